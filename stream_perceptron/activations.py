@@ -1,0 +1,112 @@
+"""The activation functions, their targets and their derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["ACTIVATIONS", "Activation", "get_activation"]
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An output function y = f(net), with the targets that go with it.
+
+    Parameters
+    ----------
+    name
+        The name users give.
+    low
+        The target of every output but one.
+    high
+        The target of the output that stands for the sample's label.
+    function
+        `function(net, out)` writes f(net) into `out`, elementwise.
+    derivative
+        `derivative(net, y)` returns f'(net), given y = f(net).
+
+    """
+
+    name: str
+    low: float
+    high: float
+    function: Callable[[Array, Array], Array]
+    derivative: Callable[[Array, Array], Array]
+
+    def __reduce__(self) -> tuple[Callable[[str], Activation], tuple[str]]:
+        return get_activation, (self.name,)
+
+
+def _sigmoid(net: Array, out: Array) -> Array:
+    # exp overflows to infinity for net below -709, and 1 / infinity is the right answer, 0.
+    np.exp(np.negative(net, out), out)
+    return np.reciprocal(np.add(out, 1.0, out), out)
+
+
+def _identity(net: Array, out: Array) -> Array:
+    np.copyto(out, net)
+    return out
+
+
+def _arctan_derivative(net: Array, y: Array) -> Array:
+    return np.asarray(1.0 / (1.0 + net * net))
+
+
+ACTIVATIONS = {
+    activation.name: activation
+    for activation in (
+        Activation("sigmoid", 0.0, 1.0, _sigmoid, lambda net, y: (1.0 - y) * y),
+        Activation("tanh", -1.0, 1.0, np.tanh, lambda net, y: 1.0 - y * y),
+        Activation("arctan", -np.pi / 2, np.pi / 2, np.arctan, _arctan_derivative),
+        Activation("identity", 0.0, 1.0, _identity, lambda net, y: np.ones_like(net)),
+    )
+}
+
+_STEPS = {"step", "unit_step", "unit step", "heaviside", "sign", "sgn", "threshold"}
+
+
+def get_activation(name: str) -> Activation:
+    """Return the activation called `name`.
+
+    Parameters
+    ----------
+    name
+        sigmoid, tanh, arctan or identity.
+
+    Raises
+    ------
+    ValueError
+        If there is no such activation, or if it is the unit step, which this rule cannot train.
+
+    Examples
+    --------
+    >>> tanh = get_activation("tanh")
+    >>> tanh.low, tanh.high
+    (-1.0, 1.0)
+
+    >>> get_activation("step")
+    Traceback (most recent call last):
+    ...
+    ValueError: activation 'step' cannot be trained by the delta rule: its derivative is zero, so \
+every update would be zero; choose sigmoid, tanh, arctan or identity, or use \
+river.linear_model.Perceptron, whose rule is made for the step
+
+    """
+    try:
+        return ACTIVATIONS[name]
+    except (KeyError, TypeError):
+        pass
+    choices = ", ".join(list(ACTIVATIONS)[:-1]) + " or " + list(ACTIVATIONS)[-1]
+    if isinstance(name, str) and name.lower() in _STEPS:
+        raise ValueError(
+            f"activation {name!r} cannot be trained by the delta rule: its derivative is zero, "
+            f"so every update would be zero; choose {choices}, or use "
+            "river.linear_model.Perceptron, whose rule is made for the step"
+        )
+    raise ValueError(f"activation {name!r} is unknown: choose {choices}")

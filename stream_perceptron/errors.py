@@ -1,0 +1,43 @@
+"""What can go wrong, for callers who want to tell the cases apart.
+
+All are ValueErrors with a message of one line: what, where, what to do.
+"""
+
+from __future__ import annotations
+
+__all__ = ["DivergedError", "SampleError", "SourceError"]
+
+
+class SampleError(ValueError):
+    """A sample was refused: a feature, label or weight that cannot be used.
+
+    The model is as it was before the sample.
+    """
+
+
+class DivergedError(ValueError):
+    """A weight, a net input or an error would have stopped being finite.
+
+    The model is as it was before the sample.
+
+    Parameters
+    ----------
+    sample
+        The number of the labelled sample, counted from 1 over the life of the model.
+    where
+        Where it came from.
+
+    """
+
+    def __init__(self, sample: int, where: str = "") -> None:
+        super().__init__(sample, where)
+        self.sample = sample
+        self.where = where
+
+    def __str__(self) -> str:
+        where = f"{self.where}: " if self.where else ""
+        return f"{where}diverged at sample {self.sample:,}: lower lr or scale the features"
+
+
+class SourceError(ValueError):
+    """A file or a stream cannot be read, or does not hold what was asked for."""

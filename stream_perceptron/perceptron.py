@@ -1,0 +1,438 @@
+"""SGDPerceptron, the delta rule as a River classifier."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from river import base
+from river.utils import dataframe
+
+from stream_perceptron import samples
+from stream_perceptron.activations import get_activation
+from stream_perceptron.errors import DivergedError, SampleError
+from stream_perceptron.network import Network, Trace
+from stream_perceptron.vocabulary import WeightStore
+
+if TYPE_CHECKING:
+    import narwhals.stable.v2 as nw
+    from narwhals.stable.v2.typing import IntoDataFrame, IntoSeries
+    from river.optim.base import Scheduler
+
+__all__ = ["SGDPerceptron"]
+
+Array = NDArray[Any]
+
+
+class SGDPerceptron(base.MiniBatchClassifier):
+    """Single-layer perceptron, trained by stochastic gradient descent with a threshold.
+
+    For a sample $x$ with $x_0 = 1$, output $j$ is $y_j = f(net_j)$ with
+    $net_j = \\sum_i w_{ij} x_i$, and its target $d_j$ is the activation's high value for the
+    sample's label and its low value for all others. The error of the sample is
+    $eps = \\frac{1}{2} \\sum_j (d_j - y_j)^2$. If $eps < epsilon$ the sample already fits and
+    nothing is changed. Otherwise the generalised delta rule[^1] applies,
+    $w_{ij} \\leftarrow w_{ij} + lr \\, \\delta_j x_i$ with $\\delta_j = (d_j - y_j) f'(net_j)$:
+    one delta for each output.
+
+    This is not `river.linear_model.Perceptron`, which is Rosenblatt's rule for two classes.
+
+    New features and labels may appear at any time. A feature that is absent from a sample counts
+    as 0, and a sample costs time in proportion to its nonzero features.
+
+    Parameters
+    ----------
+    lr
+        The learning rate, or one of River's schedulers, which is asked with the number of updates
+        made so far.
+    epsilon
+        Samples with an error below this are not learned. Not comparable across activations: tanh
+        with (lr, epsilon, init_range) is sigmoid with (16 lr, epsilon / 4, 2 init_range).
+    activation
+        sigmoid, with targets 0 and 1; tanh, -1 and 1; arctan, -pi/2 and pi/2; or identity, 0
+        and 1.
+    init_range
+        Initial weights and biases are uniform between -init_range and init_range. Each depends on
+        the seed, the label's number and the feature's number alone.
+    classes
+        Labels to know from the start, in this order. Others are added as they come.
+    dtype
+        float64 or float32, the type of weights and arithmetic.
+    seed
+        From 0 to 2^64 - 1. None draws one, kept in `seed_`.
+
+    Attributes
+    ----------
+    n_seen : int
+        Labelled samples seen.
+    n_updates : int
+        Samples that changed the weights.
+    last_epsilon : float
+        The error of the last labelled sample; NaN before the first.
+    classes_ : list
+        The labels known so far. Ties in prediction go to the earlier one.
+    features_ : list
+        The features known so far, in the order of the weights' columns.
+    weights : numpy.ndarray
+        The weights, shape (len(classes_), len(features_)), read-only; it follows the model until
+        the next label or feature comes.
+    biases : numpy.ndarray
+        The weights of $x_0$, shape (len(classes_),), likewise.
+    seed_ : int
+        The seed in use.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of its range.
+
+    Examples
+    --------
+    >>> from river import datasets, evaluate, metrics, preprocessing
+    >>> from stream_perceptron import SGDPerceptron
+
+    >>> model = preprocessing.StandardScaler() | SGDPerceptron(lr=0.1, seed=0)
+    >>> evaluate.progressive_val_score(datasets.ImageSegments(), model, metrics.Accuracy())
+    Accuracy: 83.20%
+
+    References
+    ----------
+    [^1]: David E. Rumelhart, Geoffrey E. Hinton and Ronald J. Williams. 1986. Learning internal
+    representations by error propagation. In Parallel Distributed Processing, volume 1, chapter 8.
+    MIT Press.
+
+    """
+
+    def __init__(
+        self,
+        lr: float | Scheduler = 0.01,
+        epsilon: float = 3e-6,
+        activation: str = "sigmoid",
+        init_range: float = 0.03,
+        classes: Sequence[Hashable] | None = None,
+        dtype: str = "float64",
+        seed: int | None = None,
+    ) -> None:
+        self.lr = lr
+        self.epsilon = epsilon
+        self.activation = activation
+        self.init_range = init_range
+        self.classes = classes
+        self.dtype = dtype
+        self.seed = seed
+
+        rule = get_activation(activation)
+        if not hasattr(lr, "get"):
+            _require_number("lr", lr, positive=True)
+        _require_number("epsilon", epsilon)
+        _require_number("init_range", init_range)
+        if dtype not in ("float64", "float32"):
+            raise ValueError(f"dtype is {dtype!r}: choose float64 or float32")
+        if seed is not None and not (isinstance(seed, int) and 0 <= seed < 2**64):
+            raise ValueError(f"seed is {seed!r}: choose a whole number from 0 to 2^64 - 1")
+
+        self._network = Network(
+            rule,
+            WeightStore(
+                secrets.randbits(64) if seed is None else seed, init_range, np.dtype(dtype)
+            ),
+        )
+        if classes is not None:
+            self._network.grow([], _declared(classes))
+
+    @property
+    def seed_(self) -> int:
+        return self._network.store.seed
+
+    @property
+    def n_seen(self) -> int:
+        return self._network.n_seen
+
+    @property
+    def n_updates(self) -> int:
+        return self._network.n_updates
+
+    @property
+    def last_epsilon(self) -> float:
+        return self._network.last_epsilon
+
+    @property
+    def classes_(self) -> list[Hashable]:
+        return list(self._network.labels.names)
+
+    @property
+    def features_(self) -> list[Hashable]:
+        return list(self._network.features.names)
+
+    @property
+    def weights(self) -> Array:
+        return _read_only(self._network.store.weights)
+
+    @property
+    def biases(self) -> Array:
+        return _read_only(self._network.store.biases)
+
+    @property
+    def _multiclass(self) -> bool:
+        return True
+
+    @property
+    def _mutable_attributes(self) -> set[str]:
+        return {"lr", "epsilon"}
+
+    def learn_one(self, x: Mapping[Hashable, Any], y: Hashable, w: float = 1.0) -> None:
+        """Learn from one sample.
+
+        Parameters
+        ----------
+        x
+            The features: numbers and bools by name.
+        y
+            The label: anything hashable that is not missing.
+        w
+            The sample weight, which multiplies the learning rate; at least 0.
+
+        Raises
+        ------
+        SampleError
+            If something in the sample cannot be used; the model is unchanged.
+        DivergedError
+            If a weight or an error would stop being finite; the model is unchanged.
+
+        """
+        row = samples.as_row(x, self._network.dtype)
+        labels = _require_labels([samples.as_label(y)])
+        self._learn(tuple(x), row, None, labels, [samples.as_weight(w)])
+
+    def predict_one(self, x: Mapping[Hashable, Any], **kwargs: Any) -> Any:
+        """Return the label with the largest net input, None if no label is known yet.
+
+        Parameters
+        ----------
+        x
+            The features. Unknown ones are checked, and contribute nothing.
+
+        Raises
+        ------
+        SampleError
+            If a feature is not a finite number.
+
+        """
+        net = self._net(x)
+        return self._network.labels.names[int(net.argmax())] if len(net) else None
+
+    def predict_proba_one(self, x: Mapping[Hashable, Any], **kwargs: Any) -> dict[Any, float]:
+        """Return the probability of every known label, in descending order.
+
+        The outputs above the activation's low value, scaled to a sum of 1. The perceptron is
+        trained to separate labels, not to give calibrated probabilities.
+
+        Parameters
+        ----------
+        x
+            The features, as for `predict_one`.
+
+        """
+        net = self._net(x)
+        probabilities = self._network.probabilities(net[np.newaxis])[0].tolist()
+        names = self._network.labels.names
+        return {names[j]: probabilities[j] for j in np.argsort(-net, kind="stable").tolist()}
+
+    def learn_many(self, X: IntoDataFrame, y: IntoSeries, w: Any = 1.0) -> None:
+        """Learn from the rows of a frame, one after another, exactly as `learn_one` would.
+
+        Parameters
+        ----------
+        X
+            A pandas, polars or pyarrow frame of features. A null, in pandas also a NaN, is a
+            feature absent from its row.
+        y
+            The labels, a series of any kind.
+        w
+            One sample weight for all rows, or one for each.
+
+        Raises
+        ------
+        SampleError
+            If something in the frame cannot be used; nothing is learned from any row.
+        DivergedError
+            If a weight or an error would stop being finite; the rows before are learned.
+
+        """
+        frame = dataframe.into_frame(X)
+        names = tuple(frame.columns)
+        rows, present = samples.frame_rows(frame, self._network.dtype)
+        labels = _require_labels(samples.as_labels(y, len(rows)))
+        self._learn(names, rows, present, labels, samples.as_weights(w, len(rows)))
+
+    def predict_many(self, X: IntoDataFrame) -> Any:
+        """Return the predicted label of every row of a frame, as a series of the same kind."""
+        frame = dataframe.into_frame(X)
+        nets = self._nets(frame)
+        predicted = nets.argmax(axis=1) if nets.size else np.full(len(nets), -1)
+        return dataframe.to_native_series(self.names_of(predicted), name=None, like=frame)
+
+    def predict_proba_many(self, X: IntoDataFrame) -> Any:
+        """Return the probability of every label for every row, as a frame of the same kind."""
+        frame = dataframe.into_frame(X)
+        probabilities = self._network.probabilities(self._nets(frame))
+        columns = dict(zip(self.classes_, probabilities.T, strict=True))
+        return dataframe.to_native_frame(columns, like=frame)
+
+    def test_then_train(
+        self,
+        X: Any,
+        labels: Any,
+        features: Sequence[Hashable] | None = None,
+        stop: bool = False,
+        w: Any = 1.0,
+    ) -> list[Hashable]:
+        """Predict and then learn each row of an array, in one forward pass a row.
+
+        The weights end with the bits that `learn_one` would give.
+
+        Parameters
+        ----------
+        X
+            Features, shape (n, d).
+        labels
+            Labels, length n.
+        features
+            The names of the columns; None for 0 to d - 1, as in `river.stream.iter_array`.
+        stop
+            End at the first sample whose error is below epsilon, as the textbook's loop does.
+        w
+            One sample weight for all rows, or one for each.
+
+        Returns
+        -------
+        The prediction made for each row before it was learned, None where no label was known.
+        With `stop`, up to the row that ended the training.
+
+        Raises
+        ------
+        SampleError
+            If something in the arrays cannot be used; nothing is learned from any row.
+        DivergedError
+            If a weight or an error would stop being finite; the rows before are learned.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from stream_perceptron import SGDPerceptron
+
+        >>> model = SGDPerceptron(classes=["left", "right"], lr=1.0, seed=0)
+        >>> X = np.array([[1.0, 0.0], [0.0, 1.0]] * 3)
+        >>> model.test_then_train(X, ["left", "right"] * 3)
+        ['right', 'left', 'left', 'right', 'left', 'right']
+
+        """
+        rows = len(X)
+        trace = self.trace(X, _require_labels(samples.as_labels(labels, rows)), features, stop, w)
+        self._require_finite(trace)
+        return self.names_of(trace.predicted)
+
+    def trace(
+        self,
+        X: Any,
+        labels: Any,
+        features: Sequence[Hashable] | None = None,
+        stop: bool = False,
+        w: Any = 1.0,
+        with_probability: bool = False,
+    ) -> Trace:
+        """Do as `test_then_train`, and tell what happened to each row.
+
+        Parameters
+        ----------
+        X, labels, features, stop, w
+            As for `test_then_train`, but a row labelled None is only predicted.
+        with_probability
+            Whether to compute the probability of each prediction.
+
+        Returns
+        -------
+        The trace of the rows done, with numbers for labels in the order of `classes_`. If a row
+        would diverge the trace ends before it and says so; nothing is raised.
+
+        Raises
+        ------
+        SampleError
+            If something in the arrays cannot be used; nothing is learned from any row.
+
+        """
+        names, rows = samples.as_rows(X, features, self._network.dtype)
+        return self._network.train(
+            names,
+            rows,
+            None,
+            samples.as_labels(labels, len(rows)),
+            samples.as_weights(w, len(rows)),
+            self.lr,
+            self.epsilon,
+            stop,
+            with_probability,
+        )
+
+    def names_of(self, numbers: NDArray[np.intp]) -> list[Hashable]:
+        """Return the labels that belong to the numbers in a trace; None for -1."""
+        names = [*self._network.labels.names, None]  # -1 is the last place
+        return [names[number] for number in numbers.tolist()]
+
+    def _learn(
+        self,
+        names: tuple[Hashable, ...],
+        X: Array,
+        present: NDArray[np.bool_] | None,
+        labels: list[Hashable],
+        weights: list[float],
+    ) -> None:
+        self._require_finite(
+            self._network.train(names, X, present, labels, weights, self.lr, self.epsilon)
+        )
+
+    def _require_finite(self, trace: Trace) -> None:
+        if trace.diverged:
+            raise DivergedError(self.n_seen + 1)
+
+    def _net(self, x: Mapping[Hashable, Any]) -> Array:
+        return self._network.net(tuple(x), samples.as_row(x, self._network.dtype)[0])
+
+    def _nets(self, frame: nw.DataFrame[Any]) -> Array:
+        rows, _ = samples.frame_rows(frame, self._network.dtype)
+        return self._network.nets(tuple(frame.columns), rows)
+
+
+def _require_number(name: str, value: Any, positive: bool = False) -> None:
+    try:
+        if 0 <= float(value) < float("inf") and not (positive and value == 0):
+            return
+    except (TypeError, ValueError):
+        pass
+    range_ = "above 0" if positive else "of at least 0"
+    raise ValueError(f"{name} is {value!r}: choose a finite number {range_}")
+
+
+def _require_labels(labels: list[Hashable]) -> list[Hashable]:
+    if None in labels:
+        where = f" in row {labels.index(None)}" if len(labels) > 1 else ""
+        raise SampleError(f"the label{where} is missing: nothing can be learned from it")
+    return labels
+
+
+def _declared(classes: Sequence[Hashable]) -> list[Hashable]:
+    if isinstance(classes, str):
+        raise ValueError(f"classes is the string {classes!r}: pass a list of labels")
+    labels = [samples.as_label(label) for label in classes]
+    if not labels or None in labels or len(set(labels)) < len(labels):
+        raise ValueError(f"classes is {classes!r}: pass labels that differ and are not missing")
+    return labels
+
+
+def _read_only(view: Array) -> Array:
+    view = view.view()
+    view.flags.writeable = False
+    return view

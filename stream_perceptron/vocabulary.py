@@ -1,0 +1,203 @@
+"""Names and their numbers, and the weights that a new number starts with."""
+
+from __future__ import annotations
+
+import numbers
+import re
+from collections.abc import Hashable, Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Vocabulary", "WeightStore", "initial_weights", "natural_order"]
+
+
+def natural_order(names: Iterable[Hashable]) -> list[Hashable]:
+    """Sort feature names as a person would: by type first, then pixel2 before pixel10.
+
+    Examples
+    --------
+    >>> natural_order(["pixel10", "pixel2", 7, "b", 1.5])
+    [1.5, 7, 'b', 'pixel2', 'pixel10']
+
+    """
+    return sorted(names, key=_natural_key)
+
+
+def _natural_key(name: Hashable) -> tuple[str, Any, str]:
+    if isinstance(name, str):
+        # Splitting on digits alternates text and number, so that like meets like.
+        parts = re.split("([0-9]+)", name)
+        for i in range(1, len(parts), 2):
+            digits = parts[i].lstrip("0")
+            parts[i] = (len(digits), digits)
+        return "str", parts, name
+    if isinstance(name, numbers.Real):
+        return "", name, ""
+    return type(name).__name__, repr(name), ""
+
+
+class Vocabulary:
+    """Names in order of arrival, each with its number.
+
+    Examples
+    --------
+    >>> vocabulary = Vocabulary(["a", "b"])
+    >>> vocabulary.extend(["c"])
+    >>> vocabulary.numbers_of(("c", "a", "unknown")).tolist()
+    [2, 0, -1]
+
+    """
+
+    def __init__(self, names: Iterable[Hashable] = ()) -> None:
+        self.names: list[Hashable] = []
+        self.numbers: dict[Hashable, int] = {}
+        self._last: tuple[tuple[Hashable, ...], NDArray[np.intp]] | None = None
+        self.extend(names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def extend(self, names: Iterable[Hashable]) -> None:
+        """Give the next numbers to new `names`."""
+        for name in names:
+            self.numbers[name] = len(self.names)
+            self.names.append(name)
+
+    def truncate(self, length: int) -> None:
+        """Forget all names after the first `length`."""
+        for name in self.names[length:]:
+            del self.numbers[name]
+        del self.names[length:]
+        self._last = None
+
+    def numbers_of(self, names: tuple[Hashable, ...]) -> NDArray[np.intp]:
+        """Return the number of each name, -1 where it is unknown."""
+        # Samples of one stream mostly come with the same names, often the same objects.
+        if self._last is not None and names == self._last[0]:
+            return self._last[1]
+        get = self.numbers.get
+        found = np.fromiter((get(name, -1) for name in names), np.intp, len(names))
+        if found.min(initial=0) >= 0:
+            self._last = names, found
+        return found
+
+
+def initial_weights(
+    seed: int, labels: NDArray[Any], features: NDArray[Any], init_range: float
+) -> NDArray[np.float64]:
+    """Return the weights that every label and feature starts with.
+
+    Each is a pure function of the seed, the number of the label and the number of the feature, so
+    the order of growth cannot change it. The generator is SplitMix64 [^1], used as a hash.
+
+    Parameters
+    ----------
+    seed
+        From 0 to 2^64 - 1.
+    labels
+        The numbers of the labels, shape (k,).
+    features
+        The numbers of the features, shape (d,): 0 for the bias, column + 1 for a feature.
+    init_range
+        The weights are uniform in [-init_range, init_range).
+
+    Returns
+    -------
+    The weights, shape (k, d).
+
+    Examples
+    --------
+    >>> block = initial_weights(42, np.arange(3), np.arange(5), 0.03)
+    >>> bool((initial_weights(42, np.array([2]), np.array([4]), 0.03) == block[2, 4]).all())
+    True
+
+    References
+    ----------
+    [^1]: Guy L. Steele Jr., Doug Lea and Christine H. Flood. 2014. Fast splittable pseudorandom
+    number generators. OOPSLA '14. https://doi.org/10.1145/2660193.2660195
+
+    """
+    seed_state = _mix(np.array([seed], np.uint64))
+    label_states = _mix(seed_state + labels.astype(np.uint64))
+    states = _mix(label_states[:, np.newaxis] + features.astype(np.uint64))
+    # The upper 53 bits make a double in [0, 1).
+    uniform = (states >> np.uint64(11)) * 2.0**-53
+    return np.asarray((2.0 * uniform - 1.0) * init_range)
+
+
+def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return SplitMix64's output for the state, in arithmetic modulo 2^64."""
+    z = state + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+class WeightStore:
+    """Weights (k, d) and biases (k,) that grow by doubling.
+
+    New rows and columns get their initial weights; what is there stays as it is.
+    """
+
+    def __init__(self, seed: int, init_range: float, dtype: np.dtype[Any]) -> None:
+        self.seed = seed
+        self._init_range = init_range
+        self._weights = np.zeros((0, 0), dtype)
+        self._biases = np.zeros(0, dtype)
+        self.shape = (0, 0)
+
+    @property
+    def weights(self) -> NDArray[Any]:
+        """The weights in use, a view of shape (k, d)."""
+        k, d = self.shape
+        return self._weights[:k, :d]
+
+    @property
+    def biases(self) -> NDArray[Any]:
+        """The biases in use, a view of shape (k,)."""
+        return self._biases[: self.shape[0]]
+
+    def contiguous_weights(self) -> NDArray[Any]:
+        """Return `weights` after giving up spare columns, at the price of a copy if there are."""
+        if self._weights.shape[1] != self.shape[1]:
+            self._reserve(self._weights.shape[0], self.shape[1])
+        return self.weights
+
+    def resize(self, k: int, d: int) -> None:
+        """Grow to (k, d) with initial weights, or shrink."""
+        old_k, old_d = self.shape
+        capacity = self._weights.shape
+        if k > capacity[0] or d > capacity[1]:
+            self._reserve(
+                *(
+                    size if size <= spare else max(size, 2 * spare)
+                    for size, spare in zip((k, d), capacity, strict=True)
+                )
+            )
+        self.shape = (k, d)
+        if k > old_k:
+            self._initialise(slice(old_k, k), slice(0, old_d))
+            rows = np.arange(old_k, k)
+            self._biases[old_k:k] = initial_weights(self.seed, rows, np.zeros(1), self._init_range)[
+                :, 0
+            ]
+        if d > old_d:
+            self._initialise(slice(0, k), slice(old_d, d))
+
+    def _reserve(self, rows: int, columns: int) -> None:
+        k, d = self.shape
+        weights = np.zeros((rows, columns), self._weights.dtype)
+        weights[:k, :d] = self.weights
+        biases = np.zeros(rows, self._biases.dtype)
+        biases[:k] = self.biases
+        self._weights, self._biases = weights, biases
+
+    def _initialise(self, rows: slice, columns: slice) -> None:
+        self._weights[rows, columns] = initial_weights(
+            self.seed,
+            np.arange(rows.start, rows.stop),
+            np.arange(columns.start, columns.stop) + 1,
+            self._init_range,
+        )
