@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stream_perceptron import mnist
+
+ROOT = Path(__file__).parent.parent
+COMMAND = Path(sys.executable).with_name("stream-perceptron")
+
+
+@pytest.fixture(scope="session")
+def run():
+    """Run the installed command and return the finished process."""
+
+    def run_command(*args, check=None, **kwargs):
+        result = subprocess.run(
+            [COMMAND, *map(str, args)], capture_output=True, text=True, timeout=300, **kwargs
+        )
+        if check is not None:
+            assert check == result.returncode, result.stderr
+        return result
+
+    return run_command
+
+
+@pytest.fixture(scope="session")
+def digits() -> dict[str, Path]:
+    """The Parquet files of full MNIST, fetched once for all test runs and the demo."""
+    paths = {part: ROOT / "data" / f"mnist-{part}.parquet" for part in ("train", "test")}
+    if not all(path.exists() for path in paths.values()):
+        mnist.fetch("mnist", ROOT / "data")
+    return paths
+
+
+@pytest.fixture(scope="session")
+def sample() -> Path:
+    """The 5,000 digits that come with the package."""
+    return mnist.sample_path()
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(42)

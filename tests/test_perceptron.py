@@ -1,0 +1,397 @@
+from __future__ import annotations
+
+import copy
+import datetime as dt
+import math
+import pickle
+
+import numpy as np
+import oracle
+import pandas as pd
+import pytest
+from river.optim import schedulers
+
+from stream_perceptron import DivergedError, SampleError, SGDPerceptron
+from stream_perceptron.vocabulary import initial_weights
+
+NAMES = [f"x{i}" for i in range(6)]
+
+
+def state(model):
+    """Everything that a refused sample must leave as it was."""
+    return (
+        model.classes_,
+        model.features_,
+        model.weights.tobytes(),
+        model.biases.tobytes(),
+        model.n_seen,
+        model.n_updates,
+        repr(model.last_epsilon),
+    )
+
+
+def dicts(X):
+    return [dict(zip(NAMES, row, strict=True)) for row in X.tolist()]
+
+
+@pytest.fixture
+def trained(rng):
+    model = SGDPerceptron(lr=0.5, seed=0)
+    for x in dicts(rng.normal(size=(20, 6))):
+        model.learn_one(x, "high" if x["x0"] > 0 else "low")
+    return model
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(
+    ("activation", "epsilon"),
+    [(name, 0.0) for name in oracle.ACTIVATIONS]
+    + [("sigmoid", 0.3), ("tanh", 1.2), ("arctan", 2.5), ("identity", 0.3)],
+)
+def test_every_sample_agrees_with_the_rule_on_paper(activation, epsilon, dtype, rng):
+    X = rng.normal(size=(300, 6)) * (rng.random((300, 6)) < 0.7)
+    labels = rng.integers(0, 3, 300).tolist()
+    model = SGDPerceptron(0.05, epsilon, activation, 0.5, classes=range(3), dtype=dtype, seed=7)
+    first = initial_weights(7, np.arange(3), np.arange(7), 0.5)
+    w, b = first[:, 1:].tolist(), first[:, 0].tolist()
+    tolerance = 1e-12 if dtype == "float64" else 1e-4
+    skipped = 0
+    for x, label in zip(X, labels, strict=True):
+        features = dict(zip(NAMES, x.tolist(), strict=True))
+        predicted = model.predict_one(features)
+        model.learn_one(features, label)
+        net, eps = oracle.step(w, b, x.tolist(), label, 0.05, epsilon, activation)
+        skipped += eps < epsilon
+
+        np.testing.assert_allclose(model.last_epsilon, eps, rtol=tolerance)
+        np.testing.assert_allclose(model.weights, w, atol=tolerance)
+        np.testing.assert_allclose(model.biases, b, atol=tolerance)
+        assert net[predicted] >= max(net) - tolerance
+    assert (300, 300 - skipped) == (model.n_seen, model.n_updates)
+    assert (skipped > 20) == (epsilon > 0)
+
+
+def test_tanh_is_sigmoid_with_other_parameters(rng):
+    """tanh(n) = 2 sigmoid(2n) - 1, so errors are four times as large and weights half as large."""
+    X = rng.random((2000, 6))
+    labels = rng.integers(0, 3, 2000)
+    tanh = SGDPerceptron(0.01, 0.8, "tanh", 0.03, classes=range(3), seed=3)
+    sigmoid = SGDPerceptron(0.16, 0.2, "sigmoid", 0.06, classes=range(3), seed=3)
+
+    assert tanh.test_then_train(X, labels) == sigmoid.test_then_train(X, labels)
+    np.testing.assert_allclose(2 * tanh.weights, sigmoid.weights, rtol=1e-10)
+    np.testing.assert_allclose(2 * tanh.biases, sigmoid.biases, rtol=1e-10)
+    assert tanh.n_updates == sigmoid.n_updates
+    assert 0 < tanh.n_updates < 2000
+
+
+def test_first_prediction_comes_from_the_biases_of_declared_classes():
+    model = SGDPerceptron(classes=["a", "b", "c"], seed=5)
+    expected = ["a", "b", "c"][model.biases.argmax()]
+
+    assert expected == model.predict_one({"new": 100.0})
+    assert [] == model.features_
+
+
+def test_nothing_is_predicted_before_the_first_label():
+    model = SGDPerceptron()
+
+    assert model.predict_one({"x": 1}) is None
+    assert {} == model.predict_proba_one({"x": 1})
+    assert [None] == model.test_then_train([[1.0]], ["a"])
+    assert ["a"] == model.test_then_train([[1.0]], ["a"])
+
+
+def test_prediction_is_made_before_the_sample_adds_its_label():
+    model = SGDPerceptron(seed=0)
+
+    assert [None, "a"] == model.test_then_train(np.ones((2, 1)), ["a", "b"])
+
+
+def test_features_grow_in_natural_order_sample_by_sample():
+    model = SGDPerceptron()
+    model.learn_one({"pixel10": 1, "pixel2": 0, 3: True}, "a")
+    model.learn_one({"b": 1, "a": 1}, "a")
+
+    assert [3, "pixel2", "pixel10", "a", "b"] == model.features_
+
+
+def test_initial_weights_do_not_depend_on_the_order_of_growth():
+    early, late = SGDPerceptron(0.01, classes=range(3), seed=1), SGDPerceptron(0.01, seed=1)
+    early.learn_one({"a": 0, "b": 0}, 0, w=0)
+    for label in range(3):
+        late.learn_one({"a": 0, "b": 0} if label == 2 else {}, label, w=0)
+
+    np.testing.assert_array_equal(early.weights, late.weights)
+    np.testing.assert_array_equal(early.biases, late.biases)
+
+
+def test_unknown_features_contribute_nothing_to_a_prediction(trained):
+    known = trained.predict_proba_one({"x0": 1.0})
+
+    assert known == trained.predict_proba_one({"x0": 1.0, "unknown": 1e9})
+
+
+def test_ties_go_to_the_earlier_label():
+    model = SGDPerceptron(init_range=0, classes=["b", "a"], seed=0)
+
+    assert "b" == model.predict_one({"x": 1})
+
+
+@pytest.mark.parametrize("activation", oracle.ACTIVATIONS)
+def test_probabilities_are_sorted_and_lead_with_the_prediction(activation, rng):
+    model = SGDPerceptron(0.1, activation=activation, classes=["e", "f"])
+    model.test_then_train(rng.normal(size=(50, 6)), rng.choice(["e", "f", "g"], 50).tolist())
+    for row in rng.normal(size=(20, 6)).tolist():
+        x = dict(enumerate(row))
+        probabilities = model.predict_proba_one(x)
+        values = list(probabilities.values())
+
+        assert next(iter(probabilities)) == model.predict_one(x)
+        assert sorted(values, reverse=True) == values
+        assert math.isclose(1, sum(values))
+        assert set(model.classes_) == set(probabilities)
+
+
+def test_probabilities_are_the_outputs_scaled_to_one():
+    model = SGDPerceptron(init_range=0, lr=1.0, classes=["a", "b"])
+    model.learn_one({"x": 1.0}, "a")
+    net_a, net_b = 2 * 0.125, -2 * 0.125  # delta = 0.5 * 0.25, learned by weight and bias
+    y_a, y_b = 1 / (1 + math.exp(-net_a)), 1 / (1 + math.exp(-net_b))
+
+    expected = {"a": y_a / (y_a + y_b), "b": y_b / (y_a + y_b)}
+    assert pytest.approx(expected) == model.predict_proba_one({"x": 1.0})
+
+
+def test_probabilities_are_uniform_where_all_outputs_are_zero():
+    model = SGDPerceptron(activation="identity", init_range=0, classes=range(4))
+
+    assert dict.fromkeys(range(4), 0.25) == model.predict_proba_one({"x": 1})
+
+
+def test_sample_weight_multiplies_the_step():
+    twice, once = (SGDPerceptron(lr=lr, classes=[0, 1], seed=0) for lr in (0.1, 0.05))
+    twice.learn_one({"x": 2.0}, 1, w=0.5)
+    once.learn_one({"x": 2.0}, 1)
+
+    np.testing.assert_array_equal(once.weights, twice.weights)
+
+
+def test_scheduler_is_asked_with_the_number_of_updates():
+    asked = []
+
+    class Spy(schedulers.Constant):
+        def get(self, t):
+            asked.append(t)
+            return super().get(t)
+
+    model = SGDPerceptron(Spy(0.5), epsilon=0.2, classes=[0, 1], seed=0)
+    for _ in range(50):
+        model.learn_one({"x": 1.0}, 1)
+
+    assert model.n_updates < 50
+    assert model.n_updates == max(asked)
+    assert list(range(model.n_updates)) == asked[: model.n_updates]
+
+
+@pytest.mark.parametrize("rate", [math.nan, -1.0, math.inf])
+def test_scheduler_that_gives_nonsense_is_refused(rate, trained):
+    trained.mutate({"lr": schedulers.Constant(rate)})
+    before = state(trained)
+
+    with pytest.raises(ValueError, match="learning rate"):
+        trained.learn_one({"brand": 1, "new": 2}, "new")
+    assert before == state(trained)
+
+
+@pytest.mark.parametrize("y", [None, math.nan, np.nan, pd.NaT, pd.NA, np.datetime64("NaT")])
+def test_missing_label_is_refused(y, trained):
+    before = state(trained)
+
+    with pytest.raises(SampleError, match="label is missing"):
+        trained.learn_one({"x0": 1.0, "new": 1}, y)
+    assert before == state(trained)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("1.5", "'x9' is '1.5', a str"),
+        (None, "'x9' is None, a NoneType"),
+        (dt.date(2024, 1, 1), "a date"),
+        (1j, "a complex"),
+        ([1.0], "a list"),
+        (math.nan, "'x9' is nan, not finite"),
+        (-math.inf, "'x9' is -inf, not finite"),
+        (10**400, "'x9' is inf, not finite"),
+    ],
+    ids=repr,
+)
+def test_unusable_feature_is_refused_by_name(value, reason, trained):
+    before = state(trained)
+
+    for call in (trained.predict_one, lambda x: trained.learn_one(x, "new")):
+        with pytest.raises(SampleError, match=reason):
+            call({"x0": 1.0, "x9": value})
+    assert before == state(trained)
+
+
+def test_feature_too_large_for_float32_is_refused():
+    model = SGDPerceptron(dtype="float32")
+
+    with pytest.raises(SampleError, match=r"'x' is 1e\+39, not finite in float32"):
+        model.learn_one({"x": 1e39}, "a")
+    assert [] == model.features_
+
+
+@pytest.mark.parametrize("w", [-1, math.nan, math.inf, "1", None, 10**400], ids=repr)
+def test_unusable_weight_is_refused(w, trained):
+    before = state(trained)
+
+    with pytest.raises(SampleError, match="sample weight"):
+        trained.learn_one({"new": 1.0}, "new", w=w)
+    assert before == state(trained)
+
+
+@pytest.mark.parametrize("y", [["a"], {"a": 1}, np.array([1, 2])], ids=repr)
+def test_unhashable_label_is_refused(y, trained):
+    before = state(trained)
+
+    with pytest.raises(SampleError, match="not hashable"):
+        trained.learn_one({"x0": 1.0}, y)
+    assert before == state(trained)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(
+    ("what", "activation", "lr", "init_range", "x", "w"),
+    [
+        ("error", "identity", 0.5, 0.5, 0.5, 1.0),
+        ("net input", "sigmoid", 0.5, 9.0, 0.99, 1.0),
+        ("rate", "sigmoid", 9.0, 0.0, 1e-300, 0.99),
+        ("weight", "sigmoid", 0.5, 0.0, 1e-280, 0.99),
+    ],
+)
+def test_divergence_is_refused_and_leaves_the_model_as_it_was(
+    what, activation, lr, init_range, x, w, dtype, rng
+):
+    """x and w are parts of the largest float."""
+    largest = float(np.finfo(dtype).max)
+    model = SGDPerceptron(lr, 0, activation, init_range, ["a", "b"], dtype, seed=0)
+    for row in dicts(rng.normal(size=(20, 6)) / 10):
+        model.learn_one(row, "a")
+    before = state(model)
+    x = max(x * largest, 30.0)
+
+    with pytest.raises(DivergedError, match="diverged at sample 21: lower lr or scale"):
+        model.learn_one({"new": x, "newer": x}, "c", w=w * largest if w < 1 else w)
+    assert before == state(model)
+    model.learn_one({"x0": 1.0}, "a")
+    assert 21 == model.n_seen
+
+
+def test_raw_pixels_with_identity_diverge_at_a_named_sample_and_stay_finite(rng):
+    model = SGDPerceptron(activation="identity", lr=0.01, classes=range(10), seed=0)
+    X = rng.integers(0, 256, (500, 50)).astype(float)
+    with pytest.raises(DivergedError) as caught:
+        model.test_then_train(X, rng.integers(0, 10, 500))
+
+    assert caught.value.sample == model.n_seen + 1
+    assert np.isfinite(model.weights).all()
+    alone = SGDPerceptron(activation="identity", lr=0.01, classes=range(10), seed=0)
+    rng = np.random.default_rng(42)
+    X, labels = rng.integers(0, 256, (500, 50)).astype(float), rng.integers(0, 10, 500)
+    alone.test_then_train(X[: model.n_seen], labels[: model.n_seen])
+    assert state(alone) == state(model)
+
+
+def test_labels_that_differ_only_by_type_are_two_labels_with_a_warning():
+    model = SGDPerceptron()
+    model.learn_one({"x": 1}, 1)
+    with pytest.warns(UserWarning, match=r"label '1' \(str\) is new beside 1 \(int\)") as caught:
+        model.learn_one({"x": 1}, "1")
+
+    assert [1, "1"] == model.classes_
+    assert __file__ == caught[0].filename
+
+
+def test_one_and_true_are_one_label_and_numpy_labels_are_plain():
+    model = SGDPerceptron()
+    for label in (1, True, np.int64(1), np.float32(1)):
+        model.learn_one({"x": 1}, label)
+    model.learn_one({"x": 1}, np.str_("a"))
+
+    assert [1, "a"] == model.classes_
+    assert [int, str] == [type(label) for label in model.classes_]
+
+
+def test_labels_may_be_any_hashable():
+    labels = ["", (1, "a"), dt.date(2024, 1, 1), b"x", 2.5, frozenset("ab"), False]
+    model = SGDPerceptron(classes=labels)
+
+    assert labels == model.classes_
+    assert set(labels) == set(model.predict_proba_one({}))
+
+
+def test_empty_samples_train_the_biases():
+    model = SGDPerceptron(lr=1.0, classes=["a", "b"], seed=0)
+    for _ in range(20):
+        model.learn_one({}, "b")
+
+    assert "b" == model.predict_one({})
+    assert (2, 0) == model.weights.shape
+
+
+def test_copies_learn_on_alike_and_apart(trained):
+    twins = [copy.deepcopy(trained), pickle.loads(pickle.dumps(trained))]
+    before = state(trained)
+    for twin in twins:
+        assert before == state(twin)
+        twin.learn_one({"x0": 2.0, "new": 1.0}, "new")
+
+    assert state(twins[0]) == state(twins[1])
+    assert before == state(trained)
+
+
+def test_clone_is_untrained_with_the_same_parameters(trained):
+    clone = trained.clone({"classes": ("a", "b")})
+
+    assert (0.5, 0, ["a", "b"], 0) == (clone.lr, clone.seed_, clone.classes_, clone.n_seen)
+
+
+def test_seed_none_draws_a_seed_and_keeps_it():
+    first, second = SGDPerceptron(classes=["a"]), SGDPerceptron(classes=["a"])
+    again = SGDPerceptron(classes=["a"], seed=first.seed_)
+
+    assert first.seed_ != second.seed_
+    assert first.seed is None
+    assert again.biases == first.biases
+
+
+def test_weights_are_shown_but_not_lent(trained):
+    with pytest.raises(ValueError, match="read-only"):
+        trained.weights[0, 0] = 1.0
+
+
+@pytest.mark.parametrize(
+    ("parameters", "reason"),
+    [
+        ({"lr": 0}, "lr is 0: choose a finite number above 0"),
+        ({"lr": math.nan}, "lr is nan"),
+        ({"lr": "fast"}, "lr is 'fast'"),
+        ({"epsilon": -1}, "epsilon is -1: choose a finite number of at least 0"),
+        ({"init_range": math.inf}, "init_range is inf"),
+        ({"dtype": "float16"}, "choose float64 or float32"),
+        ({"seed": -1}, "whole number from 0"),
+        ({"seed": 1.5}, "whole number from 0"),
+        ({"classes": ()}, "differ and are not missing"),
+        ({"classes": ["a", "a"]}, "differ and are not missing"),
+        ({"classes": ["a", None]}, "differ and are not missing"),
+        ({"classes": "ab"}, "list of labels"),
+        ({"activation": "step"}, "derivative is zero"),
+    ],
+    ids=repr,
+)
+def test_parameters_out_of_range_are_refused(parameters, reason):
+    with pytest.raises(ValueError, match=reason):
+        SGDPerceptron(**parameters)

@@ -1,0 +1,45 @@
+"""River's own checks, each as a test of its own, and none skipped."""
+
+from __future__ import annotations
+
+import pytest
+from river import checks
+
+from stream_perceptron import SGDPerceptron
+
+MODELS = [
+    SGDPerceptron(seed=1),
+    SGDPerceptron(activation="tanh"),
+    SGDPerceptron(activation="arctan", dtype="float32"),
+    # Raw ImageSegments, with features up to 1,500, diverges at larger steps.
+    SGDPerceptron(activation="identity", lr=1e-5),
+]
+MINI_BATCH_CHECKS = {
+    "check_predict_many_matches_predict_one",
+    "check_learn_many_matches_learn_one",
+    "check_predict_proba_many_matches_predict_proba_one",
+}
+
+
+def cases():
+    for model in MODELS:
+        for number, check in enumerate(checks.yield_checks(model)):
+            yield pytest.param(model, check, id=f"{model.activation}:{number}:{check.__name__}")
+
+
+@pytest.mark.parametrize(("model", "check"), list(cases()))
+def test_river_check(model, check):
+    check(model.clone())
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.activation)
+def test_mini_batch_checks_are_among_them(model):
+    """River leaves them out silently where pandas is missing."""
+    names = [check.__name__ for check in checks.yield_checks(model)]
+
+    assert set() == MINI_BATCH_CHECKS - set(names)
+    assert set() == model._unit_test_skips()
+
+
+def test_check_estimator_as_river_runs_it():
+    checks.check_estimator(SGDPerceptron())

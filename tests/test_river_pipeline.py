@@ -1,0 +1,117 @@
+"""In River's pipelines and evaluation loops."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+
+import pytest
+from river import compose, datasets, evaluate, metrics, preprocessing, stream
+
+from stream_perceptron import SGDPerceptron
+
+
+def pipeline():
+    return preprocessing.StandardScaler() | SGDPerceptron(lr=0.1, seed=0)
+
+
+def plain_loop(dataset, metric):
+    model = pipeline()
+    for x, y in dataset:
+        predicted = model.predict_one(x)
+        if predicted is not None:
+            metric.update(y, predicted)
+        model.learn_one(x, y)
+    return metric
+
+
+@pytest.mark.parametrize(
+    ("dataset", "least"),
+    [(datasets.ImageSegments, 0.8), (datasets.Phishing, 0.85)],
+    ids=["ImageSegments", "Phishing"],
+)
+def test_progressive_val_score_learns(dataset, least):
+    metric = metrics.Accuracy() + metrics.MacroF1() + metrics.CohenKappa()
+    evaluate.progressive_val_score(dataset(), pipeline(), metric)
+    accuracy = plain_loop(dataset(), metrics.Accuracy())
+
+    assert accuracy.get() == metric[0].get()
+    assert metric[0].get() > least
+
+
+def test_probabilities_serve_metrics_that_want_them():
+    rocauc = evaluate.progressive_val_score(datasets.Phishing(), pipeline(), metrics.ROCAUC())
+    logloss = evaluate.progressive_val_score(
+        datasets.ImageSegments(), pipeline(), metrics.CrossEntropy()
+    )
+
+    assert rocauc.get() > 0.9
+    assert 0 < logloss.get() < 2
+
+
+def test_iter_progressive_val_score_reports_on_the_way():
+    steps = list(
+        evaluate.iter_progressive_val_score(
+            datasets.ImageSegments(), pipeline(), metrics.Accuracy(), step=500
+        )
+    )
+
+    assert [500, 1000, 1500, 2000, 2310] == [step["Step"] for step in steps]
+
+
+def test_labels_that_arrive_late_are_learned_late():
+    """River asks for predictions at once, and hands in the answers after two days."""
+    start = dt.datetime(2024, 1, 1)
+    days = itertools.count()
+    dataset = (
+        ({**x, "moment": start + dt.timedelta(days=next(days))}, y) for x, y in datasets.Phishing()
+    )
+    model = compose.Discard("moment") | pipeline()
+    metric = evaluate.progressive_val_score(
+        dataset, model, metrics.Accuracy(), moment="moment", delay=dt.timedelta(days=2)
+    )
+
+    assert metric.get() > 0.85
+    assert 1250 == model["SGDPerceptron"].n_seen
+    assert metric.get() != plain_loop(datasets.Phishing(), metrics.Accuracy()).get()
+
+
+def test_sample_weights_pass_through_the_loop():
+    dataset = [(x, y, {"w": 0.0}) for x, y in datasets.Phishing().take(50)]
+    model = SGDPerceptron(classes=[False, True], init_range=0)
+    evaluate.progressive_val_score(dataset, model, metrics.Accuracy())
+
+    assert 50 == model.n_seen
+    assert not model.weights.any()
+
+
+def test_pipeline_learns_frames():
+    import pandas as pd
+
+    rows = list(datasets.ImageSegments().take(500))
+    X, y = pd.DataFrame([x for x, _ in rows]), pd.Series([y for _, y in rows])
+    model = pipeline()
+    for start in range(0, 500, 100):
+        model.learn_many(X[start : start + 100], y[start : start + 100])
+
+    assert 500 == model["SGDPerceptron"].n_seen
+    assert (model.predict_many(X) == y).mean() > 0.6
+
+
+def test_cloned_pipeline_starts_afresh():
+    model = pipeline()
+    first = evaluate.progressive_val_score(datasets.Phishing(), model, metrics.Accuracy())
+    again = evaluate.progressive_val_score(datasets.Phishing(), model.clone(), metrics.Accuracy())
+
+    assert first.get() == again.get()
+
+
+def test_rivers_array_stream_names_features_as_test_then_train_does(rng):
+    X, y = rng.random((30, 4)), rng.integers(0, 2, 30)
+    one, block = SGDPerceptron(seed=0), SGDPerceptron(seed=0)
+    for x, label in stream.iter_array(X, y):
+        one.learn_one(x, label)
+    block.test_then_train(X, y)
+
+    assert [0, 1, 2, 3] == one.features_ == block.features_
+    assert one.weights.tobytes() == block.weights.tobytes()
