@@ -1,0 +1,154 @@
+"""Files as streams of Arrow record batches."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.fs
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from stream_perceptron.errors import SourceError
+
+__all__ = ["BATCH_ROWS", "METADATA_KEY", "ParquetSource", "RandomDraws", "first_line"]
+
+# Enough rows to spread the cost of a batch, few enough to stay in the processor's cache.
+BATCH_ROWS = 1000
+
+# Where our own files keep shape, classes and origin, as JSON.
+METADATA_KEY = b"stream_perceptron"
+
+
+class ParquetSource:
+    """A Parquet file, read batch by batch.
+
+    Parameters
+    ----------
+    path
+        A path, or a URI that `pyarrow.fs` knows, such as s3://bucket/file.parquet.
+
+    Raises
+    ------
+    SourceError
+        If there is no such file, or it is not a whole Parquet file.
+
+    """
+
+    def __init__(self, path: str) -> None:
+        self.name = path
+        try:
+            self._file = pq.ParquetFile(_open(path))
+        except OSError as error:
+            raise SourceError(f"{path}: {error.strerror or first_line(error)}") from None
+        except pa.ArrowException as error:
+            raise SourceError(
+                f"{path}: not a Parquet file, or not a whole one ({first_line(error)})"
+            ) from None
+
+    @property
+    def columns(self) -> pa.Schema:
+        """The Arrow schema, with its metadata."""
+        return self._file.schema_arrow
+
+    @property
+    def classes(self) -> list[Any] | None:
+        """The labels that the file declares, if it is one of those that `mnist` writes."""
+        metadata = (self.columns.metadata or {}).get(METADATA_KEY)
+        return None if metadata is None else json.loads(metadata)["classes"]
+
+    @property
+    def n_rows(self) -> int:
+        """The number of rows."""
+        return int(self._file.metadata.num_rows)
+
+    def batches(self, turn: int = 0) -> Iterator[pa.RecordBatch]:
+        """Yield all rows in order, in batches of at most `BATCH_ROWS`; the same in every turn.
+
+        Raises
+        ------
+        SourceError
+            If the file is damaged; the rows before are yielded first.
+
+        """
+        done = 0
+        try:
+            for batch in self._file.iter_batches(BATCH_ROWS):
+                done += batch.num_rows
+                yield batch
+        except (OSError, pa.ArrowException) as error:
+            raise SourceError(
+                f"{self.name}: damaged after row {done:,}: {first_line(error)}"
+            ) from None
+
+
+class RandomDraws:
+    """Rows drawn at random with replacement from all rows of several files.
+
+    The files are held in memory in Arrow's form. Draw t is row floor(u_t n), where u_t is the t-th
+    double of a PCG64 stream seeded with `seed`, so any draw can be found again.
+
+    Parameters
+    ----------
+    sources
+        The files; their columns must be alike.
+    seed
+        The seed of the draws.
+
+    """
+
+    name = "random draws"
+
+    def __init__(self, sources: list[ParquetSource], seed: int) -> None:
+        self.columns = sources[0].columns
+        self.classes = sources[0].classes
+        tables = [pa.Table.from_batches(s.batches(), s.columns) for s in sources]
+        for source in sources[1:]:
+            if not source.columns.equals(self.columns):
+                raise SourceError(
+                    f"{source.name}: its columns are not those of {sources[0].name}, so rows "
+                    "cannot be drawn from both"
+                )
+        self._table = pa.concat_tables(tables).combine_chunks()
+        self._seed = seed
+        if not len(self._table):
+            raise SourceError(f"{sources[0].name}: has no rows to draw from")
+
+    @property
+    def n_rows(self) -> int:
+        """The number of rows to draw from."""
+        return len(self._table)
+
+    def draws(self, start: int, n: int) -> NDArray[np.int64]:
+        """Return the rows of draws start to start + n - 1."""
+        bits = np.random.PCG64(self._seed)
+        bits.advance(start)
+        u = np.random.Generator(bits).random(n)
+        return (u * self.n_rows).astype(np.int64)
+
+    def batches(self, turn: int = 0) -> Iterator[pa.RecordBatch]:
+        """Yield as many draws as there are rows; the next ones in every turn."""
+        end = (turn + 1) * self.n_rows
+        for start in range(turn * self.n_rows, end, BATCH_ROWS):
+            rows = self.draws(start, min(BATCH_ROWS, end - start))
+            indices = pa.Array.from_buffers(pa.int64(), len(rows), [None, pa.py_buffer(rows)])
+            yield from self._table.take(indices).combine_chunks().to_batches()
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, without its full stop."""
+    return str(error).partition("\n")[0].rstrip(". ")
+
+
+def _open(path: str) -> pa.NativeFile:
+    if "://" in path:
+        filesystem, inner = pyarrow.fs.FileSystem.from_uri(path)
+        return filesystem.open_input_file(inner)
+    # Python's own errors are plainer than Arrow's.
+    with open(path, "rb") as file:
+        if not file.read(1):
+            raise OSError(0, "the file is empty")
+    return pa.OSFile(path)

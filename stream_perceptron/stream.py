@@ -1,0 +1,78 @@
+"""Streams for River's pipelines and evaluation loops, which know no Parquet themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from os import PathLike
+from typing import Any
+
+from stream_perceptron.errors import SampleError
+from stream_perceptron.schema import Schema
+from stream_perceptron.sources import ParquetSource
+
+__all__ = ["iter_parquet"]
+
+
+def iter_parquet(
+    *paths: str | PathLike[str],
+    label: str | None = None,
+    weight: str | None = None,
+    ignore: Sequence[str] = (),
+    scale: float | None = None,
+) -> Iterator[tuple[Any, ...]]:
+    """Iterate over the samples of Parquet files, one after another.
+
+    Columns are used as the command line uses them. Only one batch of rows is held in memory.
+
+    Parameters
+    ----------
+    paths
+        Paths, or URIs that `pyarrow.fs` knows.
+    label
+        The label column; None for the only one of label, class, target and y that there is.
+    weight
+        The column of sample weights, if any.
+    ignore
+        Columns not to use.
+    scale
+        What features are multiplied by; None for 1/255 where they are 8-bit, else 1.
+
+    Yields
+    ------
+    Pairs of a dict of features and a label, None where there is none; with `weight` triples, whose
+    third part is `{"w": weight}`, as River's evaluation loops take it.
+
+    Raises
+    ------
+    SourceError
+        If a file cannot be read, or does not hold what was asked for.
+    SampleError
+        If a row cannot be used.
+
+    Examples
+    --------
+    >>> from river import evaluate, metrics
+    >>> from stream_perceptron import SGDPerceptron, stream
+    >>> from stream_perceptron.mnist import sample_path
+
+    >>> digits = stream.iter_parquet(sample_path())
+    >>> model = SGDPerceptron(lr=0.1, classes=range(10), seed=0)
+    >>> evaluate.progressive_val_score(digits, model, metrics.Accuracy())
+    Accuracy: 83.00%
+
+    """
+    schema = Schema(label, weight, tuple(ignore), scale)
+    sources = [ParquetSource(str(path)) for path in paths]
+    layouts = [schema.layout(source.columns, source.name) for source in sources]
+    for source, layout in zip(sources, layouts, strict=True):
+        done = 0
+        for batch in source.batches():
+            rows = layout.rows(batch)
+            if rows.bad:
+                row, why = min(rows.bad.items())
+                raise SampleError(f"{source.name}: row {done + row + 1}: {why}")
+            names = schema.features or ()
+            for x, y, w in zip(rows.X, rows.labels, rows.weights, strict=True):
+                sample = dict(zip(names, x.tolist(), strict=True)), y
+                yield sample if weight is None else (*sample, {"w": w})
+            done += batch.num_rows
