@@ -1,0 +1,1 @@
+"""The command line of stream_perceptron: one file a command."""

@@ -1,0 +1,49 @@
+"""stream-perceptron convert."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .options import Command
+
+
+@click.command(cls=Command)
+@click.argument(
+    "inputs", metavar="IMAGES LABELS | FILE.npz", nargs=-1, type=click.Path(path_type=Path)
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Parquet file to write.",
+)
+@click.option(
+    "--part",
+    type=click.Choice(["train", "test"]),
+    default="train",
+    show_default=True,
+    help="Which part of FILE.npz to take.",
+)
+def convert(inputs: tuple[Path, ...], output: Path, part: str) -> None:
+    """Turn pictures with labels into a Parquet file that `learn` reads.
+
+    Takes a pair of IDX files, gzipped or not, or the mnist.npz that Keras distributes.
+
+    \b
+    stream-perceptron convert train-images-idx3-ubyte.gz train-labels-idx1-ubyte.gz -o train.parquet
+    stream-perceptron convert mnist.npz --part test -o test.parquet
+    """
+    from stream_perceptron import mnist
+
+    if len(inputs) == 2:
+        images, labels = map(mnist.read_idx, inputs)
+    elif len(inputs) == 1 and inputs[0].suffix == ".npz":
+        images, labels = mnist.read_npz(inputs[0], part)
+    else:
+        raise click.UsageError("give two IDX files, images and labels, or one file ending in .npz")
+    mnist.write_parquet(images, labels, output, " ".join(path.name for path in inputs))
+    click.echo(f"{len(labels):,} pictures of {' x '.join(map(str, images.shape[1:]))}", err=True)

@@ -1,0 +1,158 @@
+"""Option types, and the command class that turns errors into one line."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class SectionOption(click.Option):
+    """An option that the help lists under a heading of its own."""
+
+    def __init__(self, *args: Any, section: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.section = section
+
+
+def section(name: str) -> Callable[..., Callable[[F], F]]:
+    """Return `click.option` for the options under one heading."""
+    return partial(click.option, cls=SectionOption, section=name)
+
+
+class Command(click.Command):
+    """A command whose errors are one line on stderr, unless --traceback is given."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.append(
+            click.Option(
+                ["--traceback"], is_flag=True, help="Show where an error arose in the code."
+            )
+        )
+
+    def invoke(self, ctx: click.Context) -> Any:
+        show_all = ctx.params.pop("traceback")
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(130)
+        except Exception as error:
+            if show_all or not _is_for_users(error):
+                raise
+            raise click.ClickException(_one_line(error)) from None
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None and isinstance(parameter, click.Option):
+                sections.setdefault(getattr(parameter, "section", "Other"), []).append(record)
+        for name, records in sections.items():
+            with formatter.section(name):
+                formatter.write_dl(records)
+
+
+def _is_for_users(error: Exception) -> bool:
+    from stream_perceptron import DivergedError, SampleError, SourceError
+
+    return isinstance(error, SampleError | SourceError | DivergedError | OSError)
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}"
+    return " ".join(str(error).split())
+
+
+class Number(click.ParamType):
+    """A finite number, at least 0 or above it."""
+
+    name = "number"
+
+    def __init__(self, positive: bool = False) -> None:
+        self.positive = positive
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        if not (0 < number < math.inf or (number == 0 and not self.positive)):
+            range_ = "above 0" if self.positive else "of at least 0"
+            self.fail(f"{value} is not a finite number {range_}.", param, ctx)
+        return number
+
+
+class Scale(click.ParamType):
+    """A number, or a fraction such as 1/255."""
+
+    name = "number|a/b"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        try:
+            over, _, under = value.partition("/")
+            scale = float(over) / (float(under) if under else 1.0)
+        except (ValueError, ZeroDivisionError):
+            scale = math.nan
+        if not math.isfinite(scale) or scale == 0:
+            self.fail(f"{value!r} is not a number or a fraction such as 1/255.", param, ctx)
+        return scale
+
+
+class Names(click.ParamType):
+    """Names with commas between them."""
+
+    name = "names"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        names = tuple(name.strip() for name in value.split(","))
+        if not all(names) or len(set(names)) < len(names):
+            self.fail(f"{value!r} is not a list of different names, as a,b,c.", param, ctx)
+        return names
+
+
+class Classes(Names):
+    """Labels with commas between them, or a range such as 0-9."""
+
+    name = "a,b,c|0-9"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        if isinstance(value, str) and (ends := re.fullmatch(r"(\d+)-(\d+)", value)):
+            first, last = map(int, ends.groups())
+            if not first < last < first + 1_000_000:
+                self.fail(f"{value!r} is not a range such as 0-9.", param, ctx)
+            return tuple(map(str, range(first, last + 1)))
+        return super().convert(value, param, ctx)
+
+
+class ActivationName(click.ParamType):
+    """The name of an activation; the library says why it refuses others."""
+
+    name = "sigmoid|tanh|arctan|identity"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from stream_perceptron.activations import get_activation
+
+        try:
+            return get_activation(value).name
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
