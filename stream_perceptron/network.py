@@ -176,7 +176,7 @@ class Network:
         """
         trace = Trace.blank(len(X))
         rule = kernel.Rule(self.activation, epsilon, stop)
-        growth = self._growth(names, present, labels)
+        growth = self._growth(names, present, labels) if len(X) else {}
         # Between two rows that bring something new, all rows are one block for the kernel.
         for start, end in pairwise(sorted({0, len(X), *growth})):
             part = slice(start, end)

@@ -19,6 +19,8 @@ __all__ = ["BATCH_ROWS", "METADATA_KEY", "ParquetSource", "RandomDraws", "first_
 # Enough rows to spread the cost of a batch, few enough to stay in the processor's cache.
 BATCH_ROWS = 1000
 
+_BUFFER = 2**18  # bytes
+
 # Where our own files keep shape, classes and origin, as JSON.
 METADATA_KEY = b"stream_perceptron"
 
@@ -41,13 +43,15 @@ class ParquetSource:
     def __init__(self, path: str) -> None:
         self.name = path
         try:
-            self._file = pq.ParquetFile(_open(path))
-        except OSError as error:
-            raise SourceError(f"{path}: {error.strerror or first_line(error)}") from None
-        except pa.ArrowException as error:
-            raise SourceError(
-                f"{path}: not a Parquet file, or not a whole one ({first_line(error)})"
-            ) from None
+            # A buffer for each column, where the default is to read its whole row group.
+            self._file = pq.ParquetFile(_open(path), buffer_size=_BUFFER, pre_buffer=False)
+        except (OSError, pa.ArrowException) as error:
+            # Only errors of the system have a number; the others are about what the file holds.
+            if isinstance(error, OSError) and error.errno is not None:
+                reason = error.strerror
+            else:
+                reason = f"not a Parquet file, or not a whole one ({first_line(error)})"
+            raise SourceError(f"{path}: {reason}") from None
 
     @property
     def columns(self) -> pa.Schema:
