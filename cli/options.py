@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
@@ -37,17 +38,22 @@ class Command(click.Command):
             )
         )
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with _usage_errors_on_one_line(ctx):
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         show_all = ctx.params.pop("traceback")
         try:
-            return super().invoke(ctx)
+            with _usage_errors_on_one_line(ctx):
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             ctx.exit(130)
         except Exception as error:
             if show_all or not _is_for_users(error):
                 raise
-            raise click.ClickException(_one_line(error)) from None
+            raise click.ClickException(_message(error)) from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
@@ -60,17 +66,30 @@ class Command(click.Command):
                 formatter.write_dl(records)
 
 
+@contextmanager
+def _usage_errors_on_one_line(ctx: click.Context) -> Iterator[None]:
+    try:
+        yield
+    except click.UsageError as error:
+        message = _one_line(error.format_message()).rstrip(".")
+        raise click.UsageError(f"{message}; see {ctx.command_path} --help") from None
+
+
 def _is_for_users(error: Exception) -> bool:
     from stream_perceptron import DivergedError, SampleError, SourceError
 
     return isinstance(error, SampleError | SourceError | DivergedError | OSError)
 
 
-def _one_line(error: Exception) -> str:
+def _message(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}"
-    return " ".join(str(error).split())
+    return _one_line(str(error))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 class Number(click.ParamType):

@@ -70,7 +70,7 @@ class ProgressLine:
 
     def finish(self) -> None:
         """Tell how it ended."""
-        if self._style == "text":
+        if self._style == "text" and self._live.progress.rows:
             self._clear()
             self._print_row()
 

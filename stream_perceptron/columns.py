@@ -104,6 +104,8 @@ class VectorColumn:
         self.name = name
         self.columns = (name,)
         self.source = f" from column {name!r}"
+        if _is_image(kind):
+            _require_pillow()
         leaf = _storage(kind)
         while _is_list(leaf):
             leaf = leaf.value_type
@@ -177,12 +179,17 @@ def shown(value: pa.Scalar) -> str:
     return str(value.as_py()) if value.is_valid else "null"
 
 
-def _decode(data: bytes | None) -> NDArray[np.uint8]:
-    """Return a picture's bytes, row by row; grey pictures one a pixel, coloured ones three."""
+def _require_pillow() -> None:
     try:
-        from PIL import Image, UnidentifiedImageError
+        import PIL  # noqa: F401
     except ImportError:
         raise SourceError("pictures need Pillow: pip install 'stream-perceptron[images]'") from None
+
+
+def _decode(data: bytes | None) -> NDArray[np.uint8]:
+    """Return a picture's bytes, row by row; grey pictures one a pixel, coloured ones three."""
+    from PIL import Image, UnidentifiedImageError
+
     if data is None:
         raise ValueError("has no bytes for its picture")
     try:

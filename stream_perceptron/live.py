@@ -73,7 +73,7 @@ class LiveModel:
     >>> for step in live.run(sources):
     ...     pass
     >>> live.progress.samples, f"{live.progress.accuracy:.1%}"
-    (5000, '83.2%')
+    (5000, '84.4%')
 
     """
 
@@ -186,7 +186,7 @@ class LiveModel:
                 probabilities=trace.probability,
                 labels=rows.labels[:n],
                 skipped=[f"{layout.where}: row {first + i}: {why}" for i, why in skipped.items()],
-                notes=self._notes(layout, rows) if first == 1 else [],
+                notes=self._notes(layout, rows) if first == 1 and self.schema.features else [],
             )
             where = f"{layout.where}: row {first + end}"
             if trace.diverged:

@@ -58,7 +58,7 @@ def iter_parquet(
     >>> digits = stream.iter_parquet(sample_path())
     >>> model = SGDPerceptron(lr=0.1, classes=range(10), seed=0)
     >>> evaluate.progressive_val_score(digits, model, metrics.Accuracy())
-    Accuracy: 83.00%
+    Accuracy: 84.38%
 
     """
     schema = Schema(label, weight, tuple(ignore), scale)

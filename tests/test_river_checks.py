@@ -41,5 +41,6 @@ def test_mini_batch_checks_are_among_them(model):
     assert set() == model._unit_test_skips()
 
 
+@pytest.mark.slow
 def test_check_estimator_as_river_runs_it():
     checks.check_estimator(SGDPerceptron())
