@@ -5,7 +5,7 @@ All are ValueErrors with a message of one line: what, where, what to do.
 
 from __future__ import annotations
 
-__all__ = ["DivergedError", "SampleError", "SourceError"]
+__all__ = ["CheckpointError", "DivergedError", "SampleError", "SourceError"]
 
 
 class SampleError(ValueError):
@@ -37,6 +37,10 @@ class DivergedError(ValueError):
     def __str__(self) -> str:
         where = f"{self.where}: " if self.where else ""
         return f"{where}diverged at sample {self.sample:,}: lower lr or scale the features"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be read or written, or does not fit what is asked of it."""
 
 
 class SourceError(ValueError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import secrets
 from collections.abc import Iterator
@@ -9,14 +11,23 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["replacing"]
+__all__ = ["locked", "replacing"]
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file that takes the place of `path` when all was written.
+def replacing(path: Path, mode: int = 0o666, previous: Path | None = None) -> Iterator[BinaryIO]:
+    """Open a temporary file that takes the place of `path` when all was written and is on disk.
 
     On any error the temporary file is removed and what was at `path` stays.
+
+    Parameters
+    ----------
+    path
+        The file to write; a symbolic link stays, and what it points to is replaced.
+    mode
+        Its permissions, less the umask.
+    previous
+        A second name for what was at `path` before.
 
     Examples
     --------
@@ -28,15 +39,67 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     b'hello'
 
     """
-    temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}.tmp"
-    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0)
+    path = Path(os.path.realpath(path))
+    temporary = _temporary(path)
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
     try:
-        with open(os.open(temporary, flags, 0o666), "wb") as file:
+        with open(os.open(temporary, flags, mode), "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        if previous is not None and path.exists():
+            _link(path, previous)
         os.replace(temporary, path)
+        _sync_directory(path.parent)
     except BaseException:
         with suppress(OSError):
             os.remove(temporary)
         raise
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of `path`, a file beside it, and clear away what a killed holder left.
+
+    Raises
+    ------
+    BlockingIOError
+        If another process holds it.
+
+    """
+    path = Path(os.path.realpath(path))
+    with open(f"{path}.lock", "ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for litter in path.parent.glob(f".{path.name}.*.tmp"):
+            litter.unlink()
+        yield
+
+
+def _temporary(path: Path) -> Path:
+    return path.parent / f".{path.name}.{secrets.token_hex(8)}.tmp"
+
+
+def _link(path: Path, previous: Path) -> None:
+    """Make `previous` a name of the file at `path`, in one step."""
+    temporary = _temporary(path)
+    try:
+        os.link(path, temporary)
+    except OSError as error:
+        # Not every file system can; the new file is what matters.
+        if error.errno in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
+            return
+        raise
+    try:
+        os.replace(temporary, previous)
+    except BaseException:
+        with suppress(OSError):
+            os.remove(temporary)
+        raise
+
+
+def _sync_directory(directory: Path) -> None:
+    number = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

@@ -213,12 +213,12 @@ class SGDPerceptron(base.MiniBatchClassifier):
         Parameters
         ----------
         x
-            The features. Unknown ones are checked, and contribute nothing.
+            The features. Unknown ones contribute nothing, whatever they hold.
 
         Raises
         ------
         SampleError
-            If a feature is not a finite number.
+            If a known feature is not a finite number.
 
         """
         net = self._net(x)
@@ -399,11 +399,21 @@ class SGDPerceptron(base.MiniBatchClassifier):
             raise DivergedError(self.n_seen + 1)
 
     def _net(self, x: Mapping[Hashable, Any]) -> Array:
-        return self._network.net(tuple(x), samples.as_row(x, self._network.dtype)[0])
+        try:
+            row = samples.as_row(x, self._network.dtype)
+        except SampleError:
+            # Scalers give NaN for a feature that they have not seen, and the model has not either.
+            x = {name: x[name] for name in x if name in self._network.features.numbers}
+            row = samples.as_row(x, self._network.dtype)
+        return self._network.net(tuple(x), row[0])
 
     def _nets(self, frame: nw.DataFrame[Any]) -> Array:
-        rows, _ = samples.frame_rows(frame, self._network.dtype)
-        return self._network.nets(tuple(frame.columns), rows)
+        known = [name for name in frame.columns if name in self._network.features.numbers]
+        if known:
+            rows, _ = samples.frame_rows(frame.select(known), self._network.dtype)
+        else:
+            rows = np.zeros((len(frame), 0), self._network.dtype)
+        return self._network.nets(tuple(known), rows)
 
 
 def _require_number(name: str, value: Any, positive: bool = False) -> None:

@@ -186,6 +186,11 @@ class WeightStore:
         if d > old_d:
             self._initialise(slice(0, k), slice(old_d, d))
 
+    def restore(self, weights: NDArray[Any], biases: NDArray[Any]) -> None:
+        """Take over weights (k, d) and biases (k,) that were learned before."""
+        self._weights, self._biases = weights, biases
+        self.shape = weights.shape
+
     def _reserve(self, rows: int, columns: int) -> None:
         k, d = self.shape
         weights = np.zeros((rows, columns), self._weights.dtype)

@@ -230,9 +230,13 @@ def test_missing_label_is_refused(y, trained):
 def test_unusable_feature_is_refused_by_name(value, reason, trained):
     before = state(trained)
 
-    for call in (trained.predict_one, lambda x: trained.learn_one(x, "new")):
-        with pytest.raises(SampleError, match=reason):
-            call({"x0": 1.0, "x9": value})
+    with pytest.raises(SampleError, match=reason):
+        trained.learn_one({"x0": 1.0, "x9": value}, "new")
+    with pytest.raises(SampleError, match=reason.replace("x9", "x1")):
+        trained.predict_one({"x0": 1.0, "x1": value})
+    assert trained.predict_proba_one({"x0": 1.0}) == trained.predict_proba_one(
+        {"x0": 1.0, "x9": value}
+    )
     assert before == state(trained)
 
 

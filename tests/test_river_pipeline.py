@@ -39,6 +39,14 @@ def test_progressive_val_score_learns(dataset, least):
     assert metric[0].get() > least
 
 
+def test_min_max_scaler_gives_nan_for_what_nobody_has_seen():
+    """Its first sample is NaN to predict from, which a model that knows no feature can ignore."""
+    model = preprocessing.MinMaxScaler() | SGDPerceptron(lr=0.5, classes=[False, True], seed=0)
+    metric = evaluate.progressive_val_score(datasets.Phishing(), model, metrics.Accuracy())
+
+    assert metric.get() > 0.85
+
+
 def test_probabilities_serve_metrics_that_want_them():
     rocauc = evaluate.progressive_val_score(datasets.Phishing(), pipeline(), metrics.ROCAUC())
     logloss = evaluate.progressive_val_score(

@@ -1,0 +1,173 @@
+"""Names, schedulers and scalers as JSON, each with its type; nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import numpy as np
+
+from stream_perceptron.errors import CheckpointError
+
+__all__ = ["Fields", "decode_lr", "decode_name", "encode_lr", "encode_name"]
+
+_DATES = {"date": dt.date, "datetime": dt.datetime}
+
+
+def encode_name(name: Hashable) -> Any:
+    """Return a label or feature name as JSON that `decode_name` takes back.
+
+    Raises
+    ------
+    CheckpointError
+        If it is not a str, bool, int, finite float, bytes, date, datetime or a tuple of these.
+
+    Examples
+    --------
+    >>> encode_name(("a", b"b", 1.0))
+    {'tuple': ['a', {'bytes': '62'}, 1.0]}
+
+    """
+    if isinstance(name, np.generic):
+        name = name.item()
+    kind = type(name)
+    if kind in (str, bool, int) or (kind is float and math.isfinite(name)):  # type: ignore[arg-type]
+        return name
+    if kind is bytes:
+        return {"bytes": name.hex()}  # type: ignore[attr-defined]
+    if kind in (dt.date, dt.datetime):
+        return {kind.__name__: name.isoformat()}  # type: ignore[attr-defined]
+    if kind is tuple:
+        return {"tuple": [encode_name(part) for part in name]}  # type: ignore[attr-defined]
+    raise CheckpointError(
+        f"name {name!r} of type {kind.__name__} cannot be saved: use strings, numbers, dates, "
+        "bytes or tuples of them"
+    )
+
+
+def decode_name(value: Any) -> Hashable:
+    """Return the name that `encode_name` was given.
+
+    Raises
+    ------
+    CheckpointError
+        If it is not JSON of that kind.
+
+    """
+    if type(value) in (str, bool, int) or (type(value) is float and math.isfinite(value)):
+        return value  # type: ignore[no-any-return]
+    if isinstance(value, dict) and len(value) == 1:
+        ((tag, content),) = value.items()
+        try:
+            if tag == "bytes":
+                return bytes.fromhex(content)
+            if tag in _DATES:
+                return _DATES[tag].fromisoformat(content)
+            if tag == "tuple" and isinstance(content, list):
+                return tuple(decode_name(part) for part in content)
+        except (ValueError, TypeError):
+            pass
+    raise CheckpointError(f"{str(value)[:50]!r} is not a saved name")
+
+
+def encode_lr(lr: Any) -> Any:
+    """Return a learning rate or one of River's schedulers as JSON.
+
+    Raises
+    ------
+    CheckpointError
+        If it is a scheduler that River does not have.
+
+    """
+    from river.optim import losses, schedulers
+
+    if isinstance(lr, int | float):
+        return float(lr)
+    for module, names in ((schedulers, schedulers.__all__), (losses, losses.__all__)):
+        name = type(lr).__name__
+        if name in names and type(lr) is getattr(module, name):
+            parameters = {key: getattr(lr, key) for key in lr._get_params()}
+            return {
+                "class": name,
+                "parameters": {
+                    key: value if value is None or isinstance(value, bool) else encode_lr(value)
+                    for key, value in parameters.items()
+                },
+            }
+    raise CheckpointError(
+        f"{type(lr).__name__} cannot be saved as lr: use a number or a scheduler of river.optim"
+    )
+
+
+def decode_lr(value: Any) -> Any:
+    """Return what `encode_lr` was given.
+
+    Raises
+    ------
+    CheckpointError
+        If it is not JSON of that kind.
+
+    """
+    from river.optim import losses, schedulers
+
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    fields = Fields(value, "lr")
+    name, parameters = fields.take("class", str), fields.take("parameters", dict)
+    fields.finish()
+    for module in (schedulers, losses):
+        if name in module.__all__:
+            try:
+                return getattr(module, name)(
+                    **{key: decode_lr(part) for key, part in parameters.items()}
+                )
+            except (TypeError, ValueError, ArithmeticError):
+                break
+    raise CheckpointError(f"lr is not one of River's schedulers: {name[:50]!r}")
+
+
+class Fields:
+    """Checked access to a JSON object from a file that nobody vouches for.
+
+    Examples
+    --------
+    >>> fields = Fields({"rows": 3}, "progress")
+    >>> fields.take("rows", int, check=lambda rows: rows >= 0)
+    3
+    >>> fields.take("samples", int)
+    Traceback (most recent call last):
+    ...
+    stream_perceptron.errors.CheckpointError: progress has no right value for 'samples'
+
+    """
+
+    def __init__(self, value: Any, where: str) -> None:
+        if not isinstance(value, dict):
+            raise CheckpointError(f"{where} is not a JSON object")
+        self._value = dict(value)
+        self._where = where
+
+    def take(self, name: str, *kinds: Any, check: Callable[[Any], bool] | None = None) -> Any:
+        """Return a value of one of some types that passes a check."""
+        value = self._value.pop(name, self)
+        if type(value) not in kinds or (check is not None and not check(value)):
+            raise CheckpointError(f"{self._where} has no right value for {name!r}")
+        return value
+
+    def count(self, name: str) -> int:
+        """Return a whole number of at least 0."""
+        return int(self.take(name, int, check=lambda value: 0 <= value < 2**63))
+
+    def names(self, name: str) -> list[Hashable]:
+        """Return a list of different saved names."""
+        names = [decode_name(value) for value in self.take(name, list)]
+        if len(set(names)) < len(names):
+            raise CheckpointError(f"{self._where} has a name twice in {name!r}")
+        return names
+
+    def finish(self) -> None:
+        """Require that everything was taken."""
+        if self._value:
+            raise CheckpointError(f"{self._where} has {min(self._value)[:50]!r}, which is unknown")
