@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import json
-from typing import IO, TYPE_CHECKING, Any
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from .options import ActivationName, Classes, Command, Names, Number, Scale, section
+from .options import (
+    ActivationName,
+    Classes,
+    Command,
+    Interval,
+    Names,
+    Number,
+    Scale,
+    bad_parameters_are_usage_errors,
+    section,
+)
+from .predictions import PredictionFile, silence_stdout
 from .progress_line import ProgressLine
+from .signals import InterruptedWaitError, Signals
 
 if TYPE_CHECKING:
-    from stream_perceptron.live import Step
+    from stream_perceptron import LiveModel
 
 _LISTED = 10  # skipped rows that the summary names
 
 on_input = section("Input")
 on_model = section("Model")
+on_checkpoint = section("Checkpoint")
 on_output = section("Output")
 
 
@@ -76,16 +93,38 @@ on_output = section("Output")
     show_default=True,
     help="Seed of initial weights and random draws.",
 )
+@on_checkpoint(
+    "-m",
+    "--model",
+    "path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="MODEL",
+    help="Checkpoint to go on from, made if there is none.",
+)
+@on_checkpoint(
+    "--save-every",
+    type=Interval(),
+    default="60s",
+    show_default=True,
+    help="Save after so many rows, or so much time as 30s or 5m.",
+)
+@on_checkpoint("--overwrite", is_flag=True, help="Begin a new model even if MODEL is there.")
+@on_checkpoint(
+    "--next", "go_next", is_flag=True, help="Begin SOURCE although the one before is not finished."
+)
 @on_output(
     "-p",
     "--predictions",
-    type=click.File("w", encoding="utf-8", lazy=True),
+    "output",
     metavar="FILE|-",
     help="Write the prediction for every sample, a line of JSON each.",
 )
 @on_output("--json", "as_json", is_flag=True, help="Progress and summary as JSON.")
 @on_output("--quiet", is_flag=True, help="Only warnings and errors, and the summary of --json.")
+@click.pass_context
 def learn(
+    ctx: click.Context,
+    /,
     sources: tuple[str, ...],
     label: str | None,
     ignore: tuple[str, ...],
@@ -97,65 +136,197 @@ def learn(
     skip_bad: bool,
     stop: bool,
     classes: tuple[str, ...] | None,
-    seed: int,
-    predictions: IO[str] | None,
+    path: Path | None,
+    save_every: int | float,
+    overwrite: bool,
+    go_next: bool,
+    output: str | None,
     as_json: bool,
     quiet: bool,
     **parameters: Any,
 ) -> None:
     """Predict every sample, then learn it, and report how the predictions did.
 
-    SOURCE is one or more Parquet files, read in order. The label column is found by its name. The
-    features are the one column of lists, bytes or images if there is one, else all number and bool
-    columns.
+    SOURCE is one or more Parquet files, read in order, or - for stdin. The label column is found by
+    its name. The features are the one column of lists, bytes or images if there is one, else all
+    number and bool columns.
 
     \b
     stream-perceptron learn mnist-train.parquet
     stream-perceptron learn mnist-train.parquet --lr 0.1 --epsilon 0.03
     stream-perceptron learn mnist-train.parquet --random --stop --epsilon 0.01
-    stream-perceptron learn mnist-train.parquet -p - --quiet | head -3
+    stream-perceptron learn mnist-train.parquet -m mnist.npz -p predictions.jsonl
 
     Accuracy is progressive: every sample counts as a test before it is learned. The error of a
     sample, eps, is half its squared error, summed over the outputs.
+
+    With -m the model is saved now and then, at the end, and on SIGINT and SIGTERM. The same command
+    goes on from there, and ends with the bits of a run that was never interrupted; only --lr and
+    --epsilon may change. A finished SOURCE may be followed by another.
     """
-    if as_json and predictions is not None and predictions.name == "-":
+    given = {
+        name for name in ctx.params if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
+    }
+    if as_json and output == "-":
         raise click.UsageError("--json and -p - both want stdout: write predictions to a file")
+    if "-" in sources and (len(sources) > 1 or at_random or (passes or 1) > 1):
+        raise click.UsageError(
+            "stdin can be read once only: no --random, no --passes and no other SOURCE with -"
+        )
+    for name in given & {"save_every", "overwrite", "go_next"}:
+        if path is None:
+            option = {"go_next": "next"}.get(name, name).replace("_", "-")
+            raise click.UsageError(f"--{option} is about a checkpoint: name it with -m MODEL")
 
-    from stream_perceptron import SampleError
-    from stream_perceptron.kernel import NAME as KERNEL
-    from stream_perceptron.live import LiveModel
+    from stream_perceptron import LiveModel, SampleError
+    from stream_perceptron.checkpoint import locked
     from stream_perceptron.schema import Schema
-    from stream_perceptron.sources import ParquetSource, RandomDraws
+    from stream_perceptron.sources import ParquetSource, RandomDraws, spool_stdin
 
-    files = [ParquetSource(source) for source in sources]
-    schema = Schema(label, weight, ignore, scale)
-    try:
-        live = LiveModel.start(files, schema, classes, seed=seed, **parameters)
-    except ValueError as error:
-        if type(error) is not ValueError:
-            raise
-        raise click.UsageError(str(error)) from None
-    if passes is None and not (at_random and stop):
-        passes = 1
-    inputs = [RandomDraws(files, seed)] if at_random else files
+    with ExitStack() as stack:
+        signals = stack.enter_context(Signals())
+        if path is not None:
+            stack.enter_context(locked(path))
+        try:
+            files = [
+                spool_stdin(signals.wait) if source == "-" else ParquetSource(source)
+                for source in sources
+            ]
+        except InterruptedWaitError:
+            ctx.exit(signals.exit_code)
+        changed: dict[str, Any] = {}
+        if path is not None and path.exists() and not overwrite:
+            live = LiveModel.load(path)
+            _require_agreement(live, path, given, ctx.params)
+            changed = {name: parameters[name] for name in given & {"lr", "epsilon"}}
+            live.model.mutate(changed)
+        else:
+            schema = Schema(label, weight, ignore, scale)
+            with bad_parameters_are_usage_errors():
+                live = LiveModel.start(files, schema, classes, **parameters)
+        inputs = [RandomDraws(files, live.model.seed_)] if at_random else files
+        live.go_on_with(inputs, go_next)
+        predictions = None
+        if output is not None:
+            folder = None if path is None else path.parent
+            predictions = PredictionFile(output, folder, live.position.output)
 
-    line = ProgressLine(live, "quiet" if quiet else "json" if as_json else "text")
-    skipped: list[str] = []
-    try:
-        for step in live.run(inputs, passes, limit, stop, skip_bad, predictions is not None):
-            for note in step.notes:
-                line.note(note)
-            if predictions is not None:
-                _write(step, predictions)
-            skipped += step.skipped[: _LISTED - len(skipped)]
-            line.update()
-    except SampleError as error:
+        line = ProgressLine(live, "quiet" if quiet else "json" if as_json else "text")
+        if live.progress.rows:
+            line.note(f"going on after row {live.progress.rows:,} of {path}")
+        for name, value in changed.items():
+            line.note(f"{name} is {value:g} from here on")
+        saver = _Saver(live, path, save_every, predictions)
+        run = live.run(
+            inputs,
+            None if at_random and stop and passes is None else passes or 1,
+            limit,
+            stop,
+            skip_bad,
+            predictions is not None,
+            saver.rows,
+        )
+        skipped: list[str] = []
+        try:
+            for step in run:
+                for note in step.notes:
+                    line.note(note)
+                if predictions is not None:
+                    predictions.write(step)
+                skipped += step.skipped[: _LISTED - len(skipped)]
+                line.update()
+                if signals.caught is not None:
+                    break
+                saver.save_if_due()
+        except BrokenPipeError:
+            saver.save()
+            silence_stdout()
+            ctx.exit(141)
+        except ValueError as error:
+            line.finish()
+            saver.save()
+            hint = "; --skip-bad leaves such rows out" if isinstance(error, SampleError) else ""
+            raise type(error)(f"{error}{hint}") from None
+        saver.save()
         line.finish()
-        raise SampleError(f"{error}; --skip-bad leaves such rows out") from None
-    except Exception:
-        line.finish()
-        raise
-    line.finish()
+        _summarise(live, line, path, skipped, as_json, quiet)
+        if signals.caught is not None:
+            ctx.exit(signals.exit_code)
+
+
+class _Saver:
+    """Saves a model with what was written of its predictions, now and then."""
+
+    def __init__(
+        self,
+        live: LiveModel,
+        path: Path | None,
+        every: int | float,
+        predictions: PredictionFile | None,
+    ) -> None:
+        self._live = live
+        self._path = path
+        self._predictions = predictions
+        self.rows = every if path is not None and isinstance(every, int) else None
+        self._seconds = None if isinstance(every, int) else every
+        self._saved_at = time.monotonic()
+
+    def save_if_due(self) -> None:
+        if self.rows is not None:
+            is_due = self._live.position.read % self.rows == 0
+        else:
+            is_due = time.monotonic() - self._saved_at >= (self._seconds or 0)
+        if is_due:
+            self.save()
+
+    def save(self) -> None:
+        if self._path is None:
+            return
+        if self._predictions is not None:
+            self._live.position.output = self._predictions.sync() or self._live.position.output
+        self._live.save(self._path)
+        self._saved_at = time.monotonic()
+
+
+def _require_agreement(
+    live: LiveModel, path: Path, given: set[str], options: dict[str, Any]
+) -> None:
+    """Require that options about the making of a model are those that it was made with."""
+    from stream_perceptron import CheckpointError
+
+    model, schema = live.model, live.schema
+    made_with = {
+        "activation": model.activation,
+        "init_range": model.init_range,
+        "dtype": model.dtype,
+        "seed": model.seed_,
+        "classes": model.classes,
+        "label": schema.label,
+        "weight": schema.weight,
+        "ignore": schema.ignore,
+        "scale": schema.scale,
+    }
+    for name in made_with.keys() & given:
+        value = options[name]
+        if name == "classes":
+            value = [schema.label_of(text) for text in value]
+        if value != made_with[name]:
+            option = name.replace("_", "-")
+            raise CheckpointError(
+                f"{path}: --{option} is {value!r}, but the model was made with "
+                f"{made_with[name]!r}; leave the option out, or begin anew with --overwrite"
+            )
+
+
+def _summarise(
+    live: LiveModel,
+    line: ProgressLine,
+    path: Path | None,
+    skipped: list[str],
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    from stream_perceptron.kernel import NAME as KERNEL
 
     if as_json:
         summary = line.figures() | {
@@ -163,27 +334,22 @@ def learn(
             "skipped_rows": skipped,
             "classes": live.model.classes_,
             "kernel": KERNEL,
+            "model": None if path is None else str(path),
         }
-        click.echo(json.dumps(summary))
-    elif not quiet:
-        for text in skipped:
-            click.echo(f"skipped: {text}", err=True)
-        if live.progress.skipped > len(skipped):
-            click.echo(f"skipped: {live.progress.skipped - len(skipped):,} more rows", err=True)
-        if live.stopped:
-            click.echo(
-                f"stopped at sample {live.progress.samples:,}: its error, "
-                f"{live.model.last_epsilon:.3g}, is below epsilon",
-                err=True,
-            )
-        click.echo("the model is not saved", err=True)
-
-
-def _write(step: Step, file: IO[str]) -> None:
-    for row, prediction, probability, label in zip(
-        step.rows.tolist(), step.predictions, step.probabilities.tolist(), step.labels, strict=True
-    ):
-        record = {"row": row, "prediction": prediction, "probability": probability, "label": label}
-        if prediction is None:
-            record["probability"] = None
-        file.write(json.dumps(record) + "\n")
+        click.echo(json.dumps(summary, default=str))
+    if as_json or quiet:
+        return
+    for text in skipped:
+        click.echo(f"skipped: {text}", err=True)
+    if live.progress.skipped > len(skipped):
+        click.echo(f"skipped: {live.progress.skipped - len(skipped):,} more rows", err=True)
+    if live.stopped:
+        click.echo(
+            f"stopped at sample {live.progress.samples:,}: its error, "
+            f"{live.model.last_epsilon:.3g}, is below epsilon",
+            err=True,
+        )
+    if path is None:
+        click.echo("the model is not saved: -m MODEL would", err=True)
+    else:
+        click.echo(f"saved {path}", err=True)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -75,10 +76,22 @@ def _usage_errors_on_one_line(ctx: click.Context) -> Iterator[None]:
         raise click.UsageError(f"{message}; see {ctx.command_path} --help") from None
 
 
-def _is_for_users(error: Exception) -> bool:
-    from stream_perceptron import DivergedError, SampleError, SourceError
+@contextmanager
+def bad_parameters_are_usage_errors() -> Iterator[None]:
+    """Turn the library's plain ValueErrors, which are about parameters, into usage errors."""
+    try:
+        yield
+    except ValueError as error:
+        if _is_for_users(error):
+            raise
+        raise click.UsageError(str(error)) from None
 
-    return isinstance(error, SampleError | SourceError | DivergedError | OSError)
+
+def _is_for_users(error: Exception) -> bool:
+    from stream_perceptron import CheckpointError, DivergedError, SampleError, SourceError
+
+    ours = CheckpointError | DivergedError | SampleError | SourceError
+    return isinstance(error, ours | OSError)
 
 
 def _message(error: Exception) -> str:
@@ -90,6 +103,17 @@ def _message(error: Exception) -> str:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
+
+
+model_option = click.option(
+    "-m",
+    "--model",
+    "path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="MODEL",
+    required=True,
+    help="Checkpoint that `learn` saved.",
+)
 
 
 class Number(click.ParamType):
@@ -161,6 +185,24 @@ class Classes(Names):
                 self.fail(f"{value!r} is not a range such as 0-9.", param, ctx)
             return tuple(map(str, range(first, last + 1)))
         return super().convert(value, param, ctx)
+
+
+class Interval(click.ParamType):
+    """A number of rows, or a time such as 30s, 5m or 1h in seconds."""
+
+    name = "n|time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | float:
+        if isinstance(value, int | float):
+            return value
+        match = re.fullmatch(r"(\d{1,12})(s|m|h)?", value)
+        if match is None or int(match[1]) == 0:
+            self.fail(f"{value!r} is not a number of rows or a time such as 30s or 5m.", param, ctx)
+        if match[2] is None:
+            return int(match[1])
+        return float(int(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]])
 
 
 class ActivationName(click.ParamType):

@@ -36,6 +36,7 @@ class ProgressLine:
         self._style = style
         self._redraws = style == "text" and sys.stderr.isatty()
         self._start = time.perf_counter()
+        self._rows_before = live.progress.rows
         self._next = 1000 if not self._redraws else 0.0
         self._has_header = False
         self._told: set[str] = set()
@@ -63,8 +64,9 @@ class ProgressLine:
                 self._head()
                 click.echo(f"\r{self._row()}", nl=False, err=True)
             return
-        if self._live.progress.rows >= self._next:
-            while self._live.progress.rows >= self._next:
+        rows = self._live.progress.rows - self._rows_before
+        if rows >= self._next:
+            while rows >= self._next:
                 self._next *= 2
             self._print_row()
 
@@ -100,7 +102,7 @@ class ProgressLine:
         return (
             f"{progress.samples:>11,}  {progress.accuracy:>8.2%}  {progress.window_accuracy:>10.2%}"
             f"  {progress.mean_epsilon:>8.4f}  {progress.updated_share:>7.1%}"
-            f"  {progress.rows / max(self.seconds, 1e-9):>9,.0f}"
+            f"  {(progress.rows - self._rows_before) / max(self.seconds, 1e-9):>9,.0f}"
         )
 
     def _head(self) -> None:

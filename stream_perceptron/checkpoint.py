@@ -12,16 +12,18 @@ import io
 import json
 import os
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_perceptron import files
 from stream_perceptron.errors import CheckpointError
-from stream_perceptron.files import replacing
 
-__all__ = ["FORMAT_VERSION", "previous_of", "read_checkpoint", "write_checkpoint"]
+__all__ = ["FORMAT_VERSION", "locked", "previous_of", "read_checkpoint", "write_checkpoint"]
 
 FORMAT_VERSION = 1
 
@@ -36,6 +38,23 @@ def previous_of(path: Path) -> Path:
     """Return the name under which the checkpoint before the one at `path` is kept."""
     path = Path(os.path.realpath(path))
     return path.with_name(f"{path.name}.prev")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a checkpoint.
+
+    Raises
+    ------
+    CheckpointError
+        If another process holds it.
+
+    """
+    try:
+        with files.locked(path):
+            yield
+    except BlockingIOError:
+        raise CheckpointError(f"{path}: another process is writing it") from None
 
 
 def write_checkpoint(path: Path, meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
@@ -57,7 +76,7 @@ def write_checkpoint(path: Path, meta: dict[str, Any], arrays: dict[str, NDArray
 
     """
     data = _archive({"format": _FORMAT, "format_version": FORMAT_VERSION, **meta}, arrays)
-    with replacing(path, mode=0o600, previous=previous_of(path)) as file:
+    with files.replacing(path, mode=0o600, previous=previous_of(path)) as file:
         file.write(data)
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stream_perceptron.errors import DivergedError, SampleError
+from stream_perceptron.checkpoint import read_checkpoint, write_checkpoint
+from stream_perceptron.encoding import Fields
+from stream_perceptron.errors import CheckpointError, DivergedError, SampleError
 from stream_perceptron.perceptron import SGDPerceptron
+from stream_perceptron.position import Position
 from stream_perceptron.progressive import Progress
 from stream_perceptron.schema import Layout, Rows, Schema
-from stream_perceptron.sources import ParquetSource, RandomDraws
+from stream_perceptron.sources import BATCH_ROWS, ParquetSource, RandomDraws
+from stream_perceptron.state import model_from_state, model_state
 
 __all__ = ["LiveModel", "Step"]
 
@@ -64,6 +68,8 @@ class LiveModel:
         What it takes from its sources.
     progress
         How it has done so far.
+    position
+        Where it is in its sources.
 
     Examples
     --------
@@ -78,12 +84,16 @@ class LiveModel:
     """
 
     def __init__(
-        self, model: SGDPerceptron, schema: Schema, progress: Progress | None = None
+        self,
+        model: SGDPerceptron,
+        schema: Schema,
+        progress: Progress | None = None,
+        position: Position | None = None,
     ) -> None:
         self.model = model
         self.schema = schema
         self.progress = Progress() if progress is None else progress
-        self.stopped = False
+        self.position = Position() if position is None else position
 
     @classmethod
     def start(
@@ -120,6 +130,88 @@ class LiveModel:
             declared = [schema.label_of(text) for text in classes]
         return cls(SGDPerceptron(classes=declared, **parameters), schema)
 
+    @classmethod
+    def load(cls, path: Path) -> LiveModel:
+        """Load a live model, or one that `stream_perceptron.save` wrote.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is damaged, forged or of a newer version.
+        OSError
+            If it cannot be read.
+
+        """
+        meta, arrays = read_checkpoint(path)
+        try:
+            run = meta.pop("run", None)
+            confusion, window = arrays.pop("confusion", None), arrays.pop("window", None)
+            model = model_from_state(meta, arrays)
+            if not isinstance(model, SGDPerceptron):
+                raise CheckpointError("holds a pipeline, which only Python code can run")
+            if run is None:
+                names = [str(name) for name in model.features_]
+                return cls(model, Schema(features=tuple(names) or None))
+            fields = Fields(run, "run")
+            live = cls(
+                model,
+                Schema.from_json(fields.take("schema", dict)),
+                Progress.from_json(fields.take("progress", dict), confusion, window),
+                Position.from_json(fields.take("position", dict)),
+            )
+            fields.finish()
+            return live
+        except CheckpointError as error:
+            raise CheckpointError(f"{path}: {error}") from None
+
+    def save(self, path: Path) -> None:
+        """Save everything that is needed to go on, in one step; see `write_checkpoint`.
+
+        Raises
+        ------
+        CheckpointError
+            If something in the model cannot be saved.
+        OSError
+            If the file cannot be written; the old one is unchanged.
+
+        """
+        meta, arrays = model_state(self.model)
+        progress, counts = self.progress.to_json()
+        meta["extra"] = {}
+        meta["run"] = {
+            "schema": asdict(self.schema),
+            "progress": progress,
+            "position": self.position.to_json(),
+        }
+        write_checkpoint(path, meta, arrays | counts)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether an error below the model's epsilon ended the run."""
+        return self.position.stopped_below == self.model.epsilon
+
+    def go_on_with(
+        self, sources: Sequence[ParquetSource | RandomDraws], go_next: bool = False
+    ) -> None:
+        """Turn to some sources, at the place in them where the model is.
+
+        Parameters
+        ----------
+        sources
+            What will be read.
+        go_next
+            Whether other sources may be begun while those of before are not finished.
+
+        Raises
+        ------
+        CheckpointError
+            If these are not the sources of before, and those are not finished.
+
+        """
+        at_random = isinstance(sources[0], RandomDraws)
+        identities = [identity for source in sources for identity in source.identities()]
+        self.position = self.position.go_on_with(identities, at_random, go_next)
+
     def run(
         self,
         sources: Sequence[ParquetSource | RandomDraws],
@@ -128,23 +220,29 @@ class LiveModel:
         stop: bool = False,
         skip_bad: bool = False,
         with_probabilities: bool = False,
+        every: int | None = None,
     ) -> Iterator[Step]:
-        """Test and train on all rows of some sources, and yield after every batch.
+        """Test and train on the rows of some sources from `position` on; yield after every batch.
+
+        Whenever it yields, the model, its progress and its position belong together, and may be
+        saved.
 
         Parameters
         ----------
         sources
-            What to read, in order.
+            What to read, in order; those of `go_on_with`, if that was called.
         passes
             How often; None for without end.
         limit
-            The number of rows to read at most.
+            The number of rows to read of these sources at most, with those read before.
         stop
             End with the first sample whose error is below epsilon; `stopped` tells that it did.
         skip_bad
             Skip rows that cannot be used, rather than end with an error.
         with_probabilities
             Whether to compute the probability of each prediction.
+        every
+            Yield, if not before, when the number of rows read is a multiple of this.
 
         Raises
         ------
@@ -156,8 +254,12 @@ class LiveModel:
             If a weight or an error would stop being finite. The model is as after the row before.
 
         """
-        self.stopped = False
-        for layout, batch, first in self._batches(sources, passes, limit):
+        if stop and self.stopped:
+            return
+        position = self.position
+        position.finished, position.stopped_below = False, None
+        for layout, batch in self._batches(sources, passes, limit, every):
+            first = position.row + 1
             rows = layout.rows(batch)
             end = min(rows.bad) if rows.bad and not skip_bad else batch.num_rows
             n = int(np.searchsorted(rows.index, end))
@@ -170,16 +272,18 @@ class LiveModel:
                 with_probabilities,
             )
             n = len(trace)
-            self.stopped = stop and bool((trace.eps[-1:] < self.model.epsilon).any())
             if trace.diverged:
                 end = int(rows.index[n])
-            elif self.stopped:
+            elif stop and n and trace.eps[-1] < self.model.epsilon:
                 end = int(rows.index[n - 1]) + 1
+                position.stopped_below = float(self.model.epsilon)
             skipped = {row: why for row, why in rows.bad.items() if row < end}
 
             number = self.progress.rows + 1
             self.progress.update(trace)
             self.progress.skipped += len(skipped)
+            position.row += end
+            position.read += end
             yield Step(
                 rows=number + rows.index[:n],
                 predictions=self.model.names_of(trace.predicted),
@@ -192,28 +296,82 @@ class LiveModel:
             if trace.diverged:
                 raise DivergedError(self.model.n_seen + 1, where)
             if self.stopped:
-                return
+                break
             if end in rows.bad:
                 raise SampleError(f"{where}: {rows.bad[end]}")
+        position.finished = True
+
+    def predict(
+        self, source: ParquetSource, skip_bad: bool = False, most: int = BATCH_ROWS
+    ) -> Iterator[Step]:
+        """Predict the rows of a source, and learn nothing.
+
+        Parameters
+        ----------
+        source
+            What to read; the label need not be there.
+        skip_bad
+            Skip rows that cannot be used, rather than end with an error.
+        most
+            The number of rows to predict at once. Between two yields the model may be replaced.
+
+        Raises
+        ------
+        SourceError
+            If the source is damaged or does not have the model's features.
+        SampleError
+            If a row cannot be used.
+
+        """
+        layout = self.schema.layout(source.columns, source.name, to_learn=False)
+        done = 0
+        for batch in source.batches():
+            for start in range(0, batch.num_rows, most):
+                rows = layout.rows(batch.slice(start, most))
+                bad = [f"{source.name}: row {done + i + 1}: {why}" for i, why in rows.bad.items()]
+                if bad and not skip_bad:
+                    raise SampleError(bad[0])
+                unlabelled = [None] * len(rows.index)
+                trace = self.model.trace(
+                    rows.X, unlabelled, self.schema.features, with_probability=True
+                )
+                yield Step(
+                    rows=done + 1 + rows.index,
+                    predictions=self.model.names_of(trace.predicted),
+                    probabilities=trace.probability,
+                    labels=rows.labels,
+                    skipped=bad,
+                )
+                done += min(most, batch.num_rows - start)
 
     def _batches(
-        self, sources: Sequence[ParquetSource | RandomDraws], passes: int | None, limit: int | None
-    ) -> Iterator[tuple[Layout, pa.RecordBatch, int]]:
-        """Yield batches, each with its layout and the number of its first row in its source."""
-        left = limit
-        for turn in itertools.count() if passes is None else range(passes):
-            for source in sources:
+        self,
+        sources: Sequence[ParquetSource | RandomDraws],
+        passes: int | None,
+        limit: int | None,
+        every: int | None,
+    ) -> Iterator[tuple[Layout, pa.RecordBatch]]:
+        """Yield batches from `position` on, which the caller moves over the rows of each."""
+        position = self.position
+        while passes is None or position.turn < passes:
+            for source in sources[position.index :]:
                 layout = self.schema.layout(source.columns, source.name)
-                first = 1
-                for batch in source.batches(turn):
-                    if left is not None:
-                        batch = batch.slice(0, left)
-                        left -= batch.num_rows
-                    if batch.num_rows:
-                        yield layout, batch, first
-                    if left == 0:
-                        return
-                    first += batch.num_rows
+                for batch in source.batches(position.turn, position.row):
+                    done = 0
+                    while done < batch.num_rows:
+                        most = batch.num_rows - done
+                        if limit is not None:
+                            most = min(most, limit - position.read)
+                        if every is not None:
+                            most = min(most, every - position.read % every)
+                        if most <= 0:
+                            return
+                        yield layout, batch.slice(done, most)
+                        done += most
+                position.index, position.row = position.index + 1, 0
+            if passes is not None and position.turn + 1 >= passes:
+                return
+            position.turn, position.index = position.turn + 1, 0
 
     def _notes(self, layout: Layout, rows: Rows) -> list[str]:
         notes = layout.describe()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_perceptron.encoding import Fields
+from stream_perceptron.errors import CheckpointError
 from stream_perceptron.network import Trace
 
 __all__ = ["WINDOW", "Progress"]
@@ -85,6 +88,43 @@ class Progress:
     def updated_share(self) -> float:
         """The share of labelled samples that changed the weights."""
         return self.updates / self.samples if self.samples else 0.0
+
+    def to_json(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """Return the counters as JSON, and the arrays."""
+        names = ("samples", "unlabelled", "skipped", "updates", "epsilon_sum")
+        counters = {name: getattr(self, name) for name in names}
+        return counters, {"confusion": self.confusion, "window": self.window}
+
+    @classmethod
+    def from_json(
+        cls,
+        value: Any,
+        confusion: NDArray[Any] | None,
+        window: NDArray[Any] | None,
+    ) -> Progress:
+        """Return the progress that `to_json` was called on.
+
+        Raises
+        ------
+        CheckpointError
+            If it does not hold together.
+
+        """
+        fields = Fields(value, "progress")
+        progress = cls()
+        for name in ("samples", "unlabelled", "skipped", "updates"):
+            setattr(progress, name, fields.count(name))
+        progress.epsilon_sum = fields.take("epsilon_sum", float)
+        fields.finish()
+        if confusion is None or window is None:
+            raise CheckpointError("progress has no confusion matrix or no window")
+        shapes = confusion.dtype == np.int64, window.dtype == np.bool_, window.ndim == 1
+        if not all(shapes) or confusion.ndim != 2 or confusion.shape[0] != confusion.shape[1]:
+            raise CheckpointError("progress has no square confusion matrix or no window")
+        if len(window) > WINDOW or (confusion < 0).any() or confusion.sum() > progress.samples:
+            raise CheckpointError("progress has counts that do not fit together")
+        progress.confusion, progress.window = confusion, window
+        return progress
 
     def update(self, trace: Trace) -> None:
         """Take in what happened to some more samples."""

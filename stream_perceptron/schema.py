@@ -22,6 +22,7 @@ from stream_perceptron.columns import (
     numbers,
     shown,
 )
+from stream_perceptron.encoding import Fields
 from stream_perceptron.errors import SourceError
 from stream_perceptron.vocabulary import natural_order
 
@@ -84,7 +85,35 @@ class Schema:
     features: tuple[str, ...] | None = None
     label_type: str | None = None
 
-    def layout(self, columns: pa.Schema, where: str) -> Layout:
+    @classmethod
+    def from_json(cls, value: Any) -> Schema:
+        """Return the schema whose fields these are.
+
+        Raises
+        ------
+        CheckpointError
+            If it does not hold together.
+
+        """
+        fields = Fields(value, "schema")
+        optional = (str, type(None))
+
+        def strings(names: Any) -> bool:
+            return names is None or all(isinstance(name, str) for name in names)
+
+        features = fields.take("features", list, type(None), check=strings)
+        schema = cls(
+            label=fields.take("label", *optional),
+            weight=fields.take("weight", *optional),
+            ignore=tuple(fields.take("ignore", list, check=strings)),
+            scale=fields.take("scale", float, type(None)),
+            features=None if features is None else tuple(features),
+            label_type=fields.take("label_type", *optional),
+        )
+        fields.finish()
+        return schema
+
+    def layout(self, columns: pa.Schema, where: str, to_learn: bool = True) -> Layout:
         """Say how a source with these columns is read.
 
         Parameters
@@ -93,6 +122,8 @@ class Schema:
             The source's Arrow schema.
         where
             The source's name, for errors.
+        to_learn
+            Whether label, weight and columns to ignore must be there.
 
         Raises
         ------
@@ -103,12 +134,12 @@ class Schema:
         """
         names = columns.names
         for role, wanted in [("label", self.label), ("weight", self.weight)]:
-            if wanted is not None and wanted not in names:
+            if to_learn and wanted is not None and wanted not in names:
                 raise SourceError(
                     f"{where}: there is no {role} column {wanted!r} among {names_in(names)}"
                 )
         for name in self.ignore:
-            if name not in names:
+            if to_learn and name not in names:
                 raise SourceError(f"{where}: there is no column {name!r} to ignore")
         twice = [name for name, count in Counter(names).items() if count > 1]
         if twice:
@@ -193,7 +224,7 @@ class Schema:
 
     def _label_among(self, names: Sequence[str], where: str) -> str | None:
         if self.label is not None:
-            return self.label
+            return self.label if self.label in names else None
         candidates = [
             name
             for name in LABEL_NAMES
@@ -303,7 +334,7 @@ class Layout:
 
     def _weights(self, batch: pa.RecordBatch, bad: dict[int, str]) -> list[float]:
         name = self.schema.weight
-        if name is None:
+        if name is None or name not in batch.schema.names:
             return [1.0] * batch.num_rows
         column = batch.column(name)
         if not is_number(column.type):

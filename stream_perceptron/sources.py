@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+import tempfile
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,8 +15,16 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from stream_perceptron.errors import SourceError
+from stream_perceptron.position import STDIN, Identity
 
-__all__ = ["BATCH_ROWS", "METADATA_KEY", "ParquetSource", "RandomDraws", "first_line"]
+__all__ = [
+    "BATCH_ROWS",
+    "METADATA_KEY",
+    "ParquetSource",
+    "RandomDraws",
+    "first_line",
+    "spool_stdin",
+]
 
 # Enough rows to spread the cost of a batch, few enough to stay in the processor's cache.
 BATCH_ROWS = 1000
@@ -32,6 +42,8 @@ class ParquetSource:
     ----------
     path
         A path, or a URI that `pyarrow.fs` knows, such as s3://bucket/file.parquet.
+    file
+        The file, if it is open already.
 
     Raises
     ------
@@ -40,11 +52,13 @@ class ParquetSource:
 
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, file: pa.NativeFile | None = None) -> None:
         self.name = path
         try:
+            file = _open(path) if file is None else file
+            self._size = file.size()
             # A buffer for each column, where the default is to read its whole row group.
-            self._file = pq.ParquetFile(_open(path), buffer_size=_BUFFER, pre_buffer=False)
+            self._file = pq.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False)
         except (OSError, pa.ArrowException) as error:
             # Only errors of the system have a number; the others are about what the file holds.
             if isinstance(error, OSError) and error.errno is not None:
@@ -69,8 +83,16 @@ class ParquetSource:
         """The number of rows."""
         return int(self._file.metadata.num_rows)
 
-    def batches(self, turn: int = 0) -> Iterator[pa.RecordBatch]:
-        """Yield all rows in order, in batches of at most `BATCH_ROWS`; the same in every turn.
+    def identities(self) -> list[Identity]:
+        """Return what tells this file from others, in a list."""
+        if self.name == STDIN:
+            return [Identity(STDIN, 0, "")]
+        footer = pa.BufferOutputStream()
+        self._file.metadata.write_metadata_file(footer)
+        return [Identity.of(self.name, self._size, footer.getvalue().to_pybytes())]
+
+    def batches(self, turn: int = 0, start: int = 0) -> Iterator[pa.RecordBatch]:
+        """Yield the rows from `start` on, in batches of at most `BATCH_ROWS`; alike in all turns.
 
         Raises
         ------
@@ -78,11 +100,15 @@ class ParquetSource:
             If the file is damaged; the rows before are yielded first.
 
         """
+        metadata = self._file.metadata
+        groups = list(range(metadata.num_row_groups))
         done = 0
+        while groups and done + metadata.row_group(groups[0]).num_rows <= start:
+            done += metadata.row_group(groups.pop(0)).num_rows
         try:
-            for batch in self._file.iter_batches(BATCH_ROWS):
+            for batch in self._file.iter_batches(BATCH_ROWS, row_groups=groups):
                 done += batch.num_rows
-                yield batch
+                yield batch.slice(max(0, batch.num_rows - (done - start)))
         except (OSError, pa.ArrowException) as error:
             raise SourceError(
                 f"{self.name}: damaged after row {done:,}: {first_line(error)}"
@@ -107,6 +133,7 @@ class RandomDraws:
     name = "random draws"
 
     def __init__(self, sources: list[ParquetSource], seed: int) -> None:
+        self._sources = sources
         self.columns = sources[0].columns
         self.classes = sources[0].classes
         tables = [pa.Table.from_batches(s.batches(), s.columns) for s in sources]
@@ -133,13 +160,38 @@ class RandomDraws:
         u = np.random.Generator(bits).random(n)
         return (u * self.n_rows).astype(np.int64)
 
-    def batches(self, turn: int = 0) -> Iterator[pa.RecordBatch]:
-        """Yield as many draws as there are rows; the next ones in every turn."""
+    def identities(self) -> list[Identity]:
+        """Return what tells these files from others."""
+        return [identity for source in self._sources for identity in source.identities()]
+
+    def batches(self, turn: int = 0, start: int = 0) -> Iterator[pa.RecordBatch]:
+        """Yield draws from `start` on, in all as many as there are rows; others in every turn."""
         end = (turn + 1) * self.n_rows
-        for start in range(turn * self.n_rows, end, BATCH_ROWS):
-            rows = self.draws(start, min(BATCH_ROWS, end - start))
+        for first in range(turn * self.n_rows + start, end, BATCH_ROWS):
+            rows = self.draws(first, min(BATCH_ROWS, end - first))
             indices = pa.Array.from_buffers(pa.int64(), len(rows), [None, pa.py_buffer(rows)])
             yield from self._table.take(indices).combine_chunks().to_batches()
+
+
+def spool_stdin(wait: Callable[[int], None]) -> ParquetSource:
+    """Return the Parquet file that arrives on stdin; it is read when it is there as a whole.
+
+    Parameters
+    ----------
+    wait
+        Is called with the descriptor before each read, and returns when there is something to read.
+
+    """
+    spool = tempfile.TemporaryFile()  # noqa: SIM115, as the source reads from it
+    while True:
+        wait(0)
+        data = os.read(0, 1 << 20)
+        if not data:
+            break
+        spool.write(data)
+    if not spool.tell():
+        raise SourceError(f"{STDIN}: nothing came on stdin")
+    return ParquetSource(STDIN, pa.PythonFile(spool, "r"))
 
 
 def first_line(error: Exception) -> str:

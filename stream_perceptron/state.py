@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.checkpoint import read_checkpoint, write_checkpoint
+from stream_perceptron.checkpoint import locked, read_checkpoint, write_checkpoint
 from stream_perceptron.encoding import Fields, decode_lr, decode_name, encode_lr, encode_name
 from stream_perceptron.errors import CheckpointError
-from stream_perceptron.files import locked
 from stream_perceptron.kernel import NAME as KERNEL
 from stream_perceptron.perceptron import SGDPerceptron
 
@@ -83,11 +82,8 @@ def save(
         raise CheckpointError(f"extra cannot be written as JSON: {error}") from None
     if not isinstance(meta["extra"], dict):
         raise CheckpointError("extra is not a dict")
-    try:
-        with locked(Path(path)):
-            write_checkpoint(Path(path), meta, arrays)
-    except BlockingIOError:
-        raise CheckpointError(f"{path}: another process is writing it") from None
+    with locked(Path(path)):
+        write_checkpoint(Path(path), meta, arrays)
 
 
 def load(path: str | os.PathLike[str]) -> Loaded:
@@ -107,9 +103,9 @@ def load(path: str | os.PathLike[str]) -> Loaded:
     """
     meta, arrays = read_checkpoint(Path(path))
     try:
-        meta.pop("run", None)
-        for name in set(arrays) - {"weights", "biases"}:
-            del arrays[name]
+        if meta.pop("run", None) is not None:
+            for name in ("confusion", "window"):
+                arrays.pop(name, None)
         extra = Fields(meta, "checkpoint").take("extra", dict)
         return Loaded(model_from_state(meta, arrays), extra)
     except CheckpointError as error:

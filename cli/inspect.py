@@ -1,0 +1,113 @@
+"""stream-perceptron inspect."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import Command
+
+if TYPE_CHECKING:
+    from stream_perceptron import LiveModel
+
+_STRONGEST = 5
+
+
+@click.command(cls=Command)
+@click.argument("path", metavar="MODEL", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def inspect(path: Path, as_json: bool) -> None:
+    """Say what is in a saved model.
+
+    \b
+    stream-perceptron inspect mnist.npz
+    """
+    from stream_perceptron import LiveModel
+    from stream_perceptron.checkpoint import read_checkpoint
+
+    live = LiveModel.load(path)
+    kernel = read_checkpoint(path)[0].get("kernel")
+    contents = {"path": str(path), "kernel": kernel, **_contents(live)}
+    if as_json:
+        click.echo(json.dumps(contents, default=str))
+        return
+    for name, value in contents.items():
+        title = name.replace("_", " ")
+        if name == "strongest_features":
+            click.echo(f"{title}:")
+            for row in value:
+                shown = ", ".join(f"{n} {w:+.3f}" for n, w in row["features"])
+                click.echo(f"  {row['class']}: {shown}")
+        elif name == "sources":
+            shown = ", ".join(f"{s['name']} ({s['size']:,} bytes)" for s in value)
+            click.echo(f"{title}: {shown or 'none'}")
+        else:
+            click.echo(f"{title}: {_shown(value)}")
+
+
+def _contents(live: LiveModel) -> dict[str, Any]:
+    from stream_perceptron.checkpoint import FORMAT_VERSION
+
+    model, schema, progress, position = live.model, live.schema, live.progress, live.position
+    features = model.features_
+    return {
+        "format_version": FORMAT_VERSION,
+        "lr": model.lr if isinstance(model.lr, float) else repr(model.lr),
+        "epsilon": model.epsilon,
+        "activation": model.activation,
+        "init_range": model.init_range,
+        "dtype": model.dtype,
+        "seed": model.seed_,
+        "classes": model.classes_,
+        "n_features": len(features),
+        "features": [features[0], features[-1]] if features else [],
+        "label": schema.label,
+        "label_type": schema.label_type,
+        "weight": schema.weight,
+        "ignored": list(schema.ignore),
+        "scale": schema.scale,
+        "samples": model.n_seen,
+        "updates": model.n_updates,
+        "unlabelled": progress.unlabelled,
+        "skipped": progress.skipped,
+        "accuracy": progress.accuracy,
+        "window_accuracy": progress.window_accuracy,
+        "mean_epsilon": progress.mean_epsilon,
+        "last_epsilon": None if model.n_seen == 0 else model.last_epsilon,
+        "sources": [{"name": s.name, "size": s.size} for s in position.sources],
+        "at_random": position.at_random,
+        "turn": position.turn,
+        "source": position.index,
+        "row": position.row,
+        "rows_read": position.read,
+        "finished": position.finished,
+        "strongest_features": [
+            {
+                "class": label,
+                "features": [
+                    [features[i], float(weights[i])]
+                    for i in sorted(range(len(features)), key=lambda i: -abs(weights[i]))[
+                        :_STRONGEST
+                    ]
+                ],
+            }
+            for label, weights in zip(model.classes_, model.weights, strict=True)
+        ],
+    }
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return str(value)

@@ -1,0 +1,68 @@
+"""stream-perceptron predict."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from .options import Command, model_option
+from .predictions import PredictionFile, silence_stdout
+from .signals import InterruptedWaitError, Signals
+
+_FOLLOWED_ROWS = 100  # predicted between two looks at the checkpoint
+
+
+@click.command(cls=Command)
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
+@model_option
+@click.option("--follow", is_flag=True, help="Take up MODEL anew whenever it was saved again.")
+@click.option("--skip-bad", is_flag=True, help="Skip rows that cannot be used, and name them.")
+@click.pass_context
+def predict(
+    ctx: click.Context,
+    /,
+    sources: tuple[str, ...],
+    path: Path,
+    follow: bool,
+    skip_bad: bool,
+) -> None:
+    """Predict samples with a saved model, a line of JSON each, and learn nothing.
+
+    SOURCE is as for `learn`, and needs no label. Columns are used as they were when the model was
+    made; a source that lacks features or adds some is refused.
+
+    \b
+    stream-perceptron predict mnist-test.parquet -m mnist.npz > predictions.jsonl
+    """
+    from stream_perceptron import LiveModel
+    from stream_perceptron.sources import ParquetSource, spool_stdin
+
+    with Signals() as signals:
+        seen = os.stat(path)
+        live = LiveModel.load(path)
+        output = PredictionFile("-")
+        try:
+            for name in sources:
+                source = spool_stdin(signals.wait) if name == "-" else ParquetSource(name)
+                rows = _FOLLOWED_ROWS if follow else 1000
+                for step in live.predict(source, skip_bad, rows):
+                    output.write(step)
+                    for text in step.skipped:
+                        click.echo(f"skipped: {text}", err=True)
+                    if signals.caught is not None:
+                        ctx.exit(signals.exit_code)
+                    if follow and _is_other(now := os.stat(path), seen):
+                        seen = now
+                        live.model = LiveModel.load(path).model
+                        click.echo(f"took up {path}, of {live.model.n_seen:,} samples", err=True)
+        except InterruptedWaitError:
+            ctx.exit(signals.exit_code)
+        except BrokenPipeError:
+            silence_stdout()
+            ctx.exit(141)
+
+
+def _is_other(now: os.stat_result, seen: os.stat_result) -> bool:
+    return (now.st_ino, now.st_mtime_ns) != (seen.st_ino, seen.st_mtime_ns)

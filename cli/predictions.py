@@ -1,0 +1,77 @@
+"""Predictions as lines of JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stream_perceptron.live import Step
+    from stream_perceptron.position import Output
+
+
+class PredictionFile:
+    """Predictions on stdout, or in a file that can be cut back to where a model was saved.
+
+    Parameters
+    ----------
+    path
+        The file, or - for stdout.
+    folder
+        Where the model is; the path is kept from there on, so that both can be moved together.
+    before
+        Where the model's predictions went before, and how far. That file is cut to this length and
+        written on; any other is begun anew.
+
+    """
+
+    def __init__(self, path: str, folder: Path | None = None, before: Output | None = None) -> None:
+        from stream_perceptron import CheckpointError
+
+        self._path = None if path == "-" else os.path.relpath(path, folder)
+        self._file: IO[str] = sys.stdout
+        if self._path is None:
+            return
+        if before is None or before.path != self._path:
+            self._file = open(path, "w", encoding="utf-8")  # noqa: SIM115
+            return
+        size = os.path.getsize(path) if os.path.exists(path) else 0
+        if size < before.size:
+            raise CheckpointError(
+                f"{path}: has {size:,} bytes, but {before.size:,} were written when the model was "
+                "saved: write to another file, or restore this one"
+            )
+        os.truncate(path, before.size)
+        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115
+
+    def write(self, step: Step) -> None:
+        """Write a line for each sample."""
+        for row, prediction, probability, label in zip(
+            step.rows.tolist(),
+            step.predictions,
+            step.probabilities.tolist(),
+            step.labels,
+            strict=True,
+        ):
+            record: dict[str, Any] = {"row": row, "prediction": prediction}
+            record["probability"] = None if prediction is None else probability
+            record["label"] = label
+            self._file.write(json.dumps(record, default=str) + "\n")
+        self._file.flush()
+
+    def sync(self) -> Output | None:
+        """See what was written on to the disk, and return how far that is; None for stdout."""
+        from stream_perceptron.position import Output
+
+        if self._path is None:
+            return None
+        os.fsync(self._file.fileno())
+        return Output(self._path, os.fstat(self._file.fileno()).st_size)
+
+
+def silence_stdout() -> None:
+    """Let nothing more be written to a stdout that nobody reads, at exit above all."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,188 @@
+"""Where a run is in its sources, and whether it may go on with others."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from stream_perceptron.encoding import Fields
+from stream_perceptron.errors import CheckpointError
+
+__all__ = ["STDIN", "Identity", "Output", "Position"]
+
+STDIN = "-"
+
+# A local file up to this size is identified by all of its bytes, another by its footer.
+_WHOLE_FILE = 2**30
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What tells a source from others, whatever its name.
+
+    Parameters
+    ----------
+    name
+        What it was called, for messages; files are equal if their content is.
+    size
+        The number of bytes.
+    digest
+        The SHA-256 of the file, or of a large or remote file's footer.
+
+    """
+
+    name: str = field(compare=False)
+    size: int
+    digest: str
+
+    @classmethod
+    def of(cls, name: str, size: int, footer: bytes) -> Identity:
+        """Return the identity of a file with this Parquet footer."""
+        if os.path.exists(name) and size <= _WHOLE_FILE:
+            with open(name, "rb") as file:
+                return cls(name, size, hashlib.file_digest(file, "sha256").hexdigest())
+        return cls(name, size, hashlib.sha256(footer).hexdigest())
+
+
+@dataclass(frozen=True)
+class Output:
+    """A file of predictions.
+
+    Parameters
+    ----------
+    path
+        Its path from the folder of the checkpoint on.
+    size
+        The number of bytes in it that belong to the rows that were learned.
+
+    """
+
+    path: str
+    size: int
+
+
+@dataclass
+class Position:
+    """Where a run is: rows before it were learned, those after it were not.
+
+    Parameters
+    ----------
+    sources
+        What is read, in order.
+    at_random
+        Whether rows are drawn at random from all sources.
+    turn
+        The pass over the sources, from 0.
+    index
+        The source within the pass; the number of sources when the pass is over.
+    row
+        The rows read of that source, or the draws made in the pass.
+    read
+        The rows read of these sources in all passes.
+    finished
+        Whether the run ended by itself, so that other sources may follow.
+    stopped_below
+        The epsilon below which an error ended the run, if one did.
+    output
+        The file that predictions are written to, up to here.
+
+    """
+
+    sources: list[Identity] = field(default_factory=list)
+    at_random: bool = False
+    turn: int = 0
+    index: int = 0
+    row: int = 0
+    read: int = 0
+    finished: bool = True
+    stopped_below: float | None = None
+    output: Output | None = None
+
+    def go_on_with(
+        self, sources: Sequence[Identity], at_random: bool, go_next: bool = False
+    ) -> Position:
+        """Return the position from which to read these sources.
+
+        The sources of before go on where they were, also when others were added behind them. Others
+        are begun if those of before are finished, or with `go_next`.
+
+        Raises
+        ------
+        CheckpointError
+            If these are others, and those of before are not finished.
+
+        """
+        begin = Position(list(sources), at_random, output=self.output)
+        known = len(self.sources)
+        is_stream = any(source.name == STDIN for source in (*self.sources, *sources))
+        same = self.sources == list(sources[:known]) and at_random == self.at_random
+        if same and known and not is_stream and not (at_random and len(sources) > known):
+            return replace(self, sources=list(sources))
+        if self.finished or go_next or any(source.name == STDIN for source in self.sources):
+            return begin
+        raise CheckpointError(f"{self._difference(sources, at_random)}; --next leaves the rest out")
+
+    def _difference(self, sources: Sequence[Identity], at_random: bool) -> str:
+        here = self.sources[min(self.index, len(self.sources) - 1)]
+        where = f"row {self.row:,} of {here.name} is not the end of it"
+        if at_random != self.at_random:
+            how = ("in order", "at random")
+            return f"{where}, and rows were read {how[self.at_random]}, now {how[at_random]}"
+        for i, before in enumerate(self.sources):
+            if i >= len(sources):
+                return f"{where}, and {before.name} is missing"
+            now = sources[i]
+            if now == before:
+                continue
+            if now in self.sources or before in sources:
+                return f"{where}, and source {i + 1} is {now.name}, not {before.name}"
+            if now.name != before.name:
+                return f"{where}, and {now.name} is another source"
+            if now.size != before.size:
+                sizes = f"from {before.size:,} to {now.size:,} bytes"
+                return f"{where}, and the file has changed {sizes}"
+            return f"{where}, and the file's content has changed"
+        return f"{where}, and rows cannot be drawn from more files than before"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the position as JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Any) -> Position:
+        """Return the position that `to_json` was called on.
+
+        Raises
+        ------
+        CheckpointError
+            If it does not hold together.
+
+        """
+        fields = Fields(value, "position")
+        sources = []
+        for source in fields.take("sources", list):
+            each = Fields(source, "source")
+            sources.append(
+                Identity(each.take("name", str), each.count("size"), each.take("digest", str))
+            )
+            each.finish()
+        output = fields.take("output", dict, type(None))
+        if output is not None:
+            each = Fields(output, "output")
+            output = Output(each.take("path", str), each.count("size"))
+            each.finish()
+        position = cls(
+            sources=sources,
+            at_random=fields.take("at_random", bool),
+            **{name: fields.count(name) for name in ("turn", "index", "row", "read")},
+            finished=fields.take("finished", bool),
+            stopped_below=fields.take("stopped_below", float, type(None)),
+            output=output,
+        )
+        fields.finish()
+        if position.index > len(sources):
+            raise CheckpointError("position lies behind its sources")
+        return position

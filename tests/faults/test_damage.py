@@ -1,0 +1,245 @@
+"""A damaged or forged checkpoint is refused: in one line, without a crash, in little memory."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tracemalloc
+import zipfile
+
+import numpy as np
+import pytest
+import river.compose
+import river.optim
+import river.preprocessing  # noqa: F401, so that imports do not count as memory of the reader
+
+from stream_perceptron import CheckpointError, LiveModel, SGDPerceptron, load, save
+from stream_perceptron.checkpoint import read_checkpoint
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A small checkpoint, with numbers and names of several kinds."""
+    path = tmp_path_factory.mktemp("small") / "model.npz"
+    model = SGDPerceptron(0.5, classes=["left", 2], seed=7)
+    for i in range(20):
+        model.learn_one({"a": i % 3, ("b", 1): 1.0}, "left" if i % 3 else 2)
+    save(model, path, {"offset": 20})
+    return path.read_bytes()
+
+
+def refused(path, data):
+    path.write_bytes(data)
+    try:
+        load(path)
+    except CheckpointError as error:
+        return "\n" not in str(error) and str(error).startswith(f"{path}: ")
+    return False
+
+
+def test_every_flipped_bit_is_noticed(small, tmp_path):
+    path = tmp_path / "model.npz"
+    n = 0
+    for byte in range(len(small)):
+        for bit in range(8):
+            data = bytearray(small)
+            data[byte] ^= 1 << bit
+            assert refused(path, data), (byte, bit)
+            n += 1
+
+    print(f"flipped bits: {n:,} of {8 * len(small):,}, all refused")
+    assert n == 8 * len(small)
+
+
+def test_every_truncation_and_extension_is_noticed(small, tmp_path):
+    path = tmp_path / "model.npz"
+    for length in range(len(small)):
+        assert refused(path, small[:length]), length
+    for more in (b"\0", b"PK\5\6", small):
+        assert refused(path, small + more)
+        assert refused(path, more + small)
+
+    print(f"truncations: {len(small):,}, all refused")
+
+
+def members(data):
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def forge(parts, compression=zipfile.ZIP_STORED):
+    """Make an archive with a right digest; `parts` are pairs of name and bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        for name, content in parts:
+            archive.writestr(name, content)
+        archive.comment = b" " * 71
+    body = buffer.getvalue()[:-71]
+    return body + b"sha256:" + hashlib.sha256(body).hexdigest().encode()
+
+
+def npy(array, **header):
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=True)
+    data = buffer.getvalue()
+    if header:
+        fields = {"descr": array.dtype.str, "fortran_order": False, "shape": array.shape} | header
+        text = repr(fields).encode()
+        text += b" " * (117 - len(text)) + b"\n"
+        data = b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text + array.tobytes()
+    return data
+
+
+def changed(parts, **meta):
+    """Change the model's part of the meta data."""
+    content = json.loads(parts["meta.json"])
+    for name, value in meta.items():
+        if name in content:
+            content[name] = value
+        else:
+            content["model"][name] = value
+    return {**parts, "meta.json": json.dumps(content)}
+
+
+FORGERIES = {
+    "huge shape": lambda p: {**p, "weights.npy": npy(np.ones(4), shape=(2**40, 2**20))},
+    "overflowing shape": lambda p: {**p, "weights.npy": npy(np.ones(4), shape=(2**62, 4))},
+    "negative shape": lambda p: {**p, "weights.npy": npy(np.ones(4), shape=(-2, -2))},
+    "object array": lambda p: {**p, "weights.npy": npy(np.array([{}, 1], object))},
+    "text array": lambda p: {**p, "weights.npy": npy(np.array(["a", "b"]))},
+    "complex array": lambda p: {**p, "weights.npy": npy(np.ones((2, 2), complex))},
+    "big-endian array": lambda p: {**p, "weights.npy": npy(np.ones((2, 2), ">f8"))},
+    "Fortran order": lambda p: {**p, "weights.npy": npy(np.ones((2, 2)), fortran_order=True)},
+    "code in a header": lambda p: {**p, "weights.npy": npy(np.ones(1)).replace(b"False", b"exit")},
+    "no array": lambda p: {**p, "weights.npy": b"\x93NUMPY\1\0\xff\xff{"},
+    "other precision": lambda p: {**p, "weights.npy": npy(np.ones((2, 2), "f4"))},
+    "other shape": lambda p: {**p, "weights.npy": npy(np.ones((2, 3)))},
+    "NaN weight": lambda p: {**p, "weights.npy": npy(np.array([[1.0, np.nan]] * 2))},
+    "infinite bias": lambda p: {**p, "biases.npy": npy(np.array([1.0, np.inf]))},
+    "extra member": lambda p: {**p, "extra.npy": npy(np.ones(1)), "virus.py": b"1"},
+    "missing weights": lambda p: {n: c for n, c in p.items() if n != "weights.npy"},
+    "missing meta": lambda p: {n: c for n, c in p.items() if n != "meta.json"},
+    "path in a name": lambda p: {**p, "../weights.npy": npy(np.ones(1))},
+    "no JSON": lambda p: {**p, "meta.json": b"{"},
+    "no UTF-8": lambda p: {**p, "meta.json": b"\xff"},
+    "a list": lambda p: {**p, "meta.json": b"[]"},
+    "deep JSON": lambda p: {**p, "meta.json": b"[" * 10**6},
+    "deep JSON object": lambda p: {**p, "meta.json": b'{"a":' * 10**6},
+    "long integer": lambda p: {**p, "meta.json": b'{"format":' + b"9" * 10**5 + b"}"},
+    "NaN in JSON": lambda p: {**p, "meta.json": p["meta.json"].replace(b"0.5", b"NaN")},
+    "infinite JSON": lambda p: {**p, "meta.json": p["meta.json"].replace(b"0.5", b"1e999")},
+    "newer version": lambda p: changed(p, format_version=2),
+    "version zero": lambda p: changed(p, format_version=0),
+    "version true": lambda p: changed(p, format_version=True),
+    "other format": lambda p: changed(p, format="zip"),
+    "no model": lambda p: changed(p, model=None),
+    "unknown field": lambda p: changed(p, surprise=1),
+    "wrong type": lambda p: changed(p, n_seen="20"),
+    "bool for a count": lambda p: changed(p, n_seen=True),
+    "negative count": lambda p: changed(p, n_seen=-1),
+    "more updates than samples": lambda p: changed(p, n_updates=10**6),
+    "label twice": lambda p: changed(p, labels=["left", "left"]),
+    "too many labels": lambda p: changed(p, labels=["left", 2, 3]),
+    "unhashable label": lambda p: changed(p, labels=["left", {"list": []}]),
+    "bad date": lambda p: changed(p, labels=["left", {"date": "31 Feb"}]),
+    "unknown activation": lambda p: changed(p, activation="step"),
+    "bad lr": lambda p: changed(p, lr=-1.0),
+    "code for lr": lambda p: changed(p, lr={"class": "os.system", "parameters": {}}),
+    "private lr": lambda p: changed(p, lr={"class": "__builtins__", "parameters": {}}),
+    "bad scheduler": lambda p: changed(p, lr={"class": "Constant", "parameters": {"x": 1}}),
+    "steps that are none": lambda p: changed(p, steps=[["a", "os.system", {}]]),
+    "extra that is none": lambda p: changed(p, extra=[]),
+}
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_forgery_with_a_right_digest_is_refused_in_little_memory(name, small, tmp_path):
+    parts = FORGERIES[name](members(small))
+    path = tmp_path / "model.npz"
+    data = forge(parts.items())
+    path.write_bytes(data)
+    tracemalloc.start()
+    try:
+        with pytest.raises(CheckpointError) as caught:
+            load(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert peak < 10 * len(data) + 2**22
+
+
+def test_forged_archives_are_refused(small, tmp_path):
+    parts = members(small)
+    path = tmp_path / "model.npz"
+    with pytest.warns(UserWarning, match="Duplicate"):
+        twice = forge([*parts.items(), ("weights.npy", parts["weights.npy"])])
+    bomb = forge([*parts.items(), ("bomb.npy", b"\0" * 10**7)], zipfile.ZIP_DEFLATED)
+    for data, reason in ((twice, "is there twice"), (bomb, "is compressed")):
+        path.write_bytes(data)
+        with pytest.raises(CheckpointError, match=reason):
+            load(path)
+    # Two entries of the directory for one and the same content, which would be read twice.
+    assert len(bomb) < 10**5
+
+
+def test_unforged_forgery_is_read(small, tmp_path):
+    """What the forgeries change is what makes them refused."""
+    path = tmp_path / "model.npz"
+    path.write_bytes(forge(members(small).items()))
+
+    assert 20 == load(path).model.n_seen
+
+
+RUNS = {
+    "no square confusion": ("confusion", np.zeros((2, 3), np.int64)),
+    "negative confusion": ("confusion", np.full((2, 2), -1)),
+    "too much confusion": ("confusion", np.full((2, 2), 10**6)),
+    "float confusion": ("confusion", np.zeros((2, 2))),
+    "long window": ("window", np.zeros(1001, bool)),
+    "bools that are neither": ("window", np.full(5, 7, np.uint8).view(bool)),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_forged_run_is_refused(name, sample, tmp_path):
+    from stream_perceptron.schema import Schema
+    from stream_perceptron.sources import ParquetSource
+
+    sources = [ParquetSource(str(sample))]
+    live = LiveModel.start(sources, Schema(), seed=0)
+    list(live.run(sources, limit=100))
+    path = tmp_path / "model.npz"
+    live.save(path)
+    member, array = RUNS[name]
+    parts = {**members(path.read_bytes()), f"{member}.npy": npy(array)}
+    path.write_bytes(forge(parts.items()))
+
+    with pytest.raises(CheckpointError, match=r"progress has|bools"):
+        LiveModel.load(path)
+
+
+def test_refusal_points_to_the_checkpoint_before(small, tmp_path):
+    path = tmp_path / "model.npz"
+    model = SGDPerceptron(seed=0)
+    save(model, path)
+    save(model, path)
+    path.write_bytes(path.read_bytes()[:-1])
+
+    with pytest.raises(CheckpointError, match=f"the checkpoint before it is {path}.prev"):
+        load(path)
+    assert 0 == load(f"{path}.prev").model.n_seen
+
+
+def test_numpy_and_unzip_can_open_it(small, tmp_path):
+    path = tmp_path / "model.npz"
+    path.write_bytes(small)
+    with np.load(path, allow_pickle=False) as file:
+        assert (2, 2) == file["weights"].shape
+        assert ["left", 2] == json.loads(file["meta.json"])["model"]["labels"]
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+    assert {"weights", "biases"} == set(read_checkpoint(path)[1])

@@ -1,0 +1,144 @@
+"""SIGINT and SIGTERM end a run in order, at work or waiting."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from conftest import COMMAND
+
+from stream_perceptron import LiveModel
+
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+def start(*args, **kwargs):
+    """Start the command, and return when it has taken the signals over."""
+    process = subprocess.Popen(
+        [COMMAND, "learn", *args], stderr=subprocess.PIPE, text=True, **kwargs
+    )
+    status = Path(f"/proc/{process.pid}/status")
+    bit = 1 << (signal.SIGTERM - 1)
+    while process.poll() is None:
+        caught = re.search(r"SigCgt:\s+([0-9a-f]+)", status.read_text())
+        if caught and int(caught[1], 16) & bit:
+            break
+        time.sleep(0.002)
+    return process
+
+
+@pytest.mark.slow
+def test_signals_at_random_moments_of_the_work(digits, tmp_path):
+    """Interrupted and started again until it is done, a run ends as one that was not."""
+    rng = random.Random(0)
+    counts = dict.fromkeys(CODES, 0)
+    options = ["--save-every", "20000"]
+    reference = tmp_path / "reference.npz"
+    subprocess.run([COMMAND, "learn", digits["train"], "-m", reference, *options], check=True,
+                   capture_output=True)  # fmt: skip
+    runs = 0
+    while sum(counts.values()) < 50:
+        path = tmp_path / f"{runs}.npz"
+        runs += 1
+        while True:
+            process = start(digits["train"], "-m", path, *options)
+            number = rng.choice(list(CODES))
+            try:
+                process.wait(rng.uniform(0, 4))
+            except subprocess.TimeoutExpired:
+                process.send_signal(number)
+            _, errors = process.communicate(timeout=60)
+            assert "Traceback" not in errors
+            if process.returncode == 0:
+                break
+            assert CODES[number] == process.returncode, errors
+            assert errors.rstrip().endswith(f"saved {path}")
+            LiveModel.load(path)
+            counts[number] += 1
+        assert reference.read_bytes() == path.read_bytes()
+
+    print(f"signals at work: {sum(counts.values())} over {runs} runs: {counts}")
+    assert min(counts.values()) > 0
+
+
+@pytest.mark.slow
+def test_signals_while_waiting_for_stdin(digits, sample, tmp_path):
+    """The pipe sends nothing, or half a file; the checkpoint stays as it was."""
+    rng = random.Random(1)
+    path = tmp_path / "model.npz"
+    subprocess.run([COMMAND, "learn", digits["test"], "-m", path, "--quiet"], check=True)
+    before = path.read_bytes()
+    data = sample.read_bytes()
+    counts = dict.fromkeys(CODES, 0)
+    for i in range(50):
+        process = start("-", "-m", path, "--quiet", stdin=subprocess.PIPE)
+        process.stdin.buffer.write(data[: len(data) * (i % 3) // 4])
+        process.stdin.flush()
+        number = rng.choice(list(CODES))
+        time.sleep(rng.uniform(0, 0.5))
+        process.send_signal(number)
+        began = time.monotonic()
+        errors = process.stderr.read()
+        process.wait(60)
+        process.stdin.close()
+
+        assert (CODES[number], "") == (process.returncode, errors)
+        assert time.monotonic() - began < 30
+        assert before == path.read_bytes()
+        counts[number] += 1
+    with sample.open("rb") as file:
+        done = subprocess.run(
+            [COMMAND, "learn", "-", "-m", path, "--quiet", "--json"], stdin=file,
+            capture_output=True, check=True,
+        )  # fmt: skip
+
+    print(f"signals while waiting: {sum(counts.values())}: {counts}")
+    assert 15_000 == json.loads(done.stdout)["samples"]
+    assert min(counts.values()) > 0
+
+
+def test_second_sigint_leaves_at_once(digits, tmp_path):
+    """While a save hangs: the last checkpoint is whole."""
+    path = tmp_path / "model.npz"
+    subprocess.run([COMMAND, "learn", digits["test"], "-m", path, "--quiet"], check=True)
+    before = path.read_bytes()
+    script = (
+        "import os, sys, time\n"
+        "from stream_perceptron_cli.main import main\n"
+        "from stream_perceptron import files\n"
+        "real = os.replace\n"
+        "def hang(*args):\n"
+        "    print('hanging', flush=True)\n"
+        "    while True: time.sleep(0.01)\n"
+        "files.os.replace = hang\n"
+        "main(sys.argv[1:])"
+    )
+    import sys
+
+    command = [sys.executable, "-c", script, "learn", digits["test"], "-m", path, "--passes", "9"]
+    with subprocess.Popen(
+        [*command, "--quiet"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        time.sleep(1.5)
+        process.send_signal(signal.SIGINT)
+        assert "hanging\n" == process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        process.wait(10)
+
+        assert (130, "") == (process.returncode, process.stderr.read())
+    assert before == path.read_bytes()
+
+
+def test_interrupted_without_a_model(digits):
+    process = start(digits["train"], "--passes", "100")
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+
+    assert 130 == process.returncode
+    assert errors.rstrip().endswith("the model is not saved: -m MODEL would")

@@ -1,0 +1,241 @@
+"""When a checkpoint cannot be written, the old one stays and nothing else is left."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import COMMAND
+
+from stream_perceptron import CheckpointError, SGDPerceptron, files, load, save
+from stream_perceptron.checkpoint import write_checkpoint
+from stream_perceptron.state import model_state
+
+
+def folder_of(path):
+    return {name.name: name.read_bytes() for name in path.parent.iterdir() if name.is_file()}
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A checkpoint that was saved twice, and a model that has learned on."""
+    path = tmp_path / "model.npz"
+    model = SGDPerceptron(seed=0)
+    for label in ("left", "right", "left"):
+        model.learn_one({"x": 1.0}, label)
+        save(model, path)
+    model.learn_one({"y": 1.0}, "new")
+    return path, model
+
+
+def failing(function, at, number):
+    """Return a function that fails at its call number `at`, and counts its calls."""
+
+    def fail(*args, **kwargs):
+        fail.calls += 1
+        if fail.calls == at:
+            raise OSError(number, os.strerror(number))
+        return function(*args, **kwargs)
+
+    fail.calls = 0
+    return fail
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EACCES])
+@pytest.mark.parametrize(
+    ("step", "at"),
+    [
+        ("open", 1),
+        ("fsync", 1),
+        ("link", 1),
+        ("replace", 1),
+        ("replace", 2),
+        ("open", 2),
+        ("fsync", 2),
+    ],
+)
+def test_error_at_any_step_leaves_a_whole_file_and_no_other(step, at, number, saved, monkeypatch):
+    """Temporary file, its fsync, the second name in two steps, the new name, the folder's fsync."""
+    if (step, at) == ("link", 2):
+        at = 1  # there is one link only
+    path, model = saved
+    before = folder_of(path)
+    fail = failing(getattr(os, step), at, number)
+    monkeypatch.setattr(files.os, step, fail)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        save(model, path)
+    after = folder_of(path)
+
+    assert at == fail.calls
+    assert before.keys() == after.keys()
+    if at == 2 and step != "replace":
+        # The new file was in place already; only its being on disk is not sure.
+        assert 4 == load(path).model.n_seen
+    else:
+        assert before["model.npz"] == after["model.npz"]
+    assert load(f"{path}.prev").model.n_seen in (2, 3)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+def test_error_in_the_middle_of_the_writing(number, saved, monkeypatch):
+    path, model = saved
+    before = folder_of(path)
+
+    class Failing:
+        def __init__(self, file):
+            self.file = file
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *exception):
+            self.file.close()
+
+        def write(self, data):
+            self.file.write(data[: len(data) // 2])
+            self.file.flush()
+            raise OSError(number, os.strerror(number))
+
+    real_open = open
+    monkeypatch.setattr(files, "open", lambda *args: Failing(real_open(*args)), raising=False)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        write_checkpoint(path, *model_state(model))
+    assert before == folder_of(path)
+
+
+def test_file_system_without_links_keeps_no_old_file_but_saves(saved, monkeypatch):
+    path, model = saved
+
+    def no_links(*args):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(files.os, "link", no_links)
+    save(model, path)
+
+    assert 4 == load(path).model.n_seen
+
+
+def test_full_file_system(digits, tmp_path):
+    """A real one: a tmpfs with room for one checkpoint and not for two."""
+    script = f"""
+set -e
+mount -t tmpfs -o size=120k tmpfs {tmp_path}
+cd {tmp_path}
+{COMMAND} learn {digits["test"]} -m model.npz --limit 1000 --quiet
+sha256sum model.npz
+set +e
+{COMMAND} learn {digits["test"]} -m model.npz --quiet
+echo exit $?
+sha256sum model.npz
+ls -A
+"""
+    result = subprocess.run(
+        ["unshare", "-rm", "bash", "-c", script], capture_output=True, text=True
+    )
+    first, code, second, *left = result.stdout.splitlines()
+
+    assert 0 == result.returncode, result.stderr
+    assert "exit 1" == code
+    assert first == second
+    assert ["model.npz", "model.npz.lock"] == left
+    assert "Error: " in result.stderr
+    assert "No space left on device" in result.stderr
+    assert 1 == len(result.stderr.splitlines())
+
+
+def test_read_only_folder(tmp_path):
+    """As an ordinary user: root may write anywhere."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    path = folder / "model.npz"
+    save(SGDPerceptron(classes=["a"], seed=0), path)
+    before = folder_of(path)
+    folder.chmod(0o555)
+    script = (
+        "import os, sys\n"
+        "from stream_perceptron import SGDPerceptron, save\n"
+        "if os.getuid() == 0: os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        f"save(SGDPerceptron(seed=0), {str(path)!r})"
+    )
+    for parent in (tmp_path, *tmp_path.parents):
+        if parent.stat().st_uid == os.getuid() and parent.name.startswith(("pytest", "test")):
+            parent.chmod(0o755)
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    folder.chmod(0o755)
+
+    assert result.returncode != 0
+    assert "Permission denied" in result.stderr
+    assert before == folder_of(path)
+
+
+def test_link_to_a_checkpoint_stays_a_link(tmp_path):
+    real = tmp_path / "real"
+    real.mkdir()
+    (tmp_path / "model.npz").symlink_to(real / "model.npz")
+    model = SGDPerceptron(classes=["a"], seed=0)
+    for _ in range(2):
+        save(model, tmp_path / "model.npz")
+        model.learn_one({"x": 1}, "a")
+
+    assert (tmp_path / "model.npz").is_symlink()
+    assert {"model.npz", "model.npz.prev", "model.npz.lock"} == {p.name for p in real.iterdir()}
+    assert {"model.npz", "real"} == {p.name for p in tmp_path.iterdir()}
+
+
+def test_planted_temporary_link_is_not_followed(tmp_path, monkeypatch):
+    """Whoever guessed the temporary name could otherwise have another file overwritten."""
+    monkeypatch.setattr(files.secrets, "token_hex", lambda n: "guessed")
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    path = tmp_path / "folder" / "model.npz"
+    path.parent.mkdir()
+    (path.parent / ".model.npz.guessed.tmp").symlink_to(victim)
+    with pytest.raises(FileExistsError):
+        write_checkpoint(path, *model_state(SGDPerceptron(seed=0)))
+
+    assert "precious" == victim.read_text()
+    assert not path.exists()
+
+
+def test_checkpoint_is_for_its_owner_alone(tmp_path):
+    save(SGDPerceptron(seed=0), tmp_path / "model.npz")
+
+    assert 0o600 == (tmp_path / "model.npz").stat().st_mode & 0o777
+
+
+def test_eight_writers_of_one_checkpoint(digits, tmp_path):
+    """One wins; the others say so and end; the file is whole."""
+    path = tmp_path / "model.npz"
+    command = [COMMAND, "learn", digits["test"], "-m", path, "--save-every", "500", "--quiet"]
+    processes = [
+        subprocess.Popen([*command, "--passes", "1000"], stderr=subprocess.PIPE, text=True)
+        for _ in range(8)
+    ]
+    losers = []
+    while len(losers) < 7:
+        losers = [process for process in processes if process.poll() is not None]
+    (winner,) = set(processes) - set(losers)
+    while not path.exists():
+        assert winner.poll() is None
+    winner.terminate()
+    winner.communicate(timeout=60)
+
+    print(f"writers: {len(processes)}, refused: {len(losers)}")
+    for loser in losers:
+        message = f"Error: {path}: another process is writing it\n"
+        assert (1, message) == (loser.returncode, loser.communicate()[1])
+    assert 143 == winner.returncode
+    assert load(path).model.n_seen > 0
+    assert {"model.npz", "model.npz.prev", "model.npz.lock"} >= {p.name for p in tmp_path.iterdir()}
+
+
+def test_lock_is_given_back(tmp_path):
+    path = tmp_path / "model.npz"
+    with files.locked(path), pytest.raises(CheckpointError, match="another process is writing it"):
+        save(SGDPerceptron(seed=0), path)
+    save(SGDPerceptron(seed=0), path)
+
+    assert path.exists()
