@@ -4,13 +4,18 @@ kernel
     Time a sample of the pass over 60,000 MNIST rows, 784 features and 10 classes.
 sparse
     Time to learn a sample of 100 features when 10^4, 10^5 and 10^6 are known.
+checkpoint
+    What saving costs on ten passes over MNIST: every minute, every 10,000 rows, and not at all.
 """
 
 from __future__ import annotations
 
+import json
 import platform
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -32,8 +37,6 @@ def microseconds(times: list[float], samples: int) -> str:
 
 
 def bench_kernel() -> None:
-    if not (DATA / "mnist-train.parquet").exists():
-        mnist.fetch("mnist", DATA)
     table = pq.read_table(DATA / "mnist-train.parquet")
     pixels = np.frombuffer(table["pixels"].combine_chunks().buffers()[1], np.uint8)
     pixels, labels = pixels.reshape(-1, 784), table["label"].to_pylist()
@@ -84,13 +87,45 @@ def bench_sparse() -> None:
         print(f"  {size:,} features known: {microseconds(taken, 500)}")
 
 
-SECTIONS = {"kernel": bench_kernel, "sparse": bench_sparse}
+def bench_checkpoint() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        command = [
+            Path(sys.executable).with_name("stream-perceptron"),
+            "learn",
+            DATA / "mnist-train.parquet",
+            "--passes",
+            "10",
+            "--json",
+            "--quiet",
+        ]
+        saving = ["-m", f"{folder}/model.npz", "--overwrite"]
+        ways = {
+            "not saved": [],
+            "every 60 s, the default": saving,
+            "every 10,000 rows": [*saving, "--save-every", "10000"],
+        }
+        times: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(5):
+            for name, options in ways.items():
+                result = subprocess.run([*command, *options], capture_output=True, check=True)
+                times[name].append(json.loads(result.stdout)["seconds"])
+    print("checkpoint: s for 600,000 rows, median of 5 interleaved runs")
+    whole = statistics.median(times["not saved"])
+    for name, taken in times.items():
+        median = statistics.median(taken)
+        spread = f"{min(taken):.2f} to {max(taken):.2f}"
+        print(f"  {name}: {median:.2f} ({spread}), {median / whole:.3f} of not saving")
+
+
+SECTIONS = {"kernel": bench_kernel, "sparse": bench_sparse, "checkpoint": bench_checkpoint}
 
 
 def main() -> None:
     unknown = set(sys.argv[1:]) - set(SECTIONS)
     if unknown:
         sys.exit(f"no section {', '.join(sorted(unknown))}: choose {', '.join(SECTIONS)}")
+    if not (DATA / "mnist-train.parquet").exists():
+        mnist.fetch("mnist", DATA)
     print(f"{platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}")
     for name in sys.argv[1:] or SECTIONS:
         SECTIONS[name]()
