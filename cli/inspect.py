@@ -26,11 +26,8 @@ def inspect(path: Path, as_json: bool) -> None:
     stream-perceptron inspect mnist.npz
     """
     from stream_perceptron import LiveModel
-    from stream_perceptron.checkpoint import read_checkpoint
 
-    live = LiveModel.load(path)
-    kernel = read_checkpoint(path)[0].get("kernel")
-    contents = {"path": str(path), "kernel": kernel, **_contents(live)}
+    contents = {"path": str(path), **_contents(LiveModel.load(path))}
     if as_json:
         click.echo(json.dumps(contents, default=str))
         return
@@ -55,6 +52,7 @@ def _contents(live: LiveModel) -> dict[str, Any]:
     features = model.features_
     return {
         "format_version": FORMAT_VERSION,
+        "kernel": live.kernel,
         "lr": model.lr if isinstance(model.lr, float) else repr(model.lr),
         "epsilon": model.epsilon,
         "activation": model.activation,

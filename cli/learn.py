@@ -180,6 +180,7 @@ def learn(
 
     from stream_perceptron import LiveModel, SampleError
     from stream_perceptron.checkpoint import locked
+    from stream_perceptron.kernel import NAME as KERNEL
     from stream_perceptron.schema import Schema
     from stream_perceptron.sources import ParquetSource, RandomDraws, spool_stdin
 
@@ -214,6 +215,11 @@ def learn(
         line = ProgressLine(live, "quiet" if quiet else "json" if as_json else "text")
         if live.progress.rows:
             line.note(f"going on after row {live.progress.rows:,} of {path}")
+        if live.kernel != KERNEL:
+            line.note(
+                f"warning: saved with the kernel {live.kernel}, goes on with {KERNEL}: the same to "
+                "rounding, not to the bit"
+            )
         for name, value in changed.items():
             line.note(f"{name} is {value:g} from here on")
         saver = _Saver(live, path, save_every, predictions)
@@ -242,11 +248,14 @@ def learn(
             saver.save()
             silence_stdout()
             ctx.exit(141)
-        except ValueError as error:
+        except SampleError as error:
             line.finish()
             saver.save()
-            hint = "; --skip-bad leaves such rows out" if isinstance(error, SampleError) else ""
-            raise type(error)(f"{error}{hint}") from None
+            raise SampleError(f"{error}; --skip-bad leaves such rows out") from None
+        except ValueError:
+            line.finish()
+            saver.save()
+            raise
         saver.save()
         line.finish()
         _summarise(live, line, path, skipped, as_json, quiet)
@@ -284,7 +293,11 @@ class _Saver:
             return
         if self._predictions is not None:
             self._live.position.output = self._predictions.sync() or self._live.position.output
-        self._live.save(self._path)
+        try:
+            self._live.save(self._path)
+        except OSError as error:
+            error.filename = str(self._path)
+            raise
         self._saved_at = time.monotonic()
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from stream_perceptron.checkpoint import read_checkpoint, write_checkpoint
 from stream_perceptron.encoding import Fields
 from stream_perceptron.errors import CheckpointError, DivergedError, SampleError
+from stream_perceptron.kernel import NAME as KERNEL
 from stream_perceptron.perceptron import SGDPerceptron
 from stream_perceptron.position import Position
 from stream_perceptron.progressive import Progress
@@ -71,6 +72,11 @@ class LiveModel:
     position
         Where it is in its sources.
 
+    Attributes
+    ----------
+    kernel : str
+        The kernel that the model was saved with.
+
     Examples
     --------
     >>> from stream_perceptron.mnist import sample_path
@@ -94,6 +100,7 @@ class LiveModel:
         self.schema = schema
         self.progress = Progress() if progress is None else progress
         self.position = Position() if position is None else position
+        self.kernel = KERNEL
 
     @classmethod
     def start(
@@ -146,20 +153,23 @@ class LiveModel:
         try:
             run = meta.pop("run", None)
             confusion, window = arrays.pop("confusion", None), arrays.pop("window", None)
+            kernel = meta.get("kernel")
             model = model_from_state(meta, arrays)
             if not isinstance(model, SGDPerceptron):
                 raise CheckpointError("holds a pipeline, which only Python code can run")
             if run is None:
                 names = [str(name) for name in model.features_]
-                return cls(model, Schema(features=tuple(names) or None))
-            fields = Fields(run, "run")
-            live = cls(
-                model,
-                Schema.from_json(fields.take("schema", dict)),
-                Progress.from_json(fields.take("progress", dict), confusion, window),
-                Position.from_json(fields.take("position", dict)),
-            )
-            fields.finish()
+                live = cls(model, Schema(features=tuple(names) or None))
+            else:
+                fields = Fields(run, "run")
+                live = cls(
+                    model,
+                    Schema.from_json(fields.take("schema", dict)),
+                    Progress.from_json(fields.take("progress", dict), confusion, window),
+                    Position.from_json(fields.take("position", dict)),
+                )
+                fields.finish()
+            live.kernel = str(kernel)
             return live
         except CheckpointError as error:
             raise CheckpointError(f"{path}: {error}") from None

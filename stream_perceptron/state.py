@@ -155,6 +155,9 @@ def model_from_state(meta: dict[str, Any], arrays: Arrays) -> SGDPerceptron | Pi
     """
     if set(arrays) != {"weights", "biases"}:
         raise CheckpointError(f"members {sorted(arrays)} are not weights and biases")
+    unknown = set(meta) - {"kernel", "model", "steps", "extra"}
+    if unknown or type(meta.get("kernel")) is not str:
+        raise CheckpointError(f"meta.json has no kernel, or what is unknown: {sorted(unknown)}")
     fields = Fields(meta.get("model"), "model")
     classes = fields.take("classes", list, type(None))
     lr = decode_lr(fields.take("lr", float, dict))

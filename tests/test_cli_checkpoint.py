@@ -187,6 +187,30 @@ def test_damaged_model_is_refused_and_nothing_is_lost(days, model, run):
         assert damaged == model.read_bytes()
 
 
+def test_another_kernel_is_announced(days, model, run, monkeypatch):
+    from stream_perceptron import state
+
+    run("learn", days[0], "-m", model, "--quiet", check=0)
+    live = LiveModel.load(model)
+    monkeypatch.setattr(state, "KERNEL", "other")
+    live.save(model)
+    result = run("learn", days[1], "-m", model, "--quiet", check=0)
+
+    assert result.stderr.startswith("warning: saved with the kernel other, goes on with numpy")
+    assert "numpy" == LiveModel.load(model).kernel
+
+
+def test_divergence_is_one_line_and_saved_up_to(tmp_path, model, run):
+    path = tmp_path / "large.parquet"
+    pq.write_table(pa.table({"x": [1.0] * 50 + [1e200], "y": ["a", "b", "c"] * 17}), path)
+    options = ["--activation", "identity", "-m", model, "--quiet"]
+    result = run("learn", path, *options, check=1)
+
+    line = "row 51: diverged at sample 51: lower lr or scale the features\n"
+    assert f"Error: {path}: {line}" == result.stderr
+    assert 50 == samples(model)
+
+
 def test_bad_row_is_saved_up_to(tmp_path, model, run):
     path = tmp_path / "bad.parquet"
     x = [1.0] * 1234 + [None] + [1.0] * 10

@@ -148,6 +148,11 @@ FORGERIES = {
     "code for lr": lambda p: changed(p, lr={"class": "os.system", "parameters": {}}),
     "private lr": lambda p: changed(p, lr={"class": "__builtins__", "parameters": {}}),
     "bad scheduler": lambda p: changed(p, lr={"class": "Constant", "parameters": {"x": 1}}),
+    "unknown part": lambda p: {
+        **p,
+        "meta.json": p["meta.json"].replace(b'"extra"', b'"more":0,"extra"'),
+    },
+    "no kernel": lambda p: {**p, "meta.json": p["meta.json"].replace(b'"kernel"', b'"extra"')},
     "steps that are none": lambda p: changed(p, steps=[["a", "os.system", {}]]),
     "extra that is none": lambda p: changed(p, extra=[]),
 }

@@ -19,10 +19,10 @@ from stream_perceptron import LiveModel
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
-def start(*args, **kwargs):
+def start(*args, command=(COMMAND,), **kwargs):
     """Start the command, and return when it has taken the signals over."""
     process = subprocess.Popen(
-        [COMMAND, "learn", *args], stderr=subprocess.PIPE, text=True, **kwargs
+        [*command, "learn", *args], stderr=subprocess.PIPE, text=True, **kwargs
     )
     status = Path(f"/proc/{process.pid}/status")
     bit = 1 << (signal.SIGTERM - 1)
