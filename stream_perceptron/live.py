@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +189,7 @@ class LiveModel:
         progress, counts = self.progress.to_json()
         meta["extra"] = {}
         meta["run"] = {
-            "schema": asdict(self.schema),
+            "schema": vars(self.schema),
             "progress": progress,
             "position": self.position.to_json(),
         }

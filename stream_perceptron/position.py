@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from stream_perceptron.encoding import Fields
@@ -149,7 +149,8 @@ class Position:
 
     def to_json(self) -> dict[str, Any]:
         """Return the position as JSON."""
-        return asdict(self)
+        value = vars(self) | {"sources": [vars(source) for source in self.sources]}
+        return value | {"output": None if self.output is None else vars(self.output)}
 
     @classmethod
     def from_json(cls, value: Any) -> Position:
