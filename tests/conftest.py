@@ -13,6 +13,27 @@ ROOT = Path(__file__).parent.parent
 COMMAND = Path(sys.executable).with_name("stream-perceptron")
 
 
+FIGURES = pytest.StashKey[list[str]]()
+
+
+def pytest_configure(config):
+    config.stash[FIGURES] = []
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Show what tests measured and counted."""
+    if config.stash[FIGURES]:
+        terminalreporter.section("figures")
+        for line in config.stash[FIGURES]:
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def tell(pytestconfig):
+    """Have a figure shown at the end of the run."""
+    return pytestconfig.stash[FIGURES].append
+
+
 @pytest.fixture(scope="session")
 def run():
     """Run the installed command and return the finished process."""

@@ -34,14 +34,14 @@ def points(tmp_path, rng):
 
 
 @pytest.mark.parametrize(("lr", "least", "most"), [("0.01", 0.865, 0.875), ("0.1", 0.888, 0.898)])
-def test_mnist_in_file_order(lr, least, most, run, digits):
+def test_mnist_in_file_order(lr, least, most, run, digits, tell):
     result = run(
         "learn", digits["train"], "--classes", "0-9", "--seed", 0, "--lr", lr, "--json", check=0
     )
     figures = summary(result)
     steps = [json.loads(line) for line in result.stderr.splitlines()]
 
-    print(f"lr {lr}: {figures}")
+    tell(f"lr {lr}: {figures}")
     assert 60000 == figures["samples"]
     assert least < figures["accuracy"] < most
     assert {
@@ -96,15 +96,15 @@ def peak_memory():
     return run_command
 
 
-def test_peak_memory_on_mnist_is_below_200_mb(digits, peak_memory):
+def test_peak_memory_on_mnist_is_below_200_mb(digits, peak_memory, tell):
     peak = peak_memory("learn", digits["train"], "--quiet")
 
-    print(f"peak memory of learn on MNIST: {peak:.0f} MB")
+    tell(f"peak memory of learn on MNIST: {peak:.0f} MB")
     assert peak < 200
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_with_the_file(tmp_path, rng, peak_memory):
+def test_memory_does_not_grow_with_the_file(tmp_path, rng, peak_memory, tell):
     """Ten times the rows, all in one row group, take at most a tenth more memory."""
     peaks = []
     for n in (100_000, 1_000_000):
@@ -115,7 +115,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path, rng, peak_memory):
         pq.write_table(table, path, row_group_size=n, use_dictionary=False)
         peaks.append(peak_memory("learn", path, "--quiet"))
 
-    print(f"peak memory at 100,000 and 1,000,000 rows: {peaks[0]:.0f} and {peaks[1]:.0f} MB")
+    tell(f"peak memory at 100,000 and 1,000,000 rows: {peaks[0]:.0f} and {peaks[1]:.0f} MB")
     assert peaks[1] < 1.1 * peaks[0]
 
 

@@ -44,7 +44,7 @@ def wide_model(n_features):
 
 
 @pytest.mark.parametrize("zeros", [0, 500])
-def test_elements_touched_do_not_depend_on_the_vocabulary(zeros, rng):
+def test_elements_touched_do_not_depend_on_the_vocabulary(zeros, rng, tell):
     touched = {}
     for n_features in (10_000, 100_000, 1_000_000):
         model = wide_model(n_features)
@@ -61,7 +61,7 @@ def test_elements_touched_do_not_depend_on_the_vocabulary(zeros, rng):
 
     # One gather and one scatter to learn, one gather to predict.
     one = N_CLASSES * (N_NONZERO + zeros)
-    print(f"elements touched to learn {N_CLASSES} samples and to predict one: {touched}")
+    tell(f"elements touched to learn {N_CLASSES} samples and to predict one: {touched}")
     assert len(set(touched.values())) == 1
     assert touched[10_000][0] <= 2 * N_CLASSES * one
     assert touched[10_000][1] <= one

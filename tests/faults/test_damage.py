@@ -38,7 +38,7 @@ def refused(path, data):
     return False
 
 
-def test_every_flipped_bit_is_noticed(small, tmp_path):
+def test_every_flipped_bit_is_noticed(small, tmp_path, tell):
     path = tmp_path / "model.npz"
     n = 0
     for byte in range(len(small)):
@@ -48,11 +48,11 @@ def test_every_flipped_bit_is_noticed(small, tmp_path):
             assert refused(path, data), (byte, bit)
             n += 1
 
-    print(f"flipped bits: {n:,} of {8 * len(small):,}, all refused")
+    tell(f"flipped bits: {n:,} of {8 * len(small):,}, all refused")
     assert n == 8 * len(small)
 
 
-def test_every_truncation_and_extension_is_noticed(small, tmp_path):
+def test_every_truncation_and_extension_is_noticed(small, tmp_path, tell):
     path = tmp_path / "model.npz"
     for length in range(len(small)):
         assert refused(path, small[:length]), length
@@ -60,7 +60,7 @@ def test_every_truncation_and_extension_is_noticed(small, tmp_path):
         assert refused(path, small + more)
         assert refused(path, more + small)
 
-    print(f"truncations: {len(small):,}, all refused")
+    tell(f"truncations: {len(small):,}, all refused")
 
 
 def members(data):

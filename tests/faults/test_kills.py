@@ -51,7 +51,7 @@ def run_until_done(folder, digits, options, longest, rng):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_kill_9_at_random_moments(name, digits, tmp_path):
+def test_kill_9_at_random_moments(name, digits, tmp_path, tell):
     options, wanted, longest = SCENARIOS[name]
     reference = tmp_path / "reference"
     reference.mkdir()
@@ -75,6 +75,6 @@ def test_kill_9_at_random_moments(name, digits, tmp_path):
     kills, runs = (sum(counts) for counts in zip(*lanes, strict=True))
     lines = expected[1].count(b"\n")
 
-    print(f"{name}: {kills} kills over {runs} runs of {rows:,} rows, all ended alike")
+    tell(f"{name}: {kills} kills over {runs} runs of {rows:,} rows, all ended alike")
     assert kills >= wanted
     assert rows == lines

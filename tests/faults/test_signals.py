@@ -35,7 +35,7 @@ def start(*args, command=(COMMAND,), **kwargs):
 
 
 @pytest.mark.slow
-def test_signals_at_random_moments_of_the_work(digits, tmp_path):
+def test_signals_at_random_moments_of_the_work(digits, tmp_path, tell):
     """Interrupted and started again until it is done, a run ends as one that was not."""
     rng = random.Random(0)
     counts = dict.fromkeys(CODES, 0)
@@ -64,12 +64,12 @@ def test_signals_at_random_moments_of_the_work(digits, tmp_path):
             counts[number] += 1
         assert reference.read_bytes() == path.read_bytes()
 
-    print(f"signals at work: {sum(counts.values())} over {runs} runs: {counts}")
+    tell(f"signals at work: {sum(counts.values())} over {runs} runs: {counts}")
     assert min(counts.values()) > 0
 
 
 @pytest.mark.slow
-def test_signals_while_waiting_for_stdin(digits, sample, tmp_path):
+def test_signals_while_waiting_for_stdin(digits, sample, tmp_path, tell):
     """The pipe sends nothing, or half a file; the checkpoint stays as it was."""
     rng = random.Random(1)
     path = tmp_path / "model.npz"
@@ -96,7 +96,7 @@ def test_signals_while_waiting_for_stdin(digits, sample, tmp_path):
             capture_output=True, check=True,
         )  # fmt: skip
 
-    print(f"signals while waiting: {sum(counts.values())}: {counts}")
+    tell(f"signals while waiting: {sum(counts.values())}: {counts}")
     assert 15_000 == json.loads(done.stdout)["samples"]
     assert min(counts.values()) > 0
 

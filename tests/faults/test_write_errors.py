@@ -204,7 +204,7 @@ def test_checkpoint_is_for_its_owner_alone(tmp_path):
     assert 0o600 == (tmp_path / "model.npz").stat().st_mode & 0o777
 
 
-def test_eight_writers_of_one_checkpoint(digits, tmp_path):
+def test_eight_writers_of_one_checkpoint(digits, tmp_path, tell):
     """One wins; the others say so and end; the file is whole."""
     path = tmp_path / "model.npz"
     command = [COMMAND, "learn", digits["test"], "-m", path, "--save-every", "500", "--quiet"]
@@ -221,7 +221,7 @@ def test_eight_writers_of_one_checkpoint(digits, tmp_path):
     winner.terminate()
     winner.communicate(timeout=60)
 
-    print(f"writers: {len(processes)}, refused: {len(losers)}")
+    tell(f"writers: {len(processes)}, refused: {len(losers)}")
     for loser in losers:
         message = f"Error: {path}: another process is writing it\n"
         assert (1, message) == (loser.returncode, loser.communicate()[1])
