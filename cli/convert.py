@@ -9,7 +9,7 @@ import click
 from .options import Command
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Turn IDX files or Keras's mnist.npz into Parquet.")
 @click.argument(
     "inputs", metavar="IMAGES LABELS | FILE.npz", nargs=-1, type=click.Path(path_type=Path)
 )

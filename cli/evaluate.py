@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from river.metrics import ConfusionMatrix
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Test a saved model on samples with labels.")
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
 @model_option
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")

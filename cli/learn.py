@@ -37,12 +37,17 @@ on_checkpoint = section("Checkpoint")
 on_output = section("Output")
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Predict and then learn every sample of a stream.")
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
 @on_input("--label", metavar="NAME", help="Label column; else label, class, target or y.")
 @on_input("--ignore", type=Names(), default=(), help="Columns not to use.")
 @on_input("--weight", metavar="NAME", help="Column of sample weights.")
-@on_input("--scale", type=Scale(), help="Multiply features by this; else 8-bit ones by 1/255.")
+@on_input(
+    "--scale",
+    type=Scale(),
+    metavar="NUMBER|a/b",
+    help="Multiply features by this; else 8-bit ones by 1/255.",
+)
 @on_input("--random", "at_random", is_flag=True, help="Draw rows at random, with replacement.")
 @on_input(
     "--passes",
@@ -66,11 +71,12 @@ on_output = section("Output")
 @on_model(
     "--activation",
     type=ActivationName(),
+    metavar="sigmoid|tanh|arctan|identity",
     default="sigmoid",
     show_default=True,
     help="Output function.",
 )
-@on_model("--classes", type=Classes(), help="Labels to know from the start.")
+@on_model("--classes", type=Classes(), metavar="a,b,c|0-9", help="Labels to know from the start.")
 @on_model(
     "--init-range",
     type=Number(),
@@ -87,7 +93,7 @@ on_output = section("Output")
 )
 @on_model(
     "--seed",
-    type=click.IntRange(0, 2**64 - 1),
+    type=int,
     metavar="N",
     default=0,
     show_default=True,

@@ -29,5 +29,6 @@ def main() -> None:
 
     \b
     stream-perceptron fetch mnist
-    stream-perceptron learn mnist-train.parquet
+    stream-perceptron learn mnist-train.parquet -m mnist.npz
+    stream-perceptron evaluate mnist-test.parquet -m mnist.npz
     """

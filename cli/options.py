@@ -62,6 +62,8 @@ class Command(click.Command):
             record = parameter.get_help_record(ctx)
             if record is not None and isinstance(parameter, click.Option):
                 sections.setdefault(getattr(parameter, "section", "Other"), []).append(record)
+        if len(sections) == 1:
+            sections = {"Options": sections.popitem()[1]}
         for name, records in sections.items():
             with formatter.section(name):
                 formatter.write_dl(records)

@@ -14,7 +14,7 @@ from .signals import InterruptedWaitError, Signals
 _FOLLOWED_ROWS = 100  # predicted between two looks at the checkpoint
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Predict samples with a saved model.")
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
 @model_option
 @click.option("--follow", is_flag=True, help="Take up MODEL anew whenever it was saved again.")

@@ -13,6 +13,19 @@ ROOT = Path(__file__).parent.parent
 COMMAND = Path(sys.executable).with_name("stream-perceptron")
 
 
+def state_of(model):
+    """Return everything that learning changes, and that a refused sample must leave as it was."""
+    return (
+        model.classes_,
+        model.features_,
+        model.weights.tobytes(),
+        model.biases.tobytes(),
+        model.n_seen,
+        model.n_updates,
+        repr(model.last_epsilon),
+    )
+
+
 FIGURES = pytest.StashKey[list[str]]()
 
 

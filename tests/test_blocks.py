@@ -9,6 +9,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from conftest import state_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from river.optim import schedulers
@@ -25,18 +26,6 @@ FRAMES = {
     "pyarrow": lambda data: pa.table({k: pa.array(v, pa.float64()) for k, v in data.items()}),
 }
 VALUES = st.sampled_from([None, 0.0, 0.0, 0.0, 1.0, -2.5, 0.125])
-
-
-def bits(model):
-    return (
-        model.classes_,
-        model.features_,
-        model.weights.tobytes(),
-        model.biases.tobytes(),
-        model.n_seen,
-        model.n_updates,
-        model.last_epsilon,
-    )
 
 
 @st.composite
@@ -83,7 +72,7 @@ def test_learn_many_is_the_loop_of_learn_one(kind, stream, lr, classes, epsilon,
         assert expected[start] == (predicted[0].as_py() if kind == "pyarrow" else predicted[0])
         many.learn_many(frame, pd.Series(labels[start:end]), weights[start:end])
 
-    assert bits(one) == bits(many)
+    assert state_of(one) == state_of(many)
 
 
 @settings(deadline=None, max_examples=100)
@@ -107,7 +96,7 @@ def test_arrays_give_the_bits_and_predictions_of_samples(stream, wide, dtype):
         )
 
     assert expected == predicted
-    assert bits(one) == bits(block)
+    assert state_of(one) == state_of(block)
 
 
 @settings(deadline=None, max_examples=100)
@@ -125,7 +114,7 @@ def test_zeros_and_absent_features_give_the_same_bits(stream, width):
             {name: value for name, value in x.items() if value}
         )
 
-    assert bits(zeros) == bits(absent)
+    assert state_of(zeros) == state_of(absent)
 
 
 def test_mnist_in_blocks_of_any_size_and_one_by_one(digits):
@@ -148,7 +137,7 @@ def test_mnist_in_blocks_of_any_size_and_one_by_one(digits):
             predicted += block.test_then_train(X[part], labels[part], names)
 
         assert expected == predicted
-        assert bits(one) == bits(block)
+        assert state_of(one) == state_of(block)
 
 
 def test_stop_ends_with_the_first_sample_that_fits(rng):
@@ -214,7 +203,7 @@ def test_bools_and_integers_are_numbers_in_frames():
         model = SGDPerceptron(seed=0)
         model.learn_many(make(frame), ["u", "v"])
 
-        assert bits(expected) == bits(model)
+        assert state_of(expected) == state_of(model)
 
 
 def test_predictions_come_in_the_kind_of_frame_that_was_given(rng):
@@ -256,4 +245,4 @@ def test_divergence_in_mid_block_leaves_the_rows_before(rng):
     expected = SGDPerceptron(0.5, activation="identity", seed=0)
     expected.test_then_train(X[:5], labels[:5])
 
-    assert bits(expected) == bits(model)
+    assert state_of(expected) == state_of(model)

@@ -128,7 +128,7 @@ def test_progress_for_people(run, points):
     assert "label: class (str)" == lines[1]
     assert "samples  accuracy  last 1,000  mean eps  updated  samples/s" == lines[2].strip()
     assert ["1,000", "2,000", "4,000", "8,000", "9,000"] == [line.split()[0] for line in lines[3:8]]
-    assert "the model is not saved" == lines[-1]
+    assert "the model is not saved: -m MODEL would" == lines[-1]
 
 
 def test_quiet_says_nothing_but_the_summary_asked_for(run, points):
@@ -155,7 +155,7 @@ def test_a_terminal_gets_a_line_that_is_redrawn(points):
     assert seen.count(b"\r    ") >= 1
     assert 1 == seen.count(b"samples  accuracy")
     assert b"60,000" in seen
-    assert seen.rstrip().endswith(b"the model is not saved")
+    assert seen.rstrip().endswith(b"the model is not saved: -m MODEL would")
 
 
 def test_predictions_are_lines_of_json(run, points, tmp_path):
@@ -314,7 +314,7 @@ def test_truncated_file_is_one_line_and_exit_code_1(run, digits, tmp_path):
         (["--classes", "left,left"], "not a list of different names"),
         (["--classes", "a,b"], "class 'a' is not a whole number, as labels are"),
         (["--dtype", "float16"], "'float64', 'float32'"),
-        (["--seed", "-1"], "-1 is not in the range"),
+        (["--seed", "-1"], "seed is -1: choose a whole number from 0 to 2^64 - 1"),
         (["--passes", "0"], "0 is not in the range"),
         (["--activation", "relu"], "choose sigmoid, tanh, arctan or identity"),
         (["--activation", "step"], "its derivative is zero, so every update would be zero"),

@@ -9,25 +9,13 @@ import numpy as np
 import oracle
 import pandas as pd
 import pytest
+from conftest import state_of
 from river.optim import schedulers
 
 from stream_perceptron import DivergedError, SampleError, SGDPerceptron
 from stream_perceptron.vocabulary import initial_weights
 
 NAMES = [f"x{i}" for i in range(6)]
-
-
-def state(model):
-    """Everything that a refused sample must leave as it was."""
-    return (
-        model.classes_,
-        model.features_,
-        model.weights.tobytes(),
-        model.biases.tobytes(),
-        model.n_seen,
-        model.n_updates,
-        repr(model.last_epsilon),
-    )
 
 
 def dicts(X):
@@ -197,20 +185,20 @@ def test_scheduler_is_asked_with_the_number_of_updates():
 @pytest.mark.parametrize("rate", [math.nan, -1.0, math.inf])
 def test_scheduler_that_gives_nonsense_is_refused(rate, trained):
     trained.mutate({"lr": schedulers.Constant(rate)})
-    before = state(trained)
+    before = state_of(trained)
 
     with pytest.raises(ValueError, match="learning rate"):
         trained.learn_one({"brand": 1, "new": 2}, "new")
-    assert before == state(trained)
+    assert before == state_of(trained)
 
 
 @pytest.mark.parametrize("y", [None, math.nan, np.nan, pd.NaT, pd.NA, np.datetime64("NaT")])
 def test_missing_label_is_refused(y, trained):
-    before = state(trained)
+    before = state_of(trained)
 
     with pytest.raises(SampleError, match="label is missing"):
         trained.learn_one({"x0": 1.0, "new": 1}, y)
-    assert before == state(trained)
+    assert before == state_of(trained)
 
 
 @pytest.mark.parametrize(
@@ -228,7 +216,7 @@ def test_missing_label_is_refused(y, trained):
     ids=repr,
 )
 def test_unusable_feature_is_refused_by_name(value, reason, trained):
-    before = state(trained)
+    before = state_of(trained)
 
     with pytest.raises(SampleError, match=reason):
         trained.learn_one({"x0": 1.0, "x9": value}, "new")
@@ -237,7 +225,7 @@ def test_unusable_feature_is_refused_by_name(value, reason, trained):
     assert trained.predict_proba_one({"x0": 1.0}) == trained.predict_proba_one(
         {"x0": 1.0, "x9": value}
     )
-    assert before == state(trained)
+    assert before == state_of(trained)
 
 
 def test_feature_too_large_for_float32_is_refused():
@@ -250,20 +238,20 @@ def test_feature_too_large_for_float32_is_refused():
 
 @pytest.mark.parametrize("w", [-1, math.nan, math.inf, "1", None, 10**400], ids=repr)
 def test_unusable_weight_is_refused(w, trained):
-    before = state(trained)
+    before = state_of(trained)
 
     with pytest.raises(SampleError, match="sample weight"):
         trained.learn_one({"new": 1.0}, "new", w=w)
-    assert before == state(trained)
+    assert before == state_of(trained)
 
 
 @pytest.mark.parametrize("y", [["a"], {"a": 1}, np.array([1, 2])], ids=repr)
 def test_unhashable_label_is_refused(y, trained):
-    before = state(trained)
+    before = state_of(trained)
 
     with pytest.raises(SampleError, match="not hashable"):
         trained.learn_one({"x0": 1.0}, y)
-    assert before == state(trained)
+    assert before == state_of(trained)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -284,12 +272,12 @@ def test_divergence_is_refused_and_leaves_the_model_as_it_was(
     model = SGDPerceptron(lr, 0, activation, init_range, ["a", "b"], dtype, seed=0)
     for row in dicts(rng.normal(size=(20, 6)) / 10):
         model.learn_one(row, "a")
-    before = state(model)
+    before = state_of(model)
     x = max(x * largest, 30.0)
 
     with pytest.raises(DivergedError, match="diverged at sample 21: lower lr or scale"):
         model.learn_one({"new": x, "newer": x}, "c", w=w * largest if w < 1 else w)
-    assert before == state(model)
+    assert before == state_of(model)
     model.learn_one({"x0": 1.0}, "a")
     assert 21 == model.n_seen
 
@@ -306,7 +294,7 @@ def test_raw_pixels_with_identity_diverge_at_a_named_sample_and_stay_finite(rng)
     rng = np.random.default_rng(42)
     X, labels = rng.integers(0, 256, (500, 50)).astype(float), rng.integers(0, 10, 500)
     alone.test_then_train(X[: model.n_seen], labels[: model.n_seen])
-    assert state(alone) == state(model)
+    assert state_of(alone) == state_of(model)
 
 
 def test_labels_that_differ_only_by_type_are_two_labels_with_a_warning():
@@ -348,13 +336,13 @@ def test_empty_samples_train_the_biases():
 
 def test_copies_learn_on_alike_and_apart(trained):
     twins = [copy.deepcopy(trained), pickle.loads(pickle.dumps(trained))]
-    before = state(trained)
+    before = state_of(trained)
     for twin in twins:
-        assert before == state(twin)
+        assert before == state_of(twin)
         twin.learn_one({"x0": 2.0, "new": 1.0}, "new")
 
-    assert state(twins[0]) == state(twins[1])
-    assert before == state(trained)
+    assert state_of(twins[0]) == state_of(twins[1])
+    assert before == state_of(trained)
 
 
 def test_clone_is_untrained_with_the_same_parameters(trained):
