@@ -91,10 +91,10 @@ def _link(path: Path, previous: Path) -> None:
         raise
     try:
         os.replace(temporary, previous)
-    except BaseException:
+    finally:
+        # Where both are names of one file already, to rename one to the other leaves both.
         with suppress(OSError):
             os.remove(temporary)
-        raise
 
 
 def _sync_directory(directory: Path) -> None:

@@ -118,6 +118,18 @@ def test_file_system_without_links_keeps_no_old_file_but_saves(saved, monkeypatc
     assert 4 == load(path).model.n_seen
 
 
+def test_old_file_that_was_kept_already_leaves_nothing_behind(saved):
+    """As after a kill between the steps that keep the old file and put the new one in place."""
+    path, model = saved
+    previous = path.with_name("model.npz.prev")
+    previous.unlink()
+    os.link(path, previous)
+    save(model, path)
+
+    assert {"model.npz", "model.npz.prev", "model.npz.lock"} == folder_of(path).keys()
+    assert (4, 3) == (load(path).model.n_seen, load(previous).model.n_seen)
+
+
 def test_full_file_system(digits, tmp_path):
     """A real one: a tmpfs with room for one checkpoint and not for two."""
     script = f"""
