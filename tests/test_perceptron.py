@@ -192,7 +192,7 @@ def test_scheduler_that_gives_nonsense_is_refused(rate, trained):
     assert before == state_of(trained)
 
 
-@pytest.mark.parametrize("y", [None, math.nan, np.nan, pd.NaT, pd.NA, np.datetime64("NaT")])
+@pytest.mark.parametrize("y", [None, math.nan, np.nan, pd.NaT, pd.NA, np.datetime64("NaT", "s")])
 def test_missing_label_is_refused(y, trained):
     before = state_of(trained)
 
