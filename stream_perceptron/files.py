@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import glob
 import os
 import secrets
 from collections.abc import Iterator
@@ -70,7 +71,8 @@ def locked(path: Path) -> Iterator[None]:
     path = Path(os.path.realpath(path))
     with open(f"{path}.lock", "ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        for litter in path.parent.glob(f".{path.name}.*.tmp"):
+        # Exactly the names of `_temporary`, not those of a file with a longer name.
+        for litter in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 16}.tmp"):
             litter.unlink()
         yield
 

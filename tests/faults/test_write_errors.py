@@ -242,6 +242,19 @@ def test_eight_writers_of_one_checkpoint(digits, tmp_path, tell):
     assert {"model.npz", "model.npz.prev", "model.npz.lock"} >= {p.name for p in tmp_path.iterdir()}
 
 
+@pytest.mark.parametrize("name", ["model.npz", "model[1].npz"])
+def test_litter_of_a_killed_writer_is_cleared_and_nothing_else(name, tmp_path):
+    litter = tmp_path / f".{name}.{'0f' * 8}.tmp"
+    others = [tmp_path / f".{name}.old.{'0f' * 8}.tmp", tmp_path / f".{name}.mine.tmp"]
+    for path in (litter, *others):
+        path.touch()
+    save(SGDPerceptron(seed=0), tmp_path / name)
+
+    assert {name, f"{name}.lock", *(path.name for path in others)} == {
+        path.name for path in tmp_path.iterdir()
+    }
+
+
 def test_lock_is_given_back(tmp_path):
     path = tmp_path / "model.npz"
     with files.locked(path), pytest.raises(CheckpointError, match="another process is writing it"):
