@@ -8,18 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import Command, model_option
+from .options import Command, format_option, hint_at_terminal, model_option, sources_argument
 
 if TYPE_CHECKING:
     from river.metrics import ConfusionMatrix
 
 
 @click.command(cls=Command, short_help="Test a saved model on samples with labels.")
-@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
+@sources_argument
 @model_option
+@format_option()
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.option("--skip-bad", is_flag=True, help="Skip rows that cannot be used, and count them.")
-def evaluate(sources: tuple[str, ...], path: Path, as_json: bool, skip_bad: bool) -> None:
+def evaluate(
+    sources: tuple[str, ...], path: Path, file_format: str | None, as_json: bool, skip_bad: bool
+) -> None:
     """Test a saved model on samples with labels, and learn nothing.
 
     SOURCE is as for `learn`. Precision and recall are of each class; macro F1 is the mean over the
@@ -31,13 +34,14 @@ def evaluate(sources: tuple[str, ...], path: Path, as_json: bool, skip_bad: bool
     from river.metrics import ConfusionMatrix
 
     from stream_perceptron import LiveModel, SourceError
-    from stream_perceptron.sources import ParquetSource
+    from stream_perceptron.formats import open_source
 
+    hint_at_terminal(sources)
     live = LiveModel.load(path)
     confusion = ConfusionMatrix()
     unlabelled = skipped = 0
-    for source in map(ParquetSource, sources):
-        for step in live.predict(source, skip_bad):
+    for name in sources:
+        for step in live.predict(open_source(name, file_format), skip_bad):
             skipped += len(step.skipped)
             for label, prediction in zip(step.labels, step.predictions, strict=True):
                 if label is None:

@@ -81,6 +81,11 @@ def _contents(live: LiveModel) -> dict[str, Any]:
         "source": position.index,
         "row": position.row,
         "rows_read": position.read,
+        "position": list(schema.position),
+        "next_offsets": [
+            dict(zip(schema.position, [*part, offset + 1], strict=True))
+            for part, offset in sorted(position.offsets.items())
+        ],
         "finished": position.finished,
         "strongest_features": [
             {

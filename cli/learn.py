@@ -20,7 +20,10 @@ from .options import (
     Number,
     Scale,
     bad_parameters_are_usage_errors,
+    format_option,
+    hint_at_terminal,
     section,
+    sources_argument,
 )
 from .predictions import PredictionFile, silence_stdout
 from .progress_line import ProgressLine
@@ -38,10 +41,19 @@ on_output = section("Output")
 
 
 @click.command(cls=Command, short_help="Predict and then learn every sample of a stream.")
-@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
+@sources_argument
+@format_option(on_input)
 @on_input("--label", metavar="NAME", help="Label column; else label, class, target or y.")
 @on_input("--ignore", type=Names(), default=(), help="Columns not to use.")
 @on_input("--weight", metavar="NAME", help="Column of sample weights.")
+@on_input(
+    "--position",
+    type=Names(),
+    metavar="[PART,]OFFSET",
+    default=(),
+    help="Columns that say where a row comes from: rows at or below the highest OFFSET learned "
+    "of a PART are left out.",
+)
 @on_input(
     "--scale",
     type=Scale(),
@@ -132,9 +144,11 @@ def learn(
     ctx: click.Context,
     /,
     sources: tuple[str, ...],
+    file_format: str | None,
     label: str | None,
     ignore: tuple[str, ...],
     weight: str | None,
+    position: tuple[str, ...],
     scale: float | None,
     at_random: bool,
     passes: int | None,
@@ -175,10 +189,8 @@ def learn(
     }
     if as_json and output == "-":
         raise click.UsageError("--json and -p - both want stdout: write predictions to a file")
-    if "-" in sources and (len(sources) > 1 or at_random or (passes or 1) > 1):
-        raise click.UsageError(
-            "stdin can be read once only: no --random, no --passes and no other SOURCE with -"
-        )
+    if "-" in sources and len(sources) > 1:
+        raise click.UsageError("stdin goes with no other SOURCE: leave - out, or the others")
     for name in given & {"save_every", "overwrite", "go_next"}:
         if path is None:
             option = {"go_next": "next"}.get(name, name).replace("_", "-")
@@ -186,33 +198,44 @@ def learn(
 
     from stream_perceptron import LiveModel, SampleError
     from stream_perceptron.checkpoint import locked
+    from stream_perceptron.formats import open_source
+    from stream_perceptron.inputs import is_stream
     from stream_perceptron.kernel import NAME as KERNEL
     from stream_perceptron.schema import Schema
-    from stream_perceptron.sources import ParquetSource, RandomDraws, spool_stdin
+    from stream_perceptron.sources import RandomDraws, Source
 
+    if any(map(is_stream, sources)) and (at_random or (passes or 1) > 1):
+        raise click.UsageError("stdin and pipes can be read once only: no --random and no --passes")
+    hint_at_terminal(sources)
     with ExitStack() as stack:
         signals = stack.enter_context(Signals())
         if path is not None:
             stack.enter_context(locked(path))
-        try:
-            files = [
-                spool_stdin(signals.wait) if source == "-" else ParquetSource(source)
-                for source in sources
-            ]
-        except InterruptedWaitError:
-            ctx.exit(signals.exit_code)
+        saver = _Saver(path, save_every)
+
+        def wait(descriptor: int) -> None:
+            while not signals.wait(descriptor, saver.seconds_left()):
+                saver.save()
+
         changed: dict[str, Any] = {}
+        live = None
         if path is not None and path.exists() and not overwrite:
             live = LiveModel.load(path)
             _require_agreement(live, path, given, ctx.params)
             changed = {name: parameters[name] for name in given & {"lr", "epsilon"}}
             live.model.mutate(changed)
-        else:
-            schema = Schema(label, weight, ignore, scale)
-            with bad_parameters_are_usage_errors():
-                live = LiveModel.start(files, schema, classes, **parameters)
-        inputs = [RandomDraws(files, live.model.seed_)] if at_random else files
-        live.go_on_with(inputs, go_next)
+        try:
+            files = [open_source(source, file_format, wait) for source in sources]
+            if live is None:
+                schema = Schema(label, weight, ignore, scale, position)
+                with bad_parameters_are_usage_errors():
+                    live = LiveModel.start(files, schema, classes, **parameters)
+            inputs: list[Source] = files
+            if at_random:
+                inputs = [RandomDraws(files, live.model.seed_)]
+            live.go_on_with(inputs, go_next)
+        except InterruptedWaitError:
+            ctx.exit(signals.exit_code)
         predictions = None
         if output is not None:
             folder = None if path is None else path.parent
@@ -228,7 +251,7 @@ def learn(
             )
         for name, value in changed.items():
             line.note(f"{name} is {value:g} from here on")
-        saver = _Saver(live, path, save_every, predictions)
+        saver.begin(live, predictions)
         run = live.run(
             inputs,
             None if at_random and stop and passes is None else passes or 1,
@@ -250,6 +273,8 @@ def learn(
                 if signals.caught is not None:
                     break
                 saver.save_if_due()
+        except InterruptedWaitError:
+            pass
         except BrokenPipeError:
             saver.save()
             silence_stdout()
@@ -272,30 +297,40 @@ def learn(
 class _Saver:
     """Saves a model with what was written of its predictions, now and then."""
 
-    def __init__(
-        self,
-        live: LiveModel,
-        path: Path | None,
-        every: int | float,
-        predictions: PredictionFile | None,
-    ) -> None:
-        self._live = live
+    def __init__(self, path: Path | None, every: int | float) -> None:
         self._path = path
-        self._predictions = predictions
         self.rows = every if path is not None and isinstance(every, int) else None
-        self._seconds = None if isinstance(every, int) else every
+        self._seconds = None if path is None or isinstance(every, int) else every
+        self._live: LiveModel | None = None
+        self._predictions: PredictionFile | None = None
         self._saved_at = time.monotonic()
+        self._saved_rows = 0
+
+    def begin(self, live: LiveModel, predictions: PredictionFile | None) -> None:
+        """Say what is to be saved."""
+        self._live, self._predictions = live, predictions
+        self._saved_rows = live.position.read
+
+    def seconds_left(self) -> float | None:
+        """Return the time until rows that wait for it must be saved, None if there are none."""
+        if self._seconds is None or not self._has_news():
+            return None
+        return max(0.0, self._saved_at + self._seconds - time.monotonic())
 
     def save_if_due(self) -> None:
+        """Save after so many rows, or so much time."""
+        if self._live is None:
+            return
         if self.rows is not None:
-            is_due = self._live.position.read % self.rows == 0
+            is_due = self._live.position.read % self.rows == 0 and self._has_news()
         else:
-            is_due = time.monotonic() - self._saved_at >= (self._seconds or 0)
+            is_due = self.seconds_left() == 0.0
         if is_due:
             self.save()
 
     def save(self) -> None:
-        if self._path is None:
+        """Save now, if there is a model to be saved."""
+        if self._path is None or self._live is None:
             return
         if self._predictions is not None:
             self._live.position.output = self._predictions.sync() or self._live.position.output
@@ -305,6 +340,10 @@ class _Saver:
             error.filename = str(self._path)
             raise
         self._saved_at = time.monotonic()
+        self._saved_rows = self._live.position.read
+
+    def _has_news(self) -> bool:
+        return self._live is not None and self._live.position.read != self._saved_rows
 
 
 def _require_agreement(
@@ -324,11 +363,12 @@ def _require_agreement(
         "weight": schema.weight,
         "ignore": schema.ignore,
         "scale": schema.scale,
+        "position": schema.position,
     }
     for name in made_with.keys() & given:
         value = options[name]
         if name == "classes":
-            value = [schema.label_of(text) for text in value]
+            value = schema.classes_of(value)
         if value != made_with[name]:
             option = name.replace("_", "-")
             raise CheckpointError(

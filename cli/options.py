@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -105,6 +106,36 @@ def _message(error: Exception) -> str:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
+
+
+def sources_argument(command: F) -> F:
+    """Add the sources to read, stdin if there are none."""
+    argument = click.argument(
+        "sources",
+        metavar="[SOURCE]...",
+        nargs=-1,
+        callback=lambda ctx, parameter, value: value or ("-",),
+    )
+    return argument(command)
+
+
+def format_option(option: Any = click.option) -> Callable[[F], F]:
+    """Return the option for the format of the sources."""
+    formats = ("parquet", "arrow", "csv", "jsonl", "libsvm")
+    decorator: Callable[[F], F] = option(
+        "--format",
+        "file_format",
+        type=click.Choice(formats),
+        metavar="|".join(formats),
+        help="Format of SOURCE; else told by how it begins.",
+    )
+    return decorator
+
+
+def hint_at_terminal(sources: tuple[str, ...]) -> None:
+    """Say what is awaited, if a person is to type it."""
+    if "-" in sources and sys.stdin.isatty():
+        click.echo("reading samples from the terminal, a line each; Ctrl-D ends", err=True)
 
 
 model_option = click.option(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from .options import Command, model_option
+from .options import Command, format_option, hint_at_terminal, model_option, sources_argument
 from .predictions import PredictionFile, silence_stdout
 from .signals import InterruptedWaitError, Signals
 
@@ -15,8 +15,9 @@ _FOLLOWED_ROWS = 100  # predicted between two looks at the checkpoint
 
 
 @click.command(cls=Command, short_help="Predict samples with a saved model.")
-@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
+@sources_argument
 @model_option
+@format_option()
 @click.option("--follow", is_flag=True, help="Take up MODEL anew whenever it was saved again.")
 @click.option("--skip-bad", is_flag=True, help="Skip rows that cannot be used, and name them.")
 @click.pass_context
@@ -25,6 +26,7 @@ def predict(
     /,
     sources: tuple[str, ...],
     path: Path,
+    file_format: str | None,
     follow: bool,
     skip_bad: bool,
 ) -> None:
@@ -37,26 +39,35 @@ def predict(
     stream-perceptron predict mnist-test.parquet -m mnist.npz > predictions.jsonl
     """
     from stream_perceptron import LiveModel
-    from stream_perceptron.sources import ParquetSource, spool_stdin
+    from stream_perceptron.formats import open_source
 
+    hint_at_terminal(sources)
     with Signals() as signals:
         seen = os.stat(path)
         live = LiveModel.load(path)
         output = PredictionFile("-")
+
+        def take_up() -> None:
+            nonlocal seen
+            if follow and _is_other(now := os.stat(path), seen):
+                seen = now
+                live.model = LiveModel.load(path).model
+                click.echo(f"took up {path}, of {live.model.n_seen:,} samples", err=True)
+
+        def wait(descriptor: int) -> None:
+            signals.wait(descriptor)
+            take_up()
+
         try:
             for name in sources:
-                source = spool_stdin(signals.wait) if name == "-" else ParquetSource(name)
-                rows = _FOLLOWED_ROWS if follow else 1000
-                for step in live.predict(source, skip_bad, rows):
+                source = open_source(name, file_format, wait)
+                for step in live.predict(source, skip_bad, _FOLLOWED_ROWS if follow else 1000):
                     output.write(step)
                     for text in step.skipped:
                         click.echo(f"skipped: {text}", err=True)
                     if signals.caught is not None:
                         ctx.exit(signals.exit_code)
-                    if follow and _is_other(now := os.stat(path), seen):
-                        seen = now
-                        live.model = LiveModel.load(path).model
-                        click.echo(f"took up {path}, of {live.model.n_seen:,} samples", err=True)
+                    take_up()
         except InterruptedWaitError:
             ctx.exit(signals.exit_code)
         except BrokenPipeError:

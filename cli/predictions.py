@@ -49,16 +49,19 @@ class PredictionFile:
 
     def write(self, step: Step) -> None:
         """Write a line for each sample."""
-        for row, prediction, probability, label in zip(
+        places = step.places or [{}] * len(step.rows)
+        for row, prediction, probability, label, place in zip(
             step.rows.tolist(),
             step.predictions,
             step.probabilities.tolist(),
             step.labels,
+            places,
             strict=True,
         ):
             record: dict[str, Any] = {"row": row, "prediction": prediction}
             record["probability"] = None if prediction is None else probability
             record["label"] = label
+            record |= place
             self._file.write(json.dumps(record, default=str) + "\n")
         self._file.flush()
 

@@ -43,8 +43,8 @@ class Signals:
         """128 plus the signal, as shells have it."""
         return 128 + (self.caught or 0)
 
-    def wait(self, descriptor: int, seconds: float | None = None) -> None:
-        """Return when there is something to read, or the time is over.
+    def wait(self, descriptor: int, seconds: float | None = None) -> bool:
+        """Return when there is something to read, or the time is over; say whether there is.
 
         Raises
         ------
@@ -52,10 +52,12 @@ class Signals:
             If a signal came.
 
         """
+        ready: list[int] = []
         if self.caught is None:
-            select.select([descriptor, self._wakes], [], [], seconds)
+            ready, _, _ = select.select([descriptor, self._wakes], [], [], seconds)
         if self.caught is not None:
             raise InterruptedWaitError
+        return descriptor in ready
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.caught is not None and number == signal.SIGINT:

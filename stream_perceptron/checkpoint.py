@@ -25,7 +25,10 @@ from stream_perceptron.errors import CheckpointError
 
 __all__ = ["FORMAT_VERSION", "locked", "previous_of", "read_checkpoint", "write_checkpoint"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+
+# What version 2 added to a run, with the values of runs before it.
+_NEW_IN_2 = {"schema": {"position": [], "texts": None}, "position": {"offsets": []}}
 
 _FORMAT = "stream_perceptron checkpoint"
 _DTYPES = ("<f8", "<f4", "<i8", "|b1")
@@ -179,6 +182,11 @@ def _meta(text: bytes) -> dict[str, Any]:
             f"of format version {version}, and this program reads up to {FORMAT_VERSION}: "
             "upgrade stream-perceptron"
         )
+    run = meta.get("run")
+    if version < 2 and isinstance(run, dict):
+        for part, added in _NEW_IN_2.items():
+            if isinstance(run.get(part), dict):
+                run[part] = added | run[part]
     return meta
 
 

@@ -15,10 +15,32 @@ from pyarrow import types
 
 from stream_perceptron.errors import SourceError
 
-__all__ = ["PlainColumns", "VectorColumn", "is_number", "is_vector", "numbers"]
+__all__ = [
+    "PlainColumns",
+    "VectorColumn",
+    "is_number",
+    "is_vector",
+    "names_in",
+    "numbers",
+    "shown",
+    "vector_names",
+]
 
 _PIXEL_COLUMNS = ("pixels", "pixel", "image")
 _BYTE_SCALE = 1 / 255
+
+
+def vector_names(name: str, n_features: int) -> tuple[str, ...]:
+    """Return names for many numbers under one name: pixel0, pixel1.. or name0, name1...
+
+    Examples
+    --------
+    >>> vector_names("pixels", 2), vector_names("x", 2)
+    (('pixel0', 'pixel1'), ('x0', 'x1'))
+
+    """
+    stem = "pixel" if name in _PIXEL_COLUMNS else name
+    return tuple(f"{stem}{i}" for i in range(n_features))
 
 
 def is_number(kind: pa.DataType) -> bool:
@@ -112,9 +134,8 @@ class VectorColumn:
         self.scales = np.array([_scale(leaf, scale)])
 
     def feature_names(self, n_features: int) -> tuple[str, ...]:
-        """Return pixel0, pixel1.. for a column of pixels, else the column's name with numbers."""
-        stem = "pixel" if self.name in _PIXEL_COLUMNS else self.name
-        return tuple(f"{stem}{i}" for i in range(n_features))
+        """Return the names of the features."""
+        return vector_names(self.name, n_features)
 
     def read(
         self, batch: pa.RecordBatch, n_features: int | None, bad: dict[int, str]

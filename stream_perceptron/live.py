@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from stream_perceptron.checkpoint import read_checkpoint, write_checkpoint
 from stream_perceptron.encoding import Fields
-from stream_perceptron.errors import CheckpointError, DivergedError, SampleError
+from stream_perceptron.errors import CheckpointError, DivergedError, SampleError, SourceError
 from stream_perceptron.kernel import NAME as KERNEL
 from stream_perceptron.perceptron import SGDPerceptron
 from stream_perceptron.position import Position
 from stream_perceptron.progressive import Progress
-from stream_perceptron.schema import Layout, Rows, Schema
-from stream_perceptron.sources import BATCH_ROWS, ParquetSource, RandomDraws
+from stream_perceptron.schema import Rows, Schema
+from stream_perceptron.sources import BATCH_ROWS, RandomDraws, RowLayout, Source
 from stream_perceptron.state import model_from_state, model_state
 
 __all__ = ["LiveModel", "Step"]
@@ -47,6 +47,9 @@ class Step:
         What was wrong with each row that was skipped, with its place.
     notes
         What a user should be told, one line each.
+    places
+        The position of each sample by column, if the schema names columns for it and they are
+        there.
 
     """
 
@@ -56,6 +59,7 @@ class Step:
     labels: list[Hashable]
     skipped: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    places: list[dict[str, Any]] | None = None
 
 
 class LiveModel:
@@ -76,11 +80,14 @@ class LiveModel:
     ----------
     kernel : str
         The kernel that the model was saved with.
+    replayed : int
+        Rows that came again and were left out, since the model was made or loaded.
 
     Examples
     --------
+    >>> from stream_perceptron.formats import open_source
     >>> from stream_perceptron.mnist import sample_path
-    >>> sources = [ParquetSource(str(sample_path()))]
+    >>> sources = [open_source(str(sample_path()))]
     >>> live = LiveModel.start(sources, Schema(), lr=0.1, seed=0)
     >>> for step in live.run(sources):
     ...     pass
@@ -101,11 +108,12 @@ class LiveModel:
         self.progress = Progress() if progress is None else progress
         self.position = Position() if position is None else position
         self.kernel = KERNEL
+        self.replayed = 0
 
     @classmethod
     def start(
         cls,
-        sources: Sequence[ParquetSource],
+        sources: Sequence[Source],
         schema: Schema,
         classes: Sequence[str] | None = None,
         **parameters: Any,
@@ -131,10 +139,15 @@ class LiveModel:
             If a parameter is out of its range, or a class is not of the labels' type.
 
         """
-        layouts = [schema.layout(source.columns, source.name) for source in sources]
-        declared = None if layouts[0].label is None else sources[0].classes
+        declared = None
+        for i, source in enumerate(sources):
+            layout = source.layout(schema)
+            if layout is None:
+                raise SourceError(f"{source.name}: it is empty")
+            if i == 0 and layout.label is not None:
+                declared = source.classes
         if classes is not None:
-            declared = [schema.label_of(text) for text in classes]
+            declared = schema.classes_of(classes)
         return cls(SGDPerceptron(classes=declared, **parameters), schema)
 
     @classmethod
@@ -200,9 +213,7 @@ class LiveModel:
         """Whether an error below the model's epsilon ended the run."""
         return self.position.stopped_below == self.model.epsilon
 
-    def go_on_with(
-        self, sources: Sequence[ParquetSource | RandomDraws], go_next: bool = False
-    ) -> None:
+    def go_on_with(self, sources: Sequence[Source], go_next: bool = False) -> None:
         """Turn to some sources, at the place in them where the model is.
 
         Parameters
@@ -219,12 +230,17 @@ class LiveModel:
 
         """
         at_random = isinstance(sources[0], RandomDraws)
-        identities = [identity for source in sources for identity in source.identities()]
+        before = self.position.sources
+        identities = [
+            identity
+            for i, source in enumerate(sources)
+            for identity in source.identities(before[i : i + 1])
+        ]
         self.position = self.position.go_on_with(identities, at_random, go_next)
 
     def run(
         self,
-        sources: Sequence[ParquetSource | RandomDraws],
+        sources: Sequence[Source],
         passes: int | None = 1,
         limit: int | None = None,
         stop: bool = False,
@@ -244,7 +260,8 @@ class LiveModel:
         passes
             How often; None for without end.
         limit
-            The number of rows to read of these sources at most, with those read before.
+            The number of rows to read of these sources at most, with those read before; of a
+            stream, of this run.
         stop
             End with the first sample whose error is below epsilon; `stopped` tells that it did.
         skip_bad
@@ -268,15 +285,19 @@ class LiveModel:
             return
         position = self.position
         position.finished, position.stopped_below = False, None
-        for layout, batch in self._batches(sources, passes, limit, every):
-            first = position.row + 1
-            rows = layout.rows(batch)
+        for source, layout, batch, first in self._batches(sources, passes, limit, every):
+            # A bad row that came before does not end the run, so that all must be looked at.
+            rows = self._usable(layout, batch, not skip_bad and not self.schema.position)
+            replayed = np.zeros(batch.num_rows, bool)
+            if rows.places:
+                replayed = position.replayed(rows.places)
+                rows = rows.without(replayed)
             end = min(rows.bad) if rows.bad and not skip_bad else batch.num_rows
             n = int(np.searchsorted(rows.index, end))
             trace = self.model.trace(
                 rows.X[:n],
                 rows.labels[:n],
-                self.schema.features,
+                rows.features,
                 stop,
                 rows.weights[:n],
                 with_probabilities,
@@ -289,18 +310,28 @@ class LiveModel:
                 position.stopped_below = float(self.model.epsilon)
             skipped = {row: why for row, why in rows.bad.items() if row < end}
 
-            number = self.progress.rows + 1
+            # Rows that came again have no number.
+            numbers = self.progress.rows + np.cumsum(~replayed)[rows.index[:n]]
+            n_replayed = int(np.count_nonzero(replayed[:end]))
+            self.replayed += n_replayed
             self.progress.update(trace)
             self.progress.skipped += len(skipped)
-            position.row += end
-            position.read += end
+            taken = end - n_replayed if source.is_stream else end
+            position.row += taken
+            position.read += taken
+            position.advance(rows.places[:end])
+            if position.turn == 0 and position.sources:
+                identity = source.passed(batch.slice(0, end))
+                if identity is not None:
+                    position.sources[position.index] = identity
             yield Step(
-                rows=number + rows.index[:n],
+                rows=numbers,
                 predictions=self.model.names_of(trace.predicted),
                 probabilities=trace.probability,
                 labels=rows.labels[:n],
                 skipped=[f"{layout.where}: row {first + i}: {why}" for i, why in skipped.items()],
-                notes=self._notes(layout, rows) if first == 1 and self.schema.features else [],
+                notes=self._notes(layout, rows) if first == 1 and len(rows.index) else [],
+                places=self._places(rows, n),
             )
             where = f"{layout.where}: row {first + end}"
             if trace.diverged:
@@ -312,7 +343,7 @@ class LiveModel:
         position.finished = True
 
     def predict(
-        self, source: ParquetSource, skip_bad: bool = False, most: int = BATCH_ROWS
+        self, source: Source, skip_bad: bool = False, most: int = BATCH_ROWS
     ) -> Iterator[Step]:
         """Predict the rows of a source, and learn nothing.
 
@@ -333,40 +364,57 @@ class LiveModel:
             If a row cannot be used.
 
         """
-        layout = self.schema.layout(source.columns, source.name, to_learn=False)
+        layout = source.layout(self.schema, to_learn=False)
+        if layout is None:
+            return
         done = 0
         for batch in source.batches():
             for start in range(0, batch.num_rows, most):
-                rows = layout.rows(batch.slice(start, most))
+                rows = self._usable(layout, batch.slice(start, most), not skip_bad)
                 bad = [f"{source.name}: row {done + i + 1}: {why}" for i, why in rows.bad.items()]
+                n = len(rows.index)
                 if bad and not skip_bad:
-                    raise SampleError(bad[0])
-                unlabelled = [None] * len(rows.index)
+                    n = int(np.searchsorted(rows.index, min(rows.bad)))
                 trace = self.model.trace(
-                    rows.X, unlabelled, self.schema.features, with_probability=True
+                    rows.X[:n], [None] * n, rows.features, with_probability=True
                 )
                 yield Step(
-                    rows=done + 1 + rows.index,
+                    rows=done + 1 + rows.index[:n],
                     predictions=self.model.names_of(trace.predicted),
                     probabilities=trace.probability,
-                    labels=rows.labels,
-                    skipped=bad,
+                    labels=rows.labels[:n],
+                    skipped=bad if skip_bad else [],
+                    places=self._places(rows, n),
                 )
+                if bad and not skip_bad:
+                    raise SampleError(bad[0])
                 done += min(most, batch.num_rows - start)
 
     def _batches(
         self,
-        sources: Sequence[ParquetSource | RandomDraws],
+        sources: Sequence[Source],
         passes: int | None,
         limit: int | None,
         every: int | None,
-    ) -> Iterator[tuple[Layout, pa.RecordBatch]]:
-        """Yield batches from `position` on, which the caller moves over the rows of each."""
+    ) -> Iterator[tuple[Source, RowLayout, pa.RecordBatch, int]]:
+        """Yield batches from `position` on, which the caller moves over the rows of each.
+
+        Each comes with its source and layout, and the number of its first row in the source.
+        """
         position = self.position
+        if limit is not None and any(source.is_stream for source in sources):
+            limit += position.read
         while passes is None or position.turn < passes:
-            for source in sources[position.index :]:
-                layout = self.schema.layout(source.columns, source.name)
-                for batch in source.batches(position.turn, position.row):
+            for index in range(position.index, len(sources)):
+                if index != position.index:
+                    position.index, position.row = index, 0
+                source = sources[index]
+                layout = source.layout(self.schema)
+                if layout is None:
+                    continue
+                start = 0 if source.is_stream else position.row
+                first = start + 1
+                for batch in source.batches(position.turn, start):
                     done = 0
                     while done < batch.num_rows:
                         most = batch.num_rows - done
@@ -376,16 +424,30 @@ class LiveModel:
                             most = min(most, every - position.read % every)
                         if most <= 0:
                             return
-                        yield layout, batch.slice(done, most)
+                        yield source, layout, batch.slice(done, most), first
                         done += most
-                position.index, position.row = position.index + 1, 0
+                        first += most
             if passes is not None and position.turn + 1 >= passes:
                 return
-            position.turn, position.index = position.turn + 1, 0
+            position.turn, position.index, position.row = position.turn + 1, 0, 0
 
-    def _notes(self, layout: Layout, rows: Rows) -> list[str]:
+    def _usable(self, layout: RowLayout, batch: pa.RecordBatch, until_bad: bool) -> Rows:
+        """Return the rows of a batch; those too large for the model's numbers are bad."""
+        rows = layout.rows(batch, until_bad)
+        if self.model.dtype == "float32":
+            return rows.within(float(np.finfo(np.float32).max), batch.num_rows)
+        return rows
+
+    def _places(self, rows: Rows, n: int) -> list[dict[str, Any]] | None:
+        """Return the positions of the first n usable rows."""
+        if not rows.places:
+            return None
+        places = [rows.places[i] or () for i in rows.index[:n].tolist()]
+        return [dict(zip(self.schema.position, place, strict=True)) for place in places]
+
+    def _notes(self, layout: RowLayout, rows: Rows) -> list[str]:
         notes = layout.describe()
-        largest = float(np.abs(rows.X).max(initial=0.0))
+        largest = rows.largest()
         if self.model.activation != "identity" and largest > _LARGE_FEATURE:
             notes.append(
                 f"warning: features reach {largest:g}, where {self.model.activation} is flat and "

@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 
 from stream_perceptron.errors import SourceError
 from stream_perceptron.files import replacing
-from stream_perceptron.sources import METADATA_KEY, first_line
+from stream_perceptron.inputs import first_line
+from stream_perceptron.sources import METADATA_KEY
 
 __all__ = [
     "DATASETS",

@@ -66,6 +66,22 @@ class Trace:
             probability=np.full(n, np.nan),
         )
 
+    @classmethod
+    def joined(cls, traces: Sequence[Trace]) -> Trace:
+        """Return traces one after another as one, diverged if the last one is."""
+
+        def join(name: str) -> NDArray[Any]:
+            return np.concatenate([getattr(trace, name) for trace in traces])
+
+        return cls(
+            join("target"),
+            join("predicted"),
+            join("eps"),
+            join("updated"),
+            join("probability"),
+            traces[-1].diverged,
+        )
+
     def __getitem__(self, part: slice) -> Trace:
         """Return a part that shares its arrays with the whole."""
         return Trace(

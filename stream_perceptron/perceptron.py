@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -349,7 +349,8 @@ class SGDPerceptron(base.MiniBatchClassifier):
         Parameters
         ----------
         X, labels, features, stop, w
-            As for `test_then_train`, but a row labelled None is only predicted.
+            As for `test_then_train`, but a row labelled None is only predicted, and X may be
+            `NamedRows`.
         with_probability
             Whether to compute the probability of each prediction.
 
@@ -364,18 +365,31 @@ class SGDPerceptron(base.MiniBatchClassifier):
             If something in the arrays cannot be used; nothing is learned from any row.
 
         """
-        names, rows = samples.as_rows(X, features, self._network.dtype)
-        return self._network.train(
-            names,
-            rows,
-            None,
-            samples.as_labels(labels, len(rows)),
-            samples.as_weights(w, len(rows)),
-            self.lr,
-            self.epsilon,
-            stop,
-            with_probability,
-        )
+        blocks: Iterable[tuple[slice, tuple[Hashable, ...], Array, NDArray[np.bool_] | None]]
+        if isinstance(X, samples.NamedRows):
+            blocks = X.blocks(self._network.dtype)
+        else:
+            names, rows = samples.as_rows(X, features, self._network.dtype)
+            blocks = [(slice(0, len(rows)), names, rows, None)]
+        labels = samples.as_labels(labels, len(X))
+        weights = samples.as_weights(w, len(X))
+        traces = [Trace.blank(0)]
+        for part, names, rows, present in blocks:
+            trace = self._network.train(
+                names,
+                rows,
+                present,
+                labels[part],
+                weights[part],
+                self.lr,
+                self.epsilon,
+                stop,
+                with_probability,
+            )
+            traces.append(trace)
+            if len(trace) < len(rows) or (stop and len(trace) and trace.eps[-1] < self.epsilon):
+                break
+        return Trace.joined(traces)
 
     def names_of(self, numbers: NDArray[np.intp]) -> list[Hashable]:
         """Return the labels that belong to the numbers in a trace; None for -1."""

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from stream_perceptron.encoding import Fields
 from stream_perceptron.errors import CheckpointError
+from stream_perceptron.schema import Place
 
-__all__ = ["STDIN", "Identity", "Output", "Position"]
-
-STDIN = "-"
+__all__ = ["Identity", "Output", "Position"]
 
 # A local file up to this size is identified by all of its bytes, another by its footer.
 _WHOLE_FILE = 2**30
@@ -28,9 +30,9 @@ class Identity:
     name
         What it was called, for messages; files are equal if their content is.
     size
-        The number of bytes.
+        The number of bytes; of lines, those read so far.
     digest
-        The SHA-256 of the file, or of a large or remote file's footer.
+        The SHA-256 of these bytes, or of a large or remote file's footer; empty for a stream.
 
     """
 
@@ -40,11 +42,21 @@ class Identity:
 
     @classmethod
     def of(cls, name: str, size: int, footer: bytes) -> Identity:
-        """Return the identity of a file with this Parquet footer."""
+        """Return the identity of a file with this Parquet footer or Arrow schema."""
         if os.path.exists(name) and size <= _WHOLE_FILE:
             with open(name, "rb") as file:
                 return cls(name, size, hashlib.file_digest(file, "sha256").hexdigest())
         return cls(name, size, hashlib.sha256(footer).hexdigest())
+
+    @classmethod
+    def of_stream(cls, name: str) -> Identity:
+        """Return the identity of stdin or a pipe, which is that of any other."""
+        return cls(name, 0, "")
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether it can be read once only."""
+        return not self.digest
 
 
 @dataclass(frozen=True)
@@ -79,7 +91,8 @@ class Position:
     index
         The source within the pass; the number of sources when the pass is over.
     row
-        The rows read of that source, or the draws made in the pass.
+        The rows read of that source, or the draws made in the pass. A stream goes on over all runs,
+        and rows that come again do not count in it.
     read
         The rows read of these sources in all passes.
     finished
@@ -88,6 +101,8 @@ class Position:
         The epsilon below which an error ended the run, if one did.
     output
         The file that predictions are written to, up to here.
+    offsets
+        The highest offset read of each part, by the values that name the part, as text.
 
     """
 
@@ -100,6 +115,7 @@ class Position:
     finished: bool = True
     stopped_below: float | None = None
     output: Output | None = None
+    offsets: dict[tuple[str, ...], int] = field(default_factory=dict)
 
     def go_on_with(
         self, sources: Sequence[Identity], at_random: bool, go_next: bool = False
@@ -115,13 +131,12 @@ class Position:
             If these are others, and those of before are not finished.
 
         """
-        begin = Position(list(sources), at_random, output=self.output)
+        begin = Position(list(sources), at_random, output=self.output, offsets=self.offsets)
         known = len(self.sources)
-        is_stream = any(source.name == STDIN for source in (*self.sources, *sources))
         same = self.sources == list(sources[:known]) and at_random == self.at_random
-        if same and known and not is_stream and not (at_random and len(sources) > known):
+        if same and known and not (at_random and len(sources) > known):
             return replace(self, sources=list(sources))
-        if self.finished or go_next or any(source.name == STDIN for source in self.sources):
+        if self.finished or go_next or any(source.is_stream for source in self.sources):
             return begin
         raise CheckpointError(f"{self._difference(sources, at_random)}; --next leaves the rest out")
 
@@ -147,10 +162,31 @@ class Position:
             return f"{where}, and the file's content has changed"
         return f"{where}, and rows cannot be drawn from more files than before"
 
+    def replayed(self, places: Sequence[Place | None]) -> NDArray[np.bool_]:
+        """Return which rows are at or below the highest offset of their part, in this order."""
+        highest = dict(self.offsets)
+        replayed = np.zeros(len(places), bool)
+        for i, place in enumerate(places):
+            if place is not None:
+                part, offset = _part_of(place)
+                replayed[i] = offset <= highest.get(part, offset - 1)
+                highest[part] = max(offset, highest.get(part, offset))
+        return replayed
+
+    def advance(self, places: Sequence[Place | None]) -> None:
+        """Take note of rows that were read."""
+        for place in places:
+            if place is not None:
+                part, offset = _part_of(place)
+                self.offsets[part] = max(offset, self.offsets.get(part, offset))
+
     def to_json(self) -> dict[str, Any]:
         """Return the position as JSON."""
-        value = vars(self) | {"sources": [vars(source) for source in self.sources]}
-        return value | {"output": None if self.output is None else vars(self.output)}
+        return vars(self) | {
+            "sources": [vars(source) for source in self.sources],
+            "output": None if self.output is None else vars(self.output),
+            "offsets": [[*part, offset] for part, offset in sorted(self.offsets.items())],
+        }
 
     @classmethod
     def from_json(cls, value: Any) -> Position:
@@ -175,6 +211,13 @@ class Position:
             each = Fields(output, "output")
             output = Output(each.take("path", str), each.count("size"))
             each.finish()
+        offsets = {}
+        for offset in fields.take("offsets", list):
+            if not isinstance(offset, list) or [type(part) for part in offset] != [
+                *[str] * (len(offset) - 1), int,
+            ]:  # fmt: skip
+                raise CheckpointError("position has an offset that is none")
+            offsets[tuple(offset[:-1])] = offset[-1]
         position = cls(
             sources=sources,
             at_random=fields.take("at_random", bool),
@@ -182,8 +225,14 @@ class Position:
             finished=fields.take("finished", bool),
             stopped_below=fields.take("stopped_below", float, type(None)),
             output=output,
+            offsets=offsets,
         )
         fields.finish()
         if position.index > len(sources):
             raise CheckpointError("position lies behind its sources")
         return position
+
+
+def _part_of(place: Place) -> tuple[tuple[str, ...], int]:
+    """Return the part that a position is in, and its offset there."""
+    return tuple(map(str, place[:-1])), place[-1]

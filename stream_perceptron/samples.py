@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from stream_perceptron.errors import SampleError
 
@@ -17,9 +17,90 @@ if TYPE_CHECKING:
     import narwhals.stable.v2 as nw
     from narwhals.stable.v2.typing import IntoDataFrame
 
-__all__ = ["as_label", "as_labels", "as_row", "as_rows", "as_weight", "as_weights", "frame_rows"]
+__all__ = [
+    "NamedRows",
+    "as_label",
+    "as_labels",
+    "as_row",
+    "as_rows",
+    "as_values",
+    "as_weight",
+    "as_weights",
+    "frame_rows",
+]
 
 Array = NDArray[Any]
+
+_MOST_CELLS = 2**20  # in a block of rows put side by side
+
+
+class NamedRows:
+    """Rows that each bring names for their features.
+
+    Parameters
+    ----------
+    names
+        The names of the features of each row.
+    values
+        Their values, finite, an array for each row.
+
+    """
+
+    def __init__(self, names: Sequence[tuple[Hashable, ...]], values: Sequence[Array]) -> None:
+        self.names = names
+        self.values = values
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, part: slice | NDArray[np.intp]) -> NamedRows:
+        """Return some of the rows."""
+        if isinstance(part, slice):
+            return NamedRows(self.names[part], self.values[part])
+        rows = part.tolist()
+        return NamedRows([self.names[i] for i in rows], [self.values[i] for i in rows])
+
+    def blocks(
+        self, dtype: DTypeLike
+    ) -> Iterator[tuple[slice, tuple[Hashable, ...], Array, NDArray[np.bool_] | None]]:
+        """Yield rows side by side: which, the names of all columns, the cells, where there is one.
+
+        As many rows at once as make a block of bounded size; None is for cells everywhere.
+
+        Examples
+        --------
+        >>> rows = NamedRows([("a", "b"), ("b", "c")], [np.ones(2), np.ones(2)])
+        >>> for part, names, X, present in rows.blocks(float):
+        ...     print(part.stop, names, X.tolist(), present[0].tolist())
+        2 ('a', 'b', 'c') [[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]] [True, True, False]
+
+        """
+        start = 0
+        while start < len(self):
+            columns: dict[Hashable, int] = {}
+            end = start
+            while end < len(self):
+                new = {name: 0 for name in self.names[end] if name not in columns}
+                if end > start and (end + 1 - start) * (len(columns) + len(new)) > _MOST_CELLS:
+                    break
+                columns |= zip(new, range(len(columns), len(columns) + len(new)), strict=True)
+                end += 1
+            names = tuple(columns)
+            part = slice(start, end)
+            if all(row == names for row in self.names[part]):
+                yield part, names, np.stack(self.values[part]).astype(dtype), None
+            else:
+                X = np.zeros((end - start, len(names)), dtype)
+                present = np.zeros(X.shape, bool)
+                for i, (row, values) in enumerate(
+                    zip(self.names[part], self.values[part], strict=True)
+                ):
+                    there = [columns[name] for name in row]
+                    X[i, there] = values
+                    present[i, there] = True
+                yield part, names, X, present
+            start = end
+
 
 _PLAIN_TYPES = {float, int, bool}
 
@@ -100,15 +181,19 @@ def as_row(x: Mapping[Hashable, Any], dtype: np.dtype[Any]) -> Array:
         If a value is not a number or a bool, or not finite in `dtype`; names the feature.
 
     """
-    values = x.values()
+    return as_values(tuple(x), x.values(), dtype)
+
+
+def as_values(names: tuple[Hashable, ...], values: Collection[Any], dtype: np.dtype[Any]) -> Array:
+    """Do as `as_row` for names and their values."""
     if not _PLAIN_TYPES.issuperset(map(type, values)):
-        for name, value in x.items():
+        for name, value in zip(names, values, strict=True):
             _require_number(name, value)
     try:
         row = np.fromiter(values, np.float64, len(values))
     except OverflowError:
         row = np.array([_float_or_infinity(value) for value in values])
-    return _require_finite(row[np.newaxis], tuple(x), dtype)
+    return _require_finite(row[np.newaxis], names, dtype)
 
 
 def as_rows(

@@ -1,11 +1,11 @@
-"""Which column of a record batch is what: features, label and sample weight."""
+"""What a run takes from its sources: features, label, sample weight and position."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -24,9 +24,14 @@ from stream_perceptron.columns import (
 )
 from stream_perceptron.encoding import Fields
 from stream_perceptron.errors import SourceError
+from stream_perceptron.labels import LABEL_TYPES, label_type_of, typed_label
+from stream_perceptron.samples import NamedRows
 from stream_perceptron.vocabulary import natural_order
 
-__all__ = ["Layout", "Rows", "Schema"]
+__all__ = ["Layout", "Place", "Rows", "Schema"]
+
+# The values of the --position columns in a row.
+Place = tuple[Any, ...]
 
 LABEL_NAMES = ("label", "class", "target", "y")
 
@@ -40,21 +45,70 @@ class Rows:
     index
         The place of each row in its batch, ascending, shape (n,).
     X
-        The scaled features, finite, shape (n, d).
+        The scaled features, finite: an array of shape (n, d), or rows with names of their own.
+    features
+        The names of the columns of an array, length d; None where rows have their own.
     labels
         The labels; None where there is none. Length n.
     weights
         The sample weights, length n.
     bad
         The reason for every row that is missing here, by its place in the batch.
+    places
+        The position of every row of the batch, None where a bad row has none; empty if nobody asked
+        for positions.
 
     """
 
     index: NDArray[np.intp]
-    X: NDArray[np.float64]
+    X: NDArray[np.float64] | NamedRows
+    features: tuple[str, ...] | None
     labels: list[Any]
     weights: list[float]
     bad: dict[int, str]
+    places: list[Place | None]
+
+    def samples(self) -> Iterator[dict[Hashable, float]]:
+        """Yield the features of each row by name."""
+        names: Iterable[tuple[Hashable, ...]] = repeat(self.features or ())
+        if isinstance(self.X, NamedRows):
+            names = self.X.names
+        for row_names, x in zip(names, self._values(), strict=False):
+            yield dict(zip(row_names, x.tolist(), strict=True))
+
+    def largest(self) -> float:
+        """Return the largest absolute value of a feature, 0 if there is none."""
+        if isinstance(self.X, NamedRows):
+            return max((float(np.abs(x).max(initial=0.0)) for x in self.X.values), default=0.0)
+        return float(np.abs(self.X).max(initial=0.0))
+
+    def within(self, limit: float, n: int) -> Rows:
+        """Return the rows, those of the batch of n that have a feature beyond a limit as bad."""
+        if self.largest() <= limit:
+            return self
+        beyond = np.zeros(n, bool)
+        for i, x in zip(self.index.tolist(), self._values(), strict=True):
+            beyond[i] = np.abs(x).max(initial=0.0) > limit
+        rows = self.without(beyond)
+        for i in np.flatnonzero(beyond).tolist():
+            rows.bad[i] = f"a feature is beyond {limit:.3g}, the largest number of its type"
+        return rows
+
+    def _values(self) -> Iterable[NDArray[np.float64]]:
+        return self.X.values if isinstance(self.X, NamedRows) else self.X
+
+    def without(self, left_out: NDArray[np.bool_]) -> Rows:
+        """Return the rows without some of the batch, which are not bad either."""
+        kept = np.flatnonzero(~left_out[self.index])
+        return Rows(
+            self.index[kept],
+            self.X[kept],
+            self.features,
+            [self.labels[i] for i in kept.tolist()],
+            [self.weights[i] for i in kept.tolist()],
+            {i: why for i, why in self.bad.items() if not left_out[i]},
+            self.places,
+        )
 
 
 @dataclass
@@ -71,10 +125,16 @@ class Schema:
         Columns not to use.
     scale
         What features are multiplied by; None for 1/255 where they are 8-bit, else 1.
+    position
+        The columns that say where in its origin a row comes from: any that name a part, such as a
+        partition, and last one whose whole numbers grow within the part, such as an offset.
     features
-        The names of the features, once known.
+        The names of the features, once known; None where each row brings its own.
     label_type
         int, str or bool, once known.
+    texts
+        The keys that hold texts, which are left out, of rows that bring their own names; None
+        before the first.
 
     """
 
@@ -82,8 +142,10 @@ class Schema:
     weight: str | None = None
     ignore: tuple[str, ...] = ()
     scale: float | None = None
+    position: tuple[str, ...] = ()
     features: tuple[str, ...] | None = None
     label_type: str | None = None
+    texts: tuple[str, ...] | None = None
 
     @classmethod
     def from_json(cls, value: Any) -> Schema:
@@ -102,18 +164,30 @@ class Schema:
             return names is None or all(isinstance(name, str) for name in names)
 
         features = fields.take("features", list, type(None), check=strings)
+        texts = fields.take("texts", list, type(None), check=strings)
         schema = cls(
             label=fields.take("label", *optional),
             weight=fields.take("weight", *optional),
             ignore=tuple(fields.take("ignore", list, check=strings)),
             scale=fields.take("scale", float, type(None)),
+            position=tuple(fields.take("position", list, check=strings)),
             features=None if features is None else tuple(features),
-            label_type=fields.take("label_type", *optional),
+            label_type=fields.take(
+                "label_type", *optional, check=lambda name: name in (None, *LABEL_TYPES)
+            ),
+            texts=None if texts is None else tuple(texts),
         )
         fields.finish()
         return schema
 
-    def layout(self, columns: pa.Schema, where: str, to_learn: bool = True) -> Layout:
+    @property
+    def roles(self) -> set[str]:
+        """The columns that are no features, without the label."""
+        return {*self.ignore, *self.position} | ({self.weight} if self.weight else set())
+
+    def layout(
+        self, columns: pa.Schema, where: str, to_learn: bool = True, is_text: bool = False
+    ) -> Layout:
         """Say how a source with these columns is read.
 
         Parameters
@@ -123,7 +197,9 @@ class Schema:
         where
             The source's name, for errors.
         to_learn
-            Whether label, weight and columns to ignore must be there.
+            Whether all columns that were named must be there.
+        is_text
+            Whether labels are texts that may stand for numbers or bools.
 
         Raises
         ------
@@ -133,7 +209,9 @@ class Schema:
 
         """
         names = columns.names
-        for role, wanted in [("label", self.label), ("weight", self.weight)]:
+        roles = [("label", self.label), ("weight", self.weight)]
+        roles += [("position", name) for name in self.position]
+        for role, wanted in roles:
             if to_learn and wanted is not None and wanted not in names:
                 raise SourceError(
                     f"{where}: there is no {role} column {wanted!r} among {names_in(names)}"
@@ -144,13 +222,13 @@ class Schema:
         twice = [name for name, count in Counter(names).items() if count > 1]
         if twice:
             raise SourceError(f"{where}: two columns are called {twice[0]!r}")
-        label = self._label_among(names, where)
-        if label is not None:
+        label = self.label_among(names, where)
+        if label is not None and not is_text:
             self._fix_label_type(columns.field(label).type, label, where)
         free = {
             column.name: column.type
             for column in columns
-            if column.name not in {label, self.weight, *self.ignore}
+            if column.name != label and column.name not in self.roles
         }
         features = self._feature_columns(free, where)
         ignored = {
@@ -158,42 +236,76 @@ class Schema:
         } | dict.fromkeys(self.ignore, "as asked")
         if isinstance(features, PlainColumns):
             self.fix_features(features.columns, where)
-        return Layout(self, where, label, features, ignored)
+        return Layout(self, where, label, features, ignored, is_text)
 
-    def label_of(self, text: str) -> Any:
-        """Return the label that a text stands for, given the type of the labels.
+    def classes_of(self, texts: Sequence[str]) -> list[Any]:
+        """Return the labels that texts stand for; they say of which type labels are, if need be.
 
         Raises
         ------
         ValueError
-            If it does not stand for one.
+            If one does not stand for a label.
 
         Examples
         --------
-        >>> Schema(label_type="int").label_of("7"), Schema(label_type="str").label_of("7")
-        (7, '7')
+        >>> Schema().classes_of(["7", "8"]), Schema(label_type="str").classes_of(["7", "8"])
+        ([7, 8], ['7', '8'])
 
         """
-        if self.label_type == "int":
-            try:
-                return int(text)
-            except ValueError:
-                raise ValueError(f"class {text!r} is not a whole number, as labels are") from None
-        if self.label_type == "bool":
-            try:
-                return {"true": True, "false": False}[text.lower()]
-            except KeyError:
-                raise ValueError(f"class {text!r} is not true or false, as labels are") from None
-        return text
+        if self.label_type is None:
+            kinds = {label_type_of(text, is_text=True) for text in texts}
+            self.label_type = kinds.pop() if len(kinds) == 1 else "str"
+        try:
+            return [typed_label(text, self.label_type, is_text=True) for text in texts]
+        except ValueError as error:
+            raise ValueError(f"class {error}") from None
+
+    def labels_of(
+        self, values: list[Any], is_text: bool, bad: dict[int, str], until_bad: bool = False
+    ) -> list[Any]:
+        """Return the labels that the values of a batch stand for.
+
+        The first fixes their type, if it is not known. A row with a value that does not fit is
+        named in `bad`. With `until_bad` what comes after the first bad row is not looked at.
+        """
+        labels: list[Any] = [None] * len(values)
+        known: dict[Any, Any] = {}
+        for i, value in enumerate(values):
+            if i in bad:
+                if until_bad:
+                    break
+                continue
+            # NaN differs from itself.
+            if value is None or value != value or (is_text and value == ""):
+                continue
+            kind = type(value), value
+            if kind not in known:
+                if self.label_type is None:
+                    self.label_type = label_type_of(value, is_text)
+                try:
+                    known[kind] = typed_label(value, self.label_type, is_text)
+                except ValueError as error:
+                    bad[i] = f"label {error}"
+                    if until_bad:
+                        break
+                    continue
+            labels[i] = known[kind]
+        return labels
 
     def fix_features(self, features: tuple[str, ...], where: str) -> None:
-        """Take the features of the first source, and require them of all others."""
+        """Take the features of the first source, and require them of all others.
+
+        Unless rows bring their own names; then features may be added at any time.
+        """
+        if self.texts is not None:
+            return
         if self.features is None:
             self.features = features
         if self.features == features:
             return
-        lacking = [name for name in self.features if name not in set(features)]
-        added = [name for name in features if name not in set(self.features)]
+        known, given = set(self.features), set(features)
+        lacking = [name for name in self.features if name not in given]
+        added = [name for name in features if name not in known]
         differences = [f"lacks {names_in(lacking)}"] if lacking else []
         differences += [f"adds {names_in(added)}"] if added else []
         raise SourceError(
@@ -222,14 +334,18 @@ class Schema:
             {str(name): free[str(name)] for name in natural_order(plain)}, self.scale
         )
 
-    def _label_among(self, names: Sequence[str], where: str) -> str | None:
+    def label_among(self, names: Container[str], where: str) -> str | None:
+        """Return which of these names is the label's, if any.
+
+        Raises
+        ------
+        SourceError
+            If there are several.
+
+        """
         if self.label is not None:
             return self.label if self.label in names else None
-        candidates = [
-            name
-            for name in LABEL_NAMES
-            if name in names and name not in (*self.ignore, self.weight)
-        ]
+        candidates = [name for name in LABEL_NAMES if name in names and name not in self.roles]
         if len(candidates) > 1:
             raise SourceError(
                 f"{where}: columns {names_in(candidates)} could each be the label: choose with "
@@ -266,9 +382,17 @@ class Layout:
     label: str | None
     features: PlainColumns | VectorColumn
     ignored: dict[str, str]
+    is_text: bool
 
-    def rows(self, batch: pa.RecordBatch) -> Rows:
+    def rows(self, batch: pa.RecordBatch, until_bad: bool = False) -> Rows:
         """Return the rows of a batch as arrays.
+
+        Parameters
+        ----------
+        batch
+            Some rows of the source.
+        until_bad
+            Whether rows behind the first bad one are of no interest.
 
         Raises
         ------
@@ -281,56 +405,38 @@ class Layout:
         X = self.features.read(batch, None if known is None else len(known), bad)
         if X.shape[1]:
             self.schema.fix_features(self.features.feature_names(X.shape[1]), self.where)
-        labels = self._labels(batch, bad)
+        names = self.features.feature_names(X.shape[1])
         weights = self._weights(batch, bad)
+        places = self._places(batch, bad)
+        values = [None] * batch.num_rows
+        if self.label is not None:
+            values = batch.column(self.label).to_pylist()
+        labels = self.schema.labels_of(values, self.is_text, bad, until_bad)
         index = np.arange(batch.num_rows)
         if bad:
             index = np.delete(index, list(bad))
             X = X[index]
             labels = [labels[i] for i in index.tolist()]
             weights = [weights[i] for i in index.tolist()]
-        return Rows(index, X, labels, weights, bad)
+        return Rows(index, X, names, labels, weights, bad, places)
 
     def describe(self) -> list[str]:
         """Say in a few lines what is used and what is not, once rows were read."""
         names = self.schema.features or ()
-        scales = ", ".join(_fraction(s) for s in sorted(set(self.features.scales.tolist())))
-        span = f"{names[0]} to {names[-1]}" if len(names) > 1 else "".join(names)
-        lines = [f"{len(names):,} features: {span}{self.features.source}, times {scales}"]
-        if self.label is None:
-            lines.append(
-                "no label: rows are only predicted, since no column is called "
-                f"{', '.join(LABEL_NAMES[:-1])} or {LABEL_NAMES[-1]}; name it with --label"
-            )
-        else:
-            lines.append(f"label: {self.label} ({self.schema.label_type})")
-        if self.schema.weight is not None:
-            lines.append(f"sample weight: {self.schema.weight}")
-        if self.ignored:
-            ignored = [f"{name} ({why})" for name, why in self.ignored.items()]
-            more = f" and {len(ignored) - 5} more" if len(ignored) > 5 else ""
-            lines.append(f"ignored: {', '.join(ignored[:5])}{more}")
-        suspects = [name for name in names if _looks_like_row_number(name)]
-        if suspects:
-            lines.append(
-                f"warning: {names_in(suspects)} looks like a row number, which spoils learning: "
-                "leave it out with --ignore"
-            )
-        return lines
+        scales = sorted(set(self.features.scales.tolist()))
+        return described(
+            self.schema, names, f"{len(names):,} features", self.features.source, scales,
+            self.label, self.ignored,
+        )  # fmt: skip
 
-    def _labels(self, batch: pa.RecordBatch, bad: dict[int, str]) -> list[Any]:
-        if self.label is None:
-            return [None] * batch.num_rows
-        labels: list[Any] = batch.column(self.label).to_pylist()
-        for i, label in enumerate(labels):
-            if isinstance(label, float):
-                if label.is_integer():
-                    labels[i] = int(label)
-                elif math.isnan(label):
-                    labels[i] = None
-                else:
-                    bad.setdefault(i, f"label {label} is not a whole number")
-        return labels
+    def _places(self, batch: pa.RecordBatch, bad: dict[int, str]) -> list[Place | None]:
+        names = self.schema.position
+        if not names or not set(names) <= set(batch.schema.names):
+            return []
+        columns = [batch.column(name).to_pylist() for name in names]
+        return [
+            place_of(names, values, i, bad) for i, values in enumerate(zip(*columns, strict=True))
+        ]
 
     def _weights(self, batch: pa.RecordBatch, bad: dict[int, str]) -> list[float]:
         name = self.schema.weight
@@ -345,6 +451,57 @@ class Layout:
         for i in np.flatnonzero(~((weights >= 0) & (weights < np.inf))).tolist():
             bad.setdefault(i, f"weight {shown(column[i])} is not a finite number of at least 0")
         return list(weights.astype(float).tolist())
+
+
+def place_of(
+    names: tuple[str, ...], values: Sequence[Any], row: int, bad: dict[int, str]
+) -> Place | None:
+    """Return the position that the values of its columns say; a row without is named in `bad`."""
+    for name, value in zip(names, values, strict=True):
+        is_last = name == names[-1]
+        if type(value) is int or (type(value) is str and not is_last):
+            continue
+        wanted = "a whole number" if is_last else "a whole number or a text"
+        bad.setdefault(row, f"position {name!r} is {value!r}, not {wanted}")
+        return None
+    return tuple(values)
+
+
+def described(
+    schema: Schema,
+    names: Sequence[str],
+    title: str,
+    source: str,
+    scales: Sequence[float],
+    label: str | None,
+    ignored: dict[str, str],
+) -> list[str]:
+    """Say in a few lines what is used of a source and what is not."""
+    span = f"{names[0]} to {names[-1]}" if len(names) > 1 else "".join(names)
+    lines = [f"{title}: {span}{source}, times {', '.join(map(_fraction, scales))}"]
+    if label is None:
+        lines.append(
+            "no label: rows are only predicted, since no column is called "
+            f"{', '.join(LABEL_NAMES[:-1])} or {LABEL_NAMES[-1]}; name it with --label"
+        )
+    else:
+        kind = f" ({schema.label_type})" if schema.label_type else ""
+        lines.append(f"label: {label}{kind}")
+    if schema.weight is not None:
+        lines.append(f"sample weight: {schema.weight}")
+    if schema.position:
+        lines.append(f"position: {', '.join(schema.position)}")
+    if ignored:
+        shown = [f"{name} ({why})" for name, why in ignored.items()]
+        more = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
+        lines.append(f"ignored: {', '.join(shown[:5])}{more}")
+    suspects = [name for name in names if _looks_like_row_number(name)]
+    if suspects:
+        lines.append(
+            f"warning: {names_in(suspects)} looks like a row number, which spoils learning: "
+            "leave it out with --ignore"
+        )
+    return lines
 
 
 def _fraction(scale: float) -> str:

@@ -1,29 +1,30 @@
-"""Files as streams of Arrow record batches."""
+"""Sources of rows: files and streams as Arrow record batches."""
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from collections.abc import Callable, Iterator
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.fs
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from stream_perceptron.errors import SourceError
-from stream_perceptron.position import STDIN, Identity
+from stream_perceptron.inputs import Input, first_line, is_stream, open_file, open_input
+from stream_perceptron.position import Identity
+from stream_perceptron.schema import Rows, Schema
 
 __all__ = [
     "BATCH_ROWS",
     "METADATA_KEY",
+    "ArrowSource",
     "ParquetSource",
     "RandomDraws",
-    "first_line",
-    "spool_stdin",
+    "RowLayout",
+    "Source",
 ]
 
 # Enough rows to spread the cost of a batch, few enough to stay in the processor's cache.
@@ -34,8 +35,83 @@ _BUFFER = 2**18  # bytes
 # Where our own files keep shape, classes and origin, as JSON.
 METADATA_KEY = b"stream_perceptron"
 
+# Where sources of lines say what lines they have.
+LINES_KEY = b"lines"
 
-class ParquetSource:
+ARROW_FILE = b"ARROW1\0\0"
+
+
+class RowLayout(Protocol):
+    """How the batches of a source become rows."""
+
+    where: str
+
+    @property
+    def label(self) -> str | None:
+        """The label column, if there is one."""
+
+    def rows(self, batch: pa.RecordBatch, until_bad: bool = False) -> Rows:
+        """Return the rows of a batch; see `Layout.rows`."""
+
+    def describe(self) -> list[str]:
+        """Say in a few lines what is used and what is not, once rows were read."""
+
+
+class Source(ABC):
+    """Where rows come from.
+
+    Parameters
+    ----------
+    name
+        What it is called in messages: a path, a URI or - for stdin.
+
+    Attributes
+    ----------
+    is_stream : bool
+        Whether it can be read once only.
+
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.is_stream = is_stream(name)
+
+    @property
+    @abstractmethod
+    def columns(self) -> pa.Schema:
+        """The Arrow schema of the batches, with its metadata."""
+
+    @property
+    def classes(self) -> list[Any] | None:
+        """The labels that it declares, if it is one of the files that `mnist` writes."""
+        metadata = (self.columns.metadata or {}).get(METADATA_KEY)
+        return None if metadata is None else json.loads(metadata)["classes"]
+
+    def layout(self, schema: Schema, to_learn: bool = True) -> RowLayout | None:
+        """Say how the batches are read, None if there are none; see `Schema.layout`."""
+        return schema.layout(self.columns, self.name, to_learn)
+
+    @abstractmethod
+    def identities(self, before: Sequence[Identity] = ()) -> list[Identity]:
+        """Return what tells this source from others, for what was read of it `before`."""
+
+    @abstractmethod
+    def batches(self, turn: int = 0, start: int = 0) -> Iterator[pa.RecordBatch]:
+        """Yield the rows from `start` on, in batches of at most `BATCH_ROWS`.
+
+        Raises
+        ------
+        SourceError
+            If it is damaged; the rows before are yielded first.
+
+        """
+
+    def passed(self, batch: pa.RecordBatch) -> Identity | None:
+        """Hear that rows were read for the first time; return the identity, if that changes it."""
+        return None
+
+
+class ParquetSource(Source):
     """A Parquet file, read batch by batch.
 
     Parameters
@@ -53,9 +129,13 @@ class ParquetSource:
     """
 
     def __init__(self, path: str, file: pa.NativeFile | None = None) -> None:
-        self.name = path
+        super().__init__(path)
         try:
-            file = _open(path) if file is None else file
+            if file is None:
+                with open_file(path) as begin:
+                    if not begin.read(1):
+                        raise OSError(0, "the file is empty")
+                file = open_file(path)
             self._size = file.size()
             # A buffer for each column, where the default is to read its whole row group.
             self._file = pq.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False)
@@ -69,37 +149,21 @@ class ParquetSource:
 
     @property
     def columns(self) -> pa.Schema:
-        """The Arrow schema, with its metadata."""
         return self._file.schema_arrow
-
-    @property
-    def classes(self) -> list[Any] | None:
-        """The labels that the file declares, if it is one of those that `mnist` writes."""
-        metadata = (self.columns.metadata or {}).get(METADATA_KEY)
-        return None if metadata is None else json.loads(metadata)["classes"]
 
     @property
     def n_rows(self) -> int:
         """The number of rows."""
         return int(self._file.metadata.num_rows)
 
-    def identities(self) -> list[Identity]:
-        """Return what tells this file from others, in a list."""
-        if self.name == STDIN:
-            return [Identity(STDIN, 0, "")]
+    def identities(self, before: Sequence[Identity] = ()) -> list[Identity]:
+        if self.is_stream:
+            return [Identity.of_stream(self.name)]
         footer = pa.BufferOutputStream()
         self._file.metadata.write_metadata_file(footer)
         return [Identity.of(self.name, self._size, footer.getvalue().to_pybytes())]
 
     def batches(self, turn: int = 0, start: int = 0) -> Iterator[pa.RecordBatch]:
-        """Yield the rows from `start` on, in batches of at most `BATCH_ROWS`; alike in all turns.
-
-        Raises
-        ------
-        SourceError
-            If the file is damaged; the rows before are yielded first.
-
-        """
         metadata = self._file.metadata
         groups = list(range(metadata.num_row_groups))
         done = 0
@@ -115,7 +179,66 @@ class ParquetSource:
             ) from None
 
 
-class RandomDraws:
+class ArrowSource(Source):
+    """An Arrow IPC stream, or a file in that format, read message by message.
+
+    Parameters
+    ----------
+    path
+        A path, a URI or - for stdin.
+    start
+        Its bytes from the first on.
+
+    Raises
+    ------
+    SourceError
+        If it is not an Arrow stream.
+
+    """
+
+    def __init__(self, path: str, start: Input) -> None:
+        super().__init__(path)
+        self._reader = self._open(start)
+
+    @property
+    def columns(self) -> pa.Schema:
+        return self._reader.schema
+
+    def identities(self, before: Sequence[Identity] = ()) -> list[Identity]:
+        if self.is_stream:
+            return [Identity.of_stream(self.name)]
+        with open_file(self.name) as file:
+            return [Identity.of(self.name, file.size(), self.columns.serialize().to_pybytes())]
+
+    def batches(self, turn: int = 0, start: int = 0) -> Iterator[pa.RecordBatch]:
+        reader = self._reader if self.is_stream else self._open(open_input(self.name))
+        done = 0
+        try:
+            for batch in reader:
+                done += batch.num_rows
+                rest = batch.slice(max(0, batch.num_rows - (done - start)))
+                for first in range(0, rest.num_rows, BATCH_ROWS):
+                    yield rest.slice(first, BATCH_ROWS)
+        except (OSError, pa.ArrowException) as error:
+            raise SourceError(
+                f"{self.name}: damaged after row {done:,}: {first_line(error)}"
+            ) from None
+
+    def _open(self, start: Input) -> pa.RecordBatchReader:
+        if start.peek(len(ARROW_FILE)) == ARROW_FILE:
+            # Behind its first bytes an Arrow file is a stream, and then an index.
+            start.read(len(ARROW_FILE))
+        try:
+            return pa.ipc.open_stream(pa.PythonFile(start, "r"))
+        except (OSError, pa.ArrowException) as error:
+            raise SourceError(f"{self.name}: not an Arrow stream ({first_line(error)})") from None
+
+
+def _are_lines(columns: pa.Schema) -> bool:
+    return LINES_KEY in (columns.metadata or {})
+
+
+class RandomDraws(Source):
     """Rows drawn at random with replacement from all rows of several files.
 
     The files are held in memory in Arrow's form. Draw t is row floor(u_t n), where u_t is the t-th
@@ -130,15 +253,12 @@ class RandomDraws:
 
     """
 
-    name = "random draws"
-
-    def __init__(self, sources: list[ParquetSource], seed: int) -> None:
+    def __init__(self, sources: Sequence[Source], seed: int) -> None:
+        super().__init__("random draws")
         self._sources = sources
-        self.columns = sources[0].columns
-        self.classes = sources[0].classes
         tables = [pa.Table.from_batches(s.batches(), s.columns) for s in sources]
         for source in sources[1:]:
-            if not source.columns.equals(self.columns):
+            if not source.columns.equals(self.columns, check_metadata=_are_lines(self.columns)):
                 raise SourceError(
                     f"{source.name}: its columns are not those of {sources[0].name}, so rows "
                     "cannot be drawn from both"
@@ -160,9 +280,16 @@ class RandomDraws:
         u = np.random.Generator(bits).random(n)
         return (u * self.n_rows).astype(np.int64)
 
-    def identities(self) -> list[Identity]:
-        """Return what tells these files from others."""
-        return [identity for source in self._sources for identity in source.identities()]
+    @property
+    def columns(self) -> pa.Schema:
+        return self._sources[0].columns
+
+    def layout(self, schema: Schema, to_learn: bool = True) -> RowLayout | None:
+        return self._sources[0].layout(schema, to_learn)
+
+    def identities(self, before: Sequence[Identity] = ()) -> list[Identity]:
+        whole = [Identity("", 2**63 - 1, "")]
+        return [identity for source in self._sources for identity in source.identities(whole)]
 
     def batches(self, turn: int = 0, start: int = 0) -> Iterator[pa.RecordBatch]:
         """Yield draws from `start` on, in all as many as there are rows; others in every turn."""
@@ -171,40 +298,3 @@ class RandomDraws:
             rows = self.draws(first, min(BATCH_ROWS, end - first))
             indices = pa.Array.from_buffers(pa.int64(), len(rows), [None, pa.py_buffer(rows)])
             yield from self._table.take(indices).combine_chunks().to_batches()
-
-
-def spool_stdin(wait: Callable[[int], None]) -> ParquetSource:
-    """Return the Parquet file that arrives on stdin; it is read when it is there as a whole.
-
-    Parameters
-    ----------
-    wait
-        Is called with the descriptor before each read, and returns when there is something to read.
-
-    """
-    spool = tempfile.TemporaryFile()  # noqa: SIM115, as the source reads from it
-    while True:
-        wait(0)
-        data = os.read(0, 1 << 20)
-        if not data:
-            break
-        spool.write(data)
-    if not spool.tell():
-        raise SourceError(f"{STDIN}: nothing came on stdin")
-    return ParquetSource(STDIN, pa.PythonFile(spool, "r"))
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's message, without its full stop."""
-    return str(error).partition("\n")[0].rstrip(". ")
-
-
-def _open(path: str) -> pa.NativeFile:
-    if "://" in path:
-        filesystem, inner = pyarrow.fs.FileSystem.from_uri(path)
-        return filesystem.open_input_file(inner)
-    # Python's own errors are plainer than Arrow's.
-    with open(path, "rb") as file:
-        if not file.read(1):
-            raise OSError(0, "the file is empty")
-    return pa.OSFile(path)

@@ -71,8 +71,6 @@ def iter_parquet(
             if rows.bad:
                 row, why = min(rows.bad.items())
                 raise SampleError(f"{source.name}: row {done + row + 1}: {why}")
-            names = schema.features or ()
-            for x, y, w in zip(rows.X, rows.labels, rows.weights, strict=True):
-                sample = dict(zip(names, x.tolist(), strict=True)), y
-                yield sample if weight is None else (*sample, {"w": w})
+            for x, y, w in zip(rows.samples(), rows.labels, rows.weights, strict=True):
+                yield (x, y) if weight is None else (x, y, {"w": w})
             done += batch.num_rows

@@ -230,10 +230,10 @@ def test_divergence_names_the_row_and_keeps_the_model_before_it(tmp_path):
     ("text", "label_type", "label"), [("7", "int", 7), ("7", "str", "7"), ("True", "bool", True)]
 )
 def test_declared_classes_take_the_type_of_the_labels(text, label_type, label):
-    assert label == Schema(label_type=label_type).label_of(text)
+    assert [label] == Schema(label_type=label_type).classes_of([text])
     for bad_type in ("int", "bool"):
         with pytest.raises(ValueError, match="as labels are"):
-            Schema(label_type=bad_type).label_of("seven")
+            Schema(label_type=bad_type).classes_of(["seven"])
 
 
 def test_large_features_are_remarked_on_for_bounded_activations(tmp_path):

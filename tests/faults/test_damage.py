@@ -15,7 +15,7 @@ import river.optim
 import river.preprocessing  # noqa: F401, so that imports do not count as memory of the reader
 
 from stream_perceptron import CheckpointError, LiveModel, SGDPerceptron, load, save
-from stream_perceptron.checkpoint import read_checkpoint
+from stream_perceptron.checkpoint import FORMAT_VERSION, read_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ FORGERIES = {
     "long integer": lambda p: {**p, "meta.json": b'{"format":' + b"9" * 10**5 + b"}"},
     "NaN in JSON": lambda p: {**p, "meta.json": p["meta.json"].replace(b"0.5", b"NaN")},
     "infinite JSON": lambda p: {**p, "meta.json": p["meta.json"].replace(b"0.5", b"1e999")},
-    "newer version": lambda p: changed(p, format_version=2),
+    "newer version": lambda p: changed(p, format_version=FORMAT_VERSION + 1),
     "version zero": lambda p: changed(p, format_version=0),
     "version true": lambda p: changed(p, format_version=True),
     "other format": lambda p: changed(p, format="zip"),
