@@ -167,11 +167,13 @@ def learn(
 ) -> None:
     """Predict every sample, then learn it, and report how the predictions did.
 
-    SOURCE is one or more Parquet files, read in order, or - for stdin. The label column is found by
-    its name. The features are the one column of lists, bytes or images if there is one, else all
-    number and bool columns.
+    SOURCE is one or more files, read in order, or - for stdin, as it is without one: Parquet, Arrow
+    streams, CSV with or without a header, JSON Lines or LIBSVM, gzipped or not. The label is found
+    by its name, in LIBSVM and without a header by its place. The features are the one column of
+    lists, bytes or images if there is one, else all number and bool columns.
 
     \b
+    cat digits.csv | stream-perceptron learn --scale 1/255
     stream-perceptron learn mnist-train.parquet
     stream-perceptron learn mnist-train.parquet --lr 0.1 --epsilon 0.03
     stream-perceptron learn mnist-train.parquet --random --stop --epsilon 0.01
@@ -182,7 +184,8 @@ def learn(
 
     With -m the model is saved now and then, at the end, and on SIGINT and SIGTERM. The same command
     goes on from there, and ends with the bits of a run that was never interrupted; only --lr and
-    --epsilon may change. A finished SOURCE may be followed by another.
+    --epsilon may change. A finished SOURCE may be followed by another, a text file may have grown,
+    and over stdin the stream goes on with what comes.
     """
     given = {
         name for name in ctx.params if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
@@ -233,6 +236,7 @@ def learn(
             inputs: list[Source] = files
             if at_random:
                 inputs = [RandomDraws(files, live.model.seed_)]
+            known = {identity.name for identity in live.position.sources if not identity.is_stream}
             live.go_on_with(inputs, go_next)
         except InterruptedWaitError:
             ctx.exit(signals.exit_code)
@@ -249,6 +253,9 @@ def learn(
                 f"warning: saved with the kernel {live.kernel}, goes on with {KERNEL}: the same to "
                 "rounding, not to the bit"
             )
+        if live.position.read == 0:
+            for name in known.intersection(sources):
+                line.note(f"warning: {name} has changed where it was read, and is read anew")
         for name, value in changed.items():
             line.note(f"{name} is {value:g} from here on")
         saver.begin(live, predictions)
@@ -389,6 +396,7 @@ def _summarise(
 
     if as_json:
         summary = line.figures() | {
+            "replayed": live.replayed,
             "stopped": live.stopped,
             "skipped_rows": skipped,
             "classes": live.model.classes_,
@@ -402,6 +410,8 @@ def _summarise(
         click.echo(f"skipped: {text}", err=True)
     if live.progress.skipped > len(skipped):
         click.echo(f"skipped: {live.progress.skipped - len(skipped):,} more rows", err=True)
+    if live.replayed:
+        click.echo(f"left out: {live.replayed:,} rows that were learned before", err=True)
     if live.stopped:
         click.echo(
             f"stopped at sample {live.progress.samples:,}: its error, "

@@ -33,9 +33,10 @@ def predict(
     """Predict samples with a saved model, a line of JSON each, and learn nothing.
 
     SOURCE is as for `learn`, and needs no label. Columns are used as they were when the model was
-    made; a source that lacks features or adds some is refused.
+    made; a source of columns that lacks features or adds some is refused.
 
     \b
+    echo '[0.5, 0.25]' | stream-perceptron predict -m points.npz
     stream-perceptron predict mnist-test.parquet -m mnist.npz > predictions.jsonl
     """
     from stream_perceptron import LiveModel

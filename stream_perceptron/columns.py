@@ -88,6 +88,14 @@ class PlainColumns:
     def __init__(self, kinds: dict[str, pa.DataType], scale: float | None) -> None:
         self.columns = tuple(kinds)
         self.scales = np.array([_scale(kind, scale) for kind in kinds.values()])
+        types_ = set(kinds.values())
+        is_plain = len(types_) == 1 and (
+            types.is_integer(kind := types_.pop())
+            or types.is_float32(kind)
+            or types.is_float64(kind)
+        )
+        # Columns of different types must meet in one that holds them all.
+        self._cast = None if is_plain else pa.schema([(name, pa.float64()) for name in kinds])
 
     def feature_names(self, n_features: int) -> tuple[str, ...]:
         """Return the names of the features."""
@@ -97,14 +105,13 @@ class PlainColumns:
         self, batch: pa.RecordBatch, n_features: int | None, bad: dict[int, str]
     ) -> NDArray[np.float64]:
         """Return the scaled features (n, d); rows that cannot be used are named in `bad`."""
-        columns = [batch.column(name) for name in self.columns]
-        values = np.empty((len(columns), batch.num_rows))
-        for j, column in enumerate(columns):
-            values[j] = numbers(column)
-        X: NDArray[np.float64] = np.ascontiguousarray(values.T) * self.scales
+        columns = batch.select(self.columns)
+        cast = columns if self._cast is None else columns.cast(self._cast, safe=False)
+        cells = cast.to_tensor(null_to_nan=True).to_numpy()
+        X: NDArray[np.float64] = np.multiply(cells, self.scales, dtype=np.float64)
         if not np.isfinite(X).all():
             for i, j in np.argwhere(~np.isfinite(X)).tolist():
-                bad.setdefault(i, f"column {self.columns[j]!r} is {shown(columns[j][i])}")
+                bad.setdefault(i, f"column {self.columns[j]!r} is {shown(columns.column(j)[i])}")
         return X
 
 

@@ -99,6 +99,7 @@ class Input:
         self._read = read
         self._is_ready = is_ready
         self._ahead = b""
+        self._ended = False
 
     def read_some(self) -> bytes:
         """Return what there is, about a megabyte at most; nothing at the end only.
@@ -111,13 +112,10 @@ class Input:
         """
         data, self._ahead = self._ahead, b""
         with source_errors(self.name):
-            data = data or self._read(_BLOCK)
+            data = data or self._next(_BLOCK)
             # A pipe gives a little at a time, though there may be more.
-            while 0 < len(data) < _BLOCK and self._is_ready():
-                more = self._read(_BLOCK - len(data))
-                if not more:
-                    break
-                data += more
+            while 0 < len(data) < _BLOCK and not self._ended and self._is_ready():
+                data += self._next(_BLOCK - len(data))
         return data
 
     def read(self, size: int) -> bytes:
@@ -132,7 +130,7 @@ class Input:
         parts = [self._ahead]
         missing = size - len(self._ahead)
         with source_errors(self.name):
-            while missing > 0 and (more := self._read(missing)):
+            while missing > 0 and (more := self._next(missing)):
                 parts.append(more)
                 missing -= len(more)
         data = b"".join(parts)
@@ -148,6 +146,12 @@ class Input:
     def unread(self, data: bytes) -> None:
         """Put bytes back, to be read next."""
         self._ahead = data + self._ahead
+
+    def _next(self, size: int) -> bytes:
+        # A terminal that came to its end would begin anew.
+        data = b"" if self._ended else self._read(size)
+        self._ended = not data
+        return data
 
     def close(self) -> None:
         """Do nothing: pyarrow closes what it has read, and stdin is not ours to close."""

@@ -25,7 +25,7 @@ from stream_perceptron.vocabulary import natural_order
 __all__ = ["JsonLayout", "LibsvmLayout"]
 
 _NESTED = "features"
-_BARE = "x"
+_BARE = "x"  # says no more than no name
 _LONGEST_REASON = 300
 _FLOAT64 = np.dtype(np.float64)
 
@@ -36,7 +36,8 @@ class JsonLayout:
     The features are the object under "features", else the one list, which may be nested, else all
     numbers and bools; a line may also be just a list. The first row decides, also which keys hold
     texts. Features that have names of their own may be absent from a row, and new ones may come,
-    unless the model was made from columns.
+    unless the model was made from columns. A bare list, or one called x, has the names that the
+    model knows.
 
     Parameters
     ----------
@@ -58,6 +59,7 @@ class JsonLayout:
         self._key: str | None = None  # of the object or the list; "" if the row is the object
         self._is_vector = False
         self._names: tuple[str, ...] = ()
+        self._last: tuple[str, ...] = ()  # so that equal names are mostly the same
         self._known = frozenset(schema.features or ())
         self._ignored: dict[str, str] = {}
 
@@ -203,9 +205,9 @@ class JsonLayout:
             raise SampleError(f"list {self._key!r} is empty")
         names = self._names
         if not names:
-            # A list without a name has the names that the model knows.
-            is_bare = known is not None and self._key == _BARE
-            names = known or () if is_bare else vector_names(self._key or "", len(cells))
+            names = vector_names(self._key or "", len(cells))
+            if known is not None and self._key == _BARE:
+                names = known
         row = as_values(names, cells, _FLOAT64)[0]
         if not self._names:
             self.schema.fix_features(names, self.where)
@@ -230,6 +232,9 @@ class JsonLayout:
         if not x and not self.may_be_empty:
             raise SampleError("it has no features")
         names = tuple(x)
+        if names == self._last:
+            names = self._last
+        self._last = names
         row = as_values(names, x.values(), _FLOAT64)[0]
         if known is None and self.schema.texts is None:
             self.schema.texts = texts

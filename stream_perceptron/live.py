@@ -143,7 +143,7 @@ class LiveModel:
         for i, source in enumerate(sources):
             layout = source.layout(schema)
             if layout is None:
-                raise SourceError(f"{source.name}: it is empty")
+                raise SourceError(f"{source.name}: it has no rows")
             if i == 0 and layout.label is not None:
                 declared = source.classes
         if classes is not None:
@@ -288,6 +288,7 @@ class LiveModel:
         for source, layout, batch, first in self._batches(sources, passes, limit, every):
             # A bad row that came before does not end the run, so that all must be looked at.
             rows = self._usable(layout, batch, not skip_bad and not self.schema.position)
+            notes = self._notes(layout, rows) if first == 1 and len(rows.index) else []
             replayed = np.zeros(batch.num_rows, bool)
             if rows.places:
                 replayed = position.replayed(rows.places)
@@ -330,7 +331,7 @@ class LiveModel:
                 probabilities=trace.probability,
                 labels=rows.labels[:n],
                 skipped=[f"{layout.where}: row {first + i}: {why}" for i, why in skipped.items()],
-                notes=self._notes(layout, rows) if first == 1 and len(rows.index) else [],
+                notes=notes,
                 places=self._places(rows, n),
             )
             where = f"{layout.where}: row {first + end}"

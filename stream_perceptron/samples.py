@@ -80,14 +80,19 @@ class NamedRows:
             columns: dict[Hashable, int] = {}
             end = start
             while end < len(self):
+                if end > start and self.names[end] is self.names[end - 1]:
+                    if (end + 1 - start) * len(columns) > _MOST_CELLS:
+                        break
+                    end += 1
+                    continue
                 new = {name: 0 for name in self.names[end] if name not in columns}
                 if end > start and (end + 1 - start) * (len(columns) + len(new)) > _MOST_CELLS:
                     break
                 columns |= zip(new, range(len(columns), len(columns) + len(new)), strict=True)
                 end += 1
-            names = tuple(columns)
+            names = self.names[start] if len(columns) == len(self.names[start]) else tuple(columns)
             part = slice(start, end)
-            if all(row == names for row in self.names[part]):
+            if all(row is names or row == names for row in self.names[part]):
                 yield part, names, np.stack(self.values[part]).astype(dtype), None
             else:
                 X = np.zeros((end - start, len(names)), dtype)

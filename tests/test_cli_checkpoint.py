@@ -378,7 +378,8 @@ def test_inspect_says_what_is_in_a_model(digits, model, run):
     live = LiveModel.load(model)
 
     expected = {
-        "format_version": FORMAT_VERSION, "kernel": "numpy", "lr": 0.01, "epsilon": 3e-06, "seed": 0,
+        "format_version": FORMAT_VERSION, "kernel": "numpy", "lr": 0.01, "epsilon": 3e-06,
+        "seed": 0,
         "activation": "sigmoid", "classes": [*range(10)], "n_features": 784, "samples": 2500,
         "updates": 2500, "row": 2500, "source": 0, "turn": 0, "rows_read": 2500,
         "accuracy": live.progress.accuracy, "features": ["pixel0", "pixel783"],

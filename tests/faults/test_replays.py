@@ -1,0 +1,163 @@
+"""A consumer that is killed and reads its topic again learns every message exactly once."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pyarrow as pa
+import pyarrow.csv
+import pytest
+from conftest import COMMAND
+
+from stream_perceptron import LiveModel
+
+LANES = 2  # at once, as there are two cores
+
+
+def topic(n):
+    """Messages of three partitions, some without a label, some that are bad."""
+    rng = random.Random(0)
+    offsets = [100, 0, 7]
+    lines = []
+    for i in range(n):
+        partition = rng.randrange(3)
+        x = [rng.gauss(0, 1), rng.gauss(0, 1)]
+        row = {"x": x, "y": int(sum(x) > 0), "partition": partition, "offset": offsets[partition]}
+        offsets[partition] += rng.choice([1, 1, 1, 5])
+        if i % 10 == 3:
+            del row["y"]
+        if i % 50 == 7:
+            row["x"] = ["bad", 1]
+        lines.append(json.dumps(row).encode() + b"\n")
+    return lines
+
+
+def consume(folder):
+    return [
+        COMMAND, "learn", "-m", folder / "model.npz", "-p", folder / "predictions.jsonl",
+        "--position", "partition,offset", "--skip-bad", "--save-every", "97", "--quiet",
+        "--seed", "0", "--lr", "0.1",
+    ]  # fmt: skip
+
+
+def outcome(folder):
+    return (folder / "model.npz").read_bytes(), (folder / "predictions.jsonl").read_bytes()
+
+
+def seen(path):
+    """Return the number of messages that a checkpoint has seen."""
+    return LiveModel.load(path).position.read if path.exists() else 0
+
+
+@pytest.mark.slow
+def test_a_topic_replayed_after_each_kill(tmp_path, tell):
+    lines = topic(6000)
+    reference = tmp_path / "reference"
+    reference.mkdir()
+    subprocess.run(consume(reference), input=b"".join(lines), check=True)
+    expected = outcome(reference)
+
+    def lane(number):
+        rng = random.Random(number)
+        kills = runs = replayed = 0
+        while kills < 50 / LANES:
+            folder = tmp_path / f"{number}-{runs}"
+            folder.mkdir()
+            runs += 1
+            while True:
+                known = seen(folder / "model.npz")
+                start = rng.randint(0, known)
+                replayed += known - start
+                process = subprocess.Popen(
+                    consume(folder), stdin=subprocess.PIPE, stderr=subprocess.PIPE
+                )
+                # Now and then the killer is late, and the topic is read to its end.
+                dies_at = time.monotonic() + rng.uniform(0.2, 1.2)
+                position = start
+                while position < len(lines) and time.monotonic() < dies_at:
+                    end = position + rng.randint(1, 60)
+                    try:
+                        process.stdin.write(b"".join(lines[position:end]))
+                        process.stdin.flush()
+                    except BrokenPipeError:
+                        break
+                    position = end
+                    time.sleep(0.002)  # a topic is not a flood
+                if position < len(lines):
+                    process.kill()
+                    kills += 1
+                errors = process.communicate()[1]
+                assert process.returncode in (0, -9), errors
+                if process.returncode == 0:
+                    break
+            assert expected == outcome(folder)
+        return kills, runs, replayed
+
+    with ThreadPoolExecutor(LANES) as pool:
+        lanes = list(pool.map(lane, range(LANES)))
+    kills, runs, replayed = (sum(counts) for counts in zip(*lanes, strict=True))
+
+    tell(
+        f"topic: {kills} kills over {runs} runs, {replayed:,} messages came again, all ended alike"
+    )
+    assert kills >= 50
+    assert replayed > 1000
+
+
+def test_next_offsets_are_shown_and_positions_echoed(tmp_path, run):
+    lines = topic(600)
+    (tmp_path / "topic.jsonl").write_bytes(b"".join(lines))
+    path = tmp_path / "model.npz"
+    subprocess.run(consume(tmp_path), input=b"".join(lines[:300]), check=True)
+    again = run(
+        "learn", tmp_path / "topic.jsonl", "-m", path, "--next", "--skip-bad", "--json", check=0
+    )
+    figures = json.loads(again.stdout)
+    contents = json.loads(run("inspect", path, "--json", check=0).stdout)
+    predictions = (tmp_path / "predictions.jsonl").read_text().splitlines()
+    predicted = run("predict", tmp_path / "topic.jsonl", "-m", path, "--skip-bad", check=0)
+
+    messages = [json.loads(line) for line in lines]
+    last = {m["partition"]: m["offset"] for m in messages}
+    assert ["partition", "offset"] == contents["position"]
+    assert [{"partition": str(part), "offset": last[part] + 1} for part in range(3)] == contents[
+        "next_offsets"
+    ]
+    assert 300 == figures["replayed"]
+    assert 600 == figures["samples"] + figures["unlabelled"] + figures["skipped"]
+    good = [(m["partition"], m["offset"]) for m in messages if "bad" not in m["x"]]
+    for output in (predictions, predicted.stdout.splitlines()):
+        echoed = [(record["partition"], record["offset"]) for record in map(json.loads, output)]
+        assert good[: len(echoed)] == echoed
+
+
+@pytest.mark.parametrize("form", ["csv", "arrow"])
+def test_positions_in_columns(form, tmp_path, run):
+    """One increasing field alone, and a partition that is a text."""
+    table = pa.table(
+        {
+            "topic": ["a", "a", "b", "a", "b", "a"],
+            "offset": [1, 2, 1, 2, 3, 4],
+            "v": [1.0, -1.0, 2.0, 9.0, -2.0, 3.0],
+            "label": ["p", "n", "p", "n", "n", "p"],
+        }
+    )
+    source = tmp_path / "source"
+    if form == "csv":
+        pa.csv.write_csv(table, source)
+    else:
+        with pa.OSFile(str(source), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
+            writer.write_table(table)
+    by_topic = run("learn", source, "--position", "topic,offset", "--json", check=0)
+    by_offset = run("learn", source, "--position", "offset", "--json", "--ignore", "topic", check=0)
+    wrong = run("learn", source, "--position", "offset,topic", check=1)
+    missing = run("learn", source, "--position", "nowhere", check=1)
+
+    assert (5, 1) == tuple(json.loads(by_topic.stdout)[k] for k in ("samples", "replayed"))
+    assert (4, 2) == tuple(json.loads(by_offset.stdout)[k] for k in ("samples", "replayed"))
+    assert "whole number" in wrong.stderr
+    assert "there is no position column 'nowhere'" in missing.stderr

@@ -1,0 +1,170 @@
+"""The README's recipes for pipes, run as they stand."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+from conftest import COMMAND, ROOT
+
+from stream_perceptron import LiveModel
+
+README = (ROOT / "README.md").read_text()
+SECTION = README.partition("## In a pipe")[2].partition("\n## ")[0]
+RECIPES = dict(re.findall(r"\*\*(.*?)\*\*.*?```sh\n(.*?)```", SECTION, re.S))
+
+
+@pytest.fixture
+def folder(tmp_path, sample, monkeypatch):
+    """A folder with the digits in all forms that the recipes name."""
+    table = pq.read_table(sample).slice(0, 500)
+    pixels = [list(row) for row in table["pixels"].to_pylist()]
+    labels = table["label"].to_pylist()
+    columns = {f"pixel{i}": column for i, column in enumerate(zip(*pixels, strict=True))}
+    frame = pa.table({"label": labels} | columns)
+    pq.write_table(table, tmp_path / "digits.parquet")
+    pa.csv.write_csv(frame, tmp_path / "digits.csv")
+    pa.csv.write_csv(frame, tmp_path / "train.csv")
+    pa.csv.write_csv(frame.drop_columns("label"), tmp_path / "test.csv")
+    subprocess.run(["gzip", "--keep", "digits.csv"], cwd=tmp_path, check=True)
+    points = [{"a": i % 7 - 3, "b": i % 5 - 2} for i in range(300)]
+    for name, has_label in (("events", True), ("labelled", True), ("unlabelled", False)):
+        with (tmp_path / f"{name}.jsonl").open("w") as file:
+            for point in points:
+                label = {"label": "up" if sum(point.values()) > 0 else "down"}
+                file.write(json.dumps(point | (label if has_label else {})) + "\n")
+    monkeypatch.setenv("PATH", f"{COMMAND.parent}:{tmp_path / 'bin'}:{os.environ['PATH']}")
+    return tmp_path
+
+
+def start(name, folder):
+    return subprocess.Popen(
+        ["bash", "-c", RECIPES[name]], cwd=folder, stderr=subprocess.PIPE, text=True
+    )
+
+
+def finish(name, folder):
+    process = start(name, folder)
+    errors = process.communicate(timeout=120)[1]
+    assert 0 == process.returncode, errors
+
+
+def samples(path):
+    return LiveModel.load(path).progress.samples
+
+
+def wait_for(condition):
+    for _ in range(1200):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it never came")
+
+
+def test_every_recipe_is_tested():
+    assert [
+        "Files, packed or not", "A log as it grows", "A FIFO", "Two processes", "A Kafka topic",
+        "Kaggle's digits",
+    ] == list(RECIPES)  # fmt: skip
+
+
+def test_files_packed_or_not(folder):
+    finish("Files, packed or not", folder)
+    models = [LiveModel.load(folder / f"from-{kind}.npz").model for kind in
+              ("csv", "gzip", "parquet")]  # fmt: skip
+
+    assert models[0].weights.tobytes() == models[1].weights.tobytes()
+    # Our own files name their classes, so that they are known before the first digit.
+    assert sorted(models[0].classes_) == models[2].classes_
+
+
+def test_a_log_as_it_grows(folder):
+    process = start("A log as it grows", folder)
+    predictions = folder / "predictions.jsonl"
+
+    def lines():
+        return predictions.read_text().splitlines() if predictions.exists() else []
+
+    wait_for(lambda: len(lines()) == 300)
+    with (folder / "events.jsonl").open("a") as file:
+        file.write('{"a": 3, "b": 2}\n')
+    wait_for(lambda: len(lines()) == 301)
+    subprocess.run(["pkill", "-f", "tail -n [+]1 -f events.jsonl"], check=True)
+    process.communicate(timeout=60)
+
+    assert "up" == json.loads(lines()[-1])["prediction"]
+    assert 300 == samples(folder / "events.npz")
+
+
+def test_a_fifo(folder):
+    finish("A FIFO", folder)
+
+    assert 500 == samples(folder / "fifo.npz")
+
+
+def test_two_processes(folder, run):
+    """The model must be there before it can be followed."""
+    run("learn", folder / "labelled.jsonl", "-m", folder / "shared.npz", check=0)
+    finish("Two processes", folder)
+    answers = (folder / "answers.jsonl").read_text().splitlines()
+
+    assert 300 == len(answers)
+    assert {"up", "down"} >= {json.loads(line)["prediction"] for line in answers}
+
+
+def test_a_kafka_topic(folder):
+    """With a stand-in for kcat, which prints its envelope around a payload that is a string."""
+    messages = [
+        json.dumps(
+            {
+                "topic": "digits", "partition": i % 3, "offset": i // 3, "tstype": "create",
+                "ts": 1700000000000 + i, "broker": 1, "key": None,
+                "payload": json.dumps({"x": [i % 7, i % 5], "y": i % 2}),
+            }
+        )
+        for i in range(900)
+    ]  # fmt: skip
+    (folder / "messages").write_text("\n".join(messages) + "\n")
+    (folder / "bin").mkdir()
+    kcat = folder / "bin" / "kcat"
+    kcat.write_text(f"#!/bin/sh\ncat {folder}/messages\nexec sleep 1000\n")
+    kcat.chmod(0o755)
+
+    def consume():
+        with (folder / "errors").open("w") as errors:
+            process = subprocess.Popen(
+                ["bash", "-c", RECIPES["A Kafka topic"]],
+                cwd=folder, stderr=errors, start_new_session=True,
+            )  # fmt: skip
+        # It is said with the first rows what is used of them, the position last.
+        wait_for(lambda: "position: partition, offset" in (folder / "errors").read_text())
+        process.send_signal(signal.SIGTERM)
+        assert 143 == process.wait(60), (folder / "errors").read_text()
+        os.killpg(process.pid, signal.SIGKILL)  # what feeds it
+        return LiveModel.load(folder / "topic.npz")
+
+    while consume().progress.samples < 900:
+        pass
+    live = consume()
+    assert 900 == live.progress.samples
+    assert {("0",): 299, ("1",): 299, ("2",): 299} == live.position.offsets
+
+
+def test_kaggles_digits(folder):
+    finish("Kaggle's digits", folder)
+    lines = (folder / "submission.csv").read_text().splitlines()
+    labels = pq.read_table(folder / "digits.parquet")["label"].to_pylist()
+    answers = [line.split(",") for line in lines[1:]]
+
+    assert '"ImageId","Label"' == lines[0]
+    assert [str(i + 1) for i in range(500)] == [answer[0] for answer in answers]
+    hits = sum(int(answer[1]) == label for answer, label in zip(answers, labels, strict=True))
+    assert hits > 300
