@@ -18,6 +18,7 @@ from stream_perceptron.schema import LABEL_NAMES, Place, Rows, Schema, place_of
 __all__ = ["CsvLayout", "Dialect"]
 
 _BOOLS = {"true": "1", "false": "0"}
+_FEW = 50  # rows that threads do not pay for
 _WRONG_VALUE = re.compile(r"column #(\d+):.* to (\w+): invalid value '(.*)", re.DOTALL)
 _WRONG_COUNT = re.compile(r"Expected (\d+) columns, got (\d+)")
 
@@ -184,7 +185,7 @@ class CsvLayout:
         table = pa.csv.read_csv(
             pa.BufferReader(data * twice),
             read_options=pa.csv.ReadOptions(
-                column_names=self._names, use_threads=False, block_size=twice * len(data) + 1
+                column_names=self._names, use_threads=n > _FEW, block_size=twice * len(data) + 1
             ),
             parse_options=pa.csv.ParseOptions(delimiter=self._dialect.delimiter),
             convert_options=pa.csv.ConvertOptions(

@@ -1,0 +1,116 @@
+"""Parts of the program by themselves."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from common import digits, in_turns, spread, table, train_file
+
+from stream_perceptron import LiveModel, SGDPerceptron, kernel
+from stream_perceptron.activations import get_activation
+from stream_perceptron.schema import Schema
+from stream_perceptron.sources import ParquetSource
+
+RUNS = 7
+BLOCK = 1000
+
+
+def microseconds(times: list[float], samples: int) -> str:
+    """Return median and spread in microseconds a sample."""
+    return spread([seconds / samples * 1e6 for seconds in times], ".1f")
+
+
+def dense_kernel() -> str:
+    """The kernel's pass over 60,000 digits, 784 features and 10 classes."""
+    pixels, labels = digits()
+    rule = kernel.Rule(get_activation("sigmoid"), epsilon=3e-6)
+
+    def seconds(dtype: str) -> float:
+        weights, biases = np.zeros((10, 784), dtype), np.zeros(10, dtype)
+        taken = 0.0
+        for start in range(0, len(labels), BLOCK):
+            X = (pixels[start : start + BLOCK] / 255).astype(dtype)
+            block = kernel.Block(
+                targets=labels[start : start + BLOCK],
+                sample_weights=[1.0] * BLOCK,
+                rates=[0.01] * BLOCK,
+                nets=np.empty((BLOCK, 10), dtype),
+                eps=np.empty(BLOCK),
+                updated=np.zeros(BLOCK, bool),
+            )
+            before = time.perf_counter()
+            kernel.learn_rows(weights, biases, X, rule, block)
+            taken += time.perf_counter() - before
+        return taken
+
+    times = in_turns(RUNS, {dtype: lambda d=dtype: seconds(d) for dtype in ("float64", "float32")})
+    rows = [
+        [kernel.NAME, dtype, microseconds(taken, len(labels))] for dtype, taken in times.items()
+    ]
+    return table(["kernel", "type", "us a sample"], rows)
+
+
+def sparse() -> str:
+    """Learning a sample of 100 features and 10 classes when many features are known."""
+    rng = np.random.default_rng(0)
+    models, streams = {}, {}
+    for size in (10**4, 10**5, 10**6):
+        models[size] = SGDPerceptron(classes=range(10), seed=0)
+        models[size].learn_one(dict.fromkeys(range(size), 0.0), 0)
+        streams[size] = [
+            (dict.fromkeys(rng.choice(size, 100, replace=False).tolist(), 1.0), i % 10)
+            for i in range(500)
+        ]
+
+    def seconds(size: int) -> float:
+        before = time.perf_counter()
+        for x, y in streams[size]:
+            models[size].learn_one(x, y)
+        return time.perf_counter() - before
+
+    times = in_turns(RUNS, {f"{size:,}": lambda s=size: seconds(s) for size in models})
+    return table(
+        ["features known", "us a sample"],
+        [[size, microseconds(taken, 500)] for size, taken in times.items()],
+    )
+
+
+def checkpoint() -> str:
+    """Saving within a run over 600,000 rows: time in saves over the time of the rest."""
+    sources = [ParquetSource(str(train_file()))]
+    saves: dict[str, int] = {}
+
+    # Within a run, as whole runs differ by more than the saves cost.
+    def share(name: str, rows: int | None) -> float:
+        taken = []
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.npz"
+            start = saved_at = time.perf_counter()
+            live = LiveModel.start(sources, Schema(), seed=0)
+            live.go_on_with(sources)
+            saving = time.perf_counter() - start  # telling the sources apart is part of it
+            for _ in live.run(sources, passes=10, every=rows):
+                now = time.perf_counter()
+                if live.position.read % rows == 0 if rows else now - saved_at >= 60:
+                    live.save(path)
+                    saved_at = time.perf_counter()
+                    taken.append(saved_at - now)
+            now = time.perf_counter()
+            live.save(path)
+            taken.append(time.perf_counter() - now)
+            saving += sum(taken)
+            saves[name] = len(taken)
+            return saving / (time.perf_counter() - start - saving)
+
+    intervals = {"60 s, the default": None, "10,000 rows": 10_000}
+    times = in_turns(3, {n: lambda n=n, rows=rows: share(n, rows) for n, rows in intervals.items()})
+    return table(
+        ["every", "share of the time", "saves"],
+        [[name, spread(shares, ".2%"), str(saves[name])] for name, shares in times.items()],
+    )
+
+
+SECTIONS = {"kernel": dense_kernel, "sparse": sparse, "checkpoint": checkpoint}
