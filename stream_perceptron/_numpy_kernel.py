@@ -48,9 +48,9 @@ class Rule(NamedTuple):
 class Block(NamedTuple):
     """What comes with each of n samples, and what is written for each of them."""
 
-    targets: list[int]  # row of the weights that stands for the label; -1: only predict
-    sample_weights: list[float]
-    rates: list[float]  # learning rate by the number of updates made in this block
+    targets: NDArray[np.intp]  # row of the weights that stands for the label; -1: only predict
+    sample_weights: NDArray[np.float64]
+    rates: NDArray[np.float64]  # learning rate by the number of updates made in this block
     nets: Array  # (n, k), written: net inputs before the update
     eps: NDArray[np.float64]  # (n,), written
     updated: NDArray[np.bool_]  # (n,), written where true
@@ -102,10 +102,13 @@ def learn_rows(
     delta = np.empty_like(biases)
     n_nonzero = None if wants_dense(0, n_features) else np.count_nonzero(X, axis=1).tolist()
     reach = np.maximum(X.max(axis=1, initial=1.0), -X.min(axis=1, initial=-1.0)).tolist()
+    rates, sample_weights = block.rates.tolist(), block.sample_weights.tolist()
     n_updates = 0
 
     with np.errstate(all="ignore"):
-        for i, (x, net, target) in enumerate(zip(X, block.nets, block.targets, strict=True)):
+        for i, (x, net, target) in enumerate(
+            zip(X, block.nets, block.targets.tolist(), strict=True)
+        ):
             w = weights
             is_dense = n_nonzero is None or wants_dense(n_nonzero[i], n_features)
             if not is_dense:
@@ -130,7 +133,7 @@ def learn_rows(
                 continue
 
             np.multiply(delta, activation.derivative(net, y), delta)
-            rate = block.rates[n_updates] * block.sample_weights[i]
+            rate = rates[n_updates] * sample_weights[i]
             # No |delta_j| exceeds sqrt(2 eps), as no f' exceeds 1.
             if not rate * sqrt(2.0 * eps) * reach[i] < safe:
                 step = rate * delta

@@ -112,7 +112,7 @@ class JsonLayout:
             X=np.stack(rows.values) if self._is_vector and kept else rows,
             features=self.schema.features if self._is_vector else None,
             labels=[labels[index[j]] for j in kept],
-            weights=[weights[j] for j in kept],
+            weights=np.array(weights)[kept],
             bad=bad,
             places=places if self.schema.position else [],
         )

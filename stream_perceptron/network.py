@@ -156,7 +156,7 @@ class Network:
         X: Array,
         present: NDArray[np.bool_] | None,
         labels: Sequence[Hashable],
-        weights: Sequence[float],
+        weights: NDArray[np.float64],
         lr: float | Scheduler,
         epsilon: float,
         stop: bool = False,
@@ -203,8 +203,12 @@ class Network:
                 nets_before = self.net(names, X[start])[np.newaxis]
                 self.grow(*growth[start])
             block = kernel.Block(
-                targets=[self.labels.numbers.get(label, -1) for label in labels[part]],
-                sample_weights=list(weights[part]),
+                targets=np.fromiter(
+                    (self.labels.numbers.get(label, -1) for label in labels[part]),
+                    np.intp,
+                    end - start,
+                ),
+                sample_weights=weights[part],
                 rates=rates,
                 nets=np.empty((end - start, len(self.labels)), self.dtype),
                 eps=trace.eps[part],
@@ -318,11 +322,11 @@ class Network:
             trace.probability[:] = self.probabilities(nets).max(axis=1)
 
 
-def _rates(lr: float | Scheduler, n_updates: int, n: int) -> list[float]:
+def _rates(lr: float | Scheduler, n_updates: int, n: int) -> NDArray[np.float64]:
     """Return the learning rates of the next n updates."""
     if isinstance(lr, int | float):
-        return [float(lr)] * n
-    rates = [float(lr.get(n_updates + t)) for t in range(n)]
-    if not all(0 <= rate < math.inf for rate in rates):
+        return np.full(n, float(lr))
+    rates = np.array([float(lr.get(n_updates + t)) for t in range(n)])
+    if not ((rates >= 0) & (rates < math.inf)).all():
         raise ValueError(f"{lr!r} gives a learning rate that is not a finite number of at least 0")
     return rates

@@ -205,7 +205,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         """
         row = samples.as_row(x, self._network.dtype)
         labels = _require_labels([samples.as_label(y)])
-        self._learn(tuple(x), row, None, labels, [samples.as_weight(w)])
+        self._learn(tuple(x), row, None, labels, np.array([samples.as_weight(w)]))
 
     def predict_one(self, x: Mapping[Hashable, Any], **kwargs: Any) -> Any:
         """Return the label with the largest net input, None if no label is known yet.
@@ -402,7 +402,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         X: Array,
         present: NDArray[np.bool_] | None,
         labels: list[Hashable],
-        weights: list[float],
+        weights: NDArray[np.float64],
     ) -> None:
         self._require_finite(
             self._network.train(names, X, present, labels, weights, self.lr, self.epsilon)

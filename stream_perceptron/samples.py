@@ -108,6 +108,7 @@ class NamedRows:
 
 
 _PLAIN_TYPES = {float, int, bool}
+_PLAIN_LABELS = {str, int, bool, type(None)}
 
 
 def as_label(y: Any) -> Hashable:
@@ -139,6 +140,7 @@ def as_label(y: Any) -> Hashable:
 
 def as_labels(y: Any, n: int) -> list[Hashable]:
     """Return the labels of n samples; `y` is a series of any kind, an array or a sequence."""
+    values: list[Any]
     if hasattr(y, "to_pylist"):
         values = y.to_pylist()
     elif hasattr(y, "tolist"):
@@ -149,6 +151,8 @@ def as_labels(y: Any, n: int) -> list[Hashable]:
         values = list(y)
     if len(values) != n:
         raise SampleError(f"there are {n} samples but {len(values)} labels")
+    if _PLAIN_LABELS.issuperset(map(type, values)):
+        return values
     return [as_label(value) for value in values]
 
 
@@ -167,14 +171,21 @@ def as_weight(w: Any) -> float:
     raise SampleError(f"sample weight {w!r} is not a finite number of at least 0")
 
 
-def as_weights(w: Any, n: int) -> list[float]:
+def as_weights(w: Any, n: int) -> NDArray[np.float64]:
     """Return the weights of n samples; `w` is one number for all, or a series of numbers."""
     if isinstance(w, numbers.Real):
-        return [as_weight(w)] * n
-    values = w.to_pylist() if hasattr(w, "to_pylist") else list(w)
-    if len(values) != n:
-        raise SampleError(f"there are {n} samples but {len(values)} sample weights")
-    return [as_weight(value) for value in values]
+        return np.full(n, as_weight(w))
+    if isinstance(w, np.ndarray) and w.dtype.kind == "f":
+        weights = w.astype(np.float64)
+        wrong = ~((weights >= 0) & (weights < math.inf))
+        if wrong.any():
+            as_weight(weights[wrong][0])
+    else:
+        values = w.to_pylist() if hasattr(w, "to_pylist") else list(w)
+        weights = np.array([as_weight(value) for value in values], np.float64)
+    if len(weights) != n:
+        raise SampleError(f"there are {n} samples but {len(weights)} sample weights")
+    return weights
 
 
 def as_row(x: Mapping[Hashable, Any], dtype: np.dtype[Any]) -> Array:

@@ -51,7 +51,7 @@ class Rows:
     labels
         The labels; None where there is none. Length n.
     weights
-        The sample weights, length n.
+        The sample weights, shape (n,).
     bad
         The reason for every row that is missing here, by its place in the batch.
     places
@@ -64,7 +64,7 @@ class Rows:
     X: NDArray[np.float64] | NamedRows
     features: tuple[str, ...] | None
     labels: list[Any]
-    weights: list[float]
+    weights: NDArray[np.float64]
     bad: dict[int, str]
     places: list[Place | None]
 
@@ -105,7 +105,7 @@ class Rows:
             self.X[kept],
             self.features,
             [self.labels[i] for i in kept.tolist()],
-            [self.weights[i] for i in kept.tolist()],
+            self.weights[kept],
             {i: why for i, why in self.bad.items() if not left_out[i]},
             self.places,
         )
@@ -417,7 +417,7 @@ class Layout:
             index = np.delete(index, list(bad))
             X = X[index]
             labels = [labels[i] for i in index.tolist()]
-            weights = [weights[i] for i in index.tolist()]
+            weights = weights[index]
         return Rows(index, X, names, labels, weights, bad, places)
 
     def describe(self) -> list[str]:
@@ -438,10 +438,10 @@ class Layout:
             place_of(names, values, i, bad) for i, values in enumerate(zip(*columns, strict=True))
         ]
 
-    def _weights(self, batch: pa.RecordBatch, bad: dict[int, str]) -> list[float]:
+    def _weights(self, batch: pa.RecordBatch, bad: dict[int, str]) -> NDArray[np.float64]:
         name = self.schema.weight
         if name is None or name not in batch.schema.names:
-            return [1.0] * batch.num_rows
+            return np.ones(batch.num_rows)
         column = batch.column(name)
         if not is_number(column.type):
             raise SourceError(
@@ -450,7 +450,7 @@ class Layout:
         weights = numbers(column)
         for i in np.flatnonzero(~((weights >= 0) & (weights < np.inf))).tolist():
             bad.setdefault(i, f"weight {shown(column[i])} is not a finite number of at least 0")
-        return list(weights.astype(float).tolist())
+        return weights.astype(np.float64)
 
 
 def place_of(

@@ -124,7 +124,8 @@ def initial_weights(
     states = _mix(label_states[:, np.newaxis] + features.astype(np.uint64))
     # The upper 53 bits make a double in [0, 1).
     uniform = (states >> np.uint64(11)) * 2.0**-53
-    return np.asarray((2.0 * uniform - 1.0) * init_range)
+    # Adding 0 makes -0 a 0: only so does a step of 0 leave every weight as it is.
+    return np.asarray((2.0 * uniform - 1.0) * init_range + 0.0)
 
 
 def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -1,0 +1,325 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""The delta rule, compiled: what `_numpy_kernel` does, with the loops of lanes.h.
+
+The update of a sample waits until the next one is there: then the weights are read once for both.
+"""
+
+from cython cimport floating
+from libc.float cimport DBL_EPSILON, DBL_MAX, FLT_EPSILON, FLT_MAX
+from libc.math cimport atan, exp, fabs, isfinite, tanh
+from libc.stdint cimport intptr_t, uint8_t
+from libc.stdlib cimport free, malloc
+
+import numpy as np
+
+__all__ = ["NAME", "forward", "learn_rows", "learn_sparse", "wants_dense"]
+
+NAME = "compiled"
+
+cdef extern from "lanes.h" nogil:
+    void dots_double(const double*, ptrdiff_t, const double*, ptrdiff_t, ptrdiff_t, double*)
+    void dots_float(const float*, ptrdiff_t, const float*, ptrdiff_t, ptrdiff_t, float*)
+    void steps_double(double*, ptrdiff_t, const double*, const double*, ptrdiff_t, ptrdiff_t)
+    void steps_float(float*, ptrdiff_t, const float*, const float*, ptrdiff_t, ptrdiff_t)
+    void steps_and_dots_double(double*, ptrdiff_t, const double*, const double*, const double*,
+                               ptrdiff_t, ptrdiff_t, double*)
+    void steps_and_dots_float(float*, ptrdiff_t, const float*, const float*, const float*,
+                              ptrdiff_t, ptrdiff_t, float*)
+    double reach_double(const double*, ptrdiff_t)
+    float reach_float(const float*, ptrdiff_t)
+    void sparse_dots_double(const double*, ptrdiff_t, const intptr_t*, const double*, ptrdiff_t,
+                            ptrdiff_t, double*)
+    void sparse_dots_float(const float*, ptrdiff_t, const intptr_t*, const float*, ptrdiff_t,
+                           ptrdiff_t, float*)
+    void sparse_steps_double(double*, ptrdiff_t, const intptr_t*, const double*, const double*,
+                             ptrdiff_t, ptrdiff_t)
+    void sparse_steps_float(float*, ptrdiff_t, const intptr_t*, const float*, const float*,
+                            ptrdiff_t, ptrdiff_t)
+
+cdef enum Function:
+    SIGMOID, TANH, ARCTAN, IDENTITY
+
+_FUNCTIONS = {"sigmoid": SIGMOID, "tanh": TANH, "arctan": ARCTAN, "identity": IDENTITY}
+
+
+cdef struct Rule:
+    Function function
+    double low
+    double high
+    double epsilon
+    bint stop
+
+
+cdef inline bint _is_dense(ptrdiff_t n_nonzero, ptrdiff_t n_features) noexcept nogil:
+    return n_features <= 1024 or n_nonzero * 8 >= n_features
+
+
+def wants_dense(n_nonzero, n_features):
+    """Whether a sample with `n_nonzero` of `n_features` is computed as a dense row.
+
+    This is about speed alone: the bits are the same either way.
+    """
+    return bool(_is_dense(n_nonzero, n_features))
+
+
+cdef inline void _dots(const floating* W, ptrdiff_t stride, const floating* x,
+                       const intptr_t* columns, ptrdiff_t k, ptrdiff_t m,
+                       floating* out) noexcept nogil:
+    if floating is double:
+        if columns == NULL:
+            dots_double(W, stride, x, k, m, out)
+        else:
+            sparse_dots_double(W, stride, columns, x, k, m, out)
+    else:
+        if columns == NULL:
+            dots_float(W, stride, x, k, m, out)
+        else:
+            sparse_dots_float(W, stride, columns, x, k, m, out)
+
+
+cdef inline void _steps(floating* W, ptrdiff_t stride, const floating* x, const intptr_t* columns,
+                        const floating* steps, ptrdiff_t k, ptrdiff_t m) noexcept nogil:
+    if floating is double:
+        if columns == NULL:
+            steps_double(W, stride, x, steps, k, m)
+        else:
+            sparse_steps_double(W, stride, columns, x, steps, k, m)
+    else:
+        if columns == NULL:
+            steps_float(W, stride, x, steps, k, m)
+        else:
+            sparse_steps_float(W, stride, columns, x, steps, k, m)
+
+
+cdef inline void _steps_and_dots(floating* W, ptrdiff_t stride, const floating* x,
+                                 const floating* steps, const floating* following, ptrdiff_t k,
+                                 ptrdiff_t d, floating* out) noexcept nogil:
+    if floating is double:
+        steps_and_dots_double(W, stride, x, steps, following, k, d, out)
+    else:
+        steps_and_dots_float(W, stride, x, steps, following, k, d, out)
+
+
+cdef inline double _reach(const floating* x, ptrdiff_t m) noexcept nogil:
+    if floating is double:
+        return reach_double(x, m)
+    return reach_float(x, m)
+
+
+cdef inline double _activate(Function function, double net, double* slope) noexcept nogil:
+    """Return f(net), and write f'(net)."""
+    cdef double y
+    if function == SIGMOID:
+        y = 1.0 / (1.0 + exp(-net))
+        slope[0] = (1.0 - y) * y
+    elif function == TANH:
+        y = tanh(net)
+        slope[0] = 1.0 - y * y
+    elif function == ARCTAN:
+        y = atan(net)
+        slope[0] = 1.0 / (1.0 + net * net)
+    else:
+        y = net
+        slope[0] = 1.0
+    return y
+
+
+cdef bint _would_be_finite(const floating* W, ptrdiff_t stride, const floating* biases,
+                           const floating* x, const intptr_t* columns, const floating* steps,
+                           ptrdiff_t k, ptrdiff_t m) noexcept nogil:
+    """Whether all weights are finite after the steps."""
+    cdef ptrdiff_t i, j
+    cdef const floating* w
+    for j in range(k):
+        w = W + j * stride
+        if not isfinite(<floating>(biases[j] + steps[j])):
+            return False
+        for i in range(m):
+            if not isfinite(<floating>(w[columns[i] if columns != NULL else i] + steps[j] * x[i])):
+                return False
+    return True
+
+
+cdef bint _test(const Rule* rule, const floating* net, ptrdiff_t k, intptr_t target,
+                double* slopes, double* delta, double* eps) noexcept nogil:
+    """Write eps, and what it comes from, for a sample; return whether it is finite."""
+    cdef ptrdiff_t j
+    cdef double y, total = 0.0
+    cdef bint finite = True
+    for j in range(k):
+        finite = finite and isfinite(net[j])
+        y = _activate(rule.function, net[j], &slopes[j])
+        delta[j] = (rule.high if j == target else rule.low) - y
+        total += delta[j] * delta[j]
+    eps[0] = 0.5 * total
+    return finite and isfinite(eps[0])
+
+
+cdef ptrdiff_t _learn(floating* W, ptrdiff_t stride, floating* biases, const floating* X,
+                      ptrdiff_t x_stride, const intptr_t* columns, ptrdiff_t n, ptrdiff_t k,
+                      ptrdiff_t m, bint may_skip, const Rule* rule, const intptr_t* targets,
+                      const double* sample_weights, const double* rates, floating* nets,
+                      double* eps, uint8_t* updated, double* slopes, double* delta,
+                      floating* steps, intptr_t* places, floating* values,
+                      bint* diverged) noexcept nogil:
+    """Learn n rows of m features at `columns`, or at all if that is NULL.
+
+    With `may_skip` each row is gathered where it is not zero, if that pays.
+    """
+    cdef ptrdiff_t i, j, c, count, width, n_updates = 0
+    cdef const floating* x
+    cdef const floating* waiting = NULL  # a dense row whose update waits
+    cdef const intptr_t* at
+    cdef floating* net
+    cdef double rate, largest
+    cdef double safe
+    if floating is double:
+        safe = DBL_MAX * DBL_EPSILON / 8
+    else:
+        safe = FLT_MAX * FLT_EPSILON / 8
+    diverged[0] = False
+    for i in range(n):
+        x = X + i * x_stride
+        at = columns
+        width = m
+        if may_skip:
+            count = 0
+            for c in range(m):
+                if x[c] != 0:
+                    places[count] = c if columns == NULL else columns[c]
+                    values[count] = x[c]
+                    count += 1
+            if columns != NULL or not _is_dense(count, m):
+                x = values
+                at = places
+                width = count
+        net = nets + i * k
+        if waiting != NULL and at == NULL:
+            _steps_and_dots(W, stride, waiting, steps, x, k, m, net)
+        else:
+            if waiting != NULL:
+                _steps(W, stride, waiting, NULL, steps, k, m)
+            _dots(W, stride, x, at, k, width, net)
+        waiting = NULL
+        for j in range(k):
+            net[j] += biases[j]
+        if targets[i] < 0:
+            continue
+        if not _test(rule, net, k, targets[i], slopes, delta, &eps[i]):
+            diverged[0] = True
+            return i
+        if eps[i] < rule.epsilon:
+            if rule.stop:
+                return i + 1
+            continue
+        rate = rates[n_updates] * sample_weights[i]
+        largest = 0.0
+        for j in range(k):
+            steps[j] = <floating>(rate * (delta[j] * slopes[j]))
+            largest = max(largest, fabs(steps[j]))
+        # An increment below half the spacing of the largest numbers cannot make a finite weight
+        # overflow.
+        if not (isfinite(rate) and largest * _reach(x, width) < safe) and not _would_be_finite(
+            W, stride, biases, x, at, steps, k, width
+        ):
+            diverged[0] = True
+            return i
+        for j in range(k):
+            biases[j] += steps[j]
+        if at == NULL:
+            waiting = x
+        else:
+            _steps(W, stride, x, at, steps, k, width)
+        updated[i] = True
+        n_updates += 1
+    if waiting != NULL:
+        _steps(W, stride, waiting, NULL, steps, k, m)
+    return n
+
+
+cdef _learn_block(floating[:, :] weights, floating[::1] biases, const intptr_t[::1] columns,
+                  const floating[:, ::1] X, rule, block):
+    cdef Rule c_rule
+    cdef const intptr_t[::1] targets = block.targets
+    cdef const double[::1] sample_weights = block.sample_weights
+    cdef const double[::1] rates = block.rates
+    cdef floating[:, ::1] nets = block.nets
+    cdef double[::1] eps = block.eps
+    cdef uint8_t[::1] updated = block.updated.view(np.uint8)
+    cdef ptrdiff_t n = X.shape[0], m = X.shape[1], k = biases.shape[0], done
+    cdef bint may_skip = columns is not None or m > 1024, diverged = False
+    if n == 0 or k == 0:
+        return n, False
+    c_rule.function = _FUNCTIONS[rule.activation.name]
+    c_rule.low = rule.activation.low
+    c_rule.high = rule.activation.high
+    c_rule.epsilon = rule.epsilon
+    c_rule.stop = rule.stop
+    cdef size_t size = k * (2 * sizeof(double) + sizeof(floating))
+    if may_skip:
+        size += m * (sizeof(intptr_t) + sizeof(floating))
+    cdef char* scratch = <char*>malloc(size)
+    if scratch == NULL:
+        raise MemoryError
+    cdef double* slopes = <double*>scratch
+    cdef double* delta = slopes + k
+    cdef intptr_t* places = <intptr_t*>(delta + k)
+    cdef floating* steps = <floating*>(places + (m if may_skip else 0))
+    with nogil:
+        done = _learn(
+            &weights[0, 0], weights.strides[0] // <ptrdiff_t>sizeof(floating), &biases[0],
+            &X[0, 0], m, &columns[0] if columns is not None else NULL, n, k, m, may_skip, &c_rule,
+            &targets[0], &sample_weights[0], &rates[0], &nets[0, 0], &eps[0], &updated[0], slopes,
+            delta, steps, places, steps + k, &diverged,
+        )
+    free(scratch)
+    return done, diverged
+
+
+def learn_rows(weights, biases, X, rule, block):
+    """Predict from and learn the rows of X (n, n_features), one after another.
+
+    `weights` and `biases` are changed in place; a row of weights is contiguous.
+
+    Returns
+    -------
+    The number of rows done, and whether the next one was refused because it would diverge. With
+    `rule.stop`, the first row whose eps is below epsilon is the last one done.
+
+    """
+    return learn_sparse(weights, biases, None, X, rule, block)
+
+
+def learn_sparse(weights, biases, columns, X, rule, block):
+    """Do as `learn_rows` for rows X (n, m) over the ascending `columns` (m,) alone."""
+    X = np.ascontiguousarray(X)
+    if weights.dtype.char == "d":
+        return _learn_block[double](weights, biases, columns, X, rule, block)
+    return _learn_block[float](weights, biases, columns, X, rule, block)
+
+
+cdef _forward(const floating[:, :] weights, const floating[::1] biases,
+              const intptr_t[::1] columns, const floating[::1] values, floating[::1] out):
+    cdef ptrdiff_t j, k = biases.shape[0], m = values.shape[0]
+    if k == 0:
+        return
+    with nogil:
+        _dots(
+            &weights[0, 0], weights.strides[0] // <ptrdiff_t>sizeof(floating), &values[0],
+            &columns[0] if columns is not None else NULL, k, m, &out[0],
+        )
+        for j in range(k):
+            out[j] += biases[j]
+
+
+def forward(weights, biases, columns, values):
+    """Return the net inputs (k,) of one sample.
+
+    `values` (m,) belong to the ascending `columns` (m,), or to all columns if that is None.
+    """
+    out = np.empty_like(biases)
+    if weights.dtype.char == "d":
+        _forward[double](weights, biases, columns, np.ascontiguousarray(values), out)
+    else:
+        _forward[float](weights, biases, columns, np.ascontiguousarray(values), out)
+    return out
