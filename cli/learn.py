@@ -215,11 +215,6 @@ def learn(
         if path is not None:
             stack.enter_context(locked(path))
         saver = _Saver(path, save_every)
-
-        def wait(descriptor: int) -> None:
-            while not signals.wait(descriptor, saver.seconds_left()):
-                saver.save()
-
         changed: dict[str, Any] = {}
         live = None
         if path is not None and path.exists() and not overwrite:
@@ -228,7 +223,7 @@ def learn(
             changed = {name: parameters[name] for name in given & {"lr", "epsilon"}}
             live.model.mutate(changed)
         try:
-            files = [open_source(source, file_format, wait) for source in sources]
+            files = [open_source(source, file_format, signals.wait) for source in sources]
             if live is None:
                 schema = Schema(label, weight, ignore, scale, position)
                 with bad_parameters_are_usage_errors():
@@ -267,6 +262,7 @@ def learn(
             skip_bad,
             predictions is not None,
             saver.rows,
+            saver.save_if_due,
         )
         skipped: list[str] = []
         try:
@@ -324,16 +320,17 @@ class _Saver:
             return None
         return max(0.0, self._saved_at + self._seconds - time.monotonic())
 
-    def save_if_due(self) -> None:
-        """Save after so many rows, or so much time."""
+    def save_if_due(self) -> float | None:
+        """Save after so many rows, or so much time; return the time left."""
         if self._live is None:
-            return
+            return None
         if self.rows is not None:
             is_due = self._live.position.read % self.rows == 0 and self._has_news()
         else:
             is_due = self.seconds_left() == 0.0
         if is_due:
             self.save()
+        return self.seconds_left()
 
     def save(self) -> None:
         """Save now, if there is a model to be saved."""

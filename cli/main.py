@@ -22,8 +22,26 @@ class CommandGroup(click.Group):
         return command
 
 
+def _print_version(ctx: click.Context, parameter: click.Parameter, asked: bool) -> None:
+    if not asked:
+        return
+    from importlib.metadata import version
+
+    from stream_perceptron.kernel import NAME
+
+    click.echo(f"stream-perceptron {version('stream-perceptron')}, kernel {NAME}")
+    ctx.exit()
+
+
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="stream-perceptron", prog_name="stream-perceptron")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version and the kernel in use, and exit.",
+)
 def main() -> None:
     """A perceptron that learns from a stream, one sample at a time.
 

@@ -55,20 +55,16 @@ def predict(
                 live.model = LiveModel.load(path).model
                 click.echo(f"took up {path}, of {live.model.n_seen:,} samples", err=True)
 
-        def wait(descriptor: int) -> None:
-            signals.wait(descriptor)
-            take_up()
-
         try:
             for name in sources:
-                source = open_source(name, file_format, wait)
-                for step in live.predict(source, skip_bad, _FOLLOWED_ROWS if follow else 1000):
+                source = open_source(name, file_format, signals.wait)
+                rows = _FOLLOWED_ROWS if follow else 1000
+                for step in live.predict(source, skip_bad, rows, take_up):
                     output.write(step)
                     for text in step.skipped:
                         click.echo(f"skipped: {text}", err=True)
                     if signals.caught is not None:
                         ctx.exit(signals.exit_code)
-                    take_up()
         except InterruptedWaitError:
             ctx.exit(signals.exit_code)
         except BrokenPipeError:

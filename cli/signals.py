@@ -43,8 +43,8 @@ class Signals:
         """128 plus the signal, as shells have it."""
         return 128 + (self.caught or 0)
 
-    def wait(self, descriptor: int, seconds: float | None = None) -> bool:
-        """Return when there is something to read, or the time is over; say whether there is.
+    def wait(self, descriptor: int) -> None:
+        """Return when there is something to read.
 
         Raises
         ------
@@ -52,12 +52,11 @@ class Signals:
             If a signal came.
 
         """
-        ready: list[int] = []
+        ready = [self._wakes]
         if self.caught is None:
-            ready, _, _ = select.select([descriptor, self._wakes], [], [], seconds)
-        if self.caught is not None:
+            ready, _, _ = select.select([descriptor, self._wakes], [], [])
+        if self.caught is not None or self._wakes in ready:
             raise InterruptedWaitError
-        return descriptor in ready
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.caught is not None and number == signal.SIGINT:

@@ -4,6 +4,12 @@
 The update of a sample waits until the next one is there: then the weights are read once for both.
 """
 
+from cpython.bool cimport PyBool_Check
+from cpython.dict cimport PyDict_GetItem, PyDict_Next
+from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
+from cpython.list cimport PyList_GET_ITEM
+from cpython.long cimport PyLong_CheckExact
+from cpython.object cimport PyObject
 from cython cimport floating
 from libc.float cimport DBL_EPSILON, DBL_MAX, FLT_EPSILON, FLT_MAX
 from libc.math cimport atan, exp, fabs, isfinite, tanh
@@ -12,7 +18,7 @@ from libc.stdlib cimport free, malloc
 
 import numpy as np
 
-__all__ = ["NAME", "forward", "learn_rows", "learn_sparse", "wants_dense"]
+__all__ = ["NAME", "forward", "learn_rows", "learn_sparse", "place", "wants_dense"]
 
 NAME = "compiled"
 
@@ -35,6 +41,9 @@ cdef extern from "lanes.h" nogil:
                              ptrdiff_t, ptrdiff_t)
     void sparse_steps_float(float*, ptrdiff_t, const intptr_t*, const float*, const float*,
                             ptrdiff_t, ptrdiff_t)
+
+cdef extern from "Python.h":
+    double PyLong_AsDouble(object) except? -1.0
 
 cdef enum Function:
     SIGMOID, TANH, ARCTAN, IDENTITY
@@ -323,3 +332,67 @@ def forward(weights, biases, columns, values):
     else:
         _forward[float](weights, biases, columns, np.ascontiguousarray(values), out)
     return out
+
+
+cdef ptrdiff_t _place(dict x, list names, dict numbers, floating[::1] values,
+                      intptr_t[::1] columns, bint* ascending) except -2:
+    cdef Py_ssize_t position = 0, i = 0, n_names = len(names)
+    cdef PyObject* key
+    cdef PyObject* value
+    cdef PyObject* number
+    cdef floating cell
+    cdef intptr_t column, before = -1
+    ascending[0] = True
+    while PyDict_Next(x, &position, &key, &value):
+        if i < n_names and key == PyList_GET_ITEM(names, i):
+            column = i
+        else:
+            number = PyDict_GetItem(numbers, <object>key)
+            if number == NULL:
+                return -1
+            column = <object>number
+        if PyFloat_CheckExact(<object>value):
+            cell = <floating>PyFloat_AS_DOUBLE(<object>value)
+        elif PyLong_CheckExact(<object>value) or PyBool_Check(<object>value):
+            try:
+                cell = <floating>PyLong_AsDouble(<object>value)
+            except OverflowError:
+                return -1
+        else:
+            return -1
+        if not isfinite(cell):
+            return -1
+        ascending[0] = ascending[0] and column > before
+        before = column
+        values[i] = cell
+        columns[i] = column
+        i += 1
+    return i
+
+
+def place(x, names, numbers, values, columns):
+    """Write the values of a dict of features and their columns, in the order of the dict.
+
+    Parameters
+    ----------
+    x
+        The features.
+    names
+        The names that are known, a list.
+    numbers
+        Their columns, a dict.
+    values, columns
+        Where to write, at least as long as x.
+
+    Returns
+    -------
+    Whether all names are known and all values are plain, finite numbers, and whether columns ascend.
+
+    """
+    cdef bint ascending = False
+    cdef ptrdiff_t m
+    if values.dtype.char == "d":
+        m = _place[double](x, names, numbers, values, columns, &ascending)
+    else:
+        m = _place[float](x, names, numbers, values, columns, &ascending)
+    return m >= 0, ascending

@@ -17,15 +17,15 @@ alone, so a sample gives the same bits however it came.
 from __future__ import annotations
 
 from math import isfinite, sqrt
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.blas import daxpy, dger, saxpy, sger
 
-from stream_perceptron.activations import Activation
+from stream_perceptron.block import Block, Rule
 
-__all__ = ["NAME", "Block", "Rule", "forward", "learn_rows", "learn_sparse", "wants_dense"]
+__all__ = ["NAME", "forward", "learn_rows", "learn_sparse", "wants_dense"]
 
 Array = NDArray[Any]
 
@@ -35,25 +35,6 @@ _AXPY = {"d": daxpy, "f": saxpy}
 _GER = {"d": dger, "f": sger}
 # An increment below half the spacing of the largest floats cannot make a finite weight overflow.
 _SAFE = {char: float(np.finfo(char).max * np.finfo(char).eps / 8) for char in "df"}
-
-
-class Rule(NamedTuple):
-    """What does not change from sample to sample."""
-
-    activation: Activation
-    epsilon: float
-    stop: bool = False
-
-
-class Block(NamedTuple):
-    """What comes with each of n samples, and what is written for each of them."""
-
-    targets: NDArray[np.intp]  # row of the weights that stands for the label; -1: only predict
-    sample_weights: NDArray[np.float64]
-    rates: NDArray[np.float64]  # learning rate by the number of updates made in this block
-    nets: Array  # (n, k), written: net inputs before the update
-    eps: NDArray[np.float64]  # (n,), written
-    updated: NDArray[np.bool_]  # (n,), written where true
 
 
 def wants_dense(n_nonzero: int, n_features: int) -> bool:

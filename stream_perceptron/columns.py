@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import types
 
@@ -132,6 +131,7 @@ class VectorColumn:
     def __init__(self, name: str, kind: pa.DataType, scale: float | None) -> None:
         self.name = name
         self.columns = (name,)
+        self._names: tuple[str, ...] = ()
         self.source = f" from column {name!r}"
         if _is_image(kind):
             _require_pillow()
@@ -142,7 +142,9 @@ class VectorColumn:
 
     def feature_names(self, n_features: int) -> tuple[str, ...]:
         """Return the names of the features."""
-        return vector_names(self.name, n_features)
+        if len(self._names) != n_features:
+            self._names = vector_names(self.name, n_features)
+        return self._names
 
     def read(
         self, batch: pa.RecordBatch, n_features: int | None, bad: dict[int, str]
@@ -234,6 +236,8 @@ def _flatten_lists(column: pa.Array) -> tuple[pa.Array, NDArray[np.intp]]:
         lengths = numbers(column.is_valid()).astype(np.intp) * column.type.list_size
     else:
         # A null is as long as an empty list.
+        import pyarrow.compute as pc
+
         lengths = np.nan_to_num(numbers(pc.list_value_length(column))).astype(np.intp)
     values = column.flatten()
     if not _is_list(values.type):

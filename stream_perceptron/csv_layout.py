@@ -10,7 +10,6 @@ from itertools import zip_longest
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
 
 from stream_perceptron.inputs import TOO_LONG, data_of, first_line, has_too_long
 from stream_perceptron.schema import LABEL_NAMES, Place, Rows, Schema, place_of
@@ -177,18 +176,20 @@ class CsvLayout:
 
     def _convert(self, data: bytes, n: int) -> pa.RecordBatch:
         """Return the n rows in some lines, or raise ArrowInvalid."""
+        from pyarrow import csv as arrow
+
         if data.count(b"\r") > data.count(b"\r\n"):
             raise pa.ArrowInvalid("it has a carriage return inside")
         # Only the line after it shows whether a line leaves a quote open.
         twice = 2 if n == 1 else 1
         kinds = self._kinds | dict.fromkeys(self._mixed, pa.string())
-        table = pa.csv.read_csv(
+        table = arrow.read_csv(
             pa.BufferReader(data * twice),
-            read_options=pa.csv.ReadOptions(
+            read_options=arrow.ReadOptions(
                 column_names=self._names, use_threads=n > _FEW, block_size=twice * len(data) + 1
             ),
-            parse_options=pa.csv.ParseOptions(delimiter=self._dialect.delimiter),
-            convert_options=pa.csv.ConvertOptions(
+            parse_options=arrow.ParseOptions(delimiter=self._dialect.delimiter),
+            convert_options=arrow.ConvertOptions(
                 column_types=kinds, include_columns=list(kinds), null_values=[""]
             ),
         )

@@ -81,10 +81,10 @@ def encode_lr(lr: Any) -> Any:
         If it is a scheduler that River does not have.
 
     """
-    from river.optim import losses, schedulers
-
     if isinstance(lr, int | float):
         return float(lr)
+    from river.optim import losses, schedulers
+
     for module, names in ((schedulers, schedulers.__all__), (losses, losses.__all__)):
         name = type(lr).__name__
         if name in names and type(lr) is getattr(module, name):
@@ -110,10 +110,10 @@ def decode_lr(value: Any) -> Any:
         If it is not JSON of that kind.
 
     """
-    from river.optim import losses, schedulers
-
     if value is None or isinstance(value, bool | int | float):
         return value
+    from river.optim import losses, schedulers
+
     fields = Fields(value, "lr")
     name, parameters = fields.take("class", str), fields.take("parameters", dict)
     fields.finish()

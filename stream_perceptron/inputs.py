@@ -9,7 +9,6 @@ from contextlib import contextmanager, suppress
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.fs
 
 from stream_perceptron.errors import SourceError
 
@@ -62,6 +61,8 @@ def open_file(path: str) -> pa.NativeFile:
 
     """
     if "://" in path:
+        import pyarrow.fs
+
         filesystem, inner = pyarrow.fs.FileSystem.from_uri(path)
         return filesystem.open_input_file(inner)
     # Python's own errors are plainer than Arrow's.

@@ -6,20 +6,27 @@ The compiled one, unless it was not built or the environment has STREAM_PERCEPTR
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
 
-from stream_perceptron import _numpy_kernel
-from stream_perceptron._numpy_kernel import Block, Rule
+from numpy.typing import NDArray
 
-__all__ = ["NAME", "Block", "Rule", "forward", "learn_rows", "learn_sparse", "wants_dense"]
+from stream_perceptron.block import Block, Rule
 
-_kernel = _numpy_kernel
-if os.environ.get("STREAM_PERCEPTRON_KERNEL") != "numpy":
-    with suppress(ImportError):
-        from stream_perceptron import _kernel  # type: ignore[attr-defined, no-redef]
+__all__ = ["NAME", "Block", "Rule", "forward", "learn_rows", "learn_sparse", "place", "wants_dense"]
+
+try:
+    if os.environ.get("STREAM_PERCEPTRON_KERNEL") == "numpy":
+        raise ImportError
+    _kernel = import_module("stream_perceptron._kernel")
+except ImportError:
+    _kernel = import_module("stream_perceptron._numpy_kernel")
 
 NAME: str = _kernel.NAME
-forward = _kernel.forward
-learn_rows = _kernel.learn_rows
-learn_sparse = _kernel.learn_sparse
-wants_dense = _kernel.wants_dense
+forward: Callable[..., NDArray[Any]] = _kernel.forward
+learn_rows: Callable[..., tuple[int, bool]] = _kernel.learn_rows
+learn_sparse: Callable[..., tuple[int, bool]] = _kernel.learn_sparse
+wants_dense: Callable[[int, int], bool] = _kernel.wants_dense
+# Only the compiled kernel has a faster way to put a dict of features in place.
+place: Callable[..., tuple[bool, bool]] | None = getattr(_kernel, "place", None)

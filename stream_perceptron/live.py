@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from stream_perceptron.ahead import Idle, ahead
 from stream_perceptron.checkpoint import read_checkpoint, write_checkpoint
 from stream_perceptron.encoding import Fields
 from stream_perceptron.errors import CheckpointError, DivergedError, SampleError, SourceError
@@ -60,6 +61,30 @@ class Step:
     skipped: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     places: list[dict[str, Any]] | None = None
+
+
+@dataclass
+class _Part:
+    """Rows of a batch, and where they come from."""
+
+    turn: int
+    index: int
+    source: Source
+    layout: RowLayout
+    batch: pa.RecordBatch
+    rows: Rows
+    first: int  # number of the first row in its source
+
+    @property
+    def n_rows(self) -> int:
+        return int(self.batch.num_rows)
+
+    def cut(self, start: int, end: int) -> _Part:
+        """Return the rows from start to before end."""
+        if start == 0 and end >= self.n_rows:
+            return self
+        batch, rows = self.batch[start:end], self.rows.cut(start, end)
+        return replace(self, batch=batch, rows=rows, first=self.first + start)
 
 
 class LiveModel:
@@ -247,6 +272,7 @@ class LiveModel:
         skip_bad: bool = False,
         with_probabilities: bool = False,
         every: int | None = None,
+        idle: Idle | None = None,
     ) -> Iterator[Step]:
         """Test and train on the rows of some sources from `position` on; yield after every batch.
 
@@ -270,6 +296,9 @@ class LiveModel:
             Whether to compute the probability of each prediction.
         every
             Yield, if not before, when the number of rows read is a multiple of this.
+        idle
+            Is called before and while rows are waited for, when all may be saved too; returns the
+            seconds until it is to be called again, None for never.
 
         Raises
         ------
@@ -285,15 +314,17 @@ class LiveModel:
             return
         position = self.position
         position.finished, position.stopped_below = False, None
-        for source, layout, batch, first in self._batches(sources, passes, limit, every):
-            # A bad row that came before does not end the run, so that all must be looked at.
-            rows = self._usable(layout, batch, not skip_bad and not self.schema.position)
-            notes = self._notes(layout, rows) if first == 1 and len(rows.index) else []
-            replayed = np.zeros(batch.num_rows, bool)
+        # A bad row that came before does not end the run, so that all must be looked at.
+        until_bad = not skip_bad and not self.schema.position
+        decoded = self._decoded(sources, passes, until_bad)
+        for part in self._parts(ahead(decoded, idle), limit, every):
+            source, layout, rows, n_rows = part.source, part.layout, part.rows, part.n_rows
+            notes = self._notes(layout, rows) if part.first == 1 and len(rows.index) else []
+            replayed = np.zeros(n_rows, bool)
             if rows.places:
                 replayed = position.replayed(rows.places)
                 rows = rows.without(replayed)
-            end = min(rows.bad) if rows.bad and not skip_bad else batch.num_rows
+            end = min(rows.bad) if rows.bad and not skip_bad else n_rows
             n = int(np.searchsorted(rows.index, end))
             trace = self.model.trace(
                 rows.X[:n],
@@ -322,7 +353,7 @@ class LiveModel:
             position.read += taken
             position.advance(rows.places[:end])
             if position.turn == 0 and position.sources:
-                identity = source.passed(batch.slice(0, end))
+                identity = source.passed(part.batch.slice(0, end))
                 if identity is not None:
                     position.sources[position.index] = identity
             yield Step(
@@ -330,11 +361,13 @@ class LiveModel:
                 predictions=self.model.names_of(trace.predicted),
                 probabilities=trace.probability,
                 labels=rows.labels[:n],
-                skipped=[f"{layout.where}: row {first + i}: {why}" for i, why in skipped.items()],
+                skipped=[
+                    f"{layout.where}: row {part.first + i}: {why}" for i, why in skipped.items()
+                ],
                 notes=notes,
                 places=self._places(rows, n),
             )
-            where = f"{layout.where}: row {first + end}"
+            where = f"{layout.where}: row {part.first + end}"
             if trace.diverged:
                 raise DivergedError(self.model.n_seen + 1, where)
             if self.stopped:
@@ -344,7 +377,11 @@ class LiveModel:
         position.finished = True
 
     def predict(
-        self, source: Source, skip_bad: bool = False, most: int = BATCH_ROWS
+        self,
+        source: Source,
+        skip_bad: bool = False,
+        most: int = BATCH_ROWS,
+        before: Callable[[], None] | None = None,
     ) -> Iterator[Step]:
         """Predict the rows of a source, and learn nothing.
 
@@ -355,7 +392,9 @@ class LiveModel:
         skip_bad
             Skip rows that cannot be used, rather than end with an error.
         most
-            The number of rows to predict at once. Between two yields the model may be replaced.
+            The number of rows to predict at once.
+        before
+            Is called before rows are predicted, and may replace the model.
 
         Raises
         ------
@@ -368,19 +407,29 @@ class LiveModel:
         layout = source.layout(self.schema, to_learn=False)
         if layout is None:
             return
-        done = 0
-        for batch in source.batches():
-            for start in range(0, batch.num_rows, most):
-                rows = self._usable(layout, batch.slice(start, most), not skip_bad)
-                bad = [f"{source.name}: row {done + i + 1}: {why}" for i, why in rows.bad.items()]
+
+        def decoded() -> Iterator[_Part]:
+            first = 1
+            for batch in source.batches():
+                rows = self._usable(layout, batch, not skip_bad)
+                yield _Part(0, 0, source, layout, batch, rows, first)
+                first += batch.num_rows
+
+        for whole in ahead(decoded()):
+            for start in range(0, whole.n_rows, most):
+                part = whole.cut(start, start + most)
+                rows = part.rows
+                bad = [f"{source.name}: row {part.first + i}: {why}" for i, why in rows.bad.items()]
                 n = len(rows.index)
                 if bad and not skip_bad:
                     n = int(np.searchsorted(rows.index, min(rows.bad)))
+                if before is not None:
+                    before()
                 trace = self.model.trace(
                     rows.X[:n], [None] * n, rows.features, with_probability=True
                 )
                 yield Step(
-                    rows=done + 1 + rows.index[:n],
+                    rows=part.first + rows.index[:n],
                     predictions=self.model.names_of(trace.predicted),
                     probabilities=trace.probability,
                     labels=rows.labels[:n],
@@ -389,48 +438,54 @@ class LiveModel:
                 )
                 if bad and not skip_bad:
                     raise SampleError(bad[0])
-                done += min(most, batch.num_rows - start)
 
-    def _batches(
-        self,
-        sources: Sequence[Source],
-        passes: int | None,
-        limit: int | None,
-        every: int | None,
-    ) -> Iterator[tuple[Source, RowLayout, pa.RecordBatch, int]]:
-        """Yield batches from `position` on, which the caller moves over the rows of each.
-
-        Each comes with its source and layout, and the number of its first row in the source.
-        """
-        position = self.position
-        if limit is not None and any(source.is_stream for source in sources):
-            limit += position.read
-        while passes is None or position.turn < passes:
-            for index in range(position.index, len(sources)):
-                if index != position.index:
-                    position.index, position.row = index, 0
+    def _decoded(
+        self, sources: Sequence[Source], passes: int | None, until_bad: bool
+    ) -> Iterator[_Part]:
+        """Yield the batches from `position` on; what becomes of it meanwhile does not matter."""
+        turn, begin, row = self.position.turn, self.position.index, self.position.row
+        while passes is None or turn < passes:
+            n_rows = begin + row
+            for index in range(begin, len(sources)):
                 source = sources[index]
                 layout = source.layout(self.schema)
-                if layout is None:
-                    continue
-                start = 0 if source.is_stream else position.row
-                first = start + 1
-                for batch in source.batches(position.turn, start):
-                    done = 0
-                    while done < batch.num_rows:
-                        most = batch.num_rows - done
-                        if limit is not None:
-                            most = min(most, limit - position.read)
-                        if every is not None:
-                            most = min(most, every - position.read % every)
-                        if most <= 0:
-                            return
-                        yield source, layout, batch.slice(done, most), first
-                        done += most
-                        first += most
-            if passes is not None and position.turn + 1 >= passes:
-                return
-            position.turn, position.index, position.row = position.turn + 1, 0, 0
+                if layout is not None:
+                    start = 0 if source.is_stream else row
+                    first = start + 1
+                    for batch in source.batches(turn, start):
+                        rows = self._usable(layout, batch, until_bad)
+                        yield _Part(turn, index, source, layout, batch, rows, first)
+                        first += batch.num_rows
+                        n_rows += batch.num_rows
+                row = 0
+            if not n_rows:
+                return  # or a run without end over empty sources would have none
+            turn, begin, row = turn + 1, 0, 0
+
+    def _parts(
+        self, decoded: Iterator[_Part], limit: int | None, every: int | None
+    ) -> Iterator[_Part]:
+        """Cut batches where the run ends or is to yield, and move `position` to each part.
+
+        The caller moves it over the rows.
+        """
+        position = self.position
+        is_stream = any(source.is_stream for source in position.sources)
+        end = None if limit is None else limit + (position.read if is_stream else 0)
+        for whole in decoded:
+            if (whole.turn, whole.index) != (position.turn, position.index):
+                position.turn, position.index, position.row = whole.turn, whole.index, 0
+            done = 0
+            while done < whole.n_rows:
+                most = whole.n_rows - done
+                if end is not None:
+                    most = min(most, end - position.read)
+                if every is not None:
+                    most = min(most, every - position.read % every)
+                if most <= 0:
+                    return
+                yield whole.cut(done, done + most)
+                done += most
 
     def _usable(self, layout: RowLayout, batch: pa.RecordBatch, until_bad: bool) -> Rows:
         """Return the rows of a batch; those too large for the model's numbers are bad."""

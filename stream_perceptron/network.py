@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from stream_perceptron import kernel
 from stream_perceptron.activations import Activation
+from stream_perceptron.single import Single
 from stream_perceptron.vocabulary import Vocabulary, WeightStore, natural_order
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ class Network:
         self.n_seen = 0
         self.n_updates = 0
         self.last_epsilon = math.nan
+        self._single = Single(self)
 
     def net(self, names: tuple[Hashable, ...], x: Array) -> Array:
         """Return the net inputs (k,) of one sample, with the bits that training would compute."""
@@ -125,6 +127,40 @@ class Network:
             nonzero = np.flatnonzero(x)
             columns, x = columns[nonzero], x[nonzero]
         return kernel.forward(self.store.weights, self.store.biases, columns, x)
+
+    def learn_one(
+        self,
+        x: Mapping[Hashable, Any],
+        label: Hashable,
+        weight: float,
+        lr: float | Scheduler,
+        epsilon: float,
+    ) -> bool | None:
+        """Learn a sample if it brings nothing new, and its values are plain numbers.
+
+        Returns
+        -------
+        True if it is learned, False if it would diverge, None if it is not of this kind.
+
+        """
+        target = self.labels.numbers.get(label, -1)
+        placed = self._single.place(x) if target >= 0 else None
+        if placed is None:
+            return None
+        rate = lr if isinstance(lr, float) else float(_rates(lr, self.n_updates, 1)[0])
+        rule = kernel.Rule(self.activation, epsilon)
+        block = self._single.learn(*placed, target, weight, rate, rule)
+        if block is None:
+            return False
+        self._count(block, 1)
+        return True
+
+    def net_of(self, x: Mapping[Hashable, Any]) -> Array | None:
+        """Return the net inputs (k,) of such a sample, None if it is not of this kind."""
+        placed = self._single.place(x)
+        if placed is None:
+            return None
+        return kernel.forward(self.store.weights, self.store.biases, *placed)
 
     def nets(self, names: tuple[Hashable, ...], X: Array) -> Array:
         """Return the net inputs (n, k) of many samples at once, equal to `net` to rounding."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from river import base
-from river.utils import dataframe
 
 from stream_perceptron import samples
 from stream_perceptron.activations import get_activation
@@ -203,9 +202,16 @@ class SGDPerceptron(base.MiniBatchClassifier):
             If a weight or an error would stop being finite; the model is unchanged.
 
         """
+        weight = samples.as_weight(w)
+        if type(y) in (str, int, bool):
+            learned = self._network.learn_one(x, y, weight, self.lr, self.epsilon)
+            if learned is not None:
+                if not learned:
+                    raise DivergedError(self.n_seen + 1)
+                return
         row = samples.as_row(x, self._network.dtype)
         labels = _require_labels([samples.as_label(y)])
-        self._learn(tuple(x), row, None, labels, np.array([samples.as_weight(w)]))
+        self._learn(tuple(x), row, None, labels, np.array([weight]))
 
     def predict_one(self, x: Mapping[Hashable, Any], **kwargs: Any) -> Any:
         """Return the label with the largest net input, None if no label is known yet.
@@ -262,6 +268,8 @@ class SGDPerceptron(base.MiniBatchClassifier):
             If a weight or an error would stop being finite; the rows before are learned.
 
         """
+        from river.utils import dataframe
+
         frame = dataframe.into_frame(X)
         names = tuple(frame.columns)
         rows, present = samples.frame_rows(frame, self._network.dtype)
@@ -270,6 +278,8 @@ class SGDPerceptron(base.MiniBatchClassifier):
 
     def predict_many(self, X: IntoDataFrame) -> Any:
         """Return the predicted label of every row of a frame, as a series of the same kind."""
+        from river.utils import dataframe
+
         frame = dataframe.into_frame(X)
         nets = self._nets(frame)
         predicted = nets.argmax(axis=1) if nets.size else np.full(len(nets), -1)
@@ -277,6 +287,8 @@ class SGDPerceptron(base.MiniBatchClassifier):
 
     def predict_proba_many(self, X: IntoDataFrame) -> Any:
         """Return the probability of every label for every row, as a frame of the same kind."""
+        from river.utils import dataframe
+
         frame = dataframe.into_frame(X)
         probabilities = self._network.probabilities(self._nets(frame))
         columns = dict(zip(self.classes_, probabilities.T, strict=True))
@@ -413,6 +425,9 @@ class SGDPerceptron(base.MiniBatchClassifier):
             raise DivergedError(self.n_seen + 1)
 
     def _net(self, x: Mapping[Hashable, Any]) -> Array:
+        net = self._network.net_of(x)
+        if net is not None:
+            return net
         try:
             row = samples.as_row(x, self._network.dtype)
         except SampleError:

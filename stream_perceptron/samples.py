@@ -165,6 +165,8 @@ def as_weight(w: Any) -> float:
         If it is not a finite number of at least 0.
 
     """
+    if type(w) is float and 0 <= w < math.inf:
+        return w
     number = _float_or_infinity(w) if isinstance(w, numbers.Real | np.bool_) else math.nan
     if 0 <= number < math.inf:
         return number

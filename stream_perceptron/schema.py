@@ -97,6 +97,19 @@ class Rows:
     def _values(self) -> Iterable[NDArray[np.float64]]:
         return self.X.values if isinstance(self.X, NamedRows) else self.X
 
+    def cut(self, start: int, end: int) -> Rows:
+        """Return the rows of the batch from start to before end."""
+        part = slice(*np.searchsorted(self.index, [start, end]).tolist())
+        return Rows(
+            self.index[part] - start,
+            self.X[part],
+            self.features,
+            self.labels[part],
+            self.weights[part],
+            {i - start: why for i, why in self.bad.items() if start <= i < end},
+            self.places[start:end],
+        )
+
     def without(self, left_out: NDArray[np.bool_]) -> Rows:
         """Return the rows without some of the batch, which are not bad either."""
         kept = np.flatnonzero(~left_out[self.index])
@@ -268,6 +281,10 @@ class Schema:
         The first fixes their type, if it is not known. A row with a value that does not fit is
         named in `bad`. With `until_bad` what comes after the first bad row is not looked at.
         """
+        plain = LABEL_TYPES[self.label_type][0] if self.label_type else None
+        is_typed = not is_text or (plain is str and "" not in values)
+        if is_typed and not bad and set(map(type, values)) == {plain}:
+            return values
         labels: list[Any] = [None] * len(values)
         known: dict[Any, Any] = {}
         for i, value in enumerate(values):

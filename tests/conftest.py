@@ -33,6 +33,17 @@ def pytest_configure(config):
     config.stash[FIGURES] = []
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    """Take over what a worker was told."""
+    node.config.stash[FIGURES] += getattr(node, "workeroutput", {}).get("figures", [])
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["figures"] = session.config.stash[FIGURES]
+
+
 def pytest_terminal_summary(terminalreporter, config):
     """Show what tests measured and counted."""
     if config.stash[FIGURES]:

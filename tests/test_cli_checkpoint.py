@@ -15,6 +15,7 @@ from river import metrics
 
 from stream_perceptron import LiveModel, load, stream
 from stream_perceptron.checkpoint import FORMAT_VERSION
+from stream_perceptron.kernel import NAME
 
 
 @pytest.fixture
@@ -197,8 +198,8 @@ def test_another_kernel_is_announced(days, model, run, monkeypatch):
     live.save(model)
     result = run("learn", days[1], "-m", model, "--quiet", check=0)
 
-    assert result.stderr.startswith("warning: saved with the kernel other, goes on with numpy")
-    assert "numpy" == LiveModel.load(model).kernel
+    assert result.stderr.startswith(f"warning: saved with the kernel other, goes on with {NAME}")
+    assert LiveModel.load(model).kernel == NAME
 
 
 def test_divergence_is_one_line_and_saved_up_to(tmp_path, model, run):
@@ -378,7 +379,7 @@ def test_inspect_says_what_is_in_a_model(digits, model, run):
     live = LiveModel.load(model)
 
     expected = {
-        "format_version": FORMAT_VERSION, "kernel": "numpy", "lr": 0.01, "epsilon": 3e-06,
+        "format_version": FORMAT_VERSION, "kernel": NAME, "lr": 0.01, "epsilon": 3e-06,
         "seed": 0,
         "activation": "sigmoid", "classes": [*range(10)], "n_features": 784, "samples": 2500,
         "updates": 2500, "row": 2500, "source": 0, "turn": 0, "rows_read": 2500,

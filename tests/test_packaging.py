@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tomllib
 import zipfile
@@ -37,9 +38,12 @@ def test_wheel_holds_the_two_packages_and_nothing_else(built):
     with zipfile.ZipFile(built[0]) as wheel:
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
 
-    assert names == tracked("stream_perceptron", "stream_perceptron") | tracked(
+    sources = {"stream_perceptron/_kernel.pyx", "stream_perceptron/lanes.h"}
+    kernel = {f"stream_perceptron/_kernel{sysconfig.get_config_var('EXT_SUFFIX')}"}
+    assert names - kernel == tracked("stream_perceptron", "stream_perceptron") - sources | tracked(
         "cli", "stream_perceptron_cli"
     )
+    assert kernel <= names
     assert {"stream_perceptron/py.typed", "stream_perceptron_cli/py.typed"} <= names
 
 
@@ -48,7 +52,10 @@ def test_sdist_holds_what_is_needed_to_build(built):
     with tarfile.open(built[1]) as sdist:
         names = {name.partition("/")[2] for name in sdist.getnames()}
 
-    assert {"pyproject.toml", "README.md", "LICENSE", "cli/main.py"} <= names
+    assert {
+        "pyproject.toml", "setup.py", "README.md", "LICENSE", "cli/main.py",
+        "stream_perceptron/_kernel.pyx", "stream_perceptron/lanes.h",
+    } <= names  # fmt: skip
 
 
 @pytest.mark.slow
@@ -71,6 +78,30 @@ def test_installed_wheel_works_away_from_the_source(built, sample, tmp_path):
     assert 2 == where.count(f"{tmp_path}/")
     assert (0, "mnist-sample.parquet\n") == (run.returncode, run.stdout)
     assert sample.read_bytes() == (tmp_path / "mnist-sample.parquet").read_bytes()
+
+
+@pytest.mark.slow
+def test_without_a_compiler_it_installs_and_runs_on_numpy(sample, tmp_path):
+    environment = {**os.environ, "CC": "/bin/false", "CXX": "/bin/false"}
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--no-deps", "--target", tmp_path, ROOT],
+        check=True, env=environment, capture_output=True,
+    )  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = tmp_path / "bin" / "stream-perceptron"
+    texts = [
+        subprocess.run(
+            [command, *arguments], env=environment, capture_output=True, text=True, check=True
+        ).stdout
+        for arguments in (
+            ["--version"],
+            ["learn", sample, "--json", "-m", tmp_path / "m.npz"],
+            ["inspect", tmp_path / "m.npz"],
+        )
+    ]
+
+    assert not list(tmp_path.glob("stream_perceptron/*.so"))
+    assert all("numpy" in text for text in texts)
 
 
 def test_run_time_dependencies_are_four():

@@ -1,0 +1,211 @@
+"""The two kernels do the same, and the compiled one gives the same bits however a sample comes."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import oracle
+import pytest
+from conftest import ROOT
+
+from stream_perceptron import _kernel, _numpy_kernel
+from stream_perceptron.activations import ACTIVATIONS
+from stream_perceptron.block import Block, Rule
+
+KERNELS = {"compiled": _kernel, "numpy": _numpy_kernel}
+DTYPES = ["float64", "float32"]
+
+
+def block_of(targets, k, dtype, rates=0.1, sample_weights=1.0):
+    n = len(targets)
+    return Block(
+        np.array(targets, np.intp), np.full(n, sample_weights), np.full(n, rates),
+        np.zeros((n, k), dtype), np.full(n, np.nan), np.zeros(n, bool),
+    )  # fmt: skip
+
+
+def problem(rng, dtype, n=60, k=4, d=37, density=1.0):
+    X = rng.normal(size=(n, d)) * (rng.random((n, d)) < density)
+    targets = rng.integers(-1, k, n)
+    W, b = rng.normal(size=(k, d)) * 0.1, rng.normal(size=k) * 0.1
+    return X.astype(dtype), targets, W.astype(dtype), b.astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("epsilon", [0.0, 0.4])
+@pytest.mark.parametrize("d", [0, 1, 15, 16, 17, 100, 3000])
+def test_kernels_agree_to_rounding(dtype, activation, epsilon, d, rng):
+    X, targets, W, b = problem(rng, dtype, d=d, density=0.05 if d > 1024 else 1.0)
+    rule = Rule(ACTIVATIONS[activation], epsilon)
+    results = []
+    for kernel in KERNELS.values():
+        w, c, block = W.copy(), b.copy(), block_of(targets, 4, dtype, 0.01)
+        assert (60, False) == kernel.learn_rows(w, c, X, rule, block)
+        results.append((w, c, block))
+    (w1, b1, one), (w2, b2, two) = results
+
+    rtol, atol = (1e-9, 1e-11) if dtype == "float64" else (1e-3, 1e-4)
+    np.testing.assert_allclose(w1, w2, rtol, atol)
+    np.testing.assert_allclose(b1, b2, rtol, atol)
+    np.testing.assert_allclose(one.nets, two.nets, rtol, atol)
+    np.testing.assert_allclose(one.eps, two.eps, rtol, atol)
+    assert one.updated.tolist() == two.updated.tolist()
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_kernels_do_what_the_oracle_does(kernel, activation, rng):
+    X, targets, W, b = problem(rng, "float64", n=50, k=3, d=5)
+    w, c = W.tolist(), b.tolist()
+    block = block_of(targets, 3, "float64", 0.05)
+    KERNELS[kernel].learn_rows(W, b, X, Rule(ACTIVATIONS[activation], 0.2), block)
+    for x, target, eps in zip(X.tolist(), targets.tolist(), block.eps.tolist(), strict=True):
+        if target < 0:
+            assert np.isnan(eps)
+        else:
+            assert oracle.step(w, c, x, target, 0.05, 0.2, activation)[1] == pytest.approx(eps)
+
+    np.testing.assert_allclose(w, W, rtol=1e-9)
+    np.testing.assert_allclose(c, b, rtol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("d", [5, 784, 2000])
+def test_bits_do_not_depend_on_how_a_sample_comes(dtype, d, rng):
+    """Dense, sparse, one by one, over spare columns: all the same."""
+    X, targets, W, b = problem(rng, dtype, k=3, d=d, density=0.1)
+    X = abs(X)
+    rule = Rule(ACTIVATIONS["sigmoid"], 0.05)
+
+    def by_rows(step):
+        w, c = W.copy(), b.copy()
+        for i in range(0, len(X), step):
+            _kernel.learn_rows(
+                w, c, X[i : i + step], rule, block_of(targets[i : i + step], 3, dtype)
+            )
+        return w, c
+
+    def by_columns():
+        w, c = W.copy(), b.copy()
+        for x, target in zip(X, targets, strict=True):
+            columns = np.flatnonzero(x)
+            block = block_of([target], 3, dtype)
+            _kernel.learn_sparse(w, c, columns, x[np.newaxis, columns], rule, block)
+        return w, c
+
+    def with_spare_columns():
+        w, c = np.zeros((3, 2 * d + 3), dtype), b.copy()
+        w[:, :d] = W
+        _kernel.learn_rows(w[:, :d], c, X, rule, block_of(targets, 3, dtype))
+        return w[:, :d], c
+
+    ways = [by_rows(1), by_rows(7), by_rows(60), by_columns(), with_spare_columns()]
+    for w, c in ways[1:]:
+        assert ways[0][0].tobytes() == w.tobytes()
+        assert ways[0][1].tobytes() == c.tobytes()
+    columns = np.flatnonzero(X[0])
+    dense = _kernel.forward(W, b, None, X[0])
+    assert dense.tobytes() == _kernel.forward(W, b, columns, X[0, columns]).tobytes()
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("x", "rate", "weight", "bias"),
+    [
+        (1e30, 1e300, 0.0, 0.0),
+        (1.0, 1e308, 0.0, 0.0),
+        (3e38, 3e38, 1.0, 0.0),
+        (1.0, 1.0, 1e308, 0.0),
+        (1e20, 1.0, 1e300, 0.0),
+        (1.0, 1e300, 0.0, 1e308),
+    ],
+)
+def test_nothing_that_is_not_finite_is_ever_written(kernel, dtype, x, rate, weight, bias):
+    """The sample that would do it is refused, and all is as before it."""
+    largest = float(np.finfo(dtype).max)
+    W = np.full((2, 20), min(weight, largest), dtype)
+    b = np.full(2, min(bias, largest), dtype)
+    X = np.full((3, 20), min(x, largest), dtype)
+    X[0] = 0
+    before = W.copy()
+    block = block_of([0, 1, 0], 2, dtype, rate)
+    rule = Rule(ACTIVATIONS["identity"], 0.0)
+    done, diverged = KERNELS[kernel].learn_rows(W, b, X, rule, block)
+
+    assert diverged
+    assert done < 3
+    assert np.isfinite(W).all()
+    assert np.isfinite(b).all()
+    if done <= 1:
+        assert before.tobytes() == W.tobytes()
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_stop_ends_with_the_first_sample_that_fits(kernel):
+    W, b = np.zeros((2, 1)), np.array([0.0, -100.0])
+    X = np.array([[5.0], [200.0], [200.0], [5.0]])
+    block = block_of([0, 0, 0, 0], 2, "float64", 1.0)
+    rule = Rule(ACTIVATIONS["sigmoid"], 1e-6, stop=True)
+
+    assert (2, False) == KERNELS[kernel].learn_rows(W, b, X, rule, block)
+    assert [True, False, False, False] == block.updated.tolist()
+    assert np.isnan(block.eps[2:]).all()
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_schedule_is_asked_by_the_number_of_updates(kernel):
+    W, b = np.zeros((1, 1)), np.zeros(1)
+    block = block_of([-1, 0, -1, 0], 1, "float64")
+    rates = np.array([1.0, 0.5, 0.0, 0.0])
+    rule = Rule(ACTIVATIONS["identity"], 0.0)
+    KERNELS[kernel].learn_rows(W, b, np.zeros((4, 1)), rule, block._replace(rates=rates))
+
+    # 0 -> 1 at rate 1; then the target 1 is met.
+    assert 1.0 == b[0]
+
+
+def test_vector_width_does_not_change_the_bits(tmp_path):
+    """The inner loops, compiled for each generation of processors by itself."""
+    source = tmp_path / "loops.c"
+    source.write_text(
+        f'#define FOR_EACH_PROCESSOR\n#include "{ROOT}/stream_perceptron/lanes.h"\n'
+        """
+        #include <stdio.h>
+        #define SHOW(T) {                                                       \\
+            static T W[3 * 101], x[101], y[101], steps[3] = {0.5, -0.25, 1e-3}; \\
+            T out[3];                                                           \\
+            for (int i = 0; i < 303; i++) W[i] = (T)1 / (i + 1);                \\
+            for (int i = 0; i < 101; i++) x[i] = (T)(i % 7 - 3) / 11;           \\
+            for (int i = 0; i < 101; i++) y[i] = (T)(i % 5 - 2) / 13;           \\
+            steps_and_dots_##T(W, 101, x, steps, y, 3, 101, out);               \\
+            for (int j = 0; j < 3; j++) printf("%a\\n", (double)out[j]);         \\
+            dots_##T(W, 101, x, 3, 101, out);                                   \\
+            for (int j = 0; j < 3; j++) printf("%a\\n", (double)out[j]);         \\
+            steps_##T(W, 101, y, steps, 3, 101);                                \\
+            for (int i = 0; i < 303; i++) printf("%a\\n", (double)W[i]);         \\
+            printf("%a\\n", (double)reach_##T(x, 101));                          \\
+        }
+        int main(void) { SHOW(double) SHOW(float) return 0; }
+        """
+    )
+    outputs = []
+    flags = Path("/proc/cpuinfo").read_text().partition("flags")[2].partition("\n")[0].split()
+    needs = {"x86-64": "sse2", "x86-64-v3": "avx2", "x86-64-v4": "avx512vl"}
+    for march, flag in needs.items():
+        if flag not in flags:
+            continue
+        program = tmp_path / march
+        subprocess.run(
+            ["gcc", "-O3", "-ffp-contract=off", f"-march={march}", "-Wno-unused-function",
+             "-o", program, source],
+            check=True,
+        )  # fmt: skip
+        outputs.append(subprocess.run([program], capture_output=True, check=True).stdout)
+
+    assert len(outputs) > 1
+    assert len(set(outputs)) == 1
+    assert 620 == outputs[0].count(b"\n")
