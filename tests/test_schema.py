@@ -257,7 +257,7 @@ def test_columns_that_are_not_clear_are_refused(columns, options, reason, tmp_pa
         ({"x": [1.0, 2.0], "w": [1.0, None]}, "weight null is not a finite number"),
         ({"x": [1.0, 2.0], "w": [1.0, -1.0]}, "weight -1.0 is not a finite number"),
     ],
-    ids=str,
+    ids=range(15),
 )
 def test_row_that_cannot_be_used_is_named(columns, reason, tmp_path):
     path = write(tmp_path / "f.parquet", {**columns, "label": [1, 1]})

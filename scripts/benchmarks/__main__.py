@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import pipes
 import sys
 
+import growth
 import inside
+import peers
+import streams
 from common import BENCH, machine
 
-SECTIONS = {**inside.SECTIONS, **pipes.SECTIONS}
+SECTIONS = {**peers.SECTIONS, **streams.SECTIONS, **growth.SECTIONS, **inside.SECTIONS}
 
 
 def main() -> None:

@@ -23,30 +23,34 @@ def microseconds(times: list[float], samples: int) -> str:
     return spread([seconds / samples * 1e6 for seconds in times], ".1f")
 
 
+def pass_seconds(pixels: np.ndarray, labels: list[int], dtype: str) -> float:
+    """Return the time that the kernel takes for a pass over digits."""
+    rule = kernel.Rule(get_activation("sigmoid"), epsilon=3e-6)
+    weights, biases = np.zeros((10, 784), dtype), np.zeros(10, dtype)
+    taken = 0.0
+    for start in range(0, len(labels), BLOCK):
+        X = (pixels[start : start + BLOCK] / 255).astype(dtype)
+        block = kernel.Block(
+            targets=np.array(labels[start : start + BLOCK], np.intp),
+            sample_weights=np.ones(BLOCK),
+            rates=np.full(BLOCK, 0.01),
+            nets=np.empty((BLOCK, 10), dtype),
+            eps=np.empty(BLOCK),
+            updated=np.zeros(BLOCK, bool),
+        )
+        before = time.perf_counter()
+        kernel.learn_rows(weights, biases, X, rule, block)
+        taken += time.perf_counter() - before
+    return taken
+
+
 def dense_kernel() -> str:
     """The kernel's pass over 60,000 digits, 784 features and 10 classes."""
     pixels, labels = digits()
-    rule = kernel.Rule(get_activation("sigmoid"), epsilon=3e-6)
-
-    def seconds(dtype: str) -> float:
-        weights, biases = np.zeros((10, 784), dtype), np.zeros(10, dtype)
-        taken = 0.0
-        for start in range(0, len(labels), BLOCK):
-            X = (pixels[start : start + BLOCK] / 255).astype(dtype)
-            block = kernel.Block(
-                targets=labels[start : start + BLOCK],
-                sample_weights=[1.0] * BLOCK,
-                rates=[0.01] * BLOCK,
-                nets=np.empty((BLOCK, 10), dtype),
-                eps=np.empty(BLOCK),
-                updated=np.zeros(BLOCK, bool),
-            )
-            before = time.perf_counter()
-            kernel.learn_rows(weights, biases, X, rule, block)
-            taken += time.perf_counter() - before
-        return taken
-
-    times = in_turns(RUNS, {dtype: lambda d=dtype: seconds(d) for dtype in ("float64", "float32")})
+    times = in_turns(
+        RUNS,
+        {d: lambda d=d: pass_seconds(pixels, labels, d) for d in ("float64", "float32")},
+    )
     rows = [
         [kernel.NAME, dtype, microseconds(taken, len(labels))] for dtype, taken in times.items()
     ]
