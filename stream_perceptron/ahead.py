@@ -58,7 +58,8 @@ def ahead(items: Iterable[T], idle: Idle | None = None) -> Iterator[T]:
             hand_over(False, error)
 
     # A daemon, as it may be waiting for a pipe that is silent for ever.
-    threading.Thread(target=work, daemon=True).start()
+    worker = threading.Thread(target=work, daemon=True)
+    worker.start()
     try:
         while True:
             try:
@@ -73,3 +74,5 @@ def ahead(items: Iterable[T], idle: Idle | None = None) -> Iterator[T]:
                 raise value  # type: ignore[misc]
     finally:
         left.set()
+        # At exit a thread must not be in the midst of Arrow's code.
+        worker.join(5 * _PATIENCE)

@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from stream_perceptron.inputs import TOO_LONG, data_of, first_line, has_too_long
-from stream_perceptron.schema import LABEL_NAMES, Place, Rows, Schema, place_of
+from stream_perceptron.rows import Place, Rows, place_of
+from stream_perceptron.schema import LABEL_NAMES, Schema
 
 __all__ = ["CsvLayout", "Dialect"]
 

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from stream_perceptron.columns import names_in, vector_names
 from stream_perceptron.errors import SampleError
 from stream_perceptron.inputs import LONGEST_LINE, TOO_LONG
+from stream_perceptron.rows import Place, Rows, place_of
 from stream_perceptron.samples import NamedRows, as_values, as_weight
-from stream_perceptron.schema import LABEL_NAMES, Place, Rows, Schema, described, place_of
+from stream_perceptron.schema import LABEL_NAMES, Schema, described
 from stream_perceptron.vocabulary import natural_order
 
 __all__ = ["JsonLayout", "LibsvmLayout"]

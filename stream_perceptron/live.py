@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from stream_perceptron.ahead import Idle, ahead
@@ -19,7 +18,9 @@ from stream_perceptron.kernel import NAME as KERNEL
 from stream_perceptron.perceptron import SGDPerceptron
 from stream_perceptron.position import Position
 from stream_perceptron.progressive import Progress
-from stream_perceptron.schema import Rows, Schema
+from stream_perceptron.reading import cut, decode, largest_of
+from stream_perceptron.rows import Rows
+from stream_perceptron.schema import Schema
 from stream_perceptron.sources import BATCH_ROWS, RandomDraws, RowLayout, Source
 from stream_perceptron.state import model_from_state, model_state
 
@@ -61,30 +62,6 @@ class Step:
     skipped: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     places: list[dict[str, Any]] | None = None
-
-
-@dataclass
-class _Part:
-    """Rows of a batch, and where they come from."""
-
-    turn: int
-    index: int
-    source: Source
-    layout: RowLayout
-    batch: pa.RecordBatch
-    rows: Rows
-    first: int  # number of the first row in its source
-
-    @property
-    def n_rows(self) -> int:
-        return int(self.batch.num_rows)
-
-    def cut(self, start: int, end: int) -> _Part:
-        """Return the rows from start to before end."""
-        if start == 0 and end >= self.n_rows:
-            return self
-        batch, rows = self.batch[start:end], self.rows.cut(start, end)
-        return replace(self, batch=batch, rows=rows, first=self.first + start)
 
 
 class LiveModel:
@@ -316,8 +293,9 @@ class LiveModel:
         position.finished, position.stopped_below = False, None
         # A bad row that came before does not end the run, so that all must be looked at.
         until_bad = not skip_bad and not self.schema.position
-        decoded = self._decoded(sources, passes, until_bad)
-        for part in self._parts(ahead(decoded, idle), limit, every):
+        largest = largest_of(self.model.dtype)
+        decoded = decode(sources, self.schema, position, passes, until_bad, largest)
+        for part in cut(ahead(decoded, idle), position, limit, every):
             source, layout, rows, n_rows = part.source, part.layout, part.rows, part.n_rows
             notes = self._notes(layout, rows) if part.first == 1 and len(rows.index) else []
             replayed = np.zeros(n_rows, bool)
@@ -404,18 +382,11 @@ class LiveModel:
             If a row cannot be used.
 
         """
-        layout = source.layout(self.schema, to_learn=False)
-        if layout is None:
-            return
-
-        def decoded() -> Iterator[_Part]:
-            first = 1
-            for batch in source.batches():
-                rows = self._usable(layout, batch, not skip_bad)
-                yield _Part(0, 0, source, layout, batch, rows, first)
-                first += batch.num_rows
-
-        for whole in ahead(decoded()):
+        largest = largest_of(self.model.dtype)
+        decoded = decode(
+            [source], self.schema, Position(), 1, not skip_bad, largest, to_learn=False
+        )
+        for whole in ahead(decoded):
             for start in range(0, whole.n_rows, most):
                 part = whole.cut(start, start + most)
                 rows = part.rows
@@ -438,61 +409,6 @@ class LiveModel:
                 )
                 if bad and not skip_bad:
                     raise SampleError(bad[0])
-
-    def _decoded(
-        self, sources: Sequence[Source], passes: int | None, until_bad: bool
-    ) -> Iterator[_Part]:
-        """Yield the batches from `position` on; what becomes of it meanwhile does not matter."""
-        turn, begin, row = self.position.turn, self.position.index, self.position.row
-        while passes is None or turn < passes:
-            n_rows = begin + row
-            for index in range(begin, len(sources)):
-                source = sources[index]
-                layout = source.layout(self.schema)
-                if layout is not None:
-                    start = 0 if source.is_stream else row
-                    first = start + 1
-                    for batch in source.batches(turn, start):
-                        rows = self._usable(layout, batch, until_bad)
-                        yield _Part(turn, index, source, layout, batch, rows, first)
-                        first += batch.num_rows
-                        n_rows += batch.num_rows
-                row = 0
-            if not n_rows:
-                return  # or a run without end over empty sources would have none
-            turn, begin, row = turn + 1, 0, 0
-
-    def _parts(
-        self, decoded: Iterator[_Part], limit: int | None, every: int | None
-    ) -> Iterator[_Part]:
-        """Cut batches where the run ends or is to yield, and move `position` to each part.
-
-        The caller moves it over the rows.
-        """
-        position = self.position
-        is_stream = any(source.is_stream for source in position.sources)
-        end = None if limit is None else limit + (position.read if is_stream else 0)
-        for whole in decoded:
-            if (whole.turn, whole.index) != (position.turn, position.index):
-                position.turn, position.index, position.row = whole.turn, whole.index, 0
-            done = 0
-            while done < whole.n_rows:
-                most = whole.n_rows - done
-                if end is not None:
-                    most = min(most, end - position.read)
-                if every is not None:
-                    most = min(most, every - position.read % every)
-                if most <= 0:
-                    return
-                yield whole.cut(done, done + most)
-                done += most
-
-    def _usable(self, layout: RowLayout, batch: pa.RecordBatch, until_bad: bool) -> Rows:
-        """Return the rows of a batch; those too large for the model's numbers are bad."""
-        rows = layout.rows(batch, until_bad)
-        if self.model.dtype == "float32":
-            return rows.within(float(np.finfo(np.float32).max), batch.num_rows)
-        return rows
 
     def _places(self, rows: Rows, n: int) -> list[dict[str, Any]] | None:
         """Return the positions of the first n usable rows."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from stream_perceptron.encoding import Fields
 from stream_perceptron.errors import CheckpointError
-from stream_perceptron.schema import Place
+from stream_perceptron.rows import Place
 
 __all__ = ["Identity", "Output", "Position"]
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from stream_perceptron.errors import SourceError
 from stream_perceptron.inputs import Input, first_line, is_stream, open_file, open_input
 from stream_perceptron.position import Identity
-from stream_perceptron.schema import Rows, Schema
+from stream_perceptron.rows import Rows
+from stream_perceptron.schema import Schema
 
 __all__ = [
     "BATCH_ROWS",
