@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -254,15 +254,20 @@ def learn(
         for name, value in changed.items():
             line.note(f"{name} is {value:g} from here on")
         saver.begin(live, predictions)
-        run = live.run(
-            inputs,
-            None if at_random and stop and passes is None else passes or 1,
-            limit,
-            stop,
-            skip_bad,
-            predictions is not None,
-            saver.rows,
-            saver.save_if_due,
+        # Closed before Python ends, as a thread reads ahead for it.
+        run = stack.enter_context(
+            closing(
+                live.run(
+                    inputs,
+                    None if at_random and stop and passes is None else passes or 1,
+                    limit,
+                    stop,
+                    skip_bad,
+                    predictions is not None,
+                    saver.rows,
+                    saver.save_if_due,
+                )
+            )
         )
         skipped: list[str] = []
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -59,12 +60,14 @@ def predict(
             for name in sources:
                 source = open_source(name, file_format, signals.wait)
                 rows = _FOLLOWED_ROWS if follow else 1000
-                for step in live.predict(source, skip_bad, rows, take_up):
-                    output.write(step)
-                    for text in step.skipped:
-                        click.echo(f"skipped: {text}", err=True)
-                    if signals.caught is not None:
-                        ctx.exit(signals.exit_code)
+                # Closed before Python ends, as a thread reads ahead for it.
+                with closing(live.predict(source, skip_bad, rows, take_up)) as steps:
+                    for step in steps:
+                        output.write(step)
+                        for text in step.skipped:
+                            click.echo(f"skipped: {text}", err=True)
+                        if signals.caught is not None:
+                            ctx.exit(signals.exit_code)
         except InterruptedWaitError:
             ctx.exit(signals.exit_code)
         except BrokenPipeError:

@@ -18,7 +18,6 @@ from stream_perceptron.schema import LABEL_NAMES, Schema
 __all__ = ["CsvLayout", "Dialect"]
 
 _BOOLS = {"true": "1", "false": "0"}
-_FEW = 50  # rows that threads do not pay for
 _WRONG_VALUE = re.compile(r"column #(\d+):.* to (\w+): invalid value '(.*)", re.DOTALL)
 _WRONG_COUNT = re.compile(r"Expected (\d+) columns, got (\d+)")
 
@@ -184,10 +183,11 @@ class CsvLayout:
         # Only the line after it shows whether a line leaves a quote open.
         twice = 2 if n == 1 else 1
         kinds = self._kinds | dict.fromkeys(self._mixed, pa.string())
+        # No threads: they may let go of the bytes when Python has ended already.
         table = arrow.read_csv(
             pa.BufferReader(data * twice),
             read_options=arrow.ReadOptions(
-                column_names=self._names, use_threads=n > _FEW, block_size=twice * len(data) + 1
+                column_names=self._names, use_threads=False, block_size=twice * len(data) + 1
             ),
             parse_options=arrow.ParseOptions(delimiter=self._dialect.delimiter),
             convert_options=arrow.ConvertOptions(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -250,7 +250,7 @@ class LiveModel:
         with_probabilities: bool = False,
         every: int | None = None,
         idle: Idle | None = None,
-    ) -> Iterator[Step]:
+    ) -> Generator[Step, None, None]:
         """Test and train on the rows of some sources from `position` on; yield after every batch.
 
         Whenever it yields, the model, its progress and its position belong together, and may be
@@ -360,7 +360,7 @@ class LiveModel:
         skip_bad: bool = False,
         most: int = BATCH_ROWS,
         before: Callable[[], None] | None = None,
-    ) -> Iterator[Step]:
+    ) -> Generator[Step, None, None]:
         """Predict the rows of a source, and learn nothing.
 
         Parameters

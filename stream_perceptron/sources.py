@@ -171,7 +171,9 @@ class ParquetSource(Source):
         while groups and done + metadata.row_group(groups[0]).num_rows <= start:
             done += metadata.row_group(groups.pop(0)).num_rows
         try:
-            for batch in self._file.iter_batches(BATCH_ROWS, row_groups=groups):
+            for batch in self._file.iter_batches(
+                BATCH_ROWS, row_groups=groups, use_threads=not self.is_stream
+            ):
                 done += batch.num_rows
                 yield batch.slice(max(0, batch.num_rows - (done - start)))
         except (OSError, pa.ArrowException) as error:
@@ -230,7 +232,9 @@ class ArrowSource(Source):
             # Behind its first bytes an Arrow file is a stream, and then an index.
             start.read(len(ARROW_FILE))
         try:
-            return pa.ipc.open_stream(pa.PythonFile(start, "r"))
+            # No threads: they may let go of Python's bytes when Python has ended already.
+            options = pa.ipc.IpcReadOptions(use_threads=False)
+            return pa.ipc.open_stream(pa.PythonFile(start, "r"), options=options)
         except (OSError, pa.ArrowException) as error:
             raise SourceError(f"{self.name}: not an Arrow stream ({first_line(error)})") from None
 

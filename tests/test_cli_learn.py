@@ -18,6 +18,7 @@ from conftest import COMMAND
 from river import evaluate, metrics
 
 from stream_perceptron import SGDPerceptron, stream
+from stream_perceptron.kernel import NAME
 
 
 def summary(result):
@@ -342,7 +343,7 @@ def test_traceback_shows_where_an_error_arose(run):
 
 
 def test_help_imports_nothing_but_click():
-    for arguments in (["--help"], ["learn", "--help"], ["fetch", "--help"], ["--version"]):
+    for arguments in (["--help"], ["learn", "--help"], ["fetch", "--help"]):
         script = (
             "import sys; from stream_perceptron_cli.main import main\n"
             f"try: main({arguments})\n"
@@ -375,4 +376,4 @@ def test_runs_as_a_module():
         [sys.executable, "-m", "stream_perceptron_cli", "--version"], capture_output=True, text=True
     )
 
-    assert (0, "stream-perceptron, version 0.1.0\n") == (result.returncode, result.stdout)
+    assert (0, f"stream-perceptron 0.1.0, kernel {NAME}\n") == (result.returncode, result.stdout)

@@ -88,10 +88,18 @@ def test_without_a_compiler_it_installs_and_runs_on_numpy(sample, tmp_path):
         check=True, env=environment, capture_output=True,
     )  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    command = tmp_path / "bin" / "stream-perceptron"
+    # The checkout, which has a kernel, is found behind it.
+    script = (
+        "import sys; sys.meta_path = [f for f in sys.meta_path if 'ditable' not in str(f)]\n"
+        "from stream_perceptron_cli.main import main; main()"
+    )
     texts = [
         subprocess.run(
-            [command, *arguments], env=environment, capture_output=True, text=True, check=True
+            [sys.executable, "-c", script, *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
         for arguments in (
             ["--version"],
