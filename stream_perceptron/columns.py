@@ -156,10 +156,13 @@ class VectorColumn:
         column = batch.column(self.name)
         if isinstance(column, pa.ExtensionArray):
             column = column.storage
-        there = np.flatnonzero(numbers(column.is_valid()))
-        for i in set(range(len(column))).difference(there.tolist()):
-            bad[i] = f"column {self.name!r} is null"
-        values, lengths = self._flatten(column.drop_null(), there, bad)
+        there = np.arange(len(column))
+        if column.null_count:
+            there = np.flatnonzero(numbers(column.is_valid()))
+            for i in set(range(len(column))).difference(there.tolist()):
+                bad[i] = f"column {self.name!r} is null"
+            column = column.drop_null()
+        values, lengths = self._flatten(column, there, bad)
         if n_features is None:
             n_features = int(lengths[lengths > 0][0]) if (lengths > 0).any() else 0
         fits = (lengths == n_features) & (lengths > 0)
