@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pyarrow import types
 
 from stream_perceptron.errors import SourceError
+from stream_perceptron.samples import all_finite
 
 __all__ = [
     "PlainColumns",
@@ -108,7 +109,7 @@ class PlainColumns:
         cast = columns if self._cast is None else columns.cast(self._cast, safe=False)
         cells = cast.to_tensor(null_to_nan=True).to_numpy()
         X: NDArray[np.float64] = np.multiply(cells, self.scales, dtype=np.float64)
-        if not np.isfinite(X).all():
+        if not all_finite(X):
             for i, j in np.argwhere(~np.isfinite(X)).tolist():
                 bad.setdefault(i, f"column {self.columns[j]!r} is {shown(columns.column(j)[i])}")
         return X
@@ -172,7 +173,7 @@ class VectorColumn:
             values = values[np.repeat(fits, lengths)]
         scaled = np.multiply(values, self.scales, dtype=np.float64)
         rows: NDArray[np.float64] = scaled.reshape(len(there[fits]), n_features)
-        if values.dtype.kind == "f" and not np.isfinite(rows).all():
+        if values.dtype.kind == "f" and not all_finite(rows):
             for i, j in np.argwhere(~np.isfinite(rows)).tolist():
                 value = "null or NaN" if math.isnan(rows[i, j]) else "infinite"
                 bad.setdefault(int(there[fits][i]), f"value {j} of column {self.name!r} is {value}")

@@ -18,7 +18,7 @@ from stream_perceptron.kernel import NAME as KERNEL
 from stream_perceptron.perceptron import SGDPerceptron
 from stream_perceptron.position import Position
 from stream_perceptron.progressive import Progress
-from stream_perceptron.reading import cut, decode, largest_of
+from stream_perceptron.reading import cut, decode
 from stream_perceptron.rows import Rows
 from stream_perceptron.schema import Schema
 from stream_perceptron.sources import BATCH_ROWS, RandomDraws, RowLayout, Source
@@ -293,8 +293,7 @@ class LiveModel:
         position.finished, position.stopped_below = False, None
         # A bad row that came before does not end the run, so that all must be looked at.
         until_bad = not skip_bad and not self.schema.position
-        largest = largest_of(self.model.dtype)
-        decoded = decode(sources, self.schema, position, passes, until_bad, largest)
+        decoded = decode(sources, self.schema, position, passes, until_bad, self.model.dtype)
         for part in cut(ahead(decoded, idle), position, limit, every):
             source, layout, rows, n_rows = part.source, part.layout, part.rows, part.n_rows
             notes = self._notes(layout, rows) if part.first == 1 and len(rows.index) else []
@@ -382,9 +381,8 @@ class LiveModel:
             If a row cannot be used.
 
         """
-        largest = largest_of(self.model.dtype)
         decoded = decode(
-            [source], self.schema, Position(), 1, not skip_bad, largest, to_learn=False
+            [source], self.schema, Position(), 1, not skip_bad, self.model.dtype, to_learn=False
         )
         for whole in ahead(decoded):
             for start in range(0, whole.n_rows, most):

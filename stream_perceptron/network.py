@@ -234,16 +234,13 @@ class Network:
             part = slice(start, end)
             rates = _rates(lr, self.n_updates, end - start)
             shape = self.store.shape
+            get = self.labels.numbers.get
             if start in growth:
                 # The prediction is made from what was known before the row.
                 nets_before = self.net(names, X[start])[np.newaxis]
                 self.grow(*growth[start])
             block = kernel.Block(
-                targets=np.fromiter(
-                    (self.labels.numbers.get(label, -1) for label in labels[part]),
-                    np.intp,
-                    end - start,
-                ),
+                targets=np.array([get(label, -1) for label in labels[part]], np.intp),
                 sample_weights=weights[part],
                 rates=rates,
                 nets=np.empty((end - start, len(self.labels)), self.dtype),

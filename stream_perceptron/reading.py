@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import pyarrow as pa
 
 from stream_perceptron.position import Position
@@ -13,7 +12,7 @@ from stream_perceptron.rows import Rows
 from stream_perceptron.schema import Schema
 from stream_perceptron.sources import RowLayout, Source
 
-__all__ = ["Part", "cut", "decode", "largest_of"]
+__all__ = ["Part", "cut", "decode"]
 
 
 @dataclass
@@ -46,7 +45,7 @@ def decode(
     position: Position,
     passes: int | None,
     until_bad: bool,
-    largest: float,
+    dtype: str,
     to_learn: bool = True,
 ) -> Iterator[Part]:
     """Yield the batches from a position on; what becomes of it meanwhile does not matter.
@@ -63,8 +62,8 @@ def decode(
         How often to read all of it; None for without end.
     until_bad
         Whether rows of a batch behind its first bad one are of no interest.
-    largest
-        Rows with a feature beyond this are bad.
+    dtype
+        The type that features must fit.
     to_learn
         Whether all columns that were named must be there.
 
@@ -79,7 +78,7 @@ def decode(
                 start = 0 if source.is_stream else row
                 first = start + 1
                 for batch in source.batches(turn, start):
-                    rows = layout.rows(batch, until_bad).within(largest, batch.num_rows)
+                    rows = layout.rows(batch, until_bad).cast(dtype, batch.num_rows)
                     yield Part(turn, index, source, layout, batch, rows, first)
                     first += batch.num_rows
                     n_rows += batch.num_rows
@@ -112,8 +111,3 @@ def cut(
                 return
             yield whole.cut(done, done + most)
             done += most
-
-
-def largest_of(dtype: str) -> float:
-    """Return the largest number of a type."""
-    return float(np.finfo(dtype).max)

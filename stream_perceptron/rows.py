@@ -8,7 +8,7 @@ from itertools import repeat
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from stream_perceptron.samples import NamedRows
 
@@ -43,7 +43,7 @@ class Rows:
     """
 
     index: NDArray[np.intp]
-    X: NDArray[np.float64] | NamedRows
+    X: NDArray[Any] | NamedRows
     features: tuple[str, ...] | None
     labels: list[Any]
     weights: NDArray[np.float64]
@@ -64,10 +64,17 @@ class Rows:
             return max((float(np.abs(x).max(initial=0.0)) for x in self.X.values), default=0.0)
         return float(np.abs(self.X).max(initial=0.0))
 
-    def within(self, limit: float, n: int) -> Rows:
-        """Return the rows, those of the batch of n that have a feature beyond a limit as bad."""
-        # All are finite as float64.
-        if limit >= np.finfo(np.float64).max or self.largest() <= limit:
+    def cast(self, dtype: DTypeLike, n: int) -> Rows:
+        """Return the rows as a type; those of the batch of n that it cannot hold are bad."""
+        if np.dtype(dtype) == np.float64:
+            return self
+        rows = self._within(float(np.finfo(dtype).max), n)
+        if not isinstance(rows.X, NamedRows):
+            rows.X = rows.X.astype(dtype)
+        return rows
+
+    def _within(self, limit: float, n: int) -> Rows:
+        if self.largest() <= limit:
             return self
         beyond = np.zeros(n, bool)
         for i, x in zip(self.index.tolist(), self._values(), strict=True):
