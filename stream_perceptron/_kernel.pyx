@@ -5,6 +5,7 @@ The update of a sample waits until the next one is there: then the weights are r
 """
 
 from cpython.bool cimport PyBool_Check
+from cpython.buffer cimport PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer
 from cpython.dict cimport PyDict_GetItem, PyDict_Next
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.list cimport PyList_GET_ITEM
@@ -18,7 +19,7 @@ from libc.stdlib cimport free, malloc
 
 import numpy as np
 
-__all__ = ["NAME", "forward", "learn_rows", "learn_sparse", "place", "wants_dense"]
+__all__ = ["NAME", "fill", "forward", "learn_rows", "learn_sparse", "place", "wants_dense"]
 
 NAME = "compiled"
 
@@ -246,16 +247,19 @@ cdef ptrdiff_t _learn(floating* W, ptrdiff_t stride, floating* biases, const flo
     return n
 
 
-cdef _learn_block(floating[:, :] weights, floating[::1] biases, const intptr_t[::1] columns,
-                  const floating[:, ::1] X, rule, block):
+cdef void* _address(array) except NULL:
+    """Return where the numbers of an array begin; cheaper than a memoryview of it."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, PyBUF_STRIDES)
+    PyBuffer_Release(&view)  # the caller holds the array
+    return view.buf
+
+
+# `like` only says of which type the arrays are.
+cdef _learn_block(floating* like, weights, biases, columns, X, rule, block):
     cdef Rule c_rule
-    cdef const intptr_t[::1] targets = block.targets
-    cdef const double[::1] sample_weights = block.sample_weights
-    cdef const double[::1] rates = block.rates
-    cdef floating[:, ::1] nets = block.nets
-    cdef double[::1] eps = block.eps
-    cdef uint8_t[::1] updated = block.updated.view(np.uint8)
-    cdef ptrdiff_t n = X.shape[0], m = X.shape[1], k = biases.shape[0], done
+    cdef ptrdiff_t n = len(X), m = X.shape[1], k = len(biases), done
+    cdef ptrdiff_t stride = weights.strides[0] // <ptrdiff_t>sizeof(floating)
     cdef bint may_skip = columns is not None or m > 1024, diverged = False
     if n == 0 or k == 0:
         return n, False
@@ -264,6 +268,16 @@ cdef _learn_block(floating[:, :] weights, floating[::1] biases, const intptr_t[:
     c_rule.high = rule.activation.high
     c_rule.epsilon = rule.epsilon
     c_rule.stop = rule.stop
+    cdef floating* W = <floating*>_address(weights)
+    cdef floating* b = <floating*>_address(biases)
+    cdef floating* x = <floating*>_address(X)
+    cdef intptr_t* at = NULL if columns is None else <intptr_t*>_address(columns)
+    cdef intptr_t* targets = <intptr_t*>_address(block.targets)
+    cdef double* sample_weights = <double*>_address(block.sample_weights)
+    cdef double* rates = <double*>_address(block.rates)
+    cdef floating* nets = <floating*>_address(block.nets)
+    cdef double* eps = <double*>_address(block.eps)
+    cdef uint8_t* updated = <uint8_t*>_address(block.updated)
     cdef size_t size = k * (2 * sizeof(double) + sizeof(floating))
     if may_skip:
         size += m * (sizeof(intptr_t) + sizeof(floating))
@@ -276,10 +290,8 @@ cdef _learn_block(floating[:, :] weights, floating[::1] biases, const intptr_t[:
     cdef floating* steps = <floating*>(places + (m if may_skip else 0))
     with nogil:
         done = _learn(
-            &weights[0, 0], weights.strides[0] // <ptrdiff_t>sizeof(floating), &biases[0],
-            &X[0, 0], m, &columns[0] if columns is not None else NULL, n, k, m, may_skip, &c_rule,
-            &targets[0], &sample_weights[0], &rates[0], &nets[0, 0], &eps[0], &updated[0], slopes,
-            delta, steps, places, steps + k, &diverged,
+            W, stride, b, x, m, at, n, k, m, may_skip, &c_rule, targets, sample_weights, rates,
+            nets, eps, updated, slopes, delta, steps, places, steps + k, &diverged,
         )
     free(scratch)
     return done, diverged
@@ -303,22 +315,23 @@ def learn_sparse(weights, biases, columns, X, rule, block):
     """Do as `learn_rows` for rows X (n, m) over the ascending `columns` (m,) alone."""
     X = np.ascontiguousarray(X)
     if weights.dtype.char == "d":
-        return _learn_block[double](weights, biases, columns, X, rule, block)
-    return _learn_block[float](weights, biases, columns, X, rule, block)
+        return _learn_block[double](NULL, weights, biases, columns, X, rule, block)
+    return _learn_block[float](NULL, weights, biases, columns, X, rule, block)
 
 
-cdef _forward(const floating[:, :] weights, const floating[::1] biases,
-              const intptr_t[::1] columns, const floating[::1] values, floating[::1] out):
-    cdef ptrdiff_t j, k = biases.shape[0], m = values.shape[0]
+cdef _forward(floating* out, weights, biases, columns, values):
+    cdef ptrdiff_t j, k = len(biases), m = len(values)
+    cdef ptrdiff_t stride = weights.strides[0] // <ptrdiff_t>sizeof(floating)
     if k == 0:
         return
+    cdef floating* W = <floating*>_address(weights)
+    cdef floating* b = <floating*>_address(biases)
+    cdef floating* x = <floating*>_address(values)
+    cdef intptr_t* at = NULL if columns is None else <intptr_t*>_address(columns)
     with nogil:
-        _dots(
-            &weights[0, 0], weights.strides[0] // <ptrdiff_t>sizeof(floating), &values[0],
-            &columns[0] if columns is not None else NULL, k, m, &out[0],
-        )
+        _dots(W, stride, x, at, k, m, out)
         for j in range(k):
-            out[j] += biases[j]
+            out[j] += b[j]
 
 
 def forward(weights, biases, columns, values):
@@ -327,19 +340,45 @@ def forward(weights, biases, columns, values):
     `values` (m,) belong to the ascending `columns` (m,), or to all columns if that is None.
     """
     out = np.empty_like(biases)
+    values = np.ascontiguousarray(values)
     if weights.dtype.char == "d":
-        _forward[double](weights, biases, columns, np.ascontiguousarray(values), out)
+        _forward[double](<double*>_address(out), weights, biases, columns, values)
     else:
-        _forward[float](weights, biases, columns, np.ascontiguousarray(values), out)
+        _forward[float](<float*>_address(out), weights, biases, columns, values)
     return out
 
 
-cdef ptrdiff_t _place(dict x, list names, dict numbers, floating[::1] values,
-                      intptr_t[::1] columns, bint* ascending) except -2:
+cdef inline bint _as_number(object value, double* number) except -1:
+    """Write a plain number or bool as a double; return whether it is one."""
+    if PyFloat_CheckExact(value):
+        number[0] = PyFloat_AS_DOUBLE(value)
+    elif PyLong_CheckExact(value) or PyBool_Check(value):
+        try:
+            number[0] = PyLong_AsDouble(value)
+        except OverflowError:
+            return False
+    else:
+        return False
+    return True
+
+
+def fill(list values, numbers):
+    """Write values as doubles, as long as all are plain, finite numbers; return whether they are."""
+    cdef double* out = <double*>_address(numbers)
+    cdef Py_ssize_t i
+    for i in range(len(values)):
+        if not _as_number(values[i], &out[i]) or not isfinite(out[i]):
+            return False
+    return True
+
+
+cdef ptrdiff_t _place(dict x, list names, dict numbers, floating* values, intptr_t* columns,
+                      bint* ascending) except -2:
     cdef Py_ssize_t position = 0, i = 0, n_names = len(names)
     cdef PyObject* key
     cdef PyObject* value
     cdef PyObject* number
+    cdef double number_value
     cdef floating cell
     cdef intptr_t column, before = -1
     ascending[0] = True
@@ -351,15 +390,9 @@ cdef ptrdiff_t _place(dict x, list names, dict numbers, floating[::1] values,
             if number == NULL:
                 return -1
             column = <object>number
-        if PyFloat_CheckExact(<object>value):
-            cell = <floating>PyFloat_AS_DOUBLE(<object>value)
-        elif PyLong_CheckExact(<object>value) or PyBool_Check(<object>value):
-            try:
-                cell = <floating>PyLong_AsDouble(<object>value)
-            except OverflowError:
-                return -1
-        else:
+        if not _as_number(<object>value, &number_value):
             return -1
+        cell = <floating>number_value
         if not isfinite(cell):
             return -1
         ascending[0] = ascending[0] and column > before
@@ -391,8 +424,9 @@ def place(x, names, numbers, values, columns):
     """
     cdef bint ascending = False
     cdef ptrdiff_t m
+    cdef intptr_t* at = <intptr_t*>_address(columns)
     if values.dtype.char == "d":
-        m = _place[double](x, names, numbers, values, columns, &ascending)
+        m = _place(x, names, numbers, <double*>_address(values), at, &ascending)
     else:
-        m = _place[float](x, names, numbers, values, columns, &ascending)
+        m = _place(x, names, numbers, <float*>_address(values), at, &ascending)
     return m >= 0, ascending

@@ -14,7 +14,17 @@ from numpy.typing import NDArray
 
 from stream_perceptron.block import Block, Rule
 
-__all__ = ["NAME", "Block", "Rule", "forward", "learn_rows", "learn_sparse", "place", "wants_dense"]
+__all__ = [
+    "NAME",
+    "Block",
+    "Rule",
+    "fill",
+    "forward",
+    "learn_rows",
+    "learn_sparse",
+    "place",
+    "wants_dense",
+]
 
 try:
     if os.environ.get("STREAM_PERCEPTRON_KERNEL") == "numpy":
@@ -28,5 +38,6 @@ forward: Callable[..., NDArray[Any]] = _kernel.forward
 learn_rows: Callable[..., tuple[int, bool]] = _kernel.learn_rows
 learn_sparse: Callable[..., tuple[int, bool]] = _kernel.learn_sparse
 wants_dense: Callable[[int, int], bool] = _kernel.wants_dense
-# Only the compiled kernel has a faster way to put a dict of features in place.
+# Only the compiled kernel has faster ways to put features in place.
 place: Callable[..., tuple[bool, bool]] | None = getattr(_kernel, "place", None)
+fill: Callable[..., bool] | None = getattr(_kernel, "fill", None)

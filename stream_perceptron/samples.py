@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from stream_perceptron import kernel
 from stream_perceptron.errors import SampleError
 
 if TYPE_CHECKING:
@@ -205,6 +206,10 @@ def as_row(x: Mapping[Hashable, Any], dtype: np.dtype[Any]) -> Array:
 
 def as_values(names: tuple[Hashable, ...], values: Collection[Any], dtype: np.dtype[Any]) -> Array:
     """Do as `as_row` for names and their values."""
+    if kernel.fill is not None and dtype == np.float64:
+        filled = np.empty((1, len(values)))
+        if kernel.fill(list(values), filled):
+            return filled
     if not _PLAIN_TYPES.issuperset(map(type, values)):
         for name, value in zip(names, values, strict=True):
             _require_number(name, value)

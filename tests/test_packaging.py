@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -82,34 +83,27 @@ def test_installed_wheel_works_away_from_the_source(built, sample, tmp_path):
 
 @pytest.mark.slow
 def test_without_a_compiler_it_installs_and_runs_on_numpy(sample, tmp_path):
-    environment = {**os.environ, "CC": "/bin/false", "CXX": "/bin/false"}
     subprocess.run(
         [sys.executable, "-m", "pip", "install", "--no-deps", "--target", tmp_path, ROOT],
-        check=True, env=environment, capture_output=True,
+        check=True, env={**os.environ, "CC": "/bin/false"}, capture_output=True,
     )  # fmt: skip
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    # The checkout, which has a kernel, is found behind it.
+    # The checkout, which has a kernel, would be found behind it.
     script = (
         "import sys; sys.meta_path = [f for f in sys.meta_path if 'ditable' not in str(f)]\n"
         "from stream_perceptron_cli.main import main; main()"
     )
-    texts = [
-        subprocess.run(
+
+    def run(*arguments):
+        return subprocess.run(
             [sys.executable, "-c", script, *arguments],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for arguments in (
-            ["--version"],
-            ["learn", sample, "--json", "-m", tmp_path / "m.npz"],
-            ["inspect", tmp_path / "m.npz"],
-        )
-    ]
+            cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)},
+            capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
 
     assert not list(tmp_path.glob("stream_perceptron/*.so"))
-    assert all("numpy" in text for text in texts)
+    assert "kernel numpy" in run("--version")
+    assert "numpy" == json.loads(run("learn", sample, "--json", "-m", "m.npz"))["kernel"]
+    assert "kernel: numpy" in run("inspect", "m.npz")
 
 
 def test_run_time_dependencies_are_four():
