@@ -278,7 +278,8 @@ def learn(
                     predictions.write(step)
                 skipped += step.skipped[: _LISTED - len(skipped)]
                 line.update()
-                if signals.caught is not None:
+                # What was read of a pipe already is nowhere else; the waiting ends such a run.
+                if signals.caught is not None and not inputs[0].is_stream:
                     break
                 saver.save_if_due()
         except InterruptedWaitError:

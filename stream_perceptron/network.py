@@ -152,7 +152,9 @@ class Network:
         block = self._single.learn(*placed, target, weight, rate, rule)
         if block is None:
             return False
-        self._count(block, 1)
+        self.n_seen += 1
+        self.n_updates += bool(block.updated[0])
+        self.last_epsilon = float(block.eps[0])
         return True
 
     def net_of(self, x: Mapping[Hashable, Any]) -> Array | None:

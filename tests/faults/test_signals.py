@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -99,6 +101,37 @@ def test_signals_while_waiting_for_stdin(digits, sample, tmp_path, tell):
     tell(f"signals while waiting: {sum(counts.values())}: {counts}")
     assert 15_000 == json.loads(done.stdout)["samples"]
     assert min(counts.values()) > 0
+
+
+def test_what_was_read_of_a_pipe_is_learned_before_the_end(tmp_path, tell):
+    """What is not learned is still in the pipe, for the next one to read."""
+    rng = random.Random(2)
+    lines = b"left,0.5,1\nright,1,0.5\n" * 150_000
+    learned = []
+    for i in range(10):
+        path = tmp_path / f"{i}.npz"
+        reading, writing = os.pipe()
+
+        def write(writing=writing):
+            with os.fdopen(writing, "wb") as file:
+                file.write(b"label,a,b\n" + lines)
+
+        with start("-m", path, "--quiet", stdin=reading) as process:
+            writer = threading.Thread(target=write)
+            writer.start()
+            time.sleep(rng.uniform(0, 0.5))
+            process.send_signal(signal.SIGTERM)
+            assert "" == process.stderr.read()
+        with os.fdopen(reading, "rb") as file:
+            left = file.read().count(b"\n")
+        writer.join()
+
+        assert 143 == process.returncode
+        rows = LiveModel.load(path).progress.rows if path.exists() else 0
+        assert rows + left == 300_000 + (not path.exists())
+        learned.append(rows)
+    tell(f"signals while a pipe is read: {min(learned):,} to {max(learned):,} of 300,000 learned")
+    assert max(learned) > 0
 
 
 def test_second_sigint_leaves_at_once(digits, tmp_path):
