@@ -67,7 +67,7 @@ class JsonLayout:
     def describe(self) -> list[str]:
         """Say in a few lines what is used and what is not, once rows were read."""
         source = f" from {self._key!r}" if self._key else ""
-        title = f"{len(self._names):,} features"
+        title = f"{len(self._names):,} feature{'s' * (len(self._names) != 1)}"
         if self.schema.texts is not None:
             title += " in the first row, others as they come"
         return described(

@@ -350,10 +350,10 @@ class Layout:
         """Say in a few lines what is used and what is not, once rows were read."""
         names = self.schema.features or ()
         scales = sorted(set(self.features.scales.tolist()))
+        title = f"{len(names):,} feature{'s' * (len(names) != 1)}"
         return described(
-            self.schema, names, f"{len(names):,} features", self.features.source, scales,
-            self.label, self.ignored,
-        )  # fmt: skip
+            self.schema, names, title, self.features.source, scales, self.label, self.ignored
+        )
 
     def _places(self, batch: pa.RecordBatch, bad: dict[int, str]) -> list[Place | None]:
         names = self.schema.position

@@ -106,7 +106,7 @@ def test_signals_while_waiting_for_stdin(digits, sample, tmp_path, tell):
 def test_what_was_read_of_a_pipe_is_learned_before_the_end(tmp_path, tell):
     """What is not learned is still in the pipe, for the next one to read."""
     rng = random.Random(2)
-    lines = b"left,0.5,1\nright,1,0.5\n" * 150_000
+    lines = b"left,0.5,1\nright,1,0.5\n" * 1_500_000
     learned = []
     for i in range(10):
         path = tmp_path / f"{i}.npz"
@@ -128,9 +128,9 @@ def test_what_was_read_of_a_pipe_is_learned_before_the_end(tmp_path, tell):
 
         assert 143 == process.returncode
         rows = LiveModel.load(path).progress.rows if path.exists() else 0
-        assert rows + left == 300_000 + (not path.exists())
+        assert rows + left == 3_000_000 + (not path.exists())
         learned.append(rows)
-    tell(f"signals while a pipe is read: {min(learned):,} to {max(learned):,} of 300,000 learned")
+    tell(f"signals while a pipe is read: {min(learned):,} to {max(learned):,} of 3,000,000 learned")
     assert max(learned) > 0
 
 
