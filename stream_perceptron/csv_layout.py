@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import zip_longest
 
@@ -28,9 +27,7 @@ class Dialect:
     Parameters
     ----------
     first
-        The first line.
-    known
-        Names that tell a header.
+        The first line; it is a header if it names the label, or holds no number.
 
     Attributes
     ----------
@@ -46,12 +43,12 @@ class Dialect:
 
     """
 
-    def __init__(self, first: str, known: Sequence[str] = ()) -> None:
+    def __init__(self, first: str) -> None:
         # The earliest of the most frequent.
         self.delimiter = max(",\t;", key=first.count)
         cells = self.cells(first)
-        names_something = not {*LABEL_NAMES, *known}.isdisjoint(cells)
-        is_header = names_something or not any(map(_is_number, cells))
+        names_label = not set(LABEL_NAMES).isdisjoint(cells)
+        is_header = names_label or not any(map(_is_number, cells))
         self.header = cells if is_header else None
 
     def cells(self, line: str) -> list[str]:
