@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.blas import daxpy, dger, saxpy, sger
 
-from stream_perceptron.block import Block, Rule
+from stream_perceptron.block import Block, ByteRows, Rule
 
 __all__ = ["NAME", "forward", "learn_rows", "learn_sparse", "wants_dense"]
 
@@ -61,11 +61,12 @@ def forward(weights: Array, biases: Array, columns: Array | None, values: Array)
 
 
 def learn_rows(
-    weights: Array, biases: Array, X: Array, rule: Rule, block: Block
+    weights: Array, biases: Array, X: Array | ByteRows, rule: Rule, block: Block
 ) -> tuple[int, bool]:
     """Predict from and learn the rows of X (n, n_features), one after another.
 
-    `weights` is C-contiguous and, like `biases`, changed in place.
+    `weights` is C-contiguous and, like `biases`, changed in place. X is an array of their type, or
+    `ByteRows`.
 
     Returns
     -------
@@ -73,6 +74,8 @@ def learn_rows(
     `rule.stop`, the first row whose eps is below epsilon is the last one done.
 
     """
+    if isinstance(X, ByteRows):
+        X = X.numbers(weights.dtype)
     ger = _GER[weights.dtype.char]
     axpy = _AXPY[weights.dtype.char]
     safe = _SAFE[weights.dtype.char]

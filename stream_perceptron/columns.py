@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pyarrow import types
 
 from stream_perceptron.errors import SourceError
+from stream_perceptron.kernel import ByteRows
 from stream_perceptron.samples import all_finite
 
 __all__ = [
@@ -103,11 +104,13 @@ class PlainColumns:
 
     def read(
         self, batch: pa.RecordBatch, n_features: int | None, bad: dict[int, str]
-    ) -> NDArray[np.float64]:
-        """Return the scaled features (n, d); rows that cannot be used are named in `bad`."""
+    ) -> NDArray[np.float64] | ByteRows:
+        """Return the features (n, d); rows that cannot be used are named in `bad`."""
         columns = batch.select(self.columns)
         cast = columns if self._cast is None else columns.cast(self._cast, safe=False)
         cells = cast.to_tensor(null_to_nan=True).to_numpy()
+        if cells.dtype == np.uint8 and _fits_bytes(self.scales):
+            return ByteRows(cells, float(self.scales[0]))
         X: NDArray[np.float64] = np.multiply(cells, self.scales, dtype=np.float64)
         if not all_finite(X):
             for i, j in np.argwhere(~np.isfinite(X)).tolist():
@@ -149,8 +152,8 @@ class VectorColumn:
 
     def read(
         self, batch: pa.RecordBatch, n_features: int | None, bad: dict[int, str]
-    ) -> NDArray[np.float64]:
-        """Return the scaled features (n, d); rows that cannot be used are named in `bad`.
+    ) -> NDArray[np.float64] | ByteRows:
+        """Return the features (n, d); rows that cannot be used are named in `bad`.
 
         `n_features` is the number a row must have, None to take it from the first row.
         """
@@ -171,6 +174,8 @@ class VectorColumn:
             bad.setdefault(i, f"column {self.name!r} has {length} values, not {n_features}")
         if not fits.all():
             values = values[np.repeat(fits, lengths)]
+        elif len(there) == batch.num_rows and values.dtype == np.uint8 and _fits_bytes(self.scales):
+            return ByteRows(values.reshape(len(there), n_features), float(self.scales[0]))
         scaled = np.multiply(values, self.scales, dtype=np.float64)
         rows: NDArray[np.float64] = scaled.reshape(len(there[fits]), n_features)
         if values.dtype.kind == "f" and not all_finite(rows):
@@ -274,6 +279,11 @@ def _is_image(kind: pa.DataType) -> bool:
         return False
     data = kind.field("bytes").type
     return bool(types.is_binary(data) or types.is_large_binary(data))
+
+
+def _fits_bytes(scales: NDArray[np.float64]) -> bool:
+    """Whether bytes times these are finite, and all multiplied by the same."""
+    return bool((scales == scales[0]).all() and np.isfinite(255 * scales[0]))
 
 
 def _scale(kind: pa.DataType, scale: float | None) -> float:

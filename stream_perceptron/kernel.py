@@ -8,21 +8,24 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal
 
 from numpy.typing import NDArray
 
-from stream_perceptron.block import Block, Rule
+from stream_perceptron.block import Block, ByteRows, Rule
 
 __all__ = [
     "NAME",
     "Block",
+    "ByteRows",
     "Rule",
     "fill",
     "forward",
+    "forward_one",
+    "learn_one",
     "learn_rows",
     "learn_sparse",
-    "place",
+    "predict_one",
     "wants_dense",
 ]
 
@@ -38,6 +41,11 @@ forward: Callable[..., NDArray[Any]] = _kernel.forward
 learn_rows: Callable[..., tuple[int, bool]] = _kernel.learn_rows
 learn_sparse: Callable[..., tuple[int, bool]] = _kernel.learn_sparse
 wants_dense: Callable[[int, int], bool] = _kernel.wants_dense
-# Only the compiled kernel has faster ways to put features in place.
-place: Callable[..., tuple[bool, bool]] | None = getattr(_kernel, "place", None)
+# Only the compiled kernel has short ways for a single dict; otherwise they find none that is plain.
+forward_one: Callable[..., NDArray[Any] | None]
+predict_one: Callable[..., int | None]
+learn_one: Callable[..., tuple[float, bool] | Literal[False] | None]
+forward_one = getattr(_kernel, "forward_one", lambda *_: None)
+predict_one = getattr(_kernel, "predict_one", lambda *_: None)
+learn_one = getattr(_kernel, "learn_one", lambda *_: None)
 fill: Callable[..., bool] | None = getattr(_kernel, "fill", None)

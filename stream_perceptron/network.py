@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from stream_perceptron import kernel
 from stream_perceptron.activations import Activation
-from stream_perceptron.single import Single
+from stream_perceptron.kernel import ByteRows
 from stream_perceptron.vocabulary import Vocabulary, WeightStore, natural_order
 
 if TYPE_CHECKING:
@@ -117,11 +117,10 @@ class Network:
         self.n_seen = 0
         self.n_updates = 0
         self.last_epsilon = math.nan
-        self._single = Single(self)
 
-    def net(self, names: tuple[Hashable, ...], x: Array) -> Array:
-        """Return the net inputs (k,) of one sample, with the bits that training would compute."""
-        columns, rows = self._place(names, x[np.newaxis])
+    def net(self, names: tuple[Hashable, ...], row: Array | ByteRows) -> Array:
+        """Return the net inputs (k,) of one row, with the bits that training would compute."""
+        columns, rows = self._place(names, self._numbers(row))
         x = rows[0]
         if columns is not None:
             nonzero = np.flatnonzero(x)
@@ -143,26 +142,39 @@ class Network:
         True if it is learned, False if it would diverge, None if it is not of this kind.
 
         """
-        target = self.labels.numbers.get(label, -1)
-        placed = self._single.place(x) if target >= 0 else None
-        if placed is None:
+        target = self.labels.numbers.get(label)
+        if target is None:
             return None
         rate = lr if isinstance(lr, float) else float(_rates(lr, self.n_updates, 1)[0])
-        rule = kernel.Rule(self.activation, epsilon)
-        block = self._single.learn(*placed, target, weight, rate, rule)
-        if block is None:
-            return False
+        store = self.store
+        learned = kernel.learn_one(
+            x,
+            self.features.names,
+            self.features.numbers,
+            store.weights,
+            store.biases,
+            self.activation,
+            epsilon,
+            target,
+            weight,
+            rate,
+        )
+        if not learned:
+            return learned
+        self.last_epsilon, updated = learned
         self.n_seen += 1
-        self.n_updates += bool(block.updated[0])
-        self.last_epsilon = float(block.eps[0])
+        self.n_updates += updated
         return True
 
     def net_of(self, x: Mapping[Hashable, Any]) -> Array | None:
         """Return the net inputs (k,) of such a sample, None if it is not of this kind."""
-        placed = self._single.place(x)
-        if placed is None:
-            return None
-        return kernel.forward(self.store.weights, self.store.biases, *placed)
+        features, store = self.features, self.store
+        return kernel.forward_one(x, features.names, features.numbers, store.weights, store.biases)
+
+    def output_of(self, x: Mapping[Hashable, Any]) -> int | None:
+        """Return the output with the largest net input for it, None if it is not of this kind."""
+        features, store = self.features, self.store
+        return kernel.predict_one(x, features.names, features.numbers, store.weights, store.biases)
 
     def nets(self, names: tuple[Hashable, ...], X: Array) -> Array:
         """Return the net inputs (n, k) of many samples at once, equal to `net` to rounding."""
@@ -191,7 +203,7 @@ class Network:
     def train(
         self,
         names: tuple[Hashable, ...],
-        X: Array,
+        X: Array | ByteRows,
         present: NDArray[np.bool_] | None,
         labels: Sequence[Hashable],
         weights: NDArray[np.float64],
@@ -239,7 +251,7 @@ class Network:
             get = self.labels.numbers.get
             if start in growth:
                 # The prediction is made from what was known before the row.
-                nets_before = self.net(names, X[start])[np.newaxis]
+                nets_before = self.net(names, X[start : start + 1])[np.newaxis]
                 self.grow(*growth[start])
             block = kernel.Block(
                 targets=np.array([get(label, -1) for label in labels[part]], np.intp),
@@ -306,6 +318,13 @@ class Network:
                     growth.setdefault(row, ([], []))[0].append(names[column])
         return growth
 
+    def _numbers(self, X: Array | ByteRows) -> Array:
+        return X.numbers(self.dtype) if isinstance(X, ByteRows) else X
+
+    def _is_in_place(self, names: tuple[Hashable, ...]) -> bool:
+        """Whether these are the known features in their order."""
+        return np.array_equal(self.features.numbers_of(names), np.arange(len(self.features)))
+
     def _place(self, names: tuple[Hashable, ...], X: Array) -> tuple[Array | None, Array]:
         """Put rows X (n, len(names)) over the known features.
 
@@ -315,10 +334,10 @@ class Network:
         where m is so small that no row could be dense.
 
         """
+        if self._is_in_place(names):
+            return None, X
         columns = self.features.numbers_of(names)
         d = len(self.features)
-        if len(columns) == d and np.array_equal(columns, np.arange(d)):
-            return None, X
         known = np.flatnonzero(columns >= 0)
         order = known[np.argsort(columns[known])]
         columns, X = columns[order], X[:, order]
@@ -329,9 +348,15 @@ class Network:
         return None, rows
 
     def _learn(
-        self, names: tuple[Hashable, ...], X: Array, rule: kernel.Rule, block: kernel.Block
+        self,
+        names: tuple[Hashable, ...],
+        X: Array | ByteRows,
+        rule: kernel.Rule,
+        block: kernel.Block,
     ) -> tuple[int, bool]:
-        columns, rows = self._place(names, X)
+        columns, rows = None, X
+        if not self._is_in_place(names):
+            columns, rows = self._place(names, self._numbers(X))
         if columns is None:
             weights = self.store.contiguous_weights()
             return kernel.learn_rows(weights, self.store.biases, rows, rule, block)

@@ -13,6 +13,7 @@ from river import base
 from stream_perceptron import samples
 from stream_perceptron.activations import get_activation
 from stream_perceptron.errors import DivergedError, SampleError
+from stream_perceptron.kernel import ByteRows
 from stream_perceptron.network import Network, Trace
 from stream_perceptron.vocabulary import WeightStore
 
@@ -227,8 +228,13 @@ class SGDPerceptron(base.MiniBatchClassifier):
             If a known feature is not a finite number.
 
         """
-        net = self._net(x)
-        return self._network.labels.names[int(net.argmax())] if len(net) else None
+        output = self._network.output_of(x)
+        if output is None:
+            net = self._net(x)
+            if not len(net):
+                return None
+            output = int(net.argmax())
+        return self._network.labels.names[output]
 
     def predict_proba_one(self, x: Mapping[Hashable, Any], **kwargs: Any) -> dict[Any, float]:
         """Return the probability of every known label, in descending order.
@@ -362,7 +368,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         ----------
         X, labels, features, stop, w
             As for `test_then_train`, but a row labelled None is only predicted, and X may be
-            `NamedRows`.
+            `NamedRows` or `ByteRows`.
         with_probability
             Whether to compute the probability of each prediction.
 
@@ -377,19 +383,23 @@ class SGDPerceptron(base.MiniBatchClassifier):
             If something in the arrays cannot be used; nothing is learned from any row.
 
         """
-        blocks: Iterable[tuple[slice, tuple[Hashable, ...], Array, NDArray[np.bool_] | None]]
+        blocks: Iterable[
+            tuple[slice, tuple[Hashable, ...], Array | ByteRows, NDArray[np.bool_] | None]
+        ]
         if isinstance(X, samples.NamedRows):
             blocks = X.blocks(self._network.dtype)
+        elif isinstance(X, ByteRows):
+            blocks = [(slice(0, len(X)), samples.as_names(features, X.shape[1]), X, None)]
         else:
             names, rows = samples.as_rows(X, features, self._network.dtype)
             blocks = [(slice(0, len(rows)), names, rows, None)]
         labels = samples.as_labels(labels, len(X))
         weights = samples.as_weights(w, len(X))
         traces = [Trace.blank(0)]
-        for part, names, rows, present in blocks:
+        for part, names, block, present in blocks:
             trace = self._network.train(
                 names,
-                rows,
+                block,
                 present,
                 labels[part],
                 weights[part],
@@ -399,7 +409,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
                 with_probability,
             )
             traces.append(trace)
-            if len(trace) < len(rows) or (stop and len(trace) and trace.eps[-1] < self.epsilon):
+            if len(trace) < len(block) or (stop and len(trace) and trace.eps[-1] < self.epsilon):
                 break
         return Trace.joined(traces)
 
@@ -434,7 +444,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
             # Scalers give NaN for a feature that they have not seen, and the model has not either.
             x = {name: x[name] for name in x if name in self._network.features.numbers}
             row = samples.as_row(x, self._network.dtype)
-        return self._network.net(tuple(x), row[0])
+        return self._network.net(tuple(x), row)
 
     def _nets(self, frame: nw.DataFrame[Any]) -> Array:
         known = [name for name in frame.columns if name in self._network.features.numbers]

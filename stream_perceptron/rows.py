@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from stream_perceptron.kernel import ByteRows
 from stream_perceptron.samples import NamedRows
 
 __all__ = ["Place", "Rows", "place_of"]
@@ -27,7 +28,7 @@ class Rows:
     index
         The place of each row in its batch, ascending, shape (n,).
     X
-        The scaled features, finite: an array of shape (n, d), or rows with names of their own.
+        The features, finite: an array of shape (n, d), bytes, or rows with names of their own.
     features
         The names of the columns of an array, length d; None where rows have their own.
     labels
@@ -43,7 +44,7 @@ class Rows:
     """
 
     index: NDArray[np.intp]
-    X: NDArray[Any] | NamedRows
+    X: NDArray[Any] | ByteRows | NamedRows
     features: tuple[str, ...] | None
     labels: list[Any]
     weights: NDArray[np.float64]
@@ -62,6 +63,8 @@ class Rows:
         """Return the largest absolute value of a feature, 0 if there is none."""
         if isinstance(self.X, NamedRows):
             return max((float(np.abs(x).max(initial=0.0)) for x in self.X.values), default=0.0)
+        if isinstance(self.X, ByteRows):
+            return float(self.X.values.max(initial=0)) * abs(self.X.scale)
         return float(np.abs(self.X).max(initial=0.0))
 
     def cast(self, dtype: DTypeLike, n: int) -> Rows:
@@ -69,7 +72,7 @@ class Rows:
         if np.dtype(dtype) == np.float64:
             return self
         rows = self._within(float(np.finfo(dtype).max), n)
-        if not isinstance(rows.X, NamedRows):
+        if isinstance(rows.X, np.ndarray):
             rows.X = rows.X.astype(dtype)
         return rows
 
@@ -85,6 +88,8 @@ class Rows:
         return rows
 
     def _values(self) -> Iterable[NDArray[np.float64]]:
+        if isinstance(self.X, ByteRows):
+            return self.X.numbers(np.float64)
         return self.X.values if isinstance(self.X, NamedRows) else self.X
 
     def cut(self, start: int, end: int) -> Rows:

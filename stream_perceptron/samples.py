@@ -23,6 +23,7 @@ __all__ = [
     "all_finite",
     "as_label",
     "as_labels",
+    "as_names",
     "as_row",
     "as_rows",
     "as_values",
@@ -220,6 +221,21 @@ def as_values(names: tuple[Hashable, ...], values: Collection[Any], dtype: np.dt
     return _require_finite(row[np.newaxis], names, dtype)
 
 
+def as_names(names: Sequence[Hashable] | None, d: int) -> tuple[Hashable, ...]:
+    """Return the names of d columns, 0 to d - 1 for None.
+
+    Raises
+    ------
+    SampleError
+        If there are not d of them.
+
+    """
+    names = tuple(range(d) if names is None else names)
+    if d != len(names):
+        raise SampleError(f"rows of {d} features do not fit {len(names)} names")
+    return names
+
+
 def as_rows(
     X: Any, names: Sequence[Hashable] | None, dtype: np.dtype[Any]
 ) -> tuple[tuple[Hashable, ...], Array]:
@@ -234,9 +250,7 @@ def as_rows(
     rows = np.asarray(X)
     if rows.ndim != 2:
         raise SampleError(f"features of shape {rows.shape} are not rows and columns (n, d)")
-    names = tuple(range(rows.shape[1]) if names is None else names)
-    if rows.shape[1] != len(names):
-        raise SampleError(f"rows of {rows.shape[1]} features do not fit {len(names)} names")
+    names = as_names(names, rows.shape[1])
     if rows.dtype.kind not in "biuf":
         raise SampleError(f"features of type {rows.dtype} are not numbers: convert them first")
     return names, _require_finite(rows, names, dtype)

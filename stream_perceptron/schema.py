@@ -336,7 +336,7 @@ class Layout:
         places = self._places(batch, bad)
         values = [None] * batch.num_rows
         if self.label is not None:
-            values = batch.column(self.label).to_pylist()
+            values = _as_list(batch.column(self.label))
         labels = self.schema.labels_of(values, self.is_text, bad, until_bad)
         index = np.arange(batch.num_rows)
         if bad:
@@ -377,6 +377,13 @@ class Layout:
         for i in np.flatnonzero(~((weights >= 0) & (weights < np.inf))).tolist():
             bad.setdefault(i, f"weight {shown(column[i])} is not a finite number of at least 0")
         return weights.astype(np.float64)
+
+
+def _as_list(column: pa.Array) -> list[Any]:
+    kind = column.type
+    if column.null_count or not (types.is_integer(kind) or types.is_floating(kind)):
+        return list(column.to_pylist())
+    return list(numbers(column).tolist())  # many times faster
 
 
 def described(

@@ -171,9 +171,7 @@ class ParquetSource(Source):
         while groups and done + metadata.row_group(groups[0]).num_rows <= start:
             done += metadata.row_group(groups.pop(0)).num_rows
         try:
-            for batch in self._file.iter_batches(
-                BATCH_ROWS, row_groups=groups, use_threads=not self.is_stream
-            ):
+            for batch in self._file.iter_batches(BATCH_ROWS, row_groups=groups, use_threads=False):
                 done += batch.num_rows
                 yield batch.slice(max(0, batch.num_rows - (done - start)))
         except (OSError, pa.ArrowException) as error:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 __all__ = ["Vocabulary", "WeightStore", "initial_weights", "natural_order"]
 
+_CACHE_LINE = 64  # bytes
+
 
 def natural_order(names: Iterable[Hashable]) -> list[Hashable]:
     """Sort feature names as a person would: by type first, then pixel2 before pixel10.
@@ -189,12 +191,14 @@ class WeightStore:
 
     def restore(self, weights: NDArray[Any], biases: NDArray[Any]) -> None:
         """Take over weights (k, d) and biases (k,) that were learned before."""
-        self._weights, self._biases = weights, biases
+        self.shape = (0, 0)
+        self._reserve(*weights.shape)
         self.shape = weights.shape
+        self._weights[:], self._biases[:] = weights, biases
 
     def _reserve(self, rows: int, columns: int) -> None:
         k, d = self.shape
-        weights = np.zeros((rows, columns), self._weights.dtype)
+        weights = _aligned_zeros(rows, columns, self._weights.dtype)
         weights[:k, :d] = self.weights
         biases = np.zeros(rows, self._biases.dtype)
         biases[:k] = self.biases
@@ -207,3 +211,11 @@ class WeightStore:
             np.arange(columns.start, columns.stop) + 1,
             self._init_range,
         )
+
+
+def _aligned_zeros(rows: int, columns: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return zeros (rows, columns) that begin with a cache line, as the widest vectors want it."""
+    size = rows * columns * dtype.itemsize
+    memory = np.zeros(size + _CACHE_LINE, np.uint8)
+    start = -memory.ctypes.data % _CACHE_LINE
+    return memory[start : start + size].view(dtype).reshape(rows, columns)

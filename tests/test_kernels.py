@@ -12,7 +12,7 @@ from conftest import ROOT
 
 from stream_perceptron import _kernel, _numpy_kernel
 from stream_perceptron.activations import ACTIVATIONS
-from stream_perceptron.block import Block, Rule
+from stream_perceptron.block import Block, ByteRows, Rule
 
 KERNELS = {"compiled": _kernel, "numpy": _numpy_kernel}
 DTYPES = ["float64", "float32"]
@@ -113,6 +113,25 @@ def test_bits_do_not_depend_on_how_a_sample_comes(dtype, d, rng):
 
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("d", [5, 63, 784, 2000])
+def test_bytes_are_learned_as_the_numbers_that_they_stand_for(kernel, dtype, d, rng):
+    _, targets, W, b = problem(rng, dtype, k=8, d=d)
+    pixels = (rng.integers(0, 256, (60, d)) * (rng.random((60, d)) < 0.1)).astype(np.uint8)
+    pixels[:, d // 4 : d // 2] = 0
+    rows = ByteRows(pixels, 1 / 255)
+    rule = Rule(ACTIVATIONS["sigmoid"], 0.05)
+    results = []
+    for X in (rows, np.multiply(pixels, 1 / 255, dtype=np.float64).astype(dtype)):
+        w, c, block = W.copy(), b.copy(), block_of(targets, 8, dtype)
+        KERNELS[kernel].learn_rows(w, c, X, rule, block)
+        results.append([w.tobytes(), c.tobytes(), block.nets.tobytes()])
+
+    assert results[0] == results[1]
+    assert results[0][0] != W.tobytes()
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("x", "rate", "weight", "bias"),
     [
@@ -169,25 +188,31 @@ def test_a_schedule_is_asked_by_the_number_of_updates(kernel):
 
 
 def test_vector_width_does_not_change_the_bits(tmp_path):
-    """The inner loops, compiled for each generation of processors by itself."""
+    """The inner loops, compiled for each generation of processors by itself, and in plain C."""
     source = tmp_path / "loops.c"
     source.write_text(
         f'#define FOR_EACH_PROCESSOR\n#include "{ROOT}/stream_perceptron/lanes.h"\n'
         """
         #include <stdio.h>
         #define SHOW(T) {                                                       \\
-            static T W[3 * 101], x[101], y[101], steps[3] = {0.5, -0.25, 1e-3}; \\
-            T out[3];                                                           \\
-            for (int i = 0; i < 303; i++) W[i] = (T)1 / (i + 1);                \\
-            for (int i = 0; i < 101; i++) x[i] = (T)(i % 7 - 3) / 11;           \\
+            static T W[8 * 101], x[101], y[101];                                \\
+            T out[8], steps[8] = {0.5, -0.25, 1e-3, 2, -3, 0.1, 7, -0.2};       \\
+            uint8_t has[2][16], bytes[101];                                     \\
+            ptrdiff_t blocks[16], counts[2];                                    \\
+            for (int i = 0; i < 808; i++) W[i] = (T)1 / (i + 1);                \\
+            for (int i = 0; i < 101; i++) bytes[i] = i < 30 ? 0 : i * 37;       \\
             for (int i = 0; i < 101; i++) y[i] = (T)(i % 5 - 2) / 13;           \\
-            steps_and_dots_##T(W, 101, x, steps, y, 3, 101, out);               \\
-            for (int j = 0; j < 3; j++) printf("%a\\n", (double)out[j]);         \\
-            dots_##T(W, 101, x, 3, 101, out);                                   \\
-            for (int j = 0; j < 3; j++) printf("%a\\n", (double)out[j]);         \\
-            steps_##T(W, 101, y, steps, 3, 101);                                \\
-            for (int i = 0; i < 303; i++) printf("%a\\n", (double)W[i]);         \\
-            printf("%a\\n", (double)reach_##T(x, 101));                          \\
+            scaled_##T(bytes, 1.0 / 255, 101, x);                               \\
+            find_byte_blocks_##T(bytes, 101, has[0]);                           \\
+            find_blocks_##T(y, 101, has[1]);                                    \\
+            list_blocks_##T(has[0], has[1], 101, blocks, counts);               \\
+            steps_and_dots_##T(W, 101, x, steps, y, blocks, counts, 8, 101, out); \\
+            for (int j = 0; j < 8; j++) printf("%a\\n", (double)out[j]);         \\
+            list_blocks_##T(has[0], has[0], 101, blocks, counts);               \\
+            dots_##T(W, 101, x, blocks, counts, 8, 101, out);                   \\
+            for (int j = 0; j < 8; j++) printf("%a\\n", (double)out[j]);         \\
+            steps_##T(W, 101, y, steps, 8, 101);                                \\
+            for (int i = 0; i < 808; i++) printf("%a\\n", (double)W[i]);         \\
         }
         int main(void) { SHOW(double) SHOW(float) return 0; }
         """
@@ -195,17 +220,16 @@ def test_vector_width_does_not_change_the_bits(tmp_path):
     outputs = []
     flags = Path("/proc/cpuinfo").read_text().partition("flags")[2].partition("\n")[0].split()
     needs = {"x86-64": "sse2", "x86-64-v3": "avx2", "x86-64-v4": "avx512vl"}
-    for march, flag in needs.items():
-        if flag not in flags:
-            continue
-        program = tmp_path / march
+    ways = [[f"-march={march}"] for march, flag in needs.items() if flag in flags]
+    for i, way in enumerate([*ways, ["-DPLAIN_C"]]):
+        program = tmp_path / str(i)
         subprocess.run(
-            ["gcc", "-O3", "-ffp-contract=off", f"-march={march}", "-Wno-unused-function",
+            ["gcc", "-O3", "-ffp-contract=off", *way, "-Wno-unused-function", "-Wno-psabi",
              "-o", program, source],
             check=True,
         )  # fmt: skip
         outputs.append(subprocess.run([program], capture_output=True, check=True).stdout)
 
-    assert len(outputs) > 1
+    assert len(outputs) > 2
     assert len(set(outputs)) == 1
-    assert 620 == outputs[0].count(b"\n")
+    assert 1648 == outputs[0].count(b"\n")
