@@ -643,6 +643,16 @@ cdef bint _is_plain(x, weights):
     return type(x) is dict and len(x) <= weights.shape[1] and len(weights) > 0
 
 
+cdef ptrdiff_t _argmax(const floating* net, ptrdiff_t k) noexcept:
+    cdef ptrdiff_t j, best = 0
+    for j in range(k):
+        if net[j] != net[j]:  # NumPy takes NaN for the largest
+            return j
+        if net[j] > net[best]:
+            best = j
+    return best
+
+
 def forward_one(x, names, numbers, weights, biases):
     """Return the net inputs (k,) of a dict of features.
 
@@ -674,7 +684,12 @@ def forward_one(x, names, numbers, weights, biases):
 def predict_one(x, names, numbers, weights, biases):
     """Return the output with the largest net input, the first of equals; None as `forward_one`."""
     net = forward_one(x, names, numbers, weights, biases)
-    return None if net is None else int(net.argmax())
+    if net is None:
+        return None
+    cdef ptrdiff_t k = len(biases)
+    if weights.dtype.char == "d":
+        return _argmax(<double*>_address(net), k)
+    return _argmax(<float*>_address(net), k)
 
 
 cdef _learn_dict(floating* like, dict x, list names, dict numbers, weights, biases,
