@@ -4,12 +4,9 @@
 The update of a sample waits until the next one is there: then the weights are read once for both.
 """
 
-from cpython.bool cimport PyBool_Check
 from cpython.buffer cimport PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer
 from cpython.dict cimport PyDict_GetItem, PyDict_Next
-from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.list cimport PyList_GET_ITEM
-from cpython.long cimport PyLong_CheckExact
 from cpython.object cimport PyObject
 from cython cimport floating
 from libc.float cimport DBL_EPSILON, DBL_MAX, FLT_EPSILON, FLT_MAX
@@ -55,8 +52,10 @@ cdef extern from "lanes.h" nogil:
                                const ptrdiff_t*, const ptrdiff_t*, ptrdiff_t, ptrdiff_t, double*)
     void steps_and_dots_float(float*, ptrdiff_t, const float*, const float*, const float*,
                               const ptrdiff_t*, const ptrdiff_t*, ptrdiff_t, ptrdiff_t, float*)
-    void steps_double(double*, ptrdiff_t, const double*, const double*, ptrdiff_t, ptrdiff_t)
-    void steps_float(float*, ptrdiff_t, const float*, const float*, ptrdiff_t, ptrdiff_t)
+    void steps_double(double*, ptrdiff_t, const double*, const double*, const ptrdiff_t*,
+                      const ptrdiff_t*, ptrdiff_t, ptrdiff_t)
+    void steps_float(float*, ptrdiff_t, const float*, const float*, const ptrdiff_t*,
+                     const ptrdiff_t*, ptrdiff_t, ptrdiff_t)
     void sparse_dots_double(const double*, ptrdiff_t, const intptr_t*, const double*, ptrdiff_t,
                             ptrdiff_t, double*)
     void sparse_dots_float(const float*, ptrdiff_t, const intptr_t*, const float*, ptrdiff_t,
@@ -66,8 +65,13 @@ cdef extern from "lanes.h" nogil:
     void sparse_steps_float(float*, ptrdiff_t, const intptr_t*, const float*, const float*,
                             ptrdiff_t, ptrdiff_t)
 
+# Without the counting of references that Cython adds for objects.
 cdef extern from "Python.h":
-    double PyLong_AsDouble(object) except? -1.0
+    bint PyFloat_CheckExact(PyObject*)
+    bint PyLong_CheckExact(PyObject*)
+    bint PyBool_Check(PyObject*)
+    double PyFloat_AS_DOUBLE(PyObject*)
+    double PyLong_AsDouble(PyObject*) except? -1.0
 
 cdef enum Function:
     SIGMOID, TANH, ARCTAN, IDENTITY
@@ -151,18 +155,24 @@ cdef inline void _sparse_dots(const floating* W, ptrdiff_t stride, const intptr_
         sparse_dots_float(W, stride, columns, x, k, m, out)
 
 
-cdef inline void _steps(floating* W, ptrdiff_t stride, const floating* x, const intptr_t* columns,
-                        const floating* steps, ptrdiff_t k, ptrdiff_t m) noexcept nogil:
+cdef inline void _steps(floating* W, ptrdiff_t stride, const floating* x, const floating* steps,
+                        Blocks* blocks, int turn, ptrdiff_t k, ptrdiff_t d) noexcept nogil:
+    cdef uint8_t* has = blocks.has[turn]
     if floating is double:
-        if columns == NULL:
-            steps_double(W, stride, x, steps, k, m)
-        else:
-            sparse_steps_double(W, stride, columns, x, steps, k, m)
+        list_blocks_double(has, has, d, blocks.starts, blocks.counts)
+        steps_double(W, stride, x, steps, blocks.starts, blocks.counts, k, d)
     else:
-        if columns == NULL:
-            steps_float(W, stride, x, steps, k, m)
-        else:
-            sparse_steps_float(W, stride, columns, x, steps, k, m)
+        list_blocks_float(has, has, d, blocks.starts, blocks.counts)
+        steps_float(W, stride, x, steps, blocks.starts, blocks.counts, k, d)
+
+
+cdef inline void _sparse_steps(floating* W, ptrdiff_t stride, const intptr_t* columns,
+                               const floating* x, const floating* steps, ptrdiff_t k,
+                               ptrdiff_t m) noexcept nogil:
+    if floating is double:
+        sparse_steps_double(W, stride, columns, x, steps, k, m)
+    else:
+        sparse_steps_float(W, stride, columns, x, steps, k, m)
 
 
 cdef inline void _scaled(const uint8_t* bytes, double scale, ptrdiff_t d,
@@ -255,6 +265,7 @@ cdef struct Scratch:
     double* slopes
     double* delta
     void* steps
+    void* nets  # of one sample
     void* rows[2]  # for bytes that become numbers
     void* values
     intptr_t* places
@@ -272,7 +283,7 @@ cdef char* _make_scratch(Scratch* scratch, const Samples* samples, size_t size) 
         + k * 2 * sizeof(double)
         + gathered * sizeof(intptr_t)
         + (n_blocks + 1) * sizeof(ptrdiff_t)
-        + (k + gathered) * size
+        + (2 * k + gathered) * size
         + 2 * n_blocks
     )
     if start == NULL:
@@ -287,7 +298,8 @@ cdef char* _make_scratch(Scratch* scratch, const Samples* samples, size_t size) 
     cdef char* rest = <char*>(scratch.blocks.starts + n_blocks + 1)
     scratch.values = rest
     scratch.steps = rest + gathered * size
-    scratch.blocks.has[0] = <uint8_t*>(rest + (gathered + k) * size)
+    scratch.nets = rest + (gathered + k) * size
+    scratch.blocks.has[0] = <uint8_t*>(rest + (gathered + 2 * k) * size)
     scratch.blocks.has[1] = scratch.blocks.has[0] + n_blocks
     return start
 
@@ -297,7 +309,7 @@ cdef ptrdiff_t _learn(floating* W, ptrdiff_t stride, floating* biases, const flo
                       bint* diverged) noexcept nogil:
     """Learn rows X, or those of `samples.bytes`; return how many."""
     cdef ptrdiff_t i, j, c, count, width, k = samples.k, m = samples.m, n_updates = 0
-    cdef int turn
+    cdef int turn = 0
     cdef const floating* x
     cdef const floating* waiting = NULL  # a dense row whose update waits
     cdef const intptr_t* at
@@ -345,7 +357,7 @@ cdef ptrdiff_t _learn(floating* W, ptrdiff_t stride, floating* biases, const flo
                 _dots(W, stride, x, &scratch.blocks, turn, k, m, net)
         else:
             if waiting != NULL:
-                _steps(W, stride, waiting, NULL, steps, k, m)
+                _steps(W, stride, waiting, steps, &scratch.blocks, 1 - turn, k, m)
             _sparse_dots(W, stride, at, x, k, width, net)
         waiting = NULL
         for j in range(k):
@@ -378,11 +390,11 @@ cdef ptrdiff_t _learn(floating* W, ptrdiff_t stride, floating* biases, const flo
         if at == NULL:
             waiting = x
         else:
-            _steps(W, stride, x, at, steps, k, width)
+            _sparse_steps(W, stride, at, x, steps, k, width)
         samples.updated[i] = True
         n_updates += 1
     if waiting != NULL:
-        _steps(W, stride, waiting, NULL, steps, k, m)
+        _steps(W, stride, waiting, steps, &scratch.blocks, turn, k, m)
     return samples.n
 
 
@@ -518,7 +530,7 @@ def forward(weights, biases, columns, values):
     return _forward_values[float](NULL, weights, biases, columns, values)
 
 
-cdef inline bint _as_number(object value, double* number) except -1:
+cdef inline bint _as_number(PyObject* value, double* number) except -1:
     """Write a plain number or bool as a double; return whether it is one."""
     if PyFloat_CheckExact(value):
         number[0] = PyFloat_AS_DOUBLE(value)
@@ -537,7 +549,7 @@ def fill(list values, numbers):
     cdef double* out = <double*>_address(numbers)
     cdef Py_ssize_t i
     for i in range(len(values)):
-        if not _as_number(values[i], &out[i]) or not isfinite(out[i]):
+        if not _as_number(PyList_GET_ITEM(values, i), &out[i]) or not isfinite(out[i]):
             return False
     return True
 
@@ -589,7 +601,7 @@ cdef bint _place(floating* like, Placed* placed, dict x, list names, dict number
             if number == NULL:
                 return False
             column = <object>number
-        if not _as_number(<object>value, &number_value):
+        if not _as_number(value, &number_value):
             return False
         cell = <floating>number_value
         if not isfinite(cell):
@@ -683,20 +695,29 @@ def forward_one(x, names, numbers, weights, biases):
 
 def predict_one(x, names, numbers, weights, biases):
     """Return the output with the largest net input, the first of equals; None as `forward_one`."""
-    net = forward_one(x, names, numbers, weights, biases)
-    if net is None:
+    if not _is_plain(x, weights):
         return None
     cdef ptrdiff_t k = len(biases)
-    if weights.dtype.char == "d":
-        return _argmax(<double*>_address(net), k)
-    return _argmax(<float*>_address(net), k)
+    cdef double* net = <double*>malloc(k * sizeof(double))
+    if net == NULL:
+        raise MemoryError
+    try:
+        if weights.dtype.char == "d":
+            if _forward_dict(net, x, names, numbers, weights, biases):
+                return _argmax(net, k)
+        elif _forward_dict(<float*>net, x, names, numbers, weights, biases):
+            return _argmax(<float*>net, k)
+        return None
+    finally:
+        free(net)
 
 
-cdef _learn_dict(floating* like, dict x, list names, dict numbers, weights, biases,
+cdef _learn_dict(floating* like, dict x, list names, dict numbers, weights, biases, lr,
                  const Rule* rule, Samples* samples):
     cdef Placed placed
     cdef Scratch scratch
     cdef bint diverged = False
+    cdef double rate
     cdef ptrdiff_t d = weights.shape[1]
     cdef ptrdiff_t stride = weights.strides[0] // <ptrdiff_t>sizeof(floating)
     cdef char* start = NULL
@@ -704,6 +725,8 @@ cdef _learn_dict(floating* like, dict x, list names, dict numbers, weights, bias
     try:
         if not _place(like, &placed, x, names, numbers, d):
             return None
+        rate = lr if isinstance(lr, float) else lr()
+        samples.rates = &rate
         samples.n = 1
         samples.k = len(biases)
         samples.m = placed.m
@@ -712,10 +735,9 @@ cdef _learn_dict(floating* like, dict x, list names, dict numbers, weights, bias
         samples.scale = 0.0
         samples.may_skip = placed.columns != NULL or placed.m > 1024
         start = _make_scratch(&scratch, samples, sizeof(floating))
-        nets = np.empty_like(biases)
         _learn(
             <floating*>_address(weights), stride, <floating*>_address(biases),
-            <floating*>placed.values, samples, rule, &scratch, <floating*>_address(nets),
+            <floating*>placed.values, samples, rule, &scratch, <floating*>scratch.nets,
             &diverged,
         )
         return diverged
@@ -725,7 +747,7 @@ cdef _learn_dict(floating* like, dict x, list names, dict numbers, weights, bias
 
 
 def learn_one(x, names, numbers, weights, biases, activation, double epsilon, intptr_t target,
-              double weight, double rate):
+              double weight, lr):
     """Learn a dict of features with the output that stands for its label.
 
     Parameters
@@ -734,8 +756,10 @@ def learn_one(x, names, numbers, weights, biases, activation, double epsilon, in
         As for `forward_one`.
     activation, epsilon
         As in a `Rule`.
-    target, weight, rate
+    target, weight
         As in a `Block`.
+    lr
+        The learning rate, or what to call for it once the sample is known to be plain.
 
     Returns
     -------
@@ -750,13 +774,16 @@ def learn_one(x, names, numbers, weights, biases, activation, double epsilon, in
         return None
     samples.targets = &target
     samples.sample_weights = &weight
-    samples.rates = &rate
     samples.eps = &eps
     samples.updated = &updated
     if weights.dtype.char == "d":
-        diverged = _learn_dict[double](NULL, x, names, numbers, weights, biases, &rule, &samples)
+        diverged = _learn_dict[double](
+            NULL, x, names, numbers, weights, biases, lr, &rule, &samples
+        )
     else:
-        diverged = _learn_dict[float](NULL, x, names, numbers, weights, biases, &rule, &samples)
+        diverged = _learn_dict[float](
+            NULL, x, names, numbers, weights, biases, lr, &rule, &samples
+        )
     if diverged is None:
         return None
     return False if diverged else (eps, bool(updated))

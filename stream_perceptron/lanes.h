@@ -174,12 +174,19 @@
                                                                                                  \
     /* W += steps x^T */                                                                         \
     FOR_EACH_PROCESSOR                                                                           \
-    static void steps_##T(T *W, ptrdiff_t stride, const T *x, const T *steps, ptrdiff_t k,       \
+    static void steps_##T(T *W, ptrdiff_t stride, const T *x, const T *steps,                    \
+                          const ptrdiff_t *blocks, const ptrdiff_t *counts, ptrdiff_t k,         \
                           ptrdiff_t d) {                                                         \
+        ptrdiff_t count = 0;                                                                     \
+        for (int turn = 0; turn < TURNS(T); turn++) count += counts[turn];                       \
         for (ptrdiff_t j = 0; j < k; j++) {                                                      \
             T *w = W + j * stride;                                                               \
-            const T step = steps[j];                                                             \
-            for (ptrdiff_t c = 0; c < d; c++) w[c] += step * x[c];                               \
+            for (ptrdiff_t i = 0; i < count; i++) {                                              \
+                const block_##T here = *(const block_##T *)(x + blocks[i]);                      \
+                block_##T *cells = (block_##T *)(w + blocks[i]);                                 \
+                *cells = SUM(T, *cells, MULTIPLE(T, steps[j], here));                            \
+            }                                                                                    \
+            for (ptrdiff_t c = d - d % BLOCK(T); c < d; c++) w[c] += steps[j] * x[c];            \
         }                                                                                        \
     }                                                                                            \
                                                                                                  \

@@ -145,7 +145,6 @@ class Network:
         target = self.labels.numbers.get(label)
         if target is None:
             return None
-        rate = lr if isinstance(lr, float) else float(_rates(lr, self.n_updates, 1)[0])
         store = self.store
         learned = kernel.learn_one(
             x,
@@ -157,7 +156,7 @@ class Network:
             epsilon,
             target,
             weight,
-            rate,
+            lr if isinstance(lr, float) else lambda: float(_rates(lr, self.n_updates, 1)[0]),
         )
         if not learned:
             return learned

@@ -54,9 +54,14 @@ class Rows:
     def samples(self) -> Iterator[dict[Hashable, float]]:
         """Yield the features of each row by name."""
         names: Iterable[tuple[Hashable, ...]] = repeat(self.features or ())
+        rows: Iterable[NDArray[Any]] = self._values()
         if isinstance(self.X, NamedRows):
             names = self.X.names
-        for row_names, x in zip(names, self._values(), strict=False):
+        elif isinstance(self.X, ByteRows):
+            # Equal numbers are one object: to make them costs less, and so does reading them.
+            every = ByteRows(np.arange(256, dtype=np.uint8), self.X.scale).numbers(float)
+            rows = every.astype(object)[self.X.values]
+        for row_names, x in zip(names, rows, strict=False):
             yield dict(zip(row_names, x.tolist(), strict=True))
 
     def largest(self) -> float:

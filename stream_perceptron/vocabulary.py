@@ -149,18 +149,21 @@ class WeightStore:
         self._init_range = init_range
         self._weights = np.zeros((0, 0), dtype)
         self._biases = np.zeros(0, dtype)
-        self.shape = (0, 0)
+        self._use(0, 0)
 
-    @property
-    def weights(self) -> NDArray[Any]:
-        """The weights in use, a view of shape (k, d)."""
-        k, d = self.shape
-        return self._weights[:k, :d]
+    def __getstate__(self) -> tuple[Any, ...]:
+        return self.seed, self._init_range, self.weights, self.biases
 
-    @property
-    def biases(self) -> NDArray[Any]:
-        """The biases in use, a view of shape (k,)."""
-        return self._biases[: self.shape[0]]
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        seed, init_range, weights, biases = state
+        WeightStore.__init__(self, seed, init_range, weights.dtype)
+        self.restore(weights, biases)
+
+    def _use(self, k: int, d: int) -> None:
+        """Set `weights` (k, d) and `biases` (k,), which are views of what there is room for."""
+        self.shape = (k, d)
+        self.weights = self._weights[:k, :d]
+        self.biases = self._biases[:k]
 
     def contiguous_weights(self) -> NDArray[Any]:
         """Return `weights` after giving up spare columns, at the price of a copy if there are."""
@@ -179,7 +182,7 @@ class WeightStore:
                     for size, spare in zip((k, d), capacity, strict=True)
                 )
             )
-        self.shape = (k, d)
+        self._use(k, d)
         if k > old_k:
             self._initialise(slice(old_k, k), slice(0, old_d))
             rows = np.arange(old_k, k)
@@ -191,10 +194,10 @@ class WeightStore:
 
     def restore(self, weights: NDArray[Any], biases: NDArray[Any]) -> None:
         """Take over weights (k, d) and biases (k,) that were learned before."""
-        self.shape = (0, 0)
+        self._use(0, 0)
         self._reserve(*weights.shape)
-        self.shape = weights.shape
-        self._weights[:], self._biases[:] = weights, biases
+        self._use(*weights.shape)
+        self.weights[:], self.biases[:] = weights, biases
 
     def _reserve(self, rows: int, columns: int) -> None:
         k, d = self.shape
@@ -203,6 +206,7 @@ class WeightStore:
         biases = np.zeros(rows, self._biases.dtype)
         biases[:k] = self.biases
         self._weights, self._biases = weights, biases
+        self._use(k, d)
 
     def _initialise(self, rows: slice, columns: slice) -> None:
         self._weights[rows, columns] = initial_weights(

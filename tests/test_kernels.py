@@ -211,7 +211,7 @@ def test_vector_width_does_not_change_the_bits(tmp_path):
             list_blocks_##T(has[0], has[0], 101, blocks, counts);               \\
             dots_##T(W, 101, x, blocks, counts, 8, 101, out);                   \\
             for (int j = 0; j < 8; j++) printf("%a\\n", (double)out[j]);         \\
-            steps_##T(W, 101, y, steps, 8, 101);                                \\
+            steps_##T(W, 101, y, steps, blocks, counts, 8, 101);                \\
             for (int i = 0; i < 808; i++) printf("%a\\n", (double)W[i]);         \\
         }
         int main(void) { SHOW(double) SHOW(float) return 0; }

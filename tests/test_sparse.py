@@ -48,6 +48,8 @@ def numpy_kernel(monkeypatch):
     """The kernel whose arrays can be watched."""
     for name in ("forward", "learn_rows", "learn_sparse"):
         monkeypatch.setattr(kernel, name, getattr(_numpy_kernel, name))
+    for name in ("forward_one", "learn_one", "predict_one"):
+        monkeypatch.setattr(kernel, name, lambda *_: None)
 
 
 @pytest.mark.parametrize("zeros", [0, 500])
@@ -56,7 +58,7 @@ def test_elements_touched_do_not_depend_on_the_vocabulary(zeros, rng, tell, nump
     for n_features in (10_000, 100_000, 1_000_000):
         model = wide_model(n_features)
         store = model._network.store
-        store._weights = store._weights.view(Counted)
+        store.weights = store.weights.view(Counted)
         columns = rng.choice(n_features, N_NONZERO + zeros, replace=False).tolist()
         x = dict(zip(columns, [1.0] * N_NONZERO + [0.0] * zeros, strict=True))
         Counted.touched = 0

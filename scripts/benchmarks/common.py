@@ -104,6 +104,10 @@ def texts() -> dict[str, Path]:
     }
 
 
+# Python may keep what it compiled, as an installed package does, also where it was told not to.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
 def seconds_of(command: Sequence[str | Path], source: Path | None = None) -> float:
     """Return the time of a whole process, fed from a pipe if there is a source."""
     before = time.perf_counter()

@@ -331,11 +331,11 @@ def limit() -> str:
         [sys.executable, script], check=True, capture_output=True, text=True
     ).stdout
     rows = [
-        [dtype, spread(taken["kernel"]), spread(taken["products"]),
-         f"{ratio(taken['kernel'], taken['products']):.2f}"]
-        for dtype, taken in json.loads(output).items()
+        [dtype, name, spread(taken), f"{ratio(taken, times['products']):.2f}"]
+        for dtype, times in json.loads(output).items()
+        for name, taken in times.items()
     ]  # fmt: skip
-    return table(["type", "kernel, us a sample", "two products, us a sample", "ratio"], rows)
+    return table(["type", "of", "us a sample", "to the products"], rows)
 
 
 SECTIONS = {
