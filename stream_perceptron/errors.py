@@ -5,7 +5,7 @@ All are ValueErrors with a message of one line: what, where, what to do.
 
 from __future__ import annotations
 
-__all__ = ["CheckpointError", "DivergedError", "SampleError", "SourceError"]
+__all__ = ["CheckpointError", "DivergedError", "SampleError", "SourceError", "StepError"]
 
 
 class SampleError(ValueError):
@@ -45,3 +45,7 @@ class CheckpointError(ValueError):
 
 class SourceError(ValueError):
     """A file or a stream cannot be read, or does not hold what was asked for."""
+
+
+class StepError(Exception):
+    """An update that somebody wrote differs from the delta rule."""
