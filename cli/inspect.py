@@ -41,12 +41,18 @@ def inspect(path: Path, as_json: bool) -> None:
         elif name == "sources":
             shown = ", ".join(f"{s['name']} ({s['size']:,} bytes)" for s in value)
             click.echo(f"{title}: {shown or 'none'}")
+        elif name == "diagnosis":
+            for finding in value:
+                click.echo(
+                    f"{title}: {finding['name']}: {finding['evidence']}; {finding['suggestion']}"
+                )
         else:
             click.echo(f"{title}: {_shown(value)}")
 
 
 def _contents(live: LiveModel) -> dict[str, Any]:
     from stream_perceptron.checkpoint import FORMAT_VERSION
+    from stream_perceptron.diagnosis import diagnose
 
     model, schema, progress, position = live.model, live.schema, live.progress, live.position
     features = model.features_
@@ -99,6 +105,7 @@ def _contents(live: LiveModel) -> dict[str, Any]:
             }
             for label, weights in zip(model.classes_, model.weights, strict=True)
         ],
+        "diagnosis": [vars(finding) for finding in diagnose(live)],
     }
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from .lesson_table import lesson_table
 from .options import (
     ActivationName,
     Classes,
@@ -30,7 +31,10 @@ from .progress_line import ProgressLine
 from .signals import InterruptedWaitError, Signals
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from stream_perceptron import LiveModel
+    from stream_perceptron.sources import Source
 
 _LISTED = 10  # skipped rows that the summary names
 
@@ -137,6 +141,13 @@ on_output = section("Output")
     metavar="FILE|-",
     help="Write the prediction for every sample, a line of JSON each.",
 )
+@on_output(
+    "--trace",
+    "n_traced",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Show on stderr how the first N samples are worked out.",
+)
 @on_output("--json", "as_json", is_flag=True, help="Progress and summary as JSON.")
 @on_output("--quiet", is_flag=True, help="Only warnings and errors, and the summary of --json.")
 @click.pass_context
@@ -161,6 +172,7 @@ def learn(
     overwrite: bool,
     go_next: bool,
     output: str | None,
+    n_traced: int | None,
     as_json: bool,
     quiet: bool,
     **parameters: Any,
@@ -199,13 +211,13 @@ def learn(
             option = {"go_next": "next"}.get(name, name).replace("_", "-")
             raise click.UsageError(f"--{option} is about a checkpoint: name it with -m MODEL")
 
-    from stream_perceptron import LiveModel, SampleError
+    from stream_perceptron import DivergedError, LiveModel, SampleError
     from stream_perceptron.checkpoint import locked
     from stream_perceptron.formats import open_source
     from stream_perceptron.inputs import is_stream
     from stream_perceptron.kernel import NAME as KERNEL
     from stream_perceptron.schema import Schema
-    from stream_perceptron.sources import RandomDraws, Source
+    from stream_perceptron.sources import RandomDraws
 
     if any(map(is_stream, sources)) and (at_random or (passes or 1) > 1):
         raise click.UsageError("stdin and pipes can be read once only: no --random and no --passes")
@@ -240,7 +252,12 @@ def learn(
             folder = None if path is None else path.parent
             predictions = PredictionFile(output, folder, live.position.output)
 
-        line = ProgressLine(live, "quiet" if quiet else "json" if as_json else "text")
+        n_passes = None if at_random and stop and passes is None else passes or 1
+        line = ProgressLine(
+            live,
+            "quiet" if quiet else "json" if as_json else "text",
+            None if stop else _rows_to_read(inputs, n_passes, limit),
+        )
         if live.progress.rows:
             line.note(f"going on after row {live.progress.rows:,} of {path}")
         if live.kernel != KERNEL:
@@ -259,13 +276,14 @@ def learn(
             closing(
                 live.run(
                     inputs,
-                    None if at_random and stop and passes is None else passes or 1,
+                    n_passes,
                     limit,
                     stop,
                     skip_bad,
                     predictions is not None,
                     saver.rows,
                     saver.save_if_due,
+                    n_traced or 0,
                 )
             )
         )
@@ -274,6 +292,13 @@ def learn(
             for step in run:
                 for note in step.notes:
                     line.note(note)
+                if step.lesson is not None:
+                    model = live.model
+                    line.show(
+                        lesson_table(
+                            int(step.rows[0]), step.lesson, model.activation, model.epsilon
+                        )
+                    )
                 if predictions is not None:
                     predictions.write(step)
                 skipped += step.skipped[: _LISTED - len(skipped)]
@@ -292,6 +317,11 @@ def learn(
             line.finish()
             saver.save()
             raise SampleError(f"{error}; --skip-bad leaves such rows out") from None
+        except DivergedError:
+            line.finish()
+            saver.save()
+            _tell_findings(live, line, diverged=True)
+            raise
         except ValueError:
             line.finish()
             saver.save()
@@ -387,6 +417,22 @@ def _require_agreement(
             )
 
 
+def _rows_to_read(inputs: Sequence[Source], passes: int | None, limit: int | None) -> int | None:
+    """Return how many rows all will be, None if that is not known."""
+    counts = [source.n_rows for source in inputs]
+    if passes is None or None in counts:
+        return limit
+    rows = passes * sum(count for count in counts if count is not None)
+    return rows if limit is None else min(limit, rows)
+
+
+def _tell_findings(live: LiveModel, line: ProgressLine, diverged: bool = False) -> None:
+    from stream_perceptron.diagnosis import diagnose
+
+    for finding in diagnose(live, diverged):
+        line.note(f"diagnosis: {finding}")
+
+
 def _summarise(
     live: LiveModel,
     line: ProgressLine,
@@ -395,6 +441,7 @@ def _summarise(
     as_json: bool,
     quiet: bool,
 ) -> None:
+    from stream_perceptron.diagnosis import diagnose
     from stream_perceptron.kernel import NAME as KERNEL
 
     if as_json:
@@ -405,6 +452,7 @@ def _summarise(
             "classes": live.model.classes_,
             "kernel": KERNEL,
             "model": None if path is None else str(path),
+            "diagnosis": [vars(finding) for finding in diagnose(live)],
         }
         click.echo(json.dumps(summary, default=str))
     if as_json or quiet:
@@ -421,6 +469,7 @@ def _summarise(
             f"{live.model.last_epsilon:.3g}, is below epsilon",
             err=True,
         )
+    _tell_findings(live, line)
     if path is None:
         click.echo("the model is not saved: -m MODEL would", err=True)
     else:

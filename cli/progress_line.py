@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _HEADER = "    samples  accuracy  last 1,000  mean eps  updated  samples/s"
 _REDRAW = 0.1  # seconds
+_BAR = 20  # characters
 
 
 class ProgressLine:
@@ -28,15 +29,19 @@ class ProgressLine:
         The model whose progress is told.
     style
         "text", "json" or "quiet".
+    total
+        The number of rows there will be, None if it is not known.
 
     """
 
-    def __init__(self, live: LiveModel, style: str) -> None:
+    def __init__(self, live: LiveModel, style: str, total: int | None = None) -> None:
         self._live = live
         self._style = style
+        self._total = total
         self._redraws = style == "text" and sys.stderr.isatty()
         self._start = time.perf_counter()
         self._rows_before = live.progress.rows
+        self._read_before = live.position.read
         self._next = 1000 if not self._redraws else 0.0
         self._has_header = False
         self._told: set[str] = set()
@@ -54,6 +59,11 @@ class ProgressLine:
         self._clear()
         click.echo(json.dumps({"note": text}) if self._style == "json" else text, err=True)
 
+    def show(self, text: str) -> None:
+        """Show something that was asked for, whatever the style."""
+        self._clear()
+        click.echo(text, err=True)
+
     def update(self) -> None:
         """Tell how it is going, if it is time to."""
         if self._style == "quiet":
@@ -62,7 +72,7 @@ class ProgressLine:
             if self.seconds >= self._next:
                 self._next = self.seconds + _REDRAW
                 self._head()
-                click.echo(f"\r{self._row()}", nl=False, err=True)
+                click.echo(f"\r{self._row()}{self._bar()}", nl=False, err=True)
             return
         rows = self._live.progress.rows - self._rows_before
         if rows >= self._next:
@@ -99,11 +109,23 @@ class ProgressLine:
 
     def _row(self) -> str:
         progress = self._live.progress
+        eps = progress.mean_epsilon
         return (
             f"{progress.samples:>11,}  {progress.accuracy:>8.2%}  {progress.window_accuracy:>10.2%}"
-            f"  {progress.mean_epsilon:>8.4f}  {progress.updated_share:>7.1%}"
+            f"  {eps:>8{'.4f' if eps < 1000 else '.2g'}}  {progress.updated_share:>7.1%}"
             f"  {(progress.rows - self._rows_before) / max(self.seconds, 1e-9):>9,.0f}"
         )
+
+    def _bar(self) -> str:
+        """Return a bar with the time left, if it is known how many rows there will be."""
+        if not self._total:
+            return ""
+        read = self._live.position.read
+        share = min(1.0, read / self._total)
+        left = self.seconds * (self._total - read) / max(read - self._read_before, 1)
+        bar = "#" * round(_BAR * share)
+        time_left = f"{int(left) // 60}:{int(left) % 60:02}"
+        return f"  [{bar:<{_BAR}}] {share:>4.0%}, {time_left} left"
 
     def _head(self) -> None:
         if not self._has_header:
@@ -112,4 +134,4 @@ class ProgressLine:
 
     def _clear(self) -> None:
         if self._redraws and self._has_header:
-            click.echo(f"\r{'':>{len(_HEADER)}}\r", nl=False, err=True)
+            click.echo(f"\r{'':>{len(_HEADER) + len(self._bar())}}\r", nl=False, err=True)

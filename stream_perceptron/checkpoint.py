@@ -25,10 +25,13 @@ from stream_perceptron.errors import CheckpointError
 
 __all__ = ["FORMAT_VERSION", "locked", "previous_of", "read_checkpoint", "write_checkpoint"]
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
-# What version 2 added to a run, with the values of runs before it.
-_NEW_IN_2 = {"schema": {"position": [], "texts": None}, "position": {"offsets": []}}
+# What each version added to a run, with the values of runs before it.
+_NEW: dict[int, dict[str, dict[str, Any]]] = {
+    2: {"schema": {"position": [], "texts": None}, "position": {"offsets": []}},
+    3: {"progress": {"repeats": 0, "last_target": -1, "largest": 0.0, "stretch": 10}},
+}
 
 _FORMAT = "stream_perceptron checkpoint"
 _DTYPES = ("<f8", "<f4", "<i8", "|b1")
@@ -183,9 +186,9 @@ def _meta(text: bytes) -> dict[str, Any]:
             "upgrade stream-perceptron"
         )
     run = meta.get("run")
-    if version < 2 and isinstance(run, dict):
-        for part, added in _NEW_IN_2.items():
-            if isinstance(run.get(part), dict):
+    for new_in, parts in _NEW.items():
+        for part, added in parts.items():
+            if version < new_in and isinstance(run, dict) and isinstance(run.get(part), dict):
                 run[part] = added | run[part]
     return meta
 

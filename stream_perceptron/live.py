@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Generator, Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +16,12 @@ from stream_perceptron.checkpoint import read_checkpoint, write_checkpoint
 from stream_perceptron.encoding import Fields
 from stream_perceptron.errors import CheckpointError, DivergedError, SampleError, SourceError
 from stream_perceptron.kernel import NAME as KERNEL
+from stream_perceptron.lesson import Lesson
 from stream_perceptron.perceptron import SGDPerceptron
 from stream_perceptron.position import Position
 from stream_perceptron.progressive import Progress
-from stream_perceptron.reading import cut, decode
-from stream_perceptron.rows import Rows
+from stream_perceptron.reading import cut, decode, singly
+from stream_perceptron.rows import Rows, largest_of
 from stream_perceptron.schema import Schema
 from stream_perceptron.sources import BATCH_ROWS, RandomDraws, RowLayout, Source
 from stream_perceptron.state import model_from_state, model_state
@@ -52,6 +54,8 @@ class Step:
     places
         The position of each sample by column, if the schema names columns for it and they are
         there.
+    lesson
+        How the one sample was learned, if that was asked for.
 
     """
 
@@ -62,6 +66,7 @@ class Step:
     skipped: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     places: list[dict[str, Any]] | None = None
+    lesson: Lesson | None = None
 
 
 class LiveModel:
@@ -167,7 +172,7 @@ class LiveModel:
         meta, arrays = read_checkpoint(path)
         try:
             run = meta.pop("run", None)
-            confusion, window = arrays.pop("confusion", None), arrays.pop("window", None)
+            counts = [arrays.pop(name, None) for name in ("confusion", "window", "curve")]
             kernel = meta.get("kernel")
             model = model_from_state(meta, arrays)
             if not isinstance(model, SGDPerceptron):
@@ -180,7 +185,7 @@ class LiveModel:
                 live = cls(
                     model,
                     Schema.from_json(fields.take("schema", dict)),
-                    Progress.from_json(fields.take("progress", dict), confusion, window),
+                    Progress.from_json(fields.take("progress", dict), *counts),
                     Position.from_json(fields.take("position", dict)),
                 )
                 fields.finish()
@@ -250,6 +255,7 @@ class LiveModel:
         with_probabilities: bool = False,
         every: int | None = None,
         idle: Idle | None = None,
+        explain: int = 0,
     ) -> Generator[Step, None, None]:
         """Test and train on the rows of some sources from `position` on; yield after every batch.
 
@@ -276,6 +282,8 @@ class LiveModel:
         idle
             Is called before and while rows are waited for, when all may be saved too; returns the
             seconds until it is to be called again, None for never.
+        explain
+            The number of rows, from here on, that are learned one by one and explained.
 
         Raises
         ------
@@ -294,7 +302,7 @@ class LiveModel:
         # A bad row that came before does not end the run, so that all must be looked at.
         until_bad = not skip_bad and not self.schema.position
         decoded = decode(sources, self.schema, position, passes, until_bad, self.model.dtype)
-        for part in cut(ahead(decoded, idle), position, limit, every):
+        for part in singly(cut(ahead(decoded, idle), position, limit, every), explain):
             source, layout, rows, n_rows = part.source, part.layout, part.rows, part.n_rows
             notes = self._notes(layout, rows) if part.first == 1 and len(rows.index) else []
             replayed = np.zeros(n_rows, bool)
@@ -303,6 +311,9 @@ class LiveModel:
                 rows = rows.without(replayed)
             end = min(rows.bad) if rows.bad and not skip_bad else n_rows
             n = int(np.searchsorted(rows.index, end))
+            explains = explain > 0 and n == 1
+            explain -= n_rows
+            before = copy.deepcopy(self.model) if explains else None
             trace = self.model.trace(
                 rows.X[:n],
                 rows.labels[:n],
@@ -324,6 +335,8 @@ class LiveModel:
             n_replayed = int(np.count_nonzero(replayed[:end]))
             self.replayed += n_replayed
             self.progress.update(trace)
+            probed = np.flatnonzero(~np.isnan(trace.slope))
+            self.progress.largest = max(self.progress.largest, largest_of(rows.X[probed]))
             self.progress.skipped += len(skipped)
             taken = end - n_replayed if source.is_stream else end
             position.row += taken
@@ -343,6 +356,7 @@ class LiveModel:
                 ],
                 notes=notes,
                 places=self._places(rows, n),
+                lesson=None if before is None or not n else Lesson.of(before, self.model, rows),
             )
             where = f"{layout.where}: row {part.first + end}"
             if trace.diverged:
@@ -417,7 +431,7 @@ class LiveModel:
 
     def _notes(self, layout: RowLayout, rows: Rows) -> list[str]:
         notes = layout.describe()
-        largest = rows.largest()
+        largest = largest_of(rows.X)
         if self.model.activation != "identity" and largest > _LARGE_FEATURE:
             notes.append(
                 f"warning: features reach {largest:g}, where {self.model.activation} is flat and "

@@ -20,9 +20,11 @@ from stream_perceptron.vocabulary import Vocabulary, WeightStore, natural_order
 if TYPE_CHECKING:
     from river.optim.base import Scheduler
 
-__all__ = ["Network", "Trace"]
+__all__ = ["PROBED", "Network", "Trace"]
 
 Array = NDArray[Any]
+
+PROBED = 16  # one labelled sample of so many has its outputs looked at
 
 
 @dataclass
@@ -41,6 +43,10 @@ class Trace:
         Whether the weights were changed, shape (n,).
     probability
         The probability of the predicted label if it was asked for, else NaN. Shape (n,).
+    slope
+        The mean of f' over the outputs, for every `PROBED`th labelled sample, else NaN. Shape (n,).
+    spread
+        The largest output minus the smallest, for the same samples. Shape (n,).
     diverged
         Whether the sample after these was refused because it would diverge.
 
@@ -51,6 +57,8 @@ class Trace:
     eps: NDArray[np.float64]
     updated: NDArray[np.bool_]
     probability: NDArray[np.float64]
+    slope: NDArray[np.float64]
+    spread: NDArray[np.float64]
     diverged: bool = False
 
     def __len__(self) -> int:
@@ -65,6 +73,8 @@ class Trace:
             eps=np.full(n, np.nan),
             updated=np.zeros(n, bool),
             probability=np.full(n, np.nan),
+            slope=np.full(n, np.nan),
+            spread=np.full(n, np.nan),
         )
 
     @classmethod
@@ -80,6 +90,8 @@ class Trace:
             join("eps"),
             join("updated"),
             join("probability"),
+            join("slope"),
+            join("spread"),
             traces[-1].diverged,
         )
 
@@ -91,6 +103,8 @@ class Trace:
             self.eps[part],
             self.updated[part],
             self.probability[part],
+            self.slope[part],
+            self.spread[part],
         )
 
 
@@ -262,6 +276,7 @@ class Network:
             )
             done, diverged = self._learn(names, X[part], rule, block)
             trace.target[part] = block.targets
+            self._probe(trace[start : start + done], block.nets[:done])
             self._count(block, done)
             end = start + done
             self._predict(trace[start:end], block.nets[:done], with_probability)
@@ -362,6 +377,19 @@ class Network:
         return kernel.learn_sparse(
             self.store.weights, self.store.biases, columns, rows, rule, block
         )
+
+    def _probe(self, trace: Trace, nets: Array) -> None:
+        """Look at the outputs of some samples, the same ones in whatever blocks they come."""
+        labelled = np.flatnonzero(~np.isnan(trace.eps))
+        probed = labelled[-self.n_seen % PROBED :: PROBED]
+        if not len(probed):
+            return
+        net = nets[probed].astype(np.float64)
+        y = np.empty_like(net)
+        with np.errstate(all="ignore"):
+            self.activation.function(net, y)
+            trace.slope[probed] = self.activation.derivative(net, y).mean(axis=1)
+        trace.spread[probed] = np.ptp(y, axis=1)
 
     def _count(self, block: kernel.Block, done: int) -> None:
         eps = block.eps[:done]

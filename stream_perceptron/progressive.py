@@ -12,9 +12,12 @@ from stream_perceptron.encoding import Fields
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.network import Trace
 
-__all__ = ["WINDOW", "Progress"]
+__all__ = ["WINDOW", "Curve", "Progress"]
 
 WINDOW = 1000
+
+_COUNTS = ("samples", "unlabelled", "skipped", "updates", "repeats")
+_NUMBERS = ("epsilon_sum", "largest")
 
 
 @dataclass
@@ -38,6 +41,14 @@ class Progress:
         Whether each of the last 1,000 tested samples was predicted rightly, oldest first.
     epsilon_sum
         The sum of the errors of all labelled samples, added one by one.
+    repeats
+        Labelled samples with the label of the labelled sample before.
+    last_target
+        The number of the last label, -1 before the first.
+    largest
+        The largest absolute value of a feature in the samples that were probed.
+    curve
+        How the run went from one stretch of samples to the next.
 
     Examples
     --------
@@ -62,6 +73,10 @@ class Progress:
     confusion: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0), np.int64))
     window: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
     epsilon_sum: float = 0.0
+    repeats: int = 0
+    last_target: int = -1
+    largest: float = 0.0
+    curve: Curve = field(default_factory=lambda: Curve())
 
     @property
     def rows(self) -> int:
@@ -91,9 +106,10 @@ class Progress:
 
     def to_json(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Return the counters as JSON, and the arrays."""
-        names = ("samples", "unlabelled", "skipped", "updates", "epsilon_sum")
-        counters = {name: getattr(self, name) for name in names}
-        return counters, {"confusion": self.confusion, "window": self.window}
+        counters = {name: getattr(self, name) for name in (*_COUNTS, *_NUMBERS, "last_target")}
+        counters["stretch"] = self.curve.stretch
+        arrays = {"confusion": self.confusion, "window": self.window, "curve": self.curve.sums}
+        return counters, arrays
 
     @classmethod
     def from_json(
@@ -101,6 +117,7 @@ class Progress:
         value: Any,
         confusion: NDArray[Any] | None,
         window: NDArray[Any] | None,
+        curve: NDArray[Any] | None,
     ) -> Progress:
         """Return the progress that `to_json` was called on.
 
@@ -112,10 +129,16 @@ class Progress:
         """
         fields = Fields(value, "progress")
         progress = cls()
-        for name in ("samples", "unlabelled", "skipped", "updates"):
+        for name in _COUNTS:
             setattr(progress, name, fields.count(name))
-        progress.epsilon_sum = fields.take("epsilon_sum", float)
+        for name in _NUMBERS:
+            setattr(progress, name, fields.take(name, float))
+        progress.last_target = fields.take("last_target", int, check=lambda number: number >= -1)
+        stretch = fields.count("stretch")
         fields.finish()
+        if curve is None:  # format 2 had none
+            curve = np.zeros((0, len(Curve.COLUMNS)))
+        progress.curve = Curve.restored(curve, stretch)
         if confusion is None or window is None:
             raise CheckpointError("progress has no confusion matrix or no window")
         shapes = confusion.dtype == np.int64, window.dtype == np.bool_, window.ndim == 1
@@ -133,6 +156,11 @@ class Progress:
         self.samples += len(eps)
         self.unlabelled += len(trace) - len(eps)
         self.updates += int(np.count_nonzero(trace.updated))
+        target = trace.target[labelled]
+        before = np.concatenate([[self.last_target], target[:-1]])
+        self.repeats += int(np.count_nonzero(target == before))
+        self.last_target = int(target[-1]) if len(target) else self.last_target
+        self.curve.update(trace, labelled)
         # cumsum adds in order, so that the sum does not depend on how the rows came in blocks.
         self.epsilon_sum = float(np.cumsum(np.concatenate([[self.epsilon_sum], eps]))[-1])
 
@@ -143,3 +171,88 @@ class Progress:
             self.confusion = np.pad(self.confusion, (0, int(missing)))
         np.add.at(self.confusion, (target, predicted), 1)
         self.window = np.concatenate([self.window, target == predicted])[-WINDOW:]
+
+
+class Curve:
+    """Sums over stretches of labelled samples, at most `MOST` of them whatever the run's length.
+
+    When all are full each two become one, twice as long. So the curve does not depend on the blocks
+    in which samples come.
+
+    Attributes
+    ----------
+    stretch : int
+        The length of a stretch, in labelled samples.
+    sums : ndarray
+        One row for each stretch that was begun, one column for each of `COLUMNS`.
+
+    Examples
+    --------
+    >>> from stream_perceptron import SGDPerceptron
+    >>> model = SGDPerceptron(classes=["left", "right"], lr=1.0, seed=0)
+    >>> progress = Progress()
+    >>> progress.update(model.trace([[1.0], [-1.0]] * 8, ["left", "right"] * 8))
+    >>> progress.curve.column("samples").tolist(), progress.curve.column("right").tolist()
+    ([10.0, 6.0], [9.0, 6.0])
+
+    """
+
+    COLUMNS = ("samples", "right", "eps", "updates", "probes", "slope", "spread")
+    MOST = 200
+    _FIRST_STRETCH = 10
+
+    def __init__(self) -> None:
+        self.stretch = self._FIRST_STRETCH
+        self.sums = np.zeros((0, len(self.COLUMNS)))
+
+    @classmethod
+    def restored(cls, sums: NDArray[Any], stretch: int) -> Curve:
+        """Return the curve with these sums.
+
+        Raises
+        ------
+        CheckpointError
+            If they do not hold together.
+
+        """
+        curve = cls()
+        shape = (len(sums), len(cls.COLUMNS))
+        if sums.dtype != np.float64 or sums.shape != shape or len(sums) > cls.MOST:
+            raise CheckpointError("progress has a curve of another kind")
+        if not 0 < stretch < 2**62 or (sums[:, 0] > stretch).any() or (sums < 0).any():
+            raise CheckpointError("progress has a curve that does not fit together")
+        curve.stretch, curve.sums = stretch, sums
+        return curve
+
+    def column(self, name: str) -> NDArray[np.float64]:
+        """Return the sums of one kind."""
+        return self.sums[:, self.COLUMNS.index(name)]
+
+    def update(self, trace: Trace, labelled: NDArray[np.bool_]) -> None:
+        """Take in the labelled samples of a trace."""
+        probed = ~np.isnan(trace.slope)
+        values = np.stack(
+            [
+                labelled,
+                trace.target == trace.predicted,
+                trace.eps,
+                trace.updated,
+                probed,
+                np.where(probed, trace.slope, 0.0),
+                np.where(probed, trace.spread, 0.0),
+            ],
+            axis=1,
+        )[labelled]
+        while len(values):
+            done = int(self.column("samples").sum())
+            places = (done + np.arange(len(values))) // self.stretch
+            places = places[places < self.MOST]
+            missing = int(places.max(initial=-1)) + 1 - len(self.sums)
+            if missing > 0:
+                self.sums = np.pad(self.sums, ((0, missing), (0, 0)))
+            # One by one, so that the sums do not depend on the blocks.
+            np.add.at(self.sums, places, values[: len(places)])
+            values = values[len(places) :]
+            if done + len(places) == self.MOST * self.stretch:
+                self.sums = self.sums[::2] + self.sums[1::2]
+                self.stretch *= 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -12,7 +12,7 @@ from stream_perceptron.rows import Rows
 from stream_perceptron.schema import Schema
 from stream_perceptron.sources import RowLayout, Source
 
-__all__ = ["Part", "cut", "decode"]
+__all__ = ["Part", "cut", "decode", "singly"]
 
 
 @dataclass
@@ -111,3 +111,14 @@ def cut(
                 return
             yield whole.cut(done, done + most)
             done += most
+
+
+def singly(parts: Iterable[Part], n: int) -> Iterator[Part]:
+    """Yield the first n rows of all parts one by one, and the rest as it comes."""
+    for part in parts:
+        single = min(n, part.n_rows)
+        n -= single
+        for i in range(single):
+            yield part.cut(i, i + 1)
+        if single < part.n_rows:
+            yield part.cut(single, part.n_rows)

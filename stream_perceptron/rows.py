@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 from stream_perceptron.kernel import ByteRows
 from stream_perceptron.samples import NamedRows
 
-__all__ = ["Place", "Rows", "place_of"]
+__all__ = ["Place", "Rows", "largest_of", "place_of"]
 
 # The values of the --position columns in a row.
 Place = tuple[Any, ...]
@@ -64,14 +64,6 @@ class Rows:
         for row_names, x in zip(names, rows, strict=False):
             yield dict(zip(row_names, x.tolist(), strict=True))
 
-    def largest(self) -> float:
-        """Return the largest absolute value of a feature, 0 if there is none."""
-        if isinstance(self.X, NamedRows):
-            return max((float(np.abs(x).max(initial=0.0)) for x in self.X.values), default=0.0)
-        if isinstance(self.X, ByteRows):
-            return float(self.X.values.max(initial=0)) * abs(self.X.scale)
-        return float(np.abs(self.X).max(initial=0.0))
-
     def cast(self, dtype: DTypeLike, n: int) -> Rows:
         """Return the rows as a type; those of the batch of n that it cannot hold are bad."""
         if np.dtype(dtype) == np.float64:
@@ -82,7 +74,7 @@ class Rows:
         return rows
 
     def _within(self, limit: float, n: int) -> Rows:
-        if self.largest() <= limit:
+        if largest_of(self.X) <= limit:
             return self
         beyond = np.zeros(n, bool)
         for i, x in zip(self.index.tolist(), self._values(), strict=True):
@@ -122,6 +114,15 @@ class Rows:
             {i: why for i, why in self.bad.items() if not left_out[i]},
             self.places,
         )
+
+
+def largest_of(X: NDArray[Any] | ByteRows | NamedRows) -> float:
+    """Return the largest absolute value of a feature, 0 if there is none."""
+    if isinstance(X, NamedRows):
+        return max((float(np.abs(x).max(initial=0.0)) for x in X.values), default=0.0)
+    if isinstance(X, ByteRows):
+        return float(X.values.max(initial=0)) * abs(X.scale)
+    return float(np.abs(X).max(initial=0.0))
 
 
 def place_of(

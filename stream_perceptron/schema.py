@@ -27,7 +27,7 @@ from stream_perceptron.labels import LABEL_TYPES, label_type_of, typed_label
 from stream_perceptron.rows import Place, Rows, place_of
 from stream_perceptron.vocabulary import natural_order
 
-__all__ = ["LABEL_NAMES", "Layout", "Schema", "described"]
+__all__ = ["LABEL_NAMES", "Layout", "Schema", "described", "looks_like_row_number"]
 
 
 LABEL_NAMES = ("label", "class", "target", "y")
@@ -414,7 +414,7 @@ def described(
         shown = [f"{name} ({why})" for name, why in ignored.items()]
         more = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
         lines.append(f"ignored: {', '.join(shown[:5])}{more}")
-    suspects = [name for name in names if _looks_like_row_number(name)]
+    suspects = [name for name in names if looks_like_row_number(name)]
     if suspects:
         lines.append(
             f"warning: {names_in(suspects)} looks like a row number, which spoils learning: "
@@ -427,5 +427,6 @@ def _fraction(scale: float) -> str:
     return "1/255" if scale == 1 / 255 else f"{scale:g}"
 
 
-def _looks_like_row_number(name: str) -> bool:
+def looks_like_row_number(name: str) -> bool:
+    """Whether a column of this name most likely counts rows."""
     return name.lower() in ("id", "index") or name.lower().endswith("_id")

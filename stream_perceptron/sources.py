@@ -83,6 +83,11 @@ class Source(ABC):
         """The Arrow schema of the batches, with its metadata."""
 
     @property
+    def n_rows(self) -> int | None:
+        """The number of rows, if it is known before they are read."""
+        return None
+
+    @property
     def classes(self) -> list[Any] | None:
         """The labels that it declares, if it is one of the files that `mnist` writes."""
         metadata = (self.columns.metadata or {}).get(METADATA_KEY)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -71,6 +73,25 @@ def run():
         return result
 
     return run_command
+
+
+@pytest.fixture
+def on_terminal():
+    """Run the installed command under a pseudo-terminal, and return what a person would see."""
+
+    def run_on_terminal(*args):
+        shown = []
+
+        def read(descriptor):
+            data = os.read(descriptor, 1024)
+            shown.append(data)
+            return data
+
+        status = pty.spawn([str(COMMAND), *map(str, args)], read)
+        assert 0 == os.waitstatus_to_exitcode(status)
+        return b"".join(shown).decode()
+
+    return run_on_terminal
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
-import pty
 import re
 import subprocess
 import sys
@@ -14,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import COMMAND
 from river import evaluate, metrics
 
 from stream_perceptron import SGDPerceptron, stream
@@ -140,23 +137,13 @@ def test_quiet_says_nothing_but_the_summary_asked_for(run, points):
     assert ("", 3000) == (result.stderr, summary(result)["samples"])
 
 
-def test_a_terminal_gets_a_line_that_is_redrawn(points):
-    """Run under a pseudo-terminal, as a person would see it."""
-    seen = b""
+def test_a_terminal_gets_a_line_that_is_redrawn(on_terminal, points):
+    seen = on_terminal("learn", points, "--passes", "20")
 
-    def read(descriptor):
-        nonlocal seen
-        data = os.read(descriptor, 65536)
-        seen += data
-        return data
-
-    status = pty.spawn([str(COMMAND), "learn", str(points), "--passes", "20"], read)
-
-    assert 0 == status
-    assert seen.count(b"\r    ") >= 1
-    assert 1 == seen.count(b"samples  accuracy")
-    assert b"60,000" in seen
-    assert seen.rstrip().endswith(b"the model is not saved: -m MODEL would")
+    assert seen.count("\r    ") >= 1
+    assert 1 == seen.count("samples  accuracy")
+    assert "60,000" in seen
+    assert seen.rstrip().endswith("the model is not saved: -m MODEL would")
 
 
 def test_predictions_are_lines_of_json(run, points, tmp_path):

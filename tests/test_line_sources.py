@@ -432,3 +432,18 @@ def test_sample_errors_of_libraries_keep_the_model(tmp_path):
         list(live.run(sources))
 
     assert 1 == live.progress.samples == live.position.row
+
+
+def test_golden_run_of_version_2_goes_on(tmp_path):
+    """Saved by format version 2 after the third row of a topic."""
+    live = LiveModel.load(ROOT / "tests" / "golden" / "run-2.npz")
+
+    assert (3, 0) == (live.progress.samples, len(live.progress.curve.sums))
+    assert ("part", "offset") == live.schema.position
+    assert {("p",): 5, ("q",): 9} == live.position.offsets
+    path = tmp_path / "rest.csv"
+    path.write_text("label,a,b,part,offset\nleft,1,1,q,9\nright,1.5,1,q,10\n")
+    sources = [open_source(str(path))]
+    live.go_on_with(sources, go_next=True)
+    list(live.run(sources))
+    assert (4, 1) == (live.progress.samples, live.replayed)
