@@ -6,7 +6,7 @@ from importlib import import_module
 
 import click
 
-COMMANDS = ("learn", "predict", "evaluate", "inspect", "fetch", "convert")
+COMMANDS = ("learn", "predict", "evaluate", "inspect", "report", "fetch", "convert")
 
 
 class CommandGroup(click.Group):

@@ -104,7 +104,7 @@ def load(path: str | os.PathLike[str]) -> Loaded:
     meta, arrays = read_checkpoint(Path(path))
     try:
         if meta.pop("run", None) is not None:
-            for name in ("confusion", "window"):
+            for name in ("confusion", "window", "curve"):
                 arrays.pop(name, None)
         extra = Fields(meta, "checkpoint").take("extra", dict)
         return Loaded(model_from_state(meta, arrays), extra)

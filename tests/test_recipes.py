@@ -168,3 +168,45 @@ def test_kaggles_digits(folder):
     assert [str(i + 1) for i in range(500)] == [answer[0] for answer in answers]
     hits = sum(int(answer[1]) == label for answer, label in zip(answers, labels, strict=True))
     assert hits > 300
+
+
+BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.S)
+
+
+def test_every_shell_block_is_a_recipe_or_runs_below():
+    others = [block for block in BLOCKS if block not in RECIPES.values()]
+    first = [block.split("\n")[0].split(" #")[0].strip() for block in others]
+
+    assert [
+        "scripts/demo", "stream-perceptron fetch mnist",
+        "stream-perceptron report mnist.npz -o report.html --examples mnist-test.parquet",
+        others[3].split("\n")[0], "stream-perceptron learn mnist-train.parquet --limit 3 --trace 3",
+        'eval "$(_STREAM_PERCEPTRON_COMPLETE=bash_source stream-perceptron)"',
+        "stream-perceptron fetch mnist",
+    ] == first  # fmt: skip
+
+
+def test_the_tour_and_the_command_line(digits, tmp_path, monkeypatch, tell):
+    """The README's other blocks, one after another in one folder, as a newcomer would."""
+    monkeypatch.setenv("PATH", f"{COMMAND.parent}:{os.environ['PATH']}")
+    for part, path in digits.items():
+        (tmp_path / f"mnist-{part}.parquet").symlink_to(path)
+    blocks = [block for block in BLOCKS if block not in RECIPES.values()][1:]
+    before = time.monotonic()
+    output = []
+    for block in blocks:
+        result = subprocess.run(
+            ["bash", "-e", "-c", block], cwd=tmp_path, capture_output=True, text=True, timeout=120
+        )
+        assert 0 == result.returncode, result.stderr
+        output.append(result.stdout)
+    tell(f"the README's tour and command line: {time.monotonic() - before:.1f} s")
+
+    assert 60_000 == samples(tmp_path / "mnist.npz")
+    assert (tmp_path / "report.html").stat().st_size > 50_000
+    assert '"prediction": "left"' in output[2].splitlines()[-1]
+    assert "complete" in subprocess.run(
+        [COMMAND], env=os.environ | {"_STREAM_PERCEPTRON_COMPLETE": "bash_source"},
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert 10_000 == len((tmp_path / "predictions.jsonl").read_text().splitlines())

@@ -1,0 +1,51 @@
+"""stream-perceptron report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .options import Command, format_option
+
+
+@click.command(cls=Command, short_help="Make a page that shows how a model learned.")
+@click.argument("path", metavar="MODEL", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default="report.html",
+    show_default=True,
+    help="Where to write the page.",
+)
+@click.option("--examples", metavar="SOURCE", help="Show the surest mistakes on these samples.")
+@format_option()
+def report(path: Path, output: Path, examples: str | None, file_format: str | None) -> None:
+    """Make a page that shows how a model learned.
+
+    Learning curve, diagnosis, confusion matrix, precision and recall, the weights of every class
+    as pictures or names, and with --examples the mistakes that the model is surest of. One file of
+    HTML that needs no network and no scripts.
+
+    \b
+    stream-perceptron report mnist.npz -o report.html --examples mnist-test.parquet
+    """
+    from importlib.util import find_spec
+
+    from stream_perceptron import LiveModel
+    from stream_perceptron.files import replacing
+    from stream_perceptron.formats import open_source
+    from stream_perceptron.report import report as make_report
+
+    if find_spec("matplotlib") is None:
+        raise click.ClickException(
+            "the report needs matplotlib: pip install 'stream-perceptron[report]'"
+        )
+    live = LiveModel.load(path)
+    source = None if examples is None else open_source(examples, file_format)
+    page = make_report(live, path.name, source)
+    with replacing(output) as file:
+        file.write(page.encode())
+    click.echo(f"written to {output}")
