@@ -320,7 +320,7 @@ def learn(
         except DivergedError:
             line.finish()
             saver.save()
-            _tell_findings(live, line, diverged=True)
+            _tell_findings(live, line, quiet, diverged=True)
             raise
         except ValueError:
             line.finish()
@@ -426,7 +426,11 @@ def _rows_to_read(inputs: Sequence[Source], passes: int | None, limit: int | Non
     return rows if limit is None else min(limit, rows)
 
 
-def _tell_findings(live: LiveModel, line: ProgressLine, diverged: bool = False) -> None:
+def _tell_findings(
+    live: LiveModel, line: ProgressLine, quiet: bool, diverged: bool = False
+) -> None:
+    if quiet:
+        return
     from stream_perceptron.diagnosis import diagnose
 
     for finding in diagnose(live, diverged):
@@ -469,7 +473,7 @@ def _summarise(
             f"{live.model.last_epsilon:.3g}, is below epsilon",
             err=True,
         )
-    _tell_findings(live, line)
+    _tell_findings(live, line, quiet)
     if path is None:
         click.echo("the model is not saved: -m MODEL would", err=True)
     else:

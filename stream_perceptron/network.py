@@ -24,7 +24,7 @@ __all__ = ["PROBED", "Network", "Trace"]
 
 Array = NDArray[Any]
 
-PROBED = 16  # one labelled sample of so many has its outputs looked at
+PROBED = 32  # one labelled sample of so many has its outputs looked at
 
 
 @dataclass
@@ -80,6 +80,8 @@ class Trace:
     @classmethod
     def joined(cls, traces: Sequence[Trace]) -> Trace:
         """Return traces one after another as one, diverged if the last one is."""
+        if len(traces) == 1:
+            return traces[0]
 
         def join(name: str) -> NDArray[Any]:
             return np.concatenate([getattr(trace, name) for trace in traces])
@@ -261,13 +263,12 @@ class Network:
             part = slice(start, end)
             rates = _rates(lr, self.n_updates, end - start)
             shape = self.store.shape
-            get = self.labels.numbers.get
             if start in growth:
                 # The prediction is made from what was known before the row.
                 nets_before = self.net(names, X[start : start + 1])[np.newaxis]
                 self.grow(*growth[start])
             block = kernel.Block(
-                targets=np.array([get(label, -1) for label in labels[part]], np.intp),
+                targets=self._targets(labels[part]),
                 sample_weights=weights[part],
                 rates=rates,
                 nets=np.empty((end - start, len(self.labels)), self.dtype),
@@ -390,6 +391,13 @@ class Network:
             self.activation.function(net, y)
             trace.slope[probed] = self.activation.derivative(net, y).mean(axis=1)
         trace.spread[probed] = np.ptp(y, axis=1)
+
+    def _targets(self, labels: Sequence[Hashable]) -> NDArray[np.intp]:
+        """Return the numbers of labels, all known, -1 for None."""
+        numbers = self.labels.numbers
+        if None in labels:
+            numbers = {**numbers, None: -1}
+        return np.fromiter(map(numbers.__getitem__, labels), np.intp, len(labels))
 
     def _count(self, block: kernel.Block, done: int) -> None:
         eps = block.eps[:done]

@@ -395,7 +395,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
             blocks = [(slice(0, len(rows)), names, rows, None)]
         labels = samples.as_labels(labels, len(X))
         weights = samples.as_weights(w, len(X))
-        traces = [Trace.blank(0)]
+        traces = []
         for part, names, block, present in blocks:
             trace = self._network.train(
                 names,
@@ -411,7 +411,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
             traces.append(trace)
             if len(trace) < len(block) or (stop and len(trace) and trace.eps[-1] < self.epsilon):
                 break
-        return Trace.joined(traces)
+        return Trace.joined(traces or [Trace.blank(0)])
 
     def names_of(self, numbers: NDArray[np.intp]) -> list[Hashable]:
         """Return the labels that belong to the numbers in a trace; None for -1."""

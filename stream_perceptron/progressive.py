@@ -160,7 +160,7 @@ class Progress:
         before = np.concatenate([[self.last_target], target[:-1]])
         self.repeats += int(np.count_nonzero(target == before))
         self.last_target = int(target[-1]) if len(target) else self.last_target
-        self.curve.update(trace, labelled)
+        self.curve.update(trace)
         # cumsum adds in order, so that the sum does not depend on how the rows came in blocks.
         self.epsilon_sum = float(np.cumsum(np.concatenate([[self.epsilon_sum], eps]))[-1])
 
@@ -179,13 +179,6 @@ class Curve:
     When all are full each two become one, twice as long. So the curve does not depend on the blocks
     in which samples come.
 
-    Attributes
-    ----------
-    stretch : int
-        The length of a stretch, in labelled samples.
-    sums : ndarray
-        One row for each stretch that was begun, one column for each of `COLUMNS`.
-
     Examples
     --------
     >>> from stream_perceptron import SGDPerceptron
@@ -200,10 +193,12 @@ class Curve:
     COLUMNS = ("samples", "right", "eps", "updates", "probes", "slope", "spread")
     MOST = 200
     _FIRST_STRETCH = 10
+    _MOST_WAITING = 16  # blocks
 
     def __init__(self) -> None:
-        self.stretch = self._FIRST_STRETCH
-        self.sums = np.zeros((0, len(self.COLUMNS)))
+        self._stretch = self._FIRST_STRETCH
+        self._sums = np.zeros((0, len(self.COLUMNS)))
+        self._waiting: list[Trace] = []
 
     @classmethod
     def restored(cls, sums: NDArray[Any], stretch: int) -> Curve:
@@ -221,38 +216,72 @@ class Curve:
             raise CheckpointError("progress has a curve of another kind")
         if not 0 < stretch < 2**62 or (sums[:, 0] > stretch).any() or (sums < 0).any():
             raise CheckpointError("progress has a curve that does not fit together")
-        curve.stretch, curve.sums = stretch, sums
+        curve._stretch, curve._sums = stretch, sums
         return curve
+
+    @property
+    def stretch(self) -> int:
+        """The length of a stretch, in labelled samples."""
+        self._fold()
+        return self._stretch
+
+    @property
+    def sums(self) -> NDArray[np.float64]:
+        """The sums: a row for each stretch that was begun, a column for each of `COLUMNS`."""
+        self._fold()
+        return self._sums
 
     def column(self, name: str) -> NDArray[np.float64]:
         """Return the sums of one kind."""
         return self.sums[:, self.COLUMNS.index(name)]
 
-    def update(self, trace: Trace, labelled: NDArray[np.bool_]) -> None:
+    def update(self, trace: Trace) -> None:
         """Take in the labelled samples of a trace."""
-        probed = ~np.isnan(trace.slope)
-        values = np.stack(
-            [
-                labelled,
-                trace.target == trace.predicted,
-                trace.eps,
-                trace.updated,
-                probed,
-                np.where(probed, trace.slope, 0.0),
-                np.where(probed, trace.spread, 0.0),
-            ],
-            axis=1,
-        )[labelled]
-        while len(values):
-            done = int(self.column("samples").sum())
-            places = (done + np.arange(len(values))) // self.stretch
-            places = places[places < self.MOST]
-            missing = int(places.max(initial=-1)) + 1 - len(self.sums)
-            if missing > 0:
-                self.sums = np.pad(self.sums, ((0, missing), (0, 0)))
-            # One by one, so that the sums do not depend on the blocks.
-            np.add.at(self.sums, places, values[: len(places)])
-            values = values[len(places) :]
-            if done + len(places) == self.MOST * self.stretch:
-                self.sums = self.sums[::2] + self.sums[1::2]
-                self.stretch *= 2
+        self._waiting.append(trace)
+        # Many blocks at once cost hardly more than one.
+        if len(self._waiting) == self._MOST_WAITING:
+            self._fold()
+
+    def _fold(self) -> None:
+        """Take in the traces that wait."""
+        if not self._waiting:
+            return
+        waiting, self._waiting = self._waiting, []
+        target, predicted, eps, updated, slope, spread = (
+            np.concatenate([getattr(trace, name) for trace in waiting])
+            for name in ("target", "predicted", "eps", "updated", "slope", "spread")
+        )
+        labelled = np.flatnonzero(target >= 0)
+        probed = np.flatnonzero(~np.isnan(slope[labelled]))
+        every = np.arange(len(labelled))
+        # In the order of COLUMNS: which of the labelled samples have a number, and the numbers.
+        columns = (
+            (every, np.ones(len(labelled))),
+            (every, (target == predicted)[labelled]),
+            (every, eps[labelled]),
+            (every, updated[labelled]),
+            (probed, np.ones(len(probed))),
+            (probed, slope[labelled[probed]]),
+            (probed, spread[labelled[probed]]),
+        )
+        start = 0
+        while start < len(labelled):
+            done = int(self._sums[:, 0].sum())
+            end = min(len(labelled), start + self.MOST * self._stretch - done)
+            first, last = done // self._stretch, (done + end - start - 1) // self._stretch
+            if last >= len(self._sums):
+                self._sums = np.pad(self._sums, ((0, last + 1 - len(self._sums)), (0, 0)))
+            for sums, (samples, numbers) in zip(
+                self._sums[first : last + 1].T, columns, strict=True
+            ):
+                part = slice(*np.searchsorted(samples, (start, end)).tolist())
+                places = (samples[part] + (done - start)) // self._stretch - first
+                # The numbers are added one by one, so that sums do not depend on the blocks.
+                sums[:] = np.bincount(
+                    np.concatenate([np.arange(len(sums)), places]),
+                    np.concatenate([sums, numbers[part]]),
+                )
+            if done + end - start == self.MOST * self._stretch:
+                self._sums = self._sums[::2] + self._sums[1::2]
+                self._stretch *= 2
+            start = end

@@ -122,7 +122,7 @@ def largest_of(X: NDArray[Any] | ByteRows | NamedRows) -> float:
         return max((float(np.abs(x).max(initial=0.0)) for x in X.values), default=0.0)
     if isinstance(X, ByteRows):
         return float(X.values.max(initial=0)) * abs(X.scale)
-    return float(np.abs(X).max(initial=0.0))
+    return max(float(X.max(initial=0.0)), -float(X.min(initial=0.0)))
 
 
 def place_of(

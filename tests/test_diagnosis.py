@@ -191,7 +191,7 @@ def test_curve_does_not_depend_on_blocks_and_stays_small(sample, step, rng):
     assert int(progress.confusion.trace()) == curve.column("right").sum()
     assert progress.updates == curve.column("updates").sum()
     assert pytest.approx(progress.epsilon_sum) == curve.column("eps").sum()
-    assert -(-5000 // 16) == curve.column("probes").sum()
+    assert -(-5000 // 32) == curve.column("probes").sum()
 
 
 def test_trace_shows_what_the_rule_does_on_paper(run, tmp_path):

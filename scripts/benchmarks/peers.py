@@ -8,12 +8,14 @@ import json
 import os
 import pkgutil
 import re
+import shutil
 import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +223,23 @@ def one_at_a_time() -> str:
         accuracy[name] = hits / n
         return seconds / n * 1e6
 
+    def capymoa(name: str, n: int) -> float:
+        from capymoa.base import MOAClassifier
+        from capymoa.stream import NumpyStream
+        from moa.classifiers.functions import Perceptron
+
+        X = np.array([list(x.values()) for x, _ in samples[:n]])
+        y = np.array([y for _, y in samples[:n]])
+        stream = NumpyStream(X, y, target_type="categorical")
+        model, hits = MOAClassifier(schema=stream.get_schema(), moa_learner=Perceptron()), 0
+        instances = [stream.next_instance() for _ in range(n)]
+        before = time.perf_counter()
+        for instance in instances:
+            hits += int(model.predict(instance) == instance.y_index)
+            model.train(instance)
+        accuracy[name] = hits / n
+        return (time.perf_counter() - before) / n * 1e6
+
     softmax = linear_model.SoftmaxRegression
     tasks: dict[str, Callable[[], float]] = {
         name: partial(river, name, make, n)
@@ -237,6 +256,8 @@ def one_at_a_time() -> str:
     }  # fmt: skip
     tasks["SGDClassifier"] = lambda: sklearn("SGDClassifier", 200)
     tasks["vw, Workspace"] = lambda: vw("vw, Workspace", 2000)
+    if find_spec("capymoa") and shutil.which("java"):
+        tasks["CapyMOA, MOA's Perceptron"] = lambda: capymoa("CapyMOA, MOA's Perceptron", 500)
     times = in_turns(RUNS, tasks)
     rows = [
         [name, spread(taken, ",.0f"), f"{ratio(taken, times['ours']):,.0f}",
