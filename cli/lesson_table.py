@@ -14,10 +14,11 @@ def lesson_table(number: int, lesson: Lesson, activation: str, epsilon: float) -
     """Return the lines that show how a sample was learned."""
     features = [f"{name} {value:.4g}" for name, value in lesson.x.items()]
     more = f" and {len(features) - _MOST} more" if len(features) > _MOST else ""
+    shown = ", ".join(features[:_MOST]) or "none"
     names = [str(name) for name in lesson.classes]
     width = max(6, *map(len, names))
     lines = [
-        f"sample {number:,}: label {lesson.label}; x: {', '.join(features[:_MOST])}{more}",
+        f"sample {number:,}: label {lesson.label}; x: {shown}{more}",
         f"  {'output':<{width}}  {'net':>9}  {'y=f(net)':>9}  {'d':>9}  {'d-y':>9}  {'delta':>9}"
         f"  {'bias by':>10}  {'weight by':>10}",
     ]
@@ -26,9 +27,9 @@ def lesson_table(number: int, lesson: Lesson, activation: str, epsilon: float) -
         lesson.weight_change,
     )  # fmt: skip
     for name, *values in zip(names, *columns, strict=True):
-        shown = "  ".join(f"{value:>9.4f}" for value in values[:5])
-        changes = "  ".join(f"{value:>+10.6f}" for value in values[5:])
-        lines.append(f"  {name:<{width}}  {shown}  {changes}")
+        cells = [f"{value:>9.4f}" for value in values[:5]]
+        cells += [f"{value:>+10.6f}" for value in values[5:]]
+        lines.append("  ".join([f"  {name:<{width}}", *cells]))
     errors = (lesson.d - lesson.y) ** 2
     sum_ = " + ".join(f"{error:.4f}" for error in errors[:3])
     sum_ += " + ..." if len(errors) > 3 else ""

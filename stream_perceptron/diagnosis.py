@@ -79,7 +79,7 @@ def _diverged(live: LiveModel) -> Finding:
     return Finding(
         "diverging",
         f"after {progress.samples:,} samples the mean error was {progress.mean_epsilon:.3g} with "
-        f"activation {model.activation}, lr {model.lr:g} and features up to {progress.largest:g}",
+        f"activation {model.activation}, lr {model.lr} and features up to {progress.largest:g}",
         "lower --lr, or scale the features",
     )
 

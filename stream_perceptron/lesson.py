@@ -91,8 +91,8 @@ class Lesson:
         activation.function(net, y)
         d = np.full_like(net, activation.low)
         d[before.classes_.index(label)] = activation.high
-        weight_change = after.weights - before.weights
-        furthest = np.abs(weight_change).argmax(axis=1)
+        changes = after.weights - before.weights
+        most, least = changes.max(axis=1, initial=0.0), changes.min(axis=1, initial=0.0)
         return cls(
             label=label,
             classes=before.classes_,
@@ -105,5 +105,5 @@ class Lesson:
             rate=float(lr) * float(rows.weights[0]),
             updated=after.n_updates > before.n_updates - int(trace.updated[0]),
             bias_change=after.biases - before.biases,
-            weight_change=weight_change[np.arange(len(net)), furthest],
+            weight_change=np.where(most >= -least, most, least),
         )

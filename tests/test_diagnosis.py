@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from stream_perceptron import LiveModel, StepError, check_step
-from stream_perceptron.progressive import Curve, Progress
+from stream_perceptron.curve import Curve
+from stream_perceptron.progressive import Progress
 
 
 def findings(run, *args):
@@ -236,6 +237,13 @@ def test_trace_does_not_change_what_is_learned(run, tmp_path, sample):
     assert "epsilon 9: not learned" in piped.stderr
     assert 2 == piped.stderr.count("eps = 1/2")
     assert 3 == LiveModel.load(tmp_path / "c").progress.samples
+
+
+def test_trace_of_a_sample_of_zeros(run):
+    rows = '{"label": "b", "x": 1}\n{"label": "a", "x": 0}\n'
+    result = run("learn", "--trace", "2", check=0, input=rows)
+
+    assert "sample 2: label a; x: none" in result.stderr
 
 
 def f(net):
