@@ -167,12 +167,19 @@ def test_page_fits_a_phone(page, browser):
     assert width <= of <= 360
 
 
-def test_names_are_shown_as_they_are(browser, run, tmp_path):
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [(["<i>a", "b&amp;", "$c$"], True), ([f"<i>{i}" for i in range(16)], False)],
+    ids=["names", "pictures"],
+)
+def test_names_are_shown_as_they_are(browser, run, tmp_path, names, shown):
     """Labels and features that look like HTML stay text."""
     source = tmp_path / "<b>samples.csv"
-    names = ["<i>a", "b&amp;", "$c$"]
     quoted = [f'"{label.replace(chr(34), 2 * chr(34))}"' for label in LABELS]
-    rows = [f"{quoted[i % 4]},{i % 4},{i % 3},{i % 2}" for i in range(400)]
+    rows = [
+        ",".join([quoted[i % 4], *(str(i % 4 * j % 3) for j in range(len(names)))])
+        for i in range(400)
+    ]
     source.write_text("\n".join(["label," + ",".join(names), *rows]))
     model, path = tmp_path / "<u>m.npz", tmp_path / "report.html"
     run("learn", source, "-m", model, check=0)
@@ -184,7 +191,8 @@ def test_names_are_shown_as_they_are(browser, run, tmp_path):
     assert not parsed.of("script")
     assert not parsed.of("i")
     assert not any("onload" in attrs for _, attrs in parsed.elements)
-    for name in [*LABELS, *names, "<u>m.npz", "<b>samples.csv"]:
+    assert (len(parsed.of("img")) == 0) == shown
+    for name in [*LABELS, *(names if shown else ()), "<u>m.npz", "<b>samples.csv"]:
         assert name in text
     assert "CONSOLE" not in result.stderr
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in result.stdout
