@@ -244,7 +244,8 @@ def learn(
             if at_random:
                 inputs = [RandomDraws(files, live.model.seed_)]
             known = {identity.name for identity in live.position.sources if not identity.is_stream}
-            live.go_on_with(inputs, go_next)
+            if path is not None:
+                live.go_on_with(inputs, go_next)
         except InterruptedWaitError:
             ctx.exit(signals.exit_code)
         predictions = None
