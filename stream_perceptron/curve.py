@@ -54,7 +54,8 @@ class Curve:
         shape = (len(sums), len(cls.COLUMNS))
         if sums.dtype != np.float64 or sums.shape != shape or len(sums) > cls.MOST:
             raise CheckpointError("progress has a curve of another kind")
-        if not 0 < stretch < 2**62 or (sums[:, 0] > stretch).any() or (sums < 0).any():
+        is_full = sums[:, 0].sum() >= cls.MOST * stretch  # two of which would be one by now
+        if not 0 < stretch < 2**62 or (sums[:, 0] > stretch).any() or (sums < 0).any() or is_full:
             raise CheckpointError("progress has a curve that does not fit together")
         curve._stretch, curve._sums = stretch, sums
         return curve

@@ -371,8 +371,17 @@ def test_bar_on_a_terminal_and_none_elsewhere(run, on_terminal, digits):
 def test_curve_is_restored_with_suspicion():
     sums = np.zeros((3, len(Curve.COLUMNS)))
     assert sums is Curve.restored(sums, 10).sums
-    for wrong, stretch in [(sums[:, 1:], 10), (sums - 1, 10), (sums + 11, 10), (sums, 0),
-                           (np.zeros((201, 7)), 10), (sums.astype(int), 10)]:  # fmt: skip
+    full = np.full((Curve.MOST, len(Curve.COLUMNS)), 10.0)
+    wrong_ones = [
+        (sums[:, 1:], 10),
+        (sums - 1, 10),
+        (sums + 11, 10),
+        (sums, 0),
+        (np.zeros((201, 7)), 10),
+        (full, 10),
+        (sums.astype(int), 10),
+    ]
+    for wrong, stretch in wrong_ones:
         with pytest.raises(ValueError, match="curve"):
             Curve.restored(wrong, stretch)
 
