@@ -318,14 +318,11 @@ def learn(
             line.finish()
             saver.save()
             raise SampleError(f"{error}; --skip-bad leaves such rows out") from None
-        except DivergedError:
+        except ValueError as error:
             line.finish()
             saver.save()
-            _tell_findings(live, line, quiet, diverged=True)
-            raise
-        except ValueError:
-            line.finish()
-            saver.save()
+            if isinstance(error, DivergedError):
+                _tell_findings(live, line, quiet, diverged=True)
             raise
         saver.save()
         line.finish()

@@ -125,7 +125,7 @@ class ProgressLine:
         left = self.seconds * (self._total - read) / max(read - self._read_before, 1)
         bar = "#" * round(_BAR * share)
         time_left = f"{int(left) // 60}:{int(left) % 60:02}"
-        return f"  [{bar:<{_BAR}}] {share:>4.0%}, {time_left} left"
+        return f"  [{bar:<{_BAR}}] {share:>4.0%}, {time_left:>6} left"
 
     def _head(self) -> None:
         if not self._has_header:

@@ -46,6 +46,10 @@ def report(path: Path, output: Path, examples: str | None, file_format: str | No
     live = LiveModel.load(path)
     source = None if examples is None else open_source(examples, file_format)
     page = make_report(live, path.name, source)
-    with replacing(output) as file:
-        file.write(page.encode())
+    try:
+        with replacing(output) as file:
+            file.write(page.encode())
+    except OSError as error:
+        error.filename = str(output)
+        raise
     click.echo(f"written to {output}")

@@ -349,6 +349,8 @@ def _weights(live: LiveModel) -> str:
     names = [str(name) for name in model.classes_[:_MOST_CLASSES]]
     if not model.weights.size:
         return ""
+    more = len(model.classes_) - len(names)
+    left_out = f" {more:,} more labels are left out." if more else ""
     if side is not None:
         reach = float(np.abs(model.weights).max()) or 1.0
         pictures = [
@@ -359,7 +361,7 @@ def _weights(live: LiveModel) -> str:
             )
             for name, weights, bias in zip(names, model.weights, model.biases, strict=False)
         ]  # fmt: skip
-        note = f"Red speaks for the label, blue against it; full colour is {reach:.3g}."
+        note = f"Red speaks for the label, blue against it; full colour is {reach:.3g}.{left_out}"
         return _section(
             "Weights",
             f'<p class="note">{note}</p>',
@@ -378,7 +380,8 @@ def _weights(live: LiveModel) -> str:
         for name, weights, bias in zip(names, model.weights, model.biases, strict=False)
     ]
     return _section(
-        "Weights", _table("The strongest of each label", ("label", "bias", "weights"), rows)
+        "Weights",
+        _table(f"The strongest of each label.{left_out}", ("label", "bias", "weights"), rows),
     )
 
 

@@ -10,7 +10,7 @@ import oracle
 import pytest
 from conftest import ROOT
 
-from stream_perceptron import _kernel, _numpy_kernel
+from stream_perceptron import SGDPerceptron, _kernel, _numpy_kernel
 from stream_perceptron.activations import ACTIVATIONS
 from stream_perceptron.block import Block, ByteRows, Rule
 
@@ -233,3 +233,19 @@ def test_vector_width_does_not_change_the_bits(tmp_path):
     assert len(outputs) > 2
     assert len(set(outputs)) == 1
     assert 1648 == outputs[0].count(b"\n")
+
+
+@pytest.mark.parametrize("d", [16, 1100])
+def test_bytes_find_features_that_are_known_in_another_order(d, rng):
+    """Also where the model knows features that they lack."""
+    pixels = rng.integers(0, 256, (40, d)).astype(np.uint8)
+    labels = rng.integers(0, 3, 40).tolist()
+    names = tuple(f"pixel{i}" for i in range(d))
+    weights = []
+    for X in (ByteRows(pixels, 1 / 255), pixels * (1 / 255)):
+        model = SGDPerceptron(classes=range(3), seed=0)
+        model.learn_one({"other": 1.0, names[3]: 0.5}, 0)
+        model.trace(X, labels, names)
+        weights.append(model.weights.tobytes())
+
+    assert weights[0] == weights[1]

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import threading
 from html.parser import HTMLParser
 
@@ -226,3 +227,28 @@ def test_models_with_little_in_them(run, tmp_path):
     )  # fmt: skip
     assert "has no labels to compare predictions with" in result.stderr
     assert not (tmp_path / "r").exists()
+    assert "20 more labels are left out." in text
+    lost = tmp_path / "no" / "r.html"
+    result = run("report", tmp_path / "many.npz", "-o", lost, check=1)
+    assert f"Error: {lost}: No such file or directory\n" == result.stderr
+
+
+def test_without_matplotlib_it_says_what_to_install(run, sample, tmp_path):
+    run("learn", sample, "--limit", "10", "-m", tmp_path / "m.npz", check=0)
+    script = (
+        "import sys\n"
+        "class Without:\n"
+        "    def __init__(self, finder): self.finder = finder\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name != 'matplotlib': return self.finder.find_spec(name, *rest)\n"
+        "sys.meta_path = [Without(finder) for finder in sys.meta_path]\n"
+        "from stream_perceptron_cli.main import run; run()"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script, "report", "m.npz"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    expected = "Error: the report needs matplotlib: pip install 'stream-perceptron[report]'\n"
+    assert (1, expected) == (result.returncode, result.stderr)
+    assert not (tmp_path / "report.html").exists()
