@@ -78,6 +78,10 @@ def test_bits_do_not_depend_on_how_a_sample_comes(dtype, d, rng):
     """Dense, sparse, one by one, over spare columns: all the same."""
     X, targets, W, b = problem(rng, dtype, k=3, d=d, density=0.1)
     X = abs(X)
+    # Between sparse rows some that are dense, the one in its left half, the next in its right.
+    X[::4, : d // 2] = abs(rng.normal(size=(15, d // 2)))
+    X[2::4, d // 2 :] = abs(rng.normal(size=(15, d - d // 2)))
+    X[::4, d // 2 :] = X[2::4, : d // 2] = 0
     rule = Rule(ACTIVATIONS["sigmoid"], 0.05)
 
     def by_rows(step):
