@@ -11,7 +11,7 @@ from cpython.object cimport PyObject
 from cython cimport floating
 from libc.float cimport DBL_EPSILON, DBL_MAX, FLT_EPSILON, FLT_MAX
 from libc.math cimport atan, exp, fabs, isfinite, sqrt, tanh
-from libc.stdint cimport intptr_t, uint8_t
+from libc.stdint cimport intptr_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc, qsort
 from libc.string cimport memset
 
@@ -72,6 +72,21 @@ cdef extern from "Python.h":
     bint PyBool_Check(PyObject*)
     double PyFloat_AS_DOUBLE(PyObject*)
     double PyLong_AsDouble(PyObject*) except? -1.0
+
+cdef extern from *:
+    """
+    #include <stdint.h>
+    /* Until 3.12 CPython gives each state of each dict a number of its own. */
+    #if PY_VERSION_HEX < 0x030D0000
+    #define HAS_STATES 1
+    #define STATE(x) (((PyDictObject *)(x))->ma_version_tag)
+    #else
+    #define HAS_STATES 0
+    #define STATE(x) 0
+    #endif
+    """
+    bint HAS_STATES
+    uint64_t STATE(PyObject* x)
 
 cdef enum Function:
     SIGMOID, TANH, ARCTAN, IDENTITY
@@ -566,15 +581,64 @@ cdef int _compare(const void* one, const void* other) noexcept nogil:
 
 # A dict of features, put in place. `columns` is NULL if there is a value for each column.
 cdef struct Placed:
-    char* memory  # to be freed
+    char* memory
     intptr_t* columns
     void* values
     ptrdiff_t m
 
 
+# What was placed last, as a sample is mostly learned right after it was predicted, and to read a
+# dict costs more than all else. The vocabulary is the dict of names and their columns.
+cdef struct Last:
+    PyObject* x
+    PyObject* vocabulary
+    uint64_t x_state
+    uint64_t vocabulary_state
+    Placed placed
+
+
+cdef Last _last
+_last.placed.memory = NULL
+
+
 cdef bint _place(floating* like, Placed* placed, dict x, list names, dict numbers,
                  ptrdiff_t d) except -1:
-    """Place a dict of features; return whether all are known, and plain, finite numbers."""
+    """Place a dict of features; return whether all are known, and plain, finite numbers.
+
+    What is placed stays so until the next dict is, and is not to be freed.
+    """
+    cdef Last now
+    now.x = <PyObject*>x
+    now.vocabulary = <PyObject*>numbers
+    now.x_state = STATE(now.x)
+    now.vocabulary_state = STATE(now.vocabulary)
+    if (
+        HAS_STATES
+        and _last.placed.memory != NULL
+        and _last.x == now.x
+        and _last.x_state == now.x_state
+        and _last.vocabulary == now.vocabulary
+        and _last.vocabulary_state == now.vocabulary_state
+    ):
+        placed[0] = _last.placed
+        return True
+    now.placed.memory = NULL
+    cdef bint is_plain = False
+    try:
+        is_plain = _read(like, &now.placed, x, names, numbers, d)
+    finally:
+        if not is_plain:
+            free(now.placed.memory)
+    if is_plain:
+        free(_last.placed.memory)
+        (&_last)[0] = now
+        placed[0] = now.placed
+    return is_plain
+
+
+cdef bint _read(floating* like, Placed* placed, dict x, list names, dict numbers,
+                ptrdiff_t d) except -1:
+    """Do as `_place`, into memory that is to be freed by the caller."""
     cdef Py_ssize_t position = 0, i = 0, n_names = len(names), m = len(x)
     cdef bint dense = _is_dense(m, d), ascending = True
     cdef PyObject* key
@@ -637,18 +701,14 @@ cdef bint _forward_dict(floating* net, dict x, list names, dict numbers, weights
     cdef Placed placed
     cdef ptrdiff_t d = weights.shape[1]
     cdef ptrdiff_t stride = weights.strides[0] // <ptrdiff_t>sizeof(floating)
-    placed.memory = NULL
-    try:
-        if not _place(net, &placed, x, names, numbers, d):
-            return False
-        if not _forward(
-            <floating*>_address(weights), stride, <floating*>_address(biases),
-            <floating*>placed.values, placed.columns, len(biases), placed.m, net,
-        ):
-            raise MemoryError
-        return True
-    finally:
-        free(placed.memory)
+    if not _place(net, &placed, x, names, numbers, d):
+        return False
+    if not _forward(
+        <floating*>_address(weights), stride, <floating*>_address(biases),
+        <floating*>placed.values, placed.columns, len(biases), placed.m, net,
+    ):
+        raise MemoryError
+    return True
 
 
 cdef bint _is_plain(x, weights):
@@ -721,11 +781,15 @@ cdef _learn_dict(floating* like, dict x, list names, dict numbers, weights, bias
     cdef ptrdiff_t d = weights.shape[1]
     cdef ptrdiff_t stride = weights.strides[0] // <ptrdiff_t>sizeof(floating)
     cdef char* start = NULL
-    placed.memory = NULL
-    try:
+    if not _place(like, &placed, x, names, numbers, d):
+        return None
+    if isinstance(lr, float):
+        rate = lr
+    else:
+        rate = lr()  # which may place others
         if not _place(like, &placed, x, names, numbers, d):
             return None
-        rate = lr if isinstance(lr, float) else lr()
+    try:
         samples.rates = &rate
         samples.n = 1
         samples.k = len(biases)
@@ -743,7 +807,6 @@ cdef _learn_dict(floating* like, dict x, list names, dict numbers, weights, bias
         return diverged
     finally:
         free(start)
-        free(placed.memory)
 
 
 def learn_one(x, names, numbers, weights, biases, activation, double epsilon, intptr_t target,

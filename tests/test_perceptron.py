@@ -345,6 +345,65 @@ def test_copies_learn_on_alike_and_apart(trained):
     assert before == state_of(trained)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_dicts_that_change_between_prediction_and_learning_are_learned_as_they_are(dtype, rng):
+    """What was read of a dict for its prediction may serve again only if nothing has changed."""
+
+    def model(names, lr=0.3):
+        made = SGDPerceptron(lr=lr, classes=["low", "high"], dtype=dtype, seed=0)
+        made.learn_one(dict.fromkeys(names, 1.0), "low")
+        return made
+
+    many = [f"y{i}" for i in range(3000)]  # so many that a sample is sparse
+    vocabularies = [NAMES, NAMES[::-1], [*NAMES, *many]]
+    models = [model(names) for names in vocabularies]
+    twins = [model(names) for names in vocabularies]
+    samples = dicts(rng.normal(size=(3, 6)))
+    changes = [
+        lambda x: x.update(x0=float(rng.normal())),
+        lambda x: x.update(x1=int(rng.integers(5))),
+        lambda x: x.update(x2=x.pop("x2", 0.5)),
+        lambda x: x.pop("x3", None),
+        lambda x: x.update(dict.fromkeys(x, 0.25)),
+        lambda x: x.update({f"new{rng.integers(50)}": 1.0}),
+        lambda x: None,
+        lambda x: None,
+    ]
+    for _ in range(1000):
+        x = samples[rng.integers(3)]
+        if rng.random() < 0.05:
+            x = samples[rng.integers(3)] = dict(x)
+        i = rng.integers(3)
+        changes[rng.integers(len(changes))](x)
+        if rng.random() < 0.7:
+            assert twins[i].predict_one(dict(x)) == models[i].predict_one(x)
+        else:
+            y = "high" if x.get("x0", 0.0) > 0 else "low"
+            twins[i].learn_one(dict(x), y)
+            models[i].learn_one(x, y)
+
+    for one, twin in zip(models, twins, strict=True):
+        assert state_of(twin) == state_of(one)
+
+
+def test_a_schedule_that_uses_models_itself_learns_the_right_sample(trained):
+    class Curious(schedulers.Constant):
+        def get(self, t):
+            other.predict_one({"z": 1.0})
+            return 0.5
+
+    other = SGDPerceptron(seed=0)
+    other.learn_one({"z": 2.0}, "there")
+    twin = copy.deepcopy(trained)
+    trained.mutate({"lr": Curious(0.5)})
+    x = dict.fromkeys(NAMES, 0.5)
+    trained.predict_one(x)
+    trained.learn_one(x, "high")
+    twin.learn_one(dict(x), "high")
+
+    assert state_of(twin) == state_of(trained)
+
+
 def test_clone_is_untrained_with_the_same_parameters(trained):
     clone = trained.clone({"classes": ("a", "b")})
 
