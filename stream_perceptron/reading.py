@@ -14,6 +14,8 @@ from stream_perceptron.sources import RowLayout, Source
 
 __all__ = ["Part", "cut", "decode", "singly"]
 
+_FIRST_TOLD = 1000  # rows
+
 
 @dataclass
 class Part:
@@ -93,7 +95,8 @@ def cut(
 ) -> Iterator[Part]:
     """Cut batches where a run ends or is to yield, and move a position to the start of each part.
 
-    The caller moves it over the rows.
+    A run yields at 1,000 rows, 2,000, 4,000 and so on, where its progress is told, at multiples of
+    `every`, and whenever a batch is done. The caller moves the position over the rows.
     """
     is_stream = any(source.is_stream for source in position.sources)
     end = None if limit is None else limit + (position.read if is_stream else 0)
@@ -102,7 +105,8 @@ def cut(
             position.turn, position.index, position.row = whole.turn, whole.index, 0
         done = 0
         while done < whole.n_rows:
-            most = whole.n_rows - done
+            doubled = _FIRST_TOLD << (position.read // _FIRST_TOLD).bit_length()
+            most = min(whole.n_rows - done, doubled - position.read)
             if end is not None:
                 most = min(most, end - position.read)
             if every is not None:

@@ -30,6 +30,8 @@ __all__ = [
 
 # Enough rows to spread the cost of a batch, few enough to stay in the processor's cache.
 BATCH_ROWS = 1000
+_MOST_BATCH_ROWS = 4 * BATCH_ROWS  # where they are short
+_BATCH_BYTES = 2**22
 
 _BUFFER = 2**18  # bytes
 
@@ -103,7 +105,7 @@ class Source(ABC):
 
     @abstractmethod
     def batches(self, turn: int = 0, start: int = 0) -> Iterator[pa.RecordBatch]:
-        """Yield the rows from `start` on, in batches of at most `BATCH_ROWS`.
+        """Yield the rows from `start` on, in batches of a few thousand at most.
 
         Raises
         ------
@@ -171,18 +173,35 @@ class ParquetSource(Source):
 
     def batches(self, turn: int = 0, start: int = 0) -> Iterator[pa.RecordBatch]:
         metadata = self._file.metadata
+        size = sum(
+            metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)
+        )
+        most = _rows_at_once(size, self.n_rows)
+        while True:
+            try:
+                for batch in self._batches(start, most):
+                    start += batch.num_rows
+                    yield batch
+                return
+            except (OSError, pa.ArrowException) as error:
+                if most > BATCH_ROWS:
+                    most = BATCH_ROWS  # comes closer to the damage
+                    continue
+                raise SourceError(
+                    f"{self.name}: damaged after row {start:,}: {first_line(error)}"
+                ) from None
+
+    def _batches(self, start: int, most: int) -> Iterator[pa.RecordBatch]:
+        metadata = self._file.metadata
         groups = list(range(metadata.num_row_groups))
         done = 0
         while groups and done + metadata.row_group(groups[0]).num_rows <= start:
             done += metadata.row_group(groups.pop(0)).num_rows
-        try:
-            for batch in self._file.iter_batches(BATCH_ROWS, row_groups=groups, use_threads=False):
-                done += batch.num_rows
-                yield batch.slice(max(0, batch.num_rows - (done - start)))
-        except (OSError, pa.ArrowException) as error:
-            raise SourceError(
-                f"{self.name}: damaged after row {done:,}: {first_line(error)}"
-            ) from None
+        for batch in self._file.iter_batches(most, row_groups=groups, use_threads=False):
+            done += batch.num_rows
+            rest = batch.slice(max(0, batch.num_rows - (done - start)))
+            if rest.num_rows:
+                yield rest
 
 
 class ArrowSource(Source):
@@ -223,8 +242,9 @@ class ArrowSource(Source):
             for batch in reader:
                 done += batch.num_rows
                 rest = batch.slice(max(0, batch.num_rows - (done - start)))
-                for first in range(0, rest.num_rows, BATCH_ROWS):
-                    yield rest.slice(first, BATCH_ROWS)
+                rows = _rows_at_once(rest.nbytes, rest.num_rows)
+                for first in range(0, rest.num_rows, rows):
+                    yield rest.slice(first, rows)
         except (OSError, pa.ArrowException) as error:
             raise SourceError(
                 f"{self.name}: damaged after row {done:,}: {first_line(error)}"
@@ -240,6 +260,11 @@ class ArrowSource(Source):
             return pa.ipc.open_stream(pa.PythonFile(start, "r"), options=options)
         except (OSError, pa.ArrowException) as error:
             raise SourceError(f"{self.name}: not an Arrow stream ({first_line(error)})") from None
+
+
+def _rows_at_once(size: int, n_rows: int) -> int:
+    """Return how many rows of this many bytes in all make a batch."""
+    return min(_MOST_BATCH_ROWS, max(BATCH_ROWS, _BATCH_BYTES * n_rows // max(size, 1)))
 
 
 def _are_lines(columns: pa.Schema) -> bool:
