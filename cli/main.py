@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from importlib import import_module
@@ -61,6 +62,8 @@ def run() -> NoReturn:
     Python would first take every library apart, which costs as much as learning 20,000 digits,
     while a thread may still be reading ahead.
     """
+    # Imports make many objects and no garbage, which Python by itself would look for all the time.
+    gc.set_threshold(50_000)
     code: object = 0
     try:
         main()

@@ -7,21 +7,22 @@ There are no clock times in it, and members have a fixed order: equal state give
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron import files
 from stream_perceptron.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import zipfile
 
 __all__ = ["FORMAT_VERSION", "locked", "previous_of", "read_checkpoint", "write_checkpoint"]
 
@@ -113,6 +114,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]
 
 
 def _archive(meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> bytes:
+    import zipfile
+
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         text = json.dumps(meta, allow_nan=False, separators=(",", ":"))
@@ -127,6 +130,8 @@ def _archive(meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> bytes:
 
 
 def _member(name: str) -> zipfile.ZipInfo:
+    import zipfile
+
     info = zipfile.ZipInfo(name)  # of the first of January 1980, whatever the clock says
     info.create_system = 3
     info.external_attr = 0o600 << 16
@@ -134,10 +139,14 @@ def _member(name: str) -> zipfile.ZipInfo:
 
 
 def _comment(body: bytes | memoryview) -> bytes:
+    import hashlib  # late, as runs without a checkpoint do not need it
+
     return _DIGEST.format(hashlib.sha256(body).hexdigest()).encode()
 
 
 def _parse(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    import zipfile
+
     body = memoryview(data)[:-_COMMENT_LENGTH]
     if len(body) < _END_LENGTH or bytes(body[-_END_LENGTH:][:4]) != b"PK\5\6":
         raise CheckpointError("not a checkpoint, or not a whole one")
@@ -155,6 +164,8 @@ def _parse(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
 
 
 def _members(archive: zipfile.ZipFile, size: int) -> dict[str, bytes]:
+    import zipfile
+
     members: dict[str, bytes] = {}
     for info in archive.infolist():
         if info.filename in members:

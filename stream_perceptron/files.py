@@ -6,7 +6,6 @@ import errno
 import fcntl
 import glob
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -78,7 +77,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def _temporary(path: Path) -> Path:
-    return path.parent / f".{path.name}.{secrets.token_hex(8)}.tmp"
+    return path.parent / f".{path.name}.{os.urandom(8).hex()}.tmp"
 
 
 def _link(path: Path, previous: Path) -> None:

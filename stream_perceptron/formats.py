@@ -7,7 +7,6 @@ import tempfile
 import pyarrow as pa
 
 from stream_perceptron.inputs import Input, Wait, is_stream, open_input
-from stream_perceptron.line_source import LineSource
 from stream_perceptron.sources import ARROW_FILE, ArrowSource, ParquetSource, Source
 
 __all__ = ["open_source"]
@@ -51,6 +50,9 @@ def open_source(path: str, file_format: str | None = None, wait: Wait | None = N
         return ParquetSource(path, None if is_file else _spooled(start))
     if file_format == "arrow":
         return ArrowSource(path, start)
+    # Late, as files of Arrow and Parquet do not need it.
+    from stream_perceptron.line_source import LineSource
+
     return LineSource(path, file_format, start)
 
 

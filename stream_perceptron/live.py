@@ -17,7 +17,7 @@ from stream_perceptron.encoding import Fields
 from stream_perceptron.errors import CheckpointError, DivergedError, SampleError, SourceError
 from stream_perceptron.kernel import NAME as KERNEL
 from stream_perceptron.lesson import Lesson
-from stream_perceptron.perceptron import SGDPerceptron
+from stream_perceptron.perceptron import SGDPerceptron, names_of
 from stream_perceptron.position import Position
 from stream_perceptron.progressive import Progress
 from stream_perceptron.reading import cut, decode, singly
@@ -41,8 +41,11 @@ class Step:
     rows
         The number of each sample in the run, counted from 1 with the rows that were skipped;
         shape (n,).
-    predictions
-        The label predicted for each sample before it was learned; None where none was known.
+    predicted
+        The number of the label predicted for each sample before it was learned; -1 where none was
+        known. Shape (n,).
+    classes
+        The labels by their number.
     probabilities
         The probability of each prediction if it was asked for, else NaN. Shape (n,).
     labels
@@ -60,13 +63,19 @@ class Step:
     """
 
     rows: NDArray[np.intp]
-    predictions: list[Hashable]
+    predicted: NDArray[np.intp]
+    classes: list[Hashable]
     probabilities: NDArray[np.float64]
     labels: list[Hashable]
     skipped: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     places: list[dict[str, Any]] | None = None
     lesson: Lesson | None = None
+
+    @property
+    def predictions(self) -> list[Hashable]:
+        """The label predicted for each sample; None where none was known."""
+        return names_of(self.predicted, self.classes)
 
 
 class LiveModel:
@@ -348,7 +357,8 @@ class LiveModel:
                     position.sources[position.index] = identity
             yield Step(
                 rows=numbers,
-                predictions=self.model.names_of(trace.predicted),
+                predicted=trace.predicted,
+                classes=self.model.classes_,
                 probabilities=trace.probability,
                 labels=rows.labels[:n],
                 skipped=[
@@ -413,7 +423,8 @@ class LiveModel:
                 )
                 yield Step(
                     rows=part.first + rows.index[:n],
-                    predictions=self.model.names_of(trace.predicted),
+                    predicted=trace.predicted,
+                    classes=self.model.classes_,
                     probabilities=trace.probability,
                     labels=rows.labels[:n],
                     skipped=bad if skip_bad else [],

@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["PROBED", "Network", "Trace"]
 
 Array = NDArray[Any]
+
+_UNKNOWN = -2  # in the place of a label's number
 
 PROBED = 32  # one labelled sample of so many has its outputs looked at
 
@@ -257,7 +259,8 @@ class Network:
         """
         trace = Trace.blank(len(X))
         rule = kernel.Rule(self.activation, epsilon, stop)
-        growth = self._growth(names, present, labels) if len(X) else {}
+        targets = self._targets(labels)
+        growth = self._growth(names, present, labels, targets) if len(X) else {}
         # Between two rows that bring something new, all rows are one block for the kernel.
         for start, end in pairwise(sorted({0, len(X), *growth})):
             part = slice(start, end)
@@ -267,8 +270,9 @@ class Network:
                 # The prediction is made from what was known before the row.
                 nets_before = self.net(names, X[start : start + 1])[np.newaxis]
                 self.grow(*growth[start])
+                targets[part] = self._targets(labels[part])
             block = kernel.Block(
-                targets=self._targets(labels[part]),
+                targets=targets[part],
                 sample_weights=weights[part],
                 rates=rates,
                 nets=np.empty((end - start, len(self.labels)), self.dtype),
@@ -315,11 +319,13 @@ class Network:
         names: tuple[Hashable, ...],
         present: NDArray[np.bool_] | None,
         labels: Sequence[Hashable],
+        targets: NDArray[np.intp],
     ) -> dict[int, tuple[list[Hashable], list[Hashable]]]:
         """Return what is new, features and labels, by the row that brings it."""
         growth: dict[int, tuple[list[Hashable], list[Hashable]]] = {}
-        for label in set(labels) - self.labels.numbers.keys() - {None}:
-            growth.setdefault(labels.index(label), ([], []))[1].append(label)
+        if targets.min() == _UNKNOWN:
+            for label in set(labels) - self.labels.numbers.keys() - {None}:
+                growth.setdefault(labels.index(label), ([], []))[1].append(label)
         unknown = np.flatnonzero(self.features.numbers_of(names) < 0)
         if len(unknown):
             learned = np.array([label is not None for label in labels], bool)
@@ -393,11 +399,10 @@ class Network:
         trace.spread[probed] = np.ptp(y, axis=1)
 
     def _targets(self, labels: Sequence[Hashable]) -> NDArray[np.intp]:
-        """Return the numbers of labels, all known, -1 for None."""
-        numbers = self.labels.numbers
-        if None in labels:
-            numbers = {**numbers, None: -1}
-        return np.fromiter(map(numbers.__getitem__, labels), np.intp, len(labels))
+        """Return the numbers of labels, -1 for None and `_UNKNOWN` where there is none yet."""
+        numbers: dict[Hashable, int] = {None: -1, **self.labels.numbers}
+        found = map(numbers.get, labels, repeat(_UNKNOWN))
+        return np.fromiter(found, np.intp, len(labels))
 
     def _count(self, block: kernel.Block, done: int) -> None:
         eps = block.eps[:done]

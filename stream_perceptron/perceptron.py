@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from narwhals.stable.v2.typing import IntoDataFrame, IntoSeries
     from river.optim.base import Scheduler
 
-__all__ = ["SGDPerceptron"]
+__all__ = ["SGDPerceptron", "names_of"]
 
 Array = NDArray[Any]
 
@@ -137,7 +137,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         self._network = Network(
             rule,
             WeightStore(
-                secrets.randbits(64) if seed is None else seed, init_range, np.dtype(dtype)
+                int.from_bytes(os.urandom(8)) if seed is None else seed, init_range, np.dtype(dtype)
             ),
         )
         if classes is not None:
@@ -289,7 +289,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         frame = dataframe.into_frame(X)
         nets = self._nets(frame)
         predicted = nets.argmax(axis=1) if nets.size else np.full(len(nets), -1)
-        return dataframe.to_native_series(self.names_of(predicted), name=None, like=frame)
+        return dataframe.to_native_series(names_of(predicted, self.classes_), name=None, like=frame)
 
     def predict_proba_many(self, X: IntoDataFrame) -> Any:
         """Return the probability of every label for every row, as a frame of the same kind."""
@@ -351,7 +351,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         rows = len(X)
         trace = self.trace(X, _require_labels(samples.as_labels(labels, rows)), features, stop, w)
         self._require_finite(trace)
-        return self.names_of(trace.predicted)
+        return names_of(trace.predicted, self.classes_)
 
     def trace(
         self,
@@ -413,11 +413,6 @@ class SGDPerceptron(base.MiniBatchClassifier):
                 break
         return Trace.joined(traces or [Trace.blank(0)])
 
-    def names_of(self, numbers: NDArray[np.intp]) -> list[Hashable]:
-        """Return the labels that belong to the numbers in a trace; None for -1."""
-        names = [*self._network.labels.names, None]  # -1 is the last place
-        return [names[number] for number in numbers.tolist()]
-
     def _learn(
         self,
         names: tuple[Hashable, ...],
@@ -453,6 +448,19 @@ class SGDPerceptron(base.MiniBatchClassifier):
         else:
             rows = np.zeros((len(frame), 0), self._network.dtype)
         return self._network.nets(tuple(known), rows)
+
+
+def names_of(numbers: NDArray[np.intp], classes: Sequence[Hashable]) -> list[Hashable]:
+    """Return the labels that belong to the numbers in a trace; None for -1.
+
+    Examples
+    --------
+    >>> names_of(np.array([1, -1]), ["left", "right"])
+    ['right', None]
+
+    """
+    names = [*classes, None]  # -1 is the last place
+    return [names[number] for number in numbers.tolist()]
 
 
 def _require_number(name: str, value: Any, positive: bool = False) -> None:

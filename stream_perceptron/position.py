@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -43,6 +42,8 @@ class Identity:
     @classmethod
     def of(cls, name: str, size: int, footer: bytes) -> Identity:
         """Return the identity of a file with this Parquet footer or Arrow schema."""
+        import hashlib  # late, as runs without a checkpoint do not need it
+
         if os.path.exists(name) and size <= _WHOLE_FILE:
             with open(name, "rb") as file:
                 return cls(name, size, hashlib.file_digest(file, "sha256").hexdigest())

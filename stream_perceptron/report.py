@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from stream_perceptron.diagnosis import diagnose
 from stream_perceptron.errors import SampleError, SourceError
+from stream_perceptron.perceptron import names_of
 from stream_perceptron.position import Position
 from stream_perceptron.reading import decode
 
@@ -83,7 +84,7 @@ def mistakes_in(live: LiveModel, source: Source, most: int = 12) -> tuple[list[M
             row, why = min(rows.bad.items())
             raise SampleError(f"{source.name}: row {part.first + row}: {why}")
         trace = live.model.trace(rows.X, [None] * len(rows.X), rows.features, with_probability=True)
-        for i, prediction in enumerate(live.model.names_of(trace.predicted)):
+        for i, prediction in enumerate(names_of(trace.predicted, live.model.classes_)):
             label = rows.labels[i]
             labelled += label is not None
             right += label is not None and label == prediction

@@ -197,12 +197,12 @@ def test_link_to_a_checkpoint_stays_a_link(tmp_path):
 
 def test_planted_temporary_link_is_not_followed(tmp_path, monkeypatch):
     """Whoever guessed the temporary name could otherwise have another file overwritten."""
-    monkeypatch.setattr(files.secrets, "token_hex", lambda n: "guessed")
+    monkeypatch.setattr(files.os, "urandom", lambda n: bytes(n))
     victim = tmp_path / "victim"
     victim.write_text("precious")
     path = tmp_path / "folder" / "model.npz"
     path.parent.mkdir()
-    (path.parent / ".model.npz.guessed.tmp").symlink_to(victim)
+    (path.parent / ".model.npz.0000000000000000.tmp").symlink_to(victim)
     with pytest.raises(FileExistsError):
         write_checkpoint(path, *model_state(SGDPerceptron(seed=0)))
 
