@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import time
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,20 +26,25 @@ from .options import (
 )
 from .predictions import PredictionFile, silence_stdout
 from .progress_line import ProgressLine
+from .saver import Saver
 from .signals import InterruptedWaitError, Signals
+from .summary import summarise, tell_findings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     from stream_perceptron import LiveModel
-    from stream_perceptron.sources import Source
+    from stream_perceptron.on_ray import Round
+    from stream_perceptron.sources import ParquetSource, Source
 
 _LISTED = 10  # skipped rows that the summary names
+_EVERY_ROUND = 1  # row, and no round has fewer
 
 on_input = section("Input")
 on_model = section("Model")
 on_checkpoint = section("Checkpoint")
 on_output = section("Output")
+on_ray = section("Many machines")
 
 
 @click.command(cls=Command, short_help="Predict and then learn every sample of a stream.")
@@ -134,6 +137,28 @@ on_output = section("Output")
 @on_checkpoint(
     "--next", "go_next", is_flag=True, help="Begin SOURCE although the one before is not finished."
 )
+@on_ray(
+    "--ray",
+    is_flag=False,
+    flag_value="",
+    metavar="[ADDRESS]",
+    help="Learn in shards on the Ray cluster at ADDRESS, or on one that is started here.",
+)
+@on_ray("--shards", type=click.IntRange(1), metavar="N", help="Share the rows out in N shards.")
+@on_ray(
+    "--round-rows",
+    type=click.IntRange(1),
+    metavar="N",
+    default=1000,
+    show_default=True,
+    help="Average the shards whenever each has learned N rows.",
+)
+@on_ray(
+    "--keep-lr",
+    is_flag=True,
+    help="Learn with --lr as it is; else shards learn with N times --lr, as to average N of them "
+    "divides steps by N.",
+)
 @on_output(
     "-p",
     "--predictions",
@@ -171,6 +196,10 @@ def learn(
     save_every: int | float,
     overwrite: bool,
     go_next: bool,
+    ray: str | None,
+    shards: int | None,
+    round_rows: int,
+    keep_lr: bool,
     output: str | None,
     n_traced: int | None,
     as_json: bool,
@@ -198,6 +227,12 @@ def learn(
     goes on from there, and ends with the bits of a run that was never interrupted; only --lr and
     --epsilon may change. A finished SOURCE may be followed by another, a text file may have grown,
     and over stdin the stream goes on with what comes.
+
+    With --ray Parquet files are learned by many processes or machines, each of which has its share
+    of the rows. Every round they go on from one model, are averaged, and are saved.
+
+    \b
+    stream-perceptron learn mnist-train.parquet -m mnist.npz --ray --shards 8
     """
     given = {
         name for name in ctx.params if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
@@ -208,25 +243,38 @@ def learn(
         raise click.UsageError("stdin goes with no other SOURCE: leave - out, or the others")
     for name in given & {"save_every", "overwrite", "go_next"}:
         if path is None:
-            option = {"go_next": "next"}.get(name, name).replace("_", "-")
-            raise click.UsageError(f"--{option} is about a checkpoint: name it with -m MODEL")
+            option = _option(name)
+            raise click.UsageError(f"{option} is about a checkpoint: name it with -m MODEL")
+    if ray is None:
+        for name in given & {"shards", "round_rows", "keep_lr"}:
+            raise click.UsageError(f"{_option(name)} goes with --ray")
+    else:
+        _require_fit_for_ray(ray, shards, given)
 
     from stream_perceptron import DivergedError, LiveModel, SampleError
     from stream_perceptron.checkpoint import locked
     from stream_perceptron.formats import open_source
     from stream_perceptron.inputs import is_stream
     from stream_perceptron.kernel import NAME as KERNEL
+    from stream_perceptron.live import Step
+    from stream_perceptron.position import Shards
     from stream_perceptron.schema import Schema
     from stream_perceptron.sources import RandomDraws
 
+    if ray is not None:
+        from stream_perceptron.on_ray import cluster
+        from stream_perceptron.on_ray import run as run_on_ray
+
     if any(map(is_stream, sources)) and (at_random or (passes or 1) > 1):
         raise click.UsageError("stdin and pipes can be read once only: no --random and no --passes")
+    if any(map(is_stream, sources)) and ray is not None:
+        raise click.UsageError("stdin and pipes cannot be shared out in shards: name Parquet files")
     hint_at_terminal(sources)
     with ExitStack() as stack:
         signals = stack.enter_context(Signals())
         if path is not None:
             stack.enter_context(locked(path))
-        saver = _Saver(path, save_every)
+        saver = Saver(path, save_every if ray is None or "save_every" in given else _EVERY_ROUND)
         changed: dict[str, Any] = {}
         live = None
         if path is not None and path.exists() and not overwrite:
@@ -243,11 +291,16 @@ def learn(
             inputs: list[Source] = files
             if at_random:
                 inputs = [RandomDraws(files, live.model.seed_)]
+            parquet = [] if ray is None else _parquet_files(files)
+            plan = None if shards is None else Shards(shards, round_rows)
             known = {identity.name for identity in live.position.sources if not identity.is_stream}
-            if path is not None:
-                live.go_on_with(inputs, go_next)
+            if path is not None or plan is not None:
+                live.go_on_with(inputs, go_next, plan)
         except InterruptedWaitError:
             ctx.exit(signals.exit_code)
+        if ray is not None:
+            stack.enter_context(cluster(ray or None))
+            signals.install()  # Ray has put its own in their place
         predictions = None
         if output is not None:
             folder = None if path is None else path.parent
@@ -272,35 +325,43 @@ def learn(
         for name, value in changed.items():
             line.note(f"{name} is {value:g} from here on")
         saver.begin(live, predictions)
-        # Closed before Python ends, as a thread reads ahead for it.
-        run = stack.enter_context(
-            closing(
-                live.run(
-                    inputs,
-                    n_passes,
-                    limit,
-                    stop,
-                    skip_bad,
-                    predictions is not None,
-                    saver.rows,
-                    saver.save_if_due,
-                    n_traced or 0,
-                )
+        steps: Generator[Step | Round, None, None]
+        if ray is None:
+            steps = live.run(
+                inputs,
+                n_passes,
+                limit,
+                stop,
+                skip_bad,
+                predictions is not None,
+                saver.rows,
+                saver.save_if_due,
+                n_traced or 0,
             )
-        )
+        else:
+            steps = run_on_ray(
+                live,
+                parquet,
+                n_passes or 1,
+                skip_bad,
+                not keep_lr,
+                lambda: signals.caught is not None,
+            )
+        # Closed before Python ends, as a thread reads ahead for it.
+        run = stack.enter_context(closing(steps))
         skipped: list[str] = []
         try:
             for step in run:
                 for note in step.notes:
                     line.note(note)
-                if step.lesson is not None:
+                if isinstance(step, Step) and step.lesson is not None:
                     model = live.model
                     line.show(
                         lesson_table(
                             int(step.rows[0]), step.lesson, model.activation, model.epsilon
                         )
                     )
-                if predictions is not None:
+                if isinstance(step, Step) and predictions is not None:
                     predictions.write(step)
                 skipped += step.skipped[: _LISTED - len(skipped)]
                 line.update()
@@ -322,66 +383,41 @@ def learn(
             line.finish()
             saver.save()
             if isinstance(error, DivergedError):
-                _tell_findings(live, line, quiet, diverged=True)
+                tell_findings(live, line, quiet, diverged=True)
             raise
         saver.save()
         line.finish()
-        _summarise(live, line, path, skipped, as_json, quiet)
+        summarise(live, line, path, skipped, as_json, quiet)
         if signals.caught is not None:
             ctx.exit(signals.exit_code)
 
 
-class _Saver:
-    """Saves a model with what was written of its predictions, now and then."""
+def _option(name: str) -> str:
+    names = {"go_next": "next", "at_random": "random", "output": "predictions", "n_traced": "trace"}
+    return "--" + names.get(name, name).replace("_", "-")
 
-    def __init__(self, path: Path | None, every: int | float) -> None:
-        self._path = path
-        self.rows = every if path is not None and isinstance(every, int) else None
-        self._seconds = None if path is None or isinstance(every, int) else every
-        self._live: LiveModel | None = None
-        self._predictions: PredictionFile | None = None
-        self._saved_at = time.monotonic()
-        self._saved_rows = 0
 
-    def begin(self, live: LiveModel, predictions: PredictionFile | None) -> None:
-        """Say what is to be saved."""
-        self._live, self._predictions = live, predictions
-        self._saved_rows = live.position.read
+def _require_fit_for_ray(address: str, shards: int | None, given: set[str]) -> None:
+    """Require that nothing was asked for that needs rows one after another."""
+    for name in ("at_random", "stop", "limit", "position", "output", "n_traced"):
+        if name in given:
+            raise click.UsageError(f"{_option(name)} needs rows one after another: not with --ray")
+    if Path(address).is_file():
+        raise click.UsageError(f"--ray takes {address} for its address: put --ray behind the files")
+    if shards is None:
+        raise click.UsageError("--ray needs --shards N: as many as the cluster has processors")
 
-    def seconds_left(self) -> float | None:
-        """Return the time until rows that wait for it must be saved, None if there are none."""
-        if self._seconds is None or not self._has_news():
-            return None
-        return max(0.0, self._saved_at + self._seconds - time.monotonic())
 
-    def save_if_due(self) -> float | None:
-        """Save after so many rows, or so much time; return the time left."""
-        if self._live is None:
-            return None
-        if self.rows is not None:
-            is_due = self._live.position.read % self.rows == 0 and self._has_news()
-        else:
-            is_due = self.seconds_left() == 0.0
-        if is_due:
-            self.save()
-        return self.seconds_left()
+def _parquet_files(sources: Sequence[Source]) -> list[ParquetSource]:
+    from stream_perceptron import SourceError
+    from stream_perceptron.sources import ParquetSource
 
-    def save(self) -> None:
-        """Save now, if there is a model to be saved."""
-        if self._path is None or self._live is None:
-            return
-        if self._predictions is not None:
-            self._live.position.output = self._predictions.sync() or self._live.position.output
-        try:
-            self._live.save(self._path)
-        except OSError as error:
-            error.filename = str(self._path)
-            raise
-        self._saved_at = time.monotonic()
-        self._saved_rows = self._live.position.read
-
-    def _has_news(self) -> bool:
-        return self._live is not None and self._live.position.read != self._saved_rows
+    files = []
+    for source in sources:
+        if not isinstance(source, ParquetSource) or source.is_stream:
+            raise SourceError(f"{source.name}: only Parquet files can be shared out in shards")
+        files.append(source)
+    return files
 
 
 def _require_agreement(
@@ -422,57 +458,3 @@ def _rows_to_read(inputs: Sequence[Source], passes: int | None, limit: int | Non
         return limit
     rows = passes * sum(count for count in counts if count is not None)
     return rows if limit is None else min(limit, rows)
-
-
-def _tell_findings(
-    live: LiveModel, line: ProgressLine, quiet: bool, diverged: bool = False
-) -> None:
-    if quiet:
-        return
-    from stream_perceptron.diagnosis import diagnose
-
-    for finding in diagnose(live, diverged):
-        line.note(f"diagnosis: {finding}")
-
-
-def _summarise(
-    live: LiveModel,
-    line: ProgressLine,
-    path: Path | None,
-    skipped: list[str],
-    as_json: bool,
-    quiet: bool,
-) -> None:
-    from stream_perceptron.diagnosis import diagnose
-    from stream_perceptron.kernel import NAME as KERNEL
-
-    if as_json:
-        summary = line.figures() | {
-            "replayed": live.replayed,
-            "stopped": live.stopped,
-            "skipped_rows": skipped,
-            "classes": live.model.classes_,
-            "kernel": KERNEL,
-            "model": None if path is None else str(path),
-            "diagnosis": [vars(finding) for finding in diagnose(live)],
-        }
-        click.echo(json.dumps(summary, default=str))
-    if as_json or quiet:
-        return
-    for text in skipped:
-        click.echo(f"skipped: {text}", err=True)
-    if live.progress.skipped > len(skipped):
-        click.echo(f"skipped: {live.progress.skipped - len(skipped):,} more rows", err=True)
-    if live.replayed:
-        click.echo(f"left out: {live.replayed:,} rows that were learned before", err=True)
-    if live.stopped:
-        click.echo(
-            f"stopped at sample {live.progress.samples:,}: its error, "
-            f"{live.model.last_epsilon:.3g}, is below epsilon",
-            err=True,
-        )
-    _tell_findings(live, line, quiet)
-    if path is None:
-        click.echo("the model is not saved: -m MODEL would", err=True)
-    else:
-        click.echo(f"saved {path}", err=True)

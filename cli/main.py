@@ -10,7 +10,16 @@ from typing import NoReturn
 
 import click
 
-COMMANDS = ("learn", "predict", "evaluate", "inspect", "report", "fetch", "convert")
+COMMANDS = (
+    "learn",
+    "predict",
+    "evaluate",
+    "inspect",
+    "report",
+    "average",
+    "fetch",
+    "convert",
+)
 
 
 class CommandGroup(click.Group):

@@ -91,9 +91,15 @@ def bad_parameters_are_usage_errors() -> Iterator[None]:
 
 
 def _is_for_users(error: Exception) -> bool:
-    from stream_perceptron import CheckpointError, DivergedError, SampleError, SourceError
+    from stream_perceptron import (
+        CheckpointError,
+        ClusterError,
+        DivergedError,
+        SampleError,
+        SourceError,
+    )
 
-    ours = CheckpointError | DivergedError | SampleError | SourceError
+    ours = CheckpointError | ClusterError | DivergedError | SampleError | SourceError
     return isinstance(error, ours | OSError)
 
 

@@ -26,9 +26,13 @@ class Signals:
         self._wakes, self._woken = os.pipe()
         os.set_blocking(self._woken, False)
         signal.set_wakeup_fd(self._woken)
+        self.install()
+        return self
+
+    def install(self) -> None:
+        """Put the handlers in place, again if something else has put its own there."""
         for number in _NUMBERS:
             signal.signal(number, self._note)
-        return self
 
     def __exit__(self, *exception: object) -> None:
         # The process is about to end, and a signal by then must not spoil its exit code. The

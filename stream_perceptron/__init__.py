@@ -2,6 +2,7 @@
 
 from stream_perceptron.errors import (
     CheckpointError,
+    ClusterError,
     DivergedError,
     SampleError,
     SourceError,
@@ -14,6 +15,7 @@ from stream_perceptron.step_check import check_step
 
 __all__ = [
     "CheckpointError",
+    "ClusterError",
     "DivergedError",
     "LiveModel",
     "Loaded",

@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMAT_VERSION", "locked", "previous_of", "read_checkpoint", "write_checkpoint"]
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 # What each version added to a run, with the values of runs before it.
 _NEW: dict[int, dict[str, dict[str, Any]]] = {
     2: {"schema": {"position": [], "texts": None}, "position": {"offsets": []}},
     3: {"progress": {"repeats": 0, "last_target": -1, "largest": 0.0, "stretch": 10}},
+    4: {"position": {"shards": None}},
 }
 
 _FORMAT = "stream_perceptron checkpoint"

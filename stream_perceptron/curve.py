@@ -60,6 +60,13 @@ class Curve:
         curve._stretch, curve._sums = stretch, sums
         return curve
 
+    def __getstate__(self) -> tuple[NDArray[np.float64], int]:
+        return self.sums, self.stretch
+
+    def __setstate__(self, state: tuple[NDArray[np.float64], int]) -> None:
+        Curve.__init__(self)
+        self._sums, self._stretch = state
+
     @property
     def stretch(self) -> int:
         """The length of a stretch, in labelled samples."""
@@ -82,6 +89,39 @@ class Curve:
         # Many blocks at once cost hardly more than one.
         if len(self._waiting) == self._MOST_WAITING:
             self._fold()
+
+    def since(self, before: Curve) -> NDArray[np.float64]:
+        """Return the sums of what came since `before`, which this curve was once."""
+        earlier, stretch = before.sums, before.stretch
+        while stretch < self.stretch:
+            earlier, stretch = _halved(earlier), 2 * stretch
+        added = self.sums.copy()
+        added[: len(earlier)] -= earlier
+        return added[added[:, 0] > 0]
+
+    def extend(self, sums: NDArray[np.float64]) -> None:
+        """Take in sums over samples in order, a row for each stretch of whatever length.
+
+        Where such a stretch is divided its samples count as alike.
+        """
+        self._fold()
+        for row in sums:
+            left = int(row[0])
+            while left:
+                done = int(self._sums[:, 0].sum())
+                part = min(left, self._stretch - done % self._stretch)
+                place = done // self._stretch
+                if place == len(self._sums):
+                    self._sums = np.pad(self._sums, ((0, 1), (0, 0)))
+                self._sums[place] += row * (part / row[0])
+                self._sums[place, 0] = done % self._stretch + part  # whole, after all rounding
+                left -= part
+                self._halve_if_full(done + part)
+
+    def _halve_if_full(self, done: int) -> None:
+        if done == self.MOST * self._stretch:
+            self._sums = _halved(self._sums)
+            self._stretch *= 2
 
     def _fold(self) -> None:
         """Take in the traces that wait."""
@@ -122,7 +162,11 @@ class Curve:
                     np.concatenate([np.arange(len(sums)), places]),
                     np.concatenate([sums, numbers[part]]),
                 )
-            if done + end - start == self.MOST * self._stretch:
-                self._sums = self._sums[::2] + self._sums[1::2]
-                self._stretch *= 2
+            self._halve_if_full(done + end - start)
             start = end
+
+
+def _halved(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return sums over stretches twice as long."""
+    padded = np.pad(sums, ((0, len(sums) % 2), (0, 0)))
+    return np.asarray(padded[::2] + padded[1::2])

@@ -5,7 +5,14 @@ All are ValueErrors with a message of one line: what, where, what to do.
 
 from __future__ import annotations
 
-__all__ = ["CheckpointError", "DivergedError", "SampleError", "SourceError", "StepError"]
+__all__ = [
+    "CheckpointError",
+    "ClusterError",
+    "DivergedError",
+    "SampleError",
+    "SourceError",
+    "StepError",
+]
 
 
 class SampleError(ValueError):
@@ -45,6 +52,10 @@ class CheckpointError(ValueError):
 
 class SourceError(ValueError):
     """A file or a stream cannot be read, or does not hold what was asked for."""
+
+
+class ClusterError(ValueError):
+    """Ray is not there, or could not do what it was asked for."""
 
 
 class StepError(Exception):

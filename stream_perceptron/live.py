@@ -18,7 +18,7 @@ from stream_perceptron.errors import CheckpointError, DivergedError, SampleError
 from stream_perceptron.kernel import NAME as KERNEL
 from stream_perceptron.lesson import Lesson
 from stream_perceptron.perceptron import SGDPerceptron, names_of
-from stream_perceptron.position import Position
+from stream_perceptron.position import Position, Shards
 from stream_perceptron.progressive import Progress
 from stream_perceptron.reading import cut, decode, singly
 from stream_perceptron.rows import Rows, largest_of
@@ -229,7 +229,9 @@ class LiveModel:
         """Whether an error below the model's epsilon ended the run."""
         return self.position.stopped_below == self.model.epsilon
 
-    def go_on_with(self, sources: Sequence[Source], go_next: bool = False) -> None:
+    def go_on_with(
+        self, sources: Sequence[Source], go_next: bool = False, shards: Shards | None = None
+    ) -> None:
         """Turn to some sources, at the place in them where the model is.
 
         Parameters
@@ -238,6 +240,8 @@ class LiveModel:
             What will be read.
         go_next
             Whether other sources may be begun while those of before are not finished.
+        shards
+            How their rows are shared out, if they are; see `stream_perceptron.mixing`.
 
         Raises
         ------
@@ -252,7 +256,7 @@ class LiveModel:
             for i, source in enumerate(sources)
             for identity in source.identities(before[i : i + 1])
         ]
-        self.position = self.position.go_on_with(identities, at_random, go_next)
+        self.position = self.position.go_on_with(identities, at_random, go_next, shards)
 
     def run(
         self,
@@ -313,7 +317,9 @@ class LiveModel:
         decoded = decode(sources, self.schema, position, passes, until_bad, self.model.dtype)
         for part in singly(cut(ahead(decoded, idle), position, limit, every), explain):
             source, layout, rows, n_rows = part.source, part.layout, part.rows, part.n_rows
-            notes = self._notes(layout, rows) if part.first == 1 and len(rows.index) else []
+            notes = []
+            if part.first == 1 and len(rows.index):
+                notes = self.notes(layout, largest_of(rows.X))
             replayed = np.zeros(n_rows, bool)
             if rows.places:
                 replayed = position.replayed(rows.places)
@@ -440,9 +446,9 @@ class LiveModel:
         places = [rows.places[i] or () for i in rows.index[:n].tolist()]
         return [dict(zip(self.schema.position, place, strict=True)) for place in places]
 
-    def _notes(self, layout: RowLayout, rows: Rows) -> list[str]:
+    def notes(self, layout: RowLayout, largest: float) -> list[str]:
+        """Say what is used of a source whose features reach so far, and whether that is too far."""
         notes = layout.describe()
-        largest = largest_of(rows.X)
         if self.model.activation != "identity" and largest > _LARGE_FEATURE:
             notes.append(
                 f"warning: features reach {largest:g}, where {self.model.activation} is flat and "

@@ -14,7 +14,7 @@ from stream_perceptron.encoding import Fields
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.rows import Place
 
-__all__ = ["Identity", "Output", "Position"]
+__all__ = ["Identity", "Output", "Position", "Shards"]
 
 # A local file up to this size is identified by all of its bytes, another by its footer.
 _WHOLE_FILE = 2**30
@@ -77,6 +77,29 @@ class Output:
     size: int
 
 
+@dataclass(frozen=True)
+class Shards:
+    """How a run that is shared out over machines goes through its sources.
+
+    Parameters
+    ----------
+    n
+        The number of shards.
+    rows
+        The rows that each of them learns in a round.
+    rounds
+        The rounds done in the pass.
+
+    """
+
+    n: int
+    rows: int
+    rounds: int = 0
+
+    def __str__(self) -> str:
+        return f"in {self.n:,} shards by rounds of {self.rows:,} rows"
+
+
 @dataclass
 class Position:
     """Where a run is: rows before it were learned, those after it were not.
@@ -104,6 +127,8 @@ class Position:
         The file that predictions are written to, up to here.
     offsets
         The highest offset read of each part, by the values that name the part, as text.
+    shards
+        How rows are shared out, if they are; `index` and `row` are 0 then.
 
     """
 
@@ -117,9 +142,14 @@ class Position:
     stopped_below: float | None = None
     output: Output | None = None
     offsets: dict[tuple[str, ...], int] = field(default_factory=dict)
+    shards: Shards | None = None
 
     def go_on_with(
-        self, sources: Sequence[Identity], at_random: bool, go_next: bool = False
+        self,
+        sources: Sequence[Identity],
+        at_random: bool,
+        go_next: bool = False,
+        shards: Shards | None = None,
     ) -> Position:
         """Return the position from which to read these sources.
 
@@ -132,36 +162,48 @@ class Position:
             If these are others, and those of before are not finished.
 
         """
-        begin = Position(list(sources), at_random, output=self.output, offsets=self.offsets)
+        begin = Position(
+            list(sources), at_random, output=self.output, offsets=self.offsets, shards=shards
+        )
         known = len(self.sources)
-        same = self.sources == list(sources[:known]) and at_random == self.at_random
-        if same and known and not (at_random and len(sources) > known):
+        how = self._how(at_random, shards)
+        same = self.sources == list(sources[:known]) and how == self._how(
+            self.at_random, self.shards
+        )
+        if same and known and not ((at_random or shards) and len(sources) > known):
             return replace(self, sources=list(sources))
         if self.finished or go_next or any(source.is_stream for source in self.sources):
             return begin
-        raise CheckpointError(f"{self._difference(sources, at_random)}; --next leaves the rest out")
+        difference = self._difference(sources, how)
+        raise CheckpointError(f"{difference}; --next leaves the rest out")
 
-    def _difference(self, sources: Sequence[Identity], at_random: bool) -> str:
+    @staticmethod
+    def _how(at_random: bool, shards: Shards | None) -> str:
+        return "at random" if at_random else "in order" if shards is None else str(shards)
+
+    def _difference(self, sources: Sequence[Identity], how: str) -> str:
         here = self.sources[min(self.index, len(self.sources) - 1)]
         where = f"row {self.row:,} of {here.name} is not the end of it"
-        if at_random != self.at_random:
-            how = ("in order", "at random")
-            return f"{where}, and rows were read {how[self.at_random]}, now {how[at_random]}"
-        for i, before in enumerate(self.sources):
+        if self.shards is not None:
+            where = f"round {self.shards.rounds:,} of {here.name} is not the last one"
+        before = self._how(self.at_random, self.shards)
+        if how != before:
+            return f"{where}, and rows were read {before}, now {how}"
+        for i, known in enumerate(self.sources):
             if i >= len(sources):
-                return f"{where}, and {before.name} is missing"
+                return f"{where}, and {known.name} is missing"
             now = sources[i]
-            if now == before:
+            if now == known:
                 continue
-            if now in self.sources or before in sources:
-                return f"{where}, and source {i + 1} is {now.name}, not {before.name}"
-            if now.name != before.name:
+            if now in self.sources or known in sources:
+                return f"{where}, and source {i + 1} is {now.name}, not {known.name}"
+            if now.name != known.name:
                 return f"{where}, and {now.name} is another source"
-            if now.size != before.size:
-                sizes = f"from {before.size:,} to {now.size:,} bytes"
+            if now.size != known.size:
+                sizes = f"from {known.size:,} to {now.size:,} bytes"
                 return f"{where}, and the file has changed {sizes}"
             return f"{where}, and the file's content has changed"
-        return f"{where}, and rows cannot be drawn from more files than before"
+        return f"{where}, and there are more files than before"
 
     def replayed(self, places: Sequence[Place | None]) -> NDArray[np.bool_]:
         """Return which rows are at or below the highest offset of their part, in this order."""
@@ -187,6 +229,7 @@ class Position:
             "sources": [vars(source) for source in self.sources],
             "output": None if self.output is None else vars(self.output),
             "offsets": [[*part, offset] for part, offset in sorted(self.offsets.items())],
+            "shards": None if self.shards is None else vars(self.shards),
         }
 
     @classmethod
@@ -212,6 +255,13 @@ class Position:
             each = Fields(output, "output")
             output = Output(each.take("path", str), each.count("size"))
             each.finish()
+        shards = fields.take("shards", dict, type(None))
+        if shards is not None:
+            each = Fields(shards, "shards")
+            shards = Shards(*(each.count(name) for name in ("n", "rows", "rounds")))
+            each.finish()
+            if shards.n < 1 or shards.rows < 1:
+                raise CheckpointError("position has no shards, or none with rows")
         offsets = {}
         for offset in fields.take("offsets", list):
             if not isinstance(offset, list) or [type(part) for part in offset] != [
@@ -227,6 +277,7 @@ class Position:
             stopped_below=fields.take("stopped_below", float, type(None)),
             output=output,
             offsets=offsets,
+            shards=shards,
         )
         fields.finish()
         if position.index > len(sources):

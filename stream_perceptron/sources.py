@@ -171,37 +171,55 @@ class ParquetSource(Source):
         self._file.metadata.write_metadata_file(footer)
         return [Identity.of(self.name, self._size, footer.getvalue().to_pybytes())]
 
-    def batches(self, turn: int = 0, start: int = 0) -> Iterator[pa.RecordBatch]:
+    @property
+    def groups(self) -> list[int]:
+        """The number of rows in each row group."""
         metadata = self._file.metadata
-        size = sum(
-            metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)
-        )
-        most = _rows_at_once(size, self.n_rows)
+        return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+
+    @property
+    def n_bytes(self) -> int:
+        """The size of all row groups, not packed."""
+        return sum(map(self.group_bytes, range(len(self.groups))))
+
+    def group_bytes(self, group: int) -> int:
+        """Return the size of a row group that is not packed."""
+        return int(self._file.metadata.row_group(group).total_byte_size)
+
+    def group(self, group: int) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of one row group; as `batches`."""
+        return self._batches([group], sum(self.groups[:group]), 0)
+
+    def batches(self, turn: int = 0, start: int = 0) -> Iterator[pa.RecordBatch]:
+        groups = self.groups
+        first = before = 0
+        while first < len(groups) and before + groups[first] <= start:
+            before += groups[first]
+            first += 1
+        return self._batches(list(range(first, len(groups))), before, start - before)
+
+    def _batches(self, groups: list[int], before: int, start: int) -> Iterator[pa.RecordBatch]:
+        """Yield the rows from `start` on of row groups that have so many rows before them."""
+        sizes = self.groups
+        n_bytes = sum(map(self.group_bytes, groups))
+        most = _rows_at_once(n_bytes, sum(sizes[group] for group in groups))
         while True:
+            done = 0
             try:
-                for batch in self._batches(start, most):
-                    start += batch.num_rows
-                    yield batch
+                for batch in self._file.iter_batches(most, row_groups=groups, use_threads=False):
+                    done += batch.num_rows
+                    rest = batch.slice(max(0, batch.num_rows - (done - start)))
+                    if rest.num_rows:
+                        yield rest
+                        start = done
                 return
             except (OSError, pa.ArrowException) as error:
                 if most > BATCH_ROWS:
                     most = BATCH_ROWS  # comes closer to the damage
                     continue
                 raise SourceError(
-                    f"{self.name}: damaged after row {start:,}: {first_line(error)}"
+                    f"{self.name}: damaged after row {before + start:,}: {first_line(error)}"
                 ) from None
-
-    def _batches(self, start: int, most: int) -> Iterator[pa.RecordBatch]:
-        metadata = self._file.metadata
-        groups = list(range(metadata.num_row_groups))
-        done = 0
-        while groups and done + metadata.row_group(groups[0]).num_rows <= start:
-            done += metadata.row_group(groups.pop(0)).num_rows
-        for batch in self._file.iter_batches(most, row_groups=groups, use_threads=False):
-            done += batch.num_rows
-            rest = batch.slice(max(0, batch.num_rows - (done - start)))
-            if rest.num_rows:
-                yield rest
 
 
 class ArrowSource(Source):

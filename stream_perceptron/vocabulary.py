@@ -146,13 +146,13 @@ class WeightStore:
 
     def __init__(self, seed: int, init_range: float, dtype: np.dtype[Any]) -> None:
         self.seed = seed
-        self._init_range = init_range
+        self.init_range = init_range
         self._weights = np.zeros((0, 0), dtype)
         self._biases = np.zeros(0, dtype)
         self._use(0, 0)
 
     def __getstate__(self) -> tuple[Any, ...]:
-        return self.seed, self._init_range, self.weights, self.biases
+        return self.seed, self.init_range, self.weights, self.biases
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         seed, init_range, weights, biases = state
@@ -186,7 +186,7 @@ class WeightStore:
         if k > old_k:
             self._initialise(slice(old_k, k), slice(0, old_d))
             rows = np.arange(old_k, k)
-            self._biases[old_k:k] = initial_weights(self.seed, rows, np.zeros(1), self._init_range)[
+            self._biases[old_k:k] = initial_weights(self.seed, rows, np.zeros(1), self.init_range)[
                 :, 0
             ]
         if d > old_d:
@@ -213,7 +213,7 @@ class WeightStore:
             self.seed,
             np.arange(rows.start, rows.stop),
             np.arange(columns.start, columns.stop) + 1,
-            self._init_range,
+            self.init_range,
         )
 
 

@@ -1,0 +1,66 @@
+"""When a run saves its model."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stream_perceptron import LiveModel
+
+    from .predictions import PredictionFile
+
+
+class Saver:
+    """Saves a model with what was written of its predictions, now and then."""
+
+    def __init__(self, path: Path | None, every: int | float) -> None:
+        self._path = path
+        self.rows = every if path is not None and isinstance(every, int) else None
+        self._seconds = None if path is None or isinstance(every, int) else every
+        self._live: LiveModel | None = None
+        self._predictions: PredictionFile | None = None
+        self._saved_at = time.monotonic()
+        self._saved_rows = 0
+
+    def begin(self, live: LiveModel, predictions: PredictionFile | None) -> None:
+        """Say what is to be saved."""
+        self._live, self._predictions = live, predictions
+        self._saved_rows = live.position.read
+
+    def seconds_left(self) -> float | None:
+        """Return the time until rows that wait for it must be saved, None if there are none."""
+        if self._seconds is None or not self._has_news():
+            return None
+        return max(0.0, self._saved_at + self._seconds - time.monotonic())
+
+    def save_if_due(self) -> float | None:
+        """Save after so many rows, or so much time; return the time left."""
+        if self._live is None:
+            return None
+        if self.rows is not None:
+            read = self._live.position.read
+            is_due = read // self.rows > self._saved_rows // self.rows
+        else:
+            is_due = self.seconds_left() == 0.0
+        if is_due:
+            self.save()
+        return self.seconds_left()
+
+    def save(self) -> None:
+        """Save now, if there is a model to be saved."""
+        if self._path is None or self._live is None:
+            return
+        if self._predictions is not None:
+            self._live.position.output = self._predictions.sync() or self._live.position.output
+        try:
+            self._live.save(self._path)
+        except OSError as error:
+            error.filename = str(self._path)
+            raise
+        self._saved_at = time.monotonic()
+        self._saved_rows = self._live.position.read
+
+    def _has_news(self) -> bool:
+        return self._live is not None and self._live.position.read != self._saved_rows

@@ -1,0 +1,66 @@
+"""What a run tells at its end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .progress_line import ProgressLine
+
+if TYPE_CHECKING:
+    from stream_perceptron import LiveModel
+
+
+def tell_findings(live: LiveModel, line: ProgressLine, quiet: bool, diverged: bool = False) -> None:
+    if quiet:
+        return
+    from stream_perceptron.diagnosis import diagnose
+
+    for finding in diagnose(live, diverged):
+        line.note(f"diagnosis: {finding}")
+
+
+def summarise(
+    live: LiveModel,
+    line: ProgressLine,
+    path: Path | None,
+    skipped: list[str],
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    from stream_perceptron.diagnosis import diagnose
+    from stream_perceptron.kernel import NAME as KERNEL
+
+    if as_json:
+        summary = line.figures() | {
+            "replayed": live.replayed,
+            "stopped": live.stopped,
+            "skipped_rows": skipped,
+            "classes": live.model.classes_,
+            "kernel": KERNEL,
+            "model": None if path is None else str(path),
+            "diagnosis": [vars(finding) for finding in diagnose(live)],
+        }
+        click.echo(json.dumps(summary, default=str))
+    if as_json or quiet:
+        return
+    for text in skipped:
+        click.echo(f"skipped: {text}", err=True)
+    if live.progress.skipped > len(skipped):
+        click.echo(f"skipped: {live.progress.skipped - len(skipped):,} more rows", err=True)
+    if live.replayed:
+        click.echo(f"left out: {live.replayed:,} rows that were learned before", err=True)
+    if live.stopped:
+        click.echo(
+            f"stopped at sample {live.progress.samples:,}: its error, "
+            f"{live.model.last_epsilon:.3g}, is below epsilon",
+            err=True,
+        )
+    tell_findings(live, line, quiet)
+    if path is None:
+        click.echo("the model is not saved: -m MODEL would", err=True)
+    else:
+        click.echo(f"saved {path}", err=True)
