@@ -57,18 +57,21 @@ def cluster(address: str | None = None) -> Generator[None, None, None]:
         If Ray is not installed, or there is no cluster at the address.
 
     """
-    # What a program learns from is nobody else's business, and its errors are told by it alone.
+    # What a program learns from is nobody else's business.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
     try:
         import ray
     except ImportError:
         raise ClusterError("Ray is missing: pip install 'stream-perceptron[ray]'") from None
     try:
-        ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(
+            address or "local",
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
     except (ConnectionError, ValueError, RuntimeError) as error:
-        where = address or "here"
-        raise ClusterError(f"no Ray cluster {where}: {first_line(error)}") from None
+        raise ClusterError(f"no Ray cluster {address or 'here'}: {first_line(error)}") from None
     try:
         _require_alike()
         yield
