@@ -27,7 +27,8 @@ def inspect(path: Path, as_json: bool) -> None:
     """
     from stream_perceptron import LiveModel
 
-    contents = {"path": str(path), **_contents(LiveModel.load(path))}
+    live = LiveModel.load(path)
+    contents = {"path": str(path), **_contents(live)}
     if as_json:
         click.echo(json.dumps(contents, default=str))
         return
@@ -41,6 +42,8 @@ def inspect(path: Path, as_json: bool) -> None:
         elif name == "sources":
             shown = ", ".join(f"{s['name']} ({s['size']:,} bytes)" for s in value)
             click.echo(f"{title}: {shown or 'none'}")
+        elif name == "shards" and value is not None:
+            click.echo(f"{title}: {live.position.shards}, {value['rounds']:,} done in the pass")
         elif name == "diagnosis":
             for finding in value:
                 click.echo(
@@ -87,6 +90,7 @@ def _contents(live: LiveModel) -> dict[str, Any]:
         "source": position.index,
         "row": position.row,
         "rows_read": position.read,
+        "shards": None if position.shards is None else vars(position.shards),
         "position": list(schema.position),
         "next_offsets": [
             dict(zip(schema.position, [*part, offset + 1], strict=True))

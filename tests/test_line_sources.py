@@ -447,3 +447,20 @@ def test_golden_run_of_version_2_goes_on(tmp_path):
     live.go_on_with(sources, go_next=True)
     list(live.run(sources))
     assert (4, 1) == (live.progress.samples, live.replayed)
+
+
+def test_golden_run_of_version_3_goes_on(tmp_path):
+    """Saved by format version 3 at the eleventh of twelve rows."""
+    live = LiveModel.load(ROOT / "tests" / "golden" / "run-3.npz")
+
+    assert (11, 2, None) == (
+        live.progress.samples,
+        len(live.progress.curve.sums),
+        live.position.shards,
+    )
+    path = tmp_path / "rest.csv"
+    path.write_text("label,a,b\nright,1.5,1\n")
+    sources = [open_source(str(path))]
+    live.go_on_with(sources)
+    list(live.run(sources))
+    assert 12 == live.progress.samples

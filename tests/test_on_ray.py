@@ -20,6 +20,7 @@ import pytest
 from conftest import COMMAND
 
 from stream_perceptron import LiveModel
+from stream_perceptron.checkpoint import read_checkpoint, write_checkpoint
 from stream_perceptron.mixing import average_live
 from stream_perceptron.position import Shards
 from stream_perceptron.schema import Schema
@@ -293,6 +294,20 @@ def test_a_cluster_is_started_where_none_is_named(run, sample, tmp_path):
     result = run("learn", sample, "-m", path, "--shards", 2, "--json", "--ray", check=0)
 
     assert 5000 == json.loads(result.stdout)["samples"] == LiveModel.load(path).progress.samples
+
+
+def test_shards_are_inspected_and_forged_ones_refused(cluster, run, sample, tmp_path):
+    path = tmp_path / "model.npz"
+    cluster.run(sample, shards=4, rows=1000, model=path)
+    text = run("inspect", path, check=0).stdout
+    contents = json.loads(run("inspect", path, "--json", check=0).stdout)
+    meta, arrays = read_checkpoint(path)
+    meta["run"]["position"]["shards"]["n"] = 0
+    write_checkpoint(path, meta, arrays)
+
+    assert "shards: in 4 shards by rounds of 1,000 rows, 2 done in the pass" in text
+    assert {"n": 4, "rows": 1000, "rounds": 2} == contents["shards"]
+    assert "position has no shards, or none with rows" in run("inspect", path, check=1).stderr
 
 
 @pytest.mark.slow

@@ -7,10 +7,17 @@ import sys
 import growth
 import inside
 import peers
+import scale
 import streams
 from common import BENCH, machine
 
-SECTIONS = {**peers.SECTIONS, **streams.SECTIONS, **growth.SECTIONS, **inside.SECTIONS}
+SECTIONS = {
+    **peers.SECTIONS,
+    **streams.SECTIONS,
+    **growth.SECTIONS,
+    **inside.SECTIONS,
+    **scale.SECTIONS,
+}
 
 
 def main() -> None:

@@ -148,7 +148,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def machine() -> str:
     """Return what the figures were measured on."""
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    packages = ["numpy", "pyarrow", "river", "scikit-learn", "vowpalwabbit", "capymoa"]
+    packages = ["numpy", "pyarrow", "river", "ray", "scikit-learn", "vowpalwabbit", "capymoa"]
     versions = []
     for name in packages:
         try:
