@@ -24,7 +24,7 @@ from .options import (
     section,
     sources_argument,
 )
-from .predictions import PredictionFile, silence_stdout
+from .predictions import PredictionFile
 from .progress_line import ProgressLine
 from .saver import Saver
 from .signals import InterruptedWaitError, Signals
@@ -373,8 +373,7 @@ def learn(
             pass
         except BrokenPipeError:
             saver.save()
-            silence_stdout()
-            ctx.exit(141)
+            raise
         except SampleError as error:
             line.finish()
             saver.save()

@@ -81,6 +81,8 @@ def run() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
+        except BrokenPipeError:
+            code = 141
         except OSError:
             code = code or 1
     os._exit(code if isinstance(code, int) else int(code is not None))

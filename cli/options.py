@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -52,6 +53,9 @@ class Command(click.Command):
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             ctx.exit(130)
+        except BrokenPipeError:
+            silence_stdout()
+            ctx.exit(141)
         except Exception as error:
             if show_all or not _is_for_users(error):
                 raise
@@ -88,6 +92,11 @@ def bad_parameters_are_usage_errors() -> Iterator[None]:
         if _is_for_users(error):
             raise
         raise click.UsageError(str(error)) from None
+
+
+def silence_stdout() -> None:
+    """Let nothing more be written to a stdout that nobody reads, at exit above all."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _is_for_users(error: Exception) -> bool:

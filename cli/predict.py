@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from .options import Command, format_option, hint_at_terminal, model_option, sources_argument
-from .predictions import PredictionFile, silence_stdout
+from .predictions import PredictionFile
 from .signals import InterruptedWaitError, Signals
 
 _FOLLOWED_ROWS = 100  # predicted between two looks at the checkpoint
@@ -70,9 +70,6 @@ def predict(
                             ctx.exit(signals.exit_code)
         except InterruptedWaitError:
             ctx.exit(signals.exit_code)
-        except BrokenPipeError:
-            silence_stdout()
-            ctx.exit(141)
 
 
 def _is_other(now: os.stat_result, seen: os.stat_result) -> bool:

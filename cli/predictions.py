@@ -73,8 +73,3 @@ class PredictionFile:
             return None
         os.fsync(self._file.fileno())
         return Output(self._path, os.fstat(self._file.fileno()).st_size)
-
-
-def silence_stdout() -> None:
-    """Let nothing more be written to a stdout that nobody reads, at exit above all."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -587,3 +587,18 @@ def test_nothing_on_stdin(model_is_there, tmp_path, sample, run):
     if model_is_there:
         assert 5000 == LiveModel.load(path).progress.samples
         assert before is not None
+
+
+@pytest.mark.parametrize("command", ["inspect", "evaluate"])
+def test_every_command_ends_quietly_when_nobody_reads(command, run, sample, tmp_path):
+    model = tmp_path / "model.npz"
+    run("learn", sample, "-m", model, check=0)
+    read, write = os.pipe()
+    os.close(read)
+    arguments = {"inspect": [model], "evaluate": [sample, "-m", model]}[command]
+    result = subprocess.run(
+        [COMMAND, command, *arguments], stdout=write, stderr=subprocess.PIPE, text=True
+    )
+    os.close(write)
+
+    assert (141, "") == (result.returncode, result.stderr)

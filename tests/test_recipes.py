@@ -72,7 +72,7 @@ def wait_for(condition):
 def test_every_recipe_is_tested():
     assert [
         "Files, packed or not", "A log as it grows", "A FIFO", "Two processes", "A Kafka topic",
-        "Kaggle's digits",
+        "A Kafka topic by many learners", "Kaggle's digits",
     ] == list(RECIPES)  # fmt: skip
 
 
@@ -120,8 +120,9 @@ def test_two_processes(folder, run):
     assert {"up", "down"} >= {json.loads(line)["prediction"] for line in answers}
 
 
-def test_a_kafka_topic(folder):
-    """With a stand-in for kcat, which prints its envelope around a payload that is a string."""
+@pytest.fixture
+def kcat(folder):
+    """A stand-in for kcat, which prints its envelope around a payload that is a string."""
     messages = [
         json.dumps(
             {
@@ -135,9 +136,18 @@ def test_a_kafka_topic(folder):
     (folder / "messages").write_text("\n".join(messages) + "\n")
     (folder / "bin").mkdir()
     kcat = folder / "bin" / "kcat"
-    kcat.write_text(f"#!/bin/sh\ncat {folder}/messages\nexec sleep 1000\n")
+    kcat.write_text(
+        f"""#!/bin/sh
+case "$*" in
+*" -p "*) part=${{*##* -p }}; grep "\\"partition\\": ${{part%% *}}," {folder}/messages ;;
+*) cat {folder}/messages; exec sleep 1000 ;;
+esac
+"""
+    )
     kcat.chmod(0o755)
 
+
+def test_a_kafka_topic(folder, kcat):
     def consume():
         with (folder / "errors").open("w") as errors:
             process = subprocess.Popen(
@@ -155,6 +165,24 @@ def test_a_kafka_topic(folder):
         pass
     live = consume()
     assert 900 == live.progress.samples
+    assert {("0",): 299, ("1",): 299, ("2",): 299} == live.position.offsets
+
+
+def test_a_kafka_topic_by_many_learners(folder, kcat, run):
+    """What the base has learned already comes again to every learner, and is left out."""
+    rows = [json.loads(line) for line in (folder / "messages").read_text().splitlines()][:300]
+    with (folder / "begin.jsonl").open("w") as file:
+        for row in rows:
+            place = {name: row[name] for name in ("partition", "offset")}
+            file.write(json.dumps(json.loads(row["payload"]) | place) + "\n")
+    base = folder / "topic.npz"
+    options = ["--position", "partition,offset"]
+    run("learn", folder / "begin.jsonl", "-m", base, *options, check=0)
+    finish("A Kafka topic by many learners", folder)
+    live = LiveModel.load(folder / "mean.npz")
+
+    assert (300, 900) == (samples(base), live.progress.samples)
+    assert [500] * 3 == [samples(folder / f"part-{part}.npz") for part in range(3)]
     assert {("0",): 299, ("1",): 299, ("2",): 299} == live.position.offsets
 
 
@@ -183,6 +211,7 @@ def test_every_shell_block_is_a_recipe_or_runs_below():
         others[3].split("\n")[0], "stream-perceptron learn mnist-train.parquet --limit 3 --trace 3",
         'eval "$(_STREAM_PERCEPTRON_COMPLETE=bash_source stream-perceptron)"',
         "stream-perceptron fetch mnist",
+        "stream-perceptron learn mnist-train.parquet -m eight.npz --shards 8 --ray",
     ] == first  # fmt: skip
 
 
@@ -202,7 +231,7 @@ def test_the_tour_and_the_command_line(digits, tmp_path, monkeypatch, tell):
         output.append(result.stdout)
     tell(f"the README's tour and command line: {time.monotonic() - before:.1f} s")
 
-    assert 60_000 == samples(tmp_path / "mnist.npz")
+    assert 60_000 == samples(tmp_path / "mnist.npz") == samples(tmp_path / "eight.npz")
     assert (tmp_path / "report.html").stat().st_size > 50_000
     assert '"prediction": "left"' in output[2].splitlines()[-1]
     assert "complete" in subprocess.run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 import time
 from collections.abc import Callable
@@ -10,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import digits, in_turns, spread, table, train_file
+from common import LEARN, digits, in_turns, seconds_of, spread, table, train_file
 
-from stream_perceptron import LiveModel, SGDPerceptron, kernel
+from stream_perceptron import LiveModel, SGDPerceptron, kernel, stream
 from stream_perceptron.activations import get_activation
+from stream_perceptron.position import Position
+from stream_perceptron.reading import decode
 from stream_perceptron.schema import Schema
 from stream_perceptron.sources import ParquetSource
 from stream_perceptron.vocabulary import WeightStore
@@ -132,4 +135,67 @@ def checkpoint() -> str:
     )
 
 
-SECTIONS = {"kernel": dense_kernel, "sparse": sparse, "checkpoint": checkpoint}
+def parts() -> str:
+    """Where the time goes: of a pass over 60,000 digits, and of a digit that is given as a dict."""
+    pixels, labels = digits()
+    samples = list(itertools.islice(stream.iter_parquet(train_file()), 2000))
+    model = SGDPerceptron(classes=range(10), seed=0)
+    for x, y in samples:
+        model.learn_one(x, y)
+
+    def of_each(task: Callable[[dict[Any, float], Any], Any]) -> float:
+        before = time.perf_counter()
+        for x, y in samples:
+            task(x, y)
+        return (time.perf_counter() - before) / len(samples) * 1e6
+
+    def of_learning() -> float:
+        taken = 0.0
+        for x, y in samples:
+            model.predict_one(x)
+            before = time.perf_counter()
+            model.learn_one(x, y)
+            taken += time.perf_counter() - before
+        return taken / len(samples) * 1e6
+
+    def of_a_pass() -> float:
+        sources = [ParquetSource(str(train_file()))]
+        live = LiveModel.start(sources, Schema(), seed=0)
+        before = time.perf_counter()
+        for _ in live.run(sources):
+            pass
+        return (time.perf_counter() - before) / len(labels) * 1e6
+
+    def of_reading() -> float:
+        before = time.perf_counter()
+        for _ in decode(
+            [ParquetSource(str(train_file()))], Schema(), Position(), 1, True, "float64"
+        ):
+            pass
+        return (time.perf_counter() - before) / len(labels) * 1e6
+
+    first = samples[0][0]
+    learn_one_row = [*LEARN, train_file(), "--limit", "1"]
+    tasks: dict[str, Callable[[], float]] = {
+        "a run over one row: Python, imports and all, ms": lambda: 1e3 * seconds_of(learn_one_row),
+        "a pass, us a row": of_a_pass,
+        "reading and decoding, in a thread beside it": of_reading,
+        "the kernel": lambda: (
+            pass_seconds(pixels, labels, "float64", "digits as bytes") / len(labels) * 1e6
+        ),
+        "predict_one of a dict, us": lambda: of_each(lambda x, y: model.predict_one(x)),
+        "the same dict again, which is not read again": lambda: of_each(
+            lambda x, y: model.predict_one(first)
+        ),
+        "learn_one of a dict just predicted": of_learning,
+        "a loop over the items of the dicts in Python": lambda: of_each(
+            lambda x, y: [None for item in x.items()]
+        ),
+    }
+    return table(
+        ["part", "time"],
+        [[name, spread(taken, ".2f")] for name, taken in in_turns(RUNS, tasks).items()],
+    )
+
+
+SECTIONS = {"kernel": dense_kernel, "sparse": sparse, "checkpoint": checkpoint, "parts": parts}
