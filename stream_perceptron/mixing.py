@@ -161,6 +161,19 @@ def average_live(begin: LiveModel, lives: Sequence[LiveModel]) -> LiveModel:
     CheckpointError
         If a model did not go on from `begin`, or takes something else from its sources.
 
+    Examples
+    --------
+    >>> from stream_perceptron.mnist import sample_path
+    >>> from stream_perceptron.sources import ParquetSource
+    >>> sources = [ParquetSource(str(sample_path()))]
+    >>> begin = LiveModel.start(sources, Schema(), seed=0)
+    >>> lives = [copy.deepcopy(begin), copy.deepcopy(begin)]
+    >>> for limit, live in zip((300, 200), lives, strict=True):
+    ...     for step in live.run(sources, limit=limit):
+    ...         pass
+    >>> average_live(begin, lives).progress.samples
+    500
+
     """
     model = average(begin.model, [live.model for live in lives])
     schema, offsets = copy.deepcopy(begin.schema), dict(begin.position.offsets)

@@ -170,6 +170,18 @@ def learn_pieces(
     keep
         Whether the process is to keep all row groups decoded, since they will be read again.
 
+    Examples
+    --------
+    >>> from stream_perceptron.mnist import sample_path
+    >>> from stream_perceptron.schema import Schema
+    >>> source = ParquetSource(str(sample_path()))
+    >>> live = LiveModel.start([source], Schema(), seed=0)
+    >>> for pieces in deal([source.groups], Shards(n=2, rows=1000)):
+    ...     outcome = learn_pieces(live, [source.name], pieces)
+    ...     print(outcome.live.progress.samples, live.progress.samples)
+    1000 0
+    1000 0
+
     """
     outcome = Outcome(copy.deepcopy(live))
     model = outcome.live.model

@@ -61,6 +61,9 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.names)
 
+    def __reduce__(self) -> tuple[type[Vocabulary], tuple[list[Hashable]]]:
+        return Vocabulary, (self.names,)  # from which the rest is made, when it is copied or sent
+
     def extend(self, names: Iterable[Hashable]) -> None:
         """Give the next numbers to new `names`."""
         for name in names:
