@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -262,7 +263,7 @@ def learn(
     from stream_perceptron.sources import RandomDraws
 
     if ray is not None:
-        from stream_perceptron.on_ray import cluster
+        from stream_perceptron.on_ray import cluster, require_alike
         from stream_perceptron.on_ray import run as run_on_ray
 
     if any(map(is_stream, sources)) and (at_random or (passes or 1) > 1):
@@ -299,8 +300,13 @@ def learn(
         except InterruptedWaitError:
             ctx.exit(signals.exit_code)
         if ray is not None:
-            stack.enter_context(cluster(ray or None))
-            signals.install()  # Ray has put its own in their place
+            # Ray puts handlers of its own in place, which exit with the number of the signal.
+            try:
+                stack.enter_context(cluster(ray or None))
+            except SystemExit:
+                ctx.exit(128 + signal.SIGTERM)
+            signals.install()
+            require_alike()
         predictions = None
         if output is not None:
             folder = None if path is None else path.parent

@@ -19,7 +19,7 @@ from stream_perceptron.position import Shards
 from stream_perceptron.shards import KEPT_BYTES, Outcome, Piece, deal, learn_pieces, rounds_in
 from stream_perceptron.sources import ParquetSource
 
-__all__ = ["Round", "cluster", "run"]
+__all__ = ["Round", "cluster", "require_alike", "run"]
 
 _RETRIES = 10  # of a task whose worker was lost
 _PATIENCE = 0.1  # seconds between two looks whether the run is to end
@@ -64,23 +64,30 @@ def cluster(address: str | None = None) -> Generator[None, None, None]:
     except ImportError:
         raise ClusterError("Ray is missing: pip install 'stream-perceptron[ray]'") from None
     try:
-        ray.init(
-            address or "local",
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ClusterError(f"no Ray cluster {address or 'here'}: {first_line(error)}") from None
-    try:
-        _require_alike()
+        try:
+            ray.init(
+                address or "local",
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            where = f"at {address}" if address else "here"
+            raise ClusterError(f"there is no Ray cluster {where}: {first_line(error)}") from None
         yield
     finally:
         ray.shutdown()
 
 
-def _require_alike() -> None:
-    """Require that all machines have this program with the same kernel, for the same bits."""
+def require_alike() -> None:
+    """Require that all machines have this program with the same kernel, for the same bits.
+
+    Raises
+    ------
+    ClusterError
+        If one does not.
+
+    """
     import ray
 
     kernel_of = ray.remote(num_cpus=1, max_retries=_RETRIES)(_kernel)
