@@ -217,7 +217,10 @@ def average_files(paths: Sequence[Path], base: Path) -> LiveModel:
             average_live(begin, [lives[digest]])
         except CheckpointError as error:
             raise CheckpointError(f"{path}: does not go on from {base}: {error}") from None
-    return average_live(begin, [lives[digest] for digest in sorted(lives)])
+    try:
+        return average_live(begin, [lives[digest] for digest in sorted(lives)])
+    except CheckpointError as error:
+        raise CheckpointError(f"models that do not fit together: {error}") from None
 
 
 def _unite(schema: Schema, other: Schema) -> None:
@@ -226,10 +229,13 @@ def _unite(schema: Schema, other: Schema) -> None:
         here, there = getattr(schema, name), getattr(other, name)
         if here == there or (there is None and name in _KNOWN_LATER):
             continue
-        if here is not None or name not in _KNOWN_LATER:
+        if here is None and name in _KNOWN_LATER:
+            setattr(schema, name, there)
+        elif name == "features":
+            raise CheckpointError("its features are not those of the others")
+        else:
             called = name.replace("_", " ")
             raise CheckpointError(f"its {called} is {there!r}, but that of the others {here!r}")
-        setattr(schema, name, there)
     if other.texts is not None:
         schema.texts = tuple(dict.fromkeys([*(schema.texts or ()), *other.texts]))
 

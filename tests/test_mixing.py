@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import state_of
 
-from stream_perceptron import CheckpointError, LiveModel, SGDPerceptron
+from stream_perceptron import CheckpointError, LiveModel, SGDPerceptron, save
 from stream_perceptron.curve import Curve
 from stream_perceptron.mixing import average
 
@@ -185,6 +185,25 @@ def test_models_that_do_not_fit_are_refused_by_name(partitions, run, tmp_path):
     assert "has seen 100 samples, but the base 1,600 already" in refused(base, two, base=one)
     assert "does not go on from" in refused(two, base=one)
     assert "No such file" in refused(tmp_path / "nowhere.npz")
+    assert not mean.exists()
+
+
+def test_learners_that_met_other_columns_do_not_fit_together(run, tmp_path):
+    base, models = tmp_path / "base.npz", []
+    save(SGDPerceptron(classes=["x", "y"], seed=0), base)
+    for name in ("b", "c"):
+        source = tmp_path / f"{name}.csv"
+        source.write_text(f"label,a,{name}\nx,1,2\ny,2,1\n")
+        models.append(tmp_path / f"{name}.npz")
+        shutil.copy(base, models[-1])
+        run("learn", source, "-m", models[-1], check=0)
+    mean = tmp_path / "mean.npz"
+    result = run("average", *models, "--base", base, "-o", mean, check=1)
+
+    assert (
+        "Error: models that do not fit together: its features are not those of the others\n"
+        == result.stderr
+    )
     assert not mean.exists()
 
 
