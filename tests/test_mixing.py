@@ -188,6 +188,25 @@ def test_models_that_do_not_fit_are_refused_by_name(partitions, run, tmp_path):
     assert not mean.exists()
 
 
+def test_the_last_samples_of_a_mean_are_those_of_the_base_and_what_each_added(run, tmp_path):
+    base, rng = tmp_path / "base.npz", random.Random(1)
+    run("learn", write(tmp_path / "0.jsonl", points(rng, 100)), "-m", base, check=0)
+    paths = []
+    for i, n in enumerate((30, 20)):
+        paths.append(tmp_path / f"{i}.npz")
+        shutil.copy(base, paths[-1])
+        run("learn", write(tmp_path / f"{i}.jsonl", points(rng, n)), "-m", paths[-1], check=0)
+    mean = tmp_path / "mean.npz"
+    run("average", *paths, "--base", base, "-o", mean, check=0)
+    window = LiveModel.load(mean).progress.window
+    windows = [LiveModel.load(path).progress.window for path in (base, *paths)]
+
+    assert 99 == len(windows[0])  # the first was tested before any label was known
+    assert 149 == len(window)
+    assert windows[0].tolist() == window[:99].tolist()
+    assert sum(each[99:].sum() for each in windows[1:]) == window[99:].sum()
+
+
 def test_learners_that_met_other_columns_do_not_fit_together(run, tmp_path):
     base, models = tmp_path / "base.npz", []
     save(SGDPerceptron(classes=["x", "y"], seed=0), base)

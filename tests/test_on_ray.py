@@ -284,6 +284,8 @@ def test_a_run_in_shards_goes_on_as_it_was_begun(cluster, run, sample, tmp_path)
     refused = cluster.run(sample, shards=3, rows=5, model=path, check=1).stderr
     assert f"round {rounds:,} of" in refused
     assert "in 4 shards by rounds of 5 rows, now in 3 shards by rounds of 5 rows" in refused
+    refused = cluster.run(sample, sample, shards=4, rows=5, model=path, check=1).stderr
+    assert "and there are more files than before" in refused
     refused = run("learn", sample, "-m", path, check=1).stderr
     assert "in 4 shards by rounds of 5 rows, now in order; --next leaves the rest out" in refused
     assert rounds == rounds_of(path)
