@@ -22,6 +22,7 @@ from .options import (
     bad_parameters_are_usage_errors,
     format_option,
     hint_at_terminal,
+    quiet_stderr,
     section,
     sources_argument,
 )
@@ -300,9 +301,11 @@ def learn(
         except InterruptedWaitError:
             ctx.exit(signals.exit_code)
         if ray is not None:
-            # Ray puts handlers of its own in place, which exit with the number of the signal.
+            # Ray tells at length that it waits, and puts handlers of its own in place, which exit
+            # with the number of the signal.
             try:
-                stack.enter_context(cluster(ray or None))
+                with quiet_stderr():
+                    stack.enter_context(cluster(ray or None))
             except SystemExit:
                 ctx.exit(128 + signal.SIGTERM)
             signals.install()

@@ -99,6 +99,20 @@ def silence_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+@contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Let nothing be written to stderr meanwhile, also not by libraries in C."""
+    sys.stderr.flush()
+    number = sys.stderr.fileno()
+    kept = os.dup(number)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+    try:
+        yield
+    finally:
+        os.dup2(kept, number)
+        os.close(kept)
+
+
 def _is_for_users(error: Exception) -> bool:
     from stream_perceptron import (
         CheckpointError,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,7 @@ __all__ = ["Round", "cluster", "require_alike", "run"]
 
 _RETRIES = 10  # of a task whose worker was lost
 _PATIENCE = 0.1  # seconds between two looks whether the run is to end
+_CONNECT_SECONDS = 10.0
 
 
 @dataclass
@@ -63,6 +65,8 @@ def cluster(address: str | None = None) -> Generator[None, None, None]:
         import ray
     except ImportError:
         raise ClusterError("Ray is missing: pip install 'stream-perceptron[ray]'") from None
+    if address is not None:
+        _require_listener(address)
     try:
         try:
             ray.init(
@@ -77,6 +81,18 @@ def cluster(address: str | None = None) -> Generator[None, None, None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _require_listener(address: str) -> None:
+    """Require that somebody listens at host:port, for which Ray would wait for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # auto, or what Ray knows better
+    try:
+        socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
+    except OSError as error:
+        reason = error.strerror or error
+        raise ClusterError(f"there is no Ray cluster at {address}: {reason}") from None
 
 
 def require_alike() -> None:

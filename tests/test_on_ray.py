@@ -312,6 +312,15 @@ def test_shards_are_inspected_and_forged_ones_refused(cluster, run, sample, tmp_
     assert "position has no shards, or none with rows" in run("inspect", path, check=1).stderr
 
 
+def test_a_cluster_that_is_not_there_is_named_in_one_line(run, sample):
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        result = run("learn", sample, "--shards", 2, "--ray", address, check=1)
+
+    assert f"Error: there is no Ray cluster at {address}: Connection refused\n" == result.stderr
+
+
 @pytest.mark.slow
 def test_eight_shards_learn_mnist_as_well_as_one_stream(cluster, run, digits, tmp_path, tell):
     plain, shared, again = (tmp_path / f"{name}.npz" for name in ("plain", "shared", "again"))
