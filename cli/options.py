@@ -104,13 +104,14 @@ def quiet_stderr() -> Iterator[None]:
     """Let nothing be written to stderr meanwhile, also not by libraries in C."""
     sys.stderr.flush()
     number = sys.stderr.fileno()
-    kept = os.dup(number)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+    kept, nowhere = os.dup(number), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, number)
     try:
         yield
     finally:
         os.dup2(kept, number)
         os.close(kept)
+        os.close(nowhere)
 
 
 def _is_for_users(error: Exception) -> bool:

@@ -97,7 +97,7 @@ class Curve:
             earlier, stretch = _halved(earlier), 2 * stretch
         added = self.sums.copy()
         added[: len(earlier)] -= earlier
-        return added[added[:, 0] > 0]
+        return np.maximum(added[added[:, 0] > 0], 0.0)
 
     def extend(self, sums: NDArray[np.float64]) -> None:
         """Take in sums over samples in order, a row for each stretch of whatever length.

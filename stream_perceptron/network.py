@@ -400,9 +400,11 @@ class Network:
 
     def _targets(self, labels: Sequence[Hashable]) -> NDArray[np.intp]:
         """Return the numbers of labels, -1 for None and `_UNKNOWN` where there is none yet."""
-        numbers: dict[Hashable, int] = {None: -1, **self.labels.numbers}
-        found = map(numbers.get, labels, repeat(_UNKNOWN))
-        return np.fromiter(found, np.intp, len(labels))
+        found = map(self.labels.numbers.get, labels, repeat(_UNKNOWN))
+        targets = np.fromiter(found, np.intp, len(labels))
+        if targets.min(initial=0) == _UNKNOWN:
+            targets[[label is None for label in labels]] = -1
+        return targets
 
     def _count(self, block: kernel.Block, done: int) -> None:
         eps = block.eps[:done]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from common import BIN, DATA, LEARN, in_turns, prepared, ratio, spread, table, train_file
+from common import BENCH, BIN, DATA, LEARN, in_turns, prepared, ratio, spread, table, train_file
 
 from stream_perceptron import LiveModel, mnist
 from stream_perceptron.position import Shards
@@ -63,7 +63,7 @@ def learn(*options: Any) -> dict[str, Any]:
 def moved(shards: int, rows: int) -> int:
     """Return the bytes of a model that goes to the shards, and of what comes back from each."""
     source = ParquetSource(str(train_file()))
-    live = LiveModel.load(DATA / "bench" / "scale.npz")
+    live = LiveModel.load(BENCH / "scale.npz")
     dealt = deal([source.groups], Shards(shards, rows))
     outcome = learn_pieces(live, [source.name], dealt[0])
     size = len(pickle.dumps(live, 5)), len(pickle.dumps(outcome, 5))
@@ -87,9 +87,8 @@ def accuracy_of(*options: Any) -> tuple[float, float]:
 
 def shards() -> str:
     """Shards over MNIST in 60 rounds, on two processors: accuracy, time and bytes a round."""
-    subprocess.run(
-        [*LEARN, train_file(), "-m", DATA / "bench" / "scale.npz", "--overwrite"], check=True
-    )
+    BENCH.mkdir(parents=True, exist_ok=True)
+    subprocess.run([*LEARN, train_file(), "-m", BENCH / "scale.npz", "--overwrite"], check=True)
     rows = [["one stream", "60,000", f"{accuracy_of()[0]:.1%}", "", "", ""]]
     with cluster() as address:
         for n in (1, 2, 4, 8, 16, 32, 64):
