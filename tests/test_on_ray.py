@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -49,6 +50,16 @@ class Cluster:
             env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             start_new_session=True,
         )  # fmt: skip
+
+    def wait(self):
+        """Return when somebody listens."""
+        host, port = self.address.split(":")
+        for _ in range(1200):
+            with suppress(ConnectionRefusedError), socket.create_connection((host, int(port))):
+                return
+            assert self.process.poll() is None, "the cluster has ended"
+            time.sleep(0.05)
+        raise AssertionError("the cluster never came")
 
     def learn(self, *sources, shards, rows, model=None, options=()):
         """Return the command."""
@@ -96,6 +107,7 @@ def ancestors(pid, parents):
 @pytest.fixture(scope="session")
 def cluster():
     cluster = Cluster()
+    cluster.wait()
     yield cluster
     # In order it would take half a minute.
     os.killpg(cluster.process.pid, signal.SIGKILL)

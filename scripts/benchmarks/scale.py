@@ -10,8 +10,9 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,12 @@ def cluster() -> Iterator[str]:
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     try:
+        while True:  # until it listens
+            with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+                break
+            if ray.poll() is not None:
+                raise RuntimeError("Ray's cluster has ended")
+            time.sleep(0.1)
         yield f"127.0.0.1:{port}"
     finally:
         os.killpg(ray.pid, signal.SIGKILL)
