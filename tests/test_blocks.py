@@ -246,3 +246,11 @@ def test_divergence_in_mid_block_leaves_the_rows_before(rng):
     expected.test_then_train(X[:5], labels[:5])
 
     assert state_of(expected) == state_of(model)
+
+
+def test_a_missing_label_has_no_number_beside_known_and_new_ones():
+    model = SGDPerceptron(classes=["x"], seed=0)
+    trace = model.trace([[1.0], [2.0], [3.0], [4.0]], ["x", None, "y", None])
+
+    assert [0, -1, 1, -1] == trace.target.tolist()
+    assert [0, 2] == np.flatnonzero(trace.updated).tolist()
