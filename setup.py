@@ -5,10 +5,10 @@ from setuptools import Extension, setup
 
 extensions = cythonize(
     Extension(
-        "stream_perceptron._kernel",
-        ["stream_perceptron/_kernel.pyx"],
-        include_dirs=["stream_perceptron"],
-        depends=["stream_perceptron/lanes.h"],
+        "stream_perceptron.model.kernel._compiled",
+        ["stream_perceptron/model/kernel/_compiled.pyx"],
+        include_dirs=["stream_perceptron/model/kernel"],
+        depends=["stream_perceptron/model/kernel/loops.h"],
         # Fused multiply-adds would make the bits depend on how a loop was compiled.
         extra_compile_args=["-O3", "-ffp-contract=off"],
     ),

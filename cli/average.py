@@ -34,8 +34,8 @@ def average(paths: tuple[Path, ...], base: Path, output: Path) -> None:
     \b
     stream-perceptron average a.npz b.npz --base morning.npz -o evening.npz
     """
-    from stream_perceptron.checkpoint import locked
-    from stream_perceptron.mixing import average_files
+    from stream_perceptron.checkpoint.archive import locked
+    from stream_perceptron.distributed.averaging import average_files
 
     live = average_files(paths, base)
     with locked(output):

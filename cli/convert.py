@@ -37,13 +37,13 @@ def convert(inputs: tuple[Path, ...], output: Path, part: str) -> None:
     stream-perceptron convert train-images-idx3-ubyte.gz train-labels-idx1-ubyte.gz -o train.parquet
     stream-perceptron convert mnist.npz --part test -o test.parquet
     """
-    from stream_perceptron import mnist
+    from stream_perceptron.datasets.idx import read_idx, read_npz, write_parquet
 
     if len(inputs) == 2:
-        images, labels = map(mnist.read_idx, inputs)
+        images, labels = map(read_idx, inputs)
     elif len(inputs) == 1 and inputs[0].suffix == ".npz":
-        images, labels = mnist.read_npz(inputs[0], part)
+        images, labels = read_npz(inputs[0], part)
     else:
         raise click.UsageError("give two IDX files, images and labels, or one file ending in .npz")
-    mnist.write_parquet(images, labels, output, " ".join(path.name for path in inputs))
+    write_parquet(images, labels, output, " ".join(path.name for path in inputs))
     click.echo(f"{len(labels):,} pictures of {' x '.join(map(str, images.shape[1:]))}", err=True)

@@ -34,7 +34,7 @@ def evaluate(
     from river.metrics import ConfusionMatrix
 
     from stream_perceptron import LiveModel, SourceError
-    from stream_perceptron.formats import open_source
+    from stream_perceptron.data.opening import open_source
 
     hint_at_terminal(sources)
     live = LiveModel.load(path)

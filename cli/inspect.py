@@ -54,8 +54,8 @@ def inspect(path: Path, as_json: bool) -> None:
 
 
 def _contents(live: LiveModel) -> dict[str, Any]:
-    from stream_perceptron.checkpoint import FORMAT_VERSION
-    from stream_perceptron.diagnosis import diagnose
+    from stream_perceptron.checkpoint.archive import FORMAT_VERSION
+    from stream_perceptron.diagnostics.diagnosis import diagnose
 
     model, schema, progress, position = live.model, live.schema, live.progress, live.position
     features = model.features_

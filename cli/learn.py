@@ -36,8 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from stream_perceptron import LiveModel
-    from stream_perceptron.on_ray import Round
-    from stream_perceptron.sources import ParquetSource, Source
+    from stream_perceptron.data.parquet import ParquetSource
+    from stream_perceptron.data.source import Source
+    from stream_perceptron.distributed.ray import Round
 
 _LISTED = 10  # skipped rows that the summary names
 _EVERY_ROUND = 1  # row, and no round has fewer
@@ -254,18 +255,19 @@ def learn(
         _require_fit_for_ray(ray, shards, given)
 
     from stream_perceptron import DivergedError, LiveModel, SampleError
-    from stream_perceptron.checkpoint import locked
-    from stream_perceptron.formats import open_source
-    from stream_perceptron.inputs import is_stream
-    from stream_perceptron.kernel import NAME as KERNEL
-    from stream_perceptron.live import Step
-    from stream_perceptron.position import Shards
-    from stream_perceptron.schema import Schema
-    from stream_perceptron.sources import RandomDraws
+    from stream_perceptron.checkpoint.archive import locked
+    from stream_perceptron.data.byte_stream import is_stream
+    from stream_perceptron.data.opening import open_source
+    from stream_perceptron.data.sampling import RandomDraws
+    from stream_perceptron.data.schema import Schema
+    from stream_perceptron.diagnostics.worked_sample import Lesson
+    from stream_perceptron.live.cursor import Shards
+    from stream_perceptron.live.model import Step
+    from stream_perceptron.model.kernel import NAME as KERNEL
 
     if ray is not None:
-        from stream_perceptron.on_ray import cluster, require_alike
-        from stream_perceptron.on_ray import run as run_on_ray
+        from stream_perceptron.distributed.ray import cluster, require_alike
+        from stream_perceptron.distributed.ray import run as run_on_ray
 
     if any(map(is_stream, sources)) and (at_random or (passes or 1) > 1):
         raise click.UsageError("stdin and pipes can be read once only: no --random and no --passes")
@@ -363,13 +365,12 @@ def learn(
             for step in run:
                 for note in step.notes:
                     line.note(note)
-                if isinstance(step, Step) and step.lesson is not None:
+                if isinstance(step, Step) and step.before is not None and step.sample is not None:
                     model = live.model
-                    line.show(
-                        lesson_table(
-                            int(step.rows[0]), step.lesson, model.activation, model.epsilon
-                        )
-                    )
+                    lesson = Lesson.of(step.before, model, step.sample)
+                    if lesson is not None:
+                        number = int(step.rows[0])
+                        line.show(lesson_table(number, lesson, model.activation, model.epsilon))
                 if isinstance(step, Step) and predictions is not None:
                     predictions.write(step)
                 skipped += step.skipped[: _LISTED - len(skipped)]
@@ -418,7 +419,7 @@ def _require_fit_for_ray(address: str, shards: int | None, given: set[str]) -> N
 
 def _parquet_files(sources: Sequence[Source]) -> list[ParquetSource]:
     from stream_perceptron import SourceError
-    from stream_perceptron.sources import ParquetSource
+    from stream_perceptron.data.parquet import ParquetSource
 
     files = []
     for source in sources:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from stream_perceptron.lesson import Lesson
+    from stream_perceptron.diagnostics.worked_sample import Lesson
 
 _MOST = 6  # features that are listed
 

@@ -40,7 +40,7 @@ def _print_version(ctx: click.Context, parameter: click.Parameter, asked: bool) 
         return
     from importlib.metadata import version
 
-    from stream_perceptron.kernel import NAME
+    from stream_perceptron.model.kernel import NAME
 
     click.echo(f"stream-perceptron {version('stream-perceptron')}, kernel {NAME}")
     ctx.exit()

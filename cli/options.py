@@ -274,7 +274,7 @@ class ActivationName(click.ParamType):
     name = "sigmoid|tanh|arctan|identity"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        from stream_perceptron.activations import get_activation
+        from stream_perceptron.model.activations import get_activation
 
         try:
             return get_activation(value).name

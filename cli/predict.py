@@ -41,7 +41,7 @@ def predict(
     stream-perceptron predict mnist-test.parquet -m mnist.npz > predictions.jsonl
     """
     from stream_perceptron import LiveModel
-    from stream_perceptron.formats import open_source
+    from stream_perceptron.data.opening import open_source
 
     hint_at_terminal(sources)
     with Signals() as signals:

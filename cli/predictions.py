@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stream_perceptron.live import Step
-    from stream_perceptron.position import Output
+    from stream_perceptron.live.cursor import Output
+    from stream_perceptron.live.model import Step
 
 
 class PredictionFile:
@@ -67,7 +67,7 @@ class PredictionFile:
 
     def sync(self) -> Output | None:
         """See what was written on to the disk, and return how far that is; None for stdout."""
-        from stream_perceptron.position import Output
+        from stream_perceptron.live.cursor import Output
 
         if self._path is None:
             return None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from stream_perceptron.live import LiveModel
+    from stream_perceptron.live.model import LiveModel
 
 _HEADER = "    samples  accuracy  last 1,000  mean eps  updated  samples/s"
 _REDRAW = 0.1  # seconds

@@ -35,9 +35,9 @@ def report(path: Path, output: Path, examples: str | None, file_format: str | No
     from importlib.util import find_spec
 
     from stream_perceptron import LiveModel
-    from stream_perceptron.files import replacing
-    from stream_perceptron.formats import open_source
-    from stream_perceptron.report import report as make_report
+    from stream_perceptron.checkpoint.atomic import replacing
+    from stream_perceptron.data.opening import open_source
+    from stream_perceptron.diagnostics.report import report as make_report
 
     if find_spec("matplotlib") is None:
         raise click.ClickException(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def tell_findings(live: LiveModel, line: ProgressLine, quiet: bool, diverged: bool = False) -> None:
     if quiet:
         return
-    from stream_perceptron.diagnosis import diagnose
+    from stream_perceptron.diagnostics.diagnosis import diagnose
 
     for finding in diagnose(live, diverged):
         line.note(f"diagnosis: {finding}")
@@ -31,8 +31,8 @@ def summarise(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    from stream_perceptron.diagnosis import diagnose
-    from stream_perceptron.kernel import NAME as KERNEL
+    from stream_perceptron.diagnostics.diagnosis import diagnose
+    from stream_perceptron.model.kernel import NAME as KERNEL
 
     if as_json:
         summary = line.figures() | {

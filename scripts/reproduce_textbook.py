@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from stream_perceptron import SGDPerceptron, mnist
+from stream_perceptron import SGDPerceptron
+from stream_perceptron.datasets import mnist
 
 DATA = Path(__file__).parent.parent / "data"
 EPSILONS = (3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6)

@@ -1,5 +1,7 @@
 """A single-layer perceptron that learns from a stream, one sample at a time."""
 
+from stream_perceptron.checkpoint.state import Loaded, load, save
+from stream_perceptron.diagnostics.update_check import check_step
 from stream_perceptron.errors import (
     CheckpointError,
     ClusterError,
@@ -8,10 +10,8 @@ from stream_perceptron.errors import (
     SourceError,
     StepError,
 )
-from stream_perceptron.live import LiveModel
+from stream_perceptron.live.model import LiveModel
 from stream_perceptron.perceptron import SGDPerceptron
-from stream_perceptron.state import Loaded, load, save
-from stream_perceptron.step_check import check_step
 
 __all__ = [
     "CheckpointError",

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from river import base
 
-from stream_perceptron import samples
-from stream_perceptron.activations import get_activation
 from stream_perceptron.errors import DivergedError, SampleError
-from stream_perceptron.kernel import ByteRows
-from stream_perceptron.network import Network, Trace
-from stream_perceptron.vocabulary import WeightStore
+from stream_perceptron.model import validation
+from stream_perceptron.model.activations import get_activation
+from stream_perceptron.model.features import ByteRows, NamedRows
+from stream_perceptron.model.network import Network, Trace
+from stream_perceptron.model.weights import WeightStore
 
 if TYPE_CHECKING:
     import narwhals.stable.v2 as nw
@@ -203,15 +203,15 @@ class SGDPerceptron(base.MiniBatchClassifier):
             If a weight or an error would stop being finite; the model is unchanged.
 
         """
-        weight = samples.as_weight(w)
+        weight = validation.as_weight(w)
         if type(y) in (str, int, bool):
             learned = self._network.learn_one(x, y, weight, self.lr, self.epsilon)
             if learned is not None:
                 if not learned:
                     raise DivergedError(self.n_seen + 1)
                 return
-        row = samples.as_row(x, self._network.dtype)
-        labels = _require_labels([samples.as_label(y)])
+        row = validation.as_row(x, self._network.dtype)
+        labels = _require_labels([validation.as_label(y)])
         self._learn(tuple(x), row, None, labels, np.array([weight]))
 
     def predict_one(self, x: Mapping[Hashable, Any], **kwargs: Any) -> Any:
@@ -278,9 +278,9 @@ class SGDPerceptron(base.MiniBatchClassifier):
 
         frame = dataframe.into_frame(X)
         names = tuple(frame.columns)
-        rows, present = samples.frame_rows(frame, self._network.dtype)
-        labels = _require_labels(samples.as_labels(y, len(rows)))
-        self._learn(names, rows, present, labels, samples.as_weights(w, len(rows)))
+        rows, present = validation.frame_rows(frame, self._network.dtype)
+        labels = _require_labels(validation.as_labels(y, len(rows)))
+        self._learn(names, rows, present, labels, validation.as_weights(w, len(rows)))
 
     def predict_many(self, X: IntoDataFrame) -> Any:
         """Return the predicted label of every row of a frame, as a series of the same kind."""
@@ -349,7 +349,9 @@ class SGDPerceptron(base.MiniBatchClassifier):
 
         """
         rows = len(X)
-        trace = self.trace(X, _require_labels(samples.as_labels(labels, rows)), features, stop, w)
+        trace = self.trace(
+            X, _require_labels(validation.as_labels(labels, rows)), features, stop, w
+        )
         self._require_finite(trace)
         return names_of(trace.predicted, self.classes_)
 
@@ -386,15 +388,15 @@ class SGDPerceptron(base.MiniBatchClassifier):
         blocks: Iterable[
             tuple[slice, tuple[Hashable, ...], Array | ByteRows, NDArray[np.bool_] | None]
         ]
-        if isinstance(X, samples.NamedRows):
+        if isinstance(X, NamedRows):
             blocks = X.blocks(self._network.dtype)
         elif isinstance(X, ByteRows):
-            blocks = [(slice(0, len(X)), samples.as_names(features, X.shape[1]), X, None)]
+            blocks = [(slice(0, len(X)), validation.as_names(features, X.shape[1]), X, None)]
         else:
-            names, rows = samples.as_rows(X, features, self._network.dtype)
+            names, rows = validation.as_rows(X, features, self._network.dtype)
             blocks = [(slice(0, len(rows)), names, rows, None)]
-        labels = samples.as_labels(labels, len(X))
-        weights = samples.as_weights(w, len(X))
+        labels = validation.as_labels(labels, len(X))
+        weights = validation.as_weights(w, len(X))
         traces = []
         for part, names, block, present in blocks:
             trace = self._network.train(
@@ -434,17 +436,17 @@ class SGDPerceptron(base.MiniBatchClassifier):
         if net is not None:
             return net
         try:
-            row = samples.as_row(x, self._network.dtype)
+            row = validation.as_row(x, self._network.dtype)
         except SampleError:
             # Scalers give NaN for a feature that they have not seen, and the model has not either.
             x = {name: x[name] for name in x if name in self._network.features.numbers}
-            row = samples.as_row(x, self._network.dtype)
+            row = validation.as_row(x, self._network.dtype)
         return self._network.net(tuple(x), row)
 
     def _nets(self, frame: nw.DataFrame[Any]) -> Array:
         known = [name for name in frame.columns if name in self._network.features.numbers]
         if known:
-            rows, _ = samples.frame_rows(frame.select(known), self._network.dtype)
+            rows, _ = validation.frame_rows(frame.select(known), self._network.dtype)
         else:
             rows = np.zeros((len(frame), 0), self._network.dtype)
         return self._network.nets(tuple(known), rows)
@@ -483,7 +485,7 @@ def _require_labels(labels: list[Hashable]) -> list[Hashable]:
 def _declared(classes: Sequence[Hashable]) -> list[Hashable]:
     if isinstance(classes, str):
         raise ValueError(f"classes is the string {classes!r}: pass a list of labels")
-    labels = [samples.as_label(label) for label in classes]
+    labels = [validation.as_label(label) for label in classes]
     if not labels or None in labels or len(set(labels)) < len(labels):
         raise ValueError(f"classes is {classes!r}: pass labels that differ and are not missing")
     return labels

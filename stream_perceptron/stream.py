@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from os import PathLike
 from typing import Any
 
+from stream_perceptron.data.parquet import ParquetSource
+from stream_perceptron.data.schema import Schema
 from stream_perceptron.errors import SampleError
-from stream_perceptron.schema import Schema
-from stream_perceptron.sources import ParquetSource
 
 __all__ = ["iter_parquet"]
 
@@ -53,7 +53,7 @@ def iter_parquet(
     --------
     >>> from river import evaluate, metrics
     >>> from stream_perceptron import SGDPerceptron, stream
-    >>> from stream_perceptron.mnist import sample_path
+    >>> from stream_perceptron.datasets.mnist import sample_path
 
     >>> digits = stream.iter_parquet(sample_path())
     >>> model = SGDPerceptron(lr=0.1, classes=range(10), seed=0)

@@ -3,30 +3,13 @@ from __future__ import annotations
 import os
 import pty
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import COMMAND, ROOT
 
-from stream_perceptron import mnist
-
-ROOT = Path(__file__).parent.parent
-COMMAND = Path(sys.executable).with_name("stream-perceptron")
-
-
-def state_of(model):
-    """Return everything that learning changes, and that a refused sample must leave as it was."""
-    return (
-        model.classes_,
-        model.features_,
-        model.weights.tobytes(),
-        model.biases.tobytes(),
-        model.n_seen,
-        model.n_updates,
-        repr(model.last_epsilon),
-    )
-
+from stream_perceptron.datasets import mnist
 
 FIGURES = pytest.StashKey[list[str]]()
 

@@ -9,11 +9,11 @@ import numpy as np
 import oracle
 import pandas as pd
 import pytest
-from conftest import state_of
+from helpers import state_of
 from river.optim import schedulers
 
 from stream_perceptron import DivergedError, SampleError, SGDPerceptron
-from stream_perceptron.vocabulary import initial_weights
+from stream_perceptron.model.weights import initial_weights
 
 NAMES = [f"x{i}" for i in range(6)]
 

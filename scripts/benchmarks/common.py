@@ -19,7 +19,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stream_perceptron import kernel, mnist
+from stream_perceptron.datasets import mnist
+from stream_perceptron.model import kernel
 
 ROOT = Path(__file__).parent.parent.parent
 DATA = ROOT / "data"

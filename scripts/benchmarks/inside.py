@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 from common import LEARN, digits, in_turns, seconds_of, spread, table, train_file
 
-from stream_perceptron import LiveModel, SGDPerceptron, kernel, stream
-from stream_perceptron.activations import get_activation
-from stream_perceptron.position import Position
-from stream_perceptron.reading import decode
-from stream_perceptron.schema import Schema
-from stream_perceptron.sources import ParquetSource
-from stream_perceptron.vocabulary import WeightStore
+from stream_perceptron import LiveModel, SGDPerceptron, stream
+from stream_perceptron.data.parquet import ParquetSource
+from stream_perceptron.data.schema import Schema
+from stream_perceptron.live.cursor import Position
+from stream_perceptron.live.reading import decode
+from stream_perceptron.model import kernel
+from stream_perceptron.model.activations import get_activation
+from stream_perceptron.model.weights import WeightStore
 
 RUNS = 7
 BLOCK = 1000

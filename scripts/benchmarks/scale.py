@@ -20,10 +20,11 @@ from typing import Any
 import pyarrow.parquet as pq
 from common import BENCH, BIN, DATA, LEARN, in_turns, prepared, ratio, spread, table, train_file
 
-from stream_perceptron import LiveModel, mnist
-from stream_perceptron.position import Shards
-from stream_perceptron.shards import deal, learn_pieces
-from stream_perceptron.sources import ParquetSource
+from stream_perceptron import LiveModel
+from stream_perceptron.data.parquet import ParquetSource
+from stream_perceptron.datasets import mnist
+from stream_perceptron.distributed.shards import deal, learn_pieces
+from stream_perceptron.live.cursor import Shards
 
 RUNS = 5
 ROUNDS = 60

@@ -15,7 +15,7 @@ import river.optim
 import river.preprocessing  # noqa: F401, so that imports do not count as memory of the reader
 
 from stream_perceptron import CheckpointError, LiveModel, SGDPerceptron, load, save
-from stream_perceptron.checkpoint import FORMAT_VERSION, read_checkpoint
+from stream_perceptron.checkpoint.archive import FORMAT_VERSION, read_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -211,8 +211,8 @@ RUNS = {
 
 @pytest.mark.parametrize("name", RUNS)
 def test_forged_run_is_refused(name, sample, tmp_path):
-    from stream_perceptron.schema import Schema
-    from stream_perceptron.sources import ParquetSource
+    from stream_perceptron.data.parquet import ParquetSource
+    from stream_perceptron.data.schema import Schema
 
     sources = [ParquetSource(str(sample))]
     live = LiveModel.start(sources, Schema(), seed=0)

@@ -7,7 +7,7 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import COMMAND
+from helpers import COMMAND, outcome_in
 
 from stream_perceptron import LiveModel
 
@@ -26,10 +26,6 @@ def learn(folder, digits, options):
         COMMAND, "learn", digits["train"], "-m", folder / "model.npz", "--save-every", "500",
         "-p", folder / "predictions.jsonl", "--quiet", *options,
     ]  # fmt: skip
-
-
-def outcome(folder):
-    return (folder / "model.npz").read_bytes(), (folder / "predictions.jsonl").read_bytes()
 
 
 def run_until_done(folder, digits, options, longest, rng):
@@ -56,7 +52,7 @@ def test_kill_9_at_random_moments(name, digits, tmp_path, tell):
     reference = tmp_path / "reference"
     reference.mkdir()
     subprocess.run(learn(reference, digits, options), check=True)
-    expected = outcome(reference)
+    expected = outcome_in(reference)
     rows = LiveModel.load(reference / "model.npz").progress.rows
 
     def lane(number):
@@ -66,7 +62,7 @@ def test_kill_9_at_random_moments(name, digits, tmp_path, tell):
             folder = tmp_path / f"{number}-{runs}"
             kills += run_until_done(folder, digits, options, longest, rng)
             runs += 1
-            assert expected == outcome(folder)
+            assert expected == outcome_in(folder)
             assert not list(folder.glob(".*.tmp"))
         return kills, runs
 

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 import pyarrow.csv
 import pytest
-from conftest import COMMAND
+from helpers import COMMAND, outcome_in
 
 from stream_perceptron import LiveModel
 
@@ -44,10 +44,6 @@ def consume(folder):
     ]  # fmt: skip
 
 
-def outcome(folder):
-    return (folder / "model.npz").read_bytes(), (folder / "predictions.jsonl").read_bytes()
-
-
 def seen(path):
     """Return the number of messages that a checkpoint has seen."""
     return LiveModel.load(path).position.read if path.exists() else 0
@@ -59,7 +55,7 @@ def test_a_topic_replayed_after_each_kill(tmp_path, tell):
     reference = tmp_path / "reference"
     reference.mkdir()
     subprocess.run(consume(reference), input=b"".join(lines), check=True)
-    expected = outcome(reference)
+    expected = outcome_in(reference)
 
     def lane(number):
         rng = random.Random(number)
@@ -94,7 +90,7 @@ def test_a_topic_replayed_after_each_kill(tmp_path, tell):
                 assert process.returncode in (0, -9), errors
                 if process.returncode == 0:
                     break
-            assert expected == outcome(folder)
+            assert expected == outcome_in(folder)
         return kills, runs, replayed
 
     with ThreadPoolExecutor(LANES) as pool:

@@ -5,35 +5,18 @@ from __future__ import annotations
 import json
 import os
 import random
-import re
 import signal
 import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
-from conftest import COMMAND
+from helpers import COMMAND, start
 
 from stream_perceptron import LiveModel
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
-
-
-def start(*args, command=(COMMAND,), **kwargs):
-    """Start the command, and return when it has taken the signals over."""
-    process = subprocess.Popen(
-        [*command, "learn", *args], stderr=subprocess.PIPE, text=True, **kwargs
-    )
-    status = Path(f"/proc/{process.pid}/status")
-    bit = 1 << (signal.SIGTERM - 1)
-    while process.poll() is None:
-        caught = re.search(r"SigCgt:\s+([0-9a-f]+)", status.read_text())
-        if caught and int(caught[1], 16) & bit:
-            break
-        time.sleep(0.002)
-    return process
 
 
 @pytest.mark.slow
@@ -142,12 +125,12 @@ def test_second_sigint_leaves_at_once(digits, tmp_path):
     script = (
         "import os, sys, time\n"
         "from stream_perceptron_cli.main import main\n"
-        "from stream_perceptron import files\n"
+        "from stream_perceptron.checkpoint import atomic\n"
         "real = os.replace\n"
         "def hang(*args):\n"
         "    print('hanging', flush=True)\n"
         "    while True: time.sleep(0.01)\n"
-        "files.os.replace = hang\n"
+        "atomic.os.replace = hang\n"
         "main(sys.argv[1:])"
     )
     command = [sys.executable, "-c", script]

@@ -8,11 +8,12 @@ import subprocess
 import sys
 
 import pytest
-from conftest import COMMAND
+from helpers import COMMAND
 
-from stream_perceptron import CheckpointError, SGDPerceptron, files, load, save
-from stream_perceptron.checkpoint import write_checkpoint
-from stream_perceptron.state import model_state
+from stream_perceptron import CheckpointError, SGDPerceptron, load, save
+from stream_perceptron.checkpoint.archive import atomic as files
+from stream_perceptron.checkpoint.archive import write_checkpoint
+from stream_perceptron.checkpoint.state import model_state
 
 
 def folder_of(path):

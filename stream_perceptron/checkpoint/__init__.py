@@ -1,0 +1,1 @@
+"""The file that a live model is saved in."""

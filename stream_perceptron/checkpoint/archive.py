@@ -1,0 +1,232 @@
+"""The checkpoint file: written so that a crash cannot spoil it, read with suspicion.
+
+A checkpoint is an uncompressed .npz: a ZIP archive with `meta.json` and arrays. NumPy and unzip can
+open it. The archive's comment holds the SHA-256 of all bytes before it, so that any damage shows.
+There are no clock times in it, and members have a fixed order: equal state gives equal bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_perceptron.checkpoint import atomic
+from stream_perceptron.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import zipfile
+
+__all__ = ["FORMAT_VERSION", "locked", "previous_of", "read_checkpoint", "write_checkpoint"]
+
+FORMAT_VERSION = 4
+
+# What each version added to a run, with the values of runs before it.
+_NEW: dict[int, dict[str, dict[str, Any]]] = {
+    2: {"schema": {"position": [], "texts": None}, "position": {"offsets": []}},
+    3: {"progress": {"repeats": 0, "last_target": -1, "largest": 0.0, "stretch": 10}},
+    4: {"position": {"shards": None}},
+}
+
+_FORMAT = "stream_perceptron checkpoint"
+_DTYPES = ("<f8", "<f4", "<i8", "|b1")
+_DIGEST = "sha256:{}"
+_COMMENT_LENGTH = len(_DIGEST) - 2 + 64
+_END_LENGTH = 22  # of a ZIP archive's last record, without the comment
+
+
+def previous_of(path: Path) -> Path:
+    """Return the name under which the checkpoint before the one at `path` is kept."""
+    path = Path(os.path.realpath(path))
+    return path.with_name(f"{path.name}.prev")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a checkpoint.
+
+    Raises
+    ------
+    CheckpointError
+        If another process holds it.
+
+    """
+    try:
+        with atomic.locked(path):
+            yield
+    except BlockingIOError:
+        raise CheckpointError(f"{path}: another process is writing it") from None
+
+
+def write_checkpoint(path: Path, meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+    """Write a checkpoint, and keep the one that was there as `previous_of(path)`.
+
+    Parameters
+    ----------
+    path
+        Where to write. After an error the old file is there, unchanged.
+    meta
+        What can be written as JSON.
+    arrays
+        Arrays by name, of float64, float32, int64 or bool.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+
+    """
+    data = _archive({"format": _FORMAT, "format_version": FORMAT_VERSION, **meta}, arrays)
+    with atomic.replacing(path, mode=0o600, previous=previous_of(path)) as file:
+        file.write(data)
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Read a checkpoint.
+
+    Returns
+    -------
+    The meta data and the arrays that were written, the arrays checked to be whole and their floats
+    finite.
+
+    Raises
+    ------
+    CheckpointError
+        If it is damaged, forged or of a newer version. Names the checkpoint before it, if there is
+        one.
+    OSError
+        If it cannot be read.
+
+    """
+    data = path.read_bytes()
+    try:
+        return _parse(data)
+    except CheckpointError as error:
+        before = previous_of(path)
+        hint = f"; the checkpoint before it is {before}" if before.exists() else ""
+        raise CheckpointError(f"{path}: {error}{hint}") from None
+
+
+def _archive(meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> bytes:
+    import zipfile
+
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        text = json.dumps(meta, allow_nan=False, separators=(",", ":"))
+        archive.writestr(_member("meta.json"), text)
+        for name, array in arrays.items():
+            npy = io.BytesIO()
+            np.lib.format.write_array(npy, np.ascontiguousarray(array), (1, 0), allow_pickle=False)
+            archive.writestr(_member(f"{name}.npy"), npy.getbuffer())
+        archive.comment = b" " * _COMMENT_LENGTH
+    body = buffer.getvalue()[:-_COMMENT_LENGTH]
+    return body + _comment(body)
+
+
+def _member(name: str) -> zipfile.ZipInfo:
+    import zipfile
+
+    info = zipfile.ZipInfo(name)  # of the first of January 1980, whatever the clock says
+    info.create_system = 3
+    info.external_attr = 0o600 << 16
+    return info
+
+
+def _comment(body: bytes | memoryview) -> bytes:
+    import hashlib  # late, as runs without a checkpoint do not need it
+
+    return _DIGEST.format(hashlib.sha256(body).hexdigest()).encode()
+
+
+def _parse(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    import zipfile
+
+    body = memoryview(data)[:-_COMMENT_LENGTH]
+    if len(body) < _END_LENGTH or bytes(body[-_END_LENGTH:][:4]) != b"PK\5\6":
+        raise CheckpointError("not a checkpoint, or not a whole one")
+    if data[-_COMMENT_LENGTH:] != _comment(body):
+        raise CheckpointError("damaged: its SHA-256 is not the one that was saved")
+    # From here on nothing is damaged, but anything may be forged.
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = _members(archive, len(data))
+            meta = _meta(members.pop("meta.json", b""))
+            arrays = {name.removesuffix(".npy"): _array(name, members[name]) for name in members}
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+        raise CheckpointError(f"not a checkpoint ({error})") from None
+    return meta, arrays
+
+
+def _members(archive: zipfile.ZipFile, size: int) -> dict[str, bytes]:
+    import zipfile
+
+    members: dict[str, bytes] = {}
+    for info in archive.infolist():
+        if info.filename in members:
+            raise CheckpointError(f"member {info.filename!r} is there twice")
+        if info.filename != "meta.json" and not info.filename.endswith(".npy"):
+            raise CheckpointError(f"member {info.filename!r} does not belong in a checkpoint")
+        size -= info.file_size
+        if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
+            raise CheckpointError(f"member {info.filename!r} is compressed")
+        if size < 0:
+            raise CheckpointError("members are larger than the file")
+        members[info.filename] = archive.read(info)
+    return members
+
+
+def _meta(text: bytes) -> dict[str, Any]:
+    try:
+        meta = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"meta.json is not readable ({type(error).__name__})") from None
+    if not isinstance(meta, dict) or meta.pop("format", None) != _FORMAT:
+        raise CheckpointError("not a checkpoint of this program")
+    version = meta.pop("format_version", None)
+    if type(version) is not int or version < 1:
+        raise CheckpointError(f"format version {version!r} is not a version")
+    if version > FORMAT_VERSION:
+        raise CheckpointError(
+            f"of format version {version}, and this program reads up to {FORMAT_VERSION}: "
+            "upgrade stream-perceptron"
+        )
+    run = meta.get("run")
+    for new_in, parts in _NEW.items():
+        for part, added in parts.items():
+            if version < new_in and isinstance(run, dict) and isinstance(run.get(part), dict):
+                run[part] = added | run[part]
+    return meta
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+def _array(name: str, npy: bytes) -> NDArray[Any]:
+    """Parse an array whose header was checked against its size before anything is allocated."""
+    stream = io.BytesIO(npy)
+    try:
+        if np.lib.format.read_magic(stream) != (1, 0):
+            raise ValueError("version")
+        shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(stream, max_header_size=1000)
+    except (ValueError, TypeError, OverflowError, RecursionError, MemoryError):
+        raise CheckpointError(f"member {name!r} is not a plain array") from None
+    size = dtype.itemsize
+    for length in shape:
+        size *= length
+    rest = len(npy) - stream.tell()
+    if dtype.str not in _DTYPES or is_fortran or min(shape, default=0) < 0 or size != rest:
+        raise CheckpointError(f"member {name!r}, {dtype} {shape}, does not hold what it says")
+    array = np.frombuffer(npy, dtype, offset=stream.tell()).reshape(shape).copy()
+    if dtype.kind == "f" and not np.isfinite(array).all():
+        raise CheckpointError(f"member {name!r} holds numbers that are not finite")
+    if dtype.kind == "b" and (array.view(np.uint8) > 1).any():
+        raise CheckpointError(f"member {name!r} holds bools that are neither")
+    return array

@@ -1,0 +1,51 @@
+"""What tells a source from others."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+__all__ = ["Identity"]
+
+# A local file up to this size is identified by all of its bytes, another by its footer.
+_WHOLE_FILE = 2**30
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What tells a source from others, whatever its name.
+
+    Parameters
+    ----------
+    name
+        What it was called, for messages; files are equal if their content is.
+    size
+        The number of bytes; of lines, those read so far.
+    digest
+        The SHA-256 of these bytes, or of a large or remote file's footer; empty for a stream.
+
+    """
+
+    name: str = field(compare=False)
+    size: int
+    digest: str
+
+    @classmethod
+    def of(cls, name: str, size: int, footer: bytes) -> Identity:
+        """Return the identity of a file with this Parquet footer or Arrow schema."""
+        import hashlib  # late, as runs without a checkpoint do not need it
+
+        if os.path.exists(name) and size <= _WHOLE_FILE:
+            with open(name, "rb") as file:
+                return cls(name, size, hashlib.file_digest(file, "sha256").hexdigest())
+        return cls(name, size, hashlib.sha256(footer).hexdigest())
+
+    @classmethod
+    def of_stream(cls, name: str) -> Identity:
+        """Return the identity of stdin or a pipe, which is that of any other."""
+        return cls(name, 0, "")
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether it can be read once only."""
+        return not self.digest

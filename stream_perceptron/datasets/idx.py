@@ -1,0 +1,161 @@
+"""IDX files and Keras's mnist.npz, and the Parquet files made from them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from stream_perceptron.checkpoint.atomic import replacing
+from stream_perceptron.data.byte_stream import first_line
+from stream_perceptron.data.source import METADATA_KEY
+from stream_perceptron.errors import SourceError
+
+__all__ = ["read_idx", "read_npz", "write_parquet"]
+
+# From the third byte of an IDX file.
+_IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+_ROW_GROUP = 10_000
+
+
+def read_idx(path: Path) -> NDArray[Any]:
+    """Read an IDX file, gzipped or not.
+
+    Parameters
+    ----------
+    path
+        The file. The format is described with MNIST.[^1]
+
+    Returns
+    -------
+    The array, of the shape and type that the file states.
+
+    Raises
+    ------
+    SourceError
+        If it is not an IDX file, or not a whole one.
+
+    References
+    ----------
+    [^1]: Yann LeCun, Corinna Cortes and Christopher J. C. Burges. The MNIST database of
+    handwritten digits. http://yann.lecun.com/exdb/mnist/
+
+    """
+    try:
+        data = path.read_bytes()
+        if data[:2] == b"\x1f\x8b":
+            data = gzip.decompress(data)
+    except OSError as error:
+        raise SourceError(f"{path}: {error.strerror or first_line(error)}") from None
+    except (EOFError, zlib.error) as error:
+        raise SourceError(f"{path}: damaged gzip file ({first_line(error)})") from None
+    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _IDX_TYPES or not data[3]:
+        raise SourceError(f"{path}: not an IDX file: it must begin with 0, 0, type, dimensions")
+    dtype, dimensions = np.dtype(_IDX_TYPES[data[2]]), data[3]
+    start = 4 + 4 * dimensions
+    if len(data) < start:
+        raise SourceError(f"{path}: ends within its header")
+    shape = struct.unpack(f">{dimensions}I", data[4:start])
+    expected = start + int(np.prod(shape, dtype=object)) * dtype.itemsize
+    if len(data) != expected:
+        raise SourceError(
+            f"{path}: holds {len(data):,} bytes, but its header {shape} asks for {expected:,}"
+        )
+    return np.frombuffer(data, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
+
+
+def read_npz(path: Path, part: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Read images and labels from the file mnist.npz that Keras distributes.
+
+    Parameters
+    ----------
+    path
+        The file, with arrays x_train, y_train, x_test and y_test.
+    part
+        train or test.
+
+    Raises
+    ------
+    SourceError
+        If it is not such a file.
+
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return arrays[f"x_{part}"], arrays[f"y_{part}"]
+    except OSError as error:
+        raise SourceError(f"{path}: {error.strerror or first_line(error)}") from None
+    except KeyError:
+        raise SourceError(f"{path}: has no arrays x_{part} and y_{part}") from None
+    except (ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise SourceError(
+            f"{path}: not an npz file of plain arrays ({first_line(error)})"
+        ) from None
+
+
+def write_parquet(images: NDArray[Any], labels: NDArray[Any], path: Path, origin: str) -> None:
+    """Write images and labels as Parquet: `pixels` as fixed-size bytes, and `label`.
+
+    Shape, classes and origin are kept as JSON in the schema's metadata under "stream_perceptron".
+    Values that are not bytes are written as fixed-size lists of their type.
+
+    Parameters
+    ----------
+    images
+        Shape (n, ...).
+    labels
+        Whole numbers, shape (n,).
+    path
+        Where to write; whole or not at all.
+    origin
+        Where the data came from.
+
+    Raises
+    ------
+    SourceError
+        If images and labels do not fit together.
+
+    """
+    if images.ndim < 2 or labels.ndim != 1:
+        raise SourceError(
+            f"images of shape {images.shape} and labels of shape {labels.shape}: give images "
+            "(n, height, width) first, then labels (n,)"
+        )
+    if len(images) != len(labels):
+        raise SourceError(f"there are {len(images):,} images but {len(labels):,} labels")
+    if labels.dtype.kind not in "iu" or not images[:1].size:
+        raise SourceError("labels must be whole numbers, and images must not be empty")
+    flat = np.ascontiguousarray(images.reshape(len(images), -1))
+    n, width = flat.shape
+    if flat.dtype == np.uint8:
+        buffer = pa.py_buffer(flat)
+        pixels = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), n, [None, buffer])
+    else:
+        pixels = pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), width)
+    metadata = {
+        "shape": list(images.shape[1:]),
+        "classes": np.unique(labels).tolist(),
+        "origin": origin,
+    }
+    table = pa.table({"pixels": pixels, "label": pa.array(labels)})
+    table = table.replace_schema_metadata({METADATA_KEY: json.dumps(metadata)})
+    with replacing(path) as file:
+        pq.write_table(
+            table,
+            file,
+            row_group_size=_ROW_GROUP,
+            compression="zstd",
+            compression_level=9,
+            use_dictionary=["label"],
+            write_statistics=False,
+        )

@@ -1,0 +1,1 @@
+"""Why a model does not learn, and how it learned."""

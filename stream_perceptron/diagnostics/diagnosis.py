@@ -1,0 +1,284 @@
+"""Why a model does not learn, or not as well as it could."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import sqrt
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stream_perceptron.data.schema import looks_like_row_number
+
+if TYPE_CHECKING:
+    from stream_perceptron.live.model import LiveModel
+
+__all__ = ["Finding", "diagnose"]
+
+_LOW = 0.85  # accuracy
+_LARGE_FEATURE = 16.0
+_ENOUGH = 300  # samples to judge by
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that keeps a model from learning, or a reader from judging it.
+
+    Parameters
+    ----------
+    name
+        What it is called.
+    evidence
+        The figures that show it.
+    suggestion
+        What to do about it.
+
+    """
+
+    name: str
+    evidence: str
+    suggestion: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.evidence}; {self.suggestion}"
+
+
+def diagnose(live: LiveModel, diverged: bool = False) -> list[Finding]:
+    """Return what a run shows of the usual reasons for not learning, the gravest first.
+
+    Parameters
+    ----------
+    live
+        The model with its progress.
+    diverged
+        Whether its last sample was refused because it would diverge.
+
+    Examples
+    --------
+    >>> from stream_perceptron import LiveModel
+    >>> from stream_perceptron.data.opening import open_source
+    >>> from stream_perceptron.datasets.mnist import sample_path
+    >>> from stream_perceptron.data.schema import Schema
+    >>> sources = [open_source(str(sample_path()))]
+    >>> live = LiveModel.start(sources, Schema(), lr=0.05, epsilon=0.1, seed=0)
+    >>> for step in live.run(sources, stop=True):
+    ...     pass
+    >>> [(finding.name, finding.suggestion) for finding in diagnose(live)]
+    [('stopped too early', 'lower epsilon, or leave --stop out')]
+
+    """
+    findings = [] if not diverged else [_diverged(live)]
+    for look in _LOOKS:
+        findings += look(live)
+    return findings
+
+
+def _diverged(live: LiveModel) -> Finding:
+    model, progress = live.model, live.progress
+    return Finding(
+        "diverging",
+        f"after {progress.samples:,} samples the mean error was {progress.mean_epsilon:.3g} with "
+        f"activation {model.activation}, lr {model.lr} and features up to {progress.largest:g}",
+        "lower --lr, or scale the features",
+    )
+
+
+def _quarters(live: LiveModel, sums: str) -> list[float]:
+    """Return the mean of something a sample in each quarter of the run; none if it is short."""
+    curve = live.progress.curve
+    samples = curve.column("samples")
+    if len(samples) < 4 or samples.sum() < _ENOUGH:
+        return []
+    parts = zip(np.array_split(curve.column(sums), 4), np.array_split(samples, 4), strict=True)
+    return [float(part.sum() / count.sum()) for part, count in parts]
+
+
+def _last_probes(live: LiveModel) -> tuple[float, float]:
+    """Return slope and spread, the means over the last quarter's probes; NaN if there are none."""
+    curve = live.progress.curve
+    last = slice(3 * len(curve.sums) // 4, None)
+    probes = float(curve.column("probes")[last].sum())
+    if live.progress.samples < _ENOUGH or not probes:
+        return float("nan"), float("nan")
+    return (
+        float(curve.column("slope")[last].sum() / probes),
+        float(curve.column("spread")[last].sum() / probes),
+    )
+
+
+def _stopped_too_early(live: LiveModel) -> Iterator[Finding]:
+    progress, accuracy = live.progress, _quarters(live, "right")
+    if not live.stopped:
+        return
+    is_rising = bool(accuracy) and accuracy[3] - accuracy[2] > max(
+        0.02, 4 * _noise(accuracy[2], progress.samples // 4)
+    )
+    if progress.window_accuracy < _LOW or is_rising:
+        rising = f", up from {accuracy[2]:.1%} a quarter of the run before" if is_rising else ""
+        yield Finding(
+            "stopped too early",
+            f"one sample's error fell below epsilon {live.model.epsilon:g} after "
+            f"{progress.samples:,} samples, when accuracy was {progress.window_accuracy:.1%}"
+            f"{rising} and {progress.updated_share:.1%} of the samples were still learned",
+            "lower epsilon, or leave --stop out",
+        )
+
+
+def _error_rising(live: LiveModel) -> Iterator[Finding]:
+    eps = _quarters(live, "eps")
+    if eps and eps[3] > 1.5 * min(eps[:3]) and eps[3] - min(eps[:3]) > 0.1:
+        yield Finding(
+            "error rising",
+            f"mean eps is {eps[3]:.3g} in the last quarter of the run, after {min(eps[:3]):.3g}",
+            "if the stream has not changed, lower --lr",
+        )
+
+
+def _unscaled(live: LiveModel) -> Iterator[Finding]:
+    largest = live.progress.largest
+    if largest > _LARGE_FEATURE:
+        yield Finding(
+            "unscaled features",
+            f"they reach {largest:g}, and a step grows with their square",
+            "scale them to about 1: --scale 1/255 for pixels, a StandardScaler in Python",
+        )
+
+
+def _saturated(live: LiveModel) -> Iterator[Finding]:
+    slope, _ = _last_probes(live)
+    top = 0.25 if live.model.activation == "sigmoid" else 1.0
+    eps = _quarters(live, "eps")
+    if slope < 0.02 * top and eps and eps[3] > 0.1:
+        yield Finding(
+            "outputs saturated",
+            f"f' is {slope:.2g} on average, of {top:g} at most, while mean eps is {eps[3]:.3g}: "
+            "no step is long enough to bring the outputs back",
+            "scale the features or lower --lr, and begin anew",
+        )
+
+
+def _alike(live: LiveModel) -> Iterator[Finding]:
+    _, spread = _last_probes(live)
+    activation = live.model._network.activation
+    reach = activation.high - activation.low
+    k = len(live.model.classes_)
+    if k > 1 and spread < 0.3 * reach and live.progress.window_accuracy < max(0.5, 1.5 / k):
+        yield Finding(
+            "outputs alike",
+            f"the largest and the smallest of {k} outputs differ by {spread:.2g} on average, of "
+            f"{reach:.3g} at most, and accuracy is {live.progress.window_accuracy:.1%}",
+            "raise --lr; if you wrote the update yourself, see check_step: it needs one delta for "
+            "each output",
+        )
+
+
+def _classes(live: LiveModel) -> Iterator[Finding]:
+    names = live.model.classes_
+    confusion = np.zeros((len(names), len(names)))
+    known = live.progress.confusion
+    confusion[: len(known), : len(known)] = known
+    seen, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
+    if live.progress.samples < _ENOUGH:
+        return
+    unseen = [str(name) for name, n in zip(names, seen, strict=True) if not n]
+    if unseen:
+        yield Finding(
+            "class never seen",
+            f"of {live.progress.samples:,} samples none was labelled {_listed(unseen)}",
+            "look at the labels, or at --classes",
+        )
+    never = [
+        (str(name), int(n))
+        for name, n, hits in zip(names, seen, predicted, strict=True)
+        if n >= 20 and not hits
+    ]
+    if never:
+        yield Finding(
+            "class never predicted",
+            f"{_listed([f'{name} ({n:,} samples)' for name, n in never])}",
+            "give such samples a larger weight (--weight), raise --lr, or read on",
+        )
+
+
+def _sorted(live: LiveModel) -> Iterator[Finding]:
+    progress = live.progress
+    counts = progress.confusion.sum(axis=1)
+    if progress.samples < 100 or np.count_nonzero(counts) < 2:
+        return
+    by_chance = float(((counts / counts.sum()) ** 2).sum())
+    share = progress.repeats / (progress.samples - 1)
+    if share > by_chance + 0.5 * (1 - by_chance):
+        yield Finding(
+            "sorted labels",
+            f"{share:.1%} of the samples have the label of the one before, and by chance "
+            f"{by_chance:.1%} would: it is enough to repeat the last label, so progressive "
+            f"accuracy ({progress.accuracy:.1%}) misleads",
+            "shuffle the samples, or draw them with --random",
+        )
+
+
+def _drift(live: LiveModel) -> Iterator[Finding]:
+    progress, accuracy = live.progress, _quarters(live, "right")
+    n = len(progress.window)
+    if not accuracy or progress.samples < 4 * n:
+        return
+    before, now = max(accuracy[1:3]), progress.window_accuracy
+    if before - now > max(0.1, 5 * _noise(before, n)):
+        yield Finding(
+            "accuracy falling",
+            f"{now:.1%} over the last {n:,} samples, after {before:.1%}",
+            "the stream has changed, or lr is too high: look at the last samples",
+        )
+
+
+def _row_number(live: LiveModel) -> Iterator[Finding]:
+    sizes = np.abs(live.model.weights).max(axis=0, initial=0.0)
+    typical = float(np.median(sizes)) if len(sizes) else 0.0
+    for name, size in zip(live.model.features_, sizes.tolist(), strict=True):
+        if looks_like_row_number(str(name)) and live.model.n_updates and size > 2 * typical:
+            yield Finding(
+                "row number learned",
+                f"a weight of feature {str(name)!r} is {size:.3g}, where {typical:.3g} is usual",
+                f"leave it out: --ignore {name}",
+            )
+
+
+def _never_skips(live: LiveModel) -> Iterator[Finding]:
+    progress, epsilon = live.progress, live.model.epsilon
+    if (
+        epsilon > 0
+        and progress.samples >= 1000
+        and progress.updates == progress.samples
+        and progress.window_accuracy >= 0.98
+    ):
+        yield Finding(
+            "epsilon never skips",
+            f"accuracy is {progress.window_accuracy:.1%}, and still every sample was learned, as "
+            f"no error fell below epsilon {epsilon:g}",
+            f"raise it towards the mean eps, {progress.mean_epsilon:.2g}, to save updates",
+        )
+
+
+def _noise(accuracy: float, n: int) -> float:
+    """Return the standard error of an accuracy over n samples."""
+    return sqrt(max(accuracy * (1 - accuracy), 1e-4) / max(n, 1))
+
+
+def _listed(names: list[str], most: int = 5) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+_LOOKS: tuple[Callable[[LiveModel], Iterator[Finding]], ...] = (
+    _stopped_too_early,
+    _error_rising,
+    _unscaled,
+    _saturated,
+    _alike,
+    _sorted,
+    _classes,
+    _row_number,
+    _drift,
+    _never_skips,
+)

@@ -1,0 +1,181 @@
+"""Find the mistake in an update that somebody wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_perceptron.errors import StepError
+from stream_perceptron.model.activations import Activation, get_activation
+
+__all__ = ["Step", "check_step"]
+
+Array = NDArray[Any]
+Step = Callable[[Array, Array, Array, Array], tuple[Array, Array]]
+
+_FEATURES, _OUTPUTS, _SAMPLES = 4, 3, 5
+
+
+def check_step(step: Step, activation: str = "sigmoid", lr: float = 0.1, seed: int = 0) -> None:
+    """Run an update of your own beside this one, and name the first quantity that is wrong.
+
+    Parameters
+    ----------
+    step
+        Is called as `step(x, d, weights, bias)` with a sample x (n,), its targets d (k,), weights
+        (k, n) and biases (k,), and returns the new weights and biases: weights + lr outer(delta, x)
+        and bias + lr delta, where delta = (d - y) f'(net), y = f(net), net = weights x + bias.
+    activation
+        The f that it uses: sigmoid, tanh, arctan or identity.
+    lr
+        The learning rate that it uses.
+    seed
+        The seed of the samples.
+
+    Raises
+    ------
+    StepError
+        If an update differs; says which mistake makes just that difference, or which quantity is
+        wrong.
+    ValueError
+        If there is no such activation.
+
+    Examples
+    --------
+    >>> def step(x, d, weights, bias):
+    ...     y = 1 / (1 + np.exp(-(weights @ x + bias)))
+    ...     delta = np.dot(d - y, y * (1 - y))
+    ...     return weights + 0.1 * delta * x, bias + 0.1 * delta
+    >>> check_step(step)
+    Traceback (most recent call last):
+    ...
+    stream_perceptron.errors.StepError: sample 1: delta is one number for all outputs; there must \
+be one per output: delta = (d - y) * f'(net), without a sum
+
+    """
+    f = get_activation(activation)
+    rng = np.random.default_rng(seed)
+    for number in range(1, _SAMPLES + 1):
+        x = rng.normal(size=_FEATURES)
+        d = np.full(_OUTPUTS, f.low)
+        d[rng.integers(_OUTPUTS)] = f.high
+        weights, bias = rng.normal(size=(_OUTPUTS, _FEATURES)), rng.normal(size=_OUTPUTS)
+        given = [x.copy(), d.copy(), weights.copy(), bias.copy()]
+        try:
+            new_weights, new_bias = step(*given)
+        except (TypeError, ValueError) as error:
+            raise StepError(
+                f"sample {number}: step(x, d, weights, bias) with shapes {x.shape}, {d.shape}, "
+                f"{weights.shape}, {bias.shape} must return new weights and new biases: {error}"
+            ) from error
+        sample = _Sample(f, lr, x, d, weights, bias)
+        message = sample.mistake(np.asarray(new_weights), np.asarray(new_bias))
+        if message is None and not (np.array_equal(given[0], x) and np.array_equal(given[1], d)):
+            message = "x or d is changed in place; they belong to the caller"
+        if message is not None:
+            raise StepError(f"sample {number}: {message}")
+
+
+class _Sample:
+    """One sample, and what an update makes of the weights."""
+
+    def __init__(
+        self, f: Activation, lr: float, x: Array, d: Array, weights: Array, bias: Array
+    ) -> None:
+        self.f, self.lr, self.x, self.d = f, lr, x, d
+        self.weights, self.bias = weights, bias
+        self.net = weights @ x + bias
+        self.y = self._f(self.net)
+        self.slope = f.derivative(self.net, self.y)
+        self.delta = (d - self.y) * self.slope
+
+    def _f(self, net: Array) -> Array:
+        y = np.empty_like(net)
+        self.f.function(net, y)
+        return y
+
+    def mistake(self, weights: Array, bias: Array) -> str | None:
+        """Say what is wrong with new weights and biases, None if nothing is."""
+        for name, new, old in (("weights", weights, self.weights), ("biases", bias, self.bias)):
+            if new.shape != old.shape:
+                return f"the new {name} have shape {new.shape}, the old ones {old.shape}"
+        moved, moved_bias = weights - self.weights, bias - self.bias
+        right = self._update(self.delta)
+        if _same(moved, right[0]) and _same(moved_bias, right[1]):
+            return None
+        for message, (change, bias_change) in self._mistakes():
+            if _same(moved, change) and _same(moved_bias, bias_change):
+                return message
+        if _same(moved, right[0]):
+            if not moved_bias.any():
+                return "bias not updated: it changes by lr * delta, like a weight whose x is 1"
+            return (
+                f"the biases change by {_shown(moved_bias)}, not by lr * delta, {_shown(right[1])}"
+            )
+        # The change of the weights is lr * outer(delta, x), whatever delta is.
+        delta = moved @ self.x / (self.lr * (self.x @ self.x))
+        if not _same(moved, self.lr * np.multiply.outer(delta, self.x)):
+            return "the change of the weights is not lr * np.outer(delta, x)"
+        return f"delta is {_shown(delta)}; (d - y) * f'(net) is {_shown(self.delta)}"
+
+    def _update(self, delta: Array, bias_delta: Array | None = None) -> tuple[Array, Array]:
+        return (
+            self.lr * np.multiply.outer(delta, self.x),
+            self.lr * (delta if bias_delta is None else bias_delta),
+        )
+
+    def _mistakes(self) -> Iterator[tuple[str, tuple[Array, Array]]]:
+        x, d, y, slope, delta = self.x, self.d, self.y, self.slope, self.delta
+        one = np.ones_like(delta)
+        f = self.f.name
+        for scalar in ((d - y) @ slope, (d - y).sum() * slope.sum(), (d - y).sum()):
+            yield (
+                "delta is one number for all outputs; there must be one per output: "
+                "delta = (d - y) * f'(net), without a sum",
+                self._update(scalar * one),
+            )
+        yield (
+            "sign: the step goes uphill; add lr * delta * x with delta = (d - y) * f'(net)",
+            (self._update(-delta)),
+        )
+        yield "the derivative f' is left out: delta = (d - y) * f'(net)", self._update(d - y)
+        of_y = self.f.derivative(y, self._f(y))
+        yield (
+            f"derivative taken of y, not of net: y is {f}(net) already",
+            self._update((d - y) * of_y),
+        )
+        yield (
+            "lr is left out: the step is lr * delta * x",
+            (np.multiply.outer(delta, x), delta),
+        )
+        yield (
+            "the step is twice as long as it should be: eps is half the squared error, so that its "
+            "derivative has no 2",
+            self._update(2 * delta),
+        )
+        yield (
+            "only the output of the label learns; all do, those whose target is low too",
+            self._update(np.where(d == self.f.high, delta, 0.0)),
+        )
+        net = self.weights @ x
+        bare = self._f(net)
+        yield (
+            "net leaves the bias out: net = weights @ x + bias",
+            self._update((d - bare) * self.f.derivative(net, bare)),
+        )
+        eps = 0.5 * (d - y) @ (d - y)
+        yield (
+            "delta uses the error of the whole sample, eps, instead of d - y",
+            (self._update(eps * slope)),
+        )
+
+
+def _same(a: Array, b: Array) -> bool:
+    return bool(np.allclose(a, b, rtol=1e-6, atol=1e-9))
+
+
+def _shown(values: Array) -> str:
+    return "[" + ", ".join(f"{value:.4g}" for value in values.tolist()) + "]"

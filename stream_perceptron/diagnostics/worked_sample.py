@@ -1,0 +1,109 @@
+"""One sample worked as on paper."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_perceptron.data.batch import Rows
+from stream_perceptron.perceptron import SGDPerceptron
+
+__all__ = ["Lesson"]
+
+Array = NDArray[Any]
+
+
+@dataclass
+class Lesson:
+    """How one labelled sample was learned; all arrays hold one number for each output, shape (k,).
+
+    Parameters
+    ----------
+    label
+        The sample's label.
+    classes
+        The labels that the outputs stand for.
+    x
+        The features that are not zero, by name.
+    net
+        W x + b, before the update.
+    y
+        f(net).
+    d
+        What y should have been.
+    eps
+        Half the sum of (d - y)^2.
+    delta
+        (d - y) f'(net).
+    rate
+        The learning rate times the sample weight.
+    updated
+        Whether eps reached epsilon, so that rate * delta * x was added to the weights.
+    bias_change
+        By how much each bias changed.
+    weight_change
+        By how much the weight that changed most did, of each output.
+
+    """
+
+    label: Hashable
+    classes: list[Hashable]
+    x: dict[Hashable, float]
+    net: Array
+    y: Array
+    d: Array
+    eps: float
+    delta: Array
+    rate: float
+    updated: bool
+    bias_change: Array
+    weight_change: Array
+
+    @classmethod
+    def of(cls, before: SGDPerceptron, after: SGDPerceptron, rows: Rows) -> Lesson | None:
+        """Return how a model learned one row, None if that had no label.
+
+        Parameters
+        ----------
+        before
+            The model before it; is changed.
+        after
+            The model after it.
+        rows
+            The row.
+
+        """
+        label = rows.labels[0]
+        if label is None:
+            return None
+        lr = after.lr if isinstance(after.lr, float) else after.lr.get(before.n_updates)
+        # A step of no length makes the names known that the row brings.
+        before.mutate({"lr": 0.0})
+        trace = before.trace(rows.X, rows.labels, rows.features)
+        x = next(rows.samples())
+        activation = before._network.activation
+        net = before._net(x).astype(np.float64)
+        y = np.empty_like(net)
+        activation.function(net, y)
+        d = np.full_like(net, activation.low)
+        d[before.classes_.index(label)] = activation.high
+        changes = after.weights - before.weights
+        most, least = changes.max(axis=1, initial=0.0), changes.min(axis=1, initial=0.0)
+        return cls(
+            label=label,
+            classes=before.classes_,
+            x={name: value for name, value in x.items() if value},
+            net=net,
+            y=y,
+            d=d,
+            eps=float(trace.eps[0]),
+            delta=(d - y) * activation.derivative(net, y),
+            rate=float(lr) * float(rows.weights[0]),
+            updated=after.n_updates > before.n_updates - int(trace.updated[0]),
+            bias_change=after.biases - before.biases,
+            weight_change=np.where(most >= -least, most, least),
+        )

@@ -1,0 +1,1 @@
+"""Models that are trained side by side and averaged."""

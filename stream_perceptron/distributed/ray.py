@@ -1,0 +1,280 @@
+"""A run shared out over a Ray cluster: shards learn side by side, and are averaged every round."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from typing import Any
+
+from stream_perceptron.data.byte_stream import first_line
+from stream_perceptron.data.parquet import ParquetSource
+from stream_perceptron.distributed.averaging import average_live
+from stream_perceptron.distributed.shards import (
+    KEPT_BYTES,
+    Outcome,
+    Piece,
+    deal,
+    learn_pieces,
+    rounds_in,
+)
+from stream_perceptron.errors import ClusterError
+from stream_perceptron.live.cursor import Shards
+from stream_perceptron.live.model import LiveModel
+from stream_perceptron.model.kernel import NAME as KERNEL
+
+__all__ = ["Round", "cluster", "require_alike", "run"]
+
+_RETRIES = 10  # of a task whose worker was lost
+_PATIENCE = 0.1  # seconds between two looks whether the run is to end
+_CONNECT_SECONDS = 10.0
+
+
+@dataclass
+class Round:
+    """What one round brought.
+
+    Parameters
+    ----------
+    skipped
+        What was wrong with each row that was skipped, with its place.
+    notes
+        What a user should be told, one line each.
+
+    """
+
+    skipped: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def cluster(address: str | None = None) -> Generator[None, None, None]:
+    """Be connected to a Ray cluster; one on this machine is started if no address is given.
+
+    Parameters
+    ----------
+    address
+        As for `ray.init`: host:port, or auto for the one that runs here.
+
+    Raises
+    ------
+    ClusterError
+        If Ray is not installed, or there is no cluster at the address.
+
+    """
+    # What a program learns from is nobody else's business.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError:
+        raise ClusterError("Ray is missing: pip install 'stream-perceptron[ray]'") from None
+    if address is not None:
+        _require_listener(address)
+    try:
+        try:
+            ray.init(
+                address or "local",
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            where = f"at {address}" if address else "here"
+            raise ClusterError(f"there is no Ray cluster {where}: {first_line(error)}") from None
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _require_listener(address: str) -> None:
+    """Require that somebody listens at host:port, for which Ray would wait for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # auto, or what Ray knows better
+    try:
+        socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
+    except OSError as error:
+        reason = error.strerror or error
+        raise ClusterError(f"there is no Ray cluster at {address}: {reason}") from None
+
+
+def require_alike() -> None:
+    """Require that all machines have this program with the same kernel, for the same bits.
+
+    Raises
+    ------
+    ClusterError
+        If one does not.
+
+    """
+    import ray
+
+    kernel_of = ray.remote(num_cpus=1, max_retries=_RETRIES)(_kernel)
+    processors = int(ray.cluster_resources().get("CPU", 1))
+    try:
+        kernels = set(ray.get([kernel_of.remote() for _ in range(processors)]))
+    except ray.exceptions.RayError as error:
+        raise ClusterError(f"a machine of the cluster cannot learn: {first_line(error)}") from None
+    if others := kernels - {_kernel()}:
+        raise ClusterError(f"machines of the cluster have {min(others)}, but this one {_kernel()}")
+
+
+def _kernel() -> str:
+    return f"stream-perceptron {version('stream-perceptron')} with the kernel {KERNEL}"
+
+
+def run(
+    live: LiveModel,
+    sources: Sequence[ParquetSource],
+    passes: int = 1,
+    skip_bad: bool = False,
+    scale_lr: bool = True,
+    is_over: Callable[[], bool] = lambda: False,
+) -> Generator[Round, None, None]:
+    """Test and train on files in shards, from the model's position on; yield after every round.
+
+    In a round every shard goes on from the same model, testing each of its samples before learning
+    it, and the models are averaged. Whenever it yields the model, its progress and its position
+    belong together, and may be saved.
+
+    Parameters
+    ----------
+    live
+        The model, after `go_on_with` with `Shards`.
+    sources
+        The files, the same for all machines of the cluster.
+    passes
+        How often to read them.
+    skip_bad
+        Skip rows that cannot be used, rather than end with an error.
+    scale_lr
+        Whether shards learn with the learning rate times their number, as averaging divides steps
+        by it.
+    is_over
+        Is asked while a round is waited for; if it says so the run ends without that round.
+
+    Raises
+    ------
+    SourceError
+        If a file is damaged or does not fit.
+    SampleError
+        If a row cannot be used. The model is as after the round before, as with all of these.
+    DivergedError
+        If a weight or an error would stop being finite.
+    ClusterError
+        If Ray cannot run a shard.
+
+    """
+    position = live.position
+    position.finished = False
+    tasks = _Tasks(sources, passes, skip_bad, scale_lr)
+    coming = tasks.following(position.turn, _shards_of(live))
+    notes = [] if coming is None else tasks.notes(live, coming[1])
+    pending = tasks.begin(live, coming)
+    while coming is not None:
+        outcomes = tasks.wait(pending, is_over)
+        if outcomes is None:
+            return
+        mean = average_live(live, [outcome.live for outcome in outcomes])
+        turn, shards = coming[0], replace(coming[1], rounds=coming[1].rounds + 1)
+        # The next round is under way while this one is told and saved.
+        coming = tasks.following(turn, shards)
+        pending = tasks.begin(mean, coming)
+        layout = sources[0].layout(mean.schema)
+        if position.read == 0 and layout is not None:
+            notes += mean.notes(layout, mean.progress.largest)
+        position.turn, position.shards = turn, shards
+        position.read += mean.progress.rows - live.progress.rows
+        live.model, live.schema, live.progress = mean.model, mean.schema, mean.progress
+        yield Round([text for outcome in outcomes for text in outcome.skipped], notes)
+        notes = []
+    position.finished = True
+
+
+class _Tasks:
+    """Rounds as tasks of Ray.
+
+    A round that comes is a pass and the shards with the rounds done in it.
+    """
+
+    def __init__(
+        self, sources: Sequence[ParquetSource], passes: int, skip_bad: bool, scale_lr: bool
+    ) -> None:
+        import ray
+
+        self._learn: Any = ray.remote(num_cpus=1, max_retries=_RETRIES)(learn_pieces)
+        self._groups = [source.groups for source in sources]
+        self._paths = [_absolute(source.name) for source in sources]
+        self._passes = passes
+        self._keep = passes > 1 and sum(source.n_bytes for source in sources) <= KEPT_BYTES
+        self._skip_bad = skip_bad
+        self._scale_lr = scale_lr
+
+    def following(self, turn: int, shards: Shards) -> tuple[int, Shards] | None:
+        """Return the round that comes next, None if there is none."""
+        n_rounds = rounds_in(self._groups, shards)
+        if shards.rounds >= n_rounds:
+            turn, shards = turn + 1, replace(shards, rounds=0)
+        return (turn, shards) if turn < self._passes and n_rounds else None
+
+    def notes(self, live: LiveModel, shards: Shards) -> list[str]:
+        """Say with which learning rate the shards learn."""
+        n = len(self._dealt(shards))
+        if n == 1 or not self._scale_lr:
+            return []
+        lr = live.model.lr
+        shown = f"{lr * n:g}, {n} times {lr:g}" if isinstance(lr, float | int) else f"{n} times lr"
+        return [f"shards learn at {shown}, as to average them divides steps by {n}"]
+
+    def _dealt(self, shards: Shards) -> list[list[Piece]]:
+        return [pieces for pieces in deal(self._groups, shards) if pieces]
+
+    def begin(self, live: LiveModel, coming: tuple[int, Shards] | None) -> list[Any]:
+        """Begin a round, a task for each shard that has rows left."""
+        if coming is None:
+            return []
+        import ray
+
+        state = ray.put(live)
+        dealt = self._dealt(coming[1])
+        factor = float(len(dealt)) if self._scale_lr else 1.0
+        return [
+            self._learn.remote(state, self._paths, pieces, factor, self._skip_bad, self._keep)
+            for pieces in dealt
+        ]
+
+    def wait(self, pending: list[Any], is_over: Callable[[], bool]) -> list[Outcome] | None:
+        """Return what came of a round, in the order of the shards; None if the run is over."""
+        import ray
+
+        rest = pending
+        while rest:
+            if is_over():
+                return None
+            _, rest = ray.wait(rest, num_returns=len(rest), timeout=_PATIENCE)
+        try:
+            outcomes: list[Outcome] = ray.get(pending)
+        except ray.exceptions.RayError as error:
+            raise ClusterError(f"Ray could not run a shard: {first_line(error)}") from None
+        schema = outcomes[0].live.schema
+        for outcome in outcomes:
+            if outcome.error is not None:
+                raise outcome.error
+            features = outcome.live.schema.features
+            if features is not None:  # in the first round each may have met others
+                schema.fix_features(features, outcome.last)
+        return outcomes
+
+
+def _shards_of(live: LiveModel) -> Shards:
+    if live.position.shards is None:
+        raise ValueError("the model's position has no shards: call go_on_with with some")
+    return live.position.shards
+
+
+def _absolute(path: str) -> str:
+    return path if "://" in path else os.path.abspath(path)

@@ -1,0 +1,276 @@
+"""Rows of Parquet files shared out in shards, and a shard's part in a round."""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from stream_perceptron.data.batch import largest_of
+from stream_perceptron.data.parquet import ParquetSource
+from stream_perceptron.errors import DivergedError, SampleError, SourceError
+from stream_perceptron.live.cursor import Shards
+from stream_perceptron.live.model import LiveModel
+
+if TYPE_CHECKING:
+    from river.optim.base import Scheduler
+
+__all__ = ["KEPT_BYTES", "Outcome", "Piece", "deal", "learn_pieces", "rounds_in"]
+
+# Row groups that a process keeps decoded: for the next round, which goes on in the same one, or
+# for the next pass if there is room for all.
+KEPT_BYTES = 2**30
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Rows of one row group.
+
+    Parameters
+    ----------
+    file
+        The number of the file.
+    group
+        The number of the row group in it.
+    start, end
+        The rows of the group: from `start` to before `end`.
+    first
+        The number of the first of them in the file, counted from 1.
+
+    """
+
+    file: int
+    group: int
+    start: int
+    end: int
+    first: int
+
+
+def rounds_in(groups: Sequence[Sequence[int]], shards: Shards) -> int:
+    """Return how many rounds a pass has.
+
+    Parameters
+    ----------
+    groups
+        The number of rows in each row group of each file.
+    shards
+        How rows are shared out.
+
+    Examples
+    --------
+    >>> rounds_in([[10, 10], [5]], Shards(n=2, rows=5))
+    3
+
+    """
+    longest = -(-sum(map(sum, groups)) // shards.n)
+    return -(-longest // shards.rows)
+
+
+def deal(groups: Sequence[Sequence[int]], shards: Shards) -> list[list[Piece]]:
+    """Return what each shard learns in the round that comes next.
+
+    Each shard has its stretch of all rows in their order; stretches differ by a row at most, so
+    that all have work until the end, however many row groups there are.
+
+    Parameters
+    ----------
+    groups
+        The number of rows in each row group of each file.
+    shards
+        How rows are shared out, and the rounds done.
+
+    Returns
+    -------
+    The pieces of each shard, in order; none if it has come to its end.
+
+    Examples
+    --------
+    >>> for pieces in deal([[10, 10], [5]], Shards(n=2, rows=5, rounds=1)):
+    ...     print([(piece.file, piece.group, piece.start, piece.end) for piece in pieces])
+    [(0, 0, 5, 10)]
+    [(0, 1, 7, 10), (1, 0, 0, 2)]
+
+    """
+    total = sum(map(sum, groups))
+    dealt = []
+    for shard in range(shards.n):
+        begin, stop = shard * total // shards.n, (shard + 1) * total // shards.n
+        start = min(begin + shards.rounds * shards.rows, stop)
+        dealt.append(list(_pieces(groups, start, min(start + shards.rows, stop))))
+    return dealt
+
+
+def _pieces(groups: Sequence[Sequence[int]], start: int, end: int) -> Iterator[Piece]:
+    """Yield the pieces that the rows from `start` to before `end` of all files consist of."""
+    begin = 0  # of a row group, among all rows
+    for file, sizes in enumerate(groups):
+        begin_of_file = begin
+        for group, size in enumerate(sizes):
+            low, high = max(start, begin), min(end, begin + size)
+            if low < high:
+                yield Piece(file, group, low - begin, high - begin, low - begin_of_file + 1)
+            begin += size
+
+
+@dataclass
+class Outcome:
+    """What came of a shard's part in a round.
+
+    Parameters
+    ----------
+    live
+        The model with what it learned and counted.
+    skipped
+        What was wrong with each row that was skipped, with its place.
+    last
+        The file that it came to.
+    error
+        Why it could not go on.
+
+    """
+
+    live: LiveModel
+    skipped: list[str] = field(default_factory=list)
+    last: str = ""
+    error: ValueError | None = None
+
+
+def learn_pieces(
+    live: LiveModel,
+    paths: Sequence[str],
+    pieces: Iterable[Piece],
+    factor: float = 1.0,
+    skip_bad: bool = False,
+    keep: bool = False,
+) -> Outcome:
+    """Test and train a copy of a live model on some rows.
+
+    What is returned depends on the arguments and the files alone, and nothing else is changed; so
+    it may be done again, anywhere.
+
+    Parameters
+    ----------
+    live
+        The model, which stays as it is.
+    paths
+        The Parquet files.
+    pieces
+        The rows to learn, in order.
+    factor
+        What the learning rate is multiplied by.
+    skip_bad
+        Skip rows that cannot be used, rather than end with an error.
+    keep
+        Whether the process is to keep all row groups decoded, since they will be read again.
+
+    Examples
+    --------
+    >>> from stream_perceptron.datasets.mnist import sample_path
+    >>> from stream_perceptron.data.schema import Schema
+    >>> source = ParquetSource(str(sample_path()))
+    >>> live = LiveModel.start([source], Schema(), seed=0)
+    >>> for pieces in deal([source.groups], Shards(n=2, rows=1000)):
+    ...     outcome = learn_pieces(live, [source.name], pieces)
+    ...     print(outcome.live.progress.samples, live.progress.samples)
+    1000 0
+    1000 0
+
+    """
+    outcome = Outcome(copy.deepcopy(live))
+    model = outcome.live.model
+    lr, model.lr = model.lr, _times(model.lr, factor)
+    try:
+        for piece in pieces:
+            outcome.last = paths[piece.file]
+            source = _opened(outcome.last)
+            _learn_piece(outcome, source, piece, _rows_of(source, piece, keep), skip_bad)
+    except (SourceError, SampleError, DivergedError) as error:
+        outcome.error = error
+    model.lr = lr
+    return outcome
+
+
+def _learn_piece(
+    outcome: Outcome,
+    source: ParquetSource,
+    piece: Piece,
+    batches: Iterable[pa.RecordBatch],
+    skip_bad: bool,
+) -> None:
+    live = outcome.live
+    layout = source.layout(live.schema)
+    assert layout is not None  # as files of columns always have one
+    first = piece.first
+    for batch in batches:
+        rows = layout.rows(batch, not skip_bad).cast(live.model.dtype, batch.num_rows)
+        bad = [f"{source.name}: row {first + row}: {why}" for row, why in rows.bad.items()]
+        if bad and not skip_bad:
+            raise SampleError(bad[0])
+        trace = live.model.trace(rows.X, rows.labels, rows.features, w=rows.weights)
+        if trace.diverged:
+            where = f"{source.name}: row {first + int(rows.index[len(trace)])}"
+            raise DivergedError(live.model.n_seen + 1, where)
+        live.progress.update(trace)
+        probed = np.flatnonzero(~np.isnan(trace.slope))
+        live.progress.largest = max(live.progress.largest, largest_of(rows.X[probed]))
+        live.progress.skipped += len(bad)
+        outcome.skipped += bad
+        first += batch.num_rows
+
+
+def _times(lr: float | Scheduler, factor: float) -> Any:
+    """Return a learning rate or its schedule, times a number."""
+    if isinstance(lr, float | int):
+        return lr * factor
+    return SimpleNamespace(get=lambda t: float(lr.get(t)) * factor)
+
+
+@lru_cache(maxsize=64)
+def _opened(path: str) -> ParquetSource:
+    return ParquetSource(path)
+
+
+_kept: OrderedDict[tuple[str, int], list[pa.RecordBatch]] = OrderedDict()
+
+
+def _rows_of(source: ParquetSource, piece: Piece, keep: bool) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a piece."""
+    begin = 0
+    for batch in _group(source, piece, keep):
+        low = max(piece.start - begin, 0)
+        high = min(piece.end - begin, batch.num_rows)
+        if low < high:
+            yield batch.slice(low, high - low)
+        begin += batch.num_rows
+        if begin >= piece.end:
+            return
+
+
+def _group(source: ParquetSource, piece: Piece, keep: bool) -> Iterable[pa.RecordBatch]:
+    """Return the row group of a piece.
+
+    One that is not read as a whole is kept in any case if it is not too large: the next round would
+    have to decode its first rows again to come to the others.
+    """
+    key = source.name, piece.group
+    if key in _kept:
+        _kept.move_to_end(key)
+        return _kept[key]
+    keep = keep or piece.end - piece.start < source.groups[piece.group]
+    if not keep or source.group_bytes(piece.group) > KEPT_BYTES:
+        return source.group(piece.group)
+    _kept[key] = list(source.group(piece.group))
+    while len(_kept) > 1 and sum(map(_size, _kept.values())) > KEPT_BYTES:
+        _kept.popitem(last=False)
+    return _kept[key]
+
+
+def _size(batches: list[pa.RecordBatch]) -> int:
+    return sum(batch.nbytes for batch in batches)

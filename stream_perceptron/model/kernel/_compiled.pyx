@@ -1,0 +1,852 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""The delta rule, compiled: what `numpy_kernel` does, with the loops of loops.h.
+
+The update of a sample waits until the next one is there: then the weights are read once for both.
+"""
+
+from cpython.buffer cimport PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer
+from cpython.dict cimport PyDict_GetItem, PyDict_Next
+from cpython.list cimport PyList_GET_ITEM
+from cpython.object cimport PyObject
+from cython cimport floating
+from libc.float cimport DBL_EPSILON, DBL_MAX, FLT_EPSILON, FLT_MAX
+from libc.math cimport atan, exp, fabs, isfinite, sqrt, tanh
+from libc.stdint cimport intptr_t, uint8_t, uint64_t
+from libc.stdlib cimport free, malloc, qsort
+from libc.string cimport memset
+
+import numpy as np
+
+from stream_perceptron.model.features import ByteRows
+
+__all__ = [
+    "NAME",
+    "fill",
+    "forward",
+    "forward_one",
+    "learn_one",
+    "learn_rows",
+    "learn_sparse",
+    "predict_one",
+    "wants_dense",
+]
+
+NAME = "compiled"
+
+cdef extern from "loops.h" nogil:
+    int LANES
+    int BLOCK_BYTES
+    void scaled_double(const uint8_t*, double, ptrdiff_t, double*)
+    void scaled_float(const uint8_t*, double, ptrdiff_t, float*)
+    void find_blocks_double(const double*, ptrdiff_t, uint8_t*)
+    void find_blocks_float(const float*, ptrdiff_t, uint8_t*)
+    void find_byte_blocks_double(const uint8_t*, ptrdiff_t, uint8_t*)
+    void find_byte_blocks_float(const uint8_t*, ptrdiff_t, uint8_t*)
+    void list_blocks_double(const uint8_t*, const uint8_t*, ptrdiff_t, ptrdiff_t*, ptrdiff_t*)
+    void list_blocks_float(const uint8_t*, const uint8_t*, ptrdiff_t, ptrdiff_t*, ptrdiff_t*)
+    void dots_double(const double*, ptrdiff_t, const double*, const ptrdiff_t*, const ptrdiff_t*,
+                     ptrdiff_t, ptrdiff_t, double*)
+    void dots_float(const float*, ptrdiff_t, const float*, const ptrdiff_t*, const ptrdiff_t*,
+                    ptrdiff_t, ptrdiff_t, float*)
+    void steps_and_dots_double(double*, ptrdiff_t, const double*, const double*, const double*,
+                               const ptrdiff_t*, const ptrdiff_t*, ptrdiff_t, ptrdiff_t, double*)
+    void steps_and_dots_float(float*, ptrdiff_t, const float*, const float*, const float*,
+                              const ptrdiff_t*, const ptrdiff_t*, ptrdiff_t, ptrdiff_t, float*)
+    void steps_double(double*, ptrdiff_t, const double*, const double*, const ptrdiff_t*,
+                      const ptrdiff_t*, ptrdiff_t, ptrdiff_t)
+    void steps_float(float*, ptrdiff_t, const float*, const float*, const ptrdiff_t*,
+                     const ptrdiff_t*, ptrdiff_t, ptrdiff_t)
+    void sparse_dots_double(const double*, ptrdiff_t, const intptr_t*, const double*, ptrdiff_t,
+                            ptrdiff_t, double*)
+    void sparse_dots_float(const float*, ptrdiff_t, const intptr_t*, const float*, ptrdiff_t,
+                           ptrdiff_t, float*)
+    void sparse_steps_double(double*, ptrdiff_t, const intptr_t*, const double*, const double*,
+                             ptrdiff_t, ptrdiff_t)
+    void sparse_steps_float(float*, ptrdiff_t, const intptr_t*, const float*, const float*,
+                            ptrdiff_t, ptrdiff_t)
+
+# Without the counting of references that Cython adds for objects.
+cdef extern from "Python.h":
+    bint PyFloat_CheckExact(PyObject*)
+    bint PyLong_CheckExact(PyObject*)
+    bint PyBool_Check(PyObject*)
+    double PyFloat_AS_DOUBLE(PyObject*)
+    double PyLong_AsDouble(PyObject*) except? -1.0
+
+cdef extern from *:
+    """
+    #include <stdint.h>
+    /* Until 3.12 CPython gives each state of each dict a number of its own. */
+    #if PY_VERSION_HEX < 0x030D0000
+    #define HAS_STATES 1
+    #define STATE(x) (((PyDictObject *)(x))->ma_version_tag)
+    #else
+    #define HAS_STATES 0
+    #define STATE(x) 0
+    #endif
+    """
+    bint HAS_STATES
+    uint64_t STATE(PyObject* x)
+
+cdef enum Function:
+    SIGMOID, TANH, ARCTAN, IDENTITY
+
+_FUNCTIONS = {"sigmoid": SIGMOID, "tanh": TANH, "arctan": ARCTAN, "identity": IDENTITY}
+
+
+cdef struct Rule:
+    Function function
+    double low
+    double high
+    double epsilon
+    bint stop
+
+
+cdef inline bint _is_dense(ptrdiff_t n_nonzero, ptrdiff_t n_features) noexcept nogil:
+    return n_features <= 1024 or n_nonzero * 8 >= n_features
+
+
+def wants_dense(n_nonzero, n_features):
+    """Whether a sample with `n_nonzero` of `n_features` is computed as a dense row.
+
+    This is about speed alone: the bits are the same either way.
+    """
+    return bool(_is_dense(n_nonzero, n_features))
+
+
+cdef struct Blocks:
+    uint8_t* has[2]  # whether each block of a row is not all zero, for two rows in turn
+    ptrdiff_t* starts  # of blocks to be read
+    ptrdiff_t counts[16]
+
+
+cdef void _find(Blocks* blocks, int turn, const floating* x, const uint8_t* bytes,
+                ptrdiff_t d) noexcept nogil:
+    """Find the blocks of row x, whose bytes may be known."""
+    if floating is double:
+        if bytes != NULL:
+            find_byte_blocks_double(bytes, d, blocks.has[turn])
+        else:
+            find_blocks_double(x, d, blocks.has[turn])
+    else:
+        if bytes != NULL:
+            find_byte_blocks_float(bytes, d, blocks.has[turn])
+        else:
+            find_blocks_float(x, d, blocks.has[turn])
+
+
+cdef inline void _dots(const floating* W, ptrdiff_t stride, const floating* x, Blocks* blocks,
+                       int turn, ptrdiff_t k, ptrdiff_t d, floating* out) noexcept nogil:
+    cdef uint8_t* has = blocks.has[turn]
+    if floating is double:
+        list_blocks_double(has, has, d, blocks.starts, blocks.counts)
+        dots_double(W, stride, x, blocks.starts, blocks.counts, k, d, out)
+    else:
+        list_blocks_float(has, has, d, blocks.starts, blocks.counts)
+        dots_float(W, stride, x, blocks.starts, blocks.counts, k, d, out)
+
+
+cdef inline void _steps_and_dots(floating* W, ptrdiff_t stride, const floating* x,
+                                 const floating* steps, const floating* following, Blocks* blocks,
+                                 ptrdiff_t k, ptrdiff_t d, floating* out) noexcept nogil:
+    if floating is double:
+        list_blocks_double(blocks.has[0], blocks.has[1], d, blocks.starts, blocks.counts)
+        steps_and_dots_double(
+            W, stride, x, steps, following, blocks.starts, blocks.counts, k, d, out
+        )
+    else:
+        list_blocks_float(blocks.has[0], blocks.has[1], d, blocks.starts, blocks.counts)
+        steps_and_dots_float(
+            W, stride, x, steps, following, blocks.starts, blocks.counts, k, d, out
+        )
+
+
+cdef inline void _sparse_dots(const floating* W, ptrdiff_t stride, const intptr_t* columns,
+                              const floating* x, ptrdiff_t k, ptrdiff_t m,
+                              floating* out) noexcept nogil:
+    if floating is double:
+        sparse_dots_double(W, stride, columns, x, k, m, out)
+    else:
+        sparse_dots_float(W, stride, columns, x, k, m, out)
+
+
+cdef inline void _steps(floating* W, ptrdiff_t stride, const floating* x, const floating* steps,
+                        Blocks* blocks, int turn, ptrdiff_t k, ptrdiff_t d) noexcept nogil:
+    cdef uint8_t* has = blocks.has[turn]
+    if floating is double:
+        list_blocks_double(has, has, d, blocks.starts, blocks.counts)
+        steps_double(W, stride, x, steps, blocks.starts, blocks.counts, k, d)
+    else:
+        list_blocks_float(has, has, d, blocks.starts, blocks.counts)
+        steps_float(W, stride, x, steps, blocks.starts, blocks.counts, k, d)
+
+
+cdef inline void _sparse_steps(floating* W, ptrdiff_t stride, const intptr_t* columns,
+                               const floating* x, const floating* steps, ptrdiff_t k,
+                               ptrdiff_t m) noexcept nogil:
+    if floating is double:
+        sparse_steps_double(W, stride, columns, x, steps, k, m)
+    else:
+        sparse_steps_float(W, stride, columns, x, steps, k, m)
+
+
+cdef inline void _scaled(const uint8_t* bytes, double scale, ptrdiff_t d,
+                         floating* x) noexcept nogil:
+    if floating is double:
+        scaled_double(bytes, scale, d, x)
+    else:
+        scaled_float(bytes, scale, d, x)
+
+
+cdef double _reach(const floating* x, const Blocks* blocks, const intptr_t* columns,
+                   ptrdiff_t m) noexcept nogil:
+    """Return the length of x, or infinity, which no |x| exceeds; `blocks` are those of x at least.
+    """
+    cdef floating squares = 0
+    cdef ptrdiff_t i
+    if columns != NULL:
+        for i in range(m):
+            squares += x[i] * x[i]
+    elif floating is double:
+        dots_double(x, 0, x, blocks.starts, blocks.counts, 1, m, &squares)
+    else:
+        dots_float(x, 0, x, blocks.starts, blocks.counts, 1, m, &squares)
+    return sqrt(squares)
+
+
+cdef inline double _activate(Function function, double net, double* slope) noexcept nogil:
+    """Return f(net), and write f'(net)."""
+    cdef double y
+    if function == SIGMOID:
+        y = 1.0 / (1.0 + exp(-net))
+        slope[0] = (1.0 - y) * y
+    elif function == TANH:
+        y = tanh(net)
+        slope[0] = 1.0 - y * y
+    elif function == ARCTAN:
+        y = atan(net)
+        slope[0] = 1.0 / (1.0 + net * net)
+    else:
+        y = net
+        slope[0] = 1.0
+    return y
+
+
+cdef bint _would_be_finite(const floating* W, ptrdiff_t stride, const floating* biases,
+                           const floating* x, const intptr_t* columns, const floating* steps,
+                           ptrdiff_t k, ptrdiff_t m) noexcept nogil:
+    """Whether all weights are finite after the steps."""
+    cdef ptrdiff_t i, j
+    cdef const floating* w
+    for j in range(k):
+        w = W + j * stride
+        if not isfinite(<floating>(biases[j] + steps[j])):
+            return False
+        for i in range(m):
+            if not isfinite(<floating>(w[columns[i] if columns != NULL else i] + steps[j] * x[i])):
+                return False
+    return True
+
+
+cdef bint _test(const Rule* rule, const floating* net, ptrdiff_t k, intptr_t target,
+                double* slopes, double* delta, double* eps) noexcept nogil:
+    """Write eps, and what it comes from, for a sample; return whether it is finite."""
+    cdef ptrdiff_t j
+    cdef double y, total = 0.0
+    cdef bint finite = True
+    for j in range(k):
+        finite = finite and isfinite(net[j])
+        y = _activate(rule.function, net[j], &slopes[j])
+        delta[j] = (rule.high if j == target else rule.low) - y
+        total += delta[j] * delta[j]
+    eps[0] = 0.5 * total
+    return finite and isfinite(eps[0])
+
+
+cdef struct Samples:
+    ptrdiff_t n, k, m  # n rows of m features, k outputs
+    const intptr_t* columns  # of the features, ascending; NULL for all
+    const uint8_t* bytes  # the rows as bytes to be scaled, or NULL
+    double scale
+    bint may_skip  # gather each row where it is not zero, if that pays
+    const intptr_t* targets
+    const double* sample_weights
+    const double* rates
+    double* eps
+    uint8_t* updated
+
+
+cdef struct Scratch:
+    double* slopes
+    double* delta
+    void* steps
+    void* nets  # of one sample
+    void* rows[2]  # for bytes that become numbers
+    void* values
+    intptr_t* places
+    Blocks blocks
+
+
+cdef char* _make_scratch(Scratch* scratch, const Samples* samples, size_t size) except NULL:
+    """Allocate what `_learn` needs for numbers of some size; to be freed by the caller."""
+    cdef size_t k = samples.k, m = samples.m, n_blocks = samples.m * size // BLOCK_BYTES
+    cdef size_t gathered = m if samples.may_skip else 0
+    cdef size_t row = (n_blocks + 1) * BLOCK_BYTES if samples.bytes != NULL else 0
+    cdef char* start = <char*>malloc(
+        BLOCK_BYTES
+        + 2 * row
+        + k * 2 * sizeof(double)
+        + gathered * sizeof(intptr_t)
+        + (n_blocks + 1) * sizeof(ptrdiff_t)
+        + (2 * k + gathered) * size
+        + 2 * n_blocks
+    )
+    if start == NULL:
+        raise MemoryError
+    # Rows begin with a cache line.
+    scratch.rows[0] = start + BLOCK_BYTES - <size_t>start % BLOCK_BYTES
+    scratch.rows[1] = <char*>scratch.rows[0] + row
+    scratch.slopes = <double*>(<char*>scratch.rows[1] + row)
+    scratch.delta = scratch.slopes + k
+    scratch.places = <intptr_t*>(scratch.delta + k)
+    scratch.blocks.starts = <ptrdiff_t*>(scratch.places + gathered)
+    cdef char* rest = <char*>(scratch.blocks.starts + n_blocks + 1)
+    scratch.values = rest
+    scratch.steps = rest + gathered * size
+    scratch.nets = rest + (gathered + k) * size
+    scratch.blocks.has[0] = <uint8_t*>(rest + (gathered + 2 * k) * size)
+    scratch.blocks.has[1] = scratch.blocks.has[0] + n_blocks
+    return start
+
+
+cdef ptrdiff_t _learn(floating* W, ptrdiff_t stride, floating* biases, const floating* X,
+                      const Samples* samples, const Rule* rule, Scratch* scratch, floating* nets,
+                      bint* diverged) noexcept nogil:
+    """Learn rows X, or those of `samples.bytes`; return how many."""
+    cdef ptrdiff_t i, j, c, count, width, k = samples.k, m = samples.m, n_updates = 0
+    cdef int turn = 0
+    cdef const floating* x
+    cdef const floating* waiting = NULL  # a dense row whose update waits
+    cdef const intptr_t* at
+    cdef const uint8_t* bytes = NULL
+    cdef floating* values = <floating*>scratch.values
+    cdef floating* copy
+    cdef floating* steps = <floating*>scratch.steps
+    cdef double* delta = scratch.delta
+    cdef floating* net
+    cdef double rate, largest, safe
+    cdef double reach = 1.0 + 255.0 * fabs(samples.scale)  # of bytes
+    if floating is double:
+        safe = DBL_MAX * DBL_EPSILON / 8
+    else:
+        safe = FLT_MAX * FLT_EPSILON / 8
+    diverged[0] = False
+    for i in range(samples.n):
+        turn = i & 1
+        if samples.bytes != NULL:
+            bytes = samples.bytes + i * m
+            copy = <floating*>scratch.rows[turn]
+            _scaled(bytes, samples.scale, m, copy)
+            x = copy
+        else:
+            x = X + i * m
+        at = samples.columns
+        width = m
+        if samples.may_skip:
+            count = 0
+            for c in range(m):
+                if x[c] != 0:
+                    scratch.places[count] = c if at == NULL else at[c]
+                    values[count] = x[c]
+                    count += 1
+            if at != NULL or not _is_dense(count, m):
+                x = values
+                at = scratch.places
+                width = count
+        net = nets + i * k
+        if at == NULL:
+            _find(&scratch.blocks, turn, x, bytes, m)
+            if waiting != NULL:
+                _steps_and_dots(W, stride, waiting, steps, x, &scratch.blocks, k, m, net)
+            else:
+                _dots(W, stride, x, &scratch.blocks, turn, k, m, net)
+        else:
+            if waiting != NULL:
+                _steps(W, stride, waiting, steps, &scratch.blocks, 1 - turn, k, m)
+            _sparse_dots(W, stride, at, x, k, width, net)
+        waiting = NULL
+        for j in range(k):
+            net[j] += biases[j]
+        if samples.targets[i] < 0:
+            continue
+        if not _test(rule, net, k, samples.targets[i], scratch.slopes, delta, &samples.eps[i]):
+            diverged[0] = True
+            return i
+        if samples.eps[i] < rule.epsilon:
+            if rule.stop:
+                return i + 1
+            continue
+        rate = samples.rates[n_updates] * samples.sample_weights[i]
+        largest = 0.0
+        for j in range(k):
+            steps[j] = <floating>(rate * (delta[j] * scratch.slopes[j]))
+            largest = max(largest, fabs(steps[j]))
+        if bytes == NULL:
+            reach = 1.0 + _reach(x, &scratch.blocks, at, width)
+        # An increment below half the spacing of the largest numbers cannot make a finite weight
+        # overflow.
+        if not (isfinite(rate) and largest * reach < safe) and not _would_be_finite(
+            W, stride, biases, x, at, steps, k, width
+        ):
+            diverged[0] = True
+            return i
+        for j in range(k):
+            biases[j] += steps[j]
+        if at == NULL:
+            waiting = x
+        else:
+            _sparse_steps(W, stride, at, x, steps, k, width)
+        samples.updated[i] = True
+        n_updates += 1
+    if waiting != NULL:
+        _steps(W, stride, waiting, steps, &scratch.blocks, turn, k, m)
+    return samples.n
+
+
+cdef void* _address(array) except NULL:
+    """Return where the numbers of an array begin; cheaper than a memoryview of it."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, PyBUF_STRIDES)
+    PyBuffer_Release(&view)  # the caller holds the array
+    return view.buf
+
+
+cdef Rule _rule(activation, double epsilon, bint stop):
+    cdef Rule rule
+    rule.function = _FUNCTIONS[activation.name]
+    rule.low = activation.low
+    rule.high = activation.high
+    rule.epsilon = epsilon
+    rule.stop = stop
+    return rule
+
+
+# `like` only says of which type the arrays are.
+cdef _learn_block(floating* like, weights, biases, columns, X, rule, block):
+    cdef Rule c_rule = _rule(rule.activation, rule.epsilon, rule.stop)
+    cdef Samples samples
+    cdef Scratch scratch
+    cdef ptrdiff_t done
+    cdef ptrdiff_t stride = weights.strides[0] // <ptrdiff_t>sizeof(floating)
+    cdef bint diverged = False
+    cdef floating* x = NULL
+    samples.bytes = NULL
+    samples.scale = 0.0
+    if isinstance(X, ByteRows):
+        samples.scale = X.scale
+        values = np.ascontiguousarray(X.values)
+    else:
+        values = np.ascontiguousarray(X)
+    samples.n, samples.m = X.shape
+    samples.k = len(biases)
+    if samples.n == 0 or samples.k == 0:
+        return samples.n, False
+    if isinstance(X, ByteRows):
+        samples.bytes = <uint8_t*>_address(values)
+    else:
+        x = <floating*>_address(values)
+    samples.columns = NULL if columns is None else <intptr_t*>_address(columns)
+    samples.may_skip = columns is not None or samples.m > 1024
+    samples.targets = <intptr_t*>_address(block.targets)
+    samples.sample_weights = <double*>_address(block.sample_weights)
+    samples.rates = <double*>_address(block.rates)
+    samples.eps = <double*>_address(block.eps)
+    samples.updated = <uint8_t*>_address(block.updated)
+    cdef floating* W = <floating*>_address(weights)
+    cdef floating* b = <floating*>_address(biases)
+    cdef floating* nets = <floating*>_address(block.nets)
+    cdef char* start = _make_scratch(&scratch, &samples, sizeof(floating))
+    with nogil:
+        done = _learn(W, stride, b, x, &samples, &c_rule, &scratch, nets, &diverged)
+    free(start)
+    return done, diverged
+
+
+def learn_rows(weights, biases, X, rule, block):
+    """Predict from and learn the rows of X (n, n_features), one after another.
+
+    `weights` and `biases` are changed in place; a row of weights is contiguous. X is an array of
+    their type, or `ByteRows`.
+
+    Returns
+    -------
+    The number of rows done, and whether the next one was refused because it would diverge. With
+    `rule.stop`, the first row whose eps is below epsilon is the last one done.
+
+    """
+    return learn_sparse(weights, biases, None, X, rule, block)
+
+
+def learn_sparse(weights, biases, columns, X, rule, block):
+    """Do as `learn_rows` for rows X (n, m) over the ascending `columns` (m,) alone."""
+    if weights.dtype.char == "d":
+        return _learn_block[double](NULL, weights, biases, columns, X, rule, block)
+    return _learn_block[float](NULL, weights, biases, columns, X, rule, block)
+
+
+cdef bint _forward(const floating* W, ptrdiff_t stride, const floating* biases,
+                   const floating* x, const intptr_t* columns, ptrdiff_t k, ptrdiff_t m,
+                   floating* out) noexcept nogil:
+    """Write the net inputs of a sample; return whether there was memory to do so."""
+    cdef ptrdiff_t j, n_blocks = m * <ptrdiff_t>sizeof(floating) // BLOCK_BYTES
+    cdef Blocks blocks
+    cdef char* start
+    if columns != NULL:
+        _sparse_dots(W, stride, columns, x, k, m, out)
+    else:
+        start = <char*>malloc((n_blocks + 1) * sizeof(ptrdiff_t) + n_blocks)
+        if start == NULL:
+            return False
+        blocks.starts = <ptrdiff_t*>start
+        blocks.has[0] = <uint8_t*>(blocks.starts + n_blocks + 1)
+        _find(&blocks, 0, x, NULL, m)
+        _dots(W, stride, x, &blocks, 0, k, m, out)
+        free(start)
+    for j in range(k):
+        out[j] += biases[j]
+    return True
+
+
+cdef _forward_values(floating* like, weights, biases, columns, values):
+    out = np.empty_like(biases)
+    cdef ptrdiff_t stride = weights.strides[0] // <ptrdiff_t>sizeof(floating)
+    cdef ptrdiff_t k = len(biases), m = len(values)
+    cdef floating* W = <floating*>_address(weights)
+    cdef floating* b = <floating*>_address(biases)
+    cdef floating* x = <floating*>_address(values)
+    cdef floating* net = <floating*>_address(out)
+    cdef intptr_t* at = NULL if columns is None else <intptr_t*>_address(columns)
+    cdef bint is_done
+    with nogil:
+        is_done = _forward(W, stride, b, x, at, k, m, net)
+    if not is_done:
+        raise MemoryError
+    return out
+
+
+def forward(weights, biases, columns, values):
+    """Return the net inputs (k,) of one sample.
+
+    `values` (m,) belong to the ascending `columns` (m,), or to all columns if that is None.
+    """
+    values = np.ascontiguousarray(values)
+    if weights.dtype.char == "d":
+        return _forward_values[double](NULL, weights, biases, columns, values)
+    return _forward_values[float](NULL, weights, biases, columns, values)
+
+
+cdef inline bint _as_number(PyObject* value, double* number) except -1:
+    """Write a plain number or bool as a double; return whether it is one."""
+    if PyFloat_CheckExact(value):
+        number[0] = PyFloat_AS_DOUBLE(value)
+    elif PyLong_CheckExact(value) or PyBool_Check(value):
+        try:
+            number[0] = PyLong_AsDouble(value)
+        except OverflowError:
+            return False
+    else:
+        return False
+    return True
+
+
+def fill(list values, numbers):
+    """Write values as doubles, as long as all are plain, finite numbers; return whether they are."""
+    cdef double* out = <double*>_address(numbers)
+    cdef Py_ssize_t i
+    for i in range(len(values)):
+        if not _as_number(PyList_GET_ITEM(values, i), &out[i]) or not isfinite(out[i]):
+            return False
+    return True
+
+
+cdef struct Cell:
+    intptr_t column
+    double value
+
+
+cdef int _compare(const void* one, const void* other) noexcept nogil:
+    cdef intptr_t a = (<const Cell*>one).column, b = (<const Cell*>other).column
+    return (a > b) - (a < b)
+
+
+# A dict of features, put in place. `columns` is NULL if there is a value for each column.
+cdef struct Placed:
+    char* memory
+    intptr_t* columns
+    void* values
+    ptrdiff_t m
+
+
+# What was placed last, as a sample is mostly learned right after it was predicted, and to read a
+# dict costs more than all else. The vocabulary is the dict of names and their columns.
+cdef struct Last:
+    PyObject* x
+    PyObject* vocabulary
+    uint64_t x_state
+    uint64_t vocabulary_state
+    Placed placed
+
+
+cdef Last _last
+_last.placed.memory = NULL
+
+
+cdef bint _place(floating* like, Placed* placed, dict x, list names, dict numbers,
+                 ptrdiff_t d) except -1:
+    """Place a dict of features; return whether all are known, and plain, finite numbers.
+
+    What is placed stays so until the next dict is, and is not to be freed.
+    """
+    cdef Last now
+    now.x = <PyObject*>x
+    now.vocabulary = <PyObject*>numbers
+    now.x_state = STATE(now.x)
+    now.vocabulary_state = STATE(now.vocabulary)
+    if (
+        HAS_STATES
+        and _last.placed.memory != NULL
+        and _last.x == now.x
+        and _last.x_state == now.x_state
+        and _last.vocabulary == now.vocabulary
+        and _last.vocabulary_state == now.vocabulary_state
+    ):
+        placed[0] = _last.placed
+        return True
+    now.placed.memory = NULL
+    cdef bint is_plain = False
+    try:
+        is_plain = _read(like, &now.placed, x, names, numbers, d)
+    finally:
+        if not is_plain:
+            free(now.placed.memory)
+    if is_plain:
+        free(_last.placed.memory)
+        (&_last)[0] = now
+        placed[0] = now.placed
+    return is_plain
+
+
+cdef bint _read(floating* like, Placed* placed, dict x, list names, dict numbers,
+                ptrdiff_t d) except -1:
+    """Do as `_place`, into memory that is to be freed by the caller."""
+    cdef Py_ssize_t position = 0, i = 0, n_names = len(names), m = len(x)
+    cdef bint dense = _is_dense(m, d), ascending = True
+    cdef PyObject* key
+    cdef PyObject* value
+    cdef PyObject* number
+    cdef double number_value
+    cdef floating cell
+    cdef intptr_t column, before = -1
+    placed.memory = <char*>malloc(
+        (d * sizeof(floating)) if dense
+        else m * (sizeof(Cell) + sizeof(intptr_t) + sizeof(floating))
+    )
+    if placed.memory == NULL:
+        raise MemoryError
+    cdef Cell* cells = <Cell*>placed.memory
+    cdef floating* values = <floating*>placed.memory
+    if dense and m < d:
+        memset(values, 0, d * sizeof(floating))
+    while PyDict_Next(x, &position, &key, &value):
+        if i < n_names and key == PyList_GET_ITEM(names, i):
+            column = i
+        else:
+            number = PyDict_GetItem(numbers, <object>key)
+            if number == NULL:
+                return False
+            column = <object>number
+        if not _as_number(value, &number_value):
+            return False
+        cell = <floating>number_value
+        if not isfinite(cell):
+            return False
+        if dense:
+            values[column] = cell
+        else:
+            ascending = ascending and column > before
+            before = column
+            cells[i].column = column
+            cells[i].value = cell
+        i += 1
+    if dense:
+        placed.columns = NULL
+        placed.values = values
+        placed.m = d
+        return True
+    if not ascending:
+        qsort(cells, m, sizeof(Cell), _compare)
+    placed.columns = <intptr_t*>(cells + m)
+    placed.values = placed.columns + m
+    placed.m = m
+    values = <floating*>placed.values
+    for i in range(m):
+        placed.columns[i] = cells[i].column
+        values[i] = <floating>cells[i].value
+    return True
+
+
+cdef bint _forward_dict(floating* net, dict x, list names, dict numbers, weights,
+                        biases) except -1:
+    """Write the net inputs of a dict of features; return whether it was plain."""
+    cdef Placed placed
+    cdef ptrdiff_t d = weights.shape[1]
+    cdef ptrdiff_t stride = weights.strides[0] // <ptrdiff_t>sizeof(floating)
+    if not _place(net, &placed, x, names, numbers, d):
+        return False
+    if not _forward(
+        <floating*>_address(weights), stride, <floating*>_address(biases),
+        <floating*>placed.values, placed.columns, len(biases), placed.m, net,
+    ):
+        raise MemoryError
+    return True
+
+
+cdef bint _is_plain(x, weights):
+    return type(x) is dict and len(x) <= weights.shape[1] and len(weights) > 0
+
+
+cdef ptrdiff_t _argmax(const floating* net, ptrdiff_t k) noexcept:
+    cdef ptrdiff_t j, best = 0
+    for j in range(k):
+        if net[j] != net[j]:  # NumPy takes NaN for the largest
+            return j
+        if net[j] > net[best]:
+            best = j
+    return best
+
+
+def forward_one(x, names, numbers, weights, biases):
+    """Return the net inputs (k,) of a dict of features.
+
+    Parameters
+    ----------
+    x
+        The features.
+    names
+        The names that are known, a list.
+    numbers
+        Their columns, a dict.
+    weights, biases
+        The model, shapes (k, len(names)) and (k,).
+
+    Returns
+    -------
+    None if x is no dict, a name is not known, a value is no plain, finite number, or k is 0.
+
+    """
+    if not _is_plain(x, weights):
+        return None
+    out = np.empty_like(biases)
+    cdef void* net = _address(out)
+    if weights.dtype.char == "d":
+        return out if _forward_dict(<double*>net, x, names, numbers, weights, biases) else None
+    return out if _forward_dict(<float*>net, x, names, numbers, weights, biases) else None
+
+
+def predict_one(x, names, numbers, weights, biases):
+    """Return the output with the largest net input, the first of equals; None as `forward_one`."""
+    if not _is_plain(x, weights):
+        return None
+    cdef ptrdiff_t k = len(biases)
+    cdef double* net = <double*>malloc(k * sizeof(double))
+    if net == NULL:
+        raise MemoryError
+    try:
+        if weights.dtype.char == "d":
+            if _forward_dict(net, x, names, numbers, weights, biases):
+                return _argmax(net, k)
+        elif _forward_dict(<float*>net, x, names, numbers, weights, biases):
+            return _argmax(<float*>net, k)
+        return None
+    finally:
+        free(net)
+
+
+cdef _learn_dict(floating* like, dict x, list names, dict numbers, weights, biases, lr,
+                 const Rule* rule, Samples* samples):
+    cdef Placed placed
+    cdef Scratch scratch
+    cdef bint diverged = False
+    cdef double rate
+    cdef ptrdiff_t d = weights.shape[1]
+    cdef ptrdiff_t stride = weights.strides[0] // <ptrdiff_t>sizeof(floating)
+    cdef char* start = NULL
+    if not _place(like, &placed, x, names, numbers, d):
+        return None
+    if isinstance(lr, float):
+        rate = lr
+    else:
+        rate = lr()  # which may place others
+        if not _place(like, &placed, x, names, numbers, d):
+            return None
+    try:
+        samples.rates = &rate
+        samples.n = 1
+        samples.k = len(biases)
+        samples.m = placed.m
+        samples.columns = placed.columns
+        samples.bytes = NULL
+        samples.scale = 0.0
+        samples.may_skip = placed.columns != NULL or placed.m > 1024
+        start = _make_scratch(&scratch, samples, sizeof(floating))
+        _learn(
+            <floating*>_address(weights), stride, <floating*>_address(biases),
+            <floating*>placed.values, samples, rule, &scratch, <floating*>scratch.nets,
+            &diverged,
+        )
+        return diverged
+    finally:
+        free(start)
+
+
+def learn_one(x, names, numbers, weights, biases, activation, double epsilon, intptr_t target,
+              double weight, lr):
+    """Learn a dict of features with the output that stands for its label.
+
+    Parameters
+    ----------
+    x, names, numbers, weights, biases
+        As for `forward_one`.
+    activation, epsilon
+        As in a `Rule`.
+    target, weight
+        As in a `Block`.
+    lr
+        The learning rate, or what to call for it once the sample is known to be plain.
+
+    Returns
+    -------
+    eps and whether it was learned; None as for `forward_one`; False if it would diverge.
+
+    """
+    cdef Rule rule = _rule(activation, epsilon, False)
+    cdef Samples samples
+    cdef double eps = 0.0
+    cdef uint8_t updated = False
+    if not _is_plain(x, weights):
+        return None
+    samples.targets = &target
+    samples.sample_weights = &weight
+    samples.eps = &eps
+    samples.updated = &updated
+    if weights.dtype.char == "d":
+        diverged = _learn_dict[double](
+            NULL, x, names, numbers, weights, biases, lr, &rule, &samples
+        )
+    else:
+        diverged = _learn_dict[float](
+            NULL, x, names, numbers, weights, biases, lr, &rule, &samples
+        )
+    if diverged is None:
+        return None
+    return False if diverged else (eps, bool(updated))

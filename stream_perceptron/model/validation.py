@@ -1,0 +1,255 @@
+"""What users pass as features, labels and weights, checked before anything is changed."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_perceptron.errors import SampleError
+from stream_perceptron.model import kernel
+
+if TYPE_CHECKING:
+    import narwhals.stable.v2 as nw
+    from narwhals.stable.v2.typing import IntoDataFrame
+
+__all__ = [
+    "all_finite",
+    "as_label",
+    "as_labels",
+    "as_names",
+    "as_row",
+    "as_rows",
+    "as_values",
+    "as_weight",
+    "as_weights",
+    "frame_rows",
+]
+
+Array = NDArray[Any]
+
+
+_PLAIN_TYPES = {float, int, bool}
+_PLAIN_LABELS = {str, int, bool, type(None)}
+
+
+def as_label(y: Any) -> Hashable:
+    """Return the label as a plain Python value, None if it is missing (None, NaN, NaT, NA).
+
+    Raises
+    ------
+    SampleError
+        If it is not hashable.
+
+    """
+    if isinstance(y, np.generic):
+        y = y.item()
+    if y is None or isinstance(y, str):
+        return y
+    try:
+        hash(y)
+    except TypeError:
+        raise SampleError(
+            f"label {y!r} is a {type(y).__name__}, which is not hashable: use a string, a number "
+            "or a tuple"
+        ) from None
+    # NaN and NaT differ from themselves, and pandas' NA refuses to say.
+    try:
+        return y if y == y else None
+    except TypeError:
+        return None
+
+
+def as_labels(y: Any, n: int) -> list[Hashable]:
+    """Return the labels of n samples; `y` is a series of any kind, an array or a sequence."""
+    values: list[Any]
+    if hasattr(y, "to_pylist"):
+        values = y.to_pylist()
+    elif hasattr(y, "tolist"):
+        values = y.tolist()
+    elif hasattr(y, "to_list"):
+        values = y.to_list()
+    else:
+        values = list(y)
+    if len(values) != n:
+        raise SampleError(f"there are {n} samples but {len(values)} labels")
+    if _PLAIN_LABELS.issuperset(map(type, values)):
+        return values
+    return [as_label(value) for value in values]
+
+
+def as_weight(w: Any) -> float:
+    """Return the sample weight as a float.
+
+    Raises
+    ------
+    SampleError
+        If it is not a finite number of at least 0.
+
+    """
+    if type(w) is float and 0 <= w < math.inf:
+        return w
+    number = _float_or_infinity(w) if isinstance(w, numbers.Real | np.bool_) else math.nan
+    if 0 <= number < math.inf:
+        return number
+    raise SampleError(f"sample weight {w!r} is not a finite number of at least 0")
+
+
+def as_weights(w: Any, n: int) -> NDArray[np.float64]:
+    """Return the weights of n samples; `w` is one number for all, or a series of numbers."""
+    if isinstance(w, numbers.Real):
+        return np.full(n, as_weight(w))
+    if isinstance(w, np.ndarray) and w.dtype.kind == "f":
+        weights = w.astype(np.float64)
+        wrong = ~((weights >= 0) & (weights < math.inf))
+        if wrong.any():
+            as_weight(weights[wrong][0])
+    else:
+        values = w.to_pylist() if hasattr(w, "to_pylist") else list(w)
+        weights = np.array([as_weight(value) for value in values], np.float64)
+    if len(weights) != n:
+        raise SampleError(f"there are {n} samples but {len(weights)} sample weights")
+    return weights
+
+
+def as_row(x: Mapping[Hashable, Any], dtype: np.dtype[Any]) -> Array:
+    """Return the values of a dict of features as a finite row (1, m).
+
+    Raises
+    ------
+    SampleError
+        If a value is not a number or a bool, or not finite in `dtype`; names the feature.
+
+    """
+    return as_values(tuple(x), x.values(), dtype)
+
+
+def as_values(names: tuple[Hashable, ...], values: Collection[Any], dtype: np.dtype[Any]) -> Array:
+    """Do as `as_row` for names and their values."""
+    if kernel.fill is not None and dtype == np.float64:
+        filled = np.empty((1, len(values)))
+        if kernel.fill(list(values), filled):
+            return filled
+    if not _PLAIN_TYPES.issuperset(map(type, values)):
+        for name, value in zip(names, values, strict=True):
+            _require_number(name, value)
+    try:
+        row = np.fromiter(values, np.float64, len(values))
+    except OverflowError:
+        row = np.array([_float_or_infinity(value) for value in values])
+    return _require_finite(row[np.newaxis], names, dtype)
+
+
+def as_names(names: Sequence[Hashable] | None, d: int) -> tuple[Hashable, ...]:
+    """Return the names of d columns, 0 to d - 1 for None.
+
+    Raises
+    ------
+    SampleError
+        If there are not d of them.
+
+    """
+    names = tuple(range(d) if names is None else names)
+    if d != len(names):
+        raise SampleError(f"rows of {d} features do not fit {len(names)} names")
+    return names
+
+
+def as_rows(
+    X: Any, names: Sequence[Hashable] | None, dtype: np.dtype[Any]
+) -> tuple[tuple[Hashable, ...], Array]:
+    """Return the names of the columns of an array, 0 to d - 1 for None, and its rows (n, d).
+
+    Raises
+    ------
+    SampleError
+        If it is not two-dimensional, does not fit the names, or holds anything but finite numbers.
+
+    """
+    rows = np.asarray(X)
+    if rows.ndim != 2:
+        raise SampleError(f"features of shape {rows.shape} are not rows and columns (n, d)")
+    names = as_names(names, rows.shape[1])
+    if rows.dtype.kind not in "biuf":
+        raise SampleError(f"features of type {rows.dtype} are not numbers: convert them first")
+    return names, _require_finite(rows, names, dtype)
+
+
+def frame_rows(
+    frame: nw.DataFrame[IntoDataFrame], dtype: np.dtype[Any]
+) -> tuple[Array, NDArray[np.bool_] | None]:
+    """Return a frame's cells as finite rows (n, d), and where there is a value (None: everywhere).
+
+    A null, in pandas also a NaN, is an absent value; its cell is 0.
+
+    Raises
+    ------
+    SampleError
+        If a value is not a number or a bool, or not finite in `dtype`; names the feature.
+
+    """
+    import narwhals.stable.v2 as nw
+    from river.utils import dataframe
+
+    names = frame.columns
+    for name, column in zip(names, frame.iter_columns(), strict=True):
+        kind = column.dtype
+        if kind.is_numeric() or kind == nw.Boolean:
+            continue
+        values = column.drop_nulls()  # a column of nulls may be of any type
+        if kind == nw.Object:
+            for value in values.to_list():
+                _require_number(name, value)
+        elif len(values):
+            raise SampleError(
+                f"feature {name!r} is of type {kind}: only numbers and bools can be learned; "
+                "encode or drop it"
+            )
+    # River's helper gives NaN for what is missing in every kind of frame.
+    rows = dataframe.to_numpy(frame)
+    missing = np.isnan(rows)
+    if not missing.any():
+        return _require_finite(rows, names, dtype), None
+    if not frame.implementation.is_pandas_like():
+        nulls = [column.is_null().to_numpy() for column in frame.iter_columns()]
+        missing = np.stack(nulls, axis=1).astype(bool)
+    rows = np.where(missing, 0.0, rows)
+    return _require_finite(rows, names, dtype), ~missing
+
+
+def all_finite(array: Array) -> bool:
+    """Whether all elements of a contiguous array are finite."""
+    # Nothing makes a sum finite again, and it costs a third of looking at each; it may overflow.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(array.sum()) or np.isfinite(array).all())
+
+
+def _require_number(name: Hashable, value: Any) -> None:
+    if not isinstance(value, numbers.Real | Decimal | np.bool_):
+        raise SampleError(
+            f"feature {name!r} is {value!r}, a {type(value).__name__}: only numbers and bools can "
+            "be learned; encode or drop it"
+        )
+
+
+def _require_finite(rows: Array, names: Sequence[Hashable], dtype: np.dtype[Any]) -> Array:
+    with np.errstate(over="ignore"):
+        cast = np.ascontiguousarray(rows, dtype)
+    if not all_finite(cast):
+        i, j = np.argwhere(~np.isfinite(cast))[0]
+        value, where = rows[i, j], f" in row {i}" if len(rows) > 1 else ""
+        reason = f"not finite in {dtype}" if np.isfinite(value) else "not finite"
+        raise SampleError(f"feature {names[j]!r} is {value}{where}, {reason}: clean or drop it")
+    return cast
+
+
+def _float_or_infinity(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf

@@ -1,0 +1,87 @@
+"""Names and their numbers, and the weights that a new number starts with."""
+
+from __future__ import annotations
+
+import numbers
+import re
+from collections.abc import Hashable, Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Vocabulary", "natural_order"]
+
+
+def natural_order(names: Iterable[Hashable]) -> list[Hashable]:
+    """Sort feature names as a person would: by type first, then pixel2 before pixel10.
+
+    Examples
+    --------
+    >>> natural_order(["pixel10", "pixel2", 7, "b", 1.5])
+    [1.5, 7, 'b', 'pixel2', 'pixel10']
+
+    """
+    return sorted(names, key=_natural_key)
+
+
+def _natural_key(name: Hashable) -> tuple[str, Any, str]:
+    if isinstance(name, str):
+        # Splitting on digits alternates text and number, so that like meets like.
+        parts = re.split("([0-9]+)", name)
+        for i in range(1, len(parts), 2):
+            digits = parts[i].lstrip("0")
+            parts[i] = (len(digits), digits)
+        return "str", parts, name
+    if isinstance(name, numbers.Real):
+        return "", name, ""
+    return type(name).__name__, repr(name), ""
+
+
+class Vocabulary:
+    """Names in order of arrival, each with its number.
+
+    Examples
+    --------
+    >>> vocabulary = Vocabulary(["a", "b"])
+    >>> vocabulary.extend(["c"])
+    >>> vocabulary.numbers_of(("c", "a", "unknown")).tolist()
+    [2, 0, -1]
+
+    """
+
+    def __init__(self, names: Iterable[Hashable] = ()) -> None:
+        self.names: list[Hashable] = []
+        self.numbers: dict[Hashable, int] = {}
+        self._last: tuple[tuple[Hashable, ...], NDArray[np.intp]] | None = None
+        self.extend(names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __reduce__(self) -> tuple[type[Vocabulary], tuple[list[Hashable]]]:
+        return Vocabulary, (self.names,)  # from which the rest is made, when it is copied or sent
+
+    def extend(self, names: Iterable[Hashable]) -> None:
+        """Give the next numbers to new `names`."""
+        for name in names:
+            self.numbers[name] = len(self.names)
+            self.names.append(name)
+
+    def truncate(self, length: int) -> None:
+        """Forget all names after the first `length`."""
+        for name in self.names[length:]:
+            del self.numbers[name]
+        del self.names[length:]
+        self._last = None
+
+    def numbers_of(self, names: tuple[Hashable, ...]) -> NDArray[np.intp]:
+        """Return the number of each name, -1 where it is unknown."""
+        # Samples of one stream mostly come with the same names, often the same objects.
+        if self._last is not None and names == self._last[0]:
+            return self._last[1]
+        get = self.numbers.get
+        found = np.fromiter((get(name, -1) for name in names), np.intp, len(names))
+        if found.min(initial=0) >= 0:
+            self._last = names, found
+        return found

@@ -1,0 +1,192 @@
+"""Models that are saved and loaded go on as if nothing had happened."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import ROOT
+from river import compose, datasets, preprocessing
+from river.optim import losses, schedulers
+
+from stream_perceptron import CheckpointError, SGDPerceptron, load, save
+
+ROWS = list(datasets.ImageSegments().take(900))
+GOLDEN = ROOT / "tests" / "golden"
+
+
+def learn(model, rows):
+    for x, y in rows:
+        model.predict_one(x)
+        model.learn_one(x, y)
+
+
+MODELS = {
+    "plain": lambda: SGDPerceptron(0.001, seed=3),
+    "float32 and a seed that was drawn": lambda: SGDPerceptron(dtype="float32"),
+    "tanh and classes": lambda: SGDPerceptron(1e-4, activation="tanh", classes=["sky", "x"]),
+    "inverse scaling": lambda: SGDPerceptron(schedulers.InverseScaling(0.1, power=0.25), seed=3),
+    "optimal": lambda: SGDPerceptron(schedulers.Optimal(losses.Hinge(0.5), alpha=1.0), seed=3),
+    "standard scaler": lambda: preprocessing.StandardScaler() | SGDPerceptron(0.1, seed=3),
+    "min-max scaler": lambda: preprocessing.MinMaxScaler() | SGDPerceptron(0.1, seed=3),
+    "two scalers": lambda: (
+        preprocessing.StandardScaler(with_std=False)
+        | preprocessing.MinMaxScaler()
+        | SGDPerceptron(0.1, seed=3)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_loaded_model_goes_on_to_the_same_bits(name, tmp_path):
+    path, again = tmp_path / "model.npz", tmp_path / "again.npz"
+    model = MODELS[name]()
+    learn(model, ROWS[:400])
+    save(model, path, {"offset": 399})
+    loaded, extra = load(path)
+    save(loaded, again, extra)
+    assert path.read_bytes() == again.read_bytes()
+
+    learn(model, ROWS[400:])
+    learn(loaded, ROWS[400:])
+    x = ROWS[0][0]
+    assert model.predict_proba_one(x) == loaded.predict_proba_one(x)
+    save(model, path, extra)
+    save(loaded, again, extra)
+    assert path.read_bytes() == again.read_bytes()
+    assert {"offset": 399} == extra
+    assert repr(model) == repr(loaded)
+
+
+def test_untrained_model_can_be_saved(tmp_path):
+    save(SGDPerceptron(), tmp_path / "model.npz")
+    model, extra = load(tmp_path / "model.npz")
+
+    assert (None, {}, 0) == (model.predict_one({"x": 1}), extra, model.n_seen)
+
+
+NAMES = ["", "\ud800", "é", True, 2, 2.5, -(10**30), b"\xff", ("a", (b"b", 1.5)),
+         dt.date(2024, 2, 29), dt.datetime(2024, 1, 1, 12, 30, 0, 7),
+         dt.datetime(2024, 1, 1, tzinfo=dt.timezone(dt.timedelta(hours=2)))]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:label")
+def test_labels_and_features_of_all_kinds_survive(tmp_path):
+    model = SGDPerceptron(seed=0, classes=NAMES)
+    model.learn_one({name: float(i) for i, name in enumerate(NAMES)}, NAMES[0])
+    save(model, tmp_path / "model.npz")
+    loaded = load(tmp_path / "model.npz").model
+
+    assert [(type(n), n) for n in model.classes_] == [(type(n), n) for n in loaded.classes_]
+    assert [(type(n), n) for n in model.features_] == [(type(n), n) for n in loaded.features_]
+
+
+class Colour(enum.IntEnum):
+    RED = 1
+
+
+class Halving(schedulers.Constant):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: SGDPerceptron(classes=[frozenset("a")]), "of type frozenset cannot be saved"),
+        (lambda: SGDPerceptron(classes=[Colour.RED]), "of type Colour cannot be saved"),
+        (lambda: SGDPerceptron(classes=[float("inf")]), "of type float cannot be saved"),
+        (lambda: SGDPerceptron(Halving(0.1)), "Halving cannot be saved as lr"),
+        (
+            lambda: preprocessing.MaxAbsScaler() | SGDPerceptron(),
+            "MaxAbsScaler cannot be saved: use StandardScaler or MinMaxScaler",
+        ),
+        (
+            lambda: preprocessing.StandardScaler(window_size=9) | SGDPerceptron(),
+            "StandardScaler with a window_size cannot be saved",
+        ),
+        (lambda: compose.Pipeline(preprocessing.StandardScaler()), "end with an SGDPerceptron"),
+    ],
+)
+def test_what_cannot_be_saved_is_named_and_nothing_is_written(make, reason, tmp_path):
+    with pytest.raises(CheckpointError, match=reason):
+        save(make(), tmp_path / "model.npz")
+    assert [] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("extra", [{"a": object()}, {"a": float("nan")}, [1], {"a": {1, 2}}])
+def test_extra_must_be_json(extra, tmp_path):
+    with pytest.raises(CheckpointError, match="extra"):
+        save(SGDPerceptron(), tmp_path / "model.npz", extra)
+
+
+def test_equal_state_gives_equal_bytes_whenever_it_is_saved(tmp_path):
+    files = []
+    for i in range(2):
+        model = SGDPerceptron(0.1, seed=1)
+        learn(model, ROWS[:100])
+        save(model, tmp_path / f"{i}.npz")
+        files.append((tmp_path / f"{i}.npz").read_bytes())
+
+    assert files[0] == files[1]
+
+
+def test_pickle_works_across_processes(tmp_path):
+    model = SGDPerceptron(schedulers.InverseScaling(0.1), seed=0)
+    learn(model, ROWS[:400])
+    path = tmp_path / "model.pickle"
+    path.write_bytes(pickle.dumps(model))
+    script = (
+        "import pickle, sys; from river import datasets\n"
+        "model = pickle.load(open(sys.argv[1], 'rb'))\n"
+        "for x, y in list(datasets.ImageSegments().take(500))[400:]: model.learn_one(x, y)\n"
+        "pickle.dump(model, open(sys.argv[1], 'wb'))"
+    )
+    subprocess.run([sys.executable, "-c", script, path], check=True)
+    returned = pickle.loads(path.read_bytes())
+    learn(model, ROWS[400:500])
+
+    assert model.weights.tobytes() == returned.weights.tobytes()
+    assert model.n_updates == returned.n_updates
+
+
+def test_golden_checkpoint_of_version_1_is_read():
+    """Written by format version 1, and read by every later one."""
+    expected = json.loads((GOLDEN / "checkpoint-1.json").read_text())
+    model, extra = load(GOLDEN / "checkpoint-1.npz")
+    perceptron = model["SGDPerceptron"]
+
+    assert expected["extra"] == extra
+    assert (expected["n_seen"], expected["seed"]) == (perceptron.n_seen, perceptron.seed_)
+    assert [1, "one", b"1", dt.date(2024, 1, 1)] == perceptron.classes_
+    for x, probabilities in expected["predictions"]:
+        found = {str(label): p for label, p in model.predict_proba_one(x).items()}
+        assert probabilities == pytest.approx(found, rel=1e-12)
+
+
+def test_three_lines_of_numpy_predict(sample, run, tmp_path):
+    """As the README has them."""
+    path = tmp_path / "mnist.npz"
+    run("learn", sample, "-m", path, "--quiet", check=0)
+    x = np.arange(784) / 784
+    file = np.load(path)
+    labels = json.loads(file["meta.json"])["model"]["labels"]
+    label = labels[(file["weights"] @ x + file["biases"]).argmax()]
+    file.close()
+
+    model = load(path).model
+    assert model.predict_one({f"pixel{i}": v for i, v in enumerate(x.tolist())}) == label
+
+
+def test_paths_may_be_text(tmp_path):
+    save(SGDPerceptron(seed=0), str(tmp_path / "model.npz"))
+
+    assert 0 == load(str(tmp_path / "model.npz")).model.seed_
+    with pytest.raises(FileNotFoundError):
+        load(Path("missing.npz"))

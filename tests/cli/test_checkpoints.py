@@ -1,0 +1,417 @@
+"""Models on disk: learn -m, predict, evaluate and inspect."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from helpers import COMMAND, samples_in, wait_for
+from river import metrics
+
+from stream_perceptron import LiveModel, load, stream
+from stream_perceptron.checkpoint.archive import FORMAT_VERSION
+from stream_perceptron.model.kernel import NAME
+
+
+@pytest.fixture
+def days(tmp_path, rng):
+    """Three files of 1,500 points of two classes, as they come day by day."""
+    paths = []
+    for day in range(3):
+        X = rng.normal(size=(1500, 2))
+        path = tmp_path / f"day{day}.parquet"
+        y = np.where(X[:, 0] > 0, "right", "left")
+        pq.write_table(pa.table({"a": X[:, 0], "b": X[:, 1], "class": y}), path)
+        paths.append(path)
+    return paths
+
+
+@pytest.fixture
+def model(tmp_path):
+    return tmp_path / "model.npz"
+
+
+def test_a_finished_source_may_be_followed_by_another(days, model, run, tmp_path):
+    """The next day's file after a finished one; the same again has nothing to add."""
+    for day, expected in ((0, 1500), (0, 1500), (1, 3000), (2, 4500), (2, 4500)):
+        run("learn", days[day], "-m", model, "--quiet", check=0)
+        assert expected == samples_in(model)
+    whole = tmp_path / "whole.npz"
+    run("learn", *days, "-m", whole, "--quiet", check=0)
+
+    assert load(model).model.weights.tobytes() == load(whole).model.weights.tobytes()
+    assert LiveModel.load(model).progress.epsilon_sum == LiveModel.load(whole).progress.epsilon_sum
+
+
+def test_sources_may_be_added_behind(days, model, run):
+    run("learn", days[0], "-m", model, "--quiet", check=0)
+    run("learn", *days[:2], "-m", model, "--quiet", check=0)
+    run("learn", *days, "-m", model, "--limit", 4000, "--quiet", check=0)
+    assert 4000 == samples_in(model)
+
+    run("learn", *days, "-m", model, "--quiet", check=0)
+    assert 4500 == samples_in(model)
+
+
+def test_passes_and_limit_count_what_was_done_before(days, model, run):
+    steps = [
+        (["--limit", 700], 700), (["--limit", 700], 700), (["--limit", 1600, "--passes", 2], 1600),
+        ([], 1600), (["--passes", 2], 3000), (["--passes", 3], 4500), (["--passes", 1], 4500),
+    ]  # fmt: skip
+    for options, expected in steps:
+        run("learn", days[0], "-m", model, "--quiet", *options, check=0)
+        assert expected == samples_in(model)
+
+
+def rewritten(path, change):
+    table = change(pq.read_table(path))
+    pq.write_table(table, path)
+
+
+def swap(table):
+    rows = [1, 0, *range(2, len(table))]
+    return table.take(rows)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda days: rewritten(days[0], swap), "file's content has changed|has changed from"),
+        (lambda days: rewritten(days[0], lambda t: t.slice(0, 1000)), "has changed from .* to .*"),
+        (lambda days: days[0].write_bytes(days[0].read_bytes()[:-9]), "not a whole one"),
+        (lambda days: days[0].unlink(), "No such file"),
+        (lambda days: days.reverse(), "source 1 is .*day2.parquet, not .*day0.parquet"),
+        (lambda days: days.pop(0), "day1.parquet, not .*day0.parquet"),
+        (lambda days: days.pop(), "day2.parquet is missing"),
+    ],
+    ids=["edited", "truncated", "cut", "deleted", "reordered", "first left out", "last left out"],
+)
+def test_unfinished_source_that_changed_is_refused(change, reason, days, model, run):
+    run("learn", *days, "-m", model, "--limit", 500, "--quiet", check=0)
+    live = LiveModel.load(model)
+    live.position.finished = False  # as after a kill
+    live.save(model)
+    before = model.read_bytes()
+    change(days)
+    result = run("learn", *days, "-m", model, "--quiet", check=1)
+    (line,) = result.stderr.splitlines()
+
+    import re
+
+    assert re.search(reason, line), line
+    assert before == model.read_bytes()
+
+
+def test_next_leaves_the_rest_out(days, model, run):
+    run("learn", days[0], "-m", model, "--limit", 500, "--quiet", check=0)
+    live = LiveModel.load(model)
+    live.position.finished = False
+    live.save(model)
+    refused = run("learn", days[1], "-m", model, "--quiet", check=1)
+    run("learn", days[1], "-m", model, "--next", "--quiet", check=0)
+
+    assert "row 500 of" in refused.stderr
+    assert "day1.parquet is another source; --next leaves the rest out" in refused.stderr
+    assert 2000 == samples_in(model)
+
+
+def test_moved_files_are_the_same_sources(days, model, run, tmp_path):
+    run("learn", days[0], "-m", model, "--limit", 500, "--quiet", check=0)
+    moved = days[0].rename(tmp_path / "moved.parquet")
+    run("learn", moved, "-m", model, "--quiet", check=0)
+
+    assert 1500 == samples_in(model)
+
+
+def test_lr_and_epsilon_may_change_and_it_is_said(days, model, run):
+    run("learn", days[0], "-m", model, "--quiet", check=0)
+    result = run("learn", days[1], "-m", model, "--lr", 0.5, "--epsilon", 0.1, check=0)
+
+    assert "lr is 0.5 from here on" in result.stderr
+    assert "epsilon is 0.1 from here on" in result.stderr
+    assert (0.5, 0.1) == (load(model).model.lr, load(model).model.epsilon)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--activation", "tanh"], "--activation is 'tanh', but the model was made with 'sigmoid'"),
+        (["--seed", "1"], "--seed is 1, but the model was made with 0"),
+        (["--dtype", "float32"], "--dtype is 'float32'"),
+        (["--init-range", "1"], "--init-range is 1.0"),
+        (["--classes", "left,right"], r"--classes is \['left', 'right'\]"),
+        (["--scale", "2"], "--scale is 2.0, but the model was made with None"),
+        (["--label", "class"], "--label is 'class', but the model was made with None"),
+        (["--ignore", "b"], "--ignore is"),
+    ],
+    ids=str,
+)
+def test_other_contradictions_name_both_values(options, reason, days, model, run):
+    import re
+
+    run("learn", days[0], "-m", model, "--quiet", check=0)
+    before = model.read_bytes()
+    result = run("learn", days[1], "-m", model, *options, check=1)
+
+    assert re.search(reason, result.stderr)
+    assert 1 == len(result.stderr.splitlines())
+    assert before == model.read_bytes()
+
+
+def test_overwrite_begins_anew_and_keeps_the_old_model(days, model, run):
+    run("learn", days[0], "-m", model, "--quiet", check=0)
+    before = model.read_bytes()
+    run("learn", days[1], "-m", model, "--overwrite", "--seed", 1, "--quiet", check=0)
+
+    assert (1500, 1) == (samples_in(model), load(model).model.seed_)
+    assert before == model.with_name("model.npz.prev").read_bytes()
+
+
+def test_damaged_model_is_refused_and_nothing_is_lost(days, model, run):
+    run("learn", days[0], "-m", model, "--quiet", check=0)
+    run("learn", days[1], "-m", model, "--quiet", check=0)
+    model.write_bytes(model.read_bytes()[:-3])
+    damaged = model.read_bytes()
+    for command in (["learn", days[2], "-m"], ["predict", days[2], "-m"], ["inspect"]):
+        result = run(*command, model, check=1)
+
+        assert 1 == len(result.stderr.splitlines())
+        assert f"the checkpoint before it is {model}.prev" in result.stderr
+        assert damaged == model.read_bytes()
+
+
+def test_another_kernel_is_announced(days, model, run, monkeypatch):
+    from stream_perceptron.checkpoint import state
+
+    run("learn", days[0], "-m", model, "--quiet", check=0)
+    live = LiveModel.load(model)
+    monkeypatch.setattr(state, "KERNEL", "other")
+    live.save(model)
+    result = run("learn", days[1], "-m", model, "--quiet", check=0)
+
+    assert result.stderr.startswith(f"warning: saved with the kernel other, goes on with {NAME}")
+    assert LiveModel.load(model).kernel == NAME
+
+
+def test_divergence_is_one_line_and_saved_up_to(tmp_path, model, run):
+    path = tmp_path / "large.parquet"
+    pq.write_table(pa.table({"x": [1.0] * 50 + [1e200], "y": ["a", "b", "c"] * 17}), path)
+    options = ["--activation", "identity", "-m", model, "--quiet"]
+    result = run("learn", path, *options, check=1)
+
+    line = "row 51: diverged at sample 51: lower lr or scale the features\n"
+    assert f"Error: {path}: {line}" == result.stderr
+    assert 50 == samples_in(model)
+
+
+def test_bad_row_is_saved_up_to(tmp_path, model, run):
+    path = tmp_path / "bad.parquet"
+    x = [1.0] * 1234 + [None] + [1.0] * 10
+    pq.write_table(pa.table({"x": x, "y": ["a", "b", "c", "d", "e"] * 249}), path)
+    result = run("learn", path, "-m", model, "--quiet", check=1)
+    again = run("learn", path, "-m", model, "--quiet", check=1)
+    skipping = run("learn", path, "-m", model, "--quiet", "--skip-bad", "--json", check=0)
+
+    assert result.stderr == again.stderr
+    assert "row 1235: column 'x' is null" in result.stderr
+    assert (1244, 1) == tuple(json.loads(skipping.stdout)[key] for key in ("samples", "skipped"))
+
+
+def test_stop_is_not_passed_when_started_again(digits, model, run):
+    options = ["--random", "--stop", "--lr", 0.05, "--quiet", "-m", model]
+    run("learn", digits["train"], *options, "--epsilon", 0.01, check=0)
+    stopped = samples_in(model)
+    run("learn", digits["train"], *options, check=0)
+    assert stopped == samples_in(model)
+
+    run("learn", digits["train"], *options, "--epsilon", 0.001, check=0)
+    assert stopped < samples_in(model)
+
+
+@pytest.mark.parametrize("options", [["--save-every", "9"], ["--overwrite"], ["--next"]], ids=str)
+def test_checkpoint_options_want_a_checkpoint(options, days, run):
+    result = run("learn", days[0], *options, check=2)
+
+    assert f"{options[0]} is about a checkpoint: name it with -m MODEL" in result.stderr
+
+
+@pytest.mark.parametrize("interval", ["0", "x", "5 s", "-1", "1.5s"])
+def test_save_every_is_rows_or_time(interval, days, model, run):
+    result = run("learn", days[0], "-m", model, "--save-every", interval, check=2)
+
+    assert "is not a number of rows or a time such as 30s or 5m" in result.stderr
+
+
+def test_stdin_goes_on_with_what_comes(days, model, run):
+    for expected, day in ((1500, days[0]), (3000, days[1])):
+        with day.open("rb") as file:
+            run("learn", "-", "-m", model, "--quiet", stdin=file, check=0)
+        assert expected == samples_in(model)
+    usage = run("learn", "-", "--passes", 2, check=2)
+
+    assert "can be read once only" in usage.stderr
+
+
+def test_predictions_are_written_on_and_begun_anew_elsewhere(days, model, run, tmp_path):
+    first, second = tmp_path / "first.jsonl", tmp_path / "second.jsonl"
+    run("learn", days[0], "-m", model, "-p", first, "--limit", 900, "--quiet", check=0)
+    with first.open("a") as file:
+        file.write("written by a run that was killed before it could save\n")
+    run("learn", days[0], "-m", model, "-p", first, "--quiet", check=0)
+    run("learn", days[1], "-m", model, "-p", first, "--quiet", check=0)
+    run("learn", days[2], "-m", model, "-p", second, "--quiet", check=0)
+    rows = [json.loads(line)["row"] for line in first.read_text().splitlines()]
+
+    assert list(range(1, 3001)) == rows
+    assert 3001 == json.loads(second.read_text().splitlines()[0])["row"]
+    second.write_text("")
+    result = run("learn", days[0], "-m", model, "-p", second, check=1)
+    assert "has 0 bytes, but" in result.stderr
+
+
+def test_predict_says_what_the_model_says_and_learns_nothing(digits, model, run, sample):
+    run("learn", sample, "-m", model, "--quiet", check=0)
+    before = model.read_bytes()
+    result = run("predict", digits["test"], "-m", model, check=0)
+    records = [json.loads(line) for line in result.stdout.splitlines()]
+    perceptron = load(model).model
+
+    assert 10_000 == len(records)
+    assert before == model.read_bytes()
+    for record, (x, y) in zip(records[:200], stream.iter_parquet(digits["test"]), strict=False):
+        probabilities = perceptron.predict_proba_one(x)
+        assert (y, next(iter(probabilities))) == (record["label"], record["prediction"])
+        assert probabilities[record["prediction"]] == pytest.approx(record["probability"])
+
+
+def test_predict_needs_no_label_and_refuses_other_features(days, model, run, tmp_path):
+    run("learn", days[0], "-m", model, "--quiet", check=0)
+    bare = tmp_path / "bare.parquet"
+    pq.write_table(pa.table({"b": [0.0], "a": [9.0]}), bare)
+    more = tmp_path / "more.parquet"
+    pq.write_table(pa.table({"b": [0.0], "a": [9.0], "c": [1.0]}), more)
+    less = tmp_path / "less.parquet"
+    pq.write_table(pa.table({"b": [0.0]}), less)
+
+    result = run("predict", bare, "-m", model, check=0)
+    assert ("right", None) == tuple(json.loads(result.stdout)[k] for k in ("prediction", "label"))
+    assert "adds 'c'" in run("predict", more, "-m", model, check=1).stderr
+    assert "lacks 'a'" in run("predict", less, "-m", model, check=1).stderr
+
+
+def test_openml_names_are_not_let_through(sample, model, run, tmp_path):
+    """pixel1 to pixel784 are not pixel0 to pixel783, though there are as many."""
+    run("learn", sample, "-m", model, "--quiet", check=0)
+    path = tmp_path / "openml.parquet"
+    pq.write_table(pa.table({f"pixel{i + 1}": [0.0] for i in range(784)}), path)
+    result = run("predict", path, "-m", model, check=1)
+
+    assert "lacks 'pixel0' and adds 'pixel784'" in result.stderr
+
+
+def test_predict_follows_a_learner(digits, model, run):
+    """A predictor whose reader is slow takes up the model that was saved meanwhile."""
+    run("learn", digits["train"], "-m", model, "--limit", 100, "--quiet", check=0)
+    command = [COMMAND, "predict", digits["test"], "-m", model, "--follow"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as follower:
+        lines = [follower.stdout.readline()]
+        run("learn", digits["train"], "-m", model, "--limit", 20_000, "--quiet", check=0)
+        lines += follower.stdout.readlines()
+        errors = follower.stderr.read()
+    hits = [json.loads(line)["prediction"] == json.loads(line)["label"] for line in lines]
+
+    assert f"took up {model}, of 20,000 samples\n" == errors
+    assert 10_000 == len(hits)
+    assert np.mean(hits[:100]) < 0.6
+    assert np.mean(hits[5000:]) > 0.8
+
+
+def test_evaluate_gives_rivers_metrics(digits, sample, model, run):
+    run("learn", sample, "-m", model, "--quiet", check=0)
+    figures = json.loads(run("evaluate", digits["test"], "-m", model, "--json", check=0).stdout)
+    perceptron = load(model).model
+    accuracy, f1, kappa = metrics.Accuracy(), metrics.MacroF1(), metrics.CohenKappa()
+    precision, recall = metrics.ClassificationReport(), metrics.MacroRecall()
+    confusion = metrics.ConfusionMatrix()
+    for x, y in stream.iter_parquet(digits["test"]):
+        predicted = perceptron.predict_one(x)
+        for metric in (accuracy, f1, kappa, precision, recall, confusion):
+            metric.update(y, predicted)
+
+    assert accuracy.get() == figures["accuracy"] > 0.8
+    assert (f1.get(), kappa.get()) == (figures["macro_f1"], figures["cohen_kappa"])
+    assert [[confusion[a][b] for b in range(10)] for a in range(10)] == figures["confusion"]
+    recalls = [row["recall"] for row in figures["per_class"]]
+    assert recall.get() == pytest.approx(np.mean(recalls))
+    assert 980 == figures["per_class"][0]["samples"]
+    text = run("evaluate", digits["test"], "-m", model, check=0).stdout
+    assert text.startswith(f"10,000 samples: accuracy {figures['accuracy']:.2%}")
+
+
+def test_evaluate_counts_classes_that_the_model_does_not_know(days, model, run, tmp_path):
+    run("learn", days[0], "-m", model, "--quiet", check=0)
+    path = tmp_path / "other.parquet"
+    pq.write_table(pa.table({"a": [9.0, -9.0], "b": [0.0, 0.0], "class": ["right", "up"]}), path)
+    figures = json.loads(run("evaluate", path, "-m", model, "--json", check=0).stdout)
+
+    assert 0.5 == figures["accuracy"]
+    assert "up" in figures["classes"]
+    nothing = tmp_path / "nothing.parquet"
+    pq.write_table(pa.table({"a": [9.0], "b": [0.0]}), nothing)
+    assert "no labels to test against" in run("evaluate", nothing, "-m", model, check=1).stderr
+
+
+def test_inspect_says_what_is_in_a_model(digits, model, run):
+    run("learn", digits["test"], "-m", model, "--limit", 2500, "--quiet", check=0)
+    result = run("inspect", model, "--json", check=0)
+    contents = json.loads(result.stdout)
+    live = LiveModel.load(model)
+
+    expected = {
+        "format_version": FORMAT_VERSION, "kernel": NAME, "lr": 0.01, "epsilon": 3e-06,
+        "seed": 0,
+        "activation": "sigmoid", "classes": [*range(10)], "n_features": 784, "samples": 2500,
+        "updates": 2500, "row": 2500, "source": 0, "turn": 0, "rows_read": 2500,
+        "accuracy": live.progress.accuracy, "features": ["pixel0", "pixel783"],
+    }  # fmt: skip
+    assert expected.items() <= contents.items()
+    assert digits["test"].stat().st_size == contents["sources"][0]["size"]
+    name, weight = contents["strongest_features"][3]["features"][0]
+    column = live.model.features_.index(name)
+    assert weight == live.model.weights[3, column] or -weight == live.model.weights[3, column]
+    assert abs(weight) == np.abs(live.model.weights[3]).max()
+    text = run("inspect", model, check=0).stdout
+    assert "samples: 2,500" in text
+    assert "row: 2,500" in text
+
+
+def test_model_that_python_saved_serves_the_command_line(days, tmp_path, run):
+    from stream_perceptron import SGDPerceptron, save
+
+    path = tmp_path / "python.npz"
+    perceptron = SGDPerceptron(0.5, seed=0)
+    for x, y in stream.iter_parquet(days[0]):
+        perceptron.learn_one(x, y)
+    save(perceptron, path, {"mine": 1})
+
+    assert (
+        json.loads(run("evaluate", days[1], "-m", path, "--json", check=0).stdout)["accuracy"] > 0.9
+    )
+    run("learn", days[1], "-m", path, "--quiet", check=0)
+    assert 3000 == load(path).model.n_seen
+
+
+def test_a_run_is_saved_after_so_much_time(digits, model):
+    """Long before it ends, and without a signal."""
+    command = [COMMAND, "learn", digits["train"], "-m", model, "--save-every", "1s", "--quiet"]
+    with subprocess.Popen([*command, "--passes", "1000"]) as process:
+        wait_for(model.exists, process)
+        process.kill()
+
+    assert samples_in(model) > 0

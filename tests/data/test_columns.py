@@ -1,0 +1,321 @@
+"""Which column is what, whatever the layout of the file."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from helpers import write_parquet
+from PIL import Image
+
+from stream_perceptron import SampleError, SourceError, stream
+from stream_perceptron.data.parquet import ParquetSource
+from stream_perceptron.data.schema import Schema
+from stream_perceptron.live.model import LiveModel
+
+N = 2000
+
+
+@pytest.fixture(scope="module")
+def pixels(sample):
+    """The first 2,000 digits, shape (2000, 784), and their labels."""
+    table = pq.read_table(sample).slice(0, N)
+    data = b"".join(table["pixels"].to_pylist())
+    return np.frombuffer(data, np.uint8).reshape(N, 784), table["label"].to_pylist()
+
+
+def lists(pixels, kind):
+    return pa.array(pixels.tolist(), kind)
+
+
+def plain(pixels, kind, first=0):
+    # In no order at all, as the columns of a file may be.
+    order = np.random.default_rng(0).permutation(784)
+    return {f"pixel{first + j}": pa.array(pixels[:, j], kind) for j in order}
+
+
+def png(row):
+    buffer = io.BytesIO()
+    Image.fromarray(row.reshape(28, 28)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def hugging_face(path, pixels, labels):
+    """As the `datasets` library writes it: struct<bytes, path> with PNGs, and a class label."""
+    import datasets
+
+    features = datasets.Features(
+        image=datasets.Image(), label=datasets.ClassLabel(names=[str(i) for i in range(10)])
+    )
+    pictures = [Image.fromarray(row.reshape(28, 28)) for row in pixels]
+    dataset = datasets.Dataset.from_dict({"image": pictures, "label": labels}, features=features)
+    dataset.to_parquet(path)
+
+
+LAYOUTS = {
+    "list<uint8>": lambda x: {"pixels": lists(x, pa.list_(pa.uint8()))},
+    "large_list<uint8>": lambda x: {"pixel": lists(x, pa.large_list(pa.uint8()))},
+    "fixed_size_list<uint8>": lambda x: {"image": lists(x, pa.list_(pa.uint8(), 784))},
+    "nested lists": lambda x: {
+        "image": lists(x.reshape(-1, 28, 28), pa.list_(pa.list_(pa.uint8())))
+    },
+    "nested fixed-size lists": lambda x: {
+        "image": lists(x.reshape(-1, 28, 28), pa.list_(pa.list_(pa.uint8(), 28), 28))
+    },
+    "fixed-shape tensor": lambda x: {
+        "pixels": pa.FixedShapeTensorArray.from_numpy_ndarray(
+            np.ascontiguousarray(x.reshape(-1, 28, 28))
+        )
+    },
+    "uint8 columns": lambda x: plain(x, pa.uint8()),
+    "bytes beside other columns": lambda x: {
+        "id": pa.array(range(N)),
+        "when": pa.array([None] * N, pa.timestamp("s")),
+        "pixels": pa.array([row.tobytes() for row in x], pa.binary(784)),
+        "split": pa.array(["train"] * N),
+    },
+}
+SCALED = {
+    "int64 columns (Kaggle)": lambda x: plain(x, pa.int64()),
+    "double columns": lambda x: plain(x, pa.float64()),
+    "list<int64>": lambda x: {"pixels": lists(x, pa.list_(pa.int64()))},
+    "list<double>": lambda x: {"pixels": lists(x, pa.list_(pa.float64()))},
+    "decimal columns": lambda x: plain(x.astype(object), pa.decimal128(5, 0)),
+}
+
+
+def trained(path, schema=None):
+    sources = [ParquetSource(str(path))]
+    live = LiveModel.start(sources, schema or Schema(), [str(i) for i in range(10)], seed=0)
+    for _ in live.run(sources, limit=N):
+        pass
+    return live
+
+
+@pytest.fixture(scope="module")
+def expected(sample):
+    live = trained(sample)
+    assert 0.6 < live.progress.accuracy < 0.7
+    return live
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_the_same_digits_in_any_layout_give_the_same_bits(name, pixels, expected, tmp_path):
+    X, labels = pixels
+    live = trained(
+        write_parquet(tmp_path / "digits.parquet", {**LAYOUTS[name](X), "label": labels})
+    )
+
+    assert expected.schema.features == live.schema.features
+    assert expected.model.weights.tobytes() == live.model.weights.tobytes()
+    assert expected.progress.confusion.tolist() == live.progress.confusion.tolist()
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_wider_types_give_the_same_bits_when_scaled(name, pixels, expected, tmp_path):
+    X, labels = pixels
+    path = write_parquet(tmp_path / "digits.parquet", {**SCALED[name](X), "label": labels})
+
+    assert (
+        expected.model.weights.tobytes()
+        == trained(path, Schema(scale=1 / 255)).model.weights.tobytes()
+    )
+
+
+def test_hugging_face_images_give_the_same_bits(pixels, expected, tmp_path):
+    hugging_face(tmp_path / "digits.parquet", *pixels)
+
+    live = trained(tmp_path / "digits.parquet")
+    assert expected.model.weights.tobytes() == live.model.weights.tobytes()
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        lambda y: pa.array([str(label) for label in y]),
+        lambda y: pa.array([str(label) for label in y]).dictionary_encode(),
+        lambda y: pa.array([str(label) for label in y], pa.large_string()),
+        lambda y: pa.array([str(label) for label in y], pa.string_view()),
+    ],
+    ids=["string", "dictionary", "large string", "string view"],
+)
+def test_openml_labels_are_strings_and_so_are_declared_classes(labels, pixels, expected, tmp_path):
+    X, y = pixels
+    columns = {**plain(X, pa.float64(), first=1), "class": labels(y)}
+    live = trained(write_parquet(tmp_path / "openml.parquet", columns), Schema(scale=1 / 255))
+
+    assert [str(i) for i in range(10)] == live.model.classes_
+    assert ("pixel1", "pixel784") == (live.schema.features[0], live.schema.features[-1])
+    assert expected.model.weights.tobytes() == live.model.weights.tobytes()
+
+
+def test_whole_floats_are_integer_labels_and_others_bad_rows(tmp_path):
+    path = write_parquet(
+        tmp_path / "f.parquet", {"x": [1.0, 2.0, 3.0], "y": [1.0, float("nan"), 2.5]}
+    )
+    samples = stream.iter_parquet(path)
+
+    with pytest.raises(SampleError, match="row 3: label 2.5 is not a whole number"):
+        list(samples)
+    assert [({"x": 1.0}, 1), ({"x": 2.0}, None)] == list(
+        stream.iter_parquet(
+            write_parquet(tmp_path / "g.parquet", {"x": [1.0, 2.0], "y": [1.0, None]})
+        )
+    )
+
+
+def test_bool_labels_and_features(tmp_path):
+    path = write_parquet(tmp_path / "f.parquet", {"x": [True, False], "label": [False, True]})
+
+    assert [({"x": 1.0}, False), ({"x": 0.0}, True)] == list(stream.iter_parquet(path))
+
+
+def test_another_vector_column_gives_its_own_name_with_numbers(tmp_path):
+    path = write_parquet(tmp_path / "f.parquet", {"embedding": [[0.5, 1.5]], "y": [1]})
+
+    assert [({"embedding0": 0.5, "embedding1": 1.5}, 1)] == list(stream.iter_parquet(path))
+
+
+def test_scale_goes_by_type_and_never_by_value(tmp_path):
+    columns = {
+        "a": pa.array([255], pa.uint8()),
+        "b": pa.array([255], pa.int16()),
+        "c": [0.5],
+        "y": [1],
+    }
+    path = write_parquet(tmp_path / "f.parquet", columns)
+
+    assert [({"a": 255 * (1 / 255), "b": 255.0, "c": 0.5}, 1)] == list(stream.iter_parquet(path))
+
+
+def test_coloured_pictures_have_three_values_a_pixel(tmp_path):
+    picture = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG")
+    image = pa.array([{"bytes": buffer.getvalue(), "path": None}])
+    path = write_parquet(tmp_path / "f.parquet", {"image": image, "label": [0]})
+    ((x, _),) = stream.iter_parquet(path, scale=1)
+
+    assert list(range(12)) == list(x.values())
+
+
+def test_ignored_columns_are_not_used_and_weights_are_handed_on(tmp_path):
+    columns = {"a": [1.0, 2.0], "b": [3.0, 4.0], "w": [0.5, 2.0], "y": ["u", "v"]}
+    path = write_parquet(tmp_path / "f.parquet", columns)
+
+    assert [({"a": 1.0}, "u", {"w": 0.5}), ({"a": 2.0}, "v", {"w": 2.0})] == list(
+        stream.iter_parquet(path, ignore=["b"], weight="w")
+    )
+
+
+@pytest.mark.parametrize(
+    ("columns", "options", "reason"),
+    [
+        ({"x": [1.0], "label": [1], "class": [1]}, {}, "'label', 'class' could each be the label"),
+        ({"x": [1.0]}, {"label": "digit"}, "no label column 'digit' among 'x'"),
+        ({"x": [1.0]}, {"weight": "w"}, "no weight column 'w' among 'x'"),
+        ({"x": [1.0]}, {"ignore": ["z"]}, "no column 'z' to ignore"),
+        ({"name": ["a"], "label": [1]}, {}, r"no usable features among 'name' \(string\)"),
+        ({"label": [1]}, {}, "no usable features"),
+        ({"a": [[1.0]], "b": [[1.0]], "y": [1]}, {}, "'a', 'b' could each be the features"),
+        ({"x": [1.0], "y": [[1]]}, {}, "label column 'y' is of type list"),
+        (
+            {"x": [1.0], "y": [1], "w": ["a"]},
+            {"weight": "w"},
+            "weight column 'w' is of type string",
+        ),
+    ],
+    ids=str,
+)
+def test_columns_that_are_not_clear_are_refused(columns, options, reason, tmp_path):
+    path = write_parquet(tmp_path / "f.parquet", columns)
+
+    with pytest.raises(SourceError, match=f"{path}: .*{reason}"):
+        list(stream.iter_parquet(path, **options))
+
+
+@pytest.mark.parametrize(
+    ("columns", "reason"),
+    [
+        ({"x": [1.0, None]}, "column 'x' is null"),
+        ({"x": pa.array([1, None], pa.uint8())}, "column 'x' is null"),
+        ({"x": [1.0, float("nan")]}, "column 'x' is nan"),
+        ({"x": [1.0, float("inf")]}, "column 'x' is inf"),
+        ({"x": [[1, 2], [1]]}, "column 'x' has 1 values, not 2"),
+        ({"x": [[1, 2], []]}, "column 'x' has 0 values, not 2"),
+        ({"x": [[1, 2], None]}, "column 'x' is null"),
+        ({"x": [[1, 2], [1, None]]}, "value 1 of column 'x' is null or NaN"),
+        ({"x": [[1.0, 2.0], [float("inf"), 1.0]]}, "value 0 of column 'x' is infinite"),
+        ({"x": [[[1], [2]], [[1], None]]}, "column 'x' has 1 values, not 2"),
+        ({"x": pa.array([b"ab", None], pa.binary(2))}, "column 'x' is null"),
+        (
+            {"image": [{"bytes": png(np.zeros(784, np.uint8))}, {"bytes": b"no"}]},
+            "cannot be decoded",
+        ),
+        ({"image": [{"bytes": png(np.zeros(784, np.uint8))}, {"bytes": None}]}, "has no bytes"),
+        ({"x": [1.0, 2.0], "w": [1.0, None]}, "weight null is not a finite number"),
+        ({"x": [1.0, 2.0], "w": [1.0, -1.0]}, "weight -1.0 is not a finite number"),
+    ],
+    ids=range(15),
+)
+def test_row_that_cannot_be_used_is_named(columns, reason, tmp_path):
+    path = write_parquet(tmp_path / "f.parquet", {**columns, "label": [1, 1]})
+    samples = stream.iter_parquet(path, weight="w" if "w" in columns else None)
+
+    with pytest.raises(SampleError, match=f"{path}: row 2: .*{reason}"):
+        list(samples)
+
+
+def test_bad_rows_leave_the_others_in_place(tmp_path):
+    """Rows of all lengths and nulls between good ones, in lists, nested lists and bytes."""
+    good = [[1, 2], [3, 4], [5, 6]]
+    mixed = [[1, 2], None, [3, 4], [], [9], [5, 6], [7, 8, 9], [1, None]]
+    nested = [None if row is None else [[value] for value in row] for row in mixed]
+    nested[-1] = [[1], None]
+    packed = pa.array([b"\1\2", None, b"\3\4", None, None, b"\5\6", None, None], pa.binary(2))
+    for column in (mixed, nested, packed, packed.slice(0)):
+        path = write_parquet(tmp_path / "f.parquet", {"v": column, "y": list(range(8))})
+        source = ParquetSource(str(path))
+        schema = Schema(scale=1.0)
+        batch = next(source.batches())
+        rows = schema.layout(source.columns, "here").rows(batch)
+
+        assert good == rows.X.tolist()
+        assert [0, 2, 5] == rows.index.tolist() == rows.labels
+        assert {1, 3, 4, 6, 7} == set(rows.bad)
+
+
+def test_second_file_must_have_the_same_features(tmp_path):
+    first = write_parquet(tmp_path / "a.parquet", {"pixel0": [1.0], "pixel1": [1.0], "y": [1]})
+    second = write_parquet(tmp_path / "b.parquet", {"pixel1": [1.0], "pixel2": [1.0], "y": [1]})
+    third = write_parquet(tmp_path / "c.parquet", {"pixels": [[1.0, 2.0]], "y": [1]})
+
+    with pytest.raises(SourceError, match="b.parquet: .*lacks 'pixel0' and adds 'pixel2'"):
+        list(stream.iter_parquet(first, second))
+    assert 2 == len(list(stream.iter_parquet(first, third)))
+
+
+def test_second_file_must_have_the_same_type_of_labels(tmp_path):
+    first = write_parquet(tmp_path / "a.parquet", {"x": [1.0], "y": [1]})
+    second = write_parquet(tmp_path / "b.parquet", {"x": [1.0], "y": ["1"]})
+
+    with pytest.raises(SourceError, match="b.parquet: labels are of type str, but int so far"):
+        list(stream.iter_parquet(first, second))
+
+
+def test_description_says_what_is_used_and_warns_of_row_numbers(tmp_path):
+    columns = {"user_id": [7], "a": [1.0], "note": ["x"], "skip": [1], "target": ["u"]}
+    source = ParquetSource(str(write_parquet(tmp_path / "f.parquet", columns)))
+    schema = Schema(ignore=("skip",))
+    layout = schema.layout(source.columns, source.name)
+
+    assert [
+        "2 features: a to user_id, times 1",
+        "label: target (str)",
+        "ignored: note (string), skip (as asked)",
+        "warning: 'user_id' looks like a row number, which spoils learning: leave it out with "
+        "--ignore",
+    ] == layout.describe()

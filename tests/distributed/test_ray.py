@@ -1,0 +1,389 @@
+"""Learning shared out over a real Ray cluster on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from helpers import COMMAND, members_of
+
+from stream_perceptron import LiveModel
+from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoint
+from stream_perceptron.data.parquet import ParquetSource
+from stream_perceptron.data.schema import Schema
+from stream_perceptron.distributed.averaging import average_live
+from stream_perceptron.distributed.shards import deal, learn_pieces
+from stream_perceptron.live.cursor import Shards
+
+RAY = Path(sys.executable).with_name("ray")
+
+
+class Cluster:
+    """A cluster of one machine, with its own token."""
+
+    def __init__(self):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        self.env = os.environ | {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
+        port = self.address.partition(":")[2]
+        self.process = subprocess.Popen(
+            [RAY, "start", "--head", "--block", "--num-cpus=2", f"--port={port}",
+             "--node-ip-address=127.0.0.1", "--include-dashboard=false"],
+            env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )  # fmt: skip
+
+    def wait(self):
+        """Return when somebody listens."""
+        host, port = self.address.split(":")
+        for _ in range(1200):
+            with suppress(ConnectionRefusedError), socket.create_connection((host, int(port))):
+                return
+            assert self.process.poll() is None, "the cluster has ended"
+            time.sleep(0.05)
+        raise AssertionError("the cluster never came")
+
+    def learn(self, *sources, shards, rows, model=None, options=()):
+        """Return the command."""
+        saved = [] if model is None else ["-m", str(model)]
+        return [
+            str(COMMAND), "learn", *map(str, sources), "--quiet", *saved, *map(str, options),
+            "--ray", self.address, "--shards", str(shards), "--round-rows", str(rows),
+        ]  # fmt: skip
+
+    def run(self, *sources, check=0, **options):
+        result = subprocess.run(
+            self.learn(*sources, **options),
+            env=self.env, capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+        assert check == result.returncode, result.stderr
+        return result
+
+    def start(self, *sources, **options):
+        return subprocess.Popen(
+            self.learn(*sources, **options), env=self.env, stderr=subprocess.PIPE, text=True
+        )
+
+    def workers(self):
+        """Return the processes that learn just now."""
+        parents, learning = {}, []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                status = (folder / "stat").read_text()
+                line = (folder / "cmdline").read_bytes()
+            except OSError:
+                continue  # it has ended
+            pid = int(folder.name)
+            parents[pid] = int(status.rpartition(")")[2].split()[1])
+            if line.startswith(b"ray::learn_pieces"):
+                learning.append(pid)
+        return [pid for pid in learning if self.process.pid in ancestors(pid, parents)]
+
+
+def ancestors(pid, parents):
+    while pid in parents:
+        pid = parents[pid]
+        yield pid
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    cluster = Cluster()
+    cluster.wait()
+    yield cluster
+    # In order it would take half a minute.
+    os.killpg(cluster.process.pid, signal.SIGKILL)
+    cluster.process.wait()
+
+
+def rounds_of(path):
+    """Return how many rounds a checkpoint holds, over all passes; -1 if there is none."""
+    if not path.exists():
+        return -1
+    position = LiveModel.load(path).position
+    return 10**6 * position.turn + position.shards.rounds
+
+
+def wait_for_round(path, after, process):
+    """Return the round of a checkpoint once that is behind another."""
+    for _ in range(6000):
+        if (rounds := rounds_of(path)) > after:
+            return rounds
+        assert process.poll() is None, "it has ended"
+        time.sleep(0.01)
+    raise AssertionError("it never came")
+
+
+@pytest.mark.parametrize("rows", [777, 5000])
+def test_one_shard_is_the_plain_stream_to_the_bit(rows, cluster, run, sample, tmp_path):
+    plain, shared = tmp_path / "plain.npz", tmp_path / "shared.npz"
+    run("learn", sample, sample, "--passes", 2, "-m", plain, check=0)
+    cluster.run(sample, sample, shards=1, rows=rows, model=shared, options=["--passes", 2])
+    one, other = members_of(plain), members_of(shared)
+    meta, others = json.loads(one.pop("meta.json")), json.loads(other.pop("meta.json"))
+
+    assert one == other
+    assert meta["model"] == others["model"]
+    assert meta["run"]["progress"] == others["run"]["progress"]
+    assert meta["run"]["schema"] == others["run"]["schema"]
+
+
+def test_bits_do_not_depend_on_the_order_in_which_shards_finish(cluster, sample, tmp_path):
+    path = tmp_path / "model.npz"
+    cluster.run(sample, shards=5, rows=300, model=path)
+    source = ParquetSource(str(sample))
+    live = LiveModel.start([source], Schema(), seed=0)
+    for rounds in range(4):
+        dealt = deal([source.groups], Shards(5, 300, rounds))
+        outcomes = [
+            learn_pieces(live, [str(sample)], pieces, factor=5.0) for pieces in reversed(dealt)
+        ]
+        live = average_live(live, [outcome.live for outcome in reversed(outcomes)])
+    shared = LiveModel.load(path)
+
+    assert 5000 == live.progress.samples == shared.progress.samples
+    assert live.model.weights.tobytes() == shared.model.weights.tobytes()
+    assert live.progress.confusion.tolist() == shared.progress.confusion.tolist()
+    assert live.progress.epsilon_sum == shared.progress.epsilon_sum
+    assert live.progress.window.tolist() == shared.progress.window.tolist()
+    assert live.progress.curve.sums.tolist() == shared.progress.curve.sums.tolist()
+    assert 5000 == shared.progress.confusion.sum() == shared.progress.curve.column("samples").sum()
+
+
+def test_what_shards_learn_with_is_said_and_can_be_kept(cluster, sample):
+    command = cluster.learn(sample, shards=5, rows=1000)
+    command.remove("--quiet")
+    scaled = subprocess.run(command, env=cluster.env, capture_output=True, text=True, check=True)
+    kept = subprocess.run(
+        [*command, "--keep-lr"], env=cluster.env, capture_output=True, text=True, check=True
+    )
+
+    assert "shards learn at 0.05, 5 times 0.01" in scaled.stderr
+    assert "784 features: pixel0 to pixel783" in scaled.stderr
+    assert "shards learn at" not in kept.stderr
+
+
+def test_row_groups_of_every_size_are_learned_as_a_whole(cluster, run, tmp_path):
+    """Fewer groups than shards, empty ones, and shards without a row."""
+    schema = pa.schema([("a", pa.float64()), ("label", pa.string())])
+    path, model = tmp_path / "few.parquet", tmp_path / "model.npz"
+    with pq.ParquetWriter(path, schema) as writer:
+        for size in (3, 0, 2):
+            rows = {"a": [float(i) for i in range(size)], "label": ["x", "y", "z"][:size]}
+            writer.write_table(pa.table(rows, schema), row_group_size=max(size, 1))
+    cluster.run(path, shards=8, rows=1, model=model)
+    live = LiveModel.load(model)
+
+    assert (5, 5) == (live.progress.samples, live.position.read)
+    assert ["x", "y", "z"] == sorted(live.model.classes_)
+    with pq.ParquetWriter(path, schema):
+        pass
+    cluster.run(path, shards=2, rows=1, model=tmp_path / "none.npz")
+    assert 0 == LiveModel.load(tmp_path / "none.npz").progress.rows
+
+
+def test_files_that_do_not_fit_and_bad_rows_are_named(cluster, tmp_path):
+    good = tmp_path / "good.parquet"
+    other, vector, bad = (tmp_path / f"{name}.parquet" for name in ("other", "vector", "bad"))
+    model = tmp_path / "model.npz"
+    labels = ["x", "y"] * 10
+    pq.write_table(pa.table({"a": [1.0, 2.0] * 10, "label": labels}), good)
+    pq.write_table(pa.table({"b": [1.0, 2.0] * 10, "label": labels}), other)
+    pq.write_table(pa.table({"a": [1.0, 2.0] * 9 + [1.0, None], "label": labels}), bad)
+    for name, width in ((vector, 2), (tmp_path / "wide.parquet", 3)):
+        pq.write_table(pa.table({"v": [[1.0] * width] * 20, "label": labels}), name)
+    refused = cluster.run(good, other, shards=2, rows=5, check=1).stderr
+    wide = cluster.run(vector, tmp_path / "wide.parquet", shards=2, rows=5, check=1).stderr
+    named = cluster.run(good, bad, shards=2, rows=5, model=model, check=1).stderr
+
+    assert "other.parquet: its features are not those read before" in refused
+    assert "wide.parquet: its features are not those read before" in wide
+    assert "bad.parquet: row 20: column 'a' is null" in named
+    assert 30 == LiveModel.load(model).progress.samples  # as after the third round
+    cluster.run(good, bad, shards=2, rows=5, model=model, options=["--skip-bad"])
+    progress = LiveModel.load(model).progress
+    assert (39, 1) == (progress.samples, progress.skipped)
+
+
+def test_divergence_is_named_and_the_last_round_kept(cluster, tmp_path):
+    path, model = tmp_path / "wild.parquet", tmp_path / "model.npz"
+    values = [1.0] * 30 + [1e200] * 10
+    pq.write_table(pa.table({"a": values, "label": ["x", "y"] * 20}), path)
+    options = ["--activation", "identity", "--lr", "0.1"]
+    result = cluster.run(path, shards=2, rows=5, model=model, options=options, check=1)
+
+    assert "wild.parquet: row 31: diverged" in result.stderr
+    assert 20 == LiveModel.load(model).progress.samples
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--random"], "--random needs rows one after another"),
+        (["--stop"], "--stop needs rows one after another"),
+        (["--limit", "5"], "--limit needs rows one after another"),
+        (["-p", "-"], "--predictions needs rows one after another"),
+        (["--trace", "1"], "--trace needs rows one after another"),
+    ],
+)
+def test_what_needs_one_stream_is_refused(options, reason, run, sample):
+    result = run("learn", sample, *options, "--shards", 2, "--ray", check=2)
+
+    assert reason in result.stderr
+
+
+def test_words_that_do_not_go_together_are_named(run, sample, tmp_path):
+    csv = tmp_path / "points.csv"
+    csv.write_text("label,a\nx,1\ny,2\n")
+
+    assert "--shards goes with --ray" in run("learn", sample, "--shards", 2, check=2).stderr
+    assert "--ray needs --shards N" in run("learn", sample, "--ray", check=2).stderr
+    swallowed = run("learn", "--ray", sample, "--shards", 2, check=2).stderr
+    assert "put --ray behind the files" in swallowed
+    piped = run("learn", "--shards", 2, "--ray", check=2, input="").stderr
+    assert "stdin and pipes cannot be shared out" in piped
+    text = run("learn", csv, "--shards", 2, "--ray", check=1).stderr
+    assert f"Error: {csv}: only Parquet files can be shared out in shards\n" == text
+
+
+def test_without_ray_one_line_says_what_to_install(sample):
+    code = (
+        "import sys; sys.modules['ray'] = None; from stream_perceptron_cli.main import run; run()"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, "learn", sample, "--shards", "2", "--ray"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+
+    assert (1, "") == (result.returncode, result.stdout)
+    assert "Error: Ray is missing: pip install 'stream-perceptron[ray]'\n" == result.stderr
+
+
+def test_a_run_in_shards_goes_on_as_it_was_begun(cluster, run, sample, tmp_path):
+    """Other shards would be another deal of the rows."""
+    path = tmp_path / "model.npz"
+    process = cluster.start(sample, shards=4, rows=5, model=path, options=["--passes", 9])
+    wait_for_round(path, 2, process)
+    process.send_signal(signal.SIGTERM)
+    errors = process.communicate(timeout=60)[1]
+    rounds = rounds_of(path)
+
+    assert (143, "") == (process.returncode, errors)
+    assert 3 <= rounds < 250
+    refused = cluster.run(sample, shards=3, rows=5, model=path, check=1).stderr
+    assert f"round {rounds:,} of" in refused
+    assert "in 4 shards by rounds of 5 rows, now in 3 shards by rounds of 5 rows" in refused
+    refused = cluster.run(sample, sample, shards=4, rows=5, model=path, check=1).stderr
+    assert "and there are more files than before" in refused
+    refused = run("learn", sample, "-m", path, check=1).stderr
+    assert "in 4 shards by rounds of 5 rows, now in order; --next leaves the rest out" in refused
+    assert rounds == rounds_of(path)
+
+
+def test_a_cluster_is_started_where_none_is_named(run, sample, tmp_path):
+    path = tmp_path / "model.npz"
+    result = run("learn", sample, "-m", path, "--shards", 2, "--json", "--ray", check=0)
+
+    assert 5000 == json.loads(result.stdout)["samples"] == LiveModel.load(path).progress.samples
+
+
+def test_shards_are_inspected_and_forged_ones_refused(cluster, run, sample, tmp_path):
+    path = tmp_path / "model.npz"
+    cluster.run(sample, shards=4, rows=1000, model=path)
+    text = run("inspect", path, check=0).stdout
+    contents = json.loads(run("inspect", path, "--json", check=0).stdout)
+    meta, arrays = read_checkpoint(path)
+    meta["run"]["position"]["shards"]["n"] = 0
+    write_checkpoint(path, meta, arrays)
+
+    assert "shards: in 4 shards by rounds of 1,000 rows, 2 done in the pass" in text
+    assert {"n": 4, "rows": 1000, "rounds": 2} == contents["shards"]
+    assert "position has no shards, or none with rows" in run("inspect", path, check=1).stderr
+
+
+def test_a_cluster_that_is_not_there_is_named_in_one_line(run, sample):
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        result = run("learn", sample, "--shards", 2, "--ray", address, check=1)
+
+    assert f"Error: there is no Ray cluster at {address}: Connection refused\n" == result.stderr
+
+
+@pytest.mark.slow
+def test_eight_shards_learn_mnist_as_well_as_one_stream(cluster, run, digits, tmp_path, tell):
+    plain, shared, again = (tmp_path / f"{name}.npz" for name in ("plain", "shared", "again"))
+    run("learn", digits["train"], "--classes", "0-9", "-m", plain, check=0)
+    for path in (shared, again):
+        cluster.run(digits["train"], shards=8, rows=1000, model=path)
+    accuracy = {}
+    for path in (plain, shared):
+        figures = json.loads(run("evaluate", digits["test"], "-m", path, "--json", check=0).stdout)
+        accuracy[path.stem] = figures["accuracy"]
+
+    tell(
+        f"one stream {accuracy['plain']:.2%}, 8 shards {accuracy['shared']:.2%} on the test digits"
+    )
+    assert abs(accuracy["plain"] - accuracy["shared"]) <= 0.005
+    assert shared.read_bytes() == again.read_bytes()
+
+
+@pytest.mark.slow
+def test_lost_workers_cost_no_sample(cluster, digits, tmp_path, tell):
+    reference, path = tmp_path / "reference.npz", tmp_path / "model.npz"
+    options = {"shards": 8, "rows": 125, "options": ["--passes", 3]}
+    cluster.run(digits["train"], model=reference, **options)
+    process = cluster.start(digits["train"], model=path, **options)
+    rng, kills, rounds = random.Random(0), 0, -1
+    while kills < 20:
+        rounds = wait_for_round(path, rounds, process)
+        time.sleep(rng.uniform(0, 0.02))
+        for pid in cluster.workers()[:1]:
+            os.kill(pid, signal.SIGKILL)
+            kills += 1
+    errors = process.communicate(timeout=200)[1]
+
+    tell(f"{kills} workers killed in {180_000:,} samples, ended alike")
+    assert (0, "") == (process.returncode, errors)
+    assert reference.read_bytes() == path.read_bytes()
+    assert 180_000 == LiveModel.load(path).progress.samples
+
+
+@pytest.mark.slow
+def test_a_killed_driver_goes_on_at_its_last_round(cluster, digits, tmp_path, tell):
+    reference, path = tmp_path / "reference.npz", tmp_path / "model.npz"
+    options = {"shards": 8, "rows": 125, "options": ["--passes", 3]}
+    cluster.run(digits["train"], model=reference, **options)
+    rng, kills, rounds = random.Random(1), 0, -1
+    while True:
+        process = cluster.start(digits["train"], model=path, **options)
+        if kills < 20:
+            wait_for_round(path, rounds, process)
+            time.sleep(rng.uniform(0, 0.05))
+            process.kill()
+            kills += 1
+        errors = process.communicate(timeout=200)[1]
+        assert process.returncode in (0, -9), errors
+        if process.returncode == 0:
+            break
+        rounds = rounds_of(path)
+
+    tell(f"the driver killed {kills} times, ended alike")
+    assert reference.read_bytes() == path.read_bytes()

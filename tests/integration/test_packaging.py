@@ -1,0 +1,148 @@
+"""What is built and installed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import tomllib
+import zipfile
+
+import pytest
+from helpers import ROOT
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The wheel, built from the sdist, as pip would from what is published."""
+    folder = tmp_path_factory.mktemp("dist")
+    subprocess.run(
+        [sys.executable, "-m", "build", "--outdir", folder, ROOT], check=True, capture_output=True
+    )
+    return next(folder.glob("*.whl")), next(folder.glob("*.tar.gz"))
+
+
+def tracked(folder, package):
+    """The files of a package that git knows, by the names that they have when installed."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", folder],
+        cwd=ROOT, check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    return {name.replace(folder, package, 1) for name in listed.split("\0") if name}
+
+
+@pytest.mark.slow
+def test_wheel_holds_the_two_packages_and_nothing_else(built):
+    with zipfile.ZipFile(built[0]) as wheel:
+        names = {name for name in wheel.namelist() if ".dist-info/" not in name}
+
+    sources = {"stream_perceptron/model/kernel/_compiled.pyx", "stream_perceptron/model/kernel/loops.h"}
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    kernel = {f"stream_perceptron/model/kernel/_compiled{suffix}"}
+    assert names - kernel == tracked("stream_perceptron", "stream_perceptron") - sources | tracked(
+        "cli", "stream_perceptron_cli"
+    )
+    assert kernel <= names
+    assert {"stream_perceptron/py.typed", "stream_perceptron_cli/py.typed"} <= names
+
+
+@pytest.mark.slow
+def test_sdist_holds_what_is_needed_to_build(built):
+    with tarfile.open(built[1]) as sdist:
+        names = {name.partition("/")[2] for name in sdist.getnames()}
+
+    assert {
+        "pyproject.toml", "setup.py", "README.md", "LICENSE", "cli/main.py",
+        "stream_perceptron/model/kernel/_compiled.pyx", "stream_perceptron/model/kernel/loops.h",
+    } <= names  # fmt: skip
+
+
+@pytest.mark.slow
+def test_installed_wheel_works_away_from_the_source(built, sample, tmp_path):
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--no-deps", "--target", tmp_path, built[0]],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    script = "import stream_perceptron, stream_perceptron_cli as c; print(stream_perceptron, c)"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    where = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    run = subprocess.run(
+        [tmp_path / "bin" / "stream-perceptron", "fetch", "mnist-sample"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+
+    assert 2 == where.count(f"{tmp_path}/")
+    assert (0, "mnist-sample.parquet\n") == (run.returncode, run.stdout)
+    assert sample.read_bytes() == (tmp_path / "mnist-sample.parquet").read_bytes()
+
+
+@pytest.mark.slow
+def test_without_a_compiler_it_installs_and_runs_on_numpy(sample, tmp_path):
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--no-deps", "--target", tmp_path, ROOT],
+        check=True, env={**os.environ, "CC": "/bin/false"}, capture_output=True,
+    )  # fmt: skip
+    # The checkout, which has a kernel, would be found behind it.
+    script = (
+        "import sys; sys.meta_path = [f for f in sys.meta_path if 'ditable' not in str(f)]\n"
+        "from stream_perceptron_cli.main import main; main()"
+    )
+
+    def run(*arguments):
+        return subprocess.run(
+            [sys.executable, "-c", script, *arguments],
+            cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)},
+            capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
+
+    assert not list(tmp_path.glob("stream_perceptron/**/*.so"))
+    assert "kernel numpy" in run("--version")
+    assert "numpy" == json.loads(run("learn", sample, "--json", "-m", "m.npz"))["kernel"]
+    assert "kernel: numpy" in run("inspect", "m.npz")
+
+
+def test_run_time_dependencies_are_four():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = [line.partition(">=")[0] for line in project["dependencies"]]
+
+    assert ["click", "numpy", "pyarrow", "river"] == names
+
+
+def test_library_needs_neither_extras_nor_the_command_line():
+    script = (
+        "import sys\n"
+        "for name in ('pandas', 'polars', 'PIL', 'matplotlib', 'sklearn', 'click'):\n"
+        "    sys.modules[name] = None\n"
+        "from stream_perceptron import SGDPerceptron, stream\n"
+        "from stream_perceptron.datasets.mnist import sample_path\n"
+        "model = SGDPerceptron()\n"
+        "for x, y in stream.iter_parquet(sample_path()):\n"
+        "    model.learn_one(x, y)\n"
+        "print(model.n_seen)"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+
+    assert ("5000\n", "") == (result.stdout, result.stderr)
+
+
+def test_pictures_without_pillow_say_what_to_install(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "pictures.parquet"
+    pq.write_table(pa.table({"image": [{"bytes": b"x", "path": None}], "label": [0]}), path)
+    script = (
+        "import sys; sys.modules['PIL'] = None\n"
+        "from stream_perceptron_cli.main import main\n"
+        f"main(['learn', {str(path)!r}])"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+
+    assert 1 == result.returncode
+    assert "Error: pictures need Pillow: pip install 'stream-perceptron[images]'\n" == result.stderr

@@ -1,0 +1,297 @@
+"""A model at work on Parquet files."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from helpers import write_parquet
+from river import evaluate, metrics
+
+from stream_perceptron import DivergedError, SampleError, SGDPerceptron, SourceError, stream
+from stream_perceptron.data.parquet import ParquetSource
+from stream_perceptron.data.sampling import RandomDraws
+from stream_perceptron.data.schema import Schema
+from stream_perceptron.live.metrics import Progress
+from stream_perceptron.live.model import LiveModel
+
+
+def start(*paths, classes=None, schema=None, **parameters):
+    sources = [ParquetSource(str(path)) for path in paths]
+    return LiveModel.start(sources, schema or Schema(), classes, seed=0, **parameters), sources
+
+
+def finish(live, sources, **options):
+    return list(live.run(sources, **options))
+
+
+@pytest.fixture
+def points(tmp_path, rng):
+    """2,500 points of three classes in the plane, every tenth without a label."""
+    X = rng.normal(size=(2500, 2))
+    y = ["left" if a < -0.3 else "right" if a > 0.3 else "middle" for a in X[:, 0]]
+    y = [None if i % 10 == 0 else label for i, label in enumerate(y)]
+    return write_parquet(tmp_path / "points.parquet", {"a": X[:, 0], "b": X[:, 1], "label": y})
+
+
+@pytest.mark.parametrize("classes", [None, "declared"])
+@pytest.mark.parametrize("limit", [5000, 4321])
+def test_accuracy_is_that_of_rivers_progressive_validation(digits, classes, limit):
+    """To the last digit, on the first rows of MNIST; with classes declared and without."""
+    path = digits["train"]
+    live, sources = start(path)
+    if classes is None:
+        live = LiveModel(SGDPerceptron(seed=0), Schema())
+    finish(live, sources, limit=limit)
+    model = SGDPerceptron(classes=None if classes is None else range(10), seed=0)
+    metric = evaluate.progressive_val_score(
+        itertools.islice(stream.iter_parquet(path), limit), model, metrics.Accuracy()
+    )
+
+    assert metric.get() == live.progress.accuracy
+    assert model.weights.tobytes() == live.model.weights.tobytes()
+    assert (limit, limit) == (live.progress.samples, live.progress.rows)
+
+
+def test_progress_is_what_a_loop_over_samples_finds(points):
+    live, sources = start(points, lr=0.5, epsilon=0.05)
+    finish(live, sources)
+    model = SGDPerceptron(0.5, 0.05, seed=0)
+    hits, confusion, epsilon_sum, unlabelled = [], metrics.ConfusionMatrix(), 0.0, 0
+    for x, y in stream.iter_parquet(points):
+        if y is None:
+            unlabelled += 1
+            continue
+        predicted = model.predict_one(x)
+        if predicted is not None:
+            hits.append(predicted == y)
+            confusion.update(y, predicted)
+        model.learn_one(x, y)
+        epsilon_sum += model.last_epsilon
+    progress = live.progress
+    names = model.classes_
+
+    assert (2250, 250, 0) == (progress.samples, progress.unlabelled, progress.skipped)
+    assert sum(hits) / len(hits) == progress.accuracy
+    assert sum(hits[-1000:]) / 1000 == progress.window_accuracy
+    assert epsilon_sum / 2250 == progress.mean_epsilon
+    assert model.n_updates / 2250 == progress.updated_share < 1
+    assert [[confusion[a][b] for b in names] for a in names] == progress.confusion.tolist()
+    assert model.weights.tobytes() == live.model.weights.tobytes()
+
+
+def test_rows_without_label_are_predicted_in_place(points):
+    """Each prediction is the one that the model would make at that moment."""
+    live, sources = start(points, lr=0.5)
+    steps = finish(live, sources, with_probabilities=True)
+    model = SGDPerceptron(0.5, seed=0)
+    rows = np.concatenate([step.rows for step in steps]).tolist()
+    predictions = [label for step in steps for label in step.predictions]
+    probabilities = np.concatenate([step.probabilities for step in steps]).tolist()
+    expected = []
+    for x, y in stream.iter_parquet(points):
+        known = model.predict_proba_one(x)
+        expected.append(next(iter(known.items()), (None, None)))
+        if y is not None:
+            model.learn_one(x, y)
+
+    assert list(range(1, 2501)) == rows
+    assert [label for label, _ in expected] == predictions
+    np.testing.assert_allclose(
+        probabilities, [np.nan if p is None else p for _, p in expected], rtol=1e-12
+    )
+
+
+def test_blocks_of_the_file_do_not_matter(points, tmp_path):
+    table = pq.read_table(points)
+    live, sources = start(points, lr=0.5)
+    finish(live, sources)
+    for size in (1, 17, 1001):
+        pq.write_table(table, tmp_path / "other.parquet", row_group_size=size)
+        other, sources = start(tmp_path / "other.parquet", lr=0.5)
+        finish(other, sources)
+
+        assert live.model.weights.tobytes() == other.model.weights.tobytes()
+        assert live.progress.epsilon_sum == other.progress.epsilon_sum
+
+
+def test_several_files_and_passes_are_one_stream(points, tmp_path):
+    table = pq.read_table(points)
+    parts = [tmp_path / "1.parquet", tmp_path / "2.parquet", tmp_path / "3.parquet"]
+    for path, (first, n) in zip(parts, [(0, 700), (700, 0), (700, 1800)], strict=True):
+        pq.write_table(table.slice(first, n), path)
+    whole, sources = start(points, points)
+    finish(whole, sources)
+    live, sources = start(*parts)
+    finish(live, sources, passes=2)
+
+    assert 5000 == live.progress.rows
+    assert whole.model.weights.tobytes() == live.model.weights.tobytes()
+
+
+def test_limit_counts_rows_over_files_and_passes(points):
+    live, sources = start(points, points)
+    finish(live, sources, passes=3, limit=7001)
+
+    assert 7001 == live.progress.rows
+
+
+def test_random_draws_are_reproducible_rows_with_replacement(points):
+    sources = [ParquetSource(str(points))]
+    draws = RandomDraws(sources, seed=3)
+    whole = draws.draws(0, 7500)
+
+    np.testing.assert_array_equal(whole[1234:5000], draws.draws(1234, 3766))
+    assert (0, 2499) == (whole.min(), whole.max())
+    assert len(np.unique(whole[:2500])) == pytest.approx(2500 * (1 - np.exp(-1)), abs=80)
+    table = pq.read_table(points)
+    for turn in (0, 2):
+        drawn = pa.Table.from_batches(draws.batches(turn))
+        rows = draws.draws(2500 * turn, 2500)
+        assert table["a"].to_numpy()[rows].tolist() == drawn["a"].to_pylist()
+
+
+def test_random_draws_until_the_stop(digits):
+    """The learner's settings, epsilon 0.01 at lr 0.05, stop early and low."""
+    live, sources = start(digits["train"], lr=0.05, epsilon=0.01)
+    steps = finish(live, [RandomDraws(sources, 0)], passes=None, stop=True)
+    rows = [row for step in steps for row in step.rows.tolist()]
+
+    assert live.stopped
+    assert 200 < live.progress.samples < 2000
+    assert live.progress.samples == live.progress.updates + 1 == rows[-1]
+    assert live.model.last_epsilon < 0.01
+
+
+def test_stop_does_not_read_on(tmp_path):
+    """Neither the bad row after the stop nor the rows behind it count."""
+    columns = {"x": [1.0] * 50 + [None] + [1.0] * 50, "y": ["a"] * 101}
+    live, sources = start(write_parquet(tmp_path / "f.parquet", columns), lr=1.0, epsilon=0.05)
+    finish(live, sources, stop=True)
+
+    assert live.stopped
+    assert live.progress.rows == live.progress.samples < 50
+
+
+@pytest.mark.parametrize("bad", [0, 3, 999, 1000, 2049])
+def test_bad_row_ends_the_run_as_after_the_row_before(bad, tmp_path, rng):
+    x, y = rng.normal(size=2050), rng.choice(["a", "b"], 2050)
+    values = x.tolist()
+    values[bad] = None
+    path = write_parquet(tmp_path / "bad.parquet", {"x": values, "y": y})
+    live, sources = start(path)
+    steps = []
+    with pytest.raises(SampleError, match=f"bad.parquet: row {bad + 1}: column 'x' is null"):
+        steps.extend(live.run(sources))
+    expected, sources = start(write_parquet(tmp_path / "good.parquet", {"x": x, "y": y}))
+    finish(expected, sources, limit=bad) if bad else None
+
+    assert expected.model.weights.tobytes() == live.model.weights.tobytes()
+    assert expected.progress.confusion.tolist() == live.progress.confusion.tolist()
+    assert bad == live.progress.rows
+
+
+def test_skipped_rows_leave_the_weights_of_the_good_rows(tmp_path, rng):
+    x, y = rng.normal(size=3000), rng.choice(["a", "b"], 3000)
+    bad = rng.random(3000) < 0.3
+    mixed = write_parquet(
+        tmp_path / "mixed.parquet", {"x": np.where(bad, np.nan, x), "y": y}, row_group_size=77
+    )
+    live, sources = start(mixed)
+    steps = finish(live, sources, skip_bad=True)
+    expected, sources = start(
+        write_parquet(tmp_path / "good.parquet", {"x": x[~bad], "y": y[~bad]})
+    )
+    finish(expected, sources)
+    skipped = [text for step in steps for text in step.skipped]
+
+    assert expected.model.weights.tobytes() == live.model.weights.tobytes()
+    assert (bad.sum(), 3000) == (live.progress.skipped, live.progress.rows)
+    assert [f"{mixed}: row {i + 1}: column 'x' is nan" for i in np.flatnonzero(bad)] == skipped
+    assert (np.flatnonzero(~bad) + 1).tolist() == [r for step in steps for r in step.rows.tolist()]
+
+
+def test_divergence_names_the_row_and_keeps_the_model_before_it(tmp_path):
+    x = [1.0] * 1500 + [1e200] + [1.0] * 10
+    path = write_parquet(tmp_path / "f.parquet", {"x": x, "y": ["a", "b", "c"] * 503 + ["a", "b"]})
+    live, sources = start(path, activation="identity")
+    with pytest.raises(DivergedError, match="f.parquet: row 1501: diverged at sample 1,501"):
+        finish(live, sources)
+
+    assert 1500 == live.progress.samples == live.model.n_seen
+    assert np.isfinite(live.model.weights).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "label_type", "label"), [("7", "int", 7), ("7", "str", "7"), ("True", "bool", True)]
+)
+def test_declared_classes_take_the_type_of_the_labels(text, label_type, label):
+    assert [label] == Schema(label_type=label_type).classes_of([text])
+    for bad_type in ("int", "bool"):
+        with pytest.raises(ValueError, match="as labels are"):
+            Schema(label_type=bad_type).classes_of(["seven"])
+
+
+def test_large_features_are_remarked_on_for_bounded_activations(tmp_path):
+    path = write_parquet(tmp_path / "f.parquet", {"x": [200.0, -3.0], "y": [0, 1]})
+    for activation, expected in (("sigmoid", 1), ("identity", 0)):
+        live, sources = start(path, activation=activation, lr=1e-6)
+        notes = [note for step in finish(live, sources) for note in step.notes]
+
+        assert expected == sum("features reach 200" in note for note in notes)
+
+
+def test_source_that_cannot_be_read_is_refused_before_anything_is_learned(points, tmp_path):
+    (tmp_path / "empty.parquet").touch()
+    (tmp_path / "text.parquet").write_text("label,pixel0\n1,2\n")
+    whole = points.read_bytes()
+    (tmp_path / "cut.parquet").write_bytes(whole[: len(whole) // 2])
+    for name, reason in {
+        "missing.parquet": "No such file",
+        "": "Is a directory",
+        "empty.parquet": "is empty",
+        "text.parquet": "not a Parquet file",
+        "cut.parquet": "not a Parquet file, or not a whole one",
+    }.items():
+        with pytest.raises(SourceError, match=reason) as caught:
+            ParquetSource(str(tmp_path / name))
+        assert str(caught.value).startswith(str(tmp_path / name).rstrip("/"))
+        assert "\n" not in str(caught.value)
+
+
+def test_damage_in_the_middle_is_named_after_the_rows_before_it(digits, tmp_path):
+    data = bytearray(digits["test"].read_bytes())
+    data[len(data) * 2 // 3] ^= 0xFF
+    data[len(data) * 2 // 3 + 1] ^= 0xFF
+    path = tmp_path / "damaged.parquet"
+    table = pq.read_table(digits["test"])
+    pq.write_table(table, path, row_group_size=2000, write_page_checksum=True)
+    data = bytearray(path.read_bytes())
+    offset = pq.read_metadata(path).row_group(3).column(0).data_page_offset
+    data[offset : offset + 40] = b"\xff" * 40
+    path.write_bytes(data)
+    live, sources = start(path)
+
+    with pytest.raises(SourceError, match="damaged.parquet: damaged after row 6,000"):
+        finish(live, sources)
+    assert 6000 == live.progress.rows
+
+
+def test_uri_is_read_through_pyarrow(points):
+    assert 2500 == ParquetSource(points.as_uri()).n_rows
+    with pytest.raises(SourceError, match="nowhere"):
+        ParquetSource("nowhere://bucket/file.parquet")
+
+
+def test_progress_before_anything_is_all_zero():
+    progress = Progress()
+
+    assert (0, 0, 0, 0) == (
+        progress.accuracy,
+        progress.window_accuracy,
+        progress.mean_epsilon,
+        progress.updated_share,
+    )

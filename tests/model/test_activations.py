@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+
+from stream_perceptron.model.activations import ACTIVATIONS, get_activation
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_derivative_agrees_with_finite_differences(name):
+    activation = ACTIVATIONS[name]
+    net = np.linspace(-6, 6, 101)
+    h = 1e-6
+
+    def f(x):
+        return activation.function(x, np.empty_like(x))
+
+    expected = (f(net + h) - f(net - h)) / (2 * h)
+
+    np.testing.assert_allclose(activation.derivative(net, f(net)), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_no_derivative_exceeds_one(name):
+    """The kernel's guard against overflow relies on it."""
+    net = np.concatenate([np.linspace(-800, 800, 10001), [0.0]])
+    activation = ACTIVATIONS[name]
+    with np.errstate(over="ignore"):
+        y = activation.function(net, np.empty_like(net))
+
+    assert (np.abs(activation.derivative(net, y)) <= 1).all()
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "tanh", "arctan"])
+def test_bounded_activations_approach_their_targets(name):
+    activation = ACTIVATIONS[name]
+    with np.errstate(over="ignore"):
+        y = activation.function(np.array([-1e9, 1e9]), np.empty(2))
+
+    np.testing.assert_allclose([activation.low, activation.high], y, atol=1e-8)
+
+
+def test_activation_survives_pickling():
+    assert get_activation("tanh") is pickle.loads(pickle.dumps(get_activation("tanh")))
+
+
+@pytest.mark.parametrize("name", ["step", "Heaviside", "sign"])
+def test_step_is_refused_with_the_reason(name):
+    with pytest.raises(ValueError, match=r"derivative is zero.*river\.linear_model\.Perceptron"):
+        get_activation(name)
+
+
+@pytest.mark.parametrize("name", ["relu", "", None, ["sigmoid"]])
+def test_unknown_activation_is_refused_with_the_choices(name):
+    with pytest.raises(ValueError, match="choose sigmoid, tanh, arctan or identity"):
+        get_activation(name)

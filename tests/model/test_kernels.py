@@ -1,0 +1,258 @@
+"""The two kernels do the same, and the compiled one gives the same bits however a sample comes."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import oracle
+import pytest
+from helpers import ROOT
+
+from stream_perceptron import SGDPerceptron
+from stream_perceptron.model.activations import ACTIVATIONS
+from stream_perceptron.model.features import ByteRows
+from stream_perceptron.model.kernel import _compiled as _kernel
+from stream_perceptron.model.kernel import numpy_kernel as _numpy_kernel
+from stream_perceptron.model.kernel.types import Block, Rule
+
+KERNELS = {"compiled": _kernel, "numpy": _numpy_kernel}
+DTYPES = ["float64", "float32"]
+
+
+def block_of(targets, k, dtype, rates=0.1, sample_weights=1.0):
+    n = len(targets)
+    return Block(
+        np.array(targets, np.intp), np.full(n, sample_weights), np.full(n, rates),
+        np.zeros((n, k), dtype), np.full(n, np.nan), np.zeros(n, bool),
+    )  # fmt: skip
+
+
+def problem(rng, dtype, n=60, k=4, d=37, density=1.0):
+    X = rng.normal(size=(n, d)) * (rng.random((n, d)) < density)
+    targets = rng.integers(-1, k, n)
+    W, b = rng.normal(size=(k, d)) * 0.1, rng.normal(size=k) * 0.1
+    return X.astype(dtype), targets, W.astype(dtype), b.astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("epsilon", [0.0, 0.4])
+@pytest.mark.parametrize("d", [0, 1, 15, 16, 17, 100, 3000])
+def test_kernels_agree_to_rounding(dtype, activation, epsilon, d, rng):
+    X, targets, W, b = problem(rng, dtype, d=d, density=0.05 if d > 1024 else 1.0)
+    rule = Rule(ACTIVATIONS[activation], epsilon)
+    results = []
+    for kernel in KERNELS.values():
+        w, c, block = W.copy(), b.copy(), block_of(targets, 4, dtype, 0.01)
+        assert (60, False) == kernel.learn_rows(w, c, X, rule, block)
+        results.append((w, c, block))
+    (w1, b1, one), (w2, b2, two) = results
+
+    rtol, atol = (1e-9, 1e-11) if dtype == "float64" else (1e-3, 1e-4)
+    np.testing.assert_allclose(w1, w2, rtol, atol)
+    np.testing.assert_allclose(b1, b2, rtol, atol)
+    np.testing.assert_allclose(one.nets, two.nets, rtol, atol)
+    np.testing.assert_allclose(one.eps, two.eps, rtol, atol)
+    assert one.updated.tolist() == two.updated.tolist()
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_kernels_do_what_the_oracle_does(kernel, activation, rng):
+    X, targets, W, b = problem(rng, "float64", n=50, k=3, d=5)
+    w, c = W.tolist(), b.tolist()
+    block = block_of(targets, 3, "float64", 0.05)
+    KERNELS[kernel].learn_rows(W, b, X, Rule(ACTIVATIONS[activation], 0.2), block)
+    for x, target, eps in zip(X.tolist(), targets.tolist(), block.eps.tolist(), strict=True):
+        if target < 0:
+            assert np.isnan(eps)
+        else:
+            assert oracle.step(w, c, x, target, 0.05, 0.2, activation)[1] == pytest.approx(eps)
+
+    np.testing.assert_allclose(w, W, rtol=1e-9)
+    np.testing.assert_allclose(c, b, rtol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("d", [5, 784, 2000])
+def test_bits_do_not_depend_on_how_a_sample_comes(dtype, d, rng):
+    """Dense, sparse, one by one, over spare columns: all the same."""
+    X, targets, W, b = problem(rng, dtype, k=3, d=d, density=0.1)
+    X = abs(X)
+    # Between sparse rows some that are dense, the one in its left half, the next in its right.
+    X[::4, : d // 2] = abs(rng.normal(size=(15, d // 2)))
+    X[2::4, d // 2 :] = abs(rng.normal(size=(15, d - d // 2)))
+    X[::4, d // 2 :] = X[2::4, : d // 2] = 0
+    rule = Rule(ACTIVATIONS["sigmoid"], 0.05)
+
+    def by_rows(step):
+        w, c = W.copy(), b.copy()
+        for i in range(0, len(X), step):
+            _kernel.learn_rows(
+                w, c, X[i : i + step], rule, block_of(targets[i : i + step], 3, dtype)
+            )
+        return w, c
+
+    def by_columns():
+        w, c = W.copy(), b.copy()
+        for x, target in zip(X, targets, strict=True):
+            columns = np.flatnonzero(x)
+            block = block_of([target], 3, dtype)
+            _kernel.learn_sparse(w, c, columns, x[np.newaxis, columns], rule, block)
+        return w, c
+
+    def with_spare_columns():
+        w, c = np.zeros((3, 2 * d + 3), dtype), b.copy()
+        w[:, :d] = W
+        _kernel.learn_rows(w[:, :d], c, X, rule, block_of(targets, 3, dtype))
+        return w[:, :d], c
+
+    ways = [by_rows(1), by_rows(7), by_rows(60), by_columns(), with_spare_columns()]
+    for w, c in ways[1:]:
+        assert ways[0][0].tobytes() == w.tobytes()
+        assert ways[0][1].tobytes() == c.tobytes()
+    columns = np.flatnonzero(X[0])
+    dense = _kernel.forward(W, b, None, X[0])
+    assert dense.tobytes() == _kernel.forward(W, b, columns, X[0, columns]).tobytes()
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("d", [5, 63, 784, 2000])
+def test_bytes_are_learned_as_the_numbers_that_they_stand_for(kernel, dtype, d, rng):
+    _, targets, W, b = problem(rng, dtype, k=8, d=d)
+    pixels = (rng.integers(0, 256, (60, d)) * (rng.random((60, d)) < 0.1)).astype(np.uint8)
+    pixels[:, d // 4 : d // 2] = 0
+    rows = ByteRows(pixels, 1 / 255)
+    rule = Rule(ACTIVATIONS["sigmoid"], 0.05)
+    results = []
+    for X in (rows, np.multiply(pixels, 1 / 255, dtype=np.float64).astype(dtype)):
+        w, c, block = W.copy(), b.copy(), block_of(targets, 8, dtype)
+        KERNELS[kernel].learn_rows(w, c, X, rule, block)
+        results.append([w.tobytes(), c.tobytes(), block.nets.tobytes()])
+
+    assert results[0] == results[1]
+    assert results[0][0] != W.tobytes()
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("x", "rate", "weight", "bias"),
+    [
+        (1e30, 1e300, 0.0, 0.0),
+        (1.0, 1e308, 0.0, 0.0),
+        (3e38, 3e38, 1.0, 0.0),
+        (1.0, 1.0, 1e308, 0.0),
+        (1e20, 1.0, 1e300, 0.0),
+        (1.0, 1e300, 0.0, 1e308),
+    ],
+)
+def test_nothing_that_is_not_finite_is_ever_written(kernel, dtype, x, rate, weight, bias):
+    """The sample that would do it is refused, and all is as before it."""
+    largest = float(np.finfo(dtype).max)
+    W = np.full((2, 20), min(weight, largest), dtype)
+    b = np.full(2, min(bias, largest), dtype)
+    X = np.full((3, 20), min(x, largest), dtype)
+    X[0] = 0
+    before = W.copy()
+    block = block_of([0, 1, 0], 2, dtype, rate)
+    rule = Rule(ACTIVATIONS["identity"], 0.0)
+    done, diverged = KERNELS[kernel].learn_rows(W, b, X, rule, block)
+
+    assert diverged
+    assert done < 3
+    assert np.isfinite(W).all()
+    assert np.isfinite(b).all()
+    if done <= 1:
+        assert before.tobytes() == W.tobytes()
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_stop_ends_with_the_first_sample_that_fits(kernel):
+    W, b = np.zeros((2, 1)), np.array([0.0, -100.0])
+    X = np.array([[5.0], [200.0], [200.0], [5.0]])
+    block = block_of([0, 0, 0, 0], 2, "float64", 1.0)
+    rule = Rule(ACTIVATIONS["sigmoid"], 1e-6, stop=True)
+
+    assert (2, False) == KERNELS[kernel].learn_rows(W, b, X, rule, block)
+    assert [True, False, False, False] == block.updated.tolist()
+    assert np.isnan(block.eps[2:]).all()
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_schedule_is_asked_by_the_number_of_updates(kernel):
+    W, b = np.zeros((1, 1)), np.zeros(1)
+    block = block_of([-1, 0, -1, 0], 1, "float64")
+    rates = np.array([1.0, 0.5, 0.0, 0.0])
+    rule = Rule(ACTIVATIONS["identity"], 0.0)
+    KERNELS[kernel].learn_rows(W, b, np.zeros((4, 1)), rule, block._replace(rates=rates))
+
+    # 0 -> 1 at rate 1; then the target 1 is met.
+    assert 1.0 == b[0]
+
+
+def test_vector_width_does_not_change_the_bits(tmp_path):
+    """The inner loops, compiled for each generation of processors by itself, and in plain C."""
+    source = tmp_path / "loops.c"
+    source.write_text(
+        f'#define FOR_EACH_PROCESSOR\n#include "{ROOT}/stream_perceptron/model/kernel/loops.h"\n'
+        """
+        #include <stdio.h>
+        #define SHOW(T) {                                                       \\
+            static T W[8 * 101], x[101], y[101];                                \\
+            T out[8], steps[8] = {0.5, -0.25, 1e-3, 2, -3, 0.1, 7, -0.2};       \\
+            uint8_t has[2][16], bytes[101];                                     \\
+            ptrdiff_t blocks[16], counts[2];                                    \\
+            for (int i = 0; i < 808; i++) W[i] = (T)1 / (i + 1);                \\
+            for (int i = 0; i < 101; i++) bytes[i] = i < 30 ? 0 : i * 37;       \\
+            for (int i = 0; i < 101; i++) y[i] = (T)(i % 5 - 2) / 13;           \\
+            scaled_##T(bytes, 1.0 / 255, 101, x);                               \\
+            find_byte_blocks_##T(bytes, 101, has[0]);                           \\
+            find_blocks_##T(y, 101, has[1]);                                    \\
+            list_blocks_##T(has[0], has[1], 101, blocks, counts);               \\
+            steps_and_dots_##T(W, 101, x, steps, y, blocks, counts, 8, 101, out); \\
+            for (int j = 0; j < 8; j++) printf("%a\\n", (double)out[j]);         \\
+            list_blocks_##T(has[0], has[0], 101, blocks, counts);               \\
+            dots_##T(W, 101, x, blocks, counts, 8, 101, out);                   \\
+            for (int j = 0; j < 8; j++) printf("%a\\n", (double)out[j]);         \\
+            steps_##T(W, 101, y, steps, blocks, counts, 8, 101);                \\
+            for (int i = 0; i < 808; i++) printf("%a\\n", (double)W[i]);         \\
+        }
+        int main(void) { SHOW(double) SHOW(float) return 0; }
+        """
+    )
+    outputs = []
+    flags = Path("/proc/cpuinfo").read_text().partition("flags")[2].partition("\n")[0].split()
+    needs = {"x86-64": "sse2", "x86-64-v3": "avx2", "x86-64-v4": "avx512vl"}
+    ways = [[f"-march={march}"] for march, flag in needs.items() if flag in flags]
+    for i, way in enumerate([*ways, ["-DPLAIN_C"]]):
+        program = tmp_path / str(i)
+        subprocess.run(
+            ["gcc", "-O3", "-ffp-contract=off", *way, "-Wno-unused-function", "-Wno-psabi",
+             "-o", program, source],
+            check=True,
+        )  # fmt: skip
+        outputs.append(subprocess.run([program], capture_output=True, check=True).stdout)
+
+    assert len(outputs) > 2
+    assert len(set(outputs)) == 1
+    assert 1648 == outputs[0].count(b"\n")
+
+
+@pytest.mark.parametrize("d", [16, 1100])
+def test_bytes_find_features_that_are_known_in_another_order(d, rng):
+    """Also where the model knows features that they lack."""
+    pixels = rng.integers(0, 256, (40, d)).astype(np.uint8)
+    labels = rng.integers(0, 3, 40).tolist()
+    names = tuple(f"pixel{i}" for i in range(d))
+    weights = []
+    for X in (ByteRows(pixels, 1 / 255), pixels * (1 / 255)):
+        model = SGDPerceptron(classes=range(3), seed=0)
+        model.learn_one({"other": 1.0, names[3]: 0.5}, 0)
+        model.trace(X, labels, names)
+        weights.append(model.weights.tobytes())
+
+    assert weights[0] == weights[1]

@@ -1,0 +1,111 @@
+"""A sample costs what its features cost, however many are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from stream_perceptron import SGDPerceptron
+from stream_perceptron.model import kernel
+from stream_perceptron.model.kernel import numpy_kernel as _numpy_kernel
+
+N_CLASSES, N_NONZERO = 5, 100
+
+
+class Counted(np.ndarray):
+    """An array that counts the elements of it that are read or written."""
+
+    touched = 0
+
+    def take(self, indices, axis=None):
+        taken = np.asarray(self).take(indices, axis)
+        Counted.touched += taken.size
+        return taken
+
+    def __setitem__(self, key, value):
+        plain = np.asarray(self)
+        Counted.touched += plain[key].size
+        plain[key] = value
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
+        Counted.touched += sum(a.size for a in inputs if isinstance(a, Counted))
+        inputs = [np.asarray(a) if isinstance(a, Counted) else a for a in inputs]
+        return getattr(ufunc, method)(*inputs, **kwargs)
+
+    def __array_function__(self, function, types, args, kwargs):
+        raise AssertionError(f"{function.__name__} would touch all weights")
+
+    def dot(self, other, out=None):
+        raise AssertionError("dot would touch all weights")
+
+
+def wide_model(n_features):
+    model = SGDPerceptron(classes=range(N_CLASSES), lr=0.1, seed=0)
+    model.learn_one(dict.fromkeys(range(n_features), 0.0), 0)
+    return model
+
+
+@pytest.fixture
+def numpy_kernel(monkeypatch):
+    """The kernel whose arrays can be watched."""
+    for name in ("forward", "learn_rows", "learn_sparse"):
+        monkeypatch.setattr(kernel, name, getattr(_numpy_kernel, name))
+    for name in ("forward_one", "learn_one", "predict_one"):
+        monkeypatch.setattr(kernel, name, lambda *_: None)
+
+
+@pytest.mark.parametrize("zeros", [0, 500])
+def test_elements_touched_do_not_depend_on_the_vocabulary(zeros, rng, tell, numpy_kernel):
+    touched = {}
+    for n_features in (10_000, 100_000, 1_000_000):
+        model = wide_model(n_features)
+        store = model._network.store
+        store.weights = store.weights.view(Counted)
+        columns = rng.choice(n_features, N_NONZERO + zeros, replace=False).tolist()
+        x = dict(zip(columns, [1.0] * N_NONZERO + [0.0] * zeros, strict=True))
+        Counted.touched = 0
+        for label in range(N_CLASSES):
+            model.learn_one(x, label)
+        learning, Counted.touched = Counted.touched, 0
+        model.predict_one(x)
+        touched[n_features] = (learning, Counted.touched)
+
+    # One gather and one scatter to learn, one gather to predict.
+    one = N_CLASSES * (N_NONZERO + zeros)
+    tell(f"elements touched to learn {N_CLASSES} samples and to predict one: {touched}")
+    assert len(set(touched.values())) == 1
+    assert touched[10_000][1] > 0
+    assert touched[10_000][0] <= 2 * N_CLASSES * one
+    assert touched[10_000][1] <= one
+
+
+def test_growth_by_few_features_copies_weights_seldom(rng):
+    """Storage doubles, so 2,000 samples with new features lead to few copies."""
+    model = SGDPerceptron(classes=range(N_CLASSES), seed=0)
+    store = model._network.store
+    buffers = set()
+    for i in range(2000):
+        names = [f"f{j}" for j in range(10 * i, 10 * i + 10)]
+        model.learn_one(dict.fromkeys(names, 1.0), i % N_CLASSES)
+        buffers.add(store._weights.shape)
+
+    # Up to 1,024 features samples are dense and storage is exact; after that it doubles.
+    assert len(buffers) <= 1024 / 10 + 2 * np.log2(20_000)
+    assert (N_CLASSES, 20_000) == model.weights.shape
+
+
+def test_wide_and_narrow_models_agree(rng):
+    """The sparse path computes what the dense path does, to rounding."""
+    narrow = SGDPerceptron(0.5, classes=range(3), seed=0)
+    wide = SGDPerceptron(0.5, classes=range(3), seed=0)
+    names = [f"a{i}" for i in range(20)]
+    for model, more in ((narrow, 0), (wide, 5000)):
+        model.learn_one(dict.fromkeys(names, 0.0), 0)
+        model.learn_one({f"b{i}": 0.0 for i in range(more)}, 0)
+    for _ in range(300):
+        x = dict(zip(names, rng.normal(size=20).tolist(), strict=True))
+        y = int(rng.integers(3))
+        narrow.learn_one(x, y)
+        wide.learn_one(x, y)
+
+    np.testing.assert_allclose(narrow.weights, wide.weights[:, :20], rtol=1e-9, atol=1e-12)

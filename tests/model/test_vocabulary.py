@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_perceptron.model.vocabulary import Vocabulary, natural_order
+from stream_perceptron.model.weights import WeightStore, initial_weights
+
+NAMES = st.one_of(
+    st.text(),
+    st.integers(),
+    st.floats(allow_nan=False),
+    st.booleans(),
+    st.binary(),
+    st.tuples(st.text(), st.integers()),
+)
+
+
+@given(st.lists(NAMES, unique=True), st.randoms())
+def test_natural_order_does_not_depend_on_the_order_given(names, random):
+    shuffled = random.sample(names, len(names))
+
+    assert natural_order(names) == natural_order(shuffled)
+
+
+def test_natural_order_counts_digits_as_numbers():
+    expected = ["9" * 5000, "a", "pixel02", "pixel2", "pixel2b", "pixel10", "x²"]
+
+    assert expected == natural_order(reversed(expected))
+
+
+@given(st.lists(NAMES, unique=True, max_size=20), st.data())
+def test_truncate_undoes_extend(names, data):
+    cut = data.draw(st.integers(0, len(names)))
+    vocabulary = Vocabulary(names)
+    vocabulary.numbers_of(tuple(names))
+    vocabulary.truncate(cut)
+
+    expected = [*range(cut)] + [-1] * (len(names) - cut)
+    assert expected == vocabulary.numbers_of(tuple(names)).tolist()
+    assert names[:cut] == vocabulary.names
+
+
+@given(
+    st.integers(0, 2**64 - 1),
+    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 40)), max_size=8),
+    st.sampled_from(["float64", "float32"]),
+)
+def test_initial_weights_do_not_depend_on_how_the_store_grew(seed, growth, dtype):
+    store = WeightStore(seed, 0.03, np.dtype(dtype))
+    k = d = 0
+    for more_k, more_d in growth:
+        k, d = k + more_k, d + more_d
+        store.resize(k, d)
+        if more_d % 2:
+            store.contiguous_weights()
+
+    block = initial_weights(seed, np.arange(k), np.arange(d + 1), 0.03).astype(dtype)
+    np.testing.assert_array_equal(store.biases, block[:, 0])
+    np.testing.assert_array_equal(store.weights, block[:, 1:])
+    assert store.contiguous_weights().flags.c_contiguous
+
+
+def test_initial_weights_are_uniform_and_differ_with_the_seed():
+    first = initial_weights(0, np.arange(100), np.arange(1000), 0.03)
+    second = initial_weights(1, np.arange(100), np.arange(1000), 0.03)
+    share, _ = np.histogram(first, bins=10, range=(-0.03, 0.03))
+
+    assert share.sum() == first.size
+    # Five standard deviations of a binomial count.
+    np.testing.assert_allclose(share, first.size / 10, atol=5 * np.sqrt(first.size * 0.09))
+    assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.02
+    assert len(np.unique(first)) == first.size
+
+
+def test_initial_weights_are_those_of_splitmix64():
+    """The state after the published generator's first step from seed 0 is its known output."""
+    from stream_perceptron.model.weights import _mix
+
+    assert int(_mix(np.array([0], np.uint64))[0]) == 0xE220A8397B1DCDAF
