@@ -11,7 +11,7 @@ import click
 from .options import Command, format_option, hint_at_terminal, model_option, sources_argument
 
 if TYPE_CHECKING:
-    from river.metrics import ConfusionMatrix
+    from stream_perceptron.live.model import StepResult
 
 
 @click.command(cls=Command, short_help="Test a saved model on samples with labels.")
@@ -19,9 +19,18 @@ if TYPE_CHECKING:
 @model_option
 @format_option()
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-@click.option("--skip-bad", is_flag=True, help="Skip rows that cannot be used, and count them.")
+@click.option(
+    "--skip-bad",
+    "skip_rejected",
+    is_flag=True,
+    help="Skip rows that cannot be used, and count them.",
+)
 def evaluate(
-    sources: tuple[str, ...], path: Path, file_format: str | None, as_json: bool, skip_bad: bool
+    sources: tuple[str, ...],
+    path: Path,
+    file_format: str | None,
+    as_json: bool,
+    skip_rejected: bool,
 ) -> None:
     """Test a saved model on samples with labels, and learn nothing.
 
@@ -31,26 +40,24 @@ def evaluate(
     \b
     stream-perceptron evaluate mnist-test.parquet -m mnist.npz
     """
-    from river.metrics import ConfusionMatrix
-
     from stream_perceptron import LiveModel, SourceError
     from stream_perceptron.data.opening import open_source
 
     hint_at_terminal(sources)
     live = LiveModel.load(path)
-    confusion = ConfusionMatrix()
-    unlabelled = skipped = 0
+    test = _Test(live.model.classes_)
+    skipped = 0
     for name in sources:
-        for step in live.predict(open_source(name, file_format), skip_bad):
-            skipped += len(step.skipped)
-            for label, prediction in zip(step.labels, step.predictions, strict=True):
-                if label is None:
-                    unlabelled += 1
-                else:
-                    confusion.update(label, prediction)
-    if not confusion.total_weight:
+        for batch in live.batches(open_source(name, file_format)):
+            if not skip_rejected:
+                batch.require_usable()
+            result = live.predict(batch)
+            skipped += len(result.rejected)
+            test.update(result)
+    if not test.confusion.tested:
         raise SourceError(f"{sources[0]}: there are no labels to test against")
-    figures = _figures(confusion, live.model.classes_)
+    figures = test.figures()
+    unlabelled = test.unlabelled
     figures |= {"unlabelled": unlabelled, "skipped": skipped}
     if as_json:
         click.echo(json.dumps(figures, default=str))
@@ -76,30 +83,53 @@ def evaluate(
         click.echo("  ".join([f"{name:>{cell}}", *(f"{n:>{cell},}" for n in line)]))
 
 
-def _figures(confusion: ConfusionMatrix, known: list[Any]) -> dict[str, Any]:
-    """Return River's metrics over a confusion matrix."""
-    from river import metrics
+class _Test:
+    """Predictions beside labels, of which the model may not know all."""
 
-    others = set(confusion.classes) - set(known) - {None}
-    classes = [*known, *sorted(others, key=repr)]
-    return {
-        "samples": int(confusion.total_weight),
-        "accuracy": metrics.Accuracy(cm=confusion).get(),
-        "macro_f1": metrics.MacroF1(cm=confusion).get(),
-        "cohen_kappa": metrics.CohenKappa(cm=confusion).get(),
-        "classes": classes,
-        "confusion": [[int(confusion[a][b]) for b in classes] for a in classes],
-        "per_class": [
-            {
-                "class": label,
-                "precision": _share(confusion.true_positives(label), confusion.sum_col[label]),
-                "recall": _share(confusion.true_positives(label), confusion.sum_row[label]),
-                "samples": int(confusion.sum_row[label]),
-            }
-            for label in classes
-        ],
-    }
+    def __init__(self, known: list[Any]) -> None:
+        from stream_perceptron.live.metrics import Confusion
 
+        self._known = known
+        self._numbers = {label: i for i, label in enumerate([*known, None])}
+        self.confusion = Confusion()
+        self.unlabelled = 0
 
-def _share(part: float, whole: float) -> float:
-    return float(part / whole) if whole else 0.0
+    def update(self, result: StepResult) -> None:
+        """Count the labelled samples."""
+        import numpy as np
+
+        labelled = [i for i, label in enumerate(result.labels) if label is not None]
+        self.unlabelled += len(result.labels) - len(labelled)
+        for label in {result.labels[i] for i in labelled} - self._numbers.keys():
+            self._numbers[label] = len(self._numbers)
+        targets = [self._numbers[result.labels[i]] for i in labelled]
+        predicted = result.predicted[labelled]
+        # A model without labels predicts None.
+        predicted = np.where(predicted < 0, len(self._known), predicted)
+        self.confusion.update(np.array(targets, np.intp), predicted)
+
+    def figures(self) -> dict[str, Any]:
+        """Return accuracy, macro F1 and Cohen's kappa, and precision and recall of each class."""
+        confusion = self.confusion
+        scores = confusion.scores(len(self._numbers))
+        others = sorted(self._numbers.keys() - set(self._known) - {None}, key=repr)
+        classes = [*self._known, *others]
+        order = [self._numbers[label] for label in classes]
+        matrix = confusion.matrix(len(self._numbers))
+        return {
+            "samples": confusion.tested,
+            "accuracy": confusion.right / confusion.tested,
+            "macro_f1": scores.macro_f1,
+            "cohen_kappa": scores.cohen_kappa,
+            "classes": classes,
+            "confusion": matrix[order][:, order].tolist(),
+            "per_class": [
+                {
+                    "class": label,
+                    "precision": float(scores.precision[i]),
+                    "recall": float(scores.recall[i]),
+                    "samples": int(scores.seen[i]),
+                }
+                for label, i in zip(classes, order, strict=True)
+            ],
+        }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from .bar import bar
 from .options import Command
 
 
@@ -64,12 +65,8 @@ class _Bar:
             self._what = what
             click.echo(what, err=True)
         if total and sys.stderr.isatty():
-            share = done / total
-            click.echo(
-                f"\r[{'#' * int(share * 40):40}] {share:4.0%} of {total / 1e6:.1f} MB",
-                nl=False,
-                err=True,
-            )
+            shown = f"\r{bar(done / total)} of {total / 1e6:.1f} MB"
+            click.echo(shown, nl=False, err=True)
             self._drawn = True
 
     def close(self) -> None:

@@ -43,7 +43,7 @@ def inspect(path: Path, as_json: bool) -> None:
             shown = ", ".join(f"{s['name']} ({s['size']:,} bytes)" for s in value)
             click.echo(f"{title}: {shown or 'none'}")
         elif name == "shards" and value is not None:
-            click.echo(f"{title}: {live.position.shards}, {value['rounds']:,} done in the pass")
+            click.echo(f"{title}: {live.cursor.shards}, {value['rounds']:,} done in the pass")
         elif name == "diagnosis":
             for finding in value:
                 click.echo(
@@ -57,7 +57,8 @@ def _contents(live: LiveModel) -> dict[str, Any]:
     from stream_perceptron.checkpoint.archive import FORMAT_VERSION
     from stream_perceptron.diagnostics.diagnosis import diagnose
 
-    model, schema, progress, position = live.model, live.schema, live.progress, live.position
+    model, schema, progress, cursor = live.model, live.schema, live.progress, live.cursor
+    selection = live.selection
     features = model.features_
     return {
         "format_version": FORMAT_VERSION,
@@ -71,11 +72,11 @@ def _contents(live: LiveModel) -> dict[str, Any]:
         "classes": model.classes_,
         "n_features": len(features),
         "features": [features[0], features[-1]] if features else [],
-        "label": schema.label,
+        "label": selection.label,
         "label_type": schema.label_type,
-        "weight": schema.weight,
-        "ignored": list(schema.ignore),
-        "scale": schema.scale,
+        "weight": selection.weight,
+        "ignored": list(selection.ignore),
+        "scale": selection.scale,
         "samples": model.n_seen,
         "updates": model.n_updates,
         "unlabelled": progress.unlabelled,
@@ -84,19 +85,19 @@ def _contents(live: LiveModel) -> dict[str, Any]:
         "window_accuracy": progress.window_accuracy,
         "mean_epsilon": progress.mean_epsilon,
         "last_epsilon": None if model.n_seen == 0 else model.last_epsilon,
-        "sources": [{"name": s.name, "size": s.size} for s in position.sources],
-        "at_random": position.at_random,
-        "turn": position.turn,
-        "source": position.index,
-        "row": position.row,
-        "rows_read": position.read,
-        "shards": None if position.shards is None else vars(position.shards),
-        "position": list(schema.position),
+        "sources": [{"name": s.name, "size": s.size} for s in cursor.sources],
+        "at_random": cursor.at_random,
+        "turn": cursor.epoch,
+        "source": cursor.index,
+        "row": cursor.row,
+        "rows_read": cursor.read,
+        "shards": None if cursor.shards is None else vars(cursor.shards),
+        "position": list(selection.position),
         "next_offsets": [
-            dict(zip(schema.position, [*part, offset + 1], strict=True))
-            for part, offset in sorted(position.offsets.items())
+            dict(zip(selection.position, [*part, offset + 1], strict=True))
+            for part, offset in sorted(cursor.offsets.items())
         ],
-        "finished": position.finished,
+        "finished": cursor.finished,
         "strongest_features": [
             {
                 "class": label,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import signal
-from contextlib import ExitStack, closing
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from .lesson_table import lesson_table
 from .options import (
     ActivationName,
     Classes,
@@ -19,29 +18,10 @@ from .options import (
     Names,
     Number,
     Scale,
-    bad_parameters_are_usage_errors,
     format_option,
-    hint_at_terminal,
-    quiet_stderr,
     section,
     sources_argument,
 )
-from .predictions import PredictionFile
-from .progress_line import ProgressLine
-from .saver import Saver
-from .signals import InterruptedWaitError, Signals
-from .summary import summarise, tell_findings
-
-if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
-
-    from stream_perceptron import LiveModel
-    from stream_perceptron.data.parquet import ParquetSource
-    from stream_perceptron.data.source import Source
-    from stream_perceptron.distributed.ray import Round
-
-_LISTED = 10  # skipped rows that the summary names
-_EVERY_ROUND = 1  # row, and no round has fewer
 
 on_input = section("Input")
 on_model = section("Model")
@@ -73,12 +53,18 @@ on_ray = section("Many machines")
 @on_input("--random", "at_random", is_flag=True, help="Draw rows at random, with replacement.")
 @on_input(
     "--passes",
+    "epochs",
     type=click.IntRange(1),
     metavar="N",
     help="Read everything N times; else once, or with --random --stop until it stops.",
 )
 @on_input("--limit", type=click.IntRange(1), metavar="N", help="Read N rows at most.")
-@on_input("--skip-bad", is_flag=True, help="Skip rows that cannot be used, and list them.")
+@on_input(
+    "--skip-bad",
+    "skip_rejected",
+    is_flag=True,
+    help="Skip rows that cannot be used, and list them.",
+)
 @on_model(
     "--lr", type=Number(positive=True), default=0.01, show_default=True, help="Learning rate."
 )
@@ -179,36 +165,7 @@ on_ray = section("Many machines")
 @on_output("--json", "as_json", is_flag=True, help="Progress and summary as JSON.")
 @on_output("--quiet", is_flag=True, help="Only warnings and errors, and the summary of --json.")
 @click.pass_context
-def learn(
-    ctx: click.Context,
-    /,
-    sources: tuple[str, ...],
-    file_format: str | None,
-    label: str | None,
-    ignore: tuple[str, ...],
-    weight: str | None,
-    position: tuple[str, ...],
-    scale: float | None,
-    at_random: bool,
-    passes: int | None,
-    limit: int | None,
-    skip_bad: bool,
-    stop: bool,
-    classes: tuple[str, ...] | None,
-    path: Path | None,
-    save_every: int | float,
-    overwrite: bool,
-    go_next: bool,
-    ray: str | None,
-    shards: int | None,
-    round_rows: int,
-    keep_lr: bool,
-    output: str | None,
-    n_traced: int | None,
-    as_json: bool,
-    quiet: bool,
-    **parameters: Any,
-) -> None:
+def learn(ctx: click.Context, /, **options: Any) -> None:
     """Predict every sample, then learn it, and report how the predictions did.
 
     SOURCE is one or more files, read in order, or - for stdin, as it is without one: Parquet, Arrow
@@ -240,165 +197,22 @@ def learn(
     given = {
         name for name in ctx.params if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
     }
-    if as_json and output == "-":
-        raise click.UsageError("--json and -p - both want stdout: write predictions to a file")
-    if "-" in sources and len(sources) > 1:
-        raise click.UsageError("stdin goes with no other SOURCE: leave - out, or the others")
-    for name in given & {"save_every", "overwrite", "go_next"}:
-        if path is None:
-            option = _option(name)
-            raise click.UsageError(f"{option} is about a checkpoint: name it with -m MODEL")
-    if ray is None:
-        for name in given & {"shards", "round_rows", "keep_lr"}:
-            raise click.UsageError(f"{_option(name)} goes with --ray")
-    else:
-        _require_fit_for_ray(ray, shards, given)
+    _require_fit(SimpleNamespace(**options, given=given))
 
-    from stream_perceptron import DivergedError, LiveModel, SampleError
-    from stream_perceptron.checkpoint.archive import locked
-    from stream_perceptron.data.byte_stream import is_stream
-    from stream_perceptron.data.opening import open_source
-    from stream_perceptron.data.sampling import RandomDraws
-    from stream_perceptron.data.schema import Schema
-    from stream_perceptron.diagnostics.worked_sample import Lesson
-    from stream_perceptron.live.cursor import Shards
-    from stream_perceptron.live.model import Step
-    from stream_perceptron.model.kernel import NAME as KERNEL
+    from .session import run
 
-    if ray is not None:
-        from stream_perceptron.distributed.ray import cluster, require_alike
-        from stream_perceptron.distributed.ray import run as run_on_ray
+    ctx.exit(run(SimpleNamespace(**options), given))
 
-    if any(map(is_stream, sources)) and (at_random or (passes or 1) > 1):
-        raise click.UsageError("stdin and pipes can be read once only: no --random and no --passes")
-    if any(map(is_stream, sources)) and ray is not None:
-        raise click.UsageError("stdin and pipes cannot be shared out in shards: name Parquet files")
-    hint_at_terminal(sources)
-    with ExitStack() as stack:
-        signals = stack.enter_context(Signals())
-        if path is not None:
-            stack.enter_context(locked(path))
-        saver = Saver(path, save_every if ray is None or "save_every" in given else _EVERY_ROUND)
-        changed: dict[str, Any] = {}
-        live = None
-        if path is not None and path.exists() and not overwrite:
-            live = LiveModel.load(path)
-            _require_agreement(live, path, given, ctx.params)
-            changed = {name: parameters[name] for name in given & {"lr", "epsilon"}}
-            live.model.mutate(changed)
-        try:
-            files = [open_source(source, file_format, signals.wait) for source in sources]
-            if live is None:
-                schema = Schema(label, weight, ignore, scale, position)
-                with bad_parameters_are_usage_errors():
-                    live = LiveModel.start(files, schema, classes, **parameters)
-            inputs: list[Source] = files
-            if at_random:
-                inputs = [RandomDraws(files, live.model.seed_)]
-            parquet = [] if ray is None else _parquet_files(files)
-            plan = None if shards is None else Shards(shards, round_rows)
-            known = {identity.name for identity in live.position.sources if not identity.is_stream}
-            if path is not None or plan is not None:
-                live.go_on_with(inputs, go_next, plan)
-        except InterruptedWaitError:
-            ctx.exit(signals.exit_code)
-        if ray is not None:
-            # Ray tells at length that it waits, and puts handlers of its own in place, which exit
-            # with the number of the signal.
-            try:
-                with quiet_stderr():
-                    stack.enter_context(cluster(ray or None))
-            except SystemExit:
-                ctx.exit(128 + signal.SIGTERM)
-            signals.install()
-            require_alike()
-        predictions = None
-        if output is not None:
-            folder = None if path is None else path.parent
-            predictions = PredictionFile(output, folder, live.position.output)
 
-        n_passes = None if at_random and stop and passes is None else passes or 1
-        line = ProgressLine(
-            live,
-            "quiet" if quiet else "json" if as_json else "text",
-            None if stop else _rows_to_read(inputs, n_passes, limit),
-        )
-        if live.progress.rows:
-            line.note(f"going on after row {live.progress.rows:,} of {path}")
-        if live.kernel != KERNEL:
-            line.note(
-                f"warning: saved with the kernel {live.kernel}, goes on with {KERNEL}: the same to "
-                "rounding, not to the bit"
-            )
-        if live.position.read == 0:
-            for name in known.intersection(sources):
-                line.note(f"warning: {name} has changed where it was read, and is read anew")
-        for name, value in changed.items():
-            line.note(f"{name} is {value:g} from here on")
-        saver.begin(live, predictions)
-        steps: Generator[Step | Round, None, None]
-        if ray is None:
-            steps = live.run(
-                inputs,
-                n_passes,
-                limit,
-                stop,
-                skip_bad,
-                predictions is not None,
-                saver.rows,
-                saver.save_if_due,
-                n_traced or 0,
-            )
-        else:
-            steps = run_on_ray(
-                live,
-                parquet,
-                n_passes or 1,
-                skip_bad,
-                not keep_lr,
-                lambda: signals.caught is not None,
-            )
-        # Closed before Python ends, as a thread reads ahead for it.
-        run = stack.enter_context(closing(steps))
-        skipped: list[str] = []
-        try:
-            for step in run:
-                for note in step.notes:
-                    line.note(note)
-                if isinstance(step, Step) and step.before is not None and step.sample is not None:
-                    model = live.model
-                    lesson = Lesson.of(step.before, model, step.sample)
-                    if lesson is not None:
-                        number = int(step.rows[0])
-                        line.show(lesson_table(number, lesson, model.activation, model.epsilon))
-                if isinstance(step, Step) and predictions is not None:
-                    predictions.write(step)
-                skipped += step.skipped[: _LISTED - len(skipped)]
-                line.update()
-                # What was read of a pipe already is nowhere else; the waiting ends such a run.
-                if signals.caught is not None and not inputs[0].is_stream:
-                    break
-                saver.save_if_due()
-        except InterruptedWaitError:
-            pass
-        except BrokenPipeError:
-            saver.save()
-            raise
-        except SampleError as error:
-            line.finish()
-            saver.save()
-            raise SampleError(f"{error}; --skip-bad leaves such rows out") from None
-        except ValueError as error:
-            line.finish()
-            saver.save()
-            if isinstance(error, DivergedError):
-                tell_findings(live, line, quiet, diverged=True)
-            raise
-        saver.save()
-        line.finish()
-        summarise(live, line, path, skipped, as_json, quiet)
-        if signals.caught is not None:
-            ctx.exit(signals.exit_code)
+def _require_fit(options: SimpleNamespace) -> None:
+    """Require that the options go together."""
+    for does_not_fit, why in _RULES:
+        if does_not_fit(options):
+            raise click.UsageError(why)
+    for needs, names, why in _NEEDS:
+        for name in sorted(options.given & names):
+            if not needs(options):
+                raise click.UsageError(f"{_option(name)} {why}")
 
 
 def _option(name: str) -> str:
@@ -406,64 +220,51 @@ def _option(name: str) -> str:
     return "--" + names.get(name, name).replace("_", "-")
 
 
-def _require_fit_for_ray(address: str, shards: int | None, given: set[str]) -> None:
-    """Require that nothing was asked for that needs rows one after another."""
-    for name in ("at_random", "stop", "limit", "position", "output", "n_traced"):
-        if name in given:
-            raise click.UsageError(f"{_option(name)} needs rows one after another: not with --ray")
-    if Path(address).is_file():
-        raise click.UsageError(f"--ray takes {address} for its address: put --ray behind the files")
-    if shards is None:
-        raise click.UsageError("--ray needs --shards N: as many as the cluster has processors")
+def _reads_a_stream(options: SimpleNamespace) -> bool:
+    from stream_perceptron.data.byte_stream import is_stream
+
+    return any(map(is_stream, options.sources))
 
 
-def _parquet_files(sources: Sequence[Source]) -> list[ParquetSource]:
-    from stream_perceptron import SourceError
-    from stream_perceptron.data.parquet import ParquetSource
+# What does not go together, and why.
+_RULES: tuple[tuple[Callable[[SimpleNamespace], bool], str], ...] = (
+    (
+        lambda o: o.as_json and o.output == "-",
+        "--json and -p - both want stdout: write predictions to a file",
+    ),
+    (
+        lambda o: "-" in o.sources and len(o.sources) > 1,
+        "stdin goes with no other SOURCE: leave - out, or the others",
+    ),
+    (
+        lambda o: bool(o.ray) and Path(o.ray).is_file(),
+        "--ray takes the file behind it for its address: put --ray behind the files",
+    ),
+    (
+        lambda o: o.ray is not None and o.shards is None,
+        "--ray needs --shards N: as many as the cluster has processors",
+    ),
+    (
+        lambda o: (o.at_random or (o.epochs or 1) > 1) and _reads_a_stream(o),
+        "stdin and pipes can be read once only: no --random and no --passes",
+    ),
+    (
+        lambda o: o.ray is not None and _reads_a_stream(o),
+        "stdin and pipes cannot be shared out in shards: name Parquet files",
+    ),
+)
 
-    files = []
-    for source in sources:
-        if not isinstance(source, ParquetSource) or source.is_stream:
-            raise SourceError(f"{source.name}: only Parquet files can be shared out in shards")
-        files.append(source)
-    return files
-
-
-def _require_agreement(
-    live: LiveModel, path: Path, given: set[str], options: dict[str, Any]
-) -> None:
-    """Require that options about the making of a model are those that it was made with."""
-    from stream_perceptron import CheckpointError
-
-    model, schema = live.model, live.schema
-    made_with = {
-        "activation": model.activation,
-        "init_range": model.init_range,
-        "dtype": model.dtype,
-        "seed": model.seed_,
-        "classes": model.classes,
-        "label": schema.label,
-        "weight": schema.weight,
-        "ignore": schema.ignore,
-        "scale": schema.scale,
-        "position": schema.position,
-    }
-    for name in made_with.keys() & given:
-        value = options[name]
-        if name == "classes":
-            value = schema.classes_of(value)
-        if value != made_with[name]:
-            option = name.replace("_", "-")
-            raise CheckpointError(
-                f"{path}: --{option} is {value!r}, but the model was made with "
-                f"{made_with[name]!r}; leave the option out, or begin anew with --overwrite"
-            )
-
-
-def _rows_to_read(inputs: Sequence[Source], passes: int | None, limit: int | None) -> int | None:
-    """Return how many rows all will be, None if that is not known."""
-    counts = [source.n_rows for source in inputs]
-    if passes is None or None in counts:
-        return limit
-    rows = passes * sum(count for count in counts if count is not None)
-    return rows if limit is None else min(limit, rows)
+# What options need, which ones, and why.
+_NEEDS: tuple[tuple[Callable[[SimpleNamespace], bool], set[str], str], ...] = (
+    (
+        lambda o: o.path is not None,
+        {"save_every", "overwrite", "go_next"},
+        "is about a checkpoint: name it with -m MODEL",
+    ),
+    (lambda o: o.ray is not None, {"shards", "round_rows", "keep_lr"}, "goes with --ray"),
+    (
+        lambda o: o.ray is None,
+        {"at_random", "stop", "limit", "position", "output", "n_traced"},
+        "needs rows one after another: not with --ray",
+    ),
+)

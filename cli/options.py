@@ -115,16 +115,9 @@ def quiet_stderr() -> Iterator[None]:
 
 
 def _is_for_users(error: Exception) -> bool:
-    from stream_perceptron import (
-        CheckpointError,
-        ClusterError,
-        DivergedError,
-        SampleError,
-        SourceError,
-    )
+    from stream_perceptron import StreamPerceptronError
 
-    ours = CheckpointError | ClusterError | DivergedError | SampleError | SourceError
-    return isinstance(error, ours | OSError)
+    return isinstance(error, StreamPerceptronError | OSError)
 
 
 def _message(error: Exception) -> str:

@@ -20,7 +20,12 @@ _FOLLOWED_ROWS = 100  # predicted between two looks at the checkpoint
 @model_option
 @format_option()
 @click.option("--follow", is_flag=True, help="Take up MODEL anew whenever it was saved again.")
-@click.option("--skip-bad", is_flag=True, help="Skip rows that cannot be used, and name them.")
+@click.option(
+    "--skip-bad",
+    "skip_rejected",
+    is_flag=True,
+    help="Skip rows that cannot be used, and name them.",
+)
 @click.pass_context
 def predict(
     ctx: click.Context,
@@ -29,7 +34,7 @@ def predict(
     path: Path,
     file_format: str | None,
     follow: bool,
-    skip_bad: bool,
+    skip_rejected: bool,
 ) -> None:
     """Predict samples with a saved model, a line of JSON each, and learn nothing.
 
@@ -48,26 +53,25 @@ def predict(
         seen = os.stat(path)
         live = LiveModel.load(path)
         output = PredictionFile("-")
-
-        def take_up() -> None:
-            nonlocal seen
-            if follow and _is_other(now := os.stat(path), seen):
-                seen = now
-                live.model = LiveModel.load(path).model
-                click.echo(f"took up {path}, of {live.model.n_seen:,} samples", err=True)
-
         try:
             for name in sources:
                 source = open_source(name, file_format, signals.wait)
-                rows = _FOLLOWED_ROWS if follow else 1000
                 # Closed before Python ends, as a thread reads ahead for it.
-                with closing(live.predict(source, skip_bad, rows, take_up)) as steps:
-                    for step in steps:
-                        output.write(step)
-                        for text in step.skipped:
+                with closing(live.batches(source, _FOLLOWED_ROWS if follow else None)) as batches:
+                    for batch in batches:
+                        if follow and _is_other(now := os.stat(path), seen):
+                            seen = now
+                            live.model = LiveModel.load(path).model
+                            n_seen = live.model.n_seen
+                            click.echo(f"took up {path}, of {n_seen:,} samples", err=True)
+                        result = live.predict(batch if skip_rejected else batch.before_rejected())
+                        output.write(result)
+                        for text in result.rejected:
                             click.echo(f"skipped: {text}", err=True)
                         if signals.caught is not None:
                             ctx.exit(signals.exit_code)
+                        if not skip_rejected:
+                            batch.require_usable()
         except InterruptedWaitError:
             ctx.exit(signals.exit_code)
 

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stream_perceptron.live.cursor import Output
-    from stream_perceptron.live.model import Step
+    from stream_perceptron.live.model import StepResult
 
 
 class PredictionFile:
@@ -47,21 +47,21 @@ class PredictionFile:
         os.truncate(path, before.size)
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115
 
-    def write(self, step: Step) -> None:
+    def write(self, result: StepResult) -> None:
         """Write a line for each sample."""
-        places = step.places or [{}] * len(step.rows)
-        for row, prediction, probability, label, place in zip(
-            step.rows.tolist(),
-            step.predictions,
-            step.probabilities.tolist(),
-            step.labels,
-            places,
+        offsets = result.offsets or [{}] * len(result.rows)
+        for row, prediction, probability, label, offset in zip(
+            result.rows.tolist(),
+            result.predictions,
+            result.probabilities.tolist(),
+            result.labels,
+            offsets,
             strict=True,
         ):
             record: dict[str, Any] = {"row": row, "prediction": prediction}
             record["probability"] = None if prediction is None else probability
             record["label"] = label
-            record |= place
+            record |= offset
             self._file.write(json.dumps(record, default=str) + "\n")
         self._file.flush()
 

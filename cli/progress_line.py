@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .bar import bar
+
 if TYPE_CHECKING:
     from stream_perceptron.live.model import LiveModel
 
 _HEADER = "    samples  accuracy  last 1,000  mean eps  updated  samples/s"
 _REDRAW = 0.1  # seconds
-_BAR = 20  # characters
 
 
 class ProgressLine:
@@ -41,7 +42,7 @@ class ProgressLine:
         self._redraws = style == "text" and sys.stderr.isatty()
         self._start = time.perf_counter()
         self._rows_before = live.progress.rows
-        self._read_before = live.position.read
+        self._read_before = live.cursor.read
         self._next = 1000 if not self._redraws else 0.0
         self._has_header = False
         self._told: set[str] = set()
@@ -120,12 +121,11 @@ class ProgressLine:
         """Return a bar with the time left, if it is known how many rows there will be."""
         if not self._total:
             return ""
-        read = self._live.position.read
+        read = self._live.cursor.read
         share = min(1.0, read / self._total)
         left = self.seconds * (self._total - read) / max(read - self._read_before, 1)
-        bar = "#" * round(_BAR * share)
         time_left = f"{int(left) // 60}:{int(left) % 60:02}"
-        return f"  [{bar:<{_BAR}}] {share:>4.0%}, {time_left:>6} left"
+        return f"  {bar(share)}, {time_left:>6} left"
 
     def _head(self) -> None:
         if not self._has_header:

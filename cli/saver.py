@@ -13,35 +13,46 @@ if TYPE_CHECKING:
 
 
 class Saver:
-    """Saves a model with what was written of its predictions, now and then."""
+    """Saves a model with what was written of its predictions, now and then.
 
-    def __init__(self, path: Path | None, every: int | float) -> None:
+    Parameters
+    ----------
+    path
+        Where to save; None for nowhere.
+    every
+        A number of rows, or a float of seconds.
+    live
+        The model.
+    predictions
+        What was written.
+
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        every: int | float,
+        live: LiveModel,
+        predictions: PredictionFile | None,
+    ) -> None:
         self._path = path
         self.rows = every if path is not None and isinstance(every, int) else None
         self._seconds = None if path is None or isinstance(every, int) else every
-        self._live: LiveModel | None = None
-        self._predictions: PredictionFile | None = None
+        self._live = live
+        self._predictions = predictions
         self._saved_at = time.monotonic()
-        self._saved_rows = 0
-
-    def begin(self, live: LiveModel, predictions: PredictionFile | None) -> None:
-        """Say what is to be saved."""
-        self._live, self._predictions = live, predictions
-        self._saved_rows = live.position.read
+        self._saved_rows = live.cursor.read
 
     def seconds_left(self) -> float | None:
         """Return the time until rows that wait for it must be saved, None if there are none."""
-        if self._seconds is None or not self._has_news():
+        if self._seconds is None or self._live.cursor.read == self._saved_rows:
             return None
         return max(0.0, self._saved_at + self._seconds - time.monotonic())
 
     def save_if_due(self) -> float | None:
         """Save after so many rows, or so much time; return the time left."""
-        if self._live is None:
-            return None
         if self.rows is not None:
-            read = self._live.position.read
-            is_due = read // self.rows > self._saved_rows // self.rows
+            is_due = self._live.cursor.read // self.rows > self._saved_rows // self.rows
         else:
             is_due = self.seconds_left() == 0.0
         if is_due:
@@ -49,18 +60,16 @@ class Saver:
         return self.seconds_left()
 
     def save(self) -> None:
-        """Save now, if there is a model to be saved."""
-        if self._path is None or self._live is None:
+        """Save now, if there is a place to save to."""
+        if self._path is None:
             return
         if self._predictions is not None:
-            self._live.position.output = self._predictions.sync() or self._live.position.output
+            cursor = self._live.cursor
+            cursor.output = self._predictions.sync() or cursor.output
         try:
             self._live.save(self._path)
         except OSError as error:
             error.filename = str(self._path)
             raise
         self._saved_at = time.monotonic()
-        self._saved_rows = self._live.position.read
-
-    def _has_news(self) -> bool:
-        return self._live is not None and self._live.position.read != self._saved_rows
+        self._saved_rows = self._live.cursor.read

@@ -27,7 +27,7 @@ def summarise(
     live: LiveModel,
     line: ProgressLine,
     path: Path | None,
-    skipped: list[str],
+    rejected: list[str],
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -38,7 +38,7 @@ def summarise(
         summary = line.figures() | {
             "replayed": live.replayed,
             "stopped": live.stopped,
-            "skipped_rows": skipped,
+            "skipped_rows": rejected,
             "classes": live.model.classes_,
             "kernel": KERNEL,
             "model": None if path is None else str(path),
@@ -47,10 +47,10 @@ def summarise(
         click.echo(json.dumps(summary, default=str))
     if as_json or quiet:
         return
-    for text in skipped:
+    for text in rejected:
         click.echo(f"skipped: {text}", err=True)
-    if live.progress.skipped > len(skipped):
-        click.echo(f"skipped: {live.progress.skipped - len(skipped):,} more rows", err=True)
+    if live.progress.skipped > len(rejected):
+        click.echo(f"skipped: {live.progress.skipped - len(rejected):,} more rows", err=True)
     if live.replayed:
         click.echo(f"left out: {live.replayed:,} rows that were learned before", err=True)
     if live.stopped:

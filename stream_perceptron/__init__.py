@@ -1,14 +1,15 @@
 """A single-layer perceptron that learns from a stream, one sample at a time."""
 
 from stream_perceptron.checkpoint.state import Loaded, load, save
-from stream_perceptron.diagnostics.update_check import check_step
+from stream_perceptron.diagnostics.update_check import check_update
 from stream_perceptron.errors import (
     CheckpointError,
     ClusterError,
     DivergedError,
     SampleError,
     SourceError,
-    StepError,
+    StreamPerceptronError,
+    UpdateError,
 )
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.perceptron import SGDPerceptron
@@ -22,8 +23,9 @@ __all__ = [
     "SGDPerceptron",
     "SampleError",
     "SourceError",
-    "StepError",
-    "check_step",
+    "StreamPerceptronError",
+    "UpdateError",
+    "check_update",
     "load",
     "save",
 ]

@@ -1,6 +1,6 @@
 """What can go wrong, for callers who want to tell the cases apart.
 
-All are ValueErrors with a message of one line: what, where, what to do.
+All have a message of one line: what, where, what to do.
 """
 
 from __future__ import annotations
@@ -11,18 +11,23 @@ __all__ = [
     "DivergedError",
     "SampleError",
     "SourceError",
-    "StepError",
+    "StreamPerceptronError",
+    "UpdateError",
 ]
 
 
-class SampleError(ValueError):
+class StreamPerceptronError(ValueError):
+    """What all errors of this package are."""
+
+
+class SampleError(StreamPerceptronError):
     """A sample was refused: a feature, label or weight that cannot be used.
 
     The model is as it was before the sample.
     """
 
 
-class DivergedError(ValueError):
+class DivergedError(StreamPerceptronError):
     """A weight, a net input or an error would have stopped being finite.
 
     The model is as it was before the sample.
@@ -46,17 +51,17 @@ class DivergedError(ValueError):
         return f"{where}diverged at sample {self.sample:,}: lower lr or scale the features"
 
 
-class CheckpointError(ValueError):
+class CheckpointError(StreamPerceptronError):
     """A checkpoint cannot be read or written, or does not fit what is asked of it."""
 
 
-class SourceError(ValueError):
+class SourceError(StreamPerceptronError):
     """A file or a stream cannot be read, or does not hold what was asked for."""
 
 
-class ClusterError(ValueError):
+class ClusterError(StreamPerceptronError):
     """Ray is not there, or could not do what it was asked for."""
 
 
-class StepError(Exception):
+class UpdateError(StreamPerceptronError):
     """An update that somebody wrote differs from the delta rule."""

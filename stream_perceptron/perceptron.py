@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +13,9 @@ from river import base
 from stream_perceptron.errors import DivergedError, SampleError
 from stream_perceptron.model import validation
 from stream_perceptron.model.activations import get_activation
-from stream_perceptron.model.features import ByteRows, NamedRows
-from stream_perceptron.model.network import Network, Trace
+from stream_perceptron.model.features import Dense, Features
+from stream_perceptron.model.kernel import BlockResult, Outcome
+from stream_perceptron.model.network import Network
 from stream_perceptron.model.weights import WeightStore
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ class SGDPerceptron(base.MiniBatchClassifier):
         The weights of $x_0$, shape (len(classes_),), likewise.
     seed_ : int
         The seed in use.
+    network : stream_perceptron.model.network.Network
+        Where all of this is kept.
 
     Raises
     ------
@@ -134,46 +137,46 @@ class SGDPerceptron(base.MiniBatchClassifier):
         if seed is not None and not (isinstance(seed, int) and 0 <= seed < 2**64):
             raise ValueError(f"seed is {seed!r}: choose a whole number from 0 to 2^64 - 1")
 
-        self._network = Network(
+        self.network = Network(
             rule,
             WeightStore(
                 int.from_bytes(os.urandom(8)) if seed is None else seed, init_range, np.dtype(dtype)
             ),
         )
         if classes is not None:
-            self._network.grow([], _declared(classes))
+            self.network.add([], _declared(classes))
 
     @property
     def seed_(self) -> int:
-        return self._network.store.seed
+        return self.network.store.seed
 
     @property
     def n_seen(self) -> int:
-        return self._network.n_seen
+        return self.network.n_seen
 
     @property
     def n_updates(self) -> int:
-        return self._network.n_updates
+        return self.network.n_updates
 
     @property
     def last_epsilon(self) -> float:
-        return self._network.last_epsilon
+        return self.network.last_epsilon
 
     @property
     def classes_(self) -> list[Hashable]:
-        return list(self._network.labels.names)
+        return self.network.label_names
 
     @property
     def features_(self) -> list[Hashable]:
-        return list(self._network.features.names)
+        return self.network.feature_names
 
     @property
     def weights(self) -> Array:
-        return _read_only(self._network.store.weights)
+        return _read_only(self.network.store.weights)
 
     @property
     def biases(self) -> Array:
-        return _read_only(self._network.store.biases)
+        return _read_only(self.network.store.biases)
 
     @property
     def _multiclass(self) -> bool:
@@ -205,14 +208,13 @@ class SGDPerceptron(base.MiniBatchClassifier):
         """
         weight = validation.as_weight(w)
         if type(y) in (str, int, bool):
-            learned = self._network.learn_one(x, y, weight, self.lr, self.epsilon)
-            if learned is not None:
-                if not learned:
-                    raise DivergedError(self.n_seen + 1)
+            outcome = self.network.learn_one(x, y, weight, self.lr, self.epsilon)
+            if outcome is Outcome.LEARNED:
                 return
-        row = validation.as_row(x, self._network.dtype)
-        labels = _require_labels([validation.as_label(y)])
-        self._learn(tuple(x), row, None, labels, np.array([weight]))
+            if outcome is Outcome.DIVERGED:
+                raise DivergedError(self.n_seen + 1)
+        row = validation.as_row(x, self.network.dtype)
+        self._learn(row, _require_labels([validation.as_label(y)]), weight)
 
     def predict_one(self, x: Mapping[Hashable, Any], **kwargs: Any) -> Any:
         """Return the label with the largest net input, None if no label is known yet.
@@ -228,13 +230,13 @@ class SGDPerceptron(base.MiniBatchClassifier):
             If a known feature is not a finite number.
 
         """
-        output = self._network.output_of(x)
-        if output is None:
+        output = self.network.predict_one(x)
+        if output < 0:
             net = self._net(x)
             if not len(net):
                 return None
             output = int(net.argmax())
-        return self._network.labels.names[output]
+        return self.network.labels.names[output]
 
     def predict_proba_one(self, x: Mapping[Hashable, Any], **kwargs: Any) -> dict[Any, float]:
         """Return the probability of every known label, in descending order.
@@ -249,8 +251,8 @@ class SGDPerceptron(base.MiniBatchClassifier):
 
         """
         net = self._net(x)
-        probabilities = self._network.probabilities(net[np.newaxis])[0].tolist()
-        names = self._network.labels.names
+        probabilities = self.network.probabilities(net[np.newaxis])[0].tolist()
+        names = self.classes_
         return {names[j]: probabilities[j] for j in np.argsort(-net, kind="stable").tolist()}
 
     def learn_many(self, X: IntoDataFrame, y: IntoSeries, w: Any = 1.0) -> None:
@@ -276,11 +278,8 @@ class SGDPerceptron(base.MiniBatchClassifier):
         """
         from river.utils import dataframe
 
-        frame = dataframe.into_frame(X)
-        names = tuple(frame.columns)
-        rows, present = validation.frame_rows(frame, self._network.dtype)
-        labels = _require_labels(validation.as_labels(y, len(rows)))
-        self._learn(names, rows, present, labels, validation.as_weights(w, len(rows)))
+        rows = validation.frame_rows(dataframe.into_frame(X), self.network.dtype)
+        self._learn(rows, _require_labels(validation.as_labels(y, len(rows))), w)
 
     def predict_many(self, X: IntoDataFrame) -> Any:
         """Return the predicted label of every row of a frame, as a series of the same kind."""
@@ -296,7 +295,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         from river.utils import dataframe
 
         frame = dataframe.into_frame(X)
-        probabilities = self._network.probabilities(self._nets(frame))
+        probabilities = self.network.probabilities(self._nets(frame))
         columns = dict(zip(self.classes_, probabilities.T, strict=True))
         return dataframe.to_native_frame(columns, like=frame)
 
@@ -348,112 +347,74 @@ class SGDPerceptron(base.MiniBatchClassifier):
         ['right', 'left', 'left', 'right', 'left', 'right']
 
         """
-        rows = len(X)
-        trace = self.trace(
-            X, _require_labels(validation.as_labels(labels, rows)), features, stop, w
+        rows = validation.as_rows(X, features, self.network.dtype)
+        result = self._learn(
+            rows, _require_labels(validation.as_labels(labels, len(rows))), w, stop
         )
-        self._require_finite(trace)
-        return names_of(trace.predicted, self.classes_)
+        return names_of(result.predicted, self.classes_)
 
-    def trace(
+    def train(
         self,
-        X: Any,
-        labels: Any,
-        features: Sequence[Hashable] | None = None,
+        features: Features,
+        labels: Sequence[Hashable],
+        weights: NDArray[np.float64],
         stop: bool = False,
-        w: Any = 1.0,
         with_probability: bool = False,
-    ) -> Trace:
-        """Do as `test_then_train`, and tell what happened to each row.
+    ) -> BlockResult:
+        """Predict and then learn rows that were checked before, and say what happened to each.
 
         Parameters
         ----------
-        X, labels, features, stop, w
-            As for `test_then_train`, but a row labelled None is only predicted, and X may be
-            `NamedRows` or `ByteRows`.
+        features
+            The rows: `Dense`, `Uint8` or `Sparse`, of finite values.
+        labels
+            Their labels, length n; a row labelled None is only predicted.
+        weights
+            The sample weights, shape (n,).
+        stop
+            End with the first sample whose error is below epsilon.
         with_probability
             Whether to compute the probability of each prediction.
 
         Returns
         -------
-        The trace of the rows done, with numbers for labels in the order of `classes_`. If a row
-        would diverge the trace ends before it and says so; nothing is raised.
-
-        Raises
-        ------
-        SampleError
-            If something in the arrays cannot be used; nothing is learned from any row.
+        The result of the rows done, with numbers for labels in the order of `classes_`. If a row
+        would diverge the result ends before it and says so; nothing is raised.
 
         """
-        blocks: Iterable[
-            tuple[slice, tuple[Hashable, ...], Array | ByteRows, NDArray[np.bool_] | None]
-        ]
-        if isinstance(X, NamedRows):
-            blocks = X.blocks(self._network.dtype)
-        elif isinstance(X, ByteRows):
-            blocks = [(slice(0, len(X)), validation.as_names(features, X.shape[1]), X, None)]
-        else:
-            names, rows = validation.as_rows(X, features, self._network.dtype)
-            blocks = [(slice(0, len(rows)), names, rows, None)]
-        labels = validation.as_labels(labels, len(X))
-        weights = validation.as_weights(w, len(X))
-        traces = []
-        for part, names, block, present in blocks:
-            trace = self._network.train(
-                names,
-                block,
-                present,
-                labels[part],
-                weights[part],
-                self.lr,
-                self.epsilon,
-                stop,
-                with_probability,
-            )
-            traces.append(trace)
-            if len(trace) < len(block) or (stop and len(trace) and trace.eps[-1] < self.epsilon):
-                break
-        return Trace.joined(traces or [Trace.blank(0)])
-
-    def _learn(
-        self,
-        names: tuple[Hashable, ...],
-        X: Array,
-        present: NDArray[np.bool_] | None,
-        labels: list[Hashable],
-        weights: NDArray[np.float64],
-    ) -> None:
-        self._require_finite(
-            self._network.train(names, X, present, labels, weights, self.lr, self.epsilon)
+        return self.network.train(
+            features, labels, weights, self.lr, self.epsilon, stop, with_probability
         )
 
-    def _require_finite(self, trace: Trace) -> None:
-        if trace.diverged:
+    def _learn(
+        self, rows: Features, labels: Sequence[Hashable], w: Any, stop: bool = False
+    ) -> BlockResult:
+        result = self.train(rows, labels, validation.as_weights(w, len(rows)), stop)
+        if result.diverged:
             raise DivergedError(self.n_seen + 1)
+        return result
 
     def _net(self, x: Mapping[Hashable, Any]) -> Array:
-        net = self._network.net_of(x)
+        net = self.network.net_one(x)
         if net is not None:
             return net
         try:
-            row = validation.as_row(x, self._network.dtype)
+            row = validation.as_row(x, self.network.dtype)
         except SampleError:
             # Scalers give NaN for a feature that they have not seen, and the model has not either.
-            x = {name: x[name] for name in x if name in self._network.features.numbers}
-            row = validation.as_row(x, self._network.dtype)
-        return self._network.net(tuple(x), row)
+            x = {name: x[name] for name in x if name in self.network.features.numbers}
+            row = validation.as_row(x, self.network.dtype)
+        return np.asarray(self.network.nets(row)[0])
 
     def _nets(self, frame: nw.DataFrame[Any]) -> Array:
-        known = [name for name in frame.columns if name in self._network.features.numbers]
-        if known:
-            rows, _ = validation.frame_rows(frame.select(known), self._network.dtype)
-        else:
-            rows = np.zeros((len(frame), 0), self._network.dtype)
-        return self._network.nets(tuple(known), rows)
+        known = [name for name in frame.columns if name in self.network.features.numbers]
+        if not known:
+            return self.network.nets(Dense((), np.zeros((len(frame), 0), self.network.dtype)))
+        return self.network.nets(validation.frame_rows(frame.select(known), self.network.dtype))
 
 
 def names_of(numbers: NDArray[np.intp], classes: Sequence[Hashable]) -> list[Hashable]:
-    """Return the labels that belong to the numbers in a trace; None for -1.
+    """Return the labels that belong to their numbers; None for -1.
 
     Examples
     --------

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from os import PathLike
 from typing import Any
 
-from stream_perceptron.data.parquet import ParquetSource
-from stream_perceptron.data.schema import Schema
-from stream_perceptron.errors import SampleError
+from stream_perceptron.data.schema import Selection
+from stream_perceptron.data.source import Request
 
 __all__ = ["iter_parquet"]
 
@@ -61,16 +61,16 @@ def iter_parquet(
     Accuracy: 84.38%
 
     """
-    schema = Schema(label, weight, tuple(ignore), scale)
+    from stream_perceptron.data.parquet import ParquetSource
+
+    request = Request(Selection(label, weight, tuple(ignore), scale))
     sources = [ParquetSource(str(path)) for path in paths]
-    layouts = [schema.layout(source.columns, source.name) for source in sources]
-    for source, layout in zip(sources, layouts, strict=True):
-        done = 0
-        for batch in source.batches():
-            rows = layout.rows(batch)
-            if rows.bad:
-                row, why = min(rows.bad.items())
-                raise SampleError(f"{source.name}: row {done + row + 1}: {why}")
-            for x, y, w in zip(rows.samples(), rows.labels, rows.weights, strict=True):
+    for source in sources:
+        request = replace(request, schema=source.fit(request).schema)
+    for source in sources:
+        for batch in source.batches(request):
+            batch.require_usable()
+            request = replace(request, schema=batch.schema)
+            samples = zip(batch.features.dicts(), batch.labels, batch.weights, strict=True)
+            for x, y, w in samples:
                 yield (x, y) if weight is None else (x, y, {"w": w})
-            done += batch.num_rows

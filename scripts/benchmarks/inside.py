@@ -15,11 +15,10 @@ from common import LEARN, digits, in_turns, seconds_of, spread, table, train_fil
 
 from stream_perceptron import LiveModel, SGDPerceptron, stream
 from stream_perceptron.data.parquet import ParquetSource
-from stream_perceptron.data.schema import Schema
-from stream_perceptron.live.cursor import Position
-from stream_perceptron.live.reading import decode
+from stream_perceptron.data.source import Request
 from stream_perceptron.model import kernel
 from stream_perceptron.model.activations import get_activation
+from stream_perceptron.model.features import Dense, Uint8
 from stream_perceptron.model.weights import WeightStore
 
 RUNS = 7
@@ -33,9 +32,9 @@ def microseconds(times: list[float], samples: int) -> str:
 
 # What the kernel is given, made of a block of pixels.
 INPUTS: dict[str, Callable[[np.ndarray, str], Any]] = {
-    "digits": lambda pixels, dtype: (pixels / 255).astype(dtype),
-    "digits as bytes": lambda pixels, dtype: kernel.ByteRows(pixels, 1 / 255),
-    "digits without a zero": lambda pixels, dtype: (pixels / 255 + 1e-3).astype(dtype),
+    "digits": lambda pixels, dtype: Dense((), (pixels / 255).astype(dtype)),
+    "digits as bytes": lambda pixels, dtype: Uint8((), pixels, scale=1 / 255),
+    "digits without a zero": lambda pixels, dtype: Dense((), (pixels / 255 + 1e-3).astype(dtype)),
 }
 
 
@@ -43,10 +42,11 @@ def pass_seconds(pixels: np.ndarray, labels: list[int], dtype: str, of: str = "d
     """Return the time that the kernel takes for a pass over digits."""
     rule = kernel.Rule(get_activation("sigmoid"), epsilon=3e-6)
     store = WeightStore(0, 0.03, np.dtype(dtype))
-    store.resize(10, 784)
+    store.use(store.grown(10, 784))
+    counters = kernel.Counters()
     taken = 0.0
     for start in range(0, len(labels), BLOCK):
-        X = INPUTS[of](pixels[start : start + BLOCK], dtype)
+        rows = INPUTS[of](pixels[start : start + BLOCK], dtype)
         block = kernel.Block(
             targets=np.array(labels[start : start + BLOCK], np.intp),
             sample_weights=np.ones(BLOCK),
@@ -56,7 +56,7 @@ def pass_seconds(pixels: np.ndarray, labels: list[int], dtype: str, of: str = "d
             updated=np.zeros(BLOCK, bool),
         )
         before = time.perf_counter()
-        kernel.learn_rows(store.weights, store.biases, X, rule, block)
+        kernel.learn(store.weights, store.biases, rows, rule, block, counters)
         taken += time.perf_counter() - before
     return taken
 
@@ -112,12 +112,12 @@ def checkpoint() -> str:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.npz"
             start = saved_at = time.perf_counter()
-            live = LiveModel.start(sources, Schema(), seed=0)
-            live.go_on_with(sources)
+            live = LiveModel.start(sources, seed=0)
+            cursor = live.resume(sources)
             saving = time.perf_counter() - start  # telling the sources apart is part of it
-            for _ in live.run(sources, passes=10, every=rows):
+            for _ in live.run(sources, cursor, epochs=10, every=rows):
                 now = time.perf_counter()
-                if live.position.read % rows == 0 if rows else now - saved_at >= 60:
+                if live.cursor.read % rows == 0 if rows else now - saved_at >= 60:
                     live.save(path)
                     saved_at = time.perf_counter()
                     taken.append(saved_at - now)
@@ -161,7 +161,7 @@ def parts() -> str:
 
     def of_a_pass() -> float:
         sources = [ParquetSource(str(train_file()))]
-        live = LiveModel.start(sources, Schema(), seed=0)
+        live = LiveModel.start(sources, seed=0)
         before = time.perf_counter()
         for _ in live.run(sources):
             pass
@@ -169,13 +169,10 @@ def parts() -> str:
 
     def of_reading() -> float:
         before = time.perf_counter()
-        for _ in decode(
-            [ParquetSource(str(train_file()))], Schema(), Position(), 1, True, "float64"
-        ):
+        for _ in ParquetSource(str(train_file())).batches(Request()):
             pass
         return (time.perf_counter() - before) / len(labels) * 1e6
 
-    first = samples[0][0]
     learn_one_row = [*LEARN, train_file(), "--limit", "1"]
     tasks: dict[str, Callable[[], float]] = {
         "a run over one row: Python, imports and all, ms": lambda: 1e3 * seconds_of(learn_one_row),
@@ -185,10 +182,7 @@ def parts() -> str:
             pass_seconds(pixels, labels, "float64", "digits as bytes") / len(labels) * 1e6
         ),
         "predict_one of a dict, us": lambda: of_each(lambda x, y: model.predict_one(x)),
-        "the same dict again, which is not read again": lambda: of_each(
-            lambda x, y: model.predict_one(first)
-        ),
-        "learn_one of a dict just predicted": of_learning,
+        "learn_one of a dict, us": of_learning,
         "a loop over the items of the dicts in Python": lambda: of_each(
             lambda x, y: [None for item in x.items()]
         ),

@@ -26,14 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMAT_VERSION", "locked", "previous_of", "read_checkpoint", "write_checkpoint"]
 
-FORMAT_VERSION = 4
-
-# What each version added to a run, with the values of runs before it.
-_NEW: dict[int, dict[str, dict[str, Any]]] = {
-    2: {"schema": {"position": [], "texts": None}, "position": {"offsets": []}},
-    3: {"progress": {"repeats": 0, "last_target": -1, "largest": 0.0, "stretch": 10}},
-    4: {"position": {"shards": None}},
-}
+FORMAT_VERSION = 1
 
 _FORMAT = "stream_perceptron checkpoint"
 _DTYPES = ("<f8", "<f4", "<i8", "|b1")
@@ -197,11 +190,6 @@ def _meta(text: bytes) -> dict[str, Any]:
             f"of format version {version}, and this program reads up to {FORMAT_VERSION}: "
             "upgrade stream-perceptron"
         )
-    run = meta.get("run")
-    for new_in, parts in _NEW.items():
-        for part, added in parts.items():
-            if version < new_in and isinstance(run, dict) and isinstance(run.get(part), dict):
-                run[part] = added | run[part]
     return meta
 
 

@@ -1,17 +1,30 @@
-"""Names, schedulers and scalers as JSON, each with its type; nothing is ever unpickled."""
+"""Names, schedulers and dataclasses as JSON, each with its type; nothing is ever unpickled."""
 
 from __future__ import annotations
 
 import datetime as dt
 import math
 from collections.abc import Callable, Hashable
-from typing import Any
+from dataclasses import fields as fields_of
+from dataclasses import is_dataclass
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 from stream_perceptron.errors import CheckpointError
 
-__all__ = ["Fields", "decode_lr", "decode_name", "encode_lr", "encode_name"]
+__all__ = [
+    "Fields",
+    "decode_lr",
+    "decode_name",
+    "encode_lr",
+    "encode_name",
+    "from_json",
+    "to_json",
+]
+
+T = TypeVar("T")
 
 _DATES = {"date": dt.date, "datetime": dt.datetime}
 
@@ -129,7 +142,7 @@ def decode_lr(value: Any) -> Any:
 
 
 class Fields:
-    """Checked access to a JSON object from a file that nobody vouches for.
+    """Checked access to a JSON object from a file that may be forged.
 
     Examples
     --------
@@ -171,3 +184,83 @@ class Fields:
         """Require that everything was taken."""
         if self._value:
             raise CheckpointError(f"{self._where} has {min(self._value)[:50]!r}, which is unknown")
+
+
+def to_json(value: Any) -> Any:
+    """Return a dataclass, or what its fields hold, as JSON that `from_json` takes back.
+
+    Fields with `metadata={"saved": False}` are left out.
+
+    Examples
+    --------
+    >>> from dataclasses import dataclass
+    >>> @dataclass
+    ... class Point:
+    ...     names: tuple[str, ...]
+    ...     at: dict[tuple[str, ...], int]
+    >>> to_json(Point(("a",), {("p", "q"): 3}))
+    {'names': ['a'], 'at': [[['p', 'q'], 3]]}
+
+    """
+    if is_dataclass(value):
+        return {
+            field.name: to_json(getattr(value, field.name))
+            for field in fields_of(value)
+            if field.metadata.get("saved", True)
+        }
+    if isinstance(value, list | tuple):
+        return [to_json(part) for part in value]
+    if isinstance(value, dict):
+        return [[to_json(key), to_json(part)] for key, part in sorted(value.items())]
+    return value
+
+
+def from_json(cls: type[T], value: Any, where: str) -> T:
+    """Return the dataclass that `to_json` was given, checked by the types of its fields.
+
+    A whole number is at least 0, or what the field's metadata has for "least", unless it is the
+    value of a dict.
+
+    Raises
+    ------
+    CheckpointError
+        If it is not JSON of that kind.
+
+    """
+    given = Fields(value, where)
+    hints = get_type_hints(cls)
+    parts = {}
+    for field in fields_of(cls):  # type: ignore[arg-type]
+        if field.metadata.get("saved", True):
+            least = field.metadata.get("least", 0)
+            part = given.take(field.name, dict, list, str, int, float, bool, type(None))
+            parts[field.name] = _part(hints[field.name], part, f"{where}.{field.name}", least)
+    given.finish()
+    return cls(**parts)
+
+
+def _part(hint: Any, value: Any, where: str, least: int) -> Any:
+    """Return a value as the type that a hint names."""
+    kind, kinds = get_origin(hint), get_args(hint)
+    if kind is UnionType:
+        if value is None and type(None) in kinds:
+            return None
+        (hint,) = (each for each in kinds if each is not type(None))
+        return _part(hint, value, where, least)
+    if is_dataclass(hint):
+        return from_json(hint, value, where)  # type: ignore[arg-type]
+    if kind in (list, tuple) and type(value) is list:
+        return kind(_part(kinds[0], part, where, least) for part in value)
+    if kind is dict and type(value) is list and all(_is_pair(pair) for pair in value):
+        found = {
+            _part(kinds[0], a, where, 0): _part(kinds[1], b, where, -(2**63)) for a, b in value
+        }
+        if len(found) == len(value):
+            return found
+    if type(value) is hint and (hint is not int or least <= value < 2**63):
+        return value
+    raise CheckpointError(f"{where} has no right value")
+
+
+def _is_pair(value: Any) -> bool:
+    return type(value) is list and len(value) == 2

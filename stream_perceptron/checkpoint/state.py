@@ -26,9 +26,11 @@ from stream_perceptron.perceptron import SGDPerceptron
 if TYPE_CHECKING:
     from river.compose import Pipeline
 
-__all__ = ["Loaded", "load", "model_from_state", "model_state", "save"]
+__all__ = ["ARRAYS", "Loaded", "load", "model_from_state", "model_state", "save"]
 
 Arrays = dict[str, NDArray[Any]]
+
+ARRAYS = ("weights", "biases")  # of a model; a run has others
 
 
 class Loaded(NamedTuple):
@@ -110,8 +112,7 @@ def load(path: str | os.PathLike[str]) -> Loaded:
     meta, arrays = read_checkpoint(Path(path))
     try:
         if meta.pop("run", None) is not None:
-            for name in ("confusion", "window", "curve"):
-                arrays.pop(name, None)
+            arrays = {name: array for name, array in arrays.items() if name in ARRAYS}
         extra = Fields(meta, "checkpoint").take("extra", dict)
         return Loaded(model_from_state(meta, arrays), extra)
     except CheckpointError as error:
@@ -128,7 +129,7 @@ def model_state(model: SGDPerceptron | Pipeline) -> tuple[dict[str, Any], Arrays
 
     """
     steps, perceptron = _split(model)
-    network = perceptron._network
+    network = perceptron.network
     state = {
         "lr": encode_lr(perceptron.lr),
         "epsilon": float(perceptron.epsilon),
@@ -143,8 +144,8 @@ def model_state(model: SGDPerceptron | Pipeline) -> tuple[dict[str, Any], Arrays
         "n_seen": network.n_seen,
         "n_updates": network.n_updates,
         "last_epsilon": None if math.isnan(network.last_epsilon) else network.last_epsilon,
-        "labels": [encode_name(label) for label in network.labels.names],
-        "features": [encode_name(name) for name in network.features.names],
+        "labels": [encode_name(label) for label in network.label_names],
+        "features": [encode_name(name) for name in network.feature_names],
     }
     meta = {"kernel": KERNEL, "model": state, "steps": steps}
     return meta, {"weights": network.store.weights, "biases": network.store.biases}
@@ -159,7 +160,7 @@ def model_from_state(meta: dict[str, Any], arrays: Arrays) -> SGDPerceptron | Pi
         If it does not hold together.
 
     """
-    if set(arrays) != {"weights", "biases"}:
+    if set(arrays) != set(ARRAYS):
         raise CheckpointError(f"members {sorted(arrays)} are not weights and biases")
     unknown = set(meta) - {"kernel", "model", "steps", "extra"}
     if unknown or type(meta.get("kernel")) is not str:
@@ -177,7 +178,7 @@ def model_from_state(meta: dict[str, Any], arrays: Arrays) -> SGDPerceptron | Pi
         raise CheckpointError(f"model: {error}") from None
     model.seed = seed
     model.classes = None if classes is None else [decode_name(label) for label in classes]
-    network = model._network
+    network = model.network
     labels, features = fields.names("labels"), fields.names("features")
     weights, biases = arrays["weights"], arrays["biases"]
     if weights.shape != (len(labels), len(features)) or biases.shape != (len(labels),):
@@ -187,11 +188,10 @@ def model_from_state(meta: dict[str, Any], arrays: Arrays) -> SGDPerceptron | Pi
         )
     if {weights.dtype, biases.dtype} != {network.dtype}:
         raise CheckpointError(f"weights are of type {weights.dtype}, not {network.dtype}")
-    network.n_seen = fields.count("n_seen")
-    network.n_updates = fields.count("n_updates")
+    n_seen, n_updates = fields.count("n_seen"), fields.count("n_updates")
     last_epsilon = fields.take("last_epsilon", float, type(None))
-    network.last_epsilon = math.nan if last_epsilon is None else last_epsilon
-    if network.n_updates > network.n_seen:
+    network.count(n_seen, n_updates, math.nan if last_epsilon is None else last_epsilon)
+    if n_updates > n_seen:
         raise CheckpointError("model has more updates than samples")
     fields.finish()
     network.labels.extend(labels)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pyarrow as pa
 
-from stream_perceptron.data.byte_stream import Input, first_line, open_file, open_input
+from stream_perceptron.data.batch import Batch
+from stream_perceptron.data.byte_stream import ByteStream, first_line, open_bytes, open_file
+from stream_perceptron.data.columns import ColumnDecoder
 from stream_perceptron.data.identity import Identity
-from stream_perceptron.data.source import ARROW_FILE, Source, rows_at_once
+from stream_perceptron.data.parquet import declared_classes, rows_at_once
+from stream_perceptron.data.source import Fit, Request, Source
 from stream_perceptron.errors import SourceError
 
 __all__ = ["ArrowSource"]
+
+_FILE = b"ARROW1\0\0"
 
 
 class ArrowSource(Source):
@@ -31,22 +37,32 @@ class ArrowSource(Source):
 
     """
 
-    def __init__(self, path: str, start: Input) -> None:
+    def __init__(self, path: str, start: ByteStream) -> None:
         super().__init__(path)
         self._reader = self._open(start)
+        self._columns = self._reader.schema
 
     @property
-    def columns(self) -> pa.Schema:
-        return self._reader.schema
+    def classes(self) -> list[Any] | None:
+        return declared_classes(self._columns)
+
+    def fit(self, request: Request) -> Fit:
+        return ColumnDecoder(self._columns, self.name, request).fit
 
     def identities(self, before: Sequence[Identity] = ()) -> list[Identity]:
         if self.is_stream:
             return [Identity.of_stream(self.name)]
         with open_file(self.name) as file:
-            return [Identity.of(self.name, file.size(), self.columns.serialize().to_pybytes())]
+            schema = self._columns.serialize().to_pybytes()
+            return [Identity.of_file(self.name, file.size(), schema)]
 
-    def batches(self, turn: int = 0, start: int = 0) -> Iterator[pa.RecordBatch]:
-        reader = self._reader if self.is_stream else self._open(open_input(self.name))
+    def batches(self, request: Request) -> Iterator[Batch]:
+        decoder = ColumnDecoder(self._columns, self.name, request)
+        yield from decoder.batches(self._read(request.start), request.start + 1)
+
+    def _read(self, start: int) -> Iterator[pa.RecordBatch]:
+        """Yield the rows from `start` on."""
+        reader = self._reader if self.is_stream else self._open(open_bytes(self.name))
         done = 0
         try:
             for batch in reader:
@@ -60,10 +76,10 @@ class ArrowSource(Source):
                 f"{self.name}: damaged after row {done:,}: {first_line(error)}"
             ) from None
 
-    def _open(self, start: Input) -> pa.RecordBatchReader:
-        if start.peek(len(ARROW_FILE)) == ARROW_FILE:
+    def _open(self, start: ByteStream) -> pa.RecordBatchReader:
+        if start.peek(len(_FILE)) == _FILE:
             # Behind its first bytes an Arrow file is a stream, and then an index.
-            start.read(len(ARROW_FILE))
+            start.read(len(_FILE))
         try:
             # No threads: they may let go of Python's bytes when Python has ended already.
             options = pa.ipc.IpcReadOptions(use_threads=False)

@@ -1,139 +1,231 @@
-"""Rows of a batch that can be used, and why the others cannot."""
+"""Rows on their way from a source to the model."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import repeat
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from stream_perceptron.model.features import NamedRows
-from stream_perceptron.model.kernel import ByteRows
+from stream_perceptron.data.schema import Schema, Selection
+from stream_perceptron.errors import SampleError
+from stream_perceptron.model.features import Features
 
-__all__ = ["Place", "Rows", "largest_of", "place_of"]
+__all__ = ["BATCH_ROWS", "Batch", "Offset", "RawLines", "Replays", "offset_of"]
 
-# The values of the --position columns in a row.
-Place = tuple[Any, ...]
+# Enough rows to spread the cost of a batch, few enough to stay in the processor's cache.
+BATCH_ROWS = 1000
 
 
-@dataclass
-class Rows:
-    """The usable rows of a record batch, and why the others are not.
+class Offset(NamedTuple):
+    """Where in its origin a row comes from: the values of the --position columns."""
+
+    partition: tuple[str | int, ...]
+    value: int
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The partition, as text."""
+        return tuple(map(str, self.partition))
+
+
+def offset_of(selection: Selection, values: Sequence[Any]) -> Offset:
+    """Return the offset that the values of the position columns say.
+
+    Raises
+    ------
+    SampleError
+        If they say none.
+
+    """
+    for name, value in zip(selection.position, values, strict=True):
+        is_last = name == selection.position[-1]
+        if type(value) is not int and (is_last or type(value) is not str):
+            wanted = "a whole number" if is_last else "a whole number or a text"
+            raise SampleError(f"position {name!r} is {value!r}, not {wanted}")
+    return Offset(tuple(values[:-1]), values[-1])
+
+
+class Replays:
+    """Tells which rows of a stream came before.
 
     Parameters
     ----------
-    index
-        The place of each row in its batch, ascending, shape (n,).
-    X
-        The features, finite: an array of shape (n, d), bytes, or rows with names of their own.
-    features
-        The names of the columns of an array, length d; None where rows have their own.
-    labels
-        The labels; None where there is none. Length n.
-    weights
-        The sample weights, shape (n,).
-    bad
-        The reason for every row that is missing here, by its place in the batch.
-    places
-        The position of every row of the batch, None where a bad row has none; empty if nobody asked
-        for positions.
+    highest
+        The highest offset read of each partition.
+
+    Examples
+    --------
+    >>> replays = Replays({("p",): 3})
+    >>> [replays.had(Offset(("p",), value)) for value in (3, 4, 4)]
+    [True, False, True]
 
     """
 
-    index: NDArray[np.intp]
-    X: NDArray[Any] | ByteRows | NamedRows
-    features: tuple[str, ...] | None
+    def __init__(self, highest: Mapping[tuple[str, ...], int]) -> None:
+        self._highest = dict(highest)
+
+    def had(self, offset: Offset) -> bool:
+        """Take note of a row; return whether its offset is at or below the highest before."""
+        before = self._highest.get(offset.key)
+        self._highest[offset.key] = max(offset.value, offset.value if before is None else before)
+        return before is not None and offset.value <= before
+
+
+@dataclass(frozen=True, eq=False)
+class RawLines:
+    """Lines of text as they stand in their source, each with its newline.
+
+    Parameters
+    ----------
+    data
+        All their bytes.
+    ends
+        Where each line ends in `data`.
+    are_too_long
+        Whether this stands for one line that was too long to be held.
+
+    """
+
+    data: bytes
+    ends: NDArray[np.intp]
+    are_too_long: bool = False
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, rows: slice) -> RawLines:
+        """Return some lines that follow each other."""
+        start, end, _ = rows.indices(len(self))
+        if self.are_too_long or start >= end:
+            return RawLines(b"", self.ends[start:end], self.are_too_long)
+        first = int(self.ends[start - 1]) if start else 0
+        return RawLines(self.data[first : self.ends[end - 1]], self.ends[start:end] - first)
+
+    def records(self) -> list[bytes | None]:
+        """Return the lines one by one; None for one that is too long."""
+        if self.are_too_long:
+            return [None]
+        ends = self.ends.tolist()
+        return [self.data[a:b] for a, b in zip([0, *ends], ends, strict=False)]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Rows that follow each other in a source; the only thing between reading and learning.
+
+    Parameters
+    ----------
+    source
+        What the source is called in messages.
+    first_row
+        The number of the first row in the source, counted from 1.
+    n_rows
+        The number of rows, with those that are rejected and replayed.
+    rows
+        The place of each usable row among them, ascending, shape (n,).
+    features
+        The features of the usable rows.
+    labels
+        Their labels, None where there is none; length n.
+    weights
+        Their sample weights, shape (n,).
+    schema
+        What is known of the source once these rows are read.
+    rejected
+        Why a row cannot be used, by its place.
+    offsets
+        The offset of every row, None where a rejected row has none; empty if nobody asked.
+    replayed
+        Which rows came before, and are left out; shape (n_rows,), None for none.
+    notes
+        What users should be told of the source; it stands with its first usable rows.
+    raw
+        The lines that the rows stand in, if the source is text.
+    epoch, index
+        The pass over all sources, and the source in it; both from 0.
+
+    """
+
+    source: str
+    first_row: int
+    n_rows: int
+    rows: NDArray[np.intp]
+    features: Features
     labels: list[Any]
     weights: NDArray[np.float64]
-    bad: dict[int, str]
-    places: list[Place | None]
+    schema: Schema
+    rejected: dict[int, str] = field(default_factory=dict)
+    offsets: tuple[Offset | None, ...] = ()
+    replayed: NDArray[np.bool_] | None = None
+    notes: tuple[str, ...] = ()
+    raw: RawLines | None = None
+    epoch: int = 0
+    index: int = 0
 
-    def samples(self) -> Iterator[dict[Hashable, float]]:
-        """Yield the features of each row by name."""
-        names: Iterable[tuple[Hashable, ...]] = repeat(self.features or ())
-        rows: Iterable[NDArray[Any]] = self._values()
-        if isinstance(self.X, NamedRows):
-            names = self.X.names
-        elif isinstance(self.X, ByteRows):
-            # Equal numbers are one object: to make them costs less, and so does reading them.
-            every = ByteRows(np.arange(256, dtype=np.uint8), self.X.scale).numbers(float)
-            rows = every.astype(object)[self.X.values]
-        for row_names, x in zip(names, rows, strict=False):
-            yield dict(zip(row_names, x.tolist(), strict=True))
+    def __len__(self) -> int:
+        return self.n_rows
 
-    def cast(self, dtype: DTypeLike, n: int) -> Rows:
-        """Return the rows as a type; those of the batch of n that it cannot hold are bad."""
-        if np.dtype(dtype) == np.float64:
+    def __getitem__(self, part: slice) -> Batch:
+        """Return the rows from one place to before another."""
+        start, end, _ = part.indices(self.n_rows)
+        if start == 0 and end == self.n_rows:
             return self
-        rows = self._within(float(np.finfo(dtype).max), n)
-        if isinstance(rows.X, np.ndarray):
-            rows.X = rows.X.astype(dtype)
-        return rows
-
-    def _within(self, limit: float, n: int) -> Rows:
-        if largest_of(self.X) <= limit:
-            return self
-        beyond = np.zeros(n, bool)
-        for i, x in zip(self.index.tolist(), self._values(), strict=True):
-            beyond[i] = np.abs(x).max(initial=0.0) > limit
-        rows = self.without(beyond)
-        for i in np.flatnonzero(beyond).tolist():
-            rows.bad[i] = f"a feature is beyond {limit:.3g}, the largest number of its type"
-        return rows
-
-    def _values(self) -> Iterable[NDArray[np.float64]]:
-        if isinstance(self.X, ByteRows):
-            return self.X.numbers(np.float64)
-        return self.X.values if isinstance(self.X, NamedRows) else self.X
-
-    def cut(self, start: int, end: int) -> Rows:
-        """Return the rows of the batch from start to before end."""
-        part = slice(*np.searchsorted(self.index, [start, end]).tolist())
-        return Rows(
-            self.index[part] - start,
-            self.X[part],
-            self.features,
-            self.labels[part],
-            self.weights[part],
-            {i - start: why for i, why in self.bad.items() if start <= i < end},
-            self.places[start:end],
+        usable = slice(*np.searchsorted(self.rows, [start, end]).tolist())
+        return replace(
+            self,
+            first_row=self.first_row + start,
+            n_rows=end - start,
+            rows=self.rows[usable] - start,
+            features=self.features[usable],
+            labels=self.labels[usable],
+            weights=self.weights[usable],
+            rejected={i - start: why for i, why in self.rejected.items() if start <= i < end},
+            offsets=self.offsets[start:end],
+            replayed=None if self.replayed is None else self.replayed[start:end],
+            notes=() if usable.start else self.notes,
+            raw=None if self.raw is None else self.raw[start:end],
         )
 
-    def without(self, left_out: NDArray[np.bool_]) -> Rows:
-        """Return the rows without some of the batch, which are not bad either."""
-        kept = np.flatnonzero(~left_out[self.index])
-        return Rows(
-            self.index[kept],
-            self.X[kept],
-            self.features,
-            [self.labels[i] for i in kept.tolist()],
-            self.weights[kept],
-            {i: why for i, why in self.bad.items() if not left_out[i]},
-            self.places,
+    def place(self, i: int) -> str:
+        """Return where the row at place i stands, for a message."""
+        return f"{self.source}: row {self.first_row + i}"
+
+    def rejections(self) -> list[str]:
+        """Return what is wrong with each rejected row, and where it stands."""
+        return [f"{self.place(i)}: {why}" for i, why in sorted(self.rejected.items())]
+
+    def before_rejected(self) -> Batch:
+        """Return the rows before the first rejected one."""
+        return self[: min(self.rejected)] if self.rejected else self
+
+    def require_usable(self) -> None:
+        """Require that no row is rejected.
+
+        Raises
+        ------
+        SampleError
+            If one is.
+
+        """
+        if self.rejected:
+            raise SampleError(self.rejections()[0])
+
+    def fitting(self, dtype: DTypeLike) -> Batch:
+        """Return the rows whose features a type can hold; the others are rejected."""
+        limit = float(np.finfo(dtype).max)
+        if limit >= np.finfo(np.float64).max or self.features.largest() <= limit:
+            return self
+        beyond = self.features.beyond(limit)
+        why = f"a feature is beyond {limit:.3g}, the largest number of its type"
+        kept = np.flatnonzero(~beyond)
+        return replace(
+            self,
+            rows=self.rows[kept],
+            features=self.features[kept],
+            labels=[self.labels[i] for i in kept.tolist()],
+            weights=self.weights[kept],
+            rejected=self.rejected | dict.fromkeys(self.rows[beyond].tolist(), why),
         )
-
-
-def largest_of(X: NDArray[Any] | ByteRows | NamedRows) -> float:
-    """Return the largest absolute value of a feature, 0 if there is none."""
-    if isinstance(X, NamedRows):
-        return max((float(np.abs(x).max(initial=0.0)) for x in X.values), default=0.0)
-    if isinstance(X, ByteRows):
-        return float(X.values.max(initial=0)) * abs(X.scale)
-    return max(float(X.max(initial=0.0)), -float(X.min(initial=0.0)))
-
-
-def place_of(
-    names: tuple[str, ...], values: Sequence[Any], row: int, bad: dict[int, str]
-) -> Place | None:
-    """Return the position that the values of its columns say; a row without is named in `bad`."""
-    for name, value in zip(names, values, strict=True):
-        is_last = name == names[-1]
-        if type(value) is int or (type(value) is str and not is_last):
-            continue
-        wanted = "a whole number" if is_last else "a whole number or a text"
-        bad.setdefault(row, f"position {name!r} is {value!r}, not {wanted}")
-        return None
-    return tuple(values)

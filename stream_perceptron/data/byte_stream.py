@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import os
 import select
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
+from stream_perceptron.data.batch import RawLines
 from stream_perceptron.errors import SourceError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = [
     "LONGEST_LINE",
     "STDIN",
-    "TOO_LONG",
-    "Input",
+    "ByteStream",
     "Wait",
     "cut_lines",
-    "data_of",
     "first_line",
-    "has_too_long",
     "is_stream",
+    "open_bytes",
     "open_file",
-    "open_input",
     "source_errors",
 ]
 
@@ -36,12 +39,17 @@ LONGEST_LINE = 2**24
 # Is called with a descriptor before it is read, and returns when there is something to read.
 Wait = Callable[[int], None]
 
-TOO_LONG = f"the line is longer than {LONGEST_LINE // 2**20} MiB"
-
 _BLOCK = 2**20  # bytes
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ of Linux
-_COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _NEWLINE, _RETURN = b"\n\r"
+
+# By how the bytes begin: what they are called, and what takes them apart.
+_COMPRESSIONS: dict[bytes, tuple[str, Callable[[], Any]]] = {
+    b"\x1f\x8b": ("gzip", lambda: import_module("zlib").decompressobj(wbits=31)),
+    b"BZh": ("bzip2", lambda: import_module("bz2").BZ2Decompressor()),
+    b"\xfd7zXZ\0": ("xz", lambda: import_module("lzma").LZMADecompressor()),
+}
+_ZSTANDARD = b"\x28\xb5\x2f\xfd"
 
 
 def is_stream(path: str) -> bool:
@@ -60,6 +68,8 @@ def open_file(path: str) -> pa.NativeFile:
         If it is not a URI that Arrow knows.
 
     """
+    import pyarrow as pa
+
     if "://" in path:
         import pyarrow.fs
 
@@ -70,7 +80,7 @@ def open_file(path: str) -> pa.NativeFile:
         return pa.OSFile(path)
 
 
-class Input:
+class ByteStream:
     """Bytes that can be looked at before they are read; pyarrow takes it for a file.
 
     Parameters
@@ -81,7 +91,7 @@ class Input:
         Returns at most so many bytes, none at the end only.
     is_ready
         Whether there is something to read now.
-    is_packed
+    is_compressed
         Whether these bytes were compressed.
 
     """
@@ -93,10 +103,10 @@ class Input:
         name: str,
         read: Callable[[int], bytes],
         is_ready: Callable[[], bool] = lambda: False,
-        is_packed: bool = False,
+        is_compressed: bool = False,
     ) -> None:
         self.name = name
-        self.is_packed = is_packed
+        self.is_compressed = is_compressed
         self._read = read
         self._is_ready = is_ready
         self._ahead = b""
@@ -158,13 +168,13 @@ class Input:
         """Do nothing: pyarrow closes what it has read, and stdin is not ours to close."""
 
 
-def open_input(path: str, wait: Wait | None = None) -> Input:
-    """Open a path, a URI or - for stdin; gzip and Zstandard are told by their first bytes.
+def open_bytes(path: str, wait: Wait | None = None) -> ByteStream:
+    """Open a path, a URI or - for stdin; compressed bytes are told by how they begin.
 
     Parameters
     ----------
     path
-        What to open.
+        What to open. It may be compressed by gzip, bzip2, xz or Zstandard.
     wait
         Is called before a pipe is read; None to block.
 
@@ -175,20 +185,76 @@ def open_input(path: str, wait: Wait | None = None) -> Input:
 
     """
     with source_errors(path):
-        source = _open_pipe(path, wait) if is_stream(path) else Input(path, open_file(path).read)
-    start = source.peek(4)
-    for magic, compression in _COMPRESSIONS.items():
+        if is_stream(path):
+            source = _open_pipe(path, wait)
+        elif "://" in path:
+            source = ByteStream(path, open_file(path).read)
+        else:
+            source = ByteStream(path, _File(path).read)
+    start = source.peek(6)
+    for magic, (name, make) in _COMPRESSIONS.items():
         if start.startswith(magic):
-            unpacked = pa.CompressedInputStream(pa.PythonFile(source, "r"), compression)
-            return Input(path, unpacked.read, is_packed=True)
+            return ByteStream(path, _Decompressed(source, name, make).read, is_compressed=True)
+    if start.startswith(_ZSTANDARD):
+        import pyarrow as pa
+
+        stream = pa.CompressedInputStream(pa.PythonFile(source, "r"), "zstd")
+        return ByteStream(path, stream.read, is_compressed=True)
     return source
 
 
-def cut_lines(source: Input, most: int) -> Iterator[pa.Array]:
+class _File:
+    """A local file that is open as long as somebody may read it."""
+
+    def __init__(self, path: str) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
+
+    def read(self, size: int) -> bytes:
+        return os.read(self._descriptor, size)
+
+
+class _Decompressed:
+    """What compressed bytes stand for, which may be several members one after another."""
+
+    def __init__(self, source: ByteStream, name: str, make: Callable[[], Any]) -> None:
+        self._source, self._name, self._make = source, name, make
+        self._member: Any = None
+        self._rest = b""
+
+    def read(self, size: int) -> bytes:
+        """Return some bytes, none at the end only, whatever the size."""
+        while True:
+            data = self._rest or self._source.read_some()
+            self._rest = b""
+            if not data:
+                if self._member is not None:
+                    raise SourceError(f"{self._source.name}: its {self._name} data ends too early")
+                return b""
+            if self._member is None:
+                self._member = self._make()
+            try:
+                out: bytes = self._member.decompress(data)
+            except Exception:  # each library has errors of its own
+                raise SourceError(
+                    f"{self._source.name}: its {self._name} data is damaged"
+                ) from None
+            if self._member.eof:
+                # Zeros may fill up what comes behind the last member.
+                self._rest = self._member.unused_data.lstrip(b"\0")
+                self._member = None
+            if out:
+                return out
+
+
+def cut_lines(source: ByteStream, most: int) -> Iterator[RawLines]:
     """Yield the whole lines that have arrived, at most so many at once, until the end.
 
     Blank lines are left out, and the last line gets a newline if it has none. A line that is too
-    long to be held is null.
+    long to be held comes by itself, without its bytes.
 
     Raises
     ------
@@ -208,23 +274,8 @@ def cut_lines(source: Input, most: int) -> Iterator[pa.Array]:
             while data and b"\n" not in data:
                 data = source.read_some()
             source.unread(data.partition(b"\n")[2])
-            yield pa.nulls(1, pa.binary())
+            yield RawLines(b"", np.zeros(1, np.intp), are_too_long=True)
     yield from _lines(bytes(begun) + b"\n", most)
-
-
-def data_of(lines: pa.Array) -> bytes:
-    """Return the bytes of lines that `cut_lines` gave, one after another."""
-    offsets = np.frombuffer(lines.buffers()[1], np.int32)
-    start, end = offsets[lines.offset], offsets[lines.offset + len(lines)]
-    return lines.buffers()[2][start:end].to_pybytes()  # type: ignore[no-any-return]
-
-
-def has_too_long(lines: pa.Array) -> bool:
-    """Whether a line is longer than `LONGEST_LINE`."""
-    if lines.null_count:
-        return True
-    offsets = np.frombuffer(lines.buffers()[1], np.int32)
-    return bool((np.diff(offsets[lines.offset :][: len(lines) + 1]) > LONGEST_LINE).any())
 
 
 def first_line(error: Exception) -> str:
@@ -237,14 +288,18 @@ def source_errors(name: str) -> Iterator[None]:
     """Turn errors of the system and of Arrow into one that names the source."""
     try:
         yield
-    except (OSError, pa.ArrowException) as error:
+    except Exception as error:
+        arrow = sys.modules.get("pyarrow")
+        is_of_arrow = arrow is not None and isinstance(error, arrow.ArrowException)
+        if not (isinstance(error, OSError) or is_of_arrow) or isinstance(error, SourceError):
+            raise
         # Only errors of the system have a number.
         is_of_system = isinstance(error, OSError) and error.errno is not None
-        reason = error.strerror if is_of_system else first_line(error)
+        reason = getattr(error, "strerror", "") if is_of_system else first_line(error)
         raise SourceError(f"{name}: {reason}") from None
 
 
-def _open_pipe(path: str, wait: Wait | None) -> Input:
+def _open_pipe(path: str, wait: Wait | None) -> ByteStream:
     # A FIFO that nobody writes to yet must not hold up the opening, but the waiting, which a signal
     # can end.
     descriptor = 0
@@ -261,11 +316,11 @@ def _open_pipe(path: str, wait: Wait | None) -> Input:
             wait(descriptor)
         return os.read(descriptor, size)
 
-    return Input(path, read, lambda: bool(select.select([descriptor], [], [], 0)[0]))
+    return ByteStream(path, read, lambda: bool(select.select([descriptor], [], [], 0)[0]))
 
 
-def _lines(block: bytes, most: int) -> Iterator[pa.Array]:
-    """Yield a block of whole lines as arrays over its bytes."""
+def _lines(block: bytes, most: int) -> Iterator[RawLines]:
+    """Yield a block of whole lines, at most so many at once."""
     text = np.frombuffer(block, np.uint8)
     ends = np.flatnonzero(text == _NEWLINE) + 1
     lengths = np.diff(ends, prepend=0)
@@ -275,8 +330,6 @@ def _lines(block: bytes, most: int) -> Iterator[pa.Array]:
         if kept:
             yield from _lines(kept, most)
         return
-    offsets = np.concatenate([[0], ends]).astype(np.int32)
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(block)]
-    array = pa.Array.from_buffers(pa.binary(), len(ends), buffers)
+    lines = RawLines(block, ends)
     for start in range(0, len(ends), most):
-        yield array.slice(start, most)
+        yield lines[start : start + most]

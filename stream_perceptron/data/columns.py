@@ -1,10 +1,10 @@
-"""Feature columns of Arrow record batches, as arrays of numbers."""
+"""Columns of Arrow record batches as features, labels, weights and offsets."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from io import BytesIO
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,288 +12,272 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import types
 
-from stream_perceptron.errors import SourceError
-from stream_perceptron.model.kernel import ByteRows
-from stream_perceptron.model.validation import all_finite
+from stream_perceptron.data.batch import Batch, Offset, offset_of
+from stream_perceptron.data.feature_columns import (
+    PlainColumns,
+    VectorColumn,
+    feature_columns,
+    is_number,
+    numbers,
+)
+from stream_perceptron.data.labels import typed_labels
+from stream_perceptron.data.schema import Schema, Selection, describe, vector_names
+from stream_perceptron.data.source import Fit, Request
+from stream_perceptron.errors import SampleError, SourceError
+from stream_perceptron.model.features import Dense, Names
 
-__all__ = [
-    "PlainColumns",
-    "VectorColumn",
-    "is_number",
-    "is_vector",
-    "names_in",
-    "numbers",
-    "shown",
-    "vector_names",
-]
+__all__ = ["ColumnDecoder"]
 
-_PIXEL_COLUMNS = ("pixels", "pixel", "image")
-_BYTE_SCALE = 1 / 255
+Rejections = dict[int, str]
 
 
-def vector_names(name: str, n_features: int) -> tuple[str, ...]:
-    """Return names for many numbers under one name: pixel0, pixel1.. or name0, name1...
+class ColumnDecoder:
+    """How the columns of a source become batches.
 
-    Examples
-    --------
-    >>> vector_names("pixels", 2), vector_names("x", 2)
-    (('pixel0', 'pixel1'), ('x0', 'x1'))
+    Parameters
+    ----------
+    columns
+        The source's Arrow schema.
+    where
+        What the source is called in messages.
+    request
+        What is to be read.
+
+    Raises
+    ------
+    SourceError
+        If a named column is absent, the label is not clear, there are no features, or the source
+        does not fit those read before.
 
     """
-    stem = "pixel" if name in _PIXEL_COLUMNS else name
-    return tuple(f"{stem}{i}" for i in range(n_features))
+
+    def __init__(self, columns: pa.Schema, where: str, request: Request) -> None:
+        selection = request.selection
+        names = columns.names
+        if request.to_learn:
+            selection.require_columns(names, where)
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if twice:
+            raise SourceError(f"{where}: two columns are called {twice[0]!r}")
+        self._where = where
+        self._request = request
+        self._label = selection.label_among(names, where)
+        schema = request.schema
+        if self._label is not None:
+            label_type = _label_type(columns.field(self._label).type, self._label, where)
+            schema = schema.with_label_type(label_type, where)
+        if selection.weight in names and not is_number(columns.field(selection.weight).type):
+            kind = columns.field(selection.weight).type
+            raise SourceError(
+                f"{where}: weight column {selection.weight!r} is of type {kind}, not a number"
+            )
+        roles = {self._label, *selection.roles}
+        free = {column.name: column.type for column in columns if column.name not in roles}
+        self._features = feature_columns(free, selection, where)
+        used = self._features.columns
+        self._ignored = {name: str(kind) for name, kind in free.items() if name not in used}
+        self._ignored |= dict.fromkeys(selection.ignore, "as asked")
+        # The features by name; those of a vector are known once there was a usable row.
+        self._names: Names | None = None
+        if isinstance(self._features, PlainColumns):
+            self._names = self._features.columns
+        elif schema.features is not None:
+            self._names = vector_names(self._features.name, len(schema.features))
+        if self._names is not None:
+            schema = schema.with_features(tuple(map(str, self._names)), where)
+        self._schema = schema
+
+    @property
+    def fit(self) -> Fit:
+        """How the columns fit the request."""
+        return Fit(self._schema, self._label)
+
+    def batches(self, arrow: Iterable[pa.RecordBatch], first_row: int) -> Iterator[Batch]:
+        """Yield record batches, of which the first begins with row `first_row`, as batches.
+
+        Raises
+        ------
+        SourceError
+            If the features are not those read before.
+
+        """
+        schema, names, is_described = self._schema, self._names, False
+        for record_batch in arrow:
+            part = self._part(record_batch, schema)
+            if names is None and isinstance(self._features, VectorColumn):
+                start, names = self._first_usable(part, self._features)
+                if start:
+                    yield self._unusable(part[:start], schema, first_row)
+                    first_row += start
+                    part = part[start:]
+                if names is not None:
+                    schema = schema.with_features(tuple(map(str, names)), self._where)
+            if names is not None:
+                batch = self._batch(part, schema, names, first_row, is_described)
+                is_described = is_described or bool(batch.notes)
+                first_row += len(part)
+                yield batch
+
+    def _first_usable(self, part: _Part, column: VectorColumn) -> tuple[int, Names | None]:
+        """Return the place of the first usable row and its features; all before are rejected."""
+        for i in range(len(part)):
+            if i in part.rejected or (part.replayed is not None and part.replayed[i]):
+                continue
+            row, rejected = part.batch[i : i + 1], Rejections()
+            names = column.names_in(row)
+            column.read(row, names, rejected)
+            if not rejected:
+                return i, names
+            part.rejected[i] = rejected[0]
+        return len(part), None
+
+    def _part(self, batch: pa.RecordBatch, schema: Schema) -> _Part:
+        """Return rows with what is known of each before its features are read."""
+        request, rejected = self._request, Rejections()
+        offsets = _offsets(batch, request.selection, rejected)
+        had = [offset is not None and request.replays.had(offset) for offset in offsets]
+        part = _Part(
+            batch,
+            labels=[None] * batch.num_rows,
+            weights=_weights(batch, request.selection, rejected),
+            offsets=offsets,
+            replayed=np.array(had) if any(had) else None,
+            rejected=rejected,
+        )
+        if self._label is not None:
+            assert schema.label_type is not None
+            values = _as_list(batch.column(self._label))
+            part.labels = typed_labels(values, schema.label_type, rejected)
+        return part
+
+    def _unusable(self, part: _Part, schema: Schema, first_row: int) -> Batch:
+        """Return rows of which none is usable."""
+        return Batch(
+            self._where, first_row, len(part), np.zeros(0, np.intp), Dense((), np.zeros((0, 0))),
+            [], np.zeros(0), schema, part.final_rejections, tuple(part.offsets), part.replayed,
+        )  # fmt: skip
+
+    def _batch(
+        self, part: _Part, schema: Schema, names: Names, first_row: int, is_described: bool
+    ) -> Batch:
+        features, rows = self._features.read(part.batch, names, part.rejected)
+        rejected = part.final_rejections
+        labels, weights = part.labels, part.weights
+        if len(rows) < len(part) or rejected or part.replayed is not None:
+            left_out = np.zeros(len(part), bool)
+            left_out[list(rejected)] = True
+            if part.replayed is not None:
+                left_out |= part.replayed
+            kept = np.flatnonzero(~left_out[rows])
+            features, rows = features[kept], rows[kept]
+            labels, weights = [labels[i] for i in rows.tolist()], weights[rows]
+        return Batch(
+            source=self._where,
+            first_row=first_row,
+            n_rows=len(part),
+            rows=rows,
+            features=features,
+            labels=labels,
+            weights=weights,
+            schema=schema,
+            rejected=rejected,
+            offsets=tuple(part.offsets),
+            replayed=part.replayed,
+            notes=()
+            if is_described or len(rejected) == len(part)
+            else self._describe(schema, names),
+        )
+
+    def _describe(self, schema: Schema, names: Names) -> tuple[str, ...]:
+        """Say in a few lines what is used and what is not."""
+        scales = sorted(set(self._features.scales.tolist()))
+        return describe(
+            self._request.selection, schema, tuple(map(str, names)), self._features.source, scales,
+            self._label, self._ignored,
+        )  # fmt: skip
 
 
-def is_number(kind: pa.DataType) -> bool:
-    """Whether a column of this type holds one number or bool a row."""
-    return bool(
-        types.is_integer(kind)
-        or types.is_floating(kind)
-        or types.is_decimal(kind)
-        or types.is_boolean(kind)
+@dataclass
+class _Part:
+    """Rows of a record batch, and what is known of each before its features are read."""
+
+    batch: pa.RecordBatch
+    labels: list[Any]
+    weights: NDArray[np.float64]
+    offsets: list[Offset | None]
+    replayed: NDArray[np.bool_] | None
+    rejected: Rejections = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return int(self.batch.num_rows)
+
+    def __getitem__(self, rows: slice) -> _Part:
+        """Return the rows from one place to before another."""
+        start, end, _ = rows.indices(len(self))
+        return _Part(
+            self.batch[start:end],
+            self.labels[start:end],
+            self.weights[start:end],
+            self.offsets[start:end],
+            None if self.replayed is None else self.replayed[start:end],
+            {i - start: why for i, why in self.rejected.items() if start <= i < end},
+        )
+
+    @property
+    def final_rejections(self) -> Rejections:
+        """The rejected rows without those that came before."""
+        if self.replayed is None:
+            return self.rejected
+        return {i: why for i, why in self.rejected.items() if not self.replayed[i]}
+
+
+def _label_type(kind: pa.DataType, label: str, where: str) -> str:
+    value = kind.value_type if types.is_dictionary(kind) else kind
+    if types.is_integer(value) or types.is_floating(value) or types.is_null(value):
+        return "int"
+    if types.is_boolean(value):
+        return "bool"
+    if types.is_string(value) or types.is_large_string(value) or types.is_string_view(value):
+        return "str"
+    raise SourceError(
+        f"{where}: label column {label!r} is of type {kind}: labels are whole numbers, strings or "
+        "bools"
     )
 
 
-def is_vector(kind: pa.DataType) -> bool:
-    """Whether a column of this type holds many numbers a row: a list, bytes or an image."""
-    kind = _storage(kind)
-    return types.is_fixed_size_binary(kind) or _is_image(kind) or _list_depth(kind) > 0
+def _offsets(
+    batch: pa.RecordBatch, selection: Selection, rejected: Rejections
+) -> list[Offset | None]:
+    names = selection.position
+    if not names or not set(names) <= set(batch.schema.names):
+        return []
+    columns = [batch.column(name).to_pylist() for name in names]
+    offsets: list[Offset | None] = []
+    for i, values in enumerate(zip(*columns, strict=True)):
+        try:
+            offsets.append(offset_of(selection, values))
+        except SampleError as error:
+            offsets.append(None)
+            rejected[i] = str(error)
+    return offsets
 
 
-def numbers(column: pa.Array) -> NDArray[Any]:
-    """Return a number or bool column as an array, NaN where it is null."""
-    if types.is_boolean(column.type):
-        column = column.cast(pa.uint8())
-    elif types.is_decimal(column.type) or types.is_float16(column.type):
-        column = column.cast(pa.float64())
-    if column.null_count:
-        return np.asarray(column.to_numpy(zero_copy_only=False))
-    # Column.to_numpy would import pandas first, if it is there.
-    return np.from_dlpack(column)
+def _weights(
+    batch: pa.RecordBatch, selection: Selection, rejected: Rejections
+) -> NDArray[np.float64]:
+    name = selection.weight
+    if name is None or name not in batch.schema.names:
+        return np.ones(batch.num_rows)
+    column = batch.column(name)
+    weights = numbers(column)
+    for i in np.flatnonzero(~((weights >= 0) & (weights < np.inf))).tolist():
+        shown = column[i].as_py() if column[i].is_valid else "null"
+        rejected.setdefault(i, f"weight {shown} is not a finite number of at least 0")
+    return weights.astype(np.float64)
 
 
-class PlainColumns:
-    """Features in a column each.
-
-    Parameters
-    ----------
-    kinds
-        The types of the columns by name, in the order of the features.
-    scale
-        What to multiply by; None for 1/255 where the type is uint8, else 1.
-
-    """
-
-    source = ""
-
-    def __init__(self, kinds: dict[str, pa.DataType], scale: float | None) -> None:
-        self.columns = tuple(kinds)
-        self.scales = np.array([_scale(kind, scale) for kind in kinds.values()])
-        types_ = set(kinds.values())
-        is_plain = len(types_) == 1 and (
-            types.is_integer(kind := types_.pop())
-            or types.is_float32(kind)
-            or types.is_float64(kind)
-        )
-        # Columns of different types must meet in one that holds them all.
-        self._cast = None if is_plain else pa.schema([(name, pa.float64()) for name in kinds])
-
-    def feature_names(self, n_features: int) -> tuple[str, ...]:
-        """Return the names of the features."""
-        return self.columns
-
-    def read(
-        self, batch: pa.RecordBatch, n_features: int | None, bad: dict[int, str]
-    ) -> NDArray[np.float64] | ByteRows:
-        """Return the features (n, d); rows that cannot be used are named in `bad`."""
-        columns = batch.select(self.columns)
-        cast = columns if self._cast is None else columns.cast(self._cast, safe=False)
-        cells = cast.to_tensor(null_to_nan=True).to_numpy()
-        if cells.dtype == np.uint8 and _fits_bytes(self.scales):
-            return ByteRows(cells, float(self.scales[0]))
-        X: NDArray[np.float64] = np.multiply(cells, self.scales, dtype=np.float64)
-        if not all_finite(X):
-            for i, j in np.argwhere(~np.isfinite(X)).tolist():
-                bad.setdefault(i, f"column {self.columns[j]!r} is {shown(columns.column(j)[i])}")
-        return X
-
-
-class VectorColumn:
-    """Features in one column, expanded row by row.
-
-    Parameters
-    ----------
-    name
-        The column's name.
-    kind
-        Its type.
-    scale
-        What to multiply by; None for 1/255 where values are 8-bit, else 1.
-
-    """
-
-    def __init__(self, name: str, kind: pa.DataType, scale: float | None) -> None:
-        self.name = name
-        self.columns = (name,)
-        self._names: tuple[str, ...] = ()
-        self.source = f" from column {name!r}"
-        if _is_image(kind):
-            _require_pillow()
-        leaf = _storage(kind)
-        while _is_list(leaf):
-            leaf = leaf.value_type
-        self.scales = np.array([_scale(leaf, scale)])
-
-    def feature_names(self, n_features: int) -> tuple[str, ...]:
-        """Return the names of the features."""
-        if len(self._names) != n_features:
-            self._names = vector_names(self.name, n_features)
-        return self._names
-
-    def read(
-        self, batch: pa.RecordBatch, n_features: int | None, bad: dict[int, str]
-    ) -> NDArray[np.float64] | ByteRows:
-        """Return the features (n, d); rows that cannot be used are named in `bad`.
-
-        `n_features` is the number a row must have, None to take it from the first row.
-        """
-        column = batch.column(self.name)
-        if isinstance(column, pa.ExtensionArray):
-            column = column.storage
-        there = np.arange(len(column))
-        if column.null_count:
-            there = np.flatnonzero(numbers(column.is_valid()))
-            for i in set(range(len(column))).difference(there.tolist()):
-                bad[i] = f"column {self.name!r} is null"
-            column = column.drop_null()
-        values, lengths = self._flatten(column, there, bad)
-        if n_features is None:
-            n_features = int(lengths[lengths > 0][0]) if (lengths > 0).any() else 0
-        fits = (lengths == n_features) & (lengths > 0)
-        for i, length in zip(there[~fits].tolist(), lengths[~fits].tolist(), strict=True):
-            bad.setdefault(i, f"column {self.name!r} has {length} values, not {n_features}")
-        if not fits.all():
-            values = values[np.repeat(fits, lengths)]
-        elif len(there) == batch.num_rows and values.dtype == np.uint8 and _fits_bytes(self.scales):
-            return ByteRows(values.reshape(len(there), n_features), float(self.scales[0]))
-        scaled = np.multiply(values, self.scales, dtype=np.float64)
-        rows: NDArray[np.float64] = scaled.reshape(len(there[fits]), n_features)
-        if values.dtype.kind == "f" and not all_finite(rows):
-            for i, j in np.argwhere(~np.isfinite(rows)).tolist():
-                value = "null or NaN" if math.isnan(rows[i, j]) else "infinite"
-                bad.setdefault(int(there[fits][i]), f"value {j} of column {self.name!r} is {value}")
-        if len(rows) == batch.num_rows:
-            return rows
-        X = np.zeros((batch.num_rows, n_features))
-        X[there[fits]] = rows
-        return X
-
-    def _flatten(
-        self, column: pa.Array, there: NDArray[np.intp], bad: dict[int, str]
-    ) -> tuple[NDArray[Any], NDArray[np.intp]]:
-        """Return all values one after another, and how many each row has."""
-        if types.is_fixed_size_binary(column.type):
-            width = column.type.byte_width
-            data = np.frombuffer(column.buffers()[1], np.uint8)
-            start = column.offset * width
-            return data[start : start + len(column) * width], np.full(len(column), width)
-        if not _is_image(column.type):
-            values, lengths = _flatten_lists(column)
-            return numbers(values), lengths
-        pictures = []
-        for i, data in zip(there.tolist(), column.field("bytes").to_pylist(), strict=True):
-            try:
-                pictures.append(_decode(data))
-            except ValueError as error:
-                bad[i] = f"column {self.name!r} {error}"
-                pictures.append(np.empty(0, np.uint8))
-        return (
-            np.concatenate([np.empty(0, np.uint8), *pictures]),
-            np.array([len(picture) for picture in pictures], np.intp),
-        )
-
-
-def shown(value: pa.Scalar) -> str:
-    """Return a cell as a person would write it."""
-    return str(value.as_py()) if value.is_valid else "null"
-
-
-def _require_pillow() -> None:
-    try:
-        import PIL  # noqa: F401
-    except ImportError:
-        raise SourceError("pictures need Pillow: pip install 'stream-perceptron[images]'") from None
-
-
-def _decode(data: bytes | None) -> NDArray[np.uint8]:
-    """Return a picture's bytes, row by row; grey pictures one a pixel, coloured ones three."""
-    from PIL import Image, UnidentifiedImageError
-
-    if data is None:
-        raise ValueError("has no bytes for its picture")
-    try:
-        with Image.open(BytesIO(data)) as picture:
-            grey = picture.mode in ("1", "L", "I;16", "I", "F")
-            return np.asarray(picture.convert("L" if grey else "RGB")).reshape(-1)
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError):
-        raise ValueError("holds a picture that cannot be decoded") from None
-
-
-def _flatten_lists(column: pa.Array) -> tuple[pa.Array, NDArray[np.intp]]:
-    """Return the innermost values, and how many each row has."""
-    if types.is_fixed_size_list(column.type):
-        lengths = numbers(column.is_valid()).astype(np.intp) * column.type.list_size
-    else:
-        # A null is as long as an empty list.
-        import pyarrow.compute as pc
-
-        lengths = np.nan_to_num(numbers(pc.list_value_length(column))).astype(np.intp)
-    values = column.flatten()
-    if not _is_list(values.type):
-        return values, lengths
-    values, inner = _flatten_lists(values)
-    ends = np.cumsum(lengths)
-    totals = np.concatenate([[0], np.cumsum(inner)])
-    return values, totals[ends] - totals[ends - lengths]
-
-
-def _storage(kind: pa.DataType) -> pa.DataType:
-    return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))
-
-
-def _list_depth(kind: pa.DataType) -> int:
-    depth = 0
-    while _is_list(kind):
-        kind = kind.value_type
-        depth += 1
-    return depth if is_number(kind) else 0
-
-
-def _is_image(kind: pa.DataType) -> bool:
-    """Whether this is an image as Hugging Face stores it, struct<bytes: binary, path: string>."""
-    if not types.is_struct(kind) or kind.get_field_index("bytes") < 0:
-        return False
-    data = kind.field("bytes").type
-    return bool(types.is_binary(data) or types.is_large_binary(data))
-
-
-def _fits_bytes(scales: NDArray[np.float64]) -> bool:
-    """Whether bytes times these are finite, and all multiplied by the same."""
-    return bool((scales == scales[0]).all() and np.isfinite(255 * scales[0]))
-
-
-def _scale(kind: pa.DataType, scale: float | None) -> float:
-    if scale is not None:
-        return scale
-    is_8_bit = types.is_uint8(kind) or types.is_fixed_size_binary(kind) or _is_image(kind)
-    return _BYTE_SCALE if is_8_bit else 1.0
-
-
-def names_in(names: Sequence[str], most: int = 5) -> str:
-    """Return names in quotes for a message, the first few of them."""
-    quoted = [repr(name) for name in names[:most]]
-    return ", ".join(quoted) + (f" and {len(names) - most} more" if len(names) > most else "")
+def _as_list(column: pa.Array) -> list[Any]:
+    kind = column.type
+    if column.null_count or not (types.is_integer(kind) or types.is_floating(kind)):
+        return list(column.to_pylist())
+    return list(numbers(column).tolist())  # many times faster

@@ -1,28 +1,36 @@
-"""Lines of CSV as rows."""
+"""Records of CSV."""
 
 from __future__ import annotations
 
 import csv
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import zip_longest
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from stream_perceptron.data.batch import Place, Rows, place_of
-from stream_perceptron.data.byte_stream import TOO_LONG, data_of, first_line, has_too_long
-from stream_perceptron.data.schema import LABEL_NAMES, Schema
+from stream_perceptron.data.batch import Offset, offset_of
+from stream_perceptron.data.lines import Rejected, Sample
+from stream_perceptron.data.schema import LABEL_NAMES, Schema, Selection, describe
+from stream_perceptron.data.source import Request
+from stream_perceptron.errors import SampleError, SourceError
+from stream_perceptron.model.validation import as_weight
+from stream_perceptron.model.vocabulary import natural_order
 
-__all__ = ["CsvLayout", "Dialect"]
+__all__ = ["NUMBER", "CsvDecoder", "CsvFormat"]
 
-_BOOLS = {"true": "1", "false": "0"}
-_WRONG_VALUE = re.compile(r"column #(\d+):.* to (\w+): invalid value '(.*)", re.DOTALL)
-_WRONG_COUNT = re.compile(r"Expected (\d+) columns, got (\d+)")
+# A number, and nothing else that float() takes.
+NUMBER = r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
+_NUMBER = re.compile(f" *{NUMBER} *")
+_NUMBERS = re.compile(f"(?: *{NUMBER} *\n)*")
+_WHOLE = re.compile(r" *[+-]?[0-9]{1,18} *")
+_BOOLS = {"true": 1.0, "false": 0.0}
 
 
-class Dialect:
-    """What the first lines of a source tell about the others.
+class CsvFormat:
+    """What the first line of a source tells about the others.
 
     Parameters
     ----------
@@ -38,7 +46,7 @@ class Dialect:
 
     Examples
     --------
-    >>> Dialect("a;b").header, Dialect("1;2").header, Dialect("0;1;label").header
+    >>> CsvFormat("a;b").header, CsvFormat("1;2").header, CsvFormat("0;1;label").header
     (['a', 'b'], None, ['0', '1', 'label'])
 
     """
@@ -46,227 +54,208 @@ class Dialect:
     def __init__(self, first: str) -> None:
         # The earliest of the most frequent.
         self.delimiter = max(",\t;", key=first.count)
-        cells = self.cells(first)
+        cells = _cells(first, self.delimiter)
         names_label = not set(LABEL_NAMES).isdisjoint(cells)
         is_header = names_label or not any(map(_is_number, cells))
         self.header = cells if is_header else None
 
-    def cells(self, line: str) -> list[str]:
-        """Return the fields of a line."""
-        return next(csv.reader([line], delimiter=self.delimiter), [])
-
-
-class CsvLayout:
-    """How lines of CSV are read.
-
-    The first row says which columns are numbers; the others are texts, and left out. Without a
-    header the first column is the label, unless there is none for it; the features then have the
-    names that the model knows, or x0, x1 and so on.
-
-    Parameters
-    ----------
-    schema
-        What to take.
-    where
-        The source's name, for errors.
-    dialect
-        What its first lines tell.
-    first
-        The first row.
-    to_learn
-        Whether all columns that were named must be there.
-
-    Raises
-    ------
-    SourceError
-        If the columns are not what the schema asks for.
-
-    """
-
-    def __init__(
-        self, schema: Schema, where: str, dialect: Dialect, first: str, to_learn: bool = True
-    ) -> None:
-        self.where = where
-        cells = dialect.cells(first)
-        names = dialect.header or _names_by_number(schema, len(cells))
-        label = schema.label_among(names, where)
-        # A row that is too short says nothing about the columns that it lacks.
-        kinds = {
-            name: pa.string() if cell and not _is_number_or_bool(cell) else pa.float64()
-            for name, cell in zip_longest(names, cells[: len(names)])
-        }
-        kinds |= dict.fromkeys(schema.features or (), pa.float64())
-        kinds |= dict.fromkeys(schema.position[:-1], pa.string())
-        kinds |= dict.fromkeys(schema.position[-1:], pa.int64())
-        if label is not None:
-            kinds[label] = pa.string()
-        columns = [(name, kinds[name]) for name in names]
-        self._columns = schema.layout(pa.schema(columns), where, to_learn, is_text=True)
-        self._names = names
-        self._dialect = dialect
-        ignored = self._columns.ignored
-        self._kinds = {name: kinds[name] for name in names if name not in ignored}
-        self._mixed: set[str] = set()  # columns of numbers in which there are bools too
-
     @property
-    def label(self) -> str | None:
-        """The column of the label, if there is one."""
-        return self._columns.label
+    def n_header_lines(self) -> int:
+        """The lines before the first record."""
+        return int(self.header is not None)
 
-    def describe(self) -> list[str]:
-        """Say in a few lines what is used and what is not."""
-        return self._columns.describe()
+    def decoder(self, request: Request, where: str, first: str) -> CsvDecoder:
+        """Return what reads the records, of which the first one is this.
 
-    def rows(self, batch: pa.RecordBatch, until_bad: bool = False) -> Rows:
-        """Return the rows that the lines of a batch hold; see `Layout.rows`."""
-        lines = batch.column(0)
-        bad: dict[int, str] = {}
-        pieces: dict[int, pa.RecordBatch] = {}
-        self._parse(lines, 0, pieces, bad, until_bad)
-        if len(pieces) > 1:
-            parsed = pa.Table.from_batches(pieces.values()).combine_chunks().to_batches()[0]
-        else:
-            parsed = next(iter(pieces.values()), None) or self._convert(b"\n", 0)
-        rows = self._columns.rows(parsed, until_bad)
-        if not bad:
-            return rows
-        index = np.array(
-            [i for start, piece in pieces.items() for i in range(start, start + len(piece))],
-            np.intp,
-        )
-        places: list[Place | None] = []
-        if self._columns.schema.position:
-            places = [None] * len(lines)
-            for i, place in zip(index.tolist(), rows.places, strict=True):
-                places[i] = place
-            for i in bad:
-                places[i] = self._place_in(lines[i].as_py())
-        bad |= {int(index[i]): why for i, why in rows.bad.items()}
-        return replace(rows, index=index[rows.index], bad=bad, places=places)
+        It says which columns are numbers; the others are texts, and left out. Without a header the
+        first column is the label, unless there is none for it; the features then have the names
+        that the model knows, or x0, x1 and so on.
 
-    def _parse(
-        self,
-        lines: pa.Array,
-        start: int,
-        pieces: dict[int, pa.RecordBatch],
-        bad: dict[int, str],
-        until_bad: bool,
-    ) -> None:
-        """Parse lines at once, else each half of them, until the bad ones are found."""
-        if until_bad and bad:
-            return
-        try:
-            if has_too_long(lines):
-                raise pa.ArrowInvalid(TOO_LONG)
-            pieces[start] = self._convert(data_of(lines), len(lines))
-            return
-        except pa.ArrowInvalid as error:
-            wrong = error
-        half = len(lines) // 2
-        if half:
-            self._parse(lines[:half], start, pieces, bad, until_bad)
-            self._parse(lines[half:], start + half, pieces, bad, until_bad)
-        elif self._allow_bool(wrong):
-            self._parse(lines, start, pieces, bad, until_bad)
-        else:
-            bad[start] = self._reason(wrong)
+        Raises
+        ------
+        SourceError
+            If the columns are not what was asked for, or what was read before.
 
-    def _convert(self, data: bytes, n: int) -> pa.RecordBatch:
-        """Return the n rows in some lines, or raise ArrowInvalid."""
-        from pyarrow import csv as arrow
-
-        if data.count(b"\r") > data.count(b"\r\n"):
-            raise pa.ArrowInvalid("it has a carriage return inside")
-        # Only the line after it shows whether a line leaves a quote open.
-        twice = 2 if n == 1 else 1
-        kinds = self._kinds | dict.fromkeys(self._mixed, pa.string())
-        # No threads: they may let go of the bytes when Python has ended already.
-        table = arrow.read_csv(
-            pa.BufferReader(data * twice),
-            read_options=arrow.ReadOptions(
-                column_names=self._names, use_threads=False, block_size=twice * len(data) + 1
-            ),
-            parse_options=arrow.ParseOptions(delimiter=self._dialect.delimiter),
-            convert_options=arrow.ConvertOptions(
-                column_types=kinds, include_columns=list(kinds), null_values=[""]
-            ),
-        )
-        if len(table) != twice * n:
-            raise pa.ArrowInvalid("it has an open quote")
-        table = table.slice(0, n)
-        for name in self._mixed:
-            numbers = _numbers(table.column(name).to_pylist(), self._names.index(name))
-            table = table.set_column(table.column_names.index(name), name, numbers)
-        batches = table.combine_chunks().to_batches()
-        return batches[0] if batches else pa.RecordBatch.from_pylist([], table.schema)
-
-    def _allow_bool(self, error: pa.ArrowInvalid) -> bool:
-        """Take the column in question for one with bools, if that is what was wrong."""
-        match = _WRONG_VALUE.search(str(error))
-        if match is None or match[2] != "double" or match[3][:-1].lower() not in _BOOLS:
-            return False
-        name = self._names[int(match[1])]
-        is_new = name not in self._mixed
-        self._mixed.add(name)
-        return is_new
-
-    def _reason(self, error: pa.ArrowInvalid) -> str:
-        if match := _WRONG_VALUE.search(str(error)):
-            value = match[3].rstrip("'")[:50]
-            kind = "whole number" if match[2] == "int64" else "number"
-            return f"column {self._names[int(match[1])]!r} is {value!r}, not a {kind}"
-        if match := _WRONG_COUNT.search(str(error)):
-            return f"it has {int(match[2]):,} fields, not {int(match[1]):,}"
-        return "it is not UTF-8" if "UTF8" in str(error) else first_line(error)
-
-    def _place_in(self, line: bytes | None) -> Place | None:
-        """Return the position that a bad line has all the same, if it can be read."""
-        cells = self._dialect.cells((line or b"").decode(errors="replace").rstrip("\r\n"))
-        names = self._columns.schema.position
-        values: list[str | int] = [
-            cells[i] for i in map(self._names.index, names) if i < len(cells)
+        """
+        selection, schema = request.selection, request.schema
+        cells = _cells(first, self.delimiter)
+        names = self.header or _names_by_number(selection, schema, len(cells))
+        if request.to_learn:
+            selection.require_columns(names, where)
+        twice = [name for i, name in enumerate(names) if name in names[:i]]
+        if twice:
+            raise SourceError(f"{where}: two columns are called {twice[0]!r}")
+        label = selection.label_among(names, where)
+        known = set(schema.features or ())
+        # A row that is too short says nothing about the columns that it lacks.
+        kinds = dict(zip_longest(names, cells[: len(names)], fillvalue=""))
+        free = [name for name in names if name != label and name not in selection.roles]
+        texts = [
+            name
+            for name in free
+            if name not in known and kinds[name] and not _is_value(kinds[name])
         ]
+        features = [name for name in free if name not in texts]
+        if not features:
+            shown = [f"{name!r} (string)" for name in free[:5]]
+            raise SourceError(
+                f"{where}: no usable features{' among ' if shown else ''}{', '.join(shown)}"
+                ": they are number or bool columns"
+            )
+        order = tuple(str(name) for name in natural_order(features))
+        return CsvDecoder(
+            selection,
+            schema.with_features(order, where),
+            self.delimiter,
+            tuple(names),
+            label,
+            order,
+        )
+
+
+@dataclass(frozen=True)
+class CsvDecoder:
+    """How records of CSV are read: what each column is."""
+
+    selection: Selection
+    schema: Schema
+    delimiter: str
+    columns: tuple[str, ...]
+    label: str | None
+    features: tuple[str, ...]
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {name: i for i, name in enumerate(self.columns)}
+
+    @cached_property
+    def _feature_places(self) -> list[int]:
+        return [self._places[name] for name in self.features]
+
+    def decode(self, record: bytes) -> Sample | Rejected:
+        """Return what a record says."""
+        offset = None
         try:
-            values[-1] = int(values[-1])
-        except (ValueError, IndexError):
+            cells = self._fields(record)
+            if len(cells) != len(self.columns):
+                raise SampleError(f"it has {len(cells):,} fields, not {len(self.columns):,}")
+            offset = self._offset(cells)
+            values = self._values([cells[i] for i in self._feature_places])
+            weight = self._weight(cells)
+            text = None if self.label is None else cells[self._places[self.label]]
+            label, schema = self.schema.with_label(text, is_text=True)
+        except SampleError as error:
+            return Rejected(str(error), offset)
+        after = self if schema is self.schema else replace(self, schema=schema)
+        return Sample(self.features, values, label, weight, offset, after)
+
+    def _fields(self, record: bytes) -> list[str]:
+        try:
+            text = record.decode().removesuffix("\n").removesuffix("\r")
+        except UnicodeDecodeError:
+            raise SampleError("it is not UTF-8") from None
+        if "\r" in text:
+            raise SampleError("it has a carriage return inside")
+        if '"' not in text:
+            return text.split(self.delimiter)
+        try:
+            return next(csv.reader([text], delimiter=self.delimiter, strict=True))
+        except csv.Error:
+            is_open = text.count('"') % 2
+            raise SampleError(
+                "it has an open quote" if is_open else "it has a quote in the wrong place"
+            ) from None
+
+    def _offset(self, cells: list[str]) -> Offset | None:
+        names = self.selection.position
+        if not names or not all(name in self._places for name in names):
             return None
-        return place_of(names, values, 0, {}) if len(values) == len(names) else None
+        values: list[Any] = [cells[self._places[name]] for name in names]
+        if not _WHOLE.fullmatch(values[-1]):
+            raise SampleError(f"position {names[-1]!r} is {values[-1][:50]!r}, not a whole number")
+        return offset_of(self.selection, [*values[:-1], int(values[-1])])
+
+    def _values(self, cells: list[str]) -> np.ndarray[Any, Any]:
+        if _NUMBERS.fullmatch("\n".join([*cells, ""])):
+            values = np.array(list(map(float, cells)))
+        else:
+            values = np.array(
+                [_value(name, cell) for name, cell in zip(self.features, cells, strict=True)]
+            )
+        if self.selection.scale is not None:
+            with np.errstate(over="ignore"):
+                values *= self.selection.scale
+        if not np.isfinite(values).all():
+            place = int(np.flatnonzero(~np.isfinite(values))[0])
+            raise SampleError(f"column {self.features[place]!r} is {cells[place][:50]}, not finite")
+        return values
+
+    def _weight(self, cells: list[str]) -> float:
+        name = self.selection.weight
+        if name is None or name not in self._places:
+            return 1.0
+        cell = cells[self._places[name]]
+        try:
+            return as_weight(_value(name, cell))
+        except SampleError:
+            raise SampleError(
+                f"weight {cell[:50] or 'null'} is not a finite number of at least 0"
+            ) from None
+
+    def describe(self) -> tuple[str, ...]:
+        """Say in a few lines what is used and what is not."""
+        scale = 1.0 if self.selection.scale is None else self.selection.scale
+        used = {*self.features, *self.selection.roles, self.label}
+        ignored = {name: "string" for name in self.columns if name not in used}
+        ignored |= dict.fromkeys(self.selection.ignore, "as asked")
+        return describe(
+            self.selection, self.schema, self.features, "", [scale], self.label, ignored
+        )
 
 
-def _names_by_number(schema: Schema, n: int) -> list[str]:
+def _cells(line: str, delimiter: str) -> list[str]:
+    """Return the fields of one of the first lines, as far as they can be told."""
+    try:
+        return next(csv.reader([line.replace("\r", " ")], delimiter=delimiter), [])
+    except csv.Error:  # such as a field of more than 128 KiB
+        return line.split(delimiter)
+
+
+def _names_by_number(selection: Selection, schema: Schema, n: int) -> list[str]:
     """Return names for n columns that have none."""
     numbers = [str(i) for i in range(n)]
-    label = schema.label if schema.label in numbers else None
-    free = [name for name in numbers if name != label and name not in schema.roles]
+    label = selection.label if selection.label in numbers else None
+    free = [name for name in numbers if name != label and name not in selection.roles]
     known = schema.features or ()
     names = dict(zip(numbers, numbers, strict=True))
     if label is None and len(free) != len(known) and free:
-        names[free.pop(0)] = schema.label or LABEL_NAMES[0]
+        names[free.pop(0)] = selection.label or LABEL_NAMES[0]
     features = known if len(free) == len(known) else [f"x{i}" for i in range(len(free))]
     names |= zip(free, features, strict=True)
     return list(names.values())
 
 
-def _numbers(texts: list[str | None], column: int) -> pa.Array:
-    """Return texts as doubles, true and false as 1 and 0, or raise the error of Arrow's parser."""
-    numbers = [text and _BOOLS.get(text.strip().lower(), text.strip()) for text in texts]
-    array = pa.array([number or None for number in numbers], pa.string())
-    try:
-        return array.cast(pa.float64())
-    except pa.ArrowInvalid:
-        if len(texts) > 2:
-            raise
-        reason = f"column #{column}: conversion error to double: invalid value '{texts[0]}'"
-        raise pa.ArrowInvalid(reason) from None
-
-
-def _is_number_or_bool(cell: str) -> bool:
-    return _is_number(cell) or cell.lower() in _BOOLS
-
-
 def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+    return _NUMBER.fullmatch(cell) is not None
+
+
+def _is_value(cell: str) -> bool:
+    return _is_number(cell) or cell.strip().lower() in _BOOLS
+
+
+def _value(name: str, cell: str) -> float:
+    """Return a cell as a number, true and false as 1 and 0.
+
+    Raises
+    ------
+    SampleError
+        If it is neither.
+
+    """
+    if _is_number(cell):
+        return float(cell)
+    if (number := _BOOLS.get(cell.strip().lower())) is not None:
+        return number
+    if not cell.strip():
+        raise SampleError(f"column {name!r} is null")
+    raise SampleError(f"column {name!r} is {cell[:50]!r}, not a number")

@@ -1,4 +1,4 @@
-"""What tells a source from others."""
+"""How one source is told from another."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Identity:
     digest: str
 
     @classmethod
-    def of(cls, name: str, size: int, footer: bytes) -> Identity:
+    def of_file(cls, name: str, size: int, footer: bytes) -> Identity:
         """Return the identity of a file with this Parquet footer or Arrow schema."""
         import hashlib  # late, as runs without a checkpoint do not need it
 

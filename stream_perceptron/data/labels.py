@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-__all__ = ["LABEL_TYPES", "label_type_of", "typed_label"]
+__all__ = ["LABEL_TYPES", "is_missing", "label_type_of", "typed_label", "typed_labels"]
 
 # By name: the Python type, and what it is called.
 LABEL_TYPES = {
@@ -74,3 +74,32 @@ def typed_label(value: Any, label_type: str, is_text: bool) -> Any:
             return _BOOLS[value.lower()]
     shown = repr(value) if isinstance(value, str) else str(value)
     raise ValueError(f"{shown[:50]} is not {called}, as labels are")
+
+
+def is_missing(value: Any, is_text: bool) -> bool:
+    """Whether a value of the label column is no label: None, NaN or, in text, nothing."""
+    return value is None or value != value or (is_text and value == "")
+
+
+def typed_labels(values: list[Any], label_type: str, rejected: dict[int, str]) -> list[Any]:
+    """Return the labels that the values of a column stand for, None where there is none.
+
+    A row with a value that does not fit is named in `rejected`; rows named before are not looked
+    at.
+    """
+    if not rejected and set(map(type, values)) == {LABEL_TYPES[label_type][0]}:
+        return values
+    labels: list[Any] = [None] * len(values)
+    known: dict[Any, Any] = {}
+    for i, value in enumerate(values):
+        if i in rejected or is_missing(value, is_text=False):
+            continue
+        kind = type(value), value
+        if kind not in known:
+            try:
+                known[kind] = typed_label(value, label_type, is_text=False)
+            except ValueError as error:
+                rejected[i] = f"label {error}"
+                continue
+        labels[i] = known[kind]
+    return labels

@@ -1,39 +1,107 @@
-"""Lines of LIBSVM."""
+"""Records of LIBSVM."""
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from dataclasses import dataclass, replace
+from functools import cached_property
 
-from stream_perceptron.data.jsonl import NESTED, JsonLayout, decoded
-from stream_perceptron.data.schema import LABEL_NAMES
-from stream_perceptron.errors import SampleError
+import numpy as np
 
-__all__ = ["LibsvmLayout"]
+from stream_perceptron.data.csv import NUMBER
+from stream_perceptron.data.jsonl import scaled
+from stream_perceptron.data.lines import Rejected, Sample
+from stream_perceptron.data.schema import LABEL_NAMES, Schema, Selection, describe, names_in
+from stream_perceptron.data.source import Request
+from stream_perceptron.errors import SampleError, SourceError
+from stream_perceptron.model.features import Names
+from stream_perceptron.model.vocabulary import natural_order
+
+__all__ = ["LibsvmDecoder", "LibsvmFormat"]
+
+_PAIR = re.compile(rf"([^\s:]+):({NUMBER})")
 
 
-class LibsvmLayout(JsonLayout):
-    """How lines of LIBSVM are read: a label, and pairs such as 3:0.5 of a feature and its value.
+class LibsvmFormat:
+    """Lines of LIBSVM: a label, and pairs such as 3:0.5 of a feature and its value."""
+
+    n_header_lines = 0
+
+    def decoder(self, request: Request, where: str, first: str) -> LibsvmDecoder:
+        """Return what reads the records.
+
+        Raises
+        ------
+        SourceError
+            If columns were asked for that such lines do not have.
+
+        """
+        if request.to_learn and (request.selection.position or request.selection.weight):
+            raise SourceError(
+                f"{where}: lines of LIBSVM have no columns for --position or --weight"
+            )
+        label = request.selection.label or LABEL_NAMES[0]
+        return LibsvmDecoder(request.selection, request.schema, label)
+
+
+@dataclass(frozen=True)
+class LibsvmDecoder:
+    """How records of LIBSVM are read.
 
     The names of the features are kept as they are, whether they begin with 0 or 1. A line that
     begins with a pair has no label.
-
     """
 
-    is_text = True
-    may_be_empty = True
+    selection: Selection
+    schema: Schema
+    label: str
+    names: Names | None = None  # in the first row
 
-    def _value(self, line: bytes | None) -> dict[str, Any]:
+    def decode(self, record: bytes) -> Sample | Rejected:
+        """Return what a record says."""
         try:
-            tokens = decoded(line).partition("#")[0].split()
-        except UnicodeError:
-            raise SampleError("it is not UTF-8") from None
-        has_label = bool(tokens) and ":" not in tokens[0]
-        label = tokens.pop(0) if has_label else None
-        features: dict[str, float] = {}
-        for token in tokens:
-            name, _, value = token.partition(":")
-            try:
-                features[name] = float(value)
-            except ValueError:
-                raise SampleError(f"it is not LIBSVM: {token[:50]!r} is no pair") from None
-        return {self.schema.label or LABEL_NAMES[0]: label, NESTED: features}
+            tokens = record.decode().partition("#")[0].split()
+            has_label = bool(tokens) and ":" not in tokens[0]
+            text = tokens.pop(0) if has_label else None
+            pairs = [_pair(token) for token in tokens]
+            x = {name: value for name, value in pairs if name not in self.selection.ignore}
+            unknown = [name for name in x if name not in self._known] if self._known else []
+            if unknown:
+                raise SampleError(f"it adds {names_in(unknown)} to the features of the model")
+            values = np.fromiter(x.values(), np.float64, len(x))
+            if not np.isfinite(values).all():
+                name = list(x)[int(np.flatnonzero(~np.isfinite(values))[0])]
+                raise SampleError(f"feature {name!r} is not finite")
+            values = scaled(self.selection, values)
+            label, schema = self.schema.with_label(text, is_text=True)
+        except UnicodeDecodeError:
+            return Rejected("it is not UTF-8")
+        except SampleError as error:
+            return Rejected(str(error))
+        after, names = self, tuple(x)
+        if self.schema.features is None and self.schema.texts is None:
+            schema = replace(schema, texts=())
+        if schema is not self.schema or self.names is None:
+            in_order = tuple(map(str, natural_order(names)))
+            first = in_order if self.names is None else self.names
+            after = replace(self, schema=schema, names=first)
+        return Sample(names, values, label, 1.0, None, after)
+
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        return frozenset(self.schema.features or ())
+
+    def describe(self) -> tuple[str, ...]:
+        """Say in a few lines what is used and what is not."""
+        scale = 1.0 if self.selection.scale is None else self.selection.scale
+        names = tuple(map(str, self.names or ()))
+        return describe(
+            self.selection, self.schema, names, " from 'features'", [scale], self.label, {}
+        )
+
+
+def _pair(token: str) -> tuple[str, float]:
+    match = _PAIR.fullmatch(token)
+    if match is None:
+        raise SampleError(f"it is not LIBSVM: {token[:50]!r} is no pair")
+    return match[1], float(match[2])

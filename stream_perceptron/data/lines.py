@@ -1,33 +1,86 @@
-"""Sources of text, a sample a line."""
+"""What the formats have in common whose samples stand in lines."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
+from typing import Any, NamedTuple, Protocol
 
-import pyarrow as pa
+import numpy as np
+from numpy.typing import NDArray
 
-from stream_perceptron.data.byte_stream import Input, cut_lines, data_of, open_input
-from stream_perceptron.data.csv import CsvLayout, Dialect
+from stream_perceptron.data.batch import BATCH_ROWS, Batch, Offset, RawLines
+from stream_perceptron.data.byte_stream import LONGEST_LINE, ByteStream, cut_lines, open_bytes
 from stream_perceptron.data.identity import Identity
-from stream_perceptron.data.jsonl import JsonLayout
-from stream_perceptron.data.libsvm import LibsvmLayout
 from stream_perceptron.data.schema import Schema
-from stream_perceptron.data.source import BATCH_ROWS, LINES_KEY, RowLayout, Source
-from stream_perceptron.errors import SourceError
+from stream_perceptron.data.source import Fit, Request, Source
+from stream_perceptron.model.features import Dense, Features, Names, Sparse
 
-__all__ = ["LineSource"]
+__all__ = ["Decoder", "LineFormat", "LineSource", "Rejected", "Sample"]
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_PAIR = r"[^\s:]+:\S+"
-_LIBSVM = re.compile(rf"(?:\S+|{_PAIR})(?:\s+{_PAIR})+\s*(?:#.*)?|{_PAIR}\s*")
+_LONGEST_REASON = 300
+
+
+class Sample(NamedTuple):
+    """What a record says."""
+
+    names: Names
+    values: NDArray[np.float64]
+    label: Any
+    weight: float
+    offset: Offset | None
+    after: Decoder  # what reads the next record; other than before if this one has told something
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """Why a record cannot be used, and its offset if that can be read all the same."""
+
+    why: str
+    offset: Offset | None = None
+
+
+class Decoder(Protocol):
+    """How the records of a source are read. It is frozen: what a record tells makes another."""
+
+    @property
+    def schema(self) -> Schema:
+        """What is known so far."""
+
+    @property
+    def label(self) -> str | None:
+        """The label column or key, if one is known."""
+
+    def decode(self, record: bytes) -> Sample | Rejected:
+        """Return what a record says."""
+
+    def describe(self) -> tuple[str, ...]:
+        """Say in a few lines what is used and what is not, once a row was read."""
+
+
+class LineFormat(Protocol):
+    """A format of lines, told by the first of them."""
+
+    @property
+    def n_header_lines(self) -> int:
+        """The lines before the first record."""
+
+    def decoder(self, request: Request, where: str, first: str) -> Decoder:
+        """Return what reads the records, of which the first one is this.
+
+        Raises
+        ------
+        SourceError
+            If the source does not fit the request.
+
+        """
 
 
 class LineSource(Source):
-    """Lines of CSV, JSON or LIBSVM; their batches hold lines, which the layout parses.
+    """A source of text, a record a line.
 
     A file is told from others by the SHA-256 of its rows up to where it was read, so that it may
     grow.
@@ -36,45 +89,70 @@ class LineSource(Source):
     ----------
     path
         A path, a URI or - for stdin.
-    file_format
-        csv, jsonl or libsvm; None to tell by the first line.
     start
         Its bytes from the first on.
-
-    Raises
-    ------
-    SourceError
-        If it is not text.
+    choose
+        Returns the format of the lines, given the first one.
 
     """
 
-    def __init__(self, path: str, file_format: str | None, start: Input) -> None:
+    def __init__(self, path: str, start: ByteStream, choose: Callable[[str], LineFormat]) -> None:
         super().__init__(path)
-        self._lines = self._cut(start)
-        self._begin: list[pa.Array] = []
+        self._lines = _cut(start)
+        self._begin: list[RawLines] = []
         self._hash, self._size = hashlib.sha256(), 0
-        first = self._line(0)
-        self._format = file_format or ("csv" if first is None else _format_of(first, path))
-        is_csv = first is not None and self._format == "csv"
-        self._dialect = Dialect(first or "") if is_csv else None
-        header = self._dialect.header if self._dialect else None
-        self._n_before = int(header is not None)
-        # Lines belong together if these are alike.
-        described = json.dumps([self._format, header])
-        self._columns = pa.schema([("line", pa.binary())], {LINES_KEY: described.encode()})
+        self._format = choose(self._line(0) or "")
 
-    @property
-    def columns(self) -> pa.Schema:
-        return self._columns
+    def _line(self, number: int) -> str | None:
+        """Return one of the first lines, None if there are not so many."""
+        while sum(map(len, self._begin)) <= number:
+            lines = next(self._lines, None)
+            if lines is None:
+                return None
+            self._begin.append(lines)
+        records = [record for lines in self._begin for record in lines.records()]
+        return (records[number] or b"").decode(errors="replace").rstrip("\r\n")
 
-    def layout(self, schema: Schema, to_learn: bool = True) -> RowLayout | None:
-        row = self._line(self._n_before)
-        if row is None:
-            return None
-        if self._dialect is not None:
-            return CsvLayout(schema, self.name, self._dialect, row, to_learn)
-        kinds = {"jsonl": JsonLayout, "libsvm": LibsvmLayout}
-        return kinds[self._format](schema, self.name)
+    def _decoder(self, request: Request) -> Decoder | None:
+        first = self._line(self._format.n_header_lines)
+        return None if first is None else self._format.decoder(request, self.name, first)
+
+    def fit(self, request: Request) -> Fit | None:
+        decoder = self._decoder(request)
+        return None if decoder is None else Fit(decoder.schema, decoder.label)
+
+    def batches(self, request: Request) -> Iterator[Batch]:
+        decoder = self._decoder(request)
+        if decoder is None:
+            return
+        rows = _Rows(self.name, request.start + 1)
+        for lines in self._from(request.start):
+            for place, record in enumerate(lines.records()):
+                found = _decode(decoder, record)
+                if found.offset is not None and request.replays.had(found.offset):
+                    rows.replay(found)
+                elif isinstance(found, Rejected):
+                    rows.reject(found)
+                else:
+                    if found.after.schema is not decoder.schema and len(rows):
+                        yield rows.batch(decoder, lines[place - len(rows) : place])
+                        rows = rows.following()
+                    decoder = found.after
+                    rows.add(found)
+            yield rows.batch(decoder, lines[len(lines) - len(rows) :])
+            rows = rows.following()
+
+    def _from(self, start: int) -> Iterator[RawLines]:
+        """Yield the lines of the records from one on."""
+        lines = chain(self._begin, self._lines)
+        if not self.is_stream:
+            lines = chain([], _cut(open_bytes(self.name)))
+        left_out = self._format.n_header_lines + start
+        for some in lines:
+            rest = some[min(left_out, len(some)) :]
+            left_out -= len(some) - len(rest)
+            if len(rest):
+                yield rest
 
     def identities(self, before: Sequence[Identity] = ()) -> list[Identity]:
         if self.is_stream:
@@ -82,28 +160,16 @@ class LineSource(Source):
         self._hash, self._size = hashlib.sha256(), 0
         size = before[0].size if before else 0
         if size:
-            for batch in self.batches():
-                data = data_of(batch.column(0))[: size - self._size]
-                self._take(data)
+            for lines in self._from(0):
+                self._take(lines.data[: size - self._size])
                 if self._size == size:
                     break
         return [self._identity()]
 
-    def batches(self, turn: int = 0, start: int = 0) -> Iterator[pa.RecordBatch]:
-        arrays: Iterator[pa.Array] = chain(self._begin, self._lines)
-        if not self.is_stream:
-            arrays = self._cut(open_input(self.name))
-        left_out = self._n_before + start
-        for lines in arrays:
-            rest = lines.slice(min(left_out, len(lines)))
-            left_out -= len(lines) - len(rest)
-            if len(rest):
-                yield pa.RecordBatch.from_arrays([rest], schema=self.columns)
-
-    def passed(self, batch: pa.RecordBatch) -> Identity | None:
-        if self.is_stream:
+    def advance(self, batch: Batch) -> Identity | None:
+        if self.is_stream or batch.raw is None:
             return None
-        self._take(data_of(batch.column(0)))
+        self._take(batch.raw.data)
         return self._identity()
 
     def _take(self, data: bytes) -> None:
@@ -113,30 +179,89 @@ class LineSource(Source):
     def _identity(self) -> Identity:
         return Identity(self.name, self._size, self._hash.hexdigest())
 
-    def _line(self, number: int) -> str | None:
-        """Return one of the first lines, None if there are not so many."""
-        while sum(map(len, self._begin)) <= number:
-            lines = next(self._lines, None)
-            if lines is None:
-                return None
-            self._begin.append(lines)
-        line = [line for lines in self._begin for line in lines][number].as_py()
-        return (line or b"").decode(errors="replace").rstrip("\r\n")
 
-    @staticmethod
-    def _cut(start: Input) -> Iterator[pa.Array]:
-        if start.peek(len(_BYTE_ORDER_MARK)) == _BYTE_ORDER_MARK:
-            start.read(len(_BYTE_ORDER_MARK))
-        yield from cut_lines(start, BATCH_ROWS)
+def _cut(start: ByteStream) -> Iterator[RawLines]:
+    if start.peek(len(_BYTE_ORDER_MARK)) == _BYTE_ORDER_MARK:
+        start.read(len(_BYTE_ORDER_MARK))
+    yield from cut_lines(start, BATCH_ROWS)
 
 
-def _format_of(first: str, where: str) -> str:
-    if "\0" in first or first.count("\N{REPLACEMENT CHARACTER}") > len(first) / 10:
-        raise SourceError(f"{where}: neither Parquet nor Arrow nor text in UTF-8")
-    if first.strip() == "[":
-        raise SourceError(
-            f"{where}: a JSON array over several lines: write an object a line, as jq -c '.[]' does"
+def _decode(decoder: Decoder, record: bytes | None) -> Sample | Rejected:
+    if record is None or len(record) > LONGEST_LINE:
+        return Rejected(f"the line is longer than {LONGEST_LINE // 2**20} MiB")
+    return decoder.decode(record)
+
+
+class _Rows:
+    """Records that follow each other, on their way into a batch."""
+
+    def __init__(self, source: str, first_row: int, is_described: bool = False) -> None:
+        self._source = source
+        self._first_row = first_row
+        self._is_described = is_described
+        self._n = 0
+        self._places: list[int] = []
+        self._samples: list[Sample] = []
+        self._rejected: dict[int, str] = {}
+        self._replayed: list[int] = []
+        self._describes: Decoder | None = None
+        self._offsets: list[Offset | None] = []
+
+    def __len__(self) -> int:
+        return self._n
+
+    def add(self, sample: Sample) -> None:
+        self._places.append(self._n)
+        self._samples.append(sample)
+        self._describes = sample.after
+        self._count(sample.offset)
+
+    def reject(self, rejected: Rejected) -> None:
+        self._rejected[self._n] = rejected.why[:_LONGEST_REASON]
+        self._count(rejected.offset)
+
+    def replay(self, found: Sample | Rejected) -> None:
+        self._replayed.append(self._n)
+        if isinstance(found, Sample):
+            self._describes = self._describes or found.after
+        self._count(found.offset)
+
+    def _count(self, offset: Offset | None) -> None:
+        self._offsets.append(offset)
+        self._n += 1
+
+    def following(self) -> _Rows:
+        """Return what takes the next records."""
+        is_described = self._is_described or self._describes is not None
+        return _Rows(self._source, self._first_row + self._n, is_described)
+
+    def batch(self, decoder: Decoder, raw: RawLines) -> Batch:
+        """Return the records as a batch, of a source that is read by `decoder` after them."""
+        samples = self._samples
+        replayed = None
+        if self._replayed:
+            replayed = np.zeros(self._n, bool)
+            replayed[self._replayed] = True
+        return Batch(
+            source=self._source,
+            first_row=self._first_row,
+            n_rows=self._n,
+            rows=np.array(self._places, np.intp),
+            features=_features(samples),
+            labels=[sample.label for sample in samples],
+            weights=np.array([sample.weight for sample in samples], np.float64),
+            schema=decoder.schema,
+            rejected=self._rejected,
+            offsets=tuple(self._offsets) if any(self._offsets) else (),
+            replayed=replayed,
+            notes=self._describes.describe() if self._describes and not self._is_described else (),
+            raw=raw,
         )
-    if first.lstrip().startswith(("{", "[")):
-        return "jsonl"
-    return "libsvm" if _LIBSVM.fullmatch(first) else "csv"
+
+
+def _features(samples: Sequence[Sample]) -> Features:
+    names = samples[0].names if samples else ()
+    if all(sample.names is names or sample.names == names for sample in samples):
+        values = [sample.values for sample in samples]
+        return Dense(names, np.stack(values) if values else np.zeros((0, 0)))
+    return Sparse.from_rows([s.names for s in samples], [s.values for s in samples])

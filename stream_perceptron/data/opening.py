@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
+from typing import IO
 
-import pyarrow as pa
-
-from stream_perceptron.data.arrow import ArrowSource
-from stream_perceptron.data.byte_stream import Input, Wait, is_stream, open_input
-from stream_perceptron.data.parquet import ParquetSource
-from stream_perceptron.data.source import ARROW_FILE, Source
+from stream_perceptron.data.byte_stream import ByteStream, Wait, is_stream, open_bytes
+from stream_perceptron.data.lines import LineFormat, LineSource
+from stream_perceptron.data.source import Source
+from stream_perceptron.errors import SourceError
 
 __all__ = ["open_source"]
 
 # By how the format begins.
-_MAGIC = {b"PAR1": "parquet", b"\xff\xff\xff\xff": "arrow", ARROW_FILE[:4]: "arrow"}
+_MAGIC = {b"PAR1": "parquet", b"\xff\xff\xff\xff": "arrow", b"ARRO": "arrow"}
+
+_PAIR = r"[^\s:]+:\S+"
+_LIBSVM = re.compile(rf"(?:\S+|{_PAIR})(?:\s+{_PAIR})+\s*(?:#.*)?|{_PAIR}\s*")
 
 
 def open_source(path: str, file_format: str | None = None, wait: Wait | None = None) -> Source:
@@ -23,7 +26,7 @@ def open_source(path: str, file_format: str | None = None, wait: Wait | None = N
     Parameters
     ----------
     path
-        A path, a URI that `pyarrow.fs` knows, or - for stdin. Gzip and Zstandard are told by their
+        A path, a URI that `pyarrow.fs` knows, or - for stdin. Compressed files are told by their
         first bytes.
     file_format
         parquet, arrow, csv, jsonl or libsvm; None to tell by the first bytes, and by the first
@@ -39,28 +42,65 @@ def open_source(path: str, file_format: str | None = None, wait: Wait | None = N
     Examples
     --------
     >>> from stream_perceptron.datasets.mnist import sample_path
-    >>> open_source(str(sample_path())).columns.names
-    ['pixels', 'label']
+    >>> open_source(str(sample_path())).n_rows
+    5000
 
     """
     if file_format is None and path.endswith(".parquet") and not is_stream(path):
         file_format = "parquet"
-    start = open_input(path, wait)
+    start = open_bytes(path, wait)
     file_format = file_format or _MAGIC.get(start.peek(4))
+    # Late, as each of them imports what the others do not need.
     if file_format == "parquet":
-        is_file = not start.is_packed and not is_stream(path)
+        from stream_perceptron.data.parquet import ParquetSource
+
+        is_file = not start.is_compressed and not is_stream(path)
         return ParquetSource(path, None if is_file else _spooled(start))
     if file_format == "arrow":
+        from stream_perceptron.data.arrow import ArrowSource
+
         return ArrowSource(path, start)
-    # Late, as files of Arrow and Parquet do not need it.
-    from stream_perceptron.data.lines import LineSource
-
-    return LineSource(path, file_format, start)
+    return LineSource(path, start, lambda first: _line_format(file_format, first, path))
 
 
-def _spooled(start: Input) -> pa.NativeFile:
+def _line_format(file_format: str | None, first: str, where: str) -> LineFormat:
+    file_format = file_format or _looks_like(first, where)
+    if file_format == "jsonl":
+        from stream_perceptron.data.jsonl import JsonFormat
+
+        return JsonFormat()
+    if file_format == "libsvm":
+        from stream_perceptron.data.libsvm import LibsvmFormat
+
+        return LibsvmFormat()
+    from stream_perceptron.data.csv import CsvFormat
+
+    return CsvFormat(first)
+
+
+def _looks_like(first: str, where: str) -> str:
+    """Return the format that a first line is of.
+
+    Raises
+    ------
+    SourceError
+        If it is of none.
+
+    """
+    if "\0" in first or first.count("\N{REPLACEMENT CHARACTER}") > len(first) / 10:
+        raise SourceError(f"{where}: neither Parquet nor Arrow nor text in UTF-8")
+    if first.strip() == "[":
+        raise SourceError(
+            f"{where}: a JSON array over several lines: write an object a line, as jq -c '.[]' does"
+        )
+    if first.lstrip().startswith(("{", "[")):
+        return "jsonl"
+    return "libsvm" if _LIBSVM.fullmatch(first) else "csv"
+
+
+def _spooled(start: ByteStream) -> IO[bytes]:
     """Return the file that arrives on a pipe, when it is there as a whole."""
     spool = tempfile.TemporaryFile()  # noqa: SIM115, as the source reads from it
     while data := start.read_some():
         spool.write(data)
-    return pa.PythonFile(spool, "r")
+    return spool

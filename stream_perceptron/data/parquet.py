@@ -1,22 +1,25 @@
-"""Sources of rows: files and streams as Arrow record batches."""
+"""Parquet files."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stream_perceptron.data.batch import BATCH_ROWS, Batch
 from stream_perceptron.data.byte_stream import first_line, open_file
+from stream_perceptron.data.columns import ColumnDecoder
 from stream_perceptron.data.identity import Identity
-from stream_perceptron.data.source import BATCH_ROWS, Source, rows_at_once
+from stream_perceptron.data.source import METADATA_KEY, Fit, Request, Source
 from stream_perceptron.errors import SourceError
 
-__all__ = [
-    "ParquetSource",
-]
+__all__ = ["ParquetSource", "declared_classes", "rows_at_once"]
 
-
+_MOST_BATCH_ROWS = 4 * BATCH_ROWS  # where they are short
+_BATCH_BYTES = 2**22
 _BUFFER = 2**18  # bytes
 
 
@@ -37,17 +40,15 @@ class ParquetSource(Source):
 
     """
 
-    def __init__(self, path: str, file: pa.NativeFile | None = None) -> None:
+    def __init__(self, path: str, file: IO[bytes] | None = None) -> None:
         super().__init__(path)
         try:
-            if file is None:
-                with open_file(path) as begin:
-                    if not begin.read(1):
-                        raise OSError(0, "the file is empty")
-                file = open_file(path)
-            self._size = file.size()
+            opened = open_file(path) if file is None else pa.PythonFile(file, "r")
+            self._size = opened.size()
+            if not self._size:
+                raise OSError(0, "the file is empty")
             # A buffer for each column, where the default is to read its whole row group.
-            self._file = pq.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False)
+            self._file = pq.ParquetFile(opened, buffer_size=_BUFFER, pre_buffer=False)
         except (OSError, pa.ArrowException) as error:
             # Only errors of the system have a number; the others are about what the file holds.
             if isinstance(error, OSError) and error.errno is not None:
@@ -57,20 +58,23 @@ class ParquetSource(Source):
             raise SourceError(f"{path}: {reason}") from None
 
     @property
-    def columns(self) -> pa.Schema:
-        return self._file.schema_arrow
-
-    @property
     def n_rows(self) -> int:
         """The number of rows."""
         return int(self._file.metadata.num_rows)
+
+    @property
+    def classes(self) -> list[Any] | None:
+        return declared_classes(self._file.schema_arrow)
+
+    def fit(self, request: Request) -> Fit:
+        return ColumnDecoder(self._file.schema_arrow, self.name, request).fit
 
     def identities(self, before: Sequence[Identity] = ()) -> list[Identity]:
         if self.is_stream:
             return [Identity.of_stream(self.name)]
         footer = pa.BufferOutputStream()
         self._file.metadata.write_metadata_file(footer)
-        return [Identity.of(self.name, self._size, footer.getvalue().to_pybytes())]
+        return [Identity.of_file(self.name, self._size, footer.getvalue().to_pybytes())]
 
     @property
     def groups(self) -> list[int]:
@@ -80,26 +84,32 @@ class ParquetSource(Source):
 
     @property
     def n_bytes(self) -> int:
-        """The size of all row groups, not packed."""
+        """The size of all row groups, not compressed."""
         return sum(map(self.group_bytes, range(len(self.groups))))
 
     def group_bytes(self, group: int) -> int:
-        """Return the size of a row group that is not packed."""
+        """Return the size of a row group that is not compressed."""
         return int(self._file.metadata.row_group(group).total_byte_size)
 
-    def group(self, group: int) -> Iterator[pa.RecordBatch]:
+    def group(self, group: int, request: Request) -> Iterator[Batch]:
         """Yield the rows of one row group; as `batches`."""
-        return self._batches([group], sum(self.groups[:group]), 0)
+        first = sum(self.groups[:group])
+        decoder = ColumnDecoder(self._file.schema_arrow, self.name, request)
+        return decoder.batches(self._read([group], first, 0), first + 1)
 
-    def batches(self, turn: int = 0, start: int = 0) -> Iterator[pa.RecordBatch]:
+    def batches(self, request: Request) -> Iterator[Batch]:
         groups = self.groups
         first = before = 0
-        while first < len(groups) and before + groups[first] <= start:
+        while first < len(groups) and before + groups[first] <= request.start:
             before += groups[first]
             first += 1
-        return self._batches(list(range(first, len(groups))), before, start - before)
+        decoder = ColumnDecoder(self._file.schema_arrow, self.name, request)
+        rest = list(range(first, len(groups)))
+        yield from decoder.batches(
+            self._read(rest, before, request.start - before), request.start + 1
+        )
 
-    def _batches(self, groups: list[int], before: int, start: int) -> Iterator[pa.RecordBatch]:
+    def _read(self, groups: list[int], before: int, start: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows from `start` on of row groups that have so many rows before them."""
         sizes = self.groups
         n_bytes = sum(map(self.group_bytes, groups))
@@ -121,3 +131,14 @@ class ParquetSource(Source):
                 raise SourceError(
                     f"{self.name}: damaged after row {before + start:,}: {first_line(error)}"
                 ) from None
+
+
+def declared_classes(columns: pa.Schema) -> list[Any] | None:
+    """Return the classes that one of our own files declares."""
+    metadata = (columns.metadata or {}).get(METADATA_KEY)
+    return None if metadata is None else json.loads(metadata)["classes"]
+
+
+def rows_at_once(size: int, n_rows: int) -> int:
+    """Return how many rows of this many bytes in all make a batch."""
+    return min(_MOST_BATCH_ROWS, max(BATCH_ROWS, _BATCH_BYTES * n_rows // max(size, 1)))

@@ -1,4 +1,4 @@
-"""Work done ahead of its use, in a thread."""
+"""Items made in a thread before they are asked for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-__all__ = ["Idle", "ahead"]
+__all__ = ["Idle", "prefetch"]
 
 T = TypeVar("T")
 
@@ -18,7 +18,7 @@ _DEPTH = 2
 _PATIENCE = 0.1  # seconds between two looks whether anybody still wants the work
 
 
-def ahead(items: Iterable[T], idle: Idle | None = None) -> Iterator[T]:
+def prefetch(items: Iterable[T], idle: Idle | None = None) -> Iterator[T]:
     """Yield the items, while the next ones are made in a thread.
 
     What is raised in making them is raised here, after the items before.
@@ -32,7 +32,7 @@ def ahead(items: Iterable[T], idle: Idle | None = None) -> Iterator[T]:
 
     Examples
     --------
-    >>> list(ahead(x * x for x in range(4)))
+    >>> list(prefetch(x * x for x in range(4)))
     [0, 1, 4, 9]
 
     """

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
+from stream_perceptron.data.batch import BATCH_ROWS, Batch
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.schema import Schema
-from stream_perceptron.data.source import BATCH_ROWS, RowLayout, Source, are_lines
+from stream_perceptron.data.source import Fit, Request, Source
 from stream_perceptron.errors import SourceError
+from stream_perceptron.model.features import Dense, concatenate
 
 __all__ = ["RandomDraws"]
 
@@ -19,60 +22,113 @@ __all__ = ["RandomDraws"]
 class RandomDraws(Source):
     """Rows drawn at random with replacement from all rows of several files.
 
-    The files are held in memory in Arrow's form. Draw t is row floor(u_t n), where u_t is the t-th
+    The rows are read once and held in memory. Draw t is row floor(u_t n), where u_t is the t-th
     double of a PCG64 stream seeded with `seed`, so any draw can be found again.
 
     Parameters
     ----------
     sources
-        The files; their columns must be alike.
+        The files.
     seed
         The seed of the draws.
 
     """
 
+    is_random = True
+
     def __init__(self, sources: Sequence[Source], seed: int) -> None:
         super().__init__("random draws")
         self._sources = sources
-        tables = [pa.Table.from_batches(s.batches(), s.columns) for s in sources]
-        for source in sources[1:]:
-            if not source.columns.equals(self.columns, check_metadata=are_lines(self.columns)):
-                raise SourceError(
-                    f"{source.name}: its columns are not those of {sources[0].name}, so rows "
-                    "cannot be drawn from both"
-                )
-        self._table = pa.concat_tables(tables).combine_chunks()
         self._seed = seed
-        if not len(self._table):
-            raise SourceError(f"{sources[0].name}: has no rows to draw from")
+        self._rows: Batch | None = None
 
     @property
-    def n_rows(self) -> int:
-        """The number of rows to draw from."""
-        return len(self._table)
-
-    def draws(self, start: int, n: int) -> NDArray[np.int64]:
-        """Return the rows of draws start to start + n - 1."""
-        bits = np.random.PCG64(self._seed)
-        bits.advance(start)
-        u = np.random.Generator(bits).random(n)
-        return (u * self.n_rows).astype(np.int64)
+    def n_rows(self) -> int | None:
+        """The number of rows to draw from, once they were read."""
+        return None if self._rows is None else self._rows.n_rows
 
     @property
-    def columns(self) -> pa.Schema:
-        return self._sources[0].columns
+    def classes(self) -> list[Any] | None:
+        return self._sources[0].classes
 
-    def layout(self, schema: Schema, to_learn: bool = True) -> RowLayout | None:
-        return self._sources[0].layout(schema, to_learn)
+    def fit(self, request: Request) -> Fit | None:
+        """Read all rows, and say how they fit; None if there are none."""
+        fit, schema, batches = None, request.schema, []
+        for source in self._sources:
+            asked = replace(request, schema=schema, epoch=0, start=0)
+            fit = fit or source.fit(asked)
+            for batch in source.batches(asked):
+                batches.append(batch)
+                schema = batch.schema
+        if not batches or fit is None:
+            return None
+        self._rows = _joined(batches, self._sources[0].name, schema)
+        return Fit(schema, fit.label)
 
     def identities(self, before: Sequence[Identity] = ()) -> list[Identity]:
         whole = [Identity("", 2**63 - 1, "")]
         return [identity for source in self._sources for identity in source.identities(whole)]
 
-    def batches(self, turn: int = 0, start: int = 0) -> Iterator[pa.RecordBatch]:
-        """Yield draws from `start` on, in all as many as there are rows; others in every turn."""
-        end = (turn + 1) * self.n_rows
-        for first in range(turn * self.n_rows + start, end, BATCH_ROWS):
-            rows = self.draws(first, min(BATCH_ROWS, end - first))
-            indices = pa.Array.from_buffers(pa.int64(), len(rows), [None, pa.py_buffer(rows)])
-            yield from self._table.take(indices).combine_chunks().to_batches()
+    def batches(self, request: Request) -> Iterator[Batch]:
+        """Yield draws from `start` on, in all as many as there are rows; others in every epoch."""
+        if self._rows is None and self.fit(request) is None:
+            raise SourceError(f"{self._sources[0].name}: has no rows to draw from")
+        rows = self._rows
+        assert rows is not None
+        begin = request.epoch * rows.n_rows
+        for first in range(request.start, rows.n_rows, BATCH_ROWS):
+            n = min(BATCH_ROWS, rows.n_rows - first)
+            notes = rows.notes if first == 0 else ()
+            draws = self.draws(begin + first, n)
+            yield replace(_taken(rows, draws), first_row=first + 1, notes=notes)
+
+    def draws(self, start: int, n: int) -> NDArray[np.intp]:
+        """Return the rows of draws start to start + n - 1."""
+        bits = np.random.PCG64(self._seed)
+        bits.advance(start)
+        u = np.random.Generator(bits).random(n)
+        return (u * (self.n_rows or 0)).astype(np.intp)
+
+
+def _joined(batches: Sequence[Batch], source: str, schema: Schema) -> Batch:
+    """Return the rows of all batches as one."""
+    starts = np.cumsum([0, *(batch.n_rows for batch in batches)]).tolist()
+    some = [batch.features for batch in batches if len(batch.rows)]
+    return Batch(
+        source=source,
+        first_row=1,
+        n_rows=starts[-1],
+        rows=np.concatenate([b.rows + start for b, start in zip(batches, starts, strict=False)]),
+        features=concatenate(some) if some else Dense((), np.zeros((0, 0))),
+        labels=[label for batch in batches for label in batch.labels],
+        weights=np.concatenate([batch.weights for batch in batches]),
+        schema=schema,
+        rejected={
+            start + i: why
+            for batch, start in zip(batches, starts, strict=False)
+            for i, why in batch.rejected.items()
+        },
+        notes=next((batch.notes for batch in batches if batch.notes), ()),
+    )
+
+
+def _taken(rows: Batch, draws: NDArray[np.intp]) -> Batch:
+    """Return some rows, in any order and any number of times."""
+    place = np.full(rows.n_rows, -1, np.intp)
+    place[rows.rows] = np.arange(len(rows.rows))
+    usable = place[draws] >= 0
+    taken = place[draws][usable]
+    return replace(
+        rows,
+        n_rows=len(draws),
+        rows=np.flatnonzero(usable),
+        features=rows.features[taken],
+        labels=[rows.labels[i] for i in taken.tolist()],
+        weights=rows.weights[taken],
+        rejected={
+            i: rows.rejected.get(row, "it came before")
+            for i, row in enumerate(draws.tolist())
+            if not usable[i]
+        },
+        raw=None,
+    )

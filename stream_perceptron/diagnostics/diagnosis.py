@@ -59,10 +59,9 @@ def diagnose(live: LiveModel, diverged: bool = False) -> list[Finding]:
     >>> from stream_perceptron import LiveModel
     >>> from stream_perceptron.data.opening import open_source
     >>> from stream_perceptron.datasets.mnist import sample_path
-    >>> from stream_perceptron.data.schema import Schema
     >>> sources = [open_source(str(sample_path()))]
-    >>> live = LiveModel.start(sources, Schema(), lr=0.05, epsilon=0.1, seed=0)
-    >>> for step in live.run(sources, stop=True):
+    >>> live = LiveModel.start(sources, lr=0.05, epsilon=0.1, seed=0)
+    >>> for result in live.run(sources, stop=True):
     ...     pass
     >>> [(finding.name, finding.suggestion) for finding in diagnose(live)]
     [('stopped too early', 'lower epsilon, or leave --stop out')]
@@ -160,7 +159,7 @@ def _saturated(live: LiveModel) -> Iterator[Finding]:
 
 def _alike(live: LiveModel) -> Iterator[Finding]:
     _, spread = _last_probes(live)
-    activation = live.model._network.activation
+    activation = live.model.network.activation
     reach = activation.high - activation.low
     k = len(live.model.classes_)
     if k > 1 and spread < 0.3 * reach and live.progress.window_accuracy < max(0.5, 1.5 / k):
@@ -168,17 +167,14 @@ def _alike(live: LiveModel) -> Iterator[Finding]:
             "outputs alike",
             f"the largest and the smallest of {k} outputs differ by {spread:.2g} on average, of "
             f"{reach:.3g} at most, and accuracy is {live.progress.window_accuracy:.1%}",
-            "raise --lr; if you wrote the update yourself, see check_step: it needs one delta for "
-            "each output",
+            "raise --lr; if you wrote the update yourself, see check_update: it needs one delta "
+            "for each output",
         )
 
 
 def _classes(live: LiveModel) -> Iterator[Finding]:
     names = live.model.classes_
-    confusion = np.zeros((len(names), len(names)))
-    known = live.progress.confusion
-    confusion[: len(known), : len(known)] = known
-    seen, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
+    seen, predicted, _ = live.progress.confusion.sums(len(names))
     if live.progress.samples < _ENOUGH:
         return
     unseen = [str(name) for name, n in zip(names, seen, strict=True) if not n]
@@ -203,7 +199,7 @@ def _classes(live: LiveModel) -> Iterator[Finding]:
 
 def _sorted(live: LiveModel) -> Iterator[Finding]:
     progress = live.progress
-    counts = progress.confusion.sum(axis=1)
+    counts, _, _ = progress.confusion.sums(len(live.model.classes_))
     if progress.samples < 100 or np.count_nonzero(counts) < 2:
         return
     by_chance = float(((counts / counts.sum()) ** 2).sum())

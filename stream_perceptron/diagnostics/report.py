@@ -17,10 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.diagnostics.diagnosis import diagnose
-from stream_perceptron.errors import SampleError, SourceError
-from stream_perceptron.live.cursor import Position
-from stream_perceptron.live.reading import decode
-from stream_perceptron.perceptron import names_of
+from stream_perceptron.errors import SourceError
 
 if TYPE_CHECKING:
     from stream_perceptron.data.source import Source
@@ -78,25 +75,21 @@ def mistakes_in(live: LiveModel, source: Source, most: int = 12) -> tuple[list[M
     """
     worst: list[Mistake] = []
     labelled = right = 0
-    for part in decode([source], live.schema, Position(), 1, True, live.model.dtype, False):
-        rows = part.rows
-        if rows.bad:
-            row, why = min(rows.bad.items())
-            raise SampleError(f"{source.name}: row {part.first + row}: {why}")
-        trace = live.model.trace(rows.X, [None] * len(rows.X), rows.features, with_probability=True)
-        for i, prediction in enumerate(names_of(trace.predicted, live.model.classes_)):
-            label = rows.labels[i]
+    for batch in live.batches(source):
+        batch.require_usable()
+        result = live.predict(batch)
+        for i, prediction in enumerate(result.predictions):
+            label = batch.labels[i]
             labelled += label is not None
             right += label is not None and label == prediction
             if label in (None, prediction):
                 continue
-            sureness = float(trace.probability[i])
+            sureness = float(result.probabilities[i])
             if len(worst) == most and sureness <= worst[0].probability:
                 continue
-            (x,) = rows.cut(i, i + 1).samples()
-            mistake = Mistake(
-                sureness, part.first + i, label, prediction, np.array(list(x.values()))
-            )
+            (x,) = batch.features[i : i + 1].dicts()
+            row = int(result.rows[i])
+            mistake = Mistake(sureness, row, label, prediction, np.array(list(x.values())))
             (heapq.heappush if len(worst) < most else heapq.heapreplace)(worst, mistake)
     if not labelled:
         raise SourceError(f"{source.name}: has no labels to compare predictions with")
@@ -226,7 +219,7 @@ def _curve(live: LiveModel) -> str:
     lines = (
         [
             ("accuracy so far", at, overall, "#2a7f62"),
-            (f"of each {curve.stretch:,} samples", at, each, "#8fb8a8"),
+            (f"of each {curve.bin:,} samples", at, each, "#8fb8a8"),
         ],
         [("mean eps", at, eps, "#c8553d")],
         [("share updated", at, updated, "#4a6fa5")],
@@ -276,21 +269,21 @@ def _plot(panels: Iterable[Sequence[tuple[str, Array, Array, str]]], summary: st
 
 def _confusion(live: LiveModel) -> str:
     names = [str(name) for name in live.model.classes_]
-    matrix = live.progress.confusion
-    names = names[: len(matrix)]
-    if not matrix.sum():
+    confusion = live.progress.confusion
+    if not confusion.tested:
         return ""
-    wrong = matrix * (1 - np.eye(len(matrix), dtype=int))
+    seen, _, _ = confusion.sums(len(names))
+    wrong = [(n, i, j) for i, j, n in confusion.pairs.tolist() if i != j]
     pairs = [
-        (names[i], names[j], f"{wrong[i, j]:,}", f"{wrong[i, j] / matrix[i].sum():.1%}")
-        for i, j in (divmod(int(n), len(matrix)) for n in np.argsort(-wrong, axis=None)[:5])
-        if wrong[i, j]
+        (names[i], names[j], f"{n:,}", f"{n / seen[i]:.1%}")
+        for n, i, j in sorted(wrong, key=lambda pair: -pair[0])[:5]
     ]
     content = []
     if pairs:
         header = ("label", "taken for", "samples", "of this label")
         content.append(_table("The most common mistakes", header, pairs))
     if len(names) <= _MOST_CLASSES:
+        matrix = confusion.matrix(len(names))
         shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
 
         def style(i: int, j: int) -> str:
@@ -305,19 +298,19 @@ def _confusion(live: LiveModel) -> str:
 
 
 def _classes(live: LiveModel) -> str:
-    matrix = live.progress.confusion
-    right, seen, predicted = matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0)
+    names = live.model.classes_
+    if not live.progress.confusion.tested:
+        return ""
+    scores = live.progress.confusion.scores(len(names))
     rows = [
         (
             str(name),
             f"{n:,}",
-            f"{hits / m:.1%}" if m else "never predicted",
-            f"{hits / n:.1%}" if n else "never seen",
+            f"{scores.precision[j]:.1%}" if scores.predicted[j] else "never predicted",
+            f"{scores.recall[j]:.1%}" if n else "never seen",
         )
-        for name, n, m, hits in zip(live.model.classes_, seen, predicted, right, strict=False)
+        for j, (name, n) in enumerate(zip(names, scores.seen.tolist(), strict=True))
     ]
-    if not rows:
-        return ""
     caption = "Precision is of those predicted so, recall of those that are so"
     header = ("label", "samples", "precision", "recall")
     return _section("Classes", _table(caption, header, rows))
@@ -414,7 +407,7 @@ def _examples(live: LiveModel, source: Source) -> str:
 
 
 def _parameters(live: LiveModel) -> str:
-    model, schema = live.model, live.schema
+    model, selection = live.model, live.selection
     values = [
         ("activation", model.activation),
         ("learning rate", f"{model.lr:g}" if isinstance(model.lr, float) else repr(model.lr)),
@@ -424,8 +417,8 @@ def _parameters(live: LiveModel) -> str:
         ("seed", str(model.seed_)),
         ("labels", f"{len(model.classes_):,}"),
         ("features", f"{len(model.features_):,}"),
-        ("label column", schema.label or "by its name"),
-        ("scale", "by type" if schema.scale is None else f"{schema.scale:g}"),
+        ("label column", selection.label or "by its name"),
+        ("scale", "by type" if selection.scale is None else f"{selection.scale:g}"),
         ("skipped rows", f"{live.progress.skipped:,}"),
         ("kernel", live.kernel),
     ]

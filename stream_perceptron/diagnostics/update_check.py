@@ -8,24 +8,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.errors import StepError
+from stream_perceptron.errors import UpdateError
 from stream_perceptron.model.activations import Activation, get_activation
 
-__all__ = ["Step", "check_step"]
+__all__ = ["Update", "check_update"]
 
 Array = NDArray[Any]
-Step = Callable[[Array, Array, Array, Array], tuple[Array, Array]]
+Update = Callable[[Array, Array, Array, Array], tuple[Array, Array]]
 
 _FEATURES, _OUTPUTS, _SAMPLES = 4, 3, 5
 
 
-def check_step(step: Step, activation: str = "sigmoid", lr: float = 0.1, seed: int = 0) -> None:
+def check_update(
+    update: Update, activation: str = "sigmoid", lr: float = 0.1, seed: int = 0
+) -> None:
     """Run an update of your own beside this one, and name the first quantity that is wrong.
 
     Parameters
     ----------
-    step
-        Is called as `step(x, d, weights, bias)` with a sample x (n,), its targets d (k,), weights
+    update
+        Is called as `update(x, d, weights, bias)` with a sample x (n,), its targets d (k,), weights
         (k, n) and biases (k,), and returns the new weights and biases: weights + lr outer(delta, x)
         and bias + lr delta, where delta = (d - y) f'(net), y = f(net), net = weights x + bias.
     activation
@@ -37,7 +39,7 @@ def check_step(step: Step, activation: str = "sigmoid", lr: float = 0.1, seed: i
 
     Raises
     ------
-    StepError
+    UpdateError
         If an update differs; says which mistake makes just that difference, or which quantity is
         wrong.
     ValueError
@@ -45,15 +47,15 @@ def check_step(step: Step, activation: str = "sigmoid", lr: float = 0.1, seed: i
 
     Examples
     --------
-    >>> def step(x, d, weights, bias):
+    >>> def update(x, d, weights, bias):
     ...     y = 1 / (1 + np.exp(-(weights @ x + bias)))
     ...     delta = np.dot(d - y, y * (1 - y))
     ...     return weights + 0.1 * delta * x, bias + 0.1 * delta
-    >>> check_step(step)
+    >>> check_update(update)
     Traceback (most recent call last):
     ...
-    stream_perceptron.errors.StepError: sample 1: delta is one number for all outputs; there must \
-be one per output: delta = (d - y) * f'(net), without a sum
+    stream_perceptron.errors.UpdateError: sample 1: delta is one number for all outputs; there \
+must be one per output: delta = (d - y) * f'(net), without a sum
 
     """
     f = get_activation(activation)
@@ -65,10 +67,10 @@ be one per output: delta = (d - y) * f'(net), without a sum
         weights, bias = rng.normal(size=(_OUTPUTS, _FEATURES)), rng.normal(size=_OUTPUTS)
         given = [x.copy(), d.copy(), weights.copy(), bias.copy()]
         try:
-            new_weights, new_bias = step(*given)
+            new_weights, new_bias = update(*given)
         except (TypeError, ValueError) as error:
-            raise StepError(
-                f"sample {number}: step(x, d, weights, bias) with shapes {x.shape}, {d.shape}, "
+            raise UpdateError(
+                f"sample {number}: update(x, d, weights, bias) with shapes {x.shape}, {d.shape}, "
                 f"{weights.shape}, {bias.shape} must return new weights and new biases: {error}"
             ) from error
         sample = _Sample(f, lr, x, d, weights, bias)
@@ -76,7 +78,7 @@ be one per output: delta = (d - y) * f'(net), without a sum
         if message is None and not (np.array_equal(given[0], x) and np.array_equal(given[1], d)):
             message = "x or d is changed in place; they belong to the caller"
         if message is not None:
-            raise StepError(f"sample {number}: {message}")
+            raise UpdateError(f"sample {number}: {message}")
 
 
 class _Sample:

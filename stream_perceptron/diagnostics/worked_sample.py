@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.data.batch import Rows
+from stream_perceptron.data.batch import Batch
 from stream_perceptron.perceptron import SGDPerceptron
 
-__all__ = ["Lesson"]
+__all__ = ["WorkedSample"]
 
 Array = NDArray[Any]
 
 
 @dataclass
-class Lesson:
+class WorkedSample:
     """How one labelled sample was learned; all arrays hold one number for each output, shape (k,).
 
     Parameters
@@ -64,7 +64,7 @@ class Lesson:
     weight_change: Array
 
     @classmethod
-    def of(cls, before: SGDPerceptron, after: SGDPerceptron, rows: Rows) -> Lesson | None:
+    def of(cls, before: SGDPerceptron, after: SGDPerceptron, batch: Batch) -> WorkedSample | None:
         """Return how a model learned one row, None if that had no label.
 
         Parameters
@@ -73,20 +73,19 @@ class Lesson:
             The model before it; is changed.
         after
             The model after it.
-        rows
+        batch
             The row.
 
         """
-        label = rows.labels[0]
+        label = batch.labels[0] if batch.labels else None
         if label is None:
             return None
         lr = after.lr if isinstance(after.lr, float) else after.lr.get(before.n_updates)
         # A step of no length makes the names known that the row brings.
         before.mutate({"lr": 0.0})
-        trace = before.trace(rows.X, rows.labels, rows.features)
-        x = next(rows.samples())
-        activation = before._network.activation
-        net = before._net(x).astype(np.float64)
+        result = before.train(batch.features, batch.labels, batch.weights)
+        activation = before.network.activation
+        net = before.network.nets(batch.features)[0].astype(np.float64)
         y = np.empty_like(net)
         activation.function(net, y)
         d = np.full_like(net, activation.low)
@@ -96,14 +95,14 @@ class Lesson:
         return cls(
             label=label,
             classes=before.classes_,
-            x={name: value for name, value in x.items() if value},
+            x={name: value for name, value in next(batch.features.dicts()).items() if value},
             net=net,
             y=y,
             d=d,
-            eps=float(trace.eps[0]),
+            eps=float(result.eps[0]),
             delta=(d - y) * activation.derivative(net, y),
-            rate=float(lr) * float(rows.weights[0]),
-            updated=after.n_updates > before.n_updates - int(trace.updated[0]),
+            rate=float(lr) * float(batch.weights[0]),
+            updated=after.n_updates > before.n_updates - int(result.updated[0]),
             bias_change=after.biases - before.biases,
             weight_change=np.where(most >= -least, most, least),
         )

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Sequence
-from itertools import zip_longest
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.data.schema import Schema
+from stream_perceptron.data.batch import Offset
+from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.errors import CheckpointError
-from stream_perceptron.live.cursor import Position
+from stream_perceptron.live.cursor import Cursor
 from stream_perceptron.live.metrics import WINDOW, Progress
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.model.network import Network
@@ -27,8 +27,6 @@ Array = NDArray[Any]
 
 # What models must have in common, by what it is called on the command line.
 _ALIKE = {"activation": "activation", "init-range": "init_range", "dtype": "dtype", "seed": "seed_"}
-_ALIKE_IN_SCHEMA = ("label", "weight", "ignore", "scale", "position")
-_KNOWN_LATER = ("features", "label_type")
 
 # What is added up.
 _SUMS = ("samples", "unlabelled", "skipped", "updates", "repeats", "epsilon_sum")
@@ -81,24 +79,29 @@ def average(base: SGDPerceptron, models: Sequence[SGDPerceptron]) -> SGDPerceptr
     for model in models:
         _require_descent(base, model)
     mean = copy.deepcopy(base)
-    network = mean._network
-    for other in (model._network for model in models):
-        for united, names in (
-            (network.labels, other.labels.names),
-            (network.features, other.features.names),
-        ):
-            united.extend([name for name in names if name not in united.numbers])
-    network.store.resize(len(network.labels), len(network.features))
-    total = np.zeros((len(network.labels), 1 + len(network.features)))
+    network = mean.network
+    for other in (model.network for model in models):
+        network.add(
+            _new(other.feature_names, network.feature_names),
+            _new(other.label_names, network.label_names),
+        )
+    total = np.zeros((len(network.label_names), 1 + len(network.feature_names)))
+    n_seen, n_updates, last_epsilon = network.n_seen, network.n_updates, network.last_epsilon
     for model in models:
-        total += _weights_of(model._network, network)
+        total += _weights_of(model.network, network)
         if model.n_seen > base.n_seen:
-            network.last_epsilon = model.last_epsilon
-        network.n_seen += model.n_seen - base.n_seen
-        network.n_updates += model.n_updates - base.n_updates
+            last_epsilon = model.last_epsilon
+        n_seen += model.n_seen - base.n_seen
+        n_updates += model.n_updates - base.n_updates
     total /= len(models)
     network.store.biases[:], network.store.weights[:] = total[:, 0], total[:, 1:]
+    network.count(n_seen, n_updates, last_epsilon)
     return mean
+
+
+def _new(names: Sequence[Hashable], known: Sequence[Hashable]) -> list[Hashable]:
+    there = set(known)
+    return [name for name in names if name not in there]
 
 
 def _require_descent(base: SGDPerceptron, model: SGDPerceptron) -> None:
@@ -119,25 +122,23 @@ def _require_descent(base: SGDPerceptron, model: SGDPerceptron) -> None:
 def _weights_of(network: Network, united: Network) -> Array:
     """Return biases and weights (k, 1 + d) over all labels and features of `united`."""
     own = np.column_stack([network.store.biases, network.store.weights])
-    if (network.labels.names, network.features.names) == (
-        united.labels.names,
-        united.features.names,
-    ):
+    labels, features = tuple(network.label_names), tuple(network.feature_names)
+    if (list(labels), list(features)) == (united.label_names, united.feature_names):
         return own
-    rows = united.labels.numbers_of(tuple(network.labels.names))
-    columns = united.features.numbers_of(tuple(network.features.names)) + 1
-    columns = np.concatenate([[0], columns])
-    start = _initial(united, np.arange(len(united.labels)), np.arange(1 + len(united.features)))
+    rows = united.labels.numbers_of(labels)
+    columns = np.concatenate([[0], united.features.numbers_of(features) + 1])
+    start = _initial(united, np.arange(len(united.label_names)), 1 + len(united.feature_names))
     there = start[np.ix_(rows, columns)]
-    before = _initial(network, np.arange(len(rows)), np.arange(len(columns)))
+    before = _initial(network, np.arange(len(rows)), len(columns))
     # What gets another number starts with other weights: of that only what was learned counts.
     start[np.ix_(rows, columns)] = np.where(there == before, own, there + (own - before))
     return start
 
 
-def _initial(network: Network, labels: Array, features: Array) -> Array:
+def _initial(network: Network, labels: Array, n_features: int) -> Array:
     store = network.store
-    return initial_weights(store.seed, labels, features, store.init_range).astype(network.dtype)
+    weights = initial_weights(store.seed, labels, np.arange(n_features), store.init_range)
+    return weights.astype(network.dtype)
 
 
 def average_live(begin: LiveModel, lives: Sequence[LiveModel]) -> LiveModel:
@@ -152,9 +153,9 @@ def average_live(begin: LiveModel, lives: Sequence[LiveModel]) -> LiveModel:
 
     Returns
     -------
-    The `average` with the counts of `begin` and of what each added. Of positions only the highest
-    offset of each part is kept. The last 1,000 samples and the curve are made as if the models'
-    samples had come in turns.
+    The `average` with the counts of `begin` and of what each added. Of cursors only the highest
+    offset of each partition is kept. What several models added is one bin of the curve, and the
+    last 1,000 samples are those of the models in their order.
 
     Raises
     ------
@@ -163,25 +164,26 @@ def average_live(begin: LiveModel, lives: Sequence[LiveModel]) -> LiveModel:
 
     Examples
     --------
+    >>> from stream_perceptron.data.opening import open_source
     >>> from stream_perceptron.datasets.mnist import sample_path
-    >>> from stream_perceptron.data.parquet import ParquetSource
-    >>> sources = [ParquetSource(str(sample_path()))]
-    >>> begin = LiveModel.start(sources, Schema(), seed=0)
+    >>> sources = [open_source(str(sample_path()))]
+    >>> begin = LiveModel.start(sources, seed=0)
     >>> lives = [copy.deepcopy(begin), copy.deepcopy(begin)]
     >>> for limit, live in zip((300, 200), lives, strict=True):
-    ...     for step in live.run(sources, limit=limit):
+    ...     for result in live.run(sources, limit=limit):
     ...         pass
     >>> average_live(begin, lives).progress.samples
     500
 
     """
     model = average(begin.model, [live.model for live in lives])
-    schema, offsets = copy.deepcopy(begin.schema), dict(begin.position.offsets)
+    schema, cursor = begin.schema, Cursor(offsets=dict(begin.cursor.offsets))
     for live in lives:
-        _unite(schema, live.schema)
-        for part, offset in live.position.offsets.items():
-            offsets[part] = max(offset, offsets.get(part, offset))
-    return LiveModel(model, schema, _sum(model, begin.progress, lives), Position(offsets=offsets))
+        _require_alike(begin.selection, live.selection)
+        schema = _united(schema, live.schema)
+        cursor.pass_offsets(Offset(key, value) for key, value in live.cursor.offsets.items())
+    progress = _sum(model, begin.progress, lives)
+    return LiveModel(model, begin.selection, schema, progress, cursor)
 
 
 def average_files(paths: Sequence[Path], base: Path) -> LiveModel:
@@ -223,21 +225,31 @@ def average_files(paths: Sequence[Path], base: Path) -> LiveModel:
         raise CheckpointError(f"models that do not fit together: {error}") from None
 
 
-def _unite(schema: Schema, other: Schema) -> None:
-    """Take over what another schema knows, and require that they fit together."""
-    for name in (*_ALIKE_IN_SCHEMA, *_KNOWN_LATER):
-        here, there = getattr(schema, name), getattr(other, name)
-        if here == there or (there is None and name in _KNOWN_LATER):
-            continue
-        if here is None and name in _KNOWN_LATER:
-            setattr(schema, name, there)
-        elif name == "features":
-            raise CheckpointError("its features are not those of the others")
-        else:
-            called = name.replace("_", " ")
-            raise CheckpointError(f"its {called} is {there!r}, but that of the others {here!r}")
+def _require_alike(selection: Selection, other: Selection) -> None:
+    """Require that two models take the same from their sources."""
+    for name, here in vars(selection).items():
+        there = getattr(other, name)
+        if here != there:
+            raise CheckpointError(f"its {name} is {there!r}, but that of the others {here!r}")
+
+
+def _united(schema: Schema, other: Schema) -> Schema:
+    """Return what either schema knows; require that they fit together."""
+    if None not in (schema.features, other.features) and schema.features != other.features:
+        raise CheckpointError("its features are not those of the others")
+    types = {schema.label_type, other.label_type} - {None}
+    if len(types) > 1:
+        raise CheckpointError(
+            f"its label type is {other.label_type!r}, but that of the others {schema.label_type!r}"
+        )
+    texts = schema.texts
     if other.texts is not None:
-        schema.texts = tuple(dict.fromkeys([*(schema.texts or ()), *other.texts]))
+        texts = tuple(dict.fromkeys([*(schema.texts or ()), *other.texts]))
+    return Schema(
+        features=other.features if schema.features is None else schema.features,
+        label_type=schema.label_type or other.label_type,
+        texts=texts,
+    )
 
 
 def _sum(model: SGDPerceptron, before: Progress, lives: Sequence[LiveModel]) -> Progress:
@@ -247,37 +259,28 @@ def _sum(model: SGDPerceptron, before: Progress, lives: Sequence[LiveModel]) -> 
     if len(lives) == 1:  # a sum of differences would not be the same to the last digit
         return copy.deepcopy(lives[0].progress)
     total = copy.deepcopy(before)
-    total.confusion = _enlarged(before.confusion, len(model.classes_))
-    windows, curves = [], []
+    curve_before = before.curve.sums.sum(axis=0)
+    added_to_curve = np.zeros(len(curve_before))
+    window = [before.window]
     for live in lives:
         progress = live.progress
-        numbers = model._network.labels.numbers_of(tuple(live.model.classes_))
+        numbers = model.network.labels.numbers_of(tuple(live.model.classes_))
         for name in _SUMS:
             added = getattr(progress, name) - getattr(before, name)
             setattr(total, name, getattr(total, name) + added)
         total.largest = max(total.largest, progress.largest)
         if progress.samples > before.samples:
             total.last_target = int(numbers[progress.last_target])
-        counts = progress.confusion - _enlarged(before.confusion, len(progress.confusion))
-        rows = numbers[: len(counts)]
-        total.confusion[np.ix_(rows, rows)] += counts
-        windows.append(progress.window[::-1][: int(counts.sum())].tolist())
-        curves.append(progress.curve.since(before.curve))
-    latest = [right for turn in zip_longest(*windows) for right in turn if right is not None]
-    total.window = np.array([*before.window, *reversed(latest)], bool)[-WINDOW:]
-    most = max(map(len, curves))
-    total.curve.extend(
-        np.sum([np.pad(sums, ((0, most - len(sums)), (0, 0))) for sums in curves], axis=0)
-    )
+        total.confusion.add(progress.confusion, before.confusion, numbers)
+        tested = progress.confusion.tested - before.confusion.tested
+        window.append(progress.window[len(progress.window) - min(tested, len(progress.window)) :])
+        added_to_curve += progress.curve.sums.sum(axis=0) - curve_before
+    total.window = np.concatenate(window)[-WINDOW:]
+    total.curve.append(np.maximum(added_to_curve, 0.0))
     return total
 
 
 def _require_more(before: Progress, after: Progress) -> None:
-    k = len(before.confusion)
-    has_less = len(after.confusion) < k or (after.confusion[:k, :k] < before.confusion).any()
+    has_less = not after.confusion.contains(before.confusion)
     if has_less or any(getattr(after, name) < getattr(before, name) for name in _SUMS):
         raise CheckpointError("it has counted less than the base already")
-
-
-def _enlarged(confusion: NDArray[np.int64], k: int) -> NDArray[np.int64]:
-    return np.pad(confusion, (0, k - len(confusion)))

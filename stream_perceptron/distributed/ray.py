@@ -23,7 +23,7 @@ from stream_perceptron.distributed.shards import (
     rounds_in,
 )
 from stream_perceptron.errors import ClusterError
-from stream_perceptron.live.cursor import Shards
+from stream_perceptron.live.cursor import Cursor, Shards
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.model.kernel import NAME as KERNEL
 
@@ -40,14 +40,14 @@ class Round:
 
     Parameters
     ----------
-    skipped
-        What was wrong with each row that was skipped, with its place.
+    rejected
+        What was wrong with each row that was rejected, and where it stands.
     notes
         What a user should be told, one line each.
 
     """
 
-    skipped: list[str] = field(default_factory=list)
+    rejected: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -130,26 +130,29 @@ def _kernel() -> str:
 def run(
     live: LiveModel,
     sources: Sequence[ParquetSource],
-    passes: int = 1,
-    skip_bad: bool = False,
+    cursor: Cursor | None = None,
+    epochs: int = 1,
+    skip_rejected: bool = False,
     scale_lr: bool = True,
     is_over: Callable[[], bool] = lambda: False,
 ) -> Generator[Round, None, None]:
-    """Test and train on files in shards, from the model's position on; yield after every round.
+    """Test and train on files in shards, from the model's cursor on; yield after every round.
 
     In a round every shard goes on from the same model, testing each of its samples before learning
-    it, and the models are averaged. Whenever it yields the model, its progress and its position
+    it, and the models are averaged. Whenever it yields the model, its progress and its cursor
     belong together, and may be saved.
 
     Parameters
     ----------
     live
-        The model, after `go_on_with` with `Shards`.
+        The model.
     sources
         The files, the same for all machines of the cluster.
-    passes
+    cursor
+        Where to begin, as `LiveModel.resume` returned it for shards; None for where the model is.
+    epochs
         How often to read them.
-    skip_bad
+    skip_rejected
         Skip rows that cannot be used, rather than end with an error.
     scale_lr
         Whether shards learn with the learning rate times their number, as averaging divides steps
@@ -169,10 +172,11 @@ def run(
         If Ray cannot run a shard.
 
     """
-    position = live.position
-    position.finished = False
-    tasks = _Tasks(sources, passes, skip_bad, scale_lr)
-    coming = tasks.following(position.turn, _shards_of(live))
+    here = replace(live.cursor if cursor is None else cursor, finished=False)
+    if here.shards is None:
+        raise ValueError("the cursor has no shards: call resume with some")
+    tasks = _Tasks(sources, epochs, skip_rejected, scale_lr)
+    coming = tasks.following(here.epoch, here.shards)
     notes = [] if coming is None else tasks.notes(live, coming[1])
     pending = tasks.begin(live, coming)
     while coming is not None:
@@ -180,19 +184,20 @@ def run(
         if outcomes is None:
             return
         mean = average_live(live, [outcome.live for outcome in outcomes])
-        turn, shards = coming[0], replace(coming[1], rounds=coming[1].rounds + 1)
+        epoch, shards = coming[0], replace(coming[1], rounds=coming[1].rounds + 1)
         # The next round is under way while this one is told and saved.
-        coming = tasks.following(turn, shards)
+        coming = tasks.following(epoch, shards)
         pending = tasks.begin(mean, coming)
-        layout = sources[0].layout(mean.schema)
-        if position.read == 0 and layout is not None:
-            notes += mean.notes(layout, mean.progress.largest)
-        position.turn, position.shards = turn, shards
-        position.read += mean.progress.rows - live.progress.rows
+        if here.read == 0:
+            notes += outcomes[0].notes
+        here.epoch, here.shards = epoch, shards
+        here.read += mean.progress.rows - live.progress.rows
         live.model, live.schema, live.progress = mean.model, mean.schema, mean.progress
-        yield Round([text for outcome in outcomes for text in outcome.skipped], notes)
+        live.cursor = here
+        yield Round([text for outcome in outcomes for text in outcome.rejected], notes)
         notes = []
-    position.finished = True
+    here.finished = True
+    live.cursor = here
 
 
 class _Tasks:
@@ -202,24 +207,24 @@ class _Tasks:
     """
 
     def __init__(
-        self, sources: Sequence[ParquetSource], passes: int, skip_bad: bool, scale_lr: bool
+        self, sources: Sequence[ParquetSource], epochs: int, skip_rejected: bool, scale_lr: bool
     ) -> None:
         import ray
 
         self._learn: Any = ray.remote(num_cpus=1, max_retries=_RETRIES)(learn_pieces)
         self._groups = [source.groups for source in sources]
         self._paths = [_absolute(source.name) for source in sources]
-        self._passes = passes
-        self._keep = passes > 1 and sum(source.n_bytes for source in sources) <= KEPT_BYTES
-        self._skip_bad = skip_bad
+        self._epochs = epochs
+        self._keep = epochs > 1 and sum(source.n_bytes for source in sources) <= KEPT_BYTES
+        self._skip_rejected = skip_rejected
         self._scale_lr = scale_lr
 
-    def following(self, turn: int, shards: Shards) -> tuple[int, Shards] | None:
+    def following(self, epoch: int, shards: Shards) -> tuple[int, Shards] | None:
         """Return the round that comes next, None if there is none."""
         n_rounds = rounds_in(self._groups, shards)
         if shards.rounds >= n_rounds:
-            turn, shards = turn + 1, replace(shards, rounds=0)
-        return (turn, shards) if turn < self._passes and n_rounds else None
+            epoch, shards = epoch + 1, replace(shards, rounds=0)
+        return (epoch, shards) if epoch < self._epochs and n_rounds else None
 
     def notes(self, live: LiveModel, shards: Shards) -> list[str]:
         """Say with which learning rate the shards learn."""
@@ -243,7 +248,7 @@ class _Tasks:
         dealt = self._dealt(coming[1])
         factor = float(len(dealt)) if self._scale_lr else 1.0
         return [
-            self._learn.remote(state, self._paths, pieces, factor, self._skip_bad, self._keep)
+            self._learn.remote(state, self._paths, pieces, factor, self._skip_rejected, self._keep)
             for pieces in dealt
         ]
 
@@ -266,14 +271,8 @@ class _Tasks:
                 raise outcome.error
             features = outcome.live.schema.features
             if features is not None:  # in the first round each may have met others
-                schema.fix_features(features, outcome.last)
+                schema = schema.with_features(features, outcome.last)
         return outcomes
-
-
-def _shards_of(live: LiveModel) -> Shards:
-    if live.position.shards is None:
-        raise ValueError("the model's position has no shards: call go_on_with with some")
-    return live.position.shards
 
 
 def _absolute(path: str) -> str:

@@ -10,11 +10,10 @@ from functools import lru_cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pyarrow as pa
-
-from stream_perceptron.data.batch import largest_of
+from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.parquet import ParquetSource
+from stream_perceptron.data.schema import Schema, Selection
+from stream_perceptron.data.source import Request
 from stream_perceptron.errors import DivergedError, SampleError, SourceError
 from stream_perceptron.live.cursor import Shards
 from stream_perceptron.live.model import LiveModel
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["KEPT_BYTES", "Outcome", "Piece", "deal", "learn_pieces", "rounds_in"]
 
 # Row groups that a process keeps decoded: for the next round, which goes on in the same one, or
-# for the next pass if there is room for all.
+# for the next epoch if there is room for all.
 KEPT_BYTES = 2**30
 
 
@@ -54,7 +53,7 @@ class Piece:
 
 
 def rounds_in(groups: Sequence[Sequence[int]], shards: Shards) -> int:
-    """Return how many rounds a pass has.
+    """Return how many rounds an epoch has.
 
     Parameters
     ----------
@@ -127,8 +126,10 @@ class Outcome:
     ----------
     live
         The model with what it learned and counted.
-    skipped
-        What was wrong with each row that was skipped, with its place.
+    rejected
+        What was wrong with each row that was rejected, and where it stands.
+    notes
+        What users should be told of the first file.
     last
         The file that it came to.
     error
@@ -137,7 +138,8 @@ class Outcome:
     """
 
     live: LiveModel
-    skipped: list[str] = field(default_factory=list)
+    rejected: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     last: str = ""
     error: ValueError | None = None
 
@@ -147,7 +149,7 @@ def learn_pieces(
     paths: Sequence[str],
     pieces: Iterable[Piece],
     factor: float = 1.0,
-    skip_bad: bool = False,
+    skip_rejected: bool = False,
     keep: bool = False,
 ) -> Outcome:
     """Test and train a copy of a live model on some rows.
@@ -165,7 +167,7 @@ def learn_pieces(
         The rows to learn, in order.
     factor
         What the learning rate is multiplied by.
-    skip_bad
+    skip_rejected
         Skip rows that cannot be used, rather than end with an error.
     keep
         Whether the process is to keep all row groups decoded, since they will be read again.
@@ -173,9 +175,8 @@ def learn_pieces(
     Examples
     --------
     >>> from stream_perceptron.datasets.mnist import sample_path
-    >>> from stream_perceptron.data.schema import Schema
     >>> source = ParquetSource(str(sample_path()))
-    >>> live = LiveModel.start([source], Schema(), seed=0)
+    >>> live = LiveModel.start([source], seed=0)
     >>> for pieces in deal([source.groups], Shards(n=2, rows=1000)):
     ...     outcome = learn_pieces(live, [source.name], pieces)
     ...     print(outcome.live.progress.samples, live.progress.samples)
@@ -184,45 +185,23 @@ def learn_pieces(
 
     """
     outcome = Outcome(copy.deepcopy(live))
-    model = outcome.live.model
-    lr, model.lr = model.lr, _times(model.lr, factor)
+    learner = outcome.live
+    lr, learner.model.lr = learner.model.lr, _times(learner.model.lr, factor)
     try:
         for piece in pieces:
             outcome.last = paths[piece.file]
-            source = _opened(outcome.last)
-            _learn_piece(outcome, source, piece, _rows_of(source, piece, keep), skip_bad)
+            for batch in _rows_of(_opened(outcome.last), piece, learner, keep):
+                if not skip_rejected:
+                    batch.require_usable()
+                result = learner.step(batch)
+                if result.diverged:
+                    raise DivergedError(learner.model.n_seen + 1, batch.place(result.taken))
+                outcome.rejected += result.rejected
+                outcome.notes = outcome.notes or result.notes
     except (SourceError, SampleError, DivergedError) as error:
         outcome.error = error
-    model.lr = lr
+    learner.model.lr = lr
     return outcome
-
-
-def _learn_piece(
-    outcome: Outcome,
-    source: ParquetSource,
-    piece: Piece,
-    batches: Iterable[pa.RecordBatch],
-    skip_bad: bool,
-) -> None:
-    live = outcome.live
-    layout = source.layout(live.schema)
-    assert layout is not None  # as files of columns always have one
-    first = piece.first
-    for batch in batches:
-        rows = layout.rows(batch, not skip_bad).cast(live.model.dtype, batch.num_rows)
-        bad = [f"{source.name}: row {first + row}: {why}" for row, why in rows.bad.items()]
-        if bad and not skip_bad:
-            raise SampleError(bad[0])
-        trace = live.model.trace(rows.X, rows.labels, rows.features, w=rows.weights)
-        if trace.diverged:
-            where = f"{source.name}: row {first + int(rows.index[len(trace)])}"
-            raise DivergedError(live.model.n_seen + 1, where)
-        live.progress.update(trace)
-        probed = np.flatnonzero(~np.isnan(trace.slope))
-        live.progress.largest = max(live.progress.largest, largest_of(rows.X[probed]))
-        live.progress.skipped += len(bad)
-        outcome.skipped += bad
-        first += batch.num_rows
 
 
 def _times(lr: float | Scheduler, factor: float) -> Any:
@@ -237,40 +216,42 @@ def _opened(path: str) -> ParquetSource:
     return ParquetSource(path)
 
 
-_kept: OrderedDict[tuple[str, int], list[pa.RecordBatch]] = OrderedDict()
+# By file, row group, and what was asked and known of it.
+_kept: OrderedDict[tuple[str, int, Selection, Schema], list[Batch]] = OrderedDict()
 
 
-def _rows_of(source: ParquetSource, piece: Piece, keep: bool) -> Iterator[pa.RecordBatch]:
+def _rows_of(source: ParquetSource, piece: Piece, live: LiveModel, keep: bool) -> Iterator[Batch]:
     """Yield the rows of a piece."""
     begin = 0
-    for batch in _group(source, piece, keep):
+    for batch in _group(source, piece, live, keep):
         low = max(piece.start - begin, 0)
-        high = min(piece.end - begin, batch.num_rows)
+        high = min(piece.end - begin, len(batch))
         if low < high:
-            yield batch.slice(low, high - low)
-        begin += batch.num_rows
+            yield batch[low:high].fitting(live.model.dtype)
+        begin += len(batch)
         if begin >= piece.end:
             return
 
 
-def _group(source: ParquetSource, piece: Piece, keep: bool) -> Iterable[pa.RecordBatch]:
+def _group(source: ParquetSource, piece: Piece, live: LiveModel, keep: bool) -> Iterable[Batch]:
     """Return the row group of a piece.
 
     One that is not read as a whole is kept in any case if it is not too large: the next round would
     have to decode its first rows again to come to the others.
     """
-    key = source.name, piece.group
+    key = source.name, piece.group, live.selection, live.schema
     if key in _kept:
         _kept.move_to_end(key)
         return _kept[key]
+    batches = source.group(piece.group, Request(live.selection, live.schema))
     keep = keep or piece.end - piece.start < source.groups[piece.group]
     if not keep or source.group_bytes(piece.group) > KEPT_BYTES:
-        return source.group(piece.group)
-    _kept[key] = list(source.group(piece.group))
+        return batches
+    _kept[key] = list(batches)
     while len(_kept) > 1 and sum(map(_size, _kept.values())) > KEPT_BYTES:
         _kept.popitem(last=False)
     return _kept[key]
 
 
-def _size(batches: list[pa.RecordBatch]) -> int:
-    return sum(batch.nbytes for batch in batches)
+def _size(batches: list[Batch]) -> int:
+    return sum(batch.features.values.nbytes for batch in batches)

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from stream_perceptron.checkpoint.codec import Fields
-from stream_perceptron.data.batch import Place
+from stream_perceptron.data.batch import Offset
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.errors import CheckpointError
 
-__all__ = ["Output", "Position", "Shards"]
+__all__ = ["Cursor", "Output", "Shards"]
 
 
 @dataclass(frozen=True)
@@ -45,12 +40,12 @@ class Shards:
     rows
         The rows that each of them learns in a round.
     rounds
-        The rounds done in the pass.
+        The rounds done in the epoch.
 
     """
 
-    n: int
-    rows: int
+    n: int = field(metadata={"least": 1})
+    rows: int = field(metadata={"least": 1})
     rounds: int = 0
 
     def __str__(self) -> str:
@@ -58,7 +53,7 @@ class Shards:
 
 
 @dataclass
-class Position:
+class Cursor:
     """Where a run is: rows before it were learned, those after it were not.
 
     Parameters
@@ -67,15 +62,15 @@ class Position:
         What is read, in order.
     at_random
         Whether rows are drawn at random from all sources.
-    turn
+    epoch
         The pass over the sources, from 0.
     index
-        The source within the pass; the number of sources when the pass is over.
+        The source within the epoch; the number of sources when the epoch is over.
     row
-        The rows read of that source, or the draws made in the pass. A stream goes on over all runs,
-        and rows that come again do not count in it.
+        The rows read of that source, or the draws made in the epoch. A stream goes on over all
+        runs, and rows that come again do not count in it.
     read
-        The rows read of these sources in all passes.
+        The rows read of these sources in all epochs.
     finished
         Whether the run ended by itself, so that other sources may follow.
     stopped_below
@@ -83,7 +78,7 @@ class Position:
     output
         The file that predictions are written to, up to here.
     offsets
-        The highest offset read of each part, by the values that name the part, as text.
+        The highest offset read of each partition, by the values that name it, as text.
     shards
         How rows are shared out, if they are; `index` and `row` are 0 then.
 
@@ -91,7 +86,7 @@ class Position:
 
     sources: list[Identity] = field(default_factory=list)
     at_random: bool = False
-    turn: int = 0
+    epoch: int = 0
     index: int = 0
     row: int = 0
     read: int = 0
@@ -101,14 +96,14 @@ class Position:
     offsets: dict[tuple[str, ...], int] = field(default_factory=dict)
     shards: Shards | None = None
 
-    def go_on_with(
+    def resumed(
         self,
         sources: Sequence[Identity],
         at_random: bool,
         go_next: bool = False,
         shards: Shards | None = None,
-    ) -> Position:
-        """Return the position from which to read these sources.
+    ) -> Cursor:
+        """Return the cursor from which to read these sources.
 
         The sources of before go on where they were, also when others were added behind them. Others
         are begun if those of before are finished, or with `go_next`.
@@ -119,7 +114,7 @@ class Position:
             If these are others, and those of before are not finished.
 
         """
-        begin = Position(
+        begin = Cursor(
             list(sources), at_random, output=self.output, offsets=self.offsets, shards=shards
         )
         known = len(self.sources)
@@ -162,86 +157,9 @@ class Position:
             return f"{where}, and the file's content has changed"
         return f"{where}, and there are more files than before"
 
-    def replayed(self, places: Sequence[Place | None]) -> NDArray[np.bool_]:
-        """Return which rows are at or below the highest offset of their part, in this order."""
-        highest = dict(self.offsets)
-        replayed = np.zeros(len(places), bool)
-        for i, place in enumerate(places):
-            if place is not None:
-                part, offset = _part_of(place)
-                replayed[i] = offset <= highest.get(part, offset - 1)
-                highest[part] = max(offset, highest.get(part, offset))
-        return replayed
-
-    def advance(self, places: Sequence[Place | None]) -> None:
-        """Take note of rows that were read."""
-        for place in places:
-            if place is not None:
-                part, offset = _part_of(place)
-                self.offsets[part] = max(offset, self.offsets.get(part, offset))
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the position as JSON."""
-        return vars(self) | {
-            "sources": [vars(source) for source in self.sources],
-            "output": None if self.output is None else vars(self.output),
-            "offsets": [[*part, offset] for part, offset in sorted(self.offsets.items())],
-            "shards": None if self.shards is None else vars(self.shards),
-        }
-
-    @classmethod
-    def from_json(cls, value: Any) -> Position:
-        """Return the position that `to_json` was called on.
-
-        Raises
-        ------
-        CheckpointError
-            If it does not hold together.
-
-        """
-        fields = Fields(value, "position")
-        sources = []
-        for source in fields.take("sources", list):
-            each = Fields(source, "source")
-            sources.append(
-                Identity(each.take("name", str), each.count("size"), each.take("digest", str))
-            )
-            each.finish()
-        output = fields.take("output", dict, type(None))
-        if output is not None:
-            each = Fields(output, "output")
-            output = Output(each.take("path", str), each.count("size"))
-            each.finish()
-        shards = fields.take("shards", dict, type(None))
-        if shards is not None:
-            each = Fields(shards, "shards")
-            shards = Shards(*(each.count(name) for name in ("n", "rows", "rounds")))
-            each.finish()
-            if shards.n < 1 or shards.rows < 1:
-                raise CheckpointError("position has no shards, or none with rows")
-        offsets = {}
-        for offset in fields.take("offsets", list):
-            if not isinstance(offset, list) or [type(part) for part in offset] != [
-                *[str] * (len(offset) - 1), int,
-            ]:  # fmt: skip
-                raise CheckpointError("position has an offset that is none")
-            offsets[tuple(offset[:-1])] = offset[-1]
-        position = cls(
-            sources=sources,
-            at_random=fields.take("at_random", bool),
-            **{name: fields.count(name) for name in ("turn", "index", "row", "read")},
-            finished=fields.take("finished", bool),
-            stopped_below=fields.take("stopped_below", float, type(None)),
-            output=output,
-            offsets=offsets,
-            shards=shards,
-        )
-        fields.finish()
-        if position.index > len(sources):
-            raise CheckpointError("position lies behind its sources")
-        return position
-
-
-def _part_of(place: Place) -> tuple[tuple[str, ...], int]:
-    """Return the part that a position is in, and its offset there."""
-    return tuple(map(str, place[:-1])), place[-1]
+    def pass_offsets(self, offsets: Iterable[Offset | None]) -> None:
+        """Take note of the offsets of rows that were read."""
+        for offset in offsets:
+            if offset is not None:
+                before = self.offsets.get(offset.key, offset.value)
+                self.offsets[offset.key] = max(offset.value, before)

@@ -1,24 +1,161 @@
-"""Progressive validation: every sample is a test before it is a lesson."""
+"""Progressive validation: every sample is a test before it is learned."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.checkpoint.codec import Fields
 from stream_perceptron.errors import CheckpointError
-from stream_perceptron.live.learning_curve import Curve
-from stream_perceptron.model.network import Trace
+from stream_perceptron.live.learning_curve import LearningCurve
+from stream_perceptron.model.kernel import BlockResult
 
-__all__ = ["WINDOW", "Progress"]
+__all__ = ["WINDOW", "Confusion", "Progress", "Scores"]
 
 WINDOW = 1000
 
-_COUNTS = ("samples", "unlabelled", "skipped", "updates", "repeats")
-_NUMBERS = ("epsilon_sum", "largest")
+_PAIR = 2**31  # beyond the number of any label
+
+
+class Scores(NamedTuple):
+    """What confusion counts say of k labels; arrays hold a number for each, shape (k,).
+
+    `precision` is the share of right ones among those predicted so, `recall` that among those
+    labelled so, 0 where there are none. Macro F1 is the mean over the labels that occur.
+    """
+
+    seen: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    precision: NDArray[np.float64]
+    recall: NDArray[np.float64]
+    macro_f1: float
+    cohen_kappa: float
+
+
+def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
+    """Return part / whole, 0 where the whole is 0."""
+    return np.asarray(np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0))
+
+
+def _share(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.asarray(counts / max(int(counts.sum()), 1))
+
+
+class Confusion:
+    """How often each label was predicted as each label, as far as that occurred.
+
+    Examples
+    --------
+    >>> confusion = Confusion()
+    >>> confusion.update(np.array([0, 1, 1]), np.array([0, 0, 1]))
+    >>> confusion.matrix(2).tolist(), confusion.tested, confusion.right
+    ([[1, 0], [1, 1]], 3, 2)
+
+    """
+
+    def __init__(self) -> None:
+        self._counts: dict[int, int] = {}
+        self.tested = 0
+        self.right = 0
+
+    @classmethod
+    def restored(cls, pairs: NDArray[Any]) -> Confusion:
+        """Return the counts that `pairs` gave.
+
+        Raises
+        ------
+        CheckpointError
+            If they do not hold together.
+
+        """
+        if pairs.dtype != np.int64 or pairs.ndim != 2 or pairs.shape[1] != 3:
+            raise CheckpointError("progress has confusion counts of another kind")
+        targets, predicted, counts = pairs.T
+        labels = np.concatenate([targets, predicted])
+        keys = targets * _PAIR + predicted
+        if (
+            (labels < 0).any()
+            or (labels >= _PAIR).any()
+            or (counts < 1).any()
+            or (np.diff(keys) <= 0).any()
+            or sum(counts.tolist()) >= 2**63
+        ):
+            raise CheckpointError("progress has confusion counts that do not fit together")
+        confusion = cls()
+        confusion._counts = dict(zip(keys.tolist(), counts.tolist(), strict=True))
+        confusion.tested = int(counts.sum())
+        confusion.right = int(counts[targets == predicted].sum())
+        return confusion
+
+    def update(self, targets: NDArray[np.intp], predicted: NDArray[np.intp]) -> None:
+        """Count samples by the numbers of their labels and of the predicted ones."""
+        keys, counts = np.unique(targets * _PAIR + predicted, return_counts=True)
+        for key, count in zip(keys.tolist(), counts.tolist(), strict=True):
+            self._counts[key] = self._counts.get(key, 0) + count
+        self.tested += len(targets)
+        self.right += int(np.count_nonzero(targets == predicted))
+
+    def contains(self, before: Confusion) -> bool:
+        """Whether each pair occurred at least as often as `before`."""
+        return all(self._counts.get(key, 0) >= count for key, count in before._counts.items())
+
+    def add(self, after: Confusion, before: Confusion, numbers: NDArray[np.intp]) -> None:
+        """Add what was counted since `before`, by labels that have other `numbers` here."""
+        for key, count in after._counts.items():
+            added = count - before._counts.get(key, 0)
+            if added:
+                target, predicted = (int(numbers[label]) for label in divmod(key, _PAIR))
+                here = target * _PAIR + predicted
+                self._counts[here] = self._counts.get(here, 0) + added
+                self.tested += added
+                self.right += added * (target == predicted)
+
+    @property
+    def pairs(self) -> NDArray[np.int64]:
+        """Label, prediction and count of each pair that occurred, in order; shape (pairs, 3)."""
+        keys = np.array(sorted(self._counts), np.int64)
+        counts = np.array([self._counts[key] for key in keys.tolist()], np.int64)
+        return np.stack([keys // _PAIR, keys % _PAIR, counts], axis=1)
+
+    def matrix(self, k: int) -> NDArray[np.int64]:
+        """Return the counts by label (row) and prediction (column), shape (k, k)."""
+        matrix = np.zeros((k, k), np.int64)
+        targets, predicted, counts = self.pairs.T
+        matrix[targets, predicted] = counts
+        return matrix
+
+    def sums(self, k: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Return how often each of k labels was seen, predicted, and predicted rightly."""
+        targets, predicted, counts = self.pairs.T
+        hits = targets == predicted
+        sums = ((targets, counts), (predicted, counts), (targets[hits], counts[hits]))
+        seen, said, right = (
+            np.bincount(labels, some, minlength=k).astype(np.int64) for labels, some in sums
+        )
+        return seen, said, right
+
+    def scores(self, k: int) -> Scores:
+        """Return what the counts say of k labels."""
+        seen, predicted, right = self.sums(k)
+        precision, recall = _ratio(right, predicted), _ratio(right, seen)
+        occurs = (seen > 0) | (predicted > 0)
+        f1 = _ratio(2 * precision * recall, precision + recall)[occurs]
+        accuracy = self.right / self.tested if self.tested else 0.0
+        by_chance = float((_share(seen) * _share(predicted)).sum())
+        return Scores(
+            seen,
+            predicted,
+            precision,
+            recall,
+            float(f1.mean()) if len(f1) else 0.0,
+            (accuracy - by_chance) / (1 - by_chance) if by_chance < 1 else 0.0,
+        )
+
+    def labels_beyond(self, k: int) -> bool:
+        """Whether there is a label that is none of k."""
+        return bool((self.pairs[:, :2] >= k).any())
 
 
 @dataclass
@@ -32,31 +169,33 @@ class Progress:
     unlabelled
         Samples that were only predicted.
     skipped
-        Rows that could not be used.
+        Rows that were rejected.
     updates
         Samples that changed the weights.
-    confusion
-        How often each label, by row, was predicted as each label, by column; the numbers are
-        those of the model's `classes_`. Samples tested before any label was known are not in it.
-    window
-        Whether each of the last 1,000 tested samples was predicted rightly, oldest first.
-    epsilon_sum
-        The sum of the errors of all labelled samples, added one by one.
     repeats
         Labelled samples with the label of the labelled sample before.
     last_target
         The number of the last label, -1 before the first.
+    epsilon_sum
+        The sum of the errors of all labelled samples, added one by one.
     largest
         The largest absolute value of a feature in the samples that were probed.
+    confusion
+        How often each label was predicted as each; the numbers are those of the model's
+        `classes_`. Samples tested before any label was known are not in it.
+    window
+        Whether each of the last 1,000 tested samples was predicted rightly, oldest first.
     curve
-        How the run went from one stretch of samples to the next.
+        How the run went from one bin of samples to the next.
 
     Examples
     --------
     >>> from stream_perceptron import SGDPerceptron
+    >>> from stream_perceptron.model.features import Dense
     >>> model = SGDPerceptron(classes=["left", "right"], lr=1.0, seed=0)
+    >>> rows = Dense(("x",), np.array([[1.0], [-1.0]] * 2))
     >>> progress = Progress()
-    >>> progress.update(model.trace([[1.0], [-1.0]] * 2, ["left", "right"] * 2))
+    >>> progress.update(model.train(rows, ["left", "right"] * 2, np.ones(4)))
     >>> progress.samples, progress.accuracy
     (4, 0.75)
 
@@ -71,13 +210,15 @@ class Progress:
     unlabelled: int = 0
     skipped: int = 0
     updates: int = 0
-    confusion: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0), np.int64))
-    window: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
-    epsilon_sum: float = 0.0
     repeats: int = 0
-    last_target: int = -1
+    last_target: int = field(default=-1, metadata={"least": -1})
+    epsilon_sum: float = 0.0
     largest: float = 0.0
-    curve: Curve = field(default_factory=Curve)
+    confusion: Confusion = field(default_factory=Confusion, metadata={"saved": False})
+    window: NDArray[np.bool_] = field(
+        default_factory=lambda: np.zeros(0, bool), metadata={"saved": False}
+    )
+    curve: LearningCurve = field(default_factory=LearningCurve, metadata={"saved": False})
 
     @property
     def rows(self) -> int:
@@ -87,8 +228,7 @@ class Progress:
     @property
     def accuracy(self) -> float:
         """The share of tested samples that were predicted rightly; 0 before the first."""
-        tested = int(self.confusion.sum())
-        return int(self.confusion.trace()) / tested if tested else 0.0
+        return self.confusion.right / self.confusion.tested if self.confusion.tested else 0.0
 
     @property
     def window_accuracy(self) -> float:
@@ -105,22 +245,15 @@ class Progress:
         """The share of labelled samples that changed the weights."""
         return self.updates / self.samples if self.samples else 0.0
 
-    def to_json(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        """Return the counters as JSON, and the arrays."""
-        counters = {name: getattr(self, name) for name in (*_COUNTS, *_NUMBERS, "last_target")}
-        counters["stretch"] = self.curve.stretch
-        arrays = {"confusion": self.confusion, "window": self.window, "curve": self.curve.sums}
-        return counters, arrays
+    @property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What is saved as arrays."""
+        return {
+            "confusion": self.confusion.pairs, "window": self.window, "curve": self.curve.sums
+        }  # fmt: skip
 
-    @classmethod
-    def from_json(
-        cls,
-        value: Any,
-        confusion: NDArray[Any] | None,
-        window: NDArray[Any] | None,
-        curve: NDArray[Any] | None,
-    ) -> Progress:
-        """Return the progress that `to_json` was called on.
+    def restore(self, arrays: dict[str, NDArray[Any]], curve_bin: int, n_labels: int) -> None:
+        """Take over what was saved as arrays.
 
         Raises
         ------
@@ -128,47 +261,36 @@ class Progress:
             If it does not hold together.
 
         """
-        fields = Fields(value, "progress")
-        progress = cls()
-        for name in _COUNTS:
-            setattr(progress, name, fields.count(name))
-        for name in _NUMBERS:
-            setattr(progress, name, fields.take(name, float))
-        progress.last_target = fields.take("last_target", int, check=lambda number: number >= -1)
-        stretch = fields.count("stretch")
-        fields.finish()
-        if curve is None:  # format 2 had none
-            curve = np.zeros((0, len(Curve.COLUMNS)))
-        progress.curve = Curve.restored(curve, stretch)
-        if confusion is None or window is None:
-            raise CheckpointError("progress has no confusion matrix or no window")
-        shapes = confusion.dtype == np.int64, window.dtype == np.bool_, window.ndim == 1
-        if not all(shapes) or confusion.ndim != 2 or confusion.shape[0] != confusion.shape[1]:
-            raise CheckpointError("progress has no square confusion matrix or no window")
-        if len(window) > WINDOW or (confusion < 0).any() or confusion.sum() > progress.samples:
+        if set(arrays) != {"confusion", "window", "curve"}:
+            raise CheckpointError("progress has no confusion counts, no window or no curve")
+        self.confusion = Confusion.restored(arrays["confusion"])
+        self.window = arrays["window"]
+        self.curve = LearningCurve.restored(arrays["curve"], curve_bin)
+        if self.window.dtype != np.bool_ or self.window.ndim != 1 or len(self.window) > WINDOW:
+            raise CheckpointError("progress has a window of another kind")
+        if (
+            self.confusion.tested > self.samples
+            or self.confusion.labels_beyond(n_labels)
+            or self.last_target >= max(n_labels, 0)
+        ):
             raise CheckpointError("progress has counts that do not fit together")
-        progress.confusion, progress.window = confusion, window
-        return progress
 
-    def update(self, trace: Trace) -> None:
+    def update(self, result: BlockResult) -> None:
         """Take in what happened to some more samples."""
-        labelled = trace.target >= 0
-        eps = trace.eps[labelled]
+        labelled = result.target >= 0
+        eps = result.eps[labelled]
         self.samples += len(eps)
-        self.unlabelled += len(trace) - len(eps)
-        self.updates += int(np.count_nonzero(trace.updated))
-        target = trace.target[labelled]
+        self.unlabelled += len(result) - len(eps)
+        self.updates += int(np.count_nonzero(result.updated))
+        target = result.target[labelled]
         before = np.concatenate([[self.last_target], target[:-1]])
         self.repeats += int(np.count_nonzero(target == before))
         self.last_target = int(target[-1]) if len(target) else self.last_target
-        self.curve.update(trace)
+        self.curve.update(result)
         # cumsum adds in order, so that the sum does not depend on how the rows came in blocks.
         self.epsilon_sum = float(np.cumsum(np.concatenate([[self.epsilon_sum], eps]))[-1])
 
-        tested = labelled & (trace.predicted >= 0)
-        target, predicted = trace.target[tested], trace.predicted[tested]
-        missing = max(target.max(initial=-1), predicted.max(initial=-1)) + 1 - len(self.confusion)
-        if missing > 0:
-            self.confusion = np.pad(self.confusion, (0, int(missing)))
-        np.add.at(self.confusion, (target, predicted), 1)
+        tested = labelled & (result.predicted >= 0)
+        target, predicted = result.target[tested], result.predicted[tested]
+        self.confusion.update(target, predicted)
         self.window = np.concatenate([self.window, target == predicted])[-WINDOW:]

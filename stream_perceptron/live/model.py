@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Generator, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,34 +11,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoint
-from stream_perceptron.checkpoint.codec import Fields
-from stream_perceptron.checkpoint.state import model_from_state, model_state
-from stream_perceptron.data.batch import Rows, largest_of
-from stream_perceptron.data.prefetch import Idle, ahead
-from stream_perceptron.data.sampling import RandomDraws
-from stream_perceptron.data.schema import Schema
-from stream_perceptron.data.source import BATCH_ROWS, RowLayout, Source
+from stream_perceptron.checkpoint.codec import Fields, from_json, to_json
+from stream_perceptron.checkpoint.state import ARRAYS, model_from_state, model_state
+from stream_perceptron.data.batch import Batch
+from stream_perceptron.data.prefetch import Idle, prefetch
+from stream_perceptron.data.schema import Schema, Selection
+from stream_perceptron.data.source import Request, Source
 from stream_perceptron.errors import CheckpointError, DivergedError, SampleError, SourceError
-from stream_perceptron.live.cursor import Position, Shards
+from stream_perceptron.live.cursor import Cursor, Shards
 from stream_perceptron.live.metrics import Progress
-from stream_perceptron.live.reading import cut, decode, singly
+from stream_perceptron.live.reading import cut, read, singly
 from stream_perceptron.model.kernel import NAME as KERNEL
 from stream_perceptron.perceptron import SGDPerceptron, names_of
 
-__all__ = ["LiveModel", "Step"]
+__all__ = ["LiveModel", "StepResult"]
 
 # Beyond this net inputs are far out where bounded activations are flat.
 _LARGE_FEATURE = 16.0
 
 
-@dataclass
-class Step:
+@dataclass(frozen=True, eq=False)
+class StepResult:
     """What one batch of rows brought.
 
     Parameters
     ----------
     rows
-        The number of each sample in the run, counted from 1 with the rows that were skipped;
+        The number of each sample in the run, counted from 1 with the rows that were rejected;
         shape (n,).
     predicted
         The number of the label predicted for each sample before it was learned; -1 where none was
@@ -50,17 +48,19 @@ class Step:
         The probability of each prediction if it was asked for, else NaN. Shape (n,).
     labels
         The label of each sample; None where there is none.
-    skipped
-        What was wrong with each row that was skipped, with its place.
+    taken
+        How many rows of the batch are done, with those that were rejected or replayed.
+    rejected
+        What was wrong with each row that was rejected, and where it stands.
     notes
         What a user should be told, one line each.
-    places
-        The position of each sample by column, if the schema names columns for it and they are
-        there.
-    before
-        The model before the one sample, if that was asked for.
-    sample
-        That sample.
+    offsets
+        The values of the position columns of each sample, by name; None if nobody asked for them,
+        or they are not there.
+    diverged
+        Whether the row after these was refused because a weight would stop being finite.
+    stopped
+        Whether the last sample ended the training, as its error is below epsilon.
 
     """
 
@@ -69,11 +69,12 @@ class Step:
     classes: list[Hashable]
     probabilities: NDArray[np.float64]
     labels: list[Hashable]
-    skipped: list[str] = field(default_factory=list)
+    taken: int
+    rejected: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    places: list[dict[str, Any]] | None = None
-    before: SGDPerceptron | None = None
-    sample: Rows | None = None
+    offsets: list[dict[str, Any]] | None = None
+    diverged: bool = False
+    stopped: bool = False
 
     @property
     def predictions(self) -> list[Hashable]:
@@ -88,11 +89,13 @@ class LiveModel:
     ----------
     model
         The perceptron.
+    selection
+        What it was asked to take from its sources.
     schema
-        What it takes from its sources.
+        What it has found in the rows that it has learned.
     progress
         How it has done so far.
-    position
+    cursor
         Where it is in its sources.
 
     Attributes
@@ -107,8 +110,8 @@ class LiveModel:
     >>> from stream_perceptron.data.opening import open_source
     >>> from stream_perceptron.datasets.mnist import sample_path
     >>> sources = [open_source(str(sample_path()))]
-    >>> live = LiveModel.start(sources, Schema(), lr=0.1, seed=0)
-    >>> for step in live.run(sources):
+    >>> live = LiveModel.start(sources, lr=0.1, seed=0)
+    >>> for result in live.run(sources):
     ...     pass
     >>> live.progress.samples, f"{live.progress.accuracy:.1%}"
     (5000, '84.4%')
@@ -118,14 +121,16 @@ class LiveModel:
     def __init__(
         self,
         model: SGDPerceptron,
-        schema: Schema,
+        selection: Selection | None = None,
+        schema: Schema | None = None,
         progress: Progress | None = None,
-        position: Position | None = None,
+        cursor: Cursor | None = None,
     ) -> None:
         self.model = model
-        self.schema = schema
+        self.selection = Selection() if selection is None else selection
+        self.schema = Schema() if schema is None else schema
         self.progress = Progress() if progress is None else progress
-        self.position = Position() if position is None else position
+        self.cursor = Cursor() if cursor is None else cursor
         self.kernel = KERNEL
         self.replayed = 0
 
@@ -133,7 +138,7 @@ class LiveModel:
     def start(
         cls,
         sources: Sequence[Source],
-        schema: Schema,
+        selection: Selection | None = None,
         classes: Sequence[str] | None = None,
         **parameters: Any,
     ) -> LiveModel:
@@ -143,7 +148,7 @@ class LiveModel:
         ----------
         sources
             What will be read.
-        schema
+        selection
             What to take from it.
         classes
             The labels to know from the start, as text; None for those that the first source names.
@@ -153,21 +158,25 @@ class LiveModel:
         Raises
         ------
         SourceError
-            If a source does not hold what the schema asks for.
+            If a source does not hold what is asked for.
         ValueError
             If a parameter is out of its range, or a class is not of the labels' type.
 
         """
+        request = Request(selection or Selection())
         declared = None
         for i, source in enumerate(sources):
-            layout = source.layout(schema)
-            if layout is None:
+            fit = source.fit(request)
+            if fit is None:
                 raise SourceError(f"{source.name}: it has no rows")
-            if i == 0 and layout.label is not None:
+            if i == 0 and fit.label is not None:
                 declared = source.classes
+            request = replace(request, schema=fit.schema)
+        schema = Schema()
         if classes is not None:
-            declared = schema.classes_of(classes)
-        return cls(SGDPerceptron(classes=declared, **parameters), schema)
+            declared, typed = request.schema.with_classes(classes)
+            schema = Schema(label_type=typed.label_type)
+        return cls(SGDPerceptron(classes=declared, **parameters), request.selection, schema)
 
     @classmethod
     def load(cls, path: Path) -> LiveModel:
@@ -184,23 +193,29 @@ class LiveModel:
         meta, arrays = read_checkpoint(path)
         try:
             run = meta.pop("run", None)
-            counts = [arrays.pop(name, None) for name in ("confusion", "window", "curve")]
             kernel = meta.get("kernel")
+            counts = {name: arrays.pop(name) for name in list(arrays) if name not in ARRAYS}
             model = model_from_state(meta, arrays)
             if not isinstance(model, SGDPerceptron):
                 raise CheckpointError("holds a pipeline, which only Python code can run")
             if run is None:
-                names = [str(name) for name in model.features_]
-                live = cls(model, Schema(features=tuple(names) or None))
+                if counts:
+                    raise CheckpointError(f"members {sorted(counts)} are of no run")
+                names = tuple(str(name) for name in model.features_)
+                live = cls(model, schema=Schema(features=names or None))
             else:
                 fields = Fields(run, "run")
                 live = cls(
                     model,
-                    Schema.from_json(fields.take("schema", dict)),
-                    Progress.from_json(fields.take("progress", dict), *counts),
-                    Position.from_json(fields.take("position", dict)),
+                    from_json(Selection, fields.take("selection", dict), "selection"),
+                    from_json(Schema, fields.take("schema", dict), "schema"),
+                    from_json(Progress, fields.take("progress", dict), "progress"),
+                    from_json(Cursor, fields.take("cursor", dict), "cursor"),
                 )
+                live.progress.restore(counts, fields.count("curve_bin"), len(model.classes_))
                 fields.finish()
+                if live.cursor.index > len(live.cursor.sources):
+                    raise CheckpointError("cursor lies behind its sources")
             live.kernel = str(kernel)
             return live
         except CheckpointError as error:
@@ -218,24 +233,25 @@ class LiveModel:
 
         """
         meta, arrays = model_state(self.model)
-        progress, counts = self.progress.to_json()
         meta["extra"] = {}
         meta["run"] = {
-            "schema": vars(self.schema),
-            "progress": progress,
-            "position": self.position.to_json(),
+            "selection": to_json(self.selection),
+            "schema": to_json(self.schema),
+            "progress": to_json(self.progress),
+            "curve_bin": self.progress.curve.bin,
+            "cursor": to_json(self.cursor),
         }
-        write_checkpoint(path, meta, arrays | counts)
+        write_checkpoint(path, meta, arrays | self.progress.arrays)
 
     @property
     def stopped(self) -> bool:
         """Whether an error below the model's epsilon ended the run."""
-        return self.position.stopped_below == self.model.epsilon
+        return self.cursor.stopped_below == self.model.epsilon
 
-    def go_on_with(
+    def resume(
         self, sources: Sequence[Source], go_next: bool = False, shards: Shards | None = None
-    ) -> None:
-        """Turn to some sources, at the place in them where the model is.
+    ) -> Cursor:
+        """Return where to go on in some sources; the model stays as it is.
 
         Parameters
         ----------
@@ -244,53 +260,133 @@ class LiveModel:
         go_next
             Whether other sources may be begun while those of before are not finished.
         shards
-            How their rows are shared out, if they are; see `stream_perceptron.mixing`.
+            How their rows are shared out, if they are; see `stream_perceptron.distributed`.
 
         Raises
         ------
+        SourceError
+            If a source does not fit those read before.
         CheckpointError
             If these are not the sources of before, and those are not finished.
 
         """
-        at_random = isinstance(sources[0], RandomDraws)
-        before = self.position.sources
+        request = Request(self.selection, self.schema)
+        for source in sources:
+            fit = source.fit(request)
+            request = request if fit is None else replace(request, schema=fit.schema)
+        before = self.cursor.sources
         identities = [
             identity
             for i, source in enumerate(sources)
             for identity in source.identities(before[i : i + 1])
         ]
-        self.position = self.position.go_on_with(identities, at_random, go_next, shards)
+        at_random = any(source.is_random for source in sources)
+        return self.cursor.resumed(identities, at_random, go_next, shards)
+
+    def step(
+        self, batch: Batch, stop: bool = False, with_probabilities: bool = False
+    ) -> StepResult:
+        """Test and train on the rows of a batch; rejected rows are counted and left out.
+
+        The model, its progress and its schema belong together afterwards.
+
+        Parameters
+        ----------
+        batch
+            The rows.
+        stop
+            End with the first sample whose error is below epsilon.
+        with_probabilities
+            Whether to compute the probability of each prediction.
+
+        """
+        result = self.model.train(
+            batch.features, batch.labels, batch.weights, stop, with_probabilities
+        )
+        n = len(result)
+        taken = len(batch)
+        if result.diverged:
+            taken = int(batch.rows[n])
+        elif result.stopped:
+            taken = int(batch.rows[n - 1]) + 1
+        done = batch[:taken]
+        before = self.progress.rows
+        rows = before + 1 + batch.rows[:n]
+        if batch.replayed is not None:
+            # Rows that came again have no number.
+            rows = before + np.cumsum(~batch.replayed)[batch.rows[:n]]
+            self.replayed += int(np.count_nonzero(batch.replayed[:taken]))
+        notes = self._notes(batch) if batch.notes and taken else []
+        self.progress.update(result)
+        probed = np.flatnonzero(~np.isnan(result.slope))
+        if len(probed):
+            self.progress.largest = max(self.progress.largest, batch.features[probed].largest())
+        self.progress.skipped += len(done.rejected)
+        if n:
+            self.schema = batch.schema
+        return StepResult(
+            rows=rows,
+            predicted=result.predicted,
+            classes=self.model.classes_,
+            probabilities=result.probability,
+            labels=batch.labels[:n],
+            taken=taken,
+            rejected=done.rejections(),
+            notes=notes,
+            offsets=self._offsets(batch, n),
+            diverged=result.diverged,
+            stopped=result.stopped,
+        )
+
+    def predict(self, batch: Batch) -> StepResult:
+        """Predict the rows of a batch, and learn nothing; they have the numbers of their source."""
+        n = len(batch.rows)
+        result = self.model.train(batch.features, [None] * n, batch.weights, with_probability=True)
+        return StepResult(
+            rows=batch.first_row + batch.rows,
+            predicted=result.predicted,
+            classes=self.model.classes_,
+            probabilities=result.probability,
+            labels=batch.labels,
+            taken=len(batch),
+            rejected=batch.rejections(),
+            offsets=self._offsets(batch, n),
+        )
 
     def run(
         self,
         sources: Sequence[Source],
-        passes: int | None = 1,
+        cursor: Cursor | None = None,
+        epochs: int | None = 1,
         limit: int | None = None,
         stop: bool = False,
-        skip_bad: bool = False,
+        skip_rejected: bool = False,
         with_probabilities: bool = False,
         every: int | None = None,
         idle: Idle | None = None,
-        explain: int = 0,
-    ) -> Generator[Step, None, None]:
-        """Test and train on the rows of some sources from `position` on; yield after every batch.
+        one_by_one: int = 0,
+        around: Callable[[Batch, Callable[[], StepResult]], StepResult] | None = None,
+    ) -> Generator[StepResult, None, None]:
+        """Test and train on the rows of some sources; yield after every batch.
 
-        Whenever it yields, the model, its progress and its position belong together, and may be
-        saved.
+        Whenever it yields, the model, its progress and its cursor belong together, and may be
+        saved. Before the first row is learned nothing of the model has changed.
 
         Parameters
         ----------
         sources
-            What to read, in order; those of `go_on_with`, if that was called.
-        passes
-            How often; None for without end.
+            What to read, in order.
+        cursor
+            Where to begin, as `resume` returned it; None for where the model is.
+        epochs
+            How often to read all of it; None for without end.
         limit
             The number of rows to read of these sources at most, with those read before; of a
             stream, of this run.
         stop
             End with the first sample whose error is below epsilon; `stopped` tells that it did.
-        skip_bad
-            Skip rows that cannot be used, rather than end with an error.
+        skip_rejected
+            Leave rows out that cannot be used, rather than end with an error.
         with_probabilities
             Whether to compute the probability of each prediction.
         every
@@ -298,8 +394,10 @@ class LiveModel:
         idle
             Is called before and while rows are waited for, when all may be saved too; returns the
             seconds until it is to be called again, None for never.
-        explain
-            The number of rows, from here on, that are learned one by one and explained.
+        one_by_one
+            The number of rows, from here on, that are learned one by one.
+        around
+            Is called with each batch and what learns it, to look at the model before and after.
 
         Raises
         ------
@@ -311,151 +409,86 @@ class LiveModel:
             If a weight or an error would stop being finite. The model is as after the row before.
 
         """
-        if stop and self.stopped:
+        here = replace(self.cursor if cursor is None else cursor)
+        if stop and here.stopped_below == self.model.epsilon:
             return
-        position = self.position
-        position.finished, position.stopped_below = False, None
-        # A bad row that came before does not end the run, so that all must be looked at.
-        until_bad = not skip_bad and not self.schema.position
-        decoded = decode(sources, self.schema, position, passes, until_bad, self.model.dtype)
-        for part in singly(cut(ahead(decoded, idle), position, limit, every), explain):
-            source, layout, rows, n_rows = part.source, part.layout, part.rows, part.n_rows
-            notes = []
-            if part.first == 1 and len(rows.index):
-                notes = self.notes(layout, largest_of(rows.X))
-            replayed = np.zeros(n_rows, bool)
-            if rows.places:
-                replayed = position.replayed(rows.places)
-                rows = rows.without(replayed)
-            end = min(rows.bad) if rows.bad and not skip_bad else n_rows
-            n = int(np.searchsorted(rows.index, end))
-            explains = explain > 0 and n == 1
-            explain -= n_rows
-            before = copy.deepcopy(self.model) if explains else None
-            trace = self.model.trace(
-                rows.X[:n],
-                rows.labels[:n],
-                rows.features,
-                stop,
-                rows.weights[:n],
-                with_probabilities,
-            )
-            n = len(trace)
-            if trace.diverged:
-                end = int(rows.index[n])
-            elif stop and n and trace.eps[-1] < self.model.epsilon:
-                end = int(rows.index[n - 1]) + 1
-                position.stopped_below = float(self.model.epsilon)
-            skipped = {row: why for row, why in rows.bad.items() if row < end}
+        here.finished, here.stopped_below = False, None
+        here.sources, here.offsets = list(here.sources), dict(here.offsets)
+        request = Request(self.selection, self.schema)
+        batches = prefetch(read(sources, request, here, epochs, self.model.dtype), idle)
+        for batch in singly(cut(batches, here, limit, every), one_by_one):
+            usable = batch if skip_rejected else batch.before_rejected()
+            end = len(usable)
 
-            # Rows that came again have no number.
-            numbers = self.progress.rows + np.cumsum(~replayed)[rows.index[:n]]
-            n_replayed = int(np.count_nonzero(replayed[:end]))
-            self.replayed += n_replayed
-            self.progress.update(trace)
-            probed = np.flatnonzero(~np.isnan(trace.slope))
-            self.progress.largest = max(self.progress.largest, largest_of(rows.X[probed]))
-            self.progress.skipped += len(skipped)
-            taken = end - n_replayed if source.is_stream else end
-            position.row += taken
-            position.read += taken
-            position.advance(rows.places[:end])
-            if position.turn == 0 and position.sources:
-                identity = source.passed(part.batch.slice(0, end))
-                if identity is not None:
-                    position.sources[position.index] = identity
-            yield Step(
-                rows=numbers,
-                predicted=trace.predicted,
-                classes=self.model.classes_,
-                probabilities=trace.probability,
-                labels=rows.labels[:n],
-                skipped=[
-                    f"{layout.where}: row {part.first + i}: {why}" for i, why in skipped.items()
-                ],
-                notes=notes,
-                places=self._places(rows, n),
-                before=before if n else None,
-                sample=rows if explains else None,
-            )
-            where = f"{layout.where}: row {part.first + end}"
-            if trace.diverged:
-                raise DivergedError(self.model.n_seen + 1, where)
-            if self.stopped:
+            def learn(usable: Batch = usable) -> StepResult:
+                return self.step(usable, stop, with_probabilities)
+
+            result = learn() if around is None else around(usable, learn)
+            if result.taken:
+                self._move(here, sources, usable[: result.taken])
+                if result.stopped:
+                    here.stopped_below = float(self.model.epsilon)
+            yield result
+            if result.diverged:
+                raise DivergedError(self.model.n_seen + 1, batch.place(result.taken))
+            if result.stopped:
                 break
-            if end in rows.bad:
-                raise SampleError(f"{where}: {rows.bad[end]}")
-        position.finished = True
+            if end in batch.rejected:
+                raise SampleError(f"{batch.place(end)}: {batch.rejected[end]}")
+        here.finished, here.output = True, self.cursor.output
+        self.cursor = here
 
-    def predict(
-        self,
-        source: Source,
-        skip_bad: bool = False,
-        most: int = BATCH_ROWS,
-        before: Callable[[], None] | None = None,
-    ) -> Generator[Step, None, None]:
-        """Predict the rows of a source, and learn nothing.
+    def _move(self, cursor: Cursor, sources: Sequence[Source], batch: Batch) -> None:
+        """Move a cursor over rows that were learned, and take it over."""
+        source = sources[batch.index]
+        rows = len(batch)
+        if source.is_stream and batch.replayed is not None:
+            rows -= int(np.count_nonzero(batch.replayed))
+        cursor.row += rows
+        cursor.read += rows
+        cursor.pass_offsets(batch.offsets)
+        if cursor.epoch == 0 and cursor.sources:
+            identity = source.advance(batch)
+            if identity is not None:
+                cursor.sources[cursor.index] = identity
+        cursor.output = self.cursor.output
+        self.cursor = cursor
 
-        Parameters
-        ----------
-        source
-            What to read; the label need not be there.
-        skip_bad
-            Skip rows that cannot be used, rather than end with an error.
-        most
-            The number of rows to predict at once.
-        before
-            Is called before rows are predicted, and may replace the model.
+    def batches(self, source: Source, most: int | None = None) -> Generator[Batch, None, None]:
+        """Yield the rows of a source that is to be predicted, at most so many at once.
 
         Raises
         ------
         SourceError
             If the source is damaged or does not have the model's features.
-        SampleError
-            If a row cannot be used.
 
         """
-        decoded = decode(
-            [source], self.schema, Position(), 1, not skip_bad, self.model.dtype, to_learn=False
-        )
-        for whole in ahead(decoded):
-            for start in range(0, whole.n_rows, most):
-                part = whole.cut(start, start + most)
-                rows = part.rows
-                bad = [f"{source.name}: row {part.first + i}: {why}" for i, why in rows.bad.items()]
-                n = len(rows.index)
-                if bad and not skip_bad:
-                    n = int(np.searchsorted(rows.index, min(rows.bad)))
-                if before is not None:
-                    before()
-                trace = self.model.trace(
-                    rows.X[:n], [None] * n, rows.features, with_probability=True
-                )
-                yield Step(
-                    rows=part.first + rows.index[:n],
-                    predicted=trace.predicted,
-                    classes=self.model.classes_,
-                    probabilities=trace.probability,
-                    labels=rows.labels[:n],
-                    skipped=bad if skip_bad else [],
-                    places=self._places(rows, n),
-                )
-                if bad and not skip_bad:
-                    raise SampleError(bad[0])
+        request = Request(self.selection, self.schema, to_learn=False)
+        for batch in prefetch(read([source], request, Cursor(), 1, self.model.dtype)):
+            size = most or max(len(batch), 1)
+            for start in range(0, len(batch), size):
+                yield batch[start : start + size]
 
-    def _places(self, rows: Rows, n: int) -> list[dict[str, Any]] | None:
-        """Return the positions of the first n usable rows."""
-        if not rows.places:
+    def _offsets(self, batch: Batch, n: int) -> list[dict[str, Any]] | None:
+        """Return the offsets of the first n usable rows."""
+        if not batch.offsets:
             return None
-        places = [rows.places[i] or () for i in rows.index[:n].tolist()]
-        return [dict(zip(self.schema.position, place, strict=True)) for place in places]
+        offsets = [batch.offsets[i] for i in batch.rows[:n].tolist()]
+        return [
+            dict(zip(self.selection.position, [*offset.partition, offset.value], strict=True))
+            for offset in offsets
+            if offset is not None
+        ]
 
-    def notes(self, layout: RowLayout, largest: float) -> list[str]:
-        """Say what is used of a source whose features reach so far, and whether that is too far."""
-        notes = layout.describe()
-        if self.model.activation != "identity" and largest > _LARGE_FEATURE:
-            notes.append(
-                f"warning: features reach {largest:g}, where {self.model.activation} is flat and "
-                "hardly learns: scale them, as with --scale 1/255 for pixels"
-            )
-        return notes
+    def _notes(self, batch: Batch) -> list[str]:
+        """Say what is used of a source, and whether its features reach too far."""
+        return [*batch.notes, *self.notes_on_features(batch.features.largest())]
+
+    def notes_on_features(self, largest: float) -> list[str]:
+        """Say whether features that reach so far are too large for the activation."""
+        if self.model.activation == "identity" or largest <= _LARGE_FEATURE:
+            return []
+        return [
+            f"warning: features reach {largest:g}, where {self.model.activation} is flat and "
+            "hardly learns: scale them, as with --scale 1/255 for pixels"
+        ]

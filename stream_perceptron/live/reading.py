@@ -3,126 +3,92 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import pyarrow as pa
+from stream_perceptron.data.batch import Batch, Replays
+from stream_perceptron.data.source import Request, Source
+from stream_perceptron.live.cursor import Cursor
 
-from stream_perceptron.data.batch import Rows
-from stream_perceptron.data.schema import Schema
-from stream_perceptron.data.source import RowLayout, Source
-from stream_perceptron.live.cursor import Position
-
-__all__ = ["Part", "cut", "decode", "singly"]
+__all__ = ["cut", "read", "singly"]
 
 _FIRST_TOLD = 1000  # rows
 
 
-@dataclass
-class Part:
-    """Rows of a batch, and where they come from."""
-
-    turn: int
-    index: int
-    source: Source
-    layout: RowLayout
-    batch: pa.RecordBatch
-    rows: Rows
-    first: int  # number of the first row in its source
-
-    @property
-    def n_rows(self) -> int:
-        return int(self.batch.num_rows)
-
-    def cut(self, start: int, end: int) -> Part:
-        """Return the rows from start to before end."""
-        if start == 0 and end >= self.n_rows:
-            return self
-        batch, rows = self.batch[start:end], self.rows.cut(start, end)
-        return replace(self, batch=batch, rows=rows, first=self.first + start)
-
-
-def decode(
+def read(
     sources: Sequence[Source],
-    schema: Schema,
-    position: Position,
-    passes: int | None,
-    until_bad: bool,
+    request: Request,
+    cursor: Cursor,
+    epochs: int | None,
     dtype: str,
-    to_learn: bool = True,
-) -> Iterator[Part]:
-    """Yield the batches from a position on; what becomes of it meanwhile does not matter.
+) -> Iterator[Batch]:
+    """Yield the batches from a cursor on; what becomes of the cursor meanwhile does not matter.
 
     Parameters
     ----------
     sources
         What to read, in order.
-    schema
-        What to take from it.
-    position
+    request
+        What to take from it, and what is known of it.
+    cursor
         Where to begin.
-    passes
+    epochs
         How often to read all of it; None for without end.
-    until_bad
-        Whether rows of a batch behind its first bad one are of no interest.
     dtype
         The type that features must fit.
-    to_learn
-        Whether all columns that were named must be there.
 
     """
-    turn, begin, row = position.turn, position.index, position.row
-    while passes is None or turn < passes:
+    replays = Replays(cursor.offsets)
+    schema = request.schema
+    epoch, begin, row = cursor.epoch, cursor.index, cursor.row
+    while epochs is None or epoch < epochs:
         n_rows = begin + row
         for index in range(begin, len(sources)):
             source = sources[index]
-            layout = source.layout(schema, to_learn)
-            if layout is not None:
-                start = 0 if source.is_stream else row
-                first = start + 1
-                for batch in source.batches(turn, start):
-                    rows = layout.rows(batch, until_bad).cast(dtype, batch.num_rows)
-                    yield Part(turn, index, source, layout, batch, rows, first)
-                    first += batch.num_rows
-                    n_rows += batch.num_rows
+            start = 0 if source.is_stream else row
+            asked = replace(request, schema=schema, epoch=epoch, start=start, replays=replays)
+            for batch in source.batches(asked):
+                schema = batch.schema
+                n_rows += batch.n_rows
+                yield replace(batch.fitting(dtype), epoch=epoch, index=index)
             row = 0
         if not n_rows:
             return  # or a run without end over empty sources would have none
-        turn, begin, row = turn + 1, 0, 0
+        epoch, begin, row = epoch + 1, 0, 0
 
 
 def cut(
-    decoded: Iterator[Part], position: Position, limit: int | None, every: int | None
-) -> Iterator[Part]:
-    """Cut batches where a run ends or is to yield, and move a position to the start of each part.
+    batches: Iterator[Batch], cursor: Cursor, limit: int | None, every: int | None
+) -> Iterator[Batch]:
+    """Cut batches where a run ends or is to yield, and move a cursor to the start of each.
 
     A run yields at 1,000 rows, 2,000, 4,000 and so on, where its progress is told, at multiples of
-    `every`, and whenever a batch is done. The caller moves the position over the rows.
+    `every`, and whenever a batch is done. The caller moves the cursor over the rows.
     """
-    is_stream = any(source.is_stream for source in position.sources)
-    end = None if limit is None else limit + (position.read if is_stream else 0)
-    for whole in decoded:
-        if (whole.turn, whole.index) != (position.turn, position.index):
-            position.turn, position.index, position.row = whole.turn, whole.index, 0
+    is_stream = any(source.is_stream for source in cursor.sources)
+    end = None if limit is None else limit + (cursor.read if is_stream else 0)
+    for whole in batches:
+        if (whole.epoch, whole.index) != (cursor.epoch, cursor.index):
+            cursor.epoch, cursor.index, cursor.row = whole.epoch, whole.index, 0
         done = 0
-        while done < whole.n_rows:
-            doubled = _FIRST_TOLD << (position.read // _FIRST_TOLD).bit_length()
-            most = min(whole.n_rows - done, doubled - position.read)
+        while done < len(whole):
+            doubled = _FIRST_TOLD << (cursor.read // _FIRST_TOLD).bit_length()
+            most = min(len(whole) - done, doubled - cursor.read)
             if end is not None:
-                most = min(most, end - position.read)
+                most = min(most, end - cursor.read)
             if every is not None:
-                most = min(most, every - position.read % every)
+                most = min(most, every - cursor.read % every)
             if most <= 0:
                 return
-            yield whole.cut(done, done + most)
+            yield whole[done : done + most]
             done += most
 
 
-def singly(parts: Iterable[Part], n: int) -> Iterator[Part]:
-    """Yield the first n rows of all parts one by one, and the rest as it comes."""
-    for part in parts:
-        single = min(n, part.n_rows)
+def singly(batches: Iterable[Batch], n: int) -> Iterator[Batch]:
+    """Yield the first n rows of all batches one by one, and the rest as it comes."""
+    for batch in batches:
+        single = min(n, len(batch))
         n -= single
         for i in range(single):
-            yield part.cut(i, i + 1)
-        if single < part.n_rows:
-            yield part.cut(single, part.n_rows)
+            yield batch[i : i + 1]
+        if single < len(batch):
+            yield batch[single:]

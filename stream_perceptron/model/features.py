@@ -1,130 +1,340 @@
-"""Rows of features, in the forms in which they come."""
+"""Rows of features in the three forms in which they come: numbers, bytes, and sparse rows.
+
+All three have one interface. Whoever makes one has checked the values: they are finite.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["ByteRows", "NamedRows"]
+__all__ = ["Dense", "Features", "Names", "Sparse", "Uint8", "concatenate", "wants_dense"]
 
 Array = NDArray[Any]
+Names = tuple[Hashable, ...]
 
-_MOST_CELLS = 2**20  # in a block of rows put side by side
+
+def wants_dense(n_nonzero: int, n_features: int) -> bool:
+    """Whether a sample with `n_nonzero` of `n_features` is computed as a dense row.
+
+    To gather a weight costs about as much as to compute with eight that lie in order, and up to
+    1,024 columns the dense arithmetic costs less than the calls around it.
+    """
+    return n_features <= 1024 or n_nonzero * 8 >= n_features
 
 
-@dataclass(frozen=True)
-class ByteRows:
-    """Rows of 8-bit features, such as pixels, that a kernel scales one at a time.
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """Rows that have a cell for each name, shape (n, d)."""
+
+    names: Names
+    values: Array
+    present: NDArray[np.bool_] | None = None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, rows: slice | NDArray[np.intp]) -> Self:
+        """Return some of the rows: a slice, or those of the given numbers."""
+        present = None if self.present is None else self.present[rows]
+        return replace(self, values=self.values[rows], present=present)
+
+    def numbers(self, dtype: DTypeLike) -> Array:
+        """Return the features as numbers, shape (n, d), 0 where one is absent."""
+        raise NotImplementedError
+
+    def first_rows(self, columns: NDArray[np.intp], rows: NDArray[np.bool_]) -> NDArray[np.intp]:
+        """Return the first of the `rows` that has each of the columns, -1 where none has."""
+        there = np.broadcast_to(rows[:, np.newaxis], (len(rows), len(columns)))
+        if self.present is not None:
+            there = there & self.present[:, columns]
+        return np.where(there.any(axis=0), there.argmax(axis=0), -1)
+
+    def placed(self, columns: NDArray[np.intp], d: int, dtype: DTypeLike) -> Features:
+        """Return the rows over the d features of a model.
+
+        Parameters
+        ----------
+        columns
+            The model's column of each name, -1 where it does not know the name.
+        d
+            The number of the model's features.
+        dtype
+            The type of the model's weights.
+
+        """
+        known = np.flatnonzero(columns >= 0)
+        order = known[np.argsort(columns[known])]
+        cells = self.numbers(dtype)[:, order]
+        if wants_dense(len(order), d):
+            values = np.zeros((len(self), d), dtype)
+            values[:, columns[order]] = cells
+            return Dense((), values)
+        rows, places = np.nonzero(cells)
+        starts = np.searchsorted(rows, np.arange(len(self) + 1))
+        return Sparse((), starts, columns[order][places], cells[rows, places])
+
+
+@dataclass(frozen=True, eq=False)
+class Dense(_Table):
+    """Rows of numbers.
+
+    Parameters
+    ----------
+    names
+        The names of the columns, length d.
+    values
+        The numbers, shape (n, d); 0 where a feature is absent.
+    present
+        Where a row has the feature, shape (n, d); None for everywhere.
+
+    Examples
+    --------
+    >>> present = np.array([[True, True], [True, False]])
+    >>> rows = Dense(("a", "b"), np.array([[1.0, 2.0], [3.0, 0.0]]), present)
+    >>> list(rows.dicts()), rows[1:].largest()
+    ([{'a': 1.0, 'b': 2.0}, {'a': 3.0}], 3.0)
+
+    """
+
+    def numbers(self, dtype: DTypeLike) -> Array:
+        return self.values.astype(dtype, copy=False)
+
+    def largest(self) -> float:
+        """Return the largest absolute value, 0 if there is none."""
+        return max(float(self.values.max(initial=0.0)), -float(self.values.min(initial=0.0)))
+
+    def beyond(self, limit: float) -> NDArray[np.bool_]:
+        """Return which rows have a value of a larger absolute value, shape (n,)."""
+        return np.asarray(np.abs(self.values).max(axis=1, initial=0.0) > limit)
+
+    def dicts(self) -> Iterator[dict[Hashable, float]]:
+        """Yield each row as the features that it has, by name."""
+        for i, row in enumerate(self.values):
+            cells = zip(self.names, row.tolist(), strict=True)
+            if self.present is None:
+                yield dict(cells)
+            else:
+                there = self.present[i].tolist()
+                yield {
+                    name: x for (name, x), is_there in zip(cells, there, strict=True) if is_there
+                }
+
+    def placed(self, columns: NDArray[np.intp], d: int, dtype: DTypeLike) -> Features:
+        if _are_all(columns, d):
+            return Dense(self.names, self.numbers(dtype))
+        return super().placed(columns, d, dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Uint8(_Table):
+    """Rows of 8-bit features, such as pixels, which a kernel scales one row at a time.
 
     So they take an eighth of the memory on their way to it.
 
     Parameters
     ----------
+    names
+        The names of the columns, length d.
     values
-        The features, shape (n, d).
+        The features, shape (n, d), of type uint8.
+    present
+        As in `Dense`.
     scale
-        What to multiply them by.
+        What the values are multiplied by.
 
     Examples
     --------
-    >>> rows = ByteRows(np.array([[0, 255]], np.uint8), 1 / 255)
-    >>> len(rows), rows.numbers(np.float64).tolist()
-    (1, [[0.0, 1.0]])
+    >>> rows = Uint8(("a", "b"), np.array([[0, 255]], np.uint8), scale=1 / 255)
+    >>> len(rows), list(rows.dicts())
+    (1, [{'a': 0.0, 'b': 1.0}])
 
     """
 
-    values: NDArray[np.uint8]
-    scale: float
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The number of rows, and of features."""
-        return self.values.shape
-
-    def __getitem__(self, rows: slice | NDArray[np.intp]) -> ByteRows:
-        """Return some of the rows."""
-        return ByteRows(self.values[rows], self.scale)
+    scale: float = 1.0
 
     def numbers(self, dtype: DTypeLike) -> Array:
-        """Return the features as numbers, shape (n, d)."""
-        return np.multiply(self.values, self.scale, dtype=np.float64).astype(dtype, copy=False)
+        scaled = np.multiply(self.values, self.scale, dtype=np.float64)
+        return scaled.astype(dtype, copy=False)
+
+    def largest(self) -> float:
+        """Return the largest absolute value, 0 if there is none."""
+        return float(self.values.max(initial=0)) * abs(self.scale)
+
+    def beyond(self, limit: float) -> NDArray[np.bool_]:
+        """Return which rows have a value of a larger absolute value, shape (n,)."""
+        return np.asarray(self.values.max(axis=1, initial=0) * abs(self.scale) > limit)
+
+    def dicts(self) -> Iterator[dict[Hashable, float]]:
+        """Yield each row as the features that it has, by name."""
+        # Equal numbers are one object: to make them costs less, and so does reading them.
+        every = np.multiply(np.arange(256), self.scale, dtype=np.float64).astype(object)
+        yield from Dense(self.names, every[self.values], self.present).dicts()
+
+    def placed(self, columns: NDArray[np.intp], d: int, dtype: DTypeLike) -> Features:
+        if _are_all(columns, d):
+            return self
+        return super().placed(columns, d, dtype)
 
 
-class NamedRows:
-    """Rows that each bring names for their features.
+@dataclass(frozen=True, eq=False)
+class Sparse:
+    """Rows that each have some of the names, in compressed form (CSR).
 
     Parameters
     ----------
     names
-        The names of the features of each row.
+        The names that occur.
+    starts
+        Where each row begins in `columns` and `values`, and where the last one ends; length n + 1.
+    columns
+        The places in `names` of the features of each row.
     values
-        Their values, finite, an array for each row.
+        Their values.
+
+    Examples
+    --------
+    >>> rows = Sparse.from_rows([("a", "b"), ("c",)], [np.array([1.0, 2.0]), np.array([-3.0])])
+    >>> rows.names, list(rows.dicts()), rows.largest()
+    (('a', 'b', 'c'), [{'a': 1.0, 'b': 2.0}, {'c': -3.0}], 3.0)
 
     """
 
-    def __init__(self, names: Sequence[tuple[Hashable, ...]], values: Sequence[Array]) -> None:
-        self.names = names
-        self.values = values
+    names: Names
+    starts: NDArray[np.intp]
+    columns: NDArray[np.intp]
+    values: Array
+
+    @classmethod
+    def from_rows(cls, names: Sequence[Names], values: Sequence[Array]) -> Sparse:
+        """Return rows made of the names and the values of each."""
+        known: dict[Hashable, int] = {}
+        last: Names | None = None
+        places: list[NDArray[np.intp]] = []
+        for row in names:
+            # Rows of one stream mostly have the same names, often the same objects.
+            if last is None or row != last:
+                found = [known.setdefault(name, len(known)) for name in row]
+                here, last = np.array(found, np.intp), row
+            places.append(here)
+        starts = np.concatenate([[0], np.cumsum([len(row) for row in places], dtype=np.intp)])
+        none: list[Array] = [np.empty(0)]
+        return cls(
+            tuple(known),
+            starts.astype(np.intp),
+            np.concatenate([np.empty(0, np.intp), *places]),
+            np.concatenate(none + list(values)),
+        )
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self.starts) - 1
 
-    def __getitem__(self, part: slice | NDArray[np.intp]) -> NamedRows:
-        """Return some of the rows."""
-        if isinstance(part, slice):
-            return NamedRows(self.names[part], self.values[part])
-        rows = part.tolist()
-        return NamedRows([self.names[i] for i in rows], [self.values[i] for i in rows])
+    def __getitem__(self, rows: slice | NDArray[np.intp]) -> Sparse:
+        """Return some of the rows: a slice, or those of the given numbers."""
+        if isinstance(rows, slice):
+            first, end, _ = rows.indices(len(self))
+            starts = self.starts[first : max(first, end) + 1]
+            part = slice(starts[0], starts[-1])
+            return Sparse(self.names, starts - starts[0], self.columns[part], self.values[part])
+        lengths = np.diff(self.starts)[rows]
+        starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.intp)
+        cells = np.repeat(self.starts[rows] - starts[:-1], lengths) + np.arange(starts[-1])
+        return Sparse(self.names, starts, self.columns[cells], self.values[cells])
 
-    def blocks(
-        self, dtype: DTypeLike
-    ) -> Iterator[tuple[slice, tuple[Hashable, ...], Array, NDArray[np.bool_] | None]]:
-        """Yield rows side by side: which, the names of all columns, the cells, where there is one.
+    def largest(self) -> float:
+        """Return the largest absolute value, 0 if there is none."""
+        return float(np.abs(self.values).max(initial=0.0))
 
-        As many rows at once as make a block of bounded size; None is for cells everywhere.
+    def beyond(self, limit: float) -> NDArray[np.bool_]:
+        """Return which rows have a value of a larger absolute value, shape (n,)."""
+        beyond = np.zeros(len(self), bool)
+        beyond[self.rows[np.abs(self.values) > limit]] = True
+        return beyond
 
-        Examples
-        --------
-        >>> rows = NamedRows([("a", "b"), ("b", "c")], [np.ones(2), np.ones(2)])
-        >>> for part, names, X, present in rows.blocks(float):
-        ...     print(part.stop, names, X.tolist(), present[0].tolist())
-        2 ('a', 'b', 'c') [[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]] [True, True, False]
+    @property
+    def rows(self) -> NDArray[np.intp]:
+        """The row of each value."""
+        return np.repeat(np.arange(len(self)), np.diff(self.starts))
+
+    def dicts(self) -> Iterator[dict[Hashable, float]]:
+        """Yield each row as the features that it has, by name."""
+        names = self.names
+        for start, end in zip(self.starts[:-1].tolist(), self.starts[1:].tolist(), strict=True):
+            row = zip(
+                self.columns[start:end].tolist(), self.values[start:end].tolist(), strict=True
+            )
+            yield {names[i]: value for i, value in row}
+
+    def first_rows(self, columns: NDArray[np.intp], rows: NDArray[np.bool_]) -> NDArray[np.intp]:
+        """Return the first of the `rows` that has each of the columns, -1 where none has."""
+        first = np.full(len(self.names), -1, np.intp)
+        each = self.rows
+        counts = np.flatnonzero(rows[each])[::-1]  # so that the first row is written last
+        first[self.columns[counts]] = each[counts]
+        return first[columns]
+
+    def placed(self, columns: NDArray[np.intp], d: int, dtype: DTypeLike) -> Features:
+        """Return the rows over the d features of a model, each in ascending order of columns.
+
+        Parameters
+        ----------
+        columns
+            The model's column of each name, -1 where it does not know the name.
+        d
+            The number of the model's features.
+        dtype
+            The type of the model's weights.
 
         """
-        start = 0
-        while start < len(self):
-            columns: dict[Hashable, int] = {}
-            end = start
-            while end < len(self):
-                if end > start and self.names[end] is self.names[end - 1]:
-                    if (end + 1 - start) * len(columns) > _MOST_CELLS:
-                        break
-                    end += 1
-                    continue
-                new = {name: 0 for name in self.names[end] if name not in columns}
-                if end > start and (end + 1 - start) * (len(columns) + len(new)) > _MOST_CELLS:
-                    break
-                columns |= zip(new, range(len(columns), len(columns) + len(new)), strict=True)
-                end += 1
-            names = self.names[start] if len(columns) == len(self.names[start]) else tuple(columns)
-            part = slice(start, end)
-            if all(row is names or row == names for row in self.names[part]):
-                yield part, names, np.stack(self.values[part]).astype(dtype), None
-            else:
-                X = np.zeros((end - start, len(names)), dtype)
-                present = np.zeros(X.shape, bool)
-                for i, (row, values) in enumerate(
-                    zip(self.names[part], self.values[part], strict=True)
-                ):
-                    there = [columns[name] for name in row]
-                    X[i, there] = values
-                    present[i, there] = True
-                yield part, names, X, present
-            start = end
+        places, rows = columns[self.columns], self.rows
+        values, starts = self.values.astype(dtype, copy=False), self.starts
+        known = places >= 0
+        if not known.all():
+            places, rows, values = places[known], rows[known], values[known]
+            starts = np.searchsorted(rows, np.arange(len(self) + 1))
+        if (np.diff(places)[np.diff(rows) == 0] <= 0).any():
+            order = np.lexsort([places, rows])
+            places, values = places[order], values[order]
+        return Sparse((), starts, places, np.ascontiguousarray(values))
+
+
+Features = Dense | Uint8 | Sparse
+
+
+def _are_all(columns: NDArray[np.intp], d: int) -> bool:
+    """Whether these are all d columns in their order."""
+    return len(columns) == d and np.array_equal(columns, np.arange(d))
+
+
+def concatenate(parts: Sequence[Features]) -> Features:
+    """Return the rows of several containers one after another.
+
+    Examples
+    --------
+    >>> one = Dense(("a",), np.array([[1.0]]))
+    >>> len(concatenate([one, one[:0], one]))
+    2
+
+    """
+    first = parts[0]
+    names = first.names
+    if all(isinstance(part, Uint8) for part in parts) and all(
+        (part.names, part.scale, part.present) == (names, first.scale, None)  # type: ignore[union-attr]
+        for part in parts
+    ):
+        return replace(first, values=np.concatenate([part.values for part in parts]))
+    if all(isinstance(part, _Table) and part.names == names for part in parts):
+        values = np.concatenate([part.numbers(np.float64) for part in parts])  # type: ignore[union-attr]
+        if all(part.present is None for part in parts):  # type: ignore[union-attr]
+            return Dense(names, values)
+        masks = [
+            np.ones(part.values.shape, bool) if part.present is None else part.present  # type: ignore[union-attr]
+            for part in parts
+        ]
+        return Dense(names, values, np.concatenate(masks))
+    rows = [x for part in parts for x in part.dicts()]
+    return Sparse.from_rows([tuple(x) for x in rows], [np.array(list(x.values())) for x in rows])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import threading
 import warnings
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import pairwise, repeat
 from typing import TYPE_CHECKING, Any
 
@@ -14,109 +15,30 @@ from numpy.typing import NDArray
 
 from stream_perceptron.model import kernel
 from stream_perceptron.model.activations import Activation
-from stream_perceptron.model.kernel import ByteRows
+from stream_perceptron.model.features import Features, Sparse
+from stream_perceptron.model.kernel import Block, BlockResult, Counters, Outcome, Rule
 from stream_perceptron.model.vocabulary import Vocabulary, natural_order
 from stream_perceptron.model.weights import WeightStore
 
 if TYPE_CHECKING:
     from river.optim.base import Scheduler
 
-__all__ = ["PROBED", "Network", "Trace"]
+__all__ = ["PROBED", "Network"]
 
 Array = NDArray[Any]
+Growth = dict[int, tuple[list[int], list[Hashable]]]
 
 _UNKNOWN = -2  # in the place of a label's number
 
 PROBED = 32  # one labelled sample of so many has its outputs looked at
 
 
-@dataclass
-class Trace:
-    """What happened to each of n samples, tested and then trained on.
-
-    Parameters
-    ----------
-    target
-        The number of the label; -1 where there was none. Shape (n,).
-    predicted
-        The number of the predicted label; -1 where no label was known yet. Shape (n,).
-    eps
-        Half the squared error before the update; NaN where there was no label. Shape (n,).
-    updated
-        Whether the weights were changed, shape (n,).
-    probability
-        The probability of the predicted label if it was asked for, else NaN. Shape (n,).
-    slope
-        The mean of f' over the outputs, for every `PROBED`th labelled sample, else NaN. Shape (n,).
-    spread
-        The largest output minus the smallest, for the same samples. Shape (n,).
-    diverged
-        Whether the sample after these was refused because it would diverge.
-
-    """
-
-    target: NDArray[np.intp]
-    predicted: NDArray[np.intp]
-    eps: NDArray[np.float64]
-    updated: NDArray[np.bool_]
-    probability: NDArray[np.float64]
-    slope: NDArray[np.float64]
-    spread: NDArray[np.float64]
-    diverged: bool = False
-
-    def __len__(self) -> int:
-        return len(self.target)
-
-    @classmethod
-    def blank(cls, n: int) -> Trace:
-        """Return the trace of n samples not yet tested."""
-        return cls(
-            target=np.full(n, -1, np.intp),
-            predicted=np.full(n, -1, np.intp),
-            eps=np.full(n, np.nan),
-            updated=np.zeros(n, bool),
-            probability=np.full(n, np.nan),
-            slope=np.full(n, np.nan),
-            spread=np.full(n, np.nan),
-        )
-
-    @classmethod
-    def joined(cls, traces: Sequence[Trace]) -> Trace:
-        """Return traces one after another as one, diverged if the last one is."""
-        if len(traces) == 1:
-            return traces[0]
-
-        def join(name: str) -> NDArray[Any]:
-            return np.concatenate([getattr(trace, name) for trace in traces])
-
-        return cls(
-            join("target"),
-            join("predicted"),
-            join("eps"),
-            join("updated"),
-            join("probability"),
-            join("slope"),
-            join("spread"),
-            traces[-1].diverged,
-        )
-
-    def __getitem__(self, part: slice) -> Trace:
-        """Return a part that shares its arrays with the whole."""
-        return Trace(
-            self.target[part],
-            self.predicted[part],
-            self.eps[part],
-            self.updated[part],
-            self.probability[part],
-            self.slope[part],
-            self.spread[part],
-        )
-
-
 class Network:
     """Weights with the names of their rows and columns.
 
-    Rows that come in are checked: finite, of `dtype`, with labels that are hashable or None.
+    Values that come in were checked: finite, with labels that are hashable or None. Calls from
+    several threads act as if one came after the other. The names behind the shape of the weights
+    are of a growth that was interrupted; nobody sees them, and the next growth removes them.
 
     Parameters
     ----------
@@ -130,21 +52,62 @@ class Network:
     def __init__(self, activation: Activation, store: WeightStore) -> None:
         self.activation = activation
         self.store = store
-        self.dtype = store.weights.dtype
         self.labels = Vocabulary()
         self.features = Vocabulary()
-        self.n_seen = 0
-        self.n_updates = 0
-        self.last_epsilon = math.nan
+        self.counters = Counters()
+        self._make_locks()
 
-    def net(self, names: tuple[Hashable, ...], row: Array | ByteRows) -> Array:
-        """Return the net inputs (k,) of one row, with the bits that training would compute."""
-        columns, rows = self._place(names, self._numbers(row))
-        x = rows[0]
-        if columns is not None:
-            nonzero = np.flatnonzero(x)
-            columns, x = columns[nonzero], x[nonzero]
-        return kernel.forward(self.store.weights, self.store.biases, columns, x)
+    def __getstate__(self) -> dict[str, Any]:
+        with self._lock:
+            locks = ("_lock", "_learning")
+            return {name: part for name, part in vars(self).items() if name not in locks} | {
+                "counters": (self.counters.counts.copy(), self.counters.last.copy())
+            }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.counters = Counters()
+        self.counters.counts[:], self.counters.last[:] = state["counters"]
+        self._make_locks()
+
+    def _make_locks(self) -> None:
+        self._lock = threading.RLock()
+        self._learning = threading.Lock()  # taken inside the other, to notice a call within a call
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the weights."""
+        return self.store.weights.dtype
+
+    @property
+    def n_seen(self) -> int:
+        """Labelled samples seen."""
+        return int(self.counters.counts[0])
+
+    @property
+    def n_updates(self) -> int:
+        """Samples that changed the weights."""
+        return int(self.counters.counts[1])
+
+    @property
+    def last_epsilon(self) -> float:
+        """The error of the last labelled sample; NaN before the first."""
+        return float(self.counters.last[0])
+
+    @property
+    def label_names(self) -> list[Hashable]:
+        """The labels, by the rows of the weights."""
+        return self.labels.names[: self.store.shape[0]]
+
+    @property
+    def feature_names(self) -> list[Hashable]:
+        """The features, by the columns of the weights."""
+        return self.features.names[: self.store.shape[1]]
+
+    def count(self, n_seen: int, n_updates: int, last_epsilon: float) -> None:
+        """Set what was counted."""
+        self.counters.counts[:] = n_seen, n_updates
+        self.counters.last[0] = last_epsilon
 
     def learn_one(
         self,
@@ -153,54 +116,57 @@ class Network:
         weight: float,
         lr: float | Scheduler,
         epsilon: float,
-    ) -> bool | None:
-        """Learn a sample if it brings nothing new, and its values are plain numbers.
+    ) -> Outcome:
+        """Learn a sample if it brings nothing new, and its values are plain numbers."""
+        with self._lock:
+            self._refuse_nesting()
+            with self._learning:
+                target = self.labels.numbers.get(label)
+                if target is None:
+                    return Outcome.NOT_PLAIN
+                store = self.store
+                return kernel.learn_one(
+                    x,
+                    self.features.names,
+                    self.features.numbers,
+                    store.weights,
+                    store.biases,
+                    Rule(self.activation, epsilon),
+                    target,
+                    weight,
+                    lr if type(lr) is float else lambda: float(_rates(lr, self.n_updates, 1)[0]),
+                    self.counters,
+                )
 
-        Returns
-        -------
-        True if it is learned, False if it would diverge, None if it is not of this kind.
-
-        """
-        target = self.labels.numbers.get(label)
-        if target is None:
-            return None
-        store = self.store
-        learned = kernel.learn_one(
-            x,
-            self.features.names,
-            self.features.numbers,
-            store.weights,
-            store.biases,
-            self.activation,
-            epsilon,
-            target,
-            weight,
-            lr if isinstance(lr, float) else lambda: float(_rates(lr, self.n_updates, 1)[0]),
-        )
-        if not learned:
-            return learned
-        self.last_epsilon, updated = learned
-        self.n_seen += 1
-        self.n_updates += updated
-        return True
-
-    def net_of(self, x: Mapping[Hashable, Any]) -> Array | None:
+    def net_one(self, x: Mapping[Hashable, Any]) -> Array | None:
         """Return the net inputs (k,) of such a sample, None if it is not of this kind."""
-        features, store = self.features, self.store
-        return kernel.forward_one(x, features.names, features.numbers, store.weights, store.biases)
+        with self._lock:
+            features, store = self.features, self.store
+            return kernel.net_one(x, features.names, features.numbers, store.weights, store.biases)
 
-    def output_of(self, x: Mapping[Hashable, Any]) -> int | None:
-        """Return the output with the largest net input for it, None if it is not of this kind."""
-        features, store = self.features, self.store
-        return kernel.predict_one(x, features.names, features.numbers, store.weights, store.biases)
+    def predict_one(self, x: Mapping[Hashable, Any]) -> int:
+        """Return the output with the largest net input for it, -1 if it is not of this kind."""
+        with self._lock:
+            features, store = self.features, self.store
+            return kernel.predict_one(
+                x, features.names, features.numbers, store.weights, store.biases
+            )
 
-    def nets(self, names: tuple[Hashable, ...], X: Array) -> Array:
-        """Return the net inputs (n, k) of many samples at once, equal to `net` to rounding."""
-        columns, rows = self._place(names, X)
-        weights = self.store.weights
-        if columns is not None:
-            weights = weights.take(columns, axis=1)
-        return np.asarray(rows @ weights.T + self.store.biases)
+    def nets(self, features: Features) -> Array:
+        """Return the net inputs (n, k) of samples, with the bits that training would compute."""
+        with self._lock:
+            return self._nets(features, self._columns_of(features))
+
+    def _nets(self, features: Features, columns: NDArray[np.intp]) -> Array:
+        n, store = len(features), self.store
+        block = Block(
+            np.full(n, -1, np.intp), np.ones(n), np.zeros(n),
+            np.empty((n, store.shape[0]), self.dtype), np.empty(n), np.zeros(n, bool),
+        )  # fmt: skip
+        placed = features.placed(columns, store.shape[1], self.dtype)
+        rule = Rule(self.activation, 0.0)
+        kernel.learn(store.weights, store.biases, placed, rule, block, self.counters)
+        return block.nets
 
     def probabilities(self, nets: Array) -> NDArray[np.float64]:
         """Return the probabilities (n, k) that belong to net inputs (n, k).
@@ -220,26 +186,20 @@ class Network:
 
     def train(
         self,
-        names: tuple[Hashable, ...],
-        X: Array | ByteRows,
-        present: NDArray[np.bool_] | None,
+        features: Features,
         labels: Sequence[Hashable],
         weights: NDArray[np.float64],
         lr: float | Scheduler,
         epsilon: float,
         stop: bool = False,
         with_probability: bool = False,
-    ) -> Trace:
+    ) -> BlockResult:
         """Predict each row and then learn it.
 
         Parameters
         ----------
-        names
-            The features of the columns of X, length d.
-        X
-            The rows, shape (n, d).
-        present
-            Where a row has the feature at all, shape (n, d); None for everywhere.
+        features
+            The rows.
         labels
             The labels, length n; a row labelled None is only predicted.
         weights
@@ -255,149 +215,176 @@ class Network:
 
         Returns
         -------
-        The trace of all rows, or of those before a divergence or up to the stop.
+        The result of all rows, or of those before a divergence or up to the stop.
+
+        Raises
+        ------
+        RuntimeError
+            If it is called by something that learning called itself, such as a name's `__eq__`.
 
         """
-        trace = Trace.blank(len(X))
-        rule = kernel.Rule(self.activation, epsilon, stop)
+        with self._lock:
+            self._refuse_nesting()
+            with self._learning:
+                self._forget_interrupted_growth()
+                rule = Rule(self.activation, epsilon, stop)
+                return self._train(features, labels, weights, lr, rule, with_probability)
+
+    def _train(
+        self,
+        features: Features,
+        labels: Sequence[Hashable],
+        weights: NDArray[np.float64],
+        lr: float | Scheduler,
+        rule: Rule,
+        with_probability: bool,
+    ) -> BlockResult:
+        n = len(features)
+        result = BlockResult.blank(n)
         targets = self._targets(labels)
-        growth = self._growth(names, present, labels, targets) if len(X) else {}
+        columns = self._columns_of(features)
+        growth = self._growth(features, labels, targets, columns) if n else {}
         # Between two rows that bring something new, all rows are one block for the kernel.
-        for start, end in pairwise(sorted({0, len(X), *growth})):
+        for start, end in pairwise(sorted({0, n, *growth})):
             part = slice(start, end)
             rates = _rates(lr, self.n_updates, end - start)
-            shape = self.store.shape
-            if start in growth:
-                # The prediction is made from what was known before the row.
-                nets_before = self.net(names, X[start : start + 1])[np.newaxis]
-                self.grow(*growth[start])
-                targets[part] = self._targets(labels[part])
-            block = kernel.Block(
-                targets=targets[part],
-                sample_weights=weights[part],
-                rates=rates,
-                nets=np.empty((end - start, len(self.labels)), self.dtype),
-                eps=trace.eps[part],
-                updated=trace.updated[part],
-            )
-            done, diverged = self._learn(names, X[part], rule, block)
-            trace.target[part] = block.targets
-            self._probe(trace[start : start + done], block.nets[:done])
-            self._count(block, done)
+            seen = self.n_seen
+            nets_before = None
+            with self._undone_if_nothing_is_learned():
+                if start in growth:
+                    # The prediction is made from what was known before the row.
+                    nets_before = self._nets(features[start : start + 1], columns)
+                    new, new_labels = growth[start]
+                    columns[new] = self._grow([features.names[i] for i in new], new_labels)
+                    targets[part] = self._targets(labels[part])
+                block = Block(
+                    targets=targets[part],
+                    sample_weights=weights[part],
+                    rates=rates,
+                    nets=np.empty((end - start, self.store.shape[0]), self.dtype),
+                    eps=result.eps[part],
+                    updated=result.updated[part],
+                )
+                done, diverged = self._learn(features[part], columns, rule, block)
+            result.target[part] = block.targets
             end = start + done
-            self._predict(trace[start:end], block.nets[:done], with_probability)
-            if start in growth and done:
-                self._predict(trace[start : start + 1], nets_before, with_probability)
-            if diverged and not done:
-                self._shrink(*shape)
-            if diverged or (stop and done and trace.eps[end - 1] < epsilon):
-                trace = trace[:end]
-                trace.diverged = diverged
-                return trace
-        return trace
+            nets = block.nets[:done]
+            self._probe(result[start:end], nets, seen)
+            self._predict(result[start:end], nets, with_probability)
+            if nets_before is not None and done:
+                self._predict(result[start : start + 1], nets_before, with_probability)
+            stopped = rule.stop and done > 0 and bool(result.eps[end - 1] < rule.epsilon)
+            if diverged or stopped:
+                result = result[:end]
+                result.diverged, result.stopped = diverged, stopped
+                break
+        return result
 
-    def grow(self, features: list[Hashable], labels: list[Hashable]) -> None:
-        """Add new features, in natural order, and new labels."""
+    def add(self, features: Sequence[Hashable], labels: Sequence[Hashable]) -> None:
+        """Add new features and new labels, in this order, with their initial weights."""
+        with self._lock:
+            self._refuse_nesting()
+            with self._learning:
+                self._forget_interrupted_growth()
+                self._add(features, labels)
+
+    def _grow(self, features: Sequence[Hashable], labels: Sequence[Hashable]) -> NDArray[np.intp]:
+        """Add what a row brings, its features in natural order; return their columns."""
         for label in labels:
             twins = [known for known in self.labels.names if str(known) == str(label)]
             if twins:
                 warnings.warn(
                     f"label {label!r} ({type(label).__name__}) is new beside {twins[0]!r} "
                     f"({type(twins[0]).__name__}): convert all labels to one type",
-                    stacklevel=5,  # the caller of learn_one
+                    stacklevel=7,  # the caller of learn_one
                 )
-        self.features.extend(natural_order(features))
-        self.labels.extend(labels)
-        self.store.resize(len(self.labels), len(self.features))
+        self._add(natural_order(features), labels)
+        return self.features.numbers_of(tuple(features))
 
-    def _shrink(self, k: int, d: int) -> None:
-        self.labels.truncate(k)
-        self.features.truncate(d)
-        self.store.resize(k, d)
+    def _add(self, features: Sequence[Hashable], labels: Sequence[Hashable]) -> None:
+        k, d = self.store.shape
+        # The weights first: where memory is short, no name is known that has none.
+        grown = self.store.grown(k + len(labels), d + len(features))
+        self.labels.extend(labels)
+        self.features.extend(features)
+        self.store.use(grown)
+
+    @contextmanager
+    def _undone_if_nothing_is_learned(self) -> Iterator[None]:
+        """Take growth back, whatever was raised, unless a sample was learned since."""
+        shape, seen = self.store.shape, self.n_seen
+        try:
+            yield
+        finally:
+            if self.n_seen == seen and (self.store.shape != shape or self._has_more_names()):
+                self.store.shrink(*shape)
+                self._forget_interrupted_growth()
+
+    def _has_more_names(self) -> bool:
+        return (len(self.labels.names), len(self.features.names)) != self.store.shape
+
+    def _forget_interrupted_growth(self) -> None:
+        """Remove names that have no weights."""
+        if self._has_more_names():
+            k, d = self.store.shape
+            self.labels.truncate(k)
+            self.features.truncate(d)
+
+    def _refuse_nesting(self) -> None:
+        if self._learning.locked():
+            raise RuntimeError(
+                "the model is learning a sample, and was asked to learn another one by something "
+                "that this sample called: a method of a name or a label, or a schedule"
+            )
 
     def _growth(
         self,
-        names: tuple[Hashable, ...],
-        present: NDArray[np.bool_] | None,
+        features: Features,
         labels: Sequence[Hashable],
         targets: NDArray[np.intp],
-    ) -> dict[int, tuple[list[Hashable], list[Hashable]]]:
-        """Return what is new, features and labels, by the row that brings it."""
-        growth: dict[int, tuple[list[Hashable], list[Hashable]]] = {}
+        columns: NDArray[np.intp],
+    ) -> Growth:
+        """Return what is new by the row that brings it: places of names, and labels."""
+        growth: Growth = {}
         if targets.min() == _UNKNOWN:
             for label in set(labels) - self.labels.numbers.keys() - {None}:
                 growth.setdefault(labels.index(label), ([], []))[1].append(label)
-        unknown = np.flatnonzero(self.features.numbers_of(names) < 0)
+        unknown = np.flatnonzero(columns < 0)
         if len(unknown):
-            learned = np.array([label is not None for label in labels], bool)
-            if present is None:
-                brings = np.broadcast_to(learned[:, np.newaxis], (len(labels), len(unknown)))
-            else:
-                brings = present[:, unknown] & learned[:, np.newaxis]
-            first = np.where(brings.any(axis=0), brings.argmax(axis=0), -1)
-            for column, row in zip(unknown.tolist(), first.tolist(), strict=True):
+            first = features.first_rows(unknown, targets != -1)
+            for place, row in zip(unknown.tolist(), first.tolist(), strict=True):
                 if row >= 0:
-                    growth.setdefault(row, ([], []))[0].append(names[column])
+                    growth.setdefault(row, ([], []))[0].append(place)
         return growth
 
-    def _numbers(self, X: Array | ByteRows) -> Array:
-        return X.numbers(self.dtype) if isinstance(X, ByteRows) else X
-
-    def _is_in_place(self, names: tuple[Hashable, ...]) -> bool:
-        """Whether these are the known features in their order."""
-        return np.array_equal(self.features.numbers_of(names), np.arange(len(self.features)))
-
-    def _place(self, names: tuple[Hashable, ...], X: Array) -> tuple[Array | None, Array]:
-        """Put rows X (n, len(names)) over the known features.
-
-        Returns
-        -------
-        None and rows (n, d) over all features, or ascending column numbers (m,) and rows (n, m)
-        where m is so small that no row could be dense.
-
-        """
-        if self._is_in_place(names):
-            return None, X
-        columns = self.features.numbers_of(names)
-        d = len(self.features)
-        known = np.flatnonzero(columns >= 0)
-        order = known[np.argsort(columns[known])]
-        columns, X = columns[order], X[:, order]
-        if not kernel.wants_dense(len(columns), d):
-            return columns, X
-        rows = np.zeros((len(X), d), X.dtype)
-        rows[:, columns] = X
-        return None, rows
+    def _columns_of(self, features: Features) -> NDArray[np.intp]:
+        """Return the column of each name, -1 where there is none."""
+        columns = self.features.numbers_of(features.names).copy()
+        columns[columns >= self.store.shape[1]] = -1
+        return columns
 
     def _learn(
-        self,
-        names: tuple[Hashable, ...],
-        X: Array | ByteRows,
-        rule: kernel.Rule,
-        block: kernel.Block,
-    ) -> tuple[int, bool]:
-        columns, rows = None, X
-        if not self._is_in_place(names):
-            columns, rows = self._place(names, self._numbers(X))
-        if columns is None:
-            weights = self.store.contiguous_weights()
-            return kernel.learn_rows(weights, self.store.biases, rows, rule, block)
-        return kernel.learn_sparse(
-            self.store.weights, self.store.biases, columns, rows, rule, block
+        self, features: Features, columns: NDArray[np.intp], rule: Rule, block: Block
+    ) -> kernel.Done:
+        placed = features.placed(columns, self.store.shape[1], self.dtype)
+        if not isinstance(placed, Sparse):
+            self.store.trim()
+        return kernel.learn(
+            self.store.weights, self.store.biases, placed, rule, block, self.counters
         )
 
-    def _probe(self, trace: Trace, nets: Array) -> None:
+    def _probe(self, result: BlockResult, nets: Array, seen: int) -> None:
         """Look at the outputs of some samples, the same ones in whatever blocks they come."""
-        labelled = np.flatnonzero(~np.isnan(trace.eps))
-        probed = labelled[-self.n_seen % PROBED :: PROBED]
+        labelled = np.flatnonzero(~np.isnan(result.eps))
+        probed = labelled[-seen % PROBED :: PROBED]
         if not len(probed):
             return
         net = nets[probed].astype(np.float64)
         y = np.empty_like(net)
         with np.errstate(all="ignore"):
             self.activation.function(net, y)
-            trace.slope[probed] = self.activation.derivative(net, y).mean(axis=1)
-        trace.spread[probed] = np.ptp(y, axis=1)
+            result.slope[probed] = self.activation.derivative(net, y).mean(axis=1)
+        result.spread[probed] = np.ptp(y, axis=1)
 
     def _targets(self, labels: Sequence[Hashable]) -> NDArray[np.intp]:
         """Return the numbers of labels, -1 for None and `_UNKNOWN` where there is none yet."""
@@ -407,22 +394,14 @@ class Network:
             targets[[label is None for label in labels]] = -1
         return targets
 
-    def _count(self, block: kernel.Block, done: int) -> None:
-        eps = block.eps[:done]
-        labelled = np.flatnonzero(~np.isnan(eps))
-        if len(labelled):
-            self.n_seen += len(labelled)
-            self.n_updates += int(np.count_nonzero(block.updated))
-            self.last_epsilon = float(eps[labelled[-1]])
-
-    def _predict(self, trace: Trace, nets: Array, with_probability: bool) -> None:
+    def _predict(self, result: BlockResult, nets: Array, with_probability: bool) -> None:
         if not nets.shape[1]:
-            trace.predicted[:] = -1
-            trace.probability[:] = np.nan
+            result.predicted[:] = -1
+            result.probability[:] = np.nan
             return
-        trace.predicted[:] = nets.argmax(axis=1)
+        result.predicted[:] = nets.argmax(axis=1)
         if with_probability:
-            trace.probability[:] = self.probabilities(nets).max(axis=1)
+            result.probability[:] = self.probabilities(nets).max(axis=1)
 
 
 def _rates(lr: float | Scheduler, n_updates: int, n: int) -> NDArray[np.float64]:

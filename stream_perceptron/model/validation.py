@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from stream_perceptron.errors import SampleError
 from stream_perceptron.model import kernel
+from stream_perceptron.model.features import Dense, Names
 
 if TYPE_CHECKING:
     import narwhals.stable.v2 as nw
@@ -22,7 +23,6 @@ __all__ = [
     "all_finite",
     "as_label",
     "as_labels",
-    "as_names",
     "as_row",
     "as_rows",
     "as_values",
@@ -117,8 +117,8 @@ def as_weights(w: Any, n: int) -> NDArray[np.float64]:
     return weights
 
 
-def as_row(x: Mapping[Hashable, Any], dtype: np.dtype[Any]) -> Array:
-    """Return the values of a dict of features as a finite row (1, m).
+def as_row(x: Mapping[Hashable, Any], dtype: np.dtype[Any]) -> Dense:
+    """Return a dict of features as one row.
 
     Raises
     ------
@@ -126,15 +126,15 @@ def as_row(x: Mapping[Hashable, Any], dtype: np.dtype[Any]) -> Array:
         If a value is not a number or a bool, or not finite in `dtype`; names the feature.
 
     """
-    return as_values(tuple(x), x.values(), dtype)
+    names = tuple(x)
+    return Dense(names, as_values(names, x.values(), dtype)[np.newaxis])
 
 
-def as_values(names: tuple[Hashable, ...], values: Collection[Any], dtype: np.dtype[Any]) -> Array:
-    """Do as `as_row` for names and their values."""
-    if kernel.fill is not None and dtype == np.float64:
-        filled = np.empty((1, len(values)))
-        if kernel.fill(list(values), filled):
-            return filled
+def as_values(names: Names, values: Collection[Any], dtype: np.dtype[Any]) -> Array:
+    """Return the values of a row's features, shape (m,); as `as_row`."""
+    filled = np.empty(len(values))
+    if dtype == np.float64 and kernel.fill(list(values), filled):
+        return filled
     if not _PLAIN_TYPES.issuperset(map(type, values)):
         for name, value in zip(names, values, strict=True):
             _require_number(name, value)
@@ -142,28 +142,11 @@ def as_values(names: tuple[Hashable, ...], values: Collection[Any], dtype: np.dt
         row = np.fromiter(values, np.float64, len(values))
     except OverflowError:
         row = np.array([_float_or_infinity(value) for value in values])
-    return _require_finite(row[np.newaxis], names, dtype)
+    return np.asarray(_require_finite(row[np.newaxis], names, dtype)[0])
 
 
-def as_names(names: Sequence[Hashable] | None, d: int) -> tuple[Hashable, ...]:
-    """Return the names of d columns, 0 to d - 1 for None.
-
-    Raises
-    ------
-    SampleError
-        If there are not d of them.
-
-    """
-    names = tuple(range(d) if names is None else names)
-    if d != len(names):
-        raise SampleError(f"rows of {d} features do not fit {len(names)} names")
-    return names
-
-
-def as_rows(
-    X: Any, names: Sequence[Hashable] | None, dtype: np.dtype[Any]
-) -> tuple[tuple[Hashable, ...], Array]:
-    """Return the names of the columns of an array, 0 to d - 1 for None, and its rows (n, d).
+def as_rows(X: Any, names: Sequence[Hashable] | None, dtype: np.dtype[Any]) -> Dense:
+    """Return an array (n, d) as rows whose columns are called `names`, 0 to d - 1 for None.
 
     Raises
     ------
@@ -174,18 +157,17 @@ def as_rows(
     rows = np.asarray(X)
     if rows.ndim != 2:
         raise SampleError(f"features of shape {rows.shape} are not rows and columns (n, d)")
-    names = as_names(names, rows.shape[1])
+    d = rows.shape[1]
+    names = tuple(range(d) if names is None else names)
+    if d != len(names):
+        raise SampleError(f"rows of {d} features do not fit {len(names)} names")
     if rows.dtype.kind not in "biuf":
         raise SampleError(f"features of type {rows.dtype} are not numbers: convert them first")
-    return names, _require_finite(rows, names, dtype)
+    return Dense(names, _require_finite(rows, names, dtype))
 
 
-def frame_rows(
-    frame: nw.DataFrame[IntoDataFrame], dtype: np.dtype[Any]
-) -> tuple[Array, NDArray[np.bool_] | None]:
-    """Return a frame's cells as finite rows (n, d), and where there is a value (None: everywhere).
-
-    A null, in pandas also a NaN, is an absent value; its cell is 0.
+def frame_rows(frame: nw.DataFrame[IntoDataFrame], dtype: np.dtype[Any]) -> Dense:
+    """Return a frame's rows. A null, in pandas also a NaN, is an absent feature.
 
     Raises
     ------
@@ -196,7 +178,7 @@ def frame_rows(
     import narwhals.stable.v2 as nw
     from river.utils import dataframe
 
-    names = frame.columns
+    names: Names = tuple(frame.columns)
     for name, column in zip(names, frame.iter_columns(), strict=True):
         kind = column.dtype
         if kind.is_numeric() or kind == nw.Boolean:
@@ -214,12 +196,12 @@ def frame_rows(
     rows = dataframe.to_numpy(frame)
     missing = np.isnan(rows)
     if not missing.any():
-        return _require_finite(rows, names, dtype), None
+        return Dense(names, _require_finite(rows, names, dtype))
     if not frame.implementation.is_pandas_like():
         nulls = [column.is_null().to_numpy() for column in frame.iter_columns()]
         missing = np.stack(nulls, axis=1).astype(bool)
     rows = np.where(missing, 0.0, rows)
-    return _require_finite(rows, names, dtype), ~missing
+    return Dense(names, _require_finite(rows, names, dtype), ~missing)
 
 
 def all_finite(array: Array) -> bool:
@@ -239,7 +221,7 @@ def _require_number(name: Hashable, value: Any) -> None:
 
 def _require_finite(rows: Array, names: Sequence[Hashable], dtype: np.dtype[Any]) -> Array:
     with np.errstate(over="ignore"):
-        cast = np.ascontiguousarray(rows, dtype)
+        cast = np.require(rows, dtype, ["C", "A"])
     if not all_finite(cast):
         i, j = np.argwhere(~np.isfinite(cast))[0]
         value, where = rows[i, j], f" in row {i}" if len(rows) > 1 else ""

@@ -1,4 +1,4 @@
-"""Names and their numbers, and the weights that a new number starts with."""
+"""Names and their numbers."""
 
 from __future__ import annotations
 
@@ -63,17 +63,17 @@ class Vocabulary:
         return Vocabulary, (self.names,)  # from which the rest is made, when it is copied or sent
 
     def extend(self, names: Iterable[Hashable]) -> None:
-        """Give the next numbers to new `names`."""
+        """Give the next numbers to new `names`; after an error `truncate` undoes it."""
         for name in names:
-            self.numbers[name] = len(self.names)
             self.names.append(name)
+            self.numbers[name] = len(self.names) - 1
 
     def truncate(self, length: int) -> None:
         """Forget all names after the first `length`."""
-        for name in self.names[length:]:
-            del self.numbers[name]
-        del self.names[length:]
         self._last = None
+        for name in self.names[length:]:
+            self.numbers.pop(name, None)
+        del self.names[length:]
 
     def numbers_of(self, names: tuple[Hashable, ...]) -> NDArray[np.intp]:
         """Return the number of each name, -1 where it is unknown."""

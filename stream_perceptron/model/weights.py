@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["WeightStore", "initial_weights"]
+__all__ = ["Grown", "WeightStore", "initial_weights"]
 
 _CACHE_LINE = 64  # bytes
 
@@ -64,18 +64,27 @@ def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return z ^ (z >> np.uint64(31))
 
 
+class Grown(NamedTuple):
+    """Weights (k, d) and biases (k,), views of memory in which there is room for more."""
+
+    weights: NDArray[Any]
+    biases: NDArray[Any]
+    room_for_weights: NDArray[Any]
+    room_for_biases: NDArray[Any]
+
+
 class WeightStore:
     """Weights (k, d) and biases (k,) that grow by doubling.
 
-    New rows and columns get their initial weights; what is there stays as it is.
+    New rows and columns get their initial weights; what is there stays as it is. To grow takes two
+    steps: `grown` makes the larger weights, and `use` puts them in place, by one assignment that
+    no interrupt can divide.
     """
 
     def __init__(self, seed: int, init_range: float, dtype: np.dtype[Any]) -> None:
         self.seed = seed
         self.init_range = init_range
-        self._weights = np.zeros((0, 0), dtype)
-        self._biases = np.zeros(0, dtype)
-        self._use(0, 0)
+        self._now = _view(np.zeros((0, 0), dtype), np.zeros(0, dtype), 0, 0)
 
     def __getstate__(self) -> tuple[Any, ...]:
         return self.seed, self.init_range, self.weights, self.biases
@@ -85,62 +94,76 @@ class WeightStore:
         WeightStore.__init__(self, seed, init_range, weights.dtype)
         self.restore(weights, biases)
 
-    def _use(self, k: int, d: int) -> None:
-        """Set `weights` (k, d) and `biases` (k,), which are views of what there is room for."""
-        self.shape = (k, d)
-        self.weights = self._weights[:k, :d]
-        self.biases = self._biases[:k]
+    @property
+    def weights(self) -> NDArray[Any]:
+        """The weights, shape (k, d)."""
+        return self._now.weights
 
-    def contiguous_weights(self) -> NDArray[Any]:
-        """Return `weights` after giving up spare columns, at the price of a copy if there are."""
-        if self._weights.shape[1] != self.shape[1]:
-            self._reserve(self._weights.shape[0], self.shape[1])
-        return self.weights
+    @property
+    def biases(self) -> NDArray[Any]:
+        """The biases, shape (k,)."""
+        return self._now.biases
 
-    def resize(self, k: int, d: int) -> None:
-        """Grow to (k, d) with initial weights, or shrink."""
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The number of labels, and of features."""
+        return self._now.weights.shape
+
+    def grown(self, k: int, d: int) -> Grown:
+        """Return weights of at least the present shape, the new ones with their initial values."""
+        now = self._now
+        rows, columns = now.room_for_weights.shape
+        if k > rows or d > columns:
+            rows = k if k <= rows else max(k, 2 * rows)
+            columns = d if d <= columns else max(d, 2 * columns)
+            now = self._moved(rows, columns)
         old_k, old_d = self.shape
-        capacity = self._weights.shape
-        if k > capacity[0] or d > capacity[1]:
-            self._reserve(
-                *(
-                    size if size <= spare else max(size, 2 * spare)
-                    for size, spare in zip((k, d), capacity, strict=True)
-                )
-            )
-        self._use(k, d)
+        after = _view(now.room_for_weights, now.room_for_biases, k, d)
         if k > old_k:
-            self._initialise(slice(old_k, k), slice(0, old_d))
-            rows = np.arange(old_k, k)
-            self._biases[old_k:k] = initial_weights(self.seed, rows, np.zeros(1), self.init_range)[
-                :, 0
-            ]
+            rows_ = np.arange(old_k, k)
+            after.weights[old_k:, :old_d] = self._initial(rows_, np.arange(old_d) + 1)
+            after.biases[old_k:] = self._initial(rows_, np.zeros(1))[:, 0]
         if d > old_d:
-            self._initialise(slice(0, k), slice(old_d, d))
+            after.weights[:, old_d:] = self._initial(np.arange(k), np.arange(old_d, d) + 1)
+        return after
+
+    def use(self, grown: Grown) -> None:
+        """Put weights in place that `grown` made."""
+        self._now = grown
+
+    def shrink(self, k: int, d: int) -> None:
+        """Give up the last rows and columns."""
+        self._now = _view(self._now.room_for_weights, self._now.room_for_biases, k, d)
+
+    def trim(self) -> None:
+        """Give up spare columns, at the price of a copy if there are any."""
+        if self._now.room_for_weights.shape[1] != self.shape[1]:
+            self._now = self._moved(len(self._now.room_for_weights), self.shape[1])
 
     def restore(self, weights: NDArray[Any], biases: NDArray[Any]) -> None:
         """Take over weights (k, d) and biases (k,) that were learned before."""
-        self._use(0, 0)
-        self._reserve(*weights.shape)
-        self._use(*weights.shape)
-        self.weights[:], self.biases[:] = weights, biases
+        k, d = weights.shape
+        empty = _view(self._now.room_for_weights, self._now.room_for_biases, 0, 0)
+        self._now = empty
+        moved = self._moved(k, d)
+        after = _view(moved.room_for_weights, moved.room_for_biases, k, d)
+        after.weights[:], after.biases[:] = weights, biases
+        self._now = after
 
-    def _reserve(self, rows: int, columns: int) -> None:
+    def _moved(self, rows: int, columns: int) -> Grown:
+        """Return the weights in new memory."""
         k, d = self.shape
-        weights = _aligned_zeros(rows, columns, self._weights.dtype)
-        weights[:k, :d] = self.weights
-        biases = np.zeros(rows, self._biases.dtype)
-        biases[:k] = self.biases
-        self._weights, self._biases = weights, biases
-        self._use(k, d)
+        weights = _aligned_zeros(rows, columns, self.weights.dtype)
+        biases = np.zeros(rows, self.biases.dtype)
+        weights[:k, :d], biases[:k] = self.weights, self.biases
+        return _view(weights, biases, k, d)
 
-    def _initialise(self, rows: slice, columns: slice) -> None:
-        self._weights[rows, columns] = initial_weights(
-            self.seed,
-            np.arange(rows.start, rows.stop),
-            np.arange(columns.start, columns.stop) + 1,
-            self.init_range,
-        )
+    def _initial(self, labels: NDArray[Any], features: NDArray[Any]) -> NDArray[np.float64]:
+        return initial_weights(self.seed, labels, features, self.init_range)
+
+
+def _view(weights: NDArray[Any], biases: NDArray[Any], k: int, d: int) -> Grown:
+    return Grown(weights[:k, :d], biases[:k], weights, biases)
 
 
 def _aligned_zeros(rows: int, columns: int, dtype: np.dtype[Any]) -> NDArray[Any]:

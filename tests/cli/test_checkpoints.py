@@ -93,7 +93,7 @@ def swap(table):
 def test_unfinished_source_that_changed_is_refused(change, reason, days, model, run):
     run("learn", *days, "-m", model, "--limit", 500, "--quiet", check=0)
     live = LiveModel.load(model)
-    live.position.finished = False  # as after a kill
+    live.cursor.finished = False  # as after a kill
     live.save(model)
     before = model.read_bytes()
     change(days)
@@ -109,7 +109,7 @@ def test_unfinished_source_that_changed_is_refused(change, reason, days, model, 
 def test_next_leaves_the_rest_out(days, model, run):
     run("learn", days[0], "-m", model, "--limit", 500, "--quiet", check=0)
     live = LiveModel.load(model)
-    live.position.finished = False
+    live.cursor.finished = False
     live.save(model)
     refused = run("learn", days[1], "-m", model, "--quiet", check=1)
     run("learn", days[1], "-m", model, "--next", "--quiet", check=0)

@@ -87,7 +87,7 @@ def outcome(path):
     return (
         live.model.weights.tobytes(),
         live.model.biases.tobytes(),
-        progress.confusion.tobytes(),
+        progress.confusion.pairs.tobytes(),
         progress.window.tobytes(),
         (progress.samples, progress.unlabelled, progress.updates, progress.epsilon_sum),
     )
@@ -414,7 +414,7 @@ def test_ten_thousand_bad_rows_among_good_ones(name, tmp_path, tell):
     tell(f"bad rows, {name}: {figures['skipped']:,} skipped, {figures['samples']:,} learned")
     assert state_of(clean.model) == state_of(live.model)
     assert (20_000, 10_000) == (figures["samples"], figures["skipped"])
-    assert clean.progress.confusion.tolist() == live.progress.confusion.tolist()
+    assert clean.progress.confusion.pairs.tolist() == live.progress.confusion.pairs.tolist()
     assert 10 == len(figures["skipped_rows"])
 
 

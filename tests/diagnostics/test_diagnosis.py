@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from helpers import ROOT
 
-from stream_perceptron import LiveModel, StepError, check_step
-from stream_perceptron.live.learning_curve import Curve
+from stream_perceptron import LiveModel, UpdateError, check_update
+from stream_perceptron.live.learning_curve import LearningCurve
 from stream_perceptron.live.metrics import Progress
 
 
@@ -178,20 +178,23 @@ def test_inspect_shows_the_findings_of_the_run(run, digits, tmp_path):
 @pytest.mark.parametrize("step", [1, 7, 64, 5000])
 def test_curve_does_not_depend_on_blocks_and_stays_small(sample, step, rng):
     from stream_perceptron import SGDPerceptron
+    from stream_perceptron.model.features import Dense
 
-    X, y = rng.normal(size=(5000, 3)), rng.integers(0, 3, 5000).tolist()
+    rows = Dense(("a", "b", "c"), rng.normal(size=(5000, 3)))
+    y = rng.integers(0, 3, 5000).tolist()
     model, progress = SGDPerceptron(classes=range(3), seed=0), Progress()
     for i in range(0, 5000, step):
-        progress.update(model.trace(X[i : i + step], y[i : i + step]))
+        part = slice(i, i + step)
+        progress.update(model.train(rows[part], y[part], np.ones(len(y[part]))))
     whole = Progress()
-    whole.update(SGDPerceptron(classes=range(3), seed=0).trace(X, y))
+    whole.update(SGDPerceptron(classes=range(3), seed=0).train(rows, y, np.ones(5000)))
     curve = progress.curve
 
     assert whole.curve.sums.tobytes() == curve.sums.tobytes()
-    assert (40, 125) == (curve.stretch, len(curve.sums))
-    assert Curve.MOST >= len(curve.sums)
+    assert (40, 125) == (curve.bin, len(curve.sums))
+    assert LearningCurve.MOST >= len(curve.sums)
     assert 5000 == curve.column("samples").sum()
-    assert int(progress.confusion.trace()) == curve.column("right").sum()
+    assert progress.confusion.right == curve.column("right").sum()
     assert progress.updates == curve.column("updates").sum()
     assert pytest.approx(progress.epsilon_sum) == curve.column("eps").sum()
     assert -(-5000 // 32) == curve.column("probes").sum()
@@ -344,15 +347,15 @@ def changes_x(x, d, weights, bias):
         (lambda x, d, w, b: (w * 2, right(x, d, w, b)[1]), "np.outer(delta, x)"),
     ],
 )
-def test_check_step_names_the_mistake(step, message):
-    with pytest.raises(StepError, match=re.escape(message)):
-        check_step(step)
+def test_check_update_names_the_mistake(step, message):
+    with pytest.raises(UpdateError, match=re.escape(message)):
+        check_update(step)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_check_step_lets_the_right_one_pass(seed):
-    assert check_step(right, seed=seed) is None
-    assert check_step(
+def test_check_update_lets_the_right_one_pass(seed):
+    assert check_update(right, seed=seed) is None
+    assert check_update(
         lambda x, d, w, b: (
             w + 0.3 * np.outer(d - (w @ x + b), x), b + 0.3 * (d - (w @ x + b))
         ), "identity", lr=0.3,
@@ -369,21 +372,19 @@ def test_bar_on_a_terminal_and_none_elsewhere(run, on_terminal, digits):
 
 
 def test_curve_is_restored_with_suspicion():
-    sums = np.zeros((3, len(Curve.COLUMNS)))
-    assert sums is Curve.restored(sums, 10).sums
-    full = np.full((Curve.MOST, len(Curve.COLUMNS)), 10.0)
+    sums = np.ones((3, len(LearningCurve.COLUMNS)))
+    assert sums is LearningCurve.restored(sums, 10).sums
     wrong_ones = [
         (sums[:, 1:], 10),
         (sums - 1, 10),
-        (sums + 11, 10),
+        (sums + 0.5, 10),
         (sums, 0),
-        (np.zeros((201, 7)), 10),
-        (full, 10),
+        (np.ones((201, 7)), 10),
         (sums.astype(int), 10),
     ]
     for wrong, stretch in wrong_ones:
         with pytest.raises(ValueError, match="curve"):
-            Curve.restored(wrong, stretch)
+            LearningCurve.restored(wrong, stretch)
 
 
 def test_arrow_of_unlabelled_rows_has_no_curve(run, tmp_path):

@@ -13,8 +13,8 @@ import pytest
 from helpers import state_of, write_lines
 
 from stream_perceptron import CheckpointError, LiveModel, SGDPerceptron, save
-from stream_perceptron.distributed.averaging import average
-from stream_perceptron.live.learning_curve import Curve
+from stream_perceptron.distributed.averaging import average, average_live
+from stream_perceptron.live.learning_curve import LearningCurve
 
 
 def trained(base, samples):
@@ -66,7 +66,7 @@ def test_new_labels_and_features_are_united_by_name(base):
     two = trained(base, [({"d": 1.0, "c": 2.0}, "right"), ({"b": 1.0}, "left")])
     mean = average(base, [one, two])
     untrained = SGDPerceptron(classes=mean.classes_, seed=7)
-    untrained._network.grow(mean.features_, [])
+    untrained.network.add(mean.features_, [])
 
     assert ["up", "down", "left", "right"] == mean.classes_
     assert ["a", "b", "c", "d"] == mean.features_
@@ -76,7 +76,7 @@ def test_new_labels_and_features_are_united_by_name(base):
             return 0.0
         j, i = model.classes_.index(label), model.features_.index(feature)
         start = SGDPerceptron(classes=model.classes_, seed=7)
-        start._network.grow(model.features_, [])
+        start.network.add(model.features_, [])
         return model.weights[j, i] - start.weights[j, i]
 
     for (j, label), (i, feature) in itertools.product(
@@ -141,12 +141,12 @@ def test_average_counts_everything_once_in_any_order(partitions, run, tmp_path):
         2330 == live.progress.samples == live.model.n_seen == live.progress.curve.sums[:, 0].sum()
     )
     assert (
-        live.progress.confusion.sum()
-        == sum(each.progress.confusion.sum() for each in lives)
-        - 2 * before.progress.confusion.sum()
+        live.progress.confusion.tested
+        == sum(each.progress.confusion.tested for each in lives)
+        - 2 * before.progress.confusion.tested
     )
     assert 1000 == len(live.progress.window)
-    assert {("p",): 1599, ("q",): 699, ("r",): 29} == live.position.offsets
+    assert {("p",): 1599, ("q",): 699, ("r",): 29} == live.cursor.offsets
     assert (["a", "b", "c"], 0.01) == (live.model.features_, live.model.lr)
     assert {"up", "down", "flat"} == set(live.model.classes_)
     assert live.progress.accuracy > 0.8
@@ -221,18 +221,25 @@ def test_learners_that_met_other_columns_do_not_fit_together(run, tmp_path):
     assert not mean.exists()
 
 
-def test_curves_that_are_joined_hold_every_sample(rng):
-    joined, whole = Curve(), Curve()
-    for n in rng.integers(1, 400, 60).tolist():
-        sums = np.column_stack([[n], [n / 2], np.zeros((1, 5))])
-        joined.extend(sums)
-        whole.extend(np.tile([1, 0.5, 0, 0, 0, 0, 0], (n, 1)))
-    before = copy.deepcopy(joined)
-    joined.extend(np.array([[25.0, 20, 0, 0, 0, 0, 0]]))
+@pytest.mark.parametrize(("rounds", "bins", "rounds_in_a_bin"), [(200, 200, 1), (500, 125, 4)])
+def test_a_curve_takes_a_bin_a_round_and_joins_them_in_pairs(rounds, bins, rounds_in_a_bin):
+    curve = LearningCurve()
+    for _ in range(rounds):
+        curve.append(np.array([400, 100, 0, 0, 0, 0, 0]))
 
-    assert whole.column("samples").tolist() == before.column("samples").tolist()
-    assert np.allclose(whole.column("right"), before.column("right"))
-    assert len(joined.sums) <= Curve.MOST
-    assert (joined.sums[:-1, 0] == joined.stretch).all()
-    added = joined.since(before)
-    assert (25, 20) == (added[:, 0].sum(), pytest.approx(added[:, 1].sum()))
+    assert [400 * rounds_in_a_bin] * bins == curve.column("samples").tolist()
+    assert [100 * rounds_in_a_bin] * bins == curve.column("right").tolist()
+
+
+def test_the_window_of_a_mean_is_that_of_the_models_in_their_order(partitions):
+    base, learners = partitions
+    begin, lives = LiveModel.load(base), [LiveModel.load(path) for path in learners]
+    window = average_live(begin, lives).progress.window
+    expected = np.concatenate([begin.progress.window, *(each.progress.window for each in lives)])
+
+    # The first has 1,000 of its own, the second 700 and the third 30 that it added.
+    assert 1000 == len(window)
+    assert lives[2].progress.window[-30:].tolist() == window[-30:].tolist()
+    assert lives[1].progress.window[-700:].tolist() == window[-730:-30].tolist()
+    assert lives[0].progress.window[-270:].tolist() == window[:270].tolist()
+    assert len(expected) > len(window)

@@ -22,7 +22,7 @@ from helpers import COMMAND, members_of
 from stream_perceptron import LiveModel
 from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoint
 from stream_perceptron.data.parquet import ParquetSource
-from stream_perceptron.data.schema import Schema
+from stream_perceptron.data.schema import Selection
 from stream_perceptron.distributed.averaging import average_live
 from stream_perceptron.distributed.shards import deal, learn_pieces
 from stream_perceptron.live.cursor import Shards
@@ -117,8 +117,8 @@ def rounds_of(path):
     """Return how many rounds a checkpoint holds, over all passes; -1 if there is none."""
     if not path.exists():
         return -1
-    position = LiveModel.load(path).position
-    return 10**6 * position.turn + position.shards.rounds
+    cursor = LiveModel.load(path).cursor
+    return 10**6 * cursor.epoch + cursor.shards.rounds
 
 
 def wait_for_round(path, after, process):
@@ -149,7 +149,7 @@ def test_bits_do_not_depend_on_the_order_in_which_shards_finish(cluster, sample,
     path = tmp_path / "model.npz"
     cluster.run(sample, shards=5, rows=300, model=path)
     source = ParquetSource(str(sample))
-    live = LiveModel.start([source], Schema(), seed=0)
+    live = LiveModel.start([source], Selection(), seed=0)
     for rounds in range(4):
         dealt = deal([source.groups], Shards(5, 300, rounds))
         outcomes = [
@@ -160,11 +160,11 @@ def test_bits_do_not_depend_on_the_order_in_which_shards_finish(cluster, sample,
 
     assert 5000 == live.progress.samples == shared.progress.samples
     assert live.model.weights.tobytes() == shared.model.weights.tobytes()
-    assert live.progress.confusion.tolist() == shared.progress.confusion.tolist()
+    assert live.progress.confusion.pairs.tolist() == shared.progress.confusion.pairs.tolist()
     assert live.progress.epsilon_sum == shared.progress.epsilon_sum
     assert live.progress.window.tolist() == shared.progress.window.tolist()
     assert live.progress.curve.sums.tolist() == shared.progress.curve.sums.tolist()
-    assert 5000 == shared.progress.confusion.sum() == shared.progress.curve.column("samples").sum()
+    assert 5000 == shared.progress.confusion.tested == shared.progress.curve.column("samples").sum()
 
 
 def test_what_shards_learn_with_is_said_and_can_be_kept(cluster, sample):
@@ -191,7 +191,7 @@ def test_row_groups_of_every_size_are_learned_as_a_whole(cluster, run, tmp_path)
     cluster.run(path, shards=8, rows=1, model=model)
     live = LiveModel.load(model)
 
-    assert (5, 5) == (live.progress.samples, live.position.read)
+    assert (5, 5) == (live.progress.samples, live.cursor.read)
     assert ["x", "y", "z"] == sorted(live.model.classes_)
     with pq.ParquetWriter(path, schema):
         pass
@@ -310,12 +310,12 @@ def test_shards_are_inspected_and_forged_ones_refused(cluster, run, sample, tmp_
     text = run("inspect", path, check=0).stdout
     contents = json.loads(run("inspect", path, "--json", check=0).stdout)
     meta, arrays = read_checkpoint(path)
-    meta["run"]["position"]["shards"]["n"] = 0
+    meta["run"]["cursor"]["shards"]["n"] = 0
     write_checkpoint(path, meta, arrays)
 
     assert "shards: in 4 shards by rounds of 1,000 rows, 2 done in the pass" in text
     assert {"n": 4, "rows": 1000, "rounds": 2} == contents["shards"]
-    assert "position has no shards, or none with rows" in run("inspect", path, check=1).stderr
+    assert "cursor.shards.n has no right value" in run("inspect", path, check=1).stderr
 
 
 def test_a_cluster_that_is_not_there_is_named_in_one_line(run, sample):

@@ -200,10 +200,12 @@ def test_unforged_forgery_is_read(small, tmp_path):
 
 
 RUNS = {
-    "no square confusion": ("confusion", np.zeros((2, 3), np.int64)),
-    "negative confusion": ("confusion", np.full((2, 2), -1)),
-    "too much confusion": ("confusion", np.full((2, 2), 10**6)),
-    "float confusion": ("confusion", np.zeros((2, 2))),
+    "no pairs in confusion": ("confusion", np.zeros((2, 2), np.int64)),
+    "a pair twice": ("confusion", np.array([[0, 0, 1], [0, 0, 1]])),
+    "a label that is not known": ("confusion", np.array([[0, 99, 1]])),
+    "negative confusion": ("confusion", np.array([[0, 0, -1]])),
+    "too much confusion": ("confusion", np.array([[0, 0, 10**6]])),
+    "float confusion": ("confusion", np.zeros((2, 3))),
     "long window": ("window", np.zeros(1001, bool)),
     "bools that are neither": ("window", np.full(5, 7, np.uint8).view(bool)),
 }
@@ -212,10 +214,10 @@ RUNS = {
 @pytest.mark.parametrize("name", RUNS)
 def test_forged_run_is_refused(name, sample, tmp_path):
     from stream_perceptron.data.parquet import ParquetSource
-    from stream_perceptron.data.schema import Schema
+    from stream_perceptron.data.schema import Selection
 
     sources = [ParquetSource(str(sample))]
-    live = LiveModel.start(sources, Schema(), seed=0)
+    live = LiveModel.start(sources, Selection(), seed=0)
     list(live.run(sources, limit=100))
     path = tmp_path / "model.npz"
     live.save(path)

@@ -46,7 +46,7 @@ def consume(folder):
 
 def seen(path):
     """Return the number of messages that a checkpoint has seen."""
-    return LiveModel.load(path).position.read if path.exists() else 0
+    return LiveModel.load(path).cursor.read if path.exists() else 0
 
 
 @pytest.mark.slow

@@ -39,7 +39,8 @@ def test_wheel_holds_the_two_packages_and_nothing_else(built):
     with zipfile.ZipFile(built[0]) as wheel:
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
 
-    sources = {"stream_perceptron/model/kernel/_compiled.pyx", "stream_perceptron/model/kernel/loops.h"}
+    folder = "stream_perceptron/model/kernel"
+    sources = {f"{folder}/_compiled.pyx", f"{folder}/loops.h"}
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     kernel = {f"stream_perceptron/model/kernel/_compiled{suffix}"}
     assert names - kernel == tracked("stream_perceptron", "stream_perceptron") - sources | tracked(

@@ -161,7 +161,7 @@ def test_a_kafka_topic(folder, kcat):
         pass
     live = consume()
     assert 900 == live.progress.samples
-    assert {("0",): 299, ("1",): 299, ("2",): 299} == live.position.offsets
+    assert {("0",): 299, ("1",): 299, ("2",): 299} == live.cursor.offsets
 
 
 def test_a_kafka_topic_by_many_learners(folder, kcat, run):
@@ -179,7 +179,7 @@ def test_a_kafka_topic_by_many_learners(folder, kcat, run):
 
     assert (300, 900) == (samples_in(base), live.progress.samples)
     assert [500] * 3 == [samples_in(folder / f"part-{part}.npz") for part in range(3)]
-    assert {("0",): 299, ("1",): 299, ("2",): 299} == live.position.offsets
+    assert {("0",): 299, ("1",): 299, ("2",): 299} == live.cursor.offsets
 
 
 def test_kaggles_digits(folder):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from helpers import write_parquet
@@ -14,14 +13,17 @@ from river import evaluate, metrics
 from stream_perceptron import DivergedError, SampleError, SGDPerceptron, SourceError, stream
 from stream_perceptron.data.parquet import ParquetSource
 from stream_perceptron.data.sampling import RandomDraws
-from stream_perceptron.data.schema import Schema
+from stream_perceptron.data.schema import Schema, Selection
+from stream_perceptron.data.source import Request
 from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.model import LiveModel
 
 
-def start(*paths, classes=None, schema=None, **parameters):
+def start(*paths, classes=None, selection=None, **parameters):
     sources = [ParquetSource(str(path)) for path in paths]
-    return LiveModel.start(sources, schema or Schema(), classes, seed=0, **parameters), sources
+    return LiveModel.start(
+        sources, selection or Selection(), classes, seed=0, **parameters
+    ), sources
 
 
 def finish(live, sources, **options):
@@ -44,7 +46,7 @@ def test_accuracy_is_that_of_rivers_progressive_validation(digits, classes, limi
     path = digits["train"]
     live, sources = start(path)
     if classes is None:
-        live = LiveModel(SGDPerceptron(seed=0), Schema())
+        live = LiveModel(SGDPerceptron(seed=0))
     finish(live, sources, limit=limit)
     model = SGDPerceptron(classes=None if classes is None else range(10), seed=0)
     metric = evaluate.progressive_val_score(
@@ -79,7 +81,9 @@ def test_progress_is_what_a_loop_over_samples_finds(points):
     assert sum(hits[-1000:]) / 1000 == progress.window_accuracy
     assert epsilon_sum / 2250 == progress.mean_epsilon
     assert model.n_updates / 2250 == progress.updated_share < 1
-    assert [[confusion[a][b] for b in names] for a in names] == progress.confusion.tolist()
+    assert [[confusion[a][b] for b in names] for a in names] == progress.confusion.matrix(
+        3
+    ).tolist()
     assert model.weights.tobytes() == live.model.weights.tobytes()
 
 
@@ -126,7 +130,7 @@ def test_several_files_and_passes_are_one_stream(points, tmp_path):
     whole, sources = start(points, points)
     finish(whole, sources)
     live, sources = start(*parts)
-    finish(live, sources, passes=2)
+    finish(live, sources, epochs=2)
 
     assert 5000 == live.progress.rows
     assert whole.model.weights.tobytes() == live.model.weights.tobytes()
@@ -134,7 +138,7 @@ def test_several_files_and_passes_are_one_stream(points, tmp_path):
 
 def test_limit_counts_rows_over_files_and_passes(points):
     live, sources = start(points, points)
-    finish(live, sources, passes=3, limit=7001)
+    finish(live, sources, epochs=3, limit=7001)
 
     assert 7001 == live.progress.rows
 
@@ -142,22 +146,25 @@ def test_limit_counts_rows_over_files_and_passes(points):
 def test_random_draws_are_reproducible_rows_with_replacement(points):
     sources = [ParquetSource(str(points))]
     draws = RandomDraws(sources, seed=3)
+    draws.fit(Request())
     whole = draws.draws(0, 7500)
 
     np.testing.assert_array_equal(whole[1234:5000], draws.draws(1234, 3766))
     assert (0, 2499) == (whole.min(), whole.max())
     assert len(np.unique(whole[:2500])) == pytest.approx(2500 * (1 - np.exp(-1)), abs=80)
     table = pq.read_table(points)
-    for turn in (0, 2):
-        drawn = pa.Table.from_batches(draws.batches(turn))
-        rows = draws.draws(2500 * turn, 2500)
-        assert table["a"].to_numpy()[rows].tolist() == drawn["a"].to_pylist()
+    for epoch in (0, 2):
+        drawn = np.concatenate(
+            [batch.features.values[:, 0] for batch in draws.batches(Request(epoch=epoch))]
+        )
+        rows = draws.draws(2500 * epoch, 2500)
+        assert table["a"].to_numpy()[rows].tolist() == drawn.tolist()
 
 
 def test_random_draws_until_the_stop(digits):
     """The learner's settings, epsilon 0.01 at lr 0.05, stop early and low."""
     live, sources = start(digits["train"], lr=0.05, epsilon=0.01)
-    steps = finish(live, [RandomDraws(sources, 0)], passes=None, stop=True)
+    steps = finish(live, [RandomDraws(sources, 0)], epochs=None, stop=True)
     rows = [row for step in steps for row in step.rows.tolist()]
 
     assert live.stopped
@@ -190,7 +197,7 @@ def test_bad_row_ends_the_run_as_after_the_row_before(bad, tmp_path, rng):
     finish(expected, sources, limit=bad) if bad else None
 
     assert expected.model.weights.tobytes() == live.model.weights.tobytes()
-    assert expected.progress.confusion.tolist() == live.progress.confusion.tolist()
+    assert expected.progress.confusion.pairs.tolist() == live.progress.confusion.pairs.tolist()
     assert bad == live.progress.rows
 
 
@@ -201,12 +208,12 @@ def test_skipped_rows_leave_the_weights_of_the_good_rows(tmp_path, rng):
         tmp_path / "mixed.parquet", {"x": np.where(bad, np.nan, x), "y": y}, row_group_size=77
     )
     live, sources = start(mixed)
-    steps = finish(live, sources, skip_bad=True)
+    steps = finish(live, sources, skip_rejected=True)
     expected, sources = start(
         write_parquet(tmp_path / "good.parquet", {"x": x[~bad], "y": y[~bad]})
     )
     finish(expected, sources)
-    skipped = [text for step in steps for text in step.skipped]
+    skipped = [text for step in steps for text in step.rejected]
 
     assert expected.model.weights.tobytes() == live.model.weights.tobytes()
     assert (bad.sum(), 3000) == (live.progress.skipped, live.progress.rows)
@@ -229,10 +236,10 @@ def test_divergence_names_the_row_and_keeps_the_model_before_it(tmp_path):
     ("text", "label_type", "label"), [("7", "int", 7), ("7", "str", "7"), ("True", "bool", True)]
 )
 def test_declared_classes_take_the_type_of_the_labels(text, label_type, label):
-    assert [label] == Schema(label_type=label_type).classes_of([text])
+    assert [label] == Schema(label_type=label_type).with_classes([text])[0]
     for bad_type in ("int", "bool"):
         with pytest.raises(ValueError, match="as labels are"):
-            Schema(label_type=bad_type).classes_of(["seven"])
+            Schema(label_type=bad_type).with_classes(["seven"])
 
 
 def test_large_features_are_remarked_on_for_bounded_activations(tmp_path):

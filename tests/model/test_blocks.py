@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from river.optim import schedulers
 
 from stream_perceptron import DivergedError, SampleError, SGDPerceptron
+from stream_perceptron.model.features import Dense
 
 FRAMES = {
     "pandas": lambda data: pd.DataFrame(data),
@@ -250,7 +251,8 @@ def test_divergence_in_mid_block_leaves_the_rows_before(rng):
 
 def test_a_missing_label_has_no_number_beside_known_and_new_ones():
     model = SGDPerceptron(classes=["x"], seed=0)
-    trace = model.trace([[1.0], [2.0], [3.0], [4.0]], ["x", None, "y", None])
+    rows = Dense(("a",), np.arange(4.0)[:, np.newaxis])
+    result = model.train(rows, ["x", None, "y", None], np.ones(4))
 
-    assert [0, -1, 1, -1] == trace.target.tolist()
-    assert [0, 2] == np.flatnonzero(trace.updated).tolist()
+    assert [0, -1, 1, -1] == result.target.tolist()
+    assert [0, 2] == np.flatnonzero(result.updated).tolist()

@@ -12,10 +12,10 @@ from helpers import ROOT
 
 from stream_perceptron import SGDPerceptron
 from stream_perceptron.model.activations import ACTIVATIONS
-from stream_perceptron.model.features import ByteRows
+from stream_perceptron.model.features import Dense, Sparse, Uint8
 from stream_perceptron.model.kernel import _compiled as _kernel
 from stream_perceptron.model.kernel import numpy_kernel as _numpy_kernel
-from stream_perceptron.model.kernel.types import Block, Rule
+from stream_perceptron.model.kernel.types import Block, Counters, Rule
 
 KERNELS = {"compiled": _kernel, "numpy": _numpy_kernel}
 DTYPES = ["float64", "float32"]
@@ -27,6 +27,11 @@ def block_of(targets, k, dtype, rates=0.1, sample_weights=1.0):
         np.array(targets, np.intp), np.full(n, sample_weights), np.full(n, rates),
         np.zeros((n, k), dtype), np.full(n, np.nan), np.zeros(n, bool),
     )  # fmt: skip
+
+
+def learn(kernel, weights, biases, X, rule, block, counters=None):
+    features = X if isinstance(X, Dense | Sparse | Uint8) else Dense((), X)
+    return kernel.learn(weights, biases, features, rule, block, counters or Counters())
 
 
 def problem(rng, dtype, n=60, k=4, d=37, density=1.0):
@@ -46,7 +51,7 @@ def test_kernels_agree_to_rounding(dtype, activation, epsilon, d, rng):
     results = []
     for kernel in KERNELS.values():
         w, c, block = W.copy(), b.copy(), block_of(targets, 4, dtype, 0.01)
-        assert (60, False) == kernel.learn_rows(w, c, X, rule, block)
+        assert (60, False) == learn(kernel, w, c, X, rule, block)
         results.append((w, c, block))
     (w1, b1, one), (w2, b2, two) = results
 
@@ -64,7 +69,7 @@ def test_kernels_do_what_the_oracle_does(kernel, activation, rng):
     X, targets, W, b = problem(rng, "float64", n=50, k=3, d=5)
     w, c = W.tolist(), b.tolist()
     block = block_of(targets, 3, "float64", 0.05)
-    KERNELS[kernel].learn_rows(W, b, X, Rule(ACTIVATIONS[activation], 0.2), block)
+    learn(KERNELS[kernel], W, b, X, Rule(ACTIVATIONS[activation], 0.2), block)
     for x, target, eps in zip(X.tolist(), targets.tolist(), block.eps.tolist(), strict=True):
         if target < 0:
             assert np.isnan(eps)
@@ -90,9 +95,7 @@ def test_bits_do_not_depend_on_how_a_sample_comes(dtype, d, rng):
     def by_rows(step):
         w, c = W.copy(), b.copy()
         for i in range(0, len(X), step):
-            _kernel.learn_rows(
-                w, c, X[i : i + step], rule, block_of(targets[i : i + step], 3, dtype)
-            )
+            learn(_kernel, w, c, X[i : i + step], rule, block_of(targets[i : i + step], 3, dtype))
         return w, c
 
     def by_columns():
@@ -100,22 +103,26 @@ def test_bits_do_not_depend_on_how_a_sample_comes(dtype, d, rng):
         for x, target in zip(X, targets, strict=True):
             columns = np.flatnonzero(x)
             block = block_of([target], 3, dtype)
-            _kernel.learn_sparse(w, c, columns, x[np.newaxis, columns], rule, block)
+            row = Sparse((), np.array([0, len(columns)]), columns, x[columns])
+            learn(_kernel, w, c, row, rule, block)
         return w, c
 
     def with_spare_columns():
         w, c = np.zeros((3, 2 * d + 3), dtype), b.copy()
         w[:, :d] = W
-        _kernel.learn_rows(w[:, :d], c, X, rule, block_of(targets, 3, dtype))
+        learn(_kernel, w[:, :d], c, X, rule, block_of(targets, 3, dtype))
         return w[:, :d], c
 
     ways = [by_rows(1), by_rows(7), by_rows(60), by_columns(), with_spare_columns()]
     for w, c in ways[1:]:
         assert ways[0][0].tobytes() == w.tobytes()
         assert ways[0][1].tobytes() == c.tobytes()
-    columns = np.flatnonzero(X[0])
-    dense = _kernel.forward(W, b, None, X[0])
-    assert dense.tobytes() == _kernel.forward(W, b, columns, X[0, columns]).tobytes()
+    names, x = list(range(d)), X[0].astype(float).tolist()
+    nets = block_of([-1], 3, dtype)
+    learn(_kernel, W, b, X[:1], rule, nets)
+    for features in (dict(enumerate(x)), {i: value for i, value in enumerate(x) if value}):
+        net = _kernel.net_one(features, names, dict(zip(names, names, strict=True)), W, b)
+        assert nets.nets[0].tobytes() == net.tobytes()
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -125,12 +132,12 @@ def test_bytes_are_learned_as_the_numbers_that_they_stand_for(kernel, dtype, d, 
     _, targets, W, b = problem(rng, dtype, k=8, d=d)
     pixels = (rng.integers(0, 256, (60, d)) * (rng.random((60, d)) < 0.1)).astype(np.uint8)
     pixels[:, d // 4 : d // 2] = 0
-    rows = ByteRows(pixels, 1 / 255)
+    rows = Uint8((), pixels, scale=1 / 255)
     rule = Rule(ACTIVATIONS["sigmoid"], 0.05)
     results = []
     for X in (rows, np.multiply(pixels, 1 / 255, dtype=np.float64).astype(dtype)):
         w, c, block = W.copy(), b.copy(), block_of(targets, 8, dtype)
-        KERNELS[kernel].learn_rows(w, c, X, rule, block)
+        learn(KERNELS[kernel], w, c, X, rule, block)
         results.append([w.tobytes(), c.tobytes(), block.nets.tobytes()])
 
     assert results[0] == results[1]
@@ -160,7 +167,7 @@ def test_nothing_that_is_not_finite_is_ever_written(kernel, dtype, x, rate, weig
     before = W.copy()
     block = block_of([0, 1, 0], 2, dtype, rate)
     rule = Rule(ACTIVATIONS["identity"], 0.0)
-    done, diverged = KERNELS[kernel].learn_rows(W, b, X, rule, block)
+    done, diverged = learn(KERNELS[kernel], W, b, X, rule, block)
 
     assert diverged
     assert done < 3
@@ -177,7 +184,7 @@ def test_stop_ends_with_the_first_sample_that_fits(kernel):
     block = block_of([0, 0, 0, 0], 2, "float64", 1.0)
     rule = Rule(ACTIVATIONS["sigmoid"], 1e-6, stop=True)
 
-    assert (2, False) == KERNELS[kernel].learn_rows(W, b, X, rule, block)
+    assert (2, False) == learn(KERNELS[kernel], W, b, X, rule, block)
     assert [True, False, False, False] == block.updated.tolist()
     assert np.isnan(block.eps[2:]).all()
 
@@ -188,7 +195,7 @@ def test_a_schedule_is_asked_by_the_number_of_updates(kernel):
     block = block_of([-1, 0, -1, 0], 1, "float64")
     rates = np.array([1.0, 0.5, 0.0, 0.0])
     rule = Rule(ACTIVATIONS["identity"], 0.0)
-    KERNELS[kernel].learn_rows(W, b, np.zeros((4, 1)), rule, block._replace(rates=rates))
+    learn(KERNELS[kernel], W, b, np.zeros((4, 1)), rule, block._replace(rates=rates))
 
     # 0 -> 1 at rate 1; then the target 1 is met.
     assert 1.0 == b[0]
@@ -249,10 +256,22 @@ def test_bytes_find_features_that_are_known_in_another_order(d, rng):
     labels = rng.integers(0, 3, 40).tolist()
     names = tuple(f"pixel{i}" for i in range(d))
     weights = []
-    for X in (ByteRows(pixels, 1 / 255), pixels * (1 / 255)):
+    for X in (Uint8(names, pixels, scale=1 / 255), Dense(names, pixels * (1 / 255))):
         model = SGDPerceptron(classes=range(3), seed=0)
         model.learn_one({"other": 1.0, names[3]: 0.5}, 0)
-        model.trace(X, labels, names)
+        model.train(X, labels, np.ones(40))
         weights.append(model.weights.tobytes())
 
     assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_kernels_count_what_they_learn(kernel, rng):
+    X, targets, W, b = problem(rng, "float64")
+    counters, block = Counters(), block_of(targets, 4, "float64")
+    learn(KERNELS[kernel], W, b, X, Rule(ACTIVATIONS["sigmoid"], 0.4), block, counters)
+    labelled = ~np.isnan(block.eps)
+
+    assert [labelled.sum(), block.updated.sum()] == counters.counts.tolist()
+    assert block.updated.sum() < labelled.sum() == (targets >= 0).sum()
+    assert block.eps[labelled][-1] == counters.last[0]

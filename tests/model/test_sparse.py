@@ -48,10 +48,8 @@ def wide_model(n_features):
 @pytest.fixture
 def numpy_kernel(monkeypatch):
     """The kernel whose arrays can be watched."""
-    for name in ("forward", "learn_rows", "learn_sparse"):
+    for name in ("learn", "learn_one", "net_one", "predict_one"):
         monkeypatch.setattr(kernel, name, getattr(_numpy_kernel, name))
-    for name in ("forward_one", "learn_one", "predict_one"):
-        monkeypatch.setattr(kernel, name, lambda *_: None)
 
 
 @pytest.mark.parametrize("zeros", [0, 500])
@@ -59,8 +57,8 @@ def test_elements_touched_do_not_depend_on_the_vocabulary(zeros, rng, tell, nump
     touched = {}
     for n_features in (10_000, 100_000, 1_000_000):
         model = wide_model(n_features)
-        store = model._network.store
-        store.weights = store.weights.view(Counted)
+        store = model.network.store
+        store.use(store.grown(*store.shape)._replace(weights=store.weights.view(Counted)))
         columns = rng.choice(n_features, N_NONZERO + zeros, replace=False).tolist()
         x = dict(zip(columns, [1.0] * N_NONZERO + [0.0] * zeros, strict=True))
         Counted.touched = 0
@@ -82,12 +80,12 @@ def test_elements_touched_do_not_depend_on_the_vocabulary(zeros, rng, tell, nump
 def test_growth_by_few_features_copies_weights_seldom(rng):
     """Storage doubles, so 2,000 samples with new features lead to few copies."""
     model = SGDPerceptron(classes=range(N_CLASSES), seed=0)
-    store = model._network.store
+    store = model.network.store
     buffers = set()
     for i in range(2000):
         names = [f"f{j}" for j in range(10 * i, 10 * i + 10)]
         model.learn_one(dict.fromkeys(names, 1.0), i % N_CLASSES)
-        buffers.add(store._weights.shape)
+        buffers.add(store.grown(*store.shape).room_for_weights.shape)
 
     # Up to 1,024 features samples are dense and storage is exact; after that it doubles.
     assert len(buffers) <= 1024 / 10 + 2 * np.log2(20_000)

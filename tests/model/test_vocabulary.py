@@ -52,14 +52,15 @@ def test_initial_weights_do_not_depend_on_how_the_store_grew(seed, growth, dtype
     k = d = 0
     for more_k, more_d in growth:
         k, d = k + more_k, d + more_d
-        store.resize(k, d)
+        store.use(store.grown(k, d))
         if more_d % 2:
-            store.contiguous_weights()
+            store.trim()
 
     block = initial_weights(seed, np.arange(k), np.arange(d + 1), 0.03).astype(dtype)
     np.testing.assert_array_equal(store.biases, block[:, 0])
     np.testing.assert_array_equal(store.weights, block[:, 1:])
-    assert store.contiguous_weights().flags.c_contiguous
+    store.trim()
+    assert store.weights.flags.c_contiguous
 
 
 def test_initial_weights_are_uniform_and_differ_with_the_seed():

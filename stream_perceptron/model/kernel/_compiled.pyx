@@ -5,31 +5,24 @@ The update of a sample waits until the next one is there: then the weights are r
 """
 
 from cpython.buffer cimport PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer
-from cpython.dict cimport PyDict_GetItem, PyDict_Next
-from cpython.list cimport PyList_GET_ITEM
+from cpython.dict cimport PyDict_Next, PyDict_Size
+from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.object cimport PyObject
 from cython cimport floating
 from libc.float cimport DBL_EPSILON, DBL_MAX, FLT_EPSILON, FLT_MAX
 from libc.math cimport atan, exp, fabs, isfinite, sqrt, tanh
-from libc.stdint cimport intptr_t, uint8_t, uint64_t
+from libc.stdint cimport int64_t, intptr_t, uint8_t
 from libc.stdlib cimport free, malloc, qsort
 from libc.string cimport memset
 
 import numpy as np
 
-from stream_perceptron.model.features import ByteRows
+from stream_perceptron.model.features import Sparse, Uint8
+from stream_perceptron.model.kernel.types import Done, Outcome
 
-__all__ = [
-    "NAME",
-    "fill",
-    "forward",
-    "forward_one",
-    "learn_one",
-    "learn_rows",
-    "learn_sparse",
-    "predict_one",
-    "wants_dense",
-]
+__all__ = ["NAME", "fill", "learn", "learn_one", "net_one", "predict_one"]
+
+_LEARNED, _DIVERGED, _NOT_PLAIN = Outcome
 
 NAME = "compiled"
 
@@ -70,23 +63,9 @@ cdef extern from "Python.h":
     bint PyFloat_CheckExact(PyObject*)
     bint PyLong_CheckExact(PyObject*)
     bint PyBool_Check(PyObject*)
+    bint PyUnicode_CheckExact(PyObject*)
     double PyFloat_AS_DOUBLE(PyObject*)
     double PyLong_AsDouble(PyObject*) except? -1.0
-
-cdef extern from *:
-    """
-    #include <stdint.h>
-    /* Until 3.12 CPython gives each state of each dict a number of its own. */
-    #if PY_VERSION_HEX < 0x030D0000
-    #define HAS_STATES 1
-    #define STATE(x) (((PyDictObject *)(x))->ma_version_tag)
-    #else
-    #define HAS_STATES 0
-    #define STATE(x) 0
-    #endif
-    """
-    bint HAS_STATES
-    uint64_t STATE(PyObject* x)
 
 cdef enum Function:
     SIGMOID, TANH, ARCTAN, IDENTITY
@@ -102,16 +81,9 @@ cdef struct Rule:
     bint stop
 
 
+# As `features.wants_dense`. This is about speed alone: the bits are the same either way.
 cdef inline bint _is_dense(ptrdiff_t n_nonzero, ptrdiff_t n_features) noexcept nogil:
     return n_features <= 1024 or n_nonzero * 8 >= n_features
-
-
-def wants_dense(n_nonzero, n_features):
-    """Whether a sample with `n_nonzero` of `n_features` is computed as a dense row.
-
-    This is about speed alone: the bits are the same either way.
-    """
-    return bool(_is_dense(n_nonzero, n_features))
 
 
 cdef struct Blocks:
@@ -264,16 +236,18 @@ cdef bint _test(const Rule* rule, const floating* net, ptrdiff_t k, intptr_t tar
 
 
 cdef struct Samples:
-    ptrdiff_t n, k, m  # n rows of m features, k outputs
-    const intptr_t* columns  # of the features, ascending; NULL for all
+    ptrdiff_t n, k, d  # n rows of d features, k outputs
+    const intptr_t* starts  # of sparse rows, or NULL: their columns ascend
+    const intptr_t* columns
     const uint8_t* bytes  # the rows as bytes to be scaled, or NULL
     double scale
-    bint may_skip  # gather each row where it is not zero, if that pays
     const intptr_t* targets
     const double* sample_weights
     const double* rates
     double* eps
     uint8_t* updated
+    int64_t* counts
+    double* last
 
 
 cdef struct Scratch:
@@ -281,7 +255,7 @@ cdef struct Scratch:
     double* delta
     void* steps
     void* nets  # of one sample
-    void* rows[2]  # for bytes that become numbers
+    void* rows[2]  # for bytes and sparse rows that become dense
     void* values
     intptr_t* places
     Blocks blocks
@@ -289,9 +263,10 @@ cdef struct Scratch:
 
 cdef char* _make_scratch(Scratch* scratch, const Samples* samples, size_t size) except NULL:
     """Allocate what `_learn` needs for numbers of some size; to be freed by the caller."""
-    cdef size_t k = samples.k, m = samples.m, n_blocks = samples.m * size // BLOCK_BYTES
-    cdef size_t gathered = m if samples.may_skip else 0
-    cdef size_t row = (n_blocks + 1) * BLOCK_BYTES if samples.bytes != NULL else 0
+    cdef size_t k = samples.k, d = samples.d, n_blocks = samples.d * size // BLOCK_BYTES
+    cdef bint copies = samples.bytes != NULL or samples.starts != NULL
+    cdef size_t gathered = d if samples.starts == NULL and d > 1024 else 0
+    cdef size_t row = (n_blocks + 1) * BLOCK_BYTES if copies else 0
     cdef char* start = <char*>malloc(
         BLOCK_BYTES
         + 2 * row
@@ -319,18 +294,63 @@ cdef char* _make_scratch(Scratch* scratch, const Samples* samples, size_t size) 
     return start
 
 
+cdef struct Row:
+    const uint8_t* bytes  # of a dense row, if it comes from them
+    const intptr_t* at  # the columns of a sparse row; NULL for all
+    ptrdiff_t width
+
+
+cdef const floating* _row(const floating* X, const Samples* samples, Scratch* scratch,
+                          ptrdiff_t i, Row* row) noexcept nogil:
+    """Return the values of a row, dense or sparse, whichever is less work."""
+    cdef ptrdiff_t c, count = 0, d = samples.d
+    cdef const floating* x
+    cdef floating* copy = <floating*>scratch.rows[i & 1]
+    cdef floating* values = <floating*>scratch.values
+    row.bytes = NULL
+    row.at = NULL
+    row.width = d
+    if samples.starts != NULL:
+        row.at = samples.columns + samples.starts[i]
+        row.width = samples.starts[i + 1] - samples.starts[i]
+        x = X + samples.starts[i]
+        if not _is_dense(row.width, d):
+            return x
+        memset(copy, 0, d * sizeof(floating))
+        for c in range(row.width):
+            copy[row.at[c]] = x[c]
+        row.at = NULL
+        row.width = d
+        return copy
+    if samples.bytes != NULL:
+        row.bytes = samples.bytes + i * d
+        _scaled(row.bytes, samples.scale, d, copy)
+        x = copy
+    else:
+        x = X + i * d
+    if d <= 1024:
+        return x
+    for c in range(d):
+        if x[c] != 0:
+            scratch.places[count] = c
+            values[count] = x[c]
+            count += 1
+    if _is_dense(count, d):
+        return x
+    row.at = scratch.places
+    row.width = count
+    return values
+
+
 cdef ptrdiff_t _learn(floating* W, ptrdiff_t stride, floating* biases, const floating* X,
                       const Samples* samples, const Rule* rule, Scratch* scratch, floating* nets,
                       bint* diverged) noexcept nogil:
     """Learn rows X, or those of `samples.bytes`; return how many."""
-    cdef ptrdiff_t i, j, c, count, width, k = samples.k, m = samples.m, n_updates = 0
+    cdef ptrdiff_t i, j, k = samples.k, d = samples.d, n_updates = 0
     cdef int turn = 0
+    cdef Row row
     cdef const floating* x
     cdef const floating* waiting = NULL  # a dense row whose update waits
-    cdef const intptr_t* at
-    cdef const uint8_t* bytes = NULL
-    cdef floating* values = <floating*>scratch.values
-    cdef floating* copy
     cdef floating* steps = <floating*>scratch.steps
     cdef double* delta = scratch.delta
     cdef floating* net
@@ -343,37 +363,18 @@ cdef ptrdiff_t _learn(floating* W, ptrdiff_t stride, floating* biases, const flo
     diverged[0] = False
     for i in range(samples.n):
         turn = i & 1
-        if samples.bytes != NULL:
-            bytes = samples.bytes + i * m
-            copy = <floating*>scratch.rows[turn]
-            _scaled(bytes, samples.scale, m, copy)
-            x = copy
-        else:
-            x = X + i * m
-        at = samples.columns
-        width = m
-        if samples.may_skip:
-            count = 0
-            for c in range(m):
-                if x[c] != 0:
-                    scratch.places[count] = c if at == NULL else at[c]
-                    values[count] = x[c]
-                    count += 1
-            if at != NULL or not _is_dense(count, m):
-                x = values
-                at = scratch.places
-                width = count
+        x = _row(X, samples, scratch, i, &row)
         net = nets + i * k
-        if at == NULL:
-            _find(&scratch.blocks, turn, x, bytes, m)
+        if row.at == NULL:
+            _find(&scratch.blocks, turn, x, row.bytes, d)
             if waiting != NULL:
-                _steps_and_dots(W, stride, waiting, steps, x, &scratch.blocks, k, m, net)
+                _steps_and_dots(W, stride, waiting, steps, x, &scratch.blocks, k, d, net)
             else:
-                _dots(W, stride, x, &scratch.blocks, turn, k, m, net)
+                _dots(W, stride, x, &scratch.blocks, turn, k, d, net)
         else:
             if waiting != NULL:
-                _steps(W, stride, waiting, steps, &scratch.blocks, 1 - turn, k, m)
-            _sparse_dots(W, stride, at, x, k, width, net)
+                _steps(W, stride, waiting, steps, &scratch.blocks, 1 - turn, k, d)
+            _sparse_dots(W, stride, row.at, x, k, row.width, net)
         waiting = NULL
         for j in range(k):
             net[j] += biases[j]
@@ -383,6 +384,8 @@ cdef ptrdiff_t _learn(floating* W, ptrdiff_t stride, floating* biases, const flo
             diverged[0] = True
             return i
         if samples.eps[i] < rule.epsilon:
+            samples.last[0] = samples.eps[i]
+            samples.counts[0] += 1
             if rule.stop:
                 return i + 1
             continue
@@ -391,25 +394,28 @@ cdef ptrdiff_t _learn(floating* W, ptrdiff_t stride, floating* biases, const flo
         for j in range(k):
             steps[j] = <floating>(rate * (delta[j] * scratch.slopes[j]))
             largest = max(largest, fabs(steps[j]))
-        if bytes == NULL:
-            reach = 1.0 + _reach(x, &scratch.blocks, at, width)
+        if row.bytes == NULL:
+            reach = 1.0 + _reach(x, &scratch.blocks, row.at, row.width)
         # An increment below half the spacing of the largest numbers cannot make a finite weight
         # overflow.
         if not (isfinite(rate) and largest * reach < safe) and not _would_be_finite(
-            W, stride, biases, x, at, steps, k, width
+            W, stride, biases, x, row.at, steps, k, row.width
         ):
             diverged[0] = True
             return i
         for j in range(k):
             biases[j] += steps[j]
-        if at == NULL:
+        if row.at == NULL:
             waiting = x
         else:
-            _sparse_steps(W, stride, at, x, steps, k, width)
+            _sparse_steps(W, stride, row.at, x, steps, k, row.width)
         samples.updated[i] = True
+        samples.last[0] = samples.eps[i]
+        samples.counts[0] += 1
+        samples.counts[1] += 1
         n_updates += 1
     if waiting != NULL:
-        _steps(W, stride, waiting, steps, &scratch.blocks, turn, k, m)
+        _steps(W, stride, waiting, steps, &scratch.blocks, turn, k, d)
     return samples.n
 
 
@@ -432,7 +438,7 @@ cdef Rule _rule(activation, double epsilon, bint stop):
 
 
 # `like` only says of which type the arrays are.
-cdef _learn_block(floating* like, weights, biases, columns, X, rule, block):
+cdef _learn_block(floating* like, weights, biases, features, rule, block, counters):
     cdef Rule c_rule = _rule(rule.activation, rule.epsilon, rule.stop)
     cdef Samples samples
     cdef Scratch scratch
@@ -440,58 +446,47 @@ cdef _learn_block(floating* like, weights, biases, columns, X, rule, block):
     cdef ptrdiff_t stride = weights.strides[0] // <ptrdiff_t>sizeof(floating)
     cdef bint diverged = False
     cdef floating* x = NULL
+    samples.n = len(features)
+    samples.k = len(biases)
+    samples.d = weights.shape[1]
+    if samples.n == 0 or samples.k == 0:
+        return Done(samples.n, False)
     samples.bytes = NULL
     samples.scale = 0.0
-    if isinstance(X, ByteRows):
-        samples.scale = X.scale
-        values = np.ascontiguousarray(X.values)
-    else:
-        values = np.ascontiguousarray(X)
-    samples.n, samples.m = X.shape
-    samples.k = len(biases)
-    if samples.n == 0 or samples.k == 0:
-        return samples.n, False
-    if isinstance(X, ByteRows):
+    samples.starts = NULL
+    values = np.require(features.values, requirements="CA")
+    if isinstance(features, Sparse):
+        columns, starts = features.columns, features.starts
+        samples.columns = <intptr_t*>_address(columns)
+        samples.starts = <intptr_t*>_address(starts)
+        x = <floating*>_address(values)
+    elif isinstance(features, Uint8):
+        samples.scale = features.scale
         samples.bytes = <uint8_t*>_address(values)
     else:
         x = <floating*>_address(values)
-    samples.columns = NULL if columns is None else <intptr_t*>_address(columns)
-    samples.may_skip = columns is not None or samples.m > 1024
     samples.targets = <intptr_t*>_address(block.targets)
     samples.sample_weights = <double*>_address(block.sample_weights)
     samples.rates = <double*>_address(block.rates)
     samples.eps = <double*>_address(block.eps)
     samples.updated = <uint8_t*>_address(block.updated)
+    samples.counts = <int64_t*>_address(counters.counts)
+    samples.last = <double*>_address(counters.last)
     cdef floating* W = <floating*>_address(weights)
     cdef floating* b = <floating*>_address(biases)
     cdef floating* nets = <floating*>_address(block.nets)
     cdef char* start = _make_scratch(&scratch, &samples, sizeof(floating))
     with nogil:
         done = _learn(W, stride, b, x, &samples, &c_rule, &scratch, nets, &diverged)
-    free(start)
-    return done, diverged
+        free(start)
+    return Done(done, diverged)
 
 
-def learn_rows(weights, biases, X, rule, block):
-    """Predict from and learn the rows of X (n, n_features), one after another.
-
-    `weights` and `biases` are changed in place; a row of weights is contiguous. X is an array of
-    their type, or `ByteRows`.
-
-    Returns
-    -------
-    The number of rows done, and whether the next one was refused because it would diverge. With
-    `rule.stop`, the first row whose eps is below epsilon is the last one done.
-
-    """
-    return learn_sparse(weights, biases, None, X, rule, block)
-
-
-def learn_sparse(weights, biases, columns, X, rule, block):
-    """Do as `learn_rows` for rows X (n, m) over the ascending `columns` (m,) alone."""
+def learn(weights, biases, features, rule, block, counters):
+    """Predict from and learn rows of features, one after another; as `numpy_kernel.learn`."""
     if weights.dtype.char == "d":
-        return _learn_block[double](NULL, weights, biases, columns, X, rule, block)
-    return _learn_block[float](NULL, weights, biases, columns, X, rule, block)
+        return _learn_block[double](NULL, weights, biases, features, rule, block, counters)
+    return _learn_block[float](NULL, weights, biases, features, rule, block, counters)
 
 
 cdef bint _forward(const floating* W, ptrdiff_t stride, const floating* biases,
@@ -515,34 +510,6 @@ cdef bint _forward(const floating* W, ptrdiff_t stride, const floating* biases,
     for j in range(k):
         out[j] += biases[j]
     return True
-
-
-cdef _forward_values(floating* like, weights, biases, columns, values):
-    out = np.empty_like(biases)
-    cdef ptrdiff_t stride = weights.strides[0] // <ptrdiff_t>sizeof(floating)
-    cdef ptrdiff_t k = len(biases), m = len(values)
-    cdef floating* W = <floating*>_address(weights)
-    cdef floating* b = <floating*>_address(biases)
-    cdef floating* x = <floating*>_address(values)
-    cdef floating* net = <floating*>_address(out)
-    cdef intptr_t* at = NULL if columns is None else <intptr_t*>_address(columns)
-    cdef bint is_done
-    with nogil:
-        is_done = _forward(W, stride, b, x, at, k, m, net)
-    if not is_done:
-        raise MemoryError
-    return out
-
-
-def forward(weights, biases, columns, values):
-    """Return the net inputs (k,) of one sample.
-
-    `values` (m,) belong to the ascending `columns` (m,), or to all columns if that is None.
-    """
-    values = np.ascontiguousarray(values)
-    if weights.dtype.char == "d":
-        return _forward_values[double](NULL, weights, biases, columns, values)
-    return _forward_values[float](NULL, weights, biases, columns, values)
 
 
 cdef inline bint _as_number(PyObject* value, double* number) except -1:
@@ -581,70 +548,36 @@ cdef int _compare(const void* one, const void* other) noexcept nogil:
 
 # A dict of features, put in place. `columns` is NULL if there is a value for each column.
 cdef struct Placed:
-    char* memory
+    char* memory  # to be freed
     intptr_t* columns
     void* values
     ptrdiff_t m
-
-
-# What was placed last, as a sample is mostly learned right after it was predicted, and to read a
-# dict costs more than all else. The vocabulary is the dict of names and their columns.
-cdef struct Last:
-    PyObject* x
-    PyObject* vocabulary
-    uint64_t x_state
-    uint64_t vocabulary_state
-    Placed placed
-
-
-cdef Last _last
-_last.placed.memory = NULL
 
 
 cdef bint _place(floating* like, Placed* placed, dict x, list names, dict numbers,
                  ptrdiff_t d) except -1:
     """Place a dict of features; return whether all are known, and plain, finite numbers.
 
-    What is placed stays so until the next dict is, and is not to be freed.
+    If so, the caller frees the memory.
     """
-    cdef Last now
-    now.x = <PyObject*>x
-    now.vocabulary = <PyObject*>numbers
-    now.x_state = STATE(now.x)
-    now.vocabulary_state = STATE(now.vocabulary)
-    if (
-        HAS_STATES
-        and _last.placed.memory != NULL
-        and _last.x == now.x
-        and _last.x_state == now.x_state
-        and _last.vocabulary == now.vocabulary
-        and _last.vocabulary_state == now.vocabulary_state
-    ):
-        placed[0] = _last.placed
-        return True
-    now.placed.memory = NULL
     cdef bint is_plain = False
+    placed.memory = NULL
     try:
-        is_plain = _read(like, &now.placed, x, names, numbers, d)
+        is_plain = _read(like, placed, x, names, numbers, d)
     finally:
         if not is_plain:
-            free(now.placed.memory)
-    if is_plain:
-        free(_last.placed.memory)
-        (&_last)[0] = now
-        placed[0] = now.placed
+            free(placed.memory)
+            placed.memory = NULL
     return is_plain
 
 
 cdef bint _read(floating* like, Placed* placed, dict x, list names, dict numbers,
                 ptrdiff_t d) except -1:
-    """Do as `_place`, into memory that is to be freed by the caller."""
-    cdef Py_ssize_t position = 0, i = 0, n_names = len(names), m = len(x)
+    cdef Py_ssize_t position = 0, i = 0, m = PyDict_Size(x)
     cdef bint dense = _is_dense(m, d), ascending = True
     cdef PyObject* key
     cdef PyObject* value
-    cdef PyObject* number
-    cdef double number_value
+    cdef double number
     cdef floating cell
     cdef intptr_t column, before = -1
     placed.memory = <char*>malloc(
@@ -658,17 +591,21 @@ cdef bint _read(floating* like, Placed* placed, dict x, list names, dict numbers
     if dense and m < d:
         memset(values, 0, d * sizeof(floating))
     while PyDict_Next(x, &position, &key, &value):
-        if i < n_names and key == PyList_GET_ITEM(names, i):
+        if i >= m:
+            return False
+        if not _as_number(value, &number):
+            return False
+        if i < PyList_GET_SIZE(names) and key == PyList_GET_ITEM(names, i):
             column = i
         else:
-            number = PyDict_GetItem(numbers, <object>key)
-            if number == NULL:
+            # Other keys may run code of their own, which could change the dict or the model.
+            if not PyUnicode_CheckExact(key) and not PyLong_CheckExact(key):
                 return False
-            column = <object>number
-        if not _as_number(value, &number_value):
-            return False
-        cell = <floating>number_value
-        if not isfinite(cell):
+            column = _column_of(<object>key, numbers)
+            if PyDict_Size(x) != m:
+                return False
+        cell = <floating>number
+        if column < 0 or column >= d or not isfinite(cell):
             return False
         if dense:
             values[column] = cell
@@ -678,6 +615,8 @@ cdef bint _read(floating* like, Placed* placed, dict x, list names, dict numbers
             cells[i].column = column
             cells[i].value = cell
         i += 1
+    if i != m:
+        return False
     if dense:
         placed.columns = NULL
         placed.values = values
@@ -695,18 +634,27 @@ cdef bint _read(floating* like, Placed* placed, dict x, list names, dict numbers
     return True
 
 
+cdef intptr_t _column_of(key, dict numbers) except -2:
+    """Return the column of a name, -1 if it is not known."""
+    number = numbers.get(key)
+    return -1 if number is None else number
+
+
 cdef bint _forward_dict(floating* net, dict x, list names, dict numbers, weights,
                         biases) except -1:
     """Write the net inputs of a dict of features; return whether it was plain."""
     cdef Placed placed
+    cdef bint is_done
     cdef ptrdiff_t d = weights.shape[1]
     cdef ptrdiff_t stride = weights.strides[0] // <ptrdiff_t>sizeof(floating)
     if not _place(net, &placed, x, names, numbers, d):
         return False
-    if not _forward(
+    is_done = _forward(
         <floating*>_address(weights), stride, <floating*>_address(biases),
         <floating*>placed.values, placed.columns, len(biases), placed.m, net,
-    ):
+    )
+    free(placed.memory)
+    if not is_done:
         raise MemoryError
     return True
 
@@ -725,7 +673,7 @@ cdef ptrdiff_t _argmax(const floating* net, ptrdiff_t k) noexcept:
     return best
 
 
-def forward_one(x, names, numbers, weights, biases):
+def net_one(x, names, numbers, weights, biases):
     """Return the net inputs (k,) of a dict of features.
 
     Parameters
@@ -737,7 +685,7 @@ def forward_one(x, names, numbers, weights, biases):
     numbers
         Their columns, a dict.
     weights, biases
-        The model, shapes (k, len(names)) and (k,).
+        The model, shapes (k, d) and (k,).
 
     Returns
     -------
@@ -754,9 +702,10 @@ def forward_one(x, names, numbers, weights, biases):
 
 
 def predict_one(x, names, numbers, weights, biases):
-    """Return the output with the largest net input, the first of equals; None as `forward_one`."""
+    """Return the output with the largest net input, the first of equals; -1 where `net_one` None.
+    """
     if not _is_plain(x, weights):
-        return None
+        return -1
     cdef ptrdiff_t k = len(biases)
     cdef double* net = <double*>malloc(k * sizeof(double))
     if net == NULL:
@@ -767,7 +716,7 @@ def predict_one(x, names, numbers, weights, biases):
                 return _argmax(net, k)
         elif _forward_dict(<float*>net, x, names, numbers, weights, biases):
             return _argmax(<float*>net, k)
-        return None
+        return -1
     finally:
         free(net)
 
@@ -777,48 +726,48 @@ cdef _learn_dict(floating* like, dict x, list names, dict numbers, weights, bias
     cdef Placed placed
     cdef Scratch scratch
     cdef bint diverged = False
-    cdef double rate
-    cdef ptrdiff_t d = weights.shape[1]
-    cdef ptrdiff_t stride = weights.strides[0] // <ptrdiff_t>sizeof(floating)
     cdef char* start = NULL
-    if not _place(like, &placed, x, names, numbers, d):
-        return None
-    if isinstance(lr, float):
-        rate = lr
-    else:
-        rate = lr()  # which may place others
-        if not _place(like, &placed, x, names, numbers, d):
-            return None
+    cdef intptr_t starts[2]
+    cdef double rate
+    cdef ptrdiff_t stride = weights.strides[0] // <ptrdiff_t>sizeof(floating)
+    samples.n = 1
+    samples.k = len(biases)
+    samples.d = weights.shape[1]
+    samples.rates = &rate
+    samples.bytes = NULL
+    samples.scale = 0.0
+    samples.starts = NULL
+    if not _place(like, &placed, x, names, numbers, samples.d):
+        return _NOT_PLAIN
     try:
-        samples.rates = &rate
-        samples.n = 1
-        samples.k = len(biases)
-        samples.m = placed.m
-        samples.columns = placed.columns
-        samples.bytes = NULL
-        samples.scale = 0.0
-        samples.may_skip = placed.columns != NULL or placed.m > 1024
+        rate = lr if isinstance(lr, float) else lr()
+        if placed.columns != NULL:
+            starts[0] = 0
+            starts[1] = placed.m
+            samples.starts = starts
+            samples.columns = placed.columns
         start = _make_scratch(&scratch, samples, sizeof(floating))
         _learn(
             <floating*>_address(weights), stride, <floating*>_address(biases),
             <floating*>placed.values, samples, rule, &scratch, <floating*>scratch.nets,
             &diverged,
         )
-        return diverged
+        return _DIVERGED if diverged else _LEARNED
     finally:
         free(start)
+        free(placed.memory)
 
 
-def learn_one(x, names, numbers, weights, biases, activation, double epsilon, intptr_t target,
-              double weight, lr):
+def learn_one(x, names, numbers, weights, biases, rule, intptr_t target, double weight,
+              lr, counters):
     """Learn a dict of features with the output that stands for its label.
 
     Parameters
     ----------
     x, names, numbers, weights, biases
-        As for `forward_one`.
-    activation, epsilon
-        As in a `Rule`.
+        As for `net_one`.
+    rule, counters
+        As for `learn`.
     target, weight
         As in a `Block`.
     lr
@@ -826,27 +775,23 @@ def learn_one(x, names, numbers, weights, biases, activation, double epsilon, in
 
     Returns
     -------
-    eps and whether it was learned; None as for `forward_one`; False if it would diverge.
+    What became of it.
 
     """
-    cdef Rule rule = _rule(activation, epsilon, False)
+    cdef Rule c_rule = _rule(rule.activation, rule.epsilon, False)
     cdef Samples samples
     cdef double eps = 0.0
     cdef uint8_t updated = False
-    if not _is_plain(x, weights):
-        return None
+    if not _is_plain(x, weights) or target >= len(biases):
+        return _NOT_PLAIN
     samples.targets = &target
     samples.sample_weights = &weight
     samples.eps = &eps
     samples.updated = &updated
+    samples.counts = <int64_t*>_address(counters.counts)
+    samples.last = <double*>_address(counters.last)
     if weights.dtype.char == "d":
-        diverged = _learn_dict[double](
-            NULL, x, names, numbers, weights, biases, lr, &rule, &samples
+        return _learn_dict[double](
+            NULL, x, names, numbers, weights, biases, lr, &c_rule, &samples
         )
-    else:
-        diverged = _learn_dict[float](
-            NULL, x, names, numbers, weights, biases, lr, &rule, &samples
-        )
-    if diverged is None:
-        return None
-    return False if diverged else (eps, bool(updated))
+    return _learn_dict[float](NULL, x, names, numbers, weights, biases, lr, &c_rule, &samples)

@@ -16,6 +16,7 @@ alone, so a sample gives the same bits however it came.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import isfinite, sqrt
 from typing import Any
 
@@ -23,10 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.blas import daxpy, dger, saxpy, sger
 
-from stream_perceptron.model.features import ByteRows
-from stream_perceptron.model.kernel.types import Block, Rule
+from stream_perceptron.model.features import Features, Sparse, wants_dense
+from stream_perceptron.model.kernel.types import Block, Counters, Done, Outcome, Rule
 
-__all__ = ["NAME", "forward", "learn_rows", "learn_sparse", "wants_dense"]
+__all__ = ["NAME", "fill", "learn", "learn_one", "net_one", "predict_one"]
 
 Array = NDArray[Any]
 
@@ -38,69 +39,42 @@ _GER = {"d": dger, "f": sger}
 _SAFE = {char: float(np.finfo(char).max * np.finfo(char).eps / 8) for char in "df"}
 
 
-def wants_dense(n_nonzero: int, n_features: int) -> bool:
-    """Whether a sample with `n_nonzero` of `n_features` is computed as a dense row.
+def learn(
+    weights: Array, biases: Array, features: Features, rule: Rule, block: Block, counters: Counters
+) -> Done:
+    """Predict from and learn rows of features, one after another.
 
-    To gather a weight costs about as much as to compute with eight that lie in order, and up to
-    1,024 columns the dense arithmetic costs less than the calls around it.
-    """
-    return n_features <= 1024 or n_nonzero * 8 >= n_features
-
-
-def forward(weights: Array, biases: Array, columns: Array | None, values: Array) -> Array:
-    """Return the net inputs (k,) of one sample.
-
-    `values` (m,) belong to the ascending `columns` (m,), or to all columns if that is None.
-    """
-    if columns is None and not wants_dense(int(np.count_nonzero(values)), len(values)):
-        columns = np.flatnonzero(values)
-        values = values[columns]
-    if columns is not None:
-        weights = weights.take(columns, axis=1)
-    with np.errstate(all="ignore"):
-        return np.asarray(weights.dot(values) + biases)
-
-
-def learn_rows(
-    weights: Array, biases: Array, X: Array | ByteRows, rule: Rule, block: Block
-) -> tuple[int, bool]:
-    """Predict from and learn the rows of X (n, n_features), one after another.
-
-    `weights` is C-contiguous and, like `biases`, changed in place. X is an array of their type, or
-    `ByteRows`.
+    Parameters
+    ----------
+    weights, biases
+        The model, shapes (k, d) and (k,), changed in place. A row of weights is contiguous.
+    features
+        Rows over all d columns, of the weights' type or bytes; columns of sparse rows ascend.
+    rule
+        What does not change from sample to sample.
+    block
+        What comes with each sample, and is written for it.
+    counters
+        Count the labelled samples.
 
     Returns
     -------
-    The number of rows done, and whether the next one was refused because it would diverge. With
-    `rule.stop`, the first row whose eps is below epsilon is the last one done.
+    How far it came. With `rule.stop`, the first row whose eps is below epsilon is the last one.
 
     """
-    if isinstance(X, ByteRows):
-        X = X.numbers(weights.dtype)
-    ger = _GER[weights.dtype.char]
-    axpy = _AXPY[weights.dtype.char]
-    safe = _SAFE[weights.dtype.char]
+    char = weights.dtype.char
+    ger, axpy, safe = _GER[char], _AXPY[char], _SAFE[char]
     activation = rule.activation
-    n_outputs, n_features = weights.shape
+    n_outputs = len(biases)
     d = np.full_like(biases, activation.low)
-    y = np.empty_like(biases)
-    delta = np.empty_like(biases)
-    n_nonzero = None if wants_dense(0, n_features) else np.count_nonzero(X, axis=1).tolist()
-    reach = np.maximum(X.max(axis=1, initial=1.0), -X.min(axis=1, initial=-1.0)).tolist()
+    y, delta = np.empty_like(biases), np.empty_like(biases)
     rates, sample_weights = block.rates.tolist(), block.sample_weights.tolist()
     n_updates = 0
-
+    samples = zip(_rows(features, weights), block.nets, block.targets.tolist(), strict=True)
     with np.errstate(all="ignore"):
-        for i, (x, net, target) in enumerate(
-            zip(X, block.nets, block.targets.tolist(), strict=True)
-        ):
-            w = weights
-            is_dense = n_nonzero is None or wants_dense(n_nonzero[i], n_features)
-            if not is_dense:
-                columns = np.flatnonzero(x)
-                x = x[columns]
-                w = weights.take(columns, axis=1)
-
+        for i, ((columns, x), net, target) in enumerate(samples):
+            # BLAS changes contiguous weights in place, and a copy of others.
+            w = np.ascontiguousarray(weights) if columns is None else weights.take(columns, axis=1)
             np.add(w.dot(x, net), biases, net)
             if target < 0:
                 continue
@@ -109,61 +83,74 @@ def learn_rows(
             np.subtract(d, y, delta)
             d[target] = activation.low
             eps = 0.5 * float(delta.dot(delta))
-            if not (isfinite(eps) and (isfinite(net.dot(net)) or np.isfinite(net).all())):
-                return i, True
-            block.eps[i] = eps
-            if eps < rule.epsilon:
-                if rule.stop:
-                    return i + 1, False
-                continue
+            if not (isfinite(eps) and np.isfinite(net).all()):
+                return Done(i, True)
+            updates = eps >= rule.epsilon
+            if updates:
+                np.multiply(delta, activation.derivative(net, y), delta)
+                rate = rates[n_updates] * sample_weights[i]
+                # No |delta_j| exceeds sqrt(2 eps), as no f' exceeds 1.
+                reach = max(1.0, float(x.max(initial=0.0)), -float(x.min(initial=0.0)))
+                if not rate * sqrt(2.0 * eps) * reach < safe:
+                    step = rate * delta
+                    if (
+                        not np.isfinite(w + np.multiply.outer(step, x)).all()
+                        or not np.isfinite(biases + step).all()
+                    ):
+                        return Done(i, True)
+                if len(x):
+                    ger(rate, x, delta, a=w.T, overwrite_a=1)
+                axpy(delta, biases, n_outputs, rate)
+                if columns is not None:
+                    weights[:, columns] = w
+                elif w is not weights:
+                    weights[:] = w
+                block.updated[i] = True
+                n_updates += 1
+            block.eps[i] = counters.last[0] = eps
+            counters.counts += (1, updates)
+            if not updates and rule.stop:
+                return Done(i + 1, False)
+    return Done(len(features), False)
 
-            np.multiply(delta, activation.derivative(net, y), delta)
-            rate = rates[n_updates] * sample_weights[i]
-            # No |delta_j| exceeds sqrt(2 eps), as no f' exceeds 1.
-            if not rate * sqrt(2.0 * eps) * reach[i] < safe:
-                step = rate * delta
-                if (
-                    not np.isfinite(w + np.multiply.outer(step, x)).all()
-                    or not np.isfinite(biases + step).all()
-                ):
-                    return i, True
-            if len(x):
-                ger(rate, x, delta, a=w.T, overwrite_a=1)
-            axpy(delta, biases, n_outputs, rate)
-            if not is_dense:
-                weights[:, columns] = w
-            block.updated[i] = True
-            n_updates += 1
-    return len(X), False
+
+def _rows(features: Features, weights: Array) -> Iterator[tuple[Array | None, Array]]:
+    """Yield each row: its nonzero columns and their values, or None and all values."""
+    d = weights.shape[1]
+    if isinstance(features, Sparse):
+        for i in range(len(features)):
+            part = slice(features.starts[i], features.starts[i + 1])
+            nonzero = np.flatnonzero(features.values[part])
+            columns, x = features.columns[part][nonzero], features.values[part][nonzero]
+            if wants_dense(len(columns), d):
+                values = np.zeros(d, weights.dtype)
+                values[columns] = x
+                yield None, values
+            else:
+                yield columns, x
+        return
+    for x in features.numbers(weights.dtype):
+        if wants_dense(0, d) or wants_dense(int(np.count_nonzero(x)), d):
+            yield None, x
+        else:
+            columns = np.flatnonzero(x)
+            yield columns, x[columns]
 
 
-def learn_sparse(
-    weights: Array, biases: Array, columns: Array, X: Array, rule: Rule, block: Block
-) -> tuple[int, bool]:
-    """Do as `learn_rows` for rows X (n, m) over the ascending `columns` (m,) alone.
+def learn_one(*_: Any) -> Outcome:
+    """Refuse: this kernel has no short way for a dict."""
+    return Outcome.NOT_PLAIN
 
-    `weights` need not be contiguous.
-    """
-    n_updates = 0
-    for i, x in enumerate(X):
-        nonzero = np.flatnonzero(x)
-        gathered = weights.take(columns[nonzero], axis=1)
-        rates = block.rates[n_updates : n_updates + 1]
-        one = slice(i, i + 1)
-        sample = Block(
-            block.targets[one],
-            block.sample_weights[one],
-            rates,
-            block.nets[one],
-            block.eps[one],
-            block.updated[one],
-        )
-        _, diverged = learn_rows(gathered, biases, x[np.newaxis, nonzero], rule, sample)
-        if diverged:
-            return i, True
-        if block.updated[i]:
-            weights[:, columns[nonzero]] = gathered
-            n_updates += 1
-        elif rule.stop and block.eps[i] < rule.epsilon:
-            return i + 1, False
-    return len(X), False
+
+def net_one(*_: Any) -> None:
+    """Refuse, as `learn_one`."""
+
+
+def predict_one(*_: Any) -> int:
+    """Refuse, as `learn_one`."""
+    return -1
+
+
+def fill(*_: Any) -> bool:
+    """Refuse, as `learn_one`."""
+    return False

@@ -1,7 +1,10 @@
-"""What a kernel is given, and what it writes."""
+"""What a kernel is given, what it writes, and what becomes of it."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +12,7 @@ from numpy.typing import NDArray
 
 from stream_perceptron.model.activations import Activation
 
-__all__ = ["Block", "Rule"]
+__all__ = ["Block", "BlockResult", "Counters", "Done", "Outcome", "Rule"]
 
 Array = NDArray[Any]
 
@@ -31,3 +34,103 @@ class Block(NamedTuple):
     nets: Array  # (n, k), written: net inputs before the update
     eps: NDArray[np.float64]  # (n,), written
     updated: NDArray[np.bool_]  # (n,), written where true
+
+
+class Counters:
+    """What a kernel counts, as part of learning a sample, so that no interrupt comes between.
+
+    Attributes
+    ----------
+    counts : numpy.ndarray
+        Labelled samples seen, and samples that changed the weights; shape (2,).
+    last : numpy.ndarray
+        The error of the last labelled sample, NaN before the first; shape (1,).
+
+    """
+
+    __slots__ = ("counts", "last")
+
+    def __init__(self) -> None:
+        self.counts = np.zeros(2, np.int64)
+        self.last = np.full(1, math.nan)
+
+
+class Done(NamedTuple):
+    """How far a kernel came: rows done, and whether it refused the next one as diverging."""
+
+    rows: int
+    diverged: bool
+
+
+class Outcome(IntEnum):
+    """What became of one sample."""
+
+    LEARNED = 0  # or tested only, if its error is below epsilon
+    DIVERGED = 1  # refused, and nothing is changed
+    NOT_PLAIN = 2  # not of the kind that has a short way; nothing is changed
+
+
+@dataclass
+class BlockResult:
+    """What happened to each of n samples, tested and then trained on.
+
+    Parameters
+    ----------
+    target
+        The number of the label; -1 where there was none. Shape (n,).
+    predicted
+        The number of the predicted label; -1 where no label was known yet. Shape (n,).
+    eps
+        Half the squared error before the update; NaN where there was no label. Shape (n,).
+    updated
+        Whether the weights were changed, shape (n,).
+    probability
+        The probability of the predicted label if it was asked for, else NaN. Shape (n,).
+    slope
+        The mean of f' over the outputs of the samples that were probed, else NaN. Shape (n,).
+    spread
+        The largest output minus the smallest, for the same samples. Shape (n,).
+    diverged
+        Whether the sample after these was refused because it would diverge.
+    stopped
+        Whether the last sample ended the training, as its error is below epsilon.
+
+    """
+
+    target: NDArray[np.intp]
+    predicted: NDArray[np.intp]
+    eps: NDArray[np.float64]
+    updated: NDArray[np.bool_]
+    probability: NDArray[np.float64]
+    slope: NDArray[np.float64]
+    spread: NDArray[np.float64]
+    diverged: bool = False
+    stopped: bool = False
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    @classmethod
+    def blank(cls, n: int) -> BlockResult:
+        """Return the result of n samples not yet tested."""
+        return cls(
+            target=np.full(n, -1, np.intp),
+            predicted=np.full(n, -1, np.intp),
+            eps=np.full(n, np.nan),
+            updated=np.zeros(n, bool),
+            probability=np.full(n, np.nan),
+            slope=np.full(n, np.nan),
+            spread=np.full(n, np.nan),
+        )
+
+    def __getitem__(self, part: slice) -> BlockResult:
+        """Return a part that shares its arrays with the whole."""
+        return BlockResult(
+            self.target[part],
+            self.predicted[part],
+            self.eps[part],
+            self.updated[part],
+            self.probability[part],
+            self.slope[part],
+            self.spread[part],
+        )

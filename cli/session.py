@@ -1,0 +1,289 @@
+"""A run of `learn`: how it opens, resumes, learns, saves and ends."""
+
+from __future__ import annotations
+
+import copy
+import signal
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, closing
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from stream_perceptron import CheckpointError, DivergedError, LiveModel, SampleError, SourceError
+from stream_perceptron.checkpoint.archive import locked
+from stream_perceptron.data.opening import open_source
+from stream_perceptron.data.sampling import RandomDraws
+from stream_perceptron.data.schema import Selection
+from stream_perceptron.data.source import Source
+from stream_perceptron.live.cursor import Cursor, Shards
+from stream_perceptron.live.model import StepResult
+from stream_perceptron.model.kernel import NAME as KERNEL
+
+from .options import bad_parameters_are_usage_errors, hint_at_terminal, quiet_stderr
+from .predictions import PredictionFile
+from .progress_line import ProgressLine
+from .saver import Saver
+from .signals import InterruptedWaitError, Signals
+from .summary import summarise, tell_findings
+
+if TYPE_CHECKING:
+    from stream_perceptron.data.batch import Batch
+    from stream_perceptron.data.parquet import ParquetSource
+    from stream_perceptron.diagnostics.worked_sample import WorkedSample
+    from stream_perceptron.distributed.ray import Round
+
+_LISTED = 10  # rejected rows that the summary names
+_EVERY_ROUND = 1  # row, and no round has fewer
+
+_PARAMETERS = ("lr", "epsilon", "activation", "init_range", "dtype", "seed")
+
+
+def run(options: SimpleNamespace, given: set[str]) -> int:
+    """Do what the options of `learn` ask for, and return the exit code.
+
+    Parameters
+    ----------
+    options
+        The options by name.
+    given
+        The names of those that were given, not left at their defaults.
+
+    """
+    hint_at_terminal(options.sources)
+    with ExitStack() as stack:
+        signals = stack.enter_context(Signals())
+        session = _Session(options, given, signals, stack)
+        try:
+            session.open()
+        except InterruptedWaitError:
+            return signals.exit_code
+        session.learn()
+        return signals.exit_code if signals.caught is not None else 0
+
+
+class _Session:
+    def __init__(
+        self, options: SimpleNamespace, given: set[str], signals: Signals, stack: ExitStack
+    ) -> None:
+        self._options = options
+        self._given = given
+        self._signals = signals
+        self._stack = stack
+        self._rejected: list[str] = []
+        self._worked: WorkedSample | None = None
+        self._to_explain: int = options.n_traced or 0
+
+    def open(self) -> None:
+        """Open what is read and written; the checkpoint is not touched."""
+        o = self._options
+        if o.path is not None:
+            self._stack.enter_context(locked(o.path))
+        live = None
+        if o.path is not None and o.path.exists() and not o.overwrite:
+            live = LiveModel.load(o.path)
+            _require_agreement(live, o, self._given)
+        sources: list[Source] = [
+            open_source(source, o.file_format, self._signals.wait) for source in o.sources
+        ]
+        self._parquet = [] if o.ray is None else _parquet_files(sources)
+        self._has_changed: set[str] = set()
+        if o.at_random:
+            sources = [RandomDraws(sources, o.seed if live is None else live.model.seed_)]
+        changed = {name: getattr(o, name) for name in self._given & {"lr", "epsilon"}}
+        if live is None:
+            changed = {}
+            selection = Selection(o.label, o.weight, o.ignore, o.scale, o.position)
+            parameters = {name: getattr(o, name) for name in _PARAMETERS}
+            with bad_parameters_are_usage_errors():
+                live = LiveModel.start(sources, selection, o.classes, **parameters)
+        self._live, self._sources = live, sources
+        self._cursor: Cursor | None = None
+        before = {identity.name for identity in live.cursor.sources if not identity.is_stream}
+        if o.path is not None:
+            plan = None if o.ray is None else Shards(o.shards, o.round_rows)
+            self._cursor = live.resume(sources, o.go_next, plan)
+        elif o.ray is not None:
+            self._cursor = live.resume(sources, shards=Shards(o.shards, o.round_rows))
+        live.model.mutate(changed)
+        if o.ray is not None:
+            self._connect(o.ray)
+        self._predictions = None
+        if o.output is not None:
+            folder = None if o.path is None else o.path.parent
+            self._predictions = PredictionFile(o.output, folder, live.cursor.output)
+        every = o.save_every
+        if o.ray is not None and "save_every" not in self._given:
+            every = _EVERY_ROUND
+        self._saver = Saver(o.path, every, live, self._predictions)
+        self._epochs = None if o.at_random and o.stop and o.epochs is None else o.epochs or 1
+        self._line = ProgressLine(
+            live,
+            "quiet" if o.quiet else "json" if o.as_json else "text",
+            None if o.stop else _rows_to_read(sources, self._epochs, o.limit),
+        )
+        self._announce(before, changed)
+
+    def _connect(self, address: str) -> None:
+        """Connect to a Ray cluster until the run is over."""
+        from stream_perceptron.distributed.ray import cluster, require_alike
+
+        # Ray tells at length that it waits, and puts handlers of its own in place, which exit
+        # with the number of the signal.
+        try:
+            with quiet_stderr():
+                self._stack.enter_context(cluster(address or None))
+        except SystemExit:
+            self._signals.caught = self._signals.caught or signal.SIGTERM
+            raise InterruptedWaitError from None
+        self._signals.install()
+        require_alike()
+
+    def _announce(self, before: set[str], changed: dict[str, float]) -> None:
+        """Tell where the run begins."""
+        live, line = self._live, self._line
+        if live.progress.rows:
+            line.note(f"going on after row {live.progress.rows:,} of {self._options.path}")
+        if live.kernel != KERNEL:
+            line.note(
+                f"warning: saved with the kernel {live.kernel}, goes on with {KERNEL}: the same to "
+                "rounding, not to the bit"
+            )
+        if self._cursor is not None and self._cursor.read == 0:
+            for name in before.intersection(self._options.sources):
+                line.note(f"warning: {name} has changed where it was read, and is read anew")
+        for name, value in changed.items():
+            line.note(f"{name} is {value:g} from here on")
+
+    def learn(self) -> None:
+        """Learn all rows, save, and tell how it went."""
+        o, live, line = self._options, self._live, self._line
+        # Closed before Python ends, as a thread reads ahead for it.
+        results = self._stack.enter_context(closing(self._results()))
+        try:
+            for result in results:
+                self._take(result)
+                # What was read of a pipe already is nowhere else; the waiting ends such a run.
+                if self._signals.caught is not None and not self._sources[0].is_stream:
+                    break
+                self._saver.save_if_due()
+        except InterruptedWaitError:
+            pass
+        except BrokenPipeError:
+            self._saver.save()
+            raise
+        except ValueError as error:
+            line.finish()
+            self._saver.save()
+            if isinstance(error, DivergedError):
+                tell_findings(live, line, o.quiet, diverged=True)
+            if isinstance(error, SampleError):
+                raise SampleError(f"{error}; --skip-bad leaves such rows out") from None
+            raise
+        self._saver.save()
+        line.finish()
+        summarise(live, line, o.path, self._rejected, o.as_json, o.quiet)
+
+    def _results(self) -> Generator[StepResult | Round, None, None]:
+        o = self._options
+        if o.ray is not None:
+            from stream_perceptron.distributed.ray import run as run_on_ray
+
+            return run_on_ray(
+                self._live,
+                self._parquet,
+                self._cursor,
+                self._epochs or 1,
+                o.skip_rejected,
+                not o.keep_lr,
+                lambda: self._signals.caught is not None,
+            )
+        return self._live.run(
+            self._sources,
+            self._cursor,
+            self._epochs,
+            o.limit,
+            o.stop,
+            o.skip_rejected,
+            self._predictions is not None,
+            self._saver.rows,
+            self._saver.save_if_due,
+            self._to_explain,
+            self._explained if self._to_explain else None,
+        )
+
+    def _explained(self, batch: Batch, learn: Callable[[], StepResult]) -> StepResult:
+        """Learn a batch, and keep how its one sample was worked out if that was asked for."""
+        from stream_perceptron.diagnostics.worked_sample import WorkedSample
+
+        is_asked_for = self._to_explain > 0 and len(batch.rows) == 1
+        self._to_explain -= len(batch)
+        if not is_asked_for:
+            return learn()
+        before = copy.deepcopy(self._live.model)
+        result = learn()
+        if len(result.rows):
+            self._worked = WorkedSample.of(before, self._live.model, batch)
+        return result
+
+    def _take(self, result: StepResult | Round) -> None:
+        """Tell and write what a batch brought."""
+        for note in result.notes:
+            self._line.note(note)
+        if isinstance(result, StepResult):
+            if self._worked is not None:
+                from .worked_sample_table import worked_sample_table
+
+                model = self._live.model
+                self._line.show(
+                    worked_sample_table(
+                        int(result.rows[0]), self._worked, model.activation, model.epsilon
+                    )
+                )
+                self._worked = None
+            if self._predictions is not None:
+                self._predictions.write(result)
+        self._rejected += result.rejected[: _LISTED - len(self._rejected)]
+        self._line.update()
+
+
+def _parquet_files(sources: Sequence[Source]) -> list[ParquetSource]:
+    from stream_perceptron.data.parquet import ParquetSource
+
+    files = []
+    for source in sources:
+        if not isinstance(source, ParquetSource) or source.is_stream:
+            raise SourceError(f"{source.name}: only Parquet files can be shared out in shards")
+        files.append(source)
+    return files
+
+
+def _require_agreement(live: LiveModel, options: SimpleNamespace, given: set[str]) -> None:
+    """Require that options about the making of a model are those that it was made with."""
+    model = live.model
+    made_with: dict[str, Any] = {
+        "activation": model.activation,
+        "init_range": model.init_range,
+        "dtype": model.dtype,
+        "seed": model.seed_,
+        "classes": model.classes,
+        **vars(live.selection),
+    }
+    for name in made_with.keys() & given:
+        value = getattr(options, name)
+        if name == "classes":
+            value, _ = live.schema.with_classes(value)
+        if value != made_with[name]:
+            option = name.replace("_", "-")
+            raise CheckpointError(
+                f"{options.path}: --{option} is {value!r}, but the model was made with "
+                f"{made_with[name]!r}; leave the option out, or begin anew with --overwrite"
+            )
+
+
+def _rows_to_read(sources: Sequence[Source], epochs: int | None, limit: int | None) -> int | None:
+    """Return how many rows all will be, None if that is not known."""
+    counts = [source.n_rows for source in sources]
+    if epochs is None or None in counts:
+        return limit
+    rows = epochs * sum(count for count in counts if count is not None)
+    return rows if limit is None else min(limit, rows)

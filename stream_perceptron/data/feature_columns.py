@@ -1,0 +1,303 @@
+"""Feature columns of Arrow record batches, as rows of features."""
+
+from __future__ import annotations
+
+import math
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyarrow import types
+
+from stream_perceptron.data.schema import Selection, names_in, vector_names
+from stream_perceptron.errors import SampleError, SourceError
+from stream_perceptron.model.features import Dense, Features, Names, Uint8
+from stream_perceptron.model.validation import all_finite
+from stream_perceptron.model.vocabulary import natural_order
+
+__all__ = ["PlainColumns", "VectorColumn", "feature_columns", "is_number", "numbers"]
+
+_BYTE_SCALE = 1 / 255
+
+Rejections = dict[int, str]
+
+
+class PlainColumns:
+    """Features in a column each.
+
+    Parameters
+    ----------
+    kinds
+        The types of the columns by name, in the order of the features.
+    scale
+        What to multiply by; None for 1/255 where the type is uint8, else 1.
+
+    """
+
+    source = ""
+
+    def __init__(self, kinds: dict[str, pa.DataType], scale: float | None) -> None:
+        self.columns = tuple(kinds)
+        self.scales = np.array([_scale(kind, scale) for kind in kinds.values()])
+        types_ = set(kinds.values())
+        is_plain = len(types_) == 1 and (
+            types.is_integer(kind := types_.pop())
+            or types.is_float32(kind)
+            or types.is_float64(kind)
+        )
+        # Columns of different types must meet in one that holds them all.
+        self._cast = None if is_plain else pa.schema([(name, pa.float64()) for name in kinds])
+
+    def read(
+        self, batch: pa.RecordBatch, names: Names, rejected: Rejections
+    ) -> tuple[Features, NDArray[np.intp]]:
+        """Return the features of all rows, and their places; unusable rows are rejected."""
+        columns = batch.select(self.columns)
+        for place, column in enumerate(columns.columns):
+            if column.null_count:
+                for i in np.flatnonzero(~numbers(column.is_valid()).astype(bool)).tolist():
+                    rejected.setdefault(i, f"column {self.columns[place]!r} is null")
+                kind = column.type
+                filled = column.fill_null(False if types.is_boolean(kind) else pa.scalar(0, kind))
+                columns = columns.set_column(place, self.columns[place], filled)
+        cast = columns if self._cast is None else columns.cast(self._cast, safe=False)
+        cells = cast.to_tensor().to_numpy()
+        rows = np.arange(batch.num_rows)
+        if cells.dtype == np.uint8 and _fits_bytes(self.scales):
+            return Uint8(self.columns, cells, scale=float(self.scales[0])), rows
+        X: NDArray[np.float64] = np.multiply(cells, self.scales, dtype=np.float64)
+        if not all_finite(X):
+            for i, j in np.argwhere(~np.isfinite(X)).tolist():
+                shown = columns.column(j)[i].as_py()
+                rejected.setdefault(i, f"column {self.columns[j]!r} is {shown}")
+        return Dense(self.columns, X), rows
+
+
+class VectorColumn:
+    """Features in one column, expanded row by row.
+
+    Parameters
+    ----------
+    name
+        The column's name.
+    kind
+        Its type.
+    scale
+        What to multiply by; None for 1/255 where values are 8-bit, else 1.
+
+    """
+
+    def __init__(self, name: str, kind: pa.DataType, scale: float | None) -> None:
+        self.name = name
+        self.columns = (name,)
+        self.source = f" from column {name!r}"
+        if _is_image(kind):
+            _require_pillow()
+        leaf = _storage(kind)
+        while _is_list(leaf):
+            leaf = leaf.value_type
+        self.scales = np.array([_scale(leaf, scale)])
+
+    def names_in(self, row: pa.RecordBatch) -> tuple[str, ...]:
+        """Return the names of the features in one row, none if it has no features."""
+        _, lengths = self._flatten(row, {})
+        return vector_names(self.name, int(lengths.sum()))
+
+    def read(
+        self, batch: pa.RecordBatch, names: Names, rejected: Rejections
+    ) -> tuple[Features, NDArray[np.intp]]:
+        """Return the features of the rows that have them all, and the places of these rows.
+
+        Rows whose features cannot be used are rejected.
+        """
+        n_features = len(names)
+        there = np.arange(batch.num_rows)
+        column = _storage_of(batch.column(self.name))
+        if column.null_count:
+            is_there = numbers(column.is_valid()).astype(bool)
+            there = np.flatnonzero(is_there)
+            for i in np.flatnonzero(~is_there).tolist():
+                rejected.setdefault(i, f"column {self.name!r} is null")
+        values, lengths = self._flatten(batch, rejected)
+        fits = (lengths == n_features) & (lengths > 0)
+        for i, length in zip(there[~fits].tolist(), lengths[~fits].tolist(), strict=True):
+            rejected.setdefault(i, f"column {self.name!r} has {length} values, not {n_features}")
+        if not fits.all():
+            values, there = values[np.repeat(fits, lengths)], there[fits]
+        cells = values.reshape(len(there), n_features)
+        if values.dtype == np.uint8 and _fits_bytes(self.scales):
+            return Uint8(names, cells, scale=float(self.scales[0])), there
+        X: NDArray[np.float64] = np.multiply(cells, self.scales, dtype=np.float64)
+        if values.dtype.kind == "f" and not all_finite(X):
+            for i, j in np.argwhere(~np.isfinite(X)).tolist():
+                value = "null or NaN" if math.isnan(X[i, j]) else "infinite"
+                why = f"value {j} of column {self.name!r} is {value}"
+                rejected.setdefault(int(there[i]), why)
+        return Dense(names, X), there
+
+    def _flatten(
+        self, batch: pa.RecordBatch, rejected: Rejections
+    ) -> tuple[NDArray[Any], NDArray[np.intp]]:
+        """Return all values of the rows that are no null, one after another, and their numbers."""
+        column = _storage_of(batch.column(self.name))
+        there = np.flatnonzero(numbers(column.is_valid()))
+        if column.null_count:
+            column = column.drop_null()
+        if types.is_fixed_size_binary(column.type):
+            width = column.type.byte_width
+            data = np.frombuffer(column.buffers()[1], np.uint8)
+            start = column.offset * width
+            return data[start : start + len(column) * width], np.full(len(column), width)
+        if not _is_image(column.type):
+            values, lengths = _flatten_lists(column)
+            return numbers(values), lengths
+        pictures = []
+        for i, data in zip(there.tolist(), column.field("bytes").to_pylist(), strict=True):
+            try:
+                pictures.append(_decode(data))
+            except SampleError as error:
+                rejected.setdefault(i, f"column {self.name!r} {error}")
+                pictures.append(np.empty(0, np.uint8))
+        return (
+            np.concatenate([np.empty(0, np.uint8), *pictures]),
+            np.array([len(picture) for picture in pictures], np.intp),
+        )
+
+
+def feature_columns(
+    free: dict[str, pa.DataType], selection: Selection, where: str
+) -> PlainColumns | VectorColumn:
+    """Say which of the columns that have no other role hold the features.
+
+    Raises
+    ------
+    SourceError
+        If that is not clear.
+
+    """
+    vectors = [name for name, kind in free.items() if _is_vector(kind)]
+    if len(vectors) > 1:
+        raise SourceError(
+            f"{where}: columns {names_in(vectors)} could each be the features: drop all but "
+            "one with --ignore"
+        )
+    if vectors:
+        return VectorColumn(vectors[0], free[vectors[0]], selection.scale)
+    plain = [name for name, kind in free.items() if is_number(kind)]
+    if not plain:
+        columns = [f"{name!r} ({kind})" for name, kind in free.items()]
+        raise SourceError(
+            f"{where}: no usable features{' among ' if columns else ''}{', '.join(columns[:5])}"
+            ": they are number or bool columns, or one column of lists, bytes or images"
+        )
+    in_order = [str(name) for name in natural_order(plain)]
+    return PlainColumns({name: free[name] for name in in_order}, selection.scale)
+
+
+def numbers(column: pa.Array) -> NDArray[Any]:
+    """Return a number or bool column as an array, NaN where it is null."""
+    if types.is_boolean(column.type):
+        column = column.cast(pa.uint8())
+    elif types.is_decimal(column.type) or types.is_float16(column.type):
+        column = column.cast(pa.float64())
+    if column.null_count:
+        return np.asarray(column.to_numpy(zero_copy_only=False))
+    # Column.to_numpy would import pandas first, if it is there.
+    return np.from_dlpack(column)
+
+
+def _require_pillow() -> None:
+    try:
+        import PIL  # noqa: F401
+    except ImportError:
+        raise SourceError("pictures need Pillow: pip install 'stream-perceptron[images]'") from None
+
+
+def _decode(data: bytes | None) -> NDArray[np.uint8]:
+    """Return a picture's bytes, row by row; grey pictures one a pixel, coloured ones three."""
+    from PIL import Image, UnidentifiedImageError
+
+    if data is None:
+        raise SampleError("has no bytes for its picture")
+    try:
+        with Image.open(BytesIO(data)) as picture:
+            grey = picture.mode in ("1", "L", "I;16", "I", "F")
+            return np.asarray(picture.convert("L" if grey else "RGB")).reshape(-1)
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError):
+        raise SampleError("holds a picture that cannot be decoded") from None
+
+
+def _flatten_lists(column: pa.Array) -> tuple[pa.Array, NDArray[np.intp]]:
+    """Return the innermost values, and how many each row has."""
+    if types.is_fixed_size_list(column.type):
+        lengths = numbers(column.is_valid()).astype(np.intp) * column.type.list_size
+    else:
+        # A null is as long as an empty list.
+        import pyarrow.compute as pc
+
+        lengths = np.nan_to_num(numbers(pc.list_value_length(column))).astype(np.intp)
+    values = column.flatten()
+    if not _is_list(values.type):
+        return values, lengths
+    values, inner = _flatten_lists(values)
+    ends = np.cumsum(lengths)
+    totals = np.concatenate([[0], np.cumsum(inner)])
+    return values, totals[ends] - totals[ends - lengths]
+
+
+def _storage(kind: pa.DataType) -> pa.DataType:
+    return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
+
+
+def _storage_of(column: pa.Array) -> pa.Array:
+    return column.storage if isinstance(column, pa.ExtensionArray) else column
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds one number or bool a row."""
+    return bool(
+        types.is_integer(kind)
+        or types.is_floating(kind)
+        or types.is_decimal(kind)
+        or types.is_boolean(kind)
+    )
+
+
+def _is_vector(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds many numbers a row: a list, bytes or an image."""
+    kind = _storage(kind)
+    return types.is_fixed_size_binary(kind) or _is_image(kind) or _list_depth(kind) > 0
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))
+
+
+def _list_depth(kind: pa.DataType) -> int:
+    depth = 0
+    while _is_list(kind):
+        kind = kind.value_type
+        depth += 1
+    return depth if is_number(kind) else 0
+
+
+def _is_image(kind: pa.DataType) -> bool:
+    """Whether this is an image as Hugging Face stores it, struct<bytes: binary, path: string>."""
+    if not types.is_struct(kind) or kind.get_field_index("bytes") < 0:
+        return False
+    data = kind.field("bytes").type
+    return bool(types.is_binary(data) or types.is_large_binary(data))
+
+
+def _fits_bytes(scales: NDArray[np.float64]) -> bool:
+    """Whether bytes times these are finite, and all multiplied by the same."""
+    return bool((scales == scales[0]).all() and np.isfinite(255 * scales[0]))
+
+
+def _scale(kind: pa.DataType, scale: float | None) -> float:
+    if scale is not None:
+        return scale
+    is_8_bit = types.is_uint8(kind) or types.is_fixed_size_binary(kind) or _is_image(kind)
+    return _BYTE_SCALE if is_8_bit else 1.0
