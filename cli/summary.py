@@ -31,10 +31,10 @@ def summarise(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    from stream_perceptron.diagnostics.diagnosis import diagnose
-    from stream_perceptron.model.kernel import NAME as KERNEL
-
     if as_json:
+        from stream_perceptron.diagnostics.diagnosis import diagnose
+        from stream_perceptron.model.kernel import NAME as KERNEL
+
         summary = line.figures() | {
             "replayed": live.replayed,
             "stopped": live.stopped,

@@ -74,7 +74,7 @@ class Replays:
         return before is not None and offset.value <= before
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class RawLines:
     """Lines of text as they stand in their source, each with its newline.
 
@@ -112,7 +112,7 @@ class RawLines:
         return [self.data[a:b] for a, b in zip([0, *ends], ends, strict=False)]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Batch:
     """Rows that follow each other in a source; the only thing between reading and learning.
 

@@ -57,7 +57,7 @@ class PlainColumns:
         columns = batch.select(self.columns)
         for place, column in enumerate(columns.columns):
             if column.null_count:
-                for i in np.flatnonzero(~numbers(column.is_valid()).astype(bool)).tolist():
+                for i in set(range(len(column))).difference(_places(column).tolist()):
                     rejected.setdefault(i, f"column {self.columns[place]!r} is null")
                 kind = column.type
                 filled = column.fill_null(False if types.is_boolean(kind) else pa.scalar(0, kind))
@@ -113,12 +113,9 @@ class VectorColumn:
         Rows whose features cannot be used are rejected.
         """
         n_features = len(names)
-        there = np.arange(batch.num_rows)
-        column = _storage_of(batch.column(self.name))
-        if column.null_count:
-            is_there = numbers(column.is_valid()).astype(bool)
-            there = np.flatnonzero(is_there)
-            for i in np.flatnonzero(~is_there).tolist():
+        there = _places(_storage_of(batch.column(self.name)))
+        if len(there) < batch.num_rows:
+            for i in set(range(batch.num_rows)).difference(there.tolist()):
                 rejected.setdefault(i, f"column {self.name!r} is null")
         values, lengths = self._flatten(batch, rejected)
         fits = (lengths == n_features) & (lengths > 0)
@@ -142,7 +139,7 @@ class VectorColumn:
     ) -> tuple[NDArray[Any], NDArray[np.intp]]:
         """Return all values of the rows that are no null, one after another, and their numbers."""
         column = _storage_of(batch.column(self.name))
-        there = np.flatnonzero(numbers(column.is_valid()))
+        there = _places(column)
         if column.null_count:
             column = column.drop_null()
         if types.is_fixed_size_binary(column.type):
@@ -245,6 +242,14 @@ def _flatten_lists(column: pa.Array) -> tuple[pa.Array, NDArray[np.intp]]:
     ends = np.cumsum(lengths)
     totals = np.concatenate([[0], np.cumsum(inner)])
     return values, totals[ends] - totals[ends - lengths]
+
+
+def _places(column: pa.Array) -> NDArray[np.intp]:
+    """Return the places that are not null."""
+    # is_valid would import pyarrow.compute.
+    if not column.null_count:
+        return np.arange(len(column))
+    return np.flatnonzero(numbers(column.is_valid()))
 
 
 def _storage(kind: pa.DataType) -> pa.DataType:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-import tempfile
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from stream_perceptron.data.byte_stream import ByteStream, Wait, is_stream, open_bytes
-from stream_perceptron.data.lines import LineFormat, LineSource
 from stream_perceptron.data.source import Source
 from stream_perceptron.errors import SourceError
+
+if TYPE_CHECKING:
+    from stream_perceptron.data.lines import LineFormat
 
 __all__ = ["open_source"]
 
@@ -60,6 +61,8 @@ def open_source(path: str, file_format: str | None = None, wait: Wait | None = N
         from stream_perceptron.data.arrow import ArrowSource
 
         return ArrowSource(path, start)
+    from stream_perceptron.data.lines import LineSource
+
     return LineSource(path, start, lambda first: _line_format(file_format, first, path))
 
 
@@ -100,6 +103,8 @@ def _looks_like(first: str, where: str) -> str:
 
 def _spooled(start: ByteStream) -> IO[bytes]:
     """Return the file that arrives on a pipe, when it is there as a whole."""
+    import tempfile
+
     spool = tempfile.TemporaryFile()  # noqa: SIM115, as the source reads from it
     while data := start.read_some():
         spool.write(data)

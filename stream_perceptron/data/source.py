@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from stream_perceptron.data.batch import Batch, Replays
 from stream_perceptron.data.byte_stream import is_stream
@@ -18,7 +18,7 @@ __all__ = ["METADATA_KEY", "Fit", "Request", "Source"]
 METADATA_KEY = b"stream_perceptron"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Request:
     """What is to be read, and from where on.
 
@@ -47,8 +47,7 @@ class Request:
     replays: Replays = field(default_factory=lambda: Replays({}))
 
 
-@dataclass(frozen=True)
-class Fit:
+class Fit(NamedTuple):
     """How a source fits a request: the schema that its columns lead to, and its label column."""
 
     schema: Schema

@@ -30,7 +30,7 @@ __all__ = ["LiveModel", "StepResult"]
 _LARGE_FEATURE = 16.0
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class StepResult:
     """What one batch of rows brought.
 

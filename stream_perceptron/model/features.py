@@ -27,7 +27,7 @@ def wants_dense(n_nonzero: int, n_features: int) -> bool:
     return n_features <= 1024 or n_nonzero * 8 >= n_features
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class _Table:
     """Rows that have a cell for each name, shape (n, d)."""
 
@@ -79,7 +79,7 @@ class _Table:
         return Sparse((), starts, columns[order][places], cells[rows, places])
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dense(_Table):
     """Rows of numbers.
 
@@ -130,7 +130,7 @@ class Dense(_Table):
         return super().placed(columns, d, dtype)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Uint8(_Table):
     """Rows of 8-bit features, such as pixels, which a kernel scales one row at a time.
 
@@ -181,7 +181,7 @@ class Uint8(_Table):
         return super().placed(columns, d, dtype)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Sparse:
     """Rows that each have some of the names, in compressed form (CSR).
 

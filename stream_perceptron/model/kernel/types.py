@@ -70,7 +70,7 @@ class Outcome(IntEnum):
     NOT_PLAIN = 2  # not of the kind that has a short way; nothing is changed
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class BlockResult:
     """What happened to each of n samples, tested and then trained on.
 
