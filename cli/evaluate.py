@@ -8,10 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import Command, format_option, hint_at_terminal, model_option, sources_argument
+from .options import (
+    Command,
+    format_option,
+    hint_at_terminal,
+    model_option,
+    skip_option,
+    sources_argument,
+)
 
 if TYPE_CHECKING:
-    from stream_perceptron.live.model import StepResult
+    from stream_perceptron.live.step_result import StepResult
 
 
 @click.command(cls=Command, short_help="Test a saved model on samples with labels.")
@@ -19,12 +26,7 @@ if TYPE_CHECKING:
 @model_option
 @format_option()
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-@click.option(
-    "--skip-bad",
-    "skip_rejected",
-    is_flag=True,
-    help="Skip rows that cannot be used, and count them.",
-)
+@skip_option
 def evaluate(
     sources: tuple[str, ...],
     path: Path,

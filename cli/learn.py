@@ -19,151 +19,91 @@ from .options import (
     Number,
     Scale,
     format_option,
-    section,
+    option_in,
     sources_argument,
 )
 
-on_input = section("Input")
-on_model = section("Model")
-on_checkpoint = section("Checkpoint")
-on_output = section("Output")
-on_ray = section("Many machines")
+_COUNT = click.IntRange(1)
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+on_input = option_in("Input")
+on_model = option_in("Model")
+on_checkpoint = option_in("Checkpoint")
+on_output = option_in("Output")
+on_ray = option_in("Many machines")
 
 
 @click.command(cls=Command, short_help="Predict and then learn every sample of a stream.")
 @sources_argument
-@format_option(on_input)
-@on_input("--label", metavar="NAME", help="Label column; else label, class, target or y.")
-@on_input("--ignore", type=Names(), default=(), help="Columns not to use.")
-@on_input("--weight", metavar="NAME", help="Column of sample weights.")
+@format_option("Input")
+@on_input("--label NAME", "Label column; else label, class, target or y.")
+@on_input("--ignore NAMES", "Columns not to use.", Names(), ())
+@on_input("--weight NAME", "Column of sample weights.")
 @on_input(
-    "--position",
-    type=Names(),
-    metavar="[PART,]OFFSET",
-    default=(),
-    help="Columns that say where a row comes from: rows at or below the highest OFFSET learned "
-    "of a PART are left out.",
+    "--position [PART,]OFFSET",
+    "Columns that say where a row comes from: rows at or below the highest OFFSET learned of a "
+    "PART are left out.",
+    Names(),
+    (),
 )
+@on_input("--scale NUMBER|a/b", "Multiply features by this; else 8-bit ones by 1/255.", Scale())
+@on_input("--random", "Draw rows at random, with replacement.", name="at_random")
 @on_input(
-    "--scale",
-    type=Scale(),
-    metavar="NUMBER|a/b",
-    help="Multiply features by this; else 8-bit ones by 1/255.",
+    "--passes N",
+    "Read everything N times; else once, or with --random --stop until it stops.",
+    _COUNT,
+    name="epochs",
 )
-@on_input("--random", "at_random", is_flag=True, help="Draw rows at random, with replacement.")
-@on_input(
-    "--passes",
-    "epochs",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Read everything N times; else once, or with --random --stop until it stops.",
-)
-@on_input("--limit", type=click.IntRange(1), metavar="N", help="Read N rows at most.")
-@on_input(
-    "--skip-bad",
-    "skip_rejected",
-    is_flag=True,
-    help="Skip rows that cannot be used, and list them.",
-)
+@on_input("--limit N", "Read N rows at most.", _COUNT)
+@on_input("--skip-bad", "Skip rows that cannot be used, and list them.", name="skip_rejected")
+@on_model("--lr NUMBER", "Learning rate.", Number(positive=True), 0.01)
+@on_model("--epsilon NUMBER", "Samples with an error below this are not learned.", Number(), 3e-6)
+@on_model("--stop", "End with the first sample whose error is below epsilon.")
 @on_model(
-    "--lr", type=Number(positive=True), default=0.01, show_default=True, help="Learning rate."
+    "--activation sigmoid|tanh|arctan|identity", "Output function.", ActivationName(), "sigmoid"
 )
+@on_model("--classes a,b,c|0-9", "Labels to know from the start.", Classes())
+@on_model("--init-range NUMBER", "Initial weights lie between -this and this.", Number(), 0.03)
 @on_model(
-    "--epsilon",
-    type=Number(),
-    default=3e-6,
-    show_default=True,
-    help="Samples with an error below this are not learned.",
+    "--dtype [float64|float32]",
+    "Type of weights and arithmetic.",
+    click.Choice(["float64", "float32"]),
+    "float64",
 )
-@on_model("--stop", is_flag=True, help="End with the first sample whose error is below epsilon.")
-@on_model(
-    "--activation",
-    type=ActivationName(),
-    metavar="sigmoid|tanh|arctan|identity",
-    default="sigmoid",
-    show_default=True,
-    help="Output function.",
-)
-@on_model("--classes", type=Classes(), metavar="a,b,c|0-9", help="Labels to know from the start.")
-@on_model(
-    "--init-range",
-    type=Number(),
-    default=0.03,
-    show_default=True,
-    help="Initial weights lie between -this and this.",
-)
-@on_model(
-    "--dtype",
-    type=click.Choice(["float64", "float32"]),
-    default="float64",
-    show_default=True,
-    help="Type of weights and arithmetic.",
-)
-@on_model(
-    "--seed",
-    type=int,
-    metavar="N",
-    default=0,
-    show_default=True,
-    help="Seed of initial weights and random draws.",
+@on_model("--seed N", "Seed of initial weights and random draws.", int, 0)
+@on_checkpoint(
+    "-m/--model MODEL", "Checkpoint to go on from, made if there is none.", _FILE, name="path"
 )
 @on_checkpoint(
-    "-m",
-    "--model",
-    "path",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="MODEL",
-    help="Checkpoint to go on from, made if there is none.",
+    "--save-every N|TIME",
+    "Save after so many rows, or so much time as 30s or 5m.",
+    Interval(),
+    "60s",
 )
-@on_checkpoint(
-    "--save-every",
-    type=Interval(),
-    default="60s",
-    show_default=True,
-    help="Save after so many rows, or so much time as 30s or 5m.",
-)
-@on_checkpoint("--overwrite", is_flag=True, help="Begin a new model even if MODEL is there.")
-@on_checkpoint(
-    "--next", "go_next", is_flag=True, help="Begin SOURCE although the one before is not finished."
-)
+@on_checkpoint("--overwrite", "Begin a new model even if MODEL is there.")
+@on_checkpoint("--next", "Begin SOURCE although the one before is not finished.", name="go_next")
 @on_ray(
-    "--ray",
-    is_flag=False,
+    "--ray [ADDRESS]",
+    "Learn in shards on the Ray cluster at ADDRESS, or on one that is started here.",
     flag_value="",
-    metavar="[ADDRESS]",
-    help="Learn in shards on the Ray cluster at ADDRESS, or on one that is started here.",
 )
-@on_ray("--shards", type=click.IntRange(1), metavar="N", help="Share the rows out in N shards.")
-@on_ray(
-    "--round-rows",
-    type=click.IntRange(1),
-    metavar="N",
-    default=1000,
-    show_default=True,
-    help="Average the shards whenever each has learned N rows.",
-)
+@on_ray("--shards N", "Share the rows out in N shards.", _COUNT)
+@on_ray("--round-rows N", "Average the shards whenever each has learned N rows.", _COUNT, 1000)
 @on_ray(
     "--keep-lr",
-    is_flag=True,
-    help="Learn with --lr as it is; else shards learn with N times --lr, as to average N of them "
+    "Learn with --lr as it is; else shards learn with N times --lr, as to average N of them "
     "divides steps by N.",
 )
 @on_output(
-    "-p",
-    "--predictions",
-    "output",
-    metavar="FILE|-",
-    help="Write the prediction for every sample, a line of JSON each.",
+    "-p/--predictions FILE|-",
+    "Write the prediction for every sample, a line of JSON each.",
+    name="output",
 )
 @on_output(
-    "--trace",
-    "n_traced",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Show on stderr how the first N samples are worked out.",
+    "--trace N", "Show on stderr how the first N samples are worked out.", _COUNT, name="n_traced"
 )
-@on_output("--json", "as_json", is_flag=True, help="Progress and summary as JSON.")
-@on_output("--quiet", is_flag=True, help="Only warnings and errors, and the summary of --json.")
+@on_output("--json", "Progress and summary as JSON.", name="as_json")
+@on_output("--quiet", "Only warnings and errors, and the summary of --json.")
 @click.pass_context
 def learn(ctx: click.Context, /, **options: Any) -> None:
     """Predict every sample, then learn it, and report how the predictions did.

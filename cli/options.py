@@ -25,9 +25,48 @@ class SectionOption(click.Option):
         self.section = section
 
 
-def section(name: str) -> Callable[..., Callable[[F], F]]:
-    """Return `click.option` for the options under one heading."""
-    return partial(click.option, cls=SectionOption, section=name)
+def option_in(section: str) -> Callable[..., Callable[[F], F]]:
+    """Return what makes the options under one heading, as `option`."""
+    return partial(option, section=section)
+
+
+def option(
+    flags: str,
+    help: str,  # noqa: A002, as click calls it
+    type: Any = None,  # noqa: A002
+    default: Any = None,
+    name: str | None = None,
+    section: str = "Other",
+    **more: Any,
+) -> Callable[[F], F]:
+    """Return `click.option` for flags such as "-m/--model MODEL"; without MODEL it takes no value.
+
+    Parameters
+    ----------
+    flags
+        What a user types, and what the help calls the value.
+    help
+        What it is for.
+    type, default
+        Of the value. A default is shown.
+    name
+        The parameter's, if not the flag's.
+    section
+        The heading in the help.
+    more
+        Whatever else click takes.
+
+    """
+    spelled, _, metavar = flags.partition(" ")
+    names = spelled.split("/") + ([name] if name else [])
+    if metavar:
+        more |= {"type": type, "metavar": metavar, "default": default}
+        more["show_default"] = default not in (None, ())
+        if "flag_value" in more:
+            more["is_flag"] = False
+    else:
+        more["is_flag"] = True
+    return click.option(*names, cls=SectionOption, section=section, help=help, **more)
 
 
 class Command(click.Command):
@@ -142,17 +181,21 @@ def sources_argument(command: F) -> F:
     return argument(command)
 
 
-def format_option(option: Any = click.option) -> Callable[[F], F]:
+def format_option(section: str = "Other") -> Callable[[F], F]:
     """Return the option for the format of the sources."""
     formats = ("parquet", "arrow", "csv", "jsonl", "libsvm")
-    decorator: Callable[[F], F] = option(
-        "--format",
-        "file_format",
-        type=click.Choice(formats),
-        metavar="|".join(formats),
-        help="Format of SOURCE; else told by how it begins.",
+    return option(
+        f"--format {'|'.join(formats)}",
+        "Format of SOURCE; else told by how it begins.",
+        click.Choice(formats),
+        name="file_format",
+        section=section,
     )
-    return decorator
+
+
+skip_option = option(
+    "--skip-bad", "Skip rows that cannot be used, and count them.", name="skip_rejected"
+)
 
 
 def hint_at_terminal(sources: tuple[str, ...]) -> None:

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import click
 
-from .options import Command, format_option, hint_at_terminal, model_option, sources_argument
+from .options import (
+    Command,
+    format_option,
+    hint_at_terminal,
+    model_option,
+    skip_option,
+    sources_argument,
+)
 from .predictions import PredictionFile
 from .signals import InterruptedWaitError, Signals
 
@@ -20,12 +27,7 @@ _FOLLOWED_ROWS = 100  # predicted between two looks at the checkpoint
 @model_option
 @format_option()
 @click.option("--follow", is_flag=True, help="Take up MODEL anew whenever it was saved again.")
-@click.option(
-    "--skip-bad",
-    "skip_rejected",
-    is_flag=True,
-    help="Skip rows that cannot be used, and name them.",
-)
+@skip_option
 @click.pass_context
 def predict(
     ctx: click.Context,

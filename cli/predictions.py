@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stream_perceptron.live.cursor import Output
-    from stream_perceptron.live.model import StepResult
+    from stream_perceptron.live.step_result import StepResult
 
 
 class PredictionFile:

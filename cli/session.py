@@ -16,7 +16,7 @@ from stream_perceptron.data.sampling import RandomDraws
 from stream_perceptron.data.schema import Selection
 from stream_perceptron.data.source import Source
 from stream_perceptron.live.cursor import Cursor, Shards
-from stream_perceptron.live.model import StepResult
+from stream_perceptron.live.step_result import StepResult
 from stream_perceptron.model.kernel import NAME as KERNEL
 
 from .options import bad_parameters_are_usage_errors, hint_at_terminal, quiet_stderr

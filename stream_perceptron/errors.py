@@ -5,16 +5,6 @@ All have a message of one line: what, where, what to do.
 
 from __future__ import annotations
 
-__all__ = [
-    "CheckpointError",
-    "ClusterError",
-    "DivergedError",
-    "SampleError",
-    "SourceError",
-    "StreamPerceptronError",
-    "UpdateError",
-]
-
 
 class StreamPerceptronError(ValueError):
     """What all errors of this package are."""

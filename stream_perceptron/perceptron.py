@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from narwhals.stable.v2.typing import IntoDataFrame, IntoSeries
     from river.optim.base import Scheduler
 
-__all__ = ["SGDPerceptron", "names_of"]
-
 Array = NDArray[Any]
 
 
@@ -129,9 +127,9 @@ class SGDPerceptron(base.MiniBatchClassifier):
 
         rule = get_activation(activation)
         if not hasattr(lr, "get"):
-            _require_number("lr", lr, positive=True)
-        _require_number("epsilon", epsilon)
-        _require_number("init_range", init_range)
+            validation.require_parameter("lr", lr, positive=True)
+        validation.require_parameter("epsilon", epsilon)
+        validation.require_parameter("init_range", init_range)
         if dtype not in ("float64", "float32"):
             raise ValueError(f"dtype is {dtype!r}: choose float64 or float32")
         if seed is not None and not (isinstance(seed, int) and 0 <= seed < 2**64):
@@ -144,7 +142,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
             ),
         )
         if classes is not None:
-            self.network.add([], _declared(classes))
+            self.network.add([], validation.declared_classes(classes))
 
     @property
     def seed_(self) -> int:
@@ -214,7 +212,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
             if outcome is Outcome.DIVERGED:
                 raise DivergedError(self.n_seen + 1)
         row = validation.as_row(x, self.network.dtype)
-        self._learn(row, _require_labels([validation.as_label(y)]), weight)
+        self._learn(row, validation.require_labels([validation.as_label(y)]), weight)
 
     def predict_one(self, x: Mapping[Hashable, Any], **kwargs: Any) -> Any:
         """Return the label with the largest net input, None if no label is known yet.
@@ -279,7 +277,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         from river.utils import dataframe
 
         rows = validation.frame_rows(dataframe.into_frame(X), self.network.dtype)
-        self._learn(rows, _require_labels(validation.as_labels(y, len(rows))), w)
+        self._learn(rows, validation.require_labels(validation.as_labels(y, len(rows))), w)
 
     def predict_many(self, X: IntoDataFrame) -> Any:
         """Return the predicted label of every row of a frame, as a series of the same kind."""
@@ -349,7 +347,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         """
         rows = validation.as_rows(X, features, self.network.dtype)
         result = self._learn(
-            rows, _require_labels(validation.as_labels(labels, len(rows))), w, stop
+            rows, validation.require_labels(validation.as_labels(labels, len(rows))), w, stop
         )
         return names_of(result.predicted, self.classes_)
 
@@ -424,32 +422,6 @@ def names_of(numbers: NDArray[np.intp], classes: Sequence[Hashable]) -> list[Has
     """
     names = [*classes, None]  # -1 is the last place
     return [names[number] for number in numbers.tolist()]
-
-
-def _require_number(name: str, value: Any, positive: bool = False) -> None:
-    try:
-        if 0 <= float(value) < float("inf") and not (positive and value == 0):
-            return
-    except (TypeError, ValueError):
-        pass
-    range_ = "above 0" if positive else "of at least 0"
-    raise ValueError(f"{name} is {value!r}: choose a finite number {range_}")
-
-
-def _require_labels(labels: list[Hashable]) -> list[Hashable]:
-    if None in labels:
-        where = f" in row {labels.index(None)}" if len(labels) > 1 else ""
-        raise SampleError(f"the label{where} is missing: nothing can be learned from it")
-    return labels
-
-
-def _declared(classes: Sequence[Hashable]) -> list[Hashable]:
-    if isinstance(classes, str):
-        raise ValueError(f"classes is the string {classes!r}: pass a list of labels")
-    labels = [validation.as_label(label) for label in classes]
-    if not labels or None in labels or len(set(labels)) < len(labels):
-        raise ValueError(f"classes is {classes!r}: pass labels that differ and are not missing")
-    return labels
 
 
 def _read_only(view: Array) -> Array:

@@ -10,8 +10,6 @@ from typing import Any
 from stream_perceptron.data.schema import Selection
 from stream_perceptron.data.source import Request
 
-__all__ = ["iter_parquet"]
-
 
 def iter_parquet(
     *paths: str | PathLike[str],

@@ -24,8 +24,6 @@ from stream_perceptron.errors import CheckpointError
 if TYPE_CHECKING:
     import zipfile
 
-__all__ = ["FORMAT_VERSION", "locked", "previous_of", "read_checkpoint", "write_checkpoint"]
-
 FORMAT_VERSION = 1
 
 _FORMAT = "stream_perceptron checkpoint"
@@ -43,14 +41,7 @@ def previous_of(path: Path) -> Path:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a checkpoint.
-
-    Raises
-    ------
-    CheckpointError
-        If another process holds it.
-
-    """
+    """Hold the lock of a checkpoint."""
     try:
         with atomic.locked(path):
             yield
@@ -59,23 +50,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def write_checkpoint(path: Path, meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
-    """Write a checkpoint, and keep the one that was there as `previous_of(path)`.
-
-    Parameters
-    ----------
-    path
-        Where to write. After an error the old file is there, unchanged.
-    meta
-        What can be written as JSON.
-    arrays
-        Arrays by name, of float64, float32, int64 or bool.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written.
-
-    """
+    """Write a checkpoint, and keep the one that was there as `previous_of(path)`."""
     data = _archive({"format": _FORMAT, "format_version": FORMAT_VERSION, **meta}, arrays)
     with atomic.replacing(path, mode=0o600, previous=previous_of(path)) as file:
         file.write(data)
@@ -88,14 +63,6 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]
     -------
     The meta data and the arrays that were written, the arrays checked to be whole and their floats
     finite.
-
-    Raises
-    ------
-    CheckpointError
-        If it is damaged, forged or of a newer version. Names the checkpoint before it, if there is
-        one.
-    OSError
-        If it cannot be read.
 
     """
     data = path.read_bytes()

@@ -11,23 +11,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["locked", "replacing"]
-
 
 @contextmanager
 def replacing(path: Path, mode: int = 0o666, previous: Path | None = None) -> Iterator[BinaryIO]:
     """Open a temporary file that takes the place of `path` when all was written and is on disk.
 
     On any error the temporary file is removed and what was at `path` stays.
-
-    Parameters
-    ----------
-    path
-        The file to write; a symbolic link stays, and what it points to is replaced.
-    mode
-        Its permissions, less the umask.
-    previous
-        A second name for what was at `path` before.
 
     Examples
     --------
@@ -59,14 +48,7 @@ def replacing(path: Path, mode: int = 0o666, previous: Path | None = None) -> It
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of `path`, a file beside it, and clear away what a killed holder left.
-
-    Raises
-    ------
-    BlockingIOError
-        If another process holds it.
-
-    """
+    """Hold the lock of `path`, a file beside it, and clear away what a killed holder left."""
     path = Path(os.path.realpath(path))
     with open(f"{path}.lock", "ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

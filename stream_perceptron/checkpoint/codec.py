@@ -14,16 +14,6 @@ import numpy as np
 
 from stream_perceptron.errors import CheckpointError
 
-__all__ = [
-    "Fields",
-    "decode_lr",
-    "decode_name",
-    "encode_lr",
-    "encode_name",
-    "from_json",
-    "to_json",
-]
-
 T = TypeVar("T")
 
 _DATES = {"date": dt.date, "datetime": dt.datetime}
@@ -31,11 +21,6 @@ _DATES = {"date": dt.date, "datetime": dt.datetime}
 
 def encode_name(name: Hashable) -> Any:
     """Return a label or feature name as JSON that `decode_name` takes back.
-
-    Raises
-    ------
-    CheckpointError
-        If it is not a str, bool, int, finite float, bytes, date, datetime or a tuple of these.
 
     Examples
     --------
@@ -61,14 +46,7 @@ def encode_name(name: Hashable) -> Any:
 
 
 def decode_name(value: Any) -> Hashable:
-    """Return the name that `encode_name` was given.
-
-    Raises
-    ------
-    CheckpointError
-        If it is not JSON of that kind.
-
-    """
+    """Return the name that `encode_name` was given."""
     if type(value) in (str, bool, int) or (type(value) is float and math.isfinite(value)):
         return value  # type: ignore[no-any-return]
     if isinstance(value, dict) and len(value) == 1:
@@ -86,14 +64,7 @@ def decode_name(value: Any) -> Hashable:
 
 
 def encode_lr(lr: Any) -> Any:
-    """Return a learning rate or one of River's schedulers as JSON.
-
-    Raises
-    ------
-    CheckpointError
-        If it is a scheduler that River does not have.
-
-    """
+    """Return a learning rate or one of River's schedulers as JSON."""
     if isinstance(lr, int | float):
         return float(lr)
     from river.optim import losses, schedulers
@@ -115,14 +86,7 @@ def encode_lr(lr: Any) -> Any:
 
 
 def decode_lr(value: Any) -> Any:
-    """Return what `encode_lr` was given.
-
-    Raises
-    ------
-    CheckpointError
-        If it is not JSON of that kind.
-
-    """
+    """Return what `encode_lr` was given."""
     if value is None or isinstance(value, bool | int | float):
         return value
     from river.optim import losses, schedulers
@@ -220,12 +184,6 @@ def from_json(cls: type[T], value: Any, where: str) -> T:
 
     A whole number is at least 0, or what the field's metadata has for "least", unless it is the
     value of a dict.
-
-    Raises
-    ------
-    CheckpointError
-        If it is not JSON of that kind.
-
     """
     given = Fields(value, where)
     hints = get_type_hints(cls)

@@ -26,8 +26,6 @@ from stream_perceptron.perceptron import SGDPerceptron
 if TYPE_CHECKING:
     from river.compose import Pipeline
 
-__all__ = ["ARRAYS", "Loaded", "load", "model_from_state", "model_state", "save"]
-
 Arrays = dict[str, NDArray[Any]]
 
 ARRAYS = ("weights", "biases")  # of a model; a run has others
@@ -120,14 +118,7 @@ def load(path: str | os.PathLike[str]) -> Loaded:
 
 
 def model_state(model: SGDPerceptron | Pipeline) -> tuple[dict[str, Any], Arrays]:
-    """Return a model as JSON and arrays.
-
-    Raises
-    ------
-    CheckpointError
-        If something in it cannot be saved.
-
-    """
+    """Return a model as JSON and arrays."""
     steps, perceptron = _split(model)
     network = perceptron.network
     state = {
@@ -152,14 +143,7 @@ def model_state(model: SGDPerceptron | Pipeline) -> tuple[dict[str, Any], Arrays
 
 
 def model_from_state(meta: dict[str, Any], arrays: Arrays) -> SGDPerceptron | Pipeline:
-    """Return the model that `model_state` was given.
-
-    Raises
-    ------
-    CheckpointError
-        If it does not hold together.
-
-    """
+    """Return the model that `model_state` was given."""
     if set(arrays) != set(ARRAYS):
         raise CheckpointError(f"members {sorted(arrays)} are not weights and biases")
     unknown = set(meta) - {"kernel", "model", "steps", "extra"}

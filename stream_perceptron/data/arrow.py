@@ -15,27 +15,11 @@ from stream_perceptron.data.parquet import declared_classes, rows_at_once
 from stream_perceptron.data.source import Fit, Request, Source
 from stream_perceptron.errors import SourceError
 
-__all__ = ["ArrowSource"]
-
 _FILE = b"ARROW1\0\0"
 
 
 class ArrowSource(Source):
-    """An Arrow IPC stream, or a file in that format, read message by message.
-
-    Parameters
-    ----------
-    path
-        A path, a URI or - for stdin.
-    start
-        Its bytes from the first on.
-
-    Raises
-    ------
-    SourceError
-        If it is not an Arrow stream.
-
-    """
+    """An Arrow IPC stream, or a file in that format, read message by message."""
 
     def __init__(self, path: str, start: ByteStream) -> None:
         super().__init__(path)

@@ -13,8 +13,6 @@ from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.errors import SampleError
 from stream_perceptron.model.features import Features
 
-__all__ = ["BATCH_ROWS", "Batch", "Offset", "RawLines", "Replays", "offset_of"]
-
 # Enough rows to spread the cost of a batch, few enough to stay in the processor's cache.
 BATCH_ROWS = 1000
 
@@ -32,14 +30,7 @@ class Offset(NamedTuple):
 
 
 def offset_of(selection: Selection, values: Sequence[Any]) -> Offset:
-    """Return the offset that the values of the position columns say.
-
-    Raises
-    ------
-    SampleError
-        If they say none.
-
-    """
+    """Return the offset that the values of the position columns say."""
     for name, value in zip(selection.position, values, strict=True):
         is_last = name == selection.position[-1]
         if type(value) is not int and (is_last or type(value) is not str):
@@ -50,11 +41,6 @@ def offset_of(selection: Selection, values: Sequence[Any]) -> Offset:
 
 class Replays:
     """Tells which rows of a stream came before.
-
-    Parameters
-    ----------
-    highest
-        The highest offset read of each partition.
 
     Examples
     --------
@@ -76,22 +62,11 @@ class Replays:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RawLines:
-    """Lines of text as they stand in their source, each with its newline.
+    """Lines of text as they stand in their source, each with its newline."""
 
-    Parameters
-    ----------
-    data
-        All their bytes.
-    ends
-        Where each line ends in `data`.
-    are_too_long
-        Whether this stands for one line that was too long to be held.
-
-    """
-
-    data: bytes
-    ends: NDArray[np.intp]
-    are_too_long: bool = False
+    data: bytes  # all their bytes
+    ends: NDArray[np.intp]  # where each line ends in `data`
+    are_too_long: bool = False  # whether this stands for one line that was too long to be held
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -114,55 +89,25 @@ class RawLines:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Batch:
-    """Rows that follow each other in a source; the only thing between reading and learning.
+    """Rows that follow each other in a source; the only thing between reading and learning."""
 
-    Parameters
-    ----------
-    source
-        What the source is called in messages.
-    first_row
-        The number of the first row in the source, counted from 1.
-    n_rows
-        The number of rows, with those that are rejected and replayed.
-    rows
-        The place of each usable row among them, ascending, shape (n,).
-    features
-        The features of the usable rows.
-    labels
-        Their labels, None where there is none; length n.
-    weights
-        Their sample weights, shape (n,).
-    schema
-        What is known of the source once these rows are read.
-    rejected
-        Why a row cannot be used, by its place.
-    offsets
-        The offset of every row, None where a rejected row has none; empty if nobody asked.
-    replayed
-        Which rows came before, and are left out; shape (n_rows,), None for none.
-    notes
-        What users should be told of the source; it stands with its first usable rows.
-    raw
-        The lines that the rows stand in, if the source is text.
-    epoch, index
-        The pass over all sources, and the source in it; both from 0.
-
-    """
-
-    source: str
-    first_row: int
-    n_rows: int
-    rows: NDArray[np.intp]
-    features: Features
-    labels: list[Any]
-    weights: NDArray[np.float64]
-    schema: Schema
-    rejected: dict[int, str] = field(default_factory=dict)
+    source: str  # what the source is called in messages
+    first_row: int  # the number of the first row in the source, counted from 1
+    n_rows: int  # the number of rows, with those that are rejected and replayed
+    rows: NDArray[np.intp]  # the place of each usable row among them, ascending, shape (n,)
+    features: Features  # the features of the usable rows
+    labels: list[Any]  # their labels, None where there is none; length n
+    weights: NDArray[np.float64]  # their sample weights, shape (n,)
+    schema: Schema  # what is known of the source once these rows are read
+    rejected: dict[int, str] = field(default_factory=dict)  # why a row cannot be used, by its place
+    # The offset of every row, None where a rejected row has none; empty if nobody asked.
     offsets: tuple[Offset | None, ...] = ()
+    # Which rows came before, and are left out; shape (n_rows,), None for none.
     replayed: NDArray[np.bool_] | None = None
+    # What users should be told of the source; it stands with its first usable rows.
     notes: tuple[str, ...] = ()
-    raw: RawLines | None = None
-    epoch: int = 0
+    raw: RawLines | None = None  # the lines that the rows stand in, if the source is text
+    epoch: int = 0  # the pass over all sources, and the source in it; both from 0
     index: int = 0
 
     def __len__(self) -> int:
@@ -202,14 +147,7 @@ class Batch:
         return self[: min(self.rejected)] if self.rejected else self
 
     def require_usable(self) -> None:
-        """Require that no row is rejected.
-
-        Raises
-        ------
-        SampleError
-            If one is.
-
-        """
+        """Require that no row is rejected."""
         if self.rejected:
             raise SampleError(self.rejections()[0])
 

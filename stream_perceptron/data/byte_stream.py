@@ -18,19 +18,6 @@ from stream_perceptron.errors import SourceError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = [
-    "LONGEST_LINE",
-    "STDIN",
-    "ByteStream",
-    "Wait",
-    "cut_lines",
-    "first_line",
-    "is_stream",
-    "open_bytes",
-    "open_file",
-    "source_errors",
-]
-
 STDIN = "-"
 
 # A line beyond this is not held in memory.
@@ -58,16 +45,7 @@ def is_stream(path: str) -> bool:
 
 
 def open_file(path: str) -> pa.NativeFile:
-    """Open a file or a URI that `pyarrow.fs` knows.
-
-    Raises
-    ------
-    OSError
-        If it cannot be opened.
-    pyarrow.ArrowException
-        If it is not a URI that Arrow knows.
-
-    """
+    """Open a file or a URI that `pyarrow.fs` knows."""
     import pyarrow as pa
 
     if "://" in path:
@@ -81,20 +59,7 @@ def open_file(path: str) -> pa.NativeFile:
 
 
 class ByteStream:
-    """Bytes that can be looked at before they are read; pyarrow takes it for a file.
-
-    Parameters
-    ----------
-    name
-        What it is called in errors.
-    read
-        Returns at most so many bytes, none at the end only.
-    is_ready
-        Whether there is something to read now.
-    is_compressed
-        Whether these bytes were compressed.
-
-    """
+    """Bytes that can be looked at before they are read; pyarrow takes it for a file."""
 
     closed = False
 
@@ -113,14 +78,7 @@ class ByteStream:
         self._ended = False
 
     def read_some(self) -> bytes:
-        """Return what there is, about a megabyte at most; nothing at the end only.
-
-        Raises
-        ------
-        SourceError
-            If it cannot be read, or its compression is damaged.
-
-        """
+        """Return what there is, about a megabyte at most; nothing at the end only."""
         data, self._ahead = self._ahead, b""
         with source_errors(self.name):
             data = data or self._next(_BLOCK)
@@ -130,14 +88,7 @@ class ByteStream:
         return data
 
     def read(self, size: int) -> bytes:
-        """Return the next `size` bytes, fewer at the end only.
-
-        Raises
-        ------
-        SourceError
-            If it cannot be read.
-
-        """
+        """Return the next `size` bytes, fewer at the end only."""
         parts = [self._ahead]
         missing = size - len(self._ahead)
         with source_errors(self.name):
@@ -169,21 +120,7 @@ class ByteStream:
 
 
 def open_bytes(path: str, wait: Wait | None = None) -> ByteStream:
-    """Open a path, a URI or - for stdin; compressed bytes are told by how they begin.
-
-    Parameters
-    ----------
-    path
-        What to open. It may be compressed by gzip, bzip2, xz or Zstandard.
-    wait
-        Is called before a pipe is read; None to block.
-
-    Raises
-    ------
-    SourceError
-        If it cannot be read.
-
-    """
+    """Open a path, a URI or - for stdin; compressed bytes are told by how they begin."""
     with source_errors(path):
         if is_stream(path):
             source = _open_pipe(path, wait)
@@ -255,12 +192,6 @@ def cut_lines(source: ByteStream, most: int) -> Iterator[RawLines]:
 
     Blank lines are left out, and the last line gets a newline if it has none. A line that is too
     long to be held comes by itself, without its bytes.
-
-    Raises
-    ------
-    SourceError
-        If the source cannot be read.
-
     """
     begun = bytearray()  # a line whose end has not come
     while data := source.read_some():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,6 @@ from pyarrow import types
 from stream_perceptron.data.batch import Batch, Offset, offset_of
 from stream_perceptron.data.feature_columns import (
     PlainColumns,
-    VectorColumn,
     feature_columns,
     is_number,
     numbers,
@@ -24,32 +23,13 @@ from stream_perceptron.data.labels import typed_labels
 from stream_perceptron.data.schema import Schema, Selection, describe, vector_names
 from stream_perceptron.data.source import Fit, Request
 from stream_perceptron.errors import SampleError, SourceError
-from stream_perceptron.model.features import Dense, Names
-
-__all__ = ["ColumnDecoder"]
+from stream_perceptron.model.features import Names
 
 Rejections = dict[int, str]
 
 
 class ColumnDecoder:
-    """How the columns of a source become batches.
-
-    Parameters
-    ----------
-    columns
-        The source's Arrow schema.
-    where
-        What the source is called in messages.
-    request
-        What is to be read.
-
-    Raises
-    ------
-    SourceError
-        If a named column is absent, the label is not clear, there are no features, or the source
-        does not fit those read before.
-
-    """
+    """How the columns of a source become batches."""
 
     def __init__(self, columns: pa.Schema, where: str, request: Request) -> None:
         selection = request.selection
@@ -77,116 +57,58 @@ class ColumnDecoder:
         used = self._features.columns
         self._ignored = {name: str(kind) for name, kind in free.items() if name not in used}
         self._ignored |= dict.fromkeys(selection.ignore, "as asked")
-        # The features by name; those of a vector are known once there was a usable row.
-        self._names: Names | None = None
+        # Those of a vector are known once there was a usable row.
+        self._names: Names = ()
         if isinstance(self._features, PlainColumns):
             self._names = self._features.columns
         elif schema.features is not None:
             self._names = vector_names(self._features.name, len(schema.features))
-        if self._names is not None:
+        if self._names:
             schema = schema.with_features(tuple(map(str, self._names)), where)
-        self._schema = schema
-
-    @property
-    def fit(self) -> Fit:
-        """How the columns fit the request."""
-        return Fit(self._schema, self._label)
+        self.fit = Fit(schema, self._label)
 
     def batches(self, arrow: Iterable[pa.RecordBatch], first_row: int) -> Iterator[Batch]:
-        """Yield record batches, of which the first begins with row `first_row`, as batches.
-
-        Raises
-        ------
-        SourceError
-            If the features are not those read before.
-
-        """
-        schema, names, is_described = self._schema, self._names, False
-        for record_batch in arrow:
-            part = self._part(record_batch, schema)
-            if names is None and isinstance(self._features, VectorColumn):
-                start, names = self._first_usable(part, self._features)
-                if start:
-                    yield self._unusable(part[:start], schema, first_row)
-                    first_row += start
-                    part = part[start:]
-                if names is not None:
-                    schema = schema.with_features(tuple(map(str, names)), self._where)
-            if names is not None:
-                batch = self._batch(part, schema, names, first_row, is_described)
-                is_described = is_described or bool(batch.notes)
-                first_row += len(part)
+        """Yield record batches, of which the first begins with row `first_row`, as batches."""
+        schema, names, is_described = self.fit.schema, self._names, False
+        for rows in arrow:
+            while rows.num_rows:
+                # The first usable row says how many features there are.
+                here, rows = (rows, rows[:0]) if names else (rows[:1], rows[1:])
+                found = names or self._features.names_in(here)
+                batch = self._batch(here, found, schema, first_row)
+                if not names and len(batch.rows):
+                    schema = schema.with_features(tuple(map(str, found)), self._where)
+                    names, batch = found, replace(batch, schema=schema)
+                if not is_described and len(batch.rejected) < len(batch):
+                    is_described = True
+                    batch = replace(batch, notes=self._describe(schema, found))
+                first_row += len(batch)
                 yield batch
 
-    def _first_usable(self, part: _Part, column: VectorColumn) -> tuple[int, Names | None]:
-        """Return the place of the first usable row and its features; all before are rejected."""
-        for i in range(len(part)):
-            if i in part.rejected or (part.replayed is not None and part.replayed[i]):
-                continue
-            row, rejected = part.batch[i : i + 1], Rejections()
-            names = column.names_in(row)
-            column.read(row, names, rejected)
-            if not rejected:
-                return i, names
-            part.rejected[i] = rejected[0]
-        return len(part), None
-
-    def _part(self, batch: pa.RecordBatch, schema: Schema) -> _Part:
-        """Return rows with what is known of each before its features are read."""
-        request, rejected = self._request, Rejections()
-        offsets = _offsets(batch, request.selection, rejected)
-        had = [offset is not None and request.replays.had(offset) for offset in offsets]
-        part = _Part(
-            batch,
-            labels=[None] * batch.num_rows,
-            weights=_weights(batch, request.selection, rejected),
-            offsets=offsets,
-            replayed=np.array(had) if any(had) else None,
-            rejected=rejected,
-        )
+    def _batch(self, rows: pa.RecordBatch, names: Names, schema: Schema, first_row: int) -> Batch:
+        n, request, rejected = rows.num_rows, self._request, Rejections()
+        features, places = self._features.read(rows, names, rejected)
+        offsets = _offsets(rows, request.selection, rejected)
+        weights = _weights(rows, request.selection, rejected)
+        labels: list[Any] = [None] * n
         if self._label is not None:
             assert schema.label_type is not None
-            values = _as_list(batch.column(self._label))
-            part.labels = typed_labels(values, schema.label_type, rejected)
-        return part
-
-    def _unusable(self, part: _Part, schema: Schema, first_row: int) -> Batch:
-        """Return rows of which none is usable."""
-        return Batch(
-            self._where, first_row, len(part), np.zeros(0, np.intp), Dense((), np.zeros((0, 0))),
-            [], np.zeros(0), schema, part.final_rejections, tuple(part.offsets), part.replayed,
-        )  # fmt: skip
-
-    def _batch(
-        self, part: _Part, schema: Schema, names: Names, first_row: int, is_described: bool
-    ) -> Batch:
-        features, rows = self._features.read(part.batch, names, part.rejected)
-        rejected = part.final_rejections
-        labels, weights = part.labels, part.weights
-        if len(rows) < len(part) or rejected or part.replayed is not None:
-            left_out = np.zeros(len(part), bool)
+            values = _as_list(rows.column(self._label))
+            labels = typed_labels(values, schema.label_type, rejected)
+        had = [offset is not None and request.replays.had(offset) for offset in offsets]
+        replayed = np.array(had) if any(had) else None
+        if replayed is not None:
+            rejected = {i: why for i, why in rejected.items() if not replayed[i]}
+        if len(places) < n or rejected or replayed is not None:
+            left_out = np.zeros(n, bool) if replayed is None else replayed.copy()
             left_out[list(rejected)] = True
-            if part.replayed is not None:
-                left_out |= part.replayed
-            kept = np.flatnonzero(~left_out[rows])
-            features, rows = features[kept], rows[kept]
-            labels, weights = [labels[i] for i in rows.tolist()], weights[rows]
+            kept = np.flatnonzero(~left_out[places])
+            features, places = features[kept], places[kept]
+            labels, weights = [labels[i] for i in places.tolist()], weights[places]
         return Batch(
-            source=self._where,
-            first_row=first_row,
-            n_rows=len(part),
-            rows=rows,
-            features=features,
-            labels=labels,
-            weights=weights,
-            schema=schema,
-            rejected=rejected,
-            offsets=tuple(part.offsets),
-            replayed=part.replayed,
-            notes=()
-            if is_described or len(rejected) == len(part)
-            else self._describe(schema, names),
-        )
+            self._where, first_row, n, places, features, labels, weights, schema, rejected,
+            tuple(offsets), replayed,
+        )  # fmt: skip
 
     def _describe(self, schema: Schema, names: Names) -> tuple[str, ...]:
         """Say in a few lines what is used and what is not."""
@@ -195,40 +117,6 @@ class ColumnDecoder:
             self._request.selection, schema, tuple(map(str, names)), self._features.source, scales,
             self._label, self._ignored,
         )  # fmt: skip
-
-
-@dataclass
-class _Part:
-    """Rows of a record batch, and what is known of each before its features are read."""
-
-    batch: pa.RecordBatch
-    labels: list[Any]
-    weights: NDArray[np.float64]
-    offsets: list[Offset | None]
-    replayed: NDArray[np.bool_] | None
-    rejected: Rejections = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return int(self.batch.num_rows)
-
-    def __getitem__(self, rows: slice) -> _Part:
-        """Return the rows from one place to before another."""
-        start, end, _ = rows.indices(len(self))
-        return _Part(
-            self.batch[start:end],
-            self.labels[start:end],
-            self.weights[start:end],
-            self.offsets[start:end],
-            None if self.replayed is None else self.replayed[start:end],
-            {i - start: why for i, why in self.rejected.items() if start <= i < end},
-        )
-
-    @property
-    def final_rejections(self) -> Rejections:
-        """The rejected rows without those that came before."""
-        if self.replayed is None:
-            return self.rejected
-        return {i: why for i, why in self.rejected.items() if not self.replayed[i]}
 
 
 def _label_type(kind: pa.DataType, label: str, where: str) -> str:

@@ -19,8 +19,6 @@ from stream_perceptron.errors import SampleError, SourceError
 from stream_perceptron.model.validation import as_weight
 from stream_perceptron.model.vocabulary import natural_order
 
-__all__ = ["NUMBER", "CsvDecoder", "CsvFormat"]
-
 # A number, and nothing else that float() takes.
 NUMBER = r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 _NUMBER = re.compile(f" *{NUMBER} *")
@@ -31,18 +29,6 @@ _BOOLS = {"true": 1.0, "false": 0.0}
 
 class CsvFormat:
     """What the first line of a source tells about the others.
-
-    Parameters
-    ----------
-    first
-        The first line; it is a header if it names the label, or holds no number.
-
-    Attributes
-    ----------
-    delimiter : str
-        What is between the fields: a comma, a tab or a semicolon.
-    header : list of str or None
-        The names of the columns, if the first line has them.
 
     Examples
     --------
@@ -70,12 +56,6 @@ class CsvFormat:
         It says which columns are numbers; the others are texts, and left out. Without a header the
         first column is the label, unless there is none for it; the features then have the names
         that the model knows, or x0, x1 and so on.
-
-        Raises
-        ------
-        SourceError
-            If the columns are not what was asked for, or what was read before.
-
         """
         selection, schema = request.selection, request.schema
         cells = _cells(first, self.delimiter)
@@ -244,14 +224,7 @@ def _is_value(cell: str) -> bool:
 
 
 def _value(name: str, cell: str) -> float:
-    """Return a cell as a number, true and false as 1 and 0.
-
-    Raises
-    ------
-    SampleError
-        If it is neither.
-
-    """
+    """Return a cell as a number, true and false as 1 and 0."""
     if _is_number(cell):
         return float(cell)
     if (number := _BOOLS.get(cell.strip().lower())) is not None:

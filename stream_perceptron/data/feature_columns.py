@@ -17,24 +17,13 @@ from stream_perceptron.model.features import Dense, Features, Names, Uint8
 from stream_perceptron.model.validation import all_finite
 from stream_perceptron.model.vocabulary import natural_order
 
-__all__ = ["PlainColumns", "VectorColumn", "feature_columns", "is_number", "numbers"]
-
 _BYTE_SCALE = 1 / 255
 
 Rejections = dict[int, str]
 
 
 class PlainColumns:
-    """Features in a column each.
-
-    Parameters
-    ----------
-    kinds
-        The types of the columns by name, in the order of the features.
-    scale
-        What to multiply by; None for 1/255 where the type is uint8, else 1.
-
-    """
+    """Features in a column each."""
 
     source = ""
 
@@ -74,20 +63,13 @@ class PlainColumns:
                 rejected.setdefault(i, f"column {self.columns[j]!r} is {shown}")
         return Dense(self.columns, X), rows
 
+    def names_in(self, row: pa.RecordBatch) -> Names:
+        """Return the names of the features in one row."""
+        return self.columns
+
 
 class VectorColumn:
-    """Features in one column, expanded row by row.
-
-    Parameters
-    ----------
-    name
-        The column's name.
-    kind
-        Its type.
-    scale
-        What to multiply by; None for 1/255 where values are 8-bit, else 1.
-
-    """
+    """Features in one column, expanded row by row."""
 
     def __init__(self, name: str, kind: pa.DataType, scale: float | None) -> None:
         self.name = name
@@ -100,7 +82,7 @@ class VectorColumn:
             leaf = leaf.value_type
         self.scales = np.array([_scale(leaf, scale)])
 
-    def names_in(self, row: pa.RecordBatch) -> tuple[str, ...]:
+    def names_in(self, row: pa.RecordBatch) -> Names:
         """Return the names of the features in one row, none if it has no features."""
         _, lengths = self._flatten(row, {})
         return vector_names(self.name, int(lengths.sum()))
@@ -120,7 +102,8 @@ class VectorColumn:
         values, lengths = self._flatten(batch, rejected)
         fits = (lengths == n_features) & (lengths > 0)
         for i, length in zip(there[~fits].tolist(), lengths[~fits].tolist(), strict=True):
-            rejected.setdefault(i, f"column {self.name!r} has {length} values, not {n_features}")
+            wanted = f"{length} values, not {n_features}" if n_features else "no values"
+            rejected.setdefault(i, f"column {self.name!r} has {wanted}")
         if not fits.all():
             values, there = values[np.repeat(fits, lengths)], there[fits]
         cells = values.reshape(len(there), n_features)
@@ -166,14 +149,7 @@ class VectorColumn:
 def feature_columns(
     free: dict[str, pa.DataType], selection: Selection, where: str
 ) -> PlainColumns | VectorColumn:
-    """Say which of the columns that have no other role hold the features.
-
-    Raises
-    ------
-    SourceError
-        If that is not clear.
-
-    """
+    """Say which of the columns that have no other role hold the features."""
     vectors = [name for name, kind in free.items() if _is_vector(kind)]
     if len(vectors) > 1:
         raise SourceError(

@@ -5,29 +5,18 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-__all__ = ["Identity"]
-
 # A local file up to this size is identified by all of its bytes, another by its footer.
 _WHOLE_FILE = 2**30
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What tells a source from others, whatever its name.
+    """What tells a source from others, whatever its name."""
 
-    Parameters
-    ----------
-    name
-        What it was called, for messages; files are equal if their content is.
-    size
-        The number of bytes; of lines, those read so far.
-    digest
-        The SHA-256 of these bytes, or of a large or remote file's footer; empty for a stream.
-
-    """
-
+    # What it was called, for messages; files are equal if their content is.
     name: str = field(compare=False)
-    size: int
+    size: int  # the number of bytes; of lines, those read so far
+    # The SHA-256 of these bytes, or of a large or remote file's footer; empty for a stream.
     digest: str
 
     @classmethod

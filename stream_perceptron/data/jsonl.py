@@ -27,8 +27,6 @@ from stream_perceptron.model.features import Names
 from stream_perceptron.model.validation import as_values, as_weight
 from stream_perceptron.model.vocabulary import natural_order
 
-__all__ = ["JsonDecoder", "JsonFormat", "take_features"]
-
 _NESTED = "features"
 _BARE = "x"  # says no more than no name
 _FLOAT64 = np.dtype(np.float64)
@@ -55,33 +53,18 @@ class JsonDecoder:
     hold texts. Features that have names of their own may be absent from a row, and new ones may
     come, unless the model was made from columns. A bare list, or one called x, has the names that
     the model knows.
-
-    Parameters
-    ----------
-    selection, schema
-        What was asked for, and what is known.
-    where
-        What the source is called in messages.
-    label
-        The key of the label, once there was one.
-    key
-        The key of the object or the list that holds the features; "" if the record itself does,
-        None before the first row.
-    names
-        The names in the first row.
-    ignored
-        Why keys are not used.
-
     """
 
-    selection: Selection
+    selection: Selection  # what was asked for, and what is known
     schema: Schema
-    where: str
-    label: str | None = None
+    where: str  # what the source is called in messages
+    label: str | None = None  # the key of the label, once there was one
+    # The key of the object or the list that holds the features; "" if the record itself does, None
+    # before the first row.
     key: str | None = None
     is_vector: bool = False
-    names: Names = ()
-    ignored: tuple[tuple[str, str], ...] = ()
+    names: Names = ()  # the names in the first row
+    ignored: tuple[tuple[str, str], ...] = ()  # why keys are not used
 
     def decode(self, record: bytes) -> Sample | Rejected:
         """Return what a record says."""
@@ -184,24 +167,7 @@ class JsonDecoder:
 def take_features(
     selection: Selection, schema: Schema, known: frozenset[str], x: dict[str, Any]
 ) -> tuple[tuple[str, ...], Row]:
-    """Return the keys that hold texts, and names and scaled values of the features, of an object.
-
-    Parameters
-    ----------
-    selection, schema
-        What was asked for, and what is known.
-    known
-        The features of the schema.
-    x
-        The object; texts are taken out of it.
-
-    Raises
-    ------
-    SampleError
-        If a feature is not a finite number, there are none, or one is new to a model made from
-        columns.
-
-    """
+    """Return the keys of an object that hold texts, and names and scaled values of its features."""
     texts = schema.texts
     if schema.features is not None:
         others = [name for name in x if name not in known]
@@ -222,14 +188,7 @@ def take_features(
 
 
 def scaled(selection: Selection, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return values times the scale that was asked for.
-
-    Raises
-    ------
-    SampleError
-        If one is not finite then.
-
-    """
+    """Return values times the scale that was asked for."""
     if selection.scale is None:
         return values
     with np.errstate(over="ignore"):

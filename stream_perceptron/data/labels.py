@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-__all__ = ["LABEL_TYPES", "is_missing", "label_type_of", "typed_label", "typed_labels"]
-
 # By name: the Python type, and what it is called.
 LABEL_TYPES = {
     "int": (int, "a whole number"),
@@ -21,13 +19,6 @@ _BOOLS = {"true": True, "false": False}
 
 def label_type_of(value: str | float | bool, is_text: bool) -> str:
     """Return int, bool or str, the type of the labels in a run whose first is this.
-
-    Parameters
-    ----------
-    value
-        The label.
-    is_text
-        Whether a string may stand for a number or a bool, as in CSV.
 
     Examples
     --------
@@ -46,11 +37,6 @@ def label_type_of(value: str | float | bool, is_text: bool) -> str:
 
 def typed_label(value: Any, label_type: str, is_text: bool) -> Any:
     """Return the label that a value stands for, given the type of the labels.
-
-    Raises
-    ------
-    ValueError
-        If it does not stand for one.
 
     Examples
     --------

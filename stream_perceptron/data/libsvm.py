@@ -17,8 +17,6 @@ from stream_perceptron.errors import SampleError, SourceError
 from stream_perceptron.model.features import Names
 from stream_perceptron.model.vocabulary import natural_order
 
-__all__ = ["LibsvmDecoder", "LibsvmFormat"]
-
 _PAIR = re.compile(rf"([^\s:]+):({NUMBER})")
 
 
@@ -28,14 +26,7 @@ class LibsvmFormat:
     n_header_lines = 0
 
     def decoder(self, request: Request, where: str, first: str) -> LibsvmDecoder:
-        """Return what reads the records.
-
-        Raises
-        ------
-        SourceError
-            If columns were asked for that such lines do not have.
-
-        """
+        """Return what reads the records."""
         if request.to_learn and (request.selection.position or request.selection.weight):
             raise SourceError(
                 f"{where}: lines of LIBSVM have no columns for --position or --weight"

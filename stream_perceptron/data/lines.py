@@ -18,8 +18,6 @@ from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.source import Fit, Request, Source
 from stream_perceptron.model.features import Dense, Features, Names, Sparse
 
-__all__ = ["Decoder", "LineFormat", "LineSource", "Rejected", "Sample"]
-
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _LONGEST_REASON = 300
 
@@ -69,14 +67,7 @@ class LineFormat(Protocol):
         """The lines before the first record."""
 
     def decoder(self, request: Request, where: str, first: str) -> Decoder:
-        """Return what reads the records, of which the first one is this.
-
-        Raises
-        ------
-        SourceError
-            If the source does not fit the request.
-
-        """
+        """Return what reads the records, of which the first one is this."""
 
 
 class LineSource(Source):
@@ -84,16 +75,6 @@ class LineSource(Source):
 
     A file is told from others by the SHA-256 of its rows up to where it was read, so that it may
     grow.
-
-    Parameters
-    ----------
-    path
-        A path, a URI or - for stdin.
-    start
-        Its bytes from the first on.
-    choose
-        Returns the format of the lines, given the first one.
-
     """
 
     def __init__(self, path: str, start: ByteStream, choose: Callable[[str], LineFormat]) -> None:

@@ -12,8 +12,6 @@ from stream_perceptron.errors import SourceError
 if TYPE_CHECKING:
     from stream_perceptron.data.lines import LineFormat
 
-__all__ = ["open_source"]
-
 # By how the format begins.
 _MAGIC = {b"PAR1": "parquet", b"\xff\xff\xff\xff": "arrow", b"ARRO": "arrow"}
 
@@ -82,14 +80,7 @@ def _line_format(file_format: str | None, first: str, where: str) -> LineFormat:
 
 
 def _looks_like(first: str, where: str) -> str:
-    """Return the format that a first line is of.
-
-    Raises
-    ------
-    SourceError
-        If it is of none.
-
-    """
+    """Return the format that a first line is of."""
     if "\0" in first or first.count("\N{REPLACEMENT CHARACTER}") > len(first) / 10:
         raise SourceError(f"{where}: neither Parquet nor Arrow nor text in UTF-8")
     if first.strip() == "[":

@@ -16,29 +16,13 @@ from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.source import METADATA_KEY, Fit, Request, Source
 from stream_perceptron.errors import SourceError
 
-__all__ = ["ParquetSource", "declared_classes", "rows_at_once"]
-
 _MOST_BATCH_ROWS = 4 * BATCH_ROWS  # where they are short
 _BATCH_BYTES = 2**22
 _BUFFER = 2**18  # bytes
 
 
 class ParquetSource(Source):
-    """A Parquet file, read batch by batch.
-
-    Parameters
-    ----------
-    path
-        A path, or a URI that `pyarrow.fs` knows, such as s3://bucket/file.parquet.
-    file
-        The file, if it is open already.
-
-    Raises
-    ------
-    SourceError
-        If there is no such file, or it is not a whole Parquet file.
-
-    """
+    """A Parquet file, read batch by batch."""
 
     def __init__(self, path: str, file: IO[bytes] | None = None) -> None:
         super().__init__(path)

@@ -7,8 +7,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-__all__ = ["Idle", "prefetch"]
-
 T = TypeVar("T")
 
 # Is called while something is waited for; returns the seconds until it must be called again.
@@ -22,13 +20,6 @@ def prefetch(items: Iterable[T], idle: Idle | None = None) -> Iterator[T]:
     """Yield the items, while the next ones are made in a thread.
 
     What is raised in making them is raised here, after the items before.
-
-    Parameters
-    ----------
-    items
-        An iterable that takes no notice of what its user does meanwhile.
-    idle
-        Is called, in the thread of the user, before and while an item is waited for.
 
     Examples
     --------

@@ -16,22 +16,12 @@ from stream_perceptron.data.source import Fit, Request, Source
 from stream_perceptron.errors import SourceError
 from stream_perceptron.model.features import Dense, concatenate
 
-__all__ = ["RandomDraws"]
-
 
 class RandomDraws(Source):
     """Rows drawn at random with replacement from all rows of several files.
 
     The rows are read once and held in memory. Draw t is row floor(u_t n), where u_t is the t-th
     double of a PCG64 stream seeded with `seed`, so any draw can be found again.
-
-    Parameters
-    ----------
-    sources
-        The files.
-    seed
-        The seed of the draws.
-
     """
 
     is_random = True

@@ -9,16 +9,6 @@ from typing import Any
 from stream_perceptron.data.labels import is_missing, label_type_of, typed_label
 from stream_perceptron.errors import SampleError, SourceError
 
-__all__ = [
-    "LABEL_NAMES",
-    "Schema",
-    "Selection",
-    "describe",
-    "looks_like_row_number",
-    "names_in",
-    "vector_names",
-]
-
 LABEL_NAMES = ("label", "class", "target", "y")
 
 _PIXEL_COLUMNS = ("pixels", "pixel", "image")
@@ -26,28 +16,16 @@ _PIXEL_COLUMNS = ("pixels", "pixel", "image")
 
 @dataclass(frozen=True)
 class Selection:
-    """What was asked for; kept with the model.
+    """What was asked for; kept with the model."""
 
-    Parameters
-    ----------
-    label
-        The label column; None for the only one of label, class, target and y that there is.
-    weight
-        The column of sample weights, if any.
-    ignore
-        Columns not to use.
-    scale
-        What features are multiplied by; None for 1/255 where they are 8-bit, else 1.
-    position
-        The columns that say where in its origin a row comes from: any that name a partition, and
-        last one whose whole numbers, the offsets, grow within the partition.
-
-    """
-
+    # The label column; None for the only one of label, class, target and y that there is.
     label: str | None = None
-    weight: str | None = None
-    ignore: tuple[str, ...] = ()
+    weight: str | None = None  # the column of sample weights, if any
+    ignore: tuple[str, ...] = ()  # columns not to use
+    # What features are multiplied by; None for 1/255 where they are 8-bit, else 1.
     scale: float | None = None
+    # The columns that say where in its origin a row comes from: any that name a partition, and last
+    # one whose whole numbers, the offsets, grow within the partition.
     position: tuple[str, ...] = ()
 
     @property
@@ -56,14 +34,7 @@ class Selection:
         return {*self.ignore, *self.position} | ({self.weight} if self.weight else set())
 
     def require_columns(self, names: Sequence[str], where: str) -> None:
-        """Require that every column that was named is among these.
-
-        Raises
-        ------
-        SourceError
-            If one is not.
-
-        """
+        """Require that every column that was named is among these."""
         roles = [("label", self.label), ("weight", self.weight)]
         for role, wanted in [*roles, *(("position", name) for name in self.position)]:
             if wanted is not None and wanted not in names:
@@ -75,14 +46,7 @@ class Selection:
                 raise SourceError(f"{where}: there is no column {name!r} to ignore")
 
     def label_among(self, names: Container[str], where: str) -> str | None:
-        """Return which of these names is the label's, if any.
-
-        Raises
-        ------
-        SourceError
-            If there are several.
-
-        """
+        """Return which of these names is the label's, if any."""
         if self.label is not None:
             return self.label if self.label in names else None
         candidates = [name for name in LABEL_NAMES if name in names and name not in self.roles]
@@ -96,34 +60,19 @@ class Selection:
 
 @dataclass(frozen=True)
 class Schema:
-    """What was found in the rows read so far; travels with every batch.
+    """What was found in the rows read so far; travels with every batch."""
 
-    Parameters
-    ----------
-    features
-        The names of the features, once known; None where each row brings its own.
-    label_type
-        int, str or bool, once known.
-    texts
-        The keys that hold texts, which are left out, of rows that bring their own names; None
-        before the first such row.
-
-    """
-
+    # The names of the features, once known; None where each row brings its own.
     features: tuple[str, ...] | None = None
-    label_type: str | None = None
+    label_type: str | None = None  # int, str or bool, once known
+    # The keys that hold texts, which are left out, of rows that bring their own names; None before
+    # the first such row.
     texts: tuple[str, ...] | None = None
 
     def with_features(self, features: tuple[str, ...], where: str) -> Schema:
         """Return the schema with these features; all sources have the same.
 
         Unless rows bring their own names; then features may be added at any time.
-
-        Raises
-        ------
-        SourceError
-            If they are others than those read before.
-
         """
         if self.texts is not None or self.features == features:
             return self
@@ -139,14 +88,7 @@ class Schema:
         )
 
     def with_label_type(self, label_type: str, where: str) -> Schema:
-        """Return the schema with labels of this type; all sources have the same.
-
-        Raises
-        ------
-        SourceError
-            If it is another than before.
-
-        """
+        """Return the schema with labels of this type; all sources have the same."""
         if self.label_type == label_type:
             return self
         if self.label_type is None:
@@ -155,18 +97,6 @@ class Schema:
 
     def with_label(self, value: Any, is_text: bool) -> tuple[Any, Schema]:
         """Return the label that a value stands for, None for none, and the schema with its type.
-
-        Parameters
-        ----------
-        value
-            The label, as a record has it.
-        is_text
-            Whether a string may stand for a number or a bool, as in CSV.
-
-        Raises
-        ------
-        SampleError
-            If it does not stand for a label of the type that is known.
 
         Examples
         --------
@@ -185,11 +115,6 @@ class Schema:
 
     def with_classes(self, texts: Sequence[str]) -> tuple[list[Any], Schema]:
         """Return the labels that texts stand for, and the schema with their type.
-
-        Raises
-        ------
-        ValueError
-            If one does not stand for a label of the type that is known.
 
         Examples
         --------
@@ -232,24 +157,7 @@ def describe(
     label: str | None,
     ignored: dict[str, str],
 ) -> tuple[str, ...]:
-    """Say in a few lines what is used of a source and what is not.
-
-    Parameters
-    ----------
-    selection, schema
-        What was asked for, and what was found.
-    features
-        The names of the features.
-    source
-        Where they stand, to be put behind their names.
-    scales
-        What they are multiplied by.
-    label
-        The label column, if there is one.
-    ignored
-        Why columns are not used, by their name.
-
-    """
+    """Say in a few lines what is used of a source and what is not."""
     title = f"{len(features):,} feature{'s' * (len(features) != 1)}"
     if schema.texts is not None and schema.features is None:
         title += " in the first row, others as they come"

@@ -12,39 +12,21 @@ from stream_perceptron.data.byte_stream import is_stream
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.schema import Schema, Selection
 
-__all__ = ["METADATA_KEY", "Fit", "Request", "Source"]
-
 # Where our own files keep shape, classes and origin, as JSON.
 METADATA_KEY = b"stream_perceptron"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Request:
-    """What is to be read, and from where on.
+    """What is to be read, and from where on."""
 
-    Parameters
-    ----------
-    selection
-        What to take.
-    schema
-        What is known already.
-    to_learn
-        Whether all columns that were named must be there; to predict, labels need not be.
-    epoch
-        The pass, from 0.
-    start
-        The number of rows to leave out.
-    replays
-        Tells which rows came before.
-
-    """
-
-    selection: Selection = field(default_factory=Selection)
-    schema: Schema = field(default_factory=Schema)
+    selection: Selection = field(default_factory=Selection)  # what to take
+    schema: Schema = field(default_factory=Schema)  # what is known already
+    # Whether all columns that were named must be there; to predict, labels need not be.
     to_learn: bool = True
-    epoch: int = 0
-    start: int = 0
-    replays: Replays = field(default_factory=lambda: Replays({}))
+    epoch: int = 0  # the pass, from 0
+    start: int = 0  # the number of rows to leave out
+    replays: Replays = field(default_factory=lambda: Replays({}))  # tells which rows came before
 
 
 class Fit(NamedTuple):
@@ -55,19 +37,7 @@ class Fit(NamedTuple):
 
 
 class Source(ABC):
-    """Where rows come from.
-
-    Parameters
-    ----------
-    name
-        What it is called in messages: a path, a URI or - for stdin.
-
-    Attributes
-    ----------
-    is_stream : bool
-        Whether it can be read once only.
-
-    """
+    """Where rows come from."""
 
     is_random = False  # whether its rows are drawn at random
 
@@ -87,15 +57,7 @@ class Source(ABC):
 
     @abstractmethod
     def fit(self, request: Request) -> Fit | None:
-        """Say how the source fits; None if it has no rows.
-
-        Raises
-        ------
-        SourceError
-            If a named column is absent, the label is not clear, there are no features, or the
-            source does not fit those read before.
-
-        """
+        """Say how the source fits; None if it has no rows."""
 
     @abstractmethod
     def batches(self, request: Request) -> Iterator[Batch]:
@@ -103,12 +65,6 @@ class Source(ABC):
 
         A batch never spans a change of schema: the row that changes it begins a new one. A row that
         is rejected or replayed changes nothing.
-
-        Raises
-        ------
-        SourceError
-            If the source does not fit, or is damaged; the rows before are yielded first.
-
         """
 
     @abstractmethod

@@ -20,8 +20,6 @@ from stream_perceptron.data.byte_stream import first_line
 from stream_perceptron.data.source import METADATA_KEY
 from stream_perceptron.errors import SourceError
 
-__all__ = ["read_idx", "read_npz", "write_parquet"]
-
 # From the third byte of an IDX file.
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 

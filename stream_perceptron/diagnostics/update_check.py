@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from stream_perceptron.errors import UpdateError
 from stream_perceptron.model.activations import Activation, get_activation
 
-__all__ = ["Update", "check_update"]
-
 Array = NDArray[Any]
 Update = Callable[[Array, Array, Array, Array], tuple[Array, Array]]
 

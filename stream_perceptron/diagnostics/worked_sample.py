@@ -12,71 +12,29 @@ from numpy.typing import NDArray
 from stream_perceptron.data.batch import Batch
 from stream_perceptron.perceptron import SGDPerceptron
 
-__all__ = ["WorkedSample"]
-
 Array = NDArray[Any]
 
 
 @dataclass
 class WorkedSample:
-    """How one labelled sample was learned; all arrays hold one number for each output, shape (k,).
+    """How one labelled sample was learned; arrays hold a number for each output, shape (k,)."""
 
-    Parameters
-    ----------
-    label
-        The sample's label.
-    classes
-        The labels that the outputs stand for.
-    x
-        The features that are not zero, by name.
-    net
-        W x + b, before the update.
-    y
-        f(net).
-    d
-        What y should have been.
-    eps
-        Half the sum of (d - y)^2.
-    delta
-        (d - y) f'(net).
-    rate
-        The learning rate times the sample weight.
-    updated
-        Whether eps reached epsilon, so that rate * delta * x was added to the weights.
-    bias_change
-        By how much each bias changed.
-    weight_change
-        By how much the weight that changed most did, of each output.
-
-    """
-
-    label: Hashable
-    classes: list[Hashable]
-    x: dict[Hashable, float]
-    net: Array
-    y: Array
-    d: Array
-    eps: float
-    delta: Array
-    rate: float
-    updated: bool
-    bias_change: Array
-    weight_change: Array
+    label: Hashable  # the sample's label
+    classes: list[Hashable]  # the labels that the outputs stand for
+    x: dict[Hashable, float]  # the features that are not zero, by name
+    net: Array  # W x + b, before the update
+    y: Array  # f(net)
+    d: Array  # what y should have been
+    eps: float  # half the sum of (d - y)^2
+    delta: Array  # (d - y) f'(net)
+    rate: float  # the learning rate times the sample weight
+    updated: bool  # whether eps reached epsilon, so that rate * delta * x was added to the weights
+    bias_change: Array  # by how much each bias changed
+    weight_change: Array  # by how much the weight that changed most did, of each output
 
     @classmethod
     def of(cls, before: SGDPerceptron, after: SGDPerceptron, batch: Batch) -> WorkedSample | None:
-        """Return how a model learned one row, None if that had no label.
-
-        Parameters
-        ----------
-        before
-            The model before it; is changed.
-        after
-            The model after it.
-        batch
-            The row.
-
-        """
+        """Return how a model learned one row, None if that had no label."""
         label = batch.labels[0] if batch.labels else None
         if label is None:
             return None

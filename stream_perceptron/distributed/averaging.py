@@ -21,8 +21,6 @@ from stream_perceptron.model.network import Network
 from stream_perceptron.model.weights import initial_weights
 from stream_perceptron.perceptron import SGDPerceptron
 
-__all__ = ["average", "average_files", "average_live"]
-
 Array = NDArray[Any]
 
 # What models must have in common, by what it is called on the command line.

@@ -27,8 +27,6 @@ from stream_perceptron.live.cursor import Cursor, Shards
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.model.kernel import NAME as KERNEL
 
-__all__ = ["Round", "cluster", "require_alike", "run"]
-
 _RETRIES = 10  # of a task whose worker was lost
 _PATIENCE = 0.1  # seconds between two looks whether the run is to end
 _CONNECT_SECONDS = 10.0
@@ -36,36 +34,16 @@ _CONNECT_SECONDS = 10.0
 
 @dataclass
 class Round:
-    """What one round brought.
+    """What one round brought."""
 
-    Parameters
-    ----------
-    rejected
-        What was wrong with each row that was rejected, and where it stands.
-    notes
-        What a user should be told, one line each.
-
-    """
-
+    # What was wrong with each row that was rejected, and where it stands.
     rejected: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # what a user should be told, one line each
 
 
 @contextmanager
 def cluster(address: str | None = None) -> Generator[None, None, None]:
-    """Be connected to a Ray cluster; one on this machine is started if no address is given.
-
-    Parameters
-    ----------
-    address
-        As for `ray.init`: host:port, or auto for the one that runs here.
-
-    Raises
-    ------
-    ClusterError
-        If Ray is not installed, or there is no cluster at the address.
-
-    """
+    """Be connected to a Ray cluster; one on this machine is started if no address is given."""
     # What a program learns from is nobody else's business.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
@@ -103,14 +81,7 @@ def _require_listener(address: str) -> None:
 
 
 def require_alike() -> None:
-    """Require that all machines have this program with the same kernel, for the same bits.
-
-    Raises
-    ------
-    ClusterError
-        If one does not.
-
-    """
+    """Require that all machines have this program with the same kernel, for the same bits."""
     import ray
 
     kernel_of = ray.remote(num_cpus=1, max_retries=_RETRIES)(_kernel)

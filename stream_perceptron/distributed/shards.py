@@ -21,8 +21,6 @@ from stream_perceptron.live.model import LiveModel
 if TYPE_CHECKING:
     from river.optim.base import Scheduler
 
-__all__ = ["KEPT_BYTES", "Outcome", "Piece", "deal", "learn_pieces", "rounds_in"]
-
 # Row groups that a process keeps decoded: for the next round, which goes on in the same one, or
 # for the next epoch if there is room for all.
 KEPT_BYTES = 2**30
@@ -30,37 +28,17 @@ KEPT_BYTES = 2**30
 
 @dataclass(frozen=True)
 class Piece:
-    """Rows of one row group.
+    """Rows of one row group."""
 
-    Parameters
-    ----------
-    file
-        The number of the file.
-    group
-        The number of the row group in it.
-    start, end
-        The rows of the group: from `start` to before `end`.
-    first
-        The number of the first of them in the file, counted from 1.
-
-    """
-
-    file: int
-    group: int
-    start: int
+    file: int  # the number of the file
+    group: int  # the number of the row group in it
+    start: int  # the rows of the group: from `start` to before `end`
     end: int
-    first: int
+    first: int  # the number of the first of them in the file, counted from 1
 
 
 def rounds_in(groups: Sequence[Sequence[int]], shards: Shards) -> int:
     """Return how many rounds an epoch has.
-
-    Parameters
-    ----------
-    groups
-        The number of rows in each row group of each file.
-    shards
-        How rows are shared out.
 
     Examples
     --------
@@ -120,28 +98,14 @@ def _pieces(groups: Sequence[Sequence[int]], start: int, end: int) -> Iterator[P
 
 @dataclass
 class Outcome:
-    """What came of a shard's part in a round.
+    """What came of a shard's part in a round."""
 
-    Parameters
-    ----------
-    live
-        The model with what it learned and counted.
-    rejected
-        What was wrong with each row that was rejected, and where it stands.
-    notes
-        What users should be told of the first file.
-    last
-        The file that it came to.
-    error
-        Why it could not go on.
-
-    """
-
-    live: LiveModel
+    live: LiveModel  # the model with what it learned and counted
+    # What was wrong with each row that was rejected, and where it stands.
     rejected: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    last: str = ""
-    error: ValueError | None = None
+    notes: list[str] = field(default_factory=list)  # what users should be told of the first file
+    last: str = ""  # the file that it came to
+    error: ValueError | None = None  # why it could not go on
 
 
 def learn_pieces(

@@ -9,44 +9,22 @@ from stream_perceptron.data.batch import Offset
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.errors import CheckpointError
 
-__all__ = ["Cursor", "Output", "Shards"]
-
 
 @dataclass(frozen=True)
 class Output:
-    """A file of predictions.
+    """A file of predictions."""
 
-    Parameters
-    ----------
-    path
-        Its path from the folder of the checkpoint on.
-    size
-        The number of bytes in it that belong to the rows that were learned.
-
-    """
-
-    path: str
-    size: int
+    path: str  # its path from the folder of the checkpoint on
+    size: int  # the number of bytes in it that belong to the rows that were learned
 
 
 @dataclass(frozen=True)
 class Shards:
-    """How a run that is shared out over machines goes through its sources.
+    """How a run that is shared out over machines goes through its sources."""
 
-    Parameters
-    ----------
-    n
-        The number of shards.
-    rows
-        The rows that each of them learns in a round.
-    rounds
-        The rounds done in the epoch.
-
-    """
-
-    n: int = field(metadata={"least": 1})
-    rows: int = field(metadata={"least": 1})
-    rounds: int = 0
+    n: int = field(metadata={"least": 1})  # the number of shards
+    rows: int = field(metadata={"least": 1})  # the rows that each of them learns in a round
+    rounds: int = 0  # the rounds done in the epoch
 
     def __str__(self) -> str:
         return f"in {self.n:,} shards by rounds of {self.rows:,} rows"
@@ -54,46 +32,22 @@ class Shards:
 
 @dataclass
 class Cursor:
-    """Where a run is: rows before it were learned, those after it were not.
+    """Where a run is: rows before it were learned, those after it were not."""
 
-    Parameters
-    ----------
-    sources
-        What is read, in order.
-    at_random
-        Whether rows are drawn at random from all sources.
-    epoch
-        The pass over the sources, from 0.
-    index
-        The source within the epoch; the number of sources when the epoch is over.
-    row
-        The rows read of that source, or the draws made in the epoch. A stream goes on over all
-        runs, and rows that come again do not count in it.
-    read
-        The rows read of these sources in all epochs.
-    finished
-        Whether the run ended by itself, so that other sources may follow.
-    stopped_below
-        The epsilon below which an error ended the run, if one did.
-    output
-        The file that predictions are written to, up to here.
-    offsets
-        The highest offset read of each partition, by the values that name it, as text.
-    shards
-        How rows are shared out, if they are; `index` and `row` are 0 then.
-
-    """
-
-    sources: list[Identity] = field(default_factory=list)
-    at_random: bool = False
-    epoch: int = 0
-    index: int = 0
+    sources: list[Identity] = field(default_factory=list)  # what is read, in order
+    at_random: bool = False  # whether rows are drawn at random from all sources
+    epoch: int = 0  # the pass over the sources, from 0
+    index: int = 0  # the source within the epoch; the number of sources when the epoch is over
+    # The rows read of that source, or the draws made in the epoch. A stream goes on over all runs,
+    # and rows that come again do not count in it.
     row: int = 0
-    read: int = 0
-    finished: bool = True
-    stopped_below: float | None = None
-    output: Output | None = None
+    read: int = 0  # the rows read of these sources in all epochs
+    finished: bool = True  # whether the run ended by itself, so that other sources may follow
+    stopped_below: float | None = None  # the epsilon below which an error ended the run, if one did
+    output: Output | None = None  # the file that predictions are written to, up to here
+    # The highest offset read of each partition, by the values that name it, as text.
     offsets: dict[tuple[str, ...], int] = field(default_factory=dict)
+    # How rows are shared out, if they are; `index` and `row` are 0 then.
     shards: Shards | None = None
 
     def resumed(
@@ -107,12 +61,6 @@ class Cursor:
 
         The sources of before go on where they were, also when others were added behind them. Others
         are begun if those of before are finished, or with `go_next`.
-
-        Raises
-        ------
-        CheckpointError
-            If these are others, and those of before are not finished.
-
         """
         begin = Cursor(
             list(sources), at_random, output=self.output, offsets=self.offsets, shards=shards

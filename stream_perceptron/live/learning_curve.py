@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.model.kernel import BlockResult
 
-__all__ = ["LearningCurve"]
-
 
 class LearningCurve:
     """Sums over bins of labelled samples, at most `MOST` of them whatever the run's length.
@@ -45,14 +43,7 @@ class LearningCurve:
 
     @classmethod
     def restored(cls, sums: NDArray[Any], bin_: int) -> LearningCurve:
-        """Return the curve with these sums.
-
-        Raises
-        ------
-        CheckpointError
-            If they do not hold together.
-
-        """
+        """Return the curve with these sums."""
         curve = cls()
         shape = (len(sums) if sums.ndim else 0, len(cls.COLUMNS))
         if sums.dtype != np.float64 or sums.shape != shape or len(sums) > cls.MOST:

@@ -12,8 +12,6 @@ from stream_perceptron.errors import CheckpointError
 from stream_perceptron.live.learning_curve import LearningCurve
 from stream_perceptron.model.kernel import BlockResult
 
-__all__ = ["WINDOW", "Confusion", "Progress", "Scores"]
-
 WINDOW = 1000
 
 _PAIR = 2**31  # beyond the number of any label
@@ -62,14 +60,7 @@ class Confusion:
 
     @classmethod
     def restored(cls, pairs: NDArray[Any]) -> Confusion:
-        """Return the counts that `pairs` gave.
-
-        Raises
-        ------
-        CheckpointError
-            If they do not hold together.
-
-        """
+        """Return the counts that `pairs` gave."""
         if pairs.dtype != np.int64 or pairs.ndim != 2 or pairs.shape[1] != 3:
             raise CheckpointError("progress has confusion counts of another kind")
         targets, predicted, counts = pairs.T
@@ -162,32 +153,6 @@ class Confusion:
 class Progress:
     """How a run over a stream is going.
 
-    Parameters
-    ----------
-    samples
-        Labelled samples, tested and then trained on.
-    unlabelled
-        Samples that were only predicted.
-    skipped
-        Rows that were rejected.
-    updates
-        Samples that changed the weights.
-    repeats
-        Labelled samples with the label of the labelled sample before.
-    last_target
-        The number of the last label, -1 before the first.
-    epsilon_sum
-        The sum of the errors of all labelled samples, added one by one.
-    largest
-        The largest absolute value of a feature in the samples that were probed.
-    confusion
-        How often each label was predicted as each; the numbers are those of the model's
-        `classes_`. Samples tested before any label was known are not in it.
-    window
-        Whether each of the last 1,000 tested samples was predicted rightly, oldest first.
-    curve
-        How the run went from one bin of samples to the next.
-
     Examples
     --------
     >>> from stream_perceptron import SGDPerceptron
@@ -206,18 +171,22 @@ class Progress:
 
     """
 
-    samples: int = 0
-    unlabelled: int = 0
-    skipped: int = 0
-    updates: int = 0
-    repeats: int = 0
+    samples: int = 0  # labelled samples, tested and then trained on
+    unlabelled: int = 0  # samples that were only predicted
+    skipped: int = 0  # rows that were rejected
+    updates: int = 0  # samples that changed the weights
+    repeats: int = 0  # labelled samples with the label of the labelled sample before
+    # The number of the last label, -1 before the first.
     last_target: int = field(default=-1, metadata={"least": -1})
-    epsilon_sum: float = 0.0
-    largest: float = 0.0
+    epsilon_sum: float = 0.0  # the sum of the errors of all labelled samples, added one by one
+    largest: float = 0.0  # the largest absolute value of a feature in the samples that were probed
+    # How often each label was predicted as each; the numbers are those of the model's `classes_`.
+    # Samples tested before any label was known are not in it.
     confusion: Confusion = field(default_factory=Confusion, metadata={"saved": False})
     window: NDArray[np.bool_] = field(
         default_factory=lambda: np.zeros(0, bool), metadata={"saved": False}
     )
+    # How the run went from one bin of samples to the next.
     curve: LearningCurve = field(default_factory=LearningCurve, metadata={"saved": False})
 
     @property
@@ -253,14 +222,7 @@ class Progress:
         }  # fmt: skip
 
     def restore(self, arrays: dict[str, NDArray[Any]], curve_bin: int, n_labels: int) -> None:
-        """Take over what was saved as arrays.
-
-        Raises
-        ------
-        CheckpointError
-            If it does not hold together.
-
-        """
+        """Take over what was saved as arrays."""
         if set(arrays) != {"confusion", "window", "curve"}:
             raise CheckpointError("progress has no confusion counts, no window or no curve")
         self.confusion = Confusion.restored(arrays["confusion"])

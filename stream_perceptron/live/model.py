@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Hashable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoint
 from stream_perceptron.checkpoint.codec import Fields, from_json, to_json
@@ -21,65 +20,12 @@ from stream_perceptron.errors import CheckpointError, DivergedError, SampleError
 from stream_perceptron.live.cursor import Cursor, Shards
 from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.reading import cut, read, singly
+from stream_perceptron.live.step_result import StepResult
 from stream_perceptron.model.kernel import NAME as KERNEL
-from stream_perceptron.perceptron import SGDPerceptron, names_of
-
-__all__ = ["LiveModel", "StepResult"]
+from stream_perceptron.perceptron import SGDPerceptron
 
 # Beyond this net inputs are far out where bounded activations are flat.
 _LARGE_FEATURE = 16.0
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class StepResult:
-    """What one batch of rows brought.
-
-    Parameters
-    ----------
-    rows
-        The number of each sample in the run, counted from 1 with the rows that were rejected;
-        shape (n,).
-    predicted
-        The number of the label predicted for each sample before it was learned; -1 where none was
-        known. Shape (n,).
-    classes
-        The labels by their number.
-    probabilities
-        The probability of each prediction if it was asked for, else NaN. Shape (n,).
-    labels
-        The label of each sample; None where there is none.
-    taken
-        How many rows of the batch are done, with those that were rejected or replayed.
-    rejected
-        What was wrong with each row that was rejected, and where it stands.
-    notes
-        What a user should be told, one line each.
-    offsets
-        The values of the position columns of each sample, by name; None if nobody asked for them,
-        or they are not there.
-    diverged
-        Whether the row after these was refused because a weight would stop being finite.
-    stopped
-        Whether the last sample ended the training, as its error is below epsilon.
-
-    """
-
-    rows: NDArray[np.intp]
-    predicted: NDArray[np.intp]
-    classes: list[Hashable]
-    probabilities: NDArray[np.float64]
-    labels: list[Hashable]
-    taken: int
-    rejected: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    offsets: list[dict[str, Any]] | None = None
-    diverged: bool = False
-    stopped: bool = False
-
-    @property
-    def predictions(self) -> list[Hashable]:
-        """The label predicted for each sample; None where none was known."""
-        return names_of(self.predicted, self.classes)
 
 
 class LiveModel:
@@ -455,14 +401,7 @@ class LiveModel:
         self.cursor = cursor
 
     def batches(self, source: Source, most: int | None = None) -> Generator[Batch, None, None]:
-        """Yield the rows of a source that is to be predicted, at most so many at once.
-
-        Raises
-        ------
-        SourceError
-            If the source is damaged or does not have the model's features.
-
-        """
+        """Yield the rows of a source that is to be predicted, at most so many at once."""
         request = Request(self.selection, self.schema, to_learn=False)
         for batch in prefetch(read([source], request, Cursor(), 1, self.model.dtype)):
             size = most or max(len(batch), 1)

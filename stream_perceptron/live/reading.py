@@ -9,8 +9,6 @@ from stream_perceptron.data.batch import Batch, Replays
 from stream_perceptron.data.source import Request, Source
 from stream_perceptron.live.cursor import Cursor
 
-__all__ = ["cut", "read", "singly"]
-
 _FIRST_TOLD = 1000  # rows
 
 
@@ -21,22 +19,7 @@ def read(
     epochs: int | None,
     dtype: str,
 ) -> Iterator[Batch]:
-    """Yield the batches from a cursor on; what becomes of the cursor meanwhile does not matter.
-
-    Parameters
-    ----------
-    sources
-        What to read, in order.
-    request
-        What to take from it, and what is known of it.
-    cursor
-        Where to begin.
-    epochs
-        How often to read all of it; None for without end.
-    dtype
-        The type that features must fit.
-
-    """
+    """Yield the batches from a cursor on; what becomes of the cursor meanwhile does not matter."""
     replays = Replays(cursor.offsets)
     schema = request.schema
     epoch, begin, row = cursor.epoch, cursor.index, cursor.row

@@ -9,34 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ACTIVATIONS", "Activation", "get_activation"]
-
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Activation:
-    """An output function y = f(net), with the targets that go with it.
+    """An output function y = f(net), with the targets that go with it."""
 
-    Parameters
-    ----------
-    name
-        The name users give.
-    low
-        The target of every output but one.
-    high
-        The target of the output that stands for the sample's label.
-    function
-        `function(net, out)` writes f(net) into `out`, elementwise.
-    derivative
-        `derivative(net, y)` returns f'(net), given y = f(net).
-
-    """
-
-    name: str
-    low: float
-    high: float
+    name: str  # the name users give
+    low: float  # the target of every output but one
+    high: float  # the target of the output that stands for the sample's label
+    # `function(net, out)` writes f(net) into `out`, elementwise.
     function: Callable[[Array, Array], Array]
+    # `derivative(net, y)` returns f'(net), given y = f(net).
     derivative: Callable[[Array, Array], Array]
 
     def __reduce__(self) -> tuple[Callable[[str], Activation], tuple[str]]:

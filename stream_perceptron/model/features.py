@@ -12,8 +12,6 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["Dense", "Features", "Names", "Sparse", "Uint8", "concatenate", "wants_dense"]
-
 Array = NDArray[Any]
 Names = tuple[Hashable, ...]
 
@@ -47,6 +45,14 @@ class _Table:
         """Return the features as numbers, shape (n, d), 0 where one is absent."""
         raise NotImplementedError
 
+    def largest(self) -> float:
+        """Return the largest absolute value, 0 if there is none."""
+        return float(np.abs(self.numbers(np.float64)).max(initial=0.0))
+
+    def beyond(self, limit: float) -> NDArray[np.bool_]:
+        """Return which rows have a value of a larger absolute value, shape (n,)."""
+        return np.asarray(np.abs(self.numbers(np.float64)).max(axis=1, initial=0.0) > limit)
+
     def first_rows(self, columns: NDArray[np.intp], rows: NDArray[np.bool_]) -> NDArray[np.intp]:
         """Return the first of the `rows` that has each of the columns, -1 where none has."""
         there = np.broadcast_to(rows[:, np.newaxis], (len(rows), len(columns)))
@@ -55,18 +61,7 @@ class _Table:
         return np.where(there.any(axis=0), there.argmax(axis=0), -1)
 
     def placed(self, columns: NDArray[np.intp], d: int, dtype: DTypeLike) -> Features:
-        """Return the rows over the d features of a model.
-
-        Parameters
-        ----------
-        columns
-            The model's column of each name, -1 where it does not know the name.
-        d
-            The number of the model's features.
-        dtype
-            The type of the model's weights.
-
-        """
+        """Return the rows over the d features of a model."""
         known = np.flatnonzero(columns >= 0)
         order = known[np.argsort(columns[known])]
         cells = self.numbers(dtype)[:, order]
@@ -83,15 +78,6 @@ class _Table:
 class Dense(_Table):
     """Rows of numbers.
 
-    Parameters
-    ----------
-    names
-        The names of the columns, length d.
-    values
-        The numbers, shape (n, d); 0 where a feature is absent.
-    present
-        Where a row has the feature, shape (n, d); None for everywhere.
-
     Examples
     --------
     >>> present = np.array([[True, True], [True, False]])
@@ -103,14 +89,6 @@ class Dense(_Table):
 
     def numbers(self, dtype: DTypeLike) -> Array:
         return self.values.astype(dtype, copy=False)
-
-    def largest(self) -> float:
-        """Return the largest absolute value, 0 if there is none."""
-        return max(float(self.values.max(initial=0.0)), -float(self.values.min(initial=0.0)))
-
-    def beyond(self, limit: float) -> NDArray[np.bool_]:
-        """Return which rows have a value of a larger absolute value, shape (n,)."""
-        return np.asarray(np.abs(self.values).max(axis=1, initial=0.0) > limit)
 
     def dicts(self) -> Iterator[dict[Hashable, float]]:
         """Yield each row as the features that it has, by name."""
@@ -136,17 +114,6 @@ class Uint8(_Table):
 
     So they take an eighth of the memory on their way to it.
 
-    Parameters
-    ----------
-    names
-        The names of the columns, length d.
-    values
-        The features, shape (n, d), of type uint8.
-    present
-        As in `Dense`.
-    scale
-        What the values are multiplied by.
-
     Examples
     --------
     >>> rows = Uint8(("a", "b"), np.array([[0, 255]], np.uint8), scale=1 / 255)
@@ -155,19 +122,11 @@ class Uint8(_Table):
 
     """
 
-    scale: float = 1.0
+    scale: float = 1.0  # what the values are multiplied by
 
     def numbers(self, dtype: DTypeLike) -> Array:
         scaled = np.multiply(self.values, self.scale, dtype=np.float64)
         return scaled.astype(dtype, copy=False)
-
-    def largest(self) -> float:
-        """Return the largest absolute value, 0 if there is none."""
-        return float(self.values.max(initial=0)) * abs(self.scale)
-
-    def beyond(self, limit: float) -> NDArray[np.bool_]:
-        """Return which rows have a value of a larger absolute value, shape (n,)."""
-        return np.asarray(self.values.max(axis=1, initial=0) * abs(self.scale) > limit)
 
     def dicts(self) -> Iterator[dict[Hashable, float]]:
         """Yield each row as the features that it has, by name."""
@@ -185,17 +144,6 @@ class Uint8(_Table):
 class Sparse:
     """Rows that each have some of the names, in compressed form (CSR).
 
-    Parameters
-    ----------
-    names
-        The names that occur.
-    starts
-        Where each row begins in `columns` and `values`, and where the last one ends; length n + 1.
-    columns
-        The places in `names` of the features of each row.
-    values
-        Their values.
-
     Examples
     --------
     >>> rows = Sparse.from_rows([("a", "b"), ("c",)], [np.array([1.0, 2.0]), np.array([-3.0])])
@@ -204,10 +152,11 @@ class Sparse:
 
     """
 
-    names: Names
+    names: Names  # the names that occur
+    # Where each row begins in `columns` and `values`, and where the last one ends; length n + 1.
     starts: NDArray[np.intp]
-    columns: NDArray[np.intp]
-    values: Array
+    columns: NDArray[np.intp]  # the places in `names` of the features of each row
+    values: Array  # their values
 
     @classmethod
     def from_rows(cls, names: Sequence[Names], values: Sequence[Array]) -> Sparse:
@@ -278,18 +227,7 @@ class Sparse:
         return first[columns]
 
     def placed(self, columns: NDArray[np.intp], d: int, dtype: DTypeLike) -> Features:
-        """Return the rows over the d features of a model, each in ascending order of columns.
-
-        Parameters
-        ----------
-        columns
-            The model's column of each name, -1 where it does not know the name.
-        d
-            The number of the model's features.
-        dtype
-            The type of the model's weights.
-
-        """
+        """Return the rows over the d features of a model, each in ascending order of columns."""
         places, rows = columns[self.columns], self.rows
         values, starts = self.values.astype(dtype, copy=False), self.starts
         known = places >= 0

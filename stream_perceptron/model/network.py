@@ -23,8 +23,6 @@ from stream_perceptron.model.weights import WeightStore
 if TYPE_CHECKING:
     from river.optim.base import Scheduler
 
-__all__ = ["PROBED", "Network"]
-
 Array = NDArray[Any]
 Growth = dict[int, tuple[list[int], list[Hashable]]]
 
@@ -39,14 +37,6 @@ class Network:
     Values that come in were checked: finite, with labels that are hashable or None. Calls from
     several threads act as if one came after the other. The names behind the shape of the weights
     are of a growth that was interrupted; nobody sees them, and the next growth removes them.
-
-    Parameters
-    ----------
-    activation
-        The output function.
-    store
-        The weights, still empty.
-
     """
 
     def __init__(self, activation: Activation, store: WeightStore) -> None:
@@ -194,34 +184,10 @@ class Network:
         stop: bool = False,
         with_probability: bool = False,
     ) -> BlockResult:
-        """Predict each row and then learn it.
+        """Predict each row and then learn it; see `SGDPerceptron.train`.
 
-        Parameters
-        ----------
-        features
-            The rows.
-        labels
-            The labels, length n; a row labelled None is only predicted.
-        weights
-            The sample weights, length n.
-        lr
-            The learning rate or its schedule.
-        epsilon
-            The error below which a sample is not learned.
-        stop
-            End with the first such sample.
-        with_probability
-            Whether to compute the probability of the predicted labels.
-
-        Returns
-        -------
-        The result of all rows, or of those before a divergence or up to the stop.
-
-        Raises
-        ------
-        RuntimeError
-            If it is called by something that learning called itself, such as a name's `__eq__`.
-
+        `weights` are the sample weights, and `lr` is the learning rate or its schedule. What
+        learning itself called, such as a name's `__eq__`, gets a RuntimeError if it calls this.
         """
         with self._lock:
             self._refuse_nesting()

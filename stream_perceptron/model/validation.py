@@ -19,18 +19,6 @@ if TYPE_CHECKING:
     import narwhals.stable.v2 as nw
     from narwhals.stable.v2.typing import IntoDataFrame
 
-__all__ = [
-    "all_finite",
-    "as_label",
-    "as_labels",
-    "as_row",
-    "as_rows",
-    "as_values",
-    "as_weight",
-    "as_weights",
-    "frame_rows",
-]
-
 Array = NDArray[Any]
 
 
@@ -39,14 +27,7 @@ _PLAIN_LABELS = {str, int, bool, type(None)}
 
 
 def as_label(y: Any) -> Hashable:
-    """Return the label as a plain Python value, None if it is missing (None, NaN, NaT, NA).
-
-    Raises
-    ------
-    SampleError
-        If it is not hashable.
-
-    """
+    """Return the label as a plain Python value, None if it is missing (None, NaN, NaT, NA)."""
     if isinstance(y, np.generic):
         y = y.item()
     if y is None or isinstance(y, str):
@@ -84,14 +65,7 @@ def as_labels(y: Any, n: int) -> list[Hashable]:
 
 
 def as_weight(w: Any) -> float:
-    """Return the sample weight as a float.
-
-    Raises
-    ------
-    SampleError
-        If it is not a finite number of at least 0.
-
-    """
+    """Return the sample weight as a float."""
     if type(w) is float and 0 <= w < math.inf:
         return w
     number = _float_or_infinity(w) if isinstance(w, numbers.Real | np.bool_) else math.nan
@@ -118,14 +92,7 @@ def as_weights(w: Any, n: int) -> NDArray[np.float64]:
 
 
 def as_row(x: Mapping[Hashable, Any], dtype: np.dtype[Any]) -> Dense:
-    """Return a dict of features as one row.
-
-    Raises
-    ------
-    SampleError
-        If a value is not a number or a bool, or not finite in `dtype`; names the feature.
-
-    """
+    """Return a dict of features as one row."""
     names = tuple(x)
     return Dense(names, as_values(names, x.values(), dtype)[np.newaxis])
 
@@ -146,14 +113,7 @@ def as_values(names: Names, values: Collection[Any], dtype: np.dtype[Any]) -> Ar
 
 
 def as_rows(X: Any, names: Sequence[Hashable] | None, dtype: np.dtype[Any]) -> Dense:
-    """Return an array (n, d) as rows whose columns are called `names`, 0 to d - 1 for None.
-
-    Raises
-    ------
-    SampleError
-        If it is not two-dimensional, does not fit the names, or holds anything but finite numbers.
-
-    """
+    """Return an array (n, d) as rows whose columns are called `names`, 0 to d - 1 for None."""
     rows = np.asarray(X)
     if rows.ndim != 2:
         raise SampleError(f"features of shape {rows.shape} are not rows and columns (n, d)")
@@ -167,14 +127,7 @@ def as_rows(X: Any, names: Sequence[Hashable] | None, dtype: np.dtype[Any]) -> D
 
 
 def frame_rows(frame: nw.DataFrame[IntoDataFrame], dtype: np.dtype[Any]) -> Dense:
-    """Return a frame's rows. A null, in pandas also a NaN, is an absent feature.
-
-    Raises
-    ------
-    SampleError
-        If a value is not a number or a bool, or not finite in `dtype`; names the feature.
-
-    """
+    """Return a frame's rows. A null, in pandas also a NaN, is an absent feature."""
     import narwhals.stable.v2 as nw
     from river.utils import dataframe
 
@@ -235,3 +188,29 @@ def _float_or_infinity(value: Any) -> float:
         return float(value)
     except OverflowError:
         return math.inf
+
+
+def require_parameter(name: str, value: Any, positive: bool = False) -> None:
+    try:
+        if 0 <= float(value) < float("inf") and not (positive and value == 0):
+            return
+    except (TypeError, ValueError):
+        pass
+    range_ = "above 0" if positive else "of at least 0"
+    raise ValueError(f"{name} is {value!r}: choose a finite number {range_}")
+
+
+def require_labels(labels: list[Hashable]) -> list[Hashable]:
+    if None in labels:
+        where = f" in row {labels.index(None)}" if len(labels) > 1 else ""
+        raise SampleError(f"the label{where} is missing: nothing can be learned from it")
+    return labels
+
+
+def declared_classes(classes: Sequence[Hashable]) -> list[Hashable]:
+    if isinstance(classes, str):
+        raise ValueError(f"classes is the string {classes!r}: pass a list of labels")
+    labels = [as_label(label) for label in classes]
+    if not labels or None in labels or len(set(labels)) < len(labels):
+        raise ValueError(f"classes is {classes!r}: pass labels that differ and are not missing")
+    return labels

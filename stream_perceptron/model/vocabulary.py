@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Vocabulary", "natural_order"]
-
 
 def natural_order(names: Iterable[Hashable]) -> list[Hashable]:
     """Sort feature names as a person would: by type first, then pixel2 before pixel10.

@@ -27,8 +27,6 @@ from scipy.linalg.blas import daxpy, dger, saxpy, sger
 from stream_perceptron.model.features import Features, Sparse, wants_dense
 from stream_perceptron.model.kernel.types import Block, Counters, Done, Outcome, Rule
 
-__all__ = ["NAME", "fill", "learn", "learn_one", "net_one", "predict_one"]
-
 Array = NDArray[Any]
 
 NAME = "numpy"
@@ -43,19 +41,6 @@ def learn(
     weights: Array, biases: Array, features: Features, rule: Rule, block: Block, counters: Counters
 ) -> Done:
     """Predict from and learn rows of features, one after another.
-
-    Parameters
-    ----------
-    weights, biases
-        The model, shapes (k, d) and (k,), changed in place. A row of weights is contiguous.
-    features
-        Rows over all d columns, of the weights' type or bytes; columns of sparse rows ascend.
-    rule
-        What does not change from sample to sample.
-    block
-        What comes with each sample, and is written for it.
-    counters
-        Count the labelled samples.
 
     Returns
     -------

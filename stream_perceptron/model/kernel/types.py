@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 
 from stream_perceptron.model.activations import Activation
 
-__all__ = ["Block", "BlockResult", "Counters", "Done", "Outcome", "Rule"]
-
 Array = NDArray[Any]
 
 
@@ -37,16 +35,7 @@ class Block(NamedTuple):
 
 
 class Counters:
-    """What a kernel counts, as part of learning a sample, so that no interrupt comes between.
-
-    Attributes
-    ----------
-    counts : numpy.ndarray
-        Labelled samples seen, and samples that changed the weights; shape (2,).
-    last : numpy.ndarray
-        The error of the last labelled sample, NaN before the first; shape (1,).
-
-    """
+    """What a kernel counts, as part of learning a sample, so that no interrupt comes between."""
 
     __slots__ = ("counts", "last")
 
@@ -72,39 +61,22 @@ class Outcome(IntEnum):
 
 @dataclass(eq=False, repr=False)
 class BlockResult:
-    """What happened to each of n samples, tested and then trained on.
+    """What happened to each of n samples, tested and then trained on."""
 
-    Parameters
-    ----------
-    target
-        The number of the label; -1 where there was none. Shape (n,).
-    predicted
-        The number of the predicted label; -1 where no label was known yet. Shape (n,).
-    eps
-        Half the squared error before the update; NaN where there was no label. Shape (n,).
-    updated
-        Whether the weights were changed, shape (n,).
-    probability
-        The probability of the predicted label if it was asked for, else NaN. Shape (n,).
-    slope
-        The mean of f' over the outputs of the samples that were probed, else NaN. Shape (n,).
-    spread
-        The largest output minus the smallest, for the same samples. Shape (n,).
-    diverged
-        Whether the sample after these was refused because it would diverge.
-    stopped
-        Whether the last sample ended the training, as its error is below epsilon.
-
-    """
-
-    target: NDArray[np.intp]
+    target: NDArray[np.intp]  # the number of the label; -1 where there was none. Shape (n,)
+    # The number of the predicted label; -1 where no label was known yet. Shape (n,).
     predicted: NDArray[np.intp]
+    # Half the squared error before the update; NaN where there was no label. Shape (n,).
     eps: NDArray[np.float64]
-    updated: NDArray[np.bool_]
+    updated: NDArray[np.bool_]  # whether the weights were changed, shape (n,)
+    # The probability of the predicted label if it was asked for, else NaN. Shape (n,).
     probability: NDArray[np.float64]
+    # The mean of f' over the outputs of the samples that were probed, else NaN. Shape (n,).
     slope: NDArray[np.float64]
+    # The largest output minus the smallest, for the same samples. Shape (n,).
     spread: NDArray[np.float64]
-    diverged: bool = False
+    diverged: bool = False  # whether the sample after these was refused because it would diverge
+    # Whether the last sample ended the training, as its error is below epsilon.
     stopped: bool = False
 
     def __len__(self) -> int:

@@ -1,0 +1,44 @@
+"""What one batch of rows brought."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_perceptron.perceptron import names_of
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class StepResult:
+    """What one batch of rows brought."""
+
+    # The number of each sample in the run, counted from 1 with the rows that were rejected; shape
+    # (n,).
+    rows: NDArray[np.intp]
+    # The number of the label predicted for each sample before it was learned; -1 where none was
+    # known. Shape (n,).
+    predicted: NDArray[np.intp]
+    classes: list[Hashable]  # the labels by their number
+    # The probability of each prediction if it was asked for, else NaN. Shape (n,).
+    probabilities: NDArray[np.float64]
+    labels: list[Hashable]  # the label of each sample; None where there is none
+    taken: int  # how many rows of the batch are done, with those that were rejected or replayed
+    # What was wrong with each row that was rejected, and where it stands.
+    rejected: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # what a user should be told, one line each
+    # The values of the position columns of each sample, by name; None if nobody asked for them, or
+    # they are not there.
+    offsets: list[dict[str, Any]] | None = None
+    # Whether the row after these was refused because a weight would stop being finite.
+    diverged: bool = False
+    # Whether the last sample ended the training, as its error is below epsilon.
+    stopped: bool = False
+
+    @property
+    def predictions(self) -> list[Hashable]:
+        """The label predicted for each sample; None where none was known."""
+        return names_of(self.predicted, self.classes)
