@@ -39,23 +39,9 @@ def option(
     section: str = "Other",
     **more: Any,
 ) -> Callable[[F], F]:
-    """Return `click.option` for flags such as "-m/--model MODEL"; without MODEL it takes no value.
+    """Return `click.option` for flags such as "-m/--model MODEL"; a flag without MODEL is a switch.
 
-    Parameters
-    ----------
-    flags
-        What a user types, and what the help calls the value.
-    help
-        What it is for.
-    type, default
-        Of the value. A default is shown.
-    name
-        The parameter's, if not the flag's.
-    section
-        The heading in the help.
-    more
-        Whatever else click takes.
-
+    `name` is the parameter's, if not the flag's, and `more` whatever else click takes.
     """
     spelled, _, metavar = flags.partition(" ")
     names = spelled.split("/") + ([name] if name else [])

@@ -14,19 +14,7 @@ if TYPE_CHECKING:
 
 
 class PredictionFile:
-    """Predictions on stdout, or in a file that can be cut back to where a model was saved.
-
-    Parameters
-    ----------
-    path
-        The file, or - for stdout.
-    folder
-        Where the model is; the path is kept from there on, so that both can be moved together.
-    before
-        Where the model's predictions went before, and how far. That file is cut to this length and
-        written on; any other is begun anew.
-
-    """
+    """Predictions on stdout, or in a file that can be cut back to where a model was saved."""
 
     def __init__(self, path: str, folder: Path | None = None, before: Output | None = None) -> None:
         from stream_perceptron import CheckpointError

@@ -23,16 +23,6 @@ class ProgressLine:
 
     A line that is redrawn on a terminal; elsewhere a row whenever the samples have doubled, as text
     or as JSON.
-
-    Parameters
-    ----------
-    live
-        The model whose progress is told.
-    style
-        "text", "json" or "quiet".
-    total
-        The number of rows there will be, None if it is not known.
-
     """
 
     def __init__(self, live: LiveModel, style: str, total: int | None = None) -> None:

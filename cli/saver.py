@@ -13,20 +13,7 @@ if TYPE_CHECKING:
 
 
 class Saver:
-    """Saves a model with what was written of its predictions, now and then.
-
-    Parameters
-    ----------
-    path
-        Where to save; None for nowhere.
-    every
-        A number of rows, or a float of seconds.
-    live
-        The model.
-    predictions
-        What was written.
-
-    """
+    """Saves a model with what was written of its predictions, now and then."""
 
     def __init__(
         self,

@@ -39,16 +39,7 @@ _PARAMETERS = ("lr", "epsilon", "activation", "init_range", "dtype", "seed")
 
 
 def run(options: SimpleNamespace, given: set[str]) -> int:
-    """Do what the options of `learn` ask for, and return the exit code.
-
-    Parameters
-    ----------
-    options
-        The options by name.
-    given
-        The names of those that were given, not left at their defaults.
-
-    """
+    """Do what the options of `learn` ask for, and return the exit code."""
     hint_at_terminal(options.sources)
     with ExitStack() as stack:
         signals = stack.enter_context(Signals())

@@ -170,11 +170,11 @@ class SGDPerceptron(base.MiniBatchClassifier):
 
     @property
     def weights(self) -> Array:
-        return _read_only(self.network.store.weights)
+        return validation.read_only(self.network.store.weights)
 
     @property
     def biases(self) -> Array:
-        return _read_only(self.network.store.biases)
+        return validation.read_only(self.network.store.biases)
 
     @property
     def _multiclass(self) -> bool:
@@ -286,7 +286,9 @@ class SGDPerceptron(base.MiniBatchClassifier):
         frame = dataframe.into_frame(X)
         nets = self._nets(frame)
         predicted = nets.argmax(axis=1) if nets.size else np.full(len(nets), -1)
-        return dataframe.to_native_series(names_of(predicted, self.classes_), name=None, like=frame)
+        return dataframe.to_native_series(
+            validation.names_of(predicted, self.classes_), name=None, like=frame
+        )
 
     def predict_proba_many(self, X: IntoDataFrame) -> Any:
         """Return the probability of every label for every row, as a frame of the same kind."""
@@ -349,7 +351,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         result = self._learn(
             rows, validation.require_labels(validation.as_labels(labels, len(rows))), w, stop
         )
-        return names_of(result.predicted, self.classes_)
+        return validation.names_of(result.predicted, self.classes_)
 
     def train(
         self,
@@ -361,24 +363,8 @@ class SGDPerceptron(base.MiniBatchClassifier):
     ) -> BlockResult:
         """Predict and then learn rows that were checked before, and say what happened to each.
 
-        Parameters
-        ----------
-        features
-            The rows: `Dense`, `Uint8` or `Sparse`, of finite values.
-        labels
-            Their labels, length n; a row labelled None is only predicted.
-        weights
-            The sample weights, shape (n,).
-        stop
-            End with the first sample whose error is below epsilon.
-        with_probability
-            Whether to compute the probability of each prediction.
-
-        Returns
-        -------
-        The result of the rows done, with numbers for labels in the order of `classes_`. If a row
-        would diverge the result ends before it and says so; nothing is raised.
-
+        A row labelled None is only predicted. If a row would diverge the result ends before it and
+        says so; nothing is raised. Numbers stand for labels in the order of `classes_`.
         """
         return self.network.train(
             features, labels, weights, self.lr, self.epsilon, stop, with_probability
@@ -406,25 +392,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
 
     def _nets(self, frame: nw.DataFrame[Any]) -> Array:
         known = [name for name in frame.columns if name in self.network.features.numbers]
-        if not known:
-            return self.network.nets(Dense((), np.zeros((len(frame), 0), self.network.dtype)))
-        return self.network.nets(validation.frame_rows(frame.select(known), self.network.dtype))
-
-
-def names_of(numbers: NDArray[np.intp], classes: Sequence[Hashable]) -> list[Hashable]:
-    """Return the labels that belong to their numbers; None for -1.
-
-    Examples
-    --------
-    >>> names_of(np.array([1, -1]), ["left", "right"])
-    ['right', None]
-
-    """
-    names = [*classes, None]  # -1 is the last place
-    return [names[number] for number in numbers.tolist()]
-
-
-def _read_only(view: Array) -> Array:
-    view = view.view()
-    view.flags.writeable = False
-    return view
+        rows = Dense((), np.zeros((len(frame), 0), self.network.dtype))
+        if known:
+            rows = validation.frame_rows(frame.select(known), self.network.dtype)
+        return self.network.nets(rows)

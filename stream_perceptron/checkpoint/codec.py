@@ -63,6 +63,14 @@ def decode_name(value: Any) -> Hashable:
     raise CheckpointError(f"{str(value)[:50]!r} is not a saved name")
 
 
+def decode_names(values: list[Any]) -> list[Hashable]:
+    """Return the different names that `encode_name` was given."""
+    names = [decode_name(value) for value in values]
+    if len(set(names)) < len(names):
+        raise CheckpointError("model has a name twice")
+    return names
+
+
 def encode_lr(lr: Any) -> Any:
     """Return a learning rate or one of River's schedulers as JSON."""
     if isinstance(lr, int | float):
@@ -133,17 +141,6 @@ class Fields:
             raise CheckpointError(f"{self._where} has no right value for {name!r}")
         return value
 
-    def count(self, name: str) -> int:
-        """Return a whole number of at least 0."""
-        return int(self.take(name, int, check=lambda value: 0 <= value < 2**63))
-
-    def names(self, name: str) -> list[Hashable]:
-        """Return a list of different saved names."""
-        names = [decode_name(value) for value in self.take(name, list)]
-        if len(set(names)) < len(names):
-            raise CheckpointError(f"{self._where} has a name twice in {name!r}")
-        return names
-
     def finish(self) -> None:
         """Require that everything was taken."""
         if self._value:
@@ -182,40 +179,41 @@ def to_json(value: Any) -> Any:
 def from_json(cls: type[T], value: Any, where: str) -> T:
     """Return the dataclass that `to_json` was given, checked by the types of its fields.
 
-    A whole number is at least 0, or what the field's metadata has for "least", unless it is the
-    value of a dict.
+    A whole number is from 0 to before 2^63, or what the field's metadata has for "least" and
+    "below", unless it is the value of a dict.
     """
     given = Fields(value, where)
     hints = get_type_hints(cls)
     parts = {}
     for field in fields_of(cls):  # type: ignore[arg-type]
         if field.metadata.get("saved", True):
-            least = field.metadata.get("least", 0)
+            least, below = field.metadata.get("least", 0), field.metadata.get("below", 2**63)
             part = given.take(field.name, dict, list, str, int, float, bool, type(None))
-            parts[field.name] = _part(hints[field.name], part, f"{where}.{field.name}", least)
+            place = f"{where}.{field.name}"
+            parts[field.name] = _part(hints[field.name], part, place, range(least, below))
     given.finish()
     return cls(**parts)
 
 
-def _part(hint: Any, value: Any, where: str, least: int) -> Any:
-    """Return a value as the type that a hint names."""
+def _part(hint: Any, value: Any, where: str, numbers: range) -> Any:
+    """Return a value as the type that a hint names, a whole number if it is one of some."""
     kind, kinds = get_origin(hint), get_args(hint)
     if kind is UnionType:
         if value is None and type(None) in kinds:
             return None
         (hint,) = (each for each in kinds if each is not type(None))
-        return _part(hint, value, where, least)
+        return _part(hint, value, where, numbers)
     if is_dataclass(hint):
         return from_json(hint, value, where)  # type: ignore[arg-type]
     if kind in (list, tuple) and type(value) is list:
-        return kind(_part(kinds[0], part, where, least) for part in value)
+        return kind(_part(kinds[0], part, where, numbers) for part in value)
     if kind is dict and type(value) is list and all(_is_pair(pair) for pair in value):
-        found = {
-            _part(kinds[0], a, where, 0): _part(kinds[1], b, where, -(2**63)) for a, b in value
-        }
+        key, part = kinds
+        any_ = range(-(2**63), 2**63)
+        found = {_part(key, a, where, any_): _part(part, b, where, any_) for a, b in value}
         if len(found) == len(value):
             return found
-    if type(value) is hint and (hint is not int or least <= value < 2**63):
+    if hint is Any or (type(value) is hint and (hint is not int or value in numbers)):
         return value
     raise CheckpointError(f"{where} has no right value")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,8 +17,10 @@ from stream_perceptron.checkpoint.codec import (
     Fields,
     decode_lr,
     decode_name,
+    decode_names,
     encode_lr,
     encode_name,
+    from_json,
 )
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.model.kernel import NAME as KERNEL
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from river.compose import Pipeline
 
 Arrays = dict[str, NDArray[Any]]
+
+_SEED = {"below": 2**64}
 
 ARRAYS = ("weights", "biases")  # of a model; a run has others
 
@@ -120,26 +125,43 @@ def load(path: str | os.PathLike[str]) -> Loaded:
 def model_state(model: SGDPerceptron | Pipeline) -> tuple[dict[str, Any], Arrays]:
     """Return a model as JSON and arrays."""
     steps, perceptron = _split(model)
-    network = perceptron.network
-    state = {
-        "lr": encode_lr(perceptron.lr),
-        "epsilon": float(perceptron.epsilon),
-        "activation": perceptron.activation,
-        "init_range": float(perceptron.init_range),
-        "classes": None
-        if perceptron.classes is None
-        else [encode_name(label) for label in perceptron.classes],
-        "dtype": perceptron.dtype,
-        "seed": perceptron.seed,
-        "drawn_seed": perceptron.seed_,
-        "n_seen": network.n_seen,
-        "n_updates": network.n_updates,
-        "last_epsilon": None if math.isnan(network.last_epsilon) else network.last_epsilon,
-        "labels": [encode_name(label) for label in network.label_names],
-        "features": [encode_name(name) for name in network.feature_names],
-    }
-    meta = {"kernel": KERNEL, "model": state, "steps": steps}
+    network, classes = perceptron.network, perceptron.classes
+    state = _State(
+        lr=encode_lr(perceptron.lr),
+        epsilon=float(perceptron.epsilon),
+        activation=perceptron.activation,
+        init_range=float(perceptron.init_range),
+        classes=None if classes is None else [encode_name(label) for label in classes],
+        dtype=perceptron.dtype,
+        seed=perceptron.seed,
+        drawn_seed=perceptron.seed_,
+        n_seen=network.n_seen,
+        n_updates=network.n_updates,
+        last_epsilon=None if math.isnan(network.last_epsilon) else network.last_epsilon,
+        labels=[encode_name(label) for label in network.label_names],
+        features=[encode_name(name) for name in network.feature_names],
+    )
+    meta = {"kernel": KERNEL, "model": vars(state), "steps": steps}
     return meta, {"weights": network.store.weights, "biases": network.store.biases}
+
+
+@dataclass
+class _State:
+    """What is saved of a perceptron beside its arrays; labels and features are encoded names."""
+
+    lr: Any
+    epsilon: float
+    activation: str
+    init_range: float
+    classes: list[Any] | None
+    dtype: str
+    seed: int | None = field(metadata=_SEED)
+    drawn_seed: int = field(metadata=_SEED)
+    n_seen: int
+    n_updates: int
+    last_epsilon: float | None
+    labels: list[Any]
+    features: list[Any]
 
 
 def model_from_state(meta: dict[str, Any], arrays: Arrays) -> SGDPerceptron | Pipeline:
@@ -149,35 +171,35 @@ def model_from_state(meta: dict[str, Any], arrays: Arrays) -> SGDPerceptron | Pi
     unknown = set(meta) - {"kernel", "model", "steps", "extra"}
     if unknown or type(meta.get("kernel")) is not str:
         raise CheckpointError(f"meta.json has no kernel, or what is unknown: {sorted(unknown)}")
-    fields = Fields(meta.get("model"), "model")
-    classes = fields.take("classes", list, type(None))
-    lr = decode_lr(fields.take("lr", float, dict))
-    parameters = {name: fields.take(name, float) for name in ("epsilon", "init_range")}
-    parameters |= {name: fields.take(name, str) for name in ("activation", "dtype")}
-    seed = fields.take("seed", int, type(None))
-    drawn_seed = fields.take("drawn_seed", int)
+    state = from_json(_State, meta.get("model"), "model")
+    lr = decode_lr(state.lr)
     try:
-        model = SGDPerceptron(lr=lr, seed=drawn_seed, **parameters)
+        model = SGDPerceptron(
+            lr=lr,
+            epsilon=state.epsilon,
+            activation=state.activation,
+            init_range=state.init_range,
+            dtype=state.dtype,
+            seed=state.drawn_seed,
+        )
     except ValueError as error:
         raise CheckpointError(f"model: {error}") from None
-    model.seed = seed
-    model.classes = None if classes is None else [decode_name(label) for label in classes]
-    network = model.network
-    labels, features = fields.names("labels"), fields.names("features")
+    model.seed = state.seed
+    model.classes = None if state.classes is None else [decode_name(c) for c in state.classes]
+    labels, features = decode_names(state.labels), decode_names(state.features)
     weights, biases = arrays["weights"], arrays["biases"]
     if weights.shape != (len(labels), len(features)) or biases.shape != (len(labels),):
         raise CheckpointError(
             f"weights {weights.shape} and biases {biases.shape} do not fit {len(labels)} labels "
             f"and {len(features)} features"
         )
+    network = model.network
     if {weights.dtype, biases.dtype} != {network.dtype}:
         raise CheckpointError(f"weights are of type {weights.dtype}, not {network.dtype}")
-    n_seen, n_updates = fields.count("n_seen"), fields.count("n_updates")
-    last_epsilon = fields.take("last_epsilon", float, type(None))
-    network.count(n_seen, n_updates, math.nan if last_epsilon is None else last_epsilon)
-    if n_updates > n_seen:
+    if state.n_updates > state.n_seen:
         raise CheckpointError("model has more updates than samples")
-    fields.finish()
+    last_epsilon = math.nan if state.last_epsilon is None else state.last_epsilon
+    network.count(state.n_seen, state.n_updates, last_epsilon)
     network.labels.extend(labels)
     network.features.extend(features)
     network.store.restore(weights, biases)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.data.batch import BATCH_ROWS, Batch, Offset, RawLines
+from stream_perceptron.data.batch import BATCH_ROWS, Batch, Offset, RawLines, Replays
 from stream_perceptron.data.byte_stream import LONGEST_LINE, ByteStream, cut_lines, open_bytes
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.schema import Schema
@@ -33,12 +32,21 @@ class Sample(NamedTuple):
     after: Decoder  # what reads the next record; other than before if this one has told something
 
 
-@dataclass(frozen=True)
-class Rejected:
+class Rejected(NamedTuple):
     """Why a record cannot be used, and its offset if that can be read all the same."""
 
     why: str
     offset: Offset | None = None
+
+
+class Replayed(NamedTuple):
+    """A record that came before."""
+
+    offset: Offset
+    after: Decoder | None  # what would read the next one, if this could be used
+
+
+Found = Sample | Rejected | Replayed
 
 
 class Decoder(Protocol):
@@ -106,22 +114,17 @@ class LineSource(Source):
         decoder = self._decoder(request)
         if decoder is None:
             return
-        rows = _Rows(self.name, request.start + 1)
+        first_row, is_described = request.start + 1, False
         for lines in self._from(request.start):
-            for place, record in enumerate(lines.records()):
-                found = _decode(decoder, record)
-                if found.offset is not None and request.replays.had(found.offset):
-                    rows.replay(found)
-                elif isinstance(found, Rejected):
-                    rows.reject(found)
-                else:
-                    if found.after.schema is not decoder.schema and len(rows):
-                        yield rows.batch(decoder, lines[place - len(rows) : place])
-                        rows = rows.following()
-                    decoder = found.after
-                    rows.add(found)
-            yield rows.batch(decoder, lines[len(lines) - len(rows) :])
-            rows = rows.following()
+            done = 0
+            for after, found in _runs(lines, decoder, request.replays):
+                decoder = after
+                raw = lines[done : done + len(found)]
+                notes = () if is_described else _notes(found)
+                yield _batch(self.name, first_row, found, decoder.schema, notes, raw)
+                is_described = is_described or bool(notes)
+                first_row += len(found)
+                done += len(found)
 
     def _from(self, start: int) -> Iterator[RawLines]:
         """Yield the lines of the records from one on."""
@@ -167,77 +170,67 @@ def _cut(start: ByteStream) -> Iterator[RawLines]:
     yield from cut_lines(start, BATCH_ROWS)
 
 
-def _decode(decoder: Decoder, record: bytes | None) -> Sample | Rejected:
+def _runs(
+    lines: RawLines, decoder: Decoder, replays: Replays
+) -> Iterator[tuple[Decoder, list[Found]]]:
+    """Yield what lines say in runs of one schema, each with what reads the records after it."""
+    found: list[Found] = []
+    for record in lines.records():
+        new = _read(decoder, record, replays)
+        if isinstance(new, Sample):
+            if new.after.schema is not decoder.schema and found:
+                yield decoder, found
+                found = []
+            decoder = new.after
+        found.append(new)
+    yield decoder, found
+
+
+def _read(decoder: Decoder, record: bytes | None, replays: Replays) -> Found:
     if record is None or len(record) > LONGEST_LINE:
         return Rejected(f"the line is longer than {LONGEST_LINE // 2**20} MiB")
-    return decoder.decode(record)
+    found = decoder.decode(record)
+    if found.offset is not None and replays.had(found.offset):
+        return Replayed(found.offset, found.after if isinstance(found, Sample) else None)
+    return found
 
 
-class _Rows:
-    """Records that follow each other, on their way into a batch."""
+def _notes(found: Sequence[Found]) -> tuple[str, ...]:
+    """Return what is to be told of a source, once a record could be read."""
+    readers = [each.after for each in found if not isinstance(each, Rejected) and each.after]
+    return readers[-1].describe() if readers else ()
 
-    def __init__(self, source: str, first_row: int, is_described: bool = False) -> None:
-        self._source = source
-        self._first_row = first_row
-        self._is_described = is_described
-        self._n = 0
-        self._places: list[int] = []
-        self._samples: list[Sample] = []
-        self._rejected: dict[int, str] = {}
-        self._replayed: list[int] = []
-        self._describes: Decoder | None = None
-        self._offsets: list[Offset | None] = []
 
-    def __len__(self) -> int:
-        return self._n
-
-    def add(self, sample: Sample) -> None:
-        self._places.append(self._n)
-        self._samples.append(sample)
-        self._describes = sample.after
-        self._count(sample.offset)
-
-    def reject(self, rejected: Rejected) -> None:
-        self._rejected[self._n] = rejected.why[:_LONGEST_REASON]
-        self._count(rejected.offset)
-
-    def replay(self, found: Sample | Rejected) -> None:
-        self._replayed.append(self._n)
-        if isinstance(found, Sample):
-            self._describes = self._describes or found.after
-        self._count(found.offset)
-
-    def _count(self, offset: Offset | None) -> None:
-        self._offsets.append(offset)
-        self._n += 1
-
-    def following(self) -> _Rows:
-        """Return what takes the next records."""
-        is_described = self._is_described or self._describes is not None
-        return _Rows(self._source, self._first_row + self._n, is_described)
-
-    def batch(self, decoder: Decoder, raw: RawLines) -> Batch:
-        """Return the records as a batch, of a source that is read by `decoder` after them."""
-        samples = self._samples
-        replayed = None
-        if self._replayed:
-            replayed = np.zeros(self._n, bool)
-            replayed[self._replayed] = True
-        return Batch(
-            source=self._source,
-            first_row=self._first_row,
-            n_rows=self._n,
-            rows=np.array(self._places, np.intp),
-            features=_features(samples),
-            labels=[sample.label for sample in samples],
-            weights=np.array([sample.weight for sample in samples], np.float64),
-            schema=decoder.schema,
-            rejected=self._rejected,
-            offsets=tuple(self._offsets) if any(self._offsets) else (),
-            replayed=replayed,
-            notes=self._describes.describe() if self._describes and not self._is_described else (),
-            raw=raw,
-        )
+def _batch(
+    source: str,
+    first_row: int,
+    found: Sequence[Found],
+    schema: Schema,
+    notes: tuple[str, ...],
+    raw: RawLines,
+) -> Batch:
+    usable = {i: each for i, each in enumerate(found) if isinstance(each, Sample)}
+    samples = list(usable.values())
+    replayed = np.array([isinstance(each, Replayed) for each in found])
+    return Batch(
+        source=source,
+        first_row=first_row,
+        n_rows=len(found),
+        rows=np.array(list(usable), np.intp),
+        features=_features(samples),
+        labels=[sample.label for sample in samples],
+        weights=np.array([sample.weight for sample in samples], np.float64),
+        schema=schema,
+        rejected={
+            i: each.why[:_LONGEST_REASON]
+            for i, each in enumerate(found)
+            if isinstance(each, Rejected)
+        },
+        offsets=tuple(each.offset for each in found) if any(f.offset for f in found) else (),
+        replayed=replayed if replayed.any() else None,
+        notes=notes,
+        raw=raw,
+    )
 
 
 def _features(samples: Sequence[Sample]) -> Features:

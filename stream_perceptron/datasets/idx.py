@@ -73,21 +73,7 @@ def read_idx(path: Path) -> NDArray[Any]:
 
 
 def read_npz(path: Path, part: str) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Read images and labels from the file mnist.npz that Keras distributes.
-
-    Parameters
-    ----------
-    path
-        The file, with arrays x_train, y_train, x_test and y_test.
-    part
-        train or test.
-
-    Raises
-    ------
-    SourceError
-        If it is not such a file.
-
-    """
+    """Read images and labels from the file mnist.npz that Keras distributes."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return arrays[f"x_{part}"], arrays[f"y_{part}"]
@@ -106,23 +92,6 @@ def write_parquet(images: NDArray[Any], labels: NDArray[Any], path: Path, origin
 
     Shape, classes and origin are kept as JSON in the schema's metadata under "stream_perceptron".
     Values that are not bytes are written as fixed-size lists of their type.
-
-    Parameters
-    ----------
-    images
-        Shape (n, ...).
-    labels
-        Whole numbers, shape (n,).
-    path
-        Where to write; whole or not at all.
-    origin
-        Where the data came from.
-
-    Raises
-    ------
-    SourceError
-        If images and labels do not fit together.
-
     """
     if images.ndim < 2 or labels.ndim != 1:
         raise SourceError(

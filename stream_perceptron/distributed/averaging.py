@@ -189,21 +189,6 @@ def average_files(paths: Sequence[Path], base: Path) -> LiveModel:
 
     They are added up in the order of the SHA-256 of their files, so that the result does not depend
     on the order of `paths`.
-
-    Parameters
-    ----------
-    paths
-        The models.
-    base
-        The model that each of them went on from, as it was then.
-
-    Raises
-    ------
-    CheckpointError
-        If a file is damaged, a model did not go on from the base, or two are the same.
-    OSError
-        If a file cannot be read.
-
     """
     begin = LiveModel.load(base)
     lives: dict[str, LiveModel] = {}

@@ -112,36 +112,6 @@ def run(
     In a round every shard goes on from the same model, testing each of its samples before learning
     it, and the models are averaged. Whenever it yields the model, its progress and its cursor
     belong together, and may be saved.
-
-    Parameters
-    ----------
-    live
-        The model.
-    sources
-        The files, the same for all machines of the cluster.
-    cursor
-        Where to begin, as `LiveModel.resume` returned it for shards; None for where the model is.
-    epochs
-        How often to read them.
-    skip_rejected
-        Skip rows that cannot be used, rather than end with an error.
-    scale_lr
-        Whether shards learn with the learning rate times their number, as averaging divides steps
-        by it.
-    is_over
-        Is asked while a round is waited for; if it says so the run ends without that round.
-
-    Raises
-    ------
-    SourceError
-        If a file is damaged or does not fit.
-    SampleError
-        If a row cannot be used. The model is as after the round before, as with all of these.
-    DivergedError
-        If a weight or an error would stop being finite.
-    ClusterError
-        If Ray cannot run a shard.
-
     """
     here = replace(live.cursor if cursor is None else cursor, finished=False)
     if here.shards is None:

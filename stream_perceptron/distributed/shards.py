@@ -56,13 +56,6 @@ def deal(groups: Sequence[Sequence[int]], shards: Shards) -> list[list[Piece]]:
     Each shard has its stretch of all rows in their order; stretches differ by a row at most, so
     that all have work until the end, however many row groups there are.
 
-    Parameters
-    ----------
-    groups
-        The number of rows in each row group of each file.
-    shards
-        How rows are shared out, and the rounds done.
-
     Returns
     -------
     The pieces of each shard, in order; none if it has come to its end.
@@ -120,21 +113,6 @@ def learn_pieces(
 
     What is returned depends on the arguments and the files alone, and nothing else is changed; so
     it may be done again, anywhere.
-
-    Parameters
-    ----------
-    live
-        The model, which stays as it is.
-    paths
-        The Parquet files.
-    pieces
-        The rows to learn, in order.
-    factor
-        What the learning rate is multiplied by.
-    skip_rejected
-        Skip rows that cannot be used, rather than end with an error.
-    keep
-        Whether the process is to keep all row groups decoded, since they will be read again.
 
     Examples
     --------

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoint
-from stream_perceptron.checkpoint.codec import Fields, from_json, to_json
+from stream_perceptron.checkpoint.codec import from_json, to_json
 from stream_perceptron.checkpoint.state import ARRAYS, model_from_state, model_state
 from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.prefetch import Idle, prefetch
@@ -26,6 +26,17 @@ from stream_perceptron.perceptron import SGDPerceptron
 
 # Beyond this net inputs are far out where bounded activations are flat.
 _LARGE_FEATURE = 16.0
+
+
+@dataclass
+class _Run:
+    """What is saved of a run beside the model and the arrays."""
+
+    selection: Selection
+    schema: Schema
+    progress: Progress
+    curve_bin: int
+    cursor: Cursor
 
 
 class LiveModel:
@@ -150,16 +161,9 @@ class LiveModel:
                 names = tuple(str(name) for name in model.features_)
                 live = cls(model, schema=Schema(features=names or None))
             else:
-                fields = Fields(run, "run")
-                live = cls(
-                    model,
-                    from_json(Selection, fields.take("selection", dict), "selection"),
-                    from_json(Schema, fields.take("schema", dict), "schema"),
-                    from_json(Progress, fields.take("progress", dict), "progress"),
-                    from_json(Cursor, fields.take("cursor", dict), "cursor"),
-                )
-                live.progress.restore(counts, fields.count("curve_bin"), len(model.classes_))
-                fields.finish()
+                saved = from_json(_Run, run, "run")
+                live = cls(model, saved.selection, saved.schema, saved.progress, saved.cursor)
+                live.progress.restore(counts, saved.curve_bin, len(model.classes_))
                 if live.cursor.index > len(live.cursor.sources):
                     raise CheckpointError("cursor lies behind its sources")
             live.kernel = str(kernel)
@@ -180,13 +184,9 @@ class LiveModel:
         """
         meta, arrays = model_state(self.model)
         meta["extra"] = {}
-        meta["run"] = {
-            "selection": to_json(self.selection),
-            "schema": to_json(self.schema),
-            "progress": to_json(self.progress),
-            "curve_bin": self.progress.curve.bin,
-            "cursor": to_json(self.cursor),
-        }
+        curve_bin = self.progress.curve.bin
+        run = _Run(self.selection, self.schema, self.progress, curve_bin, self.cursor)
+        meta["run"] = to_json(run)
         write_checkpoint(path, meta, arrays | self.progress.arrays)
 
     @property
@@ -197,25 +197,7 @@ class LiveModel:
     def resume(
         self, sources: Sequence[Source], go_next: bool = False, shards: Shards | None = None
     ) -> Cursor:
-        """Return where to go on in some sources; the model stays as it is.
-
-        Parameters
-        ----------
-        sources
-            What will be read.
-        go_next
-            Whether other sources may be begun while those of before are not finished.
-        shards
-            How their rows are shared out, if they are; see `stream_perceptron.distributed`.
-
-        Raises
-        ------
-        SourceError
-            If a source does not fit those read before.
-        CheckpointError
-            If these are not the sources of before, and those are not finished.
-
-        """
+        """Return where to go on in some sources; the model stays as it is."""
         request = Request(self.selection, self.schema)
         for source in sources:
             fit = source.fit(request)
@@ -235,16 +217,6 @@ class LiveModel:
         """Test and train on the rows of a batch; rejected rows are counted and left out.
 
         The model, its progress and its schema belong together afterwards.
-
-        Parameters
-        ----------
-        batch
-            The rows.
-        stop
-            End with the first sample whose error is below epsilon.
-        with_probabilities
-            Whether to compute the probability of each prediction.
-
         """
         result = self.model.train(
             batch.features, batch.labels, batch.weights, stop, with_probabilities
@@ -421,13 +393,11 @@ class LiveModel:
 
     def _notes(self, batch: Batch) -> list[str]:
         """Say what is used of a source, and whether its features reach too far."""
-        return [*batch.notes, *self.notes_on_features(batch.features.largest())]
-
-    def notes_on_features(self, largest: float) -> list[str]:
-        """Say whether features that reach so far are too large for the activation."""
-        if self.model.activation == "identity" or largest <= _LARGE_FEATURE:
-            return []
-        return [
-            f"warning: features reach {largest:g}, where {self.model.activation} is flat and "
-            "hardly learns: scale them, as with --scale 1/255 for pixels"
-        ]
+        largest = batch.features.largest()
+        notes = list(batch.notes)
+        if self.model.activation != "identity" and largest > _LARGE_FEATURE:
+            notes.append(
+                f"warning: features reach {largest:g}, where {self.model.activation} is flat and "
+                "hardly learns: scale them, as with --scale 1/255 for pixels"
+            )
+        return notes

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.perceptron import names_of
+from stream_perceptron.model.validation import names_of
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -214,3 +214,23 @@ def declared_classes(classes: Sequence[Hashable]) -> list[Hashable]:
     if not labels or None in labels or len(set(labels)) < len(labels):
         raise ValueError(f"classes is {classes!r}: pass labels that differ and are not missing")
     return labels
+
+
+def names_of(numbers: NDArray[np.intp], classes: Sequence[Hashable]) -> list[Hashable]:
+    """Return the labels that belong to their numbers; None for -1.
+
+    Examples
+    --------
+    >>> names_of(np.array([1, -1]), ["left", "right"])
+    ['right', None]
+
+    """
+    names = [*classes, None]  # -1 is the last place
+    return [names[number] for number in numbers.tolist()]
+
+
+def read_only(array: Array) -> Array:
+    """Return a view of an array that cannot be written to."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
