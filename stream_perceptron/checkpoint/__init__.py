@@ -1,1 +1,5 @@
 """The file that a live model is saved in."""
+
+from stream_perceptron.checkpoint.state import Loaded, load, save
+
+__all__ = ["Loaded", "load", "save"]

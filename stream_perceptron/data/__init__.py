@@ -1,1 +1,8 @@
 """Sources of rows, and the batches that they become."""
+
+from stream_perceptron.data.batch import Batch
+from stream_perceptron.data.opening import open_source
+from stream_perceptron.data.schema import Schema, Selection
+from stream_perceptron.data.source import Request, Source
+
+__all__ = ["Batch", "Request", "Schema", "Selection", "Source", "open_source"]

@@ -1,1 +1,6 @@
-"""Data sets to begin with."""
+"""Data sets to begin with, as Parquet files."""
+
+from stream_perceptron.datasets.idx import read_idx, read_npz, write_parquet
+from stream_perceptron.datasets.mnist import fetch, sample_path
+
+__all__ = ["fetch", "read_idx", "read_npz", "sample_path", "write_parquet"]

@@ -1,1 +1,6 @@
 """Why a model does not learn, and how it learned."""
+
+from stream_perceptron.diagnostics.diagnosis import Finding, diagnose
+from stream_perceptron.diagnostics.update_check import check_update
+
+__all__ = ["Finding", "check_update", "diagnose"]

@@ -1,1 +1,5 @@
-"""Models that are trained side by side and averaged."""
+"""Models that are trained side by side and averaged; `ray` is for clusters."""
+
+from stream_perceptron.distributed.averaging import average, average_files, average_live
+
+__all__ = ["average", "average_files", "average_live"]

@@ -53,7 +53,7 @@ def rounds_in(groups: Sequence[Sequence[int]], shards: Shards) -> int:
 def deal(groups: Sequence[Sequence[int]], shards: Shards) -> list[list[Piece]]:
     """Return what each shard learns in the round that comes next.
 
-    Each shard has its stretch of all rows in their order; stretches differ by a row at most, so
+    Each shard has a contiguous range of all rows; the ranges differ by a row at most, so
     that all have work until the end, however many row groups there are.
 
     Returns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
@@ -108,11 +109,22 @@ def test_without_a_compiler_it_installs_and_runs_on_numpy(sample, tmp_path):
     assert "kernel: numpy" in run("inspect", "m.npz")
 
 
-def test_run_time_dependencies_are_four():
+def test_everything_that_is_imported_is_declared_and_nothing_else():
+    """Four packages, and two that come with River."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    names = [line.partition(">=")[0] for line in project["dependencies"]]
+    declared = {line.partition(">=")[0] for line in project["dependencies"]}
+    optional = {"PIL", "matplotlib", "ray"}
+    imported = set()
+    for path in [*ROOT.glob("stream_perceptron/**/*.py"), *ROOT.glob("cli/*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                imported.add((node.module or "").partition(".")[0])
+    third_party = imported - sys.stdlib_module_names - {"stream_perceptron"}
 
-    assert ["click", "numpy", "pyarrow", "river"] == names
+    assert {"click", "numpy", "pyarrow", "river"} | {"narwhals", "scipy"} == declared
+    assert declared == third_party - optional
 
 
 def test_library_needs_neither_extras_nor_the_command_line():

@@ -1,0 +1,60 @@
+"""The rule about imports between packages holds, and would notice a breach."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers import ROOT
+
+LINT = Path(sys.executable).with_name("lint-imports")
+
+
+def lint(folder):
+    return subprocess.run(
+        [LINT, "--no-logo", "--no-cache"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """The packages and the contract in a folder of their own."""
+    ignore = shutil.ignore_patterns("__pycache__", "*.so")
+    shutil.copytree(ROOT / "stream_perceptron", tmp_path / "stream_perceptron", ignore=ignore)
+    shutil.copytree(ROOT / "cli", tmp_path / "stream_perceptron_cli", ignore=ignore)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+def test_imports_run_one_way(copy):
+    result = lint(copy)
+
+    assert 0 == result.returncode, result.stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("model/weights.py", "from stream_perceptron.data import batch"),
+        ("data/batch.py", "from stream_perceptron.live import cursor"),
+        ("live/metrics.py", "from stream_perceptron import stream"),
+        ("diagnostics/diagnosis.py", "from stream_perceptron.distributed import averaging"),
+        ("perceptron.py", "import click"),
+        ("model/features.py", "import pyarrow"),
+    ],
+)
+def test_a_forbidden_import_is_noticed(module, line, copy):
+    path = copy / "stream_perceptron" / module
+    path.write_text(f"{path.read_text()}\n{line}\n")
+    result = lint(copy)
+
+    assert 1 == result.returncode
+    assert "BROKEN" in result.stdout
