@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import signal
@@ -11,6 +12,7 @@ import time
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -86,3 +88,72 @@ def start(*args, command=(COMMAND,), **kwargs):
     while process.poll() is None and not catches(process):
         time.sleep(0.002)
     return process
+
+
+DIGITS = ["--classes", "0-9", "--seed", "0"]
+
+
+SCALED = [*DIGITS, "--scale", "1/255"]
+
+
+PIXELS = [f"pixel{i}" for i in range(784)]
+
+
+def json_lines(rows):
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def csv_lines(rows, header=None, delimiter=","):
+    rows = rows if header is None else [header, *rows]
+    return "".join(delimiter.join(map(str, row)) + "\n" for row in rows).encode()
+
+
+def ipc(table, most=None, kind=pa.ipc.new_stream):
+    sink = io.BytesIO()
+    with kind(sink, table.schema) as writer:
+        writer.write_table(table, most)
+    return sink.getvalue()
+
+
+def outcome_of(path):
+    """Return what a run comes to, whatever the features are called."""
+    live = LiveModel.load(path)
+    progress = live.progress
+    return (
+        live.model.weights.tobytes(),
+        live.model.biases.tobytes(),
+        progress.confusion.pairs.tobytes(),
+        progress.window.tobytes(),
+        (progress.samples, progress.unlabelled, progress.updates, progress.epsilon_sum),
+    )
+
+
+def learn_from_pipe(path, options, data, **kwargs):
+    """Learn from a pipe."""
+    command = [COMMAND, "learn", "-m", path, "--quiet", *options]
+    subprocess.run(command, input=data, check=True, timeout=300, **kwargs)
+    return LiveModel.load(path)
+
+
+def chunks(data, how):
+    """Cut lines into what is sent at once."""
+    if how == "at once":
+        return [data]
+    if how == "line by line":
+        return [line + b"\n" for line in data.rstrip(b"\n").split(b"\n")]
+    return [data[i : i + 7] for i in range(0, len(data), 7)]
+
+
+def lines_of(form, n):
+    """Return a header and n lines of points in the plane, every tenth without a label."""
+    rng = np.random.default_rng(0)
+    header, lines = b"", []
+    for i, (a, b) in enumerate(rng.normal(size=(n, 2)).round(4).tolist()):
+        label = "" if i % 10 == 4 else ("left", "right")[a + b > 0]
+        if form == "csv":
+            header = b"label,a,b\n"
+            lines.append(f"{label},{a},{b}\n".encode())
+        else:
+            row = {"a": a, "b": b} | ({"label": label} if label else {})
+            lines.append(json.dumps(row).encode() + b"\n")
+    return header, lines

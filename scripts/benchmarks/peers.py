@@ -178,87 +178,101 @@ def in_process() -> str:
     return table(["in memory", "seconds", "to test_then_train", "progressive accuracy"], rows)
 
 
+Sample = tuple[dict[Any, float], Any]
+Timing = tuple[float, float]  # microseconds a sample, and accuracy
+
+
+def with_river(model: Any, samples: list[Sample]) -> Timing:
+    """Evaluate a model in River's loop."""
+    from river import evaluate, metrics
+
+    metric = metrics.Accuracy()
+    before = time.perf_counter()
+    evaluate.progressive_val_score(samples, model, metric)
+    return (time.perf_counter() - before) / len(samples) * 1e6, metric.get()
+
+
+def with_sklearn(samples: list[Sample]) -> Timing:
+    """Predict and then learn each sample with SGDClassifier."""
+    from sklearn.linear_model import SGDClassifier
+
+    model, hits = SGDClassifier(loss="log_loss", random_state=0), 0
+    rows = [(np.array([list(x.values())]), np.array([y])) for x, y in samples]
+    model.partial_fit(*rows[0], classes=range(10))
+    before = time.perf_counter()
+    for x, y in rows:
+        hits += int(model.predict(x)[0] == y[0])
+        model.partial_fit(x, y)
+    return (time.perf_counter() - before) / len(samples) * 1e6, hits / len(samples)
+
+
+def with_vw(samples: list[Sample]) -> Timing:
+    """Predict and then learn each sample with Vowpal Wabbit's Python module."""
+    from vowpalwabbit import Workspace
+
+    workspace, hits = Workspace("--oaa 10 --quiet"), 0
+    lines = [
+        f"{y + 1} | " + " ".join(f"{name}:{v}" for name, v in x.items() if v) for x, y in samples
+    ]
+    before = time.perf_counter()
+    for line, (_, y) in zip(lines, samples, strict=True):
+        example = workspace.example(line)
+        hits += int(workspace.predict(example)) == y + 1
+        workspace.learn(example)
+        workspace.finish_example(example)
+    return (time.perf_counter() - before) / len(samples) * 1e6, hits / len(samples)
+
+
+def with_capymoa(samples: list[Sample]) -> Timing:
+    """Predict and then learn each sample with MOA's Perceptron."""
+    from capymoa.base import MOAClassifier
+    from capymoa.stream import NumpyStream
+    from moa.classifiers.functions import Perceptron
+
+    X = np.array([list(x.values()) for x, _ in samples])
+    y = np.array([y for _, y in samples])
+    stream = NumpyStream(X, y, target_type="categorical")
+    model, hits = MOAClassifier(schema=stream.get_schema(), moa_learner=Perceptron()), 0
+    instances = [stream.next_instance() for _ in samples]
+    before = time.perf_counter()
+    for instance in instances:
+        hits += int(model.predict(instance) == instance.y_index)
+        model.train(instance)
+    return (time.perf_counter() - before) / len(samples) * 1e6, hits / len(samples)
+
+
 def one_at_a_time() -> str:
     """Digits one by one through River's progressive_val_score, the cost of the stream left out."""
-    from river import evaluate, linear_model, metrics, multiclass
-    from sklearn.linear_model import SGDClassifier
-    from vowpalwabbit import Workspace
+    from river import linear_model, multiclass
 
     from stream_perceptron import SGDPerceptron, stream
 
     samples = list(itertools.islice(stream.iter_parquet(train_file()), 2000))
+    one_vs_rest = multiclass.OneVsRestClassifier
+    tasks: dict[str, Callable[[], Timing]] = {
+        "ours": lambda: with_river(SGDPerceptron(classes=range(10), seed=0), samples),
+        "SoftmaxRegression": lambda: with_river(linear_model.SoftmaxRegression(), samples[:100]),
+        "OneVsRest(LogisticRegression)": lambda: with_river(
+            one_vs_rest(linear_model.LogisticRegression()), samples[:100]
+        ),
+        "OneVsRest(Perceptron)": lambda: with_river(
+            one_vs_rest(linear_model.Perceptron()), samples[:100]
+        ),
+        "OneVsRest(PAClassifier)": lambda: with_river(
+            one_vs_rest(linear_model.PAClassifier()), samples[:100]
+        ),
+        "SGDClassifier": lambda: with_sklearn(samples[:200]),
+        "vw, Workspace": lambda: with_vw(samples),
+    }
+    if find_spec("capymoa") and shutil.which("java"):
+        tasks["CapyMOA, MOA's Perceptron"] = lambda: with_capymoa(samples[:500])
     accuracy: dict[str, float] = {}
 
-    def river(name: str, make: Callable[[], Any], n: int) -> float:
-        model, metric = make(), metrics.Accuracy()
-        before = time.perf_counter()
-        evaluate.progressive_val_score(samples[:n], model, metric)
-        accuracy[name] = metric.get()
-        return (time.perf_counter() - before) / n * 1e6
+    def seconds(name: str) -> float:
+        taken, accuracy[name] = tasks[name]()
+        return taken
 
-    def sklearn(name: str, n: int) -> float:
-        model, hits = SGDClassifier(loss="log_loss", random_state=0), 0
-        rows = [(np.array([list(x.values())]), np.array([y])) for x, y in samples[:n]]
-        model.partial_fit(*rows[0], classes=range(10))
-        before = time.perf_counter()
-        for x, y in rows:
-            hits += int(model.predict(x)[0] == y[0])
-            model.partial_fit(x, y)
-        accuracy[name] = hits / n
-        return (time.perf_counter() - before) / n * 1e6
-
-    def vw(name: str, n: int) -> float:
-        workspace, hits = Workspace("--oaa 10 --quiet"), 0
-        lines = [
-            f"{y + 1} | " + " ".join(f"{name}:{v}" for name, v in x.items() if v)
-            for x, y in samples[:n]
-        ]
-        before = time.perf_counter()
-        for line, (_, y) in zip(lines, samples, strict=False):
-            example = workspace.example(line)
-            hits += int(workspace.predict(example)) == y + 1
-            workspace.learn(example)
-            workspace.finish_example(example)
-        seconds = time.perf_counter() - before
-        accuracy[name] = hits / n
-        return seconds / n * 1e6
-
-    def capymoa(name: str, n: int) -> float:
-        from capymoa.base import MOAClassifier
-        from capymoa.stream import NumpyStream
-        from moa.classifiers.functions import Perceptron
-
-        X = np.array([list(x.values()) for x, _ in samples[:n]])
-        y = np.array([y for _, y in samples[:n]])
-        stream = NumpyStream(X, y, target_type="categorical")
-        model, hits = MOAClassifier(schema=stream.get_schema(), moa_learner=Perceptron()), 0
-        instances = [stream.next_instance() for _ in range(n)]
-        before = time.perf_counter()
-        for instance in instances:
-            hits += int(model.predict(instance) == instance.y_index)
-            model.train(instance)
-        accuracy[name] = hits / n
-        return (time.perf_counter() - before) / n * 1e6
-
-    softmax = linear_model.SoftmaxRegression
-    tasks: dict[str, Callable[[], float]] = {
-        name: partial(river, name, make, n)
-        for name, make, n in [
-            ("ours", lambda: SGDPerceptron(classes=range(10), seed=0), 2000),
-            ("SoftmaxRegression", softmax, 100),
-            ("OneVsRest(LogisticRegression)",
-             lambda: multiclass.OneVsRestClassifier(linear_model.LogisticRegression()), 100),
-            ("OneVsRest(Perceptron)",
-             lambda: multiclass.OneVsRestClassifier(linear_model.Perceptron()), 100),
-            ("OneVsRest(PAClassifier)",
-             lambda: multiclass.OneVsRestClassifier(linear_model.PAClassifier()), 100),
-        ]
-    }  # fmt: skip
-    tasks["SGDClassifier"] = lambda: sklearn("SGDClassifier", 200)
-    tasks["vw, Workspace"] = lambda: vw("vw, Workspace", 2000)
-    if find_spec("capymoa") and shutil.which("java"):
-        tasks["CapyMOA, MOA's Perceptron"] = lambda: capymoa("CapyMOA, MOA's Perceptron", 500)
-    times = in_turns(RUNS, tasks)
+    times = in_turns(RUNS, {name: partial(seconds, name) for name in tasks})
     rows = [
         [name, spread(taken, ",.0f"), f"{ratio(taken, times['ours']):,.0f}",
          f"{accuracy[name]:.1%}"]

@@ -68,8 +68,7 @@ class LiveModel:
     >>> from stream_perceptron.datasets.mnist import sample_path
     >>> sources = [open_source(str(sample_path()))]
     >>> live = LiveModel.start(sources, lr=0.1, seed=0)
-    >>> for result in live.run(sources):
-    ...     pass
+    >>> results = list(live.run(sources))
     >>> live.progress.samples, f"{live.progress.accuracy:.1%}"
     (5000, '84.4%')
 
@@ -84,10 +83,10 @@ class LiveModel:
         cursor: Cursor | None = None,
     ) -> None:
         self.model = model
-        self.selection = Selection() if selection is None else selection
-        self.schema = Schema() if schema is None else schema
-        self.progress = Progress() if progress is None else progress
-        self.cursor = Cursor() if cursor is None else cursor
+        self.selection = selection or Selection()
+        self.schema = schema or Schema()
+        self.progress = progress or Progress()
+        self.cursor = cursor or Cursor()
         self.kernel = KERNEL
         self.replayed = 0
 
@@ -234,7 +233,6 @@ class LiveModel:
             # Rows that came again have no number.
             rows = before + np.cumsum(~batch.replayed)[batch.rows[:n]]
             self.replayed += int(np.count_nonzero(batch.replayed[:taken]))
-        notes = self._notes(batch) if batch.notes and taken else []
         self.progress.update(result)
         probed = np.flatnonzero(~np.isnan(result.slope))
         if len(probed):
@@ -250,7 +248,7 @@ class LiveModel:
             labels=batch.labels[:n],
             taken=taken,
             rejected=done.rejections(),
-            notes=notes,
+            notes=self._notes(batch) if batch.notes and taken else [],
             offsets=self._offsets(batch, n),
             diverged=result.diverged,
             stopped=result.stopped,

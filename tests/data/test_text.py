@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
-import signal
-import subprocess
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers import COMMAND, ROOT, start, state_of, wait_for
+from helpers import ROOT, lines_of, state_of
 
 from stream_perceptron import LiveModel, SampleError, SourceError
 from stream_perceptron.data.opening import open_source
@@ -144,21 +141,6 @@ def test_truncated_arrow_stream_is_read_up_to_there(tmp_path, run):
     assert 2000 == LiveModel.load(tmp_path / "model.npz").progress.samples
 
 
-def lines_of(form, n):
-    """Return a header and n lines of points in the plane, every tenth without a label."""
-    rng = np.random.default_rng(0)
-    header, lines = b"", []
-    for i, (a, b) in enumerate(rng.normal(size=(n, 2)).round(4).tolist()):
-        label = "" if i % 10 == 4 else ("left", "right")[a + b > 0]
-        if form == "csv":
-            header = b"label,a,b\n"
-            lines.append(f"{label},{a},{b}\n".encode())
-        else:
-            row = {"a": a, "b": b} | ({"label": label} if label else {})
-            lines.append(json.dumps(row).encode() + b"\n")
-    return header, lines
-
-
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 def test_an_interrupted_file_goes_on_at_its_row(form, packed, tmp_path, run):
@@ -240,147 +222,6 @@ def test_random_draws_from_lines_are_those_from_columns(sample, tmp_path, run):
     assert state_of(models[0]) == state_of(models[1])
 
 
-def test_a_fifo_is_waited_for_and_read_to_its_end(tmp_path):
-    header, lines = lines_of("csv", 100)
-    fifo, path = tmp_path / "fifo", tmp_path / "m.npz"
-    os.mkfifo(fifo)
-    with subprocess.Popen([COMMAND, "learn", fifo, "-m", path, "--quiet"]) as process:
-        with fifo.open("wb") as file:
-            file.write(header + b"".join(lines))
-        assert 0 == process.wait(60)
-
-    assert 100 == LiveModel.load(path).progress.rows
-
-
-def test_sigterm_ends_the_wait_for_a_fifo(tmp_path):
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
-    with start(fifo, "-m", tmp_path / "m.npz", "--quiet") as process:
-        process.send_signal(signal.SIGTERM)
-
-        assert 143 == process.wait(60)
-
-
-def test_rows_are_saved_in_time_though_the_pipe_is_silent(tmp_path):
-    path = tmp_path / "m.npz"
-    command = [COMMAND, "learn", "-m", path, "--save-every", "1s", "--quiet"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
-        process.stdin.write(b"label,a\nleft,1\nright,2\n")
-        process.stdin.flush()
-        wait_for(path.exists)
-        process.kill()
-
-    assert 2 == LiveModel.load(path).progress.samples
-
-
-def test_two_processes_one_learns_and_one_predicts(tmp_path):
-    path = tmp_path / "m.npz"
-    learner = subprocess.Popen(
-        [COMMAND, "learn", "-m", path, "--lr", "1", "--save-every", "2", "--quiet"],
-        stdin=subprocess.PIPE,
-    )
-    learner.stdin.write(b"label,a\nleft,1\nright,1\n")
-    learner.stdin.flush()
-    wait_for(path.exists)
-    predictor = subprocess.Popen(
-        [COMMAND, "predict", "-m", path, "--follow"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-    def predict():
-        predictor.stdin.write('{"a": 1}\n')
-        predictor.stdin.flush()
-        return json.loads(predictor.stdout.readline())["prediction"]
-
-    predict()
-    for label in (b"right", b"left", b"right"):
-        before = path.stat().st_mtime_ns
-        learner.stdin.write((label + b",1\n") * 40)
-        learner.stdin.flush()
-        wait_for(lambda before=before: path.stat().st_mtime_ns > before)
-        wait_for(lambda label=label: predict() == label.decode())
-    for process in (learner, predictor):
-        process.stdin.close()
-        assert 0 == process.wait(60)
-
-    assert "took up" in predictor.stderr.read()
-    predictor.stdout.close()
-    predictor.stderr.close()
-
-
-@pytest.fixture
-def columns_model(tmp_path, run):
-    path, source = tmp_path / "columns.npz", tmp_path / "columns.csv"
-    source.write_text("label,a,b\nleft,1,2\nright,2,1\n")
-    run("learn", source, "-m", path, "--quiet", check=0)
-    return path
-
-
-@pytest.mark.parametrize(
-    ("text", "answer"),
-    [
-        ("a,b\n1,2\n", 0),
-        ("b,a\n1,2\n", 0),
-        ("b,a,name\n1,2,Smith\n", 0),
-        ("1,2\n", 0),
-        ("left,1,2\n", 0),
-        ('{"a": 1, "b": 2, "name": "Smith"}\n', 0),
-        ('{"a": 1}\n', 0),
-        ("[1, 2]\n", 0),
-        ("left a:1 b:2\n", 0),
-        ("a\n1\n", "its features are not those read before: it lacks 'b'"),
-        ("a,b,c\n1,2,3\n", "its features are not those read before: it adds 'c'"),
-        ("1,2,3,4\n", "its features are not those read before"),
-        ('{"a": 1, "c": 2}\n', "it adds 'c' to the features of the model"),
-        ('{"x": [1, 2]}\n', 0),
-        ('{"pixels": [1, 2]}\n', "its features are not those read before"),
-        ("[1, 2, 3]\n", "list 'x' has 3 values, not 2"),
-        ("left a:1 c:2\n", "it adds 'c' to the features of the model"),
-    ],
-)
-def test_what_a_model_of_columns_predicts(text, answer, columns_model, run):
-    result = run("predict", "-m", columns_model, input=text)
-
-    if answer == 0:
-        assert (0, "") == (result.returncode, result.stderr)
-        assert json.loads(result.stdout)["prediction"] in ("left", "right")
-    else:
-        assert 1 == result.returncode
-        assert answer in result.stderr
-
-
-def test_evaluate_reads_pipes(columns_model, run):
-    text = "label,a,b\nleft,1,2\nright,2,1\n,3,3\n"
-    figures = json.loads(run("evaluate", "-m", columns_model, "--json", input=text, check=0).stdout)
-
-    assert (2, 1) == (figures["samples"], figures["unlabelled"])
-
-
-def test_format_overrides_the_look_of_a_source(tmp_path, run):
-    """A line of LIBSVM with texts for names looks like CSV with a colon."""
-    source = tmp_path / "source"
-    source.write_text("a b:1\n")
-    run("learn", source, "--format", "libsvm", "--quiet", check=0)
-    result = run("learn", source, "--format", "csv", check=1)
-    unknown = run("learn", source, "--format", "xml", check=2)
-
-    assert f"Error: {source}: it has no rows\n" == result.stderr
-    assert "parquet" in unknown.stderr
-
-
-def test_float32_refuses_what_it_cannot_hold(tmp_path, run):
-    source, path = tmp_path / "source.csv", tmp_path / "m.npz"
-    source.write_text("label,a\nleft,1\nright,2\nleft,1e300\nright,3\n")
-    options = ["-m", path, "--dtype", "float32"]
-    result = run("learn", source, *options, check=1)
-    assert "row 3: a feature is beyond 3.4e+38" in result.stderr
-    assert 2 == LiveModel.load(path).progress.samples
-    run("learn", source, *options, "--skip-bad", check=0)
-    progress = LiveModel.load(path).progress
-
-    assert (3, 1) == (progress.samples, progress.skipped)
-
-
 def test_golden_run_of_version_1_goes_on(tmp_path):
     """Saved by format version 1 at the eleventh of twelve rows of a topic, one of them rejected."""
     live = LiveModel.load(ROOT / "tests" / "golden" / "run-1.npz")
@@ -395,13 +236,6 @@ def test_golden_run_of_version_1_goes_on(tmp_path):
     sources = [open_source(str(path))]
     list(live.run(sources, live.resume(sources, go_next=True)))
     assert (11, 1) == (live.progress.samples, live.replayed)
-
-
-def test_limits_of_a_stream_are_of_one_run(tmp_path):
-    command = [COMMAND, "learn", "-m", tmp_path / "m.npz", "--limit", "2", "--quiet"]
-    for expected in (2, 4):
-        subprocess.run(command, input=b"label,a\nleft,1\nright,2\nleft,3\n", check=True)
-        assert expected == LiveModel.load(tmp_path / "m.npz").progress.samples
 
 
 def test_sample_errors_of_libraries_keep_the_model(tmp_path):

@@ -1,0 +1,183 @@
+"""Rows that cannot be used, among others that can."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+
+import pytest
+from helpers import (
+    COMMAND,
+    chunks,
+    learn_from_pipe,
+    outcome_of,
+    state_of,
+)
+
+from stream_perceptron import LiveModel
+
+
+def bad_csv_lines(n):
+    cells = ["1"] * n
+    return [
+        ",".join(["left", *cells[1:]]),
+        ",".join(["left", *cells, "1"]),
+        ",".join(["left", "abc", *cells[1:]]),
+        ",".join(["left", "", *cells[1:]]),
+        ",".join(["left", "NaN", *cells[1:]]),
+        ",".join(["left", *cells[1:], "1e999"]),
+        ",".join(["left", *cells[1:], "1" + "0" * 400]),
+        ",".join(['"left', *cells]),
+        ",".join(["left", "\udcff1", *cells[1:]]),
+        ",".join(["le\udcffft", *cells]),
+        ",".join(["left", "1\r2", *cells[1:]]),
+    ]
+
+
+def bad_json_lines(n):
+    x = {f"a{i}": 1 for i in range(n)}
+    text = json.dumps({"label": "left", **x})
+    return [
+        text[:-1],
+        text + text,
+        "",
+        json.dumps({"label": "left", **x, "a0": "abc"}),
+        json.dumps({"label": "left", **x, "a0": [1]}),
+        text.replace('"a1": 1', '"a1": NaN'),
+        text.replace('"a1": 1', '"a1": 1e999'),
+        text.replace('"a1": 1', '"a1": -Infinity'),
+        text.replace('"a1": 1', '"a1": 1' + "0" * 400),
+        text.replace('"a1": 1', '"a1": 1' + "0" * 5000),
+        text.replace('"a1": 1', '"a1": ' + "[" * 100_000),
+        text.replace("left", "le\udcffft"),
+        text.replace("left", "\\ud800"),
+        json.dumps({"label": "left"}),
+        json.dumps({"label": 3, **x}),
+        json.dumps({"label": ["left"], **x}),
+        json.dumps({"label": "left", "class": "left", **x}),
+        "17",
+        "null",
+        '"left"',
+    ]
+
+
+def bad_libsvm_lines(n):
+    return ["left 1", "left a:b", "left 1:", "left 1:nan", "left 1:1e999", "le\udcffft 1:1"]
+
+
+def good_lines(name, n):
+    rng = random.Random(name)
+    for _ in range(n):
+        x = [round(rng.gauss(0, 1), 3) for _ in range(6)]
+        y = "right" if x[0] + x[1] > 0 else "left"
+        if name == "csv":
+            yield ",".join([y, *map(str, x)])
+        elif name == "json":
+            yield json.dumps({"label": y, **{f"a{i}": v for i, v in enumerate(x)}})
+        else:
+            yield f"{y} " + " ".join(f"{i}:{v}" for i, v in enumerate(x))
+
+
+BAD = {"csv": bad_csv_lines, "json": bad_json_lines, "libsvm": bad_libsvm_lines}
+
+
+HEADER = {"csv": "label,a0,a1,a2,a3,a4,a5", "json": None, "libsvm": None}
+
+
+def as_bytes(lines):
+    return "".join(line + "\n" for line in lines if line is not None).encode(
+        errors="surrogateescape"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BAD)
+def test_ten_thousand_bad_rows_among_good_ones(name, tmp_path, tell):
+    rng = random.Random(1)
+    good = list(good_lines(name, 20_000))
+    kinds = [line for line in BAD[name](6) if line]
+    bad = [kinds[i % len(kinds)] for i in range(10_000)]
+    # Deep nesting is long, and a few of it are enough.
+    bad = [line if len(line) < 50_000 or rng.random() < 0.02 else kinds[0] for line in bad]
+    mixed = [*((line, True) for line in good[1:]), *((line, False) for line in bad)]
+    order = sorted(range(len(mixed)), key=lambda i: rng.random())
+    places = iter(sorted(i for i, j in enumerate(order) if mixed[j][1]))
+    spread: list[str] = [""] * len(mixed)
+    for line in good[1:]:
+        spread[next(places)] = line
+    rest = iter(bad)
+    spread = [line or next(rest) for line in spread]
+    options = ["--lr", "0.1", "--seed", "0", "--json"]
+    clean = learn_from_pipe(
+        tmp_path / "clean.npz", options, as_bytes([HEADER[name], *good]), stdout=subprocess.DEVNULL
+    )
+    result = subprocess.run(
+        [COMMAND, "learn", "-m", tmp_path / "mixed.npz", "--skip-bad", *options],
+        input=as_bytes([HEADER[name], good[0], *spread]), capture_output=True, check=True,
+    )  # fmt: skip
+    figures = json.loads(result.stdout)
+    live = LiveModel.load(tmp_path / "mixed.npz")
+
+    tell(f"bad rows, {name}: {figures['skipped']:,} skipped, {figures['samples']:,} learned")
+    assert state_of(clean.model) == state_of(live.model)
+    assert (20_000, 10_000) == (figures["samples"], figures["skipped"])
+    assert clean.progress.confusion.pairs.tolist() == live.progress.confusion.pairs.tolist()
+    assert 10 == len(figures["skipped_rows"])
+
+
+@pytest.fixture(scope="session")
+def after_25(tmp_path_factory):
+    """What 25 good rows come to, by format."""
+    outcomes = {}
+    for name in BAD:
+        path = tmp_path_factory.mktemp("good") / "model.npz"
+        data = as_bytes([HEADER[name], *list(good_lines(name, 40))[:25]])
+        learn_from_pipe(path, ["--seed", "0"], data)
+        outcomes[name] = outcome_of(path)
+    return outcomes
+
+
+@pytest.mark.parametrize("how", ["at once", "line by line"])
+@pytest.mark.parametrize(
+    ("name", "number"), [(name, i) for name in BAD for i, bad in enumerate(BAD[name](6)) if bad]
+)
+def test_the_first_bad_row_is_named_and_ends_the_run(name, number, how, tmp_path, after_25):
+    """The model is as after the last good row, and saved, whatever arrived together."""
+    good = list(good_lines(name, 40))
+    bad = BAD[name](6)[number]
+    path = tmp_path / "model.npz"
+    data = as_bytes([HEADER[name], *good[:25], bad, *good[25:]])
+    with subprocess.Popen(
+        [COMMAND, "learn", "-m", path, "--seed", "0", "--quiet"],
+        stdin=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        for chunk in chunks(data, how):
+            try:
+                process.stdin.write(chunk)
+                process.stdin.flush()
+            except BrokenPipeError:
+                break
+        errors = process.communicate()[1].decode()
+
+    assert 1 == process.returncode
+    assert errors.startswith("Error: -: row 26: ")
+    assert 1 == errors.count("\n")
+    assert len(errors) < 500
+    assert "--skip-bad leaves such rows out" in errors
+    assert after_25[name] == outcome_of(path)
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_line_of_100_mb_is_a_bad_row(name, tmp_path, peak_memory_of_pipe):
+    good = list(good_lines(name, 10))
+    piece = {"csv": "1,", "json": '{"a": [', "libsvm": "left 1:1 "}[name]
+    long = piece * (100_000_000 // len(piece))
+    source = tmp_path / "source"
+    source.write_bytes(as_bytes([HEADER[name], *good[:5], long, *good[5:]]))
+    peak, result = peak_memory_of_pipe(source, "-m", tmp_path / "m.npz", "--skip-bad", "--quiet")
+
+    assert 0 == result.returncode, result.stderr
+    progress = LiveModel.load(tmp_path / "m.npz").progress
+    assert (10, 1) == (progress.samples, progress.skipped)
+    assert peak < 200

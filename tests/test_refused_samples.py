@@ -1,0 +1,167 @@
+"""Samples that cannot be used leave the model as it was."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import state_of
+from river.optim import schedulers
+
+from stream_perceptron import DivergedError, SampleError, SGDPerceptron
+
+NAMES = [f"x{i}" for i in range(6)]
+
+
+def dicts(X):
+    return [dict(zip(NAMES, row, strict=True)) for row in X.tolist()]
+
+
+@pytest.fixture
+def trained(rng):
+    model = SGDPerceptron(lr=0.5, seed=0)
+    for x in dicts(rng.normal(size=(20, 6))):
+        model.learn_one(x, "high" if x["x0"] > 0 else "low")
+    return model
+
+
+@pytest.mark.parametrize("rate", [math.nan, -1.0, math.inf])
+def test_scheduler_that_gives_nonsense_is_refused(rate, trained):
+    trained.mutate({"lr": schedulers.Constant(rate)})
+    before = state_of(trained)
+
+    with pytest.raises(ValueError, match="learning rate"):
+        trained.learn_one({"brand": 1, "new": 2}, "new")
+    assert before == state_of(trained)
+
+
+@pytest.mark.parametrize("y", [None, math.nan, np.nan, pd.NaT, pd.NA, np.datetime64("NaT", "s")])
+def test_missing_label_is_refused(y, trained):
+    before = state_of(trained)
+
+    with pytest.raises(SampleError, match="label is missing"):
+        trained.learn_one({"x0": 1.0, "new": 1}, y)
+    assert before == state_of(trained)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("1.5", "'x9' is '1.5', a str"),
+        (None, "'x9' is None, a NoneType"),
+        (dt.date(2024, 1, 1), "a date"),
+        (1j, "a complex"),
+        ([1.0], "a list"),
+        (math.nan, "'x9' is nan, not finite"),
+        (-math.inf, "'x9' is -inf, not finite"),
+        (10**400, "'x9' is inf, not finite"),
+    ],
+    ids=repr,
+)
+def test_unusable_feature_is_refused_by_name(value, reason, trained):
+    before = state_of(trained)
+
+    with pytest.raises(SampleError, match=reason):
+        trained.learn_one({"x0": 1.0, "x9": value}, "new")
+    with pytest.raises(SampleError, match=reason.replace("x9", "x1")):
+        trained.predict_one({"x0": 1.0, "x1": value})
+    assert trained.predict_proba_one({"x0": 1.0}) == trained.predict_proba_one(
+        {"x0": 1.0, "x9": value}
+    )
+    assert before == state_of(trained)
+
+
+def test_feature_too_large_for_float32_is_refused():
+    model = SGDPerceptron(dtype="float32")
+
+    with pytest.raises(SampleError, match=r"'x' is 1e\+39, not finite in float32"):
+        model.learn_one({"x": 1e39}, "a")
+    assert [] == model.features_
+
+
+@pytest.mark.parametrize("w", [-1, math.nan, math.inf, "1", None, 10**400], ids=repr)
+def test_unusable_weight_is_refused(w, trained):
+    before = state_of(trained)
+
+    with pytest.raises(SampleError, match="sample weight"):
+        trained.learn_one({"new": 1.0}, "new", w=w)
+    assert before == state_of(trained)
+
+
+@pytest.mark.parametrize("y", [["a"], {"a": 1}, np.array([1, 2])], ids=repr)
+def test_unhashable_label_is_refused(y, trained):
+    before = state_of(trained)
+
+    with pytest.raises(SampleError, match="not hashable"):
+        trained.learn_one({"x0": 1.0}, y)
+    assert before == state_of(trained)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(
+    ("what", "activation", "lr", "init_range", "x", "w"),
+    [
+        ("error", "identity", 0.5, 0.5, 0.5, 1.0),
+        ("net input", "sigmoid", 0.5, 9.0, 0.99, 1.0),
+        ("rate", "sigmoid", 9.0, 0.0, 1e-300, 0.99),
+        ("weight", "sigmoid", 0.5, 0.0, 1e-280, 0.99),
+    ],
+)
+def test_divergence_is_refused_and_leaves_the_model_as_it_was(
+    what, activation, lr, init_range, x, w, dtype, rng
+):
+    """x and w are parts of the largest float."""
+    largest = float(np.finfo(dtype).max)
+    model = SGDPerceptron(lr, 0, activation, init_range, ["a", "b"], dtype, seed=0)
+    for row in dicts(rng.normal(size=(20, 6)) / 10):
+        model.learn_one(row, "a")
+    before = state_of(model)
+    x = max(x * largest, 30.0)
+
+    with pytest.raises(DivergedError, match="diverged at sample 21: lower lr or scale"):
+        model.learn_one({"new": x, "newer": x}, "c", w=w * largest if w < 1 else w)
+    assert before == state_of(model)
+    model.learn_one({"x0": 1.0}, "a")
+    assert 21 == model.n_seen
+
+
+def test_raw_pixels_with_identity_diverge_at_a_named_sample_and_stay_finite(rng):
+    model = SGDPerceptron(activation="identity", lr=0.01, classes=range(10), seed=0)
+    X = rng.integers(0, 256, (500, 50)).astype(float)
+    with pytest.raises(DivergedError) as caught:
+        model.test_then_train(X, rng.integers(0, 10, 500))
+
+    assert caught.value.sample == model.n_seen + 1
+    assert np.isfinite(model.weights).all()
+    alone = SGDPerceptron(activation="identity", lr=0.01, classes=range(10), seed=0)
+    rng = np.random.default_rng(42)
+    X, labels = rng.integers(0, 256, (500, 50)).astype(float), rng.integers(0, 10, 500)
+    alone.test_then_train(X[: model.n_seen], labels[: model.n_seen])
+    assert state_of(alone) == state_of(model)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "reason"),
+    [
+        ({"lr": 0}, "lr is 0: choose a finite number above 0"),
+        ({"lr": math.nan}, "lr is nan"),
+        ({"lr": "fast"}, "lr is 'fast'"),
+        ({"epsilon": -1}, "epsilon is -1: choose a finite number of at least 0"),
+        ({"init_range": math.inf}, "init_range is inf"),
+        ({"dtype": "float16"}, "choose float64 or float32"),
+        ({"seed": -1}, "whole number from 0"),
+        ({"seed": 1.5}, "whole number from 0"),
+        ({"classes": ()}, "differ and are not missing"),
+        ({"classes": ["a", "a"]}, "differ and are not missing"),
+        ({"classes": ["a", None]}, "differ and are not missing"),
+        ({"classes": "ab"}, "list of labels"),
+        ({"activation": "step"}, "derivative is zero"),
+    ],
+    ids=repr,
+)
+def test_parameters_out_of_range_are_refused(parameters, reason):
+    with pytest.raises(ValueError, match=reason):
+        SGDPerceptron(**parameters)
