@@ -17,6 +17,10 @@ class SampleError(StreamPerceptronError):
     """
 
 
+class FullError(SampleError):
+    """A sample was refused, as the model would become larger than `max_weights` allows."""
+
+
 class DivergedError(StreamPerceptronError):
     """A weight, a net input or an error would have stopped being finite.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from stream_perceptron.model.activations import get_activation
 from stream_perceptron.model.features import Dense, Features
 from stream_perceptron.model.kernel import BlockResult, Outcome
 from stream_perceptron.model.network import Network
-from stream_perceptron.model.weights import WeightStore
+from stream_perceptron.model.weights import MAX_WEIGHTS, WeightStore
 
 if TYPE_CHECKING:
     import narwhals.stable.v2 as nw
@@ -62,6 +61,9 @@ class SGDPerceptron(base.MiniBatchClassifier):
         float64 or float32, the type of weights and arithmetic.
     seed
         From 0 to 2^64 - 1. None draws one, kept in `seed_`.
+    max_weights
+        The size that the model may grow to: its weights, and 32 for each label and each feature. A
+        sample that would take it beyond is refused.
 
     Attributes
     ----------
@@ -116,6 +118,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         classes: Sequence[Hashable] | None = None,
         dtype: str = "float64",
         seed: int | None = None,
+        max_weights: int = MAX_WEIGHTS,
     ) -> None:
         self.lr = lr
         self.epsilon = epsilon
@@ -126,27 +129,23 @@ class SGDPerceptron(base.MiniBatchClassifier):
         self.seed = seed
 
         rule = get_activation(activation)
-        if not hasattr(lr, "get"):
-            validation.require_parameter("lr", lr, positive=True)
-        validation.require_parameter("epsilon", epsilon)
-        validation.require_parameter("init_range", init_range)
-        if dtype not in ("float64", "float32"):
-            raise ValueError(f"dtype is {dtype!r}: choose float64 or float32")
-        if seed is not None and not (isinstance(seed, int) and 0 <= seed < 2**64):
-            raise ValueError(f"seed is {seed!r}: choose a whole number from 0 to 2^64 - 1")
-
-        self.network = Network(
-            rule,
-            WeightStore(
-                int.from_bytes(os.urandom(8)) if seed is None else seed, init_range, np.dtype(dtype)
-            ),
-        )
+        validation.require_parameters(lr, epsilon, init_range, dtype, seed, max_weights)
+        store = WeightStore(seed, init_range, np.dtype(dtype), max_weights)
+        self.network = Network(rule, store)
         if classes is not None:
             self.network.add([], validation.declared_classes(classes))
 
     @property
     def seed_(self) -> int:
         return self.network.store.seed
+
+    @property
+    def max_weights(self) -> int:
+        return self.network.store.max_weights
+
+    @max_weights.setter
+    def max_weights(self, value: int) -> None:
+        self.network.store.max_weights = value
 
     @property
     def n_seen(self) -> int:
@@ -182,7 +181,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
 
     @property
     def _mutable_attributes(self) -> set[str]:
-        return {"lr", "epsilon"}
+        return {"lr", "epsilon", "max_weights"}
 
     def learn_one(self, x: Mapping[Hashable, Any], y: Hashable, w: float = 1.0) -> None:
         """Learn from one sample.
@@ -212,7 +211,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
             if outcome is Outcome.DIVERGED:
                 raise DivergedError(self.n_seen + 1)
         row = validation.as_row(x, self.network.dtype)
-        self._learn(row, validation.require_labels([validation.as_label(y)]), weight)
+        self._learn(row, [validation.as_label(y)], weight)
 
     def predict_one(self, x: Mapping[Hashable, Any], **kwargs: Any) -> Any:
         """Return the label with the largest net input, None if no label is known yet.
@@ -249,7 +248,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
 
         """
         net = self._net(x)
-        probabilities = self.network.probabilities(net[np.newaxis])[0].tolist()
+        probabilities = self.network.activation.probabilities(net[np.newaxis])[0].tolist()
         names = self.classes_
         return {names[j]: probabilities[j] for j in np.argsort(-net, kind="stable").tolist()}
 
@@ -277,7 +276,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         from river.utils import dataframe
 
         rows = validation.frame_rows(dataframe.into_frame(X), self.network.dtype)
-        self._learn(rows, validation.require_labels(validation.as_labels(y, len(rows))), w)
+        self._learn(rows, validation.as_labels(y, len(rows)), w)
 
     def predict_many(self, X: IntoDataFrame) -> Any:
         """Return the predicted label of every row of a frame, as a series of the same kind."""
@@ -295,7 +294,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         from river.utils import dataframe
 
         frame = dataframe.into_frame(X)
-        probabilities = self.network.probabilities(self._nets(frame))
+        probabilities = self.network.activation.probabilities(self._nets(frame))
         columns = dict(zip(self.classes_, probabilities.T, strict=True))
         return dataframe.to_native_frame(columns, like=frame)
 
@@ -348,9 +347,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
 
         """
         rows = validation.as_rows(X, features, self.network.dtype)
-        result = self._learn(
-            rows, validation.require_labels(validation.as_labels(labels, len(rows))), w, stop
-        )
+        result = self._learn(rows, validation.as_labels(labels, len(rows)), w, stop)
         return validation.names_of(result.predicted, self.classes_)
 
     def train(
@@ -371,11 +368,14 @@ class SGDPerceptron(base.MiniBatchClassifier):
         )
 
     def _learn(
-        self, rows: Features, labels: Sequence[Hashable], w: Any, stop: bool = False
+        self, rows: Features, labels: list[Hashable], w: Any, stop: bool = False
     ) -> BlockResult:
+        validation.require_labels(labels)
         result = self.train(rows, labels, validation.as_weights(w, len(rows)), stop)
         if result.diverged:
             raise DivergedError(self.n_seen + 1)
+        if result.refused is not None:
+            raise result.refused
         return result
 
     def _net(self, x: Mapping[Hashable, Any]) -> Array:

@@ -8,11 +8,12 @@ import warnings
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise, repeat
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_perceptron.errors import FullError
 from stream_perceptron.model import kernel
 from stream_perceptron.model.activations import Activation
 from stream_perceptron.model.features import Features, Sparse
@@ -31,6 +32,18 @@ _UNKNOWN = -2  # in the place of a label's number
 PROBED = 32  # one labelled sample of so many has its outputs looked at
 
 
+class Snapshot(NamedTuple):
+    """What a network has learned."""
+
+    labels: list[Hashable]
+    features: list[Hashable]
+    weights: Array
+    biases: Array
+    n_seen: int
+    n_updates: int
+    last_epsilon: float
+
+
 class Network:
     """Weights with the names of their rows and columns.
 
@@ -45,24 +58,27 @@ class Network:
         self.labels = Vocabulary()
         self.features = Vocabulary()
         self.counters = Counters()
-        self._make_locks()
-
-    def __getstate__(self) -> dict[str, Any]:
-        with self._lock:
-            locks = ("_lock", "_learning")
-            return {name: part for name, part in vars(self).items() if name not in locks} | {
-                "counters": (self.counters.counts.copy(), self.counters.last.copy())
-            }
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self.counters = Counters()
-        self.counters.counts[:], self.counters.last[:] = state["counters"]
-        self._make_locks()
-
-    def _make_locks(self) -> None:
+        self._label_types: set[type] = set()
         self._lock = threading.RLock()
         self._learning = threading.Lock()  # taken inside the other, to notice a call within a call
+
+    def snapshot(self) -> Snapshot:
+        """Return a copy of all that learning changes, as it is between two samples."""
+        with self._lock:
+            return Snapshot(
+                self.label_names, self.feature_names, self.store.weights.copy(),
+                self.store.biases.copy(), self.n_seen, self.n_updates, self.last_epsilon,
+            )  # fmt: skip
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        store = self.store
+        return self.activation, store.seed, store.init_range, store.max_weights, self.snapshot()
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        activation, seed, init_range, max_weights, snapshot = state
+        store = WeightStore(seed, init_range, snapshot.weights.dtype, max_weights)
+        Network.__init__(self, activation, store)
+        self.restore(snapshot)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -158,22 +174,6 @@ class Network:
         kernel.learn(store.weights, store.biases, placed, rule, block, self.counters)
         return block.nets
 
-    def probabilities(self, nets: Array) -> NDArray[np.float64]:
-        """Return the probabilities (n, k) that belong to net inputs (n, k).
-
-        Outputs minus the low target, minus the smallest if that is negative, scaled to a sum of 1;
-        uniform if all are zero.
-        """
-        y = np.empty(nets.shape)
-        with np.errstate(over="ignore"):
-            self.activation.function(nets.astype(np.float64), y)
-        y -= self.activation.low
-        y -= y.min(axis=1, keepdims=True, initial=0.0)
-        top = y.max(axis=1, keepdims=True, initial=0.0)
-        # Scaling by the largest first keeps the sum finite.
-        y = np.divide(y, top, out=np.ones_like(y), where=top > 0)
-        return np.asarray(y / y.sum(axis=1, keepdims=True))
-
     def train(
         self,
         features: Features,
@@ -216,22 +216,27 @@ class Network:
             rates = _rates(lr, self.n_updates, end - start)
             seen = self.n_seen
             nets_before = None
-            with self._undone_if_nothing_is_learned():
-                if start in growth:
-                    # The prediction is made from what was known before the row.
-                    nets_before = self._nets(features[start : start + 1], columns)
-                    new, new_labels = growth[start]
-                    columns[new] = self._grow([features.names[i] for i in new], new_labels)
-                    targets[part] = self._targets(labels[part])
-                block = Block(
-                    targets=targets[part],
-                    sample_weights=weights[part],
-                    rates=rates,
-                    nets=np.empty((end - start, self.store.shape[0]), self.dtype),
-                    eps=result.eps[part],
-                    updated=result.updated[part],
-                )
-                done, diverged = self._learn(features[part], columns, rule, block)
+            try:
+                with self._undone_if_nothing_is_learned():
+                    if start in growth:
+                        # The prediction is made from what was known before the row.
+                        nets_before = self._nets(features[start : start + 1], columns)
+                        new, new_labels = growth[start]
+                        columns[new] = self._grow([features.names[i] for i in new], new_labels)
+                        targets[part] = self._targets(labels[part])
+                    block = Block(
+                        targets=targets[part],
+                        sample_weights=weights[part],
+                        rates=rates,
+                        nets=np.empty((end - start, self.store.shape[0]), self.dtype),
+                        eps=result.eps[part],
+                        updated=result.updated[part],
+                    )
+                    done, diverged = self._learn(features[part], columns, rule, block)
+            except (FullError, MemoryError) as error:
+                result = result[:start]
+                result.refused = error
+                break
             result.target[part] = block.targets
             end = start + done
             nets = block.nets[:done]
@@ -257,7 +262,9 @@ class Network:
     def _grow(self, features: Sequence[Hashable], labels: Sequence[Hashable]) -> NDArray[np.intp]:
         """Add what a row brings, its features in natural order; return their columns."""
         for label in labels:
-            twins = [known for known in self.labels.names if str(known) == str(label)]
+            # Labels of one type, as they mostly are, have no twins.
+            others = self.labels.names if self._label_types - {type(label)} else []
+            twins = [known for known in others if str(known) == str(label)]
             if twins:
                 warnings.warn(
                     f"label {label!r} ({type(label).__name__}) is new beside {twins[0]!r} "
@@ -273,7 +280,16 @@ class Network:
         grown = self.store.grown(k + len(labels), d + len(features))
         self.labels.extend(labels)
         self.features.extend(features)
+        self._label_types |= set(map(type, labels))
         self.store.use(grown)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Take over what was learned before."""
+        self.labels.extend(snapshot.labels)
+        self.features.extend(snapshot.features)
+        self._label_types = set(map(type, snapshot.labels))
+        self.store.restore(snapshot.weights, snapshot.biases)
+        self.count(snapshot.n_seen, snapshot.n_updates, snapshot.last_epsilon)
 
     @contextmanager
     def _undone_if_nothing_is_learned(self) -> Iterator[None]:
@@ -367,7 +383,7 @@ class Network:
             return
         result.predicted[:] = nets.argmax(axis=1)
         if with_probability:
-            result.probability[:] = self.probabilities(nets).max(axis=1)
+            result.probability[:] = self.activation.probabilities(nets).max(axis=1)
 
 
 def _rates(lr: float | Scheduler, n_updates: int, n: int) -> NDArray[np.float64]:

@@ -121,6 +121,9 @@ def as_rows(X: Any, names: Sequence[Hashable] | None, dtype: np.dtype[Any]) -> D
     names = tuple(range(d) if names is None else names)
     if d != len(names):
         raise SampleError(f"rows of {d} features do not fit {len(names)} names")
+    if len(set(names)) < d:
+        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        raise SampleError(f"two features are called {twice!r}: give each a name of its own")
     if rows.dtype.kind not in "biuf":
         raise SampleError(f"features of type {rows.dtype} are not numbers: convert them first")
     return Dense(names, _require_finite(rows, names, dtype))
@@ -190,7 +193,23 @@ def _float_or_infinity(value: Any) -> float:
         return math.inf
 
 
-def require_parameter(name: str, value: Any, positive: bool = False) -> None:
+def require_parameters(
+    lr: Any, epsilon: Any, init_range: Any, dtype: Any, seed: Any, max_weights: Any
+) -> None:
+    """Require that the parameters of a perceptron are in their ranges."""
+    if not hasattr(lr, "get"):
+        _require_finite_number("lr", lr, positive=True)
+    _require_finite_number("epsilon", epsilon)
+    _require_finite_number("init_range", init_range)
+    if dtype not in ("float64", "float32"):
+        raise ValueError(f"dtype is {dtype!r}: choose float64 or float32")
+    if seed is not None and not (isinstance(seed, int) and 0 <= seed < 2**64):
+        raise ValueError(f"seed is {seed!r}: choose a whole number from 0 to 2^64 - 1")
+    if not isinstance(max_weights, int) or max_weights < 1:
+        raise ValueError(f"max_weights is {max_weights!r}: choose a whole number above 0")
+
+
+def _require_finite_number(name: str, value: Any, positive: bool = False) -> None:
     try:
         if 0 <= float(value) < float("inf") and not (positive and value == 0):
             return
@@ -200,11 +219,10 @@ def require_parameter(name: str, value: Any, positive: bool = False) -> None:
     raise ValueError(f"{name} is {value!r}: choose a finite number {range_}")
 
 
-def require_labels(labels: list[Hashable]) -> list[Hashable]:
+def require_labels(labels: list[Hashable]) -> None:
     if None in labels:
         where = f" in row {labels.index(None)}" if len(labels) > 1 else ""
         raise SampleError(f"the label{where} is missing: nothing can be learned from it")
-    return labels
 
 
 def declared_classes(classes: Sequence[Hashable]) -> list[Hashable]:

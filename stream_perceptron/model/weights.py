@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from stream_perceptron.errors import FullError
+
+MAX_WEIGHTS = 2**27
+NAME_COST = 32  # weights, which take about as much memory as a name
 
 _CACHE_LINE = 64  # bytes
 
@@ -79,18 +85,17 @@ class WeightStore:
     no interrupt can divide.
     """
 
-    def __init__(self, seed: int, init_range: float, dtype: np.dtype[Any]) -> None:
-        self.seed = seed
+    def __init__(
+        self,
+        seed: int | None,
+        init_range: float,
+        dtype: np.dtype[Any],
+        max_weights: int = MAX_WEIGHTS,
+    ) -> None:
+        self.seed = int.from_bytes(os.urandom(8)) if seed is None else seed
         self.init_range = init_range
+        self.max_weights = max_weights
         self._now = _view(np.zeros((0, 0), dtype), np.zeros(0, dtype), 0, 0)
-
-    def __getstate__(self) -> tuple[Any, ...]:
-        return self.seed, self.init_range, self.weights, self.biases
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        seed, init_range, weights, biases = state
-        WeightStore.__init__(self, seed, init_range, weights.dtype)
-        self.restore(weights, biases)
 
     @property
     def weights(self) -> NDArray[Any]:
@@ -108,7 +113,21 @@ class WeightStore:
         return self._now.weights.shape
 
     def grown(self, k: int, d: int) -> Grown:
-        """Return weights of at least the present shape, the new ones with their initial values."""
+        """Return weights of at least the present shape, the new ones with their initial values.
+
+        Raises
+        ------
+        FullError
+            If they are more than `max_weights`; each label and each feature counts as 32, for the
+            memory that its name takes.
+
+        """
+        size = k * d + NAME_COST * (k + d)
+        if size > self.max_weights:
+            raise FullError(
+                f"{k:,} labels and {d:,} features would take {size:,} weights, more than "
+                f"{self.max_weights:,}: leave some out, or raise max_weights"
+            )
         now = self._now
         rows, columns = now.room_for_weights.shape
         if k > rows or d > columns:

@@ -76,16 +76,19 @@ def learn(
                 rate = rates[n_updates] * sample_weights[i]
                 # No |delta_j| exceeds sqrt(2 eps), as no f' exceeds 1.
                 reach = max(1.0, float(x.max(initial=0.0)), -float(x.min(initial=0.0)))
-                if not rate * sqrt(2.0 * eps) * reach < safe:
-                    step = rate * delta
+                step = None
+                if not (rate < safe and rate * sqrt(2.0 * eps) * reach < safe):
+                    # The rate by itself may be more than the type can hold.
+                    step = (rate * delta.astype(np.float64)).astype(delta.dtype)
                     if (
                         not np.isfinite(w + np.multiply.outer(step, x)).all()
                         or not np.isfinite(biases + step).all()
                     ):
                         return Done(i, True)
+                rate, change = (rate, delta) if step is None else (1.0, step)
                 if len(x):
-                    ger(rate, x, delta, a=w.T, overwrite_a=1)
-                axpy(delta, biases, n_outputs, rate)
+                    ger(rate, x, change, a=w.T, overwrite_a=1)
+                axpy(change, biases, n_outputs, rate)
                 if columns is not None:
                     weights[:, columns] = w
                 elif w is not weights:

@@ -78,6 +78,7 @@ class BlockResult:
     diverged: bool = False  # whether the sample after these was refused because it would diverge
     # Whether the last sample ended the training, as its error is below epsilon.
     stopped: bool = False
+    refused: Exception | None = None  # why the sample after these would not fit in memory
 
     def __len__(self) -> int:
         return len(self.target)
