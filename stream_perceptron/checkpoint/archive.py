@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 
 _FORMAT = "stream_perceptron checkpoint"
+_LONGEST = 2**31  # no array has as many rows or columns
+_LARGEST = 2**34  # bytes
 _DTYPES = ("<f8", "<f4", "<i8", "|b1")
 _DIGEST = "sha256:{}"
 _COMMENT_LENGTH = len(_DIGEST) - 2 + 64
@@ -52,7 +55,7 @@ def locked(path: Path) -> Iterator[None]:
 def write_checkpoint(path: Path, meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
     """Write a checkpoint, and keep the one that was there as `previous_of(path)`."""
     data = _archive({"format": _FORMAT, "format_version": FORMAT_VERSION, **meta}, arrays)
-    with atomic.replacing(path, mode=0o600, previous=previous_of(path)) as file:
+    with atomic.replacing(path, previous=previous_of(path)) as file:
         file.write(data)
 
 
@@ -65,9 +68,16 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]
     finite.
 
     """
-    data = path.read_bytes()
+    if path.stat().st_size > _LARGEST:
+        raise CheckpointError("larger than any checkpoint of this program")
+    return _parse(path.read_bytes())
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let a CheckpointError name the file, and the checkpoint before it if there is one."""
     try:
-        return _parse(data)
+        yield
     except CheckpointError as error:
         before = previous_of(path)
         hint = f"; the checkpoint before it is {before}" if before.exists() else ""
@@ -173,11 +183,10 @@ def _array(name: str, npy: bytes) -> NDArray[Any]:
         shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(stream, max_header_size=1000)
     except (ValueError, TypeError, OverflowError, RecursionError, MemoryError):
         raise CheckpointError(f"member {name!r} is not a plain array") from None
-    size = dtype.itemsize
-    for length in shape:
-        size *= length
+    size = dtype.itemsize * math.prod(shape)
     rest = len(npy) - stream.tell()
-    if dtype.str not in _DTYPES or is_fortran or min(shape, default=0) < 0 or size != rest:
+    fits = 1 <= len(shape) <= 2 and all(0 <= length < _LONGEST for length in shape)
+    if dtype.str not in _DTYPES or is_fortran or not fits or size != rest:
         raise CheckpointError(f"member {name!r}, {dtype} {shape}, does not hold what it says")
     array = np.frombuffer(npy, dtype, offset=stream.tell()).reshape(shape).copy()
     if dtype.kind == "f" and not np.isfinite(array).all():

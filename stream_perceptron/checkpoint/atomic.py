@@ -6,6 +6,7 @@ import errno
 import fcntl
 import glob
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import BinaryIO
 
 
 @contextmanager
-def replacing(path: Path, mode: int = 0o666, previous: Path | None = None) -> Iterator[BinaryIO]:
+def replacing(path: Path, previous: Path | None = None) -> Iterator[BinaryIO]:
     """Open a temporary file that takes the place of `path` when all was written and is on disk.
 
     On any error the temporary file is removed and what was at `path` stays.
@@ -32,7 +33,9 @@ def replacing(path: Path, mode: int = 0o666, previous: Path | None = None) -> It
     temporary = _temporary(path)
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
     try:
-        with open(os.open(temporary, flags, mode), "wb") as file:
+        with open(os.open(temporary, flags, 0o666), "wb") as file:
+            if path.exists():
+                os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -16,10 +16,11 @@ from stream_perceptron.errors import CheckpointError
 
 T = TypeVar("T")
 
+_DEEPEST = 8  # tuples within tuples
 _DATES = {"date": dt.date, "datetime": dt.datetime}
 
 
-def encode_name(name: Hashable) -> Any:
+def encode_name(name: Hashable, depth: int = 0) -> Any:
     """Return a label or feature name as JSON that `decode_name` takes back.
 
     Examples
@@ -37,15 +38,15 @@ def encode_name(name: Hashable) -> Any:
         return {"bytes": name.hex()}  # type: ignore[attr-defined]
     if kind in (dt.date, dt.datetime):
         return {kind.__name__: name.isoformat()}  # type: ignore[attr-defined]
-    if kind is tuple:
-        return {"tuple": [encode_name(part) for part in name]}  # type: ignore[attr-defined]
+    if kind is tuple and depth < _DEEPEST:
+        return {"tuple": [encode_name(part, depth + 1) for part in name]}  # type: ignore[attr-defined]
     raise CheckpointError(
         f"name {name!r} of type {kind.__name__} cannot be saved: use strings, numbers, dates, "
         "bytes or tuples of them"
     )
 
 
-def decode_name(value: Any) -> Hashable:
+def decode_name(value: Any, depth: int = 0) -> Hashable:
     """Return the name that `encode_name` was given."""
     if type(value) in (str, bool, int) or (type(value) is float and math.isfinite(value)):
         return value  # type: ignore[no-any-return]
@@ -56,8 +57,8 @@ def decode_name(value: Any) -> Hashable:
                 return bytes.fromhex(content)
             if tag in _DATES:
                 return _DATES[tag].fromisoformat(content)
-            if tag == "tuple" and isinstance(content, list):
-                return tuple(decode_name(part) for part in content)
+            if tag == "tuple" and isinstance(content, list) and depth < _DEEPEST:
+                return tuple(decode_name(part, depth + 1) for part in content)
         except (ValueError, TypeError):
             pass
     raise CheckpointError(f"{str(value)[:50]!r} is not a saved name")
@@ -94,22 +95,27 @@ def encode_lr(lr: Any) -> Any:
 
 
 def decode_lr(value: Any) -> Any:
-    """Return what `encode_lr` was given."""
-    if value is None or isinstance(value, bool | int | float):
+    """Return what `encode_lr` was given: a number, or a scheduler, which may have a loss."""
+    if isinstance(value, bool | int | float):
         return value
     from river.optim import losses, schedulers
 
+    return _decode_class(value, [schedulers, losses])
+
+
+def _decode_class(value: Any, modules: list[Any]) -> Any:
+    """Return an object of the first module, whose parameters may be objects of the others."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
     fields = Fields(value, "lr")
     name, parameters = fields.take("class", str), fields.take("parameters", dict)
     fields.finish()
-    for module in (schedulers, losses):
-        if name in module.__all__:
-            try:
-                return getattr(module, name)(
-                    **{key: decode_lr(part) for key, part in parameters.items()}
-                )
-            except (TypeError, ValueError, ArithmeticError):
-                break
+    if modules and name in modules[0].__all__:
+        try:
+            decoded = {key: _decode_class(part, modules[1:]) for key, part in parameters.items()}
+            return getattr(modules[0], name)(**decoded)
+        except (TypeError, ValueError, ArithmeticError):
+            pass
     raise CheckpointError(f"lr is not one of River's schedulers: {name[:50]!r}")
 
 
@@ -179,7 +185,7 @@ def to_json(value: Any) -> Any:
 def from_json(cls: type[T], value: Any, where: str) -> T:
     """Return the dataclass that `to_json` was given, checked by the types of its fields.
 
-    A whole number is from 0 to before 2^63, or what the field's metadata has for "least" and
+    A whole number is from 0 to before 2^62, or what the field's metadata has for "least" and
     "below", unless it is the value of a dict.
     """
     given = Fields(value, where)
@@ -187,9 +193,11 @@ def from_json(cls: type[T], value: Any, where: str) -> T:
     parts = {}
     for field in fields_of(cls):  # type: ignore[arg-type]
         if field.metadata.get("saved", True):
-            least, below = field.metadata.get("least", 0), field.metadata.get("below", 2**63)
+            least, below = field.metadata.get("least", 0), field.metadata.get("below", 2**62)
             part = given.take(field.name, dict, list, str, int, float, bool, type(None))
             place = f"{where}.{field.name}"
+            if part is not None and part not in field.metadata.get("one_of", [part]):
+                raise CheckpointError(f"{place} has no right value")
             parts[field.name] = _part(hints[field.name], part, place, range(least, below))
     given.finish()
     return cls(**parts)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.checkpoint.archive import locked, read_checkpoint, write_checkpoint
+from stream_perceptron.checkpoint.archive import locked, naming, read_checkpoint, write_checkpoint
 from stream_perceptron.checkpoint.codec import (
     Fields,
     decode_lr,
@@ -24,6 +24,7 @@ from stream_perceptron.checkpoint.codec import (
 )
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.model.kernel import NAME as KERNEL
+from stream_perceptron.model.network import Snapshot
 from stream_perceptron.perceptron import SGDPerceptron
 
 if TYPE_CHECKING:
@@ -112,20 +113,18 @@ def load(path: str | os.PathLike[str]) -> Loaded:
         If it cannot be read.
 
     """
-    meta, arrays = read_checkpoint(Path(path))
-    try:
+    with naming(Path(path)):
+        meta, arrays = read_checkpoint(Path(path))
         if meta.pop("run", None) is not None:
             arrays = {name: array for name, array in arrays.items() if name in ARRAYS}
         extra = Fields(meta, "checkpoint").take("extra", dict)
         return Loaded(model_from_state(meta, arrays), extra)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from None
 
 
 def model_state(model: SGDPerceptron | Pipeline) -> tuple[dict[str, Any], Arrays]:
     """Return a model as JSON and arrays."""
     steps, perceptron = _split(model)
-    network, classes = perceptron.network, perceptron.classes
+    learned, classes = perceptron.network.snapshot(), perceptron.classes
     state = _State(
         lr=encode_lr(perceptron.lr),
         epsilon=float(perceptron.epsilon),
@@ -135,14 +134,15 @@ def model_state(model: SGDPerceptron | Pipeline) -> tuple[dict[str, Any], Arrays
         dtype=perceptron.dtype,
         seed=perceptron.seed,
         drawn_seed=perceptron.seed_,
-        n_seen=network.n_seen,
-        n_updates=network.n_updates,
-        last_epsilon=None if math.isnan(network.last_epsilon) else network.last_epsilon,
-        labels=[encode_name(label) for label in network.label_names],
-        features=[encode_name(name) for name in network.feature_names],
+        max_weights=perceptron.max_weights,
+        n_seen=learned.n_seen,
+        n_updates=learned.n_updates,
+        last_epsilon=None if math.isnan(learned.last_epsilon) else learned.last_epsilon,
+        labels=[encode_name(label) for label in learned.labels],
+        features=[encode_name(name) for name in learned.features],
     )
     meta = {"kernel": KERNEL, "model": vars(state), "steps": steps}
-    return meta, {"weights": network.store.weights, "biases": network.store.biases}
+    return meta, {"weights": learned.weights, "biases": learned.biases}
 
 
 @dataclass
@@ -157,6 +157,7 @@ class _State:
     dtype: str
     seed: int | None = field(metadata=_SEED)
     drawn_seed: int = field(metadata=_SEED)
+    max_weights: int
     n_seen: int
     n_updates: int
     last_epsilon: float | None
@@ -181,6 +182,7 @@ def model_from_state(meta: dict[str, Any], arrays: Arrays) -> SGDPerceptron | Pi
             init_range=state.init_range,
             dtype=state.dtype,
             seed=state.drawn_seed,
+            max_weights=state.max_weights,
         )
     except ValueError as error:
         raise CheckpointError(f"model: {error}") from None
@@ -198,11 +200,9 @@ def model_from_state(meta: dict[str, Any], arrays: Arrays) -> SGDPerceptron | Pi
         raise CheckpointError(f"weights are of type {weights.dtype}, not {network.dtype}")
     if state.n_updates > state.n_seen:
         raise CheckpointError("model has more updates than samples")
-    last_epsilon = math.nan if state.last_epsilon is None else state.last_epsilon
-    network.count(state.n_seen, state.n_updates, last_epsilon)
-    network.labels.extend(labels)
-    network.features.extend(features)
-    network.store.restore(weights, biases)
+    last = math.nan if state.last_epsilon is None else state.last_epsilon
+    counts = state.n_seen, state.n_updates, last
+    network.restore(Snapshot(labels, features, weights, biases, *counts))
     return _join(meta.get("steps"), model)
 
 

@@ -13,6 +13,7 @@ import pytest
 import river.compose
 import river.optim
 import river.preprocessing  # noqa: F401, so that imports do not count as memory of the reader
+from helpers import ROOT
 
 from stream_perceptron import CheckpointError, LiveModel, SGDPerceptron, load, save
 from stream_perceptron.checkpoint.archive import FORMAT_VERSION, read_checkpoint
@@ -227,6 +228,35 @@ def test_forged_run_is_refused(name, sample, tmp_path):
 
     with pytest.raises(CheckpointError, match=r"progress has|bools"):
         LiveModel.load(path)
+
+
+PLACES = {
+    "a label type that is none": (["schema", "label_type"], "date"),
+    "a feature that is no text": (["schema", "features"], [1]),
+    "rows below none": (["cursor", "row"], -1),
+    "rows beyond any file": (["cursor", "read"], 2**80),
+    "a count that is text": (["progress", "samples"], "10"),
+    "an offset without its part": (["cursor", "offsets"], [[[], 14]]),
+    "a bin of nothing": (["curve_bin"], 0),
+    "a part that is not known": (["cursor", "surprise"], 1),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_forged_place_of_a_run_is_refused(name, tmp_path):
+    parts = members((ROOT / "tests" / "golden" / "run-1.npz").read_bytes())
+    meta = json.loads(parts["meta.json"])
+    (*way, last), value = PLACES[name]
+    part = meta["run"]
+    for step in way:
+        part = part[step]
+    part[last] = value
+    path = tmp_path / "model.npz"
+    path.write_bytes(forge({**parts, "meta.json": json.dumps(meta)}.items()))
+
+    with pytest.raises(CheckpointError) as caught:
+        LiveModel.load(path)
+    assert "\n" not in str(caught.value)
 
 
 def test_refusal_points_to_the_checkpoint_before(small, tmp_path):
