@@ -16,6 +16,8 @@ from stream_perceptron.model.features import Features
 # Enough rows to spread the cost of a batch, few enough to stay in the processor's cache.
 BATCH_ROWS = 1000
 
+LONGEST_LINE = 2**24  # bytes; a line beyond this is not used, and mostly not held in memory
+
 
 class Offset(NamedTuple):
     """Where in its origin a row comes from: the values of the --position columns."""
@@ -35,12 +37,29 @@ def offset_of(selection: Selection, values: Sequence[Any]) -> Offset:
         is_last = name == selection.position[-1]
         if type(value) is not int and (is_last or type(value) is not str):
             wanted = "a whole number" if is_last else "a whole number or a text"
-            raise SampleError(f"position {name!r} is {value!r}, not {wanted}")
+            raise SampleError(f"position {name!r} is {str(value)[:50]!r}, not {wanted}")
+        if type(value) is int and not -(2**63) <= value < 2**63:
+            raise SampleError(f"position {name!r} is {value}, which is too large for an offset")
     return Offset(tuple(values[:-1]), values[-1])
 
 
+class Rejection(NamedTuple):
+    """A row that cannot be used: where it stands, and why."""
+
+    place: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.why}"
+
+
+def too_large(dtype: DTypeLike) -> str:
+    """Say that a feature is too large for a type."""
+    return f"a feature is beyond {np.finfo(dtype).max:.3g}, the largest number of its type"
+
+
 class Replays:
-    """Tells which rows of a stream came before.
+    """Tells which rows of a stream came before: none if nobody keeps the highest offsets.
 
     Examples
     --------
@@ -50,11 +69,13 @@ class Replays:
 
     """
 
-    def __init__(self, highest: Mapping[tuple[str, ...], int]) -> None:
-        self._highest = dict(highest)
+    def __init__(self, highest: Mapping[tuple[str, ...], int] | None) -> None:
+        self._highest = None if highest is None else dict(highest)
 
     def had(self, offset: Offset) -> bool:
         """Take note of a row; return whether its offset is at or below the highest before."""
+        if self._highest is None:
+            return False
         before = self._highest.get(offset.key)
         self._highest[offset.key] = max(offset.value, offset.value if before is None else before)
         return before is not None and offset.value <= before
@@ -84,7 +105,10 @@ class RawLines:
         if self.are_too_long:
             return [None]
         ends = self.ends.tolist()
-        return [self.data[a:b] for a, b in zip([0, *ends], ends, strict=False)]
+        return [
+            self.data[a:b] if b - a <= LONGEST_LINE else None
+            for a, b in zip([0, *ends], ends, strict=False)
+        ]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -138,9 +162,9 @@ class Batch:
         """Return where the row at place i stands, for a message."""
         return f"{self.source}: row {self.first_row + i}"
 
-    def rejections(self) -> list[str]:
+    def rejections(self) -> list[Rejection]:
         """Return what is wrong with each rejected row, and where it stands."""
-        return [f"{self.place(i)}: {why}" for i, why in sorted(self.rejected.items())]
+        return [Rejection(self.place(i), why) for i, why in sorted(self.rejected.items())]
 
     def before_rejected(self) -> Batch:
         """Return the rows before the first rejected one."""
@@ -149,7 +173,7 @@ class Batch:
     def require_usable(self) -> None:
         """Require that no row is rejected."""
         if self.rejected:
-            raise SampleError(self.rejections()[0])
+            raise SampleError(str(self.rejections()[0]))
 
     def fitting(self, dtype: DTypeLike) -> Batch:
         """Return the rows whose features a type can hold; the others are rejected."""
@@ -157,7 +181,7 @@ class Batch:
         if limit >= np.finfo(np.float64).max or self.features.largest() <= limit:
             return self
         beyond = self.features.beyond(limit)
-        why = f"a feature is beyond {limit:.3g}, the largest number of its type"
+        why = too_large(dtype)
         kept = np.flatnonzero(~beyond)
         return replace(
             self,

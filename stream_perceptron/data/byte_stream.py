@@ -12,16 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stream_perceptron.data.batch import RawLines
+from stream_perceptron.data.batch import LONGEST_LINE, RawLines
 from stream_perceptron.errors import SourceError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 STDIN = "-"
-
-# A line beyond this is not held in memory.
-LONGEST_LINE = 2**24
 
 # Is called with a descriptor before it is read, and returns when there is something to read.
 Wait = Callable[[int], None]
@@ -34,7 +31,7 @@ _NEWLINE, _RETURN = b"\n\r"
 _COMPRESSIONS: dict[bytes, tuple[str, Callable[[], Any]]] = {
     b"\x1f\x8b": ("gzip", lambda: import_module("zlib").decompressobj(wbits=31)),
     b"BZh": ("bzip2", lambda: import_module("bz2").BZ2Decompressor()),
-    b"\xfd7zXZ\0": ("xz", lambda: import_module("lzma").LZMADecompressor()),
+    b"\xfd7zX": ("xz", lambda: import_module("lzma").LZMADecompressor()),
 }
 _ZSTANDARD = b"\x28\xb5\x2f\xfd"
 
@@ -128,7 +125,7 @@ def open_bytes(path: str, wait: Wait | None = None) -> ByteStream:
             source = ByteStream(path, open_file(path).read)
         else:
             source = ByteStream(path, _File(path).read)
-    start = source.peek(6)
+    start = source.peek(4)  # a pipe may have a short line, to be answered before the next
     for magic, (name, make) in _COMPRESSIONS.items():
         if start.startswith(magic):
             return ByteStream(path, _Decompressed(source, name, make).read, is_compressed=True)
@@ -163,22 +160,22 @@ class _Decompressed:
         self._rest = b""
 
     def read(self, size: int) -> bytes:
-        """Return some bytes, none at the end only, whatever the size."""
+        """Return some bytes, a megabyte at most, none at the end only."""
         while True:
-            data = self._rest or self._source.read_some()
-            self._rest = b""
-            if not data:
+            wants_more = self._member is None or getattr(self._member, "needs_input", True)
+            data = self._rest
+            if not data and wants_more and not (data := self._source.read_some()):
                 if self._member is not None:
                     raise SourceError(f"{self._source.name}: its {self._name} data ends too early")
                 return b""
             if self._member is None:
                 self._member = self._make()
             try:
-                out: bytes = self._member.decompress(data)
+                out: bytes = self._member.decompress(data, _BLOCK)
             except Exception:  # each library has errors of its own
-                raise SourceError(
-                    f"{self._source.name}: its {self._name} data is damaged"
-                ) from None
+                where = self._source.name
+                raise SourceError(f"{where}: its {self._name} data is damaged") from None
+            self._rest = getattr(self._member, "unconsumed_tail", b"")
             if self._member.eof:
                 # Zeros may fill up what comes behind the last member.
                 self._rest = self._member.unused_data.lstrip(b"\0")

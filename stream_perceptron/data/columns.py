@@ -54,7 +54,7 @@ class ColumnDecoder:
         roles = {self._label, *selection.roles}
         free = {column.name: column.type for column in columns if column.name not in roles}
         self._features = feature_columns(free, selection, where)
-        used = self._features.columns
+        used = set(self._features.columns)
         self._ignored = {name: str(kind) for name, kind in free.items() if name not in used}
         self._ignored |= dict.fromkeys(selection.ignore, "as asked")
         # Those of a vector are known once there was a usable row.
@@ -69,12 +69,12 @@ class ColumnDecoder:
 
     def batches(self, arrow: Iterable[pa.RecordBatch], first_row: int) -> Iterator[Batch]:
         """Yield record batches, of which the first begins with row `first_row`, as batches."""
-        schema, names, is_described = self.fit.schema, self._names, False
+        schema, names, is_described = self.fit.schema, self._names, first_row > 1
         for rows in arrow:
             while rows.num_rows:
                 # The first usable row says how many features there are.
                 here, rows = (rows, rows[:0]) if names else (rows[:1], rows[1:])
-                found = names or self._features.names_in(here)
+                found = names or self._features.names_in(here, self._request.most_features)
                 batch = self._batch(here, found, schema, first_row)
                 if not names and len(batch.rows):
                     schema = schema.with_features(tuple(map(str, found)), self._where)
@@ -108,7 +108,7 @@ class ColumnDecoder:
         return Batch(
             self._where, first_row, n, places, features, labels, weights, schema, rejected,
             tuple(offsets), replayed,
-        )  # fmt: skip
+        ).fitting(request.dtype)  # fmt: skip
 
     def _describe(self, schema: Schema, names: Names) -> tuple[str, ...]:
         """Say in a few lines what is used and what is not."""

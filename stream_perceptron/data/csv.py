@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import zip_longest
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from stream_perceptron.data.batch import Offset, offset_of
+from stream_perceptron.data.batch import LONGEST_LINE, Offset, offset_of
 from stream_perceptron.data.lines import Rejected, Sample
 from stream_perceptron.data.schema import LABEL_NAMES, Schema, Selection, describe
 from stream_perceptron.data.source import Request
@@ -23,8 +24,10 @@ from stream_perceptron.model.vocabulary import natural_order
 NUMBER = r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 _NUMBER = re.compile(f" *{NUMBER} *")
 _NUMBERS = re.compile(f"(?: *{NUMBER} *\n)*")
-_WHOLE = re.compile(r" *[+-]?[0-9]{1,18} *")
+_WHOLE = re.compile(r" *-?[0-9]{1,19} *")
 _BOOLS = {"true": 1.0, "false": 0.0}
+
+csv.field_size_limit(max(csv.field_size_limit(), LONGEST_LINE))  # a field is a line at most
 
 
 class CsvFormat:
@@ -42,7 +45,7 @@ class CsvFormat:
         self.delimiter = max(",\t;", key=first.count)
         cells = _cells(first, self.delimiter)
         names_label = not set(LABEL_NAMES).isdisjoint(cells)
-        is_header = names_label or not any(map(_is_number, cells))
+        is_header = names_label or not any(map(_looks_numeric, cells))
         self.header = cells if is_header else None
 
     @property
@@ -62,25 +65,31 @@ class CsvFormat:
         names = self.header or _names_by_number(selection, schema, len(cells))
         if request.to_learn:
             selection.require_columns(names, where)
-        twice = [name for i, name in enumerate(names) if name in names[:i]]
+        twice = [name for name, count in Counter(names).items() if count > 1]
         if twice:
             raise SourceError(f"{where}: two columns are called {twice[0]!r}")
         label = selection.label_among(names, where)
         known = set(schema.features or ())
         # A row that is too short says nothing about the columns that it lacks.
         kinds = dict(zip_longest(names, cells[: len(names)], fillvalue=""))
-        free = [name for name in names if name != label and name not in selection.roles]
-        texts = [
+        roles = {label, *selection.roles}
+        free = [name for name in names if name not in roles]
+        texts = {
             name
             for name in free
             if name not in known and kinds[name] and not _is_value(kinds[name])
-        ]
+        }
         features = [name for name in free if name not in texts]
         if not features:
             shown = [f"{name!r} (string)" for name in free[:5]]
             raise SourceError(
                 f"{where}: no usable features{' among ' if shown else ''}{', '.join(shown)}"
                 ": they are number or bool columns"
+            )
+        weight = kinds.get(selection.weight or "", "")
+        if weight and not _is_value(weight):
+            raise SourceError(
+                f"{where}: weight column {selection.weight!r} is of type string, not a number"
             )
         order = tuple(str(name) for name in natural_order(features))
         return CsvDecoder(
@@ -122,7 +131,7 @@ class CsvDecoder:
             offset = self._offset(cells)
             values = self._values([cells[i] for i in self._feature_places])
             weight = self._weight(cells)
-            text = None if self.label is None else cells[self._places[self.label]]
+            text = None if self.label is None else _utf8(cells[self._places[self.label]])
             label, schema = self.schema.with_label(text, is_text=True)
         except SampleError as error:
             return Rejected(str(error), offset)
@@ -130,10 +139,8 @@ class CsvDecoder:
         return Sample(self.features, values, label, weight, offset, after)
 
     def _fields(self, record: bytes) -> list[str]:
-        try:
-            text = record.decode().removesuffix("\n").removesuffix("\r")
-        except UnicodeDecodeError:
-            raise SampleError("it is not UTF-8") from None
+        # What is no UTF-8 in a column that is not used does no harm.
+        text = record.decode(errors="surrogateescape").removesuffix("\n").removesuffix("\r")
         if "\r" in text:
             raise SampleError("it has a carriage return inside")
         if '"' not in text:
@@ -153,7 +160,7 @@ class CsvDecoder:
         values: list[Any] = [cells[self._places[name]] for name in names]
         if not _WHOLE.fullmatch(values[-1]):
             raise SampleError(f"position {names[-1]!r} is {values[-1][:50]!r}, not a whole number")
-        return offset_of(self.selection, [*values[:-1], int(values[-1])])
+        return offset_of(self.selection, [*map(_utf8, values[:-1]), int(values[-1])])
 
     def _values(self, cells: list[str]) -> np.ndarray[Any, Any]:
         if _NUMBERS.fullmatch("\n".join([*cells, ""])):
@@ -195,10 +202,7 @@ class CsvDecoder:
 
 def _cells(line: str, delimiter: str) -> list[str]:
     """Return the fields of one of the first lines, as far as they can be told."""
-    try:
-        return next(csv.reader([line.replace("\r", " ")], delimiter=delimiter), [])
-    except csv.Error:  # such as a field of more than 128 KiB
-        return line.split(delimiter)
+    return next(csv.reader([line.replace("\r", " ")], delimiter=delimiter), [])
 
 
 def _names_by_number(selection: Selection, schema: Schema, n: int) -> list[str]:
@@ -215,12 +219,30 @@ def _names_by_number(selection: Selection, schema: Schema, n: int) -> list[str]:
     return list(names.values())
 
 
+def _utf8(cell: str) -> str:
+    """Return a text that is used, if it was UTF-8."""
+    try:
+        cell.encode()
+    except UnicodeEncodeError:
+        raise SampleError("it is not UTF-8") from None
+    return cell
+
+
 def _is_number(cell: str) -> bool:
     return _NUMBER.fullmatch(cell) is not None
 
 
+def _looks_numeric(cell: str) -> bool:
+    """Whether a column or a line with this cell is not of texts, though it may be no number."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
 def _is_value(cell: str) -> bool:
-    return _is_number(cell) or cell.strip().lower() in _BOOLS
+    return _looks_numeric(cell) or cell.strip().lower() in _BOOLS
 
 
 def _value(name: str, cell: str) -> float:

@@ -63,7 +63,7 @@ class PlainColumns:
                 rejected.setdefault(i, f"column {self.columns[j]!r} is {shown}")
         return Dense(self.columns, X), rows
 
-    def names_in(self, row: pa.RecordBatch) -> Names:
+    def names_in(self, row: pa.RecordBatch, most: int) -> Names:
         """Return the names of the features in one row."""
         return self.columns
 
@@ -82,10 +82,11 @@ class VectorColumn:
             leaf = leaf.value_type
         self.scales = np.array([_scale(leaf, scale)])
 
-    def names_in(self, row: pa.RecordBatch) -> Names:
+    def names_in(self, row: pa.RecordBatch, most: int) -> Names:
         """Return the names of the features in one row, none if it has no features."""
         _, lengths = self._flatten(row, {})
-        return vector_names(self.name, int(lengths.sum()))
+        n = int(lengths.sum())
+        return vector_names(self.name, n) if n <= most else ()
 
     def read(
         self, batch: pa.RecordBatch, names: Names, rejected: Rejections
@@ -102,7 +103,9 @@ class VectorColumn:
         values, lengths = self._flatten(batch, rejected)
         fits = (lengths == n_features) & (lengths > 0)
         for i, length in zip(there[~fits].tolist(), lengths[~fits].tolist(), strict=True):
-            wanted = f"{length} values, not {n_features}" if n_features else "no values"
+            wanted = f"{length} values, not {n_features}"
+            if not n_features:
+                wanted = f"{length:,} values, more than a model may have" if length else "no values"
             rejected.setdefault(i, f"column {self.name!r} has {wanted}")
         if not fits.all():
             values, there = values[np.repeat(fits, lengths)], there[fits]

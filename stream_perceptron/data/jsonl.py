@@ -41,7 +41,8 @@ class JsonFormat:
 
     def decoder(self, request: Request, where: str, first: str) -> JsonDecoder:
         """Return what reads the records."""
-        return JsonDecoder(request.selection, request.schema, where)
+        most = request.most_features
+        return JsonDecoder(request.selection, request.schema, where, most_features=most)
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class JsonDecoder:
     # before the first row.
     key: str | None = None
     is_vector: bool = False
+    most_features: int = 2**22
     names: Names = ()  # the names in the first row
     ignored: tuple[tuple[str, str], ...] = ()  # why keys are not used
 
@@ -139,6 +141,10 @@ class JsonDecoder:
             raise SampleError(f"list {self.key!r} has {len(cells):,} values, not {len(known):,}")
         if not cells:
             raise SampleError(f"list {self.key!r} is empty")
+        if len(cells) > self.most_features:
+            raise SampleError(
+                f"list {self.key!r} has {len(cells):,} values, more than a model may have"
+            )
         names = self.names
         if not names:
             names = vector_names(self.key or "", len(cells))
@@ -202,7 +208,7 @@ def _object_in(record: bytes) -> dict[str, Any]:
     """Return the object in a record, a bare list as the value of a key."""
     try:
         text = record.decode()
-        value = json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object_of)
         if "\\u" in text:
             # Half of a surrogate pair can be escaped, but not written anywhere.
             json.dumps(value, ensure_ascii=False).encode()
@@ -212,12 +218,23 @@ def _object_in(record: bytes) -> dict[str, Any]:
         raise SampleError("it is nested too deeply") from None
     except json.JSONDecodeError as error:
         raise SampleError(f"it is not JSON from character {error.pos + 1:,} on") from None
+    except SampleError:
+        raise
     except ValueError:
         raise SampleError("it holds a number that JSON does not have, or one too long") from None
     if isinstance(value, list):
         return {_BARE: value}
     if not isinstance(value, dict):
         raise SampleError(f"it is {text.strip()[:50]}, not an object or a list")
+    return value
+
+
+def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        raise SampleError(f"it has the key {twice[:50]!r} twice")
     return value
 
 

@@ -56,6 +56,10 @@ class LibsvmDecoder:
             text = tokens.pop(0) if has_label else None
             pairs = [_pair(token) for token in tokens]
             x = {name: value for name, value in pairs if name not in self.selection.ignore}
+            names = [name for name, _ in pairs]
+            if len(set(names)) < len(names):
+                twice = next(name for i, name in enumerate(names) if name in names[:i])
+                raise SampleError(f"it has feature {twice[:50]!r} twice")
             unknown = [name for name in x if name not in self._known] if self._known else []
             if unknown:
                 raise SampleError(f"it adds {names_in(unknown)} to the features of the model")
@@ -69,14 +73,14 @@ class LibsvmDecoder:
             return Rejected("it is not UTF-8")
         except SampleError as error:
             return Rejected(str(error))
-        after, names = self, tuple(x)
+        after, features = self, tuple(x)
         if self.schema.features is None and self.schema.texts is None:
             schema = replace(schema, texts=())
         if schema is not self.schema or self.names is None:
-            in_order = tuple(map(str, natural_order(names)))
+            in_order = tuple(map(str, natural_order(features)))
             first = in_order if self.names is None else self.names
             after = replace(self, schema=schema, names=first)
-        return Sample(names, values, label, 1.0, None, after)
+        return Sample(features, values, label, 1.0, None, after)
 
     @cached_property
     def _known(self) -> frozenset[str]:

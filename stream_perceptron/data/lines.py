@@ -10,8 +10,15 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.data.batch import BATCH_ROWS, Batch, Offset, RawLines, Replays
-from stream_perceptron.data.byte_stream import LONGEST_LINE, ByteStream, cut_lines, open_bytes
+from stream_perceptron.data.batch import (
+    BATCH_ROWS,
+    LONGEST_LINE,
+    Batch,
+    Offset,
+    RawLines,
+    too_large,
+)
+from stream_perceptron.data.byte_stream import ByteStream, cut_lines, open_bytes
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.source import Fit, Request, Source
@@ -90,7 +97,11 @@ class LineSource(Source):
         self._lines = _cut(start)
         self._begin: list[RawLines] = []
         self._hash, self._size = hashlib.sha256(), 0
-        self._format = choose(self._line(0) or "")
+        first = 0  # of the lines that can be held
+        while self._is_too_long(first):
+            first += 1
+        self._first = first
+        self._format = choose(self._line(first) or "")
 
     def _line(self, number: int) -> str | None:
         """Return one of the first lines, None if there are not so many."""
@@ -102,8 +113,13 @@ class LineSource(Source):
         records = [record for lines in self._begin for record in lines.records()]
         return (records[number] or b"").decode(errors="replace").rstrip("\r\n")
 
+    def _is_too_long(self, number: int) -> bool:
+        self._line(number)
+        records = [record for lines in self._begin for record in lines.records()]
+        return number < len(records) and records[number] is None
+
     def _decoder(self, request: Request) -> Decoder | None:
-        first = self._line(self._format.n_header_lines)
+        first = self._line(self._first + self._format.n_header_lines)
         return None if first is None else self._format.decoder(request, self.name, first)
 
     def fit(self, request: Request) -> Fit | None:
@@ -114,13 +130,14 @@ class LineSource(Source):
         decoder = self._decoder(request)
         if decoder is None:
             return
-        first_row, is_described = request.start + 1, False
+        first_row, is_described = request.start + 1, request.start > 0
         for lines in self._from(request.start):
             done = 0
-            for after, found in _runs(lines, decoder, request.replays):
-                decoder = after
+            runs = list(_runs(lines, decoder, request))
+            for decoder, found in runs:
                 raw = lines[done : done + len(found)]
-                notes = () if is_described else _notes(found)
+                # What is told of a source includes what its other first rows have told.
+                notes = () if is_described else _notes([each for _, run in runs for each in run])
                 yield _batch(self.name, first_row, found, decoder.schema, notes, raw)
                 is_described = is_described or bool(notes)
                 first_row += len(found)
@@ -131,12 +148,17 @@ class LineSource(Source):
         lines = chain(self._begin, self._lines)
         if not self.is_stream:
             lines = chain([], _cut(open_bytes(self.name)))
-        left_out = self._format.n_header_lines + start
+        header = self._first if self._format.n_header_lines else -1
         for some in lines:
-            rest = some[min(left_out, len(some)) :]
-            left_out -= len(some) - len(rest)
-            if len(rest):
-                yield rest
+            parts = [some]
+            if 0 <= header < len(some):
+                parts = [some[:header], some[header + 1 :]]
+            header -= len(some)
+            for part in parts:
+                rest = part[min(start, len(part)) :]
+                start -= len(part) - len(rest)
+                if len(rest):
+                    yield rest
 
     def identities(self, before: Sequence[Identity] = ()) -> list[Identity]:
         if self.is_stream:
@@ -171,12 +193,12 @@ def _cut(start: ByteStream) -> Iterator[RawLines]:
 
 
 def _runs(
-    lines: RawLines, decoder: Decoder, replays: Replays
+    lines: RawLines, decoder: Decoder, request: Request
 ) -> Iterator[tuple[Decoder, list[Found]]]:
     """Yield what lines say in runs of one schema, each with what reads the records after it."""
     found: list[Found] = []
     for record in lines.records():
-        new = _read(decoder, record, replays)
+        new = _read(decoder, record, request)
         if isinstance(new, Sample):
             if new.after.schema is not decoder.schema and found:
                 yield decoder, found
@@ -186,12 +208,18 @@ def _runs(
     yield decoder, found
 
 
-def _read(decoder: Decoder, record: bytes | None, replays: Replays) -> Found:
-    if record is None or len(record) > LONGEST_LINE:
+def _read(decoder: Decoder, record: bytes | None, request: Request) -> Found:
+    if record is None:
         return Rejected(f"the line is longer than {LONGEST_LINE // 2**20} MiB")
     found = decoder.decode(record)
-    if found.offset is not None and replays.had(found.offset):
+    if found.offset is not None and request.replays.had(found.offset):
         return Replayed(found.offset, found.after if isinstance(found, Sample) else None)
+    if (
+        isinstance(found, Sample)
+        and request.dtype != "float64"
+        and np.abs(found.values).max(initial=0.0) > np.finfo(request.dtype).max
+    ):
+        return Rejected(too_large(request.dtype), found.offset)
     return found
 
 

@@ -8,6 +8,7 @@ from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import types
 
 from stream_perceptron.data.batch import BATCH_ROWS, Batch
 from stream_perceptron.data.byte_stream import first_line, open_file
@@ -18,6 +19,7 @@ from stream_perceptron.errors import SourceError
 
 _MOST_BATCH_ROWS = 4 * BATCH_ROWS  # where they are short
 _BATCH_BYTES = 2**22
+_DECODED_BYTES = 2**26
 _BUFFER = 2**18  # bytes
 
 
@@ -97,7 +99,7 @@ class ParquetSource(Source):
         """Yield the rows from `start` on of row groups that have so many rows before them."""
         sizes = self.groups
         n_bytes = sum(map(self.group_bytes, groups))
-        most = rows_at_once(n_bytes, sum(sizes[group] for group in groups))
+        most = self._at_most(groups, rows_at_once(n_bytes, sum(sizes[group] for group in groups)))
         while True:
             done = 0
             try:
@@ -115,6 +117,19 @@ class ParquetSource(Source):
                 raise SourceError(
                     f"{self.name}: damaged after row {before + start:,}: {first_line(error)}"
                 ) from None
+
+    def _at_most(self, groups: list[int], most: int) -> int:
+        """Return how many rows to decode at once, as lists may be much larger than they look."""
+        columns = self._file.schema_arrow
+        if not groups or not any(types.is_nested(column.type) for column in columns):
+            return most
+        try:
+            first = next(self._file.iter_batches(1, row_groups=groups, use_threads=False), None)
+        except (OSError, pa.ArrowException):
+            return most  # the reading itself will say so
+        if first is None or not first.num_rows:
+            return most
+        return max(1, min(most, _DECODED_BYTES // max(int(first.nbytes), 1)))
 
 
 def declared_classes(columns: pa.Schema) -> list[Any] | None:

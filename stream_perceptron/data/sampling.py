@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.data.batch import BATCH_ROWS, Batch
+from stream_perceptron.data.batch import BATCH_ROWS, Batch, Replays
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.source import Fit, Request, Source
@@ -27,33 +27,31 @@ class RandomDraws(Source):
     is_random = True
 
     def __init__(self, sources: Sequence[Source], seed: int) -> None:
-        super().__init__("random draws")
+        super().__init__(sources[0].name)
         self._sources = sources
         self._seed = seed
         self._rows: Batch | None = None
 
     @property
     def n_rows(self) -> int | None:
-        """The number of rows to draw from, once they were read."""
-        return None if self._rows is None else self._rows.n_rows
+        """The number of rows to draw from, if it is known yet."""
+        if self._rows is not None:
+            return self._rows.n_rows
+        counts = [source.n_rows for source in self._sources]
+        return None if None in counts else sum(count or 0 for count in counts)
 
     @property
     def classes(self) -> list[Any] | None:
         return self._sources[0].classes
 
     def fit(self, request: Request) -> Fit | None:
-        """Read all rows, and say how they fit; None if there are none."""
-        fit, schema, batches = None, request.schema, []
+        fits = []
         for source in self._sources:
-            asked = replace(request, schema=schema, epoch=0, start=0)
-            fit = fit or source.fit(asked)
-            for batch in source.batches(asked):
-                batches.append(batch)
-                schema = batch.schema
-        if not batches or fit is None:
-            return None
-        self._rows = _joined(batches, self._sources[0].name, schema)
-        return Fit(schema, fit.label)
+            fit = source.fit(request)
+            if fit is not None:
+                fits.append(fit)
+                request = replace(request, schema=fit.schema)
+        return Fit(request.schema, fits[0].label) if fits else None
 
     def identities(self, before: Sequence[Identity] = ()) -> list[Identity]:
         whole = [Identity("", 2**63 - 1, "")]
@@ -61,16 +59,27 @@ class RandomDraws(Source):
 
     def batches(self, request: Request) -> Iterator[Batch]:
         """Yield draws from `start` on, in all as many as there are rows; others in every epoch."""
-        if self._rows is None and self.fit(request) is None:
-            raise SourceError(f"{self._sources[0].name}: has no rows to draw from")
+        if self._rows is None:
+            self._rows = self._read(request)
         rows = self._rows
-        assert rows is not None
         begin = request.epoch * rows.n_rows
         for first in range(request.start, rows.n_rows, BATCH_ROWS):
             n = min(BATCH_ROWS, rows.n_rows - first)
             notes = rows.notes if first == 0 else ()
             draws = self.draws(begin + first, n)
             yield replace(_taken(rows, draws), first_row=first + 1, notes=notes)
+
+    def _read(self, request: Request) -> Batch:
+        """Return all rows; none is left out as one that came before."""
+        asked = replace(request, epoch=0, start=0, replays=Replays(None))
+        batches: list[Batch] = []
+        for source in self._sources:
+            for batch in source.batches(asked):
+                batches.append(batch)
+                asked = replace(asked, schema=batch.schema)
+        if not batches:
+            raise SourceError(f"{self.name}: has no rows to draw from")
+        return _joined(batches, self.name, asked.schema)
 
     def draws(self, start: int, n: int) -> NDArray[np.intp]:
         """Return the rows of draws start to start + n - 1."""
@@ -115,10 +124,6 @@ def _taken(rows: Batch, draws: NDArray[np.intp]) -> Batch:
         features=rows.features[taken],
         labels=[rows.labels[i] for i in taken.tolist()],
         weights=rows.weights[taken],
-        rejected={
-            i: rows.rejected.get(row, "it came before")
-            for i, row in enumerate(draws.tolist())
-            if not usable[i]
-        },
+        rejected={i: rows.rejected[row] for i, row in enumerate(draws.tolist()) if not usable[i]},
         raw=None,
     )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from stream_perceptron.data.labels import is_missing, label_type_of, typed_label
+from stream_perceptron.data.labels import LABEL_TYPES, is_missing, label_type_of, typed_label
 from stream_perceptron.errors import SampleError, SourceError
 
 LABEL_NAMES = ("label", "class", "target", "y")
@@ -27,6 +27,10 @@ class Selection:
     # The columns that say where in its origin a row comes from: any that name a partition, and last
     # one whose whole numbers, the offsets, grow within the partition.
     position: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.scale is not None:
+            object.__setattr__(self, "scale", float(self.scale))
 
     @property
     def roles(self) -> set[str]:
@@ -64,7 +68,8 @@ class Schema:
 
     # The names of the features, once known; None where each row brings its own.
     features: tuple[str, ...] | None = None
-    label_type: str | None = None  # int, str or bool, once known
+    # int, str or bool, once known.
+    label_type: str | None = field(default=None, metadata={"one_of": tuple(LABEL_TYPES)})
     # The keys that hold texts, which are left out, of rows that bring their own names; None before
     # the first such row.
     texts: tuple[str, ...] | None = None

@@ -26,7 +26,9 @@ class Request:
     to_learn: bool = True
     epoch: int = 0  # the pass, from 0
     start: int = 0  # the number of rows to leave out
-    replays: Replays = field(default_factory=lambda: Replays({}))  # tells which rows came before
+    dtype: str = "float64"  # what features must fit
+    most_features: int = 2**22  # a row with more is rejected before its names are made
+    replays: Replays = field(default_factory=lambda: Replays(None))  # tells which rows came before
 
 
 class Fit(NamedTuple):
