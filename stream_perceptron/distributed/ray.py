@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
 
+from stream_perceptron.data.batch import Rejection
 from stream_perceptron.data.byte_stream import first_line
 from stream_perceptron.data.parquet import ParquetSource
 from stream_perceptron.distributed.averaging import average_live
@@ -37,7 +38,7 @@ class Round:
     """What one round brought."""
 
     # What was wrong with each row that was rejected, and where it stands.
-    rejected: list[str] = field(default_factory=list)
+    rejected: list[Rejection] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # what a user should be told, one line each
 
 

@@ -10,10 +10,9 @@ from functools import lru_cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from stream_perceptron.data.batch import Batch
+from stream_perceptron.data.batch import Batch, Rejection
 from stream_perceptron.data.parquet import ParquetSource
 from stream_perceptron.data.schema import Schema, Selection
-from stream_perceptron.data.source import Request
 from stream_perceptron.errors import DivergedError, SampleError, SourceError
 from stream_perceptron.live.cursor import Shards
 from stream_perceptron.live.model import LiveModel
@@ -95,7 +94,7 @@ class Outcome:
 
     live: LiveModel  # the model with what it learned and counted
     # What was wrong with each row that was rejected, and where it stands.
-    rejected: list[str] = field(default_factory=list)
+    rejected: list[Rejection] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # what users should be told of the first file
     last: str = ""  # the file that it came to
     error: ValueError | None = None  # why it could not go on
@@ -138,6 +137,7 @@ def learn_pieces(
                 result = learner.step(batch)
                 if result.diverged:
                     raise DivergedError(learner.model.n_seen + 1, batch.place(result.taken))
+                result.require_room(batch)
                 outcome.rejected += result.rejected
                 outcome.notes = outcome.notes or result.notes
     except (SourceError, SampleError, DivergedError) as error:
@@ -169,7 +169,7 @@ def _rows_of(source: ParquetSource, piece: Piece, live: LiveModel, keep: bool) -
         low = max(piece.start - begin, 0)
         high = min(piece.end - begin, len(batch))
         if low < high:
-            yield batch[low:high].fitting(live.model.dtype)
+            yield batch[low:high]
         begin += len(batch)
         if begin >= piece.end:
             return
@@ -185,7 +185,7 @@ def _group(source: ParquetSource, piece: Piece, live: LiveModel, keep: bool) -> 
     if key in _kept:
         _kept.move_to_end(key)
         return _kept[key]
-    batches = source.group(piece.group, Request(live.selection, live.schema))
+    batches = source.group(piece.group, live.request())
     keep = keep or piece.end - piece.start < source.groups[piece.group]
     if not keep or source.group_bytes(piece.group) > KEPT_BYTES:
         return batches

@@ -50,6 +50,13 @@ class Cursor:
     # How rows are shared out, if they are; `index` and `row` are 0 then.
     shards: Shards | None = None
 
+    def require_fit(self, position: tuple[str, ...]) -> None:
+        """Require that this can be the cursor of a run with these position columns."""
+        if self.index > len(self.sources):
+            raise CheckpointError("cursor lies behind its sources")
+        if any(len(key) != len(position) - 1 for key in self.offsets):
+            raise CheckpointError("cursor has offsets that do not fit the position columns")
+
     def resumed(
         self,
         sources: Sequence[Identity],
@@ -72,7 +79,12 @@ class Cursor:
         )
         if same and known and not ((at_random or shards) and len(sources) > known):
             return replace(self, sources=list(sources))
-        if self.finished or go_next or any(source.is_stream for source in self.sources):
+        if (
+            not known
+            or self.finished
+            or go_next
+            or any(source.is_stream for source in self.sources)
+        ):
             return begin
         difference = self._difference(sources, how)
         raise CheckpointError(f"{difference}; --next leaves the rest out")

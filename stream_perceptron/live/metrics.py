@@ -71,7 +71,7 @@ class Confusion:
             or (labels >= _PAIR).any()
             or (counts < 1).any()
             or (np.diff(keys) <= 0).any()
-            or sum(counts.tolist()) >= 2**63
+            or sum(counts.tolist()) >= 2**62
         ):
             raise CheckpointError("progress has confusion counts that do not fit together")
         confusion = cls()

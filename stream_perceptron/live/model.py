@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoint
+from stream_perceptron.checkpoint.archive import naming, read_checkpoint, write_checkpoint
 from stream_perceptron.checkpoint.codec import from_json, to_json
 from stream_perceptron.checkpoint.state import ARRAYS, model_from_state, model_state
 from stream_perceptron.data.batch import Batch
@@ -19,13 +19,12 @@ from stream_perceptron.data.source import Request, Source
 from stream_perceptron.errors import CheckpointError, DivergedError, SampleError, SourceError
 from stream_perceptron.live.cursor import Cursor, Shards
 from stream_perceptron.live.metrics import Progress
+from stream_perceptron.live.notes import notes_about
 from stream_perceptron.live.reading import cut, read, singly
 from stream_perceptron.live.step_result import StepResult
 from stream_perceptron.model.kernel import NAME as KERNEL
+from stream_perceptron.model.weights import MAX_WEIGHTS, NAME_COST
 from stream_perceptron.perceptron import SGDPerceptron
-
-# Beyond this net inputs are far out where bounded activations are flat.
-_LARGE_FEATURE = 16.0
 
 
 @dataclass
@@ -119,7 +118,8 @@ class LiveModel:
             If a parameter is out of its range, or a class is not of the labels' type.
 
         """
-        request = Request(selection or Selection())
+        most = parameters.get("max_weights", MAX_WEIGHTS) // NAME_COST
+        request = Request(selection or Selection(), most_features=most)
         declared = None
         for i, source in enumerate(sources):
             fit = source.fit(request)
@@ -146,13 +146,13 @@ class LiveModel:
             If it cannot be read.
 
         """
-        meta, arrays = read_checkpoint(path)
-        try:
+        with naming(path):
+            meta, arrays = read_checkpoint(path)
             run = meta.pop("run", None)
             kernel = meta.get("kernel")
             counts = {name: arrays.pop(name) for name in list(arrays) if name not in ARRAYS}
             model = model_from_state(meta, arrays)
-            if not isinstance(model, SGDPerceptron):
+            if hasattr(model, "steps"):
                 raise CheckpointError("holds a pipeline, which only Python code can run")
             if run is None:
                 if counts:
@@ -163,12 +163,9 @@ class LiveModel:
                 saved = from_json(_Run, run, "run")
                 live = cls(model, saved.selection, saved.schema, saved.progress, saved.cursor)
                 live.progress.restore(counts, saved.curve_bin, len(model.classes_))
-                if live.cursor.index > len(live.cursor.sources):
-                    raise CheckpointError("cursor lies behind its sources")
+                live.cursor.require_fit(saved.selection.position)
             live.kernel = str(kernel)
             return live
-        except CheckpointError as error:
-            raise CheckpointError(f"{path}: {error}") from None
 
     def save(self, path: Path) -> None:
         """Save everything that is needed to go on, in one step; see `write_checkpoint`.
@@ -197,7 +194,7 @@ class LiveModel:
         self, sources: Sequence[Source], go_next: bool = False, shards: Shards | None = None
     ) -> Cursor:
         """Return where to go on in some sources; the model stays as it is."""
-        request = Request(self.selection, self.schema)
+        request = self.request()
         for source in sources:
             fit = source.fit(request)
             request = request if fit is None else replace(request, schema=fit.schema)
@@ -222,7 +219,7 @@ class LiveModel:
         )
         n = len(result)
         taken = len(batch)
-        if result.diverged:
+        if result.diverged or result.refused is not None:
             taken = int(batch.rows[n])
         elif result.stopped:
             taken = int(batch.rows[n - 1]) + 1
@@ -248,10 +245,11 @@ class LiveModel:
             labels=batch.labels[:n],
             taken=taken,
             rejected=done.rejections(),
-            notes=self._notes(batch) if batch.notes and taken else [],
+            notes=notes_about(batch, self.model, self.progress.samples),
             offsets=self._offsets(batch, n),
             diverged=result.diverged,
             stopped=result.stopped,
+            refused=result.refused,
         )
 
     def predict(self, batch: Batch) -> StepResult:
@@ -327,11 +325,12 @@ class LiveModel:
         """
         here = replace(self.cursor if cursor is None else cursor)
         if stop and here.stopped_below == self.model.epsilon:
+            here.finished, self.cursor = True, here  # it was ended before it could say so
             return
         here.finished, here.stopped_below = False, None
         here.sources, here.offsets = list(here.sources), dict(here.offsets)
-        request = Request(self.selection, self.schema)
-        batches = prefetch(read(sources, request, here, epochs, self.model.dtype), idle)
+        request = self.request()
+        batches = prefetch(read(sources, request, here, epochs), idle)
         for batch in singly(cut(batches, here, limit, every), one_by_one):
             usable = batch if skip_rejected else batch.before_rejected()
             end = len(usable)
@@ -347,12 +346,19 @@ class LiveModel:
             yield result
             if result.diverged:
                 raise DivergedError(self.model.n_seen + 1, batch.place(result.taken))
+            result.require_room(batch)
             if result.stopped:
                 break
             if end in batch.rejected:
                 raise SampleError(f"{batch.place(end)}: {batch.rejected[end]}")
         here.finished, here.output = True, self.cursor.output
         self.cursor = here
+
+    def request(self, to_learn: bool = True) -> Request:
+        """Return what to ask of a source; no row is left out as one that came before."""
+        most = self.model.max_weights // NAME_COST
+        dtype = self.model.dtype
+        return Request(self.selection, self.schema, to_learn, dtype=dtype, most_features=most)
 
     def _move(self, cursor: Cursor, sources: Sequence[Source], batch: Batch) -> None:
         """Move a cursor over rows that were learned, and take it over."""
@@ -372,8 +378,8 @@ class LiveModel:
 
     def batches(self, source: Source, most: int | None = None) -> Generator[Batch, None, None]:
         """Yield the rows of a source that is to be predicted, at most so many at once."""
-        request = Request(self.selection, self.schema, to_learn=False)
-        for batch in prefetch(read([source], request, Cursor(), 1, self.model.dtype)):
+        request = self.request(to_learn=False)
+        for batch in prefetch(read([source], request, Cursor(), 1)):
             size = most or max(len(batch), 1)
             for start in range(0, len(batch), size):
                 yield batch[start : start + size]
@@ -388,14 +394,3 @@ class LiveModel:
             for offset in offsets
             if offset is not None
         ]
-
-    def _notes(self, batch: Batch) -> list[str]:
-        """Say what is used of a source, and whether its features reach too far."""
-        largest = batch.features.largest()
-        notes = list(batch.notes)
-        if self.model.activation != "identity" and largest > _LARGE_FEATURE:
-            notes.append(
-                f"warning: features reach {largest:g}, where {self.model.activation} is flat and "
-                "hardly learns: scale them, as with --scale 1/255 for pixels"
-            )
-        return notes

@@ -17,10 +17,9 @@ def read(
     request: Request,
     cursor: Cursor,
     epochs: int | None,
-    dtype: str,
 ) -> Iterator[Batch]:
     """Yield the batches from a cursor on; what becomes of the cursor meanwhile does not matter."""
-    replays = Replays(cursor.offsets)
+    replays = Replays(cursor.offsets if request.to_learn else None)
     schema = request.schema
     epoch, begin, row = cursor.epoch, cursor.index, cursor.row
     while epochs is None or epoch < epochs:
@@ -32,7 +31,7 @@ def read(
             for batch in source.batches(asked):
                 schema = batch.schema
                 n_rows += batch.n_rows
-                yield replace(batch.fitting(dtype), epoch=epoch, index=index)
+                yield replace(batch, epoch=epoch, index=index)
             row = 0
         if not n_rows:
             return  # or a run without end over empty sources would have none
@@ -64,6 +63,8 @@ def cut(
                 return
             yield whole[done : done + most]
             done += most
+            if end is not None and cursor.read >= end:
+                return  # at once, as nothing more may come of a pipe
 
 
 def singly(batches: Iterable[Batch], n: int) -> Iterator[Batch]:

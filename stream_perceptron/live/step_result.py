@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_perceptron.data.batch import Batch, Rejection
+from stream_perceptron.errors import FullError
 from stream_perceptron.model.validation import names_of
 
 
@@ -28,7 +30,7 @@ class StepResult:
     labels: list[Hashable]  # the label of each sample; None where there is none
     taken: int  # how many rows of the batch are done, with those that were rejected or replayed
     # What was wrong with each row that was rejected, and where it stands.
-    rejected: list[str] = field(default_factory=list)
+    rejected: list[Rejection] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # what a user should be told, one line each
     # The values of the position columns of each sample, by name; None if nobody asked for them, or
     # they are not there.
@@ -37,6 +39,15 @@ class StepResult:
     diverged: bool = False
     # Whether the last sample ended the training, as its error is below epsilon.
     stopped: bool = False
+    # Why the row after these was refused, if the model would not fit in memory.
+    refused: Exception | None = None
+
+    def require_room(self, batch: Batch) -> None:
+        """Raise why a row of the batch was refused, if one was as memory is short."""
+        if isinstance(self.refused, FullError):
+            raise FullError(f"{batch.place(self.taken)}: {self.refused}")
+        if self.refused is not None:
+            raise self.refused
 
     @property
     def predictions(self) -> list[Hashable]:

@@ -217,7 +217,7 @@ def test_skipped_rows_leave_the_weights_of_the_good_rows(tmp_path, rng):
 
     assert expected.model.weights.tobytes() == live.model.weights.tobytes()
     assert (bad.sum(), 3000) == (live.progress.skipped, live.progress.rows)
-    assert [f"{mixed}: row {i + 1}: column 'x' is nan" for i in np.flatnonzero(bad)] == skipped
+    assert [(f"{mixed}: row {i + 1}", "column 'x' is nan") for i in np.flatnonzero(bad)] == skipped
     assert (np.flatnonzero(~bad) + 1).tolist() == [r for step in steps for r in step.rows.tolist()]
 
 
