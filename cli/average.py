@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from .files import require_different, require_regular
 from .options import Command
 
 _PATH = click.Path(dir_okay=False, path_type=Path)
@@ -37,6 +38,8 @@ def average(paths: tuple[Path, ...], base: Path, output: Path) -> None:
     from stream_perceptron.checkpoint.archive import locked
     from stream_perceptron.distributed.averaging import average_files
 
+    require_different(a_model=[*map(str, paths), str(base)], the_output=output)
+    require_regular(output)
     live = average_files(paths, base)
     with locked(output):
         live.save(output)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @model_option
 @format_option()
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-@skip_option
+@skip_option("count")
 def evaluate(
     sources: tuple[str, ...],
     path: Path,

@@ -71,6 +71,12 @@ on_ray = option_in("Many machines")
     "float64",
 )
 @on_model("--seed N", "Seed of initial weights and random draws.", int, 0)
+@on_model(
+    "--max-weights N",
+    "Refuse to grow beyond N weights; each label and each feature counts as 32.",
+    _COUNT,
+    2**27,
+)
 @on_checkpoint(
     "-m/--model MODEL", "Checkpoint to go on from, made if there is none.", _FILE, name="path"
 )
@@ -109,9 +115,9 @@ def learn(ctx: click.Context, /, **options: Any) -> None:
     """Predict every sample, then learn it, and report how the predictions did.
 
     SOURCE is one or more files, read in order, or - for stdin, as it is without one: Parquet, Arrow
-    streams, CSV with or without a header, JSON Lines or LIBSVM, gzipped or not. The label is found
-    by its name, in LIBSVM and without a header by its place. The features are the one column of
-    lists, bytes or images if there is one, else all number and bool columns.
+    streams, CSV with or without a header, JSON Lines or LIBSVM, compressed or not. The label is
+    found by its name, in LIBSVM and without a header by its place. The features are the one column
+    of lists, bytes or images if there is one, else all number and bool columns.
 
     \b
     cat digits.csv | stream-perceptron learn --scale 1/255
@@ -123,10 +129,10 @@ def learn(ctx: click.Context, /, **options: Any) -> None:
     Accuracy is progressive: every sample counts as a test before it is learned. The error of a
     sample, eps, is half its squared error, summed over the outputs.
 
-    With -m the model is saved now and then, at the end, and on SIGINT and SIGTERM. The same command
-    goes on from there, and ends with the bits of a run that was never interrupted; only --lr and
-    --epsilon may change. A finished SOURCE may be followed by another, a text file may have grown,
-    and over stdin the stream goes on with what comes.
+    With -m the model is saved now and then, at the end, and on SIGINT, SIGTERM and SIGHUP. The same
+    command goes on from there, and ends with the bits of a run that was never interrupted; only
+    --lr, --epsilon and --max-weights may change. A finished SOURCE may be followed by another, a
+    text file may have grown, and over stdin the stream goes on with what comes.
 
     With --ray Parquet files are learned by many processes or machines, each of which has its share
     of the rows. Every round they go on from one model, are averaged, and are saved.
@@ -148,7 +154,7 @@ def _require_fit(options: SimpleNamespace) -> None:
     """Require that the options go together."""
     for does_not_fit, why in _RULES:
         if does_not_fit(options):
-            raise click.UsageError(why)
+            raise click.UsageError(why.format(**vars(options)))
     for needs, names, why in _NEEDS:
         for name in sorted(options.given & names):
             if not needs(options):
@@ -178,7 +184,7 @@ _RULES: tuple[tuple[Callable[[SimpleNamespace], bool], str], ...] = (
     ),
     (
         lambda o: bool(o.ray) and Path(o.ray).is_file(),
-        "--ray takes the file behind it for its address: put --ray behind the files",
+        "--ray takes {ray} for its address: put --ray behind the files",
     ),
     (
         lambda o: o.ray is not None and o.shards is None,
@@ -187,6 +193,10 @@ _RULES: tuple[tuple[Callable[[SimpleNamespace], bool], str], ...] = (
     (
         lambda o: (o.at_random or (o.epochs or 1) > 1) and _reads_a_stream(o),
         "stdin and pipes can be read once only: no --random and no --passes",
+    ),
+    (
+        lambda o: o.at_random and bool(o.position),
+        "--position is about rows that come again: not with --random",
     ),
     (
         lambda o: o.ray is not None and _reads_a_stream(o),

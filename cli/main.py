@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import io
 import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import NoReturn
 
@@ -65,6 +67,30 @@ def main() -> None:
     """
 
 
+class _Tolerant(io.TextIOWrapper):
+    """A stream that goes on where it is full, or nobody reads it any more."""
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            return super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            super().flush()
+
+
+def _open_what_is_closed() -> None:
+    """Let stdin, stdout and stderr be /dev/null where the process was started without them."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    sys.stdin = sys.stdin or open(0)  # noqa: SIM115
+    sys.stdout = sys.stdout or open(1, "w")  # noqa: SIM115
+
+
 def run() -> NoReturn:
     """Run the command and end the process at once.
 
@@ -73,6 +99,10 @@ def run() -> NoReturn:
     """
     # Imports make many objects and no garbage, which Python by itself would look for all the time.
     gc.set_threshold(50_000)
+    _open_what_is_closed()
+    # What is told there matters less than the run.
+    raw = open(2, "wb", buffering=0, closefd=False)  # noqa: SIM115
+    sys.stderr = _Tolerant(raw, "utf-8", "backslashreplace", write_through=True)
     code: object = 0
     try:
         main()

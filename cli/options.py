@@ -179,9 +179,11 @@ def format_option(section: str = "Other") -> Callable[[F], F]:
     )
 
 
-skip_option = option(
-    "--skip-bad", "Skip rows that cannot be used, and count them.", name="skip_rejected"
-)
+def skip_option(what: str) -> Callable[[F], F]:
+    """Return the option to leave rows out that cannot be used, and do what with them."""
+    return option(
+        "--skip-bad", f"Skip rows that cannot be used, and {what} them.", name="skip_rejected"
+    )
 
 
 def hint_at_terminal(sources: tuple[str, ...]) -> None:

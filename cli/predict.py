@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,6 +20,10 @@ from .options import (
 from .predictions import PredictionFile
 from .signals import InterruptedWaitError, Signals
 
+if TYPE_CHECKING:
+    from stream_perceptron import LiveModel
+
+_PATIENCE = 0.1  # seconds between two looks for a model that is not there yet
 _FOLLOWED_ROWS = 100  # predicted between two looks at the checkpoint
 
 
@@ -27,7 +32,7 @@ _FOLLOWED_ROWS = 100  # predicted between two looks at the checkpoint
 @model_option
 @format_option()
 @click.option("--follow", is_flag=True, help="Take up MODEL anew whenever it was saved again.")
-@skip_option
+@skip_option("name")
 @click.pass_context
 def predict(
     ctx: click.Context,
@@ -52,20 +57,20 @@ def predict(
 
     hint_at_terminal(sources)
     with Signals() as signals:
-        seen = os.stat(path)
-        live = LiveModel.load(path)
-        output = PredictionFile("-")
         try:
+            while follow and not path.exists():
+                signals.sleep(_PATIENCE)
+            seen = os.stat(path)
+            live = LiveModel.load(path)
+            output = PredictionFile("-", wait=lambda number: _until_writable(signals, number))
             for name in sources:
                 source = open_source(name, file_format, signals.wait)
                 # Closed before Python ends, as a thread reads ahead for it.
                 with closing(live.batches(source, _FOLLOWED_ROWS if follow else None)) as batches:
                     for batch in batches:
-                        if follow and _is_other(now := os.stat(path), seen):
+                        if follow and path.exists() and _is_other(now := os.stat(path), seen):
                             seen = now
-                            live.model = LiveModel.load(path).model
-                            n_seen = live.model.n_seen
-                            click.echo(f"took up {path}, of {n_seen:,} samples", err=True)
+                            _take_up(live, path)
                         result = live.predict(batch if skip_rejected else batch.before_rejected())
                         output.write(result)
                         for text in result.rejected:
@@ -76,6 +81,21 @@ def predict(
                             batch.require_usable()
         except InterruptedWaitError:
             ctx.exit(signals.exit_code)
+
+
+def _until_writable(signals: Signals, descriptor: int) -> None:
+    signals.wait_to_write(descriptor)
+
+
+def _take_up(live: LiveModel, path: Path) -> None:
+    """Predict with the model that was saved anew, or keep the old one if that is damaged."""
+    from stream_perceptron import CheckpointError
+
+    try:
+        live.model = type(live).load(path).model
+        click.echo(f"took up {path}, of {live.model.n_seen:,} samples", err=True)
+    except (CheckpointError, OSError) as error:
+        click.echo(f"warning: {error}; the old model predicts on", err=True)
 
 
 def _is_other(now: os.stat_result, seen: os.stat_result) -> bool:

@@ -2,41 +2,72 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import select
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stream_perceptron.live.cursor import Output
     from stream_perceptron.live.step_result import StepResult
 
 
+_PATIENCE = 0.05  # seconds between two tries to open a FIFO
+
+
 class PredictionFile:
     """Predictions on stdout, or in a file that can be cut back to where a model was saved."""
 
-    def __init__(self, path: str, folder: Path | None = None, before: Output | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        folder: Path | None = None,
+        before: Output | None = None,
+        wait: Callable[[int], None] = lambda descriptor: None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         from stream_perceptron import CheckpointError
 
-        self._path = None if path == "-" else os.path.relpath(path, folder)
-        self._file: IO[str] = sys.stdout
-        if self._path is None:
+        self._name = "stdout" if path == "-" else path
+        self._wait = wait
+        self._path: str | None = None
+        if path == "-":
+            sys.stdout.flush()
+            self._descriptor = sys.stdout.fileno()
             return
-        if before is None or before.path != self._path:
-            self._file = open(path, "w", encoding="utf-8")  # noqa: SIM115
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+        if os.path.exists(path) and not os.path.isfile(path):
+            # A device or a FIFO keeps nothing that could be cut; a FIFO may have no reader yet.
+            while True:
+                try:
+                    self._descriptor = os.open(path, flags | os.O_NONBLOCK)
+                    break
+                except OSError as error:
+                    if error.errno != errno.ENXIO:
+                        raise
+                    sleep(_PATIENCE)
+            os.set_blocking(self._descriptor, True)
             return
+        self._path = os.path.relpath(os.path.realpath(path), os.path.realpath(folder or "."))
+        goes_on = before is not None and before.path == self._path
         size = os.path.getsize(path) if os.path.exists(path) else 0
-        if size < before.size:
+        if before is not None and goes_on and size < before.size:
             raise CheckpointError(
                 f"{path}: has {size:,} bytes, but {before.size:,} were written when the model was "
                 "saved: write to another file, or restore this one"
             )
-        os.truncate(path, before.size)
-        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115
+        self._descriptor = os.open(path, flags | os.O_APPEND, 0o666)
+        os.truncate(self._descriptor, before.size if before is not None and goes_on else 0)
 
     def write(self, result: StepResult) -> None:
         """Write a line for each sample."""
+        lines = []
         offsets = result.offsets or [{}] * len(result.rows)
         for row, prediction, probability, label, offset in zip(
             result.rows.tolist(),
@@ -50,8 +81,15 @@ class PredictionFile:
             record["probability"] = None if prediction is None else probability
             record["label"] = label
             record |= offset
-            self._file.write(json.dumps(record, default=str) + "\n")
-        self._file.flush()
+            lines.append(json.dumps(record, default=str) + "\n")
+        data = memoryview("".join(lines).encode())
+        with self._named_errors():
+            while data and self._path is not None:
+                data = data[os.write(self._descriptor, data) :]
+            while data:
+                self._wait(self._descriptor)
+                # So much can be written to a pipe that can be written to, without blocking.
+                data = data[os.write(self._descriptor, data[: select.PIPE_BUF]) :]
 
     def sync(self) -> Output | None:
         """See what was written on to the disk, and return how far that is; None for stdout."""
@@ -59,5 +97,15 @@ class PredictionFile:
 
         if self._path is None:
             return None
-        os.fsync(self._file.fileno())
-        return Output(self._path, os.fstat(self._file.fileno()).st_size)
+        with self._named_errors():
+            os.fsync(self._descriptor)
+        return Output(self._path, os.fstat(self._descriptor).st_size)
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        """Let errors of the system name the file."""
+        try:
+            yield
+        except OSError as error:
+            error.filename = error.filename or self._name
+            raise

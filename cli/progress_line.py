@@ -25,14 +25,16 @@ class ProgressLine:
     or as JSON.
     """
 
-    def __init__(self, live: LiveModel, style: str, total: int | None = None) -> None:
+    def __init__(
+        self, live: LiveModel, style: str, total: int | None = None, read: int = 0
+    ) -> None:
         self._live = live
         self._style = style
         self._total = total
         self._redraws = style == "text" and sys.stderr.isatty()
         self._start = time.perf_counter()
         self._rows_before = live.progress.rows
-        self._read_before = live.cursor.read
+        self._read_before = read
         self._next = 1000 if not self._redraws else 0.0
         self._has_header = False
         self._told: set[str] = set()
@@ -41,6 +43,11 @@ class ProgressLine:
     def seconds(self) -> float:
         """The time since the start."""
         return time.perf_counter() - self._start
+
+    @property
+    def rows(self) -> int:
+        """The rows read since the start."""
+        return self._live.progress.rows - self._rows_before
 
     def note(self, text: str) -> None:
         """Tell something once."""

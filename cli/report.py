@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from .files import require_different
 from .options import Command, format_option
 
 
@@ -43,6 +44,7 @@ def report(path: Path, output: Path, examples: str | None, file_format: str | No
         raise click.ClickException(
             "the report needs matplotlib: pip install 'stream-perceptron[report]'"
         )
+    require_different(MODEL=path, the_page=output, the_examples=examples)
     live = LiveModel.load(path)
     source = None if examples is None else open_source(examples, file_format)
     page = make_report(live, path.name, source)

@@ -21,6 +21,7 @@ class Saver:
         every: int | float,
         live: LiveModel,
         predictions: PredictionFile | None,
+        read: int,
     ) -> None:
         self._path = path
         self.rows = every if path is not None and isinstance(every, int) else None
@@ -28,18 +29,25 @@ class Saver:
         self._live = live
         self._predictions = predictions
         self._saved_at = time.monotonic()
-        self._saved_rows = live.cursor.read
+        self._first_cursor, self._first_read = live.cursor, read
+        self._saved_rows = read
+
+    @property
+    def _read(self) -> int:
+        """The rows read of the sources of this run; the cursor is theirs from the first row on."""
+        cursor = self._live.cursor
+        return self._first_read if cursor is self._first_cursor else cursor.read
 
     def seconds_left(self) -> float | None:
         """Return the time until rows that wait for it must be saved, None if there are none."""
-        if self._seconds is None or self._live.cursor.read == self._saved_rows:
+        if self._seconds is None or self._read == self._saved_rows:
             return None
         return max(0.0, self._saved_at + self._seconds - time.monotonic())
 
     def save_if_due(self) -> float | None:
         """Save after so many rows, or so much time; return the time left."""
         if self.rows is not None:
-            is_due = self._live.cursor.read // self.rows > self._saved_rows // self.rows
+            is_due = self._read // self.rows > self._saved_rows // self.rows
         else:
             is_due = self.seconds_left() == 0.0
         if is_due:
@@ -59,4 +67,4 @@ class Saver:
             error.filename = str(self._path)
             raise
         self._saved_at = time.monotonic()
-        self._saved_rows = self._live.cursor.read
+        self._saved_rows = self._read

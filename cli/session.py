@@ -9,7 +9,14 @@ from contextlib import ExitStack, closing
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from stream_perceptron import CheckpointError, DivergedError, LiveModel, SampleError, SourceError
+from stream_perceptron import (
+    CheckpointError,
+    DivergedError,
+    FullError,
+    LiveModel,
+    SampleError,
+    SourceError,
+)
 from stream_perceptron.checkpoint.archive import locked
 from stream_perceptron.data.opening import open_source
 from stream_perceptron.data.sampling import RandomDraws
@@ -19,9 +26,11 @@ from stream_perceptron.live.cursor import Cursor, Shards
 from stream_perceptron.live.step_result import StepResult
 from stream_perceptron.model.kernel import NAME as KERNEL
 
+from .files import require_different, require_regular
 from .options import bad_parameters_are_usage_errors, hint_at_terminal, quiet_stderr
 from .predictions import PredictionFile
 from .progress_line import ProgressLine
+from .rejections import Rejections
 from .saver import Saver
 from .signals import InterruptedWaitError, Signals
 from .summary import summarise, tell_findings
@@ -32,10 +41,9 @@ if TYPE_CHECKING:
     from stream_perceptron.diagnostics.worked_sample import WorkedSample
     from stream_perceptron.distributed.ray import Round
 
-_LISTED = 10  # rejected rows that the summary names
 _EVERY_ROUND = 1  # row, and no round has fewer
 
-_PARAMETERS = ("lr", "epsilon", "activation", "init_range", "dtype", "seed")
+_PARAMETERS = ("lr", "epsilon", "activation", "init_range", "dtype", "seed", "max_weights")
 
 
 def run(options: SimpleNamespace, given: set[str]) -> int:
@@ -60,14 +68,16 @@ class _Session:
         self._given = given
         self._signals = signals
         self._stack = stack
-        self._rejected: list[str] = []
+        self._rejected = Rejections()
         self._worked: WorkedSample | None = None
         self._to_explain: int = options.n_traced or 0
 
     def open(self) -> None:
         """Open what is read and written; the checkpoint is not touched."""
         o = self._options
+        require_different(SOURCE=o.sources, MODEL=o.path, the_predictions=o.output)
         if o.path is not None:
+            require_regular(o.path)
             self._stack.enter_context(locked(o.path))
         live = None
         if o.path is not None and o.path.exists() and not o.overwrite:
@@ -77,10 +87,11 @@ class _Session:
             open_source(source, o.file_format, self._signals.wait) for source in o.sources
         ]
         self._parquet = [] if o.ray is None else _parquet_files(sources)
-        self._has_changed: set[str] = set()
         if o.at_random:
             sources = [RandomDraws(sources, o.seed if live is None else live.model.seed_)]
-        changed = {name: getattr(o, name) for name in self._given & {"lr", "epsilon"}}
+        changed = {
+            name: getattr(o, name) for name in self._given & {"lr", "epsilon", "max_weights"}
+        }
         if live is None:
             changed = {}
             selection = Selection(o.label, o.weight, o.ignore, o.scale, o.position)
@@ -88,6 +99,7 @@ class _Session:
             with bad_parameters_are_usage_errors():
                 live = LiveModel.start(sources, selection, o.classes, **parameters)
         self._live, self._sources = live, sources
+        self._rows_before = live.progress.rows
         self._cursor: Cursor | None = None
         before = {identity.name for identity in live.cursor.sources if not identity.is_stream}
         if o.path is not None:
@@ -101,18 +113,27 @@ class _Session:
         self._predictions = None
         if o.output is not None:
             folder = None if o.path is None else o.path.parent
-            self._predictions = PredictionFile(o.output, folder, live.cursor.output)
+            self._predictions = PredictionFile(
+                o.output, folder, live.cursor.output, self._wait_to_write, self._signals.sleep
+            )
+        read = (self._cursor or live.cursor).read
         every = o.save_every
         if o.ray is not None and "save_every" not in self._given:
             every = _EVERY_ROUND
-        self._saver = Saver(o.path, every, live, self._predictions)
+        self._saver = Saver(o.path, every, live, self._predictions, read)
         self._epochs = None if o.at_random and o.stop and o.epochs is None else o.epochs or 1
         self._line = ProgressLine(
             live,
             "quiet" if o.quiet else "json" if o.as_json else "text",
             None if o.stop else _rows_to_read(sources, self._epochs, o.limit),
+            read,
         )
         self._announce(before, changed)
+
+    def _wait_to_write(self, descriptor: int) -> None:
+        """Return when predictions can be written; save meanwhile when that is due."""
+        while not self._signals.wait_to_write(descriptor, self._saver.save_if_due()):
+            pass
 
     def _connect(self, address: str) -> None:
         """Connect to a Ray cluster until the run is over."""
@@ -143,7 +164,8 @@ class _Session:
             for name in before.intersection(self._options.sources):
                 line.note(f"warning: {name} has changed where it was read, and is read anew")
         for name, value in changed.items():
-            line.note(f"{name} is {value:g} from here on")
+            shown = f"{value:,}" if name == "max_weights" else f"{value:g}"
+            line.note(f"{name.replace('_', '-')} is {shown} from here on")
 
     def learn(self) -> None:
         """Learn all rows, save, and tell how it went."""
@@ -162,16 +184,32 @@ class _Session:
         except BrokenPipeError:
             self._saver.save()
             raise
+        except MemoryError:
+            line.finish()
+            self._saver.save()
+            names = live.model.classes_, live.model.features_
+            raise FullError(
+                f"memory ran out, with {len(names[0]):,} labels and {len(names[1]):,} features; "
+                "the model is as after the row before"
+            ) from None
         except ValueError as error:
             line.finish()
             self._saver.save()
             if isinstance(error, DivergedError):
                 tell_findings(live, line, o.quiet, diverged=True)
-            if isinstance(error, SampleError):
+            if isinstance(error, SampleError) and not isinstance(error, FullError):
                 raise SampleError(f"{error}; --skip-bad leaves such rows out") from None
             raise
+        rows = live.progress.rows - self._rows_before
+        if rows and rows == self._rejected.total and self._signals.caught is None:
+            line.finish()
+            raise SampleError(
+                f"every row was rejected, {rows:,} in all: the first is {self._rejected.first[0]}"
+            )
         self._saver.save()
         line.finish()
+        if not rows:
+            line.note(_nothing_new(live))
         summarise(live, line, o.path, self._rejected, o.as_json, o.quiet)
 
     def _results(self) -> Generator[StepResult | Round, None, None]:
@@ -233,8 +271,19 @@ class _Session:
                 self._worked = None
             if self._predictions is not None:
                 self._predictions.write(result)
-        self._rejected += result.rejected[: _LISTED - len(self._rejected)]
+        self._rejected.add(result.rejected)
         self._line.update()
+
+
+def _nothing_new(live: LiveModel) -> str:
+    """Say why no row was learned."""
+    if live.replayed:
+        return "nothing new: every row was learned before"
+    if live.stopped:
+        return "nothing new: the run has stopped before"
+    if live.cursor.finished:
+        return "nothing new: all of it was learned before"
+    return "nothing new has come"
 
 
 def _parquet_files(sources: Sequence[Source]) -> list[ParquetSource]:
@@ -262,7 +311,10 @@ def _require_agreement(live: LiveModel, options: SimpleNamespace, given: set[str
     for name in made_with.keys() & given:
         value = getattr(options, name)
         if name == "classes":
-            value, _ = live.schema.with_classes(value)
+            try:
+                value, _ = live.schema.with_classes(value)
+            except ValueError as error:
+                raise CheckpointError(f"{options.path}: {error}") from None
         if value != made_with[name]:
             option = name.replace("_", "-")
             raise CheckpointError(

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a request to end in order."""
+"""SIGINT, SIGTERM and SIGHUP as a request to end in order."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import signal
 from types import FrameType
 from typing import Self
 
-_NUMBERS = (signal.SIGINT, signal.SIGTERM)
+_NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class InterruptedWaitError(Exception):
@@ -17,10 +17,15 @@ class InterruptedWaitError(Exception):
 
 
 class Signals:
-    """While entered, the first SIGINT or SIGTERM is noted, and a second SIGINT ends at once."""
+    """While entered, the first such signal is noted, and a second SIGINT ends at once.
+
+    SIGHUP stays ignored where it was, as under nohup.
+    """
 
     def __init__(self) -> None:
         self.caught: int | None = None
+        hangs_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+        self._numbers = _NUMBERS if hangs_up else _NUMBERS[:2]
 
     def __enter__(self) -> Self:
         self._wakes, self._woken = os.pipe()
@@ -31,7 +36,7 @@ class Signals:
 
     def install(self) -> None:
         """Put the handlers in place, again if something else has put its own there."""
-        for number in _NUMBERS:
+        for number in self._numbers:
             signal.signal(number, self._note)
 
     def __exit__(self, *exception: object) -> None:
@@ -48,19 +53,24 @@ class Signals:
         return 128 + (self.caught or 0)
 
     def wait(self, descriptor: int) -> None:
-        """Return when there is something to read.
+        """Return when there is something to read, or raise InterruptedWaitError at a signal."""
+        self._wait([descriptor], [], None)
 
-        Raises
-        ------
-        InterruptedWaitError
-            If a signal came.
+    def wait_to_write(self, descriptor: int, seconds: float | None = None) -> bool:
+        """Return whether something can be written, after some seconds at most; as `wait`."""
+        return self._wait([], [descriptor], seconds)
 
-        """
-        ready = [self._wakes]
+    def sleep(self, seconds: float) -> None:
+        """Return after some seconds; as `wait`."""
+        self._wait([], [], seconds)
+
+    def _wait(self, readable: list[int], writable: list[int], seconds: float | None) -> bool:
+        ready: tuple[list[int], list[int], list[int]] = ([self._wakes], [], [])
         if self.caught is None:
-            ready, _, _ = select.select([descriptor, self._wakes], [], [])
-        if self.caught is not None or self._wakes in ready:
+            ready = select.select([*readable, self._wakes], writable, [], seconds)
+        if self.caught is not None or self._wakes in ready[0]:
             raise InterruptedWaitError
+        return bool(ready[0] or ready[1])
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.caught is not None and number == signal.SIGINT:

@@ -13,6 +13,8 @@ from .progress_line import ProgressLine
 if TYPE_CHECKING:
     from stream_perceptron import LiveModel
 
+    from .rejections import Rejections
+
 
 def tell_findings(live: LiveModel, line: ProgressLine, quiet: bool, diverged: bool = False) -> None:
     if quiet:
@@ -27,7 +29,7 @@ def summarise(
     live: LiveModel,
     line: ProgressLine,
     path: Path | None,
-    rejected: list[str],
+    rejected: Rejections,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -38,7 +40,7 @@ def summarise(
         summary = line.figures() | {
             "replayed": live.replayed,
             "stopped": live.stopped,
-            "skipped_rows": rejected,
+            "skipped_rows": rejected.first,
             "classes": live.model.classes_,
             "kernel": KERNEL,
             "model": None if path is None else str(path),
@@ -47,10 +49,8 @@ def summarise(
         click.echo(json.dumps(summary, default=str))
     if as_json or quiet:
         return
-    for text in rejected:
-        click.echo(f"skipped: {text}", err=True)
-    if live.progress.skipped > len(rejected):
-        click.echo(f"skipped: {live.progress.skipped - len(rejected):,} more rows", err=True)
+    for text in rejected.lines(line.rows):
+        click.echo(text, err=True)
     if live.replayed:
         click.echo(f"left out: {live.replayed:,} rows that were learned before", err=True)
     if live.stopped:

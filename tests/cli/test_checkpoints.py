@@ -11,7 +11,9 @@ import pytest
 from helpers import samples_in
 
 from stream_perceptron import LiveModel, load
+from stream_perceptron.data import open_source
 from stream_perceptron.model.kernel import NAME
+from stream_perceptron_cli.saver import Saver
 
 
 @pytest.fixture
@@ -268,3 +270,18 @@ def test_predictions_are_written_on_and_begun_anew_elsewhere(days, model, run, t
     second.write_text("")
     result = run("learn", days[0], "-m", model, "-p", second, check=1)
     assert "has 0 bytes, but" in result.stderr
+
+
+def test_a_second_source_is_saved_as_often_as_the_first(days, model, run):
+    run("learn", days[0], "-m", model, "--quiet", check=0)
+    sources = [open_source(str(days[1]))]
+    live = LiveModel.load(model)
+    cursor = live.resume(sources)
+    before = live.progress.rows
+    saver = Saver(model, 100, live, None, cursor.read)
+    saved = set()
+    for _ in live.run(sources, cursor, every=100):
+        saver.save_if_due()
+        saved.add(LiveModel.load(model).progress.rows - before)
+
+    assert {100, 200, 300} <= saved

@@ -36,7 +36,7 @@ def test_signals_at_random_moments_of_the_work(digits, tmp_path, tell):
             process = start(digits["train"], "-m", path, *options)
             number = rng.choice(list(CODES))
             try:
-                process.wait(rng.uniform(0, 1.5))
+                process.wait(rng.uniform(0, 0.4))
             except subprocess.TimeoutExpired:
                 process.send_signal(number)
             _, errors = process.communicate(timeout=60)

@@ -1,0 +1,39 @@
+"""Files that a command names: each is another one, and of the right kind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+
+def require_different(**files: str | Path | Sequence[str] | None) -> None:
+    """Require that no two of the files that a command names are the same, by whatever link.
+
+    Each is called by its name on the command line, with _ for a space.
+    """
+    seen: dict[str, str] = {}
+    for name, given in files.items():
+        called = name.replace("_", " ")
+        for path in [given] if isinstance(given, str | Path) else given or []:
+            if str(path) == "-" or "://" in str(path) or _is_device(path):
+                continue
+            real = os.path.realpath(path)
+            if os.path.exists(real):
+                status = os.stat(real)
+                real = f"{status.st_dev}:{status.st_ino}"
+            before = seen.setdefault(real, called)
+            if before != called:
+                raise click.UsageError(f"{path} is both {before} and {called}: name another file")
+
+
+def require_regular(path: Path) -> None:
+    """Require that a file to be written is a regular one, if it is there."""
+    if _is_device(path):
+        raise click.UsageError(f"{path} is not a regular file: a model cannot be kept in it")
+
+
+def _is_device(path: str | Path) -> bool:
+    return os.path.exists(path) and not os.path.isfile(path)

@@ -1,0 +1,50 @@
+"""Rejected rows, grouped by what is wrong with them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stream_perceptron.data.batch import Rejection
+
+_MOST_GROUPS = 10
+_MOST_LISTED = 10
+
+# What differs from row to row for one and the same reason.
+_VALUE = re.compile(r"(?<= is ).+?(?=, |$)|(?<=label )'.*?'|\d[\d,]*")
+
+
+class Rejections:
+    """Counts rejected rows by reason, and keeps the first of each."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.first: list[str] = []
+        self._groups: dict[str, list[int | str]] = {}
+
+    def add(self, rejections: Iterable[Rejection]) -> None:
+        """Count some more."""
+        for rejection in rejections:
+            self.total += 1
+            if len(self.first) < _MOST_LISTED:
+                self.first.append(str(rejection))
+            reason = _VALUE.sub("...", rejection.why)
+            if reason in self._groups or len(self._groups) < _MOST_GROUPS:
+                group = self._groups.setdefault(reason, [str(rejection), 0])
+                group[1] = int(group[1]) + 1
+
+    def lines(self, rows: int) -> list[str]:
+        """Return what to tell of them, of so many rows in all."""
+        if not self.total:
+            return []
+        lines = []
+        others = self.total
+        for first, count in self._groups.values():
+            more = f" (and {int(count) - 1:,} more like it)" if int(count) > 1 else ""
+            lines.append(f"skipped: {first}{more}")
+            others -= int(count)
+        if others:
+            lines.append(f"skipped: {others:,} more for other reasons")
+        return [*lines, f"skipped: {self.total:,} of {rows:,} rows, {self.total / rows:.1%}"]

@@ -1,0 +1,195 @@
+"""No command writes to a file that it reads, and every error names its file."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+
+import pytest
+from helpers import COMMAND, ROOT, start, wait_for
+
+from stream_perceptron import LiveModel, SGDPerceptron, save
+
+ROWS = "label,a\n" + "left,1\nright,2\n" * 50
+
+
+@pytest.fixture
+def data(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text(ROWS)
+    return path
+
+
+@pytest.mark.parametrize("how", ["itself", "symbolic link", "hard link", "another spelling"])
+@pytest.mark.parametrize("option", ["-p", "-m"])
+def test_a_source_is_never_written_to(how, option, data, tmp_path, run):
+    other = tmp_path / "other"
+    if how == "itself":
+        other = data
+    elif how == "symbolic link":
+        other.symlink_to(data)
+    elif how == "hard link":
+        os.link(data, other)
+    else:
+        other = tmp_path / "." / ".." / tmp_path.name / data.name
+    result = run("learn", data, option, other, check=2)
+
+    assert 1 == result.stderr.count("is both SOURCE and")
+    assert ROWS == data.read_text()
+    assert not (tmp_path / "data.csv.lock").exists()
+
+
+def test_predictions_and_model_are_two_files(data, tmp_path, run):
+    path = tmp_path / "m"
+
+    assert "is both MODEL and the predictions" in (
+        run("learn", data, "-m", path, "-p", path, check=2).stderr
+    )
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("which", ["model", "examples"])
+def test_a_report_does_not_replace_what_it_is_about(which, data, tmp_path, run):
+    path = tmp_path / "m.npz"
+    run("learn", data, "-m", path, "--quiet", check=0)
+    before = path.read_bytes()
+    output = path if which == "model" else data
+    result = run("report", path, "--examples", data, "-o", output, check=2)
+
+    assert "name another file" in result.stderr
+    assert (before, ROWS) == (path.read_bytes(), data.read_text())
+
+
+def test_an_average_does_not_replace_what_it_is_made_of(tmp_path, run):
+    path = tmp_path / "m.npz"
+    save(SGDPerceptron(seed=0), path)
+
+    run("average", path, "--base", path, "-o", path, check=2)
+
+
+@pytest.mark.parametrize("options", [[], ["--overwrite"]])
+@pytest.mark.parametrize("kind", ["device", "fifo", "folder"])
+def test_a_model_is_kept_in_a_regular_file_only(kind, options, data, tmp_path, run):
+    path = {"device": "/dev/null", "fifo": tmp_path / "fifo", "folder": tmp_path}[kind]
+    if kind == "fifo":
+        os.mkfifo(path)
+    run("learn", data, "-m", path, *options, check=2)
+
+    assert not stat.S_ISREG(os.stat(path).st_mode)
+
+
+def test_predictions_may_go_to_a_device(data, tmp_path, run):
+    shown = run("learn", data, "-p", "/dev/stdout", "--quiet", check=0).stdout
+    run("learn", data, "-p", "/dev/null", "-m", tmp_path / "m.npz", "--quiet", check=0)
+
+    assert 100 == shown.count("\n")
+    assert LiveModel.load(tmp_path / "m.npz").cursor.output is None
+
+
+def test_predictions_may_go_to_a_fifo(data, tmp_path):
+    """Its reader may come later."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with start(data, "-p", fifo, "--quiet") as process:
+        shown = fifo.read_text()
+        assert 0 == process.wait(60), process.stderr.read()
+
+    assert 100 == shown.count("\n")
+
+
+def test_a_file_of_predictions_is_known_by_where_it_is(data, tmp_path, run):
+    """Not by how it was spelled."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (tmp_path / "link").symlink_to(folder)
+    model = tmp_path / "m.npz"
+    run("learn", data, "-m", model, "-p", folder / "p", "--limit", 40, "--quiet", check=0)
+    run("learn", data, "-m", model, "-p", tmp_path / "link" / "p", "--quiet", check=0)
+
+    assert 100 == (folder / "p").read_text().count("\n")
+
+
+@pytest.mark.parametrize("what", ["predictions", "stdout"])
+def test_a_full_disk_is_named(what, data, tmp_path):
+    if what == "predictions":
+        (tmp_path / "p").symlink_to("/dev/full")
+    output = tmp_path / "p" if what == "predictions" else "-"
+    with open("/dev/full", "wb") as full:
+        result = subprocess.run(
+            [COMMAND, "learn", data, "-p", output, "--quiet"],
+            stdout=full, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    name = output if what == "predictions" else "stdout"
+    assert (1, f"Error: {name}: No space left on device\n") == (result.returncode, result.stderr)
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_a_new_checkpoint_follows_the_umask_and_an_old_one_keeps_its_mode(umask, tmp_path):
+    path = tmp_path / "m.npz"
+    before = os.umask(umask)
+    try:
+        save(SGDPerceptron(seed=0), path)
+        assert 0o666 & ~umask == stat.S_IMODE(path.stat().st_mode)
+        path.chmod(0o640)
+        save(SGDPerceptron(seed=1), path)
+        assert 0o640 == stat.S_IMODE(path.stat().st_mode)
+    finally:
+        os.umask(before)
+
+
+def test_the_error_of_a_damaged_model_names_the_one_before(tmp_path, run):
+    """Also where the damage is in what it means, not in its bytes."""
+    from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoint
+
+    path = tmp_path / "m.npz"
+    save(SGDPerceptron(seed=0), path)
+    meta, arrays = read_checkpoint(path)
+    meta["model"]["activation"] = "step"
+    write_checkpoint(path, meta, arrays)
+
+    assert f"the checkpoint before it is {path}.prev" in run("inspect", path, check=1).stderr
+
+
+def test_predict_waits_for_a_model_and_keeps_it_when_the_next_is_damaged(data, tmp_path, run):
+    path, source = tmp_path / "m.npz", tmp_path / "rows.jsonl"
+    source.write_text('{"a": 1}\n')
+    process = subprocess.Popen(
+        [COMMAND, "predict", "-m", path, "--follow"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    run("learn", data, "-m", tmp_path / "other.npz", "--quiet", check=0)
+    os.replace(tmp_path / "other.npz", path)
+
+    def predict():
+        process.stdin.write('{"a": 1}\n')
+        process.stdin.flush()
+        return process.stdout.readline()
+
+    first = predict()
+    damaged = tmp_path / "damaged"
+    damaged.write_bytes(path.read_bytes()[:-1])
+    os.replace(damaged, path)
+    assert '"prediction": ' in first
+    wait_for(lambda: predict().partition("prediction")[2] == first.partition("prediction")[2])
+    process.stdin.close()
+
+    assert 0 == process.wait(60)
+    assert "the old model predicts on" in process.stderr.read()
+    process.stdout.close()
+    process.stderr.close()
+
+
+def test_a_pipeline_that_python_saved_is_one_clear_line(tmp_path, run):
+    from river import preprocessing
+
+    path = tmp_path / "m.npz"
+    save(preprocessing.StandardScaler() | SGDPerceptron(seed=0), path)
+    sample = ROOT / "stream_perceptron" / "datasets" / "mnist-sample.parquet"
+    for command in (
+        ["predict", sample, "-m", path], ["evaluate", sample, "-m", path], ["inspect", path],
+        ["report", path], ["learn", sample, "-m", path],
+    ):  # fmt: skip
+        result = run(*command, check=1)
+        assert f"Error: {path}: holds a pipeline, which only Python code can run\n" == result.stderr
