@@ -1,0 +1,179 @@
+"""Memory has limits, and what would go beyond them is refused with the model as it was."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from helpers import COMMAND, state_of, write_parquet
+
+from stream_perceptron import FullError, LiveModel, SGDPerceptron, load, save
+
+
+@pytest.fixture
+def peak():
+    """Run the command and return its result, and the most memory that it used in MB."""
+    script = (
+        "import re, sys; from stream_perceptron_cli.main import main\n"
+        "code = 0\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit as end: code = end.code\n"
+        "status = open('/proc/self/status').read()\n"
+        "print(re.search(r'VmHWM:\\s+(\\d+) kB', status)[1]); sys.exit(code)"
+    )
+
+    def run_command(*args):
+        command = [sys.executable, "-c", script, *map(str, args)]
+        result = subprocess.run(command, capture_output=True, text=True)
+        return result, int(result.stdout.splitlines()[-1]) / 1024
+
+    return run_command
+
+
+@pytest.mark.parametrize("how", ["learn_one", "test_then_train"])
+def test_a_sample_that_would_make_the_model_too_large_is_refused(how):
+    """Weights count, and 32 for each label and each feature."""
+    model = SGDPerceptron(classes=["a", "b"], max_weights=2 * 3 + 32 * 5, seed=0)
+    model.learn_one({"x": 1.0, "y": 1.0, "z": 1.0}, "a")
+    before = state_of(model)
+    for x, label in (({"new": 1.0}, "a"), ({"x": 1.0}, "c")):
+        arguments = (x, label)
+        if how == "test_then_train":
+            arguments = (np.ones((1, 1)), [label], list(x))
+        with pytest.raises(FullError, match="labels and [34] features would take"):
+            getattr(model, how)(*arguments)
+        assert before == state_of(model)
+
+    model.mutate({"max_weights": 10_000})
+    model.learn_one({"new": 1.0}, "c")
+    assert (3, 4) == model.weights.shape
+
+
+def test_rows_before_the_one_that_is_refused_are_learned():
+    model = SGDPerceptron(classes=["a", "b"], max_weights=165, seed=0)
+    with pytest.raises(FullError):
+        model.test_then_train(np.ones((5, 1)), ["a", "b", "c", "d", "e"], ["x"])
+    expected = SGDPerceptron(classes=["a", "b"], seed=0)
+    expected.test_then_train(np.ones((4, 1)), ["a", "b", "c", "d"], ["x"])
+
+    assert state_of(expected) == state_of(model)
+
+
+def test_the_limit_is_kept_with_the_model_and_may_be_raised(tmp_path, run):
+    source, path = tmp_path / "s.jsonl", tmp_path / "m.npz"
+    rows = [{f"f{i}": 1.0, "label": "ab"[i % 2]} for i in range(50)]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = run("learn", source, "-m", path, "--max-weights", 1000, "--quiet", check=1)
+
+    assert "row 28: 2 labels and 28 features would take 1,016 weights, more than 1,000" in (
+        result.stderr
+    )
+    assert 27 == LiveModel.load(path).progress.samples
+    assert 1000 == load(path).model.max_weights
+    run("learn", source, "-m", path, "--quiet", check=1)
+    run("learn", source, "-m", path, "--max-weights", 10_000, "--quiet", check=0)
+    whole = tmp_path / "whole.npz"
+    run("learn", source, "-m", whole, "--max-weights", 10_000, "--quiet", check=0)
+    assert whole.read_bytes() == path.read_bytes()
+
+
+def test_a_label_that_is_mostly_new_is_remarked_on(tmp_path, peak):
+    """It is learned and saved all the same, in little memory."""
+    source, path = tmp_path / "ids.csv", tmp_path / "m.npz"
+    rows = [f"{i % 7},{i % 5},id{i}" for i in range(20_000)]
+    source.write_text("\n".join(["a,b,label", *rows]) + "\n")
+    result, megabytes = peak("learn", source, "-m", path, "--quiet")
+
+    assert 0 == result.returncode
+    assert 1 == result.stderr.count("looks like an id or a quantity")
+    assert 20_000 == len(LiveModel.load(path).model.classes_)
+    assert megabytes < 500
+
+
+def test_a_list_of_thirty_million_zeros_is_a_rejected_row(tmp_path, peak):
+    """Which Parquet keeps in less than a kilobyte."""
+    column = pa.array([np.zeros(30_000_000, np.int64)], pa.list_(pa.int64()))
+    path = write_parquet(tmp_path / "f.parquet", {"x": column, "label": [1]}, compression="zstd")
+    result, megabytes = peak("learn", path)
+
+    assert path.stat().st_size < 1000
+    assert 1 == result.returncode
+    assert "column 'x' has 30,000,000 values, more than a model may have" in result.stderr
+    assert megabytes < 1000
+
+
+def test_wide_lists_are_decoded_a_few_rows_at_a_time(tmp_path, peak):
+    column = pa.array([np.zeros(200_000, np.int64)] * 300, pa.list_(pa.int64()))
+    path = write_parquet(tmp_path / "f.parquet", {"x": column, "label": [0, 1] * 150})
+    result, megabytes = peak("learn", path, "--quiet")
+
+    assert 0 == result.returncode, result.stderr
+    assert megabytes < 900  # all rows at once would take 480 MB as Arrow and as much as numbers
+
+
+def test_many_columns_are_read_in_time_that_grows_with_their_number(tmp_path, run):
+    """A look through a list for each of them would take minutes."""
+    n = 200_000
+    source = tmp_path / "wide.csv"
+    names = ",".join(f"c{i}" for i in range(n))
+    source.write_text(f"label,{names}\nx,{'1,' * (n - 1)}1\ny,{'2,' * (n - 1)}2\n")
+    run("learn", source, "-m", tmp_path / "m.npz", "--quiet", check=0)
+
+    assert n == len(LiveModel.load(tmp_path / "m.npz").model.features_)
+
+
+def test_memory_that_runs_out_is_one_line_and_the_model_is_saved(tmp_path):
+    source, path = tmp_path / "s.jsonl", tmp_path / "m.npz"
+    rows = [{f"f{i}": 1.0, "label": "ab"[i % 2]} for i in range(3000)]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    script = (
+        "import sys\n"
+        "from stream_perceptron.model import weights\n"
+        "real = weights._aligned_zeros\n"
+        "def fails(rows, columns, dtype):\n"
+        "    if columns > 1500: raise MemoryError\n"
+        "    return real(rows, columns, dtype)\n"
+        "weights._aligned_zeros = fails\n"
+        "from stream_perceptron_cli.main import run; run()"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script, "learn", source, "-m", path, "--quiet"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+
+    assert 1 == result.returncode
+    assert 1 == result.stderr.count("\n")
+    assert result.stderr.startswith("Error: memory ran out, with 2 labels and ")
+    live = LiveModel.load(path)
+    assert live.progress.samples == live.model.n_seen == live.cursor.row > 1000
+
+
+def test_a_checkpoint_is_not_read_if_it_is_larger_than_any(tmp_path):
+    path = tmp_path / "m.npz"
+    save(SGDPerceptron(seed=0), path)
+    with path.open("ab") as file:
+        file.truncate(2**40)  # a hole, which takes no room on the disk
+    result = subprocess.run([COMMAND, "inspect", path], capture_output=True, text=True)
+
+    assert (1, 1) == (result.returncode, result.stderr.count("\n"))
+    assert "larger than any checkpoint" in result.stderr
+
+
+def test_what_a_small_file_decompresses_to_is_not_kept_in_memory(tmp_path, peak):
+    source, path = tmp_path / "bomb.csv.gz", tmp_path / "m.npz"
+    with gzip.open(source, "wb", 1) as file:
+        file.write(b"label,a\nleft,1\nright,2\n")
+        for _ in range(300):
+            file.write(b"0" * 2**20)
+        file.write(b"\nleft,3\n")
+    result, memory = peak("learn", source, "-m", path, "--skip-bad")
+
+    assert 0 == result.returncode, result.stderr
+    progress = LiveModel.load(path).progress
+    assert (3, 1) == (progress.samples, progress.skipped)
+    assert memory < 250

@@ -1,0 +1,304 @@
+"""Rejected rows are told of in order, by reason; a run that has nothing says so."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import numpy as np
+import pytest
+from helpers import COMMAND, start, write_lines
+
+from stream_perceptron import LiveModel, SampleError, SGDPerceptron
+from stream_perceptron.data import open_source
+from stream_perceptron.data.batch import LONGEST_LINE
+from stream_perceptron.model.kernel import numpy_kernel
+
+
+def learned(path):
+    return LiveModel.load(path).progress.samples
+
+
+def test_a_short_row_says_nothing_of_where_it_comes_from(tmp_path, run):
+    """Its last field is not its offset, beyond which all later rows would be left out."""
+    source, path = tmp_path / "s.csv", tmp_path / "m.npz"
+    rows = [f"left,{i % 3},p,{i}" for i in range(20)]
+    rows[5] = "left,p,99999"
+    source.write_text("\n".join(["label,a,part,offset", *rows]) + "\n")
+    run("learn", source, "-m", path, "--position", "part,offset", "--skip-bad", check=0)
+
+    live = LiveModel.load(path)
+    assert (19, 1, {("p",): 19}) == (
+        live.progress.samples,
+        live.progress.skipped,
+        live.cursor.offsets,
+    )
+
+
+def test_rejected_rows_are_grouped_by_reason_with_their_share(tmp_path, run):
+    source = tmp_path / "s.csv"
+    rows = [f"left,{i}" for i in range(1, 21)]
+    rows[2], rows[4], rows[9], rows[12] = "left,x", "left", "left,why", "left,zz"
+    source.write_text("\n".join(["label,a", *rows]) + "\n")
+    result = run("learn", source, "--skip-bad", check=0)
+    told = [line for line in result.stderr.splitlines() if line.startswith("skipped")]
+
+    assert [
+        f"skipped: {source}: row 3: column 'a' is 'x', not a number (and 2 more like it)",
+        f"skipped: {source}: row 5: it has 1 fields, not 2",
+        "skipped: 4 of 20 rows, 20.0%",
+    ] == told
+
+
+def test_a_run_in_which_every_row_was_rejected_fails(tmp_path, run):
+    source, path = tmp_path / "s.csv", tmp_path / "m.npz"
+    source.write_text("label,a\nleft,1\n")
+    run("learn", source, "-m", path, "--quiet", check=0)
+    before = path.read_bytes()
+    source.write_text("label,a\nleft,x\nleft,y\n")
+    result = run("learn", source, "-m", path, "--skip-bad", "--next", check=1)
+
+    assert (
+        f"every row was rejected, 2 in all: the first is {source}: row 1: column" in result.stderr
+    )
+    assert before == path.read_bytes()
+
+
+def test_a_run_with_nothing_new_says_so(tmp_path, run):
+    source, path = tmp_path / "s.jsonl", tmp_path / "m.npz"
+    write_lines(source, [{"a": 1.0, "label": "x", "o": i} for i in range(3)])
+    run("learn", source, "-m", path, "--position", "o", check=0)
+    again = run("learn", source, "-m", path, check=0)
+    replayed = run("learn", "-m", path, input=source.read_text(), check=0)
+
+    assert "nothing new: all of it was learned before" in again.stderr
+    assert "nothing new: every row was learned before" in replayed.stderr
+    assert 3 == learned(path)
+
+
+@pytest.mark.parametrize(
+    ("form", "good", "twice", "reason"),
+    [
+        ("libsvm", "1 1:0.5 2:1\n", "1 1:2 3:1 1:3\n", "it has feature '1' twice"),
+        ("jsonl", '{"a": 1, "label": 1}\n', '{"a": 1, "a": 2}\n', "it has the key 'a' twice"),
+        ("jsonl", '{"a": 1}\n', '{"features": {"b": 1, "b": 2}}\n', "it has the key 'b' twice"),
+    ],
+)
+def test_what_is_said_twice_is_rejected(form, good, twice, reason, tmp_path, run):
+    source = tmp_path / "s"
+    source.write_text(good + twice + good)
+    result = run("learn", source, "--format", form, check=1)
+
+    assert f"row 2: {reason}" in result.stderr
+
+
+@pytest.mark.parametrize("form", ["csv", "csv without header", "jsonl"])
+@pytest.mark.parametrize("how", ["path", "pipe"])
+def test_a_first_line_that_is_too_long_is_a_rejected_row(form, how, tmp_path, run):
+    source, path = tmp_path / "s", tmp_path / "m.npz"
+    rows = {
+        "csv": "label,a\nleft,1\nright,2\n",
+        "csv without header": "left,1\nright,2\n",
+        "jsonl": '{"a": 1, "label": "left"}\n{"a": 2, "label": "right"}\n',
+    }[form]
+    source.write_text("x" * (LONGEST_LINE + 5) + "\n" + rows)
+    options = ["-m", path, "--skip-bad", "--json"]
+    if how == "path":
+        result = run("learn", source, *options, check=0)
+    else:
+        result = run("learn", *options, input=source.read_text(), check=0)
+
+    figures = json.loads(result.stdout)
+    assert (2, 1) == (figures["samples"], figures["skipped"])
+    assert figures["skipped_rows"][0].endswith("row 1: the line is longer than 16 MiB")
+
+
+def test_columns_that_are_not_used_need_not_be_utf8(tmp_path, run):
+    source, path = tmp_path / "latin.csv", tmp_path / "m.npz"
+    source.write_bytes(b"a,name,label\n1,M\xfcller,x\n2,Bob,y\n3,\xe9,x\n")
+    run("learn", source, "-m", path, "--quiet", check=0)
+    assert 3 == learned(path)
+
+    source.write_bytes(b"a,name,label\n1,Bob,x\n2,Bob,M\xfcller\n")
+    result = run("learn", source, check=1)
+    assert "row 2: it is not UTF-8" in result.stderr
+
+
+def test_a_field_may_be_as_long_as_a_line(tmp_path, run):
+    source, path = tmp_path / "long.csv", tmp_path / "m.npz"
+    source.write_text('a,text,label\n1,x,0\n2,"' + "lorem, " * 50_000 + '",1\n')
+    run("learn", source, "-m", path, "--quiet", check=0)
+
+    assert 2 == learned(path)
+
+
+def test_offsets_may_be_times_in_nanoseconds_but_not_larger_than_a_checkpoint_holds(tmp_path, run):
+    for form in ("csv", "jsonl"):
+        source, path = tmp_path / form, tmp_path / f"{form}.npz"
+        offsets = [1700000000000000000, 2**63 - 1, 2**63]
+        if form == "csv":
+            source.write_text("o,a,label\n" + "".join(f"{o},1,x\n" for o in offsets))
+        else:
+            write_lines(source, [{"o": o, "a": 1, "label": "x"} for o in offsets])
+        result = run("learn", source, "-m", path, "--position", "o", check=1)
+        assert "row 3: position 'o' is 9223372036854775808" in result.stderr
+        assert 2 == learned(path)
+
+
+def test_what_is_only_predicted_is_never_left_out_as_replayed(tmp_path, run):
+    source, path = tmp_path / "s.jsonl", tmp_path / "m.npz"
+    write_lines(source, [{"a": 1.0, "label": "x", "o": i} for i in (5, 6)])
+    run("learn", source, "-m", path, "--position", "o", "--quiet", check=0)
+    write_lines(source, [{"a": 1.0, "label": "x", "o": i} for i in (2, 1, 1)])
+
+    assert 3 == run("predict", source, "-m", path, check=0).stdout.count("\n")
+    figures = json.loads(run("evaluate", source, "-m", path, "--json", check=0).stdout)
+    assert 3 == figures["samples"]
+
+
+@pytest.mark.parametrize("line", [b"1,2\n", b"[1]\n"])
+def test_a_short_line_is_answered_before_the_next_is_sent(line, tmp_path):
+    import subprocess
+
+    with subprocess.Popen(
+        [COMMAND, "learn", "-p", "-", "--quiet"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        process.stdin.write(line)
+        process.stdin.flush()
+        assert 1 == json.loads(process.stdout.readline())["row"]
+        process.stdin.close()
+        process.stdout.read()
+        assert 0 == process.wait(60)
+
+
+def test_what_is_told_of_a_source_counts_its_later_rows(tmp_path, run):
+    source, path = tmp_path / "s.jsonl", tmp_path / "m.npz"
+    write_lines(source, [{"a": 1, "b": 2}, {"a": 1, "b": 2, "label": 3}])
+    told = run("learn", source, "-m", path, "--limit", 1, check=0).stderr
+    again = run("learn", source, "-m", path, check=0).stderr
+
+    assert "label: label (int)" in told
+    assert "label:" not in again
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"a,b\r1,2\r3,4\r",
+        b"a,\xff\xfe,label\n1,2,x\n2,1,y\n",
+        b"\xff\xfe\xfd,label\n1,x\n",
+    ],
+)
+def test_odd_text_is_learned_or_refused_in_one_line(data, tmp_path, run):
+    source = tmp_path / "s.csv"
+    source.write_bytes(data)
+    result = run("learn", source)
+
+    assert "Traceback" not in result.stderr
+    assert result.returncode == 0 or 1 == result.stderr.count("Error: ")
+
+
+def test_parquet_that_is_called_csv_is_refused_in_one_line(sample, run):
+    result = run("learn", sample, "--format", "csv", "--quiet", check=1)
+
+    assert 1 == result.stderr.count("\n")
+
+
+def test_a_name_twice_is_refused():
+    model = SGDPerceptron(seed=0)
+    with pytest.raises(SampleError, match="two features are called 'a'"):
+        model.test_then_train(np.ones((1, 2)), ["x"], ["a", "a"])
+
+    assert [] == model.features_
+
+
+def test_the_numpy_kernel_writes_nothing_that_is_not_finite_when_the_rate_is_beyond_its_type():
+    from stream_perceptron.model.activations import ACTIVATIONS
+    from stream_perceptron.model.features import Dense
+    from stream_perceptron.model.kernel import Block, Counters, Rule
+
+    W, b = np.zeros((2, 3), np.float32), np.full(2, 0.5, np.float32)
+    b[0] += np.float32(1e-7)
+    for x in (0.0, 1e-30):
+        X = np.full((4, 3), x, np.float32)
+        block = Block(
+            np.zeros(4, np.intp), np.ones(4), np.full(4, 1e39), np.zeros((4, 2), np.float32),
+            np.full(4, np.nan), np.zeros(4, bool),
+        )  # fmt: skip
+        rule = Rule(ACTIVATIONS["identity"], 0.0)
+        numpy_kernel.learn(W, b, Dense((), X), rule, block, Counters())
+        assert np.isfinite(W).all()
+        assert np.isfinite(b).all()
+
+
+def test_a_stopped_run_that_was_killed_before_it_could_say_so_finishes(tmp_path):
+    """With the bytes of the run that was not."""
+    rows = [{"x": 1.0, "label": "a"}] * 50
+    source = str(write_lines(tmp_path / "s.jsonl", rows))
+
+    def start():
+        sources = [open_source(source)]
+        live = LiveModel.start(sources, lr=1.0, epsilon=0.05, seed=0)
+        return live, sources, live.resume(sources)
+
+    whole, sources, cursor = start()
+    list(whole.run(sources, cursor, stop=True))
+    whole.save(tmp_path / "whole.npz")
+    live, sources, cursor = start()
+    for result in live.run(sources, cursor, stop=True, every=1):
+        if result.stopped:
+            live.save(tmp_path / "killed.npz")
+            break
+    again = LiveModel.load(tmp_path / "killed.npz")
+    assert not again.cursor.finished
+    sources = [open_source(source)]
+    list(again.run(sources, again.resume(sources), stop=True))
+    again.save(tmp_path / "again.npz")
+
+    assert (tmp_path / "whole.npz").read_bytes() == (tmp_path / "again.npz").read_bytes()
+
+
+def test_a_limit_ends_the_run_though_the_pipe_stays_open(tmp_path):
+    path = tmp_path / "m.npz"
+    with start("-m", path, "--quiet", "--limit", "2", stdin=subprocess.PIPE) as process:
+        process.stdin.write("label,a\nleft,1\nright,2\nleft,3\n")
+        process.stdin.flush()
+
+        assert 0 == process.wait(60)
+    assert 2 == learned(path)
+
+
+@pytest.mark.parametrize("first", ["nan", ".5", "-1e3", " 2"])
+def test_a_number_in_the_first_row_makes_a_feature(first, tmp_path, run):
+    source, path = tmp_path / "s.csv", tmp_path / "m.npz"
+    source.write_text(f"label,a,b\nx,{first},1\ny,2,1\nx,3,1\n")
+    run("learn", source, "-m", path, "--skip-bad", check=0)
+
+    assert ("a", "b") == LiveModel.load(path).schema.features
+
+
+def test_a_weight_that_is_text_is_refused(tmp_path, run):
+    source = tmp_path / "s.csv"
+    source.write_text("label,a,w\nx,1,heavy\ny,2,light\n")
+    errors = run("learn", source, "--weight", "w", check=1).stderr.splitlines()
+
+    assert 1 == len([line for line in errors if line.startswith("Error: ") and "'w'" in line])
+
+
+def test_a_row_too_large_for_float32_adds_nothing(tmp_path, run):
+    path = tmp_path / "m.npz"
+    rows = [{"label": "x", "a": 1}, {"label": "z", "c": 1e300}, {"label": "y", "a": 2, "b": 1}]
+    source = write_lines(tmp_path / "s.jsonl", rows)
+    run("learn", source, "-m", path, "--dtype", "float32", "--skip-bad", check=0)
+    live = LiveModel.load(path)
+
+    assert (["x", "y"], ["a", "b"]) == (live.model.classes_, live.model.features_)
+    assert 1 == live.progress.skipped
+
+
+def test_classes_are_text_where_one_is_also_at_random(tmp_path, run):
+    source, path = tmp_path / "s.csv", tmp_path / "m.npz"
+    source.write_text("label,a\n1,1\n2,2\nA,3\n")
+    run("learn", source, "-m", path, "--random", "--classes", "1,2,A", check=0)
+
+    assert ["1", "2", "A"] == LiveModel.load(path).model.classes_
