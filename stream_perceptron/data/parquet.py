@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import IO, Any
 
 import pyarrow as pa
@@ -99,7 +100,8 @@ class ParquetSource(Source):
         """Yield the rows from `start` on of row groups that have so many rows before them."""
         sizes = self.groups
         n_bytes = sum(map(self.group_bytes, groups))
-        most = self._at_most(groups, rows_at_once(n_bytes, sum(sizes[group] for group in groups)))
+        most = rows_at_once(n_bytes, sum(sizes[group] for group in groups))
+        most = max(1, min(most, _DECODED_BYTES // self._first_row_bytes))
         while True:
             done = 0
             try:
@@ -118,18 +120,16 @@ class ParquetSource(Source):
                     f"{self.name}: damaged after row {before + start:,}: {first_line(error)}"
                 ) from None
 
-    def _at_most(self, groups: list[int], most: int) -> int:
-        """Return how many rows to decode at once, as lists may be much larger than they look."""
-        columns = self._file.schema_arrow
-        if not groups or not any(types.is_nested(column.type) for column in columns):
-            return most
+    @cached_property
+    def _first_row_bytes(self) -> int:
+        """The decoded size of the first row, as lists may be much larger than they look; or 1."""
+        if not any(types.is_nested(column.type) for column in self._file.schema_arrow):
+            return 1
         try:
-            first = next(self._file.iter_batches(1, row_groups=groups, use_threads=False), None)
+            first = next(self._file.iter_batches(1, use_threads=False), None)
         except (OSError, pa.ArrowException):
-            return most  # the reading itself will say so
-        if first is None or not first.num_rows:
-            return most
-        return max(1, min(most, _DECODED_BYTES // max(int(first.nbytes), 1)))
+            return 1  # the reading itself will say so
+        return max(1, 0 if first is None else int(first.nbytes))
 
 
 def declared_classes(columns: pa.Schema) -> list[Any] | None:
