@@ -16,6 +16,7 @@ from .options import (
     skip_option,
     sources_argument,
 )
+from .printable import printable
 
 if TYPE_CHECKING:
     from stream_perceptron.live.step_result import StepResult
@@ -43,6 +44,7 @@ def evaluate(
     stream-perceptron evaluate mnist-test.parquet -m mnist.npz
     """
     from stream_perceptron import LiveModel, SourceError
+    from stream_perceptron.data.byte_stream import without_password
     from stream_perceptron.data.opening import open_source
 
     hint_at_terminal(sources)
@@ -57,7 +59,7 @@ def evaluate(
             skipped += len(result.rejected)
             test.update(result)
     if not test.confusion.tested:
-        raise SourceError(f"{sources[0]}: there are no labels to test against")
+        raise SourceError(f"{without_password(sources[0])}: there are no labels to test against")
     figures = test.figures()
     unlabelled = test.unlabelled
     figures |= {"unlabelled": unlabelled, "skipped": skipped}
@@ -70,16 +72,16 @@ def evaluate(
     )
     if unlabelled or skipped:
         click.echo(f"{unlabelled:,} without label, {skipped:,} skipped")
-    width = max(5, *(len(str(row["class"])) for row in figures["per_class"]))
+    names = [printable(str(row["class"])) for row in figures["per_class"]]
+    width = max(5, *map(len, names))
     click.echo(f"\n{'class':>{width}}  precision  recall  samples")
-    for row in figures["per_class"]:
+    for name, row in zip(names, figures["per_class"], strict=True):
         click.echo(
-            f"{row['class']!s:>{width}}  {row['precision']:>9.2%}  {row['recall']:>6.2%}"
+            f"{name:>{width}}  {row['precision']:>9.2%}  {row['recall']:>6.2%}"
             f"  {row['samples']:>7,}"
         )
     cell = max(width, *(len(f"{n:,}") for line in figures["confusion"] for n in line))
     click.echo("\nconfusion: a row for each class, its samples by what was predicted")
-    names = [str(row["class"]) for row in figures["per_class"]]
     click.echo("  ".join(f"{name:>{cell}}" for name in ["", *names]))
     for name, line in zip(names, figures["confusion"], strict=True):
         click.echo("  ".join([f"{name:>{cell}}", *(f"{n:>{cell},}" for n in line)]))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import Command
+from .printable import tell
 
 if TYPE_CHECKING:
     from stream_perceptron import LiveModel
@@ -35,22 +36,20 @@ def inspect(path: Path, as_json: bool) -> None:
     for name, value in contents.items():
         title = name.replace("_", " ")
         if name == "strongest_features":
-            click.echo(f"{title}:")
+            tell(f"{title}:")
             for row in value:
                 shown = ", ".join(f"{n} {w:+.3f}" for n, w in row["features"])
-                click.echo(f"  {row['class']}: {shown}")
+                tell(f"  {row['class']}: {shown}")
         elif name == "sources":
             shown = ", ".join(f"{s['name']} ({s['size']:,} bytes)" for s in value)
-            click.echo(f"{title}: {shown or 'none'}")
+            tell(f"{title}: {shown or 'none'}")
         elif name == "shards" and value is not None:
-            click.echo(f"{title}: {live.cursor.shards}, {value['rounds']:,} done in the pass")
+            tell(f"{title}: {live.cursor.shards}, {value['rounds']:,} done in the pass")
         elif name == "diagnosis":
             for finding in value:
-                click.echo(
-                    f"{title}: {finding['name']}: {finding['evidence']}; {finding['suggestion']}"
-                )
+                tell(f"{title}: {finding['name']}: {finding['evidence']}; {finding['suggestion']}")
         else:
-            click.echo(f"{title}: {_shown(value)}")
+            tell(f"{title}: {_shown(value)}")
 
 
 def _contents(live: LiveModel) -> dict[str, Any]:

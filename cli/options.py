@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 
 import click
 
+from .printable import printable
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -153,7 +155,7 @@ def _message(error: Exception) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return printable(" ".join(text.split()))
 
 
 def sources_argument(command: F) -> F:

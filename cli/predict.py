@@ -18,6 +18,7 @@ from .options import (
     sources_argument,
 )
 from .predictions import PredictionFile
+from .printable import tell
 from .signals import InterruptedWaitError, Signals
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def predict(
                         result = live.predict(batch if skip_rejected else batch.before_rejected())
                         output.write(result)
                         for text in result.rejected:
-                            click.echo(f"skipped: {text}", err=True)
+                            tell(f"skipped: {text}", err=True)
                         if signals.caught is not None:
                             ctx.exit(signals.exit_code)
                         if not skip_rejected:

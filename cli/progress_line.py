@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .bar import bar
+from .printable import tell
 
 if TYPE_CHECKING:
     from stream_perceptron.live.model import LiveModel
@@ -55,7 +56,7 @@ class ProgressLine:
             return
         self._told.add(text)
         self._clear()
-        click.echo(json.dumps({"note": text}) if self._style == "json" else text, err=True)
+        tell(json.dumps({"note": text}) if self._style == "json" else text, err=True)
 
     def show(self, text: str) -> None:
         """Show something that was asked for, whatever the style."""

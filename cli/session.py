@@ -161,7 +161,7 @@ class _Session:
                 "rounding, not to the bit"
             )
         if self._cursor is not None and self._cursor.read == 0:
-            for name in before.intersection(self._options.sources):
+            for name in before.intersection(source.name for source in self._sources):
                 line.note(f"warning: {name} has changed where it was read, and is read anew")
         for name, value in changed.items():
             shown = f"{value:,}" if name == "max_weights" else f"{value:g}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .printable import tell
 from .progress_line import ProgressLine
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def summarise(
     if as_json or quiet:
         return
     for text in rejected.lines(line.rows):
-        click.echo(text, err=True)
+        tell(text, err=True)
     if live.replayed:
         click.echo(f"left out: {live.replayed:,} rows that were learned before", err=True)
     if live.stopped:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .printable import printable
+
 if TYPE_CHECKING:
     from stream_perceptron.diagnostics.worked_sample import WorkedSample
 
@@ -12,13 +14,13 @@ _MOST = 6  # features that are listed
 
 def worked_sample_table(number: int, sample: WorkedSample, activation: str, epsilon: float) -> str:
     """Return the lines that show how a sample was learned."""
-    features = [f"{name} {value:.4g}" for name, value in sample.x.items()]
+    features = [f"{printable(str(name))} {value:.4g}" for name, value in sample.x.items()]
     more = f" and {len(features) - _MOST} more" if len(features) > _MOST else ""
     shown = ", ".join(features[:_MOST]) or "none"
-    names = [str(name) for name in sample.classes]
+    names = [printable(str(name)) for name in sample.classes]
     width = max(6, *map(len, names))
     lines = [
-        f"sample {number:,}: label {sample.label}; x: {shown}{more}",
+        f"sample {number:,}: label {printable(str(sample.label))}; x: {shown}{more}",
         f"  {'output':<{width}}  {'net':>9}  {'y=f(net)':>9}  {'d':>9}  {'d-y':>9}  {'delta':>9}"
         f"  {'bias by':>10}  {'weight by':>10}",
     ]

@@ -36,7 +36,7 @@ class ArrowSource(Source):
     def identities(self, before: Sequence[Identity] = ()) -> list[Identity]:
         if self.is_stream:
             return [Identity.of_stream(self.name)]
-        with open_file(self.name) as file:
+        with open_file(self.path) as file:
             schema = self._columns.serialize().to_pybytes()
             return [Identity.of_file(self.name, file.size(), schema)]
 
@@ -46,7 +46,7 @@ class ArrowSource(Source):
 
     def _read(self, start: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows from `start` on."""
-        reader = self._reader if self.is_stream else self._open(open_bytes(self.name))
+        reader = self._reader if self.is_stream else self._open(open_bytes(self.path))
         done = 0
         try:
             for batch in reader:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import sys
 from collections.abc import Callable, Iterator
@@ -41,6 +42,21 @@ def is_stream(path: str) -> bool:
     return path == STDIN or (os.path.exists(path) and not os.path.isfile(path))
 
 
+def without_password(path: str) -> str:
+    """Return a URI without the user and password in it, and anything else as it is.
+
+    Examples
+    --------
+    >>> without_password("s3://key:secret@bucket/digits.parquet")
+    's3://bucket/digits.parquet'
+    >>> without_password("s3://bucket/a@b.csv")
+    's3://bucket/a@b.csv'
+
+    """
+    # A password may have a slash that should have been escaped; a port is a number.
+    return re.sub(r"(?<=://)(?:[^/@:]*:(?![0-9]+/).*|[^/]*)@", "", path, count=1)
+
+
 def open_file(path: str) -> pa.NativeFile:
     """Open a file or a URI that `pyarrow.fs` knows."""
     import pyarrow as pa
@@ -48,8 +64,12 @@ def open_file(path: str) -> pa.NativeFile:
     if "://" in path:
         import pyarrow.fs
 
-        filesystem, inner = pyarrow.fs.FileSystem.from_uri(path)
-        return filesystem.open_input_file(inner)
+        try:
+            filesystem, inner = pyarrow.fs.FileSystem.from_uri(path)
+            return filesystem.open_input_file(inner)
+        except Exception as error:  # each file system has errors of its own
+            name = without_password(path)
+            raise SourceError(f"{name}: {reason_of(error).replace(path, name)}") from None
     # Python's own errors are plainer than Arrow's.
     with open(path, "rb"):
         return pa.OSFile(path)
@@ -118,22 +138,24 @@ class ByteStream:
 
 def open_bytes(path: str, wait: Wait | None = None) -> ByteStream:
     """Open a path, a URI or - for stdin; compressed bytes are told by how they begin."""
-    with source_errors(path):
+    name = without_password(path)
+    with source_errors(name):
         if is_stream(path):
             source = _open_pipe(path, wait)
         elif "://" in path:
-            source = ByteStream(path, open_file(path).read)
+            source = ByteStream(name, open_file(path).read)
         else:
             source = ByteStream(path, _File(path).read)
     start = source.peek(4)  # a pipe may have a short line, to be answered before the next
-    for magic, (name, make) in _COMPRESSIONS.items():
+    for magic, (format_name, make) in _COMPRESSIONS.items():
         if start.startswith(magic):
-            return ByteStream(path, _Decompressed(source, name, make).read, is_compressed=True)
+            read = _Decompressed(source, format_name, make).read
+            return ByteStream(name, read, is_compressed=True)
     if start.startswith(_ZSTANDARD):
         import pyarrow as pa
 
         stream = pa.CompressedInputStream(pa.PythonFile(source, "r"), "zstd")
-        return ByteStream(path, stream.read, is_compressed=True)
+        return ByteStream(name, stream.read, is_compressed=True)
     return source
 
 
@@ -221,10 +243,15 @@ def source_errors(name: str) -> Iterator[None]:
         is_of_arrow = arrow is not None and isinstance(error, arrow.ArrowException)
         if not (isinstance(error, OSError) or is_of_arrow) or isinstance(error, SourceError):
             raise
-        # Only errors of the system have a number.
-        is_of_system = isinstance(error, OSError) and error.errno is not None
-        reason = getattr(error, "strerror", "") if is_of_system else first_line(error)
-        raise SourceError(f"{name}: {reason}") from None
+        raise SourceError(f"{name}: {reason_of(error)}") from None
+
+
+def reason_of(error: Exception) -> str:
+    """Return what went wrong in one line, without what the system adds to it."""
+    # Only errors of the system have a number.
+    if isinstance(error, OSError) and error.errno is not None:
+        return str(error.strerror)
+    return first_line(error)
 
 
 def _open_pipe(path: str, wait: Wait | None) -> ByteStream:

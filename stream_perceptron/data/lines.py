@@ -147,7 +147,7 @@ class LineSource(Source):
         """Yield the lines of the records from one on."""
         lines = chain(self._begin, self._lines)
         if not self.is_stream:
-            lines = chain([], _cut(open_bytes(self.name)))
+            lines = chain([], _cut(open_bytes(self.path)))
         header = self._first if self._format.n_header_lines else -1
         for some in lines:
             parts = [some]

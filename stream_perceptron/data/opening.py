@@ -61,7 +61,7 @@ def open_source(path: str, file_format: str | None = None, wait: Wait | None = N
         return ArrowSource(path, start)
     from stream_perceptron.data.lines import LineSource
 
-    return LineSource(path, start, lambda first: _line_format(file_format, first, path))
+    return LineSource(path, start, lambda first: _line_format(file_format, first, start.name))
 
 
 def _line_format(file_format: str | None, first: str, where: str) -> LineFormat:

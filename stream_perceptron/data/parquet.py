@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pyarrow import types
 
 from stream_perceptron.data.batch import BATCH_ROWS, Batch
-from stream_perceptron.data.byte_stream import first_line, open_file
+from stream_perceptron.data.byte_stream import first_line, open_file, reason_of
 from stream_perceptron.data.columns import ColumnDecoder
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.source import METADATA_KEY, Fit, Request, Source
@@ -38,11 +38,10 @@ class ParquetSource(Source):
             self._file = pq.ParquetFile(opened, buffer_size=_BUFFER, pre_buffer=False)
         except (OSError, pa.ArrowException) as error:
             # Only errors of the system have a number; the others are about what the file holds.
-            if isinstance(error, OSError) and error.errno is not None:
-                reason = error.strerror
-            else:
-                reason = f"not a Parquet file, or not a whole one ({first_line(error)})"
-            raise SourceError(f"{path}: {reason}") from None
+            reason = reason_of(error)
+            if not isinstance(error, OSError) or error.errno is None:
+                reason = f"not a Parquet file, or not a whole one ({reason})"
+            raise SourceError(f"{self.name}: {reason}") from None
 
     @property
     def n_rows(self) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from stream_perceptron.data.batch import Batch, Replays
-from stream_perceptron.data.byte_stream import is_stream
+from stream_perceptron.data.byte_stream import is_stream, without_password
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.schema import Schema, Selection
 
@@ -43,9 +43,10 @@ class Source(ABC):
 
     is_random = False  # whether its rows are drawn at random
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.is_stream = is_stream(name)
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.name = without_password(path)
+        self.is_stream = is_stream(path)
 
     @property
     def n_rows(self) -> int | None:

@@ -155,7 +155,7 @@ class _Tasks:
 
         self._learn: Any = ray.remote(num_cpus=1, max_retries=_RETRIES)(learn_pieces)
         self._groups = [source.groups for source in sources]
-        self._paths = [_absolute(source.name) for source in sources]
+        self._paths = [_absolute(source.path) for source in sources]
         self._epochs = epochs
         self._keep = epochs > 1 and sum(source.n_bytes for source in sources) <= KEPT_BYTES
         self._skip_rejected = skip_rejected

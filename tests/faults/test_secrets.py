@@ -1,0 +1,91 @@
+"""What only its owner should see is not shown, and what a name holds does nothing to a terminal."""
+
+from __future__ import annotations
+
+import re
+
+import pyarrow as pa
+import pyarrow.fs
+import pytest
+from helpers import write_lines
+
+from stream_perceptron import LiveModel, SourceError
+from stream_perceptron.data import byte_stream, open_source
+
+SECRETS = ("AKIAKEY", "s3cret/with@all")
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://AKIAKEY:s3cret/with@all@bucket/x.parquet",
+        "gs://AKIAKEY:s3cret/with@all@bucket/x y.csv",
+        "foo://AKIAKEY:s3cret/with@all@bucket/x.csv",
+    ],
+)
+@pytest.mark.parametrize("command", ["learn", "evaluate", "predict"])
+def test_a_password_is_in_no_error(command, uri, tmp_path, run):
+    path = tmp_path / "m.npz"
+    if command != "learn":
+        source = write_lines(tmp_path / "s.jsonl", [{"label": "x", "a": 1}])
+        run("learn", source, "-m", path, check=0)
+    result = run(command, uri, "-m", path, check=1)
+
+    assert 1 == result.stderr.count("\n")
+    assert not [secret for secret in SECRETS if secret in result.stderr]
+    assert result.stderr.startswith("Error: " + re.sub("AKIAKEY.*@", "", uri) + ": ")
+
+
+def test_a_password_is_in_no_checkpoint_and_no_note(tmp_path, monkeypatch):
+    """The file system is one that needs none."""
+    (tmp_path / "s.csv").write_text("label,a\nx,1\ny,2\nx,nan\n")
+    real = pa.fs.FileSystem.from_uri
+
+    class Stand:
+        @staticmethod
+        def from_uri(uri):
+            assert uri == "s3://AKIAKEY:secret@bucket/s.csv"
+            return real(f"file://{tmp_path}/s.csv")
+
+    monkeypatch.setattr(pyarrow.fs, "FileSystem", Stand)
+    sources = [open_source("s3://AKIAKEY:secret@bucket/s.csv")]
+    live = LiveModel.start(sources, seed=0)
+    results = list(live.run(sources, live.resume(sources), skip_rejected=True))
+    live.save(tmp_path / "m.npz")
+    told = repr([(result.notes, result.rejected) for result in results])
+
+    assert "s3://bucket/s.csv: row 3" in told
+    assert b"s3://bucket/s.csv" in (tmp_path / "m.npz").read_bytes()
+    for content in (told.encode(), (tmp_path / "m.npz").read_bytes()):
+        assert b"AKIAKEY" not in content
+        assert b"secret" not in content
+
+
+def test_any_error_of_a_file_system_is_one_line(monkeypatch):
+    class Failing:
+        @staticmethod
+        def from_uri(uri):
+            raise RuntimeError(f"cannot reach {uri}\nfor many\nreasons")
+
+    monkeypatch.setattr(pyarrow.fs, "FileSystem", Failing)
+    with pytest.raises(SourceError, match=r"^hf://datasets/a: cannot reach hf://datasets/a$"):
+        byte_stream.open_bytes("hf://datasets/a")
+
+
+def test_names_do_nothing_to_a_terminal(tmp_path, run):
+    path = tmp_path / "m.npz"
+    evil = "\x1b[2J\x07"
+    rows = [{"label": f"x{evil}", f"a{evil}": 1, "t": evil}, {"label": "y", f"a{evil}": 2}]
+    source = write_lines(tmp_path / "s.jsonl", [*rows, {"label": "y", f"b{evil}": None}] * 3)
+    outputs = [
+        run("learn", source, "-m", path, "--skip-bad", "--trace", "2", check=0),
+        run("learn", source, "--skip-bad", "--ignore", f"t{evil}"),
+        run("inspect", path, check=0),
+        run("evaluate", source, "-m", path, "--skip-bad", check=0),
+        run("predict", source, "-m", path, "--skip-bad", check=0),
+        run("learn", source),
+    ]
+
+    for result in outputs:
+        assert not re.search("[\x07\x1b]", result.stdout + result.stderr)
+    assert "x\\x1b[2J\\x07" in outputs[2].stdout
