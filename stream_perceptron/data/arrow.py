@@ -50,6 +50,8 @@ class ArrowSource(Source):
         done = 0
         try:
             for batch in reader:
+                # Arrow believes what a stream says of where texts and lists begin and end.
+                batch.validate(full=True)
                 done += batch.num_rows
                 rest = batch.slice(max(0, batch.num_rows - (done - start)))
                 rows = rows_at_once(rest.nbytes, rest.num_rows)

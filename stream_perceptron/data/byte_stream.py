@@ -26,6 +26,8 @@ Wait = Callable[[int], None]
 
 _BLOCK = 2**20  # bytes
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ of Linux
+_MOST = 2**26  # bytes that are read at once
+
 _NEWLINE, _RETURN = b"\n\r"
 
 # By how the bytes begin: what they are called, and what takes them apart.
@@ -127,8 +129,9 @@ class ByteStream:
         self._ahead = data + self._ahead
 
     def _next(self, size: int) -> bytes:
-        # A terminal that came to its end would begin anew.
-        data = b"" if self._ended else self._read(size)
+        # A terminal that came to its end would begin anew; what a damaged file asks for may be
+        # larger than memory.
+        data = b"" if self._ended else self._read(min(size, _MOST))
         self._ended = not data
         return data
 

@@ -6,6 +6,7 @@ import json
 import subprocess
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from helpers import COMMAND, start, write_lines
 
@@ -201,6 +202,20 @@ def test_odd_text_is_learned_or_refused_in_one_line(data, tmp_path, run):
 def test_parquet_that_is_called_csv_is_refused_in_one_line(sample, run):
     result = run("learn", sample, "--format", "csv", "--quiet", check=1)
 
+    assert 1 == result.stderr.count("\n")
+
+
+def test_texts_of_an_arrow_stream_that_lie_outside_of_it_are_refused(tmp_path, run):
+    texts = pa.StringArray.from_buffers(
+        2, pa.py_buffer(np.array([0, -5, 2], np.int32).tobytes()), pa.py_buffer(b"ab")
+    )
+    batch = pa.RecordBatch.from_arrays([pa.array([1.0, 2.0]), texts], ["a", "label"])
+    source = tmp_path / "s.arrow"
+    with pa.ipc.new_stream(source, batch.schema) as writer:
+        writer.write_batch(batch)
+    result = run("learn", source, "--quiet", check=1)
+
+    assert result.stderr.startswith(f"Error: {source}: damaged after row 0: ")
     assert 1 == result.stderr.count("\n")
 
 
