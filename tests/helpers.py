@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import re
@@ -157,3 +158,26 @@ def lines_of(form, n):
             row = {"a": a, "b": b} | ({"label": label} if label else {})
             lines.append(json.dumps(row).encode() + b"\n")
     return header, lines
+
+
+def forge(parts, compression=zipfile.ZIP_STORED):
+    """Make an archive with a right digest; `parts` are pairs of name and bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        for name, content in parts:
+            archive.writestr(name, content)
+        archive.comment = b" " * 71
+    body = buffer.getvalue()[:-71]
+    return body + b"sha256:" + hashlib.sha256(body).hexdigest().encode()
+
+
+def npy(array, **header):
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=True)
+    data = buffer.getvalue()
+    if header:
+        fields = {"descr": array.dtype.str, "fortran_order": False, "shape": array.shape} | header
+        text = repr(fields).encode()
+        text += b" " * (117 - len(text)) + b"\n"
+        data = b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text + array.tobytes()
+    return data

@@ -1,0 +1,148 @@
+"""Forged checkpoints with a right digest: refused in one line, or as good as any other."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stream_perceptron import CheckpointError, LiveModel
+from stream_perceptron.data import open_source
+from stream_perceptron.diagnostics.diagnosis import diagnose
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+from helpers import forge, members_of, npy
+
+_GOLDEN = Path(__file__).parents[2] / "tests" / "golden"
+_VALUES: tuple[Any, ...] = (
+    None, True, 0, 1, -1, 2, 2**31, 2**63, 2**200, 0.5, -0.0, 1e308, 5e-324, "", "a", "\0", "int",
+    "sigmoid", "float32", [], [0], [[]], [["a"]], {}, {"a": 1}, {"date": "2026-01-01"},
+)  # fmt: skip
+
+
+def case(rng: np.random.Generator, folder: Path) -> str:
+    """Forge a checkpoint, and use it if it is accepted."""
+    path = folder / "m.npz"
+    name, parts = _golden()[rng.integers(len(_golden()))]
+    parts = dict(parts)
+    for _ in range(rng.integers(1, 3)):
+        _change(rng, parts)
+    path.write_bytes(forge(parts.items()))
+    try:
+        live = LiveModel.load(path)
+    except CheckpointError as error:
+        message = str(error)
+        live = None
+    if live is None:
+        assert "\n" not in message
+        assert message.startswith(f"{path}: ")
+        return "refused"
+    live.save(path)
+    once = path.read_bytes()
+    LiveModel.load(path).save(path)
+    assert once == path.read_bytes(), "saved again it has other bytes"
+    model = live.model
+    assert model.weights.shape == (len(model.classes_), len(model.features_))
+    assert np.isfinite(model.weights).all()
+    assert live.progress.accuracy >= 0
+    list(map(str, diagnose(live)))
+    _use(live, path, folder)
+    return f"{name} accepted"
+
+
+def _use(live: LiveModel, path: Path, folder: Path) -> None:
+    """Predict with it, and learn."""
+    from stream_perceptron import StreamPerceptronError
+
+    data = folder / "s.jsonl"
+    row = {"label": "left", **{str(name): 1.0 for name in live.model.features_[:3]}}
+    data.write_text(f"{json.dumps(row)}\n" * 3)
+    live.model.predict_one(dict.fromkeys(live.model.features_, 1.0))
+    try:
+        sources = [open_source(str(data), "jsonl")]
+        for batch in live.batches(sources[0]):
+            live.predict(batch)
+        for _ in live.run(sources, live.resume(sources, go_next=True), skip_rejected=True):
+            pass
+    except StreamPerceptronError:
+        pass  # it is of other data
+    live.save(path)
+    LiveModel.load(path)
+
+
+@cache
+def _golden() -> list[tuple[str, dict[str, bytes]]]:
+    return [(name, members_of(_GOLDEN / f"{name}-1.npz")) for name in ("checkpoint", "run")]
+
+
+def _change(rng: np.random.Generator, parts: dict[str, bytes]) -> None:
+    name = str(rng.choice(sorted(parts)))
+    how = rng.integers(10)
+    if how == 0:
+        del parts[name]
+        parts.setdefault("meta.json", b"{}")
+    elif how == 1:
+        data = bytearray(parts[name])
+        for _ in range(rng.integers(1, 4)):
+            data[rng.integers(len(data))] = rng.integers(256)
+        parts[name] = bytes(data)
+    elif how < 8 or name == "meta.json":
+        parts["meta.json"] = _changed_json(rng, parts["meta.json"])
+    else:
+        parts[name] = npy(_changed_array(rng, parts[name]))
+
+
+def _changed_json(rng: np.random.Generator, data: bytes) -> bytes:
+    """Put something else in one place, or put one part where another was."""
+    try:
+        meta = json.loads(data)
+    except ValueError:
+        return data
+    places: list[tuple[Any, Any]] = []
+
+    def walk(part: Any) -> None:
+        keys = part.keys() if isinstance(part, dict) else range(len(part))
+        for key in keys:
+            places.append((part, key))
+            if isinstance(part[key], dict | list):
+                walk(part[key])
+
+    if not isinstance(meta, dict | list) or not meta:
+        return data
+    walk(meta)
+    part, key = places[rng.integers(len(places))]
+    how = rng.integers(4)
+    if how == 0:
+        del part[key]
+    elif how == 1:
+        other, other_key = places[rng.integers(len(places))]
+        part[key] = copy.deepcopy(other[other_key])
+    elif how == 2 and type(part[key]) in (int, float):
+        part[key] += int(rng.integers(-2, 3))
+    else:
+        part[key] = _VALUES[rng.integers(len(_VALUES))]
+    return json.dumps(meta).encode()
+
+
+def _changed_array(rng: np.random.Generator, data: bytes) -> np.ndarray[Any, Any]:
+    try:
+        array = np.load(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, EOFError, OSError):
+        return np.zeros(1)
+    how = rng.integers(4)
+    if how == 0:
+        return np.zeros(tuple(rng.integers(0, 4, rng.integers(0, 4)).tolist()), array.dtype)
+    if how == 1:
+        return np.asarray(array.astype(str(rng.choice(["f4", "f8", "i8", "i1", "u8", "?"]))))
+    if how == 2:
+        return np.asarray(array.T)
+    array = array.copy()
+    if array.size:
+        array.flat[rng.integers(array.size)] = rng.choice([0, 1, -1, 7, 127])
+    return np.asarray(array)

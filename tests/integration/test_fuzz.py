@@ -1,0 +1,28 @@
+"""Random inputs, as many as take seconds; scripts/fuzz tries more."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from helpers import ROOT
+
+
+@pytest.mark.parametrize(
+    ("kind", "seed", "cases"),
+    [
+        ("kernel", 0, 2000),
+        ("formats", 0, 1000),
+        ("checkpoints", 0, 1000),
+        ("formats", 4649, 1),  # an Arrow stream that says it is larger than memory
+    ],
+)
+def test_random_inputs(kind, seed, cases, tell):
+    command = [sys.executable, ROOT / "scripts" / "fuzzing", kind]
+    result = subprocess.run(
+        [*command, "--seed", str(seed), "--cases", str(cases)], capture_output=True, text=True
+    )
+
+    assert 0 == result.returncode, result.stderr
+    tell(result.stdout.strip())
