@@ -128,6 +128,10 @@ class Uint8(_Table):
         scaled = np.multiply(self.values, self.scale, dtype=np.float64)
         return scaled.astype(dtype, copy=False)
 
+    def largest(self) -> float:
+        """Return the largest absolute value, 0 if there is none."""
+        return abs(float(self.values.max(initial=0)) * self.scale)
+
     def dicts(self) -> Iterator[dict[Hashable, float]]:
         """Yield each row as the features that it has, by name."""
         # Equal numbers are one object: to make them costs less, and so does reading them.

@@ -92,7 +92,8 @@ def test_signals_in_a_random_mixture(name, sources, tmp_path, tell):
             if process.returncode == 0:
                 break
             assert EXPECTED[number] == process.returncode
-        for path in expected.iterdir():
+        # The checkpoint before depends on when a run was interrupted.
+        for path in (path for path in expected.iterdir() if path.suffix != ".prev"):
             assert path.read_bytes() == (folder / path.name).read_bytes(), path.name
 
     shown = ", ".join(f"{number.name} {count}" for number, count in counts.items())

@@ -275,3 +275,12 @@ def test_kernels_count_what_they_learn(kernel, rng):
     assert [labelled.sum(), block.updated.sum()] == counters.counts.tolist()
     assert block.updated.sum() < labelled.sum() == (targets >= 0).sum()
     assert block.eps[labelled][-1] == counters.last[0]
+
+
+@pytest.mark.parametrize("scale", [1.0, 1 / 255, -0.3, 0.0])
+@pytest.mark.parametrize("n", [0, 1, 50])
+def test_largest_of_bytes_is_that_of_their_numbers(scale, n, rng):
+    pixels = rng.integers(0, 256, (n, 7)).astype(np.uint8)
+    rows = Uint8(tuple(range(7)), pixels, scale=scale)
+
+    assert rows.largest() == Dense(rows.names, rows.numbers(np.float64)).largest()
