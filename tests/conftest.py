@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import COMMAND, ROOT
+from helpers import COMMAND, ROOT, dicts
 
+from stream_perceptron import SGDPerceptron
 from stream_perceptron.datasets import mnist
 
 FIGURES = pytest.StashKey[list[str]]()
@@ -95,3 +96,12 @@ def sample() -> Path:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(42)
+
+
+@pytest.fixture
+def trained(rng):
+    """A perceptron that has learned 20 samples of two classes."""
+    model = SGDPerceptron(lr=0.5, seed=0)
+    for x in dicts(rng.normal(size=(20, 6))):
+        model.learn_one(x, "high" if x["x0"] > 0 else "low")
+    return model

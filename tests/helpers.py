@@ -20,7 +20,13 @@ import pyarrow.parquet as pq
 from stream_perceptron import LiveModel
 
 ROOT = Path(__file__).parent.parent
+NAMES = [f"x{i}" for i in range(6)]
 COMMAND = Path(sys.executable).with_name("stream-perceptron")
+
+
+def dicts(X):
+    """Return the rows of an array (n, 6) as samples."""
+    return [dict(zip(NAMES, row, strict=True)) for row in X.tolist()]
 
 
 def state_of(model):

@@ -8,24 +8,10 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import state_of
+from helpers import dicts, state_of
 from river.optim import schedulers
 
 from stream_perceptron import DivergedError, SampleError, SGDPerceptron
-
-NAMES = [f"x{i}" for i in range(6)]
-
-
-def dicts(X):
-    return [dict(zip(NAMES, row, strict=True)) for row in X.tolist()]
-
-
-@pytest.fixture
-def trained(rng):
-    model = SGDPerceptron(lr=0.5, seed=0)
-    for x in dicts(rng.normal(size=(20, 6))):
-        model.learn_one(x, "high" if x["x0"] > 0 else "low")
-    return model
 
 
 @pytest.mark.parametrize("rate", [math.nan, -1.0, math.inf])

@@ -34,8 +34,10 @@ def replacing(path: Path, previous: Path | None = None) -> Iterator[BinaryIO]:
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
     try:
         with open(os.open(temporary, flags, 0o666), "wb") as file:
-            if path.exists():
-                os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))
+            # Where all files have one mode, as on FAT, even to set that one may be refused.
+            mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
+            if mode not in (None, stat.S_IMODE(os.fstat(file.fileno()).st_mode)):
+                os.fchmod(file.fileno(), mode)
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""What the tests of pipes have in common."""
+"""What the tests of pipes and of models on disk have in common."""
 
 from __future__ import annotations
 
@@ -88,3 +88,21 @@ def peak_memory_of_pipe():
         return int(result.stdout) / 1024, result
 
     return run_command
+
+
+@pytest.fixture
+def days(tmp_path, rng):
+    """Three files of 1,500 points of two classes, as they come day by day."""
+    paths = []
+    for day in range(3):
+        X = rng.normal(size=(1500, 2))
+        path = tmp_path / f"day{day}.parquet"
+        y = np.where(X[:, 0] > 0, "right", "left")
+        pq.write_table(pa.table({"a": X[:, 0], "b": X[:, 1], "class": y}), path)
+        paths.append(path)
+    return paths
+
+
+@pytest.fixture
+def model(tmp_path):
+    return tmp_path / "model.npz"

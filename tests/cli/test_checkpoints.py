@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -13,24 +12,6 @@ from helpers import samples_in, start, wait_for
 
 from stream_perceptron import LiveModel, load
 from stream_perceptron.model.kernel import NAME
-
-
-@pytest.fixture
-def days(tmp_path, rng):
-    """Three files of 1,500 points of two classes, as they come day by day."""
-    paths = []
-    for day in range(3):
-        X = rng.normal(size=(1500, 2))
-        path = tmp_path / f"day{day}.parquet"
-        y = np.where(X[:, 0] > 0, "right", "left")
-        pq.write_table(pa.table({"a": X[:, 0], "b": X[:, 1], "class": y}), path)
-        paths.append(path)
-    return paths
-
-
-@pytest.fixture
-def model(tmp_path):
-    return tmp_path / "model.npz"
 
 
 def test_a_finished_source_may_be_followed_by_another(days, model, run, tmp_path):

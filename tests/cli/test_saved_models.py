@@ -17,24 +17,6 @@ from stream_perceptron.checkpoint.archive import FORMAT_VERSION
 from stream_perceptron.model.kernel import NAME
 
 
-@pytest.fixture
-def days(tmp_path, rng):
-    """Three files of 1,500 points of two classes, as they come day by day."""
-    paths = []
-    for day in range(3):
-        X = rng.normal(size=(1500, 2))
-        path = tmp_path / f"day{day}.parquet"
-        y = np.where(X[:, 0] > 0, "right", "left")
-        pq.write_table(pa.table({"a": X[:, 0], "b": X[:, 1], "class": y}), path)
-        paths.append(path)
-    return paths
-
-
-@pytest.fixture
-def model(tmp_path):
-    return tmp_path / "model.npz"
-
-
 def test_predict_says_what_the_model_says_and_learns_nothing(digits, model, run, sample):
     run("learn", sample, "-m", model, "--quiet", check=0)
     before = model.read_bytes()
