@@ -17,6 +17,8 @@ from .options import (
     sources_argument,
 )
 from .printable import printable
+from .reading import batches_of
+from .signals import ending_in_order
 
 if TYPE_CHECKING:
     from stream_perceptron.live.step_result import StepResult
@@ -45,19 +47,20 @@ def evaluate(
     """
     from stream_perceptron import LiveModel, SourceError
     from stream_perceptron.data.byte_stream import without_password
-    from stream_perceptron.data.opening import open_source
 
     hint_at_terminal(sources)
     live = LiveModel.load(path)
     test = _Test(live.model.classes_)
     skipped = 0
-    for name in sources:
-        for batch in live.batches(open_source(name, file_format)):
-            if not skip_rejected:
-                batch.require_usable()
-            result = live.predict(batch)
-            skipped += len(result.rejected)
-            test.update(result)
+    with ending_in_order() as signals:
+        for name in sources:
+            for batch in batches_of(name, file_format, live, signals):
+                if not skip_rejected:
+                    batch.require_usable()
+                result = live.predict(batch)
+                skipped += len(result.rejected)
+                test.update(result)
+                signals.check()
     if not test.confusion.tested:
         raise SourceError(f"{without_password(sources[0])}: there are no labels to test against")
     figures = test.figures()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,8 @@ from .options import (
 )
 from .predictions import PredictionFile
 from .printable import tell
-from .signals import InterruptedWaitError, Signals
+from .reading import batches_of
+from .signals import Signals, ending_in_order
 
 if TYPE_CHECKING:
     from stream_perceptron import LiveModel
@@ -34,10 +34,7 @@ _FOLLOWED_ROWS = 100  # predicted between two looks at the checkpoint
 @format_option()
 @click.option("--follow", is_flag=True, help="Take up MODEL anew whenever it was saved again.")
 @skip_option("name")
-@click.pass_context
 def predict(
-    ctx: click.Context,
-    /,
     sources: tuple[str, ...],
     path: Path,
     file_format: str | None,
@@ -54,34 +51,27 @@ def predict(
     stream-perceptron predict mnist-test.parquet -m mnist.npz > predictions.jsonl
     """
     from stream_perceptron import LiveModel
-    from stream_perceptron.data.opening import open_source
 
     hint_at_terminal(sources)
-    with Signals() as signals:
-        try:
-            while follow and not path.exists():
-                signals.sleep(_PATIENCE)
-            seen = os.stat(path)
-            live = LiveModel.load(path)
-            output = PredictionFile("-", wait=lambda number: _until_writable(signals, number))
-            for name in sources:
-                source = open_source(name, file_format, signals.wait)
-                # Closed before Python ends, as a thread reads ahead for it.
-                with closing(live.batches(source, _FOLLOWED_ROWS if follow else None)) as batches:
-                    for batch in batches:
-                        if follow and path.exists() and _is_other(now := os.stat(path), seen):
-                            seen = now
-                            _take_up(live, path)
-                        result = live.predict(batch if skip_rejected else batch.before_rejected())
-                        output.write(result)
-                        for text in result.rejected:
-                            tell(f"skipped: {text}", err=True)
-                        if signals.caught is not None:
-                            ctx.exit(signals.exit_code)
-                        if not skip_rejected:
-                            batch.require_usable()
-        except InterruptedWaitError:
-            ctx.exit(signals.exit_code)
+    with ending_in_order() as signals:
+        while follow and not path.exists():
+            signals.sleep(_PATIENCE)
+        seen = os.stat(path)
+        live = LiveModel.load(path)
+        output = PredictionFile("-", wait=lambda number: _until_writable(signals, number))
+        most = _FOLLOWED_ROWS if follow else None
+        for name in sources:
+            for batch in batches_of(name, file_format, live, signals, most):
+                if follow and path.exists() and _is_other(now := os.stat(path), seen):
+                    seen = now
+                    _take_up(live, path)
+                result = live.predict(batch if skip_rejected else batch.before_rejected())
+                output.write(result)
+                for text in result.rejected:
+                    tell(f"skipped: {text}", err=True)
+                signals.check()
+                if not skip_rejected:
+                    batch.require_usable()
 
 
 def _until_writable(signals: Signals, descriptor: int) -> None:

@@ -8,6 +8,7 @@ import click
 
 from .files import require_different
 from .options import Command, format_option
+from .signals import ending_in_order
 
 
 @click.command(cls=Command, short_help="Make a page that shows how a model learned.")
@@ -46,8 +47,13 @@ def report(path: Path, output: Path, examples: str | None, file_format: str | No
         )
     require_different(MODEL=path, the_page=output, the_examples=examples)
     live = LiveModel.load(path)
-    source = None if examples is None else open_source(examples, file_format)
-    page = make_report(live, path.name, source)
+
+    def make() -> str:
+        source = None if examples is None else open_source(examples, file_format, signals.wait)
+        return make_report(live, path.name, source)
+
+    with ending_in_order() as signals:
+        page = signals.call(make, [examples or ""])
     try:
         with replacing(output) as file:
             file.write(page.encode())

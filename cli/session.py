@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import math
 import signal
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -79,34 +81,18 @@ class _Session:
         if o.path is not None:
             require_regular(o.path)
             self._stack.enter_context(locked(o.path))
-        live = None
+        saved = None
         if o.path is not None and o.path.exists() and not o.overwrite:
-            live = LiveModel.load(o.path)
-            _require_agreement(live, o, self._given)
-        sources: list[Source] = [
-            open_source(source, o.file_format, self._signals.wait) for source in o.sources
-        ]
-        self._parquet = [] if o.ray is None else _parquet_files(sources)
-        if o.at_random:
-            sources = [RandomDraws(sources, o.seed if live is None else live.model.seed_)]
-        changed = {
-            name: getattr(o, name) for name in self._given & {"lr", "epsilon", "max_weights"}
-        }
-        if live is None:
-            changed = {}
-            selection = Selection(o.label, o.weight, o.ignore, o.scale, o.position)
-            parameters = {name: getattr(o, name) for name in _PARAMETERS}
-            with bad_parameters_are_usage_errors():
-                live = LiveModel.start(sources, selection, o.classes, **parameters)
-        self._live, self._sources = live, sources
+            saved = LiveModel.load(o.path)
+            _require_agreement(saved, o, self._given)
+        self._signals.call(partial(self._open_sources, saved), o.sources)
+        live, sources = self._live, self._sources
         self._rows_before = live.progress.rows
-        self._cursor: Cursor | None = None
         before = {identity.name for identity in live.cursor.sources if not identity.is_stream}
-        if o.path is not None:
-            plan = None if o.ray is None else Shards(o.shards, o.round_rows)
-            self._cursor = live.resume(sources, o.go_next, plan)
-        elif o.ray is not None:
-            self._cursor = live.resume(sources, shards=Shards(o.shards, o.round_rows))
+        changed = {}
+        if saved is not None:
+            names = self._given & {"lr", "epsilon", "max_weights"}
+            changed = {name: getattr(o, name) for name in names}
         live.model.mutate(changed)
         if o.ray is not None:
             self._connect(o.ray)
@@ -129,6 +115,35 @@ class _Session:
             read,
         )
         self._announce(before, changed)
+
+    def _open_sources(self, saved: LiveModel | None) -> None:
+        """Open the sources, and find where to begin in them; make the model if there is none."""
+        o = self._options
+        sources: list[Source] = [
+            open_source(source, o.file_format, self._signals.wait) for source in o.sources
+        ]
+        self._parquet = [] if o.ray is None else _parquet_files(sources)
+        if o.at_random:
+            sources = [RandomDraws(sources, o.seed if saved is None else saved.model.seed_)]
+        live = saved
+        if live is None:
+            selection = Selection(o.label, o.weight, o.ignore, o.scale, o.position)
+            parameters = {name: getattr(o, name) for name in _PARAMETERS}
+            with bad_parameters_are_usage_errors():
+                live = LiveModel.start(sources, selection, o.classes, **parameters)
+        self._cursor: Cursor | None = None
+        if o.path is not None or o.ray is not None:
+            plan = None if o.ray is None else Shards(o.shards, o.round_rows)
+            self._cursor = live.resume(sources, o.go_next, plan)
+        self._live, self._sources = live, sources
+
+    def _while_waiting(self) -> float | None:
+        """Save if that is due, and end at a signal; return when to look again."""
+        left = self._saver.save_if_due()
+        # What was read of a pipe already is nowhere else; its own waiting ends such a run.
+        if self._sources[0].is_stream:
+            return left
+        return min(self._signals.check(), math.inf if left is None else left)
 
     def _wait_to_write(self, descriptor: int) -> None:
         """Return when predictions can be written; save meanwhile when that is due."""
@@ -235,7 +250,7 @@ class _Session:
             o.skip_rejected,
             self._predictions is not None,
             self._saver.rows,
-            self._saver.save_if_due,
+            self._while_waiting,
             self._to_explain,
             self._explained if self._to_explain else None,
         )

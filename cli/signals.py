@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import select
 import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from types import FrameType
-from typing import Self
+from typing import Any, Self, TypeVar
+
+import click
+
+T = TypeVar("T")
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_PATIENCE = 0.1  # seconds between two looks whether a signal came
 
 
 class InterruptedWaitError(Exception):
@@ -54,28 +63,73 @@ class Signals:
 
     def wait(self, descriptor: int) -> None:
         """Return when there is something to read, or raise InterruptedWaitError at a signal."""
-        self._wait([descriptor], [], None)
+        self._wait(descriptor, select.POLLIN, None)
 
     def wait_to_write(self, descriptor: int, seconds: float | None = None) -> bool:
         """Return whether something can be written, after some seconds at most; as `wait`."""
-        return self._wait([], [descriptor], seconds)
+        return self._wait(descriptor, select.POLLOUT, seconds)
 
     def sleep(self, seconds: float) -> None:
         """Return after some seconds; as `wait`."""
-        self._wait([], [], seconds)
+        self._wait(None, 0, seconds)
 
-    def _wait(self, readable: list[int], writable: list[int], seconds: float | None) -> bool:
-        ready: tuple[list[int], list[int], list[int]] = ([self._wakes], [], [])
-        if self.caught is None:
-            ready = select.select([*readable, self._wakes], writable, [], seconds)
-        if self.caught is not None or self._wakes in ready[0]:
+    def check(self) -> float:
+        """Raise InterruptedWaitError after a signal; return when to look again, in seconds."""
+        if self.caught is not None:
             raise InterruptedWaitError
-        return bool(ready[0] or ready[1])
+        return _PATIENCE
+
+    def call(self, function: Callable[[], T], sources: Iterable[str]) -> T:
+        """Return what a function returns that opens sources; as `wait`.
+
+        Libraries that open a URI may hang without end and hear no signal, so that they are called
+        in a thread, which is left behind.
+        """
+        if not any("://" in source for source in sources):
+            return function()
+        outcomes: list[tuple[bool, Any]] = []
+
+        def work() -> None:
+            try:
+                outcomes.append((True, function()))
+            except BaseException as error:
+                outcomes.append((False, error))
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        while not outcomes:
+            thread.join(self.check())
+        is_done, value = outcomes[0]
+        if not is_done:
+            raise value
+        return value  # type: ignore[no-any-return]
+
+    def _wait(self, descriptor: int | None, event: int, seconds: float | None) -> bool:
+        poll = select.poll()
+        poll.register(self._wakes, select.POLLIN)
+        if descriptor is not None:
+            poll.register(descriptor, event)
+        ready = []
+        if self.caught is None:
+            ready = poll.poll(None if seconds is None else math.ceil(1000 * seconds))
+        if self.caught is not None or any(number == self._wakes for number, _ in ready):
+            raise InterruptedWaitError
+        return bool(ready)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.caught is not None and number == signal.SIGINT:
             os._exit(128 + number)
         self.caught = self.caught or number
+
+
+@contextmanager
+def ending_in_order() -> Iterator[Signals]:
+    """Give signals, of which the first ends the command with its exit code."""
+    with Signals() as signals:
+        try:
+            yield signals
+        except InterruptedWaitError:
+            raise click.exceptions.Exit(signals.exit_code) from None
 
 
 def _ignore() -> None:

@@ -87,10 +87,10 @@ def catches(process, number=signal.SIGTERM):
     return caught is not None and bool(int(caught[1], 16) & 1 << (number - 1))
 
 
-def start(*args, command=(COMMAND,), **kwargs):
-    """Start `learn`, and return when it has taken the signals over."""
+def start(*args, command=(COMMAND,), subcommand="learn", **kwargs):
+    """Start a command, and return when it has taken the signals over."""
     process = subprocess.Popen(
-        [*command, "learn", *args], stderr=subprocess.PIPE, text=True, **kwargs
+        [*command, subcommand, *args], stderr=subprocess.PIPE, text=True, **kwargs
     )
     while process.poll() is None and not catches(process):
         time.sleep(0.002)

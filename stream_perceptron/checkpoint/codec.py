@@ -147,6 +147,10 @@ class Fields:
             raise CheckpointError(f"{self._where} has no right value for {name!r}")
         return value
 
+    def has(self, name: str) -> bool:
+        """Whether there is such a value still to be taken."""
+        return name in self._value
+
     def finish(self) -> None:
         """Require that everything was taken."""
         if self._value:
@@ -156,7 +160,8 @@ class Fields:
 def to_json(value: Any) -> Any:
     """Return a dataclass, or what its fields hold, as JSON that `from_json` takes back.
 
-    Fields with `metadata={"saved": False}` are left out.
+    Fields with `metadata={"saved": False}` are left out, and so are those with `{"optional": True}`
+    that have their default.
 
     Examples
     --------
@@ -174,6 +179,7 @@ def to_json(value: Any) -> Any:
             field.name: to_json(getattr(value, field.name))
             for field in fields_of(value)
             if field.metadata.get("saved", True)
+            and not (field.metadata.get("optional") and getattr(value, field.name) == field.default)
         }
     if isinstance(value, list | tuple):
         return [to_json(part) for part in value]
@@ -192,7 +198,8 @@ def from_json(cls: type[T], value: Any, where: str) -> T:
     hints = get_type_hints(cls)
     parts = {}
     for field in fields_of(cls):  # type: ignore[arg-type]
-        if field.metadata.get("saved", True):
+        is_left_out = field.metadata.get("optional", False) and not given.has(field.name)
+        if field.metadata.get("saved", True) and not is_left_out:
             least, below = field.metadata.get("least", 0), field.metadata.get("below", 2**62)
             part = given.take(field.name, dict, list, str, int, float, bool, type(None))
             place = f"{where}.{field.name}"

@@ -38,7 +38,7 @@ class ArrowSource(Source):
             return [Identity.of_stream(self.name)]
         with open_file(self.path) as file:
             schema = self._columns.serialize().to_pybytes()
-            return [Identity.of_file(self.name, file.size(), schema)]
+            return [Identity.of_file(self.name, file.size(), schema, self.version)]
 
     def batches(self, request: Request) -> Iterator[Batch]:
         decoder = ColumnDecoder(self._columns, self.name, request)

@@ -64,17 +64,36 @@ def open_file(path: str) -> pa.NativeFile:
     import pyarrow as pa
 
     if "://" in path:
-        import pyarrow.fs
-
-        try:
-            filesystem, inner = pyarrow.fs.FileSystem.from_uri(path)
+        with _remote(path) as (filesystem, inner):
             return filesystem.open_input_file(inner)
-        except Exception as error:  # each file system has errors of its own
-            name = without_password(path)
-            raise SourceError(f"{name}: {reason_of(error).replace(path, name)}") from None
     # Python's own errors are plainer than Arrow's.
     with open(path, "rb"):
         return pa.OSFile(path)
+
+
+def version_of(path: str) -> str:
+    """Return what differs once the object behind a URI is another; nothing for a local path.
+
+    That is its ETag where the file system has one, else the time when it was written.
+    """
+    if "://" not in path:
+        return ""
+    with _remote(path) as (filesystem, inner):
+        with filesystem.open_input_stream(inner) as stream:
+            tag = (stream.metadata() or {}).get("ETag")
+        return tag.decode() if tag else str(filesystem.get_file_info(inner).mtime_ns)
+
+
+@contextmanager
+def _remote(path: str) -> Iterator[tuple[Any, str]]:
+    """Give the file system of a URI and the path in it; any error becomes one that names it."""
+    import pyarrow.fs
+
+    try:
+        yield pyarrow.fs.FileSystem.from_uri(path)
+    except Exception as error:  # each file system has errors of its own
+        name = without_password(path)
+        raise SourceError(f"{name}: {reason_of(error).replace(path, name)}") from None
 
 
 class ByteStream:
@@ -144,11 +163,11 @@ def open_bytes(path: str, wait: Wait | None = None) -> ByteStream:
     name = without_password(path)
     with source_errors(name):
         if is_stream(path):
-            source = _open_pipe(path, wait)
+            source = _open_pipe(path, wait or _until_readable)
         elif "://" in path:
             source = ByteStream(name, open_file(path).read)
         else:
-            source = ByteStream(path, _File(path).read)
+            source = ByteStream(path, _File(os.open(path, os.O_RDONLY | os.O_CLOEXEC)).read)
     start = source.peek(4)  # a pipe may have a short line, to be answered before the next
     for magic, (format_name, make) in _COMPRESSIONS.items():
         if start.startswith(magic):
@@ -163,17 +182,17 @@ def open_bytes(path: str, wait: Wait | None = None) -> ByteStream:
 
 
 class _File:
-    """A local file that is open as long as somebody may read it."""
+    """A descriptor that is open as long as somebody may read from it."""
 
-    def __init__(self, path: str) -> None:
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
 
     def __del__(self) -> None:
-        if hasattr(self, "_descriptor"):
-            os.close(self._descriptor)
+        if self.descriptor > 2:
+            os.close(self.descriptor)
 
     def read(self, size: int) -> bytes:
-        return os.read(self._descriptor, size)
+        return os.read(self.descriptor, size)
 
 
 class _Decompressed:
@@ -257,24 +276,37 @@ def reason_of(error: Exception) -> str:
     return first_line(error)
 
 
-def _open_pipe(path: str, wait: Wait | None) -> ByteStream:
+def _open_pipe(path: str, wait: Wait) -> ByteStream:
     # A FIFO that nobody writes to yet must not hold up the opening, but the waiting, which a signal
     # can end.
-    descriptor = 0
+    file = _File(0)
     if path != STDIN:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        os.set_blocking(descriptor, True)
+        file = _File(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+        os.set_blocking(file.descriptor, True)
     with suppress(OSError):  # it may be no pipe
         import fcntl
 
-        fcntl.fcntl(descriptor, _SET_PIPE_SIZE, _BLOCK)
+        fcntl.fcntl(file.descriptor, _SET_PIPE_SIZE, _BLOCK)
 
     def read(size: int) -> bytes:
-        if wait is not None:
-            wait(descriptor)
-        return os.read(descriptor, size)
+        wait(file.descriptor)
+        return file.read(size)
 
-    return ByteStream(path, read, lambda: bool(select.select([descriptor], [], [], 0)[0]))
+    return ByteStream(path, read, lambda: is_readable(file.descriptor, 0))
+
+
+def is_readable(descriptor: int, milliseconds: int | None) -> bool:
+    """Wait for something to read, or for the end; None for as long as it takes.
+
+    A FIFO that was opened before its writer is not at its end.
+    """
+    poll = select.poll()  # knows descriptors beyond 1,024, which select does not
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(milliseconds))
+
+
+def _until_readable(descriptor: int) -> None:
+    is_readable(descriptor, None)
 
 
 def _lines(block: bytes, most: int) -> Iterator[RawLines]:

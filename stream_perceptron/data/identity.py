@@ -18,16 +18,18 @@ class Identity:
     size: int  # the number of bytes; of lines, those read so far
     # The SHA-256 of these bytes, or of a large or remote file's footer; empty for a stream.
     digest: str
+    # The ETag or the time of an object behind a URI, but of text, which may have grown.
+    version: str = field(default="", metadata={"optional": True})
 
     @classmethod
-    def of_file(cls, name: str, size: int, footer: bytes) -> Identity:
+    def of_file(cls, name: str, size: int, footer: bytes, version: str = "") -> Identity:
         """Return the identity of a file with this Parquet footer or Arrow schema."""
         import hashlib  # late, as runs without a checkpoint do not need it
 
         if os.path.exists(name) and size <= _WHOLE_FILE:
             with open(name, "rb") as file:
                 return cls(name, size, hashlib.file_digest(file, "sha256").hexdigest())
-        return cls(name, size, hashlib.sha256(footer).hexdigest())
+        return cls(name, size, hashlib.sha256(footer).hexdigest(), version)
 
     @classmethod
     def of_stream(cls, name: str) -> Identity:

@@ -60,7 +60,8 @@ class ParquetSource(Source):
             return [Identity.of_stream(self.name)]
         footer = pa.BufferOutputStream()
         self._file.metadata.write_metadata_file(footer)
-        return [Identity.of_file(self.name, self._size, footer.getvalue().to_pybytes())]
+        content = footer.getvalue().to_pybytes()
+        return [Identity.of_file(self.name, self._size, content, self.version)]
 
     @property
     def groups(self) -> list[int]:

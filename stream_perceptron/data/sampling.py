@@ -27,7 +27,7 @@ class RandomDraws(Source):
     is_random = True
 
     def __init__(self, sources: Sequence[Source], seed: int) -> None:
-        super().__init__(sources[0].name)
+        super().__init__(sources[0].path)
         self._sources = sources
         self._seed = seed
         self._rows: Batch | None = None
@@ -56,6 +56,10 @@ class RandomDraws(Source):
     def identities(self, before: Sequence[Identity] = ()) -> list[Identity]:
         whole = [Identity("", 2**63 - 1, "")]
         return [identity for source in self._sources for identity in source.identities(whole)]
+
+    def require_unchanged(self) -> None:
+        for source in self._sources:
+            source.require_unchanged()
 
     def batches(self, request: Request) -> Iterator[Batch]:
         """Yield draws from `start` on, in all as many as there are rows; others in every epoch."""

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from stream_perceptron.data.batch import Batch, Replays
-from stream_perceptron.data.byte_stream import is_stream, without_password
+from stream_perceptron.data.byte_stream import is_stream, version_of, without_password
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.schema import Schema, Selection
+from stream_perceptron.errors import SourceError
 
 # Where our own files keep shape, classes and origin, as JSON.
 METADATA_KEY = b"stream_perceptron"
@@ -47,6 +48,7 @@ class Source(ABC):
         self.path = path
         self.name = without_password(path)
         self.is_stream = is_stream(path)
+        self.version = version_of(path)
 
     @property
     def n_rows(self) -> int | None:
@@ -73,6 +75,21 @@ class Source(ABC):
     @abstractmethod
     def identities(self, before: Sequence[Identity] = ()) -> list[Identity]:
         """Return what tells this source from others, for what was read of it `before`."""
+
+    def require_unchanged(self) -> None:
+        """Require that the object behind a URI is the one that was opened.
+
+        Raises
+        ------
+        SourceError
+            If it was replaced meanwhile.
+
+        """
+        if version_of(self.path) != self.version:
+            raise SourceError(
+                f"{self.name}: was replaced while it was read, so that rows of both may have been "
+                "learned; begin anew with --overwrite"
+            )
 
     def advance(self, batch: Batch) -> Identity | None:
         """Take note of rows that were read for the first time; return the identity if it changes.

@@ -376,10 +376,15 @@ class LiveModel:
         cursor.output = self.cursor.output
         self.cursor = cursor
 
-    def batches(self, source: Source, most: int | None = None) -> Generator[Batch, None, None]:
-        """Yield the rows of a source that is to be predicted, at most so many at once."""
+    def batches(
+        self, source: Source, most: int | None = None, idle: Idle | None = None
+    ) -> Generator[Batch, None, None]:
+        """Yield the rows of a source that is to be predicted, at most so many at once.
+
+        `idle` is as for `run`.
+        """
         request = self.request(to_learn=False)
-        for batch in prefetch(read([source], request, Cursor(), 1)):
+        for batch in prefetch(read([source], request, Cursor(), 1), idle):
             size = most or max(len(batch), 1)
             for start in range(0, len(batch), size):
                 yield batch[start : start + size]

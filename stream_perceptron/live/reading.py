@@ -32,6 +32,7 @@ def read(
                 schema = batch.schema
                 n_rows += batch.n_rows
                 yield replace(batch, epoch=epoch, index=index)
+            source.require_unchanged()
             row = 0
         if not n_rows:
             return  # or a run without end over empty sources would have none

@@ -1,0 +1,193 @@
+"""Sources behind URIs: servers that say nothing any more, and objects that are replaced."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import closing, suppress
+
+import pyarrow as pa
+import pyarrow.fs
+import pyarrow.parquet as pq
+import pytest
+from helpers import start, wait_for, write_lines
+
+from stream_perceptron import LiveModel, SourceError
+from stream_perceptron.data import open_source
+
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+def uri(port, name="digits.parquet"):
+    options = f"scheme=http&region=us-east-1&endpoint_override=127.0.0.1:{port}"
+    return f"s3://key:secret@bucket/{name}?{options}&allow_bucket_creation=true"
+
+
+@pytest.fixture(scope="module")
+def server():
+    """The port of a server of the S3 protocol, with a bucket."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        wait_for(lambda: answers(port), process)
+        filesystem, bucket = pyarrow.fs.FileSystem.from_uri(uri(port, ""))
+        filesystem.create_dir(bucket.strip("/"))
+        yield port
+        process.kill()
+
+
+def answers(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+def put(port, path, name="digits.parquet"):
+    filesystem, key = pyarrow.fs.FileSystem.from_uri(uri(port, name))
+    with filesystem.open_output_stream(key) as stream:
+        stream.write(path.read_bytes())
+
+
+@pytest.fixture
+def silent():
+    """The port of a server that accepts connections and says nothing."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+        listening.settimeout(60)
+        yield listening
+
+
+@pytest.fixture
+def stalling(server):
+    """The port of a proxy that passes 5 MB of answers on, and then no more."""
+    left, opened, threads = [5_000_000], [], []
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def pump(source, target, is_answer):
+        with suppress(OSError):
+            while data := source.recv(2**14):
+                if is_answer:
+                    data = data[: left[0]]
+                    left[0] -= len(data)
+                if data:
+                    target.sendall(data)
+            if left[0]:
+                target.shutdown(socket.SHUT_WR)
+
+    def accept():
+        with suppress(OSError):
+            while True:
+                client = listening.accept()[0]
+                upstream = socket.create_connection(("127.0.0.1", server))
+                opened.extend([client, upstream])
+                for ends in ((client, upstream, False), (upstream, client, True)):
+                    threads.append(threading.Thread(target=pump, args=ends, daemon=True))
+                    threads[-1].start()
+
+    threads.append(threading.Thread(target=accept, daemon=True))
+    threads[-1].start()
+    yield listening.getsockname()[1]
+    for each in (listening, *opened):
+        with suppress(OSError):
+            each.shutdown(socket.SHUT_RDWR)
+    for thread in threads:
+        thread.join()
+    for each in (listening, *opened):
+        each.close()
+
+
+@pytest.mark.parametrize("number", CODES)
+@pytest.mark.parametrize("command", ["learn", "predict", "evaluate", "report"])
+@pytest.mark.parametrize("scheme", ["s3", "gs"])
+def test_a_signal_ends_the_opening_of_what_does_not_answer(
+    scheme, command, number, silent, tmp_path, sample, run
+):
+    path = tmp_path / "m.npz"
+    run("learn", sample, "-m", path, "--limit", "10", "--quiet", check=0)
+    port = silent.getsockname()[1]
+    where = uri(port)
+    if scheme == "gs":
+        where = f"gs://anonymous@bucket/x.csv?scheme=http&endpoint_override=127.0.0.1:{port}"
+    options = {
+        "learn": [where, "-m", path, "--next"],
+        "report": [path, "-o", tmp_path / "r.html", "--examples", where],
+    }.get(command, [where, "-m", path])
+    before = path.read_bytes()
+    with start(*options, subcommand=command) as process:
+        with silent.accept()[0]:  # it is at it
+            process.send_signal(number)
+            process.wait(10)
+
+        assert (CODES[number], "") == (process.returncode, process.stderr.read())
+    assert before == path.read_bytes()
+
+
+@pytest.mark.parametrize("number", CODES)
+def test_a_signal_ends_the_reading_of_what_stops_in_the_midst(number, server, stalling, tmp_path):
+    source, path = tmp_path / "s.csv", tmp_path / "m.npz"
+    source.write_bytes(b"label,a\n" + b"left,1\nright,2\n" * 600_000)
+    put(server, source, "s.csv")
+    with start(uri(stalling, "s.csv"), "-m", path, "--save-every", "1000") as process:
+        wait_for(path.exists, process)
+        process.send_signal(number)
+        process.wait(10)
+
+        assert CODES[number] == process.returncode, process.stderr.read()
+    assert 0 < LiveModel.load(path).progress.rows < 1_200_000
+
+
+def test_a_run_goes_on_with_an_object_and_knows_another_by_its_tag(server, sample, tmp_path, run):
+    """The other object has the size and the footer of the first."""
+    path = tmp_path / "m.npz"
+    other = tmp_path / "other.parquet"
+    data = bytearray(sample.read_bytes())
+    data[1000] ^= 1  # within a column, which has no checksum
+    other.write_bytes(data)
+    put(server, sample)
+    sources = [open_source(uri(server))]
+    live = LiveModel.start(sources, seed=0)
+    next(live.run(sources, live.resume(sources)))
+    live.save(path)
+    put(server, other)
+    result = run("learn", uri(server), "-m", path, check=1)
+
+    assert result.stderr.startswith("Error: row 1 of s3://bucket/digits.parquet")
+    assert "content has changed" in result.stderr
+    assert b"secret" not in path.read_bytes()
+    put(server, sample)
+    run("learn", uri(server), "-m", path, check=0)
+    assert 5000 == LiveModel.load(path).progress.rows
+
+
+@pytest.mark.parametrize("name", ["s.parquet", "s.jsonl"])
+def test_an_object_that_is_replaced_while_it_is_read_is_noticed(name, tmp_path):
+    source = tmp_path / name
+    rows = [{"label": i % 2, "a": 1} for i in range(100_000)]
+    if name == "s.jsonl":
+        write_lines(source, rows)
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), source, row_group_size=1000)
+    sources = [open_source(f"file://{source}")]
+    live = LiveModel.start(sources, seed=0)
+    results = live.run(sources, live.resume(sources))
+    next(results)
+    os.utime(source, (1, 1))
+
+    with pytest.raises(SourceError, match=r"s\.(parquet|jsonl): was replaced while it was read"):
+        list(results)
+
+
+def test_a_digit_is_the_same_from_a_server(server, sample, tmp_path, run):
+    put(server, sample)
+    models = []
+    for source in (sample, uri(server)):
+        run("learn", source, "-m", tmp_path / "m.npz", "--overwrite", check=0)
+        models.append(LiveModel.load(tmp_path / "m.npz").model.weights.tobytes())
+
+    assert models[0] == models[1]
