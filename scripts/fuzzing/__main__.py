@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from collections import Counter
 from pathlib import Path
@@ -14,30 +17,44 @@ import formats
 import kernel
 import numpy as np
 
+import stream_perceptron
+from stream_perceptron.model.kernel import NAME
+
 KINDS = {"kernel": kernel.case, "formats": formats.case, "checkpoints": checkpoints.case}
 
 
 @click.command()
 @click.argument("kinds", nargs=-1, type=click.Choice(list(KINDS)))
 @click.option("--cases", default=1000, show_default=True, help="How many of each kind.")
+@click.option("--minutes", type=float, help="How long to try each kind, rather than how many.")
 @click.option("--seed", default=0, show_default=True, help="Of the first case.")
-def main(kinds: tuple[str, ...], cases: int, seed: int) -> None:
-    """Try random inputs; end with 1 at the first that goes wrong.
+def main(kinds: tuple[str, ...], cases: int, minutes: float | None, seed: int) -> None:
+    """Try random inputs, kinds side by side; end with 1 at the first that goes wrong.
 
     Case N of a kind is the same whatever comes before it: --seed N --cases 1 repeats it.
     """
-    for kind in kinds or KINDS:
-        outcomes: Counter[str] = Counter()
-        with tempfile.TemporaryDirectory() as folder:
-            for number in range(seed, seed + cases):
-                rng = np.random.default_rng([number, list(KINDS).index(kind)])
-                try:
-                    outcomes[KINDS[kind](rng, Path(folder))] += 1
-                except BaseException:
-                    traceback.print_exc()
-                    sys.exit(f"found: scripts/fuzz {kind} --seed {number} --cases 1")
-        shown = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(outcomes.items()))
-        print(f"{kind}: {cases:,} cases: {shown}", flush=True)
+    if len(kinds) != 1:
+        arguments = [arg for arg in sys.argv[1:] if arg not in KINDS]
+        command = [sys.executable, str(Path(__file__).parent)]
+        runs = [subprocess.Popen([*command, kind, *arguments]) for kind in kinds or KINDS]
+        codes = [run.wait() for run in runs]
+        sys.exit(any(codes))
+    (kind,) = kinds
+    print(f"{kind}: {stream_perceptron.__file__}, kernel {NAME}", file=sys.stderr)
+    end = None if minutes is None else time.monotonic() + 60 * minutes
+    outcomes: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory() as folder:
+        for number in itertools.count(seed):
+            if number >= seed + cases if end is None else time.monotonic() > end:
+                break
+            rng = np.random.default_rng([number, list(KINDS).index(kind)])
+            try:
+                outcomes[KINDS[kind](rng, Path(folder))] += 1
+            except BaseException:
+                traceback.print_exc()
+                sys.exit(f"found: scripts/fuzz {kind} --seed {number} --cases 1")
+    shown = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(outcomes.items()))
+    print(f"{kind}: {outcomes.total():,} cases: {shown}", flush=True)
 
 
 if __name__ == "__main__":
