@@ -11,7 +11,8 @@ import pytest
 from helpers import NAMES, dicts, state_of
 from river.optim import schedulers
 
-from stream_perceptron import SGDPerceptron
+from stream_perceptron import SampleError, SGDPerceptron
+from stream_perceptron.model.features import Dense
 from stream_perceptron.model.weights import initial_weights
 
 
@@ -292,3 +293,19 @@ def test_seed_none_draws_a_seed_and_keeps_it():
 def test_weights_are_shown_but_not_lent(trained):
     with pytest.raises(ValueError, match="read-only"):
         trained.weights[0, 0] = 1.0
+
+
+def test_a_schedule_that_fails_is_an_error_of_the_sample_and_is_not_asked_to_predict(trained):
+    class Overflowing(schedulers.Constant):
+        def get(self, t):
+            raise OverflowError("too large")
+
+    before = state_of(trained)
+    trained.lr = Overflowing(0.5)
+    with pytest.raises(SampleError, match=r"no learning rate after \d+ updates: too large"):
+        trained.learn_one({"x0": 1.0}, "high")
+
+    assert before == state_of(trained)
+    assert trained.predict_one({"x0": 1.0}) in ("high", "low")
+    result = trained.train(Dense(("x0",), np.ones((2, 1))), [None, None], np.ones(2))
+    assert 2 == len(result)

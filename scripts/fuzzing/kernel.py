@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import growing
 import numpy as np
 
 from stream_perceptron import DivergedError, SampleError, SGDPerceptron
@@ -16,7 +17,9 @@ from oracle import step
 
 
 def case(rng: np.random.Generator, folder: Path) -> str:
-    """Learn random samples one by one, in one block, and on paper."""
+    """Learn random samples one by one, in one block, and on paper; or with a model that grows."""
+    if rng.random() < 0.3:
+        return growing.case(rng, folder)
     k, d, n = int(rng.integers(2, 5)), int(rng.integers(0, 12)), int(rng.integers(1, 20))
     activation = str(rng.choice(list(activations.ACTIVATIONS)))
     parameters: dict[str, Any] = {

@@ -33,7 +33,10 @@ class ColumnDecoder:
 
     def __init__(self, columns: pa.Schema, where: str, request: Request) -> None:
         selection = request.selection
-        names = columns.names
+        try:
+            names = columns.names
+        except UnicodeDecodeError:
+            raise SourceError(f"{where}: the name of a column is not UTF-8") from None
         if request.to_learn:
             selection.require_columns(names, where)
         twice = [name for name, count in Counter(names).items() if count > 1]

@@ -36,6 +36,8 @@ class ParquetSource(Source):
                 raise OSError(0, "the file is empty")
             # A buffer for each column, where the default is to read its whole row group.
             self._file = pq.ParquetFile(opened, buffer_size=_BUFFER, pre_buffer=False)
+        except UnicodeDecodeError:
+            raise SourceError(f"{self.name}: the name of a column is not UTF-8") from None
         except (OSError, pa.ArrowException) as error:
             # Only errors of the system have a number; the others are about what the file holds.
             reason = reason_of(error)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.errors import FullError
+from stream_perceptron.errors import FullError, SampleError
 from stream_perceptron.model import kernel
 from stream_perceptron.model.activations import Activation
 from stream_perceptron.model.features import Features, Sparse
@@ -213,7 +213,8 @@ class Network:
         # Between two rows that bring something new, all rows are one block for the kernel.
         for start, end in pairwise(sorted({0, n, *growth})):
             part = slice(start, end)
-            rates = _rates(lr, self.n_updates, end - start)
+            learns = any(label is not None for label in labels[part])
+            rates = _rates(lr if learns else 0.0, self.n_updates, end - start)
             seen = self.n_seen
             nets_before = None
             try:
@@ -390,7 +391,12 @@ def _rates(lr: float | Scheduler, n_updates: int, n: int) -> NDArray[np.float64]
     """Return the learning rates of the next n updates."""
     if isinstance(lr, int | float):
         return np.full(n, float(lr))
-    rates = np.array([float(lr.get(n_updates + t)) for t in range(n)])
+    try:
+        rates = np.array([float(lr.get(n_updates + t)) for t in range(n)])
+    except ArithmeticError as error:
+        raise SampleError(
+            f"{lr!r} gives no learning rate after {n_updates:,} updates: {error}"
+        ) from None
     if not ((rates >= 0) & (rates < math.inf)).all():
-        raise ValueError(f"{lr!r} gives a learning rate that is not a finite number of at least 0")
+        raise SampleError(f"{lr!r} gives a learning rate that is not a finite number of at least 0")
     return rates

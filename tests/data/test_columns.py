@@ -12,6 +12,7 @@ from helpers import write_parquet
 from PIL import Image
 
 from stream_perceptron import SampleError, SourceError, stream
+from stream_perceptron.data.opening import open_source
 from stream_perceptron.data.parquet import ParquetSource
 from stream_perceptron.data.schema import Selection
 from stream_perceptron.data.source import Request
@@ -320,3 +321,18 @@ def test_description_says_what_is_used_and_warns_of_row_numbers(tmp_path):
         "warning: 'user_id' looks like a row number, which spoils learning: leave it out with "
         "--ignore",
     ) == batch.notes
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_a_column_whose_name_is_not_utf8_is_an_error_that_says_so(kind, tmp_path):
+    path, sink = tmp_path / "f", io.BytesIO()
+    table = pa.table({"label": ["x"], "name": [1.0]})
+    if kind == "parquet":
+        pq.write_table(table, sink, store_schema=False)
+    else:
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+    path.write_bytes(sink.getvalue().replace(b"name", b"n\xffme"))
+
+    with pytest.raises(SourceError, match=r"f: the name of a column is not UTF-8"):
+        open_source(str(path)).fit(Request())

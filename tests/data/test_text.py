@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import resource
+import subprocess
 
 import numpy as np
 import pyarrow as pa
@@ -248,3 +251,34 @@ def test_sample_errors_of_libraries_keep_the_model(tmp_path):
         list(live.run(sources))
 
     assert 1 == live.progress.samples == live.cursor.row
+
+
+def test_a_fifo_that_is_opened_before_its_writer_is_read_to_the_end(tmp_path):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with subprocess.Popen(["sh", "-c", f"sleep 0.2; echo 'label,a\nx,1' > {fifo}"]):
+        source = open_source(str(fifo))
+        labels = [label for batch in source.batches(Request()) for label in batch.labels]
+
+    assert ["x"] == labels
+
+
+def test_fifos_are_read_beyond_the_descriptors_that_select_knows_and_closed(tmp_path):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        for _ in range(20):
+            with subprocess.Popen(["sh", "-c", f"echo 'label,a\nx,1' > {fifo}"]):
+                batches = open_source(str(fifo)).batches(Request())
+                assert ["x"] == [label for batch in batches for label in batch.labels]
+            del batches
+        opened = os.open(os.devnull, os.O_RDONLY)
+        assert opened < held[-1] + 20
+        os.close(opened)
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
