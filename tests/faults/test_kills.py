@@ -13,7 +13,7 @@ from stream_perceptron import LiveModel
 
 SCENARIOS = {
     # Options, kills, and the longest time before a kill in seconds.
-    "in order": ([], 200, 2.6),
+    "in order": ([], 60, 2.6),
     "at random": (["--random"], 20, 3.0),
     "three passes with a limit": (["--passes", "3", "--limit", "130000"], 20, 5.0),
     "until the stop": (["--random", "--stop", "--epsilon", "1e-5"], 20, 3.0),
