@@ -10,7 +10,8 @@ extensions = cythonize(
         include_dirs=["stream_perceptron/model/kernel"],
         depends=["stream_perceptron/model/kernel/loops.h"],
         # Fused multiply-adds would make the bits depend on how a loop was compiled.
-        extra_compile_args=["-O3", "-ffp-contract=off"],
+        # No square root here is of a negative number, which alone would set errno.
+        extra_compile_args=["-O3", "-ffp-contract=off", "-fno-math-errno"],
     ),
     build_dir="build",
 )

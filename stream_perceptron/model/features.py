@@ -60,16 +60,24 @@ class _Table:
             there = there & self.present[:, columns]
         return np.where(there.any(axis=0), there.argmax(axis=0), -1)
 
-    def placed(self, columns: NDArray[np.intp], d: int, dtype: DTypeLike) -> Features:
-        """Return the rows over the d features of a model."""
+    def placed(
+        self, columns: NDArray[np.intp], d: int, dtype: DTypeLike, with_zeros: bool = False
+    ) -> Features:
+        """Return the rows over the d features of a model.
+
+        `with_zeros` tells a feature that is 0 from one that is absent: rows are sparse, with a
+        value for each feature that is there, unless all are.
+        """
         known = np.flatnonzero(columns >= 0)
         order = known[np.argsort(columns[known])]
         cells = self.numbers(dtype)[:, order]
-        if wants_dense(len(order), d):
+        if with_zeros:
+            there = np.ones(cells.shape, bool) if self.present is None else self.present[:, order]
+        elif wants_dense(len(order), d):
             values = np.zeros((len(self), d), dtype)
             values[:, columns[order]] = cells
             return Dense((), values)
-        rows, places = np.nonzero(cells)
+        rows, places = np.nonzero(there if with_zeros else cells)
         starts = np.searchsorted(rows, np.arange(len(self) + 1))
         return Sparse((), starts, columns[order][places], cells[rows, places])
 
@@ -102,10 +110,12 @@ class Dense(_Table):
                     name: x for (name, x), is_there in zip(cells, there, strict=True) if is_there
                 }
 
-    def placed(self, columns: NDArray[np.intp], d: int, dtype: DTypeLike) -> Features:
-        if _are_all(columns, d):
+    def placed(
+        self, columns: NDArray[np.intp], d: int, dtype: DTypeLike, with_zeros: bool = False
+    ) -> Features:
+        if _are_all(columns, d) and not (with_zeros and self.present is not None):
             return Dense(self.names, self.numbers(dtype))
-        return super().placed(columns, d, dtype)
+        return super().placed(columns, d, dtype, with_zeros)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -138,7 +148,12 @@ class Uint8(_Table):
         every = np.multiply(np.arange(256), self.scale, dtype=np.float64).astype(object)
         yield from Dense(self.names, every[self.values], self.present).dicts()
 
-    def placed(self, columns: NDArray[np.intp], d: int, dtype: DTypeLike) -> Features:
+    def placed(
+        self, columns: NDArray[np.intp], d: int, dtype: DTypeLike, with_zeros: bool = False
+    ) -> Features:
+        if with_zeros:
+            numbers = Dense(self.names, self.numbers(dtype), self.present)
+            return numbers.placed(columns, d, dtype, with_zeros)
         if _are_all(columns, d):
             return self
         return super().placed(columns, d, dtype)
@@ -230,7 +245,9 @@ class Sparse:
         first[self.columns[counts]] = each[counts]
         return first[columns]
 
-    def placed(self, columns: NDArray[np.intp], d: int, dtype: DTypeLike) -> Features:
+    def placed(
+        self, columns: NDArray[np.intp], d: int, dtype: DTypeLike, with_zeros: bool = False
+    ) -> Features:
         """Return the rows over the d features of a model, each in ascending order of columns."""
         places, rows = columns[self.columns], self.rows
         values, starts = self.values.astype(dtype, copy=False), self.starts

@@ -6,6 +6,7 @@ import math
 import threading
 import warnings
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from itertools import pairwise, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,6 +19,7 @@ from stream_perceptron.model import kernel
 from stream_perceptron.model.activations import Activation
 from stream_perceptron.model.features import Features, Sparse
 from stream_perceptron.model.kernel import Block, BlockResult, Counters, Outcome, Rule
+from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.model.vocabulary import Vocabulary, natural_order
 from stream_perceptron.model.weights import WeightStore
 
@@ -42,18 +44,23 @@ class Snapshot(NamedTuple):
     n_seen: int
     n_updates: int
     last_epsilon: float
+    statistics: NDArray[np.float64] | None = None  # of a scaler, shape (3, d)
 
 
 class Network:
     """Weights with the names of their rows and columns.
 
     Values that come in were checked: finite, with labels that are hashable or None. Calls from
-    several threads act as if one came after the other. The names behind the shape of the weights
-    are of a growth that was interrupted; nobody sees them, and the next growth removes them.
+    several threads act as if one came after the other. With a scaler, features are standardised
+    before they are predicted and learned. The names behind the shape of the weights are of a growth
+    that was interrupted; nobody sees them, and the next growth removes them.
     """
 
-    def __init__(self, activation: Activation, store: WeightStore) -> None:
+    def __init__(
+        self, activation: Activation, store: WeightStore, scaler: Scaler | None = None
+    ) -> None:
         self.activation = activation
+        self.scaler = scaler
         self.store = store
         self.labels = Vocabulary()
         self.features = Vocabulary()
@@ -68,6 +75,7 @@ class Network:
             return Snapshot(
                 self.label_names, self.feature_names, self.store.weights.copy(),
                 self.store.biases.copy(), self.n_seen, self.n_updates, self.last_epsilon,
+                None if self.scaler is None else self.scaler.at(None, self.store.shape[1]),
             )  # fmt: skip
 
     def __getstate__(self) -> tuple[Any, ...]:
@@ -128,7 +136,7 @@ class Network:
             self._refuse_nesting()
             with self._learning:
                 target = self.labels.numbers.get(label)
-                if target is None:
+                if target is None or self.scaler is not None:
                     return Outcome.NOT_PLAIN
                 store = self.store
                 return kernel.learn_one(
@@ -147,12 +155,16 @@ class Network:
     def net_one(self, x: Mapping[Hashable, Any]) -> Array | None:
         """Return the net inputs (k,) of such a sample, None if it is not of this kind."""
         with self._lock:
+            if self.scaler is not None:
+                return None
             features, store = self.features, self.store
             return kernel.net_one(x, features.names, features.numbers, store.weights, store.biases)
 
     def predict_one(self, x: Mapping[Hashable, Any]) -> int:
         """Return the output with the largest net input for it, -1 if it is not of this kind."""
         with self._lock:
+            if self.scaler is not None:
+                return -1
             features, store = self.features, self.store
             return kernel.predict_one(
                 x, features.names, features.numbers, store.weights, store.biases
@@ -169,10 +181,16 @@ class Network:
             np.full(n, -1, np.intp), np.ones(n), np.zeros(n),
             np.empty((n, store.shape[0]), self.dtype), np.empty(n), np.zeros(n, bool),
         )  # fmt: skip
-        placed = features.placed(columns, store.shape[1], self.dtype)
         rule = Rule(self.activation, 0.0)
-        kernel.learn(store.weights, store.biases, placed, rule, block, self.counters)
+        placed = self._placed(features, columns)
+        kernel.learn(store.weights, store.biases, placed, rule, block, self.counters, self.scaler)
         return block.nets
+
+    def _placed(self, features: Features, columns: NDArray[np.intp]) -> Features:
+        d = self.store.shape[1]
+        if self.scaler is None:
+            return features.placed(columns, d, self.dtype)
+        return features.placed(columns, d, np.float64, with_zeros=True)
 
     def train(
         self,
@@ -183,10 +201,12 @@ class Network:
         epsilon: float,
         stop: bool = False,
         with_probability: bool = False,
+        indicators: AbstractSet[Hashable] = frozenset(),
     ) -> BlockResult:
         """Predict each row and then learn it; see `SGDPerceptron.train`.
 
-        `weights` are the sample weights, and `lr` is the learning rate or its schedule. What
+        `weights` are the sample weights, `lr` is the learning rate or its schedule, and
+        `indicators` are the features that a scaler is to leave alone when they are new. What
         learning itself called, such as a name's `__eq__`, gets a RuntimeError if it calls this.
         """
         with self._lock:
@@ -194,7 +214,9 @@ class Network:
             with self._learning:
                 self._forget_interrupted_growth()
                 rule = Rule(self.activation, epsilon, stop)
-                return self._train(features, labels, weights, lr, rule, with_probability)
+                return self._train(
+                    features, labels, weights, lr, rule, with_probability, indicators
+                )
 
     def _train(
         self,
@@ -204,6 +226,7 @@ class Network:
         lr: float | Scheduler,
         rule: Rule,
         with_probability: bool,
+        indicators: AbstractSet[Hashable],
     ) -> BlockResult:
         n = len(features)
         result = BlockResult.blank(n)
@@ -223,7 +246,8 @@ class Network:
                         # The prediction is made from what was known before the row.
                         nets_before = self._nets(features[start : start + 1], columns)
                         new, new_labels = growth[start]
-                        columns[new] = self._grow([features.names[i] for i in new], new_labels)
+                        names = [features.names[i] for i in new]
+                        columns[new] = self._grow(names, new_labels, indicators)
                         targets[part] = self._targets(labels[part])
                     block = Block(
                         targets=targets[part],
@@ -260,7 +284,12 @@ class Network:
                 self._forget_interrupted_growth()
                 self._add(features, labels)
 
-    def _grow(self, features: Sequence[Hashable], labels: Sequence[Hashable]) -> NDArray[np.intp]:
+    def _grow(
+        self,
+        features: Sequence[Hashable],
+        labels: Sequence[Hashable],
+        indicators: AbstractSet[Hashable],
+    ) -> NDArray[np.intp]:
         """Add what a row brings, its features in natural order; return their columns."""
         for label in labels:
             # Labels of one type, as they mostly are, have no twins.
@@ -272,11 +301,18 @@ class Network:
                     f"({type(twins[0]).__name__}): convert all labels to one type",
                     stacklevel=7,  # the caller of learn_one
                 )
-        self._add(natural_order(features), labels)
+        self._add(natural_order(features), labels, indicators)
         return self.features.numbers_of(tuple(features))
 
-    def _add(self, features: Sequence[Hashable], labels: Sequence[Hashable]) -> None:
+    def _add(
+        self,
+        features: Sequence[Hashable],
+        labels: Sequence[Hashable],
+        indicators: AbstractSet[Hashable] = frozenset(),
+    ) -> None:
         k, d = self.store.shape
+        if self.scaler is not None:
+            self.scaler.extend(d, np.array([name in indicators for name in features], bool))
         # The weights first: where memory is short, no name is known that has none.
         grown = self.store.grown(k + len(labels), d + len(features))
         self.labels.extend(labels)
@@ -290,6 +326,7 @@ class Network:
         self.features.extend(snapshot.features)
         self._label_types = set(map(type, snapshot.labels))
         self.store.restore(snapshot.weights, snapshot.biases)
+        self.scaler = None if snapshot.statistics is None else Scaler(snapshot.statistics)
         self.count(snapshot.n_seen, snapshot.n_updates, snapshot.last_epsilon)
 
     @contextmanager
@@ -349,11 +386,11 @@ class Network:
     def _learn(
         self, features: Features, columns: NDArray[np.intp], rule: Rule, block: Block
     ) -> kernel.Done:
-        placed = features.placed(columns, self.store.shape[1], self.dtype)
+        placed = self._placed(features, columns)
         if not isinstance(placed, Sparse):
             self.store.trim()
         return kernel.learn(
-            self.store.weights, self.store.biases, placed, rule, block, self.counters
+            self.store.weights, self.store.biases, placed, rule, block, self.counters, self.scaler
         )
 
     def _probe(self, result: BlockResult, nets: Array, seen: int) -> None:

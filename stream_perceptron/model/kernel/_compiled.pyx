@@ -57,6 +57,11 @@ cdef extern from "loops.h" nogil:
                              ptrdiff_t, ptrdiff_t)
     void sparse_steps_float(float*, ptrdiff_t, const intptr_t*, const float*, const float*,
                             ptrdiff_t, ptrdiff_t)
+    void standardise_double(const double*, const double*, const double*, const double*, ptrdiff_t,
+                            double*)
+    void standardise_float(const double*, const double*, const double*, const double*, ptrdiff_t,
+                           float*)
+    double welford(const double*, const double*, const double*, const double*, ptrdiff_t, double*)
 
 # Without the counting of references that Cython adds for objects.
 cdef extern from "Python.h":
@@ -248,6 +253,8 @@ cdef struct Samples:
     uint8_t* updated
     int64_t* counts
     double* last
+    double* statistics  # of a scaler, or NULL: counts, means and variances, each so far apart
+    ptrdiff_t apart
 
 
 cdef struct Scratch:
@@ -255,7 +262,9 @@ cdef struct Scratch:
     double* delta
     void* steps
     void* nets  # of one sample
-    void* rows[2]  # for bytes and sparse rows that become dense
+    void* rows[2]  # for rows of bytes, scaled rows, and sparse ones that become dense
+    double* before  # statistics of a row, if they are scaled
+    double* after
     void* values
     intptr_t* places
     Blocks blocks
@@ -264,12 +273,15 @@ cdef struct Scratch:
 cdef char* _make_scratch(Scratch* scratch, const Samples* samples, size_t size) except NULL:
     """Allocate what `_learn` needs for numbers of some size; to be freed by the caller."""
     cdef size_t k = samples.k, d = samples.d, n_blocks = samples.d * size // BLOCK_BYTES
-    cdef bint copies = samples.bytes != NULL or samples.starts != NULL
-    cdef size_t gathered = d if samples.starts == NULL and d > 1024 else 0
+    cdef bint is_scaled = samples.statistics != NULL
+    cdef bint copies = samples.bytes != NULL or samples.starts != NULL or is_scaled
+    cdef size_t gathered = d if samples.starts == NULL and d > 1024 and not is_scaled else 0
+    cdef size_t statistics = 3 * d if is_scaled else 0
     cdef size_t row = (n_blocks + 1) * BLOCK_BYTES if copies else 0
     cdef char* start = <char*>malloc(
         BLOCK_BYTES
         + 2 * row
+        + 2 * statistics * sizeof(double)
         + k * 2 * sizeof(double)
         + gathered * sizeof(intptr_t)
         + (n_blocks + 1) * sizeof(ptrdiff_t)
@@ -281,7 +293,9 @@ cdef char* _make_scratch(Scratch* scratch, const Samples* samples, size_t size) 
     # Rows begin with a cache line.
     scratch.rows[0] = start + BLOCK_BYTES - <size_t>start % BLOCK_BYTES
     scratch.rows[1] = <char*>scratch.rows[0] + row
-    scratch.slopes = <double*>(<char*>scratch.rows[1] + row)
+    scratch.before = <double*>(<char*>scratch.rows[1] + row)
+    scratch.after = scratch.before + statistics
+    scratch.slopes = scratch.after + statistics
     scratch.delta = scratch.slopes + k
     scratch.places = <intptr_t*>(scratch.delta + k)
     scratch.blocks.starts = <ptrdiff_t*>(scratch.places + gathered)
@@ -419,6 +433,124 @@ cdef ptrdiff_t _learn(floating* W, ptrdiff_t stride, floating* biases, const flo
     return samples.n
 
 
+cdef const floating* _standardised(const double* x, const double* statistics, ptrdiff_t apart,
+                                   const intptr_t* columns, ptrdiff_t m, ptrdiff_t d, bint dense,
+                                   floating* row, floating* sparse) noexcept nogil:
+    """Return a row scaled by statistics of its m features, over all d columns if it is `dense`."""
+    cdef floating* z = row if columns == NULL else sparse
+    cdef ptrdiff_t i
+    if floating is double:
+        standardise_double(x, statistics, statistics + apart, statistics + 2 * apart, m, z)
+    else:
+        standardise_float(x, statistics, statistics + apart, statistics + 2 * apart, m, z)
+    if columns == NULL or not dense:
+        return z
+    memset(row, 0, d * sizeof(floating))
+    for i in range(m):
+        row[columns[i]] = z[i]
+    return row
+
+
+cdef ptrdiff_t _learn_scaled(floating* W, ptrdiff_t stride, floating* biases, const double* X,
+                             const Samples* samples, const Rule* rule, Scratch* scratch,
+                             floating* nets, bint* diverged) noexcept nogil:
+    """Learn rows X as a scaler makes them, before and after it counts each; return how many."""
+    cdef ptrdiff_t i, j, part, m, width, apart, k = samples.k, d = samples.d, n_updates = 0
+    cdef const double* x
+    cdef const intptr_t* columns
+    cdef const intptr_t* at  # the columns of a row that is computed as a sparse one, or NULL
+    cdef const floating* z
+    cdef const double* before
+    cdef floating* net
+    cdef floating* row = <floating*>scratch.rows[0]
+    cdef floating* sparse = <floating*>scratch.rows[1]
+    cdef floating* steps = <floating*>scratch.steps
+    cdef double* delta = scratch.delta
+    cdef double rate, largest, safe
+    cdef bint updates
+    if floating is double:
+        safe = DBL_MAX * DBL_EPSILON / 8
+    else:
+        safe = FLT_MAX * FLT_EPSILON / 8
+    diverged[0] = False
+    for i in range(samples.n):
+        columns = NULL
+        x, m = X + i * d, d
+        before, apart = samples.statistics, samples.apart
+        if samples.starts != NULL:
+            columns = samples.columns + samples.starts[i]
+            m = samples.starts[i + 1] - samples.starts[i]
+            x = X + samples.starts[i]
+            for part in range(3):
+                for j in range(m):
+                    scratch.before[part * m + j] = samples.statistics[
+                        part * samples.apart + columns[j]
+                    ]
+            before, apart = scratch.before, m
+        at = NULL if columns == NULL or _is_dense(m, d) else columns
+        width = d if at == NULL else m
+        z = _standardised(x, before, apart, columns, m, d, at == NULL, row, sparse)
+        net = nets + i * k
+        _net(W, stride, biases, z, at, width, k, d, scratch, net)
+        if samples.targets[i] < 0:
+            continue
+        if welford(x, before, before + apart, before + 2 * apart, m, scratch.after) != 0.0:
+            diverged[0] = True
+            return i
+        z = _standardised(x, scratch.after, m, columns, m, d, at == NULL, row, sparse)
+        net = <floating*>scratch.nets
+        _net(W, stride, biases, z, at, width, k, d, scratch, net)
+        if not _test(rule, net, k, samples.targets[i], scratch.slopes, delta, &samples.eps[i]):
+            diverged[0] = True
+            return i
+        updates = samples.eps[i] >= rule.epsilon
+        if updates:
+            rate = samples.rates[n_updates] * samples.sample_weights[i]
+            largest = 0.0
+            for j in range(k):
+                steps[j] = <floating>(rate * (delta[j] * scratch.slopes[j]))
+                largest = max(largest, fabs(steps[j]))
+            if not (
+                isfinite(rate)
+                and largest * (1.0 + _reach(z, &scratch.blocks, at, width)) < safe
+            ) and not _would_be_finite(W, stride, biases, z, at, steps, k, width):
+                diverged[0] = True
+                return i
+            for j in range(k):
+                biases[j] += steps[j]
+            if at == NULL:
+                _steps(W, stride, z, steps, &scratch.blocks, 0, k, d)
+            else:
+                _sparse_steps(W, stride, at, z, steps, k, m)
+            samples.updated[i] = True
+            n_updates += 1
+        for part in range(3):
+            for j in range(m):
+                samples.statistics[
+                    part * samples.apart + (j if columns == NULL else columns[j])
+                ] = scratch.after[part * m + j]
+        samples.last[0] = samples.eps[i]
+        samples.counts[0] += 1
+        samples.counts[1] += updates
+        if rule.stop and not updates:
+            return i + 1
+    return samples.n
+
+
+cdef inline void _net(const floating* W, ptrdiff_t stride, const floating* biases,
+                      const floating* x, const intptr_t* columns, ptrdiff_t width, ptrdiff_t k,
+                      ptrdiff_t d, Scratch* scratch, floating* net) noexcept nogil:
+    """Write the net inputs of a row; its blocks stay in the scratch."""
+    cdef ptrdiff_t j
+    if columns == NULL:
+        _find(&scratch.blocks, 0, x, NULL, d)
+        _dots(W, stride, x, &scratch.blocks, 0, k, d, net)
+    else:
+        _sparse_dots(W, stride, columns, x, k, width, net)
+    for j in range(k):
+        net[j] += biases[j]
+
+
 cdef void* _address(array) except NULL:
     """Return where the numbers of an array begin; cheaper than a memoryview of it."""
     cdef Py_buffer view
@@ -438,7 +570,7 @@ cdef Rule _rule(activation, double epsilon, bint stop):
 
 
 # `like` only says of which type the arrays are.
-cdef _learn_block(floating* like, weights, biases, features, rule, block, counters):
+cdef _learn_block(floating* like, weights, biases, features, rule, block, counters, scaler):
     cdef Rule c_rule = _rule(rule.activation, rule.epsilon, rule.stop)
     cdef Samples samples
     cdef Scratch scratch
@@ -454,6 +586,7 @@ cdef _learn_block(floating* like, weights, biases, features, rule, block, counte
     samples.bytes = NULL
     samples.scale = 0.0
     samples.starts = NULL
+    samples.statistics = NULL
     values = np.require(features.values, requirements="CA")
     if isinstance(features, Sparse):
         columns, starts = features.columns, features.starts
@@ -465,6 +598,9 @@ cdef _learn_block(floating* like, weights, biases, features, rule, block, counte
         samples.bytes = <uint8_t*>_address(values)
     else:
         x = <floating*>_address(values)
+    if scaler is not None:
+        samples.statistics = <double*>_address(scaler.table)
+        samples.apart = len(scaler)
     samples.targets = <intptr_t*>_address(block.targets)
     samples.sample_weights = <double*>_address(block.sample_weights)
     samples.rates = <double*>_address(block.rates)
@@ -477,16 +613,21 @@ cdef _learn_block(floating* like, weights, biases, features, rule, block, counte
     cdef floating* nets = <floating*>_address(block.nets)
     cdef char* start = _make_scratch(&scratch, &samples, sizeof(floating))
     with nogil:
-        done = _learn(W, stride, b, x, &samples, &c_rule, &scratch, nets, &diverged)
+        if samples.statistics != NULL:
+            done = _learn_scaled(
+                W, stride, b, <double*>x, &samples, &c_rule, &scratch, nets, &diverged
+            )
+        else:
+            done = _learn(W, stride, b, x, &samples, &c_rule, &scratch, nets, &diverged)
         free(start)
     return Done(done, diverged)
 
 
-def learn(weights, biases, features, rule, block, counters):
+def learn(weights, biases, features, rule, block, counters, scaler=None):
     """Predict from and learn rows of features, one after another; as `numpy_kernel.learn`."""
     if weights.dtype.char == "d":
-        return _learn_block[double](NULL, weights, biases, features, rule, block, counters)
-    return _learn_block[float](NULL, weights, biases, features, rule, block, counters)
+        return _learn_block[double](NULL, weights, biases, features, rule, block, counters, scaler)
+    return _learn_block[float](NULL, weights, biases, features, rule, block, counters, scaler)
 
 
 cdef bint _forward(const floating* W, ptrdiff_t stride, const floating* biases,
@@ -737,6 +878,7 @@ cdef _learn_dict(floating* like, dict x, list names, dict numbers, weights, bias
     samples.bytes = NULL
     samples.scale = 0.0
     samples.starts = NULL
+    samples.statistics = NULL
     if not _place(like, &placed, x, names, numbers, samples.d):
         return _NOT_PLAIN
     try:

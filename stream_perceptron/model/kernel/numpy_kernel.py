@@ -17,6 +17,7 @@ alone, so a sample gives the same bits however it came.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise, repeat
 from math import isfinite, sqrt
 from typing import Any
 
@@ -26,6 +27,7 @@ from scipy.linalg.blas import daxpy, dger, saxpy, sger
 
 from stream_perceptron.model.features import Features, Sparse, wants_dense
 from stream_perceptron.model.kernel.types import Block, Counters, Done, Outcome, Rule
+from stream_perceptron.model.scaler import Scaler
 
 Array = NDArray[Any]
 
@@ -38,9 +40,19 @@ _SAFE = {char: float(np.finfo(char).max * np.finfo(char).eps / 8) for char in "d
 
 
 def learn(
-    weights: Array, biases: Array, features: Features, rule: Rule, block: Block, counters: Counters
+    weights: Array,
+    biases: Array,
+    features: Features,
+    rule: Rule,
+    block: Block,
+    counters: Counters,
+    scaler: Scaler | None = None,
 ) -> Done:
     """Predict from and learn rows of features, one after another.
+
+    With a scaler, rows are float64 and have a value for each feature that is there. Each one is
+    predicted with the statistics so far; then they are updated with it, and it is scaled anew to be
+    learned, as in River's progressive loop.
 
     Returns
     -------
@@ -55,20 +67,33 @@ def learn(
     y, delta = np.empty_like(biases), np.empty_like(biases)
     rates, sample_weights = block.rates.tolist(), block.sample_weights.tolist()
     n_updates = 0
-    samples = zip(_rows(features, weights), block.nets, block.targets.tolist(), strict=True)
+    rows = _rows(features, weights) if scaler is None else _present(features)
+    samples = zip(rows, block.nets, block.targets.tolist(), strict=True)
     with np.errstate(all="ignore"):
         for i, ((columns, x), net, target) in enumerate(samples):
+            if scaler is not None:
+                there, raw = columns, x
+                columns, x = _scaled(scaler, there, raw, weights)
             # BLAS changes contiguous weights in place, and a copy of others.
             w = np.ascontiguousarray(weights) if columns is None else weights.take(columns, axis=1)
             np.add(w.dot(x, net), biases, net)
             if target < 0:
                 continue
+            before: Array | None = None
+            if scaler is not None:
+                before = scaler.at(there, len(raw))
+                if scaler.update(there, raw):
+                    return Done(i, True)
+                columns, x = _scaled(scaler, there, raw, weights)
+                net = np.add(w.dot(x), biases)
             activation.function(net, y)
             d[target] = activation.high
             np.subtract(d, y, delta)
             d[target] = activation.low
             eps = 0.5 * float(delta.dot(delta))
             if not (isfinite(eps) and np.isfinite(net).all()):
+                if scaler is not None and before is not None:
+                    scaler.put(there, before)
                 return Done(i, True)
             updates = eps >= rule.epsilon
             if updates:
@@ -84,6 +109,8 @@ def learn(
                         not np.isfinite(w + np.multiply.outer(step, x)).all()
                         or not np.isfinite(biases + step).all()
                     ):
+                        if scaler is not None and before is not None:
+                            scaler.put(there, before)
                         return Done(i, True)
                 rate, change = (rate, delta) if step is None else (1.0, step)
                 if len(x):
@@ -123,6 +150,27 @@ def _rows(features: Features, weights: Array) -> Iterator[tuple[Array | None, Ar
         else:
             columns = np.flatnonzero(x)
             yield columns, x[columns]
+
+
+def _present(features: Features) -> Iterator[tuple[NDArray[np.intp] | None, Array]]:
+    """Yield the columns and the values of what is there of each row; None for all columns."""
+    if isinstance(features, Sparse):
+        for start, end in pairwise(features.starts.tolist()):
+            yield features.columns[start:end], features.values[start:end]
+    else:
+        yield from zip(repeat(None), features.values)
+
+
+def _scaled(
+    scaler: Scaler, columns: NDArray[np.intp] | None, raw: Array, weights: Array
+) -> tuple[NDArray[np.intp] | None, Array]:
+    """Return a row scaled, as `_rows` would yield it."""
+    x = scaler.scaled(columns, raw).astype(weights.dtype)
+    if columns is None or not wants_dense(len(columns), weights.shape[1]):
+        return columns, x
+    values = np.zeros(weights.shape[1], weights.dtype)
+    values[columns] = x
+    return None, values
 
 
 def learn_one(*_: Any) -> Outcome:

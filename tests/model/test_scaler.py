@@ -1,0 +1,139 @@
+"""Standardising in the kernels: what River's StandardScaler before the perceptron does."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from helpers import state_of
+from river import preprocessing
+from sklearn import datasets
+
+from stream_perceptron import SGDPerceptron
+from stream_perceptron.model import kernel, network
+from stream_perceptron.model.features import Dense, Sparse, Uint8
+from stream_perceptron.model.kernel import numpy_kernel
+from stream_perceptron.model.scaler import Scaler
+
+KERNELS = {kernel.NAME: kernel.learn, "numpy": numpy_kernel.learn}
+
+
+@pytest.fixture(params=KERNELS, autouse=True)
+def each_kernel(request, monkeypatch):
+    monkeypatch.setattr(network.kernel, "learn", KERNELS[request.param])
+
+
+def standardising(dtype="float64", **parameters):
+    model = SGDPerceptron(lr=0.1, seed=0, dtype=dtype, **parameters)
+    model.network.scaler = Scaler()
+    return model
+
+
+def table(name, is_whole):
+    loaded = getattr(datasets, f"load_{name}")()
+    order = np.random.default_rng(0).permutation(len(loaded.data))
+    X, y = loaded.data[order], loaded.target[order].tolist()
+    there = None if is_whole else np.random.default_rng(1).random(X.shape) < 0.7
+    return Dense(tuple(f"f{i}" for i in range(X.shape[1])), X, there), y
+
+
+def learn(model, rows, labels):
+    result = model.train(rows, labels, np.ones(len(labels)))
+    return [None if i < 0 else model.classes_[i] for i in result.predicted.tolist()]
+
+
+def in_csr(rows):
+    dicts = list(rows.dicts())
+    return Sparse.from_rows([tuple(x) for x in dicts], [np.array([*x.values()]) for x in dicts])
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer", "digits"])
+def test_as_a_pipeline_of_river(name, dtype, is_whole):
+    rows, labels = table(name, is_whole)
+    perceptron = SGDPerceptron(lr=0.1, seed=0, dtype=dtype)
+    pipeline = preprocessing.StandardScaler() | perceptron
+    predicted = []
+    for x, y in zip(rows.dicts(), labels, strict=True):
+        predicted.append(pipeline.predict_one(x))
+        pipeline.learn_one(x, y)
+    model, blocks = standardising(dtype), standardising(dtype)
+    assert predicted == learn(model, rows, labels)
+    sparse = in_csr(rows)
+    for start in range(0, len(labels), 7):
+        learn(blocks, sparse[start : start + 7], labels[start : start + 7])
+
+    places = [perceptron.features_.index(feature) for feature in model.features_]
+    exact = 1e-12 if dtype == "float64" else 1e-5
+    np.testing.assert_allclose(model.weights, perceptron.weights[:, places], rtol=0, atol=exact)
+    assert state_of(model) == state_of(blocks)
+    assert model.network.snapshot().statistics.tobytes() == (
+        blocks.network.snapshot().statistics.tobytes()
+    )
+
+
+def test_rows_without_label_are_scaled_and_not_counted(rng):
+    model = standardising()
+    rows = Dense(("a", "b"), rng.normal(5, 2, size=(20, 2)))
+    learn(model, rows, [0, 1] * 10)
+    before = model.network.snapshot().statistics
+    nets = model.network.nets(rows)
+    learn(model, rows, [None] * 20)
+
+    assert before.tobytes() == model.network.snapshot().statistics.tobytes()
+    scaled = (rows.values - before[1]) / np.sqrt(before[2])
+    np.testing.assert_allclose(nets, scaled @ model.weights.T + model.biases)
+    assert model.predict_one({"a": 5.0, "b": 9.0}) in (0, 1)
+
+
+def test_indicators_are_left_alone_and_zeros_are_counted():
+    model = standardising()
+    rows = Sparse.from_rows(
+        [("a", "red"), ("a", "blue"), ("a",)],
+        [np.array([0.0, 1.0]), np.array([4.0, 1.0]), np.zeros(1)],
+    )
+    model.network.train(
+        rows, [0, 1, 0], np.ones(3), 0.1, 0.0, indicators=frozenset({"red", "blue"})
+    )
+
+    statistics = dict(
+        zip(model.features_, model.network.snapshot().statistics.T.tolist(), strict=True)
+    )
+    assert [-1.0, 0.0, 0.0] == statistics["red"] == statistics["blue"]
+    assert 3.0 == statistics["a"][0]
+    np.testing.assert_allclose([4 / 3, np.var([0, 4, 0])], statistics["a"][1:])
+
+
+def test_bytes_are_scaled_first(rng):
+    pixels = rng.integers(0, 256, (50, 9)).astype(np.uint8)
+    names, labels = tuple(range(9)), rng.integers(0, 3, 50).tolist()
+    one, other = standardising(), standardising()
+    learn(one, Uint8(names, pixels, scale=1 / 255), labels)
+    learn(other, Dense(names, np.multiply(pixels, 1 / 255)), labels)
+
+    assert state_of(one) == state_of(other)
+
+
+@pytest.mark.parametrize("value", [1e300, -1e300])
+def test_a_row_that_would_diverge_is_not_counted(value):
+    model = standardising()
+    learn(model, Dense(("a",), np.array([[1.0], [value / 2]])), [0, 1])
+    before = state_of(model), model.network.snapshot().statistics.tobytes()
+    result = model.train(Dense(("a",), np.array([[-value]])), [0], np.ones(1))
+
+    assert result.diverged
+    assert before == (state_of(model), model.network.snapshot().statistics.tobytes())
+
+
+def test_a_copy_has_statistics_of_its_own(rng):
+    model = standardising()
+    rows = Dense(("a", "b"), rng.normal(size=(20, 2)))
+    learn(model, rows, [0, 1] * 10)
+    copies = [copy.deepcopy(model), pickle.loads(pickle.dumps(model))]
+    for each in (model, *copies):
+        learn(each, rows, [1, 0] * 10)
+
+    assert state_of(model) == state_of(copies[0]) == state_of(copies[1])
