@@ -14,9 +14,9 @@ from stream_perceptron import LiveModel
 SCENARIOS = {
     # Options, kills, and the longest time before a kill in seconds.
     "in order": ([], 60, 2.6),
-    "at random": (["--random"], 20, 3.0),
-    "three passes with a limit": (["--passes", "3", "--limit", "130000"], 20, 5.0),
-    "until the stop": (["--random", "--stop", "--epsilon", "1e-5"], 20, 3.0),
+    "at random": (["--random"], 12, 3.0),
+    "three passes with a limit": (["--passes", "3", "--limit", "130000"], 12, 5.0),
+    "until the stop": (["--random", "--stop", "--epsilon", "1e-5"], 12, 3.0),
 }
 LANES = 2  # at once, as there are two cores
 
