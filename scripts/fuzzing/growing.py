@@ -89,7 +89,7 @@ class _Hostile(Mapping[Any, Any]):
         return self.x[name]
 
     def __len__(self) -> int:
-        return 2**40 if self.how == 1 else len(self.x)
+        return 2 * len(self.x) + 1 if self.how == 1 else len(self.x)
 
     def __iter__(self) -> Iterator[Any]:
         for i, name in enumerate(list(self.x)):
