@@ -133,7 +133,7 @@ def _changed_json(rng: np.random.Generator, data: bytes) -> bytes:
 def _changed_array(rng: np.random.Generator, data: bytes) -> np.ndarray[Any, Any]:
     try:
         array = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError):
+    except Exception:  # NumPy has many for a header that is damaged
         return np.zeros(1)
     how = rng.integers(4)
     if how == 0:
