@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -210,7 +211,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
                 return
             if outcome is Outcome.DIVERGED:
                 raise DivergedError(self.n_seen + 1)
-        row = validation.as_row(x, self.network.dtype)
+        row = validation.as_row(x, self.network.row_dtype)
         self._learn(row, [validation.as_label(y)], weight)
 
     def predict_one(self, x: Mapping[Hashable, Any], **kwargs: Any) -> Any:
@@ -275,7 +276,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         """
         from river.utils import dataframe
 
-        rows = validation.frame_rows(dataframe.into_frame(X), self.network.dtype)
+        rows = validation.frame_rows(dataframe.into_frame(X), self.network.row_dtype)
         self._learn(rows, validation.as_labels(y, len(rows)), w)
 
     def predict_many(self, X: IntoDataFrame) -> Any:
@@ -346,7 +347,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         ['right', 'left', 'left', 'right', 'left', 'right']
 
         """
-        rows = validation.as_rows(X, features, self.network.dtype)
+        rows = validation.as_rows(X, features, self.network.row_dtype)
         result = self._learn(rows, validation.as_labels(labels, len(rows)), w, stop)
         return validation.names_of(result.predicted, self.classes_)
 
@@ -357,14 +358,16 @@ class SGDPerceptron(base.MiniBatchClassifier):
         weights: NDArray[np.float64],
         stop: bool = False,
         with_probability: bool = False,
+        indicators: AbstractSet[Hashable] = frozenset(),
     ) -> BlockResult:
         """Predict and then learn rows that were checked before, and say what happened to each.
 
         A row labelled None is only predicted. If a row would diverge the result ends before it and
         says so; nothing is raised. Numbers stand for labels in the order of `classes_`.
+        `indicators` are features that a scaler is to leave alone when they are new.
         """
         return self.network.train(
-            features, labels, weights, self.lr, self.epsilon, stop, with_probability
+            features, labels, weights, self.lr, self.epsilon, stop, with_probability, indicators
         )
 
     def _learn(
@@ -383,16 +386,16 @@ class SGDPerceptron(base.MiniBatchClassifier):
         if net is not None:
             return net
         try:
-            row = validation.as_row(x, self.network.dtype)
+            row = validation.as_row(x, self.network.row_dtype)
         except SampleError:
             # Scalers give NaN for a feature that they have not seen, and the model has not either.
             x = {name: x[name] for name in x if name in self.network.features.numbers}
-            row = validation.as_row(x, self.network.dtype)
+            row = validation.as_row(x, self.network.row_dtype)
         return np.asarray(self.network.nets(row)[0])
 
     def _nets(self, frame: nw.DataFrame[Any]) -> Array:
         known = [name for name in frame.columns if name in self.network.features.numbers]
-        rows = Dense((), np.zeros((len(frame), 0), self.network.dtype))
+        rows = Dense((), np.zeros((len(frame), 0), self.network.row_dtype))
         if known:
-            rows = validation.frame_rows(frame.select(known), self.network.dtype)
+            rows = validation.frame_rows(frame.select(known), self.network.row_dtype)
         return self.network.nets(rows)

@@ -6,7 +6,7 @@ All three have one interface. Whoever makes one has checked the values: they are
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -31,7 +31,9 @@ class _Table:
 
     names: Names
     values: Array
-    present: NDArray[np.bool_] | None = None
+    present: NDArray[np.bool_] | None = None  # which features are there; None for all
+    # So many names are columns of a table: the first row that is learned brings them, there or not.
+    n_columns: int = 0
 
     def __len__(self) -> int:
         return len(self.values)
@@ -57,7 +59,7 @@ class _Table:
         """Return the first of the `rows` that has each of the columns, -1 where none has."""
         there = np.broadcast_to(rows[:, np.newaxis], (len(rows), len(columns)))
         if self.present is not None:
-            there = there & self.present[:, columns]
+            there = there & (self.present[:, columns] | (columns < self.n_columns))
         return np.where(there.any(axis=0), there.argmax(axis=0), -1)
 
     def placed(
@@ -132,7 +134,7 @@ class Uint8(_Table):
 
     """
 
-    scale: float = 1.0  # what the values are multiplied by
+    scale: float = field(default=1.0, kw_only=True)  # what the values are multiplied by
 
     def numbers(self, dtype: DTypeLike) -> Array:
         scaled = np.multiply(self.values, self.scale, dtype=np.float64)
@@ -288,12 +290,13 @@ def concatenate(parts: Sequence[Features]) -> Features:
         return replace(first, values=np.concatenate([part.values for part in parts]))
     if all(isinstance(part, _Table) and part.names == names for part in parts):
         values = np.concatenate([part.numbers(np.float64) for part in parts])  # type: ignore[union-attr]
+        n_columns = min(part.n_columns for part in parts)  # type: ignore[union-attr]
         if all(part.present is None for part in parts):  # type: ignore[union-attr]
-            return Dense(names, values)
+            return Dense(names, values, n_columns=n_columns)
         masks = [
             np.ones(part.values.shape, bool) if part.present is None else part.present  # type: ignore[union-attr]
             for part in parts
         ]
-        return Dense(names, values, np.concatenate(masks))
+        return Dense(names, values, np.concatenate(masks), n_columns)
     rows = [x for part in parts for x in part.dicts()]
     return Sparse.from_rows([tuple(x) for x in rows], [np.array(list(x.values())) for x in rows])

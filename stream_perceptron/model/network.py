@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import warnings
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from itertools import pairwise, repeat
@@ -44,7 +44,7 @@ class Snapshot(NamedTuple):
     n_seen: int
     n_updates: int
     last_epsilon: float
-    statistics: NDArray[np.float64] | None = None  # of a scaler, shape (3, d)
+    scaler: Scaler | None = None
 
 
 class Network:
@@ -75,7 +75,7 @@ class Network:
             return Snapshot(
                 self.label_names, self.feature_names, self.store.weights.copy(),
                 self.store.biases.copy(), self.n_seen, self.n_updates, self.last_epsilon,
-                None if self.scaler is None else self.scaler.at(None, self.store.shape[1]),
+                None if self.scaler is None else self.scaler.copy(self.store.shape[1]),
             )  # fmt: skip
 
     def __getstate__(self) -> tuple[Any, ...]:
@@ -92,6 +92,11 @@ class Network:
     def dtype(self) -> np.dtype[Any]:
         """The type of the weights."""
         return self.store.weights.dtype
+
+    @property
+    def row_dtype(self) -> np.dtype[Any]:
+        """The type in which rows are to come."""
+        return self.dtype if self.scaler is None else np.dtype(np.float64)
 
     @property
     def n_seen(self) -> int:
@@ -183,14 +188,21 @@ class Network:
         )  # fmt: skip
         rule = Rule(self.activation, 0.0)
         placed = self._placed(features, columns)
-        kernel.learn(store.weights, store.biases, placed, rule, block, self.counters, self.scaler)
+        learn = self._kernel_learn
+        learn(store.weights, store.biases, placed, rule, block, self.counters, self.scaler)
         return block.nets
 
+    @property
+    def _kernel_learn(self) -> Callable[..., kernel.Done]:
+        if self.scaler is None or self.scaler.is_compiled:
+            return kernel.learn
+        from stream_perceptron.model.kernel import numpy_kernel  # late, as it imports SciPy
+
+        return numpy_kernel.learn
+
     def _placed(self, features: Features, columns: NDArray[np.intp]) -> Features:
-        d = self.store.shape[1]
-        if self.scaler is None:
-            return features.placed(columns, d, self.dtype)
-        return features.placed(columns, d, np.float64, with_zeros=True)
+        with_zeros = self.scaler is not None
+        return features.placed(columns, self.store.shape[1], self.row_dtype, with_zeros)
 
     def train(
         self,
@@ -276,13 +288,18 @@ class Network:
                 break
         return result
 
-    def add(self, features: Sequence[Hashable], labels: Sequence[Hashable]) -> None:
+    def add(
+        self,
+        features: Sequence[Hashable],
+        labels: Sequence[Hashable],
+        indicators: AbstractSet[Hashable] = frozenset(),
+    ) -> None:
         """Add new features and new labels, in this order, with their initial weights."""
         with self._lock:
             self._refuse_nesting()
             with self._learning:
                 self._forget_interrupted_growth()
-                self._add(features, labels)
+                self._add(features, labels, indicators)
 
     def _grow(
         self,
@@ -326,7 +343,7 @@ class Network:
         self.features.extend(snapshot.features)
         self._label_types = set(map(type, snapshot.labels))
         self.store.restore(snapshot.weights, snapshot.biases)
-        self.scaler = None if snapshot.statistics is None else Scaler(snapshot.statistics)
+        self.scaler = snapshot.scaler
         self.count(snapshot.n_seen, snapshot.n_updates, snapshot.last_epsilon)
 
     @contextmanager
@@ -389,7 +406,7 @@ class Network:
         placed = self._placed(features, columns)
         if not isinstance(placed, Sparse):
             self.store.trim()
-        return kernel.learn(
+        return self._kernel_learn(
             self.store.weights, self.store.biases, placed, rule, block, self.counters, self.scaler
         )
 

@@ -1,7 +1,8 @@
-"""Running standardisation of features, before the perceptron."""
+"""Running statistics of features, by which they are scaled before the perceptron."""
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,16 @@ _LEFT_ALONE = -1.0
 
 
 class Scaler:
-    """Counts, means and variances of features, and what makes scaled features of them.
+    """Counts, means and variances of features, and what makes standardised features of them.
 
     It is what River's `StandardScaler` is: Welford's recurrences [^1], and 0 where a feature has
     not varied. Only features that are present are counted and scaled. A feature that is an
     indicator is left as it is.
+
+    Parameters
+    ----------
+    table
+        Statistics to begin with, shape (3, d).
 
     Examples
     --------
@@ -26,8 +32,8 @@ class Scaler:
     >>> scaler.extend(0, np.array([False, True]))
     >>> for x in (1.0, 3.0):
     ...     refused = scaler.update(None, np.array([x, 1.0]))
-    >>> scaler.means(1).tolist(), scaler.variances(1).tolist()
-    ([2.0], [1.0])
+    >>> scaler.at(None, 2).tolist()
+    [[2.0, -1.0], [2.0, 0.0], [1.0, 0.0]]
     >>> scaler.scaled(None, np.array([5.0, 1.0])).tolist()
     [3.0, 1.0]
 
@@ -38,6 +44,9 @@ class Scaler:
 
     """
 
+    kind = "standard"  # what it is called in checkpoints
+    is_compiled = True  # whether the compiled kernel does the same
+
     def __init__(self, table: Floats | None = None) -> None:
         # Counts, means and variances, shape (3, d) with room for more; an indicator's count is -1.
         self.table: Floats = np.zeros((3, 0)) if table is None else np.array(table, np.float64)
@@ -45,17 +54,9 @@ class Scaler:
     def __len__(self) -> int:
         return len(self.table[0])
 
-    def counts(self, d: int) -> Floats:
-        """Return how often each of the first d features was there; -1 for an indicator."""
-        return self.table[0, :d]
-
-    def means(self, d: int) -> Floats:
-        """Return the mean of each of the first d features."""
-        return self.table[1, :d]
-
-    def variances(self, d: int) -> Floats:
-        """Return the variance of each of the first d features: the mean squared deviation."""
-        return self.table[2, :d]
+    def copy(self, d: int) -> Scaler:
+        """Return a copy that has the first d features."""
+        return type(self)(self.table[:, :d])
 
     def extend(self, d: int, indicators: NDArray[np.bool_]) -> None:
         """Let new features follow the first d; what was behind those is forgotten."""
@@ -68,88 +69,166 @@ class Scaler:
         table[0, d:end][indicators] = _LEFT_ALONE
         self.table = table
 
-    def scaled(self, columns: NDArray[np.intp] | None, x: Floats) -> Floats:
-        """Return the features of a sample at some columns, None for all, scaled."""
-        counts, means, variances = self.at(columns, len(x))
-        with np.errstate(all="ignore"):
-            z = np.where(variances > 0, (x - means) / np.sqrt(variances), 0.0)
-        return np.where(counts < 0, x, z)
-
-    def update(self, columns: NDArray[np.intp] | None, x: Floats) -> bool:
-        """Count the features of a sample; if they would not stay finite do nothing, return True."""
-        counts, means, variances = self.at(columns, len(x))
-        with np.errstate(all="ignore"):
-            n = counts + 1.0
-            new_means = means + (x - means) / n
-            new_variances = variances + ((x - means) * (x - new_means) - variances) / n
-        counted = counts >= 0
-        if not np.isfinite(np.stack([new_means, new_variances])[:, counted]).all():
-            return True
-        places = np.arange(len(x)) if columns is None else columns
-        new = np.stack([n, new_means, new_variances])
-        self.table[:, places[counted]] = new[:, counted]
-        return False
-
-    def put(self, columns: NDArray[np.intp] | None, statistics: Floats) -> None:
-        """Put back what `at` returned."""
-        self.table[:, slice(statistics.shape[1]) if columns is None else columns] = statistics
+    def indicators(self, names: Sequence[Hashable]) -> set[Hashable]:
+        """Return which of the first features, called so, are indicators."""
+        return {
+            name for name, count in zip(names, self.table[0].tolist(), strict=False) if count < 0
+        }
 
     def at(self, columns: NDArray[np.intp] | None, d: int) -> Floats:
         """Return a copy of the statistics at some columns, or of the first d, shape (3, d)."""
         return self.table[:, slice(d) if columns is None else columns].copy()
 
+    def put(self, columns: NDArray[np.intp] | None, statistics: Floats) -> None:
+        """Put back what `at` returned."""
+        self.table[:, slice(statistics.shape[1]) if columns is None else columns] = statistics
 
-def merged(tables: list[Floats]) -> Floats:
-    """Return the statistics of samples that were counted apart, shape (3, d) each.
+    def scaled(self, columns: NDArray[np.intp] | None, x: Floats) -> Floats:
+        """Return the features of a sample at some columns, None for all, scaled."""
+        statistics = self.at(columns, len(x))
+        with np.errstate(all="ignore"):
+            return np.where(statistics[0] < 0, x, self._scaled(statistics, x))
 
-    By Chan's formula [^1], in the order of the tables.
+    def update(self, columns: NDArray[np.intp] | None, x: Floats) -> bool:
+        """Count the features of a sample; if they would not stay finite do nothing, return True."""
+        before = self.at(columns, len(x))
+        with np.errstate(all="ignore"):
+            after = np.where(before[0] < 0, before, self._updated(before, x))
+        if not np.isfinite(after).all():
+            return True
+        self.put(columns, after)
+        return False
 
-    Examples
-    --------
-    >>> one, other = np.array([[2.0], [1.0], [1.0]]), np.array([[2.0], [3.0], [1.0]])
-    >>> merged([one, other]).tolist()
-    [[4.0], [2.0], [2.0]]
+    def _scaled(self, statistics: Floats, x: Floats) -> Floats:
+        _, means, variances = statistics
+        return np.where(variances > 0, (x - means) / np.sqrt(variances), 0.0)
 
-    References
-    ----------
-    [^1]: Tony F. Chan, Gene H. Golub and Randall J. LeVeque. 1983. Algorithms for computing the
-    sample variance. The American Statistician 37(3), 242-247.
+    def _updated(self, statistics: Floats, x: Floats) -> Floats:
+        counts, means, variances = statistics
+        n = counts + 1.0
+        new = means + (x - means) / n
+        return np.stack([n, new, variances + ((x - means) * (x - new) - variances) / n])
 
-    """
-    total = tables[0].copy()
-    for table in tables[1:]:
-        counted = table[0] > 0
-        n, mean, variance = total[:, counted]
-        more, its_mean, its_variance = table[:, counted]
+    @staticmethod
+    def of_values(values: Floats) -> Floats:
+        """Return the statistics of some values of one feature, shape (3,)."""
+        return np.array([len(values), values.mean(), values.var()])
+
+    @staticmethod
+    def merged(one: Floats, other: Floats) -> Floats:
+        """Return the statistics of samples that were counted apart, shape (3, d).
+
+        By Chan's formula [^1].
+
+        Examples
+        --------
+        >>> one, other = np.array([[2.0], [1.0], [1.0]]), np.array([[2.0], [3.0], [1.0]])
+        >>> Scaler.merged(one, other).tolist()
+        [[4.0], [2.0], [2.0]]
+
+        References
+        ----------
+        [^1]: Tony F. Chan, Gene H. Golub and Randall J. LeVeque. 1983. Algorithms for computing the
+        sample variance. The American Statistician 37(3), 242-247.
+
+        """
+        total = one.copy()
+        counted = other[0] > 0
+        n, mean, variance = one[:, counted]
+        more, its_mean, its_variance = other[:, counted]
         both = n + more
         apart = its_mean - mean
-        total[1, counted] = mean + apart * (more / both)
         squares = n * variance + more * its_variance + apart * apart * (n * more / both)
-        total[2, counted] = squares / both
-        total[0, counted] = both
-    return total
+        total[:, counted] = both, mean + apart * (more / both), squares / both
+        return total
+
+    @staticmethod
+    def added(before: Floats, after: Floats) -> Floats:
+        """Return the statistics of the samples that `after` has beyond `before`, shape (3, d).
+
+        Chan's formula the other way round; a variance that rounding would make negative is 0.
+
+        Examples
+        --------
+        >>> before, after = np.array([[2.0], [1.0], [1.0]]), np.array([[4.0], [2.0], [2.0]])
+        >>> Scaler.added(before, after).tolist()
+        [[2.0], [3.0], [1.0]]
+
+        """
+        rest = np.zeros_like(after)
+        rest[0] = np.where(after[0] < 0, after[0], after[0] - before[0])
+        counted = rest[0] > 0
+        n, mean, variance = before[:, counted]
+        both, its_mean, its_variance = after[:, counted]
+        more = rest[0, counted]
+        rest[1, counted] = mean + (its_mean - mean) * (both / more)
+        apart = rest[1, counted] - mean
+        squares = both * its_variance - n * variance - apart * apart * (n * more / both)
+        rest[2, counted] = np.maximum(0.0, squares / more)
+        return rest
 
 
-def added(before: Floats, after: Floats) -> Floats:
-    """Return the statistics of the samples that `after` has beyond `before`, shape (3, d).
+class CentringScaler(Scaler):
+    """Features less their means, as River's `StandardScaler(with_std=False)` makes them."""
 
-    Chan's formula the other way round; a variance that rounding would make negative is 0.
+    kind = "centring"
+    is_compiled = False
+
+    def _scaled(self, statistics: Floats, x: Floats) -> Floats:
+        return np.asarray(x - statistics[1])
+
+
+class RangeScaler(Scaler):
+    """Features from 0 to 1 between the least and the largest so far, as River's `MinMaxScaler`.
+
+    The statistics are counts, least and largest values.
 
     Examples
     --------
-    >>> before, after = np.array([[2.0], [1.0], [1.0]]), np.array([[4.0], [2.0], [2.0]])
-    >>> added(before, after).tolist()
-    [[2.0], [3.0], [1.0]]
+    >>> scaler = RangeScaler()
+    >>> scaler.extend(0, np.array([False]))
+    >>> refused = [scaler.update(None, np.array([x])) for x in (1.0, 5.0)]
+    >>> scaler.scaled(None, np.array([2.0])).tolist()
+    [0.25]
 
     """
-    rest = np.zeros_like(after)
-    rest[0] = np.where(after[0] < 0, after[0], after[0] - before[0])
-    counted = rest[0] > 0
-    n, mean, variance = before[:, counted]
-    both, its_mean, its_variance = after[:, counted]
-    more = rest[0, counted]
-    rest[1, counted] = mean + (its_mean - mean) * (both / more)
-    apart = rest[1, counted] - mean
-    squares = both * its_variance - n * variance - apart * apart * (n * more / both)
-    rest[2, counted] = np.maximum(0.0, squares / more)
-    return rest
+
+    kind = "range"
+    is_compiled = False
+
+    def _scaled(self, statistics: Floats, x: Floats) -> Floats:
+        _, least, largest = statistics
+        return np.where(largest > least, (x - least) / (largest - least), 0.0)
+
+    def _updated(self, statistics: Floats, x: Floats) -> Floats:
+        counts, least, largest = statistics
+        is_first = counts == 0
+        return np.stack(
+            [
+                counts + 1.0,
+                np.where(is_first, x, np.minimum(least, x)),
+                np.where(is_first, x, np.maximum(largest, x)),
+            ]
+        )
+
+    @staticmethod
+    def of_values(values: Floats) -> Floats:
+        """Return the statistics of some values of one feature, shape (3,)."""
+        return np.array([len(values), values.min(), values.max()])
+
+    @staticmethod
+    def merged(one: Floats, other: Floats) -> Floats:
+        """Return the statistics of samples that were counted apart, shape (3, d)."""
+        both = np.stack(
+            [one[0] + other[0], np.minimum(one[1], other[1]), np.maximum(one[2], other[2])]
+        )
+        return np.where(other[0] <= 0, one, np.where(one[0] <= 0, other, both))
+
+    @staticmethod
+    def added(before: Floats, after: Floats) -> Floats:
+        """Return statistics that make `after` when they are merged with `before`."""
+        counts = np.where(after[0] < 0, after[0], after[0] - before[0])
+        return np.where(counts == 0, 0.0, np.stack([counts, after[1], after[2]]))
+
+
+SCALERS = {scaler.kind: scaler for scaler in (Scaler, CentringScaler, RangeScaler)}

@@ -70,8 +70,8 @@ def test_as_a_pipeline_of_river(name, dtype, is_whole):
     exact = 1e-12 if dtype == "float64" else 1e-5
     np.testing.assert_allclose(model.weights, perceptron.weights[:, places], rtol=0, atol=exact)
     assert state_of(model) == state_of(blocks)
-    assert model.network.snapshot().statistics.tobytes() == (
-        blocks.network.snapshot().statistics.tobytes()
+    assert model.network.snapshot().scaler.table.tobytes() == (
+        blocks.network.snapshot().scaler.table.tobytes()
     )
 
 
@@ -79,11 +79,11 @@ def test_rows_without_label_are_scaled_and_not_counted(rng):
     model = standardising()
     rows = Dense(("a", "b"), rng.normal(5, 2, size=(20, 2)))
     learn(model, rows, [0, 1] * 10)
-    before = model.network.snapshot().statistics
+    before = model.network.snapshot().scaler.table
     nets = model.network.nets(rows)
     learn(model, rows, [None] * 20)
 
-    assert before.tobytes() == model.network.snapshot().statistics.tobytes()
+    assert before.tobytes() == model.network.snapshot().scaler.table.tobytes()
     scaled = (rows.values - before[1]) / np.sqrt(before[2])
     np.testing.assert_allclose(nets, scaled @ model.weights.T + model.biases)
     assert model.predict_one({"a": 5.0, "b": 9.0}) in (0, 1)
@@ -100,7 +100,7 @@ def test_indicators_are_left_alone_and_zeros_are_counted():
     )
 
     statistics = dict(
-        zip(model.features_, model.network.snapshot().statistics.T.tolist(), strict=True)
+        zip(model.features_, model.network.snapshot().scaler.table.T.tolist(), strict=True)
     )
     assert [-1.0, 0.0, 0.0] == statistics["red"] == statistics["blue"]
     assert 3.0 == statistics["a"][0]
@@ -121,11 +121,11 @@ def test_bytes_are_scaled_first(rng):
 def test_a_row_that_would_diverge_is_not_counted(value):
     model = standardising()
     learn(model, Dense(("a",), np.array([[1.0], [value / 2]])), [0, 1])
-    before = state_of(model), model.network.snapshot().statistics.tobytes()
+    before = state_of(model), model.network.snapshot().scaler.table.tobytes()
     result = model.train(Dense(("a",), np.array([[-value]])), [0], np.ones(1))
 
     assert result.diverged
-    assert before == (state_of(model), model.network.snapshot().statistics.tobytes())
+    assert before == (state_of(model), model.network.snapshot().scaler.table.tobytes())
 
 
 def test_a_copy_has_statistics_of_its_own(rng):
