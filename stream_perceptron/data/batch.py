@@ -16,6 +16,8 @@ from stream_perceptron.model.features import Features
 # Enough rows to spread the cost of a batch, few enough to stay in the processor's cache.
 BATCH_ROWS = 1000
 
+_RETURN = ord("\r")
+
 LONGEST_LINE = 2**24  # bytes; a line beyond this is not used, and mostly not held in memory
 
 
@@ -100,6 +102,18 @@ class RawLines:
         first = int(self.ends[start - 1]) if start else 0
         return RawLines(self.data[first : self.ends[end - 1]], self.ends[start:end] - first)
 
+    def without_blanks(self) -> RawLines:
+        """Return the lines that are not blank."""
+        if self.are_too_long:
+            return self
+        text = np.frombuffer(self.data, np.uint8)
+        lengths = np.diff(self.ends, prepend=0)
+        blank = (lengths == 1) | ((lengths == 2) & (text[self.ends - 2] == _RETURN))
+        if not blank.any():
+            return self
+        data = text[np.repeat(~blank, lengths)].tobytes()
+        return RawLines(data, np.cumsum(lengths[~blank]))
+
     def records(self) -> list[bytes | None]:
         """Return the lines one by one; None for one that is too long."""
         if self.are_too_long:
@@ -130,6 +144,10 @@ class Batch:
     replayed: NDArray[np.bool_] | None = None
     # What users should be told of the source; it stands with its first usable rows.
     notes: tuple[str, ...] = ()
+    # How many features of each usable row are missing, shape (n,); None for none.
+    missing: NDArray[np.intp] | None = None
+    # The features that stand for a text each, and are 1 where it is that one.
+    indicators: frozenset[str] = frozenset()
     raw: RawLines | None = None  # the lines that the rows stand in, if the source is text
     epoch: int = 0  # the pass over all sources, and the source in it; both from 0
     index: int = 0
@@ -155,6 +173,7 @@ class Batch:
             offsets=self.offsets[start:end],
             replayed=None if self.replayed is None else self.replayed[start:end],
             notes=() if usable.start else self.notes,
+            missing=None if self.missing is None else self.missing[usable],
             raw=None if self.raw is None else self.raw[start:end],
         )
 
@@ -189,5 +208,6 @@ class Batch:
             features=self.features[kept],
             labels=[self.labels[i] for i in kept.tolist()],
             weights=self.weights[kept],
+            missing=None if self.missing is None else self.missing[kept],
             rejected=self.rejected | dict.fromkeys(self.rows[beyond].tolist(), why),
         )

@@ -28,7 +28,7 @@ _BLOCK = 2**20  # bytes
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ of Linux
 _MOST = 2**26  # bytes that are read at once
 
-_NEWLINE, _RETURN = b"\n\r"
+_NEWLINE = ord("\n")
 
 # By how the bytes begin: what they are called, and what takes them apart.
 _COMPRESSIONS: dict[bytes, tuple[str, Callable[[], Any]]] = {
@@ -231,8 +231,8 @@ class _Decompressed:
 def cut_lines(source: ByteStream, most: int) -> Iterator[RawLines]:
     """Yield the whole lines that have arrived, at most so many at once, until the end.
 
-    Blank lines are left out, and the last line gets a newline if it has none. A line that is too
-    long to be held comes by itself, without its bytes.
+    The last line gets a newline if it has none. A line that is too long to be held comes by itself,
+    without its bytes.
     """
     begun = bytearray()  # a line whose end has not come
     while data := source.read_some():
@@ -247,7 +247,8 @@ def cut_lines(source: ByteStream, most: int) -> Iterator[RawLines]:
                 data = source.read_some()
             source.unread(data.partition(b"\n")[2])
             yield RawLines(b"", np.zeros(1, np.intp), are_too_long=True)
-    yield from _lines(bytes(begun) + b"\n", most)
+    if begun:
+        yield from _lines(bytes(begun) + b"\n", most)
 
 
 def first_line(error: Exception) -> str:
@@ -311,15 +312,6 @@ def _until_readable(descriptor: int) -> None:
 
 def _lines(block: bytes, most: int) -> Iterator[RawLines]:
     """Yield a block of whole lines, at most so many at once."""
-    text = np.frombuffer(block, np.uint8)
-    ends = np.flatnonzero(text == _NEWLINE) + 1
-    lengths = np.diff(ends, prepend=0)
-    blank = (lengths == 1) | ((lengths == 2) & (text[ends - 2] == _RETURN))
-    if blank.any():
-        kept = b"".join(line + b"\n" for line in block.split(b"\n") if line not in (b"", b"\r"))
-        if kept:
-            yield from _lines(kept, most)
-        return
-    lines = RawLines(block, ends)
-    for start in range(0, len(ends), most):
+    lines = RawLines(block, np.flatnonzero(np.frombuffer(block, np.uint8) == _NEWLINE) + 1)
+    for start in range(0, len(lines), most):
         yield lines[start : start + most]

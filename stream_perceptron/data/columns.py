@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -18,12 +19,20 @@ from stream_perceptron.data.feature_columns import (
     feature_columns,
     is_number,
     numbers,
+    with_indicators,
 )
 from stream_perceptron.data.labels import typed_labels
-from stream_perceptron.data.schema import Schema, Selection, describe, vector_names
+from stream_perceptron.data.schema import (
+    Described,
+    Schema,
+    Selection,
+    describe,
+    no_label,
+    vector_names,
+)
 from stream_perceptron.data.source import Fit, Request
 from stream_perceptron.errors import SampleError, SourceError
-from stream_perceptron.model.features import Names
+from stream_perceptron.model.features import Names, Sparse
 
 Rejections = dict[int, str]
 
@@ -32,41 +41,52 @@ class ColumnDecoder:
     """How the columns of a source become batches."""
 
     def __init__(self, columns: pa.Schema, where: str, request: Request) -> None:
-        selection = request.selection
         try:
             names = columns.names
         except UnicodeDecodeError:
             raise SourceError(f"{where}: the name of a column is not UTF-8") from None
-        if request.to_learn:
-            selection.require_columns(names, where)
         twice = [name for name, count in Counter(names).items() if count > 1]
         if twice:
             raise SourceError(f"{where}: two columns are called {twice[0]!r}")
+        selection = request.selection.among(names, where, request.to_learn)
         self._where = where
         self._request = request
-        self._label = selection.label_among(names, where)
+        self._selection = selection
+        self._label = selection.label
         schema = request.schema
         if self._label is not None:
             label_type = _label_type(columns.field(self._label).type, self._label, where)
             schema = schema.with_label_type(label_type, where)
-        if selection.weight in names and not is_number(columns.field(selection.weight).type):
+        elif request.needs_label:
+            raise SourceError(no_label(where, names))
+        if selection.weight is not None and not is_number(columns.field(selection.weight).type):
             kind = columns.field(selection.weight).type
             raise SourceError(
                 f"{where}: weight column {selection.weight!r} is of type {kind}, not a number"
             )
-        roles = {self._label, *selection.roles}
+        roles = {self._label, *selection.roles, *selection.one_hot}
         free = {column.name: column.type for column in columns if column.name not in roles}
-        self._features = feature_columns(free, selection, where)
-        used = set(self._features.columns)
-        self._ignored = {name: str(kind) for name, kind in free.items() if name not in used}
+        unknown: list[str] = []
+        if not request.to_learn and schema.features and not schema.is_open:
+            # A model of columns is asked about those that it knows.
+            is_known = set(schema.features).__contains__
+            unknown = [n for n, kind in free.items() if is_number(kind) and not is_known(n)]
+        used = {name: kind for name, kind in free.items() if name not in unknown}
+        self._features = feature_columns(used, selection, where)
+        taken = set(self._features.columns)
+        left = {name: kind for name, kind in used.items() if name not in taken}
+        self._texts = [name for name, kind in left.items() if _is_text(kind)]
+        self._ignored = dict.fromkeys(unknown, "not in the model")
+        self._ignored |= {n: str(kind) for n, kind in left.items() if not _is_text(kind)}
         self._ignored |= dict.fromkeys(selection.ignore, "as asked")
+        self._origins = _index_columns(columns)
         # Those of a vector are known once there was a usable row.
         self._names: Names = ()
         if isinstance(self._features, PlainColumns):
             self._names = self._features.columns
         elif schema.features is not None:
             self._names = vector_names(self._features.name, len(schema.features))
-        if self._names:
+        if self._names or isinstance(self._features, PlainColumns):
             schema = schema.with_features(tuple(map(str, self._names)), where)
         self.fit = Fit(schema, self._label)
 
@@ -76,10 +96,11 @@ class ColumnDecoder:
         for rows in arrow:
             while rows.num_rows:
                 # The first usable row says how many features there are.
-                here, rows = (rows, rows[:0]) if names else (rows[:1], rows[1:])
+                is_known = names or isinstance(self._features, PlainColumns)
+                here, rows = (rows, rows[:0]) if is_known else (rows[:1], rows[1:])
                 found = names or self._features.names_in(here, self._request.most_features)
                 batch = self._batch(here, found, schema, first_row)
-                if not names and len(batch.rows):
+                if not is_known and len(batch.rows):
                     schema = schema.with_features(tuple(map(str, found)), self._where)
                     names, batch = found, replace(batch, schema=schema)
                 if not is_described and len(batch.rejected) < len(batch):
@@ -89,16 +110,19 @@ class ColumnDecoder:
                 yield batch
 
     def _batch(self, rows: pa.RecordBatch, names: Names, schema: Schema, first_row: int) -> Batch:
-        n, request, rejected = rows.num_rows, self._request, Rejections()
+        n, selection, rejected = rows.num_rows, self._selection, Rejections()
         features, places = self._features.read(rows, names, rejected)
-        offsets = _offsets(rows, request.selection, rejected)
-        weights = _weights(rows, request.selection, rejected)
+        offsets = _offsets(rows, selection, rejected)
+        weights = _weights(rows, selection, rejected)
         labels: list[Any] = [None] * n
         if self._label is not None:
             assert schema.label_type is not None
             values = _as_list(rows.column(self._label))
+            if selection.missing and schema.label_type == "str":
+                blanks = selection.blanks
+                values = [None if v is None or v.strip() in blanks else v for v in values]
             labels = typed_labels(values, schema.label_type, rejected)
-        had = [offset is not None and request.replays.had(offset) for offset in offsets]
+        had = [offset is not None and self._request.replays.had(offset) for offset in offsets]
         replayed = np.array(had) if any(had) else None
         if replayed is not None:
             rejected = {i: why for i, why in rejected.items() if not replayed[i]}
@@ -108,18 +132,43 @@ class ColumnDecoder:
             kept = np.flatnonzero(~left_out[places])
             features, places = features[kept], places[kept]
             labels, weights = [labels[i] for i in places.tolist()], weights[places]
+        features, indicators = with_indicators(features, places, rows, selection)
+        missing = None
+        if not isinstance(features, Sparse) and features.present is not None:
+            missing = np.count_nonzero(~features.present[:, : features.n_columns], axis=1)
         return Batch(
             self._where, first_row, n, places, features, labels, weights, schema, rejected,
-            tuple(offsets), replayed,
-        ).fitting(request.dtype)  # fmt: skip
+            tuple(offsets), replayed, missing=missing, indicators=indicators,
+        ).fitting(self._request.dtype)  # fmt: skip
 
     def _describe(self, schema: Schema, names: Names) -> tuple[str, ...]:
         """Say in a few lines what is used and what is not."""
-        scales = sorted(set(self._features.scales.tolist()))
-        return describe(
-            self._request.selection, schema, tuple(map(str, names)), self._features.source, scales,
-            self._label, self._ignored,
-        )  # fmt: skip
+        found = Described(
+            tuple(map(str, names)),
+            self._features.source,
+            sorted(set(self._features.scales.tolist())),
+            self._label,
+            self._ignored,
+            self._texts,
+            self._origins,
+        )
+        return describe(self._selection, schema, found)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    value = kind.value_type if types.is_dictionary(kind) else kind
+    return bool(
+        types.is_string(value) or types.is_large_string(value) or types.is_string_view(value)
+    )
+
+
+def _index_columns(columns: pa.Schema) -> list[str]:
+    """Return the columns that were the index of a frame of pandas."""
+    try:
+        told = json.loads((columns.metadata or {}).get(b"pandas", b"{}"))["index_columns"]
+    except (ValueError, KeyError, TypeError):
+        return []
+    return [name for name in told if isinstance(name, str)]
 
 
 def _label_type(kind: pa.DataType, label: str, where: str) -> str:
@@ -128,7 +177,7 @@ def _label_type(kind: pa.DataType, label: str, where: str) -> str:
         return "int"
     if types.is_boolean(value):
         return "bool"
-    if types.is_string(value) or types.is_large_string(value) or types.is_string_view(value):
+    if _is_text(kind):
         return "str"
     raise SourceError(
         f"{where}: label column {label!r} is of type {kind}: labels are whole numbers, strings or "
@@ -140,7 +189,7 @@ def _offsets(
     batch: pa.RecordBatch, selection: Selection, rejected: Rejections
 ) -> list[Offset | None]:
     names = selection.position
-    if not names or not set(names) <= set(batch.schema.names):
+    if not names:
         return []
     columns = [batch.column(name).to_pylist() for name in names]
     offsets: list[Offset | None] = []
@@ -157,12 +206,15 @@ def _weights(
     batch: pa.RecordBatch, selection: Selection, rejected: Rejections
 ) -> NDArray[np.float64]:
     name = selection.weight
-    if name is None or name not in batch.schema.names:
+    if name is None:
         return np.ones(batch.num_rows)
     column = batch.column(name)
+    if column.null_count:
+        kind = column.type
+        column = column.fill_null(True if types.is_boolean(kind) else pa.scalar(1, kind))
     weights = numbers(column)
     for i in np.flatnonzero(~((weights >= 0) & (weights < np.inf))).tolist():
-        shown = column[i].as_py() if column[i].is_valid else "null"
+        shown = column[i].as_py()
         rejected.setdefault(i, f"weight {shown} is not a finite number of at least 0")
     return weights.astype(np.float64)
 

@@ -5,16 +5,27 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 
-from stream_perceptron.data.batch import LONGEST_LINE, Offset, offset_of
+from stream_perceptron.data.batch import Offset, RawLines, offset_of
 from stream_perceptron.data.lines import Rejected, Sample
-from stream_perceptron.data.schema import LABEL_NAMES, Schema, Selection, describe
+from stream_perceptron.data.quotes import fields, joined
+from stream_perceptron.data.schema import (
+    LABEL_NAMES,
+    LIKE_MISSING,
+    Described,
+    Schema,
+    Selection,
+    describe,
+    missing_hint,
+    names_in,
+    no_label,
+)
 from stream_perceptron.data.source import Request
 from stream_perceptron.errors import SampleError, SourceError
 from stream_perceptron.model.validation import as_weight
@@ -26,8 +37,7 @@ _NUMBER = re.compile(f" *{NUMBER} *")
 _NUMBERS = re.compile(f"(?: *{NUMBER} *\n)*")
 _WHOLE = re.compile(r" *-?[0-9]{1,19} *")
 _BOOLS = {"true": 1.0, "false": 0.0}
-
-csv.field_size_limit(max(csv.field_size_limit(), LONGEST_LINE))  # a field is a line at most
+_DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
 
 
 class CsvFormat:
@@ -35,7 +45,7 @@ class CsvFormat:
 
     Examples
     --------
-    >>> CsvFormat("a;b").header, CsvFormat("1;2").header, CsvFormat("0;1;label").header
+    >>> CsvFormat("a; b").header, CsvFormat("1;2").header, CsvFormat("0;1;label").header
     (['a', 'b'], None, ['0', '1', 'label'])
 
     """
@@ -43,75 +53,87 @@ class CsvFormat:
     def __init__(self, first: str) -> None:
         # The earliest of the most frequent.
         self.delimiter = max(",\t;", key=first.count)
-        cells = _cells(first, self.delimiter)
-        names_label = not set(LABEL_NAMES).isdisjoint(cells)
+        cells = [cell.strip() for cell in _cells(first, self.delimiter)]
+        names_label = any(cell.lower() in LABEL_NAMES for cell in cells)
         is_header = names_label or not any(map(_looks_numeric, cells))
         self.header = cells if is_header else None
+        self._n_fields = len(cells)
 
     @property
     def n_header_lines(self) -> int:
         """The lines before the first record."""
         return int(self.header is not None)
 
+    def records(self, lines: Iterator[RawLines]) -> Iterator[RawLines]:
+        """Yield the records that lines make."""
+        return joined(lines, self.delimiter, self._n_fields)
+
     def decoder(self, request: Request, where: str, first: str) -> CsvDecoder:
         """Return what reads the records, of which the first one is this.
 
-        It says which columns are numbers; the others are texts, and left out. Without a header the
-        first column is the label, unless there is none for it; the features then have the names
-        that the model knows, or x0, x1 and so on.
+        A column is of numbers or of texts, which are left out, by the first value in it. Without a
+        header the first column is the label, unless there is none for it; the features then have
+        the names that the model knows, or x0, x1 and so on.
         """
-        selection, schema = request.selection, request.schema
-        cells = _cells(first, self.delimiter)
-        names = self.header or _names_by_number(selection, schema, len(cells))
-        if request.to_learn:
-            selection.require_columns(names, where)
+        schema = request.schema
+        names = self.header
+        if names is None:
+            names = _names_by_place(request.selection, schema, self._n_fields)
         twice = [name for name, count in Counter(names).items() if count > 1]
         if twice:
             raise SourceError(f"{where}: two columns are called {twice[0]!r}")
-        label = selection.label_among(names, where)
-        known = set(schema.features or ())
-        # A row that is too short says nothing about the columns that it lacks.
-        kinds = dict(zip_longest(names, cells[: len(names)], fillvalue=""))
-        roles = {label, *selection.roles}
+        selection = request.selection.among(names, where, request.to_learn)
+        if selection.label is None and request.needs_label and self.header is not None:
+            raise SourceError(no_label(where, names))
+        roles = {selection.label, *selection.roles}
         free = [name for name in names if name not in roles]
-        texts = {
-            name
-            for name in free
-            if name not in known and kinds[name] and not _is_value(kinds[name])
-        }
-        features = [name for name in free if name not in texts]
-        if not features:
-            shown = [f"{name!r} (string)" for name in free[:5]]
-            raise SourceError(
-                f"{where}: no usable features{' among ' if shown else ''}{', '.join(shown)}"
-                ": they are number or bool columns"
-            )
-        weight = kinds.get(selection.weight or "", "")
-        if weight and not _is_value(weight):
+        cells = dict(zip(names, _cells(first, self.delimiter), strict=False))
+        weight = cells.get(selection.weight or "", "")
+        if weight.strip() not in selection.blanks and not _is_value(weight):
             raise SourceError(
                 f"{where}: weight column {selection.weight!r} is of type string, not a number"
             )
-        order = tuple(str(name) for name in natural_order(features))
-        return CsvDecoder(
+        known, texts = schema.features or (), schema.texts or ()
+        decoder = CsvDecoder(
             selection,
-            schema.with_features(order, where),
+            schema,
             self.delimiter,
             tuple(names),
-            label,
-            order,
+            () if schema.is_open else tuple(name for name in known if name in free),
+            tuple(name for name in free if name in texts),
+            known=None if request.to_learn or schema.is_open or not known else frozenset(known),
         )
+        ahead = decoder.look(list(cells.values()))
+        if known and not schema.is_open:
+            given = [n for n in ahead.features if n not in schema.undecided or n in known]
+            schema.with_features(tuple(given), where)
+        ahead.require_features(where)
+        return replace(decoder, ahead=replace(schema, **_columns(ahead)))
 
 
 @dataclass(frozen=True)
 class CsvDecoder:
     """How records of CSV are read: what each column is."""
 
-    selection: Selection
+    selection: Selection  # with the names that columns have
     schema: Schema
     delimiter: str
     columns: tuple[str, ...]
-    label: str | None
-    features: tuple[str, ...]
+    features: tuple[str, ...] = ()  # the number columns
+    texts: tuple[str, ...] = ()
+    seen: tuple[tuple[str, str], ...] = ()  # the value by which a text column was known
+    known: frozenset[str] | None = None  # the only features that are used; None for all
+    ahead: Schema | None = None  # what a look at the first record told
+
+    @property
+    def outlook(self) -> Schema:
+        """What is known, also from a look at the first record."""
+        return self.ahead or self.schema
+
+    @property
+    def label(self) -> str | None:
+        """The label column, if there is one."""
+        return self.selection.label
 
     @cached_property
     def _places(self) -> dict[str, int]:
@@ -121,6 +143,15 @@ class CsvDecoder:
     def _feature_places(self) -> list[int]:
         return [self._places[name] for name in self.features]
 
+    @cached_property
+    def _undecided(self) -> list[tuple[int, str]]:
+        decided = {*self.features, *self.texts, *self.selection.roles, self.label}
+        return [(i, name) for i, name in enumerate(self.columns) if name not in decided]
+
+    @cached_property
+    def _one_hot(self) -> list[tuple[int, str]]:
+        return [(i, name) for i, name in enumerate(self.columns) if name in self.selection.one_hot]
+
     def decode(self, record: bytes) -> Sample | Rejected:
         """Return what a record says."""
         offset = None
@@ -129,33 +160,89 @@ class CsvDecoder:
             if len(cells) != len(self.columns):
                 raise SampleError(f"it has {len(cells):,} fields, not {len(self.columns):,}")
             offset = self._offset(cells)
-            values = self._values([cells[i] for i in self._feature_places])
+            after = self._decided(cells)
+            values = after._values([cells[i] for i in after._feature_places])
+            indicators = self._indicators(cells)
             weight = self._weight(cells)
-            text = None if self.label is None else _utf8(cells[self._places[self.label]])
-            label, schema = self.schema.with_label(text, is_text=True)
+            text = None if self.label is None else self._text(self.label, cells)
+            label, schema = after.schema.with_label(text, is_text=True)
         except SampleError as error:
             return Rejected(str(error), offset)
-        after = self if schema is self.schema else replace(self, schema=schema)
-        return Sample(self.features, values, label, weight, offset, after)
+        if schema is not after.schema:
+            after = replace(after, schema=schema)
+        return Sample(
+            after.features, values, label, weight, offset, after, indicators,
+            n_nulls=len(after._undecided),
+        )  # fmt: skip
+
+    def _decided(self, cells: list[str]) -> CsvDecoder:
+        """Return the decoder that knows what the columns are that have their first value here."""
+        after = self.look(cells)
+        if after is self and self.schema.undecided == self._undecided_names:
+            return self
+        if self.known is not None:
+            return after
+        schema = self.schema
+        known = schema.features
+        odd = [name for name in after.features if name not in self.features]
+        if known and not schema.is_open:
+            odd = [name for name in odd if name not in schema.undecided]
+            if odd:
+                raise SampleError(f"it adds {names_in(odd)} to the features of the model")
+        return replace(after, schema=replace(schema, **_columns(after)))
+
+    def look(self, cells: list[str]) -> CsvDecoder:
+        """Return what the columns would be by the values in these cells, whatever is known."""
+        blanks = self.selection.blanks
+        numbers, texts, seen = [], [], []
+        for i, name in self._undecided:
+            cell = cells[i].strip() if i < len(cells) else ""
+            if cell in blanks:
+                continue
+            is_used = self.known is None or name in self.known
+            if _is_value(cell) and name not in self.selection.one_hot and is_used:
+                numbers.append(name)
+            else:
+                texts.append(name)
+                seen.append((name, cell))
+        if not numbers and not texts:
+            return self
+        features = tuple(str(name) for name in natural_order([*self.features, *numbers]))
+        return replace(
+            self, features=features, texts=(*self.texts, *texts), seen=(*self.seen, *seen)
+        )
+
+    @cached_property
+    def _undecided_names(self) -> tuple[str, ...]:
+        return tuple(name for _, name in self._undecided)
+
+    def require_features(self, where: str) -> None:
+        """Require that there is something to learn from, or that it may still come."""
+        if self.features or self._undecided or self.selection.one_hot:
+            return
+        shown = ", ".join(f"{name!r} (text)" for name in self.texts[:5])
+        raise SourceError(
+            f"{where}: no usable features{f' among {shown}' if shown else ''}: they are number or "
+            "bool columns, or texts that --one-hot names"
+        )
 
     def _fields(self, record: bytes) -> list[str]:
         # What is no UTF-8 in a column that is not used does no harm.
         text = record.decode(errors="surrogateescape").removesuffix("\n").removesuffix("\r")
-        if "\r" in text:
-            raise SampleError("it has a carriage return inside")
         if '"' not in text:
+            if "\r" in text:
+                raise SampleError("it has a carriage return inside")
             return text.split(self.delimiter)
-        try:
-            return next(csv.reader([text], delimiter=self.delimiter, strict=True))
-        except csv.Error:
-            is_open = text.count('"') % 2
-            raise SampleError(
-                "it has an open quote" if is_open else "it has a quote in the wrong place"
-            ) from None
+        return fields(text, self.delimiter)
+
+    def _text(self, name: str, cells: list[str]) -> str:
+        """Return the text in a column, nothing if that is missing."""
+        text = cells[self._places[name]]
+        return "" if text.strip() in self.selection.blanks else _utf8(text)
 
     def _offset(self, cells: list[str]) -> Offset | None:
         names = self.selection.position
-        if not names or not all(name in self._places for name in names):
+        if not names:
             return None
         values: list[Any] = [cells[self._places[name]] for name in names]
         if not _WHOLE.fullmatch(values[-1]):
@@ -163,41 +250,94 @@ class CsvDecoder:
         return offset_of(self.selection, [*map(_utf8, values[:-1]), int(values[-1])])
 
     def _values(self, cells: list[str]) -> np.ndarray[Any, Any]:
+        """Return the features, NaN where one is missing."""
         if _NUMBERS.fullmatch("\n".join([*cells, ""])):
             values = np.array(list(map(float, cells)))
+            odd = ~np.isfinite(values)
         else:
+            blanks = self.selection.blanks
+            there = [cell.strip() not in blanks for cell in cells]
+            read = zip(self.features, cells, there, strict=True)
             values = np.array(
-                [_value(name, cell) for name, cell in zip(self.features, cells, strict=True)]
+                [_value(name, cell) if is_there else np.nan for name, cell, is_there in read]
             )
+            odd = ~np.isfinite(values) & there
         if self.selection.scale is not None:
             with np.errstate(over="ignore"):
                 values *= self.selection.scale
-        if not np.isfinite(values).all():
-            place = int(np.flatnonzero(~np.isfinite(values))[0])
+            odd |= np.isinf(values)
+        if odd.any():
+            place = int(np.flatnonzero(odd)[0])
             raise SampleError(f"column {self.features[place]!r} is {cells[place][:50]}, not finite")
         return values
 
+    def _indicators(self, cells: list[str]) -> tuple[str, ...]:
+        """Return the features that stand for the texts of --one-hot."""
+        blanks = self.selection.blanks
+        return tuple(
+            f"{name}_{_utf8(cells[i].strip())}"
+            for i, name in self._one_hot
+            if cells[i].strip() not in blanks
+        )
+
     def _weight(self, cells: list[str]) -> float:
         name = self.selection.weight
-        if name is None or name not in self._places:
+        if name is None or cells[self._places[name]].strip() in self.selection.blanks:
             return 1.0
         cell = cells[self._places[name]]
         try:
             return as_weight(_value(name, cell))
         except SampleError:
-            raise SampleError(
-                f"weight {cell[:50] or 'null'} is not a finite number of at least 0"
-            ) from None
+            raise SampleError(f"weight {cell[:50]} is not a finite number of at least 0") from None
 
     def describe(self) -> tuple[str, ...]:
         """Say in a few lines what is used and what is not."""
-        scale = 1.0 if self.selection.scale is None else self.selection.scale
-        used = {*self.features, *self.selection.roles, self.label}
-        ignored = {name: "string" for name in self.columns if name not in used}
-        ignored |= dict.fromkeys(self.selection.ignore, "as asked")
-        return describe(
-            self.selection, self.schema, self.features, "", [scale], self.label, ignored
+        selection = self.selection
+        scale = 1.0 if selection.scale is None else selection.scale
+        ignored = dict.fromkeys(selection.ignore, "as asked")
+        texts = [name for name in self.texts if name not in selection.one_hot]
+        if self.known is not None:
+            added = [name for name, cell in self.seen if _is_value(cell) and name in texts]
+            ignored |= dict.fromkeys(added, "not in the model")
+            texts = [name for name in texts if name not in added]
+        ignored |= dict.fromkeys(self._undecided_names, "no value so far")
+        found = Described(
+            self.features, "", [scale], self.label, ignored, texts, hints=self._hints(texts)
         )
+        return describe(selection, self.schema, found)
+
+    def _hints(self, texts: Sequence[str]) -> list[str]:
+        """Return what a person may want to set, by the first text in each column."""
+        hints = []
+        seen = {name: cell for name, cell in self.seen if name in texts}
+        for name, cell in seen.items():
+            if cell.lower() in LIKE_MISSING:
+                hints.append(missing_hint(name, cell))
+            elif _DECIMAL_COMMA.fullmatch(cell):
+                hints.append(
+                    f"hint: {cell} in column {name!r} has a decimal comma; numbers need a point, "
+                    "as sed 's/,/./g' makes it in a file with semicolons"
+                )
+        if self.columns[0] == LABEL_NAMES[0] == self.label and len(texts) == 1 and not hints:
+            place = self._places[texts[0]] + 1
+            is_last = place == len(self.columns)
+            hints.append(
+                f"hint: column {place} is the only one of texts, and may be the label: "
+                f"--label {-1 if is_last else place}"
+            )
+        return hints
+
+
+def _columns(decoder: CsvDecoder) -> dict[str, Any]:
+    """Return what a decoder knows of the columns as fields of a schema."""
+    texts = tuple(dict.fromkeys((*(decoder.schema.texts or ()), *decoder.texts)))
+    if decoder.schema.is_open:
+        return {"texts": texts}
+    return {
+        "features": decoder.features,
+        "texts": texts,
+        "undecided": decoder._undecided_names,
+    }
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
@@ -205,15 +345,18 @@ def _cells(line: str, delimiter: str) -> list[str]:
     return next(csv.reader([line.replace("\r", " ")], delimiter=delimiter), [])
 
 
-def _names_by_number(selection: Selection, schema: Schema, n: int) -> list[str]:
+def _names_by_place(selection: Selection, schema: Schema, n: int) -> list[str]:
     """Return names for n columns that have none."""
-    numbers = [str(i) for i in range(n)]
-    label = selection.label if selection.label in numbers else None
-    free = [name for name in numbers if name != label and name not in selection.roles]
+    places = [f"column {i + 1}" for i in range(n)]
+    asked = selection.among(places, "", to_learn=False)
+    used = {*asked.roles, *asked.one_hot}
+    free = [name for name in places if name != asked.label and name not in used]
     known = schema.features or ()
-    names = dict(zip(numbers, numbers, strict=True))
-    if label is None and len(free) != len(known) and free:
-        names[free.pop(0)] = selection.label or LABEL_NAMES[0]
+    names = dict(zip(places, places, strict=True))
+    if asked.label is not None:
+        names[asked.label] = LABEL_NAMES[0]
+    elif len(free) != len(known) and free:
+        names[free.pop(0)] = LABEL_NAMES[0]
     features = known if len(free) == len(known) else [f"x{i}" for i in range(len(free))]
     names |= zip(free, features, strict=True)
     return list(names.values())
@@ -251,6 +394,4 @@ def _value(name: str, cell: str) -> float:
         return float(cell)
     if (number := _BOOLS.get(cell.strip().lower())) is not None:
         return number
-    if not cell.strip():
-        raise SampleError(f"column {name!r} is null")
     raise SampleError(f"column {name!r} is {cell[:50]!r}, not a number")

@@ -13,7 +13,7 @@ from pyarrow import types
 
 from stream_perceptron.data.schema import Selection, names_in, vector_names
 from stream_perceptron.errors import SampleError, SourceError
-from stream_perceptron.model.features import Dense, Features, Names, Uint8
+from stream_perceptron.model.features import Dense, Features, Names, Sparse, Uint8
 from stream_perceptron.model.validation import all_finite
 from stream_perceptron.model.vocabulary import natural_order
 
@@ -43,25 +43,30 @@ class PlainColumns:
         self, batch: pa.RecordBatch, names: Names, rejected: Rejections
     ) -> tuple[Features, NDArray[np.intp]]:
         """Return the features of all rows, and their places; unusable rows are rejected."""
+        if not self.columns:
+            return Dense((), np.zeros((batch.num_rows, 0))), np.arange(batch.num_rows)
         columns = batch.select(self.columns)
+        present = None
         for place, column in enumerate(columns.columns):
             if column.null_count:
-                for i in set(range(len(column))).difference(_places(column).tolist()):
-                    rejected.setdefault(i, f"column {self.columns[place]!r} is null")
+                if present is None:
+                    present = np.ones((batch.num_rows, len(self.columns)), bool)
+                present[:, place] = numbers(column.is_valid())
                 kind = column.type
                 filled = column.fill_null(False if types.is_boolean(kind) else pa.scalar(0, kind))
                 columns = columns.set_column(place, self.columns[place], filled)
         cast = columns if self._cast is None else columns.cast(self._cast, safe=False)
         cells = cast.to_tensor().to_numpy()
         rows = np.arange(batch.num_rows)
+        n = len(self.columns)
         if cells.dtype == np.uint8 and _fits_bytes(self.scales):
-            return Uint8(self.columns, cells, scale=float(self.scales[0])), rows
+            return Uint8(self.columns, cells, present, n, scale=float(self.scales[0])), rows
         X: NDArray[np.float64] = np.multiply(cells, self.scales, dtype=np.float64)
         if not all_finite(X):
             for i, j in np.argwhere(~np.isfinite(X)).tolist():
                 shown = columns.column(j)[i].as_py()
                 rejected.setdefault(i, f"column {self.columns[j]!r} is {shown}")
-        return Dense(self.columns, X), rows
+        return Dense(self.columns, X, present, n), rows
 
     def names_in(self, row: pa.RecordBatch, most: int) -> Names:
         """Return the names of the features in one row."""
@@ -84,7 +89,7 @@ class VectorColumn:
 
     def names_in(self, row: pa.RecordBatch, most: int) -> Names:
         """Return the names of the features in one row, none if it has no features."""
-        _, lengths = self._flatten(row, {})
+        _, lengths, _ = self._flatten(row, {})
         n = int(lengths.sum())
         return vector_names(self.name, n) if n <= most else ()
 
@@ -100,7 +105,7 @@ class VectorColumn:
         if len(there) < batch.num_rows:
             for i in set(range(batch.num_rows)).difference(there.tolist()):
                 rejected.setdefault(i, f"column {self.name!r} is null")
-        values, lengths = self._flatten(batch, rejected)
+        values, lengths, not_null = self._flatten(batch, rejected)
         fits = (lengths == n_features) & (lengths > 0)
         for i, length in zip(there[~fits].tolist(), lengths[~fits].tolist(), strict=True):
             wanted = f"{length} values, not {n_features}"
@@ -108,22 +113,28 @@ class VectorColumn:
                 wanted = f"{length:,} values, more than a model may have" if length else "no values"
             rejected.setdefault(i, f"column {self.name!r} has {wanted}")
         if not fits.all():
-            values, there = values[np.repeat(fits, lengths)], there[fits]
+            kept = np.repeat(fits, lengths)
+            values, there = values[kept], there[fits]
+            not_null = None if not_null is None else not_null[kept]
         cells = values.reshape(len(there), n_features)
+        present = None if not_null is None else not_null.reshape(cells.shape)
         if values.dtype == np.uint8 and _fits_bytes(self.scales):
-            return Uint8(names, cells, scale=float(self.scales[0])), there
+            return Uint8(names, cells, present, n_features, scale=float(self.scales[0])), there
         X: NDArray[np.float64] = np.multiply(cells, self.scales, dtype=np.float64)
         if values.dtype.kind == "f" and not all_finite(X):
             for i, j in np.argwhere(~np.isfinite(X)).tolist():
-                value = "null or NaN" if math.isnan(X[i, j]) else "infinite"
+                value = "NaN" if math.isnan(X[i, j]) else "infinite"
                 why = f"value {j} of column {self.name!r} is {value}"
                 rejected.setdefault(int(there[i]), why)
-        return Dense(names, X), there
+        return Dense(names, X, present, n_features), there
 
     def _flatten(
         self, batch: pa.RecordBatch, rejected: Rejections
-    ) -> tuple[NDArray[Any], NDArray[np.intp]]:
-        """Return all values of the rows that are no null, one after another, and their numbers."""
+    ) -> tuple[NDArray[Any], NDArray[np.intp], NDArray[np.bool_] | None]:
+        """Return all values of the rows that are no null, one after another, and their numbers.
+
+        And which values are no null themselves; None for all, and 0 stands for those that are.
+        """
         column = _storage_of(batch.column(self.name))
         there = _places(column)
         if column.null_count:
@@ -132,10 +143,14 @@ class VectorColumn:
             width = column.type.byte_width
             data = np.frombuffer(column.buffers()[1], np.uint8)
             start = column.offset * width
-            return data[start : start + len(column) * width], np.full(len(column), width)
+            return data[start : start + len(column) * width], np.full(len(column), width), None
         if not _is_image(column.type):
             values, lengths = _flatten_lists(column)
-            return numbers(values), lengths
+            if not values.null_count:
+                return numbers(values), lengths, None
+            kind, is_there = values.type, numbers(values.is_valid()).astype(bool)
+            filled = values.fill_null(False if types.is_boolean(kind) else pa.scalar(0, kind))
+            return numbers(filled), lengths, is_there
         pictures = []
         for i, data in zip(there.tolist(), column.field("bytes").to_pylist(), strict=True):
             try:
@@ -146,6 +161,7 @@ class VectorColumn:
         return (
             np.concatenate([np.empty(0, np.uint8), *pictures]),
             np.array([len(picture) for picture in pictures], np.intp),
+            None,
         )
 
 
@@ -162,14 +178,46 @@ def feature_columns(
     if vectors:
         return VectorColumn(vectors[0], free[vectors[0]], selection.scale)
     plain = [name for name, kind in free.items() if is_number(kind)]
-    if not plain:
+    if not plain and not selection.one_hot:
         columns = [f"{name!r} ({kind})" for name, kind in free.items()]
         raise SourceError(
             f"{where}: no usable features{' among ' if columns else ''}{', '.join(columns[:5])}"
-            ": they are number or bool columns, or one column of lists, bytes or images"
+            ": they are number or bool columns, one column of lists, bytes or images, or texts "
+            "that --one-hot names"
         )
     in_order = [str(name) for name in natural_order(plain)]
     return PlainColumns({name: free[name] for name in in_order}, selection.scale)
+
+
+def with_indicators(
+    features: Features, places: NDArray[np.intp], batch: pa.RecordBatch, selection: Selection
+) -> tuple[Features, frozenset[str]]:
+    """Return features with those that stand for the texts of --one-hot behind them.
+
+    `places` are those of the rows in their batch.
+    """
+    known: dict[str, int] = {}
+    found: list[tuple[list[int], list[int]]] = []
+    for name in selection.one_hot:
+        texts = batch.column(name).to_pylist()
+        rows, columns = [], []
+        for row, place in enumerate(places.tolist()):
+            text = texts[place]
+            if text is not None and (text := str(text).strip()) not in selection.blanks:
+                rows.append(row)
+                columns.append(known.setdefault(f"{name}_{text}", len(known)))
+        found.append((rows, columns))
+    if not known:
+        return features, frozenset()
+    assert not isinstance(features, Sparse)
+    ones = np.zeros((len(places), len(known)))
+    for rows, columns in found:
+        ones[rows, columns] = 1.0
+    values = features.numbers(np.float64)
+    present = np.ones(values.shape, bool) if features.present is None else features.present
+    names = (*features.names, *known)
+    together = np.hstack([values, ones]), np.hstack([present, ones > 0])
+    return Dense(names, *together, features.n_columns), frozenset(known)
 
 
 def numbers(column: pa.Array) -> NDArray[Any]:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.data.batch import Offset, offset_of
+from stream_perceptron.data.batch import Offset, RawLines, offset_of
 from stream_perceptron.data.lines import Rejected, Sample
 from stream_perceptron.data.schema import (
     LABEL_NAMES,
+    LIKE_MISSING,
+    Described,
     Schema,
     Selection,
+    column_called,
     describe,
+    missing_hint,
     names_in,
     vector_names,
 )
@@ -31,7 +36,14 @@ _NESTED = "features"
 _BARE = "x"  # says no more than no name
 _FLOAT64 = np.dtype(np.float64)
 
-Row = tuple[Names, NDArray[np.float64]]
+
+class Row(NamedTuple):
+    """The features in a record."""
+
+    names: Names
+    values: NDArray[np.float64]
+    indicators: tuple[str, ...] = ()
+    n_nulls: int = 0
 
 
 class JsonFormat:
@@ -39,10 +51,19 @@ class JsonFormat:
 
     n_header_lines = 0
 
+    def records(self, lines: Iterator[RawLines]) -> Iterator[RawLines]:
+        """Yield the records that lines make: one each."""
+        return lines
+
     def decoder(self, request: Request, where: str, first: str) -> JsonDecoder:
         """Return what reads the records."""
-        most = request.most_features
-        return JsonDecoder(request.selection, request.schema, where, most_features=most)
+        return JsonDecoder(
+            request.selection,
+            request.schema,
+            where,
+            most_features=request.most_features,
+            numbers=set(map(str, request.numbers)),
+        )
 
 
 @dataclass(frozen=True)
@@ -50,10 +71,10 @@ class JsonDecoder:
     """How records of JSON are read.
 
     The features are the object under "features", else the one list, which may be nested, else all
-    numbers and bools; a line may also be just a list. The first usable row decides, also which keys
-    hold texts. Features that have names of their own may be absent from a row, and new ones may
-    come, unless the model was made from columns. A bare list, or one called x, has the names that
-    the model knows.
+    numbers and bools; a line may also be just a list. The first usable row decides. Features that
+    have names of their own may be absent from a row, and new ones may come, unless the model was
+    made from columns; the first value of a key decides whether it is of numbers or of texts. A bare
+    list, or one called x, has the names that the model knows. A null is a feature that is missing.
     """
 
     selection: Selection  # what was asked for, and what is known
@@ -65,30 +86,63 @@ class JsonDecoder:
     key: str | None = None
     is_vector: bool = False
     most_features: int = 2**22
+    # The keys that have held numbers. Rows that can be used add to it, as does the model's memory
+    # of them where a run goes on.
+    numbers: set[str] = field(default_factory=set, compare=False)
     names: Names = ()  # the names in the first row
     ignored: tuple[tuple[str, str], ...] = ()  # why keys are not used
+    seen: tuple[tuple[str, str], ...] = ()  # the first values of the keys of texts
+
+    @property
+    def outlook(self) -> Schema:
+        """What is known."""
+        return self.schema
 
     def decode(self, record: bytes) -> Sample | Rejected:
         """Return what a record says."""
         offset = None
         try:
             value = _object_in(record)
-            if self.selection.position:
-                offset = _offset_in(self.selection, value)
-            key = _label_key(self.selection, value)
-            label = None if key is None else value.pop(key, None)
+            asked = self.selection
+            if asked.position:
+                offset = _offset_in(asked, value)
+            key = self._label_key(value)
+            label = None if key is None else self._present(value.pop(key, None))
             if isinstance(label, list | dict):
                 raise SampleError(f"label {key!r} is not a number, a text or a bool")
-            weight = _take_weight(self.selection, value)
-            for name in self.selection.roles:
+            weight = _take_weight(asked, value)
+            for name in asked.roles:
                 value.pop(name, None)
-            after, (names, values) = self._take(value)
+            after, row = self._take(value)
             label, schema = after.schema.with_label(label, is_text=False)
         except SampleError as error:
             return Rejected(str(error), offset)
         if schema is not after.schema or (key and not self.label):
             after = replace(after, schema=schema, label=self.label or key)
-        return Sample(names, values, label, weight, offset, after)
+        are_columns = after.is_vector
+        if not are_columns:
+            self.numbers.update(map(str, row.names))
+        return Sample(
+            row.names, row.values, label, weight, offset, after, row.indicators, are_columns,
+            row.n_nulls,
+        )  # fmt: skip
+
+    def _label_key(self, value: dict[str, Any]) -> str | None:
+        wanted = self.selection.label
+        if wanted is None:
+            called = [name for name in LABEL_NAMES if name in value]
+            if self.label in value and called in ([], [self.label]):
+                return self.label
+            try:
+                return self.selection.label_among(value, self.where)
+            except SourceError as error:
+                raise SampleError(str(error).removeprefix(f"{self.where}: columns ")) from None
+        return wanted if wanted in value else column_called(wanted, list(value))
+
+    def _present(self, value: Any) -> Any:
+        """Return a value, None if it is a text that means none."""
+        is_blank = isinstance(value, str) and value.strip() in self.selection.missing
+        return None if is_blank else value
 
     def _take(self, value: dict[str, Any]) -> tuple[JsonDecoder, Row]:
         """Return the decoder that knows where the features are, and what they are."""
@@ -98,20 +152,58 @@ class JsonDecoder:
             kind = "list" if decoder.is_vector else "object"
             raise SampleError(f"it has no {kind} {decoder.key!r}")
         if isinstance(features, list):
-            return decoder._take_list(features)
-        texts, row = take_features(self.selection, self.schema, self._known, features)
-        schema = decoder.schema
-        if schema.features is None and schema.texts is None:
-            schema = replace(schema, texts=texts)
-        if schema is not decoder.schema or not decoder.names:
-            names = tuple(map(str, natural_order(row[0])))
-            ignored = (*decoder.ignored, *((name, "str") for name in texts))
-            decoder = replace(decoder, schema=schema, names=names, ignored=ignored)
+            after, row = decoder._take_list(features)
+        else:
+            after, row = decoder._take_object(features)
+        if decoder.key and self.selection.one_hot:
+            beside = _indicators(self.selection, value)
+            row = row._replace(indicators=(*row.indicators, *beside))
+        return after, row
+
+    def _take_object(self, x: dict[str, Any]) -> tuple[JsonDecoder, Row]:
+        asked, schema = self.selection, self.schema
+        texts: dict[str, str] = {}
+        n_nulls = 0
+        for name, cell in list(x.items()):
+            if name in self._texts:
+                texts[name] = cell if isinstance(cell, str) else ""
+            elif cell is None or (isinstance(cell, str) and cell.strip() in asked.blanks):
+                n_nulls += 1
+            elif not isinstance(cell, str):
+                continue
+            elif name in self.numbers or name in self._known:
+                raise SampleError(
+                    f"feature {name!r} is {cell[:50]!r}, a text, but was a number before"
+                )
+            else:
+                texts[name] = cell
+            del x[name]
+        if schema.features is not None:
+            added = [name for name in x if name not in self._known]
+            if added:
+                raise SampleError(f"it adds {names_in(added)} to the features of the model")
+        indicators = _indicators(asked, texts)
+        if not x and not indicators and not n_nulls:
+            raise SampleError("it has no features")
+        names = tuple(x)
+        row = Row(names, scaled(asked, as_values(names, x.values(), _FLOAT64)), indicators, n_nulls)
+        new = [name for name in texts if name not in self._texts]
+        decoder = self
+        if new or (schema.features is None and schema.texts is None):
+            schema = replace(schema, texts=(*(schema.texts or ()), *new))
+            seen = (*self.seen, *((name, texts[name]) for name in new))
+            decoder = replace(decoder, schema=schema, seen=seen)
+        if not decoder.names and names:
+            decoder = replace(decoder, names=tuple(map(str, natural_order(names))))
         return decoder, row
 
     @cached_property
     def _known(self) -> frozenset[str]:
         return frozenset(self.schema.features or ())
+
+    @cached_property
+    def _texts(self) -> frozenset[str]:
+        return frozenset(self.schema.texts or ())
 
     def _decided(self, value: dict[str, Any]) -> JsonDecoder:
         """Return the decoder that knows from the first row where the features are."""
@@ -123,7 +215,7 @@ class JsonDecoder:
                 f"lists {names_in(lists)} could each be the features: drop all but one with "
                 "--ignore"
             )
-        elif lists and self.schema.texts is None:
+        elif lists and not self.schema.is_open:
             key, is_vector = lists[0], True
         elif value:
             key, is_vector = "", False
@@ -150,47 +242,39 @@ class JsonDecoder:
             names = vector_names(self.key or "", len(cells))
             if known is not None and self.key == _BARE:
                 names = known
+        nulls: list[int] = []
+        if None in cells:
+            nulls = [i for i, cell in enumerate(cells) if cell is None]
+            cells = [0.0 if cell is None else cell for cell in cells]
         values = scaled(self.selection, as_values(names, cells, _FLOAT64))
+        values[nulls] = np.nan
+        row = Row(names, values)
         if self.names:
-            return self, (names, values)
+            return self, row
         try:
             schema = self.schema.with_features(tuple(map(str, names)), self.where)
         except SourceError as error:
             raise SampleError(str(error).removeprefix(f"{self.where}: ")) from None
-        return replace(self, schema=schema, names=names), (names, values)
+        return replace(self, schema=schema, names=names), row
 
     def describe(self) -> tuple[str, ...]:
         """Say in a few lines what is used and what is not."""
-        source = f" from {self.key!r}" if self.key else ""
-        scale = 1.0 if self.selection.scale is None else self.selection.scale
-        names = tuple(map(str, self.names))
-        label = self.selection.label or self.label
-        return describe(
-            self.selection, self.schema, names, source, [scale], label, dict(self.ignored)
+        asked = self.selection
+        texts = [name for name, _ in self.seen if name not in asked.one_hot]
+        found = Described(
+            tuple(map(str, self.names)),
+            f" from {self.key!r}" if self.key else "",
+            [1.0 if asked.scale is None else asked.scale],
+            asked.label or self.label,
+            dict(self.ignored) | dict.fromkeys(asked.ignore, "as asked"),
+            texts,
+            hints=[
+                missing_hint(name, cell)
+                for name, cell in self.seen
+                if name in texts and cell.strip().lower() in LIKE_MISSING
+            ],
         )
-
-
-def take_features(
-    selection: Selection, schema: Schema, known: frozenset[str], x: dict[str, Any]
-) -> tuple[tuple[str, ...], Row]:
-    """Return the keys of an object that hold texts, and names and scaled values of its features."""
-    texts = schema.texts
-    if schema.features is not None:
-        others = [name for name in x if name not in known]
-        texts = tuple(name for name in others if isinstance(x[name], str))
-        if len(texts) < len(others):
-            added = [name for name in others if name not in texts]
-            raise SampleError(f"it adds {names_in(added)} to the features of the model")
-    elif texts is None:
-        texts = tuple(name for name, cell in x.items() if isinstance(cell, str))
-    for name in texts or ():
-        x.pop(name, None)
-    if None in x.values():
-        x = {name: cell for name, cell in x.items() if cell is not None}
-    if not x:
-        raise SampleError("it has no features")
-    names = tuple(x)
-    return texts or (), (names, scaled(selection, as_values(names, x.values(), _FLOAT64)))
+        return describe(asked, self.schema, found)
 
 
 def scaled(selection: Selection, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -246,17 +330,11 @@ def _offset_in(selection: Selection, value: dict[str, Any]) -> Offset:
     return offset_of(selection, [value.get(name) for name in selection.position])
 
 
-def _label_key(selection: Selection, value: dict[str, Any]) -> str | None:
-    if selection.label is not None:
-        return selection.label
-    roles = selection.roles
-    names = [name for name in LABEL_NAMES if name in value and name not in roles]
-    if len(names) > 1:
-        raise SampleError(
-            f"{names_in(names)} could each be the label: choose with --label, and --ignore the "
-            "others"
-        )
-    return names[0] if names else None
+def _indicators(selection: Selection, value: dict[str, Any]) -> tuple[str, ...]:
+    """Return the features that stand for the texts of --one-hot."""
+    texts = ((name, value.get(name)) for name in selection.one_hot)
+    there = ((name, text.strip()) for name, text in texts if isinstance(text, str))
+    return tuple(f"{name}_{text}" for name, text in there if text not in selection.blanks)
 
 
 def _take_weight(selection: Selection, value: dict[str, Any]) -> float:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
+from stream_perceptron.data.batch import RawLines
 from stream_perceptron.data.csv import NUMBER
 from stream_perceptron.data.jsonl import scaled
 from stream_perceptron.data.lines import Rejected, Sample
-from stream_perceptron.data.schema import LABEL_NAMES, Schema, Selection, describe, names_in
+from stream_perceptron.data.schema import (
+    LABEL_NAMES,
+    Described,
+    Schema,
+    Selection,
+    describe,
+    names_in,
+)
 from stream_perceptron.data.source import Request
 from stream_perceptron.errors import SampleError, SourceError
 from stream_perceptron.model.features import Names
@@ -25,14 +34,18 @@ class LibsvmFormat:
 
     n_header_lines = 0
 
+    def records(self, lines: Iterator[RawLines]) -> Iterator[RawLines]:
+        """Yield the records that lines make: one each."""
+        return lines
+
     def decoder(self, request: Request, where: str, first: str) -> LibsvmDecoder:
         """Return what reads the records."""
-        if request.to_learn and (request.selection.position or request.selection.weight):
+        asked = request.selection
+        if request.to_learn and (asked.position or asked.weight or asked.one_hot):
             raise SourceError(
-                f"{where}: lines of LIBSVM have no columns for --position or --weight"
+                f"{where}: lines of LIBSVM have no columns for --position, --weight or --one-hot"
             )
-        label = request.selection.label or LABEL_NAMES[0]
-        return LibsvmDecoder(request.selection, request.schema, label)
+        return LibsvmDecoder(asked, request.schema, asked.label or LABEL_NAMES[0])
 
 
 @dataclass(frozen=True)
@@ -47,6 +60,11 @@ class LibsvmDecoder:
     schema: Schema
     label: str
     names: Names | None = None  # in the first row
+
+    @property
+    def outlook(self) -> Schema:
+        """What is known."""
+        return self.schema
 
     def decode(self, record: bytes) -> Sample | Rejected:
         """Return what a record says."""
@@ -80,7 +98,7 @@ class LibsvmDecoder:
             in_order = tuple(map(str, natural_order(features)))
             first = in_order if self.names is None else self.names
             after = replace(self, schema=schema, names=first)
-        return Sample(features, values, label, 1.0, None, after)
+        return Sample(features, values, label, 1.0, None, after, are_columns=False)
 
     @cached_property
     def _known(self) -> frozenset[str]:
@@ -90,9 +108,8 @@ class LibsvmDecoder:
         """Say in a few lines what is used and what is not."""
         scale = 1.0 if self.selection.scale is None else self.selection.scale
         names = tuple(map(str, self.names or ()))
-        return describe(
-            self.selection, self.schema, names, " from 'features'", [scale], self.label, {}
-        )
+        found = Described(names, " from 'features'", [scale], self.label)
+        return describe(self.selection, self.schema, found)
 
 
 def _pair(token: str) -> tuple[str, float]:

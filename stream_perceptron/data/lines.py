@@ -32,11 +32,14 @@ class Sample(NamedTuple):
     """What a record says."""
 
     names: Names
-    values: NDArray[np.float64]
+    values: NDArray[np.float64]  # NaN for a feature that is missing
     label: Any
     weight: float
     offset: Offset | None
     after: Decoder  # what reads the next record; other than before if this one has told something
+    indicators: tuple[str, ...] = ()  # features that are 1, as a text is theirs
+    are_columns: bool = True  # whether the names are those of every record
+    n_nulls: int = 0  # how many features were null, and have no name here
 
 
 class Rejected(NamedTuple):
@@ -64,6 +67,10 @@ class Decoder(Protocol):
         """What is known so far."""
 
     @property
+    def outlook(self) -> Schema:
+        """What is known, also from a look at the first record."""
+
+    @property
     def label(self) -> str | None:
         """The label column or key, if one is known."""
 
@@ -81,6 +88,9 @@ class LineFormat(Protocol):
     def n_header_lines(self) -> int:
         """The lines before the first record."""
 
+    def records(self, lines: Iterator[RawLines]) -> Iterator[RawLines]:
+        """Yield the records that lines make."""
+
     def decoder(self, request: Request, where: str, first: str) -> Decoder:
         """Return what reads the records, of which the first one is this."""
 
@@ -96,6 +106,7 @@ class LineSource(Source):
         super().__init__(path)
         self._lines = _cut(start)
         self._begin: list[RawLines] = []
+        self._first_records: list[bytes | None] = []
         self._hash, self._size = hashlib.sha256(), 0
         first = 0  # of the lines that can be held
         while self._is_too_long(first):
@@ -105,26 +116,31 @@ class LineSource(Source):
 
     def _line(self, number: int) -> str | None:
         """Return one of the first lines, None if there are not so many."""
-        while sum(map(len, self._begin)) <= number:
+        while len(self._first_records) <= number:
             lines = next(self._lines, None)
             if lines is None:
                 return None
             self._begin.append(lines)
-        records = [record for lines in self._begin for record in lines.records()]
-        return (records[number] or b"").decode(errors="replace").rstrip("\r\n")
+            self._first_records += lines.without_blanks().records()
+        return _text(self._first_records[number])
 
     def _is_too_long(self, number: int) -> bool:
         self._line(number)
-        records = [record for lines in self._begin for record in lines.records()]
+        records = self._first_records
         return number < len(records) and records[number] is None
 
     def _decoder(self, request: Request) -> Decoder | None:
-        first = self._line(self._first + self._format.n_header_lines)
-        return None if first is None else self._format.decoder(request, self.name, first)
+        number = self._first + self._format.n_header_lines
+        if self._line(number) is None:
+            return None
+        # As much as has come of a record that goes on over several lines.
+        whole = self._format.records(iter(self._begin))
+        records = [record for each in whole for record in each.without_blanks().records()]
+        return self._format.decoder(request, self.name, _text(records[number]))
 
     def fit(self, request: Request) -> Fit | None:
         decoder = self._decoder(request)
-        return None if decoder is None else Fit(decoder.schema, decoder.label)
+        return None if decoder is None else Fit(decoder.outlook, decoder.label)
 
     def batches(self, request: Request) -> Iterator[Batch]:
         decoder = self._decoder(request)
@@ -149,7 +165,8 @@ class LineSource(Source):
         if not self.is_stream:
             lines = chain([], _cut(open_bytes(self.path)))
         header = self._first if self._format.n_header_lines else -1
-        for some in lines:
+        for some in self._format.records(lines):
+            some = some.without_blanks()
             parts = [some]
             if 0 <= header < len(some):
                 parts = [some[:header], some[header + 1 :]]
@@ -192,6 +209,10 @@ def _cut(start: ByteStream) -> Iterator[RawLines]:
     yield from cut_lines(start, BATCH_ROWS)
 
 
+def _text(record: bytes | None) -> str:
+    return (record or b"").decode(errors="replace").rstrip("\r\n")
+
+
 def _runs(
     lines: RawLines, decoder: Decoder, request: Request
 ) -> Iterator[tuple[Decoder, list[Found]]]:
@@ -217,7 +238,7 @@ def _read(decoder: Decoder, record: bytes | None, request: Request) -> Found:
     if (
         isinstance(found, Sample)
         and request.dtype != "float64"
-        and np.abs(found.values).max(initial=0.0) > np.finfo(request.dtype).max
+        and np.fmax.reduce(np.abs(found.values), initial=0.0) > np.finfo(request.dtype).max
     ):
         return Rejected(too_large(request.dtype), found.offset)
     return found
@@ -239,6 +260,7 @@ def _batch(
 ) -> Batch:
     usable = {i: each for i, each in enumerate(found) if isinstance(each, Sample)}
     samples = list(usable.values())
+    missing = np.array([s.n_nulls + np.count_nonzero(np.isnan(s.values)) for s in samples], np.intp)
     replayed = np.array([isinstance(each, Replayed) for each in found])
     return Batch(
         source=source,
@@ -257,13 +279,33 @@ def _batch(
         offsets=tuple(each.offset for each in found) if any(f.offset for f in found) else (),
         replayed=replayed if replayed.any() else None,
         notes=notes,
+        missing=missing if missing.any() else None,
+        indicators=frozenset(chain.from_iterable(sample.indicators for sample in samples)),
         raw=raw,
     )
 
 
 def _features(samples: Sequence[Sample]) -> Features:
-    names = samples[0].names if samples else ()
+    if not samples:
+        return Dense((), np.zeros((0, 0)))
+    names = samples[0].names
     if all(sample.names is names or sample.names == names for sample in samples):
-        values = [sample.values for sample in samples]
-        return Dense(names, np.stack(values) if values else np.zeros((0, 0)))
-    return Sparse.from_rows([s.names for s in samples], [s.values for s in samples])
+        values = np.stack([sample.values for sample in samples])
+        there = ~np.isnan(values)
+        n_columns = len(names) if samples[0].are_columns else 0
+        indicators = {name: i for i, name in enumerate(dict.fromkeys(
+            chain.from_iterable(sample.indicators for sample in samples)
+        ))}  # fmt: skip
+        if indicators:
+            names = (*names, *indicators)
+            ones = np.zeros((len(samples), len(indicators)))
+            for row, sample in zip(ones, samples, strict=True):
+                row[[indicators[name] for name in sample.indicators]] = 1.0
+            values, there = np.hstack([values, ones]), np.hstack([there, ones > 0])
+        if there.all():
+            return Dense(names, values, n_columns=n_columns)
+        return Dense(names, np.where(there, values, 0.0), there, n_columns)
+    return Sparse.from_rows(
+        [(*sample.names, *sample.indicators) for sample in samples],
+        [np.concatenate([s.values, np.ones(len(s.indicators))]) for s in samples],
+    )

@@ -112,6 +112,12 @@ def _joined(batches: Sequence[Batch], source: str, schema: Schema) -> Batch:
             for i, why in batch.rejected.items()
         },
         notes=next((batch.notes for batch in batches if batch.notes), ()),
+        missing=None
+        if all(b.missing is None for b in batches)
+        else np.concatenate(
+            [np.zeros(len(b.rows), np.intp) if b.missing is None else b.missing for b in batches]
+        ),
+        indicators=frozenset().union(*(batch.indicators for batch in batches)),
     )
 
 
@@ -128,6 +134,7 @@ def _taken(rows: Batch, draws: NDArray[np.intp]) -> Batch:
         features=rows.features[taken],
         labels=[rows.labels[i] for i in taken.tolist()],
         weights=rows.weights[taken],
+        missing=None if rows.missing is None else rows.missing[taken],
         rejected={i: rows.rejected[row] for i, row in enumerate(draws.tolist()) if not usable[i]},
         raw=None,
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 from stream_perceptron.data.labels import LABEL_TYPES, is_missing, label_type_of, typed_label
 from stream_perceptron.errors import SampleError, SourceError
@@ -13,10 +15,24 @@ LABEL_NAMES = ("label", "class", "target", "y")
 
 _PIXEL_COLUMNS = ("pixels", "pixel", "image")
 
+# Of a column that counts rows, or says where they come from.
+_ORIGIN = re.compile(r"(?i:id|index|.*[_ ]id|unnamed: \d+|__index_level_\d+__|)|.*[a-z0-9]I[dD]")
+
+_MOST_NAMES = 5  # in one list of a message
+
+# Texts by which people mean that there is no value.
+LIKE_MISSING = frozenset(
+    {"na", "n/a", "nan", "null", "none", "nil", "?", "-", "--", ".", "missing"}
+)
+
 
 @dataclass(frozen=True)
 class Selection:
-    """What was asked for; kept with the model."""
+    """What was asked for; kept with the model.
+
+    A column is named as it is called, whatever its case and the blanks around it, or by its place:
+    counted from 1, and -1 is the last. A column of that very name wins.
+    """
 
     # The label column; None for the only one of label, class, target and y that there is.
     label: str | None = None
@@ -27,39 +43,93 @@ class Selection:
     # The columns that say where in its origin a row comes from: any that name a partition, and last
     # one whose whole numbers, the offsets, grow within the partition.
     position: tuple[str, ...] = ()
+    standardize: bool = field(default=False, metadata={"optional": True})
+    # The text columns that become a feature for each value, such as colour_red.
+    one_hot: tuple[str, ...] = field(default=(), metadata={"optional": True})
+    missing: tuple[str, ...] = field(default=(), metadata={"optional": True})  # what means no value
 
     def __post_init__(self) -> None:
         if self.scale is not None:
             object.__setattr__(self, "scale", float(self.scale))
 
-    @property
+    @cached_property
     def roles(self) -> set[str]:
         """The columns that are no features, without the label."""
         return {*self.ignore, *self.position} | ({self.weight} if self.weight else set())
 
-    def require_columns(self, names: Sequence[str], where: str) -> None:
-        """Require that every column that was named is among these."""
-        roles = [("label", self.label), ("weight", self.weight)]
-        for role, wanted in [*roles, *(("position", name) for name in self.position)]:
-            if wanted is not None and wanted not in names:
-                raise SourceError(
-                    f"{where}: there is no {role} column {wanted!r} among {names_in(names)}"
-                )
-        for name in self.ignore:
-            if name not in names:
-                raise SourceError(f"{where}: there is no column {name!r} to ignore")
+    @cached_property
+    def blanks(self) -> frozenset[str]:
+        """The texts that mean no value."""
+        return frozenset({"", *self.missing})
 
-    def label_among(self, names: Container[str], where: str) -> str | None:
-        """Return which of these names is the label's, if any."""
+    def among(self, names: Sequence[str], where: str, to_learn: bool) -> Selection:
+        """Return what was asked for with the names that columns have; the label is found.
+
+        To predict, columns need not be there.
+
+        Raises
+        ------
+        SourceError
+            If a column that was named is not there, or several could be the label.
+
+        """
+
+        def find(role: str, wanted: str) -> str | None:
+            found = column_called(wanted, names)
+            if found is None and to_learn:
+                raise SourceError(
+                    f"{where}: there is no {role}column {wanted!r} among {names_in(names)}"
+                )
+            return found
+
+        def find_all(role: str, wanted: Sequence[str]) -> tuple[str, ...]:
+            found = [find(role, name) for name in wanted]
+            return tuple(name for name in found if name is not None)
+
+        asked = replace(
+            self,
+            weight=None if self.weight is None else find("weight ", self.weight),
+            position=find_all("position ", self.position),
+            ignore=find_all("", self.ignore),
+            one_hot=find_all("text ", self.one_hot),
+        )
         if self.label is not None:
-            return self.label if self.label in names else None
-        candidates = [name for name in LABEL_NAMES if name in names and name not in self.roles]
-        if len(candidates) > 1:
+            return replace(asked, label=find("label ", self.label))
+        return replace(asked, label=asked.label_among(names, where))
+
+    def label_among(self, names: Iterable[str], where: str) -> str | None:
+        """Return which of these names is the label's by itself, if any."""
+        roles = self.roles
+        called = {name: name.strip().lower() for name in names if name not in roles}
+        found = [name for name, text in called.items() if text in LABEL_NAMES]
+        if len(found) > 1:
+            found.sort(key=lambda name: LABEL_NAMES.index(called[name]))
             raise SourceError(
-                f"{where}: columns {names_in(candidates)} could each be the label: choose with "
+                f"{where}: columns {names_in(found)} could each be the label: choose with "
                 "--label, and --ignore the others"
             )
-        return candidates[0] if candidates else None
+        return found[0] if found else None
+
+
+def column_called(wanted: str, names: Sequence[str]) -> str | None:
+    """Return the column that a person means, None if there is no such one.
+
+    Examples
+    --------
+    >>> names = ["Age", " Class", "2"]
+    >>> [column_called(wanted, names) for wanted in ("class", "1", "-1", "2", "0", "x")]
+    [' Class', 'Age', '2', '2', None, None]
+
+    """
+    if wanted in names:
+        return wanted
+    alike = [name for name in names if name.strip().lower() == wanted.strip().lower()]
+    if len(alike) == 1:
+        return alike[0]
+    if re.fullmatch("-?[1-9][0-9]{0,6}", wanted) and -len(names) <= int(wanted) <= len(names):
+        place = int(wanted)
+        return names[place - 1 if place > 0 else place]
+    return None
 
 
 @dataclass(frozen=True)
@@ -70,16 +140,22 @@ class Schema:
     features: tuple[str, ...] | None = None
     # int, str or bool, once known.
     label_type: str | None = field(default=None, metadata={"one_of": tuple(LABEL_TYPES)})
-    # The keys that hold texts, which are left out, of rows that bring their own names; None before
-    # the first such row.
+    # The columns or keys that hold texts; of rows that bring their own names None before the first.
     texts: tuple[str, ...] | None = None
+    # The columns of a table that have had no value yet, and may be anything.
+    undecided: tuple[str, ...] = field(default=(), metadata={"optional": True})
+
+    @property
+    def is_open(self) -> bool:
+        """Whether rows bring names of their own, so that features may be added at any time."""
+        return self.features is None and self.texts is not None
 
     def with_features(self, features: tuple[str, ...], where: str) -> Schema:
         """Return the schema with these features; all sources have the same.
 
-        Unless rows bring their own names; then features may be added at any time.
+        Unless rows bring their own names.
         """
-        if self.texts is not None or self.features == features:
+        if self.is_open or self.features == features:
             return self
         if self.features is None:
             return replace(self, features=features)
@@ -106,7 +182,7 @@ class Schema:
         Examples
         --------
         >>> Schema().with_label("7", is_text=True)
-        (7, Schema(features=None, label_type='int', texts=None))
+        (7, Schema(features=None, label_type='int', texts=None, undecided=()))
 
         """
         if is_missing(value, is_text):
@@ -124,7 +200,7 @@ class Schema:
         Examples
         --------
         >>> Schema().with_classes(["7", "8"])
-        ([7, 8], Schema(features=None, label_type='int', texts=None))
+        ([7, 8], Schema(features=None, label_type='int', texts=None, undecided=()))
         >>> Schema(label_type="str").with_classes(["7", "8"])[0]
         ['7', '8']
 
@@ -153,53 +229,121 @@ def vector_names(name: str, n_features: int) -> tuple[str, ...]:
     return tuple(f"{stem}{i}" for i in range(n_features))
 
 
-def describe(
-    selection: Selection,
-    schema: Schema,
-    features: Sequence[str],
-    source: str,
-    scales: Sequence[float],
-    label: str | None,
-    ignored: dict[str, str],
-) -> tuple[str, ...]:
+class Described(NamedTuple):
+    """What is used of a source, to be told."""
+
+    features: Sequence[str]
+    source: str = ""  # where in a row they are
+    scales: Sequence[float] = (1.0,)
+    label: str | None = None
+    ignored: Mapping[str, str] = {}  # why columns are not used
+    texts: Sequence[str] = ()  # the columns of texts, which are not used either
+    origins: Sequence[str] = ()  # the columns that most likely tell where a row comes from
+    hints: Sequence[str] = ()
+
+
+def describe(selection: Selection, schema: Schema, found: Described) -> tuple[str, ...]:
     """Say in a few lines what is used of a source and what is not."""
+    features = found.features
     title = f"{len(features):,} feature{'s' * (len(features) != 1)}"
-    if schema.texts is not None and schema.features is None:
+    if schema.is_open:
         title += " in the first row, others as they come"
-    span = f"{features[0]} to {features[-1]}" if len(features) > 1 else "".join(features)
-    lines = [f"{title}: {span}{source}, times {', '.join(map(_fraction, scales))}"]
-    if label is None:
+    how = "standardised" if selection.standardize else ""
+    scales = ", ".join(map(_fraction, found.scales))
+    if scales != "1" or not how:
+        how = f"times {scales}" + (f", {how}" if how else "")
+    shown = f": {listed(features)}{found.source}, {how}" if features else ""
+    lines = [title + shown]
+    if selection.one_hot:
+        lines.append(f"a feature for each value of {', '.join(selection.one_hot)}")
+    if found.label is None:
         lines.append(
             "no label: rows are only predicted, since no column is called "
             f"{', '.join(LABEL_NAMES[:-1])} or {LABEL_NAMES[-1]}; name it with --label"
         )
     else:
         kind = f" ({schema.label_type})" if schema.label_type else ""
-        lines.append(f"label: {label}{kind}")
+        lines.append(f"label: {found.label}{kind}")
     if selection.weight is not None:
         lines.append(f"sample weight: {selection.weight}")
     if selection.position:
         lines.append(f"position: {', '.join(selection.position)}")
-    if ignored:
-        shown = [f"{name} ({why})" for name, why in ignored.items()]
-        more = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
-        lines.append(f"ignored: {', '.join(shown[:5])}{more}")
-    suspects = [name for name in features if looks_like_row_number(name)]
+    if found.ignored:
+        each = [f"{name} ({why})" for name, why in found.ignored.items()]
+        more = f" and {len(each) - _MOST_NAMES} more" if len(each) > _MOST_NAMES else ""
+        lines.append(f"ignored: {', '.join(each[:_MOST_NAMES])}{more}")
+    if found.texts:
+        lines.append(
+            f"ignored, as they are texts: {listed(found.texts)}; to make features of them: "
+            f"--one-hot {_as_option(found.texts)}"
+        )
+    suspects = [name for name in features if tells_origin(name) or name in found.origins]
     if suspects:
         lines.append(
             f"warning: {names_in(suspects)} looks like a row number, which spoils learning: "
-            "leave it out with --ignore"
+            f"leave it out with --ignore {_as_option(suspects)}"
         )
-    return tuple(lines)
+    return (*lines, *found.hints)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names for a message: all if they are few, else the first, or the ends of a family.
+
+    Examples
+    --------
+    >>> listed(["a", "b"]), listed([f"pixel{i}" for i in range(784)])
+    ('a, b', 'pixel0 .. pixel783')
+    >>> listed(["b", *(f"a{i}" for i in range(30))])
+    'b, a0, a1, a2, a3 and 26 more'
+
+    """
+    if len(names) <= 2 * _MOST_NAMES:
+        return ", ".join(names)
+    stems = {name.rstrip("0123456789") for name in names}
+    if len(stems) == 1 and all(name[-1:].isdigit() for name in names):
+        return f"{names[0]} .. {names[-1]}"
+    return f"{', '.join(names[:_MOST_NAMES])} and {len(names) - _MOST_NAMES:,} more"
+
+
+def missing_hint(name: str, value: str) -> str:
+    """Say how to name what means a missing value in a column."""
+    return (
+        f"hint: column {name!r} begins with {value!r}; if that means a missing value: "
+        f"--missing {_as_option([value])}"
+    )
+
+
+def no_label(where: str, names: Sequence[str]) -> str:
+    """Say that a table has no label column."""
+    return (
+        f"{where}: there is no label column: none of {names_in(names)} is called "
+        f"{', '.join(LABEL_NAMES[:-1])} or {LABEL_NAMES[-1]}; name it with --label, or ask for "
+        "predictions with -p"
+    )
+
+
+def _as_option(names: Sequence[str]) -> str:
+    """Return names as a shell takes them for an option."""
+    shown = ",".join(names[:_MOST_NAMES])
+    return shown if re.fullmatch(r"[\w,.+@%:-]+", shown) else f"'{shown}'"
 
 
 def _fraction(scale: float) -> str:
     return "1/255" if scale == 1 / 255 else f"{scale:g}"
 
 
-def looks_like_row_number(name: str) -> bool:
-    """Whether a column of this name most likely counts rows."""
-    return name.lower() in ("id", "index") or name.lower().endswith("_id")
+def tells_origin(name: str) -> bool:
+    """Whether a column of this name most likely tells where a row comes from, such as a row number.
+
+    Examples
+    --------
+    >>> [tells_origin(name) for name in ("id", "ID", "userId", "user_id", "Unnamed: 0", "")]
+    [True, True, True, True, True, True]
+    >>> tells_origin("humid"), tells_origin("paid")
+    (False, False)
+
+    """
+    return _ORIGIN.fullmatch(name) is not None
 
 
 def names_in(names: Sequence[str], most: int = 5) -> str:

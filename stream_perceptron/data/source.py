@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -25,6 +25,9 @@ class Request:
     schema: Schema = field(default_factory=Schema)  # what is known already
     # Whether all columns that were named must be there; to predict, labels need not be.
     to_learn: bool = True
+    needs_label: bool = False  # whether a table without a label column is refused
+    # What features the model has, so that a key that held numbers is not taken for one of texts.
+    numbers: Collection[Hashable] = ()
     epoch: int = 0  # the pass, from 0
     start: int = 0  # the number of rows to leave out
     dtype: str = "float64"  # what features must fit

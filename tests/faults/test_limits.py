@@ -177,3 +177,18 @@ def test_what_a_small_file_decompresses_to_is_not_kept_in_memory(tmp_path, peak)
     progress = LiveModel.load(path).progress
     assert (3, 1) == (progress.samples, progress.skipped)
     assert memory < 250
+
+
+def test_an_arrow_stream_that_says_it_is_larger_than_memory(tmp_path, run):
+    table = pa.table({"label": ["x", "y"] * 50, "a": np.arange(100.0)})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    data = sink.getvalue().to_pybytes()
+    with pa.ipc.open_stream(data) as reader:
+        size = pa.ipc.read_message(pa.BufferReader(reader.read_next_batch().serialize())).body.size
+    source = tmp_path / "f.arrow"
+    source.write_bytes(data.replace(size.to_bytes(8, "little"), (2**50).to_bytes(8, "little")))
+
+    assert source.read_bytes() != data
+    assert "damaged after row 0" in run("learn", source, check=1).stderr
