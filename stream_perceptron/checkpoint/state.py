@@ -22,9 +22,17 @@ from stream_perceptron.checkpoint.codec import (
     encode_name,
     from_json,
 )
+from stream_perceptron.checkpoint.scalers import (
+    one_hot_of,
+    pipeline,
+    require_possible,
+    split,
+    steps_from_state,
+)
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.model.kernel import NAME as KERNEL
 from stream_perceptron.model.network import Snapshot
+from stream_perceptron.model.scaler import SCALERS, Scaler
 from stream_perceptron.perceptron import SGDPerceptron
 
 if TYPE_CHECKING:
@@ -35,6 +43,7 @@ Arrays = dict[str, NDArray[Any]]
 _SEED = {"below": 2**64}
 
 ARRAYS = ("weights", "biases")  # of a model; a run has others
+STATISTICS = "statistics"  # of the scaler of a model, if it has one
 
 
 class Loaded(NamedTuple):
@@ -115,15 +124,18 @@ def load(path: str | os.PathLike[str]) -> Loaded:
     """
     with naming(Path(path)):
         meta, arrays = read_checkpoint(Path(path))
-        if meta.pop("run", None) is not None:
-            arrays = {name: array for name, array in arrays.items() if name in ARRAYS}
+        run = meta.pop("run", None)
+        if run is not None:
+            of_model = {*ARRAYS, STATISTICS}
+            arrays = {name: array for name, array in arrays.items() if name in of_model}
         extra = Fields(meta, "checkpoint").take("extra", dict)
-        return Loaded(model_from_state(meta, arrays), extra)
+        steps, model = model_from_state(meta, arrays)
+        return Loaded(pipeline(steps, model, one_hot_of(run)), extra)
 
 
 def model_state(model: SGDPerceptron | Pipeline) -> tuple[dict[str, Any], Arrays]:
     """Return a model as JSON and arrays."""
-    steps, perceptron = _split(model)
+    steps, perceptron = split(model)
     learned, classes = perceptron.network.snapshot(), perceptron.classes
     state = _State(
         lr=encode_lr(perceptron.lr),
@@ -140,9 +152,16 @@ def model_state(model: SGDPerceptron | Pipeline) -> tuple[dict[str, Any], Arrays
         last_epsilon=None if math.isnan(learned.last_epsilon) else learned.last_epsilon,
         labels=[encode_name(label) for label in learned.labels],
         features=[encode_name(name) for name in learned.features],
+        scaler=None if learned.scaler is None else learned.scaler.kind,
     )
-    meta = {"kernel": KERNEL, "model": vars(state), "steps": steps}
-    return meta, {"weights": learned.weights, "biases": learned.biases}
+    saved = vars(state)
+    if learned.scaler is None:
+        del saved["scaler"]
+    meta = {"kernel": KERNEL, "model": saved, "steps": steps}
+    arrays = {"weights": learned.weights, "biases": learned.biases}
+    if learned.scaler is not None:
+        arrays[STATISTICS] = learned.scaler.table
+    return meta, arrays
 
 
 @dataclass
@@ -163,10 +182,15 @@ class _State:
     last_epsilon: float | None
     labels: list[Any]
     features: list[Any]
+    scaler: str | None = field(default=None, metadata={"optional": True, "one_of": tuple(SCALERS)})
 
 
-def model_from_state(meta: dict[str, Any], arrays: Arrays) -> SGDPerceptron | Pipeline:
-    """Return the model that `model_state` was given."""
+def model_from_state(
+    meta: dict[str, Any], arrays: Arrays
+) -> tuple[list[tuple[Any, Any]], SGDPerceptron]:
+    """Return the scalers of River before the model that `model_state` was given, and the model."""
+    arrays = dict(arrays)
+    statistics = arrays.pop(STATISTICS, None)
     if set(arrays) != set(ARRAYS):
         raise CheckpointError(f"members {sorted(arrays)} are not weights and biases")
     unknown = set(meta) - {"kernel", "model", "steps", "extra"}
@@ -202,91 +226,19 @@ def model_from_state(meta: dict[str, Any], arrays: Arrays) -> SGDPerceptron | Pi
         raise CheckpointError("model has more updates than samples")
     last = math.nan if state.last_epsilon is None else state.last_epsilon
     counts = state.n_seen, state.n_updates, last
-    network.restore(Snapshot(labels, features, weights, biases, *counts))
-    return _join(meta.get("steps"), model)
+    scaler = None
+    if state.scaler is not None or statistics is not None:
+        scaler = _scaler(state.scaler, statistics, len(features))
+    network.restore(Snapshot(labels, features, weights, biases, *counts, scaler))
+    return steps_from_state(meta.get("steps")), model
 
 
-def _split(model: SGDPerceptron | Pipeline) -> tuple[list[Any], SGDPerceptron]:
-    """Return the saved scalers before a perceptron, and the perceptron."""
-    if isinstance(model, SGDPerceptron) and not hasattr(model, "steps"):
-        return [], model
-    *before, (_, last) = getattr(model, "steps", {"": model}).items()
-    if type(last) is not SGDPerceptron:
-        raise CheckpointError(f"{type(last).__name__} cannot be saved: end with an SGDPerceptron")
-    return [[encode_name(name), *_scaler_state(step)] for name, step in before], last
-
-
-def _join(steps: Any, model: SGDPerceptron) -> SGDPerceptron | Pipeline:
-    if steps == []:
-        return model
-    from river.compose import Pipeline
-
-    if not isinstance(steps, list) or not all(isinstance(s, list) and len(s) == 3 for s in steps):
-        raise CheckpointError("steps are not those of a pipeline")
-    named = [(decode_name(name), _scaler(kind, state)) for name, kind, state in steps]
-    return Pipeline(*named, ("SGDPerceptron", model))
-
-
-def _scaler_state(scaler: Any) -> tuple[str, dict[str, Any]]:
-    from river.preprocessing import MinMaxScaler, StandardScaler
-
-    if type(scaler) not in (StandardScaler, MinMaxScaler):
-        raise CheckpointError(
-            f"{type(scaler).__name__} cannot be saved: use StandardScaler or MinMaxScaler"
-        )
-    if scaler.window_size is not None:
-        raise CheckpointError(f"{type(scaler).__name__} with a window_size cannot be saved")
-    if type(scaler) is StandardScaler:
-        tables = {"counts": scaler.counts, "means": scaler.means, "vars": scaler.vars}
-        state: dict[str, Any] = {"with_std": scaler.with_std}
-    else:
-        tables = {
-            side: {name: stat.get() for name, stat in getattr(scaler, side).items()}
-            for side in ("min", "max")
-        }
-        state = {}
-    for side, table in tables.items():
-        state[side] = [[encode_name(name), _number_state(value)] for name, value in table.items()]
-    return type(scaler).__name__, state
-
-
-def _scaler(kind: Any, state: Any) -> Any:
-    from river.preprocessing import MinMaxScaler, StandardScaler
-
-    fields = Fields(state, "scaler")
-    scaler: Any
-    if kind == "StandardScaler":
-        scaler = StandardScaler(with_std=fields.take("with_std", bool))
-        for side in ("counts", "means", "vars"):
-            getattr(scaler, side).update(_numbers(fields.take(side, list)))
-    elif kind == "MinMaxScaler":
-        scaler = MinMaxScaler()
-        for side in ("min", "max"):
-            for name, value in _numbers(fields.take(side, list)).items():
-                # River's statistic of one value, the attribute bearing the side's name.
-                setattr(getattr(scaler, side)[name], side, value)
-    else:
-        raise CheckpointError(f"{str(kind)[:50]!r} is not a scaler that can be saved")
-    fields.finish()
+def _scaler(kind: str | None, statistics: NDArray[Any] | None, d: int) -> Scaler:
+    """Return a scaler with checked statistics of d features."""
+    if kind is None or statistics is None or statistics.shape != (3, d):
+        raise CheckpointError(f"statistics do not fit a scaler of {d} features")
+    if statistics.dtype != np.float64:
+        raise CheckpointError("statistics are not float64")
+    scaler = SCALERS[kind](statistics)
+    require_possible(scaler)
     return scaler
-
-
-def _number_state(value: Any) -> Any:
-    value = value.item() if isinstance(value, np.generic) else value
-    if isinstance(value, float) and math.isinf(value):
-        return "inf" if value > 0 else "-inf"
-    return value
-
-
-def _numbers(pairs: list[Any]) -> dict[Any, Any]:
-    table = {}
-    for pair in pairs:
-        if not isinstance(pair, list) or len(pair) != 2:
-            raise CheckpointError("scaler does not hold pairs of name and number")
-        name, value = pair
-        if value == "inf" or value == "-inf":
-            value = float(value)
-        if type(value) not in (int, float, bool):
-            raise CheckpointError("scaler does not hold pairs of name and number")
-        table[decode_name(name)] = value
-    return table

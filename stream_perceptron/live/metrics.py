@@ -180,6 +180,8 @@ class Progress:
     last_target: int = field(default=-1, metadata={"least": -1})
     epsilon_sum: float = 0.0  # the sum of the errors of all labelled samples, added one by one
     largest: float = 0.0  # the largest absolute value of a feature in the samples that were probed
+    # How many features were missing in all samples, of those that every row has.
+    missing: int = field(default=0, metadata={"optional": True})
     # How often each label was predicted as each; the numbers are those of the model's `classes_`.
     # Samples tested before any label was known are not in it.
     confusion: Confusion = field(default_factory=Confusion, metadata={"saved": False})

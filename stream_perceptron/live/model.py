@@ -11,7 +11,13 @@ import numpy as np
 
 from stream_perceptron.checkpoint.archive import naming, read_checkpoint, write_checkpoint
 from stream_perceptron.checkpoint.codec import from_json, to_json
-from stream_perceptron.checkpoint.state import ARRAYS, model_from_state, model_state
+from stream_perceptron.checkpoint.scalers import absorb
+from stream_perceptron.checkpoint.state import (
+    ARRAYS,
+    STATISTICS,
+    model_from_state,
+    model_state,
+)
 from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.prefetch import Idle, prefetch
 from stream_perceptron.data.schema import Schema, Selection
@@ -23,6 +29,7 @@ from stream_perceptron.live.notes import notes_about
 from stream_perceptron.live.reading import cut, read, singly
 from stream_perceptron.live.step_result import StepResult
 from stream_perceptron.model.kernel import NAME as KERNEL
+from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.model.weights import MAX_WEIGHTS, NAME_COST
 from stream_perceptron.perceptron import SGDPerceptron
 
@@ -58,6 +65,8 @@ class LiveModel:
     ----------
     kernel : str
         The kernel that the model was saved with.
+    needs_label : bool
+        Whether a table without a label column is refused where it is to be learned.
     replayed : int
         Rows that came again and were left out, since the model was made or loaded.
 
@@ -87,6 +96,7 @@ class LiveModel:
         self.progress = progress or Progress()
         self.cursor = cursor or Cursor()
         self.kernel = KERNEL
+        self.needs_label = False
         self.replayed = 0
 
     @classmethod
@@ -95,6 +105,7 @@ class LiveModel:
         sources: Sequence[Source],
         selection: Selection | None = None,
         classes: Sequence[str] | None = None,
+        needs_label: bool = False,
         **parameters: Any,
     ) -> LiveModel:
         """Make a new model for some sources.
@@ -107,6 +118,8 @@ class LiveModel:
             What to take from it.
         classes
             The labels to know from the start, as text; None for those that the first source names.
+        needs_label
+            As the attribute.
         parameters
             Parameters of `SGDPerceptron`.
 
@@ -119,7 +132,7 @@ class LiveModel:
 
         """
         most = parameters.get("max_weights", MAX_WEIGHTS) // NAME_COST
-        request = Request(selection or Selection(), most_features=most)
+        request = Request(selection or Selection(), needs_label=needs_label, most_features=most)
         declared = None
         for i, source in enumerate(sources):
             fit = source.fit(request)
@@ -132,7 +145,11 @@ class LiveModel:
         if classes is not None:
             declared, typed = request.schema.with_classes(classes)
             schema = Schema(label_type=typed.label_type)
-        return cls(SGDPerceptron(classes=declared, **parameters), request.selection, schema)
+        live = cls(SGDPerceptron(classes=declared, **parameters), request.selection, schema)
+        live.needs_label = needs_label
+        if request.selection.standardize:
+            live.model.network.scaler = Scaler()
+        return live
 
     @classmethod
     def load(cls, path: Path) -> LiveModel:
@@ -150,20 +167,23 @@ class LiveModel:
             meta, arrays = read_checkpoint(path)
             run = meta.pop("run", None)
             kernel = meta.get("kernel")
-            counts = {name: arrays.pop(name) for name in list(arrays) if name not in ARRAYS}
-            model = model_from_state(meta, arrays)
-            if hasattr(model, "steps"):
-                raise CheckpointError("holds a pipeline, which only Python code can run")
+            of_model = {*ARRAYS, STATISTICS}
+            counts = {name: arrays.pop(name) for name in list(arrays) if name not in of_model}
+            steps, model = model_from_state(meta, arrays)
+            absorb(steps, model)
             if run is None:
                 if counts:
                     raise CheckpointError(f"members {sorted(counts)} are of no run")
                 names = tuple(str(name) for name in model.features_)
-                live = cls(model, schema=Schema(features=names or None))
+                asked = Selection(standardize=model.network.scaler is not None)
+                live = cls(model, asked, Schema(features=names or None))
             else:
                 saved = from_json(_Run, run, "run")
                 live = cls(model, saved.selection, saved.schema, saved.progress, saved.cursor)
                 live.progress.restore(counts, saved.curve_bin, len(model.classes_))
                 live.cursor.require_fit(saved.selection.position)
+                if saved.selection.standardize != (model.network.scaler is not None):
+                    raise CheckpointError("has a scaler that was not asked for, or lacks it")
             live.kernel = str(kernel)
             return live
 
@@ -215,7 +235,7 @@ class LiveModel:
         The model, its progress and its schema belong together afterwards.
         """
         result = self.model.train(
-            batch.features, batch.labels, batch.weights, stop, with_probabilities
+            batch.features, batch.labels, batch.weights, stop, with_probabilities, batch.indicators
         )
         n = len(result)
         taken = len(batch)
@@ -231,6 +251,8 @@ class LiveModel:
             rows = before + np.cumsum(~batch.replayed)[batch.rows[:n]]
             self.replayed += int(np.count_nonzero(batch.replayed[:taken]))
         self.progress.update(result)
+        if batch.missing is not None:
+            self.progress.missing += int(batch.missing[:n].sum())
         probed = np.flatnonzero(~np.isnan(result.slope))
         if len(probed):
             self.progress.largest = max(self.progress.largest, batch.features[probed].largest())
@@ -358,7 +380,15 @@ class LiveModel:
         """Return what to ask of a source; no row is left out as one that came before."""
         most = self.model.max_weights // NAME_COST
         dtype = self.model.dtype
-        return Request(self.selection, self.schema, to_learn, dtype=dtype, most_features=most)
+        return Request(
+            self.selection,
+            self.schema,
+            to_learn,
+            needs_label=to_learn and self.needs_label,
+            numbers=self.model.features_ if self.schema.is_open else (),
+            dtype=dtype,
+            most_features=most,
+        )
 
     def _move(self, cursor: Cursor, sources: Sequence[Source], batch: Batch) -> None:
         """Move a cursor over rows that were learned, and take it over."""

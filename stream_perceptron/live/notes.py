@@ -14,12 +14,12 @@ _ENOUGH = 1000  # samples to judge labels by
 def notes_about(batch: Batch, model: SGDPerceptron, samples: int) -> list[str]:
     """Return the notes of a batch, and warnings about its features and about all labels so far."""
     notes = list(batch.notes)
-    if notes and model.activation != "identity":
+    if notes and model.activation != "identity" and model.network.scaler is None:
         largest = batch.features.largest()
         if largest > _LARGE_FEATURE:
             notes.append(
                 f"warning: features reach {largest:g}, where {model.activation} is flat and "
-                "hardly learns: scale them, as with --scale 1/255 for pixels"
+                "hardly learns: --standardize scales them, and --scale 1/255 does for pixels"
             )
     if samples >= _ENOUGH and len(model.network.store.biases) >= samples / 2:
         notes.append(

@@ -175,7 +175,7 @@ def test_random_draws_until_the_stop(digits):
 
 def test_stop_does_not_read_on(tmp_path):
     """Neither the bad row after the stop nor the rows behind it count."""
-    columns = {"x": [1.0] * 50 + [None] + [1.0] * 50, "y": ["a"] * 101}
+    columns = {"x": [1.0] * 50 + [float("nan")] + [1.0] * 50, "y": ["a"] * 101}
     live, sources = start(write_parquet(tmp_path / "f.parquet", columns), lr=1.0, epsilon=0.05)
     finish(live, sources, stop=True)
 
@@ -187,11 +187,11 @@ def test_stop_does_not_read_on(tmp_path):
 def test_bad_row_ends_the_run_as_after_the_row_before(bad, tmp_path, rng):
     x, y = rng.normal(size=2050), rng.choice(["a", "b"], 2050)
     values = x.tolist()
-    values[bad] = None
+    values[bad] = float("nan")
     path = write_parquet(tmp_path / "bad.parquet", {"x": values, "y": y})
     live, sources = start(path)
     steps = []
-    with pytest.raises(SampleError, match=f"bad.parquet: row {bad + 1}: column 'x' is null"):
+    with pytest.raises(SampleError, match=f"bad.parquet: row {bad + 1}: column 'x' is nan"):
         steps.extend(live.run(sources))
     expected, sources = start(write_parquet(tmp_path / "good.parquet", {"x": x, "y": y}))
     finish(expected, sources, limit=bad) if bad else None
