@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Hashable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,20 @@ from stream_perceptron.model.weights import initial_weights
 from stream_perceptron.perceptron import SGDPerceptron
 
 Array = NDArray[Any]
+Floats = NDArray[np.float64]
 
 # What models must have in common, by what it is called on the command line.
 _ALIKE = {"activation": "activation", "init-range": "init_range", "dtype": "dtype", "seed": "seed_"}
 
 # What is added up.
-_SUMS = ("samples", "unlabelled", "skipped", "updates", "repeats", "epsilon_sum")
+_SUMS = ("samples", "unlabelled", "skipped", "updates", "repeats", "epsilon_sum", "missing")
 
 
-def average(base: SGDPerceptron, models: Sequence[SGDPerceptron]) -> SGDPerceptron:
+def average(
+    base: SGDPerceptron,
+    models: Sequence[SGDPerceptron],
+    counted: Sequence[Floats | None] = (),
+) -> SGDPerceptron:
     """Return the mean of models that were trained from one, each on samples of its own.
 
     This is iterative parameter mixing[^1] in equal parts, also known as local SGD[^2]. The mean of
@@ -46,10 +52,15 @@ def average(base: SGDPerceptron, models: Sequence[SGDPerceptron]) -> SGDPerceptr
         The model that all were trained from. Learning rate and epsilon of the mean are its.
     models
         The models. Their weights are added up in this order.
+    counted
+        For each model the statistics of its scaler over what it added, shape (3, d); what it lacks
+        is made by subtraction.
 
     Returns
     -------
-    The mean. Its samples and updates are those of `base` and what each model added.
+    The mean. Its samples and updates are those of `base` and what each model added, and its
+    statistics those of all samples, by Chan's formula in the order of the models; those of one
+    model are taken as they are.
 
     Raises
     ------
@@ -79,9 +90,11 @@ def average(base: SGDPerceptron, models: Sequence[SGDPerceptron]) -> SGDPerceptr
     mean = copy.deepcopy(base)
     network = mean.network
     for other in (model.network for model in models):
+        scaler = other.scaler
         network.add(
             _new(other.feature_names, network.feature_names),
             _new(other.label_names, network.label_names),
+            set() if scaler is None else scaler.indicators(other.feature_names),
         )
     total = np.zeros((len(network.label_names), 1 + len(network.feature_names)))
     n_seen, n_updates, last_epsilon = network.n_seen, network.n_updates, network.last_epsilon
@@ -94,7 +107,47 @@ def average(base: SGDPerceptron, models: Sequence[SGDPerceptron]) -> SGDPerceptr
     total /= len(models)
     network.store.biases[:], network.store.weights[:] = total[:, 0], total[:, 1:]
     network.count(n_seen, n_updates, last_epsilon)
+    if network.scaler is not None:
+        _merge(network, base.network, [model.network for model in models], counted)
     return mean
+
+
+def _merge(
+    united: Network,
+    base: Network,
+    networks: Sequence[Network],
+    counted: Sequence[Floats | None],
+) -> None:
+    """Let the scaler of all have the statistics of the base, and what each network added."""
+    scaler = united.scaler
+    assert scaler is not None
+    d = len(united.feature_names)
+    total = _statistics(base, united)
+    for i, network in enumerate(networks):
+        after = _statistics(network, united)
+        if len(networks) == 1:
+            total = after
+            break
+        apart = counted[i] if i < len(counted) else None
+        if apart is None:
+            added = scaler.added(_statistics(base, united), after)
+        else:
+            added = scaler.at(None, d)
+            added[:] = np.where(added[0] < 0, added, 0.0)
+            added[:, united.features.numbers_of(tuple(network.feature_names))] = apart
+        total = scaler.merged(total, added)
+    scaler.put(None, total)
+
+
+def _statistics(network: Network, united: Network) -> Floats:
+    """Return the statistics of a network's scaler over all features of `united`, shape (3, d)."""
+    assert network.scaler is not None
+    assert united.scaler is not None
+    names = tuple(network.feature_names)
+    statistics = united.scaler.at(None, len(united.feature_names))
+    statistics[:] = np.where(statistics[0] < 0, statistics, 0.0)
+    statistics[:, united.features.numbers_of(names)] = network.scaler.at(None, len(names))
+    return statistics
 
 
 def _new(names: Sequence[Hashable], known: Sequence[Hashable]) -> list[Hashable]:
@@ -103,6 +156,8 @@ def _new(names: Sequence[Hashable], known: Sequence[Hashable]) -> list[Hashable]
 
 
 def _require_descent(base: SGDPerceptron, model: SGDPerceptron) -> None:
+    if type(model.network.scaler) is not type(base.network.scaler):
+        raise CheckpointError("it standardises, or scales, in another way than the base")
     for called, name in _ALIKE.items():
         here, there = getattr(model, name), getattr(base, name)
         if here != there:
@@ -139,7 +194,9 @@ def _initial(network: Network, labels: Array, n_features: int) -> Array:
     return weights.astype(network.dtype)
 
 
-def average_live(begin: LiveModel, lives: Sequence[LiveModel]) -> LiveModel:
+def average_live(
+    begin: LiveModel, lives: Sequence[LiveModel], counted: Sequence[Floats | None] = ()
+) -> LiveModel:
     """Return the mean of live models that went on from one, each by itself.
 
     Parameters
@@ -148,6 +205,8 @@ def average_live(begin: LiveModel, lives: Sequence[LiveModel]) -> LiveModel:
         What all went on from.
     lives
         The models, in the order in which their weights are added up.
+    counted
+        As for `average`.
 
     Returns
     -------
@@ -174,7 +233,7 @@ def average_live(begin: LiveModel, lives: Sequence[LiveModel]) -> LiveModel:
     500
 
     """
-    model = average(begin.model, [live.model for live in lives])
+    model = average(begin.model, [live.model for live in lives], counted)
     schema, cursor = begin.schema, Cursor(offsets=dict(begin.cursor.offsets))
     for live in lives:
         _require_alike(begin.selection, live.selection)
@@ -210,8 +269,9 @@ def average_files(paths: Sequence[Path], base: Path) -> LiveModel:
 
 def _require_alike(selection: Selection, other: Selection) -> None:
     """Require that two models take the same from their sources."""
-    for name, here in vars(selection).items():
-        there = getattr(other, name)
+    for each in fields(selection):
+        name = each.name
+        here, there = getattr(selection, name), getattr(other, name)
         if here != there:
             raise CheckpointError(f"its {name} is {there!r}, but that of the others {here!r}")
 
@@ -228,10 +288,14 @@ def _united(schema: Schema, other: Schema) -> Schema:
     texts = schema.texts
     if other.texts is not None:
         texts = tuple(dict.fromkeys([*(schema.texts or ()), *other.texts]))
+    undecided = [name for name in schema.undecided if name in other.undecided]
+    if schema.features is None:
+        undecided = list(other.undecided)
     return Schema(
         features=other.features if schema.features is None else schema.features,
         label_type=schema.label_type or other.label_type,
         texts=texts,
+        undecided=tuple(undecided),
     )
 
 

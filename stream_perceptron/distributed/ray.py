@@ -125,7 +125,11 @@ def run(
         outcomes = tasks.wait(pending, is_over)
         if outcomes is None:
             return
-        mean = average_live(live, [outcome.live for outcome in outcomes])
+        mean = average_live(
+            live,
+            [outcome.live for outcome in outcomes],
+            [outcome.counted for outcome in outcomes],
+        )
         epoch, shards = coming[0], replace(coming[1], rounds=coming[1].rounds + 1)
         # The next round is under way while this one is told and saved.
         coming = tasks.following(epoch, shards)

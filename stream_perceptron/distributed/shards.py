@@ -10,12 +10,16 @@ from functools import lru_cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from stream_perceptron.data.batch import Batch, Rejection
 from stream_perceptron.data.parquet import ParquetSource
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.errors import DivergedError, SampleError, SourceError
 from stream_perceptron.live.cursor import Shards
 from stream_perceptron.live.model import LiveModel
+from stream_perceptron.model.features import Sparse
 
 if TYPE_CHECKING:
     from river.optim.base import Scheduler
@@ -98,6 +102,8 @@ class Outcome:
     notes: list[str] = field(default_factory=list)  # what users should be told of the first file
     last: str = ""  # the file that it came to
     error: ValueError | None = None  # why it could not go on
+    # The statistics of its scaler over what it learned, shape (3, d); None if it has none.
+    counted: NDArray[np.float64] | None = None
 
 
 def learn_pieces(
@@ -135,6 +141,7 @@ def learn_pieces(
                 if not skip_rejected:
                     batch.require_usable()
                 result = learner.step(batch)
+                _count(outcome, batch)
                 if result.diverged:
                     raise DivergedError(learner.model.n_seen + 1, batch.place(result.taken))
                 result.require_room(batch)
@@ -144,6 +151,33 @@ def learn_pieces(
         outcome.error = error
     learner.model.lr = lr
     return outcome
+
+
+def _count(outcome: Outcome, batch: Batch) -> None:
+    """Add the labelled samples of a batch to what was counted."""
+    network = outcome.live.model.network
+    scaler, d = network.scaler, len(network.feature_names)
+    if scaler is None:
+        return
+    counted = np.zeros((3, d))
+    if outcome.counted is not None:
+        counted[:, : outcome.counted.shape[1]] = outcome.counted
+    kept = np.flatnonzero([label is not None for label in batch.labels])
+    rows = batch.features[kept]
+    columns = network.features.numbers_of(rows.names)
+    placed = rows.placed(columns, d, np.float64, with_zeros=True)
+    here = np.zeros((3, d))
+    if isinstance(placed, Sparse):
+        order = np.argsort(placed.columns, kind="stable")
+        found, starts = np.unique(placed.columns[order], return_index=True)
+        parts = zip(found.tolist(), np.split(placed.values[order], starts[1:]), strict=True)
+    else:
+        parts = zip(range(d), placed.values.T, strict=True)
+    is_counted = scaler.at(None, d)[0] >= 0
+    for column, values in parts:
+        if len(values) and is_counted[column]:
+            here[:, column] = scaler.of_values(values)
+    outcome.counted = np.where(is_counted, scaler.merged(counted, here), scaler.at(None, d))
 
 
 def _times(lr: float | Scheduler, factor: float) -> Any:
