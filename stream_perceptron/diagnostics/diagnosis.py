@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stream_perceptron.data.schema import looks_like_row_number
+from stream_perceptron.data.schema import listed, tells_origin
 
 if TYPE_CHECKING:
     from stream_perceptron.live.model import LiveModel
@@ -123,11 +123,26 @@ def _error_rising(live: LiveModel) -> Iterator[Finding]:
 
 def _unscaled(live: LiveModel) -> Iterator[Finding]:
     largest = live.progress.largest
-    if largest > _LARGE_FEATURE:
+    if largest > _LARGE_FEATURE and live.model.network.scaler is None:
         yield Finding(
             "unscaled features",
             f"they reach {largest:g}, and a step grows with their square",
-            "scale them to about 1: --scale 1/255 for pixels, a StandardScaler in Python",
+            "begin anew with --standardize, for pixels with --scale 1/255, in Python behind a "
+            "StandardScaler",
+        )
+
+
+def _constant(live: LiveModel) -> Iterator[Finding]:
+    scaler, names = live.model.network.scaler, live.model.features_
+    if scaler is None or live.progress.samples < _ENOUGH:
+        return
+    counts, _, spread = scaler.at(None, len(names))
+    same = [str(names[i]) for i in np.flatnonzero((counts > 1) & (spread == 0)).tolist()]
+    if same:
+        yield Finding(
+            "features that never varied",
+            f"{listed(same)} had one value in all samples, and standardised they are 0",
+            "if that will not change, leave them out with --ignore",
         )
 
 
@@ -149,13 +164,15 @@ def _alike(live: LiveModel) -> Iterator[Finding]:
     activation = live.model.network.activation
     reach = activation.high - activation.low
     k = len(live.model.classes_)
+    # Outputs that are saturated are alike, but for a reason of their own.
+    if any(_saturated(live)):
+        return
     if k > 1 and spread < 0.3 * reach and live.progress.window_accuracy < max(0.5, 1.5 / k):
         yield Finding(
             "outputs alike",
             f"the largest and the smallest of {k} outputs differ by {spread:.2g} on average, of "
             f"{reach:.3g} at most, and accuracy is {live.progress.window_accuracy:.1%}",
-            "raise --lr; if you wrote the update yourself, see check_update: it needs one delta "
-            "for each output",
+            "raise --lr",
         )
 
 
@@ -164,6 +181,8 @@ def _classes(live: LiveModel) -> Iterator[Finding]:
     seen, predicted, _ = live.progress.confusion.sums(len(names))
     if live.progress.samples < _ENOUGH:
         return
+    if live.progress.samples > live.progress.confusion.tested:
+        seen[0] += 1  # of the first sample, which was learned before any label was known
     unseen = [str(name) for name, n in zip(names, seen, strict=True) if not n]
     if unseen:
         yield Finding(
@@ -219,7 +238,7 @@ def _row_number(live: LiveModel) -> Iterator[Finding]:
     sizes = np.abs(live.model.weights).max(axis=0, initial=0.0)
     typical = float(np.median(sizes)) if len(sizes) else 0.0
     for name, size in zip(live.model.features_, sizes.tolist(), strict=True):
-        if looks_like_row_number(str(name)) and live.model.n_updates and size > 2 * typical:
+        if tells_origin(str(name)) and live.model.n_updates and size > 2 * typical:
             yield Finding(
                 "row number learned",
                 f"a weight of feature {str(name)!r} is {size:.3g}, where {typical:.3g} is usual",
@@ -257,6 +276,7 @@ _LOOKS: tuple[Callable[[LiveModel], Iterator[Finding]], ...] = (
     _stopped_too_early,
     _error_rising,
     _unscaled,
+    _constant,
     _saturated,
     _alike,
     _sorted,

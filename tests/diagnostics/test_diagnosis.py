@@ -389,6 +389,6 @@ def test_curve_is_restored_with_suspicion():
 
 def test_arrow_of_unlabelled_rows_has_no_curve(run, tmp_path):
     pq.write_table(pa.table({"a": [1.0, 2.0]}), tmp_path / "a.parquet")
-    run("learn", tmp_path / "a.parquet", "-m", tmp_path / "m", check=0)
+    run("learn", tmp_path / "a.parquet", "-m", tmp_path / "m", "-p", "-", check=0)
 
     assert 0 == len(LiveModel.load(tmp_path / "m").progress.curve.sums)

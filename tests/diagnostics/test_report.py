@@ -213,7 +213,7 @@ def test_models_with_little_in_them(run, tmp_path):
     """Saved in Python, of an older version, without a label, with many classes."""
     save(SGDPerceptron(classes=["left", "right"], seed=0), tmp_path / "empty.npz")
     (tmp_path / "bare.csv").write_text("a,b\n1,2\n")
-    run("learn", tmp_path / "bare.csv", "-m", tmp_path / "bare.npz", check=0)
+    run("learn", tmp_path / "bare.csv", "-m", tmp_path / "bare.npz", "-p", "-", check=0)
     many = "\n".join(f"{i % 60},{i},1" for i in range(300))
     (tmp_path / "many.csv").write_text(f"label,a,b\n{many}\n")
     run("learn", tmp_path / "many.csv", "-m", tmp_path / "many.npz", "--scale", "0.01", check=0)
