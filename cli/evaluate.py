@@ -12,12 +12,13 @@ from .options import (
     Command,
     format_option,
     hint_at_terminal,
+    ignore_option,
     model_option,
     skip_option,
     sources_argument,
 )
 from .printable import printable
-from .reading import batches_of
+from .reading import batches_of, ignoring
 from .signals import ending_in_order
 
 if TYPE_CHECKING:
@@ -28,12 +29,14 @@ if TYPE_CHECKING:
 @sources_argument
 @model_option
 @format_option()
+@ignore_option()
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @skip_option("count")
 def evaluate(
     sources: tuple[str, ...],
     path: Path,
     file_format: str | None,
+    ignore: tuple[str, ...],
     as_json: bool,
     skip_rejected: bool,
 ) -> None:
@@ -50,6 +53,7 @@ def evaluate(
 
     hint_at_terminal(sources)
     live = LiveModel.load(path)
+    ignoring(live, ignore)
     test = _Test(live.model.classes_)
     skipped = 0
     with ending_in_order() as signals:

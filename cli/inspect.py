@@ -27,6 +27,7 @@ def inspect(path: Path, as_json: bool) -> None:
     stream-perceptron inspect mnist.npz
     """
     from stream_perceptron import LiveModel
+    from stream_perceptron.data.schema import listed
 
     live = LiveModel.load(path)
     contents = {"path": str(path), **_contents(live)}
@@ -40,6 +41,8 @@ def inspect(path: Path, as_json: bool) -> None:
             for row in value:
                 shown = ", ".join(f"{n} {w:+.3f}" for n, w in row["features"])
                 tell(f"  {row['class']}: {shown}")
+        elif name == "features":
+            tell(f"{title}: {listed(list(map(str, live.model.features_))) or 'none'}")
         elif name == "sources":
             shown = ", ".join(f"{s['name']} ({s['size']:,} bytes)" for s in value)
             tell(f"{title}: {shown or 'none'}")
@@ -76,6 +79,10 @@ def _contents(live: LiveModel) -> dict[str, Any]:
         "weight": selection.weight,
         "ignored": list(selection.ignore),
         "scale": selection.scale,
+        "standardize": selection.standardize,
+        "one_hot": list(selection.one_hot),
+        "missing_texts": list(selection.missing),
+        "missing": progress.missing,
         "samples": model.n_seen,
         "updates": model.n_updates,
         "unlabelled": progress.unlabelled,

@@ -19,6 +19,7 @@ from .options import (
     Number,
     Scale,
     format_option,
+    ignore_option,
     option_in,
     sources_argument,
 )
@@ -36,8 +37,11 @@ on_ray = option_in("Many machines")
 @click.command(cls=Command, short_help="Predict and then learn every sample of a stream.")
 @sources_argument
 @format_option("Input")
-@on_input("--label NAME", "Label column; else label, class, target or y.")
-@on_input("--ignore NAMES", "Columns not to use.", Names(), ())
+@on_input(
+    "--label NAME|N",
+    "Label column, by name or place, -1 for the last; else label, class, target or y.",
+)
+@ignore_option("Input")
 @on_input("--weight NAME", "Column of sample weights.")
 @on_input(
     "--position [PART,]OFFSET",
@@ -47,6 +51,9 @@ on_ray = option_in("Many machines")
     (),
 )
 @on_input("--scale NUMBER|a/b", "Multiply features by this; else 8-bit ones by 1/255.", Scale())
+@on_input("--standardize", "Learn features less their mean so far, by their standard deviation.")
+@on_input("--one-hot NAMES", "Make a feature of each value of these text columns.", Names(), ())
+@on_input("--missing TEXTS", "Texts that mean a missing value, as NA,?; blanks do.", Names(), ())
 @on_input("--random", "Draw rows at random, with replacement.", name="at_random")
 @on_input(
     "--passes N",
@@ -117,13 +124,15 @@ def learn(ctx: click.Context, /, **options: Any) -> None:
     SOURCE is one or more files, read in order, or - for stdin, as it is without one: Parquet, Arrow
     streams, CSV with or without a header, JSON Lines or LIBSVM, compressed or not. The label is
     found by its name, in LIBSVM and without a header by its place. The features are the one column
-    of lists, bytes or images if there is one, else all number and bool columns.
+    of lists, bytes or images if there is one, else all number and bool columns. A column that an
+    option names may be given by its place, counted from 1.
 
     \b
     cat digits.csv | stream-perceptron learn --scale 1/255
     stream-perceptron learn mnist-train.parquet
     stream-perceptron learn mnist-train.parquet --lr 0.1 --epsilon 0.03
     stream-perceptron learn mnist-train.parquet --random --stop --epsilon 0.01
+    stream-perceptron learn iris.csv --standardize --lr 0.1
     stream-perceptron learn mnist-train.parquet -m mnist.npz -p predictions.jsonl
 
     Accuracy is progressive: every sample counts as a test before it is learned. The error of a

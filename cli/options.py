@@ -260,6 +260,25 @@ class Names(click.ParamType):
         return names
 
 
+def joined(
+    ctx: click.Context, parameter: click.Parameter, value: tuple[tuple[str, ...], ...]
+) -> tuple[str, ...]:
+    """Return the names of an option that was given any number of times."""
+    return tuple(dict.fromkeys(name for names in value for name in names))
+
+
+def ignore_option(section: str = "Other") -> Callable[[F], F]:
+    """Return the option for the columns that are not to be used."""
+    return option(
+        "--ignore NAMES",
+        "Columns not to use; may be repeated.",
+        Names(),
+        multiple=True,
+        callback=joined,
+        section=section,
+    )
+
+
 class Classes(Names):
     """Labels with commas between them, or a range such as 0-9."""
 

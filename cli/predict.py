@@ -12,13 +12,14 @@ from .options import (
     Command,
     format_option,
     hint_at_terminal,
+    ignore_option,
     model_option,
     skip_option,
     sources_argument,
 )
 from .predictions import PredictionFile
 from .printable import tell
-from .reading import batches_of
+from .reading import batches_of, ignoring
 from .signals import Signals, ending_in_order
 
 if TYPE_CHECKING:
@@ -32,19 +33,21 @@ _FOLLOWED_ROWS = 100  # predicted between two looks at the checkpoint
 @sources_argument
 @model_option
 @format_option()
+@ignore_option()
 @click.option("--follow", is_flag=True, help="Take up MODEL anew whenever it was saved again.")
 @skip_option("name")
 def predict(
     sources: tuple[str, ...],
     path: Path,
     file_format: str | None,
+    ignore: tuple[str, ...],
     follow: bool,
     skip_rejected: bool,
 ) -> None:
     """Predict samples with a saved model, a line of JSON each, and learn nothing.
 
     SOURCE is as for `learn`, and needs no label. Columns are used as they were when the model was
-    made; a source of columns that lacks features or adds some is refused.
+    made; others are named and left out, and a source that lacks some is refused.
 
     \b
     echo '[0.5, 0.25]' | stream-perceptron predict -m points.npz
@@ -58,6 +61,7 @@ def predict(
             signals.sleep(_PATIENCE)
         seen = os.stat(path)
         live = LiveModel.load(path)
+        ignoring(live, ignore)
         output = PredictionFile("-", wait=lambda number: _until_writable(signals, number))
         most = _FOLLOWED_ROWS if follow else None
         for name in sources:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from .printable import tell
 from .signals import Signals
 
 if TYPE_CHECKING:
@@ -17,7 +19,10 @@ if TYPE_CHECKING:
 def batches_of(
     source: str, file_format: str | None, live: LiveModel, signals: Signals, most: int | None = None
 ) -> Iterator[Batch]:
-    """Yield the rows of a source that is to be predicted; a signal ends every wait for them."""
+    """Yield the rows of a source that is to be predicted; a signal ends every wait for them.
+
+    Columns that the model does not know are named on stderr.
+    """
     from stream_perceptron.data.opening import open_source
 
     opened = signals.call(partial(open_source, source, file_format, signals.wait), [source])
@@ -25,4 +30,14 @@ def batches_of(
     idle = None if opened.is_stream else signals.check
     # Closed before Python ends, as a thread reads ahead for it.
     with closing(live.batches(opened, most, idle)) as batches:
-        yield from batches
+        for batch in batches:
+            for note in batch.notes:
+                if "not in the model" in note:
+                    tell(note, err=True)
+            yield batch
+
+
+def ignoring(live: LiveModel, names: tuple[str, ...]) -> None:
+    """Let a model not use some more columns of what it predicts."""
+    ignore = tuple(dict.fromkeys([*live.selection.ignore, *names]))
+    live.selection = replace(live.selection, ignore=ignore)

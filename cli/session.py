@@ -7,6 +7,7 @@ import math
 import signal
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import fields
 from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -88,6 +89,7 @@ class _Session:
         self._signals.call(partial(self._open_sources, saved), o.sources)
         live, sources = self._live, self._sources
         self._rows_before = live.progress.rows
+        self._is_first_pass = (self._cursor or live.cursor).epoch == 0
         before = {identity.name for identity in live.cursor.sources if not identity.is_stream}
         changed = {}
         if saved is not None:
@@ -126,11 +128,24 @@ class _Session:
         if o.at_random:
             sources = [RandomDraws(sources, o.seed if saved is None else saved.model.seed_)]
         live = saved
-        if live is None:
-            selection = Selection(o.label, o.weight, o.ignore, o.scale, o.position)
+        if live is not None:
+            live.needs_label = o.output is None
+        else:
+            selection = Selection(
+                o.label,
+                o.weight,
+                o.ignore,
+                o.scale,
+                o.position,
+                o.standardize,
+                o.one_hot,
+                o.missing,
+            )
             parameters = {name: getattr(o, name) for name in _PARAMETERS}
             with bad_parameters_are_usage_errors():
-                live = LiveModel.start(sources, selection, o.classes, **parameters)
+                live = LiveModel.start(
+                    sources, selection, o.classes, o.output is None, **parameters
+                )
         self._cursor: Cursor | None = None
         if o.path is not None or o.ray is not None:
             plan = None if o.ray is None else Shards(o.shards, o.round_rows)
@@ -273,6 +288,11 @@ class _Session:
         """Tell and write what a batch brought."""
         for note in result.notes:
             self._line.note(note)
+        if self._live.cursor.epoch == 1 and self._is_first_pass and not self._options.at_random:
+            self._line.note(
+                "second pass: from here on accuracy counts samples that were seen before"
+            )
+        self._is_first_pass = self._live.cursor.epoch == 0
         if isinstance(result, StepResult):
             if self._worked is not None:
                 from .worked_sample_table import worked_sample_table
@@ -321,9 +341,9 @@ def _require_agreement(live: LiveModel, options: SimpleNamespace, given: set[str
         "dtype": model.dtype,
         "seed": model.seed_,
         "classes": model.classes,
-        **vars(live.selection),
+        **{each.name: getattr(live.selection, each.name) for each in fields(live.selection)},
     }
-    for name in made_with.keys() & given:
+    for name in sorted(made_with.keys() & given):
         value = getattr(options, name)
         if name == "classes":
             try:

@@ -39,6 +39,7 @@ def summarise(
         from stream_perceptron.model.kernel import NAME as KERNEL
 
         summary = line.figures() | {
+            "missing": live.progress.missing,
             "replayed": live.replayed,
             "stopped": live.stopped,
             "skipped_rows": rejected.first,
@@ -52,6 +53,8 @@ def summarise(
         return
     for text in rejected.lines(line.rows):
         tell(text, err=True)
+    if live.progress.missing:
+        click.echo(f"missing: {live.progress.missing:,} values of features", err=True)
     if live.replayed:
         click.echo(f"left out: {live.replayed:,} rows that were learned before", err=True)
     if live.stopped:

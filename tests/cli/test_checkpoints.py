@@ -189,14 +189,14 @@ def test_divergence_is_one_line_and_saved_up_to(tmp_path, model, run):
 
 def test_bad_row_is_saved_up_to(tmp_path, model, run):
     path = tmp_path / "bad.parquet"
-    x = [1.0] * 1234 + [None] + [1.0] * 10
+    x = [1.0] * 1234 + [float("nan")] + [1.0] * 10
     pq.write_table(pa.table({"x": x, "y": ["a", "b", "c", "d", "e"] * 249}), path)
     result = run("learn", path, "-m", model, "--quiet", check=1)
     again = run("learn", path, "-m", model, "--quiet", check=1)
     skipping = run("learn", path, "-m", model, "--quiet", "--skip-bad", "--json", check=0)
 
     assert result.stderr == again.stderr
-    assert "row 1235: column 'x' is null" in result.stderr
+    assert "row 1235: column 'x' is nan" in result.stderr
     assert (1244, 1) == tuple(json.loads(skipping.stdout)[key] for key in ("samples", "skipped"))
 
 

@@ -24,7 +24,7 @@ def bad_csv_lines(n):
         ",".join(["left", *cells[1:]]),
         ",".join(["left", *cells, "1"]),
         ",".join(["left", "abc", *cells[1:]]),
-        ",".join(["left", "", *cells[1:]]),
+        ",".join(["left", "1 2", *cells[1:]]),
         ",".join(["left", "NaN", *cells[1:]]),
         ",".join(["left", *cells[1:], "1e999"]),
         ",".join(["left", *cells[1:], "1" + "0" * 400]),

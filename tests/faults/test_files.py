@@ -181,15 +181,17 @@ def test_predict_waits_for_a_model_and_keeps_it_when_the_next_is_damaged(data, t
     process.stderr.close()
 
 
-def test_a_pipeline_that_python_saved_is_one_clear_line(tmp_path, run):
+def test_a_pipeline_of_several_scalers_is_one_clear_line(tmp_path, run):
     from river import preprocessing
 
     path = tmp_path / "m.npz"
-    save(preprocessing.StandardScaler() | SGDPerceptron(seed=0), path)
+    scalers = preprocessing.StandardScaler() | preprocessing.MinMaxScaler()
+    save(scalers | SGDPerceptron(seed=0), path)
     sample = ROOT / "stream_perceptron" / "datasets" / "mnist-sample.parquet"
     for command in (
         ["predict", sample, "-m", path], ["evaluate", sample, "-m", path], ["inspect", path],
         ["report", path], ["learn", sample, "-m", path],
     ):  # fmt: skip
         result = run(*command, check=1)
-        assert f"Error: {path}: holds a pipeline, which only Python code can run\n" == result.stderr
+        why = "holds a pipeline of several scalers, which only Python code can run"
+        assert f"Error: {path}: {why}\n" == result.stderr

