@@ -9,11 +9,13 @@ import inside
 import peers
 import scale
 import streams
+import tables
 from common import BENCH, machine
 
 SECTIONS = {
     **peers.SECTIONS,
     **streams.SECTIONS,
+    **tables.SECTIONS,
     **growth.SECTIONS,
     **inside.SECTIONS,
     **scale.SECTIONS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import json
 import math
 from collections.abc import Callable
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 from stream_perceptron import LiveModel, StreamPerceptronError
 from stream_perceptron.data import open_source
 from stream_perceptron.data.batch import Batch
+from stream_perceptron.data.schema import Selection
 from stream_perceptron.data.source import Request
 
 Parser = Callable[[bytes, dict[str, float]], dict[str, float]]
@@ -38,14 +40,20 @@ def case(rng: np.random.Generator, folder: Path) -> str:
     path.write_bytes(gzip.compress(data, 1) if path.suffix else data)
     given = kind if kind in ("csv", "libsvm", "parquet", "arrow") else "jsonl"
     file_format = given if rng.random() < 0.5 else None
-    one, told_of_one = _learn(path, file_format, singly=False)
-    other, told_of_other = _learn(path, file_format, singly=True)
+    selection = Selection(
+        standardize=bool(rng.random() < 0.3),
+        one_hot=("t",) if given not in ("libsvm",) and rng.random() < 0.3 else (),
+        missing=("NA",) if rng.random() < 0.3 else (),
+    )
+    one, told_of_one = _learn(path, file_format, selection, singly=False)
+    other, told_of_other = _learn(path, file_format, selection, singly=True)
     assert told_of_one == told_of_other, f"{told_of_one!r} or {told_of_other!r}"
     if one is not None and other is not None:
         assert one.model.weights.tobytes() == other.model.weights.tobytes()
         assert one.model.features_ == other.model.features_
         assert one.schema == other.schema
         assert one.cursor == other.cursor
+        assert _statistics(one) == _statistics(other)
         figures = [(m.progress.samples, m.progress.skipped, m.progress.rows) for m in (one, other)]
         assert figures[0] == figures[1]
     if told_of_one is not None:
@@ -58,13 +66,13 @@ def case(rng: np.random.Generator, folder: Path) -> str:
 
 
 def _learn(
-    path: Path, file_format: str | None, singly: bool
+    path: Path, file_format: str | None, selection: Selection, singly: bool
 ) -> tuple[LiveModel | None, str | None]:
     """Return what was learned, and what the error said that ended it."""
     live = None
     try:
         sources = [open_source(str(path), file_format)]
-        live = LiveModel.start(sources, lr=0.1, seed=0)
+        live = LiveModel.start(sources, selection, lr=0.1, seed=0)
         cursor = live.resume(sources)
         for _ in live.run(sources, cursor, skip_rejected=True, one_by_one=10**9 * singly):
             pass
@@ -73,28 +81,49 @@ def _learn(
     return live, None
 
 
+def _statistics(live: LiveModel) -> bytes:
+    scaler = live.model.network.snapshot().scaler
+    return b"" if scaler is None else scaler.table.tobytes()
+
+
 def _rows(rng: np.random.Generator) -> list[dict[str, Any]]:
     names = ["a", "b", "c"][: rng.integers(1, 4)]
     labels = [["x", "y"], [0, 1], ["007", "A"]][rng.integers(3)]
     decimals = int(rng.integers(0, 18))
-    return [
-        {"label": labels[rng.integers(2)]}
-        | {name: round(float(rng.normal()), decimals) for name in names}
-        for _ in range(rng.integers(0, 9))
-    ]
+    blanks, has_text = rng.random() * rng.integers(2), rng.random() < 0.3
+    rows: list[dict[str, Any]] = []
+    for _ in range(rng.integers(0, 9)):
+        row: dict[str, Any] = {"label": labels[rng.integers(2)]}
+        for name in names:
+            value = round(float(rng.normal()), decimals)
+            row[name] = None if rng.random() < blanks else value
+        if has_text:
+            row["t"] = str(rng.choice(["red", "blue", "NA", 'a "b"', "two\nlines", "1"]))
+        rows.append(row)
+    return rows
 
 
 def _file(kind: str, rows: list[dict[str, Any]]) -> bytes:
     names = list(rows[0]) if rows else ["label", "a"]
     if kind == "csv":
-        lines = [",".join(names), *(",".join(map(str, row.values())) for row in rows)]
-    elif kind == "json":
+        sink = io.StringIO()
+        writer = csv.writer(sink, lineterminator="\n")
+        writer.writerows([names, *(row.values() for row in rows)])
+        return sink.getvalue().encode()
+    if kind == "json":
         lines = [json.dumps(row) for row in rows]
     elif kind == "lists":
-        lines = [json.dumps({"label": r["label"], "x": list(r.values())[1:]}) for r in rows]
+        lines = [
+            json.dumps(
+                {"label": r["label"], "x": [v for v in list(r.values())[1:] if v != r.get("t")]}
+            )
+            for r in rows
+        ]
     elif kind == "libsvm":
         lines = [
-            " ".join([str(row["label"]), *(f"{i}:{v}" for i, v in enumerate(row.values()) if i)])
+            " ".join(
+                [str(row["label"]), *(f"{i}:{v}" for i, v in enumerate(row.values()) if i and v)]
+            )
             for row in rows
         ]
     else:

@@ -16,6 +16,7 @@ import numpy as np
 
 from stream_perceptron import SGDPerceptron
 from stream_perceptron.model.features import Sparse, Uint8
+from stream_perceptron.model.scaler import Scaler
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 from helpers import state_of
@@ -34,13 +35,14 @@ def case(rng: np.random.Generator, folder: Path) -> str:
     }
     samples = [_sample(rng, names) for _ in range(n)]
     labels = rng.integers(0, 6, n).tolist()
-    expected = SGDPerceptron(**parameters)
+    is_scaled = bool(rng.random() < 0.4)
+    expected = _fresh(parameters, is_scaled)
     for x, y in zip(samples, labels, strict=True):
         expected.learn_one(x, y)
     how = str(rng.choice(["sparse", "bytes", "hostile", "interrupts", "threads"]))
     if how == "bytes":
-        return _in_bytes(rng, names, labels, parameters)
-    model = SGDPerceptron(**parameters)
+        return _in_bytes(rng, names, labels, parameters, is_scaled)
+    model = _fresh(parameters, is_scaled)
     if how == "sparse":
         rows = Sparse.from_rows(
             [tuple(x) for x in samples], [np.array(list(x.values())) for x in samples]
@@ -55,8 +57,20 @@ def case(rng: np.random.Generator, folder: Path) -> str:
                     _try_hostile(rng, model, x, y)
                 if how != "interrupts" or not _interrupted(rng, model, x, y):
                     model.learn_one(x, y)
-    assert state_of(expected) == state_of(model), "another model"
+    assert _state(expected) == _state(model), "another model"
     return f"grown {how}"
+
+
+def _fresh(parameters: dict[str, Any], is_scaled: bool) -> SGDPerceptron:
+    model = SGDPerceptron(**parameters)
+    if is_scaled:
+        model.network.scaler = Scaler()
+    return model
+
+
+def _state(model: SGDPerceptron) -> tuple[Any, ...]:
+    scaler = model.network.snapshot().scaler
+    return *state_of(model), None if scaler is None else scaler.table.tobytes()
 
 
 def _sample(rng: np.random.Generator, names: list[str]) -> Sample:
@@ -65,15 +79,19 @@ def _sample(rng: np.random.Generator, names: list[str]) -> Sample:
 
 
 def _in_bytes(
-    rng: np.random.Generator, names: list[str], labels: list[int], parameters: dict[str, Any]
+    rng: np.random.Generator,
+    names: list[str],
+    labels: list[int],
+    parameters: dict[str, Any],
+    is_scaled: bool,
 ) -> str:
     values = rng.integers(0, 256, (len(labels), len(names))).astype(np.uint8)
-    rows = Uint8(tuple(names), values, None, float(rng.choice([1 / 255, 1.0, -3.0])))
-    one, many = SGDPerceptron(**parameters), SGDPerceptron(**parameters)
+    rows = Uint8(tuple(names), values, scale=float(rng.choice([1 / 255, 1.0, -3.0])))
+    one, many = _fresh(parameters, is_scaled), _fresh(parameters, is_scaled)
     for x, y in zip(rows.dicts(), labels, strict=True):
         one.learn_one(x, y)
     many.train(rows, labels, np.ones(len(labels)))
-    assert state_of(one) == state_of(many), "bytes are learned otherwise"
+    assert _state(one) == _state(many), "bytes are learned otherwise"
     return "grown bytes"
 
 
@@ -106,7 +124,7 @@ class _Hostile(Mapping[Any, Any]):
 
 def _try_hostile(rng: np.random.Generator, model: SGDPerceptron, x: Sample, y: Any) -> None:
     """Offer something that must be refused, or be the sample itself, and leave the model alone."""
-    before = state_of(model)
+    before = _state(model)
     bad: Any = [None, "1", np.nan, np.inf, 10**400, object(), 1j, [1.0]][rng.integers(8)]
     other = copy.deepcopy(model)
     odd: Any = {**x, "bad": bad}
@@ -114,7 +132,7 @@ def _try_hostile(rng: np.random.Generator, model: SGDPerceptron, x: Sample, y: A
         odd = _Hostile({**x, "more": 1.0, "and": 2.0}, int(rng.integers(6)), other)
     with contextlib.suppress(Exception):
         model.predict_one(odd)
-    assert before == state_of(model), "predicting changed the model"
+    assert before == _state(model), "predicting changed the model"
     other = copy.deepcopy(model)
     if isinstance(odd, _Hostile):
         odd.model = other
@@ -122,7 +140,7 @@ def _try_hostile(rng: np.random.Generator, model: SGDPerceptron, x: Sample, y: A
         other.learn_one(odd, y)
     except Exception:
         learns_within = isinstance(odd, _Hostile) and odd.how == 3
-        assert learns_within or before == state_of(other), "a refused sample changed the model"
+        assert learns_within or before == _state(other), "a refused sample changed the model"
     assert other.weights.shape == (len(other.classes_), len(other.features_))
 
 
@@ -132,7 +150,7 @@ def _interrupted(rng: np.random.Generator, model: SGDPerceptron, x: Sample, y: A
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    seen, before = model.n_seen, state_of(model)
+    seen, before = model.n_seen, _state(model)
     old = signal.signal(signal.SIGALRM, interrupt)
     try:
         signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-6, 2e-4))
@@ -143,7 +161,7 @@ def _interrupted(rng: np.random.Generator, model: SGDPerceptron, x: Sample, y: A
     finally:
         signal.signal(signal.SIGALRM, old)
     if model.n_seen == seen:
-        assert before == state_of(model), "an interrupted sample changed the model"
+        assert before == _state(model), "an interrupted sample changed the model"
     return model.n_seen > seen
 
 
