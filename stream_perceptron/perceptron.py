@@ -190,7 +190,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         Parameters
         ----------
         x
-            The features: numbers and bools by name.
+            The features: numbers and bools by name. None stands for a feature that is absent.
         y
             The label: anything hashable that is not missing.
         w

@@ -309,3 +309,13 @@ def test_a_schedule_that_fails_is_an_error_of_the_sample_and_is_not_asked_to_pre
     assert trained.predict_one({"x0": 1.0}) in ("high", "low")
     result = trained.train(Dense(("x0",), np.ones((2, 1))), [None, None], np.ones(2))
     assert 2 == len(result)
+
+
+def test_none_is_an_absent_feature(trained):
+    other = copy.deepcopy(trained)
+    x = {"x0": 1.0, "x1": -2.0}
+    assert trained.predict_proba_one(x) == trained.predict_proba_one({**x, "x2": None})
+    trained.learn_one(x, "high")
+    other.learn_one({"x2": None, **x, "new": None}, "high")
+
+    assert state_of(trained) == state_of(other)

@@ -41,7 +41,9 @@ class WorkedSample:
         lr = after.lr if isinstance(after.lr, float) else after.lr.get(before.n_updates)
         # A step of no length makes the names known that the row brings.
         before.mutate({"lr": 0.0})
-        result = before.train(batch.features, batch.labels, batch.weights)
+        result = before.train(
+            batch.features, batch.labels, batch.weights, indicators=batch.indicators
+        )
         activation = before.network.activation
         net = before.network.nets(batch.features)[0].astype(np.float64)
         y = np.empty_like(net)

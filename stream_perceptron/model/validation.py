@@ -92,7 +92,9 @@ def as_weights(w: Any, n: int) -> NDArray[np.float64]:
 
 
 def as_row(x: Mapping[Hashable, Any], dtype: np.dtype[Any]) -> Dense:
-    """Return a dict of features as one row."""
+    """Return a dict of features as one row; None stands for a feature that is absent."""
+    if any(value is None for value in x.values()):
+        x = {name: value for name, value in x.items() if value is not None}
     names = tuple(x)
     return Dense(names, as_values(names, x.values(), dtype)[np.newaxis])
 

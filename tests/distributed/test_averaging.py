@@ -7,13 +7,18 @@ import itertools
 import json
 import random
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers import state_of, write_lines
+from helpers import state_of, write_lines, write_parquet
 
 from stream_perceptron import CheckpointError, LiveModel, SGDPerceptron, save
+from stream_perceptron.data.parquet import ParquetSource
+from stream_perceptron.data.schema import Selection
 from stream_perceptron.distributed.averaging import average, average_live
+from stream_perceptron.distributed.shards import deal, learn_pieces, rounds_in
+from stream_perceptron.live.cursor import Shards
 from stream_perceptron.live.learning_curve import LearningCurve
 
 
@@ -243,3 +248,27 @@ def test_the_window_of_a_mean_is_that_of_the_models_in_their_order(partitions):
     assert lives[1].progress.window[-700:].tolist() == window[-730:-30].tolist()
     assert lives[0].progress.window[-270:].tolist() == window[:270].tolist()
     assert len(expected) > len(window)
+
+
+def test_shards_count_apart_what_they_standardise(tmp_path, rng):
+    """The statistics of all rows, and those of the plain stream where there is one shard."""
+    X = rng.normal([3, 200], [1, 50], size=(400, 2))
+    columns = {"a": X[:, 0], "b": X[:, 1], "y": rng.integers(0, 2, 400)}
+    source = ParquetSource(str(write_parquet(tmp_path / "f.parquet", columns)))
+    begin = LiveModel.start([source], Selection(standardize=True), ["0", "1"], seed=0)
+    plain = copy.deepcopy(begin)
+    for _ in plain.run([source]):
+        pass
+    for n in (1, 2, 3):
+        shards, live = Shards(n=n, rows=50), begin
+        for done in range(rounds_in([source.groups], shards)):
+            dealt = deal([source.groups], replace(shards, rounds=done))
+            outcomes = [learn_pieces(live, [source.path], pieces) for pieces in dealt if pieces]
+            counted = [outcome.counted for outcome in outcomes]
+            live = average_live(live, [outcome.live for outcome in outcomes], counted)
+        counts, means, variances = live.model.network.snapshot().scaler.table
+        assert [400, 400] == counts.tolist()
+        np.testing.assert_allclose(means, X.mean(axis=0))
+        np.testing.assert_allclose(variances, X.var(axis=0))
+        if n == 1:
+            assert state_of(plain.model) == state_of(live.model)
