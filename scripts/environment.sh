@@ -16,7 +16,7 @@ find_python() {
 install_project() {
     local extras=$1 stamp
     stamp=.venv/installed$extras-$(cat pyproject.toml setup.py stream_perceptron/model/kernel/_compiled.pyx \
-        stream_perceptron/model/kernel/loops.h | cksum | cut -d ' ' -f 1)
+        stream_perceptron/model/kernel/loops.h stream_perceptron/data/_text.pyx | cksum | cut -d ' ' -f 1)
     if [ -e "$stamp" ] && .venv/bin/python -c 'import stream_perceptron' 2>/dev/null; then
         return
     fi

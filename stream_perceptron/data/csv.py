@@ -14,6 +14,7 @@ import numpy as np
 
 from stream_perceptron.data.batch import Offset, RawLines, offset_of
 from stream_perceptron.data.lines import Rejected, Sample
+from stream_perceptron.data.plain import BLANK, LABEL, SKIP, Plan, csv_plan
 from stream_perceptron.data.quotes import fields, joined
 from stream_perceptron.data.schema import (
     LABEL_NAMES,
@@ -289,6 +290,29 @@ class CsvDecoder:
             return as_weight(_value(name, cell))
         except SampleError:
             raise SampleError(f"weight {cell[:50]} is not a finite number of at least 0") from None
+
+    def plan(self, record: bytes) -> Plan | None:
+        """Return how records that are plain are read, None if they never are."""
+        return self._plan
+
+    @cached_property
+    def _plan(self) -> Plan | None:
+        asked = self.selection
+        is_known = self.label is None or self.schema.label_type is not None
+        if asked.position or asked.weight or asked.one_hot or not self.features or not is_known:
+            return None
+        roles = dict.fromkeys(self.columns, SKIP)
+        roles |= dict.fromkeys(self._undecided_names, BLANK)
+        roles |= {name: place for place, name in enumerate(self.features)}
+        if self.label is not None:
+            roles[self.label] = LABEL
+        to_label = None if self.label is None else self._to_label
+        return csv_plan(self.delimiter, list(roles.values()), self.features, to_label, asked.scale)
+
+    def _to_label(self, data: bytes) -> Any:
+        text = data.decode()
+        text = "" if text.strip() in self.selection.blanks else text
+        return self.schema.with_label(text, is_text=True)[0]
 
     def describe(self) -> tuple[str, ...]:
         """Say in a few lines what is used and what is not."""

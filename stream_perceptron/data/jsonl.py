@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from stream_perceptron.data.batch import Offset, RawLines, offset_of
 from stream_perceptron.data.lines import Rejected, Sample
+from stream_perceptron.data.plain import LABEL, SKIP, VECTOR, Plan, json_plan
 from stream_perceptron.data.schema import (
     LABEL_NAMES,
     LIKE_MISSING,
@@ -256,6 +257,43 @@ class JsonDecoder:
         except SourceError as error:
             raise SampleError(str(error).removeprefix(f"{self.where}: ")) from None
         return replace(self, schema=schema, names=names), row
+
+    def plan(self, record: bytes) -> Plan | None:
+        """Return how records are read that are like one that could be read; None if they are not.
+
+        They have its keys in its order.
+        """
+        asked, schema = self.selection, self.schema
+        if asked.position or asked.weight or asked.one_hot or not self.names:
+            return None
+        value = json.loads(record)
+        if isinstance(value, list):
+            return json_plan(None, [VECTOR], self.names, True, None, asked.scale)
+        label = self._label_key(value)
+        if label not in value:
+            label = None
+        if (label is not None and schema.label_type is None) or (self.key and not self.is_vector):
+            return None
+        to_label = None if label is None else self._to_label
+        roles: list[int] = []
+        names: list[str] = []
+        for name in value:
+            if name == label:
+                roles.append(LABEL)
+            elif self.is_vector:
+                roles.append(VECTOR if name == self.key else SKIP)
+            elif name in asked.roles or name in self._texts:
+                roles.append(SKIP)
+            else:
+                roles.append(len(names))
+                names.append(name)
+        known = self.names if self.is_vector else tuple(names)
+        if not known:
+            return None
+        return json_plan(list(value), roles, known, self.is_vector, to_label, asked.scale)
+
+    def _to_label(self, data: bytes) -> Any:
+        return self.schema.with_label(self._present(json.loads(data)), is_text=False)[0]
 
     def describe(self) -> tuple[str, ...]:
         """Say in a few lines what is used and what is not."""

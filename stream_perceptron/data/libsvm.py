@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from stream_perceptron.data.batch import RawLines
 from stream_perceptron.data.csv import NUMBER
 from stream_perceptron.data.jsonl import scaled
 from stream_perceptron.data.lines import Rejected, Sample
+from stream_perceptron.data.plain import LibsvmPlan, Plan
 from stream_perceptron.data.schema import (
     LABEL_NAMES,
     Described,
@@ -99,6 +101,20 @@ class LibsvmDecoder:
             first = in_order if self.names is None else self.names
             after = replace(self, schema=schema, names=first)
         return Sample(features, values, label, 1.0, None, after, are_columns=False)
+
+    def plan(self, record: bytes) -> Plan | None:
+        """Return how records that are plain are read, None if they never are."""
+        return self._plan
+
+    @cached_property
+    def _plan(self) -> Plan | None:
+        is_known = self.schema.label_type is not None and self.names is not None
+        if self._known or self.selection.ignore or not is_known:
+            return None
+        return LibsvmPlan(self._to_label, self.selection.scale)
+
+    def _to_label(self, data: bytes) -> Any:
+        return self.schema.with_label(data.decode(), is_text=True)[0]
 
     @cached_property
     def _known(self) -> frozenset[str]:

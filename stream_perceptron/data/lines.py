@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
@@ -20,12 +21,14 @@ from stream_perceptron.data.batch import (
 )
 from stream_perceptron.data.byte_stream import ByteStream, cut_lines, open_bytes
 from stream_perceptron.data.identity import Identity
+from stream_perceptron.data.plain import Block, Plan, Reader, can_be_plain
 from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.source import Fit, Request, Source
 from stream_perceptron.model.features import Dense, Features, Names, Sparse
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _LONGEST_REASON = 300
+_MOST_USELESS = 20
 
 
 class Sample(NamedTuple):
@@ -76,6 +79,9 @@ class Decoder(Protocol):
 
     def decode(self, record: bytes) -> Sample | Rejected:
         """Return what a record says."""
+
+    def plan(self, record: bytes) -> Plan | None:
+        """Return how plain records are read that are like one that could be read, None for none."""
 
     def describe(self) -> tuple[str, ...]:
         """Say in a few lines what is used and what is not, once a row was read."""
@@ -147,15 +153,18 @@ class LineSource(Source):
         if decoder is None:
             return
         first_row, is_described = request.start + 1, request.start > 0
+        reading = _Reading(decoder, request)
         for lines in self._from(request.start):
             done = 0
-            runs = list(_runs(lines, decoder, request))
+            runs = list(reading.runs(lines))
+            # What is told of a source includes what its other first rows have told.
+            notes = () if is_described else _notes(runs)
             for decoder, found in runs:
                 raw = lines[done : done + len(found)]
-                # What is told of a source includes what its other first rows have told.
-                notes = () if is_described else _notes([each for _, run in runs for each in run])
-                yield _batch(self.name, first_row, found, decoder.schema, notes, raw)
-                is_described = is_described or bool(notes)
+                batch = _batch(self.name, first_row, found, decoder.schema, raw)
+                if notes and len(batch.rows):
+                    batch, notes, is_described = replace(batch, notes=notes), (), True
+                yield batch.fitting(request.dtype)
                 first_row += len(found)
                 done += len(found)
 
@@ -213,20 +222,59 @@ def _text(record: bytes | None) -> str:
     return (record or b"").decode(errors="replace").rstrip("\r\n")
 
 
-def _runs(
-    lines: RawLines, decoder: Decoder, request: Request
-) -> Iterator[tuple[Decoder, list[Found]]]:
-    """Yield what lines say in runs of one schema, each with what reads the records after it."""
-    found: list[Found] = []
-    for record in lines.records():
-        new = _read(decoder, record, request)
-        if isinstance(new, Sample):
-            if new.after.schema is not decoder.schema and found:
-                yield decoder, found
-                found = []
-            decoder = new.after
-        found.append(new)
-    yield decoder, found
+Run = tuple[Decoder, list[Found] | Block]
+
+
+class _Reading:
+    """How lines are read, one after another, or many at once where they are plain."""
+
+    def __init__(self, decoder: Decoder, request: Request) -> None:
+        self._decoder = decoder
+        self._request = request
+        self._plan: Plan | None = None
+        self._useless = 0  # records that no plan could read since one that could
+
+    def runs(self, lines: RawLines) -> Iterator[Run]:
+        """Yield what lines say in runs of one schema, each with what reads the records after it."""
+        found: list[Found] = []
+        reader: Reader | None = None
+        is_plain, i = can_be_plain(lines), 0
+        records: list[bytes | None] = []
+        while i < len(lines):
+            if self._plan is not None and is_plain:
+                reader = reader or self._plan.reader(lines)
+                block = reader.read(i)
+                if block is not None:
+                    self._useless = 0
+                    if found:
+                        yield self._decoder, found
+                        found = []
+                    yield self._decoder, block
+                    i += len(block)
+                    continue
+            records = records or lines.records()
+            new = _read(self._decoder, records[i], self._request)
+            if isinstance(new, Sample):
+                if new.after.schema is not self._decoder.schema and found:
+                    yield self._decoder, found
+                    found = []
+                self._decoder = new.after
+                before = self._plan
+                if is_plain:
+                    self._make_plan(records[i])
+                if self._plan is not before:
+                    reader = None
+            found.append(new)
+            i += 1
+        if found:
+            yield self._decoder, found
+
+    def _make_plan(self, record: bytes | None) -> None:
+        """Plan for records that are like this one, unless that was of no use several times."""
+        self._plan = None
+        if record is not None and self._useless < _MOST_USELESS:
+            self._plan = self._decoder.plan(record)
+        self._useless += 1
 
 
 def _read(decoder: Decoder, record: bytes | None, request: Request) -> Found:
@@ -244,20 +292,24 @@ def _read(decoder: Decoder, record: bytes | None, request: Request) -> Found:
     return found
 
 
-def _notes(found: Sequence[Found]) -> tuple[str, ...]:
+def _notes(runs: Sequence[Run]) -> tuple[str, ...]:
     """Return what is to be told of a source, once a record could be read."""
-    readers = [each.after for each in found if not isinstance(each, Rejected) and each.after]
-    return readers[-1].describe() if readers else ()
+    for decoder, found in reversed(runs):
+        if isinstance(found, Block) or any(isinstance(each, Sample) for each in found):
+            described: tuple[str, ...] = decoder.describe()
+            return described
+    return ()
 
 
 def _batch(
-    source: str,
-    first_row: int,
-    found: Sequence[Found],
-    schema: Schema,
-    notes: tuple[str, ...],
-    raw: RawLines,
+    source: str, first_row: int, found: Sequence[Found] | Block, schema: Schema, raw: RawLines
 ) -> Batch:
+    if isinstance(found, Block):
+        n = len(found)
+        return Batch(
+            source, first_row, n, np.arange(n), found.features, found.labels, np.ones(n), schema,
+            missing=found.missing, raw=raw,
+        )  # fmt: skip
     usable = {i: each for i, each in enumerate(found) if isinstance(each, Sample)}
     samples = list(usable.values())
     missing = np.array([s.n_nulls + np.count_nonzero(np.isnan(s.values)) for s in samples], np.intp)
@@ -278,7 +330,6 @@ def _batch(
         },
         offsets=tuple(each.offset for each in found) if any(f.offset for f in found) else (),
         replayed=replayed if replayed.any() else None,
-        notes=notes,
         missing=missing if missing.any() else None,
         indicators=frozenset(chain.from_iterable(sample.indicators for sample in samples)),
         raw=raw,

@@ -324,7 +324,8 @@ def no_label(where: str, names: Sequence[str]) -> str:
 
 def _as_option(names: Sequence[str]) -> str:
     """Return names as a shell takes them for an option."""
-    shown = ",".join(names[:_MOST_NAMES])
+    # A column without a name has a place; that of an index is the first.
+    shown = ",".join(name or "1" for name in names[:_MOST_NAMES])
     return shown if re.fullmatch(r"[\w,.+@%:-]+", shown) else f"'{shown}'"
 
 

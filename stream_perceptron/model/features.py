@@ -251,12 +251,16 @@ class Sparse:
         self, columns: NDArray[np.intp], d: int, dtype: DTypeLike, with_zeros: bool = False
     ) -> Features:
         """Return the rows over the d features of a model, each in ascending order of columns."""
-        places, rows = columns[self.columns], self.rows
+        places = columns[self.columns]
         values, starts = self.values.astype(dtype, copy=False), self.starts
-        known = places >= 0
-        if not known.all():
-            places, rows, values = places[known], rows[known], values[known]
-            starts = np.searchsorted(rows, np.arange(len(self) + 1))
+        if places.min(initial=0) < 0:
+            known = places >= 0
+            ends = np.concatenate([[0], np.cumsum(known)])
+            places, values, starts = places[known], values[known], ends[starts]
+        # A kernel makes dense rows of so few columns, whatever their order.
+        if wants_dense(0, d):
+            return Sparse((), starts, places, np.ascontiguousarray(values))
+        rows = np.repeat(np.arange(len(self)), np.diff(starts))
         if (np.diff(places)[np.diff(rows) == 0] <= 0).any():
             order = np.lexsort([places, rows])
             places, values = places[order], values[order]

@@ -41,13 +41,14 @@ def test_wheel_holds_the_two_packages_and_nothing_else(built):
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
 
     folder = "stream_perceptron/model/kernel"
-    sources = {f"{folder}/_compiled.pyx", f"{folder}/loops.h"}
+    modules = {f"{folder}/_compiled", "stream_perceptron/data/_text"}
+    sources = {f"{module}.pyx" for module in modules} | {f"{folder}/loops.h"}
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
-    kernel = {f"stream_perceptron/model/kernel/_compiled{suffix}"}
-    assert names - kernel == tracked("stream_perceptron", "stream_perceptron") - sources | tracked(
-        "cli", "stream_perceptron_cli"
-    )
-    assert kernel <= names
+    compiled = {f"{module}{suffix}" for module in modules}
+    assert names - compiled == tracked(
+        "stream_perceptron", "stream_perceptron"
+    ) - sources | tracked("cli", "stream_perceptron_cli")
+    assert compiled <= names
     assert {"stream_perceptron/py.typed", "stream_perceptron_cli/py.typed"} <= names
 
 
@@ -59,6 +60,7 @@ def test_sdist_holds_what_is_needed_to_build(built):
     assert {
         "pyproject.toml", "setup.py", "README.md", "LICENSE", "cli/main.py",
         "stream_perceptron/model/kernel/_compiled.pyx", "stream_perceptron/model/kernel/loops.h",
+        "stream_perceptron/data/_text.pyx",
     } <= names  # fmt: skip
 
 
