@@ -67,22 +67,7 @@ class PredictionFile:
 
     def write(self, result: StepResult) -> None:
         """Write a line for each sample."""
-        lines = []
-        offsets = result.offsets or [{}] * len(result.rows)
-        for row, prediction, probability, label, offset in zip(
-            result.rows.tolist(),
-            result.predictions,
-            result.probabilities.tolist(),
-            result.labels,
-            offsets,
-            strict=True,
-        ):
-            record: dict[str, Any] = {"row": row, "prediction": prediction}
-            record["probability"] = None if prediction is None else probability
-            record["label"] = label
-            record |= offset
-            lines.append(json.dumps(record, default=str) + "\n")
-        data = memoryview("".join(lines).encode())
+        data = memoryview("".join(_lines(result)).encode())
         with self._named_errors():
             while data and self._path is not None:
                 data = data[os.write(self._descriptor, data) :]
@@ -109,3 +94,31 @@ class PredictionFile:
         except OSError as error:
             error.filename = error.filename or self._name
             raise
+
+
+def _lines(result: StepResult) -> Iterator[str]:
+    """Yield what `json.dumps` would say of each sample, at a fifth of its price."""
+    words: dict[tuple[type, Any], str] = {}
+
+    def word(label: Any) -> str:
+        key = type(label), label
+        if key not in words:
+            words[key] = json.dumps(label, default=str)
+        return words[key]
+
+    names = [*map(word, result.classes), "null"]  # the last one, -1, where no label is known
+    offsets = result.offsets or [{}] * len(result.rows)
+    for row, number, probability, label, offset in zip(
+        result.rows.tolist(),
+        result.predicted.tolist(),
+        result.probabilities.tolist(),
+        result.labels,
+        offsets,
+        strict=True,
+    ):
+        share = "null" if number < 0 else repr(probability)
+        more = f", {json.dumps(offset)[1:-1]}" if offset else ""
+        yield (
+            f'{{"row": {row}, "prediction": {names[number]}, "probability": {share}, '
+            f'"label": {word(label)}{more}}}\n'
+        )
