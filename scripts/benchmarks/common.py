@@ -97,6 +97,10 @@ def texts() -> dict[str, Path]:
         ),
         "libsvm": prepared("digits.libsvm", lines(lambda y, x: f"{y} {pairs(x)}")),
         "vw text": prepared("digits.vw", lines(lambda y, x: f"{y + 1} | {scaled(x)}")),
+        "vw json": prepared(
+            "digits-vw.jsonl",
+            lines(lambda y, x: json.dumps({"_label": y + 1, **dict(zip(names, x, strict=True))})),
+        ),
         # VW's parser reads a class up to the next space, past the comma.
         "vw csv": prepared(
             "digits-vw.csv",

@@ -49,8 +49,8 @@ def tables() -> str:
     for name in TABLES:
         data = rows_of(name)
         options = ["--one-hot", "colour"] if name == "colours" else []
-        source = prepared(f"{name}.csv", partial(_write_csv, data))
-        text = prepared(f"{name}.vw", partial(_write_vw, data))
+        source = prepared(f"table-{name}.csv", partial(_write_csv, data))
+        text = prepared(f"table-{name}.vw", partial(_write_vw, data))
         labels = [row["label"] + 1 for row in data]
         found = [[_ours(source, options, rate) for rate in RATES]]
         found += [[_ours(source, [*options, "--standardize"], rate) for rate in RATES]]
@@ -99,7 +99,9 @@ def standardize() -> str:
         data = rows_of(name)
         sink = pa.BufferOutputStream()
         pq.write_table(pa.Table.from_pylist(data), sink)
-        path = prepared(f"{name}.parquet", lambda file, sink=sink: file.write(sink.getvalue()))
+        path = prepared(
+            f"table-{name}.parquet", lambda file, sink=sink: file.write(sink.getvalue())
+        )
         samples = [({k: v for k, v in r.items() if k != "label"}, r["label"]) for r in data]
         taken = in_turns(
             RUNS,
