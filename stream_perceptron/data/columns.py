@@ -71,7 +71,8 @@ class ColumnDecoder:
             # A model of columns is asked about those that it knows.
             is_known = set(schema.features).__contains__
             unknown = [n for n, kind in free.items() if is_number(kind) and not is_known(n)]
-        used = {name: kind for name, kind in free.items() if name not in unknown}
+        left_out = set(unknown)
+        used = {name: kind for name, kind in free.items() if name not in left_out}
         self._features = feature_columns(used, selection, where)
         taken = set(self._features.columns)
         left = {name: kind for name, kind in used.items() if name not in taken}

@@ -94,19 +94,20 @@ class CsvFormat:
             raise SourceError(
                 f"{where}: weight column {selection.weight!r} is of type string, not a number"
             )
-        known, texts = schema.features or (), schema.texts or ()
+        known, texts, there = schema.features or (), set(schema.texts or ()), set(free)
         decoder = CsvDecoder(
             selection,
             schema,
             self.delimiter,
             tuple(names),
-            () if schema.is_open else tuple(name for name in known if name in free),
+            () if schema.is_open else tuple(name for name in known if name in there),
             tuple(name for name in free if name in texts),
             known=None if request.to_learn or schema.is_open or not known else frozenset(known),
         )
         ahead = decoder.look(list(cells.values()))
         if known and not schema.is_open:
-            given = [n for n in ahead.features if n not in schema.undecided or n in known]
+            may_come = set(schema.undecided).difference(known)
+            given = [name for name in ahead.features if name not in may_come]
             schema.with_features(tuple(given), where)
         ahead.require_features(where)
         return replace(decoder, ahead=replace(schema, **_columns(ahead)))
@@ -185,9 +186,9 @@ class CsvDecoder:
             return after
         schema = self.schema
         known = schema.features
-        odd = [name for name in after.features if name not in self.features]
         if known and not schema.is_open:
-            odd = [name for name in odd if name not in schema.undecided]
+            expected = {*self.features, *schema.undecided}
+            odd = [name for name in after.features if name not in expected]
             if odd:
                 raise SampleError(f"it adds {names_in(odd)} to the features of the model")
         return replace(after, schema=replace(schema, **_columns(after)))
@@ -321,8 +322,8 @@ class CsvDecoder:
         ignored = dict.fromkeys(selection.ignore, "as asked")
         texts = [name for name in self.texts if name not in selection.one_hot]
         if self.known is not None:
-            added = [name for name, cell in self.seen if _is_value(cell) and name in texts]
-            ignored |= dict.fromkeys(added, "not in the model")
+            added = {name for name, cell in self.seen if _is_value(cell)}.intersection(texts)
+            ignored |= {name: "not in the model" for name in texts if name in added}
             texts = [name for name in texts if name not in added]
         ignored |= dict.fromkeys(self._undecided_names, "no value so far")
         found = Described(
@@ -333,7 +334,8 @@ class CsvDecoder:
     def _hints(self, texts: Sequence[str]) -> list[str]:
         """Return what a person may want to set, by the first text in each column."""
         hints = []
-        seen = {name: cell for name, cell in self.seen if name in texts}
+        first = dict(self.seen)
+        seen = {name: first[name] for name in texts if name in first}
         for name, cell in seen.items():
             if cell.lower() in LIKE_MISSING:
                 hints.append(missing_hint(name, cell))

@@ -298,18 +298,18 @@ class JsonDecoder:
     def describe(self) -> tuple[str, ...]:
         """Say in a few lines what is used and what is not."""
         asked = self.selection
-        texts = [name for name, _ in self.seen if name not in asked.one_hot]
+        seen = [(name, cell) for name, cell in self.seen if name not in asked.one_hot]
         found = Described(
             tuple(map(str, self.names)),
             f" from {self.key!r}" if self.key else "",
             [1.0 if asked.scale is None else asked.scale],
             asked.label or self.label,
             dict(self.ignored) | dict.fromkeys(asked.ignore, "as asked"),
-            texts,
+            [name for name, _ in seen],
             hints=[
                 missing_hint(name, cell)
-                for name, cell in self.seen
-                if name in texts and cell.strip().lower() in LIKE_MISSING
+                for name, cell in seen
+                if cell.strip().lower() in LIKE_MISSING
             ],
         )
         return describe(asked, self.schema, found)
