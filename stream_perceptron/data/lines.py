@@ -162,9 +162,8 @@ class LineSource(Source):
             for decoder, found in runs:
                 raw = lines[done : done + len(found)]
                 batch = _batch(self.name, first_row, found, decoder.schema, raw)
-                if notes and len(batch.rows):
-                    batch, notes, is_described = replace(batch, notes=notes), (), True
-                yield batch.fitting(request.dtype)
+                yield replace(batch, notes=notes).fitting(request.dtype)
+                notes, is_described = (), is_described or bool(notes)
                 first_row += len(found)
                 done += len(found)
 
@@ -294,11 +293,13 @@ def _read(decoder: Decoder, record: bytes | None, request: Request) -> Found:
 
 def _notes(runs: Sequence[Run]) -> tuple[str, ...]:
     """Return what is to be told of a source, once a record could be read."""
-    for decoder, found in reversed(runs):
-        if isinstance(found, Block) or any(isinstance(each, Sample) for each in found):
-            described: tuple[str, ...] = decoder.describe()
-            return described
-    return ()
+    readers: list[Decoder] = []
+    for decoder, found in runs:
+        if isinstance(found, Block):
+            readers.append(decoder)
+        else:
+            readers += [f.after for f in found if not isinstance(f, Rejected) and f.after]
+    return readers[-1].describe() if readers else ()
 
 
 def _batch(
