@@ -137,12 +137,15 @@ class LineSource(Source):
 
     def _decoder(self, request: Request) -> Decoder | None:
         number = self._first + self._format.n_header_lines
-        if self._line(number) is None:
+        line = self._line(number)
+        if line is None:
             return None
         # As much as has come of a record that goes on over several lines.
         whole = self._format.records(iter(self._begin))
         records = [record for each in whole for record in each.without_blanks().records()]
-        return self._format.decoder(request, self.name, _text(records[number]))
+        # A header that leaves a quote open may have taken it.
+        first = _text(records[number]) if number < len(records) else line
+        return self._format.decoder(request, self.name, first)
 
     def fit(self, request: Request) -> Fit | None:
         decoder = self._decoder(request)

@@ -281,3 +281,7 @@ def test_fifos_are_read_beyond_the_descriptors_that_select_knows_and_closed(tmp_
         for descriptor in held:
             os.close(descriptor)
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_a_header_that_leaves_a_quote_open_takes_the_line_that_closes_it(read):
+    assert ([], [], {}) == read('label,"a\nb"\n')
