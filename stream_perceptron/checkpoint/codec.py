@@ -100,7 +100,14 @@ def decode_lr(value: Any) -> Any:
         return value
     from river.optim import losses, schedulers
 
-    return _decode_class(value, [schedulers, losses])
+    lr = _decode_class(value, [schedulers, losses])
+    try:
+        float(lr.get(1))
+    except ArithmeticError:
+        pass  # it may have a rate for other updates
+    except Exception:
+        raise CheckpointError("lr is a schedule that gives no rate") from None
+    return lr
 
 
 def _decode_class(value: Any, modules: list[Any]) -> Any:
