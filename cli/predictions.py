@@ -97,7 +97,7 @@ class PredictionFile:
 
 
 def _lines(result: StepResult) -> Iterator[str]:
-    """Yield what `json.dumps` would say of each sample, at a fifth of its price."""
+    """Yield what `json.dumps` would say of each sample, for less."""
     words: dict[tuple[type, Any], str] = {}
 
     def word(label: Any) -> str:
