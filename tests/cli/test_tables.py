@@ -440,3 +440,21 @@ def test_statistics_are_averaged(tmp_path, run):
         "average", paths[0], tmp_path / "plain.npz", "--base", base, "-o", tmp_path / "o.npz"
     )
     assert "it standardises, or scales, in another way than the base" in result.stderr
+
+
+def test_indicators_that_are_new_to_the_base_are_left_alone_in_the_mean(tmp_path, run):
+    base, rows = tmp_path / "base.npz", colours(60)
+    kinds = [[row for row in rows if row["colour"] == name] for name in COLOURS]
+    for i, part in enumerate(kinds):
+        (tmp_path / f"{i}.jsonl").write_bytes(json_lines(part))
+    learn(run, base, tmp_path / "0.jsonl", *OPTIONS, "--one-hot", "colour", "--missing", "NA")
+    paths = [tmp_path / f"{i}.npz" for i in (1, 2)]
+    for i, path in enumerate(paths, 1):
+        path.write_bytes(base.read_bytes())
+        learn(run, path, tmp_path / f"{i}.jsonl")
+    model = average_files(paths, base).model
+
+    counts = model.network.snapshot().scaler.table[0].tolist()
+    assert {"x": 60, **{f"colour_{name}": -1 for name in COLOURS}} == dict(
+        zip(model.features_, counts, strict=True)
+    )

@@ -285,3 +285,12 @@ def test_fifos_are_read_beyond_the_descriptors_that_select_knows_and_closed(tmp_
 
 def test_a_header_that_leaves_a_quote_open_takes_the_line_that_closes_it(read):
     assert ([], [], {}) == read('label,"a\nb"\n')
+
+
+def test_lines_between_quotes_are_one_record_only_if_it_has_all_its_fields(read):
+    """Else each is a record by itself."""
+    features, labels, rejected = read('a,t,y\n1,"x,0\n5,6,y",1,0\n3,z,1\n4,"two\nlines",0\n')
+
+    assert ([{"a": 3}, {"a": 4}], [1, 0]) == (features, labels)
+    assert [0, 1] == sorted(rejected)
+    assert rejected[0].startswith("it has an open quote")
