@@ -99,6 +99,8 @@ def run() -> NoReturn:
     """
     # Imports make many objects and no garbage, which Python by itself would look for all the time.
     gc.set_threshold(50_000)
+    # NumPy starts a thread for each processor, for larger products of matrices than any here.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     _open_what_is_closed()
     # What is told there matters less than the run.
     raw = open(2, "wb", buffering=0, closefd=False)  # noqa: SIM115

@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -84,9 +84,15 @@ def texts() -> dict[str, Path]:
     def scaled(row: list[int]) -> str:
         return " ".join(f"{i}:{v / 255:.6g}" for i, v in enumerate(row) if v)
 
+    def cells(label: int, row: list[int]) -> str:
+        return f"{label}," + ",".join(map(str, row))
+
     header = "label," + ",".join(names) + "\n"
     return {
         "arrow": prepared("digits.arrows", write_arrow),
+        "csv body": prepared(
+            "digits-body.csv", lines(lambda y, x: f"{y}," + ",".join(map(str, x)))
+        ),
         "csv": prepared("digits.csv", lines(lambda y, x: f"{y}," + ",".join(map(str, x)), header)),
         "json, list": prepared(
             "digits-list.jsonl", lines(lambda y, x: json.dumps({"x": x, "y": y}))
@@ -109,17 +115,81 @@ def texts() -> dict[str, Path]:
     }
 
 
+def bags() -> dict[str, Path]:
+    """Return 200,000 bags of some 20 words of 50,000, as a text has them, by name of the form."""
+    rng = np.random.default_rng(0)
+    words = [f"w{i:x}" for i in rng.permutation(50_000).tolist()]
+    of_class = rng.permutation(50_000)  # words that a class has more often
+
+    def rows() -> Iterator[tuple[int, list[str]]]:
+        for label in rng.integers(0, 2, 200_000).tolist():
+            some = rng.zipf(1.3, 20) % 50_000
+            some = np.where(rng.random(20) < 0.3, of_class[(some % 25_000) + 25_000 * label], some)
+            yield label, [words[i] for i in dict.fromkeys(some.tolist())]
+
+    def lines(of: Callable[[int, list[str]], str]) -> Callable[[Any], None]:
+        def write(file: Any) -> None:
+            file.writelines(of(label, some).encode() + b"\n" for label, some in rows())
+
+        return write
+
+    def pairs(some: list[str]) -> str:
+        return " ".join(f"{word}:1" for word in some)
+
+    def write_json(label: int, some: list[str]) -> str:
+        return json.dumps({"label": label, "features": dict.fromkeys(some, 1)})
+
+    return {
+        "libsvm": prepared("bags.libsvm", lines(lambda y, some: f"{y} {pairs(some)}")),
+        "json": prepared("bags.jsonl", lines(write_json)),
+        "vw text": prepared("bags.vw", lines(lambda y, some: f"{2 * y - 1} | {' '.join(some)}")),
+    }
+
+
+def tables() -> dict[str, Path]:
+    """Return a table of 200,000 rows and 20 columns, 3 of them texts, and its numbers alone."""
+    rng = np.random.default_rng(0)
+    n = 200_000
+    values = rng.normal(0, 10, (n, 16)).round(3)
+    values[:, :8] = values[:, :8].round()
+    label = np.where(values[:, :4].sum(axis=1) > 0, "left", "right")
+    cities = np.array(["Paris", "Lagos", '"Washington, D.C."', '"S\u00e3o Paulo"', ""])[
+        rng.integers(0, 5, (n, 3))
+    ]
+    numbers = values.astype(str)
+    numbers[:, :8] = values[:, :8].astype(int).astype(str)
+    blank = rng.random((n, 16)) < 0.05
+    quoted = np.char.add(np.char.add('"', numbers), '"')
+    with_blanks = np.where(rng.random((n, 16)) < 0.05, quoted, numbers)
+    with_blanks[blank] = ""
+
+    def write(cells: np.ndarray, header: str) -> Callable[[Any], None]:
+        def write_to(file: Any) -> None:
+            file.write(header.encode() + b"\n")
+            file.writelines(",".join(row).encode() + b"\n" for row in cells.tolist())
+
+        return write_to
+
+    names = ",".join(f"x{i}" for i in range(16))
+    some = np.hstack([with_blanks, cities, label[:, np.newaxis]])
+    plain = np.hstack([numbers, label[:, np.newaxis]])
+    return {
+        "3 texts, blanks, quotes": prepared("table.csv", write(some, f"{names},a,b,c,label")),
+        "numbers only": prepared("table-numbers.csv", write(plain, f"{names},label")),
+    }
+
+
 # Python may keep what it compiled, as an installed package does, also where it was told not to.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
-def seconds_of(command: Sequence[str | Path], source: Path | None = None) -> float:
-    """Return the time of a whole process, fed from a pipe if there is a source."""
+def seconds_of(command: Sequence[str | Path], *sources: Path) -> float:
+    """Return the time of a whole process, fed from a pipe if there are sources."""
     before = time.perf_counter()
-    if source is None:
+    if not sources:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     else:
-        with subprocess.Popen(["cat", source], stdout=subprocess.PIPE) as cat:
+        with subprocess.Popen(["cat", *sources], stdout=subprocess.PIPE) as cat:
             subprocess.run(command, stdin=cat.stdout, check=True, stdout=subprocess.DEVNULL,
                            stderr=subprocess.DEVNULL)  # fmt: skip
     return time.perf_counter() - before

@@ -6,39 +6,101 @@ import json
 import statistics
 import subprocess
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from common import LEARN, SCALE, VW, in_turns, ratio, seconds_of, spread, table, texts
+from common import (
+    LEARN,
+    SCALE,
+    VW,
+    bags,
+    in_turns,
+    ratio,
+    seconds_of,
+    spread,
+    table,
+    tables,
+    texts,
+    train_file,
+)
 
 RUNS = 5
 ANSWERS = 500
 
 
+TEXT_VW = [*VW, "-d", "/dev/stdin"]
+BINARY = [LEARN[0], "learn", "--quiet"]
+
+
 def pipes() -> str:
     """Whole process, 60,000 digits from `cat`: each format, and VW's; its CSV only predicts."""
     files = texts()
+    body = files.pop("csv body")
     commands = {name: [*LEARN, *([] if name == "arrow" else SCALE)] for name in files}
-    commands["vw text"] = [*VW, "--oaa", "10", "-d", "/dev/stdin"]
+    commands["vw text"] = [*TEXT_VW, "--oaa", "10"]
     commands["vw csv"] = [*commands["vw text"], "--csv"]
     commands["vw json"] = [*commands["vw text"], "--json"]
+    one = {name: [path] for name, path in files.items()}
+    one["parquet, a file"] = []
+    commands["parquet, a file"] = [*LEARN, train_file()]
+    ten = {name: one[name] * 10 for name in ("json, list", "libsvm", "vw text")}
+    ten["csv"] = [files["csv"]] + [body] * 9
+    return (
+        _piped("60,000 digits", 60_000, commands, one, ("vw text", "vw csv", "vw json"))
+        + "\n"
+        + _piped("600,000 digits", 600_000, commands, ten, ("vw text",))
+    )
+
+
+def bag_pipes() -> str:
+    """Whole process, 200,000 bags of words from `cat`, and VW's in its own text."""
+    files = bags()
+    commands = {name: [*BINARY, "--lr", "0.1"] for name in files}
+    commands["vw text"] = [*TEXT_VW, "--loss_function", "logistic", "-b", "20"]
+    sources = {name: [path] for name, path in files.items()}
+    return _piped("200,000 bags of words", 200_000, commands, sources, ("vw text",))
+
+
+def table_pipes() -> str:
+    """Whole process, 200,000 rows of CSV from `cat`, with what tables have beside numbers."""
+    files = tables()
+    commands = {name: [*BINARY, "--standardize"] for name in files}
+    one_hot = "texts one-hot"
+    commands[one_hot] = [*BINARY, "--standardize", "--one-hot", "a,b,c"]
+    sources = {name: [path] for name, path in files.items()}
+    sources[one_hot] = sources["3 texts, blanks, quotes"]
+    return _piped("a table of 200,000 rows", 200_000, commands, sources, ("numbers only",))
+
+
+def _piped(
+    title: str,
+    n: int,
+    commands: dict[str, list[Any]],
+    sources: dict[str, list[Path]],
+    beside: Sequence[str],
+) -> str:
+    """Return a table of the times in which each command reads n rows from `cat`."""
     times = in_turns(
-        RUNS, {name: partial(seconds_of, commands[name], files[name]) for name in files}
+        RUNS,
+        {name: partial(seconds_of, commands[name], *paths) for name, paths in sources.items()},
     )
     rows = []
     for name, taken in times.items():
         seconds = statistics.median(taken)
+        size = sum(path.stat().st_size for path in sources[name]) / 1e6
         rows.append(
             [
                 name,
                 spread(taken),
-                f"{1e6 * seconds / 60_000:.1f}",
-                f"{files[name].stat().st_size / 1e6 / seconds:,.0f}",
-                *(f"{ratio(taken, times[f'vw {kind}']):.2f}" for kind in ("text", "csv", "json")),
+                f"{1e6 * seconds / n:.1f}",
+                f"{size / seconds:,.0f}" if size else "",
+                *(f"{ratio(taken, times[other]):.2f}" for other in beside),
             ]
         )
-    header = ["from a pipe", "seconds", "us a row", "MB/s"]
-    return table([*header, "to vw text", "to vw csv", "to vw json"], rows)
+    header = [title, "seconds", "us a row", "MB/s", *(f"to {other}" for other in beside)]
+    return table(header, rows)
 
 
 def latency() -> str:
@@ -74,4 +136,9 @@ def answer_times(path: Path, has_header: bool) -> list[float]:
     return taken[20:]
 
 
-SECTIONS = {"pipes": pipes, "latency": latency}
+SECTIONS = {
+    "pipes": pipes,
+    "bags": bag_pipes,
+    "tables in pipes": table_pipes,
+    "latency": latency,
+}

@@ -1,18 +1,52 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: initializedcheck=False
 """Plain records of text, many at once, without the GIL.
 
 Each function reads records from one on, as far as it can with certainty, and returns the number of
 the first that it cannot; that one is for the reference parser, which defines the format. What it
-does read is what the reference parser would say.
+does read is what the reference parser would say. Every record ends with a newline, at which all
+searches end.
+
+Features become doubles, or bytes as long as all of them are whole numbers from 0 to 255.
 """
 
-from cpython.object cimport PyObject
-from libc.math cimport NAN
-from libc.stdint cimport int64_t, intptr_t, uint8_t, uint64_t
-from libc.string cimport memchr, memcmp, memcpy
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.math cimport INFINITY, NAN
+from libc.stdint cimport int64_t, intptr_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, realloc
+from libc.string cimport memchr, memcmp, memcpy, memset
 
-cdef extern from "Python.h":
-    double PyOS_string_to_double(const char*, char**, PyObject*) except? -1.0
+import numpy as np
+
+# The decimal point is that of the C locale, whatever the program has set.
+cdef extern from *:
+    """
+    #include <locale.h>
+    #include <stdlib.h>
+    #if defined(__APPLE__)
+    #include <xlocale.h>
+    #endif
+    #if defined(_WIN32)
+    static _locale_t c_locale;
+    static void open_c_locale(void) { c_locale = _create_locale(LC_ALL, "C"); }
+    static double nearest_double(const char *text) { return _strtod_l(text, NULL, c_locale); }
+    #else
+    static locale_t c_locale;
+    static void open_c_locale(void) { c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0); }
+    static double nearest_double(const char *text) { return strtod_l(text, NULL, c_locale); }
+    #endif
+    """
+    void open_c_locale()
+    double nearest_double(const char*) nogil
+
+open_c_locale()
+
+cdef extern from "<math.h>" nogil:
+    int signbit(double)
+
+ctypedef fused Cell:
+    uint8_t
+    double
 
 cdef double[23] _TENS
 cdef int _i
@@ -20,55 +54,89 @@ _TENS[0] = 1.0
 for _i in range(1, 23):
     _TENS[_i] = 10.0 * _TENS[_i - 1]
 
-cdef enum Role:  # of a cell or a key, if it is no feature, whose role is its place
+# The role of a value, if it is no feature, whose role is its place among the features.
+cdef enum Role:
     SKIP = -1
-    LABEL = -2
-    BLANK = -3  # must have no value
-    VECTOR = -4  # a list of features
+    BLANK = -2  # must have no value
+    WEIGHT = -3
+    NESTED = -4  # an object whose keys are features
+    ODD = -5  # its record is not plain
+    SPAN = -10  # where it stands is wanted; the second such has -11, and so on
 
 
 cdef inline bint _is_digit(uint8_t c) noexcept nogil:
     return <uint8_t>(c - 48) <= 9
 
 
+cdef inline uint64_t _word(const void* p) noexcept nogil:
+    cdef uint64_t word
+    memcpy(&word, p, 8)
+    return word
+
+
+def line_ends(const uint8_t[::1] data):
+    """Return where each line ends, behind its newline."""
+    cdef ptrdiff_t n = data.shape[0], count = 0, room = 1024
+    cdef intptr_t* found = <intptr_t*>realloc(NULL, room * sizeof(intptr_t))
+    cdef const uint8_t* start = &data[0] if n else NULL
+    cdef const uint8_t* p = start
+    cdef intptr_t* more
+    cdef intptr_t[::1] out
+    try:
+        while n and found != NULL:
+            p = <const uint8_t*>memchr(p, 10, start + n - p)
+            if p == NULL:
+                break
+            p += 1
+            found[count] = p - start
+            count += 1
+            if count == room:
+                room *= 2
+                more = <intptr_t*>realloc(found, room * sizeof(intptr_t))
+                if more == NULL:
+                    raise MemoryError
+                found = more
+        if found == NULL:
+            raise MemoryError
+        ends = np.empty(count, np.intp)
+        out = ends
+        if count:
+            memcpy(&out[0], found, count * sizeof(intptr_t))
+        return ends
+    finally:
+        free(found)
+
+
+def cut(const uint8_t[::1] data, const intptr_t[:, ::1] spans):
+    """Return the bytes of each span, None where it ends before it begins."""
+    cdef ptrdiff_t i
+    cdef list found = []
+    for i in range(spans.shape[0]):
+        if spans[i, 1] < spans[i, 0]:
+            found.append(None)
+        else:
+            found.append(PyBytes_FromStringAndSize(
+                <const char*>&data[0] + spans[i, 0], spans[i, 1] - spans[i, 0]
+            ))
+    return found
+
+
 cdef double _slow(const uint8_t* start, ptrdiff_t length) noexcept nogil:
     """Return a number that the fast way cannot round rightly; NaN if it is too long."""
     cdef char[128] text
-    cdef double value = NAN
     if length > 127:
         return NAN
     memcpy(text, start, length)
     text[length] = 0
-    with gil:
-        try:
-            value = PyOS_string_to_double(text, NULL, NULL)
-        except ValueError:
-            value = NAN
-    return value
+    return nearest_double(text)
 
 
-cdef inline const uint8_t* _number(const uint8_t* p, const uint8_t* end, bint is_json,
-                                   double* value) noexcept nogil:
-    """Read a number; most are whole and short."""
-    cdef const uint8_t* start = p
-    cdef uint64_t whole = 0
-    while p < end and _is_digit(p[0]):
-        whole = whole * 10 + (p[0] - 48)
-        p += 1
-    if 0 < p - start < 4 and (p == end or (p[0] != c"." and (p[0] | 32) != c"e")) and (
-        not is_json or start[0] != 48 or p - start == 1
-    ):
-        value[0] = <double>whole
-        return p
-    return _any_number(start, end, is_json, value)
-
-
-cdef const uint8_t* _any_number(const uint8_t* p, const uint8_t* end, bint is_json,
-                                double* value) noexcept nogil:
+cdef const uint8_t* _number(const uint8_t* p, const uint8_t* end, bint is_json,
+                            double* value) noexcept nogil:
     """Read [+-]digits[.digits][e[+-]digits]; return where it ends, NULL if it is none, or infinite.
 
     An integer of at most 2^53 times or by a power of ten up to 10^22 is exact in one operation, as
-    Clinger showed in 1990; other numbers are read by Python.
+    Clinger showed in 1990; other numbers are for the C library, whose result is the nearest.
     """
     cdef const uint8_t* start = p
     cdef const uint8_t* digits
@@ -131,84 +199,51 @@ cdef const uint8_t* _any_number(const uint8_t* p, const uint8_t* end, bint is_js
     return p
 
 
-cdef inline ptrdiff_t _start(const intptr_t* ends, ptrdiff_t i) noexcept nogil:
-    return ends[i - 1] if i else 0
+cdef inline const uint8_t* _small(const uint8_t* p, uint8_t stop,
+                                  uint32_t* value) noexcept nogil:
+    """Read a whole number of up to three digits in front of a byte; NULL if it is no such one."""
+    cdef uint8_t a = p[0] - 48, b, c
+    if a > 9:
+        return NULL
+    if p[1] == stop:
+        value[0] = a
+        return p + 1
+    b = p[1] - 48
+    if b > 9 or a == 0:
+        return NULL
+    if p[2] == stop:
+        value[0] = a * 10 + b
+        return p + 2
+    c = p[2] - 48
+    if c > 9 or p[3] != stop:
+        return NULL
+    value[0] = a * 100 + b * 10 + c
+    return p + 3
 
 
-cdef inline const uint8_t* _end(const uint8_t* data, const intptr_t* ends,
-                                ptrdiff_t i) noexcept nogil:
+cdef inline bint _put(Cell* out, double value) noexcept nogil:
+    """Write a value; return whether that is possible."""
+    if Cell is double:
+        out[0] = value
+        return True
+    else:
+        if not (0.0 <= value <= 255.0) or signbit(value):
+            return False
+        out[0] = <uint8_t>value
+        return out[0] == value
+
+
+cdef inline ptrdiff_t _start(ptrdiff_t begin, const intptr_t* ends, ptrdiff_t i) noexcept nogil:
+    return ends[i - 1] if i else begin
+
+
+cdef inline const uint8_t* _end(const uint8_t* start, const uint8_t* end) noexcept nogil:
     """Return where a record ends, without its newline."""
-    cdef const uint8_t* start = data + _start(ends, i)
-    cdef const uint8_t* end = data + ends[i]
-    if end > start and end[-1] == 10:
+    if end > start and (end - 1)[0] == 10:
         end -= 1
-    if end > start and end[-1] == 13:
+    if end > start and (end - 1)[0] == 13:
         end -= 1
     return end
-
-
-def csv(const uint8_t[::1] data, const intptr_t[::1] ends, ptrdiff_t first, uint8_t delimiter,
-        const intptr_t[::1] roles, double[:, ::1] out, intptr_t[:, ::1] labels,
-        intptr_t[::1] missing):
-    """Read records of CSV into the rows of `out` of the same numbers, NaN where a cell is blank.
-
-    `roles` has one for each column, `labels` gets where the label of each row is, and `missing` how
-    many features it lacks.
-    """
-    cdef ptrdiff_t i = first, n = ends.shape[0], c, m = roles.shape[0]
-    cdef const uint8_t* p
-    cdef const uint8_t* end
-    cdef const uint8_t* stop
-    cdef intptr_t role
-    cdef bint is_good
-    with nogil:
-        while i < n:
-            p = &data[0] + _start(&ends[0], i)
-            end = _end(&data[0], &ends[0], i)
-            if memchr(p, c'"', end - p) != NULL or memchr(p, 13, end - p) != NULL:
-                break
-            missing[i] = 0
-            is_good = True
-            for c in range(m):
-                role = roles[c]
-                if role >= 0:
-                    while p < end and p[0] == 32:
-                        p += 1
-                    if p == end or p[0] == delimiter:
-                        out[i, role] = NAN
-                        missing[i] += 1
-                        stop = p
-                    else:
-                        stop = _number(p, end, False, &out[i, role])
-                        if stop == NULL:
-                            is_good = False
-                            break
-                        while stop < end and stop[0] == 32:
-                            stop += 1
-                else:
-                    stop = <const uint8_t*>memchr(p, delimiter, end - p)
-                    if stop == NULL:
-                        stop = end
-                    if role == LABEL:
-                        labels[i, 0] = p - &data[0]
-                        labels[i, 1] = stop - &data[0]
-                    elif role == BLANK:
-                        missing[i] += 1
-                        while p < stop and p[0] == 32:
-                            p += 1
-                        if p < stop:
-                            is_good = False
-                            break
-                if c == m - 1:
-                    is_good = stop == end
-                elif stop == end or stop[0] != delimiter:
-                    is_good = False
-                    break
-                p = stop + 1
-            if not is_good:
-                break
-            i += 1
-    return i
 
 
 cdef inline const uint8_t* _blanks(const uint8_t* p, const uint8_t* end) noexcept nogil:
@@ -217,171 +252,747 @@ cdef inline const uint8_t* _blanks(const uint8_t* p, const uint8_t* end) noexcep
     return p
 
 
-cdef const uint8_t* _plain_string(const uint8_t* p, const uint8_t* end) noexcept nogil:
-    """Return where a string of ASCII without escapes ends, behind its quote; NULL if it is other."""
+cdef class Layout:
+    """How the values of records stand that are alike: what is between them, and what they are.
+
+    A record is `literals[0]`, a value, `literals[1]`, a value, and so on.
+    """
+
+    cdef const uint8_t[::1] literals  # one after another
+    cdef const intptr_t[::1] ends  # where each ends
+    cdef const intptr_t[::1] roles  # of the values
+    # From each value on, how many follow each other that are features in a row, with like literals.
+    cdef const intptr_t[::1] runs
+    cdef const uint8_t[::1] blanks  # the texts that mean no value, one after another
+    cdef const intptr_t[::1] blank_ends
+    cdef readonly bint is_json
+    cdef bint blanks_first  # whether a number may mean no value
+    cdef uint8_t delimiter
+
+    def __init__(self, list literals, roles, blanks, bint is_json, bint blanks_first=False):
+        cdef ptrdiff_t i, m = len(roles)
+        cdef list between = literals[1:]
+        runs = np.zeros(m + 1, np.intp)
+        # The last literal is none of a run, as a record ends there.
+        for i in range(m - 2, -1, -1):
+            if roles[i] >= 0:
+                follows = roles[i + 1] == roles[i] + 1 and between[i + 1] == between[i]
+                runs[i] = 1 + (runs[i + 1] if follows else 0)
+        self.literals = _joined(literals)
+        self.ends = _ends(literals)
+        self.roles = np.array(roles, np.intp)
+        self.runs = runs
+        self.blanks = _joined(blanks)
+        self.blank_ends = _ends(blanks)
+        self.is_json = is_json
+        self.blanks_first = blanks_first
+        self.delimiter = ord(literals[1]) if not is_json and m > 1 else 10
+
+
+def _joined(parts):
+    return np.frombuffer(b"".join(parts) + b" ", np.uint8)
+
+
+def _ends(parts):
+    return np.cumsum([len(part) for part in parts]).astype(np.intp)
+
+
+cdef bint _is_blank(Layout layout, const uint8_t* p, const uint8_t* end) noexcept nogil:
+    """Whether a text means no value; blanks around it do not count."""
+    cdef ptrdiff_t i, begin = 0
+    while p < end and p[0] == 32:
+        p += 1
+    while end > p and (end - 1)[0] == 32:
+        end -= 1
+    for i in range(layout.blank_ends.shape[0]):
+        if layout.blank_ends[i] - begin == end - p and (
+            memcmp(&layout.blanks[0] + begin, p, end - p) == 0
+        ):
+            return True
+        begin = layout.blank_ends[i]
+    return False
+
+
+cdef const uint8_t* _field(const uint8_t* p, const uint8_t* end, uint8_t delimiter,
+                           const uint8_t** first, const uint8_t** last) noexcept nogil:
+    """Return where a field of CSV ends, and its text; NULL if its quotes are not plain."""
+    cdef const uint8_t* stop
+    if p < end and p[0] == c'"':
+        first[0] = p + 1
+        stop = <const uint8_t*>memchr(p + 1, c'"', end - p - 1)
+        if stop == NULL or (stop + 1 < end and stop[1] != delimiter):
+            return NULL
+        last[0] = stop
+        return NULL if memchr(p, 13, stop - p) != NULL else stop + 1
+    first[0] = p
+    while p < end and p[0] != delimiter:
+        if p[0] == c'"' or p[0] == 13:
+            return NULL
+        p += 1
+    last[0] = p
+    return p
+
+
+cdef const uint8_t* _cell(const uint8_t* p, const uint8_t* end, Layout layout,
+                          double* value) noexcept nogil:
+    """Read a number of CSV, NaN where there is none; return where its field ends."""
+    cdef const uint8_t* stop
+    cdef const uint8_t* first
+    cdef const uint8_t* last
+    if not layout.blanks_first:
+        first = p
+        while first < end and first[0] == 32:
+            first += 1
+        stop = _number(first, end, False, value)
+        if stop != NULL:
+            while stop < end and stop[0] == 32:
+                stop += 1
+            if stop == end or stop[0] == layout.delimiter:
+                return stop
+    stop = _field(p, end, layout.delimiter, &first, &last)
+    if stop == NULL:
+        return NULL
+    if _is_blank(layout, first, last):
+        value[0] = NAN
+        return stop
+    while first < last and first[0] == 32:
+        first += 1
+    while last > first and (last - 1)[0] == 32:
+        last -= 1
+    if _number(first, last, False, value) == last:
+        return stop
+    if last - first == 4 and _is_word(first, b"true", 4):
+        value[0] = 1.0
+        return stop
+    if last - first == 5 and _is_word(first, b"false", 5):
+        value[0] = 0.0
+        return stop
+    return NULL
+
+
+cdef bint _is_word(const uint8_t* p, const char* word, int length) noexcept nogil:
+    """Whether ASCII letters are a word in lower case, whatever theirs is."""
+    cdef int i
+    for i in range(length):
+        if (p[i] | 32) != <uint8_t>word[i]:
+            return False
+    return True
+
+
+cdef const uint8_t* _string(const uint8_t* p, const uint8_t* end,
+                            bint is_utf8) noexcept nogil:
+    """Return where a string without escapes ends, behind its quote; NULL if it is another."""
     if p == end or p[0] != c'"':
         return NULL
     p += 1
     while p < end and p[0] != c'"':
-        if p[0] < 32 or p[0] > 126 or p[0] == c"\\":
+        if p[0] < 32 or p[0] == c"\\" or (p[0] > 127 and not is_utf8):
             return NULL
         p += 1
     return p + 1 if p < end else NULL
 
 
-cdef const uint8_t* _null(const uint8_t* p, const uint8_t* end) noexcept nogil:
-    return p + 4 if end - p >= 4 and memcmp(p, b"null", 4) == 0 else NULL
+cdef inline bint _begins(const uint8_t* p, const uint8_t* end, const char* word,
+                         ptrdiff_t length) noexcept nogil:
+    return end - p >= length and memcmp(p, word, length) == 0
 
 
-cdef const uint8_t* _scalar(const uint8_t* p, const uint8_t* end) noexcept nogil:
-    """Return where a plain string, a number, null or a bool ends."""
-    cdef double ignored
+cdef const uint8_t* _scalar(const uint8_t* p, const uint8_t* end, Layout layout, bint is_utf8,
+                            double* value) noexcept nogil:
+    """Read a value of JSON: NaN for one that means none, and infinity for another text."""
     cdef const uint8_t* stop
     if p < end and p[0] == c'"':
-        return _plain_string(p, end)
-    stop = _null(p, end)
-    if stop == NULL and end - p >= 4 and memcmp(p, b"true", 4) == 0:
-        stop = p + 4
-    if stop == NULL and end - p >= 5 and memcmp(p, b"false", 5) == 0:
-        stop = p + 5
-    return stop if stop != NULL else _number(p, end, True, &ignored)
+        stop = _string(p, end, is_utf8)
+        if stop != NULL:
+            value[0] = NAN if _is_blank(layout, p + 1, stop - 1) else INFINITY
+        return stop
+    if _begins(p, end, b"null", 4):
+        value[0] = NAN
+        return p + 4
+    if _begins(p, end, b"true", 4):
+        value[0] = 1.0
+        return p + 4
+    if _begins(p, end, b"false", 5):
+        value[0] = 0.0
+        return p + 5
+    return _number(p, end, True, value)
 
 
-def json(const uint8_t[::1] data, const intptr_t[::1] ends, ptrdiff_t first,
-         const uint8_t[::1] keys, const intptr_t[::1] key_ends, const intptr_t[::1] roles,
-         double[:, ::1] out, intptr_t[:, ::1] labels, intptr_t[::1] missing, bint is_bare):
-    """Read records of JSON; as `csv`.
+cdef inline bint _matches(const uint8_t* p, const uint8_t* literal,
+                          ptrdiff_t length) noexcept nogil:
+    if length == 1:
+        return p[0] == literal[0]
+    if length < 8 or length > 16:
+        return memcmp(p, literal, length) == 0
+    return _word(p) == _word(literal) and _word(p + length - 8) == _word(literal + length - 8)
 
-    They are objects whose keys come in the order of `keys`, which has each with its quotes, or
-    bare lists of features.
+
+def table(const uint8_t[::1] data, ptrdiff_t begin, const intptr_t[::1] ends, ptrdiff_t first,
+          bint is_utf8, Layout layout, Cell[:, ::1] out, intptr_t[:, :, ::1] spans,
+          intptr_t[::1] missing, double[::1] weights):
+    """Read records of one layout into the rows of `out` of the same numbers.
+
+    The first line begins at `begin`, and each ends at its `ends`. A feature that is missing is NaN,
+    and counted in `missing`.
     """
-    cdef ptrdiff_t i = first, n = ends.shape[0], c, m = roles.shape[0], d = out.shape[1]
-    cdef ptrdiff_t length, place
+    cdef ptrdiff_t i = first, n = ends.shape[0], k, m = layout.roles.shape[0], length, c
+    cdef ptrdiff_t zeros = 0
     cdef const uint8_t* p
     cdef const uint8_t* end
     cdef const uint8_t* stop
-    cdef const uint8_t* key
+    cdef const uint8_t* limit = &data[0] + data.shape[0]
+    cdef const uint8_t* a
+    cdef const uint8_t* b
+    cdef const uint8_t* literals = &layout.literals[0]
+    cdef const intptr_t* literal_ends = &layout.ends[0]
+    cdef const intptr_t* roles = &layout.roles[0]
+    cdef const intptr_t* runs = &layout.runs[0]
+    cdef const uint8_t* literal
+    cdef Cell* row
+    cdef uint32_t small
+    cdef double value
     cdef intptr_t role
-    cdef bint is_good
+    cdef uint8_t[16] pattern  # four zeros with what is behind each
+    cdef ptrdiff_t run_from = 0, run_to = 0  # the values for which it is
+    cdef uint64_t word = 0, last_word = 0
+    cdef bint is_json = layout.is_json
     with nogil:
         while i < n:
-            end = _end(&data[0], &ends[0], i)
-            p = _blanks(&data[0] + _start(&ends[0], i), end)
-            while end > p and (end[-1] == 32 or end[-1] == 9):
-                end -= 1
+            p = &data[0] + _start(begin, &ends[0], i)
+            end = _end(p, &data[0] + ends[i])
+            row = &out[i, 0]
             missing[i] = 0
-            is_good = is_bare or (p < end and p[0] == c"{")
-            if not is_bare:
-                p += 1
-            for c in range(m):
-                if not is_good:
-                    break
-                is_good = False
-                p = _blanks(p, end)
-                if not is_bare:
-                    key = &keys[0] + _start(&key_ends[0], c)
-                    length = key_ends[c] - _start(&key_ends[0], c)
-                    if end - p < length or memcmp(p, key, length) != 0:
-                        break
-                    p = _blanks(p + length, end)
-                    if p == end or p[0] != c":":
-                        break
-                    p = _blanks(p + 1, end)
-                role = roles[c]
+            weights[i] = 1.0
+            length = literal_ends[0]
+            if end - p < length or memcmp(p, literals, length) != 0:
+                break
+            p += length
+            k = 0
+            while k < m:
+                role = roles[k]
+                literal = literals + literal_ends[k]
+                length = literal_ends[k + 1] - literal_ends[k]
                 if role >= 0:
-                    stop = _number(p, end, True, &out[i, role])
-                elif role == VECTOR:
-                    stop = p
-                    if p == end or p[0] != c"[":
-                        break
-                    for place in range(d):
-                        p = _blanks(stop + 1, end)
-                        stop = _null(p, end)
-                        if stop != NULL:
-                            out[i, place] = NAN
-                            missing[i] += 1
-                        else:
-                            stop = _number(p, end, True, &out[i, place])
-                        if stop == NULL:
-                            break
-                        stop = _blanks(stop, end)
-                        if stop == end or stop[0] != (c"]" if place == d - 1 else c","):
-                            stop = NULL
-                            break
+                    if p[0] == 48 and runs[k] >= 4 and length <= 3:
+                        if k < run_from or k >= run_to:
+                            run_from = k
+                            run_to = k + runs[k]
+                            zeros = 4 * (1 + length)
+                            for c in range(4):
+                                pattern[c * (1 + length)] = 48
+                                memcpy(pattern + c * (1 + length) + 1, literal, length)
+                            word = _word(pattern)
+                            last_word = _word(pattern + zeros - 8)
+                        if p + zeros <= limit and _word(p) == word and (
+                            _word(p + zeros - 8) == last_word
+                        ):
+                            row[role] = 0
+                            row[role + 1] = 0
+                            row[role + 2] = 0
+                            row[role + 3] = 0
+                            p += zeros
+                            k += 4
+                            continue
+                    stop = _small(p, literal[0] if length else end[0], &small)
                     if stop != NULL:
-                        stop += 1
+                        if Cell is uint8_t:
+                            if small > 255:
+                                break
+                        row[role] = <Cell>small
+                    else:
+                        if is_json:
+                            stop = _scalar(p, end, layout, is_utf8, &value)
+                        else:
+                            stop = _cell(p, end, layout, &value)
+                        if stop == NULL or value == INFINITY or not _put(&row[role], value):
+                            break
+                        missing[i] += value != value
+                elif role == WEIGHT:
+                    if is_json:
+                        stop = _scalar(p, end, layout, is_utf8, &value)
+                        if stop != NULL and p[0] != c"n" and not _is_digit(p[0]):
+                            break
+                    else:
+                        stop = _cell(p, end, layout, &value)
+                    if stop == NULL or value < 0.0:
+                        break
+                    weights[i] = 1.0 if value != value else value
                 else:
-                    stop = _scalar(p, end)
-                    if role == LABEL:
-                        labels[i, 0] = p - &data[0]
-                        labels[i, 1] = stop - &data[0] if stop != NULL else 0
-                if stop == NULL:
+                    if is_json:
+                        a = p
+                        stop = _scalar(p, end, layout, is_utf8, &value)
+                        b = stop
+                    else:
+                        stop = _field(p, end, layout.delimiter, &a, &b)
+                    if stop == NULL:
+                        break
+                    if role <= SPAN:
+                        spans[SPAN - role, i, 0] = a - &data[0]
+                        spans[SPAN - role, i, 1] = b - &data[0]
+                    elif role == BLANK:
+                        if not _is_blank(layout, a, b):
+                            break
+                        missing[i] += 1
+                p = stop
+                if end - p < length or not _matches(p, literal, length):
                     break
-                p = _blanks(stop, end)
-                if is_bare:
-                    is_good = p == end
-                    break
-                if p == end or p[0] != (c"}" if c == m - 1 else c","):
-                    break
-                p += 1
-                is_good = c < m - 1 or p == end
-            if not is_good:
+                p += length
+                k += 1
+            if k < m or p != end:
                 break
             i += 1
     return i
 
 
-def libsvm(const uint8_t[::1] data, const intptr_t[::1] ends, ptrdiff_t first,
-           intptr_t[::1] starts, int64_t[::1] features, double[::1] values,
-           intptr_t[:, ::1] labels):
-    """Read records of LIBSVM whose features are whole numbers in ascending order.
+def spans_of(const uint8_t[::1] record, bint is_utf8):
+    """Return where each plain value of a record of JSON begins and ends, in an array (m, 2).
+
+    None if it has one that is not plain.
+    """
+    cdef const uint8_t* start = &record[0]
+    cdef const uint8_t* p = start
+    cdef const uint8_t* end = _end(p, p + record.shape[0])
+    cdef const uint8_t* stop
+    cdef double value
+    cdef list found = []
+    cdef Layout none = Layout([b""], [], [], True)
+    while p < end:
+        if p[0] == 32 or p[0] == 9 or memchr(b"{}[]:,", p[0], 6) != NULL:
+            p += 1
+            continue
+        stop = _scalar(p, end, none, is_utf8, &value)
+        if stop == NULL:
+            return None
+        # A string in front of a colon is a key.
+        if p[0] != c'"' or _blanks(stop, end) == end or _blanks(stop, end)[0] != c":":
+            found.append((p - start, stop - start))
+        p = stop
+    return np.array(found, np.intp).reshape(-1, 2)
+
+
+cdef class Names:
+    """The names that occur in records, each with its role; a table of hashes, used without the GIL.
+
+    A feature's role is its place: they are numbered as they come.
+    """
+
+    cdef uint8_t* pool  # the names, one after another, and eight bytes more
+    cdef intptr_t* ends  # where each ends
+    cdef uint64_t* heads  # the first eight bytes of each
+    cdef intptr_t* roles
+    cdef int64_t* stamps  # the record in which each was last
+    cdef intptr_t* after  # the name that last came after each
+    cdef intptr_t* slots
+    cdef ptrdiff_t room, pool_room, n_slots
+    cdef int64_t serial
+    cdef readonly ptrdiff_t n, n_features
+
+    def __dealloc__(self):
+        free(self.pool)
+        free(self.ends)
+        free(self.heads)
+        free(self.roles)
+        free(self.stamps)
+        free(self.after)
+        free(self.slots)
+
+    def add(self, bytes name, intptr_t role):
+        """Add a name unless it is there; SPAN and the like are roles, any other a feature."""
+        cdef const uint8_t* p = name
+        if self.find(p, len(name)) < 0 and self.append(p, len(name), role) < 0:
+            raise MemoryError
+
+    def features(self, ptrdiff_t first):
+        """Return the names of features from a place on."""
+        cdef ptrdiff_t i, begin = 0
+        cdef list found = []
+        for i in range(self.n):
+            if self.roles[i] >= first:
+                found.append(PyBytes_FromStringAndSize(
+                    <const char*>self.pool + begin, self.ends[i] - begin
+                ))
+            begin = self.ends[i]
+        return found
+
+    cdef uint64_t hash(self, const uint8_t* p, ptrdiff_t length) noexcept nogil:
+        cdef uint64_t value = <uint64_t>length * 0x9E3779B97F4A7C15ULL, word
+        while length > 0:
+            word = 0
+            memcpy(&word, p, min(length, 8))
+            value = (value ^ word) * 0x9E3779B97F4A7C15ULL
+            value ^= value >> 29
+            p += 8
+            length -= 8
+        return value
+
+    cdef inline bint equals(self, intptr_t i, const uint8_t* p,
+                            ptrdiff_t length) noexcept nogil:
+        cdef intptr_t begin = self.ends[i - 1] if i else 0
+        return self.ends[i] - begin == length and memcmp(self.pool + begin, p, length) == 0
+
+    cdef inline ptrdiff_t length_of(self, intptr_t i) noexcept nogil:
+        return self.ends[i] - (self.ends[i - 1] if i else 0)
+
+    cdef intptr_t find(self, const uint8_t* p, ptrdiff_t length) noexcept nogil:
+        """Return the number of a name, -1 if it is not there."""
+        cdef uint64_t slot
+        if self.n_slots == 0:
+            return -1
+        slot = self.hash(p, length) & <uint64_t>(self.n_slots - 1)
+        while self.slots[slot] >= 0:
+            if self.equals(self.slots[slot], p, length):
+                return self.slots[slot]
+            slot = (slot + 1) & <uint64_t>(self.n_slots - 1)
+        return -1
+
+    cdef inline intptr_t next_of(self, intptr_t before, const uint8_t* p, const uint8_t* limit,
+                                 uint8_t stop) noexcept nogil:
+        """Return the name that came after another, if it is the one at p in front of a byte."""
+        cdef intptr_t guess, begin
+        cdef ptrdiff_t length
+        if before < 0 or self.after[before] < 0:
+            return -1
+        guess = self.after[before]
+        begin = self.ends[guess - 1] if guess else 0
+        length = self.ends[guess] - begin
+        if limit - p <= length or limit - p < 8 or p[length] != stop:
+            return -1
+        if length >= 8:
+            return guess if memcmp(p, self.pool + begin, length) == 0 else -1
+        if (_word(p) ^ self.heads[guess]) & ((<uint64_t>1 << (8 * length)) - 1):
+            return -1
+        return guess
+
+    cdef intptr_t append(self, const uint8_t* p, ptrdiff_t length,
+                         intptr_t role) noexcept nogil:
+        """Add a name that is not there, a feature if its role is not negative; -1 if memory is
+        short.
+        """
+        cdef intptr_t begin = self.ends[self.n - 1] if self.n else 0
+        if not self.reserve(begin + length + 8):
+            return -1
+        memcpy(self.pool + begin, p, length)
+        self.ends[self.n] = begin + length
+        self.heads[self.n] = 0
+        memcpy(&self.heads[self.n], p, min(length, 8))
+        self.roles[self.n] = self.n_features if role >= 0 else role
+        self.n_features += role >= 0
+        self.stamps[self.n] = 0
+        self.after[self.n] = -1
+        self.put(self.n)
+        self.n += 1
+        return self.n - 1
+
+    cdef void put(self, intptr_t i) noexcept nogil:
+        cdef intptr_t begin = self.ends[i - 1] if i else 0
+        cdef uint64_t slot = self.hash(self.pool + begin, self.ends[i] - begin)
+        slot &= <uint64_t>(self.n_slots - 1)
+        while self.slots[slot] >= 0:
+            slot = (slot + 1) & <uint64_t>(self.n_slots - 1)
+        self.slots[slot] = i
+
+    cdef bint reserve(self, ptrdiff_t pool_size) noexcept nogil:
+        """Make room for another name; return whether there is."""
+        cdef ptrdiff_t room = self.room, pool_room = self.pool_room
+        if self.n == room:
+            room = max(64, 2 * room)
+            if not (
+                _resize(<void**>&self.ends, room * sizeof(intptr_t))
+                and _resize(<void**>&self.heads, room * sizeof(uint64_t))
+                and _resize(<void**>&self.roles, room * sizeof(intptr_t))
+                and _resize(<void**>&self.stamps, room * sizeof(int64_t))
+                and _resize(<void**>&self.after, room * sizeof(intptr_t))
+                and _resize(<void**>&self.slots, 2 * room * sizeof(intptr_t))
+            ):
+                return False
+            self.room = room
+            self.n_slots = 2 * room
+            self.rebuild()
+        if pool_size > pool_room:
+            pool_room = max(1024, 2 * pool_size)
+            if not _resize(<void**>&self.pool, pool_room):
+                return False
+            self.pool_room = pool_room
+        return True
+
+    cdef void rebuild(self) noexcept nogil:
+        cdef intptr_t i
+        memset(self.slots, 255, self.n_slots * sizeof(intptr_t))
+        for i in range(self.n):
+            self.put(i)
+
+    cdef void truncate(self, ptrdiff_t n) noexcept nogil:
+        """Forget all names after the first n."""
+        cdef intptr_t i
+        if n == self.n:
+            return
+        for i in range(n, self.n):
+            self.n_features -= self.roles[i] >= 0
+        self.n = n
+        for i in range(n):
+            if self.after[i] >= n:
+                self.after[i] = -1
+        self.rebuild()
+
+    cdef inline bint is_twice(self, intptr_t i) noexcept nogil:
+        """Take note of a name; return whether it was in this record before."""
+        cdef bint twice = self.stamps[i] == self.serial
+        self.stamps[i] = self.serial
+        return twice
+
+
+cdef bint _resize(void** block, size_t size) noexcept nogil:
+    cdef void* new = realloc(block[0], size)
+    if new != NULL:
+        block[0] = new
+    return new != NULL
+
+
+def libsvm(const uint8_t[::1] data, ptrdiff_t begin, const intptr_t[::1] ends, ptrdiff_t first,
+           Names names, bint is_open, intptr_t[::1] starts, intptr_t[::1] columns, Cell[::1] values,
+           intptr_t[:, :, ::1] spans):
+    """Read records of LIBSVM; new features are added to `names` if it is open.
 
     `starts` gets where the features of each row end among all that were read, in the place after
-    the row's.
+    the row's. The span of a label ends before it begins where there is none.
     """
-    cdef ptrdiff_t i = first, n = ends.shape[0], count = starts[first], before
+    cdef ptrdiff_t i = first, n = ends.shape[0], count = starts[first], before, n_names
     cdef const uint8_t* p
     cdef const uint8_t* end
     cdef const uint8_t* start
-    cdef int64_t feature, last
+    cdef const uint8_t* stop
+    cdef const uint8_t* limit = &data[0] + data.shape[0]
+    cdef intptr_t name
+    cdef uint32_t small
+    cdef double value
     cdef bint is_good
     with nogil:
         while i < n:
-            end = _end(&data[0], &ends[0], i)
-            p = _blanks(&data[0] + _start(&ends[0], i), end)
+            p = &data[0] + _start(begin, &ends[0], i)
+            end = _end(p, &data[0] + ends[i])
+            p = _blanks(p, end)
             start = p
             while p < end and 32 < p[0] < 127 and p[0] != c":" and p[0] != c"#":
                 p += 1
-            if p == start or (p < end and p[0] != 32 and p[0] != 9):
+            spans[0, i, 0] = start - &data[0]
+            spans[0, i, 1] = p - &data[0]
+            if p < end and p[0] == c":":
+                spans[0, i, 1] = spans[0, i, 0] - 1
+                p = start
+            elif p == start or (p < end and p[0] != 32 and p[0] != 9):
                 break
-            labels[i, 0] = start - &data[0]
-            labels[i, 1] = p - &data[0]
-            before, last, is_good = count, -1, True
+            before, n_names, name, is_good = count, names.n, -1, True
+            names.serial += 1
             while True:
                 p = _blanks(p, end)
                 if p == end:
                     break
+                is_good = False
                 start = p
-                feature = 0
-                while p < end and _is_digit(p[0]) and p - start < 9:
-                    feature = feature * 10 + (p[0] - 48)
-                    p += 1
-                # A zero in front makes another name.
-                if p == start or p == end or p[0] != c":" or feature <= last or (
-                    start[0] == 48 and p - start > 1
-                ):
-                    is_good = False
+                name = _next_name(names, name, &p, end, limit, is_open)
+                if name < 0 or names.is_twice(name):
                     break
-                last = feature
-                p = _number(p + 1, end, False, &values[count])
-                if p == NULL or (p < end and p[0] != 32 and p[0] != 9):
-                    is_good = False
+                stop = _small(p, 32, &small)
+                if stop != NULL:
+                    value = small
+                else:
+                    stop = _number(p, end, False, &value)
+                if stop == NULL or (stop < end and stop[0] != 32 and stop[0] != 9):
                     break
-                features[count] = feature
-                count += 1
+                p = stop
+                is_good = True
+                if names.roles[name] >= 0:
+                    columns[count] = names.roles[name]
+                    if not _put(&values[count], value):
+                        is_good = False
+                        break
+                    count += 1
             if not is_good:
                 count = before
+                names.truncate(n_names)
                 break
             i += 1
             starts[i] = count
     return i
+
+
+cdef inline intptr_t _next_name(Names names, intptr_t before, const uint8_t** p,
+                                const uint8_t* end, const uint8_t* limit,
+                                bint is_open) noexcept nogil:
+    """Return the number of the name in front of the next colon, which is passed; -1 for none."""
+    cdef const uint8_t* start = p[0]
+    cdef const uint8_t* stop = start
+    cdef intptr_t name = names.next_of(before, start, limit, c":")
+    if name >= 0:
+        p[0] = start + names.length_of(name) + 1
+        return name
+    while stop < end and 32 < stop[0] < 127 and stop[0] != c":" and stop[0] != c"#":
+        stop += 1
+    if stop == start or stop == end or stop[0] != c":":
+        return -1
+    name = names.find(start, stop - start)
+    if name < 0 and is_open:
+        name = names.append(start, stop - start, 0)
+    if name >= 0 and before >= 0:
+        names.after[before] = name
+    p[0] = stop + 1
+    return name
+
+
+cdef struct Members:
+    ptrdiff_t count  # of the features so far
+    intptr_t n_missing
+    double weight
+    bint has_label
+    bint has_nested
+
+
+cdef const uint8_t* _members(const uint8_t* base, const uint8_t* p, const uint8_t* end,
+                             const uint8_t* limit, Layout layout, bint is_utf8, Names names,
+                             Names nested, bint is_open, bint nested_is_open,
+                             intptr_t* columns, Cell* values, intptr_t* spans,
+                             ptrdiff_t n_rows, Members* found) noexcept nogil:
+    """Read the members of an object behind its brace; return where it ends, NULL if not plain."""
+    cdef intptr_t name = -1, before, role
+    cdef const uint8_t* stop
+    cdef double value
+    names.serial += 1
+    p = _blanks(p, end)
+    if p < end and p[0] == c"}":
+        return p + 1
+    while True:
+        p = _blanks(p, end)
+        if p == end or p[0] != c'"':
+            return NULL
+        before = name
+        name = names.next_of(before, p + 1, limit, c'"')
+        if name >= 0:
+            stop = p + names.length_of(name) + 2
+        else:
+            stop = _string(p, end, is_utf8)
+            if stop == NULL:
+                return NULL
+            name = names.find(p + 1, stop - p - 2)
+            if name < 0:
+                if not is_open:
+                    return NULL
+                name = names.append(p + 1, stop - p - 2, 0)
+                if name < 0:
+                    return NULL
+            if before >= 0:
+                names.after[before] = name
+        role = names.roles[name]
+        if names.is_twice(name) or role == ODD:
+            return NULL
+        p = _blanks(stop, end)
+        if p == end or p[0] != c":":
+            return NULL
+        p = _blanks(p + 1, end)
+        if role == NESTED:
+            if p == end or p[0] != c"{":
+                return NULL
+            found.has_nested = True
+            stop = _members[Cell](
+                base, p + 1, end, limit, layout, is_utf8, nested, nested, nested_is_open,
+                nested_is_open, columns, values, spans, n_rows, found,
+            )
+        else:
+            stop = _scalar(p, end, layout, is_utf8, &value)
+        if stop == NULL:
+            return NULL
+        if role >= 0:
+            if value != value:
+                found.n_missing += 1
+            elif value == INFINITY or not _put(&values[found.count], value):
+                return NULL
+            else:
+                columns[found.count] = role
+                found.count += 1
+        elif role == WEIGHT:
+            if p[0] != c"n" and not _is_digit(p[0]):
+                return NULL
+            found.weight = 1.0 if value != value else value
+        elif role <= SPAN:
+            spans[(SPAN - role) * 2 * n_rows] = p - base
+            spans[(SPAN - role) * 2 * n_rows + 1] = stop - base
+            found.has_label = found.has_label or role == SPAN
+        p = _blanks(stop, end)
+        if p == end:
+            return NULL
+        if p[0] == c"}":
+            return p + 1
+        if p[0] != c",":
+            return NULL
+        p += 1
+
+
+def objects(const uint8_t[::1] data, ptrdiff_t begin, const intptr_t[::1] ends, ptrdiff_t first,
+            bint is_utf8, Layout layout, Names names, Names nested, bint has_nested,
+            bint is_open, bint needs_label, intptr_t[::1] starts, intptr_t[::1] columns, Cell[::1] values,
+            intptr_t[:, :, ::1] spans, intptr_t[::1] missing, double[::1] weights):
+    """Read objects of JSON that have some of the features each; as `libsvm`.
+
+    `nested` has the names in the object that holds the features, if there is one. New features come
+    only in records with a label, if any have one.
+    """
+    cdef ptrdiff_t i = first, n = ends.shape[0], n_names, n_nested
+    cdef const uint8_t* p
+    cdef const uint8_t* end
+    cdef const uint8_t* limit = &data[0] + data.shape[0]
+    cdef Members found
+    cdef ptrdiff_t s, n_spans = spans.shape[0]
+    with nogil:
+        found.count = starts[first]
+        while i < n:
+            p = &data[0] + _start(begin, &ends[0], i)
+            end = _end(p, &data[0] + ends[i])
+            p = _blanks(p, end)
+            for s in range(n_spans):
+                spans[s, i, 0] = 0
+                spans[s, i, 1] = -1
+            n_names = names.n
+            n_nested = nested.n
+            found.n_missing = 0
+            found.weight = 1.0
+            found.has_label = False
+            found.has_nested = False
+            if p < end and p[0] == c"{":
+                p = _members(
+                    &data[0], p + 1, end, limit, layout, is_utf8, names, nested,
+                    is_open and not has_nested, is_open, &columns[0], &values[0], &spans[0, i, 0], n, &found,
+                )
+            else:
+                p = NULL
+            if (
+                p == NULL
+                or _blanks(p, end) != end
+                or found.has_label != needs_label
+                or found.has_nested != has_nested
+                or (found.count == starts[i] and found.n_missing == 0)
+                or (not needs_label and names.n > n_names)
+            ):
+                names.truncate(n_names)
+                nested.truncate(n_nested)
+                found.count = starts[i]
+                break
+            missing[i] = found.n_missing
+            weights[i] = found.weight
+            i += 1
+            starts[i] = found.count
+    return i
+
+
+def densified(const intptr_t[::1] starts, const intptr_t[::1] columns, const uint8_t[::1] values,
+              ptrdiff_t d):
+    """Return sparse rows of bytes as dense ones (n, d), and which features each row has."""
+    cdef ptrdiff_t i, j, n = starts.shape[0] - 1
+    rows = np.zeros((n, d), np.uint8)
+    present = np.zeros((n, d), np.bool_)
+    cdef uint8_t[:, ::1] out = rows
+    cdef uint8_t[:, ::1] there = present.view(np.uint8)
+    with nogil:
+        for i in range(n):
+            for j in range(starts[i], starts[i + 1]):
+                out[i, columns[j]] = values[j]
+                there[i, columns[j]] = 1
+    return rows, present

@@ -87,8 +87,9 @@ class Replays:
 class RawLines:
     """Lines of text as they stand in their source, each with its newline."""
 
-    data: bytes  # all their bytes
+    data: bytes  # has all their bytes, one line after another
     ends: NDArray[np.intp]  # where each line ends in `data`
+    begin: int = 0  # where the first line begins
     are_too_long: bool = False  # whether this stands for one line that was too long to be held
 
     def __len__(self) -> int:
@@ -97,21 +98,29 @@ class RawLines:
     def __getitem__(self, rows: slice) -> RawLines:
         """Return some lines that follow each other."""
         start, end, _ = rows.indices(len(self))
-        if self.are_too_long or start >= end:
-            return RawLines(b"", self.ends[start:end], self.are_too_long)
-        first = int(self.ends[start - 1]) if start else 0
-        return RawLines(self.data[first : self.ends[end - 1]], self.ends[start:end] - first)
+        begin = int(self.ends[start - 1]) if 0 < start < end else self.begin
+        return replace(self, ends=self.ends[start:end], begin=begin)
+
+    @property
+    def text(self) -> memoryview:
+        """The bytes of these lines."""
+        return memoryview(self.data)[self.begin : self.ends[-1] if len(self) else self.begin]
+
+    @property
+    def lengths(self) -> NDArray[np.intp]:
+        """The bytes of each line."""
+        return np.diff(self.ends, prepend=self.begin)
 
     def without_blanks(self) -> RawLines:
         """Return the lines that are not blank."""
         if self.are_too_long:
             return self
+        lengths = self.lengths
         text = np.frombuffer(self.data, np.uint8)
-        lengths = np.diff(self.ends, prepend=0)
         blank = (lengths == 1) | ((lengths == 2) & (text[self.ends - 2] == _RETURN))
         if not blank.any():
             return self
-        data = text[np.repeat(~blank, lengths)].tobytes()
+        data = np.frombuffer(self.text, np.uint8)[np.repeat(~blank, lengths)].tobytes()
         return RawLines(data, np.cumsum(lengths[~blank]))
 
     def records(self) -> list[bytes | None]:
@@ -121,7 +130,7 @@ class RawLines:
         ends = self.ends.tolist()
         return [
             self.data[a:b] if b - a <= LONGEST_LINE else None
-            for a, b in zip([0, *ends], ends, strict=False)
+            for a, b in zip([self.begin, *ends], ends, strict=False)
         ]
 
 

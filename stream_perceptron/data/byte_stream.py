@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stream_perceptron.data.batch import LONGEST_LINE, RawLines
+from stream_perceptron.data.plain import line_ends
 from stream_perceptron.errors import SourceError
 
 if TYPE_CHECKING:
@@ -24,11 +25,11 @@ STDIN = "-"
 # Is called with a descriptor before it is read, and returns when there is something to read.
 Wait = Callable[[int], None]
 
-_BLOCK = 2**20  # bytes
+_SOME = 2**20  # bytes, as many as a pipe may hold
+_FIRST = 2**16  # bytes of lines that are cut together, at first
+_BLOCK = 2**22  # and at most
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ of Linux
 _MOST = 2**26  # bytes that are read at once
-
-_NEWLINE = ord("\n")
 
 # By how the bytes begin: what they are called, and what takes them apart.
 _COMPRESSIONS: dict[bytes, tuple[str, Callable[[], Any]]] = {
@@ -105,25 +106,35 @@ class ByteStream:
         self,
         name: str,
         read: Callable[[int], bytes],
+        read_into: Callable[[memoryview], int] | None = None,
         is_ready: Callable[[], bool] = lambda: False,
         is_compressed: bool = False,
     ) -> None:
         self.name = name
         self.is_compressed = is_compressed
         self._read = read
+        self._read_into = read_into
         self._is_ready = is_ready
         self._ahead = b""
         self._ended = False
 
     def read_some(self) -> bytes:
-        """Return what there is, about a megabyte at most; nothing at the end only."""
+        """Return what there is, a megabyte at most; nothing at the end only."""
         data, self._ahead = self._ahead, b""
         with source_errors(self.name):
-            data = data or self._next(_BLOCK)
+            return data or self._next(_SOME)
+
+    def fill(self, buffer: memoryview) -> int:
+        """Read what there is into a buffer; return how many bytes, 0 at the end only."""
+        size = 0
+        with source_errors(self.name):
             # A pipe gives a little at a time, though there may be more.
-            while 0 < len(data) < _BLOCK and not self._ended and self._is_ready():
-                data += self._next(_BLOCK - len(data))
-        return data
+            while size < len(buffer) and (not size or self._is_ready()):
+                more = self._next_into(buffer[size:])
+                size += more
+                if not more:
+                    break
+        return size
 
     def read(self, size: int) -> bytes:
         """Return the next `size` bytes, fewer at the end only."""
@@ -154,6 +165,16 @@ class ByteStream:
         self._ended = not data
         return data
 
+    def _next_into(self, buffer: memoryview) -> int:
+        if self._ended or self._ahead or self._read_into is None:
+            data = self._ahead or self._next(len(buffer))
+            size = min(len(data), len(buffer))
+            buffer[:size], self._ahead = data[:size], data[size:]
+            return size
+        size = self._read_into(buffer)
+        self._ended = not size
+        return size
+
     def close(self) -> None:
         """Do nothing: pyarrow closes what it has read, and stdin is not ours to close."""
 
@@ -167,7 +188,8 @@ def open_bytes(path: str, wait: Wait | None = None) -> ByteStream:
         elif "://" in path:
             source = ByteStream(name, open_file(path).read)
         else:
-            source = ByteStream(path, _File(os.open(path, os.O_RDONLY | os.O_CLOEXEC)).read)
+            file = _File(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+            source = ByteStream(path, file.read, file.read_into)
     start = source.peek(4)  # a pipe may have a short line, to be answered before the next
     for magic, (format_name, make) in _COMPRESSIONS.items():
         if start.startswith(magic):
@@ -194,6 +216,9 @@ class _File:
     def read(self, size: int) -> bytes:
         return os.read(self.descriptor, size)
 
+    def read_into(self, buffer: memoryview) -> int:
+        return os.readv(self.descriptor, [buffer])
+
 
 class _Decompressed:
     """What compressed bytes stand for, which may be several members one after another."""
@@ -215,7 +240,7 @@ class _Decompressed:
             if self._member is None:
                 self._member = self._make()
             try:
-                out: bytes = self._member.decompress(data, _BLOCK)
+                out: bytes = self._member.decompress(data, _SOME)
             except Exception:  # each library has errors of its own
                 where = self._source.name
                 raise SourceError(f"{where}: its {self._name} data is damaged") from None
@@ -234,21 +259,32 @@ def cut_lines(source: ByteStream, most: int) -> Iterator[RawLines]:
     The last line gets a newline if it has none. A line that is too long to be held comes by itself,
     without its bytes.
     """
-    begun = bytearray()  # a line whose end has not come
-    while data := source.read_some():
-        end = data.rfind(b"\n") + 1
+    buffer = bytearray(_FIRST)
+    n = 0  # bytes of a line whose end has not come
+    while True:
+        with memoryview(buffer) as view, view[n:] as rest:
+            more = source.fill(rest)
+        end = buffer.rfind(b"\n", n, n + more) + 1
+        n += more
+        is_full = n == len(buffer)
+        if not more:
+            break
         if end:
-            yield from _lines(bytes(begun) + data[:end], most)
-            begun.clear()
-        begun += data[end:]
-        if len(begun) > LONGEST_LINE:
-            begun.clear()
-            while data and b"\n" not in data:
-                data = source.read_some()
+            with memoryview(buffer) as view, view[:end] as lines:
+                block = bytes(lines)
+            buffer[: n - end] = buffer[end:n]
+            n -= end
+            yield from _lines(block, most)
+        if n > LONGEST_LINE:
+            n = 0
+            while (data := source.read_some()) and b"\n" not in data:
+                pass
             source.unread(data.partition(b"\n")[2])
             yield RawLines(b"", np.zeros(1, np.intp), are_too_long=True)
-    if begun:
-        yield from _lines(bytes(begun) + b"\n", most)
+        elif n == len(buffer) or (is_full and len(buffer) < _BLOCK):
+            buffer += bytes(len(buffer))
+    if n:
+        yield from _lines(bytes(buffer[:n]) + b"\n", most)
 
 
 def first_line(error: Exception) -> str:
@@ -287,13 +323,17 @@ def _open_pipe(path: str, wait: Wait) -> ByteStream:
     with suppress(OSError):  # it may be no pipe
         import fcntl
 
-        fcntl.fcntl(file.descriptor, _SET_PIPE_SIZE, _BLOCK)
+        fcntl.fcntl(file.descriptor, _SET_PIPE_SIZE, _SOME)
 
     def read(size: int) -> bytes:
         wait(file.descriptor)
         return file.read(size)
 
-    return ByteStream(path, read, lambda: is_readable(file.descriptor, 0))
+    def read_into(buffer: memoryview) -> int:
+        wait(file.descriptor)
+        return file.read_into(buffer)
+
+    return ByteStream(path, read, read_into, lambda: is_readable(file.descriptor, 0))
 
 
 def is_readable(descriptor: int, milliseconds: int | None) -> bool:
@@ -312,6 +352,6 @@ def _until_readable(descriptor: int) -> None:
 
 def _lines(block: bytes, most: int) -> Iterator[RawLines]:
     """Yield a block of whole lines, at most so many at once."""
-    lines = RawLines(block, np.flatnonzero(np.frombuffer(block, np.uint8) == _NEWLINE) + 1)
+    lines = RawLines(block, line_ends(block))
     for start in range(0, len(lines), most):
         yield lines[start : start + most]

@@ -7,14 +7,23 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
 from stream_perceptron.data.batch import Offset, RawLines, offset_of
 from stream_perceptron.data.lines import Rejected, Sample
-from stream_perceptron.data.plain import BLANK, LABEL, SKIP, Plan, csv_plan
+from stream_perceptron.data.plain import (
+    BLANK,
+    LABEL,
+    SKIP,
+    WEIGHT,
+    Plan,
+    Reading,
+    TablePlan,
+)
+from stream_perceptron.data.plain import text as compiled
 from stream_perceptron.data.quotes import fields, joined
 from stream_perceptron.data.schema import (
     LABEL_NAMES,
@@ -253,7 +262,7 @@ class CsvDecoder:
 
     def _values(self, cells: list[str]) -> np.ndarray[Any, Any]:
         """Return the features, NaN where one is missing."""
-        if _NUMBERS.fullmatch("\n".join([*cells, ""])):
+        if not self._are_blanks_numbers and _NUMBERS.fullmatch("\n".join([*cells, ""])):
             values = np.array(list(map(float, cells)))
             odd = ~np.isfinite(values)
         else:
@@ -299,21 +308,40 @@ class CsvDecoder:
     @cached_property
     def _plan(self) -> Plan | None:
         asked = self.selection
-        is_known = self.label is None or self.schema.label_type is not None
-        if asked.position or asked.weight or asked.one_hot or not self.features or not is_known:
+        if asked.position or not (self.features or self._one_hot):
             return None
         roles = dict.fromkeys(self.columns, SKIP)
+        roles |= {name: LABEL - 1 - i for i, (_, name) in enumerate(self._one_hot)}
         roles |= dict.fromkeys(self._undecided_names, BLANK)
         roles |= {name: place for place, name in enumerate(self.features)}
+        if asked.weight is not None:
+            roles[asked.weight] = WEIGHT
+        readings: list[Reading | None] = [None]
         if self.label is not None:
-            roles[self.label] = LABEL
-        to_label = None if self.label is None else self._to_label
-        return csv_plan(self.delimiter, list(roles.values()), self.features, to_label, asked.scale)
+            roles[self.label], readings[0] = LABEL, self._to_label
+        readings += [partial(self._to_indicator, name) for _, name in self._one_hot]
+        between = [self.delimiter.encode()] * (len(roles) - 1)
+        blanks = [blank.encode() for blank in asked.blanks]
+        layout = compiled.Layout(
+            [b"", *between, b""], list(roles.values()), blanks, False, self._are_blanks_numbers
+        )
+        return TablePlan(layout, self.features, True, readings, asked.scale)
+
+    @cached_property
+    def _are_blanks_numbers(self) -> bool:
+        """Whether what means no value may look like one."""
+        return any(map(_is_value, self.selection.blanks))
 
     def _to_label(self, data: bytes) -> Any:
-        text = data.decode()
-        text = "" if text.strip() in self.selection.blanks else text
-        return self.schema.with_label(text, is_text=True)[0]
+        cell = data.decode()
+        if self.schema.label_type is None:
+            raise SampleError("the first label tells of which type all are")
+        cell = "" if cell.strip() in self.selection.blanks else cell
+        return self.schema.with_label(cell, is_text=True)[0]
+
+    def _to_indicator(self, name: str, data: bytes) -> str | None:
+        cell = data.decode().strip()
+        return None if cell in self.selection.blanks else f"{name}_{cell}"
 
     def describe(self) -> tuple[str, ...]:
         """Say in a few lines what is used and what is not."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from typing import Any, NamedTuple, NoReturn
 
@@ -14,7 +14,18 @@ from numpy.typing import NDArray
 
 from stream_perceptron.data.batch import Offset, RawLines, offset_of
 from stream_perceptron.data.lines import Rejected, Sample
-from stream_perceptron.data.plain import LABEL, SKIP, VECTOR, Plan, json_plan
+from stream_perceptron.data.plain import (
+    LABEL,
+    NESTED,
+    ODD,
+    SKIP,
+    WEIGHT,
+    ObjectPlan,
+    Plan,
+    Reading,
+    TablePlan,
+)
+from stream_perceptron.data.plain import text as compiled
 from stream_perceptron.data.schema import (
     LABEL_NAMES,
     LIKE_MISSING,
@@ -63,7 +74,7 @@ class JsonFormat:
             request.schema,
             where,
             most_features=request.most_features,
-            numbers=set(map(str, request.numbers)),
+            numbers=dict.fromkeys(map(str, request.numbers)),
         )
 
 
@@ -89,7 +100,7 @@ class JsonDecoder:
     most_features: int = 2**22
     # The keys that have held numbers. Rows that can be used add to it, as does the model's memory
     # of them where a run goes on.
-    numbers: set[str] = field(default_factory=set, compare=False)
+    numbers: dict[str, None] = field(default_factory=dict, compare=False)
     names: Names = ()  # the names in the first row
     ignored: tuple[tuple[str, str], ...] = ()  # why keys are not used
     seen: tuple[tuple[str, str], ...] = ()  # the first values of the keys of texts
@@ -122,7 +133,7 @@ class JsonDecoder:
             after = replace(after, schema=schema, label=self.label or key)
         are_columns = after.is_vector
         if not are_columns:
-            self.numbers.update(map(str, row.names))
+            self.numbers.update(dict.fromkeys(map(str, row.names)))
         return Sample(
             row.names, row.values, label, weight, offset, after, row.indicators, are_columns,
             row.n_nulls,
@@ -261,39 +272,103 @@ class JsonDecoder:
     def plan(self, record: bytes) -> Plan | None:
         """Return how records are read that are like one that could be read; None if they are not.
 
-        They have its keys in its order.
+        They have its keys in its order, or some of the features each.
         """
-        asked, schema = self.selection, self.schema
-        if asked.position or asked.weight or asked.one_hot or not self.names:
+        asked = self.selection
+        if asked.position or not self.names:
             return None
         value = json.loads(record)
-        if isinstance(value, list):
-            return json_plan(None, [VECTOR], self.names, True, None, asked.scale)
-        label = self._label_key(value)
-        if label not in value:
-            label = None
-        if (label is not None and schema.label_type is None) or (self.key and not self.is_vector):
-            return None
+        label = None if isinstance(value, list) else self._label_key(value)
+        is_by_name = asked.label in (None, label)  # else where the key stands tells
+        if self.is_vector or asked.one_hot or not is_by_name:
+            return self._table(record, value, label)
+        if label not in self._plans:
+            self._plans[label] = self._objects(label, self._table(record, value, label))
+        plan = self._plans[label]
+        plan.learn(self._numbers_in(value))
+        return plan
+
+    @cached_property
+    def _plans(self) -> dict[str | None, ObjectPlan]:
+        return {}
+
+    def _numbers_in(self, value: dict[str, Any]) -> list[str]:
+        inside = value[self.key] if self.key else value
+        return [name for name in inside if name in self.numbers]
+
+    def _objects(self, label: str | None, table: TablePlan | None) -> ObjectPlan:
+        asked, schema = self.selection, self.schema
+        beside = dict.fromkeys(LABEL_NAMES, ODD)
+        beside |= dict.fromkeys([*asked.roles, *(name for name, _ in self.ignored)], SKIP)
+        if asked.weight is not None:
+            beside[asked.weight] = WEIGHT
+        if label is not None:
+            beside[label] = LABEL
+        texts = dict.fromkeys(self._texts, SKIP)
+        is_open = schema.features is None
+        numbers = self.numbers if is_open else dict.fromkeys(schema.features or ())
+        layout = compiled.Layout([b""], [], [blank.encode() for blank in asked.blanks], True)
         to_label = None if label is None else self._to_label
-        roles: list[int] = []
+        roles, outside = texts | beside, None
+        if self.key:
+            roles, outside = texts, {**beside, self.key: NESTED}
+        return ObjectPlan(roles, outside, numbers, layout, table, is_open, to_label, asked.scale)
+
+    def _table(self, record: bytes, value: Any, label: str | None) -> TablePlan | None:
+        """Return how records are read that have the keys of one in its order."""
+        asked = self.selection
+        spans = compiled.spans_of(record, True)
         names: list[str] = []
-        for name in value:
-            if name == label:
-                roles.append(LABEL)
-            elif self.is_vector:
-                roles.append(VECTOR if name == self.key else SKIP)
-            elif name in asked.roles or name in self._texts:
-                roles.append(SKIP)
-            else:
-                roles.append(len(names))
-                names.append(name)
-        known = self.names if self.is_vector else tuple(names)
-        if not known:
+        roles = list(self._roles_in(value, label, names))
+        if spans is None or len(spans) != len(roles) or not (names or asked.one_hot):
             return None
-        return json_plan(list(value), roles, known, self.is_vector, to_label, asked.scale)
+        if not self.is_vector and not {*self.numbers, *self._known}.issuperset(names):
+            return None  # a null does not tell that numbers follow
+        end = len(record.removesuffix(b"\n").removesuffix(b"\r"))
+        starts, ends = [*spans[:, 0].tolist(), end], [0, *spans[:, 1].tolist()]
+        literals = [record[a:b] for a, b in zip(ends, starts, strict=True)]
+        # A text in a list means nothing.
+        blanks = [] if self.is_vector else [blank.encode() for blank in asked.blanks]
+        layout = compiled.Layout(literals, roles, blanks, True)
+        readings: list[Reading | None] = [None if label is None else self._to_label]
+        readings += [partial(self._to_indicator, name) for name in asked.one_hot]
+        known = self.names if self.is_vector else tuple(names)
+        return TablePlan(layout, known, self.is_vector, readings, asked.scale)
+
+    def _roles_in(self, value: Any, label: str | None, names: list[str]) -> Iterator[int]:
+        """Yield the role of each value in a record; `names` gets those of the features."""
+        asked = self.selection
+        for key, part in value.items() if isinstance(value, dict) else [(self.key or "", value)]:
+            n = _n_values(part)
+            if key == label:
+                yield LABEL
+            elif key == asked.weight:
+                yield WEIGHT
+            elif key in asked.roles or (self.key and key != self.key):
+                yield from [self._role_of_text(key)] * n
+            elif self.is_vector:
+                yield from range(n)
+                names += map(str, self.names)
+            else:
+                for name in part if self.key else [key]:
+                    if name in self._texts:
+                        yield self._role_of_text(name)
+                    else:
+                        yield len(names)
+                        names.append(name)
+
+    def _role_of_text(self, name: str) -> int:
+        asked = self.selection.one_hot
+        return LABEL - 1 - asked.index(name) if name in asked else SKIP
 
     def _to_label(self, data: bytes) -> Any:
+        if self.schema.label_type is None:
+            raise SampleError("the first label tells of which type all are")
         return self.schema.with_label(self._present(json.loads(data)), is_text=False)[0]
+
+    def _to_indicator(self, name: str, data: bytes) -> str | None:
+        value = {name: json.loads(data)}
+        return next(iter(_indicators(self.selection, value)), None)
 
     def describe(self) -> tuple[str, ...]:
         """Say in a few lines what is used and what is not."""
@@ -324,6 +399,13 @@ def scaled(selection: Selection, values: NDArray[np.float64]) -> NDArray[np.floa
     if not np.isfinite(values).all():
         raise SampleError("a feature is not finite when it is scaled")
     return values
+
+
+def _n_values(part: Any) -> int:
+    """Return how many values there are in one that may hold others."""
+    if isinstance(part, dict):
+        return sum(map(_n_values, part.values()))
+    return sum(map(_n_values, part)) if isinstance(part, list) else 1
 
 
 def _object_in(record: bytes) -> dict[str, Any]:

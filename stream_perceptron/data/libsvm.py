@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,7 @@ from stream_perceptron.data.batch import RawLines
 from stream_perceptron.data.csv import NUMBER
 from stream_perceptron.data.jsonl import scaled
 from stream_perceptron.data.lines import Rejected, Sample
-from stream_perceptron.data.plain import LibsvmPlan, Plan
+from stream_perceptron.data.plain import SKIP, LibsvmPlan, Plan
 from stream_perceptron.data.schema import (
     LABEL_NAMES,
     Described,
@@ -47,7 +47,8 @@ class LibsvmFormat:
             raise SourceError(
                 f"{where}: lines of LIBSVM have no columns for --position, --weight or --one-hot"
             )
-        return LibsvmDecoder(asked, request.schema, asked.label or LABEL_NAMES[0])
+        numbers = tuple(map(str, request.numbers))
+        return LibsvmDecoder(asked, request.schema, asked.label or LABEL_NAMES[0], numbers)
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class LibsvmDecoder:
     selection: Selection
     schema: Schema
     label: str
+    numbers: Sequence[str] = ()  # the features that the model has
     names: Names | None = None  # in the first row
 
     @property
@@ -104,16 +106,18 @@ class LibsvmDecoder:
 
     def plan(self, record: bytes) -> Plan | None:
         """Return how records that are plain are read, None if they never are."""
-        return self._plan
+        return None if self.names is None else self._plan
 
     @cached_property
-    def _plan(self) -> Plan | None:
-        is_known = self.schema.label_type is not None and self.names is not None
-        if self._known or self.selection.ignore or not is_known:
-            return None
-        return LibsvmPlan(self._to_label, self.selection.scale)
+    def _plan(self) -> Plan:
+        asked = self.selection
+        features = self.schema.features or (*self.numbers, *map(str, self.names or ()))
+        roles = dict.fromkeys(asked.ignore, SKIP)
+        return LibsvmPlan(roles, features, not self._known, [self._to_label], asked.scale)
 
     def _to_label(self, data: bytes) -> Any:
+        if self.schema.label_type is None:
+            raise SampleError("the first label tells of which type all are")
         return self.schema.with_label(data.decode(), is_text=True)[0]
 
     @cached_property

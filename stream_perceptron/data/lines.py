@@ -195,7 +195,7 @@ class LineSource(Source):
         size = before[0].size if before else 0
         if size:
             for lines in self._from(0):
-                self._take(lines.data[: size - self._size])
+                self._take(lines.text[: size - self._size])
                 if self._size == size:
                     break
         return [self._identity()]
@@ -203,10 +203,10 @@ class LineSource(Source):
     def advance(self, batch: Batch) -> Identity | None:
         if self.is_stream or batch.raw is None:
             return None
-        self._take(batch.raw.data)
+        self._take(batch.raw.text)
         return self._identity()
 
-    def _take(self, data: bytes) -> None:
+    def _take(self, data: memoryview) -> None:
         self._hash.update(data)
         self._size += len(data)
 
@@ -311,8 +311,8 @@ def _batch(
     if isinstance(found, Block):
         n = len(found)
         return Batch(
-            source, first_row, n, np.arange(n), found.features, found.labels, np.ones(n), schema,
-            missing=found.missing, raw=raw,
+            source, first_row, n, np.arange(n), found.features, found.labels, found.weights, schema,
+            missing=found.missing, indicators=found.indicators, raw=raw,
         )  # fmt: skip
     usable = {i: each for i, each in enumerate(found) if isinstance(each, Sample)}
     samples = list(usable.values())

@@ -6,31 +6,39 @@ read with certainty is left to the decoder.
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from stream_perceptron.data.batch import LONGEST_LINE, RawLines
 from stream_perceptron.errors import SampleError
-from stream_perceptron.model.features import Dense, Features, Names, Sparse
+from stream_perceptron.model.features import (
+    Dense,
+    Features,
+    Names,
+    Sparse,
+    Uint8,
+    wants_dense,
+)
 
 try:
     text: Any = import_module("stream_perceptron.data._text")
 except ImportError:  # there was no compiler
     text = None
 
-SKIP, LABEL, BLANK, VECTOR = -1, -2, -3, -4  # the role of what is no feature
+# The role of a value that is no feature; the first span is of the label, others of texts.
+SKIP, BLANK, WEIGHT, NESTED, ODD, LABEL = -1, -2, -3, -4, -5, -10
 
-_MOST_PLACES = 2**20  # that are kept for the numbers of features
+_MOST_NAMES = 2**16  # that are given for each block, whether they occur in it or not
+_MOST_MISFITS = 8  # records in which features are absent, before all are taken for such ones
 
-Floats = NDArray[np.float64]
-# Returns the label that some bytes stand for.
-ToLabel = Callable[[bytes], Any]
+# Returns what some bytes stand for: a label, or the feature that is 1 for a text, None for none.
+Reading = Callable[[bytes], Any]
 
 
 class Block(NamedTuple):
@@ -38,203 +46,404 @@ class Block(NamedTuple):
 
     features: Features
     labels: list[Any]
+    weights: NDArray[np.float64]
     missing: NDArray[np.intp] | None  # how many features each lacks; None for none
+    indicators: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(self.labels)
 
 
-class Plan(ABC):
+class Plan(Protocol):
     """How plain records are read."""
 
-    def __init__(self, to_label: ToLabel | None, scale: float | None) -> None:
-        self._to_label = to_label
-        self._scale = 1.0 if scale is None else scale
-        self._known: dict[bytes, Any] = {}
-
-    @abstractmethod
     def reader(self, lines: RawLines) -> Reader:
         """Return what reads these lines."""
 
-    def labels(self, data: bytes, places: NDArray[np.intp]) -> list[Any]:
-        """Return the labels at some places, up to the first that is none."""
-        if self._to_label is None:
-            return [None] * len(places)
-        found = []
-        known = self._known
-        for start, end in places.tolist():
-            label = data[start:end]
-            if label not in known:
-                try:
-                    known[label] = self._to_label(label)
-                except (SampleError, UnicodeDecodeError):
-                    break
-            found.append(known[label])
-        return found
 
-    def scaled(self, values: Floats) -> Floats | None:
-        """Return values times the scale, in their place; None if one would be too large."""
-        if self._scale != 1.0:
-            with np.errstate(over="ignore"):
-                values *= self._scale
-        return None if abs(self._scale) > 1.0 and np.isinf(values).any() else values
-
-
-class Reader(ABC):
+class Reader(Protocol):
     """Reads lines by a plan, from any on."""
 
-    @abstractmethod
     def read(self, first: int) -> Block | None:
         """Return the plain records from one on, None if that one is not plain."""
 
 
-class TablePlan(Plan):
-    """Records that each have a value for all features, or a blank."""
+class _SpanPlan:
+    """What plans have in common: labels and texts, and how features are scaled.
+
+    Parameters
+    ----------
+    spans
+        What the bytes of the label stand for, None if there is no label, and after it those of
+        each text that makes features.
+    scale
+        What features are multiplied by.
+
+    """
+
+    def __init__(self, spans: Sequence[Reading | None], scale: float | None) -> None:
+        self.spans = spans
+        self.scale = 1.0 if scale is None else scale
+        # Features are read as bytes as long as all are such numbers.
+        self.kinds: tuple[DTypeLike, ...] = (np.float64,)
+        if np.isfinite(255 * self.scale) and len(spans) == 1:
+            self.kinds = np.uint8, np.float64
+        self._known: list[dict[bytes | None, Any]] = [{None: None} for _ in spans]
+
+    def read_spans(self, data: bytes, places: NDArray[np.intp]) -> list[list[Any]]:
+        """Return what stands at some places, shape (spans, n, 2), up to the first that is odd."""
+        n = places.shape[1]
+        found: list[list[Any]] = []
+        for reading, known, spans in zip(self.spans, self._known, places, strict=True):
+            if reading is None:
+                found.append([None] * n)
+                continue
+            values: list[Any] = []
+            for each in text.cut(data, spans[:n]):
+                if each not in known:
+                    try:
+                        known[each] = reading(each)
+                    except (SampleError, UnicodeDecodeError):
+                        break
+                values.append(known[each])
+            found.append(values)
+            n = len(values)
+        return [values[:n] for values in found]
+
+    def scaled(self, values: NDArray[Any]) -> NDArray[np.float64] | None:
+        """Return values times the scale as doubles; None if one would be too large."""
+        with np.errstate(over="ignore"):
+            scaled = np.multiply(values, self.scale, dtype=np.float64)
+        return None if abs(self.scale) > 1.0 and np.isinf(scaled).any() else scaled
+
+
+class _SpanReader(ABC):
+    def __init__(self, plan: _SpanPlan, lines: RawLines) -> None:
+        n = len(lines)
+        self._plan, self._lines = plan, lines
+        self._where = lines.data, lines.begin, lines.ends
+        self._spans = np.zeros((len(plan.spans), n, 2), np.intp)
+        self._missing = np.zeros(n, np.intp)
+        self._weights = np.ones(n)
+
+    def read(self, first: int) -> Block | None:
+        """Return the plain records from one on, None if that one is not plain."""
+        plan = self._plan
+        for kind in plan.kinds:
+            end = self._parse(first, kind)
+            if end == first:
+                continue
+            plan.kinds = plan.kinds[plan.kinds.index(kind) :]
+            found = plan.read_spans(self._lines.data, self._spans[:, first:end])
+            return self._block(first, kind, found) if found[-1] else None
+        return None
+
+    @cached_property
+    def _is_utf8(self) -> bool:
+        """Whether the lines are UTF-8 beyond ASCII."""
+        try:
+            return not str(self._lines.text, "utf-8").isascii()
+        except UnicodeDecodeError:
+            return False
+
+    @abstractmethod
+    def _parse(self, first: int, kind: DTypeLike) -> int:
+        """Read the records from one on; return the first that is not plain."""
+
+    @abstractmethod
+    def _block(self, first: int, kind: DTypeLike, found: list[list[Any]]) -> Block | None:
+        """Return the records from one on, with what stands in their spans; None for none."""
+
+    def _counted(self, part: slice) -> NDArray[np.intp] | None:
+        missing = self._missing[part]
+        return missing if missing.any() else None
+
+
+class TablePlan(_SpanPlan):
+    """Records that are all of one layout, with a value or a blank for each feature."""
 
     def __init__(
         self,
+        layout: Any,
         names: Names,
         are_columns: bool,
-        to_label: ToLabel | None,
+        spans: Sequence[Reading | None],
         scale: float | None,
-        parse: Callable[..., int],
     ) -> None:
-        super().__init__(to_label, scale)
-        self.names, self.are_columns, self.parse = names, are_columns, parse
+        super().__init__(spans, scale)
+        self.layout, self.names = layout, names
+        self.n_columns = len(names) if are_columns else 0
 
     def reader(self, lines: RawLines) -> Reader:
+        """Return what reads these lines."""
         return _TableReader(self, lines)
 
 
-class _TableReader(Reader):
+class _TableReader(_SpanReader):
+    _plan: TablePlan
+
     def __init__(self, plan: TablePlan, lines: RawLines) -> None:
-        n = len(lines)
-        self._plan, self._lines = plan, lines
-        self._values = np.empty((n, len(plan.names)))
-        self._labels = np.zeros((n, 2), np.intp)
-        self._missing = np.zeros(n, np.intp)
+        super().__init__(plan, lines)
+        self._values: dict[DTypeLike, NDArray[Any]] = {}
 
-    def read(self, first: int) -> Block | None:
-        plan, lines = self._plan, self._lines
-        args = self._values, self._labels, self._missing
-        end = plan.parse(np.frombuffer(lines.data, np.uint8), lines.ends, first, *args)
-        if end == first:
+    def _parse(self, first: int, kind: DTypeLike) -> int:
+        values = self._values.get(kind)
+        if values is None:
+            shape = len(self._lines), len(self._plan.names)
+            values = self._values[kind] = np.empty(shape, kind)
+        layout, out = self._plan.layout, (values, self._spans, self._missing, self._weights)
+        end = text.table(*self._where, first, False, layout, *out)
+        if end == first and layout.is_json and self._is_utf8:
+            end = text.table(*self._where, first, True, layout, *out)
+        return int(end)
+
+    def _block(self, first: int, kind: DTypeLike, found: list[list[Any]]) -> Block | None:
+        plan = self._plan
+        labels, *texts = found
+        part = slice(first, first + len(found[-1]))
+        labels, values = labels[: len(found[-1])], self._values[kind][part]
+        weights, missing = self._weights[part], self._counted(part)
+        if kind is np.uint8:
+            rows = Uint8(plan.names, values, n_columns=plan.n_columns, scale=plan.scale)
+            return Block(rows, labels, weights, missing)
+        scaled = plan.scaled(values)
+        if scaled is None:
             return None
-        labels = plan.labels(lines.data, self._labels[first:end])
-        part = slice(first, first + len(labels))
-        values = plan.scaled(self._values[part])
-        if not labels or values is None:
-            return None
-        n_columns = len(plan.names) if plan.are_columns else 0
-        missing = self._missing[part]
-        if not missing.any():
-            return Block(Dense(plan.names, values, None, n_columns), labels, None)
-        there = ~np.isnan(values)
+        names, there = plan.names, ~np.isnan(scaled)
+        indicators: dict[Any, int] = {}
+        for each in texts:
+            for name in dict.fromkeys(each):
+                if name is not None:
+                    indicators.setdefault(name, len(indicators))
+        if indicators:
+            names = (*names, *indicators)
+            ones = np.zeros((len(labels), len(indicators)))
+            for each in texts:
+                places = np.array([indicators.get(name, -1) for name in each], np.intp)
+                rows_with = np.flatnonzero(places >= 0)
+                ones[rows_with, places[rows_with]] = 1.0
+            scaled, there = np.hstack([scaled, ones]), np.hstack([there, ones > 0.0])
         if there.all():
-            return Block(Dense(plan.names, values, None, n_columns), labels, missing)
-        values = np.where(there, values, 0.0)
-        return Block(Dense(plan.names, values, there, n_columns), labels, missing)
+            dense = Dense(names, scaled, n_columns=plan.n_columns)
+        else:
+            dense = Dense(names, np.where(there, scaled, 0.0), there, plan.n_columns)
+        return Block(dense, labels, weights, missing, frozenset(indicators))
 
 
-def csv_plan(
-    delimiter: str,
-    roles: Sequence[int],
-    names: Names,
-    to_label: ToLabel | None,
-    scale: float | None,
-) -> Plan:
-    """Return how records of CSV are read, by the role of each column."""
-    places = np.array(roles, np.intp)
+class _SparsePlan(_SpanPlan):
+    """Records that each have some of the features, under their names.
 
-    def parse(data: Any, ends: Any, first: int, *out: Any) -> int:
-        return int(text.csv(data, ends, first, ord(delimiter), places, *out))
+    Parameters
+    ----------
+    roles
+        The role of each name that is no feature.
+    features
+        Names of features that are known.
+    is_open
+        Whether there may be others.
+    spans, scale
+        As for other plans.
 
-    return TablePlan(names, True, to_label, scale, parse)
+    """
+
+    def __init__(
+        self,
+        roles: Mapping[str, int],
+        features: Iterable[str],
+        is_open: bool,
+        spans: Sequence[Reading | None],
+        scale: float | None,
+    ) -> None:
+        super().__init__(spans, scale)
+        self.names, self.is_open = text.Names(), is_open
+        self._features: list[str] = []
+        for name, role in roles.items():
+            self.names.add(name.encode(), role)
+        self.learn(features)
+
+    def learn(self, features: Iterable[str]) -> None:
+        """Take note of features."""
+        for name in features:
+            self.names.add(name.encode(), 0)
+
+    @property
+    def features(self) -> list[str]:
+        """The names of the features, by their places."""
+        if len(self._features) < self.names.n_features:
+            self._features += map(bytes.decode, self.names.features(len(self._features)))
+        return self._features
+
+    def rows(
+        self, starts: NDArray[np.intp], columns: NDArray[np.intp], values: NDArray[Any]
+    ) -> Features | None:
+        """Return rows in their best form; None if a value would be too large."""
+        features = self.features
+        if values.dtype == np.uint8 and wants_dense(0, len(features)):
+            rows, present = text.densified(starts, columns, values, len(features))
+            return Uint8(tuple(features), rows, present, scale=self.scale)
+        scaled = self.scaled(values)
+        if scaled is None:
+            return None
+        if len(features) <= _MOST_NAMES:
+            return Sparse(tuple(features), starts, columns, scaled)
+        occurs = np.zeros(len(features), bool)
+        occurs[columns] = True
+        names = tuple(features[i] for i in np.flatnonzero(occurs).tolist())
+        return Sparse(names, starts, (np.cumsum(occurs) - 1)[columns], scaled)
 
 
-def json_plan(
-    keys: Sequence[str] | None,
-    roles: Sequence[int],
-    names: Names,
-    are_columns: bool,
-    to_label: ToLabel | None,
-    scale: float | None,
-) -> Plan:
-    """Return how objects are read, by the role of each key in their order; None for bare lists."""
-    quoted = [json.dumps(key).encode() for key in keys or ()]
-    joined = np.frombuffer(b"".join(quoted) or b" ", np.uint8)
-    ends = np.cumsum([len(key) for key in quoted] or [1]).astype(np.intp)
-    places = np.array(roles, np.intp)
+class _SparseReader(_SpanReader):
+    _plan: _SparsePlan
 
-    def parse(data: Any, line_ends: Any, first: int, *out: Any) -> int:
-        bare = keys is None
-        return int(text.json(data, line_ends, first, joined, ends, places, *out, bare))
+    def __init__(self, plan: _SparsePlan, lines: RawLines, shortest: int) -> None:
+        super().__init__(plan, lines)
+        self._most = len(lines.text) // shortest + 1
+        self._starts = np.zeros(len(lines) + 1, np.intp)
+        self._columns = np.empty(self._most, np.intp)
+        self._values: dict[DTypeLike, NDArray[Any]] = {}
 
-    return TablePlan(names, are_columns, to_label, scale, parse)
+    def _begin(self, first: int, kind: DTypeLike) -> tuple[NDArray[Any], ...]:
+        """Return where features from a row on go."""
+        if kind not in self._values:
+            self._values[kind] = np.empty(self._most, kind)
+        self._starts[first] = 0
+        return self._starts, self._columns, self._values[kind]
+
+    def _features(self, first: int, n: int, kind: DTypeLike) -> Features | None:
+        """Return the features of n rows from one on."""
+        starts = self._starts[first : first + n + 1].copy()
+        part = slice(int(starts[-1]))
+        return self._plan.rows(starts, self._columns[part].copy(), self._values[kind][part])
 
 
-class LibsvmPlan(Plan):
+class LibsvmPlan(_SparsePlan):
     """Records of LIBSVM."""
 
-    def __init__(self, to_label: ToLabel, scale: float | None) -> None:
-        super().__init__(to_label, scale)
-        self._names: Names = ()
-        # The place of each feature that was read among the names, by its number; -1 for none.
-        self._places: NDArray[np.intp] = np.zeros(0, np.intp)
+    def reader(self, lines: RawLines) -> Reader:
+        """Return what reads these lines."""
+        return _LibsvmReader(self, lines, shortest=4)
+
+
+class _LibsvmReader(_SparseReader):
+    def _parse(self, first: int, kind: DTypeLike) -> int:
+        plan, out = self._plan, self._begin(first, kind)
+        return int(text.libsvm(*self._where, first, plan.names, plan.is_open, *out, self._spans))
+
+    def _block(self, first: int, kind: DTypeLike, found: list[list[Any]]) -> Block | None:
+        (labels,) = found
+        rows = self._features(first, len(labels), kind)
+        return None if rows is None else Block(rows, labels, np.ones(len(labels)), None)
+
+
+class ObjectPlan(_SparsePlan):
+    """Objects of JSON that have some of the features each, beside other keys or in an object.
+
+    Parameters
+    ----------
+    roles
+        The role of each name that is no feature, of those beside the features.
+    outside
+        The same of the keys around the object that holds the features, None if there is none.
+    numbers
+        The features that are known; others that come are added.
+    layout
+        Has the texts that mean no value.
+    table
+        How records are read that have all that one had, in its order; None if that is not known.
+    to_label
+        Returns the label that some bytes stand for; None if there is no label.
+    is_open, scale
+        As for other plans.
+
+    """
+
+    def __init__(
+        self,
+        roles: Mapping[str, int],
+        outside: Mapping[str, int] | None,
+        numbers: dict[str, None],
+        layout: Any,
+        table: TablePlan | None,
+        is_open: bool,
+        to_label: Reading | None,
+        scale: float | None,
+    ) -> None:
+        super().__init__(roles, numbers, is_open, [to_label], scale)
+        self.outside, self.layout, self.table = self.names, layout, table
+        if outside is not None:
+            self.outside = text.Names()
+            for name, role in outside.items():
+                self.outside.add(name.encode(), role)
+        self.needs_label = to_label is not None
+        self._numbers = numbers
+        self._n_counted = self.names.n_features
+        self._misfits = 0
+
+    def count(self, columns: NDArray[np.intp]) -> None:
+        """Take note that features occurred."""
+        new = self.features[self._n_counted : int(columns.max(initial=-1)) + 1]
+        self._numbers.update(dict.fromkeys(new))
+        self._n_counted += len(new)
+
+    def fit_not(self) -> None:
+        """Take note of records that do not have all that one had."""
+        self._misfits += 1
+        if self._misfits > _MOST_MISFITS:
+            self.table = None
 
     def reader(self, lines: RawLines) -> Reader:
-        return _LibsvmReader(self, lines)
-
-    def named(self, features: NDArray[np.int64]) -> tuple[Names, NDArray[np.intp]]:
-        """Return names for features, and which of them each one has."""
-        most = int(features.max(initial=-1)) + 1
-        if most > _MOST_PLACES:
-            found, columns = np.unique(features, return_inverse=True)
-            return tuple(map(str, found.tolist())), columns.astype(np.intp)
-        if most > len(self._places):
-            more = np.full(most - len(self._places), -1, np.intp)
-            self._places = np.concatenate([self._places, more])
-        columns = self._places[features]
-        if columns.min(initial=0) < 0:
-            new = np.unique(features[columns < 0])
-            self._places[new] = np.arange(len(self._names), len(self._names) + len(new))
-            self._names = (*self._names, *map(str, new.tolist()))
-            columns = self._places[features]
-        return self._names, columns
+        """Return what reads these lines."""
+        return _ObjectReader(self, lines, shortest=5)
 
 
-class _LibsvmReader(Reader):
-    def __init__(self, plan: LibsvmPlan, lines: RawLines) -> None:
-        n, most = len(lines), len(lines.data) // 4 + 1  # a pair takes four bytes at least
-        self._plan, self._lines = plan, lines
-        self._starts = np.zeros(n + 1, np.intp)
-        self._features = np.empty(most, np.int64)
-        self._values = np.empty(most)
-        self._labels = np.zeros((n, 2), np.intp)
+class _ObjectReader(_SparseReader):
+    _plan: ObjectPlan
+
+    def __init__(self, plan: ObjectPlan, lines: RawLines, shortest: int) -> None:
+        super().__init__(plan, lines, shortest)
+        self._table = None if plan.table is None else plan.table.reader(lines)
 
     def read(self, first: int) -> Block | None:
-        plan, lines = self._plan, self._lines
-        self._starts[first] = 0
-        end = text.libsvm(
-            np.frombuffer(lines.data, np.uint8), lines.ends, first, self._starts, self._features,
-            self._values, self._labels,
-        )  # fmt: skip
-        if end == first:
+        block = None if self._table is None else self._table.read(first)
+        if block is None:
+            block = super().read(first)
+            if block is not None:
+                self._plan.fit_not()
+        return block
+
+    def _parse(self, first: int, kind: DTypeLike) -> int:
+        plan, out = self._plan, self._begin(first, kind)
+
+        def read(is_utf8: bool) -> int:
+            end = text.objects(
+                *self._where, first, is_utf8, plan.layout, plan.outside, plan.names,
+                plan.outside is not plan.names, plan.is_open, plan.needs_label, *out, self._spans,
+                self._missing, self._weights,
+            )  # fmt: skip
+            return int(end)
+
+        end = read(False)
+        return read(True) if end == first and self._is_utf8 else end
+
+    def _block(self, first: int, kind: DTypeLike, found: list[list[Any]]) -> Block | None:
+        (labels,) = found
+        part = slice(first, first + len(labels))
+        self._plan.count(self._columns[: self._starts[part.stop]])
+        rows = self._features(first, len(labels), kind)
+        if rows is None:
             return None
-        labels = plan.labels(lines.data, self._labels[first:end])
-        if not labels:
-            return None
-        starts = self._starts[first : first + len(labels) + 1].copy()
-        n = int(starts[-1])
-        values = plan.scaled(self._values[:n].copy())
-        if values is None:
-            return None
-        names, columns = plan.named(self._features[:n])
-        return Block(Sparse(names, starts, columns, values), labels, None)
+        return Block(rows, labels, self._weights[part], self._counted(part))
 
 
 def can_be_plain(lines: RawLines) -> bool:
     """Whether lines are such that a plan may read them."""
     if text is None or lines.are_too_long or not len(lines):
         return False
-    return int(np.diff(lines.ends, prepend=0).max()) <= LONGEST_LINE
+    return int(lines.lengths.max()) <= LONGEST_LINE
+
+
+def line_ends(data: bytes) -> NDArray[np.intp]:
+    """Return where each line ends in some bytes, behind its newline."""
+    if text is not None:
+        return np.asarray(text.line_ends(data))
+    return np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n")) + 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
@@ -46,8 +47,7 @@ def joined(blocks: Iterator[RawLines], delimiter: str, n_fields: int) -> Iterato
     for lines in chain(blocks, [None]):
         is_end = lines is None or lines.are_too_long
         if lines is not None and not is_end:
-            ends = np.concatenate([held.ends, lines.ends + len(held.data)])
-            held = RawLines(held.data + lines.data, ends) if len(held) else lines
+            held = _both(held, lines) if len(held) else lines
         records, held = _join(held, is_end, delimiter, n_fields)
         if len(records):
             yield records
@@ -60,10 +60,10 @@ def _join(
 ) -> tuple[RawLines, RawLines]:
     """Return records, and the lines of the last one if more of it may come."""
     n = len(lines)
-    if b'"' not in lines.data:
+    if not n or lines.data.find(b'"', lines.begin, lines.ends[-1]) < 0:
         return lines, lines[n:]
-    starts = np.concatenate([[0], lines.ends[:-1]])
-    is_quote = np.frombuffer(lines.data, np.uint8) == ord('"')
+    starts = np.concatenate([[lines.begin], lines.ends[:-1]])
+    is_quote = np.frombuffer(lines.data, np.uint8)[: lines.ends[-1]] == ord('"')
     open_or_close = np.flatnonzero(np.add.reduceat(is_quote, starts, dtype=np.intp) % 2).tolist()
     ends_record = np.ones(n, bool)
     held, i = n, 0
@@ -82,8 +82,12 @@ def _join(
         ):
             ends_record[first:last] = False
             i += 1
-    data = lines.data[: starts[held]] if held < n else lines.data
-    return RawLines(data, lines.ends[:held][ends_record[:held]]), lines[held:]
+    return replace(lines, ends=lines.ends[:held][ends_record[:held]]), lines[held:]
+
+
+def _both(one: RawLines, other: RawLines) -> RawLines:
+    ends = one.ends - one.begin, other.ends - other.begin + len(one.text)
+    return RawLines(b"".join([one.text, other.text]), np.concatenate(ends))
 
 
 def _is_record(data: bytes, delimiter: str, n_fields: int) -> bool:

@@ -156,9 +156,14 @@ class Uint8(_Table):
         if with_zeros:
             numbers = Dense(self.names, self.numbers(dtype), self.present)
             return numbers.placed(columns, d, dtype, with_zeros)
-        if _are_all(columns, d):
-            return self
-        return super().placed(columns, d, dtype)
+        if _are_all(columns[:d], d):
+            return Uint8((), np.ascontiguousarray(self.values[:, :d]), scale=self.scale)
+        known = np.flatnonzero(columns >= 0)
+        if not wants_dense(len(known), d):
+            return super().placed(columns, d, dtype)
+        values = np.zeros((len(self), d), np.uint8)
+        values[:, columns[known]] = self.values[:, known]
+        return Uint8((), values, scale=self.scale)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -242,9 +247,12 @@ class Sparse:
     def first_rows(self, columns: NDArray[np.intp], rows: NDArray[np.bool_]) -> NDArray[np.intp]:
         """Return the first of the `rows` that has each of the columns, -1 where none has."""
         first = np.full(len(self.names), -1, np.intp)
-        each = self.rows
-        counts = np.flatnonzero(rows[each])[::-1]  # so that the first row is written last
-        first[self.columns[counts]] = each[counts]
+        is_asked = np.zeros(len(self.names), bool)
+        is_asked[columns] = True
+        cells = np.flatnonzero(is_asked[self.columns])[::-1]  # so the first row is written last
+        each = np.searchsorted(self.starts, cells, side="right") - 1
+        counts = rows[each]
+        first[self.columns[cells[counts]]] = each[counts]
         return first[columns]
 
     def placed(
@@ -257,12 +265,12 @@ class Sparse:
             known = places >= 0
             ends = np.concatenate([[0], np.cumsum(known)])
             places, values, starts = places[known], values[known], ends[starts]
-        # A kernel makes dense rows of so few columns, whatever their order.
-        if wants_dense(0, d):
+        # A kernel makes dense rows of so few columns, whatever their order, unless it scales them.
+        if wants_dense(0, d) and not with_zeros:
             return Sparse((), starts, places, np.ascontiguousarray(values))
-        rows = np.repeat(np.arange(len(self)), np.diff(starts))
-        if (np.diff(places)[np.diff(rows) == 0] <= 0).any():
-            order = np.lexsort([places, rows])
+        keys = places + np.repeat(np.arange(len(self)) * d, np.diff(starts))
+        if (keys[1:] <= keys[:-1]).any():
+            order = np.argsort(keys)
             places, values = places[order], values[order]
         return Sparse((), starts, places, np.ascontiguousarray(values))
 

@@ -27,11 +27,17 @@ if TYPE_CHECKING:
     from river.optim.base import Scheduler
 
 Array = NDArray[Any]
-Growth = dict[int, tuple[list[int], list[Hashable]]]
 
 _UNKNOWN = -2  # in the place of a label's number
 
 PROBED = 32  # one labelled sample of so many has its outputs looked at
+
+
+class Growth(NamedTuple):
+    """What a row brings that is new."""
+
+    places: list[int]  # of features among the names of its block
+    labels: list[Hashable]
 
 
 class Snapshot(NamedTuple):
@@ -245,32 +251,47 @@ class Network:
         targets = self._targets(labels)
         columns = self._columns_of(features)
         growth = self._growth(features, labels, targets, columns) if n else {}
-        # Between two rows that bring something new, all rows are one block for the kernel.
-        for start, end in pairwise(sorted({0, n, *growth})):
+        # All rows are one block for the kernel up to one that brings a label.
+        parts = list(pairwise(sorted({0, n, *(row for row in growth if growth[row].labels)})))
+        parts.reverse()
+        while parts:
+            start, end = parts.pop()
             part = slice(start, end)
+            growing = sorted(row for row in growth if start <= row < end)
+            widths = self._widths(growth, growing, part)
             learns = any(label is not None for label in labels[part])
             rates = _rates(lr if learns else 0.0, self.n_updates, end - start)
             seen = self.n_seen
             nets_before = None
             try:
-                with self._undone_if_nothing_is_learned():
-                    if start in growth:
-                        # The prediction is made from what was known before the row.
-                        nets_before = self._nets(features[start : start + 1], columns)
-                        new, new_labels = growth[start]
-                        names = [features.names[i] for i in new]
-                        columns[new] = self._grow(names, new_labels, indicators)
+                with self._narrowed_to_what_is_learned(widths, targets[part]):
+                    if growing:
+                        new_labels = growth[start].labels if start in growth else []
+                        if new_labels:
+                            # The prediction is made from what was known before the row.
+                            nets_before = self._nets(features[start : start + 1], columns)
+                        self._grow(features, columns, growth, growing, new_labels, indicators)
                         targets[part] = self._targets(labels[part])
+                    shape = end - start, self.store.shape[0]
                     block = Block(
                         targets=targets[part],
                         sample_weights=weights[part],
                         rates=rates,
-                        nets=np.empty((end - start, self.store.shape[0]), self.dtype),
+                        nets=np.empty(shape, self.dtype),
                         eps=result.eps[part],
                         updated=result.updated[part],
+                        widths=widths,
+                        tests=None if widths is None else np.empty(shape, self.dtype),
                     )
                     done, diverged = self._learn(features[part], columns, rule, block)
             except (FullError, MemoryError) as error:
+                # What is too much for one block may be learned up to a row.
+                middle = growing[len(growing) // 2] if growing else start
+                if middle > start:
+                    for row in growing:
+                        columns[growth[row].places] = -1
+                    parts += [(middle, end), (start, middle)]
+                    continue
                 result = result[:start]
                 result.refused = error
                 break
@@ -278,15 +299,30 @@ class Network:
             end = start + done
             nets = block.nets[:done]
             self._probe(result[start:end], nets, seen)
-            self._predict(result[start:end], nets, with_probability)
+            self._predict(result, slice(start, end), nets, with_probability)
+            if widths is not None and block.tests is not None:
+                rows = start + np.flatnonzero(np.diff(widths[: done + 1]))
+                self._predict(result, rows, block.tests[: len(rows)], with_probability)
             if nets_before is not None and done:
-                self._predict(result[start : start + 1], nets_before, with_probability)
+                self._predict(result, slice(start, start + 1), nets_before, with_probability)
             stopped = rule.stop and done > 0 and bool(result.eps[end - 1] < rule.epsilon)
             if diverged or stopped:
                 result = result[:end]
                 result.diverged, result.stopped = diverged, stopped
                 break
         return result
+
+    def _widths(
+        self, growth: dict[int, Growth], growing: Sequence[int], part: slice
+    ) -> NDArray[np.intp] | None:
+        """Return how many features are known before the first row and after each, if that grows."""
+        if not any(growth[row].places for row in growing):
+            return None
+        added = np.zeros(part.stop - part.start + 1, np.intp)
+        added[0] = self.store.shape[1]
+        for row in growing:
+            added[row - part.start + 1] = len(growth[row].places)
+        return np.cumsum(added)
 
     def add(
         self,
@@ -303,11 +339,14 @@ class Network:
 
     def _grow(
         self,
-        features: Sequence[Hashable],
+        features: Features,
+        columns: NDArray[np.intp],
+        growth: dict[int, Growth],
+        rows: Sequence[int],
         labels: Sequence[Hashable],
         indicators: AbstractSet[Hashable],
-    ) -> NDArray[np.intp]:
-        """Add what a row brings, its features in natural order; return their columns."""
+    ) -> None:
+        """Add what some rows bring, the features of each in natural order; set their columns."""
         for label in labels:
             # Labels of one type, as they mostly are, have no twins.
             others = self.labels.names if self._label_types - {type(label)} else []
@@ -318,8 +357,14 @@ class Network:
                     f"({type(twins[0]).__name__}): convert all labels to one type",
                     stacklevel=7,  # the caller of learn_one
                 )
-        self._add(natural_order(features), labels, indicators)
-        return self.features.numbers_of(tuple(features))
+        names = features.names
+        new: list[Hashable] = []
+        for row in rows:
+            new += natural_order([names[i] for i in growth[row].places])
+        self._add(new, labels, indicators)
+        for row in rows:
+            for i in growth[row].places:
+                columns[i] = self.features.numbers[names[i]]
 
     def _add(
         self,
@@ -347,14 +392,22 @@ class Network:
         self.count(snapshot.n_seen, snapshot.n_updates, snapshot.last_epsilon)
 
     @contextmanager
-    def _undone_if_nothing_is_learned(self) -> Iterator[None]:
-        """Take growth back, whatever was raised, unless a sample was learned since."""
-        shape, seen = self.store.shape, self.n_seen
+    def _narrowed_to_what_is_learned(
+        self, widths: NDArray[np.intp] | None, targets: NDArray[np.intp]
+    ) -> Iterator[None]:
+        """Take growth back that belongs to rows that were not learned, whatever was raised."""
+        (k, d), seen = self.store.shape, self.n_seen
+        is_labelled = targets != -1
         try:
             yield
         finally:
-            if self.n_seen == seen and (self.store.shape != shape or self._has_more_names()):
-                self.store.shrink(*shape)
+            learned = self.n_seen - seen
+            if learned:
+                k, d = self.store.shape
+                if widths is not None:
+                    d = int(widths[1:][is_labelled][learned - 1])
+            if self.store.shape != (k, d) or self._has_more_names():
+                self.store.shrink(k, d)
                 self._forget_interrupted_growth()
 
     def _has_more_names(self) -> bool:
@@ -380,18 +433,18 @@ class Network:
         labels: Sequence[Hashable],
         targets: NDArray[np.intp],
         columns: NDArray[np.intp],
-    ) -> Growth:
-        """Return what is new by the row that brings it: places of names, and labels."""
-        growth: Growth = {}
+    ) -> dict[int, Growth]:
+        """Return what is new by the row that brings it."""
+        growth: dict[int, Growth] = {}
         if targets.min() == _UNKNOWN:
             for label in set(labels) - self.labels.numbers.keys() - {None}:
-                growth.setdefault(labels.index(label), ([], []))[1].append(label)
+                growth.setdefault(labels.index(label), Growth([], [])).labels.append(label)
         unknown = np.flatnonzero(columns < 0)
         if len(unknown):
             first = features.first_rows(unknown, targets != -1)
             for place, row in zip(unknown.tolist(), first.tolist(), strict=True):
                 if row >= 0:
-                    growth.setdefault(row, ([], []))[0].append(place)
+                    growth.setdefault(row, Growth([], [])).places.append(place)
         return growth
 
     def _columns_of(self, features: Features) -> NDArray[np.intp]:
@@ -431,14 +484,20 @@ class Network:
             targets[[label is None for label in labels]] = -1
         return targets
 
-    def _predict(self, result: BlockResult, nets: Array, with_probability: bool) -> None:
+    def _predict(
+        self,
+        result: BlockResult,
+        rows: slice | NDArray[np.intp],
+        nets: Array,
+        with_probability: bool,
+    ) -> None:
         if not nets.shape[1]:
-            result.predicted[:] = -1
-            result.probability[:] = np.nan
+            result.predicted[rows] = -1
+            result.probability[rows] = np.nan
             return
-        result.predicted[:] = nets.argmax(axis=1)
+        result.predicted[rows] = nets.argmax(axis=1)
         if with_probability:
-            result.probability[:] = self.activation.probabilities(nets).max(axis=1)
+            result.probability[rows] = self.activation.probabilities(nets).max(axis=1)
 
 
 def _rates(lr: float | Scheduler, n_updates: int, n: int) -> NDArray[np.float64]:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+_DIGITS = re.compile("([0-9]+)")
+
 
 def natural_order(names: Iterable[Hashable]) -> list[Hashable]:
     """Sort feature names as a person would: by type first, then pixel2 before pixel10.
@@ -26,7 +28,7 @@ def natural_order(names: Iterable[Hashable]) -> list[Hashable]:
 def _natural_key(name: Hashable) -> tuple[str, Any, str]:
     if isinstance(name, str):
         # Splitting on digits alternates text and number, so that like meets like.
-        parts = re.split("([0-9]+)", name)
+        parts: list[Any] = _DIGITS.split(name)
         for i in range(1, len(parts), 2):
             digits = parts[i].lstrip("0")
             parts[i] = (len(digits), digits)
@@ -34,6 +36,10 @@ def _natural_key(name: Hashable) -> tuple[str, Any, str]:
     if isinstance(name, numbers.Real):
         return "", name, ""
     return type(name).__name__, repr(name), ""
+
+
+# Some names and their numbers.
+_NOTHING: tuple[tuple[Hashable, ...], NDArray[np.intp]] = (), np.zeros(0, np.intp)
 
 
 class Vocabulary:
@@ -51,7 +57,7 @@ class Vocabulary:
     def __init__(self, names: Iterable[Hashable] = ()) -> None:
         self.names: list[Hashable] = []
         self.numbers: dict[Hashable, int] = {}
-        self._last: tuple[tuple[Hashable, ...], NDArray[np.intp]] | None = None
+        self._last = _NOTHING
         self.extend(names)
 
     def __len__(self) -> int:
@@ -68,18 +74,23 @@ class Vocabulary:
 
     def truncate(self, length: int) -> None:
         """Forget all names after the first `length`."""
-        self._last = None
+        self._last = _NOTHING
         for name in self.names[length:]:
             self.numbers.pop(name, None)
         del self.names[length:]
 
     def numbers_of(self, names: tuple[Hashable, ...]) -> NDArray[np.intp]:
         """Return the number of each name, -1 where it is unknown."""
-        # Samples of one stream mostly come with the same names, often the same objects.
-        if self._last is not None and names == self._last[0]:
-            return self._last[1]
+        # Samples of one stream mostly come with the same names, often the same objects, or more.
+        known, numbers = self._last
+        if names == known:
+            return numbers
+        n = len(known)
+        if names[:n] != known:
+            n = 0
         get = self.numbers.get
-        found = np.fromiter((get(name, -1) for name in names), np.intp, len(names))
-        if found.min(initial=0) >= 0:
-            self._last = names, found
+        new = np.fromiter((get(name, -1) for name in names[n:]), np.intp, len(names) - n)
+        found = np.concatenate([numbers[:n], new])
+        n_known = int(np.argmin(new)) if new.min(initial=0) < 0 else len(new)
+        self._last = names[: n + n_known], found[: n + n_known]
         return found

@@ -26,18 +26,21 @@ NUMBERS = [*PLAIN.split(), "", " ", " 2 ", "2 3", "9" * 200]
 def read(path, selection, compiled):
     """Return all that is read, to the bit, and how many rows were read many at once."""
     kept, plain.text = plain.text, plain.text if compiled else None
-    rows, rejected, labels, missing, schema = [], {}, [], 0, None
+    rows, rejected, labels, weights, missing, schema = [], {}, [], [], 0, None
+    told = set()
     try:
         for batch in open_source(str(path)).batches(Request(selection)):
             for x in batch.features.dicts():
                 rows.append({name: np.float64(v).tobytes() for name, v in x.items()})
             labels += batch.labels
+            weights += batch.weights.tolist()
+            told |= {*batch.notes, *batch.indicators}
             rejected |= {batch.first_row + i: why for i, why in batch.rejected.items()}
             missing += 0 if batch.missing is None else int(batch.missing.sum())
             schema = batch.schema
     finally:
         plain.text = kept
-    return rows, labels, rejected, missing, schema
+    return rows, labels, rejected, weights, missing, told, schema
 
 
 def require_alike(path, selection=None):
@@ -68,39 +71,107 @@ def test_numbers_of_all_kinds(form, tmp_path):
     assert len(rows) > 500
 
 
-@pytest.mark.parametrize("form", ["csv", "json", "list", "bare", "libsvm"])
-def test_mutated_records(form, tmp_path):
-    """Records with a byte changed, left out or doubled."""
-    rng = random.Random(form)
-    header, good = [], []
-    for i in range(2000):
-        x = [round(rng.gauss(0, 1), 3) for _ in range(4)]
-        y = rng.choice(["left", "right"])
-        record = {
-            "csv": f"{x[0]},{y},{x[1]},{x[2]},{'' if i % 5 == 3 else x[3]}",
-            "json": json.dumps({"a": x[0], "label": y, "b": x[1], "t": "word", "c": x[2]}),
-            "list": json.dumps(
-                {"label": y, "t": "word", "x": [None if i % 5 == 3 else x[0], *x[1:]]}
-            ),
-            "bare": json.dumps(x),
-            "libsvm": f"{y} " + " ".join(f"{j}:{v}" for j, v in enumerate(x) if j != i % 7),
-        }[form]
-        good.append(record.encode())
-    if form == "csv":
-        header = [b"a,label,b,c,d"]
-    pieces = [b"", b" ", *b'" , : \t \r x 1 - . e [ ] { } \xff \0 # null'.split(b" ")]
+WORDS = ["left", "right", "a, b", "NA", "", " ", "caf\u00e9", "-9", "x"]
+ODD = b'" "" , : \t \r x 1 - . e [ ] { } \xff \0 # null true 1.5 \\u0041'
+PIECES = [b"", b" ", *ODD.split(b" ")]
+MUTATED = 10_000  # records of each form
+
+
+def numbers(rng):
+    """Return some features as text: whole, or of any kind."""
+    if rng.random() < 0.5:
+        return [str(rng.choice([0, 0, 0, 1, 7, 12, 200, 255])) for _ in range(4)]
+    return [rng.choice([repr(rng.gauss(0, 1)), str(round(rng.gauss(0, 9), 2)), "256", "-0", "0"])
+            for _ in range(4)]  # fmt: skip
+
+
+def csv_record(rng, y, word):
+    cells = [*numbers(rng), y, word, "2"]
+    if rng.random() < 0.1:
+        cells[rng.randrange(4)] = rng.choice(["", "NA", "true", " 1 ", "-9"])
+    quoted = [rng.random() < 0.1 or "," in cell for cell in cells]
+    return ",".join(f'"{cell}"' if q else cell for cell, q in zip(cells, quoted, strict=True))
+
+
+def json_record(rng, y, word, names=("a", "b", "c", "d")):
+    members = zip(names, numbers(rng), strict=True)
+    return ", ".join(f"{json.dumps(name)}: {value}" for name, value in members)
+
+
+def flat_record(rng, y, word):
+    inside = json_record(rng, y, word)
+    return f'{{{inside}, "label": "{y}", "t": {json.dumps(word, ensure_ascii=False)}, "w": 2}}'
+
+
+def some_record(rng, y, word):
+    names = rng.sample(["a", "b", "c", "d", "caf\u00e9", *map(str, range(30))], 4)
+    return f'{{"label": "{y}", {json_record(rng, y, word, names)}}}'
+
+
+def nested_record(rng, y, word):
+    names = rng.sample([*"abcd", *map(str, range(9))], 4) if rng.random() < 0.3 else "abcd"
+    return f'{{"label":"{y}","features":{{{json_record(rng, y, word, names)}}},"w":1.5}}'
+
+
+def list_record(rng, y, word):
+    return f'{{"label": "{y}", "t": "word", "x": [{", ".join(numbers(rng))}]}}'
+
+
+def matrix_record(rng, y, word):
+    a, b, c, d = numbers(rng)
+    return f'{{"x":[[{a},{b}],[{c},{rng.choice([d, d, d, "null"])}]],"label":"{y}"}}'
+
+
+def bare_record(rng, y, word):
+    return f"[{','.join(numbers(rng))}]"
+
+
+def libsvm_record(rng, y, word):
+    names = sorted(rng.sample([*range(40), "word", "007"], 4), key=str)
+    return f"{y} " + " ".join(f"{n}:{v}" for n, v in zip(names, numbers(rng), strict=True))
+
+
+FORMS = {
+    "csv": csv_record,
+    "flat": flat_record,
+    "some": some_record,
+    "nested": nested_record,
+    "list": list_record,
+    "matrix": matrix_record,
+    "bare": bare_record,
+    "libsvm": libsvm_record,
+}
+OPTIONS = [
+    {},
+    {"scale": 0.5, "missing": ("NA", "x"), "weight": "w"},
+    {"missing": ("-9",), "ignore": ("w", "b")},
+    {"one_hot": ("t",), "scale": -1e300},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=["plain", "weight", "ignore", "one hot"])
+@pytest.mark.parametrize("form", FORMS)
+def test_mutated_records(form, options, tmp_path):
+    """Records with a byte changed, left out or doubled, among others that are as they were."""
+    has_columns = form in ("csv", "flat")
+    if "one_hot" in options and not has_columns:
+        options = {"scale": options["scale"]}
+    if "weight" in options and form not in ("csv", "flat", "nested"):
+        options = {name: value for name, value in options.items() if name != "weight"}
+    rng = random.Random(f"{form} {options}")
     lines = []
-    for record in good:
-        for _ in range(rng.choice([0, 0, 1, 1, 2])):
+    for i in range(MUTATED // len(OPTIONS)):
+        record = FORMS[form](rng, rng.choice(["left", "right"]), rng.choice(WORDS)).encode()
+        for _ in range(rng.choice([0, 0, 0, 0, 0, 1, 2]) if i > 5 else 0):
             at = rng.randrange(len(record))
-            record = record[:at] + rng.choice(pieces) + record[at + rng.choice([0, 1, 1, 2]) :]
+            record = record[:at] + rng.choice(PIECES) + record[at + rng.choice([0, 1, 1, 2]) :]
         lines.append(record)
     path = tmp_path / "s"
-    path.write_bytes(b"\n".join([*header, good[0], good[1], *lines]) + b"\n")
-    for selection in (Selection(), Selection(scale=0.5, missing=("word", "x"), ignore=())):
-        rows, _, rejected, *_ = require_alike(path, selection)
-        assert len(rows) > 500
-        assert len(rejected) > 100
+    header = [b"a,b,c,d,label,t,w"] if form == "csv" else []
+    path.write_bytes(b"\n".join([*header, *lines]) + b"\n")
+    rows, _, rejected, *_ = require_alike(path, Selection(**options))
+    assert len(rows) > len(lines) // 4
+    assert len(rejected) > len(lines) // 50
 
 
 def test_plain_records_are_read_many_at_once(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from libc.float cimport DBL_EPSILON, DBL_MAX, FLT_EPSILON, FLT_MAX
 from libc.math cimport atan, exp, fabs, isfinite, sqrt, tanh
 from libc.stdint cimport int64_t, intptr_t, uint8_t
 from libc.stdlib cimport free, malloc, qsort
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 import numpy as np
 
@@ -92,7 +92,8 @@ cdef inline bint _is_dense(ptrdiff_t n_nonzero, ptrdiff_t n_features) noexcept n
 
 
 cdef struct Blocks:
-    uint8_t* has[2]  # whether each block of a row is not all zero, for two rows in turn
+    # Whether each block of a row is not all zero, for two rows in turn, and a part of one.
+    uint8_t* has[3]
     ptrdiff_t* starts  # of blocks to be read
     ptrdiff_t counts[16]
 
@@ -112,14 +113,21 @@ cdef void _find(Blocks* blocks, int turn, const floating* x, const uint8_t* byte
             find_blocks_float(x, d, blocks.has[turn])
 
 
-cdef inline void _dots(const floating* W, ptrdiff_t stride, const floating* x, Blocks* blocks,
-                       int turn, ptrdiff_t k, ptrdiff_t d, floating* out) noexcept nogil:
+cdef inline void _list(Blocks* blocks, int turn, const floating* x, ptrdiff_t d) noexcept nogil:
+    """List the blocks of row x."""
     cdef uint8_t* has = blocks.has[turn]
     if floating is double:
         list_blocks_double(has, has, d, blocks.starts, blocks.counts)
-        dots_double(W, stride, x, blocks.starts, blocks.counts, k, d, out)
     else:
         list_blocks_float(has, has, d, blocks.starts, blocks.counts)
+
+
+cdef inline void _dots(const floating* W, ptrdiff_t stride, const floating* x, Blocks* blocks,
+                       int turn, ptrdiff_t k, ptrdiff_t d, floating* out) noexcept nogil:
+    _list(blocks, turn, x, d)
+    if floating is double:
+        dots_double(W, stride, x, blocks.starts, blocks.counts, k, d, out)
+    else:
         dots_float(W, stride, x, blocks.starts, blocks.counts, k, d, out)
 
 
@@ -255,6 +263,8 @@ cdef struct Samples:
     double* last
     double* statistics  # of a scaler, or NULL: counts, means and variances, each so far apart
     ptrdiff_t apart
+    const intptr_t* widths  # of rows that bring features, or NULL; see `Block`
+    void* tests
 
 
 cdef struct Scratch:
@@ -262,7 +272,8 @@ cdef struct Scratch:
     double* delta
     void* steps
     void* nets  # of one sample
-    void* rows[2]  # for rows of bytes, scaled rows, and sparse ones that become dense
+    # For rows of bytes, scaled rows, and sparse ones that become dense; and for a part of one.
+    void* rows[3]
     double* before  # statistics of a row, if they are scaled
     double* after
     void* values
@@ -274,26 +285,29 @@ cdef char* _make_scratch(Scratch* scratch, const Samples* samples, size_t size) 
     """Allocate what `_learn` needs for numbers of some size; to be freed by the caller."""
     cdef size_t k = samples.k, d = samples.d, n_blocks = samples.d * size // BLOCK_BYTES
     cdef bint is_scaled = samples.statistics != NULL
-    cdef bint copies = samples.bytes != NULL or samples.starts != NULL or is_scaled
+    cdef bint copies = (
+        samples.bytes != NULL or samples.starts != NULL or is_scaled or samples.widths != NULL
+    )
     cdef size_t gathered = d if samples.starts == NULL and d > 1024 and not is_scaled else 0
     cdef size_t statistics = 3 * d if is_scaled else 0
     cdef size_t row = (n_blocks + 1) * BLOCK_BYTES if copies else 0
     cdef char* start = <char*>malloc(
         BLOCK_BYTES
-        + 2 * row
+        + 3 * row
         + 2 * statistics * sizeof(double)
         + k * 2 * sizeof(double)
         + gathered * sizeof(intptr_t)
         + (n_blocks + 1) * sizeof(ptrdiff_t)
         + (2 * k + gathered) * size
-        + 2 * n_blocks
+        + 3 * n_blocks
     )
     if start == NULL:
         raise MemoryError
     # Rows begin with a cache line.
     scratch.rows[0] = start + BLOCK_BYTES - <size_t>start % BLOCK_BYTES
     scratch.rows[1] = <char*>scratch.rows[0] + row
-    scratch.before = <double*>(<char*>scratch.rows[1] + row)
+    scratch.rows[2] = <char*>scratch.rows[1] + row
+    scratch.before = <double*>(<char*>scratch.rows[2] + row)
     scratch.after = scratch.before + statistics
     scratch.slopes = scratch.after + statistics
     scratch.delta = scratch.slopes + k
@@ -305,6 +319,7 @@ cdef char* _make_scratch(Scratch* scratch, const Samples* samples, size_t size) 
     scratch.nets = rest + (gathered + k) * size
     scratch.blocks.has[0] = <uint8_t*>(rest + (gathered + 2 * k) * size)
     scratch.blocks.has[1] = scratch.blocks.has[0] + n_blocks
+    scratch.blocks.has[2] = scratch.blocks.has[1] + n_blocks
     return start
 
 
@@ -315,8 +330,8 @@ cdef struct Row:
 
 
 cdef const floating* _row(const floating* X, const Samples* samples, Scratch* scratch,
-                          ptrdiff_t i, Row* row) noexcept nogil:
-    """Return the values of a row, dense or sparse, whichever is less work."""
+                          ptrdiff_t i, ptrdiff_t width, Row* row) noexcept nogil:
+    """Return the values of a row up to a width, dense or sparse, whichever is less work."""
     cdef ptrdiff_t c, count = 0, d = samples.d
     cdef const floating* x
     cdef floating* copy = <floating*>scratch.rows[i & 1]
@@ -329,10 +344,12 @@ cdef const floating* _row(const floating* X, const Samples* samples, Scratch* sc
         row.width = samples.starts[i + 1] - samples.starts[i]
         x = X + samples.starts[i]
         if not _is_dense(row.width, d):
+            row.width = _up_to(row.at, row.width, width)
             return x
         memset(copy, 0, d * sizeof(floating))
         for c in range(row.width):
-            copy[row.at[c]] = x[c]
+            if row.at[c] < width:
+                copy[row.at[c]] = x[c]
         row.at = NULL
         row.width = d
         return copy
@@ -342,6 +359,12 @@ cdef const floating* _row(const floating* X, const Samples* samples, Scratch* sc
         x = copy
     else:
         x = X + i * d
+    if width < d:
+        if samples.bytes == NULL:
+            memcpy(copy, x, width * sizeof(floating))
+        memset(copy + width, 0, (d - width) * sizeof(floating))
+        row.bytes = NULL
+        x = copy
     if d <= 1024:
         return x
     for c in range(d):
@@ -356,6 +379,30 @@ cdef const floating* _row(const floating* X, const Samples* samples, Scratch* sc
     return values
 
 
+cdef inline ptrdiff_t _up_to(const intptr_t* columns, ptrdiff_t m, ptrdiff_t width) noexcept nogil:
+    """Return how many of m ascending columns are below a width."""
+    while m > 0 and columns[m - 1] >= width:
+        m -= 1
+    return m
+
+
+cdef void _test_narrow(const floating* W, ptrdiff_t stride, const floating* biases,
+                       const floating* x, const intptr_t* columns, ptrdiff_t m, ptrdiff_t width,
+                       ptrdiff_t k, ptrdiff_t d, Scratch* scratch, floating* net) noexcept nogil:
+    """Write the net inputs of a row by the weights of the features up to a width."""
+    cdef ptrdiff_t j
+    cdef floating* part = <floating*>scratch.rows[2]
+    if columns != NULL:
+        _sparse_dots(W, stride, columns, x, k, _up_to(columns, m, width), net)
+    else:
+        memcpy(part, x, width * sizeof(floating))
+        memset(part + width, 0, (d - width) * sizeof(floating))
+        _find(&scratch.blocks, 2, part, NULL, d)
+        _dots(W, stride, part, &scratch.blocks, 2, k, d, net)
+    for j in range(k):
+        net[j] += biases[j]
+
+
 cdef ptrdiff_t _learn(floating* W, ptrdiff_t stride, floating* biases, const floating* X,
                       const Samples* samples, const Rule* rule, Scratch* scratch, floating* nets,
                       bint* diverged) noexcept nogil:
@@ -368,8 +415,10 @@ cdef ptrdiff_t _learn(floating* W, ptrdiff_t stride, floating* biases, const flo
     cdef floating* steps = <floating*>scratch.steps
     cdef double* delta = scratch.delta
     cdef floating* net
+    cdef floating* test = <floating*>samples.tests
+    cdef ptrdiff_t width = d
     cdef double rate, largest, safe
-    cdef double reach = 1.0 + 255.0 * fabs(samples.scale)  # of bytes
+    cdef double reach
     if floating is double:
         safe = DBL_MAX * DBL_EPSILON / 8
     else:
@@ -377,7 +426,9 @@ cdef ptrdiff_t _learn(floating* W, ptrdiff_t stride, floating* biases, const flo
     diverged[0] = False
     for i in range(samples.n):
         turn = i & 1
-        x = _row(X, samples, scratch, i, &row)
+        if samples.widths != NULL:
+            width = samples.widths[i + 1]
+        x = _row(X, samples, scratch, i, width, &row)
         net = nets + i * k
         if row.at == NULL:
             _find(&scratch.blocks, turn, x, row.bytes, d)
@@ -390,6 +441,13 @@ cdef ptrdiff_t _learn(floating* W, ptrdiff_t stride, floating* biases, const flo
                 _steps(W, stride, waiting, steps, &scratch.blocks, 1 - turn, k, d)
             _sparse_dots(W, stride, row.at, x, k, row.width, net)
         waiting = NULL
+        if samples.widths != NULL and samples.widths[i] < width:
+            _test_narrow(
+                W, stride, biases, x, row.at, row.width, samples.widths[i], k, d, scratch, test
+            )
+            test += k
+            if row.at == NULL:
+                _list(&scratch.blocks, turn, <const floating*>x, d)
         for j in range(k):
             net[j] += biases[j]
         if samples.targets[i] < 0:
@@ -408,11 +466,12 @@ cdef ptrdiff_t _learn(floating* W, ptrdiff_t stride, floating* biases, const flo
         for j in range(k):
             steps[j] = <floating>(rate * (delta[j] * scratch.slopes[j]))
             largest = max(largest, fabs(steps[j]))
+        reach = 255.0 * fabs(samples.scale)
         if row.bytes == NULL:
-            reach = 1.0 + _reach(x, &scratch.blocks, row.at, row.width)
+            reach = _reach(x, &scratch.blocks, row.at, row.width)
         # An increment below half the spacing of the largest numbers cannot make a finite weight
         # overflow.
-        if not (isfinite(rate) and largest * reach < safe) and not _would_be_finite(
+        if not (isfinite(rate) and largest * (1.0 + reach) < safe) and not _would_be_finite(
             W, stride, biases, x, row.at, steps, k, row.width
         ):
             diverged[0] = True
@@ -443,6 +502,8 @@ cdef const floating* _standardised(const double* x, const double* statistics, pt
         standardise_double(x, statistics, statistics + apart, statistics + 2 * apart, m, z)
     else:
         standardise_float(x, statistics, statistics + apart, statistics + 2 * apart, m, z)
+    if columns == NULL:
+        memset(row + m, 0, (d - m) * sizeof(floating))
     if columns == NULL or not dense:
         return z
     memset(row, 0, d * sizeof(floating))
@@ -462,6 +523,8 @@ cdef ptrdiff_t _learn_scaled(floating* W, ptrdiff_t stride, floating* biases, co
     cdef const floating* z
     cdef const double* before
     cdef floating* net
+    cdef floating* test = <floating*>samples.tests
+    cdef ptrdiff_t total = d
     cdef floating* row = <floating*>scratch.rows[0]
     cdef floating* sparse = <floating*>scratch.rows[1]
     cdef floating* steps = <floating*>scratch.steps
@@ -475,11 +538,13 @@ cdef ptrdiff_t _learn_scaled(floating* W, ptrdiff_t stride, floating* biases, co
     diverged[0] = False
     for i in range(samples.n):
         columns = NULL
-        x, m = X + i * d, d
+        if samples.widths != NULL:
+            total = samples.widths[i + 1]
+        x, m = X + i * d, total
         before, apart = samples.statistics, samples.apart
         if samples.starts != NULL:
             columns = samples.columns + samples.starts[i]
-            m = samples.starts[i + 1] - samples.starts[i]
+            m = _up_to(columns, samples.starts[i + 1] - samples.starts[i], total)
             x = X + samples.starts[i]
             for part in range(3):
                 for j in range(m):
@@ -492,6 +557,11 @@ cdef ptrdiff_t _learn_scaled(floating* W, ptrdiff_t stride, floating* biases, co
         z = _standardised(x, before, apart, columns, m, d, at == NULL, row, sparse)
         net = nets + i * k
         _net(W, stride, biases, z, at, width, k, d, scratch, net)
+        if samples.widths != NULL and samples.widths[i] < total:
+            _test_narrow(
+                W, stride, biases, z, at, width, samples.widths[i], k, d, scratch, test
+            )
+            test += k
         if samples.targets[i] < 0:
             continue
         if welford(x, before, before + apart, before + 2 * apart, m, scratch.after) != 0.0:
@@ -587,6 +657,11 @@ cdef _learn_block(floating* like, weights, biases, features, rule, block, counte
     samples.scale = 0.0
     samples.starts = NULL
     samples.statistics = NULL
+    samples.widths = NULL
+    samples.tests = NULL
+    if block.widths is not None:
+        samples.widths = <intptr_t*>_address(block.widths)
+        samples.tests = _address(block.tests)
     values = np.require(features.values, requirements="CA")
     if isinstance(features, Sparse):
         columns, starts = features.columns, features.starts
@@ -879,6 +954,8 @@ cdef _learn_dict(floating* like, dict x, list names, dict numbers, weights, bias
     samples.scale = 0.0
     samples.starts = NULL
     samples.statistics = NULL
+    samples.widths = NULL
+    samples.tests = NULL
     if not _place(like, &placed, x, names, numbers, samples.d):
         return _NOT_PLAIN
     try:

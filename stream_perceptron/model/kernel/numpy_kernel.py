@@ -16,8 +16,8 @@ alone, so a sample gives the same bits however it came.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import pairwise, repeat
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from math import isfinite, sqrt
 from typing import Any
 
@@ -66,14 +66,22 @@ def learn(
     d = np.full_like(biases, activation.low)
     y, delta = np.empty_like(biases), np.empty_like(biases)
     rates, sample_weights = block.rates.tolist(), block.sample_weights.tolist()
-    n_updates = 0
-    rows = _rows(features, weights) if scaler is None else _present(features)
+    n_updates = n_tests = 0
+    all_weights = weights
+    widths = [weights.shape[1]] * (len(features) + 1)
+    if block.widths is not None:
+        widths = block.widths.tolist()
+    rows = _rows(features, weights.dtype, widths) if scaler is None else _present(features, widths)
     samples = zip(rows, block.nets, block.targets.tolist(), strict=True)
     with np.errstate(all="ignore"):
         for i, ((columns, x), net, target) in enumerate(samples):
+            weights = all_weights[:, : widths[i + 1]]
             if scaler is not None:
                 there, raw = columns, x
                 columns, x = _scaled(scaler, there, raw, weights)
+            if widths[i] < widths[i + 1] and block.tests is not None:
+                _test(block.tests[n_tests], columns, x, weights[:, : widths[i]], biases)
+                n_tests += 1
             # BLAS changes contiguous weights in place, and a copy of others.
             w = np.ascontiguousarray(weights) if columns is None else weights.take(columns, axis=1)
             np.add(w.dot(x, net), biases, net)
@@ -129,36 +137,63 @@ def learn(
     return Done(len(features), False)
 
 
-def _rows(features: Features, weights: Array) -> Iterator[tuple[Array | None, Array]]:
-    """Yield each row: its nonzero columns and their values, or None and all values."""
+def _test(
+    net: Array, columns: NDArray[np.intp] | None, x: Array, weights: Array, biases: Array
+) -> None:
+    """Write the net inputs of a row by the weights of its first features."""
     d = weights.shape[1]
+    if columns is None:
+        columns, x = None, x[:d]
+    else:
+        columns, x = columns[columns < d], x[columns < d]
+        if wants_dense(len(columns), d):
+            values = np.zeros(d, weights.dtype)
+            values[columns] = x
+            columns, x = None, values
+    w = np.ascontiguousarray(weights) if columns is None else weights.take(columns, axis=1)
+    np.add(w.dot(x, net), biases, net)
+
+
+def _rows(
+    features: Features, dtype: np.dtype[Any], widths: Sequence[int]
+) -> Iterator[tuple[Array | None, Array]]:
+    """Yield each row up to its width: nonzero columns and their values, or None and all values."""
     if isinstance(features, Sparse):
-        for i in range(len(features)):
-            part = slice(features.starts[i], features.starts[i + 1])
-            nonzero = np.flatnonzero(features.values[part])
-            columns, x = features.columns[part][nonzero], features.values[part][nonzero]
+        for (columns, x), d in zip(_present(features, widths), widths[1:], strict=True):
+            assert columns is not None
+            nonzero = np.flatnonzero(x)
+            columns, x = columns[nonzero], x[nonzero]
             if wants_dense(len(columns), d):
-                values = np.zeros(d, weights.dtype)
+                values = np.zeros(d, dtype)
                 values[columns] = x
                 yield None, values
             else:
                 yield columns, x
         return
-    for x in features.numbers(weights.dtype):
+    for x, d in zip(features.numbers(dtype), widths[1:], strict=True):
+        x = x[:d]
         if wants_dense(0, d) or wants_dense(int(np.count_nonzero(x)), d):
-            yield None, x
+            yield None, np.ascontiguousarray(x)
         else:
             columns = np.flatnonzero(x)
             yield columns, x[columns]
 
 
-def _present(features: Features) -> Iterator[tuple[NDArray[np.intp] | None, Array]]:
-    """Yield the columns and the values of what is there of each row; None for all columns."""
+def _present(
+    features: Features, widths: Sequence[int]
+) -> Iterator[tuple[NDArray[np.intp] | None, Array]]:
+    """Yield the columns and the values of what is there of each row, up to its width.
+
+    None stands for all columns.
+    """
     if isinstance(features, Sparse):
-        for start, end in pairwise(features.starts.tolist()):
-            yield features.columns[start:end], features.values[start:end]
+        for (start, end), d in zip(pairwise(features.starts.tolist()), widths[1:], strict=True):
+            columns, values = features.columns[start:end], features.values[start:end]
+            if len(columns) and columns.max() >= d:
+                values, columns = values[columns < d], columns[columns < d]
+            yield columns, values
     else:
-        yield from zip(repeat(None), features.values)
+        yield from ((None, x[:d]) for x, d in zip(features.values, widths[1:], strict=True))
 
 
 def _scaled(

@@ -32,6 +32,11 @@ class Block(NamedTuple):
     nets: Array  # (n, k), written: net inputs before the update
     eps: NDArray[np.float64]  # (n,), written
     updated: NDArray[np.bool_]  # (n,), written where true
+    # How many columns were there before the first row and after each, (n + 1,), as rows may bring
+    # features; the others are passed over until then. None if none does.
+    widths: NDArray[np.intp] | None = None
+    # The net inputs of the rows that bring features, without these; one row for each, written.
+    tests: Array | None = None
 
 
 class Counters:

@@ -1,0 +1,91 @@
+"""Rows of one block that bring features: as if each had been a block of its own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers import state_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stream_perceptron import SGDPerceptron
+from stream_perceptron.model.features import Dense, Sparse, Uint8
+from stream_perceptron.model.kernel import numpy_kernel
+from stream_perceptron.model.network import Network
+from stream_perceptron.model.scaler import Scaler
+
+CELLS = st.sampled_from([None, None, 0, 1, 3, 255])
+
+
+@st.composite
+def blocks(draw):
+    """Rows in one of the forms, some without a label, some with a label that is new."""
+    width = draw(st.sampled_from([1, 4, 12]))
+    n = draw(st.integers(1, 14))
+    cells = [draw(st.lists(CELLS, min_size=width, max_size=width)) for _ in range(n)]
+    labels = draw(st.lists(st.sampled_from([None, *"aaabc"]), min_size=n, max_size=n))
+    names = tuple(draw(st.permutations([f"f{i}" for i in range(width)])))
+    there = np.array([[cell is not None for cell in row] for row in cells])
+    values = np.array([[cell or 0 for cell in row] for row in cells])
+    form = draw(st.sampled_from(["dense", "bytes", "sparse"]))
+    if form == "dense":
+        return Dense(names, values / 8, there), labels
+    if form == "bytes":
+        return Uint8(names, values.astype(np.uint8), there, scale=0.125), labels
+    rows = [tuple(np.array(names)[here].tolist()) for here in there]
+    return Sparse.from_rows(
+        rows, [row[here] / 8 for row, here in zip(values, there, strict=True)]
+    ), (labels)
+
+
+@pytest.mark.parametrize("kernel", ["compiled", "numpy"])
+@settings(deadline=None, max_examples=300)
+@given(
+    block=blocks(),
+    is_wide=st.booleans(),
+    is_scaled=st.booleans(),
+    dtype=st.sampled_from(["float64", "float32"]),
+    lr=st.sampled_from([0.1, 1e200]),
+    epsilon=st.sampled_from([0.0, 0.2]),
+    stop=st.booleans(),
+    room=st.sampled_from([2**27, 300, 40_000]),
+)
+def test_a_block_is_its_rows(kernel, block, is_wide, is_scaled, dtype, lr, epsilon, stop, room):
+    features, labels = block
+    with pytest.MonkeyPatch.context() as patch:
+        if kernel == "numpy":
+            patch.setattr(Network, "_kernel_learn", staticmethod(numpy_kernel.learn))
+        models = []
+        for _ in range(2):
+            model = SGDPerceptron(
+                lr, epsilon, "identity", dtype=dtype, seed=0, max_weights=max(room, 300)
+            )
+            if is_scaled:
+                model.network.scaler = Scaler()
+            if is_wide and room > 300:
+                # So many known features that sparse rows are computed as such.
+                model.network.add([f"g{i}" for i in range(1100)], ["a"])
+            models.append(model)
+        whole, single = models
+        result = train(whole, features, labels, stop)
+        done, ended = [], (False, False, None)
+        for i in range(len(labels)):
+            one = train(single, features[i : i + 1], labels[i : i + 1], stop)
+            done.append(one)
+            ended = (one.diverged, one.stopped, type(one.refused))
+            if one.diverged or one.stopped or one.refused is not None:
+                break
+
+    assert ended == (result.diverged, result.stopped, type(result.refused))
+    for name in ("target", "predicted", "eps", "updated", "probability"):
+        expected = np.concatenate([getattr(one, name) for one in done])
+        np.testing.assert_array_equal(expected, getattr(result, name), name)
+    assert state_of(single) == state_of(whole)
+    if is_scaled:
+        one, other = (model.network.snapshot().scaler for model in models)
+        np.testing.assert_array_equal(one.table, other.table)
+
+
+def train(model, features, labels, stop):
+    return model.train(features, labels, np.ones(len(labels)), stop, with_probability=True,
+                       indicators=frozenset({"f0"}))  # fmt: skip
