@@ -48,9 +48,12 @@ def blocks(draw):
     lr=st.sampled_from([0.1, 1e200]),
     epsilon=st.sampled_from([0.0, 0.2]),
     stop=st.booleans(),
-    room=st.sampled_from([2**27, 300, 40_000]),
+    classes=st.sampled_from([None, ["a", "b"], ["a", "b"]]),
+    room=st.sampled_from([2**27, 300, 37_600]),
 )
-def test_a_block_is_its_rows(kernel, block, is_wide, is_scaled, dtype, lr, epsilon, stop, room):
+def test_a_block_is_its_rows(
+    kernel, block, is_wide, is_scaled, dtype, lr, epsilon, stop, classes, room
+):
     features, labels = block
     with pytest.MonkeyPatch.context() as patch:
         if kernel == "numpy":
@@ -58,20 +61,25 @@ def test_a_block_is_its_rows(kernel, block, is_wide, is_scaled, dtype, lr, epsil
         models = []
         for _ in range(2):
             model = SGDPerceptron(
-                lr, epsilon, "identity", dtype=dtype, seed=0, max_weights=max(room, 300)
+                lr, epsilon, "identity", dtype=dtype, seed=0, classes=classes, max_weights=room
             )
             if is_scaled:
                 model.network.scaler = Scaler()
             if is_wide and room > 300:
                 # So many known features that sparse rows are computed as such.
-                model.network.add([f"g{i}" for i in range(1100)], ["a"])
+                model.network.add([f"g{i}" for i in range(1100)], [] if classes else ["a"])
             models.append(model)
         whole, single = models
         result = train(whole, features, labels, stop)
         done, ended = [], (False, False, None)
         for i in range(len(labels)):
+            nets = single.network.nets(features[i : i + 1])
             one = train(single, features[i : i + 1], labels[i : i + 1], stop)
             done.append(one)
+            if len(one) and nets.shape[1]:
+                # The prediction is made before the row brings anything.
+                expected = single.network.activation.probabilities(nets).max(axis=1)
+                np.testing.assert_array_equal(expected, one.probability)
             ended = (one.diverged, one.stopped, type(one.refused))
             if one.diverged or one.stopped or one.refused is not None:
                 break
