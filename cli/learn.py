@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -24,6 +24,8 @@ from .options import (
     sources_argument,
 )
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 _COUNT = click.IntRange(1)
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -34,56 +36,82 @@ on_output = option_in("Output")
 on_ray = option_in("Many machines")
 
 
+def in_order(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    """Return a decorator that does what several do, one below the other."""
+
+    def decorate(command: F) -> F:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+# How the sources are read.
+input_options = in_order(
+    format_option("Input"),
+    on_input(
+        "--label NAME|N",
+        "Label column, by name or place, -1 for the last; else label, class, target or y.",
+    ),
+    ignore_option("Input"),
+    on_input("--weight NAME", "Column of sample weights."),
+    on_input(
+        "--position [PART,]OFFSET",
+        "Columns that say where a row comes from: rows at or below the highest OFFSET learned of a "
+        "PART are left out.",
+        Names(),
+        (),
+    ),
+    on_input("--scale NUMBER|a/b", "Multiply features by this; else 8-bit ones by 1/255.", Scale()),
+    on_input(
+        "--standardize", "Learn features less their mean so far, by their standard deviation."
+    ),
+    on_input("--one-hot NAMES", "Make a feature of each value of these text columns.", Names(), ()),
+    on_input(
+        "--missing TEXTS", "Texts that mean a missing value, as NA,?; blanks do.", Names(), ()
+    ),
+    on_input("--random", "Draw rows at random, with replacement.", name="at_random"),
+    on_input(
+        "--passes N",
+        "Read everything N times; else once, or with --random --stop until it stops.",
+        _COUNT,
+        name="epochs",
+    ),
+    on_input("--limit N", "Read N rows at most.", _COUNT),
+    on_input("--skip-bad", "Skip rows that cannot be used, and list them.", name="skip_rejected"),
+)
+
+# How the model is made, beside what can be swept.
+model_options = in_order(
+    on_model("--classes a,b,c|0-9", "Labels to know from the start.", Classes()),
+    on_model(
+        "--dtype [float64|float32]",
+        "Type of weights and arithmetic.",
+        click.Choice(["float64", "float32"]),
+        "float64",
+    ),
+    on_model("--seed N", "Seed of initial weights and random draws.", int, 0),
+    on_model(
+        "--max-weights N",
+        "Refuse to grow beyond N weights; each label and each feature counts as 32.",
+        _COUNT,
+        2**27,
+    ),
+)
+
+
 @click.command(cls=Command, short_help="Predict and then learn every sample of a stream.")
 @sources_argument
-@format_option("Input")
-@on_input(
-    "--label NAME|N",
-    "Label column, by name or place, -1 for the last; else label, class, target or y.",
-)
-@ignore_option("Input")
-@on_input("--weight NAME", "Column of sample weights.")
-@on_input(
-    "--position [PART,]OFFSET",
-    "Columns that say where a row comes from: rows at or below the highest OFFSET learned of a "
-    "PART are left out.",
-    Names(),
-    (),
-)
-@on_input("--scale NUMBER|a/b", "Multiply features by this; else 8-bit ones by 1/255.", Scale())
-@on_input("--standardize", "Learn features less their mean so far, by their standard deviation.")
-@on_input("--one-hot NAMES", "Make a feature of each value of these text columns.", Names(), ())
-@on_input("--missing TEXTS", "Texts that mean a missing value, as NA,?; blanks do.", Names(), ())
-@on_input("--random", "Draw rows at random, with replacement.", name="at_random")
-@on_input(
-    "--passes N",
-    "Read everything N times; else once, or with --random --stop until it stops.",
-    _COUNT,
-    name="epochs",
-)
-@on_input("--limit N", "Read N rows at most.", _COUNT)
-@on_input("--skip-bad", "Skip rows that cannot be used, and list them.", name="skip_rejected")
+@input_options
 @on_model("--lr NUMBER", "Learning rate.", Number(positive=True), 0.01)
 @on_model("--epsilon NUMBER", "Samples with an error below this are not learned.", Number(), 3e-6)
 @on_model("--stop", "End with the first sample whose error is below epsilon.")
 @on_model(
     "--activation sigmoid|tanh|arctan|identity", "Output function.", ActivationName(), "sigmoid"
 )
-@on_model("--classes a,b,c|0-9", "Labels to know from the start.", Classes())
 @on_model("--init-range NUMBER", "Initial weights lie between -this and this.", Number(), 0.03)
-@on_model(
-    "--dtype [float64|float32]",
-    "Type of weights and arithmetic.",
-    click.Choice(["float64", "float32"]),
-    "float64",
-)
-@on_model("--seed N", "Seed of initial weights and random draws.", int, 0)
-@on_model(
-    "--max-weights N",
-    "Refuse to grow beyond N weights; each label and each feature counts as 32.",
-    _COUNT,
-    2**27,
-)
+@model_options
 @on_checkpoint(
     "-m/--model MODEL", "Checkpoint to go on from, made if there is none.", _FILE, name="path"
 )
@@ -161,13 +189,25 @@ def learn(ctx: click.Context, /, **options: Any) -> None:
 
 def _require_fit(options: SimpleNamespace) -> None:
     """Require that the options go together."""
-    for does_not_fit, why in _RULES:
-        if does_not_fit(options):
-            raise click.UsageError(why.format(**vars(options)))
+    require_reading(options)
+    _require(options, _RULES)
     for needs, names, why in _NEEDS:
         for name in sorted(options.given & names):
             if not needs(options):
                 raise click.UsageError(f"{_option(name)} {why}")
+
+
+def require_reading(options: SimpleNamespace) -> None:
+    """Require that the options that say how sources are read go together."""
+    _require(options, _READING)
+
+
+def _require(
+    options: SimpleNamespace, rules: Sequence[tuple[Callable[[SimpleNamespace], bool], str]]
+) -> None:
+    for does_not_fit, why in rules:
+        if does_not_fit(options):
+            raise click.UsageError(why.format(**vars(options)))
 
 
 def _option(name: str) -> str:
@@ -181,23 +221,11 @@ def _reads_a_stream(options: SimpleNamespace) -> bool:
     return any(map(is_stream, options.sources))
 
 
-# What does not go together, and why.
-_RULES: tuple[tuple[Callable[[SimpleNamespace], bool], str], ...] = (
-    (
-        lambda o: o.as_json and o.output == "-",
-        "--json and -p - both want stdout: write predictions to a file",
-    ),
+# What does not go together in reading, and why.
+_READING: tuple[tuple[Callable[[SimpleNamespace], bool], str], ...] = (
     (
         lambda o: "-" in o.sources and len(o.sources) > 1,
         "stdin goes with no other SOURCE: leave - out, or the others",
-    ),
-    (
-        lambda o: bool(o.ray) and Path(o.ray).is_file(),
-        "--ray takes {ray} for its address: put --ray behind the files",
-    ),
-    (
-        lambda o: o.ray is not None and o.shards is None,
-        "--ray needs --shards N: as many as the cluster has processors",
     ),
     (
         lambda o: (o.at_random or (o.epochs or 1) > 1) and _reads_a_stream(o),
@@ -206,6 +234,22 @@ _RULES: tuple[tuple[Callable[[SimpleNamespace], bool], str], ...] = (
     (
         lambda o: o.at_random and bool(o.position),
         "--position is about rows that come again: not with --random",
+    ),
+)
+
+# The same of what only `learn` has.
+_RULES: tuple[tuple[Callable[[SimpleNamespace], bool], str], ...] = (
+    (
+        lambda o: o.as_json and o.output == "-",
+        "--json and -p - both want stdout: write predictions to a file",
+    ),
+    (
+        lambda o: bool(o.ray) and Path(o.ray).is_file(),
+        "--ray takes {ray} for its address: put --ray behind the files",
+    ),
+    (
+        lambda o: o.ray is not None and o.shards is None,
+        "--ray needs --shards N: as many as the cluster has processors",
     ),
     (
         lambda o: o.ray is not None and _reads_a_stream(o),

@@ -14,6 +14,7 @@ import click
 
 COMMANDS = (
     "learn",
+    "sweep",
     "predict",
     "evaluate",
     "inspect",

@@ -226,6 +226,22 @@ class Number(click.ParamType):
         return number
 
 
+class Several(click.ParamType):
+    """Values of one type with commas between them."""
+
+    def __init__(self, kind: click.ParamType) -> None:
+        self.kind = kind
+        self.name = f"{kind.name},..."
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Any, ...]:
+        if isinstance(value, tuple):
+            return value
+        values = tuple(self.kind.convert(part.strip(), param, ctx) for part in value.split(","))
+        return tuple(dict.fromkeys(values))
+
+
 class Scale(click.ParamType):
     """A number, or a fraction such as 1/255."""
 

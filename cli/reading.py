@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from .printable import tell
@@ -14,6 +15,7 @@ from .signals import Signals
 if TYPE_CHECKING:
     from stream_perceptron import LiveModel
     from stream_perceptron.data.batch import Batch
+    from stream_perceptron.data.schema import Selection
 
 
 def batches_of(
@@ -35,6 +37,13 @@ def batches_of(
                 if "not in the model" in note:
                     tell(note, err=True)
             yield batch
+
+
+def selection_of(options: SimpleNamespace) -> Selection:
+    """Return what the options of `learn` ask to take from its sources."""
+    from stream_perceptron.data.schema import Selection
+
+    return Selection(**{each.name: getattr(options, each.name) for each in fields(Selection)})
 
 
 def ignoring(live: LiveModel, names: tuple[str, ...]) -> None:

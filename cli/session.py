@@ -23,7 +23,6 @@ from stream_perceptron import (
 from stream_perceptron.checkpoint.archive import locked
 from stream_perceptron.data.opening import open_source
 from stream_perceptron.data.sampling import RandomDraws
-from stream_perceptron.data.schema import Selection
 from stream_perceptron.data.source import Source
 from stream_perceptron.live.cursor import Cursor, Shards
 from stream_perceptron.live.step_result import StepResult
@@ -33,6 +32,7 @@ from .files import require_different, require_regular
 from .options import bad_parameters_are_usage_errors, hint_at_terminal, quiet_stderr
 from .predictions import PredictionFile
 from .progress_line import ProgressLine
+from .reading import selection_of
 from .rejections import Rejections
 from .saver import Saver
 from .signals import InterruptedWaitError, Signals
@@ -131,20 +131,10 @@ class _Session:
         if live is not None:
             live.needs_label = o.output is None
         else:
-            selection = Selection(
-                o.label,
-                o.weight,
-                o.ignore,
-                o.scale,
-                o.position,
-                o.standardize,
-                o.one_hot,
-                o.missing,
-            )
             parameters = {name: getattr(o, name) for name in _PARAMETERS}
             with bad_parameters_are_usage_errors():
                 live = LiveModel.start(
-                    sources, selection, o.classes, o.output is None, **parameters
+                    sources, selection_of(o), o.classes, o.output is None, **parameters
                 )
         self._cursor: Cursor | None = None
         if o.path is not None or o.ray is not None:

@@ -13,6 +13,7 @@ from stream_perceptron.errors import (
     UpdateError,
 )
 from stream_perceptron.live.model import LiveModel
+from stream_perceptron.live.sweep import Trial, sweep
 from stream_perceptron.perceptron import SGDPerceptron
 
 __all__ = [
@@ -26,8 +27,10 @@ __all__ = [
     "SampleError",
     "SourceError",
     "StreamPerceptronError",
+    "Trial",
     "UpdateError",
     "check_update",
     "load",
     "save",
+    "sweep",
 ]

@@ -255,7 +255,8 @@ cdef inline const uint8_t* _blanks(const uint8_t* p, const uint8_t* end) noexcep
 cdef class Layout:
     """How the values of records stand that are alike: what is between them, and what they are.
 
-    A record is `literals[0]`, a value, `literals[1]`, a value, and so on.
+    A record is `literals[0]`, a value, `literals[1]`, a value, and so on. It is of CSV if a
+    delimiter is given, else of JSON.
     """
 
     cdef const uint8_t[::1] literals  # one after another
@@ -269,7 +270,7 @@ cdef class Layout:
     cdef bint blanks_first  # whether a number may mean no value
     cdef uint8_t delimiter
 
-    def __init__(self, list literals, roles, blanks, bint is_json, bint blanks_first=False):
+    def __init__(self, list literals, roles, blanks, bytes delimiter=b"", bint blanks_first=False):
         cdef ptrdiff_t i, m = len(roles)
         cdef list between = literals[1:]
         runs = np.zeros(m + 1, np.intp)
@@ -284,9 +285,9 @@ cdef class Layout:
         self.runs = runs
         self.blanks = _joined(blanks)
         self.blank_ends = _ends(blanks)
-        self.is_json = is_json
+        self.is_json = not delimiter
         self.blanks_first = blanks_first
-        self.delimiter = ord(literals[1]) if not is_json and m > 1 else 10
+        self.delimiter = ord(delimiter or b"\0")
 
 
 def _joined(parts):
@@ -555,7 +556,7 @@ def spans_of(const uint8_t[::1] record, bint is_utf8):
     cdef const uint8_t* stop
     cdef double value
     cdef list found = []
-    cdef Layout none = Layout([b""], [], [], True)
+    cdef Layout none = Layout([b""], [], [])
     while p < end:
         if p[0] == 32 or p[0] == 9 or memchr(b"{}[]:,", p[0], 6) != NULL:
             p += 1

@@ -320,10 +320,14 @@ class CsvDecoder:
         if self.label is not None:
             roles[self.label], readings[0] = LABEL, self._to_label
         readings += [partial(self._to_indicator, name) for _, name in self._one_hot]
-        between = [self.delimiter.encode()] * (len(roles) - 1)
+        delimiter = self.delimiter.encode()
         blanks = [blank.encode() for blank in asked.blanks]
         layout = compiled.Layout(
-            [b"", *between, b""], list(roles.values()), blanks, False, self._are_blanks_numbers
+            [b"", *[delimiter] * (len(roles) - 1), b""],
+            list(roles.values()),
+            blanks,
+            delimiter,
+            self._are_blanks_numbers,
         )
         return TablePlan(layout, self.features, True, readings, asked.scale)
 

@@ -277,7 +277,7 @@ class JsonDecoder:
         asked = self.selection
         if asked.position or not self.names:
             return None
-        value = json.loads(record)
+        value = json.loads(record.decode())
         label = None if isinstance(value, list) else self._label_key(value)
         is_by_name = asked.label in (None, label)  # else where the key stands tells
         if self.is_vector or asked.one_hot or not is_by_name:
@@ -307,7 +307,7 @@ class JsonDecoder:
         texts = dict.fromkeys(self._texts, SKIP)
         is_open = schema.features is None
         numbers = self.numbers if is_open else dict.fromkeys(schema.features or ())
-        layout = compiled.Layout([b""], [], [blank.encode() for blank in asked.blanks], True)
+        layout = compiled.Layout([b""], [], [blank.encode() for blank in asked.blanks])
         to_label = None if label is None else self._to_label
         roles, outside = texts | beside, None
         if self.key:
@@ -329,7 +329,7 @@ class JsonDecoder:
         literals = [record[a:b] for a, b in zip(ends, starts, strict=True)]
         # A text in a list means nothing.
         blanks = [] if self.is_vector else [blank.encode() for blank in asked.blanks]
-        layout = compiled.Layout(literals, roles, blanks, True)
+        layout = compiled.Layout(literals, roles, blanks)
         readings: list[Reading | None] = [None if label is None else self._to_label]
         readings += [partial(self._to_indicator, name) for name in asked.one_hot]
         known = self.names if self.is_vector else tuple(names)
@@ -364,10 +364,10 @@ class JsonDecoder:
     def _to_label(self, data: bytes) -> Any:
         if self.schema.label_type is None:
             raise SampleError("the first label tells of which type all are")
-        return self.schema.with_label(self._present(json.loads(data)), is_text=False)[0]
+        return self.schema.with_label(self._present(json.loads(data.decode())), is_text=False)[0]
 
     def _to_indicator(self, name: str, data: bytes) -> str | None:
-        value = {name: json.loads(data)}
+        value = {name: json.loads(data.decode())}
         return next(iter(_indicators(self.selection, value)), None)
 
     def describe(self) -> tuple[str, ...]:

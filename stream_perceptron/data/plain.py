@@ -123,6 +123,7 @@ class _SpanReader(ABC):
         self._plan, self._lines = plan, lines
         self._where = lines.data, lines.begin, lines.ends
         self._spans = np.zeros((len(plan.spans), n, 2), np.intp)
+        self._spans[..., 1] = -1  # for what no record has
         self._missing = np.zeros(n, np.intp)
         self._weights = np.ones(n)
 

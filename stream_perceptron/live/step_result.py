@@ -28,6 +28,8 @@ class StepResult:
     # The probability of each prediction if it was asked for, else NaN. Shape (n,).
     probabilities: NDArray[np.float64]
     labels: list[Hashable]  # the label of each sample; None where there is none
+    # Whether each sample changed the weights, shape (n,).
+    updated: NDArray[np.bool_]
     taken: int  # how many rows of the batch are done, with those that were rejected or replayed
     # What was wrong with each row that was rejected, and where it stands.
     rejected: list[Rejection] = field(default_factory=list)

@@ -1,0 +1,265 @@
+"""stream-perceptron sweep."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from functools import partial
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .learn import in_order, input_options, model_options, on_model, on_output, require_reading
+from .options import (
+    ActivationName,
+    Command,
+    Number,
+    Several,
+    bad_parameters_are_usage_errors,
+    hint_at_terminal,
+    sources_argument,
+)
+from .printable import tell
+from .reading import selection_of
+from .rejections import Rejections
+from .signals import InterruptedWaitError, Signals
+
+if TYPE_CHECKING:
+    from stream_perceptron.data.batch import Batch
+    from stream_perceptron.data.source import Source
+    from stream_perceptron.live.sweep import Trial
+
+_ARGUMENTS = "stream_perceptron_cli.arguments"
+
+# Options that `learn` has not, and how many values each takes.
+_ONLY_HERE = {"--threads": 1, "--json": 0, "--quiet": 0}
+
+swept_options = in_order(
+    on_model("--lr A,B,...", "Learning rates.", Several(Number(positive=True)), "0.01"),
+    on_model(
+        "--epsilon A,B,...",
+        "Samples with an error below this are not learned.",
+        Several(Number()),
+        "3e-6",
+    ),
+    on_model(
+        "--init-range A,B,...",
+        "Initial weights lie between -this and this.",
+        Several(Number()),
+        "0.03",
+    ),
+    on_model(
+        "--activation A,B,...",
+        "Output functions: sigmoid, tanh, arctan, identity.",
+        Several(ActivationName()),
+        "sigmoid",
+    ),
+)
+
+
+class _Sweep(Command):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_ARGUMENTS] = list(args)
+        return super().parse_args(ctx, args)
+
+
+@click.command(cls=_Sweep, short_help="Learn a stream with many settings side by side.")
+@sources_argument
+@input_options
+@swept_options
+@model_options
+@on_output("--threads N", "Learn so many models at a time; else one on each processor.",
+           click.IntRange(1), name="n_threads")  # fmt: skip
+@on_output("--json", "The table as JSON.", name="as_json")
+@on_output("--quiet", "Only the table, warnings and errors.")
+@click.pass_context
+def sweep(ctx: click.Context, /, **options: Any) -> None:
+    """Learn a stream with every combination of some settings, and read it once.
+
+    SOURCE is as for `learn`. Each combination has a model of its own, and the figures of a run of
+    `learn` by itself. The best comes first. Nothing is saved.
+
+    \b
+    stream-perceptron sweep mnist-train.parquet --lr 0.01,0.1,1 --epsilon 3e-6,0.03
+    cat iris.csv | stream-perceptron sweep --standardize --lr 0.01,0.1,1 --activation sigmoid,tanh
+
+    `would stop` is the first sample whose error was below epsilon: `learn --stop` ends there.
+    """
+    o = SimpleNamespace(**options)
+    require_reading(o)
+    hint_at_terminal(o.sources)
+    rejected = Rejections()
+    with Signals() as signals:
+        try:
+            sources = signals.call(partial(_open, o, signals), o.sources)
+            trials = _trials(o, sources)
+            _learn(o, sources, trials, rejected, signals)
+        except InterruptedWaitError:
+            if "trials" not in locals():
+                ctx.exit(signals.exit_code)
+        for text in [] if o.quiet else rejected.lines(trials[0].progress.rows):
+            tell(text, err=True)
+        _show(o, sorted(trials, key=lambda trial: trial.rank), ctx.meta[_ARGUMENTS])
+        if signals.caught is not None:
+            ctx.exit(signals.exit_code)
+
+
+def _open(options: SimpleNamespace, signals: Signals) -> list[Source]:
+    from stream_perceptron.data.opening import open_source
+    from stream_perceptron.data.sampling import RandomDraws
+
+    sources: list[Source] = [
+        open_source(source, options.file_format, signals.wait) for source in options.sources
+    ]
+    return [RandomDraws(sources, options.seed)] if options.at_random else sources
+
+
+def _trials(options: SimpleNamespace, sources: Sequence[Source]) -> list[Trial]:
+    from stream_perceptron import LiveModel, Trial
+    from stream_perceptron.live.sweep import SWEPT, combinations
+
+    fixed = {name: getattr(options, name) for name in ("dtype", "seed", "max_weights")}
+    trials = []
+    with bad_parameters_are_usage_errors():
+        for settings in combinations({name: getattr(options, name) for name in SWEPT}):
+            live = LiveModel.start(
+                sources, selection_of(options), options.classes, True, **settings, **fixed
+            )
+            trials.append(Trial(settings, live))
+    return trials
+
+
+def _learn(
+    options: SimpleNamespace,
+    sources: Sequence[Source],
+    trials: Sequence[Trial],
+    rejected: Rejections,
+    signals: Signals,
+) -> None:
+    """Let all trials learn all rows."""
+    from stream_perceptron.data.prefetch import prefetch
+    from stream_perceptron.live.cursor import Cursor
+    from stream_perceptron.live.reading import read
+    from stream_perceptron.live.sweep import learn_all
+
+    idle = None if sources[0].is_stream else signals.check
+    request = trials[0].live.request()
+    batches = prefetch(read(sources, request, Cursor(), options.epochs or 1), idle)
+    with closing(batches):  # type: ignore[type-var]
+        told: set[str] = set()
+        rows = 0
+        for result in learn_all(trials, _usable(batches, options), options.n_threads):
+            rows += result.taken
+            rejected.add(result.rejected)
+            for note in result.notes:
+                if note not in told and not (options.quiet and not note.startswith("warning")):
+                    told.add(note)
+                    tell(note, err=True)
+            if not options.quiet and sys.stderr.isatty():
+                click.echo(f"\r{rows:,} rows x {len(trials)} settings", nl=False, err=True)
+            if not sources[0].is_stream:
+                signals.check()
+
+
+def _usable(batches: Iterator[Batch], options: SimpleNamespace) -> Iterator[Batch]:
+    """Yield the batches up to the limit, or to the first row that cannot be used."""
+    from stream_perceptron import SampleError
+
+    left = options.limit
+    for whole in batches:
+        batch = whole if left is None else whole[:left]
+        yield batch if options.skip_rejected else batch.before_rejected()
+        if batch.rejected and not options.skip_rejected:
+            raise SampleError(f"{batch.rejections()[0]}; --skip-bad leaves such rows out")
+        if left is not None:
+            left -= len(batch)
+            if left <= 0:
+                return
+
+
+def _show(options: SimpleNamespace, trials: Sequence[Trial], arguments: Sequence[str]) -> None:
+    """Tell how the trials did, the best first, and the command that learns with its settings."""
+    command = _learn_command(arguments, trials[0])
+    if options.as_json:
+        found = [_figures(trial) for trial in trials]
+        click.echo(json.dumps({"trials": found, "command": command}))
+        return
+    if not options.quiet and sys.stderr.isatty():
+        click.echo("\r\x1b[K", nl=False, err=True)
+    names = [name for name in trials[0].settings if len(getattr(options, name)) > 1]
+    rows = [
+        [
+            *(name.replace("_", "-") for name in names),
+            "accuracy",
+            "last 1,000",
+            "mean eps",
+            "updated",
+            "would stop",
+        ]
+    ]
+    for trial in trials:
+        figures = [str(trial.settings[name]) for name in names]
+        progress = trial.progress
+        eps = progress.mean_epsilon
+        figures += [
+            f"{progress.accuracy:.2%}",
+            f"{progress.window_accuracy:.2%}",
+            f"{eps:{'.4f' if eps < 1000 else '.2g'}}",
+            f"{progress.updated_share:.1%}",
+            "never" if trial.first_below is None else f"{trial.first_below:,}",
+        ]
+        rows.append(figures)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    ends = ["", *map(_how_it_ended, trials)]
+    for row, end in zip(rows, ends, strict=True):
+        line = "  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
+        click.echo(line + end)
+    click.echo(f"\nthe best:\n  {command}")
+
+
+def _how_it_ended(trial: Trial) -> str:
+    if not trial.has_ended:
+        return ""
+    if trial.diverged_at is not None:
+        return f"  diverged at sample {trial.diverged_at:,}"
+    return f"  ended: {trial.refused}"
+
+
+def _figures(trial: Trial) -> dict[str, Any]:
+    progress = trial.progress
+    return trial.settings | {
+        "samples": progress.samples,
+        "accuracy": progress.accuracy,
+        "window_accuracy": progress.window_accuracy,
+        "mean_epsilon": progress.mean_epsilon,
+        "updates": progress.updates,
+        "would_stop_at": trial.first_below,
+        "diverged_at": trial.diverged_at,
+        "refused": trial.refused,
+    }
+
+
+def _learn_command(arguments: Sequence[str], best: Trial) -> str:
+    """Return the command that learns with the settings of a trial and is else as this one."""
+    swept = {f"--{name.replace('_', '-')}": 1 for name in best.settings}
+    left_out = swept | _ONLY_HERE
+    kept: list[str] = []
+    given = set()
+    rest = iter(arguments)
+    for argument in rest:
+        flag, is_joined, _ = argument.partition("=")
+        if flag not in left_out:
+            kept.append(argument)
+            continue
+        given.add(flag)
+        if left_out[flag] and not is_joined:
+            next(rest, None)
+    for name, value in best.settings.items():
+        flag = f"--{name.replace('_', '-')}"
+        if flag in given:
+            kept += [flag, str(value)]
+    return shlex.join(["stream-perceptron", "learn", *kept, "-m", "model.npz"])

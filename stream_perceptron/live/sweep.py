@@ -1,0 +1,166 @@
+"""Several settings learned side by side from one reading of a stream."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from stream_perceptron.data.batch import BATCH_ROWS, Batch
+from stream_perceptron.data.schema import Schema
+from stream_perceptron.live.metrics import Progress
+from stream_perceptron.live.model import LiveModel
+from stream_perceptron.live.step_result import StepResult
+from stream_perceptron.model.features import concatenate
+from stream_perceptron.model.validation import as_label, as_row
+from stream_perceptron.perceptron import SGDPerceptron
+
+SWEPT = ("lr", "epsilon", "init_range", "activation")
+
+
+@dataclass(eq=False)
+class Trial:
+    """One combination of settings, and how it did."""
+
+    settings: dict[str, Any]  # the parameters that were swept, by name
+    live: LiveModel = field(repr=False)
+    # The number of the first labelled sample whose error was below epsilon, with which the
+    # textbook's loop ends; None if there was none.
+    first_below: int | None = None
+    diverged_at: int | None = None  # the number of the labelled sample that was refused
+    refused: str | None = None  # why the model would not hold another sample
+
+    @property
+    def model(self) -> SGDPerceptron:
+        """The model that learned with these settings."""
+        return self.live.model
+
+    @property
+    def progress(self) -> Progress:
+        """How it did."""
+        return self.live.progress
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it learns no more samples, as it diverged or grew too large."""
+        return self.diverged_at is not None or self.refused is not None
+
+    @property
+    def rank(self) -> tuple[bool, float, float]:
+        """What trials are ordered by, the best first."""
+        return self.has_ended, -self.progress.accuracy, self.progress.mean_epsilon
+
+    def step(self, batch: Batch) -> StepResult | None:
+        """Test and train on a batch, unless the trial has ended."""
+        if self.has_ended:
+            return None
+        before = self.progress.samples
+        result = self.live.step(batch)
+        if self.first_below is None and self.progress.updates < self.progress.samples:
+            labelled = [label is not None for label in result.labels]
+            self.first_below = before + 1 + int(np.argmin(result.updated[labelled]))
+        if result.diverged:
+            self.diverged_at = self.progress.samples + 1
+        elif result.refused is not None:
+            self.refused = str(result.refused) or "memory ran out"
+        return result
+
+
+def combinations(swept: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Return every combination of values.
+
+    Examples
+    --------
+    >>> combinations({"lr": [0.1, 1.0], "activation": ["tanh"]})
+    [{'lr': 0.1, 'activation': 'tanh'}, {'lr': 1.0, 'activation': 'tanh'}]
+
+    """
+    return [dict(zip(swept, values, strict=True)) for values in itertools.product(*swept.values())]
+
+
+def learn_all(
+    trials: Sequence[Trial], batches: Iterable[Batch], n_threads: int | None = None
+) -> Iterator[StepResult]:
+    """Let every trial learn every batch; yield after each what the first of them found in it.
+
+    The compiled kernel runs beside others, so that as many trials learn at a time as there are
+    threads, one for each processor if that is not said.
+    """
+    with ThreadPoolExecutor(n_threads or os.cpu_count()) as pool:
+        for batch in batches:
+            results = list(pool.map(Trial.step, trials, itertools.repeat(batch)))
+            found = [result for result in results if result is not None]
+            if not found:
+                return
+            yield found[0]
+
+
+def sweep(
+    stream: Iterable[tuple[Mapping[Hashable, Any], Hashable]],
+    lr: float | Sequence[float] = 0.01,
+    epsilon: float | Sequence[float] = 3e-6,
+    init_range: float | Sequence[float] = 0.03,
+    activation: str | Sequence[str] = "sigmoid",
+    n_threads: int | None = None,
+    **parameters: Any,
+) -> list[Trial]:
+    """Learn a stream with every combination of some settings, and read it once.
+
+    Parameters
+    ----------
+    stream
+        Pairs of features and a label, such as a data set of River's. A label may be None: such a
+        sample is only predicted.
+    lr, epsilon, init_range, activation
+        Parameters of `SGDPerceptron`: a value, or several.
+    n_threads
+        How many trials learn at a time; None for as many as there are processors.
+    parameters
+        Other parameters of `SGDPerceptron`, for all.
+
+    Returns
+    -------
+    The trials, the best progressive accuracy first, and those that ended before the stream did
+    last. The figures of each are those of a run by itself.
+
+    Raises
+    ------
+    SampleError
+        If a sample cannot be used.
+
+    Examples
+    --------
+    >>> from river import datasets
+    >>> trials = sweep(datasets.Phishing(), lr=[0.01, 0.1, 1.0], seed=0)
+    >>> [(trial.settings["lr"], f"{trial.progress.accuracy:.1%}") for trial in trials]
+    [(1.0, '87.2%'), (0.1, '82.2%'), (0.01, '60.8%')]
+
+    """
+    given = {"lr": lr, "epsilon": epsilon, "init_range": init_range, "activation": activation}
+    swept = {
+        name: list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+        for name, value in given.items()
+    }
+    trials = [
+        Trial(settings, LiveModel(SGDPerceptron(**settings, **parameters)))
+        for settings in combinations(swept)
+    ]
+    for _ in learn_all(trials, _batches(stream), n_threads):
+        pass
+    return sorted(trials, key=lambda trial: trial.rank)
+
+
+def _batches(stream: Iterable[tuple[Mapping[Hashable, Any], Hashable]]) -> Iterator[Batch]:
+    pairs = iter(stream)
+    first = 1
+    while some := list(itertools.islice(pairs, BATCH_ROWS)):
+        labels = [as_label(label) for _, label in some]
+        rows = concatenate([as_row(x, np.dtype(np.float64)) for x, _ in some])
+        n = len(some)
+        yield Batch("stream", first, n, np.arange(n), rows, labels, np.ones(n), Schema())
+        first += n
