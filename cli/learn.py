@@ -21,6 +21,7 @@ from .options import (
     format_option,
     ignore_option,
     option_in,
+    prediction_options,
     sources_argument,
 )
 
@@ -137,9 +138,10 @@ model_options = in_order(
 )
 @on_output(
     "-p/--predictions FILE|-",
-    "Write the prediction for every sample, a line of JSON each.",
+    "Write the prediction for every sample, a line of JSON each, or of CSV if FILE ends in .csv.",
     name="output",
 )
+@prediction_options("Output")
 @on_output(
     "--trace N", "Show on stderr how the first N samples are worked out.", _COUNT, name="n_traced"
 )
@@ -181,6 +183,10 @@ def learn(ctx: click.Context, /, **options: Any) -> None:
         name for name in ctx.params if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
     }
     _require_fit(SimpleNamespace(**options, given=given))
+    if options["keep"]:
+        # What is only kept is no feature.
+        options["ignore"] = tuple(dict.fromkeys([*options["ignore"], *options["keep"]]))
+        given.add("ignore")
 
     from .session import run
 
@@ -252,6 +258,10 @@ _RULES: tuple[tuple[Callable[[SimpleNamespace], bool], str], ...] = (
         "--ray needs --shards N: as many as the cluster has processors",
     ),
     (
+        lambda o: o.at_random and bool(o.keep),
+        "--keep takes rows as they come: not with --random",
+    ),
+    (
         lambda o: o.ray is not None and _reads_a_stream(o),
         "stdin and pipes cannot be shared out in shards: name Parquet files",
     ),
@@ -263,6 +273,11 @@ _NEEDS: tuple[tuple[Callable[[SimpleNamespace], bool], set[str], str], ...] = (
         lambda o: o.path is not None,
         {"save_every", "overwrite", "go_next"},
         "is about a checkpoint: name it with -m MODEL",
+    ),
+    (
+        lambda o: o.output is not None,
+        {"keep", "probabilities", "output_format"},
+        "is about predictions: write them with -p FILE",
     ),
     (lambda o: o.ray is not None, {"shards", "round_rows", "keep_lr"}, "goes with --ray"),
     (

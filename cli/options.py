@@ -188,6 +188,35 @@ def skip_option(what: str) -> Callable[[F], F]:
     )
 
 
+_FIELDS = ("row", "prediction", "probability", "probabilities", "label")
+
+
+def _kept(
+    ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...]
+) -> tuple[str, ...]:
+    for name in value:
+        if name in _FIELDS:
+            raise click.UsageError(f"--keep {name}: predictions have a field of that name")
+    return value
+
+
+def prediction_options(section: str = "Other") -> Callable[[F], F]:
+    """Return the options for what stands in predictions."""
+
+    def decorate(command: F) -> F:
+        for each in (
+            option("--output-format json|csv", "Format of predictions; else told by FILE's ending.",
+                   click.Choice(["json", "csv"]), section=section),
+            option("--probabilities", "Write the probability of every class.", section=section),
+            option("--keep NAMES", "Columns, such as an id, to write beside the predictions.",
+                   Names(), (), callback=_kept, section=section),
+        ):  # fmt: skip
+            command = each(command)
+        return command
+
+    return decorate
+
+
 def hint_at_terminal(sources: tuple[str, ...]) -> None:
     """Say what is awaited, if a person is to type it."""
     if "-" in sources and sys.stdin.isatty():

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from .files import require_different
 from .options import (
     Command,
     format_option,
     hint_at_terminal,
     ignore_option,
     model_option,
+    prediction_options,
     skip_option,
     sources_argument,
 )
-from .predictions import PredictionFile
+from .predictions import PredictionFile, csv_lines
 from .printable import tell
 from .reading import batches_of, ignoring
 from .signals import Signals, ending_in_order
@@ -34,6 +37,15 @@ _FOLLOWED_ROWS = 100  # predicted between two looks at the checkpoint
 @model_option
 @format_option()
 @ignore_option()
+@click.option(
+    "-p",
+    "--predictions",
+    "output_path",
+    metavar="FILE|-",
+    default="-",
+    help="Where to write, else stdout; CSV if it ends in .csv.",
+)
+@prediction_options()
 @click.option("--follow", is_flag=True, help="Take up MODEL anew whenever it was saved again.")
 @skip_option("name")
 def predict(
@@ -41,10 +53,14 @@ def predict(
     path: Path,
     file_format: str | None,
     ignore: tuple[str, ...],
+    output_path: str,
+    keep: tuple[str, ...],
+    probabilities: bool,
+    output_format: str | None,
     follow: bool,
     skip_rejected: bool,
 ) -> None:
-    """Predict samples with a saved model, a line of JSON each, and learn nothing.
+    """Predict samples with a saved model, a line of JSON or CSV each, and learn nothing.
 
     SOURCE is as for `learn`, and needs no label. Columns are used as they were when the model was
     made; others are named and left out, and a source that lacks some is refused.
@@ -52,24 +68,34 @@ def predict(
     \b
     echo '[0.5, 0.25]' | stream-perceptron predict -m points.npz
     stream-perceptron predict mnist-test.parquet -m mnist.npz > predictions.jsonl
+    stream-perceptron predict customers.csv -m churn.npz --keep id -p predictions.csv
     """
     from stream_perceptron import LiveModel
 
     hint_at_terminal(sources)
+    require_different(SOURCE=sources, MODEL=path, the_predictions=output_path)
     with ending_in_order() as signals:
         while follow and not path.exists():
             signals.sleep(_PATIENCE)
         seen = os.stat(path)
         live = LiveModel.load(path)
         ignoring(live, ignore)
-        output = PredictionFile("-", wait=lambda number: _until_writable(signals, number))
+        live.selection = replace(live.selection, keep=keep)
+        classes = live.model.classes_ if probabilities else None
+        output = PredictionFile(
+            output_path,
+            wait=lambda number: _until_writable(signals, number),
+            sleep=signals.sleep,
+            as_csv=csv_lines(output_path, output_format, live.selection, classes),
+        )
         most = _FOLLOWED_ROWS if follow else None
         for name in sources:
             for batch in batches_of(name, file_format, live, signals, most):
                 if follow and path.exists() and _is_other(now := os.stat(path), seen):
                     seen = now
                     _take_up(live, path)
-                result = live.predict(batch if skip_rejected else batch.before_rejected())
+                usable = batch if skip_rejected else batch.before_rejected()
+                result = live.predict(usable, probabilities)
                 output.write(result)
                 for text in result.rejected:
                     tell(f"skipped: {text}", err=True)

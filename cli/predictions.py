@@ -1,4 +1,4 @@
-"""Predictions as lines of JSON."""
+"""Predictions as lines of JSON or of CSV."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import os
 import select
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from stream_perceptron.data.schema import Selection
     from stream_perceptron.live.cursor import Output
     from stream_perceptron.live.step_result import StepResult
 
@@ -31,11 +32,14 @@ class PredictionFile:
         before: Output | None = None,
         wait: Callable[[int], None] = lambda descriptor: None,
         sleep: Callable[[float], None] = time.sleep,
+        as_csv: CsvLines | None = None,
     ) -> None:
         from stream_perceptron import CheckpointError
 
         self._name = "stdout" if path == "-" else path
         self._wait = wait
+        self._lines = as_csv or _json_lines
+        self._begin = b"" if as_csv is None else as_csv.header.encode()
         self._path: str | None = None
         if path == "-":
             sys.stdout.flush()
@@ -63,11 +67,16 @@ class PredictionFile:
                 "saved: write to another file, or restore this one"
             )
         self._descriptor = os.open(path, flags | os.O_APPEND, 0o666)
-        os.truncate(self._descriptor, before.size if before is not None and goes_on else 0)
+        if before is not None and goes_on:
+            os.truncate(self._descriptor, before.size)
+            self._begin = b"" if before.size else self._begin
+        else:
+            os.truncate(self._descriptor, 0)
 
     def write(self, result: StepResult) -> None:
         """Write a line for each sample."""
-        data = memoryview("".join(_lines(result)).encode())
+        data = memoryview(self._begin + "".join(self._lines(result)).encode())
+        self._begin = b""
         with self._named_errors():
             while data and self._path is not None:
                 data = data[os.write(self._descriptor, data) :]
@@ -96,29 +105,117 @@ class PredictionFile:
             raise
 
 
-def _lines(result: StepResult) -> Iterator[str]:
+def csv_lines(
+    path: str,
+    output_format: str | None,
+    selection: Selection,
+    classes: Sequence[Any] | None,
+) -> CsvLines | None:
+    """Return what makes lines of CSV if they are asked for, or the file's name ends so.
+
+    `classes` are those whose probabilities are asked for.
+    """
+    if (output_format or ("csv" if path.lower().endswith(".csv") else "json")) == "json":
+        return None
+    return CsvLines(tuple(dict.fromkeys([*selection.position, *selection.keep])), classes)
+
+
+def _words() -> Callable[[Any], str]:
+    """Return what says a label, or another value, in JSON, and knows it the next time."""
+    known: dict[tuple[type, Any], str] = {}
+
+    def word(value: Any) -> str:
+        key = type(value), value
+        if key not in known:
+            known[key] = json.dumps(value, default=str)
+        return known[key]
+
+    return word
+
+
+def _json_lines(result: StepResult) -> Iterator[str]:
     """Yield what `json.dumps` would say of each sample, for less."""
-    words: dict[tuple[type, Any], str] = {}
-
-    def word(label: Any) -> str:
-        key = type(label), label
-        if key not in words:
-            words[key] = json.dumps(label, default=str)
-        return words[key]
-
+    word = _words()
     names = [*map(word, result.classes), "null"]  # the last one, -1, where no label is known
-    offsets = result.offsets or [{}] * len(result.rows)
-    for row, number, probability, label, offset in zip(
+    carried = result.carried or [{}] * len(result.rows)
+    every = [""] * len(result.rows)
+    if result.every_probability is not None:
+        keys = [json.dumps(str(label)) for label in result.classes]
+        every = [
+            f', "probabilities": {{{", ".join(_shares(keys, shares))}}}'
+            for shares in result.every_probability.tolist()
+        ]
+    for row, number, probability, label, more, shares in zip(
         result.rows.tolist(),
         result.predicted.tolist(),
         result.probabilities.tolist(),
         result.labels,
-        offsets,
+        carried,
+        every,
         strict=True,
     ):
         share = "null" if number < 0 else repr(probability)
-        more = f", {json.dumps(offset)[1:-1]}" if offset else ""
+        beside = f", {json.dumps(more)[1:-1]}" if more else ""
         yield (
             f'{{"row": {row}, "prediction": {names[number]}, "probability": {share}, '
-            f'"label": {word(label)}{more}}}\n'
+            f'"label": {word(label)}{beside}{shares}}}\n'
         )
+
+
+def _shares(keys: list[str], shares: list[float]) -> Iterator[str]:
+    # A label that was not known yet has none.
+    return (f"{key}: {p!r}" for key, p in zip(keys, shares, strict=True) if p == p)
+
+
+class CsvLines:
+    """Samples as lines of CSV, a header in front."""
+
+    def __init__(self, carried: tuple[str, ...], classes: Sequence[Any] | None) -> None:
+        self._carried = carried
+        self._classes = None if classes is None else list(classes)
+
+    @property
+    def header(self) -> str:
+        """The names of the columns."""
+        shares = [f"probability of {label}" for label in self._classes or ()]
+        names = ["row", "prediction", "probability", "label", *self._carried, *shares]
+        return ",".join(map(_cell, names)) + "\n"
+
+    def __call__(self, result: StepResult) -> Iterator[str]:
+        """Yield a line for each sample."""
+        from stream_perceptron import SampleError
+
+        names = [*map(_cell, result.classes), ""]
+        carried = result.carried or [{}] * len(result.rows)
+        every: list[list[float]] = [[]] * len(result.rows)
+        if self._classes is not None and result.every_probability is not None:
+            if result.classes != self._classes:
+                new = next(label for label in result.classes if label not in self._classes)
+                raise SampleError(
+                    f"label {new!r} has no column in the predictions: name all labels with "
+                    "--classes, or write JSON"
+                )
+            every = result.every_probability.tolist()
+        for row, number, probability, label, more, shares in zip(
+            result.rows.tolist(),
+            result.predicted.tolist(),
+            result.probabilities.tolist(),
+            result.labels,
+            carried,
+            every,
+            strict=True,
+        ):
+            share = "" if number < 0 else repr(probability)
+            beside = [_cell(more.get(name)) for name in self._carried]
+            cells = [str(row), names[number], share, _cell(label), *beside, *map(repr, shares)]
+            yield ",".join(cells) + "\n"
+
+
+def _cell(value: Any) -> str:
+    """Return a value as a cell of CSV, nothing for None."""
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    if any(c in text for c in ',"\r\n'):
+        return '"' + text.replace('"', '""') + '"'
+    return text

@@ -43,7 +43,9 @@ def selection_of(options: SimpleNamespace) -> Selection:
     """Return what the options of `learn` ask to take from its sources."""
     from stream_perceptron.data.schema import Selection
 
-    return Selection(**{each.name: getattr(options, each.name) for each in fields(Selection)})
+    # Only `learn` writes predictions.
+    given = {"keep": ()} | vars(options)
+    return Selection(**{each.name: given[each.name] for each in fields(Selection)})
 
 
 def ignoring(live: LiveModel, names: tuple[str, ...]) -> None:

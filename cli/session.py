@@ -7,10 +7,12 @@ import math
 import signal
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+
+import click
 
 from stream_perceptron import (
     CheckpointError,
@@ -30,7 +32,7 @@ from stream_perceptron.model.kernel import NAME as KERNEL
 
 from .files import require_different, require_regular
 from .options import bad_parameters_are_usage_errors, hint_at_terminal, quiet_stderr
-from .predictions import PredictionFile
+from .predictions import PredictionFile, csv_lines
 from .progress_line import ProgressLine
 from .reading import selection_of
 from .rejections import Rejections
@@ -101,9 +103,16 @@ class _Session:
         self._predictions = None
         if o.output is not None:
             folder = None if o.path is None else o.path.parent
+            classes = live.model.classes_ if o.probabilities else None
+            as_csv = csv_lines(o.output, o.output_format, live.selection, classes)
+            if as_csv is not None and classes == []:
+                raise click.UsageError(
+                    "--probabilities in CSV have a column for each class: name all with --classes"
+                )
             self._predictions = PredictionFile(
-                o.output, folder, live.cursor.output, self._wait_to_write, self._signals.sleep
-            )
+                o.output, folder, live.cursor.output, self._wait_to_write, self._signals.sleep,
+                as_csv,
+            )  # fmt: skip
         read = (self._cursor or live.cursor).read
         every = o.save_every
         if o.ray is not None and "save_every" not in self._given:
@@ -130,6 +139,7 @@ class _Session:
         live = saved
         if live is not None:
             live.needs_label = o.output is None
+            live.selection = replace(live.selection, keep=o.keep)
         else:
             parameters = {name: getattr(o, name) for name in _PARAMETERS}
             with bad_parameters_are_usage_errors():
@@ -254,6 +264,7 @@ class _Session:
             o.stop,
             o.skip_rejected,
             self._predictions is not None,
+            o.probabilities,
             self._saver.rows,
             self._while_waiting,
             self._to_explain,
@@ -331,7 +342,11 @@ def _require_agreement(live: LiveModel, options: SimpleNamespace, given: set[str
         "dtype": model.dtype,
         "seed": model.seed_,
         "classes": model.classes,
-        **{each.name: getattr(live.selection, each.name) for each in fields(live.selection)},
+        **{
+            each.name: getattr(live.selection, each.name)
+            for each in fields(live.selection)
+            if each.compare
+        },
     }
     for name in sorted(made_with.keys() & given):
         value = getattr(options, name)

@@ -157,6 +157,7 @@ class Batch:
     missing: NDArray[np.intp] | None = None
     # The features that stand for a text each, and are 1 where it is that one.
     indicators: frozenset[str] = frozenset()
+    kept: list[tuple[Any, ...]] = field(default_factory=list)  # what goes with each usable row
     raw: RawLines | None = None  # the lines that the rows stand in, if the source is text
     epoch: int = 0  # the pass over all sources, and the source in it; both from 0
     index: int = 0
@@ -183,6 +184,7 @@ class Batch:
             replayed=None if self.replayed is None else self.replayed[start:end],
             notes=() if usable.start else self.notes,
             missing=None if self.missing is None else self.missing[usable],
+            kept=self.kept[usable],
             raw=None if self.raw is None else self.raw[start:end],
         )
 
@@ -218,5 +220,6 @@ class Batch:
             labels=[self.labels[i] for i in kept.tolist()],
             weights=self.weights[kept],
             missing=None if self.missing is None else self.missing[kept],
+            kept=[self.kept[i] for i in kept.tolist()] if self.kept else [],
             rejected=self.rejected | dict.fromkeys(self.rows[beyond].tolist(), why),
         )

@@ -134,12 +134,14 @@ class ColumnDecoder:
             features, places = features[kept], places[kept]
             labels, weights = [labels[i] for i in places.tolist()], weights[places]
         features, indicators = with_indicators(features, places, rows, selection)
+        columns = [rows.column(name).take(places).to_pylist() for name in selection.keep]
         missing = None
         if not isinstance(features, Sparse) and features.present is not None:
             missing = np.count_nonzero(~features.present[:, : features.n_columns], axis=1)
         return Batch(
             self._where, first_row, n, places, features, labels, weights, schema, rejected,
             tuple(offsets), replayed, missing=missing, indicators=indicators,
+            kept=list(zip(*columns, strict=True)),
         ).fitting(self._request.dtype)  # fmt: skip
 
     def _describe(self, schema: Schema, names: Names) -> tuple[str, ...]:

@@ -177,13 +177,14 @@ class CsvDecoder:
             weight = self._weight(cells)
             text = None if self.label is None else self._text(self.label, cells)
             label, schema = after.schema.with_label(text, is_text=True)
+            kept = tuple(_utf8(cells[self._places[name]]) for name in self.selection.keep)
         except SampleError as error:
             return Rejected(str(error), offset)
         if schema is not after.schema:
             after = replace(after, schema=schema)
         return Sample(
             after.features, values, label, weight, offset, after, indicators,
-            n_nulls=len(after._undecided),
+            n_nulls=len(after._undecided), kept=kept,
         )  # fmt: skip
 
     def _decided(self, cells: list[str]) -> CsvDecoder:
@@ -319,7 +320,11 @@ class CsvDecoder:
         readings: list[Reading | None] = [None]
         if self.label is not None:
             roles[self.label], readings[0] = LABEL, self._to_label
+        if any(roles[name] != SKIP for name in asked.keep):
+            return None  # a column of two roles
         readings += [partial(self._to_indicator, name) for _, name in self._one_hot]
+        roles |= {name: LABEL - len(readings) - i for i, name in enumerate(asked.keep)}
+        kept = [bytes.decode] * len(asked.keep)
         delimiter = self.delimiter.encode()
         blanks = [blank.encode() for blank in asked.blanks]
         layout = compiled.Layout(
@@ -329,7 +334,7 @@ class CsvDecoder:
             delimiter,
             self._are_blanks_numbers,
         )
-        return TablePlan(layout, self.features, True, readings, asked.scale)
+        return TablePlan(layout, self.features, True, readings, kept, asked.scale)
 
     @cached_property
     def _are_blanks_numbers(self) -> bool:

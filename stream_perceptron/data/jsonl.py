@@ -118,6 +118,7 @@ class JsonDecoder:
             asked = self.selection
             if asked.position:
                 offset = _offset_in(asked, value)
+            kept = tuple(value.get(name) for name in asked.keep)
             key = self._label_key(value)
             label = None if key is None else self._present(value.pop(key, None))
             if isinstance(label, list | dict):
@@ -136,7 +137,7 @@ class JsonDecoder:
             self.numbers.update(dict.fromkeys(map(str, row.names)))
         return Sample(
             row.names, row.values, label, weight, offset, after, row.indicators, are_columns,
-            row.n_nulls,
+            row.n_nulls, kept,
         )  # fmt: skip
 
     def _label_key(self, value: dict[str, Any]) -> str | None:
@@ -280,7 +281,7 @@ class JsonDecoder:
         value = json.loads(record.decode())
         label = None if isinstance(value, list) else self._label_key(value)
         is_by_name = asked.label in (None, label)  # else where the key stands tells
-        if self.is_vector or asked.one_hot or not is_by_name:
+        if self.is_vector or asked.one_hot or asked.keep or not is_by_name:
             return self._table(record, value, label)
         if label not in self._plans:
             self._plans[label] = self._objects(label, self._table(record, value, label))
@@ -322,6 +323,8 @@ class JsonDecoder:
         roles = list(self._roles_in(value, label, names))
         if spans is None or len(spans) != len(roles) or not (names or asked.one_hot):
             return None
+        if any(name in (label, asked.weight, *asked.one_hot) for name in asked.keep):
+            return None  # a key of two roles
         if not self.is_vector and not {*self.numbers, *self._known}.issuperset(names):
             return None  # a null does not tell that numbers follow
         end = len(record.removesuffix(b"\n").removesuffix(b"\r"))
@@ -332,8 +335,9 @@ class JsonDecoder:
         layout = compiled.Layout(literals, roles, blanks)
         readings: list[Reading | None] = [None if label is None else self._to_label]
         readings += [partial(self._to_indicator, name) for name in asked.one_hot]
+        kept = [_from_json] * len(asked.keep)
         known = self.names if self.is_vector else tuple(names)
-        return TablePlan(layout, known, self.is_vector, readings, asked.scale)
+        return TablePlan(layout, known, self.is_vector, readings, kept, asked.scale)
 
     def _roles_in(self, value: Any, label: str | None, names: list[str]) -> Iterator[int]:
         """Yield the role of each value in a record; `names` gets those of the features."""
@@ -344,6 +348,8 @@ class JsonDecoder:
                 yield LABEL
             elif key == asked.weight:
                 yield WEIGHT
+            elif key in asked.keep and not isinstance(part, list | dict):
+                yield LABEL - 1 - len(asked.one_hot) - asked.keep.index(key)
             elif key in asked.roles or (self.key and key != self.key):
                 yield from [self._role_of_text(key)] * n
             elif self.is_vector:
@@ -364,10 +370,10 @@ class JsonDecoder:
     def _to_label(self, data: bytes) -> Any:
         if self.schema.label_type is None:
             raise SampleError("the first label tells of which type all are")
-        return self.schema.with_label(self._present(json.loads(data.decode())), is_text=False)[0]
+        return self.schema.with_label(self._present(_from_json(data)), is_text=False)[0]
 
     def _to_indicator(self, name: str, data: bytes) -> str | None:
-        value = {name: json.loads(data.decode())}
+        value = {name: _from_json(data)}
         return next(iter(_indicators(self.selection, value)), None)
 
     def describe(self) -> tuple[str, ...]:
@@ -399,6 +405,10 @@ def scaled(selection: Selection, values: NDArray[np.float64]) -> NDArray[np.floa
     if not np.isfinite(values).all():
         raise SampleError("a feature is not finite when it is scaled")
     return values
+
+
+def _from_json(data: bytes) -> Any:
+    return json.loads(data.decode())
 
 
 def _n_values(part: Any) -> int:

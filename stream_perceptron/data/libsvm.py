@@ -43,9 +43,11 @@ class LibsvmFormat:
     def decoder(self, request: Request, where: str, first: str) -> LibsvmDecoder:
         """Return what reads the records."""
         asked = request.selection
-        if request.to_learn and (asked.position or asked.weight or asked.one_hot):
+        has_columns = asked.position or asked.weight or asked.one_hot
+        if asked.keep or (request.to_learn and has_columns):
             raise SourceError(
-                f"{where}: lines of LIBSVM have no columns for --position, --weight or --one-hot"
+                f"{where}: lines of LIBSVM have no columns for --position, --weight, --one-hot or "
+                "--keep"
             )
         numbers = tuple(map(str, request.numbers))
         return LibsvmDecoder(asked, request.schema, asked.label or LABEL_NAMES[0], numbers)

@@ -43,6 +43,7 @@ class Sample(NamedTuple):
     indicators: tuple[str, ...] = ()  # features that are 1, as a text is theirs
     are_columns: bool = True  # whether the names are those of every record
     n_nulls: int = 0  # how many features were null, and have no name here
+    kept: tuple[Any, ...] = ()  # what goes with the prediction
 
 
 class Rejected(NamedTuple):
@@ -312,7 +313,7 @@ def _batch(
         n = len(found)
         return Batch(
             source, first_row, n, np.arange(n), found.features, found.labels, found.weights, schema,
-            missing=found.missing, indicators=found.indicators, raw=raw,
+            missing=found.missing, indicators=found.indicators, kept=list(found.kept), raw=raw,
         )  # fmt: skip
     usable = {i: each for i, each in enumerate(found) if isinstance(each, Sample)}
     samples = list(usable.values())
@@ -336,6 +337,7 @@ def _batch(
         replayed=replayed if replayed.any() else None,
         missing=missing if missing.any() else None,
         indicators=frozenset(chain.from_iterable(sample.indicators for sample in samples)),
+        kept=[sample.kept for sample in samples if sample.kept],
         raw=raw,
     )
 

@@ -6,6 +6,7 @@ import re
 from typing import IO, TYPE_CHECKING
 
 from stream_perceptron.data.byte_stream import ByteStream, Wait, is_stream, open_bytes
+from stream_perceptron.data.foreign import refuse_content, refuse_first_line, refuse_place
 from stream_perceptron.data.source import Source
 from stream_perceptron.errors import SourceError
 
@@ -45,10 +46,13 @@ def open_source(path: str, file_format: str | None = None, wait: Wait | None = N
     5000
 
     """
+    refuse_place(path)
     if file_format is None and path.endswith(".parquet") and not is_stream(path):
         file_format = "parquet"
     start = open_bytes(path, wait)
-    file_format = file_format or _MAGIC.get(start.peek(4))
+    magic = start.peek(4)
+    refuse_content(start.name, path, magic)
+    file_format = file_format or _MAGIC.get(magic)
     # Late, as each of them imports what the others do not need.
     if file_format == "parquet":
         from stream_perceptron.data.parquet import ParquetSource
@@ -61,7 +65,11 @@ def open_source(path: str, file_format: str | None = None, wait: Wait | None = N
         return ArrowSource(path, start)
     from stream_perceptron.data.lines import LineSource
 
-    return LineSource(path, start, lambda first: _line_format(file_format, first, start.name))
+    def choose(first: str) -> LineFormat:
+        refuse_first_line(start.name, path, first)
+        return _line_format(file_format, first, start.name)
+
+    return LineSource(path, start, choose)
 
 
 def _line_format(file_format: str | None, first: str, where: str) -> LineFormat:
@@ -83,10 +91,6 @@ def _looks_like(first: str, where: str) -> str:
     """Return the format that a first line is of."""
     if "\0" in first or first.count("\N{REPLACEMENT CHARACTER}") > len(first) / 10:
         raise SourceError(f"{where}: neither Parquet nor Arrow nor text in UTF-8")
-    if first.strip() == "[":
-        raise SourceError(
-            f"{where}: a JSON array over several lines: write an object a line, as jq -c '.[]' does"
-        )
     if first.lstrip().startswith(("{", "[")):
         return "jsonl"
     return "libsvm" if _LIBSVM.fullmatch(first) else "csv"

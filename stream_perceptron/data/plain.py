@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -41,7 +42,8 @@ _MOST_MISFITS = 8  # records in which features are absent, before all are taken 
 Reading = Callable[[bytes], Any]
 
 
-class Block(NamedTuple):
+@dataclass(frozen=True, eq=False, repr=False)
+class Block:
     """Records that were read together."""
 
     features: Features
@@ -49,6 +51,7 @@ class Block(NamedTuple):
     weights: NDArray[np.float64]
     missing: NDArray[np.intp] | None  # how many features each lacks; None for none
     indicators: frozenset[str] = frozenset()
+    kept: Sequence[tuple[Any, ...]] = ()  # what goes with each
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -76,13 +79,17 @@ class _SpanPlan:
     spans
         What the bytes of the label stand for, None if there is no label, and after it those of
         each text that makes features.
+    kept
+        The same of what goes with predictions.
     scale
         What features are multiplied by.
 
     """
 
-    def __init__(self, spans: Sequence[Reading | None], scale: float | None) -> None:
-        self.spans = spans
+    def __init__(
+        self, spans: Sequence[Reading | None], kept: Sequence[Reading], scale: float | None
+    ) -> None:
+        self.spans, self.kept = spans, kept
         self.scale = 1.0 if scale is None else scale
         # Features are read as bytes as long as all are such numbers.
         self.kinds: tuple[DTypeLike, ...] = (np.float64,)
@@ -90,25 +97,41 @@ class _SpanPlan:
             self.kinds = np.uint8, np.float64
         self._known: list[dict[bytes | None, Any]] = [{None: None} for _ in spans]
 
-    def read_spans(self, data: bytes, places: NDArray[np.intp]) -> list[list[Any]]:
-        """Return what stands at some places, shape (spans, n, 2), up to the first that is odd."""
+    def read_spans(
+        self, data: bytes, places: NDArray[np.intp]
+    ) -> tuple[list[list[Any]], list[tuple[Any, ...]]]:
+        """Return what stands at some places, shape (spans, n, 2), up to the first that is odd.
+
+        That is labels, texts, and what is kept of each record.
+        """
         n = places.shape[1]
         found: list[list[Any]] = []
-        for reading, known, spans in zip(self.spans, self._known, places, strict=True):
+        readings = [
+            *zip(self.spans, self._known, strict=True),
+            *((each, None) for each in self.kept),
+        ]
+        for (reading, known), spans in zip(readings, places, strict=True):
             if reading is None:
                 found.append([None] * n)
                 continue
             values: list[Any] = []
-            for each in text.cut(data, spans[:n]):
-                if each not in known:
-                    try:
-                        known[each] = reading(each)
-                    except (SampleError, UnicodeDecodeError):
-                        break
-                values.append(known[each])
+            known_here = {None: None} if known is None else known
+            try:
+                for each in text.cut(data, spans[:n]):
+                    if each not in known_here:
+                        value = reading(each)
+                        if known is None:  # mostly another in each record
+                            values.append(value)
+                            continue
+                        known_here[each] = value
+                    values.append(known_here[each])
+            except (SampleError, UnicodeDecodeError):
+                pass
             found.append(values)
             n = len(values)
-        return [values[:n] for values in found]
+        first = len(self.spans)
+        kept = list(zip(*(values[:n] for values in found[first:]), strict=True))
+        return [values[:n] for values in found[:first]], kept
 
     def scaled(self, values: NDArray[Any]) -> NDArray[np.float64] | None:
         """Return values times the scale as doubles; None if one would be too large."""
@@ -122,7 +145,7 @@ class _SpanReader(ABC):
         n = len(lines)
         self._plan, self._lines = plan, lines
         self._where = lines.data, lines.begin, lines.ends
-        self._spans = np.zeros((len(plan.spans), n, 2), np.intp)
+        self._spans = np.zeros((len(plan.spans) + len(plan.kept), n, 2), np.intp)
         self._spans[..., 1] = -1  # for what no record has
         self._missing = np.zeros(n, np.intp)
         self._weights = np.ones(n)
@@ -135,8 +158,9 @@ class _SpanReader(ABC):
             if end == first:
                 continue
             plan.kinds = plan.kinds[plan.kinds.index(kind) :]
-            found = plan.read_spans(self._lines.data, self._spans[:, first:end])
-            return self._block(first, kind, found) if found[-1] else None
+            found, kept = plan.read_spans(self._lines.data, self._spans[:, first:end])
+            block = self._block(first, kind, found) if found[0] else None
+            return None if block is None else replace(block, kept=kept)
         return None
 
     @cached_property
@@ -169,9 +193,10 @@ class TablePlan(_SpanPlan):
         names: Names,
         are_columns: bool,
         spans: Sequence[Reading | None],
+        kept: Sequence[Reading],
         scale: float | None,
     ) -> None:
-        super().__init__(spans, scale)
+        super().__init__(spans, kept, scale)
         self.layout, self.names = layout, names
         self.n_columns = len(names) if are_columns else 0
 
@@ -201,8 +226,8 @@ class _TableReader(_SpanReader):
     def _block(self, first: int, kind: DTypeLike, found: list[list[Any]]) -> Block | None:
         plan = self._plan
         labels, *texts = found
-        part = slice(first, first + len(found[-1]))
-        labels, values = labels[: len(found[-1])], self._values[kind][part]
+        part = slice(first, first + len(labels))
+        values = self._values[kind][part]
         weights, missing = self._weights[part], self._counted(part)
         if kind is np.uint8:
             rows = Uint8(plan.names, values, n_columns=plan.n_columns, scale=plan.scale)
@@ -255,7 +280,7 @@ class _SparsePlan(_SpanPlan):
         spans: Sequence[Reading | None],
         scale: float | None,
     ) -> None:
-        super().__init__(spans, scale)
+        super().__init__(spans, (), scale)
         self.names, self.is_open = text.Names(), is_open
         self._features: list[str] = []
         for name, role in roles.items():

@@ -47,6 +47,8 @@ class Selection:
     # The text columns that become a feature for each value, such as colour_red.
     one_hot: tuple[str, ...] = field(default=(), metadata={"optional": True})
     missing: tuple[str, ...] = field(default=(), metadata={"optional": True})  # what means no value
+    # The columns that go with the predictions; that is no matter of the model.
+    keep: tuple[str, ...] = field(default=(), compare=False, metadata={"saved": False})
 
     def __post_init__(self) -> None:
         if self.scale is not None:
@@ -92,7 +94,13 @@ class Selection:
             position=find_all("position ", self.position),
             ignore=find_all("", self.ignore),
             one_hot=find_all("text ", self.one_hot),
+            keep=find_all("kept ", self.keep),
         )
+        if len(asked.keep) < len(self.keep):
+            (lost, *_) = (name for name in self.keep if column_called(name, names) is None)
+            raise SourceError(
+                f"{where}: there is no column {lost!r} to keep among {names_in(names)}"
+            )
         if self.label is not None:
             return replace(asked, label=find("label ", self.label))
         return replace(asked, label=asked.label_among(names, where))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stream_perceptron.checkpoint.archive import naming, read_checkpoint, write_checkpoint
 from stream_perceptron.checkpoint.codec import from_json, to_json
@@ -29,6 +30,7 @@ from stream_perceptron.live.notes import notes_about
 from stream_perceptron.live.reading import cut, read, singly
 from stream_perceptron.live.step_result import StepResult
 from stream_perceptron.model.kernel import NAME as KERNEL
+from stream_perceptron.model.kernel import BlockResult
 from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.model.weights import MAX_WEIGHTS, NAME_COST
 from stream_perceptron.perceptron import SGDPerceptron
@@ -228,11 +230,16 @@ class LiveModel:
         return self.cursor.resumed(identities, at_random, go_next, shards)
 
     def step(
-        self, batch: Batch, stop: bool = False, with_probabilities: bool = False
+        self,
+        batch: Batch,
+        stop: bool = False,
+        with_probabilities: bool = False,
+        with_every: bool = False,
     ) -> StepResult:
         """Test and train on the rows of a batch; rejected rows are counted and left out.
 
-        The model, its progress and its schema belong together afterwards.
+        The model, its progress and its schema belong together afterwards. `with_every` asks for the
+        probability of each label, `with_probabilities` for that of the predicted one.
         """
         result = self.model.train(
             batch.features, batch.labels, batch.weights, stop, with_probabilities, batch.indicators
@@ -264,19 +271,23 @@ class LiveModel:
             predicted=result.predicted,
             classes=self.model.classes_,
             probabilities=result.probability,
+            every_probability=self._every_probability(result) if with_every else None,
             labels=batch.labels[:n],
             updated=result.updated,
             taken=taken,
             rejected=done.rejections(),
             notes=notes_about(batch, self.model, self.progress.samples),
-            offsets=self._offsets(batch, n),
+            carried=self._carried(batch, n),
             diverged=result.diverged,
             stopped=result.stopped,
             refused=result.refused,
         )
 
-    def predict(self, batch: Batch) -> StepResult:
-        """Predict the rows of a batch, and learn nothing; they have the numbers of their source."""
+    def predict(self, batch: Batch, with_every: bool = False) -> StepResult:
+        """Predict the rows of a batch, and learn nothing; they have the numbers of their source.
+
+        `with_every` asks for the probability of each label.
+        """
         n = len(batch.rows)
         result = self.model.train(batch.features, [None] * n, batch.weights, with_probability=True)
         return StepResult(
@@ -284,11 +295,12 @@ class LiveModel:
             predicted=result.predicted,
             classes=self.model.classes_,
             probabilities=result.probability,
+            every_probability=self._every_probability(result) if with_every else None,
             labels=batch.labels,
             updated=result.updated,
             taken=len(batch),
             rejected=batch.rejections(),
-            offsets=self._offsets(batch, n),
+            carried=self._carried(batch, n),
         )
 
     def run(
@@ -300,6 +312,7 @@ class LiveModel:
         stop: bool = False,
         skip_rejected: bool = False,
         with_probabilities: bool = False,
+        with_every: bool = False,
         every: int | None = None,
         idle: Idle | None = None,
         one_by_one: int = 0,
@@ -327,6 +340,8 @@ class LiveModel:
             Leave rows out that cannot be used, rather than end with an error.
         with_probabilities
             Whether to compute the probability of each prediction.
+        with_every
+            Whether to compute that of each label.
         every
             Yield, if not before, when the number of rows read is a multiple of this.
         idle
@@ -360,7 +375,7 @@ class LiveModel:
             end = len(usable)
 
             def learn(usable: Batch = usable) -> StepResult:
-                return self.step(usable, stop, with_probabilities)
+                return self.step(usable, stop, with_probabilities, with_every)
 
             result = learn() if around is None else around(usable, learn)
             if result.taken:
@@ -421,13 +436,27 @@ class LiveModel:
             for start in range(0, len(batch), size):
                 yield batch[start : start + size]
 
-    def _offsets(self, batch: Batch, n: int) -> list[dict[str, Any]] | None:
-        """Return the offsets of the first n usable rows."""
-        if not batch.offsets:
-            return None
-        offsets = [batch.offsets[i] for i in batch.rows[:n].tolist()]
-        return [
-            dict(zip(self.selection.position, [*offset.partition, offset.value], strict=True))
+    def _every_probability(self, result: BlockResult) -> NDArray[np.float64]:
+        activation, k = self.model.network.activation, len(self.model.classes_)
+        every = np.full((len(result), k), np.nan)
+        for rows, nets in result.nets:
+            every[rows] = np.nan
+            if nets.shape[1]:
+                every[rows, : nets.shape[1]] = activation.probabilities(nets)
+        return every
+
+    def _carried(self, batch: Batch, n: int) -> list[dict[str, Any]] | None:
+        """Return the offsets of the first n usable rows, and what is kept of them."""
+        asked = self.selection
+        offsets = [batch.offsets[i] for i in batch.rows[:n].tolist()] if batch.offsets else []
+        carried = [
+            dict(zip(asked.position, [*offset.partition, offset.value], strict=True))
             for offset in offsets
             if offset is not None
         ]
+        if not batch.kept:
+            return carried or None
+        kept = [dict(zip(asked.keep, values, strict=True)) for values in batch.kept[:n]]
+        if not carried:
+            return kept
+        return [one | other for one, other in zip(carried, kept, strict=True)]

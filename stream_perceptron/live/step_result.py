@@ -27,6 +27,9 @@ class StepResult:
     classes: list[Hashable]  # the labels by their number
     # The probability of each prediction if it was asked for, else NaN. Shape (n,).
     probabilities: NDArray[np.float64]
+    # The probability of each label if that was asked for, NaN for one that was not known yet; shape
+    # (n, k).
+    every_probability: NDArray[np.float64] | None
     labels: list[Hashable]  # the label of each sample; None where there is none
     # Whether each sample changed the weights, shape (n,).
     updated: NDArray[np.bool_]
@@ -34,9 +37,9 @@ class StepResult:
     # What was wrong with each row that was rejected, and where it stands.
     rejected: list[Rejection] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # what a user should be told, one line each
-    # The values of the position columns of each sample, by name; None if nobody asked for them, or
-    # they are not there.
-    offsets: list[dict[str, Any]] | None = None
+    # The values of the position columns and of those to keep of each sample, by name; None if
+    # nobody asked for them, or they are not there.
+    carried: list[dict[str, Any]] | None = None
     # Whether the row after these was refused because a weight would stop being finite.
     diverged: bool = False
     # Whether the last sample ended the training, as its error is below epsilon.

@@ -491,6 +491,7 @@ class Network:
         nets: Array,
         with_probability: bool,
     ) -> None:
+        result.nets.append((rows, nets))
         if not nets.shape[1]:
             result.predicted[rows] = -1
             result.probability[rows] = np.nan

@@ -27,7 +27,7 @@ def read(path, selection, compiled):
     """Return all that is read, to the bit, and how many rows were read many at once."""
     kept, plain.text = plain.text, plain.text if compiled else None
     rows, rejected, labels, weights, missing, schema = [], {}, [], [], 0, None
-    told = set()
+    told, kept_values = set(), []
     try:
         for batch in open_source(str(path)).batches(Request(selection)):
             for x in batch.features.dicts():
@@ -35,12 +35,13 @@ def read(path, selection, compiled):
             labels += batch.labels
             weights += batch.weights.tolist()
             told |= {*batch.notes, *batch.indicators}
+            kept_values += batch.kept
             rejected |= {batch.first_row + i: why for i, why in batch.rejected.items()}
             missing += 0 if batch.missing is None else int(batch.missing.sum())
             schema = batch.schema
     finally:
         plain.text = kept
-    return rows, labels, rejected, weights, missing, told, schema
+    return rows, labels, rejected, weights, missing, told, kept_values, schema
 
 
 def require_alike(path, selection=None):
@@ -146,16 +147,20 @@ OPTIONS = [
     {"scale": 0.5, "missing": ("NA", "x"), "weight": "w"},
     {"missing": ("-9",), "ignore": ("w", "b")},
     {"one_hot": ("t",), "scale": -1e300},
+    {"keep": ("t", "a")},
 ]
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=["plain", "weight", "ignore", "one hot"])
+@pytest.mark.parametrize("options", OPTIONS, ids=["plain", "weight", "ignore", "one hot", "keep"])
 @pytest.mark.parametrize("form", FORMS)
 def test_mutated_records(form, options, tmp_path):
     """Records with a byte changed, left out or doubled, among others that are as they were."""
     has_columns = form in ("csv", "flat")
     if "one_hot" in options and not has_columns:
         options = {"scale": options["scale"]}
+    if "keep" in options:
+        keep = {"csv": ("t", "w"), "flat": ("t", "missing"), "list": ("t", "y"), "nested": ("w",)}
+        options = {"keep": keep.get(form, ()), "ignore": keep.get(form, ())}
     if "weight" in options and form not in ("csv", "flat", "nested"):
         options = {name: value for name, value in options.items() if name != "weight"}
     rng = random.Random(f"{form} {options}")

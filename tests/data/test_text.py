@@ -106,7 +106,8 @@ def test_what_is_wrong_with_lines(text, reason, read):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"[\n{}\n]\n", "a JSON array over several lines"),
+        (b"[\n{}\n]\n", "a JSON array of objects"),
+        (b'[{"a": 1, "label": 2}]\n', "a JSON array of objects"),
         (bytes(range(256)) * 10, "neither Parquet nor Arrow nor text in UTF-8"),
         (b"a,b\nx,y\n", "no usable features among"),
         (b"a,a,label\n1,2,3\n", "two columns are called 'a'"),

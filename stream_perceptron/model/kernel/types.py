@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, NamedTuple
 
@@ -80,6 +80,8 @@ class BlockResult:
     slope: NDArray[np.float64]
     # The largest output minus the smallest, for the same samples. Shape (n,).
     spread: NDArray[np.float64]
+    # Rows of the whole, and their net inputs before the update (rows, k); the last ones count.
+    nets: list[tuple[Any, Array]] = field(default_factory=list)
     diverged: bool = False  # whether the sample after these was refused because it would diverge
     # Whether the last sample ended the training, as its error is below epsilon.
     stopped: bool = False
@@ -111,4 +113,5 @@ class BlockResult:
             self.probability[part],
             self.slope[part],
             self.spread[part],
+            self.nets,
         )

@@ -1,0 +1,91 @@
+"""Sources of other kinds: recognised, and answered with what would make one of them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import zipfile
+from pathlib import PurePath
+
+from stream_perceptron.errors import SourceError
+
+_ENDINGS = (".parquet", ".arrow", ".csv", ".tsv", ".jsonl", ".json", ".libsvm", ".svm")
+_ARRAY_OF_OBJECTS = re.compile(r"\s*\[\s*(\{|$)")
+
+
+def refuse_place(path: str) -> None:
+    """Refuse a path that is no file: a folder, a pattern, or the address of a page."""
+    if re.match("https?://", path, re.IGNORECASE):
+        raise SourceError(
+            f"{path}: an address of the web: curl -sSfL {shlex.quote(path)} | stream-perceptron ..."
+        )
+    if os.path.isdir(path):
+        found = sorted({PurePath(name).suffix for name in os.listdir(path)}.intersection(_ENDINGS))
+        pattern = os.path.join(shlex.quote(path), f"*{found[0] if found else ''}")
+        raise SourceError(f"{path}: a folder: name the files in it, as {pattern}")
+    if re.search(r"[*?\[]", path) and "://" not in path and not os.path.exists(path):
+        raise SourceError(
+            f"{path}: no such file: a shell puts in the files that a pattern means, if it is not "
+            "quoted and there are any"
+        )
+
+
+def refuse_content(name: str, path: str, start: bytes) -> None:
+    """Refuse what begins as a file of a kind that is not read."""
+    quoted = shlex.quote(path)
+    if start == b"\x93NUM":
+        raise SourceError(
+            f'{name}: an array of NumPy: python -c "import numpy, sys; numpy.savetxt(sys.stdout, '
+            f"numpy.load(sys.argv[1]), '%.17g', ',')\" {quoted} | stream-perceptron ..."
+        )
+    if start == b"PK\x03\x04":
+        raise SourceError(f"{name}: {_in_archive(path)}")
+
+
+def _in_archive(path: str) -> str:
+    """Return what a ZIP archive is, and what reads it."""
+    quoted = shlex.quote(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        names = []
+    if "meta.json" in names and "weights.npy" in names:
+        return f"a model that was saved, not samples: -m {quoted}"
+    if "[Content_Types].xml" in names:
+        return f"a spreadsheet: libreoffice --headless --convert-to csv {quoted}"
+    if names and all(name.endswith(".npy") for name in names):
+        return _in_npz([name.removesuffix(".npy") for name in names], quoted)
+    if not names:
+        return "a ZIP archive: write it to a file, and what unzip -p FILE says into the pipe"
+    if len(names) > 1:
+        return f"a ZIP archive: unzip -p {quoted} {shlex.quote(names[0])} | stream-perceptron ..."
+    return f"a ZIP archive: unzip -p {quoted} | stream-perceptron ..."
+
+
+def _in_npz(names: list[str], path: str) -> str:
+    """Return what writes arrays as CSV, the labels first."""
+    for y in names:
+        x = f"x{y[1:]}" if y[:1] == "y" else f"X{y[1:]}"
+        if y[:1] in "yY" and x in names:
+            return (
+                'arrays of NumPy: python -c "import numpy, sys; a = numpy.load(sys.argv[1]); '
+                f"x, y = a['{x}'], a['{y}']; numpy.savetxt(sys.stdout, "
+                "numpy.c_[y, x.reshape(len(x), -1)], '%.17g', ',')\" "
+                f"{path} | stream-perceptron ..."
+            )
+    return (
+        f"arrays of NumPy ({', '.join(names[:5])}): write features and labels as CSV with "
+        "numpy.savetxt, a sample a line"
+    )
+
+
+def refuse_first_line(name: str, path: str, first: str) -> None:
+    """Refuse a JSON array of objects, over several lines or on one."""
+    if _ARRAY_OF_OBJECTS.match(first):
+        cat = "" if path == "-" else f" {shlex.quote(path)}"
+        raise SourceError(
+            f"{name}: a JSON array of objects: write each on a line of its own, as "
+            f"jq -c '.[]'{cat} does"
+        )

@@ -1,0 +1,151 @@
+"""Predictions that other programs can use: kept columns, all probabilities, CSV."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from stream_perceptron import LiveModel
+
+ROWS = [
+    {
+        "id": f'n{i}, "{i}"' if i % 3 else f"n{i}",
+        "a": i % 7 / 4,
+        "b": (i * i) % 5,
+        "y": "LR"[i % 2],
+    }
+    for i in range(1500)
+]
+
+
+def write(path, rows=ROWS):
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+    return path
+
+
+def lines_of(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
+def test_what_is_kept_is_no_feature_and_stands_beside_the_prediction(ending, run, tmp_path):
+    source = write(tmp_path / f"s{ending}")
+    args = ["learn", source, "--label", "y"]
+    plain = run(*args, "--ignore", "id", "-m", tmp_path / "a.npz", "-p", "-", check=0)
+    kept = run(*args, "--keep", "id", "-m", tmp_path / "b.npz", "-p", "-", check=0)
+    one, other = (LiveModel.load(tmp_path / name).model for name in ("a.npz", "b.npz"))
+
+    assert one.weights.tobytes() == other.weights.tobytes()
+    assert ["a", "b"] == other.features_
+    for before, after, row in zip(lines_of(plain.stdout), lines_of(kept.stdout), ROWS, strict=True):
+        assert before | {"id": row["id"]} == after
+    predicted = run("predict", source, "-m", tmp_path / "b.npz", "--keep", "id,a", check=0)
+    for line, row in zip(lines_of(predicted.stdout), ROWS, strict=True):
+        assert row["id"] == line["id"]
+        assert row["a"] == float(line["a"])
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
+def test_csv_says_what_json_says(ending, run, tmp_path):
+    source = write(tmp_path / f"s{ending}")
+    model = tmp_path / "m.npz"
+    run("learn", source, "-m", model, "--label", "y", "--ignore", "id", check=0)
+    args = ["predict", source, "-m", model, "--keep", "id", "--probabilities"]
+    run(*args, "-p", tmp_path / "p.csv", check=0)
+    with (tmp_path / "p.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    lines = lines_of(run(*args, check=0).stdout)
+    piped = run(*args, "--output-format", "csv", check=0).stdout
+
+    assert (tmp_path / "p.csv").read_text() == piped
+    assert len(ROWS) == len(rows)
+    for row, line in zip(rows, lines, strict=True):
+        shares = {label: float(row.pop(f"probability of {label}")) for label in "LR"}
+        assert line.pop("probabilities") == shares
+        assert math.isclose(1.0, sum(shares.values()))
+        assert shares[line["prediction"]] == line["probability"] == max(shares.values())
+        assert {name: str(value) for name, value in line.items()} == row
+
+
+def test_probabilities_are_those_before_learning(run, tmp_path):
+    source = write(tmp_path / "s.jsonl")
+    lines = lines_of(
+        run("learn", source, "--label", "y", "--ignore", "id", "--lr", 1, "-p", "-",
+            "--probabilities", check=0).stdout
+    )  # fmt: skip
+    from stream_perceptron import SGDPerceptron
+
+    model = SGDPerceptron(lr=1.0, seed=0)
+    for row, line in zip(ROWS, lines, strict=True):
+        x = {"a": row["a"], "b": row["b"]}
+        assert {str(k): p for k, p in model.predict_proba_one(x).items()} == line["probabilities"]
+        model.learn_one(x, row["y"])
+
+
+def test_csv_of_a_killed_run_is_that_of_a_whole_one(run, tmp_path):
+    source = write(tmp_path / "s.csv")
+    args = ["learn", source, "--label", "y", "--keep", "id"]
+    run(*args, "-m", tmp_path / "a.npz", "-p", tmp_path / "a.csv", check=0)
+    for limit in (1, 400, 1500):
+        run(*args, "-m", tmp_path / "b.npz", "-p", tmp_path / "b.csv", "--limit", limit, check=0)
+
+    assert (tmp_path / "a.csv").read_text() == (tmp_path / "b.csv").read_text()
+
+
+def test_labels_that_are_new_have_no_column_of_csv(run, tmp_path):
+    source = write(tmp_path / "s.csv")
+    args = ["learn", source, "--label", "y", "--ignore", "id", "--probabilities", "-p"]
+    file = tmp_path / "p.csv"
+
+    assert "--classes" in run(*args, file, check=2).stderr
+    assert "label 'R' has no column" in run(*args, file, "--classes", "L,Q", check=1).stderr
+    run(*args, file, "--classes", "L,R", check=0)
+    assert len(ROWS) + 1 == len(file.read_text().splitlines())
+
+
+@pytest.mark.parametrize(
+    ("args", "why"),
+    [
+        (["--keep", "nix"], "there is no column 'nix' among"),
+        (["--keep", "row"], "--keep row: predictions have a field of that name"),
+    ],
+)
+def test_what_cannot_be_kept(args, why, run, tmp_path):
+    source = write(tmp_path / "s.csv")
+    result = run("learn", source, "--label", "y", "-p", "-", *args)
+
+    assert why in result.stderr
+    assert "" == result.stdout
+
+
+def test_from_train_to_submission_without_jq(run, tmp_path, sample):
+    """Kaggle's digits: no label and no id in the test set, two columns wanted."""
+    table = pq.read_table(sample)
+    pixels = np.array([list(row) for row in table["pixels"].to_pylist()])
+    header = ",".join(f"pixel{i}" for i in range(784))
+    train, test = tmp_path / "train.csv", tmp_path / "test.csv"
+    labels = np.array(table["label"].to_pylist())
+    labelled = np.c_[labels, pixels][:4000]
+    np.savetxt(train, labelled, "%d", ",", header=f"label,{header}", comments="")
+    np.savetxt(test, pixels[4000:], "%d", ",", header=header, comments="")
+    run("learn", train, "--scale", "1/255", "-m", tmp_path / "m.npz", "--lr", 0.1, check=0)
+    predicted = run("predict", test, "-m", tmp_path / "m.npz", "--output-format", "csv", check=0)
+    lines = [line.split(",")[:2] for line in predicted.stdout.splitlines()]
+
+    assert ["row", "prediction"] == lines[0]
+    assert [str(i + 1) for i in range(1000)] == [row for row, _ in lines[1:]]
+    assert np.mean(labels[4000:] == [int(digit) for _, digit in lines[1:]]) > 0.8

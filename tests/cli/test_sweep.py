@@ -1,0 +1,168 @@
+"""Many settings side by side: the figures of as many runs by themselves."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import subprocess
+
+import pytest
+from helpers import COMMAND
+from river import datasets, metrics
+
+from stream_perceptron import SGDPerceptron, sweep
+
+FIGURES = ("samples", "accuracy", "window_accuracy", "mean_epsilon", "updates")
+
+
+def table(result):
+    """Return the trials that a sweep tells of, by their settings."""
+    trials = json.loads(result.stdout)["trials"]
+    return {
+        (t["lr"], t["epsilon"], t["init_range"], t["activation"]): {f: t[f] for f in FIGURES}
+        for t in trials
+    }
+
+
+def test_twelve_combinations_over_mnist_are_twelve_runs(run, digits):
+    grid = [
+        (lr, epsilon, 0.03, activation)
+        for lr in (0.01, 0.1, 1.0)
+        for epsilon in (3e-6, 0.03)
+        for activation in ("sigmoid", "tanh")
+    ]
+    result = run(
+        "sweep", digits["train"], "--lr", "0.01,0.1,1", "--epsilon", "3e-6,0.03", "--activation",
+        "sigmoid,tanh", "--json", check=0,
+    )  # fmt: skip
+    found = table(result)
+
+    assert set(grid) == set(found)
+    for lr, epsilon, _, activation in grid:
+        alone = run(
+            "learn", digits["train"], "--lr", lr, "--epsilon", epsilon, "--activation", activation,
+            "--json", check=0,
+        )  # fmt: skip
+        figures = json.loads(alone.stdout)
+        assert {f: figures[f] for f in FIGURES} == found[lr, epsilon, 0.03, activation]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "--standardize --one-hot colour --label y",
+        "--standardize --missing NA --ignore colour --limit 700 --label y",
+        "--random --passes 2 --seed 3 --label y --scale 0.5",
+        "--skip-bad --label y",
+    ],
+)
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_reading_options_are_those_of_learn(options, n_threads, run, tmp_path, rng):
+    rows = [
+        f"{x:.3f},{rng.choice(['red', 'blue'])},{rng.choice(['NA', '1', '2'])},{'LR'[int(x > 0)]}"
+        for x in rng.normal(size=1500)
+    ]
+    bad = ["?,red,1,L"] if "--skip-bad" in options else []
+    extra = [] if "--missing" in options else ["--missing", "NA"]
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join(["x,colour,n,y", *rows, *bad]) + "\n")
+    args = [path, *options.split(), *extra, "--json"]
+    found = table(run("sweep", *args, "--lr", "0.1,0.5", "--threads", n_threads, check=0))
+
+    assert 2 == len(found)
+    for (lr, *_), figures in found.items():
+        alone = json.loads(run("learn", *args, "--lr", lr, check=0).stdout)
+        assert {f: alone[f] for f in FIGURES} == figures
+
+
+def test_the_table_has_the_best_first_and_its_command_learns_as_well(run, tmp_path, sample):
+    result = run(
+        "sweep", "--lr=0.01,0.1", sample, "--epsilon", "1e-3,0.1", "--activation", "tanh", check=0
+    )
+    header, *rows = result.stdout.splitlines()[:5]
+    command = shlex.split(result.stdout.splitlines()[-1])
+    columns = header.replace("last 1,000", "last").replace("mean eps", "eps").split()
+    rows = [dict(zip(columns, row.split(), strict=False)) for row in rows]
+    shares = [float(row["accuracy"].rstrip("%")) for row in rows]
+
+    assert sorted(shares, reverse=True) == shares
+    assert ["stream-perceptron", "learn"] == command[:2]
+    assert ["-m", "model.npz"] == command[-2:]
+    best = json.loads(run(*command[1:], "--json", check=0, cwd=tmp_path).stdout)
+    assert f"{best['accuracy']:.2%}" == rows[0]["accuracy"]
+    assert (tmp_path / "model.npz").exists()
+    stopped = run(*command[1:-2], "--stop", "--json", check=0)
+    assert f"{json.loads(stopped.stdout)['samples']:,}" == rows[0]["would"]
+
+
+def test_one_that_diverges_is_a_row_and_the_others_go_on(run, tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("x,y\n" + "1,a\n-1,b\n" * 500)
+    args = ["sweep", path, "--lr", "1,1e200", "--activation", "identity", "--json"]
+    good, bad = json.loads(run(*args, check=0).stdout)["trials"]
+
+    assert (1.0, None, 1000) == (good["lr"], good["diverged_at"], good["samples"])
+    assert (1e200, bad["samples"] + 1) == (bad["lr"], bad["diverged_at"])
+    assert bad["samples"] < 10
+    told = run(*args[:-1], check=0).stdout.splitlines()[2]
+    assert told.endswith(f"diverged at sample {bad['diverged_at']}")
+    alone = run("learn", path, "--lr", "1e200", "--activation", "identity")
+    assert f"diverged at sample {bad['diverged_at']}" in alone.stderr
+
+
+def test_a_row_that_cannot_be_used_ends_it(run, tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("x,y\n1,a\n?,b\n")
+    result = run("sweep", path, "--lr", "0.1,1", check=1)
+
+    assert "t.csv: row 2: column 'x' is '?', not a number; --skip-bad" in result.stderr
+    assert "" == result.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_silent_pipe_with_the_table_so_far(number):
+    command = [COMMAND, "sweep", "--lr", "0.1,1", "--label", "y", "--quiet"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        process.stdin.write("x,y\n" + "1,a\n-1,b\n" * 50)
+        process.stdin.flush()
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(2)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=10, input="")
+
+    assert (128 + number, "") == (process.returncode, err)
+    assert 3 + 3 == len(out.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("args", "why"),
+    [
+        (["--lr", "0.1,x"], "'x' is not a number"),
+        (["--activation", "sigmoid,relu"], "relu"),
+        (["-", "f", "--lr", "1,2"], "stdin goes with no other SOURCE"),
+    ],
+)
+def test_what_does_not_go_together_is_a_usage_error(args, why, run):
+    result = run("sweep", *args, check=2, input="")
+
+    assert why in result.stderr.splitlines()[-1]
+
+
+def test_a_stream_of_rivers_is_learned_as_by_itself():
+    trials = sweep(datasets.Phishing(), lr=[0.01, 0.1, 1.0], activation=["sigmoid", "tanh"], seed=0)
+
+    assert 6 == len(trials)
+    accuracies = [trial.progress.accuracy for trial in trials]
+    assert sorted(accuracies, reverse=True) == accuracies
+    for trial in trials:
+        model, metric = SGDPerceptron(**trial.settings, seed=0), metrics.Accuracy()
+        for x, y in datasets.Phishing():
+            predicted = model.predict_one(x)
+            if predicted is not None:
+                metric.update(y, predicted)
+            model.learn_one(x, y)
+        assert metric.get() == trial.progress.accuracy
+        assert model.weights.tobytes() == trial.model.weights.tobytes()

@@ -1,0 +1,81 @@
+"""What is no source says so, with a command that makes one of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import zipfile
+
+import numpy as np
+import pytest
+from helpers import COMMAND, require_tool
+
+X = np.array([[0.1, 2.0], [-3.0, 0.25], [0.5, 1.0]])
+Y = np.array([0, 1, 1])
+
+
+def write(path, kind):
+    if kind == "npy":
+        np.save(path, np.c_[Y, X])
+    elif kind == "npz":
+        np.savez(path, x_train=X, y_train=Y)
+    elif kind == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("t.csv", "label,a,b\n" + "".join(
+                f"{y},{a},{b}\n" for y, (a, b) in zip(Y, X, strict=True)
+            ))  # fmt: skip
+    else:
+        rows = [f'{{"label": {y}, "a": {a}, "b": {b}}}' for y, (a, b) in zip(Y, X, strict=True)]
+        path.write_text(f"[{', '.join(rows)}]\n")
+
+
+@pytest.mark.parametrize(
+    ("kind", "tool"), [("npy", None), ("npz", None), ("zip", "unzip"), ("json", "jq")]
+)
+def test_the_command_that_is_named_makes_samples(kind, tool, run, tmp_path):
+    path = tmp_path / f"my data.{kind}"
+    write(path, kind)
+    told = run("learn", path.name, check=1, cwd=tmp_path).stderr
+    if tool is not None:
+        require_tool(tool)
+
+    assert 1 == told.count("\n")
+    if kind == "json":
+        command = re.search("as (jq .*) does", told)[1] + " | stream-perceptron ..."
+    else:
+        command = told.partition(": ")[2].partition(": ")[2].partition(": ")[2]
+    command = command.replace("stream-perceptron ...", f"{COMMAND} learn --json")
+    result = subprocess.run(
+        command, shell=True, capture_output=True, text=True, cwd=tmp_path,
+        env=os.environ | {"PATH": f"{os.path.dirname(COMMAND)}:{os.environ['PATH']}"},
+    )  # fmt: skip
+    assert '"samples": 3' in result.stdout, result.stderr
+
+
+def test_a_model_is_told_from_samples(run, tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("label,a\n1,2\n")
+    run("learn", path, "-m", tmp_path / "m.npz", check=0)
+
+    assert "a model that was saved, not samples" in run("learn", tmp_path / "m.npz", check=1).stderr
+
+
+def test_places_that_are_no_files(run, tmp_path):
+    (tmp_path / "b.parquet").touch()
+    for path, why in [
+        (tmp_path, f"{tmp_path}: a folder: name the files in it, as {tmp_path}/*.parquet"),
+        (f"{tmp_path}/*.csv", "no such file: a shell puts in the files"),
+        ("https://example.invalid/a.csv", "curl -sSfL https://example.invalid/a.csv | "),
+    ]:
+        result = run("learn", path, check=1)
+        assert why in result.stderr
+        assert 1 == result.stderr.count("\n")
+
+
+def test_a_spreadsheet(run, tmp_path):
+    path = tmp_path / "t.xlsx"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("[Content_Types].xml", "")
+
+    assert f"libreoffice --headless --convert-to csv {path}" in run("learn", path, check=1).stderr
