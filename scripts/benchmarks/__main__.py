@@ -9,12 +9,14 @@ import inside
 import peers
 import scale
 import streams
+import sweeps
 import tables
 from common import BENCH, machine
 
 SECTIONS = {
     **peers.SECTIONS,
     **streams.SECTIONS,
+    **sweeps.SECTIONS,
     **tables.SECTIONS,
     **growth.SECTIONS,
     **inside.SECTIONS,

@@ -188,7 +188,7 @@ def test_kaggles_digits(folder):
     labels = pq.read_table(folder / "digits.parquet")["label"].to_pylist()
     answers = [line.split(",") for line in lines[1:]]
 
-    assert '"ImageId","Label"' == lines[0]
+    assert "ImageId,Label" == lines[0]
     assert [str(i + 1) for i in range(500)] == [answer[0] for answer in answers]
     hits = sum(int(answer[1]) == label for answer, label in zip(answers, labels, strict=True))
     assert hits > 300
@@ -209,7 +209,11 @@ def test_every_shell_block_is_a_recipe_or_runs_below():
         "stream-perceptron fetch mnist",
         "stream-perceptron learn customers.csv --standardize --one-hot plan --ignore customer_id "
         "-m customers.npz",
+        "stream-perceptron predict customers.csv -m customers.npz --keep customer_id "
+        "--probabilities -p churn.csv",
         "stream-perceptron learn mnist-train.parquet -m eight.npz --shards 8 --ray",
+        "stream-perceptron sweep mnist-train.parquet --lr 0.01,0.05,0.5 --epsilon 3e-6,0.01 "
+        "--init-range 0.03,1",
     ] == first  # fmt: skip
 
 
@@ -240,4 +244,7 @@ def test_the_tour_and_the_command_line(digits, tmp_path, monkeypatch, tell):
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     assert 100 == samples_in(tmp_path / "customers.npz")
+    assert (tmp_path / "churn.csv").read_text().splitlines()[1].split(",")[4] == "0"
+    swept = re.search(r"```text\n( +lr  epsilon.*?)```", README, re.S)[1]
+    assert swept in output
     assert 10_000 == len((tmp_path / "predictions.jsonl").read_text().splitlines())
