@@ -250,7 +250,7 @@ def columns(**more):
     ("data", "options", "reason"),
     [
         (None, [], "No such file or directory"),
-        ("folder", [], "Is a directory"),
+        ("folder", [], "a folder: name the files in it"),
         (b"", [], "is empty"),
         (b"label,pixel0\n1,2\n", [], "not a Parquet file, or not a whole one"),
         (b"PAR1" + b"\0" * 100 + b"PAR1", [], "not a Parquet file, or not a whole one"),
