@@ -584,7 +584,8 @@ cdef class Names:
     cdef int64_t* stamps  # the record in which each was last
     cdef intptr_t* after  # the name that last came after each
     cdef intptr_t* slots
-    cdef ptrdiff_t room, pool_room, n_slots
+    cdef intptr_t* by_number  # the name that is a number, and 1 more; 0 for none
+    cdef ptrdiff_t room, pool_room, n_slots, n_numbers
     cdef int64_t serial
     cdef readonly ptrdiff_t n, n_features
 
@@ -596,6 +597,7 @@ cdef class Names:
         free(self.stamps)
         free(self.after)
         free(self.slots)
+        free(self.by_number)
 
     def add(self, bytes name, intptr_t role):
         """Add a name unless it is there; SPAN and the like are roles, any other a feature."""
@@ -682,7 +684,24 @@ cdef class Names:
         self.after[self.n] = -1
         self.put(self.n)
         self.n += 1
+        self.set_number(p, length, self.n)
         return self.n - 1
+
+    cdef void set_number(self, const uint8_t* p, ptrdiff_t length, intptr_t value) noexcept nogil:
+        """Note which name is a number, and 1 more, if it is one; without memory do without."""
+        cdef const uint8_t* end = p
+        cdef ptrdiff_t number = _index(&end, p + length), room
+        if number < 0 or end != p + length:
+            return
+        if number >= self.n_numbers:
+            room = min(max(1024, 2 * number), 1000000)
+            if not _resize(<void**>&self.by_number, room * sizeof(intptr_t)):
+                return
+            memset(
+                self.by_number + self.n_numbers, 0, (room - self.n_numbers) * sizeof(intptr_t)
+            )
+            self.n_numbers = room
+        self.by_number[number] = value
 
     cdef void put(self, intptr_t i) noexcept nogil:
         cdef intptr_t begin = self.ends[i - 1] if i else 0
@@ -729,6 +748,9 @@ cdef class Names:
             return
         for i in range(n, self.n):
             self.n_features -= self.roles[i] >= 0
+            self.set_number(
+                self.pool + (self.ends[i - 1] if i else 0), self.length_of(i), 0
+            )
         self.n = n
         for i in range(n):
             if self.after[i] >= n:
@@ -747,6 +769,18 @@ cdef bint _resize(void** block, size_t size) noexcept nogil:
     if new != NULL:
         block[0] = new
     return new != NULL
+
+
+cdef inline ptrdiff_t _index(const uint8_t** p, const uint8_t* end) noexcept nogil:
+    """Pass the digits of a number without a zero in front; return it, -1 if it is none or large."""
+    cdef const uint8_t* start = p[0]
+    cdef ptrdiff_t number = 0
+    while p[0] < end and _is_digit(p[0][0]) and p[0] - start < 6:
+        number = number * 10 + (p[0][0] - 48)
+        p[0] += 1
+    if p[0] == start or (start[0] == 48 and p[0] - start > 1):
+        return -1
+    return number
 
 
 def libsvm(const uint8_t[::1] data, ptrdiff_t begin, const intptr_t[::1] ends, ptrdiff_t first,
@@ -823,7 +857,13 @@ cdef inline intptr_t _next_name(Names names, intptr_t before, const uint8_t** p,
     """Return the number of the name in front of the next colon, which is passed; -1 for none."""
     cdef const uint8_t* start = p[0]
     cdef const uint8_t* stop = start
-    cdef intptr_t name = names.next_of(before, start, limit, c":")
+    cdef ptrdiff_t index = _index(&stop, end)
+    cdef intptr_t name
+    if 0 <= index < names.n_numbers and stop[0] == c":" and names.by_number[index]:
+        p[0] = stop + 1
+        return names.by_number[index] - 1
+    stop = start
+    name = names.next_of(before, start, limit, c":")
     if name >= 0:
         p[0] = start + names.length_of(name) + 1
         return name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -82,8 +83,7 @@ class Confusion:
 
     def update(self, targets: NDArray[np.intp], predicted: NDArray[np.intp]) -> None:
         """Count samples by the numbers of their labels and of the predicted ones."""
-        keys, counts = np.unique(targets * _PAIR + predicted, return_counts=True)
-        for key, count in zip(keys.tolist(), counts.tolist(), strict=True):
+        for key, count in Counter((targets * _PAIR + predicted).tolist()).items():
             self._counts[key] = self._counts.get(key, 0) + count
         self.tested += len(targets)
         self.right += int(np.count_nonzero(targets == predicted))
@@ -247,12 +247,15 @@ class Progress:
         self.unlabelled += len(result) - len(eps)
         self.updates += int(np.count_nonzero(result.updated))
         target = result.target[labelled]
-        before = np.concatenate([[self.last_target], target[:-1]])
-        self.repeats += int(np.count_nonzero(target == before))
-        self.last_target = int(target[-1]) if len(target) else self.last_target
+        if len(target):
+            self.repeats += int(np.count_nonzero(target[1:] == target[:-1]))
+            self.repeats += bool(target[0] == self.last_target)
+            self.last_target = int(target[-1])
         self.curve.update(result)
         # cumsum adds in order, so that the sum does not depend on how the rows came in blocks.
-        self.epsilon_sum = float(np.cumsum(np.concatenate([[self.epsilon_sum], eps]))[-1])
+        terms = np.empty(len(eps) + 1)
+        terms[0], terms[1:] = self.epsilon_sum, eps
+        self.epsilon_sum = float(np.cumsum(terms)[-1])
 
         tested = labelled & (result.predicted >= 0)
         target, predicted = result.target[tested], result.predicted[tested]

@@ -257,6 +257,8 @@ class LiveModel:
             # Rows that came again have no number.
             rows = before + np.cumsum(~batch.replayed)[batch.rows[:n]]
             self.replayed += int(np.count_nonzero(batch.replayed[:taken]))
+        every = self._every_probability(result) if with_every else None
+        result.nets.clear()  # the curve keeps results for a while
         self.progress.update(result)
         if batch.missing is not None:
             self.progress.missing += int(batch.missing[:n].sum())
@@ -271,7 +273,7 @@ class LiveModel:
             predicted=result.predicted,
             classes=self.model.classes_,
             probabilities=result.probability,
-            every_probability=self._every_probability(result) if with_every else None,
+            every_probability=every,
             labels=batch.labels[:n],
             updated=result.updated,
             taken=taken,
