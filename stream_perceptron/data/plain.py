@@ -106,25 +106,20 @@ class _SpanPlan:
         """
         n = places.shape[1]
         found: list[list[Any]] = []
-        readings = [
-            *zip(self.spans, self._known, strict=True),
-            *((each, None) for each in self.kept),
-        ]
-        for (reading, known), spans in zip(readings, places, strict=True):
+        # What is kept is mostly another thing in each record.
+        here: list[dict[bytes | None, Any]] = [{None: None} for _ in self.kept]
+        for reading, known, spans in zip(
+            [*self.spans, *self.kept], [*self._known, *here], places, strict=True
+        ):
             if reading is None:
                 found.append([None] * n)
                 continue
             values: list[Any] = []
-            known_here = {None: None} if known is None else known
             try:
                 for each in text.cut(data, spans[:n]):
-                    if each not in known_here:
-                        value = reading(each)
-                        if known is None:  # mostly another in each record
-                            values.append(value)
-                            continue
-                        known_here[each] = value
-                    values.append(known_here[each])
+                    if each not in known:
+                        known[each] = reading(each)
+                    values.append(known[each])
             except (SampleError, UnicodeDecodeError):
                 pass
             found.append(values)
