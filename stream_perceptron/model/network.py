@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import warnings
+from bisect import bisect_left
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
@@ -251,13 +252,14 @@ class Network:
         targets = self._targets(labels)
         columns = self._columns_of(features)
         growth = self._growth(features, labels, targets, columns) if n else {}
+        new_in = sorted(growth)
         # All rows are one block for the kernel up to one that brings a label.
         parts = list(pairwise(sorted({0, n, *(row for row in growth if growth[row].labels)})))
         parts.reverse()
         while parts:
             start, end = parts.pop()
             part = slice(start, end)
-            growing = sorted(row for row in growth if start <= row < end)
+            growing = new_in[bisect_left(new_in, start) : bisect_left(new_in, end)]
             widths = self._widths(growth, growing, part)
             learns = any(label is not None for label in labels[part])
             rates = _rates(lr if learns else 0.0, self.n_updates, end - start)
