@@ -63,8 +63,9 @@ def _join(
     if not n or lines.data.find(b'"', lines.begin, lines.ends[-1]) < 0:
         return lines, lines[n:]
     starts = np.concatenate([[lines.begin], lines.ends[:-1]])
-    is_quote = np.frombuffer(lines.data, np.uint8)[: lines.ends[-1]] == ord('"')
-    open_or_close = np.flatnonzero(np.add.reduceat(is_quote, starts, dtype=np.intp) % 2).tolist()
+    quotes = np.flatnonzero(np.frombuffer(lines.text, np.uint8) == ord('"')) + lines.begin
+    counts = np.bincount(np.searchsorted(lines.ends, quotes, side="right"), minlength=n)
+    open_or_close = np.flatnonzero(counts % 2).tolist()
     ends_record = np.ones(n, bool)
     held, i = n, 0
     while i < len(open_or_close):

@@ -67,19 +67,20 @@ class _Table:
     ) -> Features:
         """Return the rows over the d features of a model.
 
-        `with_zeros` tells a feature that is 0 from one that is absent: rows are sparse, with a
-        value for each feature that is there, unless all are.
+        `with_zeros` tells a feature that is 0 from one that is absent: that is NaN in a dense row,
+        and not in a sparse one.
         """
         known = np.flatnonzero(columns >= 0)
         order = known[np.argsort(columns[known])]
         cells = self.numbers(dtype)[:, order]
-        if with_zeros:
-            there = np.ones(cells.shape, bool) if self.present is None else self.present[:, order]
-        elif wants_dense(len(order), d):
-            values = np.zeros((len(self), d), dtype)
-            values[:, columns[order]] = cells
+        there = None if self.present is None or not with_zeros else self.present[:, order]
+        if wants_dense(len(order), d):
+            values = np.full((len(self), d), np.nan if with_zeros else 0.0, dtype)
+            values[:, columns[order]] = cells if there is None else np.where(there, cells, np.nan)
             return Dense((), values)
-        rows, places = np.nonzero(there if with_zeros else cells)
+        if there is None:
+            there = np.ones(cells.shape, bool) if with_zeros else cells != 0
+        rows, places = np.nonzero(there)
         starts = np.searchsorted(rows, np.arange(len(self) + 1))
         return Sparse((), starts, columns[order][places], cells[rows, places])
 
@@ -115,8 +116,11 @@ class Dense(_Table):
     def placed(
         self, columns: NDArray[np.intp], d: int, dtype: DTypeLike, with_zeros: bool = False
     ) -> Features:
-        if _are_all(columns, d) and not (with_zeros and self.present is not None):
-            return Dense(self.names, self.numbers(dtype))
+        if _are_all(columns, d):
+            values = self.numbers(dtype)
+            if with_zeros and self.present is not None:
+                values = np.where(self.present, values, np.nan)
+            return Dense(self.names, values)
         return super().placed(columns, d, dtype, with_zeros)
 
 

@@ -212,7 +212,7 @@
         }                                                                                        \
     }                                                                                            \
                                                                                                  \
-    /* z = x scaled by counts, means and variances, each of m numbers */                         \
+    /* z = x scaled by counts, means and variances, each of m numbers; 0 where x is NaN */                         \
     FOR_EACH_PROCESSOR                                                                           \
     static void standardise_##T(const double *restrict x, const double *counts,                  \
                                 const double *means, const double *variances, ptrdiff_t m,       \
@@ -220,27 +220,28 @@
         for (ptrdiff_t i = 0; i < m; i++) {                                                      \
             const double scaled = (x[i] - means[i]) / sqrt(variances[i]);                        \
             const double moved = variances[i] > 0.0 ? scaled : 0.0;                              \
-            z[i] = (T)(counts[i] < 0.0 ? x[i] : moved);                                          \
+            const double here = counts[i] < 0.0 ? x[i] : moved;                                  \
+            z[i] = (T)(x[i] == x[i] ? here : 0.0);                                               \
         }                                                                                        \
     }
 
 DEFINE_LOOPS(double)
 DEFINE_LOOPS(float)
 
-/* after = counts, means and variances that have x in them, by Welford's recurrences; all three have
-   m numbers each. Returns 0 if all are finite. */
+/* after = counts, means and variances that have x in them, where it is not NaN, by Welford's
+   recurrences; all three have m numbers each. Returns 0 if all are finite. */
 FOR_EACH_PROCESSOR
 static double welford(const double *restrict x, const double *counts, const double *means,
                       const double *variances, ptrdiff_t m, double *restrict after) {
     double odd = 0.0;
     for (ptrdiff_t i = 0; i < m; i++) {
-        const int is_counted = counts[i] >= 0.0;
+        const int is_counted = counts[i] >= 0.0 && x[i] == x[i];
         const double n = counts[i] + 1.0, apart = x[i] - means[i];
         const double mean = means[i] + apart / n;
         const double variance = variances[i] + (apart * (x[i] - mean) - variances[i]) / n;
         after[i] = is_counted ? n : counts[i];
-        after[m + i] = is_counted ? mean : 0.0;
-        after[2 * m + i] = is_counted ? variance : 0.0;
+        after[m + i] = is_counted ? mean : means[i];
+        after[2 * m + i] = is_counted ? variance : variances[i];
         odd += (after[m + i] - after[m + i]) + (after[2 * m + i] - after[2 * m + i]);
     }
     return odd;

@@ -193,7 +193,13 @@ def _present(
                 values, columns = values[columns < d], columns[columns < d]
             yield columns, values
     else:
-        yield from ((None, x[:d]) for x, d in zip(features.values, widths[1:], strict=True))
+        for x, d in zip(features.values, widths[1:], strict=True):
+            there = ~np.isnan(x[:d])
+            if there.all():
+                yield None, x[:d]
+            else:
+                columns = np.flatnonzero(there)
+                yield columns, x[columns]
 
 
 def _scaled(
