@@ -27,4 +27,4 @@ extensions = cythonize(
 for extension in extensions:
     extension.optional = True
 
-setup(ext_modules=extensions)
+setup(ext_modules=extensions, options={"build_ext": {"parallel": len(extensions)}})

@@ -359,16 +359,19 @@ class SGDPerceptron(base.MiniBatchClassifier):
         stop: bool = False,
         with_probability: bool = False,
         indicators: AbstractSet[Hashable] = frozenset(),
+        with_nets: bool = False,
     ) -> BlockResult:
         """Predict and then learn rows that were checked before, and say what happened to each.
 
         A row labelled None is only predicted. If a row would diverge the result ends before it and
         says so; nothing is raised. Numbers stand for labels in the order of `classes_`.
-        `indicators` are features that a scaler is to leave alone when they are new.
+        `indicators` are features that a scaler is to leave alone when they are new, and `with_nets`
+        asks for the net inputs.
         """
         return self.network.train(
-            features, labels, weights, self.lr, self.epsilon, stop, with_probability, indicators
-        )
+            features, labels, weights, self.lr, self.epsilon, stop, with_probability, indicators,
+            with_nets,
+        )  # fmt: skip
 
     def _learn(
         self, rows: Features, labels: list[Hashable], w: Any, stop: bool = False

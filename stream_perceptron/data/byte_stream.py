@@ -107,6 +107,7 @@ class ByteStream:
         name: str,
         read: Callable[[int], bytes],
         read_into: Callable[[memoryview], int] | None = None,
+        wait: Callable[[], None] = lambda: None,
         is_ready: Callable[[], bool] = lambda: False,
         is_compressed: bool = False,
     ) -> None:
@@ -114,6 +115,7 @@ class ByteStream:
         self.is_compressed = is_compressed
         self._read = read
         self._read_into = read_into
+        self._wait = wait
         self._is_ready = is_ready
         self._ahead = b""
         self._ended = False
@@ -128,6 +130,8 @@ class ByteStream:
         """Read what there is into a buffer; return how many bytes, 0 at the end only."""
         size = 0
         with source_errors(self.name):
+            if not self._ahead and not self._ended:
+                self._wait()  # and not again, as a signal that ends it would lose what was read
             # A pipe gives a little at a time, though there may be more.
             while size < len(buffer) and (not size or self._is_ready()):
                 more = self._next_into(buffer[size:])
@@ -161,13 +165,21 @@ class ByteStream:
     def _next(self, size: int) -> bytes:
         # A terminal that came to its end would begin anew; what a damaged file asks for may be
         # larger than memory.
-        data = b"" if self._ended else self._read(min(size, _MOST))
+        if self._ended:
+            return b""
+        self._wait()
+        return self._read_some(size)
+
+    def _read_some(self, size: int) -> bytes:
+        data = self._read(min(size, _MOST))
         self._ended = not data
         return data
 
     def _next_into(self, buffer: memoryview) -> int:
-        if self._ended or self._ahead or self._read_into is None:
-            data = self._ahead or self._next(len(buffer))
+        if self._ended and not self._ahead:
+            return 0
+        if self._ahead or self._read_into is None:
+            data = self._ahead or self._read_some(len(buffer))
             size = min(len(data), len(buffer))
             buffer[:size], self._ahead = data[:size], data[size:]
             return size
@@ -325,15 +337,13 @@ def _open_pipe(path: str, wait: Wait) -> ByteStream:
 
         fcntl.fcntl(file.descriptor, _SET_PIPE_SIZE, _SOME)
 
-    def read(size: int) -> bytes:
-        wait(file.descriptor)
-        return file.read(size)
-
-    def read_into(buffer: memoryview) -> int:
-        wait(file.descriptor)
-        return file.read_into(buffer)
-
-    return ByteStream(path, read, read_into, lambda: is_readable(file.descriptor, 0))
+    return ByteStream(
+        path,
+        file.read,
+        file.read_into,
+        lambda: wait(file.descriptor),
+        lambda: is_readable(file.descriptor, 0),
+    )
 
 
 def is_readable(descriptor: int, milliseconds: int | None) -> bool:

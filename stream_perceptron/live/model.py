@@ -242,8 +242,9 @@ class LiveModel:
         probability of each label, `with_probabilities` for that of the predicted one.
         """
         result = self.model.train(
-            batch.features, batch.labels, batch.weights, stop, with_probabilities, batch.indicators
-        )
+            batch.features, batch.labels, batch.weights, stop, with_probabilities,
+            batch.indicators, with_every,
+        )  # fmt: skip
         n = len(result)
         taken = len(batch)
         if result.diverged or result.refused is not None:
@@ -257,8 +258,8 @@ class LiveModel:
             # Rows that came again have no number.
             rows = before + np.cumsum(~batch.replayed)[batch.rows[:n]]
             self.replayed += int(np.count_nonzero(batch.replayed[:taken]))
-        every = self._every_probability(result) if with_every else None
-        result.nets.clear()  # the curve keeps results for a while
+        every = self._every_probability(result)
+        result.nets = None  # the curve keeps results for a while
         self.progress.update(result)
         if batch.missing is not None:
             self.progress.missing += int(batch.missing[:n].sum())
@@ -291,13 +292,15 @@ class LiveModel:
         `with_every` asks for the probability of each label.
         """
         n = len(batch.rows)
-        result = self.model.train(batch.features, [None] * n, batch.weights, with_probability=True)
+        result = self.model.train(
+            batch.features, [None] * n, batch.weights, with_probability=True, with_nets=with_every
+        )
         return StepResult(
             rows=batch.first_row + batch.rows,
             predicted=result.predicted,
             classes=self.model.classes_,
             probabilities=result.probability,
-            every_probability=self._every_probability(result) if with_every else None,
+            every_probability=self._every_probability(result),
             labels=batch.labels,
             updated=result.updated,
             taken=len(batch),
@@ -438,7 +441,9 @@ class LiveModel:
             for start in range(0, len(batch), size):
                 yield batch[start : start + size]
 
-    def _every_probability(self, result: BlockResult) -> NDArray[np.float64]:
+    def _every_probability(self, result: BlockResult) -> NDArray[np.float64] | None:
+        if result.nets is None:
+            return None
         activation, k = self.model.network.activation, len(self.model.classes_)
         every = np.full((len(result), k), np.nan)
         for rows, nets in result.nets:

@@ -221,6 +221,7 @@ class Network:
         stop: bool = False,
         with_probability: bool = False,
         indicators: AbstractSet[Hashable] = frozenset(),
+        with_nets: bool = False,
     ) -> BlockResult:
         """Predict each row and then learn it; see `SGDPerceptron.train`.
 
@@ -234,7 +235,7 @@ class Network:
                 self._forget_interrupted_growth()
                 rule = Rule(self.activation, epsilon, stop)
                 return self._train(
-                    features, labels, weights, lr, rule, with_probability, indicators
+                    features, labels, weights, lr, rule, with_probability, indicators, with_nets
                 )
 
     def _train(
@@ -246,9 +247,11 @@ class Network:
         rule: Rule,
         with_probability: bool,
         indicators: AbstractSet[Hashable],
+        with_nets: bool,
     ) -> BlockResult:
         n = len(features)
         result = BlockResult.blank(n)
+        result.nets = [] if with_nets else None
         targets = self._targets(labels)
         columns = self._columns_of(features)
         growth = self._growth(features, labels, targets, columns) if n else {}
@@ -493,7 +496,8 @@ class Network:
         nets: Array,
         with_probability: bool,
     ) -> None:
-        result.nets.append((rows, nets))
+        if result.nets is not None:
+            result.nets.append((rows, nets))
         if not nets.shape[1]:
             result.predicted[rows] = -1
             result.probability[rows] = np.nan

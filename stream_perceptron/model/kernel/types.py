@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, NamedTuple
 
@@ -80,8 +80,9 @@ class BlockResult:
     slope: NDArray[np.float64]
     # The largest output minus the smallest, for the same samples. Shape (n,).
     spread: NDArray[np.float64]
-    # Rows of the whole, and their net inputs before the update (rows, k); the last ones count.
-    nets: list[tuple[Any, Array]] = field(default_factory=list)
+    # Rows of the whole, and their net inputs before the update (rows, k), of which the last ones
+    # count; None if nobody asked.
+    nets: list[tuple[Any, Array]] | None = None
     diverged: bool = False  # whether the sample after these was refused because it would diverge
     # Whether the last sample ended the training, as its error is below epsilon.
     stopped: bool = False
