@@ -86,7 +86,7 @@ def draw(points: list[tuple[int, float]], path: Path) -> None:
 
 
 def start_up() -> str:
-    """Start: help, and the prediction of one row, beside Python and click alone."""
+    """Start: help, and one row predicted or learned, beside the libraries alone."""
     model = BENCH / "start.npz"
     program = BIN / "stream-perceptron"
     BENCH.mkdir(parents=True, exist_ok=True)
@@ -97,7 +97,9 @@ def start_up() -> str:
         "python -c 'import click'": [sys.executable, "-c", "import click"],
         "--help": [program, "--help"],
         "learn --help": [program, "learn", "--help"],
-        "predict one row": [program, "predict", row, "-m", model],
+        "python -c 'import numpy'": [sys.executable, "-c", "import numpy"],
+        "predict one row of JSON": [program, "predict", row, "-m", model],
+        "learn one row of Parquet": [*LEARN, train_file(), "--limit", "1"],
         "python -c 'import pyarrow.parquet'": [sys.executable, "-c", "import pyarrow.parquet"],
     }
     times = in_turns(9, {name: partial(seconds_of, c) for name, c in commands.items()})

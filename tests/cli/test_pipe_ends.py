@@ -25,7 +25,7 @@ from stream_perceptron import LiveModel
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["csv", "json", "arrow"])
 def test_memory_does_not_grow_with_the_pipe(name, tmp_path, rng, peak_memory_of_pipe, tell):
-    """Five times the rows take at most a tenth more memory, once all that is read ahead is there."""
+    """Five times the rows take at most a tenth more, once as much is read ahead as ever is."""
     peaks = []
     for n in (400_000, 2_000_000):
         source = tmp_path / str(n)
