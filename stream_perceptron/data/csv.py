@@ -326,7 +326,7 @@ class CsvDecoder:
         roles |= {name: LABEL - len(readings) - i for i, name in enumerate(asked.keep)}
         kept = [bytes.decode] * len(asked.keep)
         delimiter = self.delimiter.encode()
-        blanks = [blank.encode() for blank in asked.blanks]
+        blanks = [blank.encode(errors="surrogateescape") for blank in asked.blanks]
         layout = compiled.Layout(
             [b"", *[delimiter] * (len(roles) - 1), b""],
             list(roles.values()),

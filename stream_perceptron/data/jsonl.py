@@ -24,6 +24,7 @@ from stream_perceptron.data.plain import (
     Plan,
     Reading,
     TablePlan,
+    as_bytes,
 )
 from stream_perceptron.data.plain import text as compiled
 from stream_perceptron.data.schema import (
@@ -308,7 +309,7 @@ class JsonDecoder:
         texts = dict.fromkeys(self._texts, SKIP)
         is_open = schema.features is None
         numbers = self.numbers if is_open else dict.fromkeys(schema.features or ())
-        layout = compiled.Layout([b""], [], [blank.encode() for blank in asked.blanks])
+        layout = compiled.Layout([b""], [], list(map(as_bytes, asked.blanks)))
         to_label = None if label is None else self._to_label
         roles, outside = texts | beside, None
         if self.key:
@@ -331,7 +332,7 @@ class JsonDecoder:
         starts, ends = [*spans[:, 0].tolist(), end], [0, *spans[:, 1].tolist()]
         literals = [record[a:b] for a, b in zip(ends, starts, strict=True)]
         # A text in a list means nothing.
-        blanks = [] if self.is_vector else [blank.encode() for blank in asked.blanks]
+        blanks = [] if self.is_vector else list(map(as_bytes, asked.blanks))
         layout = compiled.Layout(literals, roles, blanks)
         readings: list[Reading | None] = [None if label is None else self._to_label]
         readings += [partial(self._to_indicator, name) for name in asked.one_hot]

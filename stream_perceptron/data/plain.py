@@ -279,19 +279,20 @@ class _SparsePlan(_SpanPlan):
         self.names, self.is_open = text.Names(), is_open
         self._features: list[str] = []
         for name, role in roles.items():
-            self.names.add(name.encode(), role)
+            self.names.add(as_bytes(name), role)
         self.learn(features)
 
     def learn(self, features: Iterable[str]) -> None:
         """Take note of features."""
         for name in features:
-            self.names.add(name.encode(), 0)
+            self.names.add(as_bytes(name), 0)
 
     @property
     def features(self) -> list[str]:
         """The names of the features, by their places."""
         if len(self._features) < self.names.n_features:
-            self._features += map(bytes.decode, self.names.features(len(self._features)))
+            new = self.names.features(len(self._features))
+            self._features += [name.decode(errors="surrogatepass") for name in new]
         return self._features
 
     def rows(
@@ -394,7 +395,7 @@ class ObjectPlan(_SparsePlan):
         if outside is not None:
             self.outside = text.Names()
             for name, role in outside.items():
-                self.outside.add(name.encode(), role)
+                self.outside.add(as_bytes(name), role)
         self.needs_label = to_label is not None
         self._numbers = numbers
         self._n_counted = self.names.n_features
@@ -454,6 +455,11 @@ class _ObjectReader(_SparseReader):
         if rows is None:
             return None
         return Block(rows, labels, self._weights[part], self._counted(part))
+
+
+def as_bytes(name: str) -> bytes:
+    """Return a name as it stands in UTF-8; one that cannot stand there is never met."""
+    return name.encode(errors="surrogatepass")
 
 
 def can_be_plain(lines: RawLines) -> bool:

@@ -179,6 +179,25 @@ def test_mutated_records(form, options, tmp_path):
     assert len(rejected) > len(lines) // 50
 
 
+@pytest.mark.parametrize(
+    ("lines", "options"),
+    [
+        (b"y,a\n" + b"u,1\nv,\xff\n" * 3, {"missing": ("\udcff",)}),
+        (b'{"y": 1, "a": 2}\n{"y": 0, "b": 2, "a": 1}\n' * 3, {"missing": ("\udcff",)}),
+        (b"1 1:2\n0 1:3 2:1\n" * 3, {"ignore": ("\udcff", "2")}),
+        (b"t\nblue\nred,1\nblue\n" * 2, {"one_hot": ("t",)}),
+        (b'{"a": null, "b": 1}\n{"a": "x", "b": 2}\n{"a": 1, "b": 2}\n', {}),
+        (b'{"Label": 1, "a": 2}\n{"a": 3, "Label": 0, "label": 1}\n' * 3, {"label": "label"}),
+        (b'{"a": 1, "b": 2}\n{"b": 1, "a": 0}\n' * 3, {"label": "2"}),
+    ],
+    ids=["csv", "json", "libsvm", "one column", "a null first", "a label by case", "by place"],
+)
+def test_what_is_odd_about_options_and_records(lines, options, tmp_path):
+    path = tmp_path / "s"
+    path.write_bytes(lines)
+    require_alike(path, Selection(**options))
+
+
 def test_plain_records_are_read_many_at_once(tmp_path, monkeypatch):
     """So that nothing but the first records comes to the reference parser."""
     from stream_perceptron.data.csv import CsvDecoder
