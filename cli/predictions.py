@@ -38,8 +38,8 @@ class PredictionFile:
 
         self._name = "stdout" if path == "-" else path
         self._wait = wait
-        self._lines = as_csv or _json_lines
-        self._begin = b"" if as_csv is None else as_csv.header.encode()
+        self._lines = as_csv or JsonLines()
+        self._begin = self._lines.header.encode()
         self._path: str | None = None
         if path == "-":
             sys.stdout.flush()
@@ -66,6 +66,12 @@ class PredictionFile:
                 f"{path}: has {size:,} bytes, but {before.size:,} were written when the model was "
                 "saved: write to another file, or restore this one"
             )
+        if before is not None and goes_on and before.size:
+            with open(path, "rb") as file:
+                if file.read(len(self._begin)) != self._begin:
+                    raise CheckpointError(
+                        f"{path}: has other columns than are asked for now: write to another file"
+                    )
         self._descriptor = os.open(path, flags | os.O_APPEND, 0o666)
         if before is not None and goes_on:
             os.truncate(self._descriptor, before.size)
@@ -84,6 +90,7 @@ class PredictionFile:
                 self._wait(self._descriptor)
                 # So much can be written to a pipe that can be written to, without blocking.
                 data = data[os.write(self._descriptor, data[: select.PIPE_BUF]) :]
+        self._lines.require_room(result)
 
     def sync(self) -> Output | None:
         """See what was written on to the disk, and return how far that is; None for stdout."""
@@ -133,38 +140,45 @@ def _words() -> Callable[[Any], str]:
     return word
 
 
-def _json_lines(result: StepResult) -> Iterator[str]:
-    """Yield what `json.dumps` would say of each sample, for less."""
-    word = _words()
-    names = [*map(word, result.classes), "null"]  # the last one, -1, where no label is known
-    carried = result.carried or [{}] * len(result.rows)
-    every = [""] * len(result.rows)
-    if result.every_probability is not None:
-        keys = [json.dumps(str(label)) for label in result.classes]
-        every = [
-            f', "probabilities": {{{", ".join(_shares(keys, shares))}}}'
-            for shares in result.every_probability.tolist()
-        ]
-    for row, number, probability, label, more, shares in zip(
+def _samples(result: StepResult) -> Iterator[tuple[Any, ...]]:
+    """Yield row, number and probability of the prediction, label, what is carried, and shares."""
+    n = len(result.rows)
+    every = result.every_probability
+    return zip(
         result.rows.tolist(),
         result.predicted.tolist(),
         result.probabilities.tolist(),
         result.labels,
-        carried,
-        every,
+        result.carried or [{}] * n,
+        [[]] * n if every is None else every.tolist(),
         strict=True,
-    ):
-        share = "null" if number < 0 else repr(probability)
-        beside = f", {json.dumps(more)[1:-1]}" if more else ""
-        yield (
-            f'{{"row": {row}, "prediction": {names[number]}, "probability": {share}, '
-            f'"label": {word(label)}{beside}{shares}}}\n'
-        )
+    )
 
 
-def _shares(keys: list[str], shares: list[float]) -> Iterator[str]:
-    # A label that was not known yet has none.
-    return (f"{key}: {p!r}" for key, p in zip(keys, shares, strict=True) if p == p)
+class JsonLines:
+    """Samples as lines of JSON."""
+
+    header = ""
+
+    def __call__(self, result: StepResult) -> Iterator[str]:
+        """Yield what `json.dumps` would say of each sample, for less."""
+        word = _words()
+        names = [*map(word, result.classes), "null"]  # the last one, -1, where no label is known
+        keys = [json.dumps(str(label)) for label in result.classes]
+        for row, number, probability, label, carried, shares in _samples(result):
+            share = "null" if number < 0 else repr(probability)
+            beside = f", {json.dumps(carried)[1:-1]}" if carried else ""
+            if result.every_probability is not None:
+                # A label that was not known yet has no probability.
+                known = ((key, p) for key, p in zip(keys, shares, strict=True) if p == p)
+                beside += f', "probabilities": {{{", ".join(f"{key}: {p!r}" for key, p in known)}}}'
+            yield (
+                f'{{"row": {row}, "prediction": {names[number]}, "probability": {share}, '
+                f'"label": {word(label)}{beside}}}\n'
+            )
+
+    def require_room(self, result: StepResult) -> None:
+        """Do nothing: a line has room for any label."""
 
 
 class CsvLines:
@@ -172,43 +186,35 @@ class CsvLines:
 
     def __init__(self, carried: tuple[str, ...], classes: Sequence[Any] | None) -> None:
         self._carried = carried
-        self._classes = None if classes is None else list(classes)
+        self._classes = list(classes or ())
 
     @property
     def header(self) -> str:
         """The names of the columns."""
-        shares = [f"probability of {label}" for label in self._classes or ()]
+        shares = [f"probability of {label}" for label in self._classes]
         names = ["row", "prediction", "probability", "label", *self._carried, *shares]
         return ",".join(map(_cell, names)) + "\n"
 
     def __call__(self, result: StepResult) -> Iterator[str]:
-        """Yield a line for each sample."""
-        from stream_perceptron import SampleError
-
+        """Yield a line for each sample, with the probabilities that have a column."""
         names = [*map(_cell, result.classes), ""]
-        carried = result.carried or [{}] * len(result.rows)
-        every: list[list[float]] = [[]] * len(result.rows)
-        if self._classes is not None and result.every_probability is not None:
-            if result.classes != self._classes:
-                new = next(label for label in result.classes if label not in self._classes)
-                raise SampleError(
-                    f"label {new!r} has no column in the predictions: name all labels with "
-                    "--classes, or write JSON"
-                )
-            every = result.every_probability.tolist()
-        for row, number, probability, label, more, shares in zip(
-            result.rows.tolist(),
-            result.predicted.tolist(),
-            result.probabilities.tolist(),
-            result.labels,
-            carried,
-            every,
-            strict=True,
-        ):
+        n = len(self._classes)
+        for row, number, probability, label, carried, shares in _samples(result):
             share = "" if number < 0 else repr(probability)
-            beside = [_cell(more.get(name)) for name in self._carried]
-            cells = [str(row), names[number], share, _cell(label), *beside, *map(repr, shares)]
-            yield ",".join(cells) + "\n"
+            beside = [_cell(carried.get(name)) for name in self._carried]
+            known = ["" if p != p else repr(p) for p in shares[:n]]
+            yield ",".join([str(row), names[number], share, _cell(label), *beside, *known]) + "\n"
+
+    def require_room(self, result: StepResult) -> None:
+        """Require that every label has a column, if those of probabilities are asked for."""
+        from stream_perceptron import SourceError
+
+        if result.every_probability is not None and result.classes != self._classes:
+            new = next((label for label in result.classes if label not in self._classes), None)
+            raise SourceError(
+                f"label {new!r} has no column in the predictions, which are complete but for its "
+                "probability: name all labels with --classes, or write JSON"
+            )
 
 
 def _cell(value: Any) -> str:

@@ -93,13 +93,14 @@ def sweep(ctx: click.Context, /, **options: Any) -> None:
     require_reading(o)
     hint_at_terminal(o.sources)
     rejected = Rejections()
+    trials: list[Trial] = []
     with Signals() as signals:
         try:
             sources = signals.call(partial(_open, o, signals), o.sources)
-            trials = _trials(o, sources)
+            trials += _trials(o, sources)
             _learn(o, sources, trials, rejected, signals)
         except InterruptedWaitError:
-            if "trials" not in locals():
+            if not trials:
                 ctx.exit(signals.exit_code)
         for text in [] if o.quiet else rejected.lines(trials[0].progress.rows):
             tell(text, err=True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import zipfile
-from pathlib import PurePath
 
+from stream_perceptron.data.byte_stream import without_password
 from stream_perceptron.errors import SourceError
 
 _ENDINGS = (".parquet", ".arrow", ".csv", ".tsv", ".jsonl", ".json", ".libsvm", ".svm")
@@ -17,11 +16,13 @@ _ARRAY_OF_OBJECTS = re.compile(r"\s*\[\s*(\{|$)")
 def refuse_place(path: str) -> None:
     """Refuse a path that is no file: a folder, a pattern, or the address of a page."""
     if re.match("https?://", path, re.IGNORECASE):
+        name = without_password(path)
         raise SourceError(
-            f"{path}: an address of the web: curl -sSfL {shlex.quote(path)} | stream-perceptron ..."
+            f"{name}: a web address: curl -sSfL {shlex.quote(name)} | stream-perceptron ..."
         )
     if os.path.isdir(path):
-        found = sorted({PurePath(name).suffix for name in os.listdir(path)}.intersection(_ENDINGS))
+        endings = {os.path.splitext(name)[1] for name in os.listdir(path)}
+        found = sorted(endings.intersection(_ENDINGS))
         pattern = os.path.join(shlex.quote(path), f"*{found[0] if found else ''}")
         raise SourceError(f"{path}: a folder: name the files in it, as {pattern}")
     if re.search(r"[*?\[]", path) and "://" not in path and not os.path.exists(path):
@@ -32,20 +33,21 @@ def refuse_place(path: str) -> None:
 
 
 def refuse_content(name: str, path: str, start: bytes) -> None:
-    """Refuse what begins as a file of a kind that is not read."""
-    quoted = shlex.quote(path)
+    """Refuse what begins as a file of a kind that is not read; it is called so in messages."""
+    quoted = shlex.quote(name)
     if start == b"\x93NUM":
         raise SourceError(
             f'{name}: an array of NumPy: python -c "import numpy, sys; numpy.savetxt(sys.stdout, '
             f"numpy.load(sys.argv[1]), '%.17g', ',')\" {quoted} | stream-perceptron ..."
         )
     if start == b"PK\x03\x04":
-        raise SourceError(f"{name}: {_in_archive(path)}")
+        raise SourceError(f"{name}: {_in_archive(path, quoted)}")
 
 
-def _in_archive(path: str) -> str:
+def _in_archive(path: str, quoted: str) -> str:
     """Return what a ZIP archive is, and what reads it."""
-    quoted = shlex.quote(path)
+    import zipfile  # late, as hardly anybody gives one
+
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -81,10 +83,10 @@ def _in_npz(names: list[str], path: str) -> str:
     )
 
 
-def refuse_first_line(name: str, path: str, first: str) -> None:
-    """Refuse a JSON array of objects, over several lines or on one."""
+def refuse_array(name: str, first: str) -> None:
+    """Refuse a JSON array of objects, over several lines or on one, by its first line."""
     if _ARRAY_OF_OBJECTS.match(first):
-        cat = "" if path == "-" else f" {shlex.quote(path)}"
+        cat = "" if name == "-" else f" {shlex.quote(name)}"
         raise SourceError(
             f"{name}: a JSON array of objects: write each on a line of its own, as "
             f"jq -c '.[]'{cat} does"

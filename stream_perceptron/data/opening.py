@@ -6,7 +6,7 @@ import re
 from typing import IO, TYPE_CHECKING
 
 from stream_perceptron.data.byte_stream import ByteStream, Wait, is_stream, open_bytes
-from stream_perceptron.data.foreign import refuse_content, refuse_first_line, refuse_place
+from stream_perceptron.data.foreign import refuse_array, refuse_content, refuse_place
 from stream_perceptron.data.source import Source
 from stream_perceptron.errors import SourceError
 
@@ -65,16 +65,13 @@ def open_source(path: str, file_format: str | None = None, wait: Wait | None = N
         return ArrowSource(path, start)
     from stream_perceptron.data.lines import LineSource
 
-    def choose(first: str) -> LineFormat:
-        refuse_first_line(start.name, path, first)
-        return _line_format(file_format, first, start.name)
-
-    return LineSource(path, start, choose)
+    return LineSource(path, start, lambda first: _line_format(file_format, first, start.name))
 
 
 def _line_format(file_format: str | None, first: str, where: str) -> LineFormat:
     file_format = file_format or _looks_like(first, where)
     if file_format == "jsonl":
+        refuse_array(where, first)
         from stream_perceptron.data.jsonl import JsonFormat
 
         return JsonFormat()

@@ -113,7 +113,23 @@ def test_labels_that_are_new_have_no_column_of_csv(run, tmp_path):
 
     assert "--classes" in run(*args, file, check=2).stderr
     assert "label 'R' has no column" in run(*args, file, "--classes", "L,Q", check=1).stderr
+    # What was learned has its prediction all the same.
+    assert len(file.read_text().splitlines()) > 1
     run(*args, file, "--classes", "L,R", check=0)
+    assert len(ROWS) + 1 == len(file.read_text().splitlines())
+
+
+def test_a_file_with_other_columns_is_not_gone_on_with(run, tmp_path):
+    source = write(tmp_path / "s.csv")
+    model, file = tmp_path / "m.npz", tmp_path / "p.csv"
+    args = ["learn", source, "--label", "y", "--ignore", "id", "-m", model, "-p", file]
+    run(*args, "--limit", 500, check=0)
+    before = file.read_text(), model.read_bytes()
+    result = run(*args, "--probabilities", check=1)
+
+    assert f"{file}: has other columns than are asked for now" in result.stderr
+    assert before == (file.read_text(), model.read_bytes())
+    run(*args, check=0)
     assert len(ROWS) + 1 == len(file.read_text().splitlines())
 
 

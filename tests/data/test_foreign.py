@@ -73,6 +73,15 @@ def test_places_that_are_no_files(run, tmp_path):
         assert 1 == result.stderr.count("\n")
 
 
+def test_passwords_are_not_shown_and_a_format_that_is_given_counts(run, tmp_path):
+    result = run("learn", "https://me:secret@example.invalid/a.csv", check=1)
+    path = tmp_path / "t.csv"
+    path.write_text("[,label\n1,2\n")
+
+    assert "secret" not in result.stderr
+    run("learn", path, "--format", "csv", check=0)
+
+
 def test_a_spreadsheet(run, tmp_path):
     path = tmp_path / "t.xlsx"
     with zipfile.ZipFile(path, "w") as archive:
