@@ -25,6 +25,8 @@ from stream_perceptron import LiveModel
 ROOT = Path(__file__).parent.parent
 NAMES = [f"x{i}" for i in range(6)]
 COMMAND = Path(sys.executable).with_name("stream-perceptron")
+# How many times as many random moments are tried as in a run of all tests.
+TIMES = int(os.environ.get("TEST_TIMES", "1"))
 
 
 def require_tool(name):

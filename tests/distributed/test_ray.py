@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers import COMMAND, members_of
+from helpers import COMMAND, TIMES, members_of
 
 from stream_perceptron import LiveModel
 from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoint
@@ -352,7 +352,7 @@ def test_lost_workers_cost_no_sample(cluster, digits, tmp_path, tell):
     cluster.run(digits["train"], model=reference, **options)
     process = cluster.start(digits["train"], model=path, **options)
     rng, kills, rounds = random.Random(0), 0, -1
-    while kills < 20:
+    while kills < 6 * TIMES:
         rounds = wait_for_round(path, rounds, process)
         time.sleep(rng.uniform(0, 0.02))
         for pid in cluster.workers()[:1]:
@@ -374,7 +374,7 @@ def test_a_killed_driver_goes_on_at_its_last_round(cluster, digits, tmp_path, te
     rng, kills, rounds = random.Random(1), 0, -1
     while True:
         process = cluster.start(digits["train"], model=path, **options)
-        if kills < 20:
+        if kills < 5 * TIMES:
             wait_for_round(path, rounds, process)
             time.sleep(rng.uniform(0, 0.05))
             process.kill()

@@ -7,17 +7,17 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from helpers import COMMAND, outcome_in
+from helpers import COMMAND, TIMES, outcome_in
 
 from stream_perceptron import LiveModel
 
 SCENARIOS = {
     # Options, kills, and the longest time before a kill in seconds.
-    "in order": ([], 30, 2.6),
-    "at random": (["--random"], 6, 3.0),
-    "three passes with a limit": (["--passes", "3", "--limit", "130000"], 6, 5.0),
-    "until the stop": (["--random", "--stop", "--epsilon", "1e-5"], 6, 3.0),
-    "a table": (["--standardize", "--one-hot", "colour", "--lr", "0.1"], 6, 1.5),
+    "in order": ([], 10, 2.6),
+    "at random": (["--random"], 4, 3.0),
+    "three passes with a limit": (["--passes", "3", "--limit", "130000"], 4, 5.0),
+    "until the stop": (["--random", "--stop", "--epsilon", "1e-5"], 4, 3.0),
+    "a table": (["--standardize", "--one-hot", "colour", "--lr", "0.1"], 4, 1.5),
 }
 LANES = 2  # at once, as there are two cores
 
@@ -62,6 +62,7 @@ def run_until_done(folder, source, options, longest, rng):
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_kill_9_at_random_moments(name, digits, tmp_path, tell):
     options, wanted, longest = SCENARIOS[name]
+    wanted *= TIMES
     reference = tmp_path / "reference"
     reference.mkdir()
     source = table(tmp_path / "table.csv") if name == "a table" else digits["train"]

@@ -11,9 +11,9 @@ import time
 
 import numpy as np
 import pytest
-from helpers import COMMAND, start
+from helpers import COMMAND, TIMES, start
 
-SIGNALS = 6  # to each run
+SIGNALS = 4 * TIMES  # to each run
 EXPECTED = {
     signal.SIGKILL: -9,
     signal.SIGTERM: 143,

@@ -12,7 +12,7 @@ import threading
 import time
 
 import pytest
-from helpers import COMMAND, start
+from helpers import COMMAND, TIMES, start
 
 from stream_perceptron import LiveModel
 
@@ -29,7 +29,7 @@ def test_signals_at_random_moments_of_the_work(digits, tmp_path, tell):
     subprocess.run([COMMAND, "learn", digits["train"], "-m", reference, *options], check=True,
                    capture_output=True)  # fmt: skip
     runs = 0
-    while sum(counts.values()) < 24:
+    while sum(counts.values()) < 10 * TIMES:
         path = tmp_path / f"{runs}.npz"
         runs += 1
         while True:
@@ -62,7 +62,7 @@ def test_signals_while_waiting_for_stdin(digits, sample, tmp_path, tell):
     before = path.read_bytes()
     data = sample.read_bytes()
     counts = dict.fromkeys(CODES, 0)
-    for i in range(24):
+    for i in range(10 * TIMES):
         number = rng.choice(list(CODES))
         with start("-", "-m", path, "--quiet", stdin=subprocess.PIPE) as process:
             process.stdin.buffer.write(data[: len(data) * (i % 3) // 4])
