@@ -1,4 +1,6 @@
-"""Builds the compiled kernel and reader of text; without a compiler the package runs without."""
+"""Builds the compiled modules; without a compiler the package runs without."""
+
+from glob import glob
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
@@ -7,20 +9,23 @@ from setuptools import Extension, setup
 # is of a negative number, which alone would set errno.
 FLAGS = ["-O3", "-ffp-contract=off", "-fno-math-errno"]
 
+KERNEL = "stream_perceptron/model/kernel"
+SOURCES = [
+    f"{KERNEL}/_compiled.pyx",
+    "stream_perceptron/model/_elementary.pyx",
+    "stream_perceptron/data/_text.pyx",
+]
+
 extensions = cythonize(
     [
         Extension(
-            "stream_perceptron.model.kernel._compiled",
-            ["stream_perceptron/model/kernel/_compiled.pyx"],
-            include_dirs=["stream_perceptron/model/kernel"],
-            depends=["stream_perceptron/model/kernel/loops.h"],
+            source.removesuffix(".pyx").replace("/", "."),
+            [source],
+            include_dirs=[KERNEL],
+            depends=glob(f"{KERNEL}/*.h"),
             extra_compile_args=FLAGS,
-        ),
-        Extension(
-            "stream_perceptron.data._text",
-            ["stream_perceptron/data/_text.pyx"],
-            extra_compile_args=FLAGS,
-        ),
+        )
+        for source in SOURCES
     ],
     build_dir="build",
 )

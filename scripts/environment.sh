@@ -15,8 +15,8 @@ find_python() {
 # install_project EXTRAS: EXTRAS is empty or like [dev]; nothing is done where nothing changed.
 install_project() {
     local extras=$1 stamp
-    stamp=.venv/installed$extras-$(cat pyproject.toml setup.py stream_perceptron/model/kernel/_compiled.pyx \
-        stream_perceptron/model/kernel/loops.h stream_perceptron/data/_text.pyx | cksum | cut -d ' ' -f 1)
+    stamp=.venv/installed$extras-$(cat pyproject.toml setup.py stream_perceptron/*/*.pyx stream_perceptron/*/*/*.pyx \
+        stream_perceptron/*/*/*.h | cksum | cut -d ' ' -f 1)
     if [ -e "$stamp" ] && .venv/bin/python -c 'import stream_perceptron' 2>/dev/null; then
         return
     fi

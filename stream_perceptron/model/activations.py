@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+try:
+    # The same bits on every machine.
+    _functions: Any = import_module("stream_perceptron.model._elementary")
+except ImportError:  # there was no compiler
+    _functions = np
 
 Array = NDArray[Any]
 
@@ -38,15 +45,22 @@ class Activation:
         top = y.max(axis=1, keepdims=True, initial=0.0)
         # Scaling by the largest first keeps the sum finite.
         y = np.divide(y, top, out=np.ones_like(y), where=top > 0)
-        return np.asarray(y / y.sum(axis=1, keepdims=True))
+        return np.asarray(y / row_sums(y)[:, np.newaxis])
 
     def __reduce__(self) -> tuple[Callable[[str], Activation], tuple[str]]:
         return get_activation, (self.name,)
 
 
+def row_sums(numbers: Array) -> NDArray[np.float64]:
+    """Return the sums of rows (n, k), each from left to right; shape (n,)."""
+    if not numbers.shape[1]:
+        return np.zeros(len(numbers))
+    return np.asarray(np.add.accumulate(numbers, axis=1)[:, -1])
+
+
 def _sigmoid(net: Array, out: Array) -> Array:
     # exp overflows to infinity for net below -709, and 1 / infinity is the right answer, 0.
-    np.exp(np.negative(net, out), out)
+    _functions.exp(np.negative(net, out), out)
     return np.reciprocal(np.add(out, 1.0, out), out)
 
 
@@ -63,8 +77,8 @@ ACTIVATIONS = {
     activation.name: activation
     for activation in (
         Activation("sigmoid", 0.0, 1.0, _sigmoid, lambda net, y: (1.0 - y) * y),
-        Activation("tanh", -1.0, 1.0, np.tanh, lambda net, y: 1.0 - y * y),
-        Activation("arctan", -np.pi / 2, np.pi / 2, np.arctan, _arctan_derivative),
+        Activation("tanh", -1.0, 1.0, _functions.tanh, lambda net, y: 1.0 - y * y),
+        Activation("arctan", -np.pi / 2, np.pi / 2, _functions.arctan, _arctan_derivative),
         Activation("identity", 0.0, 1.0, _identity, lambda net, y: np.ones_like(net)),
     )
 }

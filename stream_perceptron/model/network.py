@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from stream_perceptron.errors import FullError, SampleError
 from stream_perceptron.model import kernel
-from stream_perceptron.model.activations import Activation
+from stream_perceptron.model.activations import Activation, row_sums
 from stream_perceptron.model.features import Features, Sparse
 from stream_perceptron.model.kernel import Block, BlockResult, Counters, Outcome, Rule
 from stream_perceptron.model.scaler import Scaler
@@ -478,7 +478,8 @@ class Network:
         y = np.empty_like(net)
         with np.errstate(all="ignore"):
             self.activation.function(net, y)
-            result.slope[probed] = self.activation.derivative(net, y).mean(axis=1)
+            slopes = self.activation.derivative(net, y)
+            result.slope[probed] = row_sums(slopes) / slopes.shape[1]
         result.spread[probed] = np.ptp(y, axis=1)
 
     def _targets(self, labels: Sequence[Hashable]) -> NDArray[np.intp]:

@@ -41,8 +41,11 @@ def test_wheel_holds_the_two_packages_and_nothing_else(built):
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
 
     folder = "stream_perceptron/model/kernel"
-    modules = {f"{folder}/_compiled", "stream_perceptron/data/_text"}
-    sources = {f"{module}.pyx" for module in modules} | {f"{folder}/loops.h"}
+    modules = {
+        f"{folder}/_compiled", "stream_perceptron/model/_elementary", "stream_perceptron/data/_text"
+    }  # fmt: skip
+    headers = {f"{folder}/{name}.h" for name in ("elementary", "kernel", "learning", "loops")}
+    sources = {f"{module}.pyx" for module in modules} | headers
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     compiled = {f"{module}{suffix}" for module in modules}
     assert names - compiled == tracked(
@@ -60,6 +63,8 @@ def test_sdist_holds_what_is_needed_to_build(built):
     assert {
         "pyproject.toml", "setup.py", "README.md", "LICENSE", "cli/main.py",
         "stream_perceptron/model/kernel/_compiled.pyx", "stream_perceptron/model/kernel/loops.h",
+        "stream_perceptron/model/kernel/elementary.h", "stream_perceptron/model/_elementary.pyx",
+        "stream_perceptron/model/kernel/kernel.h", "stream_perceptron/model/kernel/learning.h",
         "stream_perceptron/data/_text.pyx",
     } <= names  # fmt: skip
 

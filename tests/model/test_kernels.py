@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-from pathlib import Path
-
 import numpy as np
 import oracle
 import pytest
-from helpers import ROOT
 
 from stream_perceptron import SGDPerceptron
 from stream_perceptron.model.activations import ACTIVATIONS
@@ -199,54 +195,6 @@ def test_a_schedule_is_asked_by_the_number_of_updates(kernel):
 
     # 0 -> 1 at rate 1; then the target 1 is met.
     assert 1.0 == b[0]
-
-
-def test_vector_width_does_not_change_the_bits(tmp_path):
-    """The inner loops, compiled for each generation of processors by itself, and in plain C."""
-    source = tmp_path / "loops.c"
-    source.write_text(
-        f'#define FOR_EACH_PROCESSOR\n#include "{ROOT}/stream_perceptron/model/kernel/loops.h"\n'
-        """
-        #include <stdio.h>
-        #define SHOW(T) {                                                       \\
-            static T W[8 * 101], x[101], y[101];                                \\
-            T out[8], steps[8] = {0.5, -0.25, 1e-3, 2, -3, 0.1, 7, -0.2};       \\
-            uint8_t has[2][16], bytes[101];                                     \\
-            ptrdiff_t blocks[16], counts[2];                                    \\
-            for (int i = 0; i < 808; i++) W[i] = (T)1 / (i + 1);                \\
-            for (int i = 0; i < 101; i++) bytes[i] = i < 30 ? 0 : i * 37;       \\
-            for (int i = 0; i < 101; i++) y[i] = (T)(i % 5 - 2) / 13;           \\
-            scaled_##T(bytes, 1.0 / 255, 101, x);                               \\
-            find_byte_blocks_##T(bytes, 101, has[0]);                           \\
-            find_blocks_##T(y, 101, has[1]);                                    \\
-            list_blocks_##T(has[0], has[1], 101, blocks, counts);               \\
-            steps_and_dots_##T(W, 101, x, steps, y, blocks, counts, 8, 101, out); \\
-            for (int j = 0; j < 8; j++) printf("%a\\n", (double)out[j]);         \\
-            list_blocks_##T(has[0], has[0], 101, blocks, counts);               \\
-            dots_##T(W, 101, x, blocks, counts, 8, 101, out);                   \\
-            for (int j = 0; j < 8; j++) printf("%a\\n", (double)out[j]);         \\
-            steps_##T(W, 101, y, steps, blocks, counts, 8, 101);                \\
-            for (int i = 0; i < 808; i++) printf("%a\\n", (double)W[i]);         \\
-        }
-        int main(void) { SHOW(double) SHOW(float) return 0; }
-        """
-    )
-    outputs = []
-    flags = Path("/proc/cpuinfo").read_text().partition("flags")[2].partition("\n")[0].split()
-    needs = {"x86-64": "sse2", "x86-64-v3": "avx2", "x86-64-v4": "avx512vl"}
-    ways = [[f"-march={march}"] for march, flag in needs.items() if flag in flags]
-    for i, way in enumerate([*ways, ["-DPLAIN_C"]]):
-        program = tmp_path / str(i)
-        subprocess.run(
-            ["gcc", "-O3", "-ffp-contract=off", *way, "-Wno-unused-function", "-Wno-psabi",
-             "-o", program, source],
-            check=True,
-        )  # fmt: skip
-        outputs.append(subprocess.run([program], capture_output=True, check=True).stdout)
-
-    assert len(outputs) > 2
-    assert len(set(outputs)) == 1
-    assert 1648 == outputs[0].count(b"\n")
 
 
 @pytest.mark.parametrize("d", [16, 1100])

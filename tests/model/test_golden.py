@@ -1,0 +1,275 @@
+"""One digest of what is learned, on every machine, with every compiler."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from helpers import COMMAND, ROOT, require_tool
+from river.base import Base
+
+from stream_perceptron import LiveModel, SGDPerceptron
+from stream_perceptron.data.opening import open_source
+from stream_perceptron.data.schema import Selection
+from stream_perceptron.datasets.mnist import sample_path
+from stream_perceptron.model import kernel
+from stream_perceptron.model.activations import ACTIVATIONS
+from stream_perceptron.model.features import Sparse, Uint8
+
+GOLDEN = ROOT / "tests" / "golden"
+KERNEL = ROOT / "stream_perceptron" / "model" / "kernel"
+TABLE = json.loads((GOLDEN / "table.json").read_text())
+FLAGS = ["-O3", "-ffp-contract=off", "-Wno-psabi", "-Wno-unused-function"]
+
+
+class Halving(Base):
+    """A rate that falls by the four operations alone."""
+
+    def get(self, t):
+        return 0.1 / (1.0 + t / 1000.0)
+
+
+def digits():
+    table = pq.read_table(sample_path())
+    pixels = np.array([list(row) for row in table["pixels"].to_pylist()], np.uint8)
+    return pixels, table["label"].to_pylist()
+
+
+def learn_digits(spread=1, **parameters):
+    """Learn the shipped digits by blocks of 1,000, as bytes, or sparse over more columns."""
+    pixels, labels = digits()
+    model = SGDPerceptron(classes=range(10), seed=0, **parameters)
+    model.network.add([f"x{i}" for i in range(784 * spread)], [])
+    probabilities = []
+    for start in range(0, len(labels), 1000):
+        rows = pixels[start : start + 1000]
+        if spread == 1:
+            names = tuple(model.features_)
+            features = Uint8(names, rows, scale=1 / 255)
+        else:
+            samples = [[f"x{i * spread}" for i in np.flatnonzero(row).tolist()] for row in rows]
+            values = [row[row > 0] / 255 for row in rows]
+            features = Sparse.from_rows(samples, values)
+        result = model.train(
+            features, labels[start : start + 1000], np.ones(1000), with_probability=True
+        )
+        probabilities.append(result.probability)
+    return model, np.concatenate(probabilities)
+
+
+def learn_table(standardize, folder):
+    """Learn a table with texts and blanks from a file."""
+    rng = random.Random(0)
+    path = folder / "table.csv"
+    with path.open("w") as file:
+        file.write("colour,a,b,label\n")
+        for _ in range(5000):
+            colour, a = rng.choice(["red", "green", "blue"]), rng.randrange(100)
+            b = "" if rng.random() < 0.1 else rng.randrange(-50, 50) / 8
+            file.write(f"{colour},{a},{b},{'high' if a > 60 or colour == 'red' else 'low'}\n")
+    sources = [open_source(str(path))]
+    asked = Selection(one_hot=("colour",), standardize=standardize)
+    live = LiveModel.start(sources, asked, lr=0.1 if standardize else 0.001, seed=0)
+    results = list(live.run(sources, with_probabilities=True))
+    return live.model, np.concatenate([result.probabilities for result in results])
+
+
+CASES = {
+    f"{activation}, {dtype}": lambda _, activation=activation, dtype=dtype: learn_digits(
+        activation=activation, dtype=dtype, lr=0.01
+    )
+    for activation in ACTIVATIONS
+    for dtype in ("float64", "float32")
+} | {
+    "sparse, float64": lambda _: learn_digits(spread=7, lr=0.1),
+    "sparse, float32": lambda _: learn_digits(spread=7, lr=0.1, dtype="float32"),
+    "a schedule": lambda _: learn_digits(lr=Halving()),
+    "a threshold": lambda _: learn_digits(lr=0.1, epsilon=0.01, activation="tanh"),
+    "one-hot": lambda folder: learn_table(False, folder),
+    "one-hot, standardised": lambda folder: learn_table(True, folder),
+}
+
+
+def digest_of(model, probabilities):
+    """Return the digest of what was learned and predicted."""
+    learned = hashlib.sha256(model.weights.tobytes() + model.biases.tobytes())
+    if model.network.scaler is not None:
+        learned.update(model.network.scaler.table.tobytes())
+    learned.update(probabilities.tobytes())
+    return learned.hexdigest()
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory):
+    """Return the digest of each case, and its calls of the kernel with what they wrote."""
+    folder = tmp_path_factory.mktemp("golden")
+    digests, calls, written = {}, [], []
+    real = kernel.learn
+
+    def learn(weights, biases, features, rule, block, counters, scaler=None):
+        call = call_of(weights, biases, features, rule, block, scaler)
+        before = counters.counts.copy()
+        done = real(weights, biases, features, rule, block, counters, scaler)
+        if not len(weights):
+            return done
+        eps = np.where(block.targets < 0, 0.0, block.eps)
+        parts = [weights, biases, block.nets, eps, block.updated, counters.counts - before]
+        if block.tests is not None:
+            parts.append(block.tests[: n_tests(block)])
+        if scaler is not None:
+            parts.append(scaler.table)
+        calls.append(call)
+        written.append(struct.pack("q", done.rows) + b"".join(part.tobytes() for part in parts))
+        return done
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernel, "learn", learn)
+        for name, case in CASES.items():
+            digests[name] = digest_of(*case(folder))
+    (folder / "calls").write_bytes(b"".join(calls))
+    return digests, folder / "calls", b"".join(written)
+
+
+def n_tests(block):
+    """Return how many rows of a block bring features."""
+    return 0 if block.widths is None else np.count_nonzero(np.diff(block.widths))
+
+
+def call_of(weights, biases, features, rule, block, scaler):
+    """Return a call of the kernel as the driver reads it."""
+    k, d = weights.shape
+    function = list(ACTIVATIONS).index(rule.activation.name)
+    values = np.ascontiguousarray(features.values)
+    is_bytes, is_sparse = isinstance(features, Uint8), isinstance(features, Sparse)
+    apart = 0 if scaler is None else len(scaler)
+    numbers = (
+        weights.itemsize, function, rule.stop, len(features), k, d, values.size, is_bytes,
+        is_sparse, apart, n_tests(block),
+    )  # fmt: skip
+    scale = features.scale if is_bytes else 0.0
+    activation = rule.activation
+    head = struct.pack(
+        "11q4d", *map(int, numbers), activation.low, activation.high, rule.epsilon, scale
+    )
+    parts = [weights, biases, values]
+    if is_sparse:
+        parts += [features.starts, features.columns]
+    parts += [block.targets, block.sample_weights, block.rates]
+    if scaler is not None:
+        parts.append(scaler.table)
+    if block.widths is not None:
+        parts.append(block.widths)
+    return head + b"".join(part.tobytes() for part in parts)
+
+
+def test_what_is_learned_is_in_the_table(learned):
+    assert learned[0] == TABLE, json.dumps(learned[0], indent=1)
+
+
+BUILDS = {
+    "SSE2": (["gcc", "-march=x86-64"], []),
+    "AVX2": (["gcc", "-march=x86-64-v3"], []),
+    "AVX-512": (["gcc", "-march=x86-64-v4"], []),
+    "each processor": (["gcc"], []),
+    "plain C": (["gcc", "-DPLAIN_C"], []),
+    "unoptimised": (["gcc", "-O0"], []),
+    "clang": (["clang", "-march=x86-64-v3"], []),
+    "musl": (["musl-gcc", "-static"], []),
+    "aarch64": (["aarch64-linux-gnu-gcc", "-static"], ["qemu-aarch64-static"]),
+}
+NEEDED = {"AVX2": "avx2", "clang": "avx2", "AVX-512": "avx512vl"}  # of the processor
+
+
+@pytest.mark.slow
+def test_every_compiler_and_processor_gives_the_same_bits(learned, tmp_path, tell):
+    """The headers of the kernel, built alone, learn what the installed module has learned."""
+    _, calls, written = learned
+    flags = Path("/proc/cpuinfo").read_text().split()
+    builds = {name: way for name, way in BUILDS.items() if NEEDED.get(name, "sse2") in flags}
+    for compiler, emulator in builds.values():
+        for tool in [compiler[0], *emulator]:
+            require_tool(tool)
+    digests = {"installed": hashlib.sha256(written).hexdigest()}
+    for name, (compiler, emulator) in builds.items():
+        program = tmp_path / "driver"
+        command = [compiler[0], *FLAGS, *compiler[1:], f"-I{KERNEL}"]
+        if name != "each processor":
+            command.append("-DFOR_EACH_PROCESSOR=")
+        subprocess.run([*command, "-o", program, GOLDEN / "driver.c", "-lm"], check=True)
+        with calls.open("rb") as file:
+            result = subprocess.run(
+                [*emulator, program], stdin=file, capture_output=True, check=True
+            )
+        digests[name] = hashlib.sha256(result.stdout).hexdigest()
+
+    tell(f"the same bits from {', '.join(builds)}")
+    assert {digests["installed"]} == set(digests.values()), digests
+
+
+@pytest.fixture(scope="module")
+def another_library(tmp_path_factory):
+    """The environment of a C library that rounds otherwise."""
+    require_tool("gcc")
+    library = tmp_path_factory.mktemp("library") / "moved.so"
+    source = GOLDEN / "moved.c"
+    subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
+    return {"LD_PRELOAD": str(library)}
+
+
+@pytest.fixture(scope="module")
+def plain_numpy():
+    """The environment in which NumPy uses no more of the processor than every one has."""
+    from numpy._core import _multiarray_umath as info
+
+    features = [name for name in info.__cpu_dispatch__ if info.__cpu_features__[name]]
+    return {"NPY_DISABLE_CPU_FEATURES": " ".join(features)}
+
+
+@pytest.mark.parametrize("environment", ["another_library", "plain_numpy"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--activation", "sigmoid"],
+        ["--activation", "tanh", "--dtype", "float32"],
+        ["--activation", "arctan", "--standardize"],
+    ],
+    ids=lambda options: options[1],
+)
+def test_a_checkpoint_does_not_depend_on_libraries(options, environment, sample, request, tmp_path):
+    """Nor do predictions, with all probabilities."""
+    written = []
+    for more in ({}, request.getfixturevalue(environment)):
+        folder = tmp_path / str(len(written))
+        folder.mkdir()
+        subprocess.run(
+            [COMMAND, "learn", sample, "-m", "m.npz", "-p", "p.jsonl", "--probabilities",
+             "--classes", "0,1,2,3,4,5,6,7,8,9", "--quiet", *options],
+            cwd=folder, env=os.environ | more, check=True,
+        )  # fmt: skip
+        written.append([(folder / name).read_bytes() for name in ("m.npz", "p.jsonl")])
+
+    assert written[0] == written[1]
+
+
+def test_the_other_library_is_another(another_library):
+    """Or the test above would show nothing."""
+    script = "import math; print([math.exp(1.5), math.tanh(0.3), math.atan(0.3), 1.7 ** 0.3])"
+    shown = [
+        json.loads(
+            subprocess.run(
+                [sys.executable, "-c", script], env=os.environ | more, capture_output=True
+            ).stdout
+        )
+        for more in ({}, another_library)
+    ]
+
+    assert np.nextafter(shown[0], np.inf).tolist() == shown[1]
