@@ -46,6 +46,10 @@ def inspect(path: Path, as_json: bool) -> None:
         elif name == "sources":
             shown = ", ".join(f"{s['name']} ({s['size']:,} bytes)" for s in value)
             tell(f"{title}: {shown or 'none'}")
+        elif name == "lineage":
+            tell("learned from:")
+            for line in live.lineage.lines() or ["nothing"]:
+                tell(f"  {line}")
         elif name == "shards" and value is not None:
             tell(f"{title}: {live.cursor.shards}, {value['rounds']:,} done in the pass")
         elif name == "diagnosis":
@@ -57,6 +61,7 @@ def inspect(path: Path, as_json: bool) -> None:
 
 def _contents(live: LiveModel) -> dict[str, Any]:
     from stream_perceptron.checkpoint.archive import FORMAT_VERSION
+    from stream_perceptron.checkpoint.codec import to_json
     from stream_perceptron.diagnostics.diagnosis import diagnose
 
     model, schema, progress, cursor = live.model, live.schema, live.progress, live.cursor
@@ -92,6 +97,7 @@ def _contents(live: LiveModel) -> dict[str, Any]:
         "mean_epsilon": progress.mean_epsilon,
         "last_epsilon": None if model.n_seen == 0 else model.last_epsilon,
         "sources": [{"name": s.name, "size": s.size} for s in cursor.sources],
+        "lineage": to_json(live.lineage),
         "at_random": cursor.at_random,
         "turn": cursor.epoch,
         "source": cursor.index,

@@ -19,6 +19,7 @@ COMMANDS = (
     "evaluate",
     "inspect",
     "report",
+    "verify",
     "average",
     "fetch",
     "convert",

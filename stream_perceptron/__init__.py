@@ -11,6 +11,7 @@ from stream_perceptron.errors import (
     SourceError,
     StreamPerceptronError,
     UpdateError,
+    VerificationError,
 )
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.sweep import Trial, sweep
@@ -29,6 +30,7 @@ __all__ = [
     "StreamPerceptronError",
     "Trial",
     "UpdateError",
+    "VerificationError",
     "check_update",
     "load",
     "save",

@@ -57,5 +57,9 @@ class ClusterError(StreamPerceptronError):
     """Ray is not there, or could not do what it was asked for."""
 
 
+class VerificationError(StreamPerceptronError):
+    """A model does not follow from what it says it was learned from."""
+
+
 class UpdateError(StreamPerceptronError):
     """An update that somebody wrote differs from the delta rule."""

@@ -36,6 +36,11 @@ class Identity:
         """Return the identity of stdin or a pipe, which is that of any other."""
         return cls(name, 0, "")
 
+    def __str__(self) -> str:
+        if self.is_stream:
+            return self.name
+        return f"{self.name} ({self.size:,} bytes, SHA-256 {self.digest[:12]}...)"
+
     @property
     def is_stream(self) -> bool:
         """Whether it can be read once only."""

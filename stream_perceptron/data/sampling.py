@@ -29,7 +29,7 @@ class RandomDraws(Source):
     def __init__(self, sources: Sequence[Source], seed: int) -> None:
         super().__init__(sources[0].path)
         self._sources = sources
-        self._seed = seed
+        self.seed = seed
         self._rows: Batch | None = None
 
     @property
@@ -63,9 +63,7 @@ class RandomDraws(Source):
 
     def batches(self, request: Request) -> Iterator[Batch]:
         """Yield draws from `start` on, in all as many as there are rows; others in every epoch."""
-        if self._rows is None:
-            self._rows = self._read(request)
-        rows = self._rows
+        rows = self.read(request)
         begin = request.epoch * rows.n_rows
         for first in range(request.start, rows.n_rows, BATCH_ROWS):
             n = min(BATCH_ROWS, rows.n_rows - first)
@@ -73,8 +71,10 @@ class RandomDraws(Source):
             draws = self.draws(begin + first, n)
             yield replace(_taken(rows, draws), first_row=first + 1, notes=notes)
 
-    def _read(self, request: Request) -> Batch:
-        """Return all rows; none is left out as one that came before."""
+    def read(self, request: Request) -> Batch:
+        """Return all rows to draw from; none is left out as one that came before."""
+        if self._rows is not None:
+            return self._rows
         asked = replace(request, epoch=0, start=0, replays=Replays(None))
         batches: list[Batch] = []
         for source in self._sources:
@@ -83,11 +83,12 @@ class RandomDraws(Source):
                 asked = replace(asked, schema=batch.schema)
         if not batches:
             raise SourceError(f"{self.name}: has no rows to draw from")
-        return _joined(batches, self.name, asked.schema)
+        self._rows = _joined(batches, self.name, asked.schema)
+        return self._rows
 
     def draws(self, start: int, n: int) -> NDArray[np.intp]:
         """Return the rows of draws start to start + n - 1."""
-        bits = np.random.PCG64(self._seed)
+        bits = np.random.PCG64(self.seed)
         bits.advance(start)
         u = np.random.Generator(bits).random(n)
         return (u * (self.n_rows or 0)).astype(np.intp)

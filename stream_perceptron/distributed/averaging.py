@@ -210,9 +210,9 @@ def average_live(
 
     Returns
     -------
-    The `average` with the counts of `begin` and of what each added. Of cursors only the highest
-    offset of each partition is kept. What several models added is one bin of the curve, and the
-    last 1,000 samples are those of the models in their order.
+    The `average` with the counts and the lineage of `begin` and of what each added. Of cursors only
+    the highest offset of each partition is kept. What several models added is one bin of the curve,
+    and the last 1,000 samples are those of the models in their order.
 
     Raises
     ------
@@ -240,7 +240,8 @@ def average_live(
         schema = _united(schema, live.schema)
         cursor.pass_offsets(Offset(key, value) for key, value in live.cursor.offsets.items())
     progress = _sum(model, begin.progress, lives)
-    return LiveModel(model, begin.selection, schema, progress, cursor)
+    lineage = begin.lineage.mean_of([live.lineage for live in lives])
+    return LiveModel(model, begin.selection, schema, progress, cursor, lineage)
 
 
 def average_files(paths: Sequence[Path], base: Path) -> LiveModel:

@@ -19,12 +19,13 @@ from stream_perceptron.distributed.shards import (
     KEPT_BYTES,
     Outcome,
     Piece,
-    deal,
     learn_pieces,
+    parts_of_round,
     rounds_in,
 )
 from stream_perceptron.errors import ClusterError
 from stream_perceptron.live.cursor import Cursor, Shards
+from stream_perceptron.live.lineage import ROUNDS, Entry, saved_lr
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.model.kernel import NAME as KERNEL
 
@@ -138,6 +139,20 @@ def run(
             notes += outcomes[0].notes
         here.epoch, here.shards = epoch, shards
         here.read += mean.progress.rows - live.progress.rows
+        done = epoch * tasks.n_rounds(shards) + shards.rounds
+        entry = Entry(
+            saved_lr(live.model.lr),
+            float(live.model.epsilon),
+            tuple(here.sources),
+            ROUNDS,
+            done - 1,
+            done,
+            mean.progress.skipped - live.progress.skipped,
+            shards=shards.n,
+            round_rows=shards.rows,
+            kept_lr=not scale_lr,
+        )
+        live.lineage.add(entry, here.sources)
         live.model, live.schema, live.progress = mean.model, mean.schema, mean.progress
         live.cursor = here
         yield Round([text for outcome in outcomes for text in outcome.rejected], notes)
@@ -165,24 +180,29 @@ class _Tasks:
         self._skip_rejected = skip_rejected
         self._scale_lr = scale_lr
 
+    def n_rounds(self, shards: Shards) -> int:
+        """Return how many rounds a pass has."""
+        return rounds_in(self._groups, shards)
+
     def following(self, epoch: int, shards: Shards) -> tuple[int, Shards] | None:
         """Return the round that comes next, None if there is none."""
-        n_rounds = rounds_in(self._groups, shards)
+        n_rounds = self.n_rounds(shards)
         if shards.rounds >= n_rounds:
             epoch, shards = epoch + 1, replace(shards, rounds=0)
         return (epoch, shards) if epoch < self._epochs and n_rounds else None
 
     def notes(self, live: LiveModel, shards: Shards) -> list[str]:
         """Say with which learning rate the shards learn."""
-        n = len(self._dealt(shards))
-        if n == 1 or not self._scale_lr:
+        dealt, factor = self._parts(shards)
+        n = len(dealt)
+        if factor == 1.0:
             return []
         lr = live.model.lr
         shown = f"{lr * n:g}, {n} times {lr:g}" if isinstance(lr, float | int) else f"{n} times lr"
         return [f"shards learn at {shown}, as to average them divides steps by {n}"]
 
-    def _dealt(self, shards: Shards) -> list[list[Piece]]:
-        return [pieces for pieces in deal(self._groups, shards) if pieces]
+    def _parts(self, shards: Shards) -> tuple[list[list[Piece]], float]:
+        return parts_of_round(self._groups, shards, not self._scale_lr)
 
     def begin(self, live: LiveModel, coming: tuple[int, Shards] | None) -> list[Any]:
         """Begin a round, a task for each shard that has rows left."""
@@ -191,8 +211,7 @@ class _Tasks:
         import ray
 
         state = ray.put(live)
-        dealt = self._dealt(coming[1])
-        factor = float(len(dealt)) if self._scale_lr else 1.0
+        dealt, factor = self._parts(coming[1])
         return [
             self._learn.remote(state, self._paths, pieces, factor, self._skip_rejected, self._keep)
             for pieces in dealt

@@ -80,6 +80,14 @@ def deal(groups: Sequence[Sequence[int]], shards: Shards) -> list[list[Piece]]:
     return dealt
 
 
+def parts_of_round(
+    groups: Sequence[Sequence[int]], shards: Shards, keep_lr: bool
+) -> tuple[list[list[Piece]], float]:
+    """Return the pieces of each shard that has some left, and what lr is multiplied by for them."""
+    dealt = [pieces for pieces in deal(groups, shards) if pieces]
+    return dealt, 1.0 if keep_lr else float(len(dealt))
+
+
 def _pieces(groups: Sequence[Sequence[int]], start: int, end: int) -> Iterator[Piece]:
     """Yield the pieces that the rows from `start` to before `end` of all files consist of."""
     begin = 0  # of a row group, among all rows

@@ -21,10 +21,12 @@ from stream_perceptron.checkpoint.state import (
 )
 from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.prefetch import Idle, prefetch
+from stream_perceptron.data.sampling import RandomDraws
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.data.source import Request, Source
 from stream_perceptron.errors import CheckpointError, DivergedError, SampleError, SourceError
 from stream_perceptron.live.cursor import Cursor, Shards
+from stream_perceptron.live.lineage import DRAWS, Entry, Lineage, saved_lr
 from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.notes import notes_about
 from stream_perceptron.live.reading import cut, read, singly
@@ -45,6 +47,7 @@ class _Run:
     progress: Progress
     curve_bin: int
     cursor: Cursor
+    lineage: Lineage
 
 
 class LiveModel:
@@ -62,6 +65,8 @@ class LiveModel:
         How it has done so far.
     cursor
         Where it is in its sources.
+    lineage
+        What it was learned from.
 
     Attributes
     ----------
@@ -91,12 +96,14 @@ class LiveModel:
         schema: Schema | None = None,
         progress: Progress | None = None,
         cursor: Cursor | None = None,
+        lineage: Lineage | None = None,
     ) -> None:
         self.model = model
         self.selection = selection or Selection()
         self.schema = schema or Schema()
         self.progress = progress or Progress()
         self.cursor = cursor or Cursor()
+        self.lineage = lineage or Lineage(is_complete=model.n_seen == 0)
         self.kernel = KERNEL
         self.needs_label = False
         self.replayed = 0
@@ -181,7 +188,10 @@ class LiveModel:
                 live = cls(model, asked, Schema(features=names or None))
             else:
                 saved = from_json(_Run, run, "run")
-                live = cls(model, saved.selection, saved.schema, saved.progress, saved.cursor)
+                live = cls(
+                    model, saved.selection, saved.schema, saved.progress, saved.cursor,
+                    saved.lineage,
+                )  # fmt: skip
                 live.progress.restore(counts, saved.curve_bin, len(model.classes_))
                 live.cursor.require_fit(saved.selection.position)
                 if saved.selection.standardize != (model.network.scaler is not None):
@@ -203,7 +213,7 @@ class LiveModel:
         meta, arrays = model_state(self.model)
         meta["extra"] = {}
         curve_bin = self.progress.curve.bin
-        run = _Run(self.selection, self.schema, self.progress, curve_bin, self.cursor)
+        run = _Run(self.selection, self.schema, self.progress, curve_bin, self.cursor, self.lineage)
         meta["run"] = to_json(run)
         write_checkpoint(path, meta, arrays | self.progress.arrays)
 
@@ -418,6 +428,7 @@ class LiveModel:
         rows = len(batch)
         if source.is_stream and batch.replayed is not None:
             rows -= int(np.count_nonzero(batch.replayed))
+        start, before = cursor.row, list(cursor.sources)
         cursor.row += rows
         cursor.read += rows
         cursor.pass_offsets(batch.offsets)
@@ -425,6 +436,25 @@ class LiveModel:
             identity = source.advance(batch)
             if identity is not None:
                 cursor.sources[cursor.index] = identity
+        entry = Entry(
+            saved_lr(self.model.lr),
+            float(self.model.epsilon),
+            start=start,
+            end=start + rows,
+            rejected=len(batch.rejected),
+        )
+        if not cursor.sources:
+            self.lineage.is_complete = False
+        elif isinstance(source, RandomDraws):
+            drawn = cursor.epoch * (source.n_rows or 0)
+            entry = replace(
+                entry, sources=tuple(cursor.sources), unit=DRAWS, start=drawn + start,
+                end=drawn + entry.end, seed=source.seed,
+            )  # fmt: skip
+            self.lineage.add(entry, before)
+        elif rows:
+            here = slice(cursor.index, cursor.index + 1)
+            self.lineage.add(replace(entry, sources=tuple(cursor.sources[here])), before[here])
         cursor.output = self.cursor.output
         self.cursor = cursor
 

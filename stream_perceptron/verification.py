@@ -1,0 +1,377 @@
+"""Whether a model follows, to the bit, from the sources that it says it was learned from."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_perceptron.checkpoint.codec import decode_lr
+from stream_perceptron.data.batch import Batch, Replays
+from stream_perceptron.data.identity import Identity
+from stream_perceptron.data.lines import LineSource
+from stream_perceptron.data.parquet import ParquetSource
+from stream_perceptron.data.sampling import RandomDraws
+from stream_perceptron.data.schema import Schema
+from stream_perceptron.data.source import Source
+from stream_perceptron.distributed.averaging import average_live
+from stream_perceptron.distributed.shards import learn_pieces, parts_of_round, rounds_in
+from stream_perceptron.errors import StreamPerceptronError, VerificationError
+from stream_perceptron.live.cursor import Shards
+from stream_perceptron.live.lineage import DRAWS, ROUNDS, Entry
+from stream_perceptron.live.metrics import Progress
+from stream_perceptron.live.model import LiveModel
+from stream_perceptron.model.kernel import NAME as KERNEL
+from stream_perceptron.model.scaler import Scaler
+from stream_perceptron.perceptron import SGDPerceptron
+
+_WHOLE = 2**63 - 1  # bytes, more than any file has
+
+# Is called with the rows learned so far, and with all that are to be learned.
+Advance = Callable[[int, int], None]
+
+
+def verify(
+    live: LiveModel, sources: Sequence[Source], advance: Advance = lambda done, total: None
+) -> None:
+    """Learn a model anew from its lineage, and compare every bit of it.
+
+    Parameters
+    ----------
+    live
+        The model, with what it says that it was learned from.
+    sources
+        Files that have it, under whatever names: each is found by its digest, and a text file that
+        has grown by that of its first rows. Others stand for the pipes that were read, in order.
+    advance
+        Is called with the number of rows learned so far, and that of all.
+
+    Raises
+    ------
+    VerificationError
+        If the model does not follow from these sources: says the first row, count or weight that
+        does not.
+    SourceError
+        If a source cannot be read.
+
+    Examples
+    --------
+    >>> from stream_perceptron.data.opening import open_source
+    >>> from stream_perceptron.datasets.mnist import sample_path
+    >>> sources = [open_source(str(sample_path()))]
+    >>> live = LiveModel.start(sources, seed=0)
+    >>> results = list(live.run(sources, live.resume(sources)))
+    >>> verify(live, sources)
+    >>> live.model.learn_one({"pixel400": 1.0}, 3)
+    >>> verify(live, sources)
+    Traceback (most recent call last):
+    ...
+    stream_perceptron.errors.VerificationError: the number of its samples is 5001, but 5000 by \
+the sources
+
+    """
+    lineage = live.lineage
+    if not lineage.is_complete:
+        raise VerificationError(
+            "was learned in Python in part, so that there is no record of all its rows"
+        )
+    others = [name for name in lineage.kernels if name != KERNEL]
+    if others:
+        raise VerificationError(
+            f"was learned with the kernel {others[0]}, which is not to the bit that of this "
+            f"program, {KERNEL}"
+        )
+    pipes = [source.name for source in sources if source.is_stream]
+    if pipes:
+        raise VerificationError(
+            f"{pipes[0]} can be read once only: save what comes through it, and give the file"
+        )
+    again = _Again(lineage.entries, sources, advance)
+    _compare(live, again.learn(_begin(live), lineage.entries))
+
+
+def _begin(live: LiveModel) -> LiveModel:
+    """Return the model as it was before its first row."""
+    was = live.model
+    model = SGDPerceptron(
+        activation=was.activation,
+        init_range=was.init_range,
+        classes=was.classes,
+        dtype=was.dtype,
+        seed=was.seed_,
+        max_weights=was.max_weights,
+    )
+    if live.selection.standardize:
+        model.network.scaler = Scaler()
+    return LiveModel(model, live.selection, Schema(label_type=live.schema.label_type))
+
+
+@dataclass
+class _Stream:
+    """Files that stand for pipes, and how far they were read."""
+
+    sources: list[Source]
+    index: int = 0
+    row: int = 0  # the rows of the file that were read, with those that came before
+
+    def begin_next(self) -> None:
+        """Begin the next file, unless nothing was read of this one."""
+        if self.row:
+            self.index, self.row = self.index + 1, 0
+
+
+class _Again:
+    """Learns what a lineage says."""
+
+    def __init__(
+        self, entries: Sequence[Entry], sources: Sequence[Source], advance: Advance
+    ) -> None:
+        self._advance = advance
+        self._done, self._total = 0, sum(map(_rows_in, entries))
+        flat = list(_flat(entries))
+        wanted = {source: None for entry in flat for source in entry.sources if source.digest}
+        self._found: dict[Identity, Source] = {}
+        used: list[Source] = []
+        for source in sources:
+            for identity in _matching(source, list(wanted)):
+                self._found.setdefault(identity, source)
+                used.append(source)
+        for identity in wanted:
+            if identity not in self._found:
+                raise VerificationError(f"{identity} is not among the sources")
+        rest = [source for source in sources if source not in used]
+        if rest and not any(entry.is_stream for entry in flat):
+            raise VerificationError(f"{rest[0].name} is none of the sources that it learned from")
+        self._stream = _Stream(rest)
+
+    def learn(self, live: LiveModel, entries: Sequence[Entry]) -> LiveModel:
+        """Learn what some entries say; return the model, which may be another one."""
+        for entry in entries:
+            if entry.models:
+                branches = [self.learn(copy.deepcopy(live), part) for part in entry.models]
+                live = average_live(live, branches)
+                continue
+            live.model.mutate({"lr": decode_lr(entry.lr), "epsilon": entry.epsilon})
+            skipped = live.progress.skipped
+            try:
+                if entry.unit == ROUNDS:
+                    live = self._learn_rounds(live, entry)
+                elif entry.unit == DRAWS:
+                    self._learn_draws(live, entry)
+                elif entry.is_stream:
+                    self._learn_stream(live, entry)
+                else:
+                    source = self._found[entry.sources[0]]
+                    self._learn_rows(live, entry, source, entry.start, entry.end - entry.start)
+            except VerificationError:
+                raise
+            except StreamPerceptronError as error:
+                raise VerificationError(f"{entry.place}: cannot be learned anew: {error}") from None
+            skipped = live.progress.skipped - skipped
+            if skipped != entry.rejected:
+                raise VerificationError(
+                    f"{entry.place}: {entry.rejected:,} rows were rejected, but {skipped:,} by "
+                    "the sources"
+                )
+        return live
+
+    def _learn_rows(
+        self, live: LiveModel, entry: Entry, source: Source, start: int, n: int
+    ) -> None:
+        """Learn n rows of a file."""
+        asked = replace(live.request(), start=start, replays=Replays(live.cursor.offsets))
+        left = n
+        for batch in source.batches(asked) if left else ():
+            part = batch[:left]
+            left -= len(part)
+            self._step(live, entry, part)
+            if not left:
+                return
+        if left:
+            raise VerificationError(
+                f"{entry.place}: {source.name} ends {left:,} rows before the last of them"
+            )
+
+    def _learn_stream(self, live: LiveModel, entry: Entry) -> None:
+        """Learn rows of a pipe from the files that stand for it, but those that came before."""
+        stream = self._stream
+        if entry.start == 0:
+            stream.begin_next()
+        left = entry.end - entry.start
+        while left:
+            if stream.index >= len(stream.sources):
+                raise VerificationError(
+                    f"{entry.place}: the files that stand for it end {left:,} rows before the "
+                    "last of them"
+                )
+            source = stream.sources[stream.index]
+            asked = replace(live.request(), start=stream.row, replays=Replays(live.cursor.offsets))
+            for batch in source.batches(asked):
+                part = batch
+                if batch.replayed is not None:
+                    counted = np.cumsum(~batch.replayed)
+                    part = batch[: int(np.searchsorted(counted, left)) + 1]
+                    left -= int(counted[len(part) - 1])
+                else:
+                    part = batch[:left]
+                    left -= len(part)
+                stream.row += len(part)
+                self._step(live, entry, part)
+                if not left:
+                    return
+            stream.index, stream.row = stream.index + 1, 0
+
+    def _learn_draws(self, live: LiveModel, entry: Entry) -> None:
+        source = RandomDraws([self._found[one] for one in entry.sources], entry.seed)
+        n_rows = len(source.read(live.request()))
+        start = entry.start
+        while start < entry.end:
+            epoch, row = divmod(start, n_rows)
+            asked = replace(live.request(), epoch=epoch, start=row)
+            for batch in source.batches(asked):
+                part = batch[: entry.end - start]
+                start += len(part)
+                self._step(live, entry, part)
+                if start == entry.end:
+                    return
+
+    def _learn_rounds(self, live: LiveModel, entry: Entry) -> LiveModel:
+        sources = [self._found[one] for one in entry.sources]
+        files = [source for source in sources if isinstance(source, ParquetSource)]
+        if len(files) < len(sources):
+            raise VerificationError(f"{entry.place}: only Parquet files are shared out in shards")
+        groups = [source.groups for source in files]
+        paths = [source.path for source in files]
+        shards = Shards(entry.shards, entry.round_rows)
+        n_rounds = rounds_in(groups, shards)
+        for number in range(entry.start, entry.end):
+            here = replace(shards, rounds=number % n_rounds)
+            dealt, factor = parts_of_round(groups, here, entry.kept_lr)
+            outcomes = [
+                learn_pieces(live, paths, pieces, factor, skip_rejected=True, keep=True)
+                for pieces in dealt
+            ]
+            for outcome in outcomes:
+                if outcome.error is not None:
+                    raise outcome.error
+            mean = average_live(
+                live,
+                [outcome.live for outcome in outcomes],
+                [outcome.counted for outcome in outcomes],
+            )
+            self._tell(mean.progress.rows - live.progress.rows)
+            live = mean
+        return live
+
+    def _step(self, live: LiveModel, entry: Entry, batch: Batch) -> None:
+        result = live.step(batch)
+        live.cursor.pass_offsets(batch.offsets)
+        if result.taken < len(batch):
+            why = "diverged" if result.diverged else "does not fit in memory"
+            raise VerificationError(f"{entry.place}: {batch.place(result.taken)}: {why}")
+        self._tell(len(batch))
+
+    def _tell(self, rows: int) -> None:
+        self._done += rows
+        self._advance(self._done, self._total)
+
+
+def _flat(entries: Sequence[Entry]) -> Iterator[Entry]:
+    for entry in entries:
+        yield entry
+        for part in entry.models:
+            yield from _flat(part)
+
+
+def _rows_in(entry: Entry) -> int:
+    """Return how many rows an entry has, for shards at most."""
+    if entry.models:
+        return sum(_rows_in(each) for part in entry.models for each in part)
+    return (entry.end - entry.start) * max(entry.shards * entry.round_rows, 1)
+
+
+def _matching(source: Source, wanted: Sequence[Identity]) -> list[Identity]:
+    """Return which identities are of a source."""
+    if not isinstance(source, LineSource):
+        (identity,) = source.identities()
+        return [one for one in wanted if one == identity]
+    (whole,) = source.identities([Identity("", _WHOLE, "")])
+    return [
+        one
+        for one in wanted
+        if one == whole or (one.size < whole.size and source.identities([one]) == [one])
+    ]
+
+
+def _compare(live: LiveModel, again: LiveModel) -> None:
+    """Require that two models are the same to the bit."""
+    model, other = live.model, again.model
+    pairs: list[tuple[str, Any, Any]] = [
+        ("the number of its samples", model.n_seen, other.n_seen),
+        ("the number of its updates", model.n_updates, other.n_updates),
+    ]
+    for what, here, there in (
+        ("class", model.classes_, other.classes_),
+        ("feature", model.features_, other.features_),
+    ):
+        pairs.append((f"the number of its {what} names", len(here), len(there)))
+        pairs += [
+            (f"{what} {i + 1:,}", *names) for i, names in enumerate(zip(here, there, strict=False))
+        ]
+    for what, here, there in pairs:
+        _require_same(what, here, there)
+    classes, features = model.classes_, model.features_
+    for name, of_weights in (("bias", False), ("weight", True)):
+        mine = model.weights if of_weights else model.biases[:, np.newaxis]
+        its = other.weights if of_weights else other.biases[:, np.newaxis]
+        place = _first_difference(mine, its)
+        if place is not None:
+            row, column = place
+            of = f" for feature {features[column]!r}" if of_weights else ""
+            _require_same(
+                f"the {name} of class {classes[row]!r}{of}", mine[row, column], its[row, column]
+            )
+    scaler, of_other = model.network.scaler, other.network.scaler
+    if scaler is not None and of_other is not None:
+        mine, its = scaler.at(None, len(features)), of_other.at(None, len(features))
+        place = _first_difference(mine, its)
+        if place is not None:
+            what = ("count", "mean", "variance")[place[0]]
+            _require_same(f"the {what} of feature {features[place[1]]!r}", mine[place], its[place])
+    _require_same("its last error", model.last_epsilon, other.last_epsilon)
+    _compare_progress(live.progress, again.progress)
+
+
+def _compare_progress(mine: Progress, its: Progress) -> None:
+    for field in fields(mine):
+        if field.metadata.get("saved", True):
+            name = field.name.replace("_", " ")
+            _require_same(
+                f"its count of {name}", getattr(mine, field.name), getattr(its, field.name)
+            )
+    for what in ("confusion", "window", "curve"):
+        here, there = mine.arrays[what], its.arrays[what]
+        if here.tobytes() != there.tobytes():
+            raise VerificationError(f"its {what} is not that of the sources")
+
+
+def _first_difference(mine: NDArray[Any], its: NDArray[Any]) -> tuple[int, int] | None:
+    """Return the first place where the bits of two matrices differ."""
+    mine, its = np.ascontiguousarray(mine), np.ascontiguousarray(its)
+    if mine.tobytes() == its.tobytes():
+        return None
+    kind = f"u{mine.itemsize}"
+    places = np.argwhere(mine.view(kind) != its.view(kind))
+    return int(places[0, 0]), int(places[0, 1])
+
+
+def _require_same(what: str, here: Any, there: Any) -> None:
+    if here == there or (here != here and there != there):
+        return
+    if isinstance(here, np.floating):
+        here, there = float(here), float(there)
+    raise VerificationError(f"{what} is {here!r}, but {there!r} by the sources")
