@@ -1,0 +1,283 @@
+"""verify learns a model anew from what it says it was learned from, and compares every bit."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from helpers import COMMAND, TIMES
+
+from stream_perceptron import LiveModel, SGDPerceptron, save
+from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoint
+
+FOLLOWS = "every bit of {} x {} weights follows from these sources\n"
+
+
+@pytest.fixture
+def proven(run):
+    """Require that a model follows from some sources."""
+
+    def require(path, *sources):
+        shape = LiveModel.load(path).model.weights.shape
+        result = run("verify", path, *sources, check=0)
+        assert f"{path}: {FOLLOWS.format(*shape)}" == result.stdout
+        assert "" == result.stderr
+
+    return require
+
+
+@pytest.fixture
+def refused(run):
+    """Require that a model does not follow from some sources; return why not."""
+
+    def require(path, *sources):
+        result = run("verify", path, *sources, check=1)
+        assert "" == result.stdout
+        assert 1 == result.stderr.count("\n")
+        return result.stderr.removeprefix(f"Error: {path}: ").rstrip()
+
+    return require
+
+
+def entries_of(path):
+    return LiveModel.load(path).lineage.entries
+
+
+def changed(path, change):
+    """Write a checkpoint with something changed in it, and the digest of what it is then."""
+    meta, arrays = read_checkpoint(path)
+    change(meta, arrays)
+    write_checkpoint(path, meta, arrays)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--passes", "3", "--limit", "150000"],
+        ["--random", "--stop", "--epsilon", "1e-5"],
+        ["--standardize", "--activation", "tanh"],
+    ],
+    ids=lambda options: " ".join(options) or "in order",
+)
+def test_a_run_that_was_killed_again_and_again_is_proven(options, digits, tmp_path, proven, tell):
+    """Its lineage is that of a run left alone."""
+    path, alone = tmp_path / "model.npz", tmp_path / "alone.npz"
+    command = [COMMAND, "learn", digits["train"], "--save-every", "500", "--quiet", *options]
+    subprocess.run([*command, "-m", alone], check=True)
+    rng = random.Random(0)
+    kills = 0
+    while True:
+        process = subprocess.Popen([*command, "-m", path])
+        try:
+            process.wait(rng.uniform(0.2, 0.5) if kills < 4 * TIMES else None)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            kills += 1
+        if process.returncode == 0:
+            break
+
+    tell(f"verified after {kills} kills: {' '.join(options) or 'in order'}")
+    assert kills >= 2
+    assert entries_of(alone) == entries_of(path)
+    proven(path, digits["train"])
+
+
+def test_another_rate_two_files_and_pipes(days, run, tmp_path, proven, refused):
+    """The files that verify is given have other names and another order."""
+    path = tmp_path / "m.npz"
+    run("learn", days[0], "-m", path, "--limit", 700, "--quiet", check=0)
+    run("learn", days[0], "-m", path, "--lr", "0.2", "--quiet", check=0)
+    run("learn", days[1], days[2], "-m", path, "--epsilon", "0.01", "--quiet", check=0)
+    topic = tmp_path / "topic.jsonl"
+    points = [{"a": i % 7 - 3, "b": i % 5, "class": "left"} for i in range(90)]
+    points[40] = {"a": "bad"}
+    topic.write_text("".join(json.dumps(point) + "\n" for point in points))
+    for part in (points[:30], points[30:]):
+        text = "".join(json.dumps(point) + "\n" for point in part)
+        run("learn", "-m", path, "--skip-bad", "--quiet", input=text, check=0)
+    sources = []
+    for i, day in enumerate(days):
+        sources.append(tmp_path / f"copy{i}")
+        sources[-1].write_bytes(day.read_bytes())
+
+    proven(path, topic, *reversed(sources))
+    assert [
+        (0, 700, 0.01, 3e-6), (700, 1500, 0.2, 3e-6), (0, 1500, 0.2, 0.01), (0, 1500, 0.2, 0.01),
+        (0, 90, 0.2, 0.01),
+    ] == [(e.start, e.end, e.lr, e.epsilon) for e in entries_of(path)]  # fmt: skip
+    assert "-: rows 1 to 90: the files that stand for it end 90 rows before the last of them" == (
+        refused(path, *sources)
+    )
+    topic.write_text(topic.read_text().replace('"bad"', "0"))
+    assert "-: rows 1 to 90: 1 rows were rejected, but 0 by the sources" == refused(
+        path, topic, *sources
+    )
+
+
+def test_a_text_file_that_has_grown_is_found_by_its_first_rows(run, tmp_path, proven, refused):
+    path, source = tmp_path / "m.npz", tmp_path / "log.csv"
+    lines = [f"{i % 7},{i % 3},{'x' if i % 7 > i % 3 else 'y'}\n" for i in range(200)]
+    source.write_text("a,b,label\n" + "".join(lines[:120]))
+    run("learn", source, "-m", path, "--quiet", check=0)
+    source.write_text("a,b,label\n" + "".join(lines))
+    proven(path, source)
+    run("learn", source, "-m", path, "--lr", 1, "--quiet", check=0)
+    with source.open("a") as file:
+        file.write("1,2,z\n")
+
+    proven(path, source)
+    source.write_text(source.read_text().replace("6,2,x", "6,1,x", 1))
+    assert refused(path, source).endswith("is not among the sources")
+
+
+def test_rows_that_came_again_are_left_out_again(run, tmp_path, proven):
+    """Offsets tell which; the file may have the topic once or as it came."""
+    path = tmp_path / "m.npz"
+    rows = [{"a": i % 7, "b": -i % 5, "label": i % 2, "offset": i} for i in range(300)]
+    lines = [json.dumps(row) + "\n" for row in rows]
+    deliveries = [lines[:100], lines[60:220], lines[200:]]
+    for part in deliveries:
+        run("learn", "-m", path, "--position", "offset", "--quiet", input="".join(part), check=0)
+    once, as_it_came = tmp_path / "once.jsonl", tmp_path / "came.jsonl"
+    once.write_text("".join(lines))
+    as_it_came.write_text("".join("".join(part) for part in deliveries))
+
+    assert [(0, 300)] == [(entry.start, entry.end) for entry in entries_of(path)]
+    proven(path, once)
+    proven(path, as_it_came)
+
+
+def test_a_mean_is_proven_from_what_each_model_added(days, run, tmp_path, proven, refused):
+    base, mean = tmp_path / "base.npz", tmp_path / "mean.npz"
+    run("learn", days[0], "-m", base, "--limit", 1000, "--quiet", "--standardize", check=0)
+    models = []
+    for i, day in enumerate(days):
+        models.append(tmp_path / f"{i}.npz")
+        models[-1].write_bytes(base.read_bytes())
+        # The first goes on in the file of the base, so that its entry has the rows of both.
+        more = ["--next"] if i else []
+        run("learn", day, "-m", models[-1], "--lr", "0.03", "--quiet", *more, check=0)
+    run("average", *models, "--base", base, "-o", mean, check=0)
+    run("learn", days[0], "-m", mean, "--limit", 10, "--quiet", check=0)
+
+    proven(mean, *days)
+    *_, average, last = entries_of(mean)
+    assert {(1000, 1500), (0, 1500)} == {
+        (entry.start, entry.end) for part in average.models for entry in part
+    }
+    assert (0, 10) == (last.start, last.end)
+    assert f"{days[1]} " in refused(mean, days[0], days[2])
+
+
+def test_a_weight_changed_by_one_bit_is_named(sample, run, tmp_path, refused):
+    path = tmp_path / "m.npz"
+    run("learn", sample, "-m", path, "--quiet", check=0)
+    weight = LiveModel.load(path).model.weights[7, 400]
+    other = np.nextafter(weight, 9)
+
+    changed(path, lambda _, arrays: arrays["weights"].__setitem__((7, 400), other))
+    assert (
+        f"the weight of class 7 for feature 'pixel400' is {float(other)!r}, "
+        f"but {float(weight)!r} by the sources"
+    ) == refused(path, sample)
+
+
+def test_a_pixel_changed_is_noticed(sample, run, tmp_path, refused):
+    path, source = tmp_path / "m.npz", tmp_path / "digits.parquet"
+    source.write_bytes(sample.read_bytes())
+    run("learn", source, "-m", path, "--quiet", check=0)
+    table = pq.read_table(source)
+    pixels = [bytearray(picture) for picture in table["pixels"].to_pylist()]
+    pixels[3000][200] ^= 1
+    column = pa.array(list(map(bytes, pixels)), table.schema.field("pixels").type)
+    pq.write_table(table.set_column(0, table.schema.field("pixels"), column), source)
+
+    assert refused(path, source).endswith("is not among the sources")
+    assert str(source) in refused(path, source)
+
+
+def _without_first(meta, _):
+    del meta["run"]["lineage"]["entries"][0]
+
+
+def _with_another_rate(meta, _):
+    meta["run"]["lineage"]["entries"][1]["lr"] = 0.03
+
+
+def _with_fewer_rows(meta, _):
+    meta["run"]["lineage"]["entries"][1]["end"] -= 1
+
+
+def _with_more_rows(meta, _):
+    meta["run"]["lineage"]["entries"][1]["end"] += 1
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (_without_first, "the number of its samples is 2500, but 1500 by the sources"),
+        (_with_another_rate, "the bias of class 'right' is "),
+        (_with_fewer_rows, "the number of its samples is 2500, but 2499 by the sources"),
+        (_with_more_rows, "rows 1 to 1,501: "),
+    ],
+)
+def test_a_lineage_that_was_changed_is_noticed(change, why, days, run, tmp_path, refused):
+    path = tmp_path / "m.npz"
+    run("learn", days[0], "-m", path, "--limit", 1000, "--quiet", check=0)
+    run("learn", days[1], "-m", path, "--next", "--lr", "0.02", "--quiet", check=0)
+    changed(path, change)
+
+    sources = days[1:2] if change is _without_first else days[:2]
+    assert why in refused(path, *sources)
+
+
+def test_what_has_no_record_is_refused(sample, run, tmp_path, refused):
+    """A model of Python, one that Python has taught, and one of the other kernel."""
+    model = SGDPerceptron(seed=0)
+    model.learn_one({f"pixel{i}": 1.0 for i in range(784)}, 1)
+    in_python, path, numpy = (tmp_path / f"{name}.npz" for name in "abc")
+    save(model, in_python)
+    run("learn", sample, "-m", in_python, "--quiet", check=0)
+    run("learn", sample, "-m", path, "--quiet", check=0)
+    live = LiveModel.load(path)
+    live.model.learn_one({"pixel0": 1.0}, 1)
+    live.save(path)
+    subprocess.run(
+        [COMMAND, "learn", sample, "-m", numpy, "--quiet"], check=True,
+        env={"STREAM_PERCEPTRON_KERNEL": "numpy"},
+    )  # fmt: skip
+
+    assert refused(in_python, sample).startswith("was learned in Python in part")
+    assert "the number of its samples is 5001, but 5000 by the sources" == refused(path, sample)
+    assert refused(numpy, sample).startswith("was learned with the kernel numpy")
+
+
+def test_a_source_too_many_and_a_pipe(sample, days, run, tmp_path, refused):
+    path = tmp_path / "m.npz"
+    run("learn", sample, "-m", path, "--quiet", check=0)
+
+    assert f"{days[0]} is none of the sources that it learned from" == (
+        refused(path, sample, days[0])
+    )
+    assert refused(path, "/dev/stdin").startswith("/dev/stdin can be read once only")
+
+
+def test_inspect_shows_what_a_model_was_learned_from(days, run, tmp_path):
+    path = tmp_path / "m.npz"
+    run("learn", days[0], "-m", path, "--limit", 1000, "--quiet", check=0)
+    run("learn", days[1], "-m", path, "--next", "--random", "--limit", 500, "--quiet", check=0)
+    shown = run("inspect", path, check=0).stdout.partition("learned from:\n")[2].splitlines()
+    entries = json.loads(run("inspect", path, "--json", check=0).stdout)["lineage"]["entries"]
+
+    assert f"  {days[0]} (" in shown[0]
+    assert shown[0].endswith("): rows 1 to 1,000, lr 0.01, epsilon 3e-06")
+    assert shown[1].endswith("): draws 1 to 500, lr 0.01, epsilon 3e-06")
+    assert [(0, 1000), (0, 500)] == [(entry["start"], entry["end"]) for entry in entries]
