@@ -47,6 +47,7 @@ def report(live: LiveModel, name: str, examples: Source | None = None) -> str:
         _classes(live),
         _weights(live),
         "" if examples is None else _examples(live, examples),
+        _lineage(live),
         _parameters(live),
     ]
     policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -116,6 +117,13 @@ def _findings(live: LiveModel) -> str:
     ]
     content = f'<ul class="findings">{"".join(items)}</ul>'
     return _section("Diagnosis", content if items else "<p>Nothing unusual was found.</p>")
+
+
+def _lineage(live: LiveModel) -> str:
+    lines = "".join(f"<li>{escape(line)}</li>" for line in live.lineage.lines())
+    return _section(
+        "Learned from", f'<ol class="lineage">{lines}</ol>' if lines else "<p>Nothing.</p>"
+    )
 
 
 def _curve(live: LiveModel) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import subprocess
@@ -10,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers import COMMAND, TIMES
+from helpers import COMMAND, ROOT, TIMES
 
 from stream_perceptron import LiveModel, SGDPerceptron, save
 from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoint
@@ -180,28 +181,33 @@ def test_a_mean_is_proven_from_what_each_model_added(days, run, tmp_path, proven
 def test_a_weight_changed_by_one_bit_is_named(sample, run, tmp_path, refused):
     path = tmp_path / "m.npz"
     run("learn", sample, "-m", path, "--quiet", check=0)
+    shown = run("verify", path, sample, check=0).stdout
     weight = LiveModel.load(path).model.weights[7, 400]
     other = np.nextafter(weight, 9)
-
     changed(path, lambda _, arrays: arrays["weights"].__setitem__((7, 400), other))
     assert (
         f"the weight of class 7 for feature 'pixel400' is {float(other)!r}, "
         f"but {float(weight)!r} by the sources"
     ) == refused(path, sample)
+    readme = (ROOT / "README.md").read_text()
+    assert f"m.npz: {refused(path, sample)}\n" in readme
+    assert shown.removeprefix(f"{tmp_path}/") in readme
 
 
 def test_a_pixel_changed_is_noticed(sample, run, tmp_path, refused):
     path, source = tmp_path / "m.npz", tmp_path / "digits.parquet"
     source.write_bytes(sample.read_bytes())
     run("learn", source, "-m", path, "--quiet", check=0)
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
     table = pq.read_table(source)
     pixels = [bytearray(picture) for picture in table["pixels"].to_pylist()]
     pixels[3000][200] ^= 1
     column = pa.array(list(map(bytes, pixels)), table.schema.field("pixels").type)
     pq.write_table(table.set_column(0, table.schema.field("pixels"), column), source)
 
-    assert refused(path, source).endswith("is not among the sources")
-    assert str(source) in refused(path, source)
+    why = f"({sample.stat().st_size:,} bytes, SHA-256 {digest[:12]}...) is not among the sources"
+    assert f"{source} {why}" == refused(path, source)
+    assert f"mnist-sample.parquet {why}\n" in (ROOT / "README.md").read_text()
 
 
 def _without_first(meta, _):

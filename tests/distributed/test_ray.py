@@ -343,6 +343,10 @@ def test_eight_shards_learn_mnist_as_well_as_one_stream(cluster, run, digits, tm
     )
     assert abs(accuracy["plain"] - accuracy["shared"]) <= 0.005
     assert shared.read_bytes() == again.read_bytes()
+    # On one machine, without Ray.
+    assert run("verify", shared, digits["train"], check=0).stdout.endswith(
+        "every bit of 10 x 784 weights follows from these sources\n"
+    )
 
 
 @pytest.mark.slow
@@ -387,3 +391,5 @@ def test_a_killed_driver_goes_on_at_its_last_round(cluster, digits, tmp_path, te
 
     tell(f"the driver killed {kills} times, ended alike")
     assert reference.read_bytes() == path.read_bytes()
+    (entry,) = LiveModel.load(path).lineage.entries
+    assert (0, 180) == (entry.start, entry.end)
