@@ -67,10 +67,14 @@ class Entry:
 
     def follows(self, before: Entry) -> bool:
         """Whether this goes on where another entry ends, in all the same way but for the source."""
-        if self.models or before.models or self.start != before.end:
-            return False
-        here = replace(self, start=0, end=0, rejected=0, sources=())
-        return here == replace(before, start=0, end=0, rejected=0, sources=())
+        return self.start == before.end and self._circumstances == before._circumstances
+
+    @property
+    def _circumstances(self) -> tuple[Any, ...]:
+        return (
+            self.lr, self.epsilon, self.unit, self.seed, self.shards, self.round_rows,
+            self.kept_lr, self.models,
+        )  # fmt: skip
 
 
 @dataclass
@@ -103,7 +107,7 @@ class Lineage:
         if KERNEL not in self.kernels:
             self.kernels = (*self.kernels, KERNEL)
         last = self.entries[-1] if self.entries else None
-        if last is not None and entry.follows(last) and last.sources == tuple(before):
+        if last is not None and last.sources == tuple(before) and entry.follows(last):
             del self.entries[-1]
             rejected = last.rejected + entry.rejected
             entry = replace(entry, start=last.start, rejected=rejected)

@@ -233,6 +233,7 @@ def test_golden_run_of_version_1_goes_on(tmp_path):
     assert ("part", "offset") == live.selection.position
     assert (("a", "b"), "str") == (live.schema.features, live.schema.label_type)
     assert {("p",): 14, ("q",): 5} == live.cursor.offsets
+    assert [(0, 11, 1)] == [(e.start, e.end, e.rejected) for e in live.lineage.entries]
     assert (1, 10) == (len(live.progress.curve.sums), live.progress.confusion.tested + 1)
     path = tmp_path / "rest.csv"
     path.write_text("label,a,b,part,offset\nleft,1,1,q,5\nright,1.5,1,q,6\n")

@@ -116,7 +116,7 @@ def test_page_is_small_whole_and_can_be_read_aloud(page, tell):
     assert len(parsed.of("caption")) == len(parsed.of("table")) == 3
     assert all(attrs["scope"] in ("row", "col") for attrs in parsed.of("th"))
     assert 1 == len(parsed.of("h1"))
-    assert 7 == len(parsed.of("h2"))
+    assert 8 == len(parsed.of("h2"))
     assert not re.search(r"""(src|href)=["'](?!data:|#)""", text)
 
 

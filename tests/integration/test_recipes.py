@@ -205,6 +205,7 @@ def test_every_shell_block_is_a_recipe_or_runs_below():
         "scripts/demo", "stream-perceptron fetch mnist",
         "stream-perceptron report mnist.npz -o report.html --examples mnist-test.parquet",
         others[3].split("\n")[0], "stream-perceptron learn mnist-train.parquet --limit 3 --trace 3",
+        "stream-perceptron verify mnist.npz mnist-train.parquet",
         'eval "$(_STREAM_PERCEPTRON_COMPLETE=bash_source stream-perceptron)"',
         "stream-perceptron fetch mnist",
         "stream-perceptron learn customers.csv --standardize --one-hot plan --ignore customer_id "
@@ -238,6 +239,7 @@ def test_the_tour_and_the_command_line(digits, tmp_path, monkeypatch, tell):
 
     assert 60_000 == samples_in(tmp_path / "mnist.npz") == samples_in(tmp_path / "eight.npz")
     assert (tmp_path / "report.html").stat().st_size > 50_000
+    assert "mnist.npz: every bit of 10 x 784 weights follows from these sources\n" in output
     assert '"prediction": "left"' in output[2].splitlines()[-1]
     assert "complete" in subprocess.run(
         [COMMAND], env=os.environ | {"_STREAM_PERCEPTRON_COMPLETE": "bash_source"},

@@ -47,19 +47,14 @@ static inline double size_of(double x) {
 /* Added to a number of less than 2^51, this leaves the nearest whole one in the last bits. */
 #define ROUNDER 0x1.8p52
 
-/* 2^n for a whole number n in [-1022, 1023] */
-static inline double power_of_two(double n) {
-    return double_of((bits_of(n + ROUNDER) + 1023) << 52);
-}
-
 /* e^x; error below 1 ulp.
 
    x = n ln 2 + r with |r| <= ln 2 / 2. n times the upper part of ln 2 is exact, and what the
    subtraction of the lower one loses is kept. */
 static inline double ieee_exp(double x) {
-    x = x > 710.0 ? 710.0 : x;
-    x = x < -746.0 ? -746.0 : x;
-    const double n = (x * 0x1.71547652b82fep+0 + ROUNDER) - ROUNDER;
+    x = 710.0 < x ? 710.0 : x;
+    x = -746.0 > x ? -746.0 : x;
+    const double rounded = x * 0x1.71547652b82fep+0 + ROUNDER, n = rounded - ROUNDER;
     const double upper = x - n * 0x1.62e42feep-1, lower = n * 0x1.a39ef35793c76p-33;
     const double r = upper - lower, lost = (upper - r) - lower;
     const double r2 = r * r, r4 = r2 * r2;
@@ -71,9 +66,10 @@ static inline double ieee_exp(double x) {
                            r4 * ((2.75572736431103e-07 + 2.5105217004720745e-08 * r) +
                                  r2 * 2.0914686968086876e-09));
     const double y = 1.0 + (r + (r2 * p + lost));
-    /* In two steps, as 2^n may be beyond the largest number or below the smallest. */
-    const double half = (n * 0.5 + ROUNDER) - ROUNDER;
-    return y * power_of_two(half) * power_of_two(n - half);
+    /* By two powers of two, as 2^n may be beyond the largest number or below the smallest: the
+       exponents of both, as they stand in a double, have the sum n + 2046. */
+    const uint64_t sum = bits_of(rounded) - bits_of(ROUNDER) + 2046, half = sum >> 1;
+    return y * double_of(half << 52) * double_of((sum - half) << 52);
 }
 
 /* The hyperbolic tangent; error below 2 ulp. */
