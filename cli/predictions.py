@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from stream_perceptron.live.step_result import StepResult
 
 
+_MOST_KNOWN = 2**16  # words in JSON
 _PATIENCE = 0.05  # seconds between two tries to open a FIFO
 
 
@@ -134,6 +135,8 @@ def _words() -> Callable[[Any], str]:
     def word(value: Any) -> str:
         key = type(value), value
         if key not in known:
+            if len(known) == _MOST_KNOWN:
+                known.clear()
             known[key] = json.dumps(value, default=str)
         return known[key]
 
@@ -160,20 +163,26 @@ class JsonLines:
 
     header = ""
 
+    def __init__(self) -> None:
+        self._word = _words()
+
     def __call__(self, result: StepResult) -> Iterator[str]:
         """Yield what `json.dumps` would say of each sample, for less."""
-        word = _words()
-        names = [*map(word, result.classes), "null"]  # the last one, -1, where no label is known
-        keys = [json.dumps(str(label)) for label in result.classes]
+        word, classes = self._word, result.classes
+        keys: list[str] = []
+        if result.every_probability is not None:
+            keys = [json.dumps(str(label)) for label in classes]
         for row, number, probability, label, carried, shares in _samples(result):
-            share = "null" if number < 0 else repr(probability)
+            name, share = "null", "null"  # -1, where no label was known
+            if number >= 0:
+                name, share = word(classes[number]), repr(probability)
             beside = f", {json.dumps(carried)[1:-1]}" if carried else ""
             if result.every_probability is not None:
                 # A label that was not known yet has no probability.
                 known = ((key, p) for key, p in zip(keys, shares, strict=True) if p == p)
                 beside += f', "probabilities": {{{", ".join(f"{key}: {p!r}" for key, p in known)}}}'
             yield (
-                f'{{"row": {row}, "prediction": {names[number]}, "probability": {share}, '
+                f'{{"row": {row}, "prediction": {name}, "probability": {share}, '
                 f'"label": {word(label)}{beside}}}\n'
             )
 

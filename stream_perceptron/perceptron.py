@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from river import base
 
 from stream_perceptron.errors import DivergedError, SampleError
-from stream_perceptron.model import validation
+from stream_perceptron.model import kernel, validation
 from stream_perceptron.model.activations import get_activation
 from stream_perceptron.model.features import Dense, Features
 from stream_perceptron.model.kernel import BlockResult, Outcome
@@ -249,7 +249,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
 
         """
         net = self._net(x)
-        probabilities = self.network.activation.probabilities(net[np.newaxis])[0].tolist()
+        probabilities = kernel.probabilities(self.network.activation, net[np.newaxis])[0].tolist()
         names = self.classes_
         return {names[j]: probabilities[j] for j in np.argsort(-net, kind="stable").tolist()}
 
@@ -295,7 +295,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         from river.utils import dataframe
 
         frame = dataframe.into_frame(X)
-        probabilities = self.network.activation.probabilities(self._nets(frame))
+        probabilities = kernel.probabilities(self.network.activation, self._nets(frame))
         columns = dict(zip(self.classes_, probabilities.T, strict=True))
         return dataframe.to_native_frame(columns, like=frame)
 

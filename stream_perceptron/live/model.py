@@ -26,11 +26,12 @@ from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.data.source import Request, Source
 from stream_perceptron.errors import CheckpointError, DivergedError, SampleError, SourceError
 from stream_perceptron.live.cursor import Cursor, Shards
-from stream_perceptron.live.lineage import DRAWS, Entry, Lineage, saved_lr
+from stream_perceptron.live.lineage import DRAWS, ROWS, Entry, Lineage, saved_lr
 from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.notes import notes_about
 from stream_perceptron.live.reading import cut, read, singly
 from stream_perceptron.live.step_result import StepResult
+from stream_perceptron.model import kernel
 from stream_perceptron.model.kernel import NAME as KERNEL
 from stream_perceptron.model.kernel import BlockResult
 from stream_perceptron.model.scaler import Scaler
@@ -436,25 +437,18 @@ class LiveModel:
             identity = source.advance(batch)
             if identity is not None:
                 cursor.sources[cursor.index] = identity
-        entry = Entry(
-            saved_lr(self.model.lr),
-            float(self.model.epsilon),
-            start=start,
-            end=start + rows,
-            rejected=len(batch.rejected),
-        )
+        unit, seed, here = ROWS, 0, slice(cursor.index, cursor.index + 1)
+        if isinstance(source, RandomDraws):
+            unit, seed, here = DRAWS, source.seed, slice(None)
+            start += cursor.epoch * (source.n_rows or 0)
         if not cursor.sources:
             self.lineage.is_complete = False
-        elif isinstance(source, RandomDraws):
-            drawn = cursor.epoch * (source.n_rows or 0)
-            entry = replace(
-                entry, sources=tuple(cursor.sources), unit=DRAWS, start=drawn + start,
-                end=drawn + entry.end, seed=source.seed,
-            )  # fmt: skip
-            self.lineage.add(entry, before)
         elif rows:
-            here = slice(cursor.index, cursor.index + 1)
-            self.lineage.add(replace(entry, sources=tuple(cursor.sources[here])), before[here])
+            entry = Entry(
+                saved_lr(self.model.lr), float(self.model.epsilon), tuple(cursor.sources[here]),
+                unit, start, start + rows, len(batch.rejected), seed,
+            )  # fmt: skip
+            self.lineage.add(entry, before[here])
         cursor.output = self.cursor.output
         self.cursor = cursor
 
@@ -479,7 +473,7 @@ class LiveModel:
         for rows, nets in result.nets:
             every[rows] = np.nan
             if nets.shape[1]:
-                every[rows, : nets.shape[1]] = activation.probabilities(nets)
+                every[rows, : nets.shape[1]] = kernel.probabilities(activation, nets)
         return every
 
     def _carried(self, batch: Batch, n: int) -> list[dict[str, Any]] | None:

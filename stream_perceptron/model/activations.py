@@ -31,22 +31,6 @@ class Activation:
     # `derivative(net, y)` returns f'(net), given y = f(net).
     derivative: Callable[[Array, Array], Array]
 
-    def probabilities(self, nets: Array) -> NDArray[np.float64]:
-        """Return the probabilities (n, k) that belong to net inputs (n, k).
-
-        Outputs minus the low target, minus the smallest if that is negative, scaled to a sum of 1;
-        uniform if all are zero.
-        """
-        y = np.empty(nets.shape)
-        with np.errstate(over="ignore"):
-            self.function(nets.astype(np.float64), y)
-        y -= self.low
-        y -= y.min(axis=1, keepdims=True, initial=0.0)
-        top = y.max(axis=1, keepdims=True, initial=0.0)
-        # Scaling by the largest first keeps the sum finite.
-        y = np.divide(y, top, out=np.ones_like(y), where=top > 0)
-        return np.asarray(y / row_sums(y)[:, np.newaxis])
-
     def __reduce__(self) -> tuple[Callable[[str], Activation], tuple[str]]:
         return get_activation, (self.name,)
 

@@ -284,7 +284,7 @@ Features = Dense | Uint8 | Sparse
 
 def _are_all(columns: NDArray[np.intp], d: int) -> bool:
     """Whether these are all d columns in their order."""
-    return len(columns) == d and np.array_equal(columns, np.arange(d))
+    return len(columns) == d and bool((columns == np.arange(d)).all())
 
 
 def concatenate(parts: Sequence[Features]) -> Features:

@@ -303,7 +303,7 @@ class Network:
             result.target[part] = block.targets
             end = start + done
             nets = block.nets[:done]
-            self._probe(result[start:end], nets, seen)
+            self._probe(result, start, nets, seen)
             self._predict(result, slice(start, end), nets, with_probability)
             if widths is not None and block.tests is not None:
                 rows = start + np.flatnonzero(np.diff(widths[: done + 1]))
@@ -444,8 +444,8 @@ class Network:
         if targets.min() == _UNKNOWN:
             for label in set(labels) - self.labels.numbers.keys() - {None}:
                 growth.setdefault(labels.index(label), Growth([], [])).labels.append(label)
-        unknown = np.flatnonzero(columns < 0)
-        if len(unknown):
+        if columns.min(initial=0) < 0:
+            unknown = np.flatnonzero(columns < 0)
             first = features.first_rows(unknown, targets != -1)
             for place, row in zip(unknown.tolist(), first.tolist(), strict=True):
                 if row >= 0:
@@ -455,7 +455,8 @@ class Network:
     def _columns_of(self, features: Features) -> NDArray[np.intp]:
         """Return the column of each name, -1 where there is none."""
         columns = self.features.numbers_of(features.names).copy()
-        columns[columns >= self.store.shape[1]] = -1
+        if self._has_more_names():
+            columns[columns >= self.store.shape[1]] = -1
         return columns
 
     def _learn(
@@ -468,13 +469,18 @@ class Network:
             self.store.weights, self.store.biases, placed, rule, block, self.counters, self.scaler
         )
 
-    def _probe(self, result: BlockResult, nets: Array, seen: int) -> None:
-        """Look at the outputs of some samples, the same ones in whatever blocks they come."""
-        labelled = np.flatnonzero(~np.isnan(result.eps))
-        probed = labelled[-seen % PROBED :: PROBED]
-        if not len(probed):
+    def _probe(self, result: BlockResult, start: int, nets: Array, seen: int) -> None:
+        """Look at the outputs of some samples, the same ones in whatever blocks they come.
+
+        `nets` are those of the samples from `start` on, and so many were `seen` before.
+        """
+        if -seen % PROBED >= len(nets):
             return
-        net = nets[probed].astype(np.float64)
+        labelled = np.flatnonzero(~np.isnan(result.eps[start : start + len(nets)]))
+        here = labelled[-seen % PROBED :: PROBED]
+        if not len(here):
+            return
+        net, probed = nets[here].astype(np.float64), start + here
         y = np.empty_like(net)
         with np.errstate(all="ignore"):
             self.activation.function(net, y)
@@ -505,7 +511,7 @@ class Network:
             return
         result.predicted[rows] = nets.argmax(axis=1)
         if with_probability:
-            result.probability[rows] = self.activation.probabilities(nets).max(axis=1)
+            result.probability[rows] = kernel.probabilities(self.activation, nets).max(axis=1)
 
 
 def _rates(lr: float | Scheduler, n_updates: int, n: int) -> NDArray[np.float64]:

@@ -34,6 +34,7 @@ __all__ = [
     "learn_one",
     "net_one",
     "predict_one",
+    "probabilities",
 ]
 
 try:
@@ -45,6 +46,7 @@ except ImportError:
 
 NAME: str = _kernel.NAME
 learn: Callable[..., Done] = _kernel.learn
+probabilities: Callable[..., NDArray[Any]] = _kernel.probabilities
 # Short ways for a single dict, which only the compiled kernel has.
 learn_one: Callable[..., Outcome] = _kernel.learn_one
 net_one: Callable[..., NDArray[Any] | None] = _kernel.net_one

@@ -16,7 +16,7 @@ import numpy as np
 from stream_perceptron.model.features import Sparse, Uint8
 from stream_perceptron.model.kernel.types import Done, Outcome
 
-__all__ = ["NAME", "fill", "learn", "learn_one", "net_one", "predict_one"]
+__all__ = ["NAME", "fill", "learn", "learn_one", "net_one", "predict_one", "probabilities"]
 
 _LEARNED, _DIVERGED, _NOT_PLAIN = Outcome
 
@@ -55,6 +55,8 @@ cdef extern from "kernel.h" nogil:
     ptrdiff_t learn_float(float*, ptrdiff_t, float*, const Samples*, const Rule*, bint*)
     bint predict_double(const double*, ptrdiff_t, const double*, const double*, const intptr_t*,
                         ptrdiff_t, ptrdiff_t, double*)
+    void activate(Function, const double*, ptrdiff_t, double*, double*)
+    void to_probabilities(double*, ptrdiff_t, double)
     bint predict_float(const float*, ptrdiff_t, const float*, const float*, const intptr_t*,
                        ptrdiff_t, ptrdiff_t, float*)
 
@@ -156,6 +158,24 @@ def learn(weights, biases, features, rule, block, counters, scaler=None):
     if weights.dtype.char == "d":
         return _learn_block[double](NULL, weights, biases, features, rule, block, counters, scaler)
     return _learn_block[float](NULL, weights, biases, features, rule, block, counters, scaler)
+
+
+def probabilities(activation, nets):
+    """Return the probabilities (n, k) of net inputs (n, k); as `numpy_kernel.probabilities`."""
+    numbers = np.array(nets, np.float64, order="C")
+    cdef ptrdiff_t i, n = numbers.shape[0], k = numbers.shape[1]
+    cdef double low = activation.low
+    cdef Function function = _FUNCTIONS[activation.name]
+    if n == 0 or k == 0:
+        return numbers
+    y = np.empty((n + 1, k))
+    cdef double* net = <double*>_address(numbers)
+    cdef double* out = <double*>_address(y)
+    with nogil:
+        for i in range(n):
+            activate(function, net + i * k, k, out + i * k, out + n * k)
+            to_probabilities(out + i * k, k, low)
+    return y[:n]
 
 
 cdef inline bint _as_number(PyObject* value, double* number) except -1:

@@ -132,6 +132,26 @@ static void activate(Function function, const double *net, ptrdiff_t k, double *
     }
 }
 
+/* Make the outputs of a sample into probabilities: minus the low target, minus the smallest if that is
+   negative, scaled to a sum of 1; uniform if all are zero. */
+static void to_probabilities(double *y, ptrdiff_t k, double low) {
+    double least = 0.0, top = 0.0, sum = 0.0;
+    for (ptrdiff_t j = 0; j < k; j++) {
+        y[j] -= low;
+        least = y[j] < least ? y[j] : least;
+    }
+    for (ptrdiff_t j = 0; j < k; j++) {
+        y[j] -= least;
+        top = y[j] > top ? y[j] : top;
+    }
+    /* Scaling by the largest first keeps the sum finite. */
+    for (ptrdiff_t j = 0; j < k; j++) {
+        y[j] = top > 0.0 ? y[j] / top : 1.0;
+        sum += y[j];
+    }
+    for (ptrdiff_t j = 0; j < k; j++) y[j] /= sum;
+}
+
 /* after = counts, means and variances that have x in them, where it is not NaN, by Welford's
    recurrences; all three have m numbers each. Returns 0 if all are finite. */
 FOR_EACH_PROCESSOR

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.blas import daxpy, dger, saxpy, sger
 
+from stream_perceptron.model.activations import Activation, row_sums
 from stream_perceptron.model.features import Features, Sparse, wants_dense
 from stream_perceptron.model.kernel.types import Block, Counters, Done, Outcome, Rule
 from stream_perceptron.model.scaler import Scaler
@@ -212,6 +213,23 @@ def _scaled(
     values = np.zeros(weights.shape[1], weights.dtype)
     values[columns] = x
     return None, values
+
+
+def probabilities(activation: Activation, nets: Array) -> NDArray[np.float64]:
+    """Return the probabilities (n, k) that belong to net inputs (n, k).
+
+    Outputs minus the low target, minus the smallest if that is negative, scaled to a sum of 1;
+    uniform if all are zero.
+    """
+    y = np.empty(nets.shape)
+    with np.errstate(over="ignore"):
+        activation.function(nets.astype(np.float64), y)
+    y -= activation.low
+    y -= y.min(axis=1, keepdims=True, initial=0.0)
+    top = y.max(axis=1, keepdims=True, initial=0.0)
+    # Scaling by the largest first keeps the sum finite.
+    y = np.divide(y, top, out=np.ones_like(y), where=top > 0)
+    return np.asarray(y / row_sums(y)[:, np.newaxis])
 
 
 def learn_one(*_: Any) -> Outcome:

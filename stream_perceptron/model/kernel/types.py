@@ -94,15 +94,10 @@ class BlockResult:
     @classmethod
     def blank(cls, n: int) -> BlockResult:
         """Return the result of n samples not yet tested."""
-        return cls(
-            target=np.full(n, -1, np.intp),
-            predicted=np.full(n, -1, np.intp),
-            eps=np.full(n, np.nan),
-            updated=np.zeros(n, bool),
-            probability=np.full(n, np.nan),
-            slope=np.full(n, np.nan),
-            spread=np.full(n, np.nan),
-        )
+        target, predicted = np.full((2, n), -1, np.intp)
+        eps, probability, slope, spread = np.full((4, n), np.nan)
+        updated = np.zeros(n, bool)
+        return cls(target, predicted, eps, updated, probability, slope, spread)
 
     def __getitem__(self, part: slice) -> BlockResult:
         """Return a part that shares its arrays with the whole."""
