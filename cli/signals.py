@@ -61,9 +61,12 @@ class Signals:
         """128 plus the signal, as shells have it."""
         return 128 + (self.caught or 0)
 
-    def wait(self, descriptor: int) -> None:
-        """Return when there is something to read, or raise InterruptedWaitError at a signal."""
-        self._wait(descriptor, select.POLLIN, None)
+    def wait(self, descriptor: int, seconds: float | None = None) -> bool:
+        """Return whether there is something to read, after some seconds at most.
+
+        Raises InterruptedWaitError at a signal.
+        """
+        return self._wait(descriptor, select.POLLIN, seconds)
 
     def wait_to_write(self, descriptor: int, seconds: float | None = None) -> bool:
         """Return whether something can be written, after some seconds at most; as `wait`."""

@@ -142,14 +142,13 @@ def _learn(
     signals: Signals,
 ) -> None:
     """Let all trials learn all rows."""
-    from stream_perceptron.data.prefetch import prefetch
     from stream_perceptron.live.cursor import Cursor
-    from stream_perceptron.live.reading import read
+    from stream_perceptron.live.reading import ahead, read
     from stream_perceptron.live.sweep import learn_all
 
     idle = None if sources[0].is_stream else signals.check
     request = trials[0].live.request()
-    batches = prefetch(read(sources, request, Cursor(), options.epochs or 1), idle)
+    batches = ahead(read(sources, request, Cursor(), options.epochs or 1), sources, idle)
     with closing(batches):  # type: ignore[type-var]
         told: set[str] = set()
         rows = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+import functions
 import growth
 import inside
 import peers
@@ -20,6 +21,7 @@ SECTIONS = {
     **tables.SECTIONS,
     **growth.SECTIONS,
     **inside.SECTIONS,
+    **functions.SECTIONS,
     **scale.SECTIONS,
 }
 

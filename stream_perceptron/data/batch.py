@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -98,24 +99,31 @@ class RawLines:
     def __getitem__(self, rows: slice) -> RawLines:
         """Return some lines that follow each other."""
         start, end, _ = rows.indices(len(self))
+        if start == 0 and end == len(self):
+            return self
         begin = int(self.ends[start - 1]) if 0 < start < end else self.begin
-        return replace(self, ends=self.ends[start:end], begin=begin)
+        return RawLines(self.data, self.ends[start:end], begin, self.are_too_long)
 
     @property
     def text(self) -> memoryview:
         """The bytes of these lines."""
         return memoryview(self.data)[self.begin : self.ends[-1] if len(self) else self.begin]
 
-    @property
+    @cached_property
     def lengths(self) -> NDArray[np.intp]:
         """The bytes of each line."""
-        return np.diff(self.ends, prepend=self.begin)
+        lengths = self.ends.copy()
+        lengths[1:] -= self.ends[:-1]
+        lengths[:1] -= self.begin
+        return lengths
 
     def without_blanks(self) -> RawLines:
         """Return the lines that are not blank."""
         if self.are_too_long:
             return self
         lengths = self.lengths
+        if lengths.min(initial=3) > 2:
+            return self
         text = np.frombuffer(self.data, np.uint8)
         blank = (lengths == 1) | ((lengths == 2) & (text[self.ends - 2] == _RETURN))
         if not blank.any():
@@ -207,8 +215,10 @@ class Batch:
 
     def fitting(self, dtype: DTypeLike) -> Batch:
         """Return the rows whose features a type can hold; the others are rejected."""
+        if np.dtype(dtype) == np.float64:
+            return self
         limit = float(np.finfo(dtype).max)
-        if limit >= np.finfo(np.float64).max or self.features.largest() <= limit:
+        if self.features.largest() <= limit:
             return self
         beyond = self.features.beyond(limit)
         why = too_large(dtype)

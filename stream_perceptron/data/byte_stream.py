@@ -22,8 +22,12 @@ if TYPE_CHECKING:
 
 STDIN = "-"
 
-# Is called with a descriptor before it is read, and returns when there is something to read.
-Wait = Callable[[int], None]
+# Is called with a descriptor before it is read; returns whether there is something to read, after
+# some seconds at most, None for as long as it takes.
+Wait = Callable[[int, float | None], bool]
+# Is called while something is waited for; returns the seconds until it must be called again, None
+# for never.
+Idle = Callable[[], float | None]
 
 _SOME = 2**20  # bytes, as many as a pipe may hold
 _FIRST = 2**16  # bytes of lines that are cut together, at first
@@ -107,16 +111,17 @@ class ByteStream:
         name: str,
         read: Callable[[int], bytes],
         read_into: Callable[[memoryview], int] | None = None,
-        wait: Callable[[], None] = lambda: None,
-        is_ready: Callable[[], bool] = lambda: False,
+        wait: Callable[[float | None], bool] = lambda seconds: True,
+        n_ready: Callable[[], int] = lambda: 0,
         is_compressed: bool = False,
     ) -> None:
         self.name = name
         self.is_compressed = is_compressed
         self._read = read
         self._read_into = read_into
+        self.idle: Idle | None = None  # is called while it waits
+        self.n_ready = n_ready  # the bytes that can be read at once, if that is known
         self._wait = wait
-        self._is_ready = is_ready
         self._ahead = b""
         self._ended = False
 
@@ -131,9 +136,9 @@ class ByteStream:
         size = 0
         with source_errors(self.name):
             if not self._ahead and not self._ended:
-                self._wait()  # and not again, as a signal that ends it would lose what was read
+                self._await()  # and not again, as a signal that ends it would lose what was read
             # A pipe gives a little at a time, though there may be more.
-            while size < len(buffer) and (not size or self._is_ready()):
+            while size < len(buffer) and (not size or self.n_ready()):
                 more = self._next_into(buffer[size:])
                 size += more
                 if not more:
@@ -167,8 +172,12 @@ class ByteStream:
         # larger than memory.
         if self._ended:
             return b""
-        self._wait()
+        self._await()
         return self._read_some(size)
+
+    def _await(self) -> None:
+        while not self._wait(self.idle() if self.idle is not None else None):
+            pass
 
     def _read_some(self, size: int) -> bytes:
         data = self._read(min(size, _MOST))
@@ -196,7 +205,7 @@ def open_bytes(path: str, wait: Wait | None = None) -> ByteStream:
     name = without_password(path)
     with source_errors(name):
         if is_stream(path):
-            source = _open_pipe(path, wait or _until_readable)
+            source = _open_pipe(path, wait or is_readable)
         elif "://" in path:
             source = ByteStream(name, open_file(path).read)
         else:
@@ -341,23 +350,30 @@ def _open_pipe(path: str, wait: Wait) -> ByteStream:
         path,
         file.read,
         file.read_into,
-        lambda: wait(file.descriptor),
-        lambda: is_readable(file.descriptor, 0),
+        lambda seconds: wait(file.descriptor, seconds),
+        lambda: _n_ready(file.descriptor),
     )
 
 
-def is_readable(descriptor: int, milliseconds: int | None) -> bool:
+def is_readable(descriptor: int, seconds: float | None) -> bool:
     """Wait for something to read, or for the end; None for as long as it takes.
 
     A FIFO that was opened before its writer is not at its end.
     """
     poll = select.poll()  # knows descriptors beyond 1,024, which select does not
     poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(milliseconds))
+    return bool(poll.poll(None if seconds is None else 1000 * seconds))
 
 
-def _until_readable(descriptor: int) -> None:
-    is_readable(descriptor, None)
+def _n_ready(descriptor: int) -> int:
+    """Return how many bytes can be read at once; 0 where that is not known."""
+    import fcntl
+    import termios
+
+    try:
+        return int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder)
+    except OSError:
+        return 0
 
 
 def _lines(block: bytes, most: int) -> Iterator[RawLines]:

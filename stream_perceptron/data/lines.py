@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
@@ -111,6 +110,7 @@ class LineSource(Source):
 
     def __init__(self, path: str, start: ByteStream, choose: Callable[[str], LineFormat]) -> None:
         super().__init__(path)
+        self._bytes = start
         self._lines = _cut(start)
         self._begin: list[RawLines] = []
         self._first_records: list[bytes | None] = []
@@ -120,6 +120,10 @@ class LineSource(Source):
             first += 1
         self._first = first
         self._format = choose(self._line(first) or "")
+
+    @property
+    def stream(self) -> ByteStream | None:
+        return self._bytes if self.is_stream and not self._bytes.is_compressed else None
 
     def _line(self, number: int) -> str | None:
         """Return one of the first lines, None if there are not so many."""
@@ -165,8 +169,8 @@ class LineSource(Source):
             notes = () if is_described else _notes(runs)
             for decoder, found in runs:
                 raw = lines[done : done + len(found)]
-                batch = _batch(self.name, first_row, found, decoder.schema, raw)
-                yield replace(batch, notes=notes).fitting(request.dtype)
+                batch = _batch(self.name, first_row, found, decoder.schema, raw, notes)
+                yield batch.fitting(request.dtype)
                 notes, is_described = (), is_described or bool(notes)
                 first_row += len(found)
                 done += len(found)
@@ -307,13 +311,19 @@ def _notes(runs: Sequence[Run]) -> tuple[str, ...]:
 
 
 def _batch(
-    source: str, first_row: int, found: Sequence[Found] | Block, schema: Schema, raw: RawLines
+    source: str,
+    first_row: int,
+    found: Sequence[Found] | Block,
+    schema: Schema,
+    raw: RawLines,
+    notes: tuple[str, ...],
 ) -> Batch:
     if isinstance(found, Block):
         n = len(found)
         return Batch(
             source, first_row, n, np.arange(n), found.features, found.labels, found.weights, schema,
-            missing=found.missing, indicators=found.indicators, kept=list(found.kept), raw=raw,
+            notes=notes, missing=found.missing, indicators=found.indicators,
+            kept=list(found.kept), raw=raw,
         )  # fmt: skip
     usable = {i: each for i, each in enumerate(found) if isinstance(each, Sample)}
     samples = list(usable.values())
@@ -335,6 +345,7 @@ def _batch(
         },
         offsets=tuple(each.offset for each in found) if any(f.offset for f in found) else (),
         replayed=replayed if replayed.any() else None,
+        notes=notes,
         missing=missing if missing.any() else None,
         indicators=frozenset(chain.from_iterable(sample.indicators for sample in samples)),
         kept=[sample.kept for sample in samples if sample.kept],

@@ -32,7 +32,8 @@ def open_source(path: str, file_format: str | None = None, wait: Wait | None = N
         parquet, arrow, csv, jsonl or libsvm; None to tell by the first bytes, and by the first
         line if that is text.
     wait
-        Is called before a pipe is read, and returns when there is something to read.
+        Is called with a descriptor before a pipe is read; returns whether there is something to
+        read, after some seconds at most, None for as long as it takes.
 
     Raises
     ------

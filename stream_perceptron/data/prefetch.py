@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-T = TypeVar("T")
+from stream_perceptron.data.byte_stream import Idle
 
-# Is called while something is waited for; returns the seconds until it must be called again.
-Idle = Callable[[], float | None]
+T = TypeVar("T")
 
 _DEPTH = 2
 _PATIENCE = 0.5  # seconds that the thread has to end, once nobody wants its work

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from stream_perceptron.data.batch import Batch, Replays
-from stream_perceptron.data.byte_stream import is_stream, version_of, without_password
+from stream_perceptron.data.byte_stream import ByteStream, is_stream, version_of, without_password
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.errors import SourceError
@@ -61,6 +61,11 @@ class Source(ABC):
     @property
     def classes(self) -> list[Any] | None:
         """The labels that it declares, if it is one of the files that `datasets` writes."""
+        return None
+
+    @property
+    def stream(self) -> ByteStream | None:
+        """The bytes of a pipe from which rows are taken as they come; None for other sources."""
         return None
 
     @abstractmethod

@@ -241,23 +241,27 @@ class Progress:
 
     def update(self, result: BlockResult) -> None:
         """Take in what happened to some more samples."""
-        labelled = result.target >= 0
-        eps = result.eps[labelled]
-        self.samples += len(eps)
-        self.unlabelled += len(result) - len(eps)
+        target, predicted, eps = result.target, result.predicted, result.eps
+        if target.min(initial=0) < 0:
+            labelled = target >= 0
+            target, predicted, eps = target[labelled], predicted[labelled], eps[labelled]
+        n = len(target)
+        self.samples += n
+        self.unlabelled += len(result) - n
         self.updates += int(np.count_nonzero(result.updated))
-        target = result.target[labelled]
-        if len(target):
-            self.repeats += int(np.count_nonzero(target[1:] == target[:-1]))
-            self.repeats += bool(target[0] == self.last_target)
-            self.last_target = int(target[-1])
         self.curve.update(result)
+        if not n:
+            return
+        before = np.empty_like(target)
+        before[0], before[1:] = self.last_target, target[:-1]
+        self.repeats += int(np.count_nonzero(target == before))
+        self.last_target = int(target[-1])
         # cumsum adds in order, so that the sum does not depend on how the rows came in blocks.
-        terms = np.empty(len(eps) + 1)
+        terms = np.empty(n + 1)
         terms[0], terms[1:] = self.epsilon_sum, eps
-        self.epsilon_sum = float(np.cumsum(terms)[-1])
-
-        tested = labelled & (result.predicted >= 0)
-        target, predicted = result.target[tested], result.predicted[tested]
+        self.epsilon_sum = float(terms.cumsum()[-1])
+        if predicted.min() < 0:
+            tested = predicted >= 0
+            target, predicted = target[tested], predicted[tested]
         self.confusion.update(target, predicted)
         self.window = np.concatenate([self.window, target == predicted])[-WINDOW:]

@@ -20,7 +20,7 @@ from stream_perceptron.checkpoint.state import (
     model_state,
 )
 from stream_perceptron.data.batch import Batch
-from stream_perceptron.data.prefetch import Idle, prefetch
+from stream_perceptron.data.byte_stream import Idle
 from stream_perceptron.data.sampling import RandomDraws
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.data.source import Request, Source
@@ -29,7 +29,7 @@ from stream_perceptron.live.cursor import Cursor, Shards
 from stream_perceptron.live.lineage import DRAWS, ROWS, Entry, Lineage, saved_lr
 from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.notes import notes_about
-from stream_perceptron.live.reading import cut, read, singly
+from stream_perceptron.live.reading import ahead, cut, read, singly
 from stream_perceptron.live.step_result import StepResult
 from stream_perceptron.model import kernel
 from stream_perceptron.model.kernel import NAME as KERNEL
@@ -385,7 +385,7 @@ class LiveModel:
         here.finished, here.stopped_below = False, None
         here.sources, here.offsets = list(here.sources), dict(here.offsets)
         request = self.request()
-        batches = prefetch(read(sources, request, here, epochs), idle)
+        batches = ahead(read(sources, request, here, epochs), sources, idle)
         for batch in singly(cut(batches, here, limit, every), one_by_one):
             usable = batch if skip_rejected else batch.before_rejected()
             end = len(usable)
@@ -460,7 +460,7 @@ class LiveModel:
         `idle` is as for `run`.
         """
         request = self.request(to_learn=False)
-        for batch in prefetch(read([source], request, Cursor(), 1), idle):
+        for batch in ahead(read([source], request, Cursor(), 1), [source], idle):
             size = most or max(len(batch), 1)
             for start in range(0, len(batch), size):
                 yield batch[start : start + size]

@@ -6,10 +6,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from stream_perceptron.data.batch import Batch, Replays
+from stream_perceptron.data.byte_stream import Idle
+from stream_perceptron.data.prefetch import prefetch
 from stream_perceptron.data.source import Request, Source
 from stream_perceptron.live.cursor import Cursor
 
 _FIRST_TOLD = 1000  # rows
+_FLOOD = 2**16  # bytes that wait in a pipe, as many as it mostly holds
 
 
 def read(
@@ -31,12 +34,35 @@ def read(
             for batch in source.batches(asked):
                 schema = batch.schema
                 n_rows += batch.n_rows
-                yield replace(batch, epoch=epoch, index=index)
+                yield replace(batch, epoch=epoch, index=index) if epoch or index else batch
             source.require_unchanged()
             row = 0
         if not n_rows:
             return  # or a run without end over empty sources would have none
         epoch, begin, row = epoch + 1, 0, 0
+
+
+def ahead(
+    batches: Iterator[Batch], sources: Sequence[Source], idle: Idle | None
+) -> Iterator[Batch]:
+    """Yield batches that a thread reads ahead.
+
+    As long as little waits in the pipes that they come from, there is no thread: a row that is to
+    be answered before the next one is sent would lose time between the two.
+    """
+    streams = [source.stream for source in sources]
+    pipes = [stream for stream in streams if stream is not None]
+    is_live = bool(pipes) and len(pipes) == len(streams)
+    while is_live and not any(pipe.n_ready() >= _FLOOD for pipe in pipes):
+        for pipe in pipes:
+            pipe.idle = idle
+        batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
+    for pipe in pipes:
+        pipe.idle = None
+    yield from prefetch(batches, idle)
 
 
 def cut(
