@@ -1,31 +1,39 @@
-"""Streams for River's pipelines and evaluation loops, which know no Parquet themselves."""
+"""Sources as streams for River's pipelines and evaluation loops."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from os import PathLike
-from typing import Any
+from os import PathLike, fspath
+from typing import TYPE_CHECKING, Any
 
 from stream_perceptron.data.schema import Selection
 from stream_perceptron.data.source import Request
 
+if TYPE_CHECKING:
+    from stream_perceptron.data.source import Source
 
-def iter_parquet(
+
+def iter_source(
     *paths: str | PathLike[str],
     label: str | None = None,
     weight: str | None = None,
     ignore: Sequence[str] = (),
     scale: float | None = None,
+    one_hot: Sequence[str] = (),
+    missing: Sequence[str] = (),
+    file_format: str | None = None,
 ) -> Iterator[tuple[Any, ...]]:
-    """Iterate over the samples of Parquet files, one after another.
+    """Iterate over the samples of sources of any format, one source after another.
 
-    Columns are used as the command line uses them. Only one batch of rows is held in memory.
+    Columns are used as the command line uses them. A block of rows is held in memory, and rows of a
+    pipe are yielded as they come.
 
     Parameters
     ----------
     paths
-        Paths, or URIs that `pyarrow.fs` knows.
+        Paths, URIs that `pyarrow.fs` knows, or - for stdin: Parquet, Arrow, CSV, JSON Lines or
+        LIBSVM, compressed or not.
     label
         The label column; None for the only one of label, class, target and y that there is.
     weight
@@ -34,6 +42,12 @@ def iter_parquet(
         Columns not to use.
     scale
         What features are multiplied by; None for 1/255 where they are 8-bit, else 1.
+    one_hot
+        Columns of texts, of which each becomes a feature that is 1.
+    missing
+        Texts that stand for a missing value, beside nothing at all.
+    file_format
+        parquet, arrow, csv, jsonl or libsvm; None to tell by how a source begins.
 
     Yields
     ------
@@ -43,9 +57,37 @@ def iter_parquet(
     Raises
     ------
     SourceError
-        If a file cannot be read, or does not hold what was asked for.
+        If a source cannot be read, or does not hold what was asked for.
     SampleError
-        If a row cannot be used.
+        If a row cannot be used; the rows before it were yielded.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp(), "plants.csv")
+    >>> _ = path.write_text("height,colour,class\\n3,red,a\\n,blue,b\\n")
+    >>> from stream_perceptron import stream
+    >>> list(stream.iter_source(path, one_hot=["colour"]))
+    [({'height': 3.0, 'colour_red': 1.0}, 'a'), ({'colour_blue': 1.0}, 'b')]
+
+    """
+    from stream_perceptron.data.opening import open_source
+
+    asked = Selection(
+        label, weight, tuple(ignore), scale, one_hot=tuple(one_hot), missing=tuple(missing)
+    )
+    sources = [open_source(fspath(path), file_format) for path in paths]
+    return _samples(sources, Request(asked))
+
+
+def iter_parquet(
+    *paths: str | PathLike[str],
+    label: str | None = None,
+    weight: str | None = None,
+    ignore: Sequence[str] = (),
+    scale: float | None = None,
+) -> Iterator[tuple[Any, ...]]:
+    """Iterate over the samples of Parquet files; `iter_source` says more.
 
     Examples
     --------
@@ -59,16 +101,20 @@ def iter_parquet(
     Accuracy: 84.38%
 
     """
-    from stream_perceptron.data.parquet import ParquetSource
+    return iter_source(
+        *paths, label=label, weight=weight, ignore=ignore, scale=scale, file_format="parquet"
+    )
 
-    request = Request(Selection(label, weight, tuple(ignore), scale))
-    sources = [ParquetSource(str(path)) for path in paths]
+
+def _samples(sources: Sequence[Source], request: Request) -> Iterator[tuple[Any, ...]]:
     for source in sources:
-        request = replace(request, schema=source.fit(request).schema)
+        fit = source.fit(request)
+        request = request if fit is None else replace(request, schema=fit.schema)
     for source in sources:
         for batch in source.batches(request):
+            usable = batch.before_rejected()
+            samples = zip(usable.features.dicts(), usable.labels, usable.weights, strict=True)
+            for x, y, w in samples:
+                yield (x, y) if request.selection.weight is None else (x, y, {"w": w})
             batch.require_usable()
             request = replace(request, schema=batch.schema)
-            samples = zip(batch.features.dicts(), batch.labels, batch.weights, strict=True)
-            for x, y, w in samples:
-                yield (x, y) if weight is None else (x, y, {"w": w})

@@ -1,0 +1,102 @@
+"""Sources of every format as streams for River."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import threading
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from helpers import csv_lines, json_lines
+from river import evaluate, metrics
+
+from stream_perceptron import SampleError, SGDPerceptron, SourceError, stream
+
+ROWS = [
+    {"a": i % 7 - 3, "b": (i % 5) / 4, "label": "up" if i % 7 > 3 else "down"} for i in range(200)
+]
+PAIRS = [({"a": float(row["a"]), "b": row["b"]}, row["label"]) for row in ROWS]
+
+
+def arrow():
+    table, file = pa.Table.from_pylist(ROWS), io.BytesIO()
+    with pa.ipc.new_stream(file, table.schema) as writer:
+        writer.write_table(table)
+    return file.getvalue()
+
+
+def parquet():
+    file = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(ROWS), file)
+    return file.getvalue()
+
+
+FORMS = {
+    "csv": csv_lines([row.values() for row in ROWS], ["a", "b", "label"]),
+    "tsv": csv_lines([row.values() for row in ROWS], ["a", "b", "label"], "\t"),
+    "json": json_lines(ROWS),
+    "nested json": json_lines(
+        {"features": {"a": row["a"], "b": row["b"]}, "label": row["label"]} for row in ROWS
+    ),
+    "libsvm": "".join(f"{r['label']} a:{r['a']} b:{r['b']}\n" for r in ROWS).encode(),
+    "arrow": arrow(),
+    "parquet": parquet(),
+    "gzip": gzip.compress(json_lines(ROWS)),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_format_gives_the_same_samples(form, tmp_path):
+    path = tmp_path / "samples"
+    path.write_bytes(FORMS[form])
+
+    assert PAIRS == list(stream.iter_source(path))
+    assert PAIRS + PAIRS == list(stream.iter_source(str(path), path))
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "arrow"])
+def test_samples_of_a_pipe_come_as_they_are_written(form, tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    threading.Thread(target=lambda: path.write_bytes(FORMS[form])).start()
+
+    assert PAIRS == list(stream.iter_source(path))
+
+
+def test_it_learns_in_rivers_loop_what_the_command_line_learns(tmp_path, run):
+    path = tmp_path / "samples.csv"
+    path.write_bytes(FORMS["csv"])
+    accuracy = evaluate.progressive_val_score(
+        stream.iter_source(path), SGDPerceptron(seed=0), metrics.Accuracy()
+    ).get()
+    figures = json.loads(run("learn", path, "--json", check=0).stdout)
+
+    assert figures["accuracy"] == accuracy
+
+
+def test_texts_weights_and_missing_values(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("id,colour,a,w,class\n1,red,2,0.5,x\n2,?,,2,y\n")
+    samples = stream.iter_source(
+        path, weight="w", ignore=["id"], scale=10, one_hot=["colour"], missing=["?"]
+    )
+
+    assert [({"colour_red": 1.0, "a": 20.0}, "x", {"w": 0.5}), ({}, "y", {"w": 2.0})] == list(
+        samples
+    )
+
+
+def test_rows_before_one_that_cannot_be_used_are_yielded(tmp_path):
+    path = tmp_path / "bad.csv"
+    path.write_text("a,class\n1,x\n2,y\nz,x\n")
+    samples = stream.iter_source(path)
+
+    assert [({"a": 1.0}, "x"), ({"a": 2.0}, "y")] == [next(samples), next(samples)]
+    with pytest.raises(SampleError, match="row 3: column 'a' is 'z', not a number"):
+        next(samples)
+    with pytest.raises(SourceError, match="No such file"):
+        stream.iter_source(tmp_path / "nothing.csv")
