@@ -12,6 +12,8 @@ from typing import NoReturn
 
 import click
 
+from .printable import printable
+
 COMMANDS = (
     "learn",
     "sweep",
@@ -32,6 +34,28 @@ class CommandGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        from .options import usage_errors_on_one_line
+
+        if not args:
+            return super().parse_args(ctx, args)  # which shows the help
+        with usage_errors_on_one_line(ctx):
+            return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that is called; one that is mistyped gets a suggestion."""
+        name = args[0]
+        if name in COMMANDS or name.startswith("-") or ctx.resilient_parsing:
+            return super().resolve_command(ctx, args)
+        from difflib import get_close_matches
+
+        close = get_close_matches(name, COMMANDS, 1)
+        hint = f"did you mean {close[0]}?" if close else f"choose {', '.join(COMMANDS)}"
+        click.echo(f"Error: there is no command {printable(name)!r}: {hint}", err=True)
+        raise click.exceptions.Exit(2)
+
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
@@ -42,11 +66,10 @@ class CommandGroup(click.Group):
 def _print_version(ctx: click.Context, parameter: click.Parameter, asked: bool) -> None:
     if not asked:
         return
-    from importlib.metadata import version
-
+    from stream_perceptron import __version__
     from stream_perceptron.model.kernel import NAME
 
-    click.echo(f"stream-perceptron {version('stream-perceptron')}, kernel {NAME}")
+    click.echo(f"stream-perceptron {__version__}, kernel {NAME}")
     ctx.exit()
 
 

@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from .printable import printable
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -69,13 +72,13 @@ class Command(click.Command):
         )
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        with _usage_errors_on_one_line(ctx):
+        with usage_errors_on_one_line(ctx):
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         show_all = ctx.params.pop("traceback")
         try:
-            with _usage_errors_on_one_line(ctx):
+            with usage_errors_on_one_line(ctx):
                 return super().invoke(ctx)
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
@@ -102,7 +105,8 @@ class Command(click.Command):
 
 
 @contextmanager
-def _usage_errors_on_one_line(ctx: click.Context) -> Iterator[None]:
+def usage_errors_on_one_line(ctx: click.Context) -> Iterator[None]:
+    """Let an error of usage be one line, which says where the help is."""
     try:
         yield
     except click.UsageError as error:
@@ -165,8 +169,16 @@ def sources_argument(command: F) -> F:
         metavar="[SOURCE]...",
         nargs=-1,
         callback=lambda ctx, parameter, value: value or ("-",),
+        shell_complete=paths,
     )
     return argument(command)
+
+
+def paths(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Let the shell complete a path."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="file")]
 
 
 def format_option(section: str = "Other") -> Callable[[F], F]:
@@ -270,6 +282,15 @@ class Several(click.ParamType):
         values = tuple(self.kind.convert(part.strip(), param, ctx) for part in value.split(","))
         return tuple(dict.fromkeys(values))
 
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        before, comma, last = incomplete.rpartition(",")
+        items = self.kind.shell_complete(ctx, param, last)
+        return [CompletionItem(f"{before}{comma}{item.value}") for item in items]
+
 
 class Scale(click.ParamType):
     """A number, or a fraction such as 1/255."""
@@ -370,3 +391,12 @@ class ActivationName(click.ParamType):
             return get_activation(value).name
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        return [
+            CompletionItem(name) for name in self.name.split("|") if name.startswith(incomplete)
+        ]

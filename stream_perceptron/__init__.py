@@ -17,6 +17,8 @@ from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.sweep import Trial, sweep
 from stream_perceptron.perceptron import SGDPerceptron
 
+__version__ = "0.1.0"
+
 __all__ = [
     "CheckpointError",
     "ClusterError",
@@ -31,6 +33,7 @@ __all__ = [
     "Trial",
     "UpdateError",
     "VerificationError",
+    "__version__",
     "check_update",
     "load",
     "save",
