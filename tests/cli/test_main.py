@@ -1,0 +1,65 @@
+"""The command itself: mistyped commands and options, and what shells complete."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from helpers import COMMAND
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["lern"], "there is no command 'lern': did you mean learn?"),
+        (["xyz\x1b"], "there is no command 'xyz\\\\x1b': choose learn, sweep, "),
+        (["--hel"], "Did you mean '--help'?; see stream-perceptron --help"),
+        (["learn", "--activatoin", "tanh"], "Did you mean '--activation'?; see stream-perceptron"),
+        (["learn", "--activation", "tan"], "choose sigmoid, tanh, arctan or identity"),
+    ],
+)
+def test_what_is_mistyped_gets_one_line_with_a_suggestion(arguments, error, run):
+    result = run(*arguments, check=2)
+
+    assert "" == result.stdout
+    assert 1 == result.stderr.count("\n")
+    assert error in result.stderr
+
+
+def test_without_a_command_the_help_is_shown(run):
+    assert "Commands:\n  learn " in run(check=2).stderr
+
+
+def completed(words):
+    """Return what bash is given to complete the last word."""
+    environment = os.environ | {
+        "_STREAM_PERCEPTRON_COMPLETE": "bash_complete",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(words.count(" ")),
+    }
+    output = subprocess.run([COMMAND], env=environment, capture_output=True, text=True).stdout
+    return [line.partition(",")[2] for line in output.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("stream-perceptron ver", ["verify"]),
+        ("stream-perceptron learn --activation ", ["sigmoid", "tanh", "arctan", "identity"]),
+        ("stream-perceptron sweep --activation sigmoid,t", ["sigmoid,tanh"]),
+        ("stream-perceptron learn --dtype float3", ["float32"]),
+        ("stream-perceptron verify m.npz --format p", ["parquet"]),
+        ("stream-perceptron learn digits", ["digits"]),
+    ],
+)
+def test_every_choice_completes(words, found):
+    assert found == completed(words)
+
+
+@pytest.mark.parametrize("package", ["stream_perceptron", "stream_perceptron_cli"])
+def test_it_runs_as_a_module(package, run):
+    command = [sys.executable, "-m", package, "--version"]
+
+    assert run("--version", check=0).stdout == subprocess.check_output(command, text=True)
