@@ -54,7 +54,7 @@ def locked(path: Path) -> Iterator[None]:
 
 def write_checkpoint(path: Path, meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
     """Write a checkpoint, and keep the one that was there as `previous_of(path)`."""
-    data = _archive({"format": _FORMAT, "format_version": FORMAT_VERSION, **meta}, arrays)
+    data = to_bytes(meta, arrays)
     with atomic.replacing(path, previous=previous_of(path)) as file:
         file.write(data)
 
@@ -70,7 +70,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]
     """
     if path.stat().st_size > _LARGEST:
         raise CheckpointError("larger than any checkpoint of this program")
-    return _parse(path.read_bytes())
+    return from_bytes(path.read_bytes())
 
 
 @contextmanager
@@ -84,9 +84,11 @@ def naming(path: Path) -> Iterator[None]:
         raise CheckpointError(f"{path}: {error}{hint}") from None
 
 
-def _archive(meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> bytes:
+def to_bytes(meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> bytes:
+    """Return a checkpoint as it stands in its file."""
     import zipfile
 
+    meta = {"format": _FORMAT, "format_version": FORMAT_VERSION, **meta}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         text = json.dumps(meta, allow_nan=False, separators=(",", ":"))
@@ -115,7 +117,8 @@ def _comment(body: bytes | memoryview) -> bytes:
     return _DIGEST.format(hashlib.sha256(body).hexdigest()).encode()
 
 
-def _parse(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+def from_bytes(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Return what `read_checkpoint` returns, from the bytes of a file."""
     import zipfile
 
     body = memoryview(data)[:-_COMMENT_LENGTH]

@@ -7,12 +7,19 @@ import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.checkpoint.archive import locked, naming, read_checkpoint, write_checkpoint
+from stream_perceptron.checkpoint.archive import (
+    from_bytes,
+    locked,
+    naming,
+    read_checkpoint,
+    to_bytes,
+    write_checkpoint,
+)
 from stream_perceptron.checkpoint.codec import (
     Fields,
     decode_lr,
@@ -26,9 +33,8 @@ from stream_perceptron.checkpoint.scalers import (
     one_hot_of,
     pipeline,
     require_possible,
-    split,
-    steps_from_state,
 )
+from stream_perceptron.checkpoint.steps import split, steps_from_state
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.model.kernel import NAME as KERNEL
 from stream_perceptron.model.network import Snapshot
@@ -55,7 +61,7 @@ class Loaded(NamedTuple):
 
 def save(
     model: SGDPerceptron | Pipeline,
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | IO[bytes],
     extra: dict[str, Any] | None = None,
 ) -> None:
     """Save a live model, so that it goes on after `load` as if nothing had happened.
@@ -66,9 +72,11 @@ def save(
     Parameters
     ----------
     model
-        A perceptron, or a River pipeline of StandardScaler or MinMaxScaler and a perceptron.
+        A perceptron, or a River pipeline that ends with one, behind StandardScaler, MinMaxScaler,
+        MaxAbsScaler, OneHotEncoder, Select, Discard and unions and pipelines of these.
     path
-        The file to write.
+        The file to write, or one that is open for writing in binary mode. To that the checkpoint is
+        appended, and whoever opened it sees to it that it is there as a whole.
     extra
         Whatever else must change together with the weights and can be written as JSON, such as the
         offset of the last message or a metric.
@@ -103,12 +111,23 @@ def save(
         raise CheckpointError(f"extra cannot be written as JSON: {error}") from None
     if not isinstance(meta["extra"], dict):
         raise CheckpointError("extra is not a dict")
+    if not isinstance(path, str | os.PathLike):
+        try:
+            path.write(to_bytes(meta, arrays))
+        except TypeError:
+            raise CheckpointError(f"{_name_of(path)}: not open in binary mode") from None
+        return
     with locked(Path(path)):
         write_checkpoint(Path(path), meta, arrays)
 
 
-def load(path: str | os.PathLike[str]) -> Loaded:
+def load(path: str | os.PathLike[str] | IO[bytes]) -> Loaded:
     """Load what `save` or the command line saved.
+
+    Parameters
+    ----------
+    path
+        The file, or one that is open for reading in binary mode and is read to its end.
 
     Returns
     -------
@@ -122,15 +141,30 @@ def load(path: str | os.PathLike[str]) -> Loaded:
         If it cannot be read.
 
     """
+    if not isinstance(path, str | os.PathLike):
+        data = path.read()
+        try:
+            if not isinstance(data, bytes):
+                raise CheckpointError("not open in binary mode")
+            return _loaded(*from_bytes(data))
+        except CheckpointError as error:
+            raise CheckpointError(f"{_name_of(path)}: {error}") from None
     with naming(Path(path)):
-        meta, arrays = read_checkpoint(Path(path))
-        run = meta.pop("run", None)
-        if run is not None:
-            of_model = {*ARRAYS, STATISTICS}
-            arrays = {name: array for name, array in arrays.items() if name in of_model}
-        extra = Fields(meta, "checkpoint").take("extra", dict)
-        steps, model = model_from_state(meta, arrays)
-        return Loaded(pipeline(steps, model, one_hot_of(run)), extra)
+        return _loaded(*read_checkpoint(Path(path)))
+
+
+def _name_of(file: IO[bytes]) -> str:
+    return str(getattr(file, "name", "the file"))
+
+
+def _loaded(meta: dict[str, Any], arrays: Arrays) -> Loaded:
+    run = meta.pop("run", None)
+    if run is not None:
+        of_model = {*ARRAYS, STATISTICS}
+        arrays = {name: array for name, array in arrays.items() if name in of_model}
+    extra = Fields(meta, "checkpoint").take("extra", dict)
+    steps, model = model_from_state(meta, arrays)
+    return Loaded(pipeline(steps, model, one_hot_of(run)), extra)
 
 
 def model_state(model: SGDPerceptron | Pipeline) -> tuple[dict[str, Any], Arrays]:

@@ -104,8 +104,12 @@ class Halving(schedulers.Constant):
         (lambda: SGDPerceptron(classes=[float("inf")]), "of type float cannot be saved"),
         (lambda: SGDPerceptron(Halving(0.1)), "Halving cannot be saved as lr"),
         (
-            lambda: preprocessing.MaxAbsScaler() | SGDPerceptron(),
-            "MaxAbsScaler cannot be saved: use StandardScaler or MinMaxScaler",
+            lambda: preprocessing.Normalizer() | SGDPerceptron(),
+            "Normalizer cannot be saved: use StandardScaler, MinMaxScaler, MaxAbsScaler, ",
+        ),
+        (
+            lambda: (compose.Select("a") + preprocessing.Binarizer()) | SGDPerceptron(),
+            "Binarizer cannot be saved",
         ),
         (
             lambda: preprocessing.StandardScaler(window_size=9) | SGDPerceptron(),

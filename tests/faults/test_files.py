@@ -193,5 +193,5 @@ def test_a_pipeline_of_several_scalers_is_one_clear_line(tmp_path, run):
         ["report", path], ["learn", sample, "-m", path],
     ):  # fmt: skip
         result = run(*command, check=1)
-        why = "holds a pipeline of several scalers, which only Python code can run"
+        why = "holds a pipeline of River that only Python code can run"
         assert f"Error: {path}: {why}\n" == result.stderr
