@@ -15,6 +15,7 @@ import numpy as np
 from stream_perceptron import CheckpointError, LiveModel
 from stream_perceptron.data import open_source
 from stream_perceptron.diagnostics.diagnosis import diagnose
+from stream_perceptron.verification import verify
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 from helpers import forge, members_of, npy
@@ -64,8 +65,8 @@ def _use(live: LiveModel, path: Path, folder: Path) -> None:
     row = {"label": "left", **{str(name): 1.0 for name in live.model.features_[:3]}}
     data.write_text(f"{json.dumps(row)}\n" * 3)
     live.model.predict_one(dict.fromkeys(live.model.features_, 1.0))
+    sources = [open_source(str(data), "jsonl")]
     try:
-        sources = [open_source(str(data), "jsonl")]
         for batch in live.batches(sources[0]):
             live.predict(batch)
         for _ in live.run(sources, live.resume(sources, go_next=True), skip_rejected=True):
@@ -74,6 +75,11 @@ def _use(live: LiveModel, path: Path, folder: Path) -> None:
         pass  # it is of other data
     live.save(path)
     LiveModel.load(path)
+    try:
+        live.lineage.lines()
+        verify(live, sources)
+    except StreamPerceptronError:
+        pass  # what it was learned from is not there
 
 
 @cache
