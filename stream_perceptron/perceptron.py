@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from river import base
 
 from stream_perceptron.errors import DivergedError, SampleError
-from stream_perceptron.model import kernel, validation
+from stream_perceptron.model import frames, kernel, validation
 from stream_perceptron.model.activations import get_activation
-from stream_perceptron.model.features import Dense, Features
+from stream_perceptron.model.features import Features
 from stream_perceptron.model.kernel import BlockResult, Outcome
 from stream_perceptron.model.network import Network
 from stream_perceptron.model.weights import MAX_WEIGHTS, WeightStore
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from river.optim.base import Scheduler
 
 Array = NDArray[Any]
+Labels: TypeAlias = "IntoSeries | Sequence[Hashable] | Array"
 
 
 class SGDPerceptron(base.MiniBatchClassifier):
@@ -253,16 +254,16 @@ class SGDPerceptron(base.MiniBatchClassifier):
         names = self.classes_
         return {names[j]: probabilities[j] for j in np.argsort(-net, kind="stable").tolist()}
 
-    def learn_many(self, X: IntoDataFrame, y: IntoSeries, w: Any = 1.0) -> None:
+    def learn_many(self, X: IntoDataFrame, y: Labels, w: Any = 1.0) -> None:
         """Learn from the rows of a frame, one after another, exactly as `learn_one` would.
 
         Parameters
         ----------
         X
-            A pandas, polars or pyarrow frame of features. A null, in pandas also a NaN, is a
-            feature absent from its row.
+            A pandas, polars or pyarrow frame of features. A null, in pandas also a NaN and the fill
+            value of a sparse column, is a feature absent from its row.
         y
-            The labels, a series of any kind.
+            The labels: a series of any kind, an array, a sequence, or one column of them.
         w
             One sample weight for all rows, or one for each.
 
@@ -274,16 +275,14 @@ class SGDPerceptron(base.MiniBatchClassifier):
             If a weight or an error would stop being finite; the rows before are learned.
 
         """
-        from river.utils import dataframe
-
-        rows = validation.frame_rows(dataframe.into_frame(X), self.network.row_dtype)
+        rows = frames.frame_rows(frames.as_frame(X), self.network.row_dtype)
         self._learn(rows, validation.as_labels(y, len(rows)), w)
 
     def predict_many(self, X: IntoDataFrame) -> Any:
         """Return the predicted label of every row of a frame, as a series of the same kind."""
         from river.utils import dataframe
 
-        frame = dataframe.into_frame(X)
+        frame = frames.as_frame(X)
         nets = self._nets(frame)
         predicted = nets.argmax(axis=1) if nets.size else np.full(len(nets), -1)
         return dataframe.to_native_series(
@@ -294,7 +293,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         """Return the probability of every label for every row, as a frame of the same kind."""
         from river.utils import dataframe
 
-        frame = dataframe.into_frame(X)
+        frame = frames.as_frame(X)
         probabilities = kernel.probabilities(self.network.activation, self._nets(frame))
         columns = dict(zip(self.classes_, probabilities.T, strict=True))
         return dataframe.to_native_frame(columns, like=frame)
@@ -302,7 +301,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
     def test_then_train(
         self,
         X: Any,
-        labels: Any,
+        labels: Labels,
         features: Sequence[Hashable] | None = None,
         stop: bool = False,
         w: Any = 1.0,
@@ -314,11 +313,13 @@ class SGDPerceptron(base.MiniBatchClassifier):
         Parameters
         ----------
         X
-            Features, shape (n, d).
+            Features, shape (n, d): an array, a masked array, a sparse matrix of SciPy, or a frame.
+            What is masked, missing or not held by a sparse matrix is absent from its row.
         labels
             Labels, length n.
         features
-            The names of the columns; None for 0 to d - 1, as in `river.stream.iter_array`.
+            The names of the columns; None for those of a frame, else for 0 to d - 1, as in
+            `river.stream.iter_array`.
         stop
             End at the first sample whose error is below epsilon, as the textbook's loop does.
         w
@@ -347,7 +348,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         ['right', 'left', 'left', 'right', 'left', 'right']
 
         """
-        rows = validation.as_rows(X, features, self.network.row_dtype)
+        rows = frames.as_rows(X, features, self.network.row_dtype)
         result = self._learn(rows, validation.as_labels(labels, len(rows)), w, stop)
         return validation.names_of(result.predicted, self.classes_)
 
@@ -388,6 +389,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         net = self.network.net_one(x)
         if net is not None:
             return net
+        validation.require_dict(x)
         try:
             row = validation.as_row(x, self.network.row_dtype)
         except SampleError:
@@ -397,8 +399,6 @@ class SGDPerceptron(base.MiniBatchClassifier):
         return np.asarray(self.network.nets(row)[0])
 
     def _nets(self, frame: nw.DataFrame[Any]) -> Array:
-        known = [name for name in frame.columns if name in self.network.features.numbers]
-        rows = Dense((), np.zeros((len(frame), 0), self.network.row_dtype))
-        if known:
-            rows = validation.frame_rows(frame.select(known), self.network.row_dtype)
+        known = self.network.features.numbers
+        rows = frames.frame_rows(frame, self.network.row_dtype, known.__contains__)
         return self.network.nets(rows)

@@ -178,7 +178,7 @@ def model_state(model: SGDPerceptron | Pipeline) -> tuple[dict[str, Any], Arrays
         init_range=float(perceptron.init_range),
         classes=None if classes is None else [encode_name(label) for label in classes],
         dtype=perceptron.dtype,
-        seed=perceptron.seed,
+        seed=None if perceptron.seed is None else int(perceptron.seed),
         drawn_seed=perceptron.seed_,
         max_weights=perceptron.max_weights,
         n_seen=learned.n_seen,

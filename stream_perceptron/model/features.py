@@ -43,6 +43,10 @@ class _Table:
         present = None if self.present is None else self.present[rows]
         return replace(self, values=self.values[rows], present=present)
 
+    def renamed(self, names: Names) -> Self:
+        """Return the rows with other names."""
+        return replace(self, names=names)
+
     def numbers(self, dtype: DTypeLike) -> Array:
         """Return the features as numbers, shape (n, d), 0 where one is absent."""
         raise NotImplementedError
@@ -211,6 +215,10 @@ class Sparse:
 
     def __len__(self) -> int:
         return len(self.starts) - 1
+
+    def renamed(self, names: Names) -> Sparse:
+        """Return the rows with other names."""
+        return replace(self, names=names)
 
     def __getitem__(self, rows: slice | NDArray[np.intp]) -> Sparse:
         """Return some of the rows: a slice, or those of the given numbers."""

@@ -6,7 +6,7 @@ import math
 import numbers
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,6 @@ from numpy.typing import NDArray
 from stream_perceptron.errors import SampleError
 from stream_perceptron.model import kernel
 from stream_perceptron.model.features import Dense, Names
-
-if TYPE_CHECKING:
-    import narwhals.stable.v2 as nw
-    from narwhals.stable.v2.typing import IntoDataFrame
 
 Array = NDArray[Any]
 
@@ -47,8 +43,16 @@ def as_label(y: Any) -> Hashable:
 
 
 def as_labels(y: Any, n: int) -> list[Hashable]:
-    """Return the labels of n samples; `y` is a series of any kind, an array or a sequence."""
+    """Return the labels of n samples.
+
+    `y` is a series of any kind, an array, a sequence, or one column of a frame or an array.
+    """
     values: list[Any]
+    shape: tuple[int, ...] = getattr(y, "shape", None) or ()
+    if len(shape) == 2:
+        if shape[1] != 1:
+            raise SampleError(f"labels of shape {tuple(shape)} are not one column")
+        y = y.iloc[:, 0] if hasattr(y, "iloc") else y[:, 0]
     if hasattr(y, "to_pylist"):
         values = y.to_pylist()
     elif hasattr(y, "tolist"):
@@ -91,8 +95,17 @@ def as_weights(w: Any, n: int) -> NDArray[np.float64]:
     return weights
 
 
+def require_dict(x: Any) -> None:
+    """Require that a sample is a dict of features."""
+    if not isinstance(x, Mapping):
+        raise SampleError(
+            f"a sample is of type {type(x).__name__}: pass a dict of features by name"
+        )
+
+
 def as_row(x: Mapping[Hashable, Any], dtype: np.dtype[Any]) -> Dense:
     """Return a dict of features as one row; None stands for a feature that is absent."""
+    require_dict(x)
     if any(value is None for value in x.values()):
         x = {name: value for name, value in x.items() if value is not None}
     names = tuple(x)
@@ -106,60 +119,12 @@ def as_values(names: Names, values: Collection[Any], dtype: np.dtype[Any]) -> Ar
         return filled
     if not _PLAIN_TYPES.issuperset(map(type, values)):
         for name, value in zip(names, values, strict=True):
-            _require_number(name, value)
+            require_number(name, value)
     try:
         row = np.fromiter(values, np.float64, len(values))
     except OverflowError:
         row = np.array([_float_or_infinity(value) for value in values])
-    return np.asarray(_require_finite(row[np.newaxis], names, dtype)[0])
-
-
-def as_rows(X: Any, names: Sequence[Hashable] | None, dtype: np.dtype[Any]) -> Dense:
-    """Return an array (n, d) as rows whose columns are called `names`, 0 to d - 1 for None."""
-    rows = np.asarray(X)
-    if rows.ndim != 2:
-        raise SampleError(f"features of shape {rows.shape} are not rows and columns (n, d)")
-    d = rows.shape[1]
-    names = tuple(range(d) if names is None else names)
-    if d != len(names):
-        raise SampleError(f"rows of {d} features do not fit {len(names)} names")
-    if len(set(names)) < d:
-        twice = next(name for i, name in enumerate(names) if name in names[:i])
-        raise SampleError(f"two features are called {twice!r}: give each a name of its own")
-    if rows.dtype.kind not in "biuf":
-        raise SampleError(f"features of type {rows.dtype} are not numbers: convert them first")
-    return Dense(names, _require_finite(rows, names, dtype))
-
-
-def frame_rows(frame: nw.DataFrame[IntoDataFrame], dtype: np.dtype[Any]) -> Dense:
-    """Return a frame's rows. A null, in pandas also a NaN, is an absent feature."""
-    import narwhals.stable.v2 as nw
-    from river.utils import dataframe
-
-    names: Names = tuple(frame.columns)
-    for name, column in zip(names, frame.iter_columns(), strict=True):
-        kind = column.dtype
-        if kind.is_numeric() or kind == nw.Boolean:
-            continue
-        values = column.drop_nulls()  # a column of nulls may be of any type
-        if kind == nw.Object:
-            for value in values.to_list():
-                _require_number(name, value)
-        elif len(values):
-            raise SampleError(
-                f"feature {name!r} is of type {kind}: only numbers and bools can be learned; "
-                "encode or drop it"
-            )
-    # River's helper gives NaN for what is missing in every kind of frame.
-    rows = dataframe.to_numpy(frame)
-    missing = np.isnan(rows)
-    if not missing.any():
-        return Dense(names, _require_finite(rows, names, dtype))
-    if not frame.implementation.is_pandas_like():
-        nulls = [column.is_null().to_numpy() for column in frame.iter_columns()]
-        missing = np.stack(nulls, axis=1).astype(bool)
-    rows = np.where(missing, 0.0, rows)
-    return Dense(names, _require_finite(rows, names, dtype), ~missing)
+    return np.asarray(require_finite(row[np.newaxis], names, dtype)[0])
 
 
 def all_finite(array: Array) -> bool:
@@ -169,7 +134,8 @@ def all_finite(array: Array) -> bool:
         return bool(np.isfinite(array.sum()) or np.isfinite(array).all())
 
 
-def _require_number(name: Hashable, value: Any) -> None:
+def require_number(name: Hashable, value: Any) -> None:
+    """Require that the value of a feature is a number or a bool."""
     if not isinstance(value, numbers.Real | Decimal | np.bool_):
         raise SampleError(
             f"feature {name!r} is {value!r}, a {type(value).__name__}: only numbers and bools can "
@@ -177,7 +143,8 @@ def _require_number(name: Hashable, value: Any) -> None:
         )
 
 
-def _require_finite(rows: Array, names: Sequence[Hashable], dtype: np.dtype[Any]) -> Array:
+def require_finite(rows: Array, names: Sequence[Hashable], dtype: np.dtype[Any]) -> Array:
+    """Return rows (n, d) of a type in which all their values must be finite."""
     with np.errstate(over="ignore"):
         cast = np.require(rows, dtype, ["C", "A"])
     if not all_finite(cast):
@@ -205,7 +172,7 @@ def require_parameters(
     _require_finite_number("init_range", init_range)
     if dtype not in ("float64", "float32"):
         raise ValueError(f"dtype is {dtype!r}: choose float64 or float32")
-    if seed is not None and not (isinstance(seed, int) and 0 <= seed < 2**64):
+    if seed is not None and not (isinstance(seed, int | np.integer) and 0 <= seed < 2**64):
         raise ValueError(f"seed is {seed!r}: choose a whole number from 0 to 2^64 - 1")
     if not isinstance(max_weights, int) or max_weights < 1:
         raise ValueError(f"max_weights is {max_weights!r}: choose a whole number above 0")

@@ -55,7 +55,7 @@ def initial_weights(
     label_states = _mix(seed_state + labels.astype(np.uint64))
     states = _mix(label_states[:, np.newaxis] + features.astype(np.uint64))
     # The upper 53 bits make a double in [0, 1).
-    uniform = (states >> np.uint64(11)) * 2.0**-53
+    uniform = (states >> np.uint64(11)) / 2**53
     # Adding 0 makes -0 a 0: only so does a step of 0 leave every weight as it is.
     return np.asarray((2.0 * uniform - 1.0) * init_range + 0.0)
 
@@ -92,7 +92,7 @@ class WeightStore:
         dtype: np.dtype[Any],
         max_weights: int = MAX_WEIGHTS,
     ) -> None:
-        self.seed = int.from_bytes(os.urandom(8)) if seed is None else seed
+        self.seed = int.from_bytes(os.urandom(8)) if seed is None else int(seed)
         self.init_range = init_range
         self.max_weights = max_weights
         self._now = _view(np.zeros((0, 0), dtype), np.zeros(0, dtype), 0, 0)

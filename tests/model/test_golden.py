@@ -245,7 +245,8 @@ def another_library(tmp_path_factory):
     library = tmp_path_factory.mktemp("library") / "moved.so"
     source = GOLDEN / "moved.c"
     subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
-    return {"LD_PRELOAD": str(library)}
+    # Python computes powers of constants when it compiles, and keeps them.
+    return {"LD_PRELOAD": str(library), "PYTHONPYCACHEPREFIX": str(library.parent)}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,177 @@
+"""Frames, arrays and sparse matrices as rows, checked before anything is changed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_perceptron.errors import SampleError
+from stream_perceptron.model.features import Dense, Features, Names, Sparse
+from stream_perceptron.model.validation import require_finite, require_number
+
+if TYPE_CHECKING:
+    import narwhals.stable.v2 as nw
+    from narwhals.stable.v2.typing import IntoDataFrame
+
+
+def as_frame(X: Any) -> nw.DataFrame[Any]:
+    """Return a pandas, polars or pyarrow frame as narwhals has it."""
+    from narwhals.exceptions import DuplicateError
+    from river.utils import dataframe
+
+    try:
+        return dataframe.into_frame(X)
+    except TypeError:
+        raise SampleError(
+            f"features are of type {type(X).__name__}: pass a pandas, polars or pyarrow frame, or "
+            "an array to test_then_train"
+        ) from None
+    except DuplicateError:
+        names = list(X.columns)
+        _require_different(names)
+        raise
+
+
+def frame_rows(
+    frame: nw.DataFrame[IntoDataFrame],
+    dtype: np.dtype[Any],
+    is_wanted: Callable[[Hashable], bool] = lambda name: True,
+) -> Features:
+    """Return the rows of a frame, of the columns that are wanted.
+
+    A null, in pandas also a NaN, is an absent feature, and so is the fill value of a sparse column.
+    """
+    names: Names = tuple(frame.columns)
+    places = [i for i, name in enumerate(names) if is_wanted(name)]
+    if len(places) < len(names):
+        names = tuple(names[i] for i in places)
+        if not places:
+            return Dense((), np.zeros((len(frame), 0), dtype))
+        frame = frame[:, places]
+    if frame.implementation.is_pandas():
+        native: Any = frame.to_native()
+        sparse_type = sys.modules["pandas"].SparseDtype
+        if any(isinstance(kind, sparse_type) for kind in native.dtypes.unique()):
+            return _sparse_rows(native, names, dtype)
+    return _dense_rows(frame, names, dtype)
+
+
+def _dense_rows(frame: nw.DataFrame[IntoDataFrame], names: Names, dtype: np.dtype[Any]) -> Dense:
+    import narwhals.stable.v2 as nw
+    from river.utils import dataframe
+
+    for name, column in zip(names, frame.iter_columns(), strict=True):
+        kind = column.dtype
+        if kind.is_numeric() or kind == nw.Boolean:
+            continue
+        values = column.drop_nulls()  # a column of nulls may be of any type
+        if kind == nw.Object:
+            for value in values.to_list():
+                require_number(name, value)
+        elif len(values):
+            raise SampleError(
+                f"feature {name!r} is of type {kind}: only numbers and bools can be learned; "
+                "encode or drop it"
+            )
+    # River's helper gives NaN for what is missing in every kind of frame.
+    rows = dataframe.to_numpy(frame)
+    missing = np.isnan(rows)
+    if not missing.any():
+        return Dense(names, require_finite(rows, names, dtype))
+    if not frame.implementation.is_pandas_like():
+        nulls = [column.is_null().to_numpy() for column in frame.iter_columns()]
+        missing = np.stack(nulls, axis=1).astype(bool)
+    rows = np.where(missing, 0.0, rows)
+    return Dense(names, require_finite(rows, names, dtype), ~missing)
+
+
+def _sparse_rows(frame: Any, names: Names, dtype: np.dtype[Any]) -> Sparse:
+    """Return the rows of a pandas frame of which some columns are sparse."""
+    rows: list[NDArray[np.intp]] = []
+    values: list[NDArray[Any]] = []
+    for name, (_, series) in zip(names, frame.items(), strict=True):
+        column = series.array
+        there = np.arange(len(column))
+        if hasattr(column, "sp_values"):
+            there, cells = column.sp_index.indices.astype(np.intp), column.sp_values
+        else:
+            cells = column.to_numpy(dtype=object)
+        if np.asarray(cells).dtype.kind not in "biuf":
+            known = ~series.isna().to_numpy(bool)[there]
+            there, cells = there[known], np.asarray(cells)[known]
+            for cell in cells.tolist():
+                require_number(name, cell)
+        numbers = np.asarray(cells).astype(np.float64)
+        known = ~np.isnan(numbers)
+        rows.append(there[known])
+        values.append(numbers[known])
+    counts = [len(each) for each in rows]
+    columns = np.repeat(np.arange(len(names)), counts)
+    at = np.concatenate([np.empty(0, np.intp), *rows])
+    order = np.argsort(at, kind="stable")
+    starts = np.searchsorted(at[order], np.arange(len(frame) + 1))
+    numbers = np.concatenate([np.empty(0), *values])[order]
+    return _checked(Sparse(names, starts.astype(np.intp), columns[order], numbers), dtype)
+
+
+def as_rows(X: Any, names: Sequence[Hashable] | None, dtype: np.dtype[Any]) -> Features:
+    """Return a frame, an array (n, d) or a sparse matrix as rows.
+
+    `names` are those of the columns; None for those of a frame, else for 0 to d - 1. A masked cell
+    is an absent feature, and so is one that a sparse matrix does not hold.
+    """
+    if hasattr(X, "columns") and not isinstance(X, np.ndarray):
+        frame = as_frame(X)
+        found = frame_rows(frame, dtype)
+        return found if names is None else found.renamed(_fitting(names, len(found.names)))
+    if hasattr(X, "tocsr"):
+        matrix = X.tocsr()
+        names = _fitting(names, matrix.shape[1])
+        if matrix.dtype.kind not in "biuf":
+            raise SampleError(
+                f"features of type {matrix.dtype} are not numbers: convert them first"
+            )
+        matrix.sum_duplicates()
+        starts, columns = matrix.indptr.astype(np.intp), matrix.indices.astype(np.intp)
+        return _checked(Sparse(names, starts, columns, matrix.data.astype(np.float64)), dtype)
+    rows = np.asanyarray(X)
+    if rows.ndim != 2:
+        raise SampleError(f"features of shape {rows.shape} are not rows and columns (n, d)")
+    names = _fitting(names, rows.shape[1])
+    if rows.dtype.kind not in "biuf":
+        raise SampleError(f"features of type {rows.dtype} are not numbers: convert them first")
+    there = None
+    if isinstance(rows, np.ma.MaskedArray):
+        there = ~np.ma.getmaskarray(rows)
+        rows = rows.filled(0)
+    return Dense(names, require_finite(np.asarray(rows), names, dtype), there)
+
+
+def _checked(rows: Sparse, dtype: np.dtype[Any]) -> Sparse:
+    """Return rows whose values must be finite numbers of a type."""
+    with np.errstate(over="ignore"):
+        wrong = np.flatnonzero(~np.isfinite(rows.values.astype(dtype)))
+    if len(wrong):
+        row, column = rows.rows[wrong[0]], rows.columns[wrong[0]]
+        one = np.zeros((row + 1, 1))
+        one[row] = rows.values[wrong[0]]
+        require_finite(one, [rows.names[column]], dtype)
+    return rows
+
+
+def _fitting(names: Sequence[Hashable] | None, d: int) -> Names:
+    names = tuple(range(d) if names is None else names)
+    if d != len(names):
+        raise SampleError(f"rows of {d} features do not fit {len(names)} names")
+    _require_different(names)
+    return names
+
+
+def _require_different(names: Sequence[Hashable]) -> None:
+    if len(set(names)) < len(names):
+        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        raise SampleError(f"two features are called {twice!r}: give each a name of its own")

@@ -1,0 +1,267 @@
+"""Frames, arrays and sparse matrices are learned as the dicts that stand for their rows."""
+
+from __future__ import annotations
+
+import io
+import random
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import scipy.sparse
+from helpers import state_of
+from river import feature_extraction, preprocessing
+
+from stream_perceptron import SampleError, SGDPerceptron, load, save
+
+WORDS = [f"w{i}" for i in range(300)]
+
+
+def model():
+    return SGDPerceptron(lr=0.5, seed=0)
+
+
+@pytest.fixture
+def matrix(rng):
+    """Numbers of which most are 0, shape (40, 6)."""
+    return np.round(rng.normal(size=(40, 6)), 3) * (rng.random((40, 6)) < 0.3)
+
+
+@pytest.fixture
+def labels(rng):
+    return rng.choice(["left", "right"], 40).tolist()
+
+
+def looped(samples, labels):
+    """Return a model that has learned dicts one after another."""
+    one = model()
+    for x, y in zip(samples, labels, strict=True):
+        one.learn_one(x, y)
+    return one
+
+
+def without(value, names, rows):
+    """Return rows as dicts, without the cells of some value."""
+    return [
+        {name: x for name, x in zip(names, row, strict=True) if x != value} for row in rows.tolist()
+    ]
+
+
+NAMES = {
+    "numbers": list(range(6)),
+    "pairs": pd.MultiIndex.from_product([["a", "b"], [1, 2, 3]]),
+    "mixed": ["a", 1, ("b", 2), 2.5, "c", b"d"],
+}
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_names_that_are_no_strings(kind, matrix, labels):
+    frame = pd.DataFrame(matrix, columns=NAMES[kind])
+    names = list(frame.columns)
+    many = model()
+    many.learn_many(frame, pd.Series(labels))
+    one = looped([dict(zip(names, row, strict=True)) for row in matrix.tolist()], labels)
+
+    assert state_of(one) == state_of(many)
+    wider = pd.concat([pd.DataFrame({"unknown": ["text"] * 40}), frame], axis=1)
+    for X in (frame, wider):
+        samples = [dict(zip(names, row, strict=True)) for row in matrix.tolist()]
+        assert [one.predict_one(x) for x in samples] == many.predict_many(X).tolist()
+        shares = many.predict_proba_many(X).to_dict("records")
+        assert [one.predict_proba_one(x) for x in samples] == shares
+
+
+@pytest.mark.parametrize("fill", [0.0, 7.0, np.nan])
+def test_the_fill_value_of_a_sparse_column_is_an_absent_feature(fill, matrix, labels):
+    cells = np.where(matrix == 0, fill, matrix)
+    dtype = pd.SparseDtype(float, fill)
+    frame = pd.DataFrame(cells, columns=list("abcdef")).astype(dtype)
+    many = model()
+    many.learn_many(frame, labels)
+    one = looped(without(0.0, "abcdef", matrix), labels)
+
+    assert state_of(one) == state_of(many)
+    assert [one.predict_one(x) for x in without(0.0, "abcdef", matrix)] == (
+        many.predict_many(frame).tolist()
+    )
+
+
+def test_sparse_columns_beside_dense_ones(matrix, labels):
+    """Of bools, of whole numbers with nulls, of objects."""
+    frame = pd.DataFrame({
+        "sparse": pd.arrays.SparseArray(matrix[:, 0], fill_value=0.0),
+        "flag": matrix[:, 1] > 0,
+        "whole": pd.array([None if x == 0 else 3 for x in matrix[:, 2]], "Int64"),
+        "object": pd.Series([None if x == 0 else x for x in matrix[:, 3]], dtype=object),
+    })  # fmt: skip
+    many = model()
+    many.learn_many(frame, labels)
+    one = looped(
+        [
+            {
+                **({"sparse": a} if a else {}),
+                "flag": bool(b > 0),
+                **({"whole": 3} if c else {}),
+                **({"object": d} if d else {}),
+            }
+            for a, b, c, d in matrix[:, :4].tolist()
+        ],
+        labels,
+    )
+
+    assert state_of(one) == state_of(many)
+    frame["text"] = "x"
+    with pytest.raises(SampleError, match="feature 'text' is 'x', a str"):
+        many.learn_many(frame, labels)
+    cells = np.where(np.arange(40) == 5, np.inf, 0.0)
+    frame = pd.DataFrame({"sparse": pd.arrays.SparseArray(cells, fill_value=0.0)})
+    with pytest.raises(SampleError, match="feature 'sparse' is inf in row 5, not finite"):
+        many.learn_many(frame, labels)
+
+
+def documents(n, words, seed=0):
+    rng = random.Random(seed)
+    return [" ".join(rng.choices(words, k=20)) for _ in range(n)]
+
+
+@pytest.mark.parametrize("encoder", ["BagOfWords", "OneHotEncoder"])
+def test_encoders_that_give_sparse_frames(encoder):
+    """By blocks that bring new words, what the loop of learn_one learns."""
+    texts = documents(200, WORDS)
+    rng = random.Random(1)
+    y = [rng.choice("ab") for _ in texts]
+    if encoder == "BagOfWords":
+        one, many = (feature_extraction.BagOfWords() | model() for _ in range(2))
+        blocks = [pd.Series(texts[i : i + 50]) for i in range(0, 200, 50)]
+        samples = texts
+    else:
+        one, many = (preprocessing.OneHotEncoder(drop_zeros=True) | model() for _ in range(2))
+        samples = [{"first": text[:3], "last": text[-2:]} for text in texts]
+        frame = pd.DataFrame(samples)
+        blocks = [frame.iloc[i : i + 50].reset_index(drop=True) for i in range(0, 200, 50)]
+    for x, label in zip(samples, y, strict=True):
+        one.learn_one(x, label)
+    for i, block in enumerate(blocks):
+        many.learn_many(block, pd.Series(y[50 * i : 50 * i + 50]))
+
+    assert state_of(one["SGDPerceptron"]) == state_of(many["SGDPerceptron"])
+    assert [one.predict_one(x) for x in samples[:50]] == many.predict_many(blocks[0]).tolist()
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_words_in_blocks(tell):
+    """Weights grow with the words, and nothing is made dense on the way."""
+    import tracemalloc
+
+    words = [f"w{i}" for i in range(100_000)]
+    one, many = (feature_extraction.BagOfWords() | model() for _ in range(2))
+    peak = 0
+    for block in range(30):
+        texts = documents(200, words, block) if block else [" ".join(words)] + ["w1"] * 199
+        y = ["a", "b"] * 100
+        for x, label in zip(texts, y, strict=True):
+            one.learn_one(x, label)
+        if block == 1:
+            tracemalloc.start()
+        many.learn_many(pd.Series(texts), pd.Series(y))
+        if block:
+            peak = max(peak, tracemalloc.get_traced_memory()[1])
+    tracemalloc.stop()
+
+    tell(
+        f"blocks of 200 texts, 100,000 words known: {peak / 2**20:.0f} MB at most beside the model"
+    )
+    assert 100_000 == len(many["SGDPerceptron"].features_)
+    assert state_of(one["SGDPerceptron"]) == state_of(many["SGDPerceptron"])
+    assert peak < 40 * 2**20  # dense blocks would take 160 MB
+
+
+@pytest.mark.parametrize("form", ["pandas", "polars", "csr", "coo", "masked", "sparse pandas"])
+def test_test_then_train_takes_what_holds_numbers(form, matrix, labels):
+    absent = None
+    names = list(range(6))
+    if form in ("pandas", "polars", "sparse pandas"):
+        names = list("abcdef")
+    X = {
+        "pandas": lambda: pd.DataFrame(matrix, columns=names),
+        "polars": lambda: pl.DataFrame(matrix, schema=list("abcdef")),
+        "csr": lambda: scipy.sparse.csr_array(matrix),
+        "coo": lambda: scipy.sparse.coo_matrix(matrix),
+        "masked": lambda: np.ma.masked_equal(matrix, 0.0),
+        "sparse pandas": lambda: pd.DataFrame(matrix, columns=names).astype(
+            pd.SparseDtype(float, 0.0)
+        ),
+    }[form]()
+    if form in ("csr", "coo", "masked", "sparse pandas"):
+        absent = 0.0
+    samples, tested = without(absent, names, matrix), model()
+    predicted = tested.test_then_train(X, labels)
+    one, expected = model(), []
+    for x, y in zip(samples, labels, strict=True):
+        expected.append(one.predict_one(x))
+        one.learn_one(x, y)
+
+    assert expected == predicted
+    assert state_of(one) == state_of(tested)
+    renamed = model()
+    renamed.test_then_train(X, labels, features=[f"n{i}" for i in range(6)])
+    assert sorted(f"n{i}" for i in range(6)) == sorted(renamed.features_)
+
+
+def test_labels_in_one_column(matrix, labels):
+    frame = pd.DataFrame(matrix)
+    states = []
+    for y in (
+        labels, np.array(labels), np.array(labels)[:, np.newaxis], pd.DataFrame({"y": labels}),
+        pl.DataFrame({"y": labels}), pl.Series(labels),
+    ):  # fmt: skip
+        one = model()
+        one.learn_many(frame, y)
+        states.append(state_of(one))
+
+    assert states == states[:1] * len(states)
+
+
+@pytest.mark.parametrize(
+    ("use", "why"),
+    [
+        (lambda m: m.learn_one([1.0], "a"), "a sample is of type list: pass a dict of features"),
+        (lambda m: m.predict_one(np.ones(2)), "a sample is of type ndarray: pass a dict"),
+        (lambda m: m.predict_proba_one([1.0]), "a sample is of type list: pass a dict"),
+        (lambda m: m.learn_many(np.ones((1, 2)), ["a"]), "features are of type ndarray: pass a"),
+        (lambda m: m.predict_many([[1.0]]), "features are of type list: pass a pandas"),
+        (
+            lambda m: m.learn_many(pd.DataFrame([[1, 2]], columns=["a", "a"]), ["x"]),
+            "two features are called 'a': give each a name of its own",
+        ),
+        (
+            lambda m: m.learn_many(pd.DataFrame([[1, 2]]), pd.DataFrame([["x", "y"]])),
+            r"labels of shape \(1, 2\) are not one column",
+        ),
+        (
+            lambda m: m.test_then_train(scipy.sparse.csr_array(np.ones((1, 2)) * 1j), ["x"]),
+            "features of type complex128 are not numbers",
+        ),
+    ],
+)
+def test_what_cannot_be_used_is_refused_in_one_sentence(use, why):
+    one = model()
+    one.learn_one({"a": 1.0}, "x")
+    before = state_of(one)
+
+    with pytest.raises(SampleError, match=why):
+        use(one)
+    assert before == state_of(one)
+
+
+def test_a_seed_of_numpy(tmp_path):
+    here = SGDPerceptron(classes=["x"], seed=np.uint64(2**63 + 5))
+    there = SGDPerceptron(classes=["x"], seed=2**63 + 5)
+    assert state_of(here) == state_of(there)
+    files = [io.BytesIO(), io.BytesIO()]
+    for file, each in zip(files, (here, there), strict=True):
+        save(each, file)
+        file.seek(0)
+    assert state_of(here) == state_of(load(files[0]).model)
+    assert files[0].getvalue() == files[1].getvalue()
