@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stream_perceptron.checkpoint.steps import Steps
+from stream_perceptron.checkpoint.codec import Fields
+from stream_perceptron.checkpoint.steps import Steps, checked, table
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.model.scaler import CentringScaler, RangeScaler, Scaler
 from stream_perceptron.perceptron import SGDPerceptron
@@ -53,8 +54,8 @@ def pipeline(
     )
 
 
-def absorb(steps: Steps, model: SGDPerceptron) -> None:
-    """Make the scaler before a model its own.
+def absorb(steps: Any, model: SGDPerceptron) -> None:
+    """Make the saved scaler before a model its own; River itself takes a second to import.
 
     Raises
     ------
@@ -62,30 +63,36 @@ def absorb(steps: Steps, model: SGDPerceptron) -> None:
         If there is more than a scaler of that kind, or it knows features that the model does not.
 
     """
-    if not steps:
+    saved = checked(steps)
+    if not saved:
         return
-    if len(steps) > 1 or type(steps[0][1]).__name__ not in ("StandardScaler", "MinMaxScaler"):
+    _, kind, state = saved[0]
+    if len(saved) > 1 or kind not in ("StandardScaler", "MinMaxScaler"):
         raise CheckpointError("holds a pipeline of River that only Python code can run")
-    ((_, river),) = steps
-    is_range = type(river).__name__ == "MinMaxScaler"
-    kind = RangeScaler if is_range else Scaler if river.with_std else CentringScaler
+    fields = Fields(state, "step")
+    is_range = kind == "MinMaxScaler"
+    of_model: type[Scaler] = RangeScaler
+    if not is_range:
+        of_model = Scaler if fields.take("with_std", bool) else CentringScaler
+    sides = ("min", "max") if is_range else ("counts", "means", "vars")
+    tables = [table(fields.take(side, list)) for side in sides]
+    fields.finish()
     names = model.network.feature_names
     columns = {name: i for i, name in enumerate(names)}
-    table = np.zeros((3, len(names)))
-    for name in river.min if is_range else river.counts:
+    statistics = np.zeros((3, len(names)))
+    for name in tables[0]:
         if name not in columns:
             raise CheckpointError(
                 f"holds a scaler with feature {str(name)[:50]!r}, which its model does not have"
             )
+        numbers = [side.get(name, np.inf if is_range else 0) for side in tables]
         if is_range:
-            statistics = max(model.n_seen, 1), river.min[name].get(), river.max[name].get()
-        else:
-            statistics = river.counts[name], river.means[name], river.vars[name]
+            numbers = [max(model.n_seen, 1), *numbers]
         try:
-            table[:, columns[name]] = statistics
+            statistics[:, columns[name]] = numbers
         except OverflowError:
             raise CheckpointError("statistics are not finite numbers") from None
-    scaler = kind(table)
+    scaler = of_model(statistics)
     require_possible(scaler)
     model.network.scaler = scaler
 

@@ -163,8 +163,8 @@ def _loaded(meta: dict[str, Any], arrays: Arrays) -> Loaded:
         of_model = {*ARRAYS, STATISTICS}
         arrays = {name: array for name, array in arrays.items() if name in of_model}
     extra = Fields(meta, "checkpoint").take("extra", dict)
-    steps, model = model_from_state(meta, arrays)
-    return Loaded(pipeline(steps, model, one_hot_of(run)), extra)
+    model = model_from_state(meta, arrays)
+    return Loaded(pipeline(steps_from_state(meta.get("steps")), model, one_hot_of(run)), extra)
 
 
 def model_state(model: SGDPerceptron | Pipeline) -> tuple[dict[str, Any], Arrays]:
@@ -219,10 +219,8 @@ class _State:
     scaler: str | None = field(default=None, metadata={"optional": True, "one_of": tuple(SCALERS)})
 
 
-def model_from_state(
-    meta: dict[str, Any], arrays: Arrays
-) -> tuple[list[tuple[Any, Any]], SGDPerceptron]:
-    """Return the scalers of River before the model that `model_state` was given, and the model."""
+def model_from_state(meta: dict[str, Any], arrays: Arrays) -> SGDPerceptron:
+    """Return the model that `model_state` was given, without the steps before it."""
     arrays = dict(arrays)
     statistics = arrays.pop(STATISTICS, None)
     if set(arrays) != set(ARRAYS):
@@ -264,7 +262,7 @@ def model_from_state(
     if state.scaler is not None or statistics is not None:
         scaler = _scaler(state.scaler, statistics, len(features))
     network.restore(Snapshot(labels, features, weights, biases, *counts, scaler))
-    return steps_from_state(meta.get("steps")), model
+    return model
 
 
 def _scaler(kind: str | None, statistics: NDArray[Any] | None, d: int) -> Scaler:

@@ -30,12 +30,17 @@ def split(model: SGDPerceptron | Pipeline) -> tuple[list[Any], SGDPerceptron]:
 
 def steps_from_state(steps: Any) -> Steps:
     """Return the steps that `split` saved, by their names in the pipeline."""
-    if not isinstance(steps, list) or not all(isinstance(s, list) and len(s) == 3 for s in steps):
-        raise CheckpointError("steps are not those of a pipeline")
     try:
-        return [(decode_name(name), _step(kind, state)) for name, kind, state in steps]
+        return [(decode_name(name), _step(kind, state)) for name, kind, state in checked(steps)]
     except RecursionError:
         raise CheckpointError("steps are not those of a pipeline") from None
+
+
+def checked(steps: Any) -> list[list[Any]]:
+    """Return saved steps, a name, a kind and a state for each."""
+    if not isinstance(steps, list) or not all(isinstance(s, list) and len(s) == 3 for s in steps):
+        raise CheckpointError("steps are not those of a pipeline")
+    return steps
 
 
 class _Codec(NamedTuple):
@@ -93,7 +98,7 @@ def _encode_standard(scaler: Any) -> dict[str, Any]:
 def _decode_standard(of_river: type, fields: Fields) -> Any:
     scaler = of_river(with_std=fields.take("with_std", bool))
     for side in ("counts", "means", "vars"):
-        getattr(scaler, side).update(_table(fields.take(side, list)))
+        getattr(scaler, side).update(table(fields.take(side, list)))
     return scaler
 
 
@@ -109,7 +114,7 @@ def _of_statistics(*sides: str) -> _Codec:
     def decode(of_river: type, fields: Fields) -> Any:
         scaler = of_river()
         for side in sides:
-            for name, value in _table(fields.take(side, list)).items():
+            for name, value in table(fields.take(side, list)).items():
                 # River's statistic of one value, the attribute bearing the side's name.
                 setattr(getattr(scaler, side)[name], side, value)
         return scaler
@@ -188,8 +193,9 @@ def _number_state(value: Any) -> Any:
     return value
 
 
-def _table(pairs: list[Any]) -> dict[Any, Any]:
-    table = {}
+def table(pairs: list[Any]) -> dict[Any, Any]:
+    """Return the numbers of features, by name, that were saved as pairs."""
+    numbers = {}
     for pair in pairs:
         if not isinstance(pair, list) or len(pair) != 2:
             raise CheckpointError("step does not hold pairs of name and number")
@@ -198,5 +204,5 @@ def _table(pairs: list[Any]) -> dict[Any, Any]:
             value = float(value)
         if type(value) not in (int, float, bool):
             raise CheckpointError("step does not hold pairs of name and number")
-        table[decode_name(name)] = value
-    return table
+        numbers[decode_name(name)] = value
+    return numbers

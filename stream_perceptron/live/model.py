@@ -179,8 +179,8 @@ class LiveModel:
             kernel = meta.get("kernel")
             of_model = {*ARRAYS, STATISTICS}
             counts = {name: arrays.pop(name) for name in list(arrays) if name not in of_model}
-            steps, model = model_from_state(meta, arrays)
-            absorb(steps, model)
+            model = model_from_state(meta, arrays)
+            absorb(meta.get("steps"), model)
             if run is None:
                 if counts:
                     raise CheckpointError(f"members {sorted(counts)} are of no run")

@@ -140,7 +140,12 @@ def test_hugging_face_images_give_the_same_bits(pixels, expected, tmp_path):
         lambda y: pa.array([str(label) for label in y]),
         lambda y: pa.array([str(label) for label in y]).dictionary_encode(),
         lambda y: pa.array([str(label) for label in y], pa.large_string()),
-        lambda y: pa.array([str(label) for label in y], pa.string_view()),
+        pytest.param(
+            lambda y: pa.array([str(label) for label in y], pa.string_view()),
+            marks=pytest.mark.skipif(
+                int(pa.__version__.split(".")[0]) < 18, reason="Arrow 17 writes no such Parquet"
+            ),
+        ),
     ],
     ids=["string", "dictionary", "large string", "string view"],
 )

@@ -378,7 +378,7 @@ def test_a_killed_driver_goes_on_at_its_last_round(cluster, digits, tmp_path, te
     rng, kills, rounds = random.Random(1), 0, -1
     while True:
         process = cluster.start(digits["train"], model=path, **options)
-        if kills < 5 * TIMES:
+        if kills < 3 * TIMES:
             wait_for_round(path, rounds, process)
             time.sleep(rng.uniform(0, 0.05))
             process.kill()

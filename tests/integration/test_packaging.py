@@ -21,7 +21,9 @@ def built(tmp_path_factory):
     """The wheel, built from the sdist, as pip would from what is published."""
     folder = tmp_path_factory.mktemp("dist")
     subprocess.run(
-        [sys.executable, "-m", "build", "--outdir", folder, ROOT], check=True, capture_output=True
+        [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT],
+        check=True,
+        capture_output=True,
     )
     return next(folder.glob("*.whl")), next(folder.glob("*.tar.gz"))
 
@@ -94,7 +96,8 @@ def test_installed_wheel_works_away_from_the_source(built, sample, tmp_path):
 @pytest.mark.slow
 def test_without_a_compiler_it_installs_and_runs_on_numpy(sample, tmp_path):
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--no-deps", "--target", tmp_path, ROOT],
+        [sys.executable, "-m", "pip", "install", "--no-deps", "--no-build-isolation", "--target",
+         tmp_path, ROOT],
         check=True, env={**os.environ, "CC": "/bin/false"}, capture_output=True,
     )  # fmt: skip
     # The checkout, which has a kernel, would be found behind it.

@@ -118,14 +118,15 @@ def digest_of(model, probabilities):
 def learned(tmp_path_factory):
     """Return the digest of each case, and its calls of the kernel with what they wrote."""
     folder = tmp_path_factory.mktemp("golden")
-    digests, calls, written = {}, [], []
+    digests, calls, written, first = {}, [], [], 0
     real = kernel.learn
 
     def learn(weights, biases, features, rule, block, counters, scaler=None):
         call = call_of(weights, biases, features, rule, block, scaler)
         before = counters.counts.copy()
         done = real(weights, biases, features, rule, block, counters, scaler)
-        if not len(weights):
+        # Of the digits two blocks are enough for each compiler, one of them emulated.
+        if not len(weights) or sum(len(each) > 500_000 for each in calls[first:]) == 2:
             return done
         eps = np.where(block.targets < 0, 0.0, block.eps)
         parts = [weights, biases, block.nets, eps, block.updated, counters.counts - before]
@@ -140,6 +141,7 @@ def learned(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernel, "learn", learn)
         for name, case in CASES.items():
+            first = len(calls)
             digests[name] = digest_of(*case(folder))
     (folder / "calls").write_bytes(b"".join(calls))
     return digests, folder / "calls", b"".join(written)
