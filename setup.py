@@ -7,7 +7,7 @@ from setuptools import Extension, setup
 
 # Fused multiply-adds would make the bits depend on how a loop was compiled, and no square root here
 # is of a negative number, which alone would set errno.
-FLAGS = ["-O3", "-ffp-contract=off", "-fno-math-errno"]
+FLAGS = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-g0"]
 
 KERNEL = "stream_perceptron/model/kernel"
 SOURCES = [
