@@ -68,7 +68,8 @@ def children_of(process):
 def test_every_recipe_is_tested():
     assert [
         "Files, packed or not", "A log as it grows", "A FIFO", "Two processes", "A Kafka topic",
-        "A Kafka topic by many learners", "Kaggle's digits",
+        "A Kafka topic by many learners", "A channel of Redis", "A topic of MQTT",
+        "Kaggle's digits",
     ] == list(RECIPES)  # fmt: skip
 
 
@@ -114,72 +115,6 @@ def test_two_processes(folder, run):
 
     assert 300 == len(answers)
     assert {"up", "down"} >= {json.loads(line)["prediction"] for line in answers}
-
-
-@pytest.fixture
-def kcat(folder):
-    """A stand-in for kcat, which prints its envelope around a payload that is a string."""
-    messages = [
-        json.dumps(
-            {
-                "topic": "digits", "partition": i % 3, "offset": i // 3, "tstype": "create",
-                "ts": 1700000000000 + i, "broker": 1, "key": None,
-                "payload": json.dumps({"x": [i % 7, i % 5], "y": i % 2}),
-            }
-        )
-        for i in range(900)
-    ]  # fmt: skip
-    (folder / "messages").write_text("\n".join(messages) + "\n")
-    (folder / "bin").mkdir()
-    kcat = folder / "bin" / "kcat"
-    kcat.write_text(
-        f"""#!/bin/sh
-case "$*" in
-*" -p "*) part=${{*##* -p }}; grep "\\"partition\\": ${{part%% *}}," {folder}/messages ;;
-*) cat {folder}/messages; exec sleep 1000 ;;
-esac
-"""
-    )
-    kcat.chmod(0o755)
-
-
-def test_a_kafka_topic(folder, kcat):
-    def consume():
-        with (folder / "errors").open("w") as errors:
-            process = subprocess.Popen(
-                ["bash", "-c", RECIPES["A Kafka topic"]],
-                cwd=folder, stderr=errors, start_new_session=True,
-            )  # fmt: skip
-        # It is said with the first rows what is used of them, the position last.
-        wait_for(lambda: "position: partition, offset" in (folder / "errors").read_text())
-        process.send_signal(signal.SIGTERM)
-        assert 143 == process.wait(60), (folder / "errors").read_text()
-        os.killpg(process.pid, signal.SIGKILL)  # what feeds it
-        return LiveModel.load(folder / "topic.npz")
-
-    while consume().progress.samples < 900:
-        pass
-    live = consume()
-    assert 900 == live.progress.samples
-    assert {("0",): 299, ("1",): 299, ("2",): 299} == live.cursor.offsets
-
-
-def test_a_kafka_topic_by_many_learners(folder, kcat, run):
-    """What the base has learned already comes again to every learner, and is left out."""
-    rows = [json.loads(line) for line in (folder / "messages").read_text().splitlines()][:300]
-    with (folder / "begin.jsonl").open("w") as file:
-        for row in rows:
-            place = {name: row[name] for name in ("partition", "offset")}
-            file.write(json.dumps(json.loads(row["payload"]) | place) + "\n")
-    base = folder / "topic.npz"
-    options = ["--position", "partition,offset"]
-    run("learn", folder / "begin.jsonl", "-m", base, *options, check=0)
-    finish("A Kafka topic by many learners", folder)
-    live = LiveModel.load(folder / "mean.npz")
-
-    assert (300, 900) == (samples_in(base), live.progress.samples)
-    assert [500] * 3 == [samples_in(folder / f"part-{part}.npz") for part in range(3)]
-    assert {("0",): 299, ("1",): 299, ("2",): 299} == live.cursor.offsets
 
 
 def test_kaggles_digits(folder):

@@ -1,0 +1,189 @@
+"""The README's recipes for brokers, run as they stand with real ones on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from contextlib import suppress
+
+import pytest
+from helpers import COMMAND, ROOT, require_tool, samples_in, wait_for
+
+from stream_perceptron import LiveModel
+
+SECTION = (ROOT / "README.md").read_text().partition("## In a pipe")[2].partition("\n## ")[0]
+RECIPES = dict(re.findall(r"\*\*(.*?)\*\*.*?```sh\n(.*?)```", SECTION, re.S))
+MESSAGES = [{"x": [i % 7, i % 5], "y": i % 2} for i in range(900)]
+
+
+@pytest.fixture
+def shell(tmp_path, monkeypatch):
+    """Start a recipe in a folder of its own; whatever is left of it is killed at the end."""
+    monkeypatch.setenv("PATH", f"{COMMAND.parent}:{os.environ['PATH']}")
+    started = []
+
+    def run(name, errors, **hosts):
+        recipe = RECIPES[name]
+        for option, address in hosts.items():
+            assert f" -{option[0]} {option[1:]} " in recipe
+            recipe = recipe.replace(f" -{option[0]} {option[1:]} ", f" {address} ")
+        with (tmp_path / errors).open("w") as file:
+            process = subprocess.Popen(
+                ["bash", "-c", recipe], cwd=tmp_path, stderr=file, start_new_session=True
+            )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        end(process)
+
+
+def end(process):
+    """Kill all that a recipe has started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait(60)
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def is_listening(port):
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture(scope="module")
+def kafka():
+    """The address of librdkafka's mock broker, with the messages in three partitions."""
+    from confluent_kafka import Producer
+
+    require_tool("kcat")
+    require_tool("jq")
+    producer = Producer({"bootstrap.servers": "mock", "test.mock.num.brokers": 1, "log_level": 0})
+    (broker,) = producer.list_topics(timeout=30).brokers.values()
+    for i, message in enumerate(MESSAGES):
+        producer.produce("digits", json.dumps(message).encode(), partition=i % 3)
+    assert 0 == producer.flush(30)
+    yield f"-b {broker.host}:{broker.port}"
+    producer.purge()
+
+
+def test_a_topic_with_kills_and_replays(kafka, shell, tmp_path, tell):
+    """Whatever kills the consumer, it learns each message exactly once."""
+    path, errors = tmp_path / "topic.npz", tmp_path / "errors"
+    runs = kills = 0
+
+    def consume(number):
+        process = shell("A Kafka topic", "errors", bbroker=kafka)
+        # It is said with the first rows what is used of them, the position last.
+        wait_for(lambda: "position: partition, offset" in errors.read_text(), process)
+        process.send_signal(number)
+        assert process.wait(60) == (143 if number == signal.SIGTERM else -9), errors.read_text()
+        end(process)  # what feeds it
+
+    while not path.exists() or samples_in(path) < 900:
+        consume(signal.SIGKILL)
+        kills += 1
+        consume(signal.SIGTERM)
+        runs += 1
+    consume(signal.SIGTERM)
+    live = LiveModel.load(path)
+
+    tell(f"a topic of Kafka: {kills} kills, {runs + 1} runs ended, each message learned once")
+    assert 900 == live.progress.samples
+    assert {("0",): 299, ("1",): 299, ("2",): 299} == live.cursor.offsets
+
+
+def test_a_topic_by_many_learners(kafka, shell, tmp_path, run):
+    """What the base has learned already comes again to every learner, and is left out."""
+    with (tmp_path / "begin.jsonl").open("w") as file:
+        for i, message in enumerate(MESSAGES[:300]):
+            file.write(json.dumps(message | {"partition": i % 3, "offset": i // 3}) + "\n")
+    base = tmp_path / "topic.npz"
+    options = ["--position", "partition,offset"]
+    run("learn", tmp_path / "begin.jsonl", "-m", base, *options, check=0)
+    process = shell("A Kafka topic by many learners", "errors", bbroker=kafka)
+    assert 0 == process.wait(120), (tmp_path / "errors").read_text()
+    live = LiveModel.load(tmp_path / "mean.npz")
+
+    assert (300, 900) == (samples_in(base), live.progress.samples)
+    assert [500] * 3 == [samples_in(tmp_path / f"part-{part}.npz") for part in range(3)]
+    assert {("0",): 299, ("1",): 299, ("2",): 299} == live.cursor.offsets
+
+
+@pytest.fixture
+def server(tmp_path):
+    """Start a server on a port of this machine; return how it is called."""
+    started = []
+
+    def start(command, port):
+        log = (tmp_path / "log").open("w")
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path)
+        log.close()
+        started.append(process)
+        wait_for(lambda: is_listening(port), process)
+        return f"-h 127.0.0.1 -p {port}"
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.wait(60)
+
+
+def publish(command, is_heard):
+    """Publish a sample again and again until it is heard, then the others."""
+    sample = json.dumps(MESSAGES[0])
+    while not is_heard():
+        subprocess.run([*command, sample], check=True, capture_output=True)
+        time.sleep(0.05)
+    for message in MESSAGES[1:20]:
+        subprocess.run([*command, json.dumps(message)], check=True, capture_output=True)
+
+
+def test_a_channel_of_redis(server, shell, tmp_path):
+    for tool in ("redis-server", "redis-cli"):
+        require_tool(tool)
+    port = free_port()
+    here = server(["redis-server", "--port", str(port), "--bind", "127.0.0.1"], port)
+    process = shell("A channel of Redis", "errors", hredis=here)
+    answers = tmp_path / "answers.jsonl"
+    command = ["redis-cli", *here.split(), "PUBLISH", "samples"]
+    publish(command, lambda: answers.exists() and answers.read_text())
+    wait_for(lambda: len(labels_in(answers)) >= 20, process)
+
+    assert [message["y"] for message in MESSAGES[1:20]] == labels_in(answers)[-19:]
+
+
+def labels_in(path):
+    return [json.loads(line)["label"] for line in path.read_text().splitlines()]
+
+
+def test_a_topic_of_mqtt(server, shell, tmp_path):
+    for tool in ("mosquitto", "mosquitto_sub", "mosquitto_pub"):
+        require_tool(tool)
+    port = free_port()
+    here = server(["mosquitto", "-p", str(port)], port)
+    answers = (tmp_path / "answers").open("w+")
+    subscriber = subprocess.Popen(
+        ["mosquitto_sub", *here.split(), "-t", "predictions"], stdout=answers
+    )
+    process = shell("A topic of MQTT", "errors", hmqtt=here)
+    path = tmp_path / "answers"
+    command = ["mosquitto_pub", *here.split(), "-t", "samples", "-m"]
+    publish(command, path.read_text)
+    wait_for(lambda: len(labels_in(path)) >= 20, process)
+    subscriber.terminate()
+    subscriber.wait(60)
+    answers.close()
+
+    assert [message["y"] for message in MESSAGES[1:20]] == labels_in(path)[-19:]
