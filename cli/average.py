@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from .files import require_different, require_regular
+from .files import LocalFile, require_different, require_regular
 from .options import Command
 
-_PATH = click.Path(dir_okay=False, path_type=Path)
+_PATH = LocalFile()
 
 
 @click.command(cls=Command, short_help="Make one model of several that went on from one.")

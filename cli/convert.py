@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from .files import LocalFile
 from .options import Command
 
 
@@ -18,7 +19,7 @@ from .options import Command
     "--output",
     metavar="FILE",
     required=True,
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=LocalFile(),
     help="Parquet file to write.",
 )
 @click.option(

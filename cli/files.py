@@ -5,8 +5,29 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
+
+
+class LocalFile(click.Path):
+    """The path of a file on this machine: what is written there must be replaced in one step."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        if "://" in str(value):
+            from stream_perceptron.data.byte_stream import without_password
+
+            self.fail(
+                f"{without_password(str(value))}: models and what is written are files on this "
+                "machine; only sources may be URIs",
+                param,
+                ctx,
+            )
+        path: Path = super().convert(value, param, ctx)  # type: ignore[assignment]
+        return path
 
 
 def require_different(**files: str | Path | Sequence[str] | None) -> None:

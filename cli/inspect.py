@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .files import LocalFile
 from .options import Command
 from .printable import tell
 
@@ -18,7 +19,7 @@ _STRONGEST = 5
 
 
 @click.command(cls=Command)
-@click.argument("path", metavar="MODEL", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("path", metavar="MODEL", type=LocalFile())
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def inspect(path: Path, as_json: bool) -> None:
     """Say what is in a saved model.

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from .files import LocalFile
 from .options import (
     ActivationName,
     Classes,
@@ -28,7 +29,7 @@ from .options import (
 F = TypeVar("F", bound=Callable[..., Any])
 
 _COUNT = click.IntRange(1)
-_FILE = click.Path(dir_okay=False, path_type=Path)
+_FILE = LocalFile()
 
 on_input = option_in("Input")
 on_model = option_in("Model")

@@ -9,11 +9,11 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from .files import LocalFile
 from .printable import printable
 
 if TYPE_CHECKING:
@@ -239,7 +239,7 @@ model_option = click.option(
     "-m",
     "--model",
     "path",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=LocalFile(),
     metavar="MODEL",
     required=True,
     help="Checkpoint that `learn` saved.",

@@ -6,18 +6,18 @@ from pathlib import Path
 
 import click
 
-from .files import require_different
+from .files import LocalFile, require_different
 from .options import Command, format_option
 from .signals import ending_in_order
 
 
 @click.command(cls=Command, short_help="Make a page that shows how a model learned.")
-@click.argument("path", metavar="MODEL", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("path", metavar="MODEL", type=LocalFile())
 @click.option(
     "-o",
     "--output",
     metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=LocalFile(),
     default="report.html",
     show_default=True,
     help="Where to write the page.",

@@ -7,13 +7,14 @@ from pathlib import Path
 import click
 
 from .bar import LiveBar
+from .files import LocalFile
 from .options import Command, format_option, paths
 from .printable import printable
 from .signals import ending_in_order
 
 
 @click.command(cls=Command, short_help="Prove that a model follows from its sources.")
-@click.argument("path", metavar="MODEL", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("path", metavar="MODEL", type=LocalFile())
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, shell_complete=paths)
 @format_option()
 def verify(path: Path, sources: tuple[str, ...], file_format: str | None) -> None:

@@ -66,3 +66,20 @@ def test_it_runs_as_a_module(package, run):
     command = [sys.executable, "-m", package, "--version"]
 
     assert run("--version", check=0).stdout == subprocess.check_output(command, text=True)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["learn", "digits.parquet", "-m"], ["predict", "digits.parquet", "-m"],
+        ["evaluate", "digits.parquet", "-m"], ["inspect"], ["report"],
+        ["average", "a.npz", "--base", "b.npz", "-o"],
+    ],
+)  # fmt: skip
+def test_models_are_files_on_this_machine(arguments, run):
+    result = run(*arguments, "s3://key:secret@bucket/m.npz", check=2)
+
+    assert 1 == result.stderr.count("\n")
+    assert (
+        "s3://bucket/m.npz: models and what is written are files on this machine" in result.stderr
+    )
