@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import platform
 import socket
+import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -52,9 +55,9 @@ def cluster(address: str | None = None) -> Generator[None, None, None]:
         import ray
     except ImportError:
         raise ClusterError("Ray is missing: pip install 'stream-perceptron[ray]'") from None
-    if address is not None:
-        _require_listener(address)
     try:
+        if address is not None:
+            _require_cluster(address)
         try:
             ray.init(
                 address or "local",
@@ -62,6 +65,8 @@ def cluster(address: str | None = None) -> Generator[None, None, None]:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
+        except ray.exceptions.AuthenticationError:
+            raise ClusterError(_no_token(address)) from None
         except (ConnectionError, ValueError, RuntimeError) as error:
             where = f"at {address}" if address else "here"
             raise ClusterError(f"there is no Ray cluster {where}: {first_line(error)}") from None
@@ -70,8 +75,11 @@ def cluster(address: str | None = None) -> Generator[None, None, None]:
         ray.shutdown()
 
 
-def _require_listener(address: str) -> None:
-    """Require that somebody listens at host:port, for which Ray would wait for minutes."""
+def _require_cluster(address: str) -> None:
+    """Require that Ray answers at host:port, takes our token and is of our version.
+
+    Ray itself would wait for minutes, or say all of these alike.
+    """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         return  # auto, or what Ray knows better
@@ -80,6 +88,63 @@ def _require_listener(address: str) -> None:
     except OSError as error:
         reason = error.strerror or error
         raise ClusterError(f"there is no Ray cluster at {address}: {reason}") from None
+    if address.startswith("ray://"):
+        return
+    from ray.exceptions import AuthenticationError
+
+    try:
+        from ray._private.authentication.authentication_token_setup import (
+            ensure_token_if_auth_enabled,
+        )
+        from ray._raylet import GcsClient  # type: ignore[attr-defined]
+    except ImportError:
+        return  # this version of Ray has it elsewhere, and has to say itself what is wrong
+    try:
+        # Without a token Ray's client would end the process.
+        ensure_token_if_auth_enabled(None, create_token_if_missing=False)
+    except AuthenticationError:
+        raise ClusterError(_no_token(address)) from None
+    answers: list[Any] = []
+
+    def ask() -> None:
+        try:
+            client = GcsClient(address=address)
+            answers.append(client.internal_kv_get(b"CLUSTER_METADATA", b"cluster"))
+        except Exception as error:
+            answers.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(_CONNECT_SECONDS)
+    answer = answers[0] if answers else None
+    if isinstance(answer, AuthenticationError):
+        raise ClusterError(_no_token(address))
+    if not isinstance(answer, bytes):
+        raise ClusterError(f"what listens at {address} does not answer as a Ray cluster does")
+    _require_version(address, answer)
+
+
+def _no_token(address: str | None) -> str:
+    return (
+        f"the Ray cluster at {address} does not take the token, or wants one: set "
+        "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN as where it was started"
+    )
+
+
+def _require_version(address: str, metadata: bytes) -> None:
+    import ray
+
+    try:
+        theirs = json.loads(metadata)
+        versions = theirs["ray_version"], theirs["python_version"]
+    except (ValueError, KeyError):
+        return
+    ours = ray.__version__, platform.python_version()
+    if versions != ours:
+        there, here = (f"Ray {of_ray} on Python {python}" for of_ray, python in (versions, ours))
+        raise ClusterError(
+            f"the cluster at {address} has {there}, and here is {here}: use the same"
+        )
 
 
 def require_alike() -> None:

@@ -327,6 +327,63 @@ def test_a_cluster_that_is_not_there_is_named_in_one_line(run, sample):
     assert f"Error: there is no Ray cluster at {address}: Connection refused\n" == result.stderr
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"RAY_AUTH_TOKEN": "0" * 64},
+        {"RAY_AUTH_TOKEN": None, "HOME": "/nonexistent"},
+        {"RAY_AUTH_TOKEN": None, "RAY_AUTH_MODE": None},
+    ],
+    ids=["wrong", "none", "without mode"],
+)
+def test_a_wrong_token_is_told_from_a_wrong_address(change, cluster, sample):
+    environment = cluster.env | change
+    environment = {name: value for name, value in environment.items() if value is not None}
+    result = subprocess.run(
+        cluster.learn(sample, shards=2, rows=100),
+        env=environment, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+
+    assert (1, 1) == (result.returncode, result.stderr.count("\n"))
+    assert f"the Ray cluster at {cluster.address} does not take the token" in result.stderr
+
+
+def test_what_is_no_cluster_is_told_from_one(run, sample):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        result = run("learn", sample, "--shards", 2, "--ray", address, check=1)
+
+    assert f"Error: what listens at {address} does not answer as a Ray cluster does\n" == (
+        result.stderr
+    )
+
+
+def test_another_version_is_named(cluster, sample):
+    def tell(metadata):
+        script = (
+            "import sys; from ray._raylet import GcsClient\n"
+            "client = GcsClient(address=sys.argv[1])\n"
+            "place = b'CLUSTER_METADATA', b'cluster'\n"
+            "print(client.internal_kv_get(*place).decode())\n"
+            "if sys.argv[2]: client.internal_kv_put(place[0], sys.argv[2].encode(), True, place[1])"
+        )
+        command = [sys.executable, "-c", script, cluster.address, metadata]
+        return subprocess.run(
+            command, env=cluster.env, check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    before = tell("")
+    tell(json.dumps(json.loads(before) | {"ray_version": "2.1.0", "python_version": "3.9.0"}))
+    try:
+        error = cluster.run(sample, shards=2, rows=100, check=1).stderr
+    finally:
+        tell(before)
+
+    assert error.startswith(
+        f"Error: the cluster at {cluster.address} has Ray 2.1.0 on Python 3.9.0, and here is Ray "
+    )
+
+
 @pytest.mark.slow
 def test_eight_shards_learn_mnist_as_well_as_one_stream(cluster, run, digits, tmp_path, tell):
     plain, shared, again = (tmp_path / f"{name}.npz" for name in ("plain", "shared", "again"))
