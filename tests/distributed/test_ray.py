@@ -31,9 +31,9 @@ RAY = Path(sys.executable).with_name("ray")
 
 
 class Cluster:
-    """A cluster of one machine, with its own token."""
+    """A cluster on this machine, with its own token."""
 
-    def __init__(self):
+    def __init__(self, processors=2):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -44,11 +44,36 @@ class Cluster:
         }
         port = self.address.partition(":")[2]
         self.process = subprocess.Popen(
-            [RAY, "start", "--head", "--block", "--num-cpus=2", f"--port={port}",
+            [RAY, "start", "--head", "--block", f"--num-cpus={processors}", f"--port={port}",
              "--node-ip-address=127.0.0.1", "--include-dashboard=false"],
             env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             start_new_session=True,
         )  # fmt: skip
+
+    def add_node(self):
+        """Start a second node with a processor; return its process."""
+        return subprocess.Popen(
+            [RAY, "start", "--block", "--num-cpus=1", f"--address={self.address}",
+             "--node-ip-address=127.0.0.1"],
+            env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )  # fmt: skip
+
+    def processors(self):
+        """Return how many processors it has."""
+        script = (
+            "import ray, sys; ray.init(sys.argv[1], logging_level='ERROR')\n"
+            "print(int(ray.cluster_resources().get('CPU', 0)))"
+        )
+        command = [sys.executable, "-c", script, self.address]
+        return int(subprocess.run(
+            command, env=self.env, check=True, capture_output=True, text=True
+        ).stdout)  # fmt: skip
+
+    def end(self):
+        # In order it would take half a minute.
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
     def wait(self):
         """Return when somebody listens."""
@@ -108,9 +133,7 @@ def cluster():
     cluster = Cluster()
     cluster.wait()
     yield cluster
-    # In order it would take half a minute.
-    os.killpg(cluster.process.pid, signal.SIGKILL)
-    cluster.process.wait()
+    cluster.end()
 
 
 def rounds_of(path):
@@ -450,3 +473,31 @@ def test_a_killed_driver_goes_on_at_its_last_round(cluster, digits, tmp_path, te
     assert reference.read_bytes() == path.read_bytes()
     (entry,) = LiveModel.load(path).lineage.entries
     assert (0, 180) == (entry.start, entry.end)
+
+
+@pytest.mark.slow
+def test_a_node_that_dies_costs_no_sample(digits, tmp_path):
+    """Of two nodes on this host."""
+    reference, path = tmp_path / "reference.npz", tmp_path / "model.npz"
+    cluster = Cluster(processors=1)
+    node = None
+    try:
+        cluster.wait()
+        options = {"shards": 4, "rows": 500, "options": ["--passes", 3]}
+        cluster.run(digits["train"], model=reference, **options)
+        node = cluster.add_node()
+        while cluster.processors() < 2:
+            time.sleep(0.2)
+        process = cluster.start(digits["train"], model=path, **options)
+        wait_for_round(path, 5, process)
+        os.killpg(node.pid, signal.SIGKILL)
+        errors = process.communicate(timeout=200)[1]
+    finally:
+        if node is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(node.pid, signal.SIGKILL)
+            node.wait()
+        cluster.end()
+
+    assert (0, "") == (process.returncode, errors)
+    assert reference.read_bytes() == path.read_bytes()
