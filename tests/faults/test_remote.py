@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 import pytest
-from helpers import start, wait_for, write_lines
+from helpers import start, state_of, wait_for, write_lines
 
 from stream_perceptron import LiveModel, SourceError
 from stream_perceptron.data import open_source
@@ -191,3 +192,45 @@ def test_a_digit_is_the_same_from_a_server(server, sample, tmp_path, run):
         models.append(LiveModel.load(tmp_path / "m.npz").model.weights.tobytes())
 
     assert models[0] == models[1]
+
+
+def test_an_object_from_a_server_after_kill_9_and_whole(server, digits, tmp_path, run):
+    """Learned, killed and gone on with, verified, predicted and tested, as a file would be."""
+    name = "train.parquet"
+    put(server, digits["train"], name)
+    put(server, digits["test"], "test.parquet")
+    alone, path = tmp_path / "alone.npz", tmp_path / "m.npz"
+    options = ["--save-every", "500", "--quiet"]
+    run("learn", uri(server, name), "-m", alone, *options, check=0)
+    process = start(uri(server, name), "-m", path, *options)
+    wait_for(path.exists, process)
+    process.kill()
+    process.communicate(timeout=60)
+    assert LiveModel.load(path).progress.rows < 60_000
+    run("learn", uri(server, name), "-m", path, *options, check=0)
+    figures = []
+    for source in (digits["test"], uri(server, "test.parquet")):
+        figures.append(json.loads(run("evaluate", source, "-m", path, "--json", check=0).stdout))
+    answers = [
+        run("predict", source, "-m", path, check=0).stdout
+        for source in (digits["test"], uri(server, "test.parquet"))
+    ]
+
+    assert alone.read_bytes() == path.read_bytes()
+    assert figures[0] == figures[1]
+    assert answers[0] == answers[1]
+    run("verify", path, uri(server, name), check=0)
+    put(server, digits["test"], name)
+    assert "is not among the sources" in run("verify", path, uri(server, name), check=1).stderr
+
+
+@pytest.mark.slow
+def test_shards_of_an_object_are_those_of_a_file(server, sample, tmp_path, run):
+    put(server, sample)
+    options = ["--shards", 2, "--round-rows", 500, "--quiet", "--ray"]
+    for path, source in (("a.npz", sample), ("b.npz", uri(server))):
+        run("learn", source, "-m", tmp_path / path, *options, check=0)
+    models = [LiveModel.load(tmp_path / path).model for path in ("a.npz", "b.npz")]
+
+    assert 5000 == models[0].n_seen
+    assert state_of(models[0]) == state_of(models[1])
