@@ -141,12 +141,12 @@ def server(tmp_path):
 
 
 def publish(command, is_heard):
-    """Publish a sample again and again until it is heard, then the others."""
+    """Publish a sample again and again until it is heard, then others, and one with label 7."""
     sample = json.dumps(MESSAGES[0])
     while not is_heard():
         subprocess.run([*command, sample], check=True, capture_output=True)
         time.sleep(0.05)
-    for message in MESSAGES[1:20]:
+    for message in [*MESSAGES[1:20], {"x": [0, 0], "y": 7}]:
         subprocess.run([*command, json.dumps(message)], check=True, capture_output=True)
 
 
@@ -159,13 +159,15 @@ def test_a_channel_of_redis(server, shell, tmp_path):
     answers = tmp_path / "answers.jsonl"
     command = ["redis-cli", *here.split(), "PUBLISH", "samples"]
     publish(command, lambda: answers.exists() and answers.read_text())
-    wait_for(lambda: len(labels_in(answers)) >= 20, process)
+    wait_for(lambda: 7 in labels_in(answers), process)
 
-    assert [message["y"] for message in MESSAGES[1:20]] == labels_in(answers)[-19:]
+    assert [message["y"] for message in MESSAGES[1:20]] == labels_in(answers)[-20:-1]
 
 
 def labels_in(path):
-    return [json.loads(line)["label"] for line in path.read_text().splitlines()]
+    """Return the labels of the whole lines of a file."""
+    lines = path.read_text().split("\n")[:-1]
+    return [json.loads(line)["label"] for line in lines]
 
 
 def test_a_topic_of_mqtt(server, shell, tmp_path):
@@ -181,9 +183,9 @@ def test_a_topic_of_mqtt(server, shell, tmp_path):
     path = tmp_path / "answers"
     command = ["mosquitto_pub", *here.split(), "-t", "samples", "-m"]
     publish(command, path.read_text)
-    wait_for(lambda: len(labels_in(path)) >= 20, process)
+    wait_for(lambda: 7 in labels_in(path), process)
     subscriber.terminate()
     subscriber.wait(60)
     answers.close()
 
-    assert [message["y"] for message in MESSAGES[1:20]] == labels_in(path)[-19:]
+    assert [message["y"] for message in MESSAGES[1:20]] == labels_in(path)[-20:-1]
