@@ -79,7 +79,7 @@ def test_runs_into_head(layouts, tmp_path, tell):
         return LiveModel.load(path).progress.samples
 
     with ThreadPoolExecutor(2) as pool:
-        samples = list(pool.map(run_into_head, range(20 * TIMES)))
+        samples = list(pool.map(run_into_head, range(10 * TIMES)))
 
     tell(f"runs into head -1: {min(samples)} to {max(samples)} samples learned before the end")
     assert min(samples) > 0

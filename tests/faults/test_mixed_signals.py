@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from helpers import COMMAND, TIMES, start
 
-SIGNALS = 4 * TIMES  # to each run
+SIGNALS = 3 * TIMES  # to each run
 EXPECTED = {
     signal.SIGKILL: -9,
     signal.SIGTERM: 143,

@@ -12,9 +12,9 @@ from helpers import ROOT
 @pytest.mark.parametrize(
     ("kind", "seed", "cases"),
     [
-        ("kernel", 0, 500),
-        ("formats", 0, 300),
-        ("checkpoints", 0, 300),
+        ("kernel", 0, 200),
+        ("formats", 0, 100),
+        ("checkpoints", 0, 100),
     ],
 )
 def test_random_inputs(kind, seed, cases, tell):
