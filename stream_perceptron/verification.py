@@ -20,7 +20,7 @@ from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.source import Source
 from stream_perceptron.distributed.averaging import average_live
 from stream_perceptron.distributed.shards import learn_pieces, parts_of_round, rounds_in
-from stream_perceptron.errors import StreamPerceptronError, VerificationError
+from stream_perceptron.errors import VerificationError
 from stream_perceptron.live.cursor import Shards
 from stream_perceptron.live.lineage import DRAWS, ROUNDS, Entry
 from stream_perceptron.live.metrics import Progress
@@ -155,9 +155,10 @@ class _Again:
                 branches = [self.learn(copy.deepcopy(live), part) for part in entry.models]
                 live = average_live(live, branches)
                 continue
-            live.model.mutate({"lr": decode_lr(entry.lr), "epsilon": entry.epsilon})
+            _require_possible(entry)
             skipped = live.progress.skipped
             try:
+                live.model.mutate({"lr": decode_lr(entry.lr), "epsilon": entry.epsilon})
                 if entry.unit == ROUNDS:
                     live = self._learn_rounds(live, entry)
                 elif entry.unit == DRAWS:
@@ -169,7 +170,7 @@ class _Again:
                     self._learn_rows(live, entry, source, entry.start, entry.end - entry.start)
             except VerificationError:
                 raise
-            except StreamPerceptronError as error:
+            except ValueError as error:
                 raise VerificationError(f"{entry.place}: cannot be learned anew: {error}") from None
             skipped = live.progress.skipped - skipped
             if skipped != entry.rejected:
@@ -248,6 +249,8 @@ class _Again:
         paths = [source.path for source in files]
         shards = Shards(entry.shards, entry.round_rows)
         n_rounds = rounds_in(groups, shards)
+        if not n_rounds:
+            raise VerificationError(f"{entry.place}: the sources have no rows")
         for number in range(entry.start, entry.end):
             here = replace(shards, rounds=number % n_rounds)
             dealt, factor = parts_of_round(groups, here, entry.kept_lr)
@@ -285,6 +288,17 @@ def _flat(entries: Sequence[Entry]) -> Iterator[Entry]:
         yield entry
         for part in entry.models:
             yield from _flat(part)
+
+
+def _require_possible(entry: Entry) -> None:
+    """Require that an entry is one that a run can leave."""
+    deals = entry.unit == ROUNDS
+    if (
+        not entry.sources
+        or entry.start >= entry.end
+        or (deals and not entry.shards * entry.round_rows)
+    ):
+        raise VerificationError("has a lineage that no run can leave")
 
 
 def _rows_in(entry: Entry) -> int:
@@ -370,8 +384,7 @@ def _first_difference(mine: NDArray[Any], its: NDArray[Any]) -> tuple[int, int] 
 
 
 def _require_same(what: str, here: Any, there: Any) -> None:
-    if here == there or (here != here and there != there):
-        return
-    if isinstance(here, np.floating):
-        here, there = float(here), float(there)
-    raise VerificationError(f"{what} is {here!r}, but {there!r} by the sources")
+    here, there = (x.item() if isinstance(x, np.generic) else x for x in (here, there))
+    # Written out, as 0.0 equals -0.0, and 1 equals True.
+    if repr(here) != repr(there):
+        raise VerificationError(f"{what} is {here!r}, but {there!r} by the sources")

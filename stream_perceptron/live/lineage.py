@@ -140,14 +140,17 @@ class Lineage:
     def mean_of(self, lineages: Sequence[Lineage]) -> Lineage:
         """Return the lineage of the mean of models that went on from this one."""
         models = [lineage.since(self) for lineage in lineages]
-        known = [entries for entries in models if entries is not None]
-        is_complete = len(known) == len(models) and all(
+        is_complete = None not in models and all(
             lineage.is_complete for lineage in (self, *lineages)
         )
         kernels = tuple(
             dict.fromkeys(name for lineage in (self, *lineages) for name in lineage.kernels)
         )
-        return Lineage([*self.entries, Entry(models=tuple(known))], is_complete, kernels)
+        return Lineage(
+            [*self.entries, Entry(models=tuple(each or () for each in models))],
+            is_complete,
+            kernels,
+        )
 
 
 def saved_lr(lr: Any) -> Any:

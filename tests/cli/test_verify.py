@@ -194,6 +194,18 @@ def test_a_weight_changed_by_one_bit_is_named(sample, run, tmp_path, refused):
     assert shown.removeprefix(f"{tmp_path}/") in readme
 
 
+def test_a_weight_of_another_zero_is_named(run, tmp_path, refused):
+    """Equal to what it should be, but not to the bit."""
+    path, source = tmp_path / "m.npz", tmp_path / "zeros.csv"
+    source.write_text("a,label\n1,x\n2,y\n")
+    run("learn", source, "-m", path, "--init-range", 0, "--epsilon", 9, "--quiet", check=0)
+
+    changed(path, lambda _, arrays: arrays["weights"].__setitem__((0, 0), -0.0))
+    assert "the weight of class 'x' for feature 'a' is -0.0, but 0.0 by the sources" == (
+        refused(path, source)
+    )
+
+
 def test_a_pixel_changed_is_noticed(sample, run, tmp_path, refused):
     path, source = tmp_path / "m.npz", tmp_path / "digits.parquet"
     source.write_bytes(sample.read_bytes())
@@ -222,6 +234,10 @@ def _with_fewer_rows(meta, _):
     meta["run"]["lineage"]["entries"][1]["end"] -= 1
 
 
+def _with(values):
+    return lambda meta, _: meta["run"]["lineage"]["entries"][1].update(values)
+
+
 def _with_more_rows(meta, _):
     meta["run"]["lineage"]["entries"][1]["end"] += 1
 
@@ -233,6 +249,9 @@ def _with_more_rows(meta, _):
         (_with_another_rate, "the bias of class 'right' is "),
         (_with_fewer_rows, "the number of its samples is 2500, but 2499 by the sources"),
         (_with_more_rows, "rows 1 to 1,501: "),
+        (_with({"lr": "x"}), "rows 1 to 1,500: cannot be learned anew: lr is not "),
+        (_with({"unit": "rounds"}), "has a lineage that no run can leave"),
+        (_with({"start": 9000}), "has a lineage that no run can leave"),
     ],
 )
 def test_a_lineage_that_was_changed_is_noticed(change, why, days, run, tmp_path, refused):
