@@ -232,3 +232,16 @@ def test_largest_of_bytes_is_that_of_their_numbers(scale, n, rng):
     rows = Uint8(tuple(range(7)), pixels, scale=scale)
 
     assert rows.largest() == Dense(rows.names, rows.numbers(np.float64)).largest()
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_kernels_agree_on_probabilities(activation, rng):
+    """Also where all outputs are zero, and where they are far out."""
+    nets = np.vstack([rng.normal(size=(50, 7)), np.zeros((1, 7)), np.full((1, 7), -800.0)])
+    nets[50] = ACTIVATIONS[activation].low if activation == "identity" else -800.0
+    rule = ACTIVATIONS[activation]
+    compiled, numpy = (kernel.probabilities(rule, nets) for kernel in KERNELS.values())
+
+    np.testing.assert_allclose(compiled, numpy, rtol=1e-14)
+    np.testing.assert_allclose(compiled.sum(axis=1), 1.0, rtol=1e-14)
+    assert np.array_equal(compiled[50], np.full(7, 1 / 7))
