@@ -5,6 +5,7 @@
 #ifdef LIBM
 #include <math.h>
 #define ieee_exp exp
+#define ieee_exp_within exp
 #define ieee_tanh tanh
 #define ieee_atan atan
 #endif

@@ -107,20 +107,22 @@ static void activate(Function function, const double *net, ptrdiff_t k, double *
                      double *restrict slopes) {
     switch (function) {
     case SIGMOID:
+        /* In two loops, of which a processor has more turns under way at a time. */
+        for (ptrdiff_t j = 0; j < k; j++) y[j] = ieee_exp_within(-net[j]);
         for (ptrdiff_t j = 0; j < k; j++) {
-            y[j] = 1.0 / (1.0 + ieee_exp(-net[j]));
+            y[j] = 1.0 / (1.0 + y[j]);
             slopes[j] = (1.0 - y[j]) * y[j];
         }
         break;
     case TANH:
+        for (ptrdiff_t j = 0; j < k; j++) y[j] = ieee_tanh(net[j]);
         for (ptrdiff_t j = 0; j < k; j++) {
-            y[j] = ieee_tanh(net[j]);
             slopes[j] = 1.0 - y[j] * y[j];
         }
         break;
     case ARCTAN:
+        for (ptrdiff_t j = 0; j < k; j++) y[j] = ieee_atan(net[j]);
         for (ptrdiff_t j = 0; j < k; j++) {
-            y[j] = ieee_atan(net[j]);
             slopes[j] = 1.0 / (1.0 + net[j] * net[j]);
         }
         break;
