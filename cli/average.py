@@ -12,25 +12,25 @@ from .options import Command
 _PATH = LocalFile()
 
 
-@click.command(cls=Command, short_help="Make one model of several that went on from one.")
+@click.command(cls=Command, short_help="Average models that were trained from the same base.")
 @click.argument("paths", metavar="MODEL...", nargs=-1, required=True, type=_PATH)
 @click.option(
     "--base",
     type=_PATH,
     metavar="MODEL",
     required=True,
-    help="Checkpoint that all of them went on from, as it was then.",
+    help="Checkpoint from which all of them resumed, as it was then.",
 )
 @click.option(
     "-o", "--output", type=_PATH, metavar="MODEL", required=True, help="Checkpoint to write."
 )
 def average(paths: tuple[Path, ...], base: Path, output: Path) -> None:
-    """Make one model of several that went on, each by itself, from one.
+    """Average models that were trained independently from the same base model.
 
-    Weights are averaged; samples and other counts are those of the base and what each model added.
-    Labels and features are united by name, and of positions the highest offset of each part is
-    kept. The order of the models does not matter. To average N models divides their steps by N:
-    let them learn with N times the learning rate.
+    Weights are averaged. Sample counts are those of the base plus what each model added. Labels and
+    features are matched by name, and for each partition the highest offset is kept. The order of
+    the models does not matter. Averaging N models divides their steps by N, so train them with N
+    times the learning rate.
 
     \b
     stream-perceptron average a.npz b.npz --base morning.npz -o evening.npz

@@ -10,7 +10,7 @@ from .files import LocalFile
 from .options import Command
 
 
-@click.command(cls=Command, short_help="Turn IDX files or Keras's mnist.npz into Parquet.")
+@click.command(cls=Command, short_help="Convert IDX files or Keras's mnist.npz to Parquet.")
 @click.argument(
     "inputs", metavar="IMAGES LABELS | FILE.npz", nargs=-1, type=click.Path(path_type=Path)
 )
@@ -27,12 +27,12 @@ from .options import Command
     type=click.Choice(["train", "test"]),
     default="train",
     show_default=True,
-    help="Which part of FILE.npz to take.",
+    help="Which part of FILE.npz to convert.",
 )
 def convert(inputs: tuple[Path, ...], output: Path, part: str) -> None:
-    """Turn pictures with labels into a Parquet file that `learn` reads.
+    """Convert labelled images to a Parquet file that `learn` reads.
 
-    Takes a pair of IDX files, gzipped or not, or the mnist.npz that Keras distributes.
+    Takes a pair of IDX files, gzipped or not, or the mnist.npz distributed with Keras.
 
     \b
     stream-perceptron convert train-images-idx3-ubyte.gz train-labels-idx1-ubyte.gz -o train.parquet
@@ -45,6 +45,6 @@ def convert(inputs: tuple[Path, ...], output: Path, part: str) -> None:
     elif len(inputs) == 1 and inputs[0].suffix == ".npz":
         images, labels = read_npz(inputs[0], part)
     else:
-        raise click.UsageError("give two IDX files, images and labels, or one file ending in .npz")
+        raise click.UsageError("give two IDX files (images, labels) or one .npz file")
     write_parquet(images, labels, output, " ".join(path.name for path in inputs))
-    click.echo(f"{len(labels):,} pictures of {' x '.join(map(str, images.shape[1:]))}", err=True)
+    click.echo(f"{len(labels):,} images of {' x '.join(map(str, images.shape[1:]))}", err=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,12 +27,15 @@ if TYPE_CHECKING:
     from stream_perceptron.live.step_result import StepResult
 
 
-@click.command(cls=Command, short_help="Test a saved model on samples with labels.")
+_LONGEST = 16  # characters of a name in the confusion matrix
+
+
+@click.command(cls=Command, short_help="Test a saved model on labelled samples.")
 @sources_argument
 @model_option
 @format_option()
 @ignore_option()
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @skip_option("count")
 def evaluate(
     sources: tuple[str, ...],
@@ -40,10 +45,10 @@ def evaluate(
     as_json: bool,
     skip_rejected: bool,
 ) -> None:
-    """Test a saved model on samples with labels, and learn nothing.
+    """Test a saved model on labelled samples, without learning.
 
-    SOURCE is as for `learn`. Precision and recall are of each class; macro F1 is the mean over the
-    classes. A class that the model does not know counts as well.
+    SOURCE is as for `learn`. Macro F1 is the mean F1 over the classes, including classes that the
+    model does not know.
 
     \b
     stream-perceptron evaluate mnist-test.parquet -m mnist.npz
@@ -66,7 +71,7 @@ def evaluate(
                 test.update(result)
                 signals.check()
     if not test.confusion.tested:
-        raise SourceError(f"{without_password(sources[0])}: there are no labels to test against")
+        raise SourceError(f"{without_password(sources[0])}: no labels to test against")
     figures = test.figures()
     unlabelled = test.unlabelled
     figures |= {"unlabelled": unlabelled, "skipped": skipped}
@@ -78,7 +83,7 @@ def evaluate(
         f"macro F1 {figures['macro_f1']:.2%}, Cohen's kappa {figures['cohen_kappa']:.2%}"
     )
     if unlabelled or skipped:
-        click.echo(f"{unlabelled:,} without label, {skipped:,} skipped")
+        click.echo(f"{unlabelled:,} unlabelled, {skipped:,} skipped")
     names = [printable(str(row["class"])) for row in figures["per_class"]]
     width = max(5, *map(len, names))
     click.echo(f"\n{'class':>{width}}  precision  recall  samples")
@@ -87,11 +92,27 @@ def evaluate(
             f"{name:>{width}}  {row['precision']:>9.2%}  {row['recall']:>6.2%}"
             f"  {row['samples']:>7,}"
         )
-    cell = max(width, *(len(f"{n:,}") for line in figures["confusion"] for n in line))
-    click.echo("\nconfusion: a row for each class, its samples by what was predicted")
-    click.echo("  ".join(f"{name:>{cell}}" for name in ["", *names]))
-    for name, line in zip(names, figures["confusion"], strict=True):
-        click.echo("  ".join([f"{name:>{cell}}", *(f"{n:>{cell},}" for n in line)]))
+    click.echo("\nconfusion matrix (rows: true, columns: predicted)")
+    for line in _matrix(names, figures["confusion"], shutil.get_terminal_size().columns):
+        click.echo(line)
+
+
+def _matrix(names: Sequence[str], counts: Sequence[Sequence[int]], columns: int) -> list[str]:
+    """Return the lines of a confusion matrix, cut to the classes with most errors if it is wide."""
+    names = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 3]}..." for name in names]
+    cell = max(*map(len, names), *(len(f"{n:,}") for line in counts for n in line))
+    most = max(2, columns // (cell + 2) - 1)
+    shown = list(range(len(names)))
+    lines = []
+    if len(names) > most:
+        errors = [sum(line) - line[i] for i, line in enumerate(counts)]
+        shown = sorted(sorted(shown, key=lambda i: -errors[i])[:most])
+        lines = [f"the {most} of {len(names):,} classes with most errors; --json has all"]
+    lines.append("  ".join(f"{name:>{cell}}" for name in ["", *(names[j] for j in shown)]))
+    for i in shown:
+        cells = (f"{counts[i][j]:>{cell},}" for j in shown)
+        lines.append("  ".join([f"{names[i]:>{cell}}", *cells]))
+    return lines
 
 
 class _Test:

@@ -22,7 +22,7 @@ _STRONGEST = 5
 @click.argument("path", metavar="MODEL", type=LocalFile())
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def inspect(path: Path, as_json: bool) -> None:
-    """Say what is in a saved model.
+    """Show what is in a saved model.
 
     \b
     stream-perceptron inspect mnist.npz

@@ -54,109 +54,118 @@ input_options = in_order(
     format_option("Input"),
     on_input(
         "--label NAME|N",
-        "Label column, by name or place, -1 for the last; else label, class, target or y.",
+        "Label column: a name, or a position with -1 the last. Default: label, class, target or y.",
     ),
     ignore_option("Input"),
-    on_input("--weight NAME", "Column of sample weights."),
+    on_input("--weight NAME", "Column with sample weights."),
     on_input(
         "--position [PART,]OFFSET",
-        "Columns that say where a row comes from: rows at or below the highest OFFSET learned of a "
-        "PART are left out.",
+        "Columns with each row's offset in its partition. Rows at or below the highest offset "
+        "already learned are skipped.",
         Names(),
         (),
     ),
-    on_input("--scale NUMBER|a/b", "Multiply features by this; else 8-bit ones by 1/255.", Scale()),
     on_input(
-        "--standardize", "Learn features less their mean so far, by their standard deviation."
+        "--scale NUMBER|a/b",
+        "Multiply features by this. Default: 1/255 for 8-bit columns, else 1.",
+        Scale(),
     ),
-    on_input("--one-hot NAMES", "Make a feature of each value of these text columns.", Names(), ()),
     on_input(
-        "--missing TEXTS", "Texts that mean a missing value, as NA,?; blanks do.", Names(), ()
+        "--standardize", "Standardize each feature with its running mean and standard deviation."
+    ),
+    on_input("--one-hot NAMES", "Text columns to encode: one feature for each value.", Names(), ()),
+    on_input(
+        "--missing TEXTS",
+        "Texts that mean a missing value, such as NA,?. Blank always does.",
+        Names(),
+        (),
     ),
     on_input("--random", "Draw rows at random, with replacement.", name="at_random"),
     on_input(
         "--passes N",
-        "Read everything N times; else once, or with --random --stop until it stops.",
+        "Read the sources N times. Default: once; with --random --stop, until it stops.",
         _COUNT,
         name="epochs",
     ),
-    on_input("--limit N", "Read N rows at most.", _COUNT),
-    on_input("--skip-bad", "Skip rows that cannot be used, and list them.", name="skip_rejected"),
+    on_input("--limit N", "Read at most N rows.", _COUNT),
+    on_input(
+        "--skip-bad",
+        "Skip rows that cannot be used, and list them at the end.",
+        name="skip_rejected",
+    ),
 )
 
 # How the model is made, beside what can be swept.
 model_options = in_order(
-    on_model("--classes a,b,c|0-9", "Labels to know from the start.", Classes()),
+    on_model("--classes a,b,c|0-9", "Labels known from the start.", Classes()),
     on_model(
         "--dtype [float64|float32]",
         "Type of weights and arithmetic.",
         click.Choice(["float64", "float32"]),
         "float64",
     ),
-    on_model("--seed N", "Seed of initial weights and random draws.", int, 0),
+    on_model("--seed N", "Seed for the initial weights and random draws.", int, 0),
     on_model(
         "--max-weights N",
-        "Refuse to grow beyond N weights; each label and each feature counts as 32.",
+        "Do not grow beyond N weights. Each label and each feature name counts as 32.",
         _COUNT,
         2**27,
     ),
 )
 
 
-@click.command(cls=Command, short_help="Predict and then learn every sample of a stream.")
+@click.command(cls=Command, short_help="Train a model on a stream, testing each sample first.")
 @sources_argument
 @input_options
 @on_model("--lr NUMBER", "Learning rate.", Number(positive=True), 0.01)
-@on_model("--epsilon NUMBER", "Samples with an error below this are not learned.", Number(), 3e-6)
-@on_model("--stop", "End with the first sample whose error is below epsilon.")
+@on_model("--epsilon NUMBER", "Skip the update when the error, eps, is below this.", Number(), 3e-6)
+@on_model("--stop", "Stop at the first sample whose error is below epsilon.")
 @on_model(
-    "--activation sigmoid|tanh|arctan|identity", "Output function.", ActivationName(), "sigmoid"
+    "--activation sigmoid|tanh|arctan|identity", "Activation function.", ActivationName(), "sigmoid"
 )
-@on_model("--init-range NUMBER", "Initial weights lie between -this and this.", Number(), 0.03)
+@on_model("--init-range NUMBER", "Draw initial weights from [-this, this].", Number(), 0.03)
 @model_options
 @on_checkpoint(
-    "-m/--model MODEL", "Checkpoint to go on from, made if there is none.", _FILE, name="path"
+    "-m/--model MODEL",
+    "Checkpoint to resume from and save to. Created if missing.",
+    _FILE,
+    name="path",
 )
 @on_checkpoint(
     "--save-every N|TIME",
-    "Save after so many rows, or so much time as 30s or 5m.",
+    "How often to save: a number of rows, or a time such as 30s or 5m.",
     Interval(),
     "60s",
 )
-@on_checkpoint("--overwrite", "Begin a new model even if MODEL is there.")
-@on_checkpoint("--next", "Begin SOURCE although the one before is not finished.", name="go_next")
+@on_checkpoint("--overwrite", "Start a new model even if MODEL exists.")
+@on_checkpoint("--next", "Start SOURCE although the previous one is not finished.", name="go_next")
 @on_ray(
     "--ray [ADDRESS]",
-    "Learn in shards on the Ray cluster at ADDRESS, or on one that is started here.",
+    "Learn in shards on the Ray cluster at ADDRESS, or on a local one.",
     flag_value="",
 )
-@on_ray("--shards N", "Share the rows out in N shards.", _COUNT)
-@on_ray("--round-rows N", "Average the shards whenever each has learned N rows.", _COUNT, 1000)
+@on_ray("--shards N", "Split the rows into N shards.", _COUNT)
+@on_ray(
+    "--round-rows N", "Average the shards each time every shard has learned N rows.", _COUNT, 1000
+)
 @on_ray(
     "--keep-lr",
-    "Learn with --lr as it is; else shards learn with N times --lr, as to average N of them "
-    "divides steps by N.",
+    "Keep --lr. By default shards learn with N times --lr, because averaging divides steps by N.",
 )
 @on_output(
     "-p/--predictions FILE|-",
-    "Write the prediction for every sample, a line of JSON each, or of CSV if FILE ends in .csv.",
+    "Write a prediction for each sample: JSON lines, or CSV if FILE ends in .csv.",
     name="output",
 )
 @prediction_options("Output")
 @on_output(
-    "--trace N", "Show on stderr how the first N samples are worked out.", _COUNT, name="n_traced"
+    "--trace N", "Show the arithmetic of the first N samples on stderr.", _COUNT, name="n_traced"
 )
-@on_output("--json", "Progress and summary as JSON.", name="as_json")
-@on_output("--quiet", "Only warnings and errors, and the summary of --json.")
+@on_output("--json", "Print progress and summary as JSON.", name="as_json")
+@on_output("--quiet", "Print only warnings and errors (and the --json summary).")
 @click.pass_context
 def learn(ctx: click.Context, /, **options: Any) -> None:
-    """Predict every sample, then learn it, and report how the predictions did.
-
-    SOURCE is one or more files, read in order, or - for stdin, as it is without one: Parquet, Arrow
-    streams, CSV with or without a header, JSON Lines or LIBSVM, compressed or not. The label is
-    found by its name, in LIBSVM and without a header by its place. The features are the one column
-    of lists, bytes or images if there is one, else all number and bool columns. A column that an
-    option names may be given by its place, counted from 1.
+    """Train a model on a stream: predict each sample, then learn it.
 
     \b
     cat digits.csv | stream-perceptron learn --scale 1/255
@@ -166,16 +175,22 @@ def learn(ctx: click.Context, /, **options: Any) -> None:
     stream-perceptron learn iris.csv --standardize --lr 0.1
     stream-perceptron learn mnist-train.parquet -m mnist.npz -p predictions.jsonl
 
-    Accuracy is progressive: every sample counts as a test before it is learned. The error of a
-    sample, eps, is half its squared error, summed over the outputs.
+    SOURCE is one or more files, read in order, or - for stdin (the default): Parquet, Arrow, CSV
+    with or without a header, JSON Lines or LIBSVM, compressed or not. The label column is found by
+    name, or by position in LIBSVM and headerless CSV. The features are the single column of lists,
+    bytes or images if there is one, otherwise all number and bool columns. Options that take column
+    names also take positions, counted from 1.
 
-    With -m the model is saved now and then, at the end, and on SIGINT, SIGTERM and SIGHUP. The same
-    command goes on from there, and ends with the bits of a run that was never interrupted; only
-    --lr, --epsilon and --max-weights may change. A finished SOURCE may be followed by another, a
-    text file may have grown, and over stdin the stream goes on with what comes.
+    Accuracy is progressive: each sample is a test before it is learned. The error of a sample, eps,
+    is half its squared error, summed over the outputs.
 
-    With --ray Parquet files are learned by many processes or machines, each of which has its share
-    of the rows. Every round they go on from one model, are averaged, and are saved.
+    With -m the model is saved regularly, at the end, and on SIGINT, SIGTERM and SIGHUP. The same
+    command resumes, and the result is bit-identical to an uninterrupted run. Only --lr, --epsilon
+    and --max-weights may change. A finished SOURCE may be followed by another one, a text file may
+    have grown, and stdin continues the stream.
+
+    With --ray, Parquet files are split into shards that several processes or machines learn. After
+    each round the models are averaged and saved.
 
     \b
     stream-perceptron learn mnist-train.parquet -m mnist.npz --ray --shards 8
@@ -232,15 +247,15 @@ def _reads_a_stream(options: SimpleNamespace) -> bool:
 _READING: tuple[tuple[Callable[[SimpleNamespace], bool], str], ...] = (
     (
         lambda o: "-" in o.sources and len(o.sources) > 1,
-        "stdin goes with no other SOURCE: leave - out, or the others",
+        "- (stdin) cannot be combined with other sources",
     ),
     (
         lambda o: (o.at_random or (o.epochs or 1) > 1) and _reads_a_stream(o),
-        "stdin and pipes can be read once only: no --random and no --passes",
+        "stdin and pipes can be read only once: --random and --passes need files",
     ),
     (
         lambda o: o.at_random and bool(o.position),
-        "--position is about rows that come again: not with --random",
+        "--position cannot be combined with --random",
     ),
 )
 
@@ -248,11 +263,11 @@ _READING: tuple[tuple[Callable[[SimpleNamespace], bool], str], ...] = (
 _RULES: tuple[tuple[Callable[[SimpleNamespace], bool], str], ...] = (
     (
         lambda o: o.as_json and o.output == "-",
-        "--json and -p - both want stdout: write predictions to a file",
+        "--json and -p - both write to stdout: write predictions to a file",
     ),
     (
         lambda o: bool(o.ray) and Path(o.ray).is_file(),
-        "--ray takes {ray} for its address: put --ray behind the files",
+        "--ray takes {ray} as its address: put --ray after the files",
     ),
     (
         lambda o: o.ray is not None and o.shards is None,
@@ -260,11 +275,11 @@ _RULES: tuple[tuple[Callable[[SimpleNamespace], bool], str], ...] = (
     ),
     (
         lambda o: o.at_random and bool(o.keep),
-        "--keep takes rows as they come: not with --random",
+        "--keep cannot be combined with --random",
     ),
     (
         lambda o: o.ray is not None and _reads_a_stream(o),
-        "stdin and pipes cannot be shared out in shards: name Parquet files",
+        "stdin and pipes cannot be split into shards: name Parquet files",
     ),
 )
 
@@ -273,17 +288,17 @@ _NEEDS: tuple[tuple[Callable[[SimpleNamespace], bool], set[str], str], ...] = (
     (
         lambda o: o.path is not None,
         {"save_every", "overwrite", "go_next"},
-        "is about a checkpoint: name it with -m MODEL",
+        "needs a checkpoint: add -m MODEL",
     ),
     (
         lambda o: o.output is not None,
         {"keep", "probabilities", "output_format"},
-        "is about predictions: write them with -p FILE",
+        "needs predictions: add -p FILE",
     ),
-    (lambda o: o.ray is not None, {"shards", "round_rows", "keep_lr"}, "goes with --ray"),
+    (lambda o: o.ray is not None, {"shards", "round_rows", "keep_lr"}, "needs --ray"),
     (
         lambda o: o.ray is None,
         {"at_random", "stop", "limit", "position", "output", "n_traced"},
-        "needs rows one after another: not with --ray",
+        "needs rows in order: it cannot be combined with --ray",
     ),
 )

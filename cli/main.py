@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import click
 
-from .printable import printable
+from .printable import OneLineUsageError
 
 COMMANDS = (
     "learn",
@@ -53,8 +53,7 @@ class CommandGroup(click.Group):
 
         close = get_close_matches(name, COMMANDS, 1)
         hint = f"did you mean {close[0]}?" if close else f"choose {', '.join(COMMANDS)}"
-        click.echo(f"Error: there is no command {printable(name)!r}: {hint}", err=True)
-        raise click.exceptions.Exit(2)
+        raise OneLineUsageError(f"no such command: {name!r}: {hint}")
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from .files import LocalFile
-from .printable import printable
+from .printable import OneLineError, OneLineUsageError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -67,7 +67,7 @@ class Command(click.Command):
         super().__init__(*args, **kwargs)
         self.params.append(
             click.Option(
-                ["--traceback"], is_flag=True, help="Show where an error arose in the code."
+                ["--traceback"], is_flag=True, help="Show the Python traceback of an error."
             )
         )
 
@@ -89,7 +89,7 @@ class Command(click.Command):
         except Exception as error:
             if show_all or not _is_for_users(error):
                 raise
-            raise click.ClickException(_message(error)) from None
+            raise OneLineError(_message(error)) from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
@@ -110,8 +110,8 @@ def usage_errors_on_one_line(ctx: click.Context) -> Iterator[None]:
     try:
         yield
     except click.UsageError as error:
-        message = _one_line(error.format_message()).rstrip(".")
-        raise click.UsageError(f"{message}; see {ctx.command_path} --help") from None
+        message = error.format_message().rstrip(".")
+        raise OneLineUsageError(f"{message}; see {ctx.command_path} --help") from None
 
 
 @contextmanager
@@ -155,11 +155,7 @@ def _message(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}"
-    return _one_line(str(error))
-
-
-def _one_line(text: str) -> str:
-    return printable(" ".join(text.split()))
+    return str(error)
 
 
 def sources_argument(command: F) -> F:
@@ -186,7 +182,7 @@ def format_option(section: str = "Other") -> Callable[[F], F]:
     formats = ("parquet", "arrow", "csv", "jsonl", "libsvm")
     return option(
         f"--format {'|'.join(formats)}",
-        "Format of SOURCE; else told by how it begins.",
+        "Format of SOURCE. Default: detected from its first bytes.",
         click.Choice(formats),
         name="file_format",
         section=section,
@@ -208,7 +204,7 @@ def _kept(
 ) -> tuple[str, ...]:
     for name in value:
         if name in _FIELDS:
-            raise click.UsageError(f"--keep {name}: predictions have a field of that name")
+            raise click.UsageError(f"--keep {name}: predictions already have a field of that name")
     return value
 
 
@@ -217,10 +213,10 @@ def prediction_options(section: str = "Other") -> Callable[[F], F]:
 
     def decorate(command: F) -> F:
         for each in (
-            option("--output-format json|csv", "Format of predictions; else told by FILE's ending.",
+            option("--output-format json|csv", "Format of predictions. Default: by FILE's suffix.",
                    click.Choice(["json", "csv"]), section=section),
             option("--probabilities", "Write the probability of every class.", section=section),
-            option("--keep NAMES", "Columns, such as an id, to write beside the predictions.",
+            option("--keep NAMES", "Columns to copy to the predictions, such as an id.",
                    Names(), (), callback=_kept, section=section),
         ):  # fmt: skip
             command = each(command)
@@ -232,7 +228,7 @@ def prediction_options(section: str = "Other") -> Callable[[F], F]:
 def hint_at_terminal(sources: tuple[str, ...]) -> None:
     """Say what is awaited, if a person is to type it."""
     if "-" in sources and sys.stdin.isatty():
-        click.echo("reading samples from the terminal, a line each; Ctrl-D ends", err=True)
+        click.echo("reading samples from the terminal, one per line; Ctrl-D ends", err=True)
 
 
 model_option = click.option(
@@ -242,7 +238,7 @@ model_option = click.option(
     type=LocalFile(),
     metavar="MODEL",
     required=True,
-    help="Checkpoint that `learn` saved.",
+    help="Model saved by `learn`.",
 )
 
 
@@ -337,7 +333,7 @@ def ignore_option(section: str = "Other") -> Callable[[F], F]:
     """Return the option for the columns that are not to be used."""
     return option(
         "--ignore NAMES",
-        "Columns not to use; may be repeated.",
+        "Columns to ignore. May be repeated.",
         Names(),
         multiple=True,
         callback=joined,

@@ -43,11 +43,11 @@ _FOLLOWED_ROWS = 100  # predicted between two looks at the checkpoint
     "output_path",
     metavar="FILE|-",
     default="-",
-    help="Where to write, else stdout; CSV if it ends in .csv.",
+    help="File to write, CSV if it ends in .csv. Default: stdout.",
 )
 @prediction_options()
-@click.option("--follow", is_flag=True, help="Take up MODEL anew whenever it was saved again.")
-@skip_option("name")
+@click.option("--follow", is_flag=True, help="Reload MODEL whenever it is saved again.")
+@skip_option("report")
 def predict(
     sources: tuple[str, ...],
     path: Path,
@@ -114,9 +114,9 @@ def _take_up(live: LiveModel, path: Path) -> None:
 
     try:
         live.model = type(live).load(path).model
-        click.echo(f"took up {path}, of {live.model.n_seen:,} samples", err=True)
+        click.echo(f"reloaded {path}: {live.model.n_seen:,} samples", err=True)
     except (CheckpointError, OSError) as error:
-        click.echo(f"warning: {error}; the old model predicts on", err=True)
+        click.echo(f"warning: {error}; still predicting with the model loaded before", err=True)
 
 
 def _is_other(now: os.stat_result, seen: os.stat_result) -> bool:

@@ -1,12 +1,17 @@
-"""Text that does nothing to a terminal."""
+"""What is printed for people: without control characters, and with colour on a terminal."""
 
 from __future__ import annotations
 
+import os
 import re
+from typing import IO, Any
 
 import click
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+# The colour of a line's first word.
+_COLOURS = {"Error": "red", "warning": "yellow", "diagnosis": "yellow", "hint": "cyan"}
 
 
 def printable(line: str) -> str:
@@ -22,5 +27,28 @@ def printable(line: str) -> str:
 
 
 def tell(line: str, err: bool = False) -> None:
-    """Print a line that names something."""
-    click.echo(printable(line), err=err)
+    """Print a line, with its first word in colour if it is a warning or the like.
+
+    Click leaves colours out where no terminal reads them.
+    """
+    line = printable(line)
+    kind, colon, rest = line.partition(":")
+    if colon and kind in _COLOURS and not os.environ.get("NO_COLOR"):
+        line = click.style(f"{kind}:", fg=_COLOURS[kind], bold=True) + rest
+    click.echo(line, err=err)
+
+
+class OneLineError(click.ClickException):
+    """An error that is told in one line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        tell(f"Error: {self.message}", err=True)
+
+
+class OneLineUsageError(OneLineError):
+    """The same of an error in how the command was called."""
+
+    exit_code = 2

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .bar import bar
+from .live_line import LiveLine, bar_with
 from .printable import tell
 
 if TYPE_CHECKING:
     from stream_perceptron.live.model import LiveModel
 
-_HEADER = "    samples  accuracy  last 1,000  mean eps  updated  samples/s"
-_REDRAW = 0.1  # seconds
+# The columns of a row; where a terminal is too narrow, the last ones are left out.
+_COLUMNS = {
+    "samples": 10,
+    "accuracy": 8,
+    "last 1,000": 10,
+    "mean eps": 8,
+    "updated": 7,
+    "samples/s": 9,
+}
+_GAP = "  "
 
 
 class ProgressLine:
@@ -32,12 +39,14 @@ class ProgressLine:
         self._live = live
         self._style = style
         self._total = total
-        self._redraws = style == "text" and sys.stderr.isatty()
+        self._line = LiveLine()
+        self._is_live = style == "text" and self._line.is_shown
         self._start = time.perf_counter()
         self._rows_before = live.progress.rows
         self._read_before = read
-        self._next = 1000 if not self._redraws else 0.0
+        self._next = 1000
         self._has_header = False
+        self._printed = -1  # the rows read when the last row was printed
         self._told: set[str] = set()
 
     @property
@@ -55,40 +64,50 @@ class ProgressLine:
         if text in self._told or (self._style == "quiet" and not text.startswith("warning")):
             return
         self._told.add(text)
-        self._clear()
+        self._line.clear()
         tell(json.dumps({"note": text}) if self._style == "json" else text, err=True)
 
     def show(self, text: str) -> None:
         """Show something that was asked for, whatever the style."""
-        self._clear()
+        self._line.clear()
         click.echo(text, err=True)
 
     def update(self) -> None:
         """Tell how it is going, if it is time to."""
-        if self._style == "quiet":
+        if self._is_live:
+            if self._line.is_due():
+                self._draw()
             return
-        if self._redraws:
-            if self.seconds >= self._next:
-                self._next = self.seconds + _REDRAW
-                self._head()
-                click.echo(f"\r{self._row()}{self._bar()}", nl=False, err=True)
+        if self._style == "quiet" or self.rows < self._next:
             return
-        rows = self._live.progress.rows - self._rows_before
-        if rows >= self._next:
-            while rows >= self._next:
-                self._next *= 2
-            self._print_row()
+        while self.rows >= self._next:
+            self._next *= 2
+        self._print_row()
 
     def finish(self) -> None:
         """Tell how it ended."""
-        if self._style == "text" and self._live.progress.rows:
-            self._clear()
+        self._line.clear()
+        if self._style != "text" or not self._live.progress.rows:
+            return
+        if self._live.progress.samples:
             self._print_row()
+        elif self.rows:
+            click.echo(self._unlabelled(), err=True)
+
+    def _draw(self) -> None:
+        """Redraw the live line."""
+        if self._live.progress.samples:
+            self._head()
+            row = self._row()
+        else:
+            row = self._unlabelled()
+        self._line.show(row + self._bar(self._line.width - len(row)))
 
     def _print_row(self) -> None:
         if self._style == "json":
             click.echo(json.dumps(self.figures()), err=True)
-        else:
+        elif self._live.progress.samples and self._printed != self.rows:
+            self._printed = self.rows
             self._head()
             click.echo(self._row(), err=True)
 
@@ -109,27 +128,43 @@ class ProgressLine:
     def _row(self) -> str:
         progress = self._live.progress
         eps = progress.mean_epsilon
-        return (
-            f"{progress.samples:>11,}  {progress.accuracy:>8.2%}  {progress.window_accuracy:>10.2%}"
-            f"  {eps:>8{'.4f' if eps < 1000 else '.2g'}}  {progress.updated_share:>7.1%}"
-            f"  {(progress.rows - self._rows_before) / max(self.seconds, 1e-9):>9,.0f}"
+        return self._aligned(
+            f"{progress.samples:,}",
+            f"{progress.accuracy:.2%}",
+            f"{progress.window_accuracy:.2%}",
+            f"{eps:{'.4f' if eps < 1000 else '.2g'}}",
+            f"{progress.updated_share:.1%}",
+            f"{self._rate():,.0f}",
         )
 
-    def _bar(self) -> str:
+    def _unlabelled(self) -> str:
+        return f"{self.rows:,} rows predicted, none labelled ({self._rate():,.0f} rows/s)"
+
+    def _rate(self) -> float:
+        return self.rows / max(self.seconds, 1e-9)
+
+    def _aligned(self, *cells: str) -> str:
+        """Return cells below each other, as many as fit."""
+        row = ""
+        for cell, width in zip(cells, _COLUMNS.values(), strict=True):
+            longer = f"{row}{_GAP if row else ''}{cell:>{width}}"
+            if row and self._is_live and len(longer) > self._line.width:
+                break
+            row = longer
+        return row
+
+    def _bar(self, room: int) -> str:
         """Return a bar with the time left, if it is known how many rows there will be."""
         if not self._total:
             return ""
         read = self._live.cursor.read
-        share = min(1.0, read / self._total)
         left = self.seconds * (self._total - read) / max(read - self._read_before, 1)
-        time_left = f"{int(left) // 60}:{int(left) % 60:02}"
-        return f"  {bar(share)}, {time_left:>6} left"
+        time_left = f", {int(left) // 60}:{int(left) % 60:02} left"
+        shown = bar_with(min(1.0, read / self._total), time_left, room - len(_GAP))
+        return shown and _GAP + shown
 
     def _head(self) -> None:
         if not self._has_header:
-            click.echo(_HEADER, err=True)
+            self._line.clear()
+            click.echo(self._aligned(*_COLUMNS), err=True)
             self._has_header = True
-
-    def _clear(self) -> None:
-        if self._redraws and self._has_header:
-            click.echo(f"\r{'':>{len(_HEADER) + len(self._bar())}}\r", nl=False, err=True)

@@ -8,10 +8,11 @@ import click
 
 from .files import LocalFile, require_different
 from .options import Command, format_option
+from .printable import OneLineError
 from .signals import ending_in_order
 
 
-@click.command(cls=Command, short_help="Make a page that shows how a model learned.")
+@click.command(cls=Command, short_help="Write an HTML page that shows how a model learned.")
 @click.argument("path", metavar="MODEL", type=LocalFile())
 @click.option(
     "-o",
@@ -22,14 +23,16 @@ from .signals import ending_in_order
     show_default=True,
     help="Where to write the page.",
 )
-@click.option("--examples", metavar="SOURCE", help="Show the surest mistakes on these samples.")
+@click.option(
+    "--examples", metavar="SOURCE", help="Labelled samples: show the most confident mistakes."
+)
 @format_option()
 def report(path: Path, output: Path, examples: str | None, file_format: str | None) -> None:
-    """Make a page that shows how a model learned.
+    """Write an HTML page that shows how a model learned.
 
-    Learning curve, diagnosis, confusion matrix, precision and recall, the weights of every class
-    as pictures or names, and with --examples the mistakes that the model is surest of. One file of
-    HTML that needs no network and no scripts.
+    Learning curve, diagnosis, confusion matrix, precision and recall, the weights of each class,
+    and with --examples the most confident mistakes. The page is one file without scripts and needs
+    no network.
 
     \b
     stream-perceptron report mnist.npz -o report.html --examples mnist-test.parquet
@@ -42,9 +45,7 @@ def report(path: Path, output: Path, examples: str | None, file_format: str | No
     from stream_perceptron.diagnostics.report import report as make_report
 
     if find_spec("matplotlib") is None:
-        raise click.ClickException(
-            "the report needs matplotlib: pip install 'stream-perceptron[report]'"
-        )
+        raise OneLineError("the report needs matplotlib: pip install 'stream-perceptron[report]'")
     require_different(MODEL=path, the_page=output, the_examples=examples)
     live = LiveModel.load(path)
 

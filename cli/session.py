@@ -107,7 +107,7 @@ class _Session:
             as_csv = csv_lines(o.output, o.output_format, live.selection, classes)
             if as_csv is not None and classes == []:
                 raise click.UsageError(
-                    "--probabilities in CSV have a column for each class: name all with --classes"
+                    "--probabilities in CSV need a column for each class: list them with --classes"
                 )
             self._predictions = PredictionFile(
                 o.output, folder, live.cursor.output, self._wait_to_write, self._signals.sleep,
@@ -184,18 +184,20 @@ class _Session:
         """Tell where the run begins."""
         live, line = self._live, self._line
         if live.progress.rows:
-            line.note(f"going on after row {live.progress.rows:,} of {self._options.path}")
+            line.note(f"resuming {self._options.path} after {_place(live)}")
         if live.kernel != KERNEL:
             line.note(
-                f"warning: saved with the kernel {live.kernel}, goes on with {KERNEL}: the same to "
-                "rounding, not to the bit"
+                f"warning: saved with the {live.kernel} kernel, resuming with the {KERNEL} kernel: "
+                "results agree to rounding, not bit for bit"
             )
         if self._cursor is not None and self._cursor.read == 0:
             for name in before.intersection(source.name for source in self._sources):
-                line.note(f"warning: {name} has changed where it was read, and is read anew")
+                line.note(
+                    f"warning: {name} changed after it was read; reading it again from the start"
+                )
         for name, value in changed.items():
             shown = f"{value:,}" if name == "max_weights" else f"{value:g}"
-            line.note(f"{name.replace('_', '-')} is {shown} from here on")
+            line.note(f"{name.replace('_', '-')} is {shown} from now on")
 
     def learn(self) -> None:
         """Learn all rows, save, and tell how it went."""
@@ -219,8 +221,8 @@ class _Session:
             self._saver.save()
             names = live.model.classes_, live.model.features_
             raise FullError(
-                f"memory ran out, with {len(names[0]):,} labels and {len(names[1]):,} features; "
-                "the model is as after the row before"
+                f"out of memory with {len(names[0]):,} labels and {len(names[1]):,} features; "
+                "the model is as it was after the row before"
             ) from None
         except ValueError as error:
             line.finish()
@@ -228,13 +230,13 @@ class _Session:
             if isinstance(error, DivergedError):
                 tell_findings(live, line, o.quiet, diverged=True)
             if isinstance(error, SampleError) and not isinstance(error, FullError):
-                raise SampleError(f"{error}; --skip-bad leaves such rows out") from None
+                raise SampleError(f"{error}; --skip-bad skips such rows") from None
             raise
         rows = live.progress.rows - self._rows_before
         if rows and rows == self._rejected.total and self._signals.caught is None:
             line.finish()
             raise SampleError(
-                f"every row was rejected, {rows:,} in all: the first is {self._rejected.first[0]}"
+                f"all {rows:,} rows were rejected; the first: {self._rejected.first[0]}"
             )
         self._saver.save()
         line.finish()
@@ -290,9 +292,7 @@ class _Session:
         for note in result.notes:
             self._line.note(note)
         if self._live.cursor.epoch == 1 and self._is_first_pass and not self._options.at_random:
-            self._line.note(
-                "second pass: from here on accuracy counts samples that were seen before"
-            )
+            self._line.note("second pass: from now on accuracy includes samples seen before")
         self._is_first_pass = self._live.cursor.epoch == 0
         if isinstance(result, StepResult):
             if self._worked is not None:
@@ -311,15 +311,27 @@ class _Session:
         self._line.update()
 
 
+def _place(live: LiveModel) -> str:
+    """Say how far a model has read."""
+    cursor = live.cursor
+    rows = f"{live.progress.rows:,}"
+    if cursor.at_random or cursor.epoch or not cursor.row:
+        return f"{rows} rows"
+    source = cursor.sources[cursor.index]
+    if cursor.row == live.progress.rows:
+        return f"row {rows} of {source.name}"
+    return f"row {cursor.row:,} of {source.name}, {rows} rows in all"
+
+
 def _nothing_new(live: LiveModel) -> str:
     """Say why no row was learned."""
     if live.replayed:
-        return "nothing new: every row was learned before"
+        return "nothing new: every row was already learned"
     if live.stopped:
-        return "nothing new: the run has stopped before"
+        return "nothing new: the run has already stopped"
     if live.cursor.finished:
-        return "nothing new: all of it was learned before"
-    return "nothing new has come"
+        return "nothing new: everything was already learned"
+    return "no new rows"
 
 
 def _parquet_files(sources: Sequence[Source]) -> list[ParquetSource]:
@@ -328,7 +340,7 @@ def _parquet_files(sources: Sequence[Source]) -> list[ParquetSource]:
     files = []
     for source in sources:
         if not isinstance(source, ParquetSource) or source.is_stream:
-            raise SourceError(f"{source.name}: only Parquet files can be shared out in shards")
+            raise SourceError(f"{source.name}: only Parquet files can be split into shards")
         files.append(source)
     return files
 
@@ -359,7 +371,7 @@ def _require_agreement(live: LiveModel, options: SimpleNamespace, given: set[str
             option = name.replace("_", "-")
             raise CheckpointError(
                 f"{options.path}: --{option} is {value!r}, but the model was made with "
-                f"{made_with[name]!r}; leave the option out, or begin anew with --overwrite"
+                f"{made_with[name]!r}; leave out the option, or start over with --overwrite"
             )
 
 

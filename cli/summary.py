@@ -54,9 +54,9 @@ def summarise(
     for text in rejected.lines(line.rows):
         tell(text, err=True)
     if live.progress.missing:
-        click.echo(f"missing: {live.progress.missing:,} values of features", err=True)
+        click.echo(f"missing: {live.progress.missing:,} feature values", err=True)
     if live.replayed:
-        click.echo(f"left out: {live.replayed:,} rows that were learned before", err=True)
+        click.echo(f"skipped: {live.replayed:,} rows that were already learned", err=True)
     if live.stopped:
         click.echo(
             f"stopped at sample {live.progress.samples:,}: its error, "
@@ -65,6 +65,6 @@ def summarise(
         )
     tell_findings(live, line, quiet)
     if path is None:
-        click.echo("the model is not saved: -m MODEL would", err=True)
+        click.echo("model not saved; use -m MODEL to keep it", err=True)
     else:
         click.echo(f"saved {path}", err=True)

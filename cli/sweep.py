@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import partial
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .learn import in_order, input_options, model_options, on_model, on_output, require_reading
+from .live_line import LiveLine
 from .options import (
     ActivationName,
     Command,
@@ -42,19 +42,19 @@ swept_options = in_order(
     on_model("--lr A,B,...", "Learning rates.", Several(Number(positive=True)), "0.01"),
     on_model(
         "--epsilon A,B,...",
-        "Samples with an error below this are not learned.",
+        "Skip the update when the error, eps, is below this.",
         Several(Number()),
         "3e-6",
     ),
     on_model(
         "--init-range A,B,...",
-        "Initial weights lie between -this and this.",
+        "Draw initial weights from [-this, this].",
         Several(Number()),
         "0.03",
     ),
     on_model(
         "--activation A,B,...",
-        "Output functions: sigmoid, tanh, arctan, identity.",
+        "Activation functions: sigmoid, tanh, arctan, identity.",
         Several(ActivationName()),
         "sigmoid",
     ),
@@ -67,27 +67,27 @@ class _Sweep(Command):
         return super().parse_args(ctx, args)
 
 
-@click.command(cls=_Sweep, short_help="Learn a stream with many settings side by side.")
+@click.command(cls=_Sweep, short_help="Compare many settings in one read of a stream.")
 @sources_argument
 @input_options
 @swept_options
 @model_options
-@on_output("--threads N", "Learn so many models at a time; else one on each processor.",
+@on_output("--threads N", "Train N models at a time. Default: one per processor.",
            click.IntRange(1), name="n_threads")  # fmt: skip
-@on_output("--json", "The table as JSON.", name="as_json")
-@on_output("--quiet", "Only the table, warnings and errors.")
+@on_output("--json", "Print the table as JSON.", name="as_json")
+@on_output("--quiet", "Print only the table, warnings and errors.")
 @click.pass_context
 def sweep(ctx: click.Context, /, **options: Any) -> None:
-    """Learn a stream with every combination of some settings, and read it once.
+    """Compare every combination of some settings in one read of a stream.
 
-    SOURCE is as for `learn`. Each combination has a model of its own, and the figures of a run of
-    `learn` by itself. The best comes first. Nothing is saved.
+    SOURCE is as for `learn`. Each combination trains its own model, with the same result as a
+    separate run of `learn`. The best comes first. Nothing is saved.
 
     \b
     stream-perceptron sweep mnist-train.parquet --lr 0.01,0.1,1 --epsilon 3e-6,0.03
     cat iris.csv | stream-perceptron sweep --standardize --lr 0.01,0.1,1 --activation sigmoid,tanh
 
-    `would stop` is the first sample whose error was below epsilon: `learn --stop` ends there.
+    "would stop" is the first sample whose error was below epsilon, where `learn --stop` stops.
     """
     o = SimpleNamespace(**options)
     require_reading(o)
@@ -149,7 +149,7 @@ def _learn(
     idle = None if sources[0].is_stream else signals.check
     request = trials[0].live.request()
     batches = ahead(read(sources, request, Cursor(), options.epochs or 1), sources, idle)
-    with closing(batches):  # type: ignore[type-var]
+    with closing(batches), LiveLine() as line:  # type: ignore[type-var]
         told: set[str] = set()
         rows = 0
         for result in learn_all(trials, _usable(batches, options), options.n_threads):
@@ -158,9 +158,10 @@ def _learn(
             for note in result.notes:
                 if note not in told and not (options.quiet and not note.startswith("warning")):
                     told.add(note)
+                    line.clear()
                     tell(note, err=True)
-            if not options.quiet and sys.stderr.isatty():
-                click.echo(f"\r{rows:,} rows x {len(trials)} settings", nl=False, err=True)
+            if not options.quiet and line.is_due():
+                line.show(f"{rows:,} rows x {len(trials)} settings")
             if not sources[0].is_stream:
                 signals.check()
 
@@ -174,7 +175,7 @@ def _usable(batches: Iterator[Batch], options: SimpleNamespace) -> Iterator[Batc
         batch = whole if left is None else whole[:left]
         yield batch if options.skip_rejected else batch.before_rejected()
         if batch.rejected and not options.skip_rejected:
-            raise SampleError(f"{batch.rejections()[0]}; --skip-bad leaves such rows out")
+            raise SampleError(f"{batch.rejections()[0]}; --skip-bad skips such rows")
         if left is not None:
             left -= len(batch)
             if left <= 0:
@@ -188,8 +189,6 @@ def _show(options: SimpleNamespace, trials: Sequence[Trial], arguments: Sequence
         found = [_figures(trial) for trial in trials]
         click.echo(json.dumps({"trials": found, "command": command}))
         return
-    if not options.quiet and sys.stderr.isatty():
-        click.echo("\r\x1b[K", nl=False, err=True)
     names = [name for name in trials[0].settings if len(getattr(options, name)) > 1]
     rows = [
         [
@@ -218,7 +217,7 @@ def _show(options: SimpleNamespace, trials: Sequence[Trial], arguments: Sequence
     for row, end in zip(rows, ends, strict=True):
         line = "  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
         click.echo(line + end)
-    click.echo(f"\nthe best:\n  {command}")
+    click.echo(f"\nbest:\n  {command}")
 
 
 def _how_it_ended(trial: Trial) -> str:

@@ -6,22 +6,23 @@ from pathlib import Path
 
 import click
 
-from .bar import LiveBar
 from .files import LocalFile
+from .live_line import LiveLine, bar_with
 from .options import Command, format_option, paths
 from .printable import printable
 from .signals import ending_in_order
 
 
-@click.command(cls=Command, short_help="Prove that a model follows from its sources.")
+@click.command(cls=Command, short_help="Prove that a model was learned from its sources.")
 @click.argument("path", metavar="MODEL", type=LocalFile())
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, shell_complete=paths)
 @format_option()
 def verify(path: Path, sources: tuple[str, ...], file_format: str | None) -> None:
-    """Learn a model anew from the sources that it says it was learned from, and compare every bit.
+    """Retrain a model from its recorded sources, and compare every bit.
 
-    Files are found by their digest, whatever their names; a text file may have grown. Others stand
-    for the pipes that were read, in order. What does not follow is named, and the exit code is 1.
+    Files are matched by digest, whatever their names; a text file may have grown. Files that match
+    no digest stand for the pipes that were read, in order. On a difference the first one is named
+    and the exit code is 1.
 
     \b
     stream-perceptron verify mnist.npz mnist-train.parquet
@@ -31,12 +32,12 @@ def verify(path: Path, sources: tuple[str, ...], file_format: str | None) -> Non
     from stream_perceptron.verification import verify as verify_live
 
     live = LiveModel.load(path)
-    bar = LiveBar()
-    with ending_in_order() as signals:
+    with LiveLine() as line, ending_in_order() as signals:
 
         def advance(done: int, total: int) -> None:
             signals.check()
-            bar.show(done, total)
+            if line.is_due():
+                line.show(bar_with(done / max(total, 1), "", line.width))
 
         try:
             opened = signals.call(
@@ -45,7 +46,5 @@ def verify(path: Path, sources: tuple[str, ...], file_format: str | None) -> Non
             verify_live(live, opened, advance)
         except VerificationError as error:
             raise VerificationError(printable(f"{path}: {error}")) from None
-        finally:
-            bar.clear()
     k, d = len(live.model.classes_), len(live.model.features_)
     click.echo(f"{path}: every bit of {k:,} x {d:,} weights follows from these sources")

@@ -77,18 +77,18 @@ the sources
     lineage = live.lineage
     if not lineage.is_complete:
         raise VerificationError(
-            "was learned in Python in part, so that there is no record of all its rows"
+            "was partly learned in Python, so there is no record of all its rows"
         )
     others = [name for name in lineage.kernels if name != KERNEL]
     if others:
         raise VerificationError(
-            f"was learned with the kernel {others[0]}, which is not to the bit that of this "
-            f"program, {KERNEL}"
+            f"was learned with the {others[0]} kernel, which agrees only to rounding with "
+            f"the {KERNEL} kernel of this program"
         )
     pipes = [source.name for source in sources if source.is_stream]
     if pipes:
         raise VerificationError(
-            f"{pipes[0]} can be read once only: save what comes through it, and give the file"
+            f"{pipes[0]} can be read only once: save its data to a file and give that"
         )
     again = _Again(lineage.entries, sources, advance)
     _compare(live, again.learn(_begin(live), lineage.entries))
@@ -142,10 +142,12 @@ class _Again:
                 used.append(source)
         for identity in wanted:
             if identity not in self._found:
-                raise VerificationError(f"{identity} is not among the sources")
+                raise VerificationError(f"{identity} is not among the given sources")
         rest = [source for source in sources if source not in used]
         if rest and not any(entry.is_stream for entry in flat):
-            raise VerificationError(f"{rest[0].name} is none of the sources that it learned from")
+            raise VerificationError(
+                f"{rest[0].name} is not one of the sources that it learned from"
+            )
         self._stream = _Stream(rest)
 
     def learn(self, live: LiveModel, entries: Sequence[Entry]) -> LiveModel:
@@ -171,12 +173,14 @@ class _Again:
             except VerificationError:
                 raise
             except ValueError as error:
-                raise VerificationError(f"{entry.place}: cannot be learned anew: {error}") from None
+                raise VerificationError(
+                    f"{entry.place}: cannot be learned again: {error}"
+                ) from None
             skipped = live.progress.skipped - skipped
             if skipped != entry.rejected:
                 raise VerificationError(
-                    f"{entry.place}: {entry.rejected:,} rows were rejected, but {skipped:,} by "
-                    "the sources"
+                    f"{entry.place}: {entry.rejected:,} rows were rejected, but the sources "
+                    f"give {skipped:,}"
                 )
         return live
 
@@ -244,7 +248,7 @@ class _Again:
         sources = [self._found[one] for one in entry.sources]
         files = [source for source in sources if isinstance(source, ParquetSource)]
         if len(files) < len(sources):
-            raise VerificationError(f"{entry.place}: only Parquet files are shared out in shards")
+            raise VerificationError(f"{entry.place}: only Parquet files are split into shards")
         groups = [source.groups for source in files]
         paths = [source.path for source in files]
         shards = Shards(entry.shards, entry.round_rows)
@@ -387,4 +391,4 @@ def _require_same(what: str, here: Any, there: Any) -> None:
     here, there = (x.item() if isinstance(x, np.generic) else x for x in (here, there))
     # Written out, as 0.0 equals -0.0, and 1 equals True.
     if repr(here) != repr(there):
-        raise VerificationError(f"{what} is {here!r}, but {there!r} by the sources")
+        raise VerificationError(f"{what} is {here!r}, but the sources give {there!r}")

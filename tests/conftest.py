@@ -3,6 +3,8 @@ from __future__ import annotations
 import os
 import pty
 import subprocess
+import termios
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -61,18 +63,23 @@ def run():
 
 @pytest.fixture
 def on_terminal():
-    """Run the installed command under a pseudo-terminal, and return what a person would see."""
+    """Run the installed command on a pseudo-terminal, and return all that it was sent."""
 
-    def run_on_terminal(*args):
-        shown = []
-
-        def read(descriptor):
-            data = os.read(descriptor, 1024)
-            shown.append(data)
-            return data
-
-        status = pty.spawn([str(COMMAND), *map(str, args)], read)
-        assert 0 == os.waitstatus_to_exitcode(status)
+    def run_on_terminal(*args, columns=80, **variables):
+        master, slave = pty.openpty()
+        termios.tcsetwinsize(slave, (24, columns))
+        with subprocess.Popen(
+            [COMMAND, *map(str, args)], stdin=slave, stdout=slave, stderr=slave,
+            env=os.environ | variables,
+        ) as process:  # fmt: skip
+            os.close(slave)
+            shown = []
+            # Linux tells of the end by an error.
+            with suppress(OSError):
+                while data := os.read(master, 1024):
+                    shown.append(data)
+        os.close(master)
+        assert 0 == process.returncode
         return b"".join(shown).decode()
 
     return run_on_terminal

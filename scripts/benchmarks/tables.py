@@ -84,7 +84,7 @@ def _ours(source: Path, options: Sequence[str], rate: str) -> float:
 
 
 def _vw(text: Path, labels: Sequence[int], options: Sequence[str]) -> float:
-    """Return the share of samples that VW predicted rightly before it learned them."""
+    """Return the share of samples that VW predicted correctly before it learned them."""
     predicted = BENCH / "predicted"
     command = [*VW, "--oaa", str(max(labels)), "-d", text, "-p", predicted, *options]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

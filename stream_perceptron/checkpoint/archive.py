@@ -69,7 +69,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]
 
     """
     if path.stat().st_size > _LARGEST:
-        raise CheckpointError("larger than any checkpoint of this program")
+        raise CheckpointError("larger than any model of this program")
     return from_bytes(path.read_bytes())
 
 
@@ -80,7 +80,7 @@ def naming(path: Path) -> Iterator[None]:
         yield
     except CheckpointError as error:
         before = previous_of(path)
-        hint = f"; the checkpoint before it is {before}" if before.exists() else ""
+        hint = f"; the previous save is {before}" if before.exists() else ""
         raise CheckpointError(f"{path}: {error}{hint}") from None
 
 
@@ -123,9 +123,9 @@ def from_bytes(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
 
     body = memoryview(data)[:-_COMMENT_LENGTH]
     if len(body) < _END_LENGTH or bytes(body[-_END_LENGTH:][:4]) != b"PK\5\6":
-        raise CheckpointError("not a checkpoint, or not a whole one")
+        raise CheckpointError("not a stream-perceptron model, or damaged")
     if data[-_COMMENT_LENGTH:] != _comment(body):
-        raise CheckpointError("damaged: its SHA-256 is not the one that was saved")
+        raise CheckpointError("damaged: its SHA-256 does not match")
     # From here on nothing is damaged, but anything may be forged.
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -133,7 +133,7 @@ def from_bytes(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
             meta = _meta(members.pop("meta.json", b""))
             arrays = {name.removesuffix(".npy"): _array(name, members[name]) for name in members}
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
-        raise CheckpointError(f"not a checkpoint ({error})") from None
+        raise CheckpointError(f"not a stream-perceptron model ({error})") from None
     return meta, arrays
 
 
@@ -143,7 +143,7 @@ def _members(archive: zipfile.ZipFile, size: int) -> dict[str, bytes]:
     members: dict[str, bytes] = {}
     for info in archive.infolist():
         if info.filename in members:
-            raise CheckpointError(f"member {info.filename!r} is there twice")
+            raise CheckpointError(f"member {info.filename!r} occurs twice")
         if info.filename != "meta.json" and not info.filename.endswith(".npy"):
             raise CheckpointError(f"member {info.filename!r} does not belong in a checkpoint")
         size -= info.file_size
@@ -161,13 +161,13 @@ def _meta(text: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"meta.json is not readable ({type(error).__name__})") from None
     if not isinstance(meta, dict) or meta.pop("format", None) != _FORMAT:
-        raise CheckpointError("not a checkpoint of this program")
+        raise CheckpointError("not a stream-perceptron model")
     version = meta.pop("format_version", None)
     if type(version) is not int or version < 1:
         raise CheckpointError(f"format version {version!r} is not a version")
     if version > FORMAT_VERSION:
         raise CheckpointError(
-            f"of format version {version}, and this program reads up to {FORMAT_VERSION}: "
+            f"has format version {version}; this program reads up to {FORMAT_VERSION}: "
             "upgrade stream-perceptron"
         )
     return meta
@@ -195,5 +195,5 @@ def _array(name: str, npy: bytes) -> NDArray[Any]:
     if dtype.kind == "f" and not np.isfinite(array).all():
         raise CheckpointError(f"member {name!r} holds numbers that are not finite")
     if dtype.kind == "b" and (array.view(np.uint8) > 1).any():
-        raise CheckpointError(f"member {name!r} holds bools that are neither")
+        raise CheckpointError(f"member {name!r} holds bools that are not 0 or 1")
     return array

@@ -18,13 +18,13 @@ def refuse_place(path: str) -> None:
     if re.match("https?://", path, re.IGNORECASE):
         name = without_password(path)
         raise SourceError(
-            f"{name}: a web address: curl -sSfL {shlex.quote(name)} | stream-perceptron ..."
+            f"{name}: a web address; use: curl -sSfL {shlex.quote(name)} | stream-perceptron ..."
         )
     if os.path.isdir(path):
         endings = {os.path.splitext(name)[1] for name in os.listdir(path)}
         found = sorted(endings.intersection(_ENDINGS))
         pattern = os.path.join(shlex.quote(path), f"*{found[0] if found else ''}")
-        raise SourceError(f"{path}: a folder: name the files in it, as {pattern}")
+        raise SourceError(f"{path}: a folder; name the files in it: {pattern}")
     if re.search(r"[*?\[]", path) and "://" not in path and not os.path.exists(path):
         raise SourceError(
             f"{path}: no such file: a shell puts in the files that a pattern means, if it is not "

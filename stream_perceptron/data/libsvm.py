@@ -137,5 +137,5 @@ class LibsvmDecoder:
 def _pair(token: str) -> tuple[str, float]:
     match = _PAIR.fullmatch(token)
     if match is None:
-        raise SampleError(f"it is not LIBSVM: {token[:50]!r} is no pair")
+        raise SampleError(f"it is not LIBSVM: {token[:50]!r} is not an index:value pair")
     return match[1], float(match[2])

@@ -255,18 +255,19 @@ def describe(selection: Selection, schema: Schema, found: Described) -> tuple[st
     features = found.features
     title = f"{len(features):,} feature{'s' * (len(features) != 1)}"
     if schema.is_open:
-        title += " in the first row, others as they come"
-    how = "standardised" if selection.standardize else ""
-    scales = ", ".join(map(_fraction, found.scales))
-    if scales != "1" or not how:
-        how = f"times {scales}" + (f", {how}" if how else "")
-    shown = f": {listed(features)}{found.source}, {how}" if features else ""
-    lines = [title + shown]
+        title += " in the first row, more as they appear"
+    if features:
+        title += f": {listed(features)}{found.source}"
+        scales = ", ".join(map(_fraction, found.scales))
+        if scales != "1":
+            title += f", scaled by {scales}" + (" (8-bit)" if selection.scale is None else "")
+        title += ", standardised" if selection.standardize else ""
+    lines = [title]
     if selection.one_hot:
         lines.append(f"a feature for each value of {', '.join(selection.one_hot)}")
     if found.label is None:
         lines.append(
-            "no label: rows are only predicted, since no column is called "
+            "no label: rows are only predicted, as no column is called "
             f"{', '.join(LABEL_NAMES[:-1])} or {LABEL_NAMES[-1]}; name it with --label"
         )
     else:
@@ -282,14 +283,14 @@ def describe(selection: Selection, schema: Schema, found: Described) -> tuple[st
         lines.append(f"ignored: {', '.join(each[:_MOST_NAMES])}{more}")
     if found.texts:
         lines.append(
-            f"ignored, as they are texts: {listed(found.texts)}; to make features of them: "
+            f"ignored (text): {listed(found.texts)}; to use them: "
             f"--one-hot {_as_option(found.texts)}"
         )
     suspects = [name for name in features if tells_origin(name) or name in found.origins]
     if suspects:
         lines.append(
             f"warning: {names_in(suspects)} looks like a row number, which spoils learning: "
-            f"leave it out with --ignore {_as_option(suspects)}"
+            f"drop it with --ignore {_as_option(suspects)}"
         )
     return (*lines, *found.hints)
 

@@ -26,7 +26,7 @@ class Request:
     # Whether all columns that were named must be there; to predict, labels need not be.
     to_learn: bool = True
     needs_label: bool = False  # whether a table without a label column is refused
-    # What features the model has, so that a key that held numbers is not taken for one of texts.
+    # What features the model has, so that a key that held numbers is not predicted as one of texts.
     numbers: Collection[Hashable] = ()
     epoch: int = 0  # the pass, from 0
     start: int = 0  # the number of rows to leave out
@@ -96,7 +96,7 @@ class Source(ABC):
         if version_of(self.path) != self.version:
             raise SourceError(
                 f"{self.name}: was replaced while it was read, so that rows of both may have been "
-                "learned; begin anew with --overwrite"
+                "learned; start over with --overwrite"
             )
 
     def advance(self, batch: Batch) -> Identity | None:

@@ -62,7 +62,7 @@ def read_idx(path: Path) -> NDArray[Any]:
     dtype, dimensions = np.dtype(_IDX_TYPES[data[2]]), data[3]
     start = 4 + 4 * dimensions
     if len(data) < start:
-        raise SourceError(f"{path}: ends within its header")
+        raise SourceError(f"{path}: ends in its header")
     shape = struct.unpack(f">{dimensions}I", data[4:start])
     expected = start + int(np.prod(shape, dtype=object)) * dtype.itemsize
     if len(data) != expected:

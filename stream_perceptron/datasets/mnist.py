@@ -151,7 +151,7 @@ def _get(
             return files, origin
         except (OSError, SourceError, EOFError, zlib.error, tarfile.TarError) as error:
             tried.append(f"{origin} ({first_line(error)})")
-    raise SourceError(f"nothing could be fetched; tried {'; '.join(tried)}")
+    raise SourceError(f"download failed; tried {'; '.join(tried)}")
 
 
 def _inflated(folder: Path, scratch: Path) -> dict[str, Path]:

@@ -127,8 +127,7 @@ def _unscaled(live: LiveModel) -> Iterator[Finding]:
         yield Finding(
             "unscaled features",
             f"they reach {largest:g}, and a step grows with their square",
-            "begin anew with --standardize, for pixels with --scale 1/255, in Python behind a "
-            "StandardScaler",
+            "start over with --standardize (pixels: --scale 1/255; in Python: a StandardScaler)",
         )
 
 
@@ -141,8 +140,8 @@ def _constant(live: LiveModel) -> Iterator[Finding]:
     if same:
         yield Finding(
             "features that never varied",
-            f"{listed(same)} had one value in all samples, and standardised they are 0",
-            "if that will not change, leave them out with --ignore",
+            f"{listed(same)} had a single value in all samples, so after standardising they are 0",
+            "if that stays so, drop them with --ignore",
         )
 
 
@@ -155,7 +154,7 @@ def _saturated(live: LiveModel) -> Iterator[Finding]:
             "outputs saturated",
             f"f' is {slope:.2g} on average, of {top:g} at most, while mean eps is {eps[3]:.3g}: "
             "no step is long enough to bring the outputs back",
-            "scale the features or lower --lr, and begin anew",
+            "scale the features or lower --lr, and start over",
         )
 
 
@@ -213,9 +212,9 @@ def _sorted(live: LiveModel) -> Iterator[Finding]:
     if share > by_chance + 0.5 * (1 - by_chance):
         yield Finding(
             "sorted labels",
-            f"{share:.1%} of the samples have the label of the one before, and by chance "
-            f"{by_chance:.1%} would: it is enough to repeat the last label, so progressive "
-            f"accuracy ({progress.accuracy:.1%}) misleads",
+            f"{share:.1%} of the samples have the same label as the one before ({by_chance:.1%} "
+            "expected by chance): repeating the last label scores high, so progressive accuracy "
+            f"({progress.accuracy:.1%}) misleads",
             "shuffle the samples, or draw them with --random",
         )
 
@@ -242,7 +241,7 @@ def _row_number(live: LiveModel) -> Iterator[Finding]:
             yield Finding(
                 "row number learned",
                 f"a weight of feature {str(name)!r} is {size:.3g}, where {typical:.3g} is usual",
-                f"leave it out: --ignore {name}",
+                f"drop it: --ignore {name}",
             )
 
 
@@ -258,7 +257,7 @@ def _never_skips(live: LiveModel) -> Iterator[Finding]:
             "epsilon never skips",
             f"accuracy is {progress.window_accuracy:.1%}, and still every sample was learned, as "
             f"no error fell below epsilon {epsilon:g}",
-            f"raise it towards the mean eps, {progress.mean_epsilon:.2g}, to save updates",
+            f"raise it toward the mean eps, {progress.mean_epsilon:.2g}, to save updates",
         )
 
 

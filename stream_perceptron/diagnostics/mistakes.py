@@ -34,7 +34,7 @@ def mistakes_in(live: LiveModel, source: Source, most: int = 12) -> tuple[list[M
 
     Returns
     -------
-    The mistakes, the number of labelled samples, and of those that were predicted rightly.
+    The mistakes, the number of labelled samples, and of those that were predicted correctly.
 
     """
     worst: list[Mistake] = []

@@ -206,8 +206,8 @@ def _confusion(live: LiveModel) -> str:
     ]
     content = []
     if pairs:
-        header = ("label", "taken for", "samples", "of this label")
-        content.append(_table("The most common mistakes", header, pairs))
+        header = ("label", "predicted as", "samples", "of this label")
+        content.append(_table("Most common mistakes", header, pairs))
     if len(names) <= _MOST_CLASSES:
         matrix = confusion.matrix(len(names))
         shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
@@ -310,14 +310,14 @@ def _examples(live: LiveModel, source: Source) -> str:
     side = _side(live)
     text = (
         f"Of {labelled:,} samples in {source.name}, {right:,} ({right / labelled:.1%}) are "
-        "predicted rightly. These are the mistakes it is surest of."
+        "predicted correctly. These are the most confident mistakes."
     )
     if side is not None and all(len(mistake.x) == side**2 for mistake in mistakes):
         shown = "".join(
             _picture(
                 m.x.reshape(side, side), 0, float(m.x.max()), "gray_r",
-                f"Row {m.row}, a {m.label} taken for {m.prediction}",
-                f"row {m.row:,}: <strong>{escape(str(m.label))}</strong> taken for "
+                f"Row {m.row}, a {m.label} predicted as {m.prediction}",
+                f"row {m.row:,}: <strong>{escape(str(m.label))}</strong> predicted as "
                 f"<strong>{escape(str(m.prediction))}</strong>, {m.probability:.0%}",
             )
             for m in mistakes
@@ -328,7 +328,7 @@ def _examples(live: LiveModel, source: Source) -> str:
             (f"{m.row:,}", str(m.label), str(m.prediction), f"{m.probability:.0%}")
             for m in mistakes
         ]
-        content = _table("Mistakes", ("row", "label", "taken for", "probability"), rows)
+        content = _table("Mistakes", ("row", "label", "predicted as", "probability"), rows)
     return _section("Mistakes", f"<p>{escape(text)}</p>", content if mistakes else "<p>None.</p>")
 
 

@@ -161,7 +161,7 @@ def _require_descent(base: SGDPerceptron, model: SGDPerceptron) -> None:
     for called, name in _ALIKE.items():
         here, there = getattr(model, name), getattr(base, name)
         if here != there:
-            raise CheckpointError(f"its {called} is {here!r}, but that of the base is {there!r}")
+            raise CheckpointError(f"its {called} is {here!r}, but the base has {there!r}")
     for called, name in (("classes", "classes_"), ("features", "features_")):
         known = getattr(base, name)
         if getattr(model, name)[: len(known)] != known:
@@ -256,12 +256,12 @@ def average_files(paths: Sequence[Path], base: Path) -> LiveModel:
     for path in paths:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         if digest in names:
-            raise CheckpointError(f"{path}: is the same as {names[digest]}, and would count twice")
+            raise CheckpointError(f"{path}: is the same as {names[digest]} and would count twice")
         names[digest], lives[digest] = path, LiveModel.load(path)
         try:
             average_live(begin, [lives[digest]])
         except CheckpointError as error:
-            raise CheckpointError(f"{path}: does not go on from {base}: {error}") from None
+            raise CheckpointError(f"{path}: does not continue {base}: {error}") from None
     try:
         return average_live(begin, [lives[digest] for digest in sorted(lives)])
     except CheckpointError as error:
@@ -274,7 +274,7 @@ def _require_alike(selection: Selection, other: Selection) -> None:
         name = each.name
         here, there = getattr(selection, name), getattr(other, name)
         if here != there:
-            raise CheckpointError(f"its {name} is {there!r}, but that of the others {here!r}")
+            raise CheckpointError(f"its {name} is {there!r}, but the others have {here!r}")
 
 
 def _united(schema: Schema, other: Schema) -> Schema:
@@ -284,7 +284,7 @@ def _united(schema: Schema, other: Schema) -> Schema:
     types = {schema.label_type, other.label_type} - {None}
     if len(types) > 1:
         raise CheckpointError(
-            f"its label type is {other.label_type!r}, but that of the others {schema.label_type!r}"
+            f"its label type is {other.label_type!r}, but the others have {schema.label_type!r}"
         )
     texts = schema.texts
     if other.texts is not None:
@@ -331,4 +331,4 @@ def _sum(model: SGDPerceptron, before: Progress, lives: Sequence[LiveModel]) -> 
 def _require_more(before: Progress, after: Progress) -> None:
     has_less = not after.confusion.contains(before.confusion)
     if has_less or any(getattr(after, name) < getattr(before, name) for name in _SUMS):
-        raise CheckpointError("it has counted less than the base already")
+        raise CheckpointError("it has counted less than the base")

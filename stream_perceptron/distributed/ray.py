@@ -120,13 +120,13 @@ def _require_cluster(address: str) -> None:
     if isinstance(answer, AuthenticationError):
         raise ClusterError(_no_token(address))
     if not isinstance(answer, bytes):
-        raise ClusterError(f"what listens at {address} does not answer as a Ray cluster does")
+        raise ClusterError(f"the server at {address} does not answer like a Ray cluster")
     _require_version(address, answer)
 
 
 def _no_token(address: str | None) -> str:
     return (
-        f"the Ray cluster at {address} does not take the token, or wants one: set "
+        f"the Ray cluster at {address} rejected the token, or needs one: set "
         "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN as where it was started"
     )
 
@@ -143,7 +143,7 @@ def _require_version(address: str, metadata: bytes) -> None:
     if versions != ours:
         there, here = (f"Ray {of_ray} on Python {python}" for of_ray, python in (versions, ours))
         raise ClusterError(
-            f"the cluster at {address} has {there}, and here is {here}: use the same"
+            f"the cluster at {address} has {there}, and this is {here}: use the same"
         )
 
 
@@ -156,7 +156,7 @@ def require_alike() -> None:
     try:
         kernels = set(ray.get([kernel_of.remote() for _ in range(processors)]))
     except ray.exceptions.RayError as error:
-        raise ClusterError(f"a machine of the cluster cannot learn: {first_line(error)}") from None
+        raise ClusterError(f"a machine in the cluster cannot learn: {first_line(error)}") from None
     if others := kernels - {_kernel()}:
         raise ClusterError(f"machines of the cluster have {min(others)}, but this one {_kernel()}")
 
@@ -264,7 +264,7 @@ class _Tasks:
             return []
         lr = live.model.lr
         shown = f"{lr * n:g}, {n} times {lr:g}" if isinstance(lr, float | int) else f"{n} times lr"
-        return [f"shards learn at {shown}, as to average them divides steps by {n}"]
+        return [f"shards learn at {shown}, because averaging divides steps by {n}"]
 
     def _parts(self, shards: Shards) -> tuple[list[list[Piece]], float]:
         return parts_of_round(self._groups, shards, not self._scale_lr)

@@ -118,7 +118,7 @@ class Confusion:
         return matrix
 
     def sums(self, k: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Return how often each of k labels was seen, predicted, and predicted rightly."""
+        """Return how often each of k labels was seen, predicted, and predicted correctly."""
         targets, predicted, counts = self.pairs.T
         hits = targets == predicted
         sums = ((targets, counts), (predicted, counts), (targets[hits], counts[hits]))
@@ -198,7 +198,7 @@ class Progress:
 
     @property
     def accuracy(self) -> float:
-        """The share of tested samples that were predicted rightly; 0 before the first."""
+        """The share of tested samples that were predicted correctly; 0 before the first."""
         return self.confusion.right / self.confusion.tested if self.confusion.tested else 0.0
 
     @property

@@ -99,7 +99,9 @@ def test_files_that_will_not_do(tmp_path):
         save(SGDPerceptron(), file)
     with path.open() as file, pytest.raises(CheckpointError, match=r"m\.npz: not open in binary"):
         load(file)
-    with pytest.raises(CheckpointError, match="the file: not a checkpoint, or not a whole one"):
+    with pytest.raises(
+        CheckpointError, match="the file: not a stream-perceptron model, or damaged"
+    ):
         load(io.BytesIO(b"PK"))
 
 

@@ -110,8 +110,8 @@ def test_lr_and_epsilon_may_change_and_it_is_said(days, model, run):
     run("learn", days[0], "-m", model, "--quiet", check=0)
     result = run("learn", days[1], "-m", model, "--lr", 0.5, "--epsilon", 0.1, check=0)
 
-    assert "lr is 0.5 from here on" in result.stderr
-    assert "epsilon is 0.1 from here on" in result.stderr
+    assert "lr is 0.5 from now on" in result.stderr
+    assert "epsilon is 0.1 from now on" in result.stderr
     assert (0.5, 0.1) == (load(model).model.lr, load(model).model.epsilon)
 
 
@@ -159,7 +159,7 @@ def test_damaged_model_is_refused_and_nothing_is_lost(days, model, run):
         result = run(*command, model, check=1)
 
         assert 1 == len(result.stderr.splitlines())
-        assert f"the checkpoint before it is {model}.prev" in result.stderr
+        assert f"the previous save is {model}.prev" in result.stderr
         assert damaged == model.read_bytes()
 
 
@@ -172,7 +172,9 @@ def test_another_kernel_is_announced(days, model, run, monkeypatch):
     live.save(model)
     result = run("learn", days[1], "-m", model, "--quiet", check=0)
 
-    assert result.stderr.startswith(f"warning: saved with the kernel other, goes on with {NAME}")
+    assert result.stderr.startswith(
+        f"warning: saved with the other kernel, resuming with the {NAME} "
+    )
     assert LiveModel.load(model).kernel == NAME
 
 
@@ -215,7 +217,7 @@ def test_stop_is_not_passed_when_started_again(digits, model, run):
 def test_checkpoint_options_want_a_checkpoint(options, days, run):
     result = run("learn", days[0], *options, check=2)
 
-    assert f"{options[0]} is about a checkpoint: name it with -m MODEL" in result.stderr
+    assert f"{options[0]} needs a checkpoint: add -m MODEL" in result.stderr
 
 
 @pytest.mark.parametrize("interval", ["0", "x", "5 s", "-1", "1.5s"])
@@ -232,7 +234,7 @@ def test_stdin_goes_on_with_what_comes(days, model, run):
         assert expected == samples_in(model)
     usage = run("learn", "-", "--passes", 2, check=2)
 
-    assert "can be read once only" in usage.stderr
+    assert "can be read only once" in usage.stderr
 
 
 def test_predictions_are_written_on_and_begun_anew_elsewhere(days, model, run, tmp_path):

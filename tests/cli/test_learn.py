@@ -122,14 +122,14 @@ def test_progress_for_people(run, points):
     lines = result.stderr.splitlines()
 
     assert "" == result.stdout
-    assert "2 features: a, b, times 1" == lines[0]
+    assert "2 features: a, b" == lines[0]
     assert "label: class (str)" == lines[1]
     assert "samples  accuracy  last 1,000  mean eps  updated  samples/s" == lines[2].strip()
-    told = "second pass: from here on accuracy counts samples that were seen before"
+    told = "second pass: from now on accuracy includes samples seen before"
     assert told in lines
     figures = [line for line in lines[3:] if line != told]
     assert ["1,000", "2,000", "4,000", "8,000", "9,000"] == [f.split()[0] for f in figures[:5]]
-    assert "the model is not saved: -m MODEL would" == lines[-1]
+    assert "model not saved; use -m MODEL to keep it" == lines[-1]
 
 
 def test_quiet_says_nothing_but_the_summary_asked_for(run, points):
@@ -140,13 +140,55 @@ def test_quiet_says_nothing_but_the_summary_asked_for(run, points):
     assert ("", 3000) == (result.stderr, summary(result)["samples"])
 
 
+def lines_of(shown):
+    """Return what stood in a line of the terminal at any time."""
+    return re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;]*[mK]", "", shown))
+
+
 def test_a_terminal_gets_a_line_that_is_redrawn(on_terminal, points):
     seen = on_terminal("learn", points, "--passes", "20")
 
-    assert seen.count("\r    ") >= 1
+    assert seen.count("\r\x1b[K    ") >= 1
     assert 1 == seen.count("samples  accuracy")
     assert "60,000" in seen
-    assert seen.rstrip().endswith("the model is not saved: -m MODEL would")
+    assert seen.rstrip().endswith("model not saved; use -m MODEL to keep it")
+
+
+@pytest.mark.parametrize("columns", [15, 30, 60, 80, 120])
+def test_no_line_of_the_table_is_wider_than_the_terminal(on_terminal, digits, columns):
+    seen = on_terminal("learn", digits["train"], "--passes", "3", columns=columns)
+    table = [line for line in lines_of(seen) if re.match(r" +(samples|[\d,]+)\b", line)]
+
+    assert len(table) >= 3
+    assert columns > max(map(len, table))
+    # The bar shrinks first, then columns go.
+    assert (columns == 120) == any("[###" in line for line in table)
+    assert (columns >= 80) == any("left" in line for line in table)
+    assert (columns > 60) == ("samples/s" in table[0])
+
+
+def test_colours_are_for_terminals_and_go_with_no_color(on_terminal, run, tmp_path):
+    source = tmp_path / "points.csv"
+    source.write_text("a,label\n" + "300,x\n400,y\n" * 50)
+
+    assert "\x1b[33m\x1b[1mwarning:\x1b[0m" in on_terminal("learn", source)
+    assert "\x1b[3" not in on_terminal("learn", source, NO_COLOR="1")
+    assert "\x1b" not in run("learn", source, check=0).stderr
+
+
+def test_a_row_of_the_table_is_not_repeated_at_the_end(run, points):
+    rows = re.findall(r"^ +[\d,]+ .*", run("learn", points, "--limit", 2000, check=0).stderr, re.M)
+
+    assert ["1,000", "2,000"] == [row.split()[0] for row in rows]
+
+
+def test_samples_without_labels_are_counted_in_one_line(run):
+    result = run("learn", "-p", "-", input='{"a": 1}\n' * 3000, check=0)
+    lines = [line for line in result.stderr.splitlines() if "3,000" in line]
+
+    assert 1 == len(lines)
+    assert lines[0].startswith("3,000 rows predicted, none labelled (")
+    assert "accuracy" not in result.stderr
 
 
 def test_predictions_are_lines_of_json(run, points, tmp_path):
@@ -228,7 +270,7 @@ def test_skipped_rows_are_counted_and_listed(run, tmp_path):
     assert "skipped: 25 of 100 rows, 25.0%" in lines
     assert (75, 25, 10) == (figures["samples"], figures["skipped"], len(figures["skipped_rows"]))
     assert (
-        f"Error: {path}: row 1: column 'x' is nan; --skip-bad leaves such rows out"
+        f"Error: {path}: row 1: column 'x' is nan; --skip-bad skips such rows"
         == refused.stderr.splitlines()[-1]
     )
 
@@ -250,7 +292,7 @@ def columns(**more):
     ("data", "options", "reason"),
     [
         (None, [], "No such file or directory"),
-        ("folder", [], "a folder: name the files in it"),
+        ("folder", [], "a folder; name the files in it"),
         (b"", [], "is empty"),
         (b"label,pixel0\n1,2\n", [], "not a Parquet file, or not a whole one"),
         (b"PAR1" + b"\0" * 100 + b"PAR1", [], "not a Parquet file, or not a whole one"),
@@ -309,7 +351,7 @@ def test_truncated_file_is_one_line_and_exit_code_1(run, digits, tmp_path):
         (["--passes", "0"], "0 is not in the range"),
         (["--activation", "relu"], "choose sigmoid, tanh, arctan or identity"),
         (["--activation", "step"], "its derivative is zero, so every update would be zero"),
-        (["--json", "-p", "-"], "both want stdout"),
+        (["--json", "-p", "-"], "both write to stdout"),
         (["--no-such-option"], "No such option"),
     ],
     ids=str,

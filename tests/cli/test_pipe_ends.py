@@ -95,7 +95,7 @@ def test_a_terminal_on_stdin_gets_a_hint(tmp_path):
     os.close(ours)
     os.close(theirs)
 
-    assert errors.startswith(b"reading samples from the terminal, a line each; Ctrl-D ends\n")
+    assert errors.startswith(b"reading samples from the terminal, one per line; Ctrl-D ends\n")
     assert 2 == LiveModel.load(tmp_path / "m.npz").progress.samples
 
 

@@ -137,7 +137,7 @@ def test_a_file_with_other_columns_is_not_gone_on_with(run, tmp_path):
     ("args", "why"),
     [
         (["--keep", "nix"], "there is no column 'nix' among"),
-        (["--keep", "row"], "--keep row: predictions have a field of that name"),
+        (["--keep", "row"], "--keep row: predictions already have a field of that name"),
     ],
 )
 def test_what_cannot_be_kept(args, why, run, tmp_path):

@@ -72,7 +72,7 @@ def test_predict_follows_a_learner(digits, model, run):
         errors = follower.stderr.read()
     hits = [json.loads(line)["prediction"] == json.loads(line)["label"] for line in lines]
 
-    assert f"took up {model}, of 20,000 samples\n" == errors
+    assert f"reloaded {model}: 20,000 samples\n" == errors
     assert 10_000 == len(hits)
     assert np.mean(hits[:100]) < 0.6
     assert np.mean(hits[5000:]) > 0.8

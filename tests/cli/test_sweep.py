@@ -142,7 +142,7 @@ def test_a_signal_ends_a_silent_pipe_with_the_table_so_far(number):
     [
         (["--lr", "0.1,x"], "'x' is not a number"),
         (["--activation", "sigmoid,relu"], "relu"),
-        (["-", "f", "--lr", "1,2"], "stdin goes with no other SOURCE"),
+        (["-", "f", "--lr", "1,2"], "- (stdin) cannot be combined"),
     ],
 )
 def test_what_does_not_go_together_is_a_usage_error(args, why, run):

@@ -161,7 +161,7 @@ def test_texts_become_features(form, tmp_path, run):
     assert "a feature for each value of colour" in told
     others, told = learn(run, tmp_path / "o.npz", source, *OPTIONS)
     assert ["x"] == others.model.features_
-    assert "as they are texts: colour; to make features of them: --one-hot colour" in told
+    assert "ignored (text): colour; to use them: --one-hot colour" in told
     pipeline, _ = load(path)
     union = pipeline["features"]
     assert isinstance(union, compose.TransformerUnion)
@@ -223,7 +223,7 @@ def test_missing_values_are_absent_features_in_every_format(tmp_path, run):
         options = ["--missing", "NA"] if name == "NA" else []
         live, told = learn(run, tmp_path / f"{name}.npz", tmp_path / "s", *OPTIONS, *options)
         outcomes[name] = state_of(live.model), live.progress.missing
-        assert f"missing: {np.isnan(X).sum():,} values of features" in told
+        assert f"missing: {np.isnan(X).sum():,} feature values" in told
     (tmp_path / "s").write_bytes(json_lines(table))
     live, _ = learn(run, tmp_path / "objects.npz", tmp_path / "s", *OPTIONS)
 
@@ -402,7 +402,7 @@ def test_the_index_of_pandas_is_known(tmp_path, run):
     frame.to_parquet(tmp_path / "s.parquet")
 
     told = learn(run, tmp_path / "m.npz", tmp_path / "s.parquet")[1]
-    assert "leave it out with --ignore place" in told
+    assert "drop it with --ignore place" in told
 
 
 def test_a_feature_that_never_varied_is_named(tmp_path, run):
@@ -410,7 +410,7 @@ def test_a_feature_that_never_varied_is_named(tmp_path, run):
     source.write_text("a,b,y\n" + "".join(f"{i},5,{i % 2}\n" for i in range(400)))
 
     told = learn(run, tmp_path / "m.npz", source, "--standardize")[1]
-    assert "features that never varied: b had one value in all samples" in told
+    assert "features that never varied: b had a single value in all samples" in told
 
 
 def test_statistics_are_averaged(tmp_path, run):

@@ -118,7 +118,7 @@ def test_another_rate_two_files_and_pipes(days, run, tmp_path, proven, refused):
         refused(path, *sources)
     )
     topic.write_text(topic.read_text().replace('"bad"', "0"))
-    assert "-: rows 1 to 90: 1 rows were rejected, but 0 by the sources" == refused(
+    assert "-: rows 1 to 90: 1 rows were rejected, but the sources give 0" == refused(
         path, topic, *sources
     )
 
@@ -136,7 +136,7 @@ def test_a_text_file_that_has_grown_is_found_by_its_first_rows(run, tmp_path, pr
 
     proven(path, source)
     source.write_text(source.read_text().replace("6,2,x", "6,1,x", 1))
-    assert refused(path, source).endswith("is not among the sources")
+    assert refused(path, source).endswith("is not among the given sources")
 
 
 def test_rows_that_came_again_are_left_out_again(run, tmp_path, proven):
@@ -187,7 +187,7 @@ def test_a_weight_changed_by_one_bit_is_named(sample, run, tmp_path, refused):
     changed(path, lambda _, arrays: arrays["weights"].__setitem__((7, 400), other))
     assert (
         f"the weight of class 7 for feature 'pixel400' is {float(other)!r}, "
-        f"but {float(weight)!r} by the sources"
+        f"but the sources give {float(weight)!r}"
     ) == refused(path, sample)
     readme = (ROOT / "README.md").read_text()
     assert f"m.npz: {refused(path, sample)}\n" in readme
@@ -201,7 +201,7 @@ def test_a_weight_of_another_zero_is_named(run, tmp_path, refused):
     run("learn", source, "-m", path, "--init-range", 0, "--epsilon", 9, "--quiet", check=0)
 
     changed(path, lambda _, arrays: arrays["weights"].__setitem__((0, 0), -0.0))
-    assert "the weight of class 'x' for feature 'a' is -0.0, but 0.0 by the sources" == (
+    assert "the weight of class 'x' for feature 'a' is -0.0, but the sources give 0.0" == (
         refused(path, source)
     )
 
@@ -217,7 +217,8 @@ def test_a_pixel_changed_is_noticed(sample, run, tmp_path, refused):
     column = pa.array(list(map(bytes, pixels)), table.schema.field("pixels").type)
     pq.write_table(table.set_column(0, table.schema.field("pixels"), column), source)
 
-    why = f"({sample.stat().st_size:,} bytes, SHA-256 {digest[:12]}...) is not among the sources"
+    size = f"{sample.stat().st_size:,} bytes"
+    why = f"({size}, SHA-256 {digest[:12]}...) is not among the given sources"
     assert f"{source} {why}" == refused(path, source)
     assert f"mnist-sample.parquet {why}\n" in (ROOT / "README.md").read_text()
 
@@ -245,11 +246,11 @@ def _with_more_rows(meta, _):
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (_without_first, "the number of its samples is 2500, but 1500 by the sources"),
+        (_without_first, "the number of its samples is 2500, but the sources give 1500"),
         (_with_another_rate, "the bias of class 'right' is "),
-        (_with_fewer_rows, "the number of its samples is 2500, but 2499 by the sources"),
+        (_with_fewer_rows, "the number of its samples is 2500, but the sources give 2499"),
         (_with_more_rows, "rows 1 to 1,501: "),
-        (_with({"lr": "x"}), "rows 1 to 1,500: cannot be learned anew: lr is not "),
+        (_with({"lr": "x"}), "rows 1 to 1,500: cannot be learned again: lr is not "),
         (_with({"unit": "rounds"}), "has a lineage that no run can leave"),
         (_with({"start": 9000}), "has a lineage that no run can leave"),
     ],
@@ -280,19 +281,19 @@ def test_what_has_no_record_is_refused(sample, run, tmp_path, refused):
         env={"STREAM_PERCEPTRON_KERNEL": "numpy"},
     )  # fmt: skip
 
-    assert refused(in_python, sample).startswith("was learned in Python in part")
-    assert "the number of its samples is 5001, but 5000 by the sources" == refused(path, sample)
-    assert refused(numpy, sample).startswith("was learned with the kernel numpy")
+    assert refused(in_python, sample).startswith("was partly learned in Python")
+    assert "the number of its samples is 5001, but the sources give 5000" == refused(path, sample)
+    assert refused(numpy, sample).startswith("was learned with the numpy kernel")
 
 
 def test_a_source_too_many_and_a_pipe(sample, days, run, tmp_path, refused):
     path = tmp_path / "m.npz"
     run("learn", sample, "-m", path, "--quiet", check=0)
 
-    assert f"{days[0]} is none of the sources that it learned from" == (
+    assert f"{days[0]} is not one of the sources that it learned from" == (
         refused(path, sample, days[0])
     )
-    assert refused(path, "/dev/stdin").startswith("/dev/stdin can be read once only")
+    assert refused(path, "/dev/stdin").startswith("/dev/stdin can be read only once")
 
 
 def test_inspect_shows_what_a_model_was_learned_from(days, run, tmp_path):

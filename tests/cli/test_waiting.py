@@ -76,7 +76,7 @@ def test_two_processes_one_learns_and_one_predicts(tmp_path):
         process.stdin.close()
         assert 0 == process.wait(60)
 
-    assert "took up" in predictor.stderr.read()
+    assert "reloaded" in predictor.stderr.read()
     predictor.stdout.close()
     predictor.stderr.close()
 

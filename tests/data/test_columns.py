@@ -317,11 +317,11 @@ def test_description_says_what_is_used_and_warns_of_row_numbers(tmp_path):
     (batch,) = source.batches(Request(Selection(ignore=("skip",))))
 
     assert (
-        "2 features: a, user_id, times 1",
+        "2 features: a, user_id",
         "label: target (str)",
         "ignored: skip (as asked)",
-        "ignored, as they are texts: note; to make features of them: --one-hot note",
-        "warning: 'user_id' looks like a row number, which spoils learning: leave it out with "
+        "ignored (text): note; to use them: --one-hot note",
+        "warning: 'user_id' looks like a row number, which spoils learning: drop it with "
         "--ignore user_id",
     ) == batch.notes
 

@@ -64,7 +64,7 @@ def test_a_model_is_told_from_samples(run, tmp_path):
 def test_places_that_are_no_files(run, tmp_path):
     (tmp_path / "b.parquet").touch()
     for path, why in [
-        (tmp_path, f"{tmp_path}: a folder: name the files in it, as {tmp_path}/*.parquet"),
+        (tmp_path, f"{tmp_path}: a folder; name the files in it: {tmp_path}/*.parquet"),
         (f"{tmp_path}/*.csv", "no such file: a shell puts in the files"),
         ("https://example.invalid/a.csv", "curl -sSfL https://example.invalid/a.csv | "),
     ]:

@@ -93,7 +93,7 @@ def test_what_lines_say(text, features, labels, read):
         ('{"features": {"a": 1}}\n{"a": 1}', "it has no object 'features'"),
         ('{"a": 1}\n{"label": 1}', "it has no features"),
         ('{"a": 1}\n{"a": 1, "y": 1, "class": 2}', "'class', 'y' could each be the label"),
-        ("1 1:2\n1 2\n", "it is not LIBSVM: '2' is no pair"),
+        ("1 1:2\n1 2\n", "it is not LIBSVM: '2' is not an index:value pair"),
     ],
 )
 def test_what_is_wrong_with_lines(text, reason, read):
@@ -205,7 +205,10 @@ def test_a_finished_file_that_has_changed_is_another_and_that_is_said(tmp_path, 
     changed = run("learn", source, "-m", path, "--quiet", check=0)
 
     assert "" == same.stderr
-    assert f"warning: {source} has changed where it was read, and is read anew\n" == changed.stderr
+    assert (
+        f"warning: {source} changed after it was read; reading it again from the start\n"
+        == changed.stderr
+    )
     assert 7 == LiveModel.load(path).progress.samples
 
 

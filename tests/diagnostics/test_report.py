@@ -129,7 +129,7 @@ def test_figures_are_those_of_the_run(page, run, digits):
 
     assert f"{live.progress.accuracy:.1%}" in text
     assert "Nothing unusual was found." in text
-    assert f"({float(accuracy):.1f}%) are predicted rightly" in text
+    assert f"({float(accuracy):.1f}%) are predicted correctly" in text
     for name, n in zip(live.model.classes_, live.progress.confusion.sums(10)[0], strict=True):
         assert re.search(rf"\b{name}\s+{n:,}\s+\d", text)
 

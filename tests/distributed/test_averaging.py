@@ -95,7 +95,7 @@ def test_new_labels_and_features_are_united_by_name(base):
     ("other", "reason"),
     [
         (SGDPerceptron(activation="tanh", seed=7), "its activation is 'tanh'"),
-        (SGDPerceptron(seed=8), "its seed is 8, but that of the base is 7"),
+        (SGDPerceptron(seed=8), "its seed is 8, but the base has 7"),
         (SGDPerceptron(dtype="float32", seed=7), "its dtype is 'float32'"),
         (SGDPerceptron(init_range=0.1, seed=7), "its init-range is 0.1"),
         (SGDPerceptron(classes=["down", "up"], seed=7), "its first classes are not those"),
@@ -180,10 +180,10 @@ def test_models_that_do_not_fit_are_refused_by_name(partitions, run, tmp_path):
     other = tmp_path / "other.npz"
     run("learn", tmp_path / "q.jsonl", "-m", other, "--ignore", "part,offset", check=0)
 
-    assert f"Error: {twin}: is the same as {one}, and would count twice\n" == refused(one, twin)
-    assert f"Error: {other}: does not go on from {base}: its" in refused(one, other)
+    assert f"Error: {twin}: is the same as {one} and would count twice\n" == refused(one, twin)
+    assert f"Error: {other}: does not continue {base}: its" in refused(one, other)
     assert "has seen 100 samples, but the base 1,600 already" in refused(base, two, base=one)
-    assert "does not go on from" in refused(two, base=one)
+    assert "does not continue" in refused(two, base=one)
     assert "No such file" in refused(tmp_path / "nowhere.npz")
     assert not mean.exists()
 

@@ -276,14 +276,14 @@ def test_words_that_do_not_go_together_are_named(run, sample, tmp_path):
     csv = tmp_path / "points.csv"
     csv.write_text("label,a\nx,1\ny,2\n")
 
-    assert "--shards goes with --ray" in run("learn", sample, "--shards", 2, check=2).stderr
+    assert "--shards needs --ray" in run("learn", sample, "--shards", 2, check=2).stderr
     assert "--ray needs --shards N" in run("learn", sample, "--ray", check=2).stderr
     swallowed = run("learn", "--ray", sample, "--shards", 2, check=2).stderr
     assert "put --ray behind the files" in swallowed
     piped = run("learn", "--shards", 2, "--ray", check=2, input="").stderr
     assert "stdin and pipes cannot be shared out" in piped
     text = run("learn", csv, "--shards", 2, "--ray", check=1).stderr
-    assert f"Error: {csv}: only Parquet files can be shared out in shards\n" == text
+    assert f"Error: {csv}: only Parquet files can be split into shards\n" == text
 
 
 def test_without_ray_one_line_says_what_to_install(sample):
@@ -376,9 +376,7 @@ def test_what_is_no_cluster_is_told_from_one(run, sample):
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         result = run("learn", sample, "--shards", 2, "--ray", address, check=1)
 
-    assert f"Error: what listens at {address} does not answer as a Ray cluster does\n" == (
-        result.stderr
-    )
+    assert f"Error: the server at {address} does not answer like a Ray cluster\n" == (result.stderr)
 
 
 def test_another_version_is_named(cluster, sample):

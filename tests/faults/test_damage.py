@@ -156,7 +156,7 @@ def test_forged_archives_are_refused(small, tmp_path):
     with pytest.warns(UserWarning, match="Duplicate"):
         twice = forge([*parts.items(), ("weights.npy", parts["weights.npy"])])
     bomb = forge([*parts.items(), ("bomb.npy", b"\0" * 10**7)], zipfile.ZIP_DEFLATED)
-    for data, reason in ((twice, "is there twice"), (bomb, "is compressed")):
+    for data, reason in ((twice, "occurs twice"), (bomb, "is compressed")):
         path.write_bytes(data)
         with pytest.raises(CheckpointError, match=reason):
             load(path)
@@ -238,7 +238,7 @@ def test_refusal_points_to_the_checkpoint_before(small, tmp_path):
     save(model, path)
     path.write_bytes(path.read_bytes()[:-1])
 
-    with pytest.raises(CheckpointError, match=f"the checkpoint before it is {path}.prev"):
+    with pytest.raises(CheckpointError, match=f"the previous save is {path}.prev"):
         load(path)
     assert 0 == load(f"{path}.prev").model.n_seen
 

@@ -149,7 +149,7 @@ def test_the_error_of_a_damaged_model_names_the_one_before(tmp_path, run):
     meta["model"]["activation"] = "step"
     write_checkpoint(path, meta, arrays)
 
-    assert f"the checkpoint before it is {path}.prev" in run("inspect", path, check=1).stderr
+    assert f"the previous save is {path}.prev" in run("inspect", path, check=1).stderr
 
 
 def test_predict_waits_for_a_model_and_keeps_it_when_the_next_is_damaged(data, tmp_path, run):
@@ -176,7 +176,7 @@ def test_predict_waits_for_a_model_and_keeps_it_when_the_next_is_damaged(data, t
     process.stdin.close()
 
     assert 0 == process.wait(60)
-    assert "the old model predicts on" in process.stderr.read()
+    assert "still predicting with the model loaded before" in process.stderr.read()
     process.stdout.close()
     process.stderr.close()
 

@@ -148,7 +148,7 @@ def test_memory_that_runs_out_is_one_line_and_the_model_is_saved(tmp_path):
 
     assert 1 == result.returncode
     assert 1 == result.stderr.count("\n")
-    assert result.stderr.startswith("Error: memory ran out, with 2 labels and ")
+    assert result.stderr.startswith("Error: out of memory with 2 labels and ")
     live = LiveModel.load(path)
     assert live.progress.samples == live.model.n_seen == live.cursor.row > 1000
 

@@ -221,7 +221,9 @@ def test_an_object_from_a_server_after_kill_9_and_whole(server, digits, tmp_path
     assert answers[0] == answers[1]
     run("verify", path, uri(server, name), check=0)
     put(server, digits["test"], name)
-    assert "is not among the sources" in run("verify", path, uri(server, name), check=1).stderr
+    assert (
+        "is not among the given sources" in run("verify", path, uri(server, name), check=1).stderr
+    )
 
 
 @pytest.mark.slow

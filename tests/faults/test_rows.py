@@ -59,9 +59,7 @@ def test_a_run_in_which_every_row_was_rejected_fails(tmp_path, run):
     source.write_text("label,a\nleft,x\nleft,y\n")
     result = run("learn", source, "-m", path, "--skip-bad", "--next", check=1)
 
-    assert (
-        f"every row was rejected, 2 in all: the first is {source}: row 1: column" in result.stderr
-    )
+    assert f"all 2 rows were rejected; the first: {source}: row 1: column" in result.stderr
     assert before == path.read_bytes()
 
 
@@ -72,8 +70,8 @@ def test_a_run_with_nothing_new_says_so(tmp_path, run):
     again = run("learn", source, "-m", path, check=0)
     replayed = run("learn", "-m", path, input=source.read_text(), check=0)
 
-    assert "nothing new: all of it was learned before" in again.stderr
-    assert "nothing new: every row was learned before" in replayed.stderr
+    assert "nothing new: everything was already learned" in again.stderr
+    assert "nothing new: every row was already learned" in replayed.stderr
     assert 3 == learned(path)
 
 

@@ -151,4 +151,4 @@ def test_interrupted_without_a_model(digits):
     _, errors = process.communicate(timeout=60)
 
     assert 130 == process.returncode
-    assert errors.rstrip().endswith("the model is not saved: -m MODEL would")
+    assert errors.rstrip().endswith("model not saved; use -m MODEL to keep it")

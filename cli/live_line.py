@@ -1,0 +1,67 @@
+"""A line on stderr that is redrawn in place."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+import click
+
+_WIDTH = 20  # characters of a whole bar
+_LEAST = 4  # and of the shortest
+_REDRAW = 0.1  # seconds
+_ERASE = "\r\x1b[K"
+
+
+def bar(share: float, width: int = _WIDTH) -> str:
+    """Return a bar for a share from 0 to 1, with the percentage."""
+    return f"[{'#' * round(width * share):<{width}}] {share:>4.0%}"
+
+
+def bar_with(share: float, text: str, room: int) -> str:
+    """Return a bar and a text in so many characters: the bar shrinks and goes first."""
+    width = min(_WIDTH, room - len(bar(share, 0)) - len(text))
+    if width >= _LEAST:
+        return bar(share, width) + text
+    return next((each for each in (f"{share:.0%}{text}", f"{share:.0%}") if len(each) <= room), "")
+
+
+class LiveLine:
+    """A line that is redrawn, ten times a second at most; not drawn where stderr is no terminal."""
+
+    def __init__(self) -> None:
+        self.is_shown = sys.stderr.isatty()
+        self._next = 0.0
+        self._is_drawn = False
+
+    def __enter__(self) -> LiveLine:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.clear()
+
+    @property
+    def width(self) -> int:
+        """The characters that fit into a line; one in the last column would wrap the cursor."""
+        try:
+            columns = os.get_terminal_size(sys.stderr.fileno()).columns
+        except OSError:
+            columns = 0
+        return (columns or 80) - 1
+
+    def is_due(self) -> bool:
+        """Return whether it is time to redraw."""
+        return self.is_shown and time.monotonic() >= self._next
+
+    def show(self, text: str) -> None:
+        """Redraw the line."""
+        self._next = time.monotonic() + _REDRAW
+        self._is_drawn = True
+        click.echo(f"{_ERASE}{text[: self.width]}", nl=False, err=True)
+
+    def clear(self) -> None:
+        """Erase the line."""
+        if self._is_drawn:
+            click.echo(_ERASE, nl=False, err=True)
+        self._is_drawn = False
