@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +14,17 @@ from .options import Command
 from .printable import tell
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from stream_perceptron import LiveModel
 
-_STRONGEST = 5
+_STRONGEST = 5  # features of a class
+_MOST = 40  # classes
 
 
 @click.command(cls=Command)
 @click.argument("path", metavar="MODEL", type=LocalFile())
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with all internals.")
 def inspect(path: Path, as_json: bool) -> None:
     """Show what is in a saved model.
 
@@ -28,36 +32,92 @@ def inspect(path: Path, as_json: bool) -> None:
     stream-perceptron inspect mnist.npz
     """
     from stream_perceptron import LiveModel
-    from stream_perceptron.data.schema import listed
 
     live = LiveModel.load(path)
-    contents = {"path": str(path), **_contents(live)}
     if as_json:
-        click.echo(json.dumps(contents, default=str))
+        click.echo(json.dumps({"path": str(path), **_contents(live)}, default=str))
         return
-    for name, value in contents.items():
-        title = name.replace("_", " ")
-        if name == "strongest_features":
-            tell(f"{title}:")
-            for row in value:
-                shown = ", ".join(f"{n} {w:+.3f}" for n, w in row["features"])
-                tell(f"  {row['class']}: {shown}")
-        elif name == "features":
-            tell(f"{title}: {listed(list(map(str, live.model.features_))) or 'none'}")
-        elif name == "sources":
-            shown = ", ".join(f"{s['name']} ({s['size']:,} bytes)" for s in value)
-            tell(f"{title}: {shown or 'none'}")
-        elif name == "lineage":
-            tell("learned from:")
-            for line in live.lineage.lines() or ["nothing"]:
-                tell(f"  {line}")
-        elif name == "shards" and value is not None:
-            tell(f"{title}: {live.cursor.shards}, {value['rounds']:,} done in the pass")
-        elif name == "diagnosis":
-            for finding in value:
-                tell(f"{title}: {finding['name']}: {finding['evidence']}; {finding['suggestion']}")
-        else:
-            tell(f"{title}: {_shown(value)}")
+    for title, rows in _groups(live, path):
+        tell(title)
+        width = max((len(name) for name, _ in rows), default=0)
+        for name, shown in rows:
+            tell(f"  {name:<{width}}  {shown}" if name else f"  {shown}")
+
+
+def _groups(live: LiveModel, path: Path) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Yield what a person wants to know, as titles with rows of names and values."""
+    from stream_perceptron.data.schema import listed
+    from stream_perceptron.diagnostics.diagnosis import diagnose
+
+    model, selection, progress, cursor = live.model, live.selection, live.progress, live.cursor
+    classes, features = list(map(str, model.classes_)), list(map(str, model.features_))
+    label = selection.label or "found by name"
+    yield (
+        str(path),
+        [
+            ("classes", f"{len(classes):,}: {listed(classes)}" if classes else "none yet"),
+            ("features", f"{len(features):,}: {listed(features)}" if features else "none yet"),
+            ("label", f"{label} ({live.schema.label_type})" if live.schema.label_type else label),
+            *_reading(live),
+        ],
+    )
+    lineage = [("", line) for line in live.lineage.lines()]
+    if cursor.shards is not None:
+        lineage.append(("", f"now {cursor.shards}, {cursor.shards.rounds:,} done in this pass"))
+    yield "learned from", lineage or [("", "nothing")]
+    figures = [("samples", f"{model.n_seen:,}, {model.n_updates:,} of them changed the weights")]
+    if progress.samples:
+        figures += [
+            ("accuracy", f"{progress.accuracy:.2%}, each sample tested before it was learned"),
+            (f"last {len(progress.window):,}", f"{progress.window_accuracy:.2%}"),
+            ("mean eps", f"{progress.mean_epsilon:.4g}"),
+        ]
+    for name in ("missing", "unlabelled", "skipped"):
+        if count := getattr(progress, name):
+            figures.append((name, f"{count:,} {'values' if name == 'missing' else 'rows'}"))
+    yield "how well", figures
+    yield (
+        "hyperparameters",
+        [
+            ("lr", f"{model.lr:g}" if isinstance(model.lr, float) else repr(model.lr)),
+            ("epsilon", f"{model.epsilon:g}"),
+            ("activation", model.activation),
+            ("init range", f"{model.init_range:g}"),
+            ("seed", str(model.seed_)),
+            ("type", f"{model.dtype}, {live.kernel} kernel"),
+        ],
+    )
+    if model.weights.size:
+        more = f" of the first {_MOST} classes" if len(classes) > _MOST else ""
+        yield (
+            f"strongest features{more}",
+            [
+                (name, ", ".join(f"{f} {w:+.3f}" for f, w in _strongest(features, weights)))
+                for name, weights in zip(classes[:_MOST], model.weights, strict=False)
+            ],
+        )
+    if findings := list(diagnose(live)):
+        yield "diagnosis", [("", str(finding)) for finding in findings]
+
+
+def _reading(live: LiveModel) -> Iterator[tuple[str, str]]:
+    """Yield how rows are read, as far as that was chosen."""
+    selection = live.selection
+    if selection.scale is not None:
+        yield "scale", f"{selection.scale:g}"
+    if selection.standardize:
+        yield "standardised", "yes"
+    for name, shown in (
+        ("one-hot", selection.one_hot),
+        ("missing", selection.missing),
+        ("ignored", selection.ignore),
+        ("weight", selection.weight),
+    ):
+        if shown:
+            yield name, shown if isinstance(shown, str) else ", ".join(shown)
+    for part, offset in sorted(live.cursor.offsets.items()):
+        following = zip(selection.position, [*part, offset + 1], strict=True)
+        yield "next", ", ".join(f"{name} {value}" for name, value in following)
 
 
 def _contents(live: LiveModel) -> dict[str, Any]:
@@ -112,30 +172,14 @@ def _contents(live: LiveModel) -> dict[str, Any]:
         ],
         "finished": cursor.finished,
         "strongest_features": [
-            {
-                "class": label,
-                "features": [
-                    [features[i], float(weights[i])]
-                    for i in sorted(range(len(features)), key=lambda i: -abs(weights[i]))[
-                        :_STRONGEST
-                    ]
-                ],
-            }
+            {"class": label, "features": _strongest(features, weights)}
             for label, weights in zip(model.classes_, model.weights, strict=True)
         ],
         "diagnosis": [vars(finding) for finding in diagnose(live)],
     }
 
 
-def _shown(value: Any) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, list):
-        return ", ".join(map(str, value)) or "none"
-    return str(value)
+def _strongest(features: Sequence[Hashable], weights: NDArray[Any]) -> list[tuple[Hashable, float]]:
+    """Return the features with the largest weights of one class, and these."""
+    order = sorted(range(len(features)), key=lambda i: -abs(weights[i]))
+    return [(features[i], float(weights[i])) for i in order[:_STRONGEST]]

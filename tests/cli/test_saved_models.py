@@ -133,8 +133,10 @@ def test_inspect_says_what_is_in_a_model(digits, model, run):
     assert weight == live.model.weights[3, column] or -weight == live.model.weights[3, column]
     assert abs(weight) == np.abs(live.model.weights[3]).max()
     text = run("inspect", model, check=0).stdout
-    assert "samples: 2,500" in text
-    assert "row: 2,500" in text
+    assert [
+        str(model), "learned from", "how well", "hyperparameters", "strongest features"
+    ] == [line for line in text.splitlines() if not line.startswith(" ")][:5]  # fmt: skip
+    assert "  samples     2,500, 2,500 of them changed the weights" in text
 
 
 def test_model_that_python_saved_serves_the_command_line(days, tmp_path, run):

@@ -300,7 +300,7 @@ def test_inspect_shows_what_a_model_was_learned_from(days, run, tmp_path):
     path = tmp_path / "m.npz"
     run("learn", days[0], "-m", path, "--limit", 1000, "--quiet", check=0)
     run("learn", days[1], "-m", path, "--next", "--random", "--limit", 500, "--quiet", check=0)
-    shown = run("inspect", path, check=0).stdout.partition("learned from:\n")[2].splitlines()
+    shown = run("inspect", path, check=0).stdout.partition("learned from\n")[2].splitlines()
     entries = json.loads(run("inspect", path, "--json", check=0).stdout)["lineage"]["entries"]
 
     assert f"  {days[0]} (" in shown[0]

@@ -172,7 +172,7 @@ def test_inspect_shows_the_findings_of_the_run(run, digits, tmp_path):
     shown = json.loads(run("inspect", path, "--json", check=0).stdout)["diagnosis"]
 
     assert list(found.values()) == shown
-    assert "diagnosis: stopped too early" in run("inspect", path, check=0).stdout
+    assert "diagnosis\n  stopped too early" in run("inspect", path, check=0).stdout
 
 
 @pytest.mark.parametrize("step", [1, 7, 64, 5000])

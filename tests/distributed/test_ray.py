@@ -336,7 +336,7 @@ def test_shards_are_inspected_and_forged_ones_refused(cluster, run, sample, tmp_
     meta["run"]["cursor"]["shards"]["n"] = 0
     write_checkpoint(path, meta, arrays)
 
-    assert "shards: in 4 shards by rounds of 1,000 rows, 2 done in the pass" in text
+    assert "now in 4 shards by rounds of 1,000 rows, 2 done in this pass" in text
     assert {"n": 4, "rows": 1000, "rounds": 2} == contents["shards"]
     assert "cursor.shards.n has no right value" in run("inspect", path, check=1).stderr
 

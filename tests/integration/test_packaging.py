@@ -127,7 +127,7 @@ def test_without_a_compiler_it_installs_and_runs_on_numpy(sample, tmp_path):
     assert not list(tmp_path.glob("stream_perceptron/**/*.so"))
     assert "kernel numpy" in run("--version")
     assert "numpy" == json.loads(run("learn", sample, "--json", "-m", "m.npz"))["kernel"]
-    assert "kernel: numpy" in run("inspect", "m.npz")
+    assert "numpy kernel" in run("inspect", "m.npz")
 
 
 def test_everything_that_is_imported_is_declared_and_nothing_else():
