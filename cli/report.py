@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -44,14 +45,18 @@ def report(path: Path, output: Path, examples: str | None, file_format: str | No
     from stream_perceptron.data.opening import open_source
     from stream_perceptron.diagnostics.report import report as make_report
 
-    if find_spec("matplotlib") is None:
-        raise OneLineError("the report needs matplotlib: pip install 'stream-perceptron[report]'")
+    for library in ("jinja2", "matplotlib"):
+        if find_spec(library) is None:
+            raise OneLineError(
+                f"the report needs {library}: pip install 'stream-perceptron[report]'"
+            )
     require_different(MODEL=path, the_page=output, the_examples=examples)
     live = LiveModel.load(path)
+    saved = datetime.fromtimestamp(path.stat().st_mtime)
 
     def make() -> str:
         source = None if examples is None else open_source(examples, file_format, signals.wait)
-        return make_report(live, path.name, source)
+        return make_report(live, path.name, source, saved)
 
     with ending_in_order() as signals:
         page = signals.call(make, [examples or ""])
@@ -61,4 +66,4 @@ def report(path: Path, output: Path, examples: str | None, file_format: str | No
     except OSError as error:
         error.filename = str(output)
         raise
-    click.echo(f"written to {output}")
+    click.echo(f"report written to {output}: open it in a browser")

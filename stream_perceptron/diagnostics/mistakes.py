@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
+from collections.abc import Hashable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from stream_perceptron.errors import SourceError
 
@@ -15,22 +13,20 @@ if TYPE_CHECKING:
     from stream_perceptron.data.source import Source
     from stream_perceptron.live.model import LiveModel
 
-Array = NDArray[Any]
-
 
 @dataclass(order=True)
 class Mistake:
-    """A sample that was predicted wrongly."""
+    """A sample that was predicted wrongly; the more confident, the larger."""
 
     probability: float  # that of the prediction
     row: int  # its number in its source, from 1
-    label: Any  # what it is, and what it was taken for
-    prediction: Any
-    x: Array  # its features, shape (d,), in the order of the source
+    label: Any = field(compare=False)
+    prediction: Any = field(compare=False)
+    x: dict[Hashable, float] = field(compare=False)  # its features, in the order of the source
 
 
 def mistakes_in(live: LiveModel, source: Source, most: int = 12) -> tuple[list[Mistake], int, int]:
-    """Return the most confident mistakes on a labelled source, the surest first.
+    """Return the most confident mistakes on a labelled source, most confident first.
 
     Returns
     -------
@@ -53,8 +49,8 @@ def mistakes_in(live: LiveModel, source: Source, most: int = 12) -> tuple[list[M
                 continue
             (x,) = batch.features[i : i + 1].dicts()
             row = int(result.rows[i])
-            mistake = Mistake(sureness, row, label, prediction, np.array(list(x.values())))
+            mistake = Mistake(sureness, row, label, prediction, x)
             (heapq.heappush if len(worst) < most else heapq.heapreplace)(worst, mistake)
     if not labelled:
-        raise SourceError(f"{source.name}: has no labels to compare predictions with")
+        raise SourceError(f"{source.name}: no labels to compare predictions with")
     return sorted(worst, reverse=True), labelled, right

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import io
-import re
-from collections.abc import Iterable, Sequence
-from html import escape
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from math import isqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.diagnostics.diagnosis import diagnose
-from stream_perceptron.diagnostics.mistakes import mistakes_in
+from stream_perceptron.diagnostics.mistakes import Mistake, mistakes_in
+from stream_perceptron.diagnostics.plots import Panel, curves, ink_png, weights_png
 
 if TYPE_CHECKING:
     from stream_perceptron.data.source import Source
@@ -23,223 +21,172 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
-_MOST_CLASSES = 40  # in the confusion matrix, as pictures
-_STRONGEST = 8
-_INK = "#010203"  # becomes the page's colour of text
+_MOST_IN_MATRIX = 40
+_MOST_CLASSES = 200  # in the table of classes
+_MOST_DRAWN = 40  # classes whose weights are drawn
+_STRONGEST = 8  # weights of a class
+_SHOWN_FEATURES = 6  # of a mistake that is no picture
 
-_STYLE = Path(__file__).with_suffix(".css")
+_FOLDER = Path(__file__).parent
 
 
-def report(live: LiveModel, name: str, examples: Source | None = None) -> str:
+def report(
+    live: LiveModel, name: str, examples: Source | None = None, saved: datetime | None = None
+) -> str:
     """Return a page about a run.
+
+    Parameters
+    ----------
+    live
+        The run.
+    name
+        What the page is called, such as the name of the model's file.
+    examples
+        Labelled samples, of which the most confident mistakes are shown.
+    saved
+        When the model was saved.
 
     Returns
     -------
     HTML in which every name is escaped.
 
+    Raises
+    ------
+    SourceError
+        If the examples have no labels.
+
     """
-    title = f"Report on {name}"
-    sections = [
-        _figures(live),
-        _findings(live),
-        _curve(live),
-        _confusion(live),
-        _classes(live),
-        _weights(live),
-        "" if examples is None else _examples(live, examples),
-        _lineage(live),
-        _parameters(live),
-    ]
-    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-    return "\n".join(
-        [
-            "<!doctype html>",
-            '<html lang="en"><head><meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
-            '<link rel="icon" href="data:,">',
-            f"<title>{escape(title)}</title><style>{_STYLE.read_text()}</style></head>",
-            f"<body><header><h1>{escape(title)}</h1></header><main>",
-            *filter(None, sections),
-            "</main></body></html>",
-            "",
-        ]
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    from stream_perceptron import __version__
+
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    confusion = live.progress.confusion
+    return environment.get_template("report.html").render(
+        name=name,
+        live=live,
+        version=__version__,
+        saved=saved,
+        style=Markup((_FOLDER / "report.css").read_text()),
+        curve=_curve(live),
+        findings=list(diagnose(live)),
+        lineage=live.lineage.lines(),
+        matrix=_matrix(live) if confusion.tested else None,
+        pairs=_pairs(live) if confusion.tested else [],
+        classes=_classes(live) if confusion.tested else None,
+        weights=_weights(live) if live.model.weights.size else None,
+        examples=None if examples is None else _examples(live, examples),
+        hyperparameters=list(_hyperparameters(live)),
     )
 
 
-def _section(title: str, *content: str) -> str:
-    return "\n".join([f"<section><h2>{escape(title)}</h2>", *content, "</section>"])
+def _names(live: LiveModel) -> list[str]:
+    return [str(name) for name in live.model.classes_]
 
 
-def _table(
-    caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], styles: Any = None
-) -> str:
-    """Return a table whose first column names its rows."""
-    lines = [f'<div class="scroll"><table><caption>{escape(caption)}</caption><thead><tr>']
-    lines += [f'<th scope="col">{escape(cell)}</th>' for cell in header]
-    lines.append("</tr></thead><tbody>")
-    for i, (first, *rest) in enumerate(rows):
-        cells = [
-            f"<td{styles(i, j) if styles else ''}>{escape(cell)}</td>"
-            for j, cell in enumerate(rest)
-        ]
-        lines.append(f'<tr><th scope="row">{escape(first)}</th>{"".join(cells)}</tr>')
-    lines.append("</tbody></table></div>")
-    return "\n".join(lines)
+def _curve(live: LiveModel) -> dict[str, Any] | None:
+    """Return the drawing of the learning curve, and what it shows in words."""
+    from markupsafe import Markup
 
-
-def _list(values: Iterable[tuple[str, str]]) -> str:
-    items = [f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in values]
-    return '<dl class="figures">' + "".join(items) + "</dl>"
-
-
-def _figures(live: LiveModel) -> str:
-    progress = live.progress
-    values = [
-        ("samples", f"{progress.samples:,}"),
-        ("accuracy", f"{progress.accuracy:.1%}"),
-        ("over the last 1,000", f"{progress.window_accuracy:.1%}"),
-        ("mean eps", f"{progress.mean_epsilon:.4g}"),
-        ("updated", f"{progress.updated_share:.1%}"),
-    ]
-    note = (
-        "Accuracy is progressive: every sample was predicted before it was learned. eps is half "
-        "the squared error of a sample, summed over the outputs."
-    )
-    return f'{_list(values)}<p class="note">{note}</p>'
-
-
-def _findings(live: LiveModel) -> str:
-    items = [
-        f"<li><strong>{escape(found.name)}</strong>: {escape(found.evidence)}. "
-        f"{escape(found.suggestion[:1].upper() + found.suggestion[1:])}.</li>"
-        for found in diagnose(live)
-    ]
-    content = f'<ul class="findings">{"".join(items)}</ul>'
-    return _section("Diagnosis", content if items else "<p>Nothing unusual was found.</p>")
-
-
-def _lineage(live: LiveModel) -> str:
-    lines = "".join(f"<li>{escape(line)}</li>" for line in live.lineage.lines())
-    return _section(
-        "Learned from", f'<ol class="lineage">{lines}</ol>' if lines else "<p>Nothing.</p>"
-    )
-
-
-def _curve(live: LiveModel) -> str:
     curve = live.progress.curve
     samples = curve.column("samples")
     if not len(samples):
-        return _section("Learning curve", "<p>No labelled sample is on record.</p>")
+        return None
     at = samples.cumsum()
     overall = curve.column("right").cumsum() / at
-    each = curve.column("right") / samples
-    eps = curve.column("eps") / samples
-    updated = curve.column("updates") / samples
-    summary = (
-        f"Over {int(at[-1]):,} samples accuracy went from {each[0]:.1%} in the first "
-        f"{int(samples[0]):,} to {each[-1]:.1%} in the last {int(samples[-1]):,}, "
-        f"{overall[-1]:.1%} in all. Mean eps went from {eps[0]:.3g} to {eps[-1]:.3g}, and the "
-        f"share of samples that changed the weights from {updated[0]:.1%} to {updated[-1]:.1%}."
+    # The last bin is no bin until it is full.
+    n = len(samples) - (len(samples) > 1 and samples[-1] < curve.bin)
+    each, eps, updated = (
+        curve.column(name)[:n] / samples[:n] for name in ("right", "eps", "updates")
     )
-    lines = (
-        [
-            ("accuracy so far", at, overall, "#2a7f62"),
-            (f"of each {curve.bin:,} samples", at, each, "#8fb8a8"),
-        ],
-        [("mean eps", at, eps, "#c8553d")],
-        [("share updated", at, updated, "#4a6fa5")],
-    )
-    return _section("Learning curve", f"<p>{escape(summary)}</p>", _plot(lines, summary))
-
-
-def _plot(panels: Iterable[Sequence[tuple[str, Array, Array, str]]], summary: str) -> str:
-    """Return lines over samples as SVG, in the page's colours."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import PercentFormatter
-
-    panels = list(panels)
-    style: Any = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": "report",
-        "text.color": _INK,
-        "axes.labelcolor": _INK,
-        "axes.edgecolor": _INK,
-        "xtick.color": _INK,
-        "ytick.color": _INK,
-        "font.family": "sans-serif",
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-    }
-    with mpl.rc_context(style):
-        figure = Figure(figsize=(8, 6), layout="constrained")
-        axes = figure.subplots(len(panels), 1, sharex=True, height_ratios=[2, 1, 1])
-        for axis, lines in zip(axes, panels, strict=True):
-            for label, x, y, colour in reversed(list(lines)):
-                axis.plot(x, y, color=colour, label=label, linewidth=1.5)
-            axis.grid(color=_INK, alpha=0.12)
-            axis.legend(frameon=False, loc="best")
-        axes[0].yaxis.set_major_formatter(PercentFormatter(1, 0))
-        axes[-1].yaxis.set_major_formatter(PercentFormatter(1, 1))
-        axes[-1].set_xlabel("samples")
-        axes[-1].xaxis.set_major_formatter("{x:,.0f}")
-        target = io.StringIO()
-        figure.savefig(target, format="svg", transparent=True, metadata={"Date": None})
-    svg = target.getvalue()
-    svg = svg[svg.index("<svg") :].replace(_INK, "currentColor")
-    # The drawing's own title and creator would be read aloud.
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
-    return svg.replace("<svg", f'<svg role="img" aria-label="{escape(summary)}"', 1)
-
-
-def _confusion(live: LiveModel) -> str:
-    names = [str(name) for name in live.model.classes_]
-    confusion = live.progress.confusion
-    if not confusion.tested:
-        return ""
-    seen, _, _ = confusion.sums(len(names))
-    wrong = [(n, i, j) for i, j, n in confusion.pairs.tolist() if i != j]
-    pairs = [
-        (names[i], names[j], f"{n:,}", f"{n / seen[i]:.1%}")
-        for n, i, j in sorted(wrong, key=lambda pair: -pair[0])[:5]
+    panels = [
+        Panel(
+            [
+                (f"accuracy of each {curve.bin:,} samples", at[:n], each, "#8fb8a8"),
+                ("accuracy so far", at, overall, "#2a9f77"),
+            ],
+            height=2,
+            is_share=True,
+        ),
+        Panel([("mean eps", at[:n], eps, "#d9694f")]),
     ]
-    content = []
-    if pairs:
-        header = ("label", "predicted as", "samples", "of this label")
-        content.append(_table("Most common mistakes", header, pairs))
-    if len(names) <= _MOST_CLASSES:
-        matrix = confusion.matrix(len(names))
-        shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-
-        def style(i: int, j: int) -> str:
-            colour = "hit" if i == j else "miss"
-            strength = shares[i, j] * (0.5 if i == j else 3)
-            return f' style="background: rgba(var(--{colour}), {min(strength, 0.7):.2f})"'
-
-        rows = ([name, *(f"{n:,}" for n in row)] for name, row in zip(names, matrix, strict=True))
-        caption = "Samples by label (rows) and prediction (columns)"
-        content.append(_table(caption, ["", *names], rows, style))
-    return _section("Confusion matrix", *content)
+    moves = float(updated.max() - updated.min()) >= 0.001
+    if moves:
+        panels.append(Panel([("samples that changed the weights", at[:n], updated, "#5b84c4")],
+                            is_share=True))  # fmt: skip
+    summary = (
+        f"Over {int(at[-1]):,} samples, accuracy went from {each[0]:.1%} in the first "
+        f"{int(samples[0]):,} to {each[-1]:.1%} in the last {int(samples[n - 1]):,}; "
+        f"{overall[-1]:.1%} overall. Mean eps went from {eps[0]:.3g} to {eps[-1]:.3g}."
+    )
+    if moves:
+        summary += (
+            f" The share of samples that changed the weights went from {updated[0]:.1%} to "
+            f"{updated[-1]:.1%}."
+        )
+    return {"summary": summary, "drawing": Markup(curves(panels))}
 
 
-def _classes(live: LiveModel) -> str:
-    names = live.model.classes_
-    if not live.progress.confusion.tested:
-        return ""
+def _matrix(live: LiveModel) -> dict[str, Any]:
+    """Return the confusion matrix of the classes with most errors, in their order."""
+    names = _names(live)
+    matrix = live.progress.confusion.matrix(len(names))
+    shown = np.arange(len(names))
+    if len(names) > _MOST_IN_MATRIX:
+        errors = matrix.sum(axis=1) - matrix.diagonal()
+        shown = np.sort(np.argsort(-errors, kind="stable")[:_MOST_IN_MATRIX])
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    rows = [
+        {
+            "name": names[i],
+            "cells": [
+                {
+                    "n": int(matrix[i, j]),
+                    "kind": "hit" if i == j else "miss",
+                    "strength": min(shares[i, j] * (0.5 if i == j else 3), 0.7),
+                }
+                for j in shown
+            ],
+        }
+        for i in shown
+    ]
+    return {"names": [names[i] for i in shown], "rows": rows, "n": len(names)}
+
+
+def _pairs(live: LiveModel) -> list[dict[str, Any]]:
+    """Return the most common mistakes."""
+    names = _names(live)
+    confusion = live.progress.confusion
+    seen, _, _ = confusion.sums(len(names))
+    wrong = sorted((-n, i, j) for i, j, n in confusion.pairs.tolist() if i != j)
+    return [
+        {"label": names[i], "prediction": names[j], "n": -n, "share": -n / seen[i]}
+        for n, i, j in wrong[:5]
+    ]
+
+
+def _classes(live: LiveModel) -> dict[str, Any]:
+    """Return precision and recall of the classes, the worst first."""
+    names = _names(live)
     scores = live.progress.confusion.scores(len(names))
     rows = [
-        (
-            str(name),
-            f"{n:,}",
-            f"{scores.precision[j]:.1%}" if scores.predicted[j] else "never predicted",
-            f"{scores.recall[j]:.1%}" if n else "never seen",
-        )
-        for j, (name, n) in enumerate(zip(names, scores.seen.tolist(), strict=True))
+        {
+            "name": name,
+            "n": int(scores.seen[j]),
+            "precision": float(scores.precision[j]) if scores.predicted[j] else None,
+            "recall": float(scores.recall[j]) if scores.seen[j] else None,
+        }
+        for j, name in enumerate(names)
     ]
-    caption = "Precision is of those predicted so, recall of those that are so"
-    header = ("label", "samples", "precision", "recall")
-    return _section("Classes", _table(caption, header, rows))
+    rows.sort(key=lambda row: -1.0 if row["recall"] is None else row["recall"])
+    return {"rows": rows[:_MOST_CLASSES], "n": len(names)}
 
 
 def _side(live: LiveModel) -> int | None:
@@ -251,101 +198,95 @@ def _side(live: LiveModel) -> int | None:
     return side
 
 
-def _picture(pixels: Array, low: float, high: float, colours: str, alt: str, text: str) -> str:
-    """Return pixels (side, side) as a figure."""
-    from matplotlib.image import imsave
-
-    png = io.BytesIO()
-    imsave(png, pixels, vmin=low, vmax=high, cmap=colours, format="png")
-    data = base64.b64encode(png.getvalue()).decode()
-    return (
-        f'<figure><img src="data:image/png;base64,{data}" alt="{escape(alt)}">'
-        f"<figcaption>{text}</figcaption></figure>"
-    )
+def _columns(n: int) -> int:
+    """Return how many of n pictures stand in a row, so that the last row is as full as can be."""
+    return min((6, 5, 7, 4), key=lambda columns: -n % columns)
 
 
-def _weights(live: LiveModel) -> str:
+def _weights(live: LiveModel) -> dict[str, Any]:
+    """Return the weights of each class: as a picture, or the strongest by name."""
     model, side = live.model, _side(live)
-    names = [str(name) for name in model.classes_[:_MOST_CLASSES]]
-    if not model.weights.size:
-        return ""
-    more = len(model.classes_) - len(names)
-    left_out = f" {more:,} more labels are left out." if more else ""
+    names = _names(live)[:_MOST_DRAWN]
+    reach = float(np.abs(model.weights).max()) or 1.0
+    found = {"reach": reach, "left_out": len(model.classes_) - len(names)}
+    each = list(zip(names, model.weights, model.biases, strict=False))
     if side is not None:
-        reach = float(np.abs(model.weights).max()) or 1.0
         pictures = [
-            _picture(
-                weights.reshape(side, side), -reach, reach, "RdBu_r",
-                f"Weights of {name}, from {weights.min():.2f} to {weights.max():.2f}",
-                f"<strong>{escape(name)}</strong>, bias {bias:+.2f}",
-            )
-            for name, weights, bias in zip(names, model.weights, model.biases, strict=False)
-        ]  # fmt: skip
-        note = f"Red speaks for the label, blue against it; full colour is {reach:.3g}.{left_out}"
-        return _section(
-            "Weights",
-            f'<p class="note">{note}</p>',
-            f'<div class="pictures">{"".join(pictures)}</div>',
-        )
+            {
+                "name": name,
+                "bias": bias,
+                "alt": f"Weights of {name}, from {weights.min():.2f} to {weights.max():.2f}",
+                "data": weights_png(weights.reshape(side, side), reach),
+            }
+            for name, weights, bias in each
+        ]
+        return found | {"pictures": pictures, "charts": [], "columns": _columns(len(pictures))}
     features = [str(name) for name in model.features_]
-    rows = [
-        (
-            name,
-            f"{bias:+.3f}",
-            ", ".join(
-                f"{features[i]} {weights[i]:+.3f}"
+    charts = [
+        {
+            "name": name,
+            "bias": bias,
+            "bars": [
+                {"name": features[i], "weight": float(weights[i]), "share": abs(weights[i]) / reach}
                 for i in np.argsort(-np.abs(weights), kind="stable")[:_STRONGEST]
-            ),
-        )
-        for name, weights, bias in zip(names, model.weights, model.biases, strict=False)
+            ],
+        }
+        for name, weights, bias in each
     ]
-    return _section(
-        "Weights",
-        _table(f"The strongest of each label.{left_out}", ("label", "bias", "weights"), rows),
-    )
+    return found | {"pictures": [], "charts": charts}
 
 
-def _examples(live: LiveModel, source: Source) -> str:
+def _examples(live: LiveModel, source: Source) -> dict[str, Any]:
+    """Return the most confident mistakes: as pictures, or with the features that led astray."""
     mistakes, labelled, right = mistakes_in(live, source)
     side = _side(live)
-    text = (
-        f"Of {labelled:,} samples in {source.name}, {right:,} ({right / labelled:.1%}) are "
-        "predicted correctly. These are the most confident mistakes."
-    )
-    if side is not None and all(len(mistake.x) == side**2 for mistake in mistakes):
-        shown = "".join(
-            _picture(
-                m.x.reshape(side, side), 0, float(m.x.max()), "gray_r",
-                f"Row {m.row}, a {m.label} predicted as {m.prediction}",
-                f"row {m.row:,}: <strong>{escape(str(m.label))}</strong> predicted as "
-                f"<strong>{escape(str(m.prediction))}</strong>, {m.probability:.0%}",
-            )
-            for m in mistakes
-        )  # fmt: skip
-        content = f'<div class="pictures">{shown}</div>'
-    else:
-        rows = [
-            (f"{m.row:,}", str(m.label), str(m.prediction), f"{m.probability:.0%}")
-            for m in mistakes
-        ]
-        content = _table("Mistakes", ("row", "label", "predicted as", "probability"), rows)
-    return _section("Mistakes", f"<p>{escape(text)}</p>", content if mistakes else "<p>None.</p>")
-
-
-def _parameters(live: LiveModel) -> str:
-    model, selection = live.model, live.selection
-    values = [
-        ("activation", model.activation),
-        ("learning rate", f"{model.lr:g}" if isinstance(model.lr, float) else repr(model.lr)),
-        ("epsilon", f"{model.epsilon:g}"),
-        ("initial weights within", f"{model.init_range:g}"),
-        ("type", model.dtype),
-        ("seed", str(model.seed_)),
-        ("labels", f"{len(model.classes_):,}"),
-        ("features", f"{len(model.features_):,}"),
-        ("label column", selection.label or "by its name"),
-        ("scale", "by type" if selection.scale is None else f"{selection.scale:g}"),
-        ("skipped rows", f"{live.progress.skipped:,}"),
-        ("kernel", live.kernel),
+    as_pictures = side is not None and all(len(mistake.x) == side**2 for mistake in mistakes)
+    rows = [
+        {
+            "row": m.row,
+            "label": str(m.label),
+            "prediction": str(m.prediction),
+            "probability": m.probability,
+            "data": ink_png(np.array(list(m.x.values())).reshape(side, side))
+            if as_pictures and side is not None
+            else None,
+            "features": _misleading(live, m),
+        }
+        for m in mistakes
     ]
-    return _section("How it was made", _list(values))
+    return {
+        "source": source.name,
+        "labelled": labelled,
+        "right": right,
+        "rows": rows,
+        "as_pictures": as_pictures,
+        "columns": _columns(len(rows)),
+    }
+
+
+def _misleading(live: LiveModel, mistake: Mistake) -> Sequence[tuple[str, float]]:
+    """Return the features of a mistake that speak most for the prediction or against the label."""
+    model = live.model
+    numbers = {label: j for j, label in enumerate(model.classes_)}
+    signs = ((mistake.prediction, 1.0), (mistake.label, -1.0))
+    toward = sum(sign * model.weights[numbers[name]] for name, sign in signs if name in numbers)
+    columns = {name: i for i, name in enumerate(model.features_)}
+    known = [(name, value) for name, value in mistake.x.items() if name in columns]
+    is_scaled = model.network.scaler is not None
+    known.sort(key=lambda pair: -abs(toward[columns[pair[0]]] * (1 if is_scaled else pair[1])))
+    return [(str(name), value) for name, value in known[:_SHOWN_FEATURES]]
+
+
+def _hyperparameters(live: LiveModel) -> Iterator[tuple[str, str]]:
+    model, selection = live.model, live.selection
+    yield "learning rate", f"{model.lr:g}" if isinstance(model.lr, float) else repr(model.lr)
+    yield "epsilon", f"{model.epsilon:g}"
+    yield "activation", model.activation
+    yield "initial weights", f"within {model.init_range:g}"
+    yield "seed", str(model.seed_)
+    yield "type", model.dtype
+    yield "kernel", live.kernel
+    yield "label column", selection.label or "found by name"
+    yield "scale", "1/255 for 8-bit, else 1" if selection.scale is None else f"{selection.scale:g}"
+    if selection.standardize:
+        yield "features", "standardised"

@@ -110,9 +110,10 @@ def test_page_is_small_whole_and_can_be_read_aloud(page, tell):
     assert not parsed.of("script")
     assert 22 == len(parsed.of("img"))
     assert all(attrs["alt"] and attrs["src"].startswith("data:") for attrs in parsed.of("img"))
-    (drawing,) = parsed.of("svg")
-    assert ("img", "en") == (drawing["role"], parsed.of("html")[0]["lang"])
-    assert re.match(r"Over 60,000 samples accuracy went from", drawing["aria-label"])
+    (drawing,) = [attrs for attrs in parsed.of("div") if attrs.get("role") == "img"]
+    assert 1 == len(parsed.of("svg"))
+    assert "en" == parsed.of("html")[0]["lang"]
+    assert re.match(r"Over 60,000 samples, accuracy went from", drawing["aria-label"])
     assert len(parsed.of("caption")) == len(parsed.of("table")) == 3
     assert all(attrs["scope"] in ("row", "col") for attrs in parsed.of("th"))
     assert 1 == len(parsed.of("h1"))
@@ -128,7 +129,7 @@ def test_figures_are_those_of_the_run(page, run, digits):
     accuracy = re.search(r"accuracy ([0-9.]+)%", evaluated)[1]
 
     assert f"{live.progress.accuracy:.1%}" in text
-    assert "Nothing unusual was found." in text
+    assert "No problems found." in text
     assert f"({float(accuracy):.1f}%) are predicted correctly" in text
     for name, n in zip(live.model.classes_, live.progress.confusion.sums(10)[0], strict=True):
         assert re.search(rf"\b{name}\s+{n:,}\s+\d", text)
@@ -225,12 +226,58 @@ def test_models_with_little_in_them(run, tmp_path):
         "report", tmp_path / "many.npz", "-o", tmp_path / "r", "--examples", tmp_path / "bare.csv",
         check=1,
     )  # fmt: skip
-    assert "has no labels to compare predictions with" in result.stderr
+    assert "no labels to compare predictions with" in result.stderr
     assert not (tmp_path / "r").exists()
     assert "20 more labels are left out." in text
+    assert "the 40 of 60 classes with most errors" in text
     lost = tmp_path / "no" / "r.html"
     result = run("report", tmp_path / "many.npz", "-o", lost, check=1)
     assert f"Error: {lost}: No such file or directory\n" == result.stderr
+
+
+def test_named_features_have_bars_and_mistakes_their_values(run, tmp_path, rng):
+    source, model, path = (tmp_path / name for name in ("s.csv", "m.npz", "r.html"))
+    rows = [(x, y, "up" if x + 0.2 * y > 0 else "down") for x, y in rng.normal(size=(500, 2))]
+    source.write_text("\n".join(["wide,thin,label", *(f"{x},{y},{z}" for x, y, z in rows)]))
+    run("learn", source, "-m", model, "--lr", "0.5", check=0)
+    run("report", model, "-o", path, "--examples", source, check=0)
+    parsed = Page(path.read_text())
+    weights = LiveModel.load(model).model.weights
+    bars = [a for a in parsed.of("span") if a.get("class") in ("for", "against")]
+
+    # Each class lists its features, the strongest first.
+    expected = [
+        "for" if w > 0 else "against" for row in weights for w in sorted(row, key=abs)[::-1]
+    ]
+    assert expected == [bar["class"] for bar in bars]
+    assert {"wide", "thin"} == {
+        a["title"] for a in parsed.of("span") if a.get("class") == "feature"
+    }
+    number, *_ = re.findall(r'<tr><th scope="row">(\d+)</th>', path.read_text())
+    assert f"wide {rows[int(number) - 1][0]:.4g}" in " ".join(parsed.text)
+
+
+def test_many_classes_make_a_page_of_bounded_size(run, tmp_path, tell):
+    source, model, path = (tmp_path / name for name in ("s.csv", "m.npz", "r.html"))
+    rows = [f"a class with a long name {i % 2000},{i % 7},{i % 11}" for i in range(6000)]
+    source.write_text("\n".join(["label,a,b", *rows]))
+    run("learn", source, "-m", model, check=0)
+    run("report", model, "-o", path, check=0)
+    text = path.read_text()
+    tell(f"report on 2,000 classes: {len(text) / 1e3:.0f} kB")
+
+    assert len(text) < 400_000
+    assert "the 40 of 2,000 classes with most errors" in text
+    assert "1,800 more are left out" in text
+    assert "1,960 more labels are left out." in text
+
+
+def test_the_share_of_updates_is_shown_if_it_moves(run, sample, tmp_path):
+    for epsilon, shown in (("0", False), ("0.05", True)):
+        model, path = tmp_path / f"{epsilon}.npz", tmp_path / f"{epsilon}.html"
+        run("learn", sample, "--lr", "0.1", "--epsilon", epsilon, "-m", model, check=0)
+        run("report", model, "-o", path, check=0)
+        assert shown == ("changed the weights" in path.read_text())
 
 
 def test_without_matplotlib_it_says_what_to_install(run, sample, tmp_path):
