@@ -30,6 +30,13 @@ class LocalFile(click.Path):
         return path
 
 
+class OutputFile(LocalFile):
+    """The same as text, or - for stdout."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # type: ignore[override]
+        return str(super().convert(value, param, ctx))
+
+
 def require_different(**files: str | Path | Sequence[str] | None) -> None:
     """Require that no two of the files that a command names are the same, by whatever link.
 

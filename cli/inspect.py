@@ -106,7 +106,7 @@ def _reading(live: LiveModel) -> Iterator[tuple[str, str]]:
     if selection.scale is not None:
         yield "scale", f"{selection.scale:g}"
     if selection.standardize:
-        yield "standardised", "yes"
+        yield "standardized", "yes"
     for name, shown in (
         ("one-hot", selection.one_hot),
         ("missing", selection.missing),

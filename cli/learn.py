@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from .files import LocalFile
+from .files import LocalFile, OutputFile
 from .options import (
     ActivationName,
     Classes,
@@ -155,6 +155,7 @@ model_options = in_order(
 @on_output(
     "-p/--predictions FILE|-",
     "Write a prediction for each sample: JSON lines, or CSV if FILE ends in .csv.",
+    OutputFile(),
     name="output",
 )
 @prediction_options("Output")

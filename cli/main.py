@@ -92,7 +92,7 @@ def main() -> None:
 
 
 class _Tolerant(io.TextIOWrapper):
-    """A stream that goes on where it is full, or nobody reads it any more."""
+    """A stream that ignores that it is full, or that nobody reads it any more."""
 
     def write(self, text: str) -> int:
         with suppress(OSError):

@@ -23,7 +23,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class SectionOption(click.Option):
-    """An option that the help lists under a heading of its own."""
+    """An option that the help lists under its own heading."""
 
     def __init__(self, *args: Any, section: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

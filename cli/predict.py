@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .files import require_different
+from .files import OutputFile, require_different
 from .options import (
     Command,
     format_option,
@@ -42,6 +42,7 @@ _FOLLOWED_ROWS = 100  # predicted between two looks at the checkpoint
     "--predictions",
     "output_path",
     metavar="FILE|-",
+    type=OutputFile(),
     default="-",
     help="File to write, CSV if it ends in .csv. Default: stdout.",
 )
@@ -109,7 +110,7 @@ def _until_writable(signals: Signals, descriptor: int) -> None:
 
 
 def _take_up(live: LiveModel, path: Path) -> None:
-    """Predict with the model that was saved anew, or keep the old one if that is damaged."""
+    """Predict with the model as saved last, or keep the old one if that is damaged."""
     from stream_perceptron import CheckpointError
 
     try:

@@ -1,4 +1,4 @@
-"""What a run tells while it goes on, on stderr."""
+"""The progress of a run, on stderr."""
 
 from __future__ import annotations
 

@@ -12,25 +12,53 @@ find_python() {
     return 1
 }
 
-# install_project EXTRAS: EXTRAS is empty or like [dev]; nothing is done where nothing changed.
-install_project() {
-    local extras=$1 stamp
-    stamp=.venv/installed$extras-$(cat pyproject.toml setup.py stream_perceptron/*/*.pyx stream_perceptron/*/*/*.pyx \
-        stream_perceptron/*/*/*.h | cksum | cut -d ' ' -f 1)
-    if [ -e "$stamp" ] && .venv/bin/python -c 'import stream_perceptron' 2>/dev/null; then
+# make_environment: makes .venv, and sets pip to what installs into it.
+make_environment() {
+    local python
+    if [ -x .venv/bin/python ] && .venv/bin/python -m pip --version > /dev/null 2>&1; then
+        pip=(.venv/bin/python -m pip)
         return
     fi
-    if ! [ -x .venv/bin/python ]; then
-        local python
-        python=$(find_python)
-        echo "make .venv with $("$python" --version)" >&2
+    python=$(find_python)
+    echo "make .venv with $("$python" --version)" >&2
+    # The pip that is there installs into .venv; to unpack another one takes seconds.
+    pip=("$python" -m pip --python .venv/bin/python)
+    "$python" -m venv --without-pip .venv
+    if ! "${pip[@]}" --version > /dev/null 2>&1; then
+        pip=(.venv/bin/python -m pip)
         if ! "$python" -m venv .venv; then
             echo "Python's venv module does not work here; on Debian: apt install python3-venv" >&2
             rm -rf .venv
             return 1
         fi
     fi
+}
+
+# install_project EXTRAS: EXTRAS is empty or like [dev]; nothing is done where nothing changed.
+install_project() {
+    local extras=$1 stamp libraries others
+    stamp=.venv/installed$extras-$(cat pyproject.toml setup.py stream_perceptron/*/*.pyx stream_perceptron/*/*/*.pyx \
+        stream_perceptron/*/*/*.h | cksum | cut -d ' ' -f 1)
+    if [ -e "$stamp" ] && .venv/bin/python -c 'import stream_perceptron' 2>/dev/null; then
+        return
+    fi
+    make_environment
     echo "install stream-perceptron$extras" >&2
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".$extras"
+    # The libraries are fetched while the compiled modules are built.
+    mapfile -t libraries < <(.venv/bin/python - "$extras" <<'END'
+import sys
+import tomllib
+
+with open("pyproject.toml", "rb") as file:
+    project = tomllib.load(file)["project"]
+extras = sys.argv[1].strip("[]").split(",")
+groups = [project["optional-dependencies"][name] for name in extras if name]
+print(*sorted({"pip", *project["dependencies"]}.union(*groups)), sep="\n")
+END
+    )
+    "${pip[@]}" install --quiet --disable-pip-version-check "${libraries[@]}" &
+    others=$!
+    "${pip[@]}" install --quiet --disable-pip-version-check --no-deps --editable .
+    wait "$others"
     touch "$stamp"
 }

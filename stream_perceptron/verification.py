@@ -1,4 +1,4 @@
-"""Whether a model follows, to the bit, from the sources that it says it was learned from."""
+"""Whether every bit of a model follows from the sources in its lineage."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Advance = Callable[[int, int], None]
 def verify(
     live: LiveModel, sources: Sequence[Source], advance: Advance = lambda done, total: None
 ) -> None:
-    """Learn a model anew from its lineage, and compare every bit of it.
+    """Train a model again from its lineage, and compare every bit.
 
     Parameters
     ----------
@@ -326,7 +326,7 @@ def _matching(source: Source, wanted: Sequence[Identity]) -> list[Identity]:
 
 
 def _compare(live: LiveModel, again: LiveModel) -> None:
-    """Require that two models are the same to the bit."""
+    """Require that two models are bit-identical."""
     model, other = live.model, again.model
     pairs: list[tuple[str, Any, Any]] = [
         ("the number of its samples", model.n_seen, other.n_seen),

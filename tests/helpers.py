@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -199,3 +200,24 @@ def npy(array, **header):
         text += b" " * (117 - len(text)) + b"\n"
         data = b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text + array.tobytes()
     return data
+
+
+@dataclass(frozen=True)
+class CodeBlock:
+    """A fenced block of a page."""
+
+    language: str
+    name: str  # what stands behind the language, if anything
+    text: str
+
+
+def blocks_of(page: Path) -> list[CodeBlock]:
+    """Return the fenced blocks of a page in Markdown."""
+    found = re.findall(r"(?ms)^```(\w+)(?: ([\w-]+))?\n(.*?)^```$", page.read_text())
+    return [CodeBlock(*parts) for parts in found]
+
+
+def recipe(name: str) -> str:
+    """Return the block of docs/pipes.md with a name."""
+    (block,) = [block for block in blocks_of(ROOT / "docs" / "pipes.md") if block.name == name]
+    return block.text

@@ -27,7 +27,7 @@ SECTIONS = {
 
 
 def main() -> None:
-    unknown = set(sys.argv[1:]) - set(SECTIONS)
+    unknown = set(sys.argv[1:]) - {"--help"} - set(SECTIONS)
     if unknown or "--help" in sys.argv:
         print(__doc__)
         for name, section in SECTIONS.items():

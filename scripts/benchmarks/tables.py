@@ -1,4 +1,4 @@
-"""Ordinary tables: how well they are learned beside VW, and what standardising costs."""
+"""Ordinary tables: how well they are learned beside VW, and what standardizing costs."""
 
 from __future__ import annotations
 
@@ -124,10 +124,10 @@ def standardize() -> str:
     return table(header, rows)
 
 
-def _seconds(path: Path, is_standardised: bool) -> float:
+def _seconds(path: Path, is_standardized: bool) -> float:
     """Return the time that the model takes, without the reading."""
     sources = [open_source(str(path))]
-    selection = Selection(standardize=is_standardised)
+    selection = Selection(standardize=is_standardized)
     live = LiveModel.start(sources, selection, lr=0.1, seed=0)
     batches = list(sources[0].batches(live.request()))
     before = time.perf_counter()

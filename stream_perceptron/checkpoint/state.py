@@ -1,4 +1,4 @@
-"""What of a model goes into a checkpoint, and `save` and `load` for loops of one's own."""
+"""What of a model goes into a checkpoint, and `save` and `load` for your own loops."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def save(
     path: str | os.PathLike[str] | IO[bytes],
     extra: dict[str, Any] | None = None,
 ) -> None:
-    """Save a live model, so that it goes on after `load` as if nothing had happened.
+    """Save a live model, so that it continues after `load` as if nothing had happened.
 
     The file is replaced in one step. After a crash at any moment it holds either the old model or
     the new one, whole; the old one is kept beside it as PATH.prev.

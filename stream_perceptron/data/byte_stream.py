@@ -96,7 +96,7 @@ def _remote(path: str) -> Iterator[tuple[Any, str]]:
 
     try:
         yield pyarrow.fs.FileSystem.from_uri(path)
-    except Exception as error:  # each file system has errors of its own
+    except Exception as error:  # each file system has its own errors
         name = without_password(path)
         raise SourceError(f"{name}: {reason_of(error).replace(path, name)}") from None
 
@@ -168,7 +168,7 @@ class ByteStream:
         self._ahead = data + self._ahead
 
     def _next(self, size: int) -> bytes:
-        # A terminal that came to its end would begin anew; what a damaged file asks for may be
+        # A terminal that came to its end would start again; what a damaged file asks for may be
         # larger than memory.
         if self._ended:
             return b""
@@ -262,7 +262,7 @@ class _Decompressed:
                 self._member = self._make()
             try:
                 out: bytes = self._member.decompress(data, _SOME)
-            except Exception:  # each library has errors of its own
+            except Exception:  # each library has its own errors
                 where = self._source.name
                 raise SourceError(f"{where}: its {self._name} data is damaged") from None
             self._rest = getattr(self._member, "unconsumed_tail", b"")

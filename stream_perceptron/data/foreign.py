@@ -88,6 +88,5 @@ def refuse_array(name: str, first: str) -> None:
     if _ARRAY_OF_OBJECTS.match(first):
         cat = "" if name == "-" else f" {shlex.quote(name)}"
         raise SourceError(
-            f"{name}: a JSON array of objects: write each on a line of its own, as "
-            f"jq -c '.[]'{cat} does"
+            f"{name}: a JSON array of objects: write one object per line, as jq -c '.[]'{cat} does"
         )

@@ -100,7 +100,7 @@ class JsonDecoder:
     is_vector: bool = False
     most_features: int = 2**22
     # The keys that have held numbers. Rows that can be used add to it, as does the model's memory
-    # of them where a run goes on.
+    # of them where a run resumes.
     numbers: dict[str, None] = field(default_factory=dict, compare=False)
     names: Names = ()  # the names in the first row
     ignored: tuple[tuple[str, str], ...] = ()  # why keys are not used

@@ -145,7 +145,7 @@ class LineSource(Source):
         line = self._line(number)
         if line is None:
             return None
-        # As much as has come of a record that goes on over several lines.
+        # As much as has come of a record that spans several lines.
         whole = self._format.records(iter(self._begin))
         records = [record for each in whole for record in each.without_blanks().records()]
         # A header that leaves a quote open may have taken it.

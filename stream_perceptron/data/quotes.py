@@ -1,4 +1,4 @@
-"""Records of CSV that go on over several lines, as a newline stands between quotes."""
+"""Records of CSV that span several lines, as a newline stands between quotes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def fields(record: str, delimiter: str) -> list[str]:
 def joined(blocks: Iterator[RawLines], delimiter: str, n_fields: int) -> Iterator[RawLines]:
     """Yield the records that lines make, which mostly are one each.
 
-    A line that leaves a quote open goes on over at most 64 lines or 64 KiB, up to the quote that
+    A line that leaves a quote open spans at most 64 lines or 64 KiB, up to the quote that
     closes it, if all of it has the right number of fields. If not, the line is a record by itself.
     """
     held = RawLines(b"", np.zeros(0, np.intp))

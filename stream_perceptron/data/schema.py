@@ -261,7 +261,7 @@ def describe(selection: Selection, schema: Schema, found: Described) -> tuple[st
         scales = ", ".join(map(_fraction, found.scales))
         if scales != "1":
             title += f", scaled by {scales}" + (" (8-bit)" if selection.scale is None else "")
-        title += ", standardised" if selection.standardize else ""
+        title += ", standardized" if selection.standardize else ""
     lines = [title]
     if selection.one_hot:
         lines.append(f"a feature for each value of {', '.join(selection.one_hot)}")

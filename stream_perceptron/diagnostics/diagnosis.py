@@ -140,7 +140,7 @@ def _constant(live: LiveModel) -> Iterator[Finding]:
     if same:
         yield Finding(
             "features that never varied",
-            f"{listed(same)} had a single value in all samples, so after standardising they are 0",
+            f"{listed(same)} had a single value in all samples, so after standardizing they are 0",
             "if that stays so, drop them with --ignore",
         )
 

@@ -289,4 +289,4 @@ def _hyperparameters(live: LiveModel) -> Iterator[tuple[str, str]]:
     yield "label column", selection.label or "found by name"
     yield "scale", "1/255 for 8-bit, else 1" if selection.scale is None else f"{selection.scale:g}"
     if selection.standardize:
-        yield "features", "standardised"
+        yield "features", "standardized"

@@ -37,7 +37,7 @@ def average(
     models: Sequence[SGDPerceptron],
     counted: Sequence[Floats | None] = (),
 ) -> SGDPerceptron:
-    """Return the mean of models that were trained from one, each on samples of its own.
+    """Return the mean of models that were trained from one base, each on its own samples.
 
     This is iterative parameter mixing[^1] in equal parts, also known as local SGD[^2]. The mean of
     N models has made about an N-th of the step that each of them made: train them with N times the
@@ -157,7 +157,7 @@ def _new(names: Sequence[Hashable], known: Sequence[Hashable]) -> list[Hashable]
 
 def _require_descent(base: SGDPerceptron, model: SGDPerceptron) -> None:
     if type(model.network.scaler) is not type(base.network.scaler):
-        raise CheckpointError("it standardises, or scales, in another way than the base")
+        raise CheckpointError("it standardizes, or scales, in another way than the base")
     for called, name in _ALIKE.items():
         here, there = getattr(model, name), getattr(base, name)
         if here != there:
@@ -197,7 +197,7 @@ def _initial(network: Network, labels: Array, n_features: int) -> Array:
 def average_live(
     begin: LiveModel, lives: Sequence[LiveModel], counted: Sequence[Floats | None] = ()
 ) -> LiveModel:
-    """Return the mean of live models that went on from one, each by itself.
+    """Return the mean of live models that were trained independently from one base.
 
     Parameters
     ----------
@@ -217,7 +217,7 @@ def average_live(
     Raises
     ------
     CheckpointError
-        If a model did not go on from `begin`, or takes something else from its sources.
+        If a model was not trained from `begin`, or reads its sources in another way.
 
     Examples
     --------

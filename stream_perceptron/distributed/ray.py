@@ -1,4 +1,4 @@
-"""A run shared out over a Ray cluster: shards learn side by side, and are averaged every round."""
+"""A run on a Ray cluster: shards learn side by side and are averaged every round."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def run(
 ) -> Generator[Round, None, None]:
     """Test and train on files in shards, from the model's cursor on; yield after every round.
 
-    In a round every shard goes on from the same model, testing each of its samples before learning
+    In a round every shard starts from the same model, testing each of its samples before learning
     it, and the models are averaged. Whenever it yields the model, its progress and its cursor
     belong together, and may be saved.
     """

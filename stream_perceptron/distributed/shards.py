@@ -1,4 +1,4 @@
-"""Rows of Parquet files shared out in shards, and a shard's part in a round."""
+"""Rows of Parquet files split into shards, and a shard's part in a round."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from stream_perceptron.model.features import Sparse
 if TYPE_CHECKING:
     from river.optim.base import Scheduler
 
-# Row groups that a process keeps decoded: for the next round, which goes on in the same one, or
+# Row groups that a process keeps decoded: for the next round, which continues in the same one, or
 # for the next epoch if there is room for all.
 KEPT_BYTES = 2**30
 
@@ -109,7 +109,7 @@ class Outcome:
     rejected: list[Rejection] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # what users should be told of the first file
     last: str = ""  # the file that it came to
-    error: ValueError | None = None  # why it could not go on
+    error: ValueError | None = None  # why it ended
     # The statistics of its scaler over what it learned, shape (3, d); None if it has none.
     counted: NDArray[np.float64] | None = None
 

@@ -1,4 +1,4 @@
-"""Where a run is in its sources, and whether it may go on with others."""
+"""Where a run is in its sources, and whether it may continue with others."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Shards:
-    """How a run that is shared out over machines goes through its sources."""
+    """How a run that is split into shards goes through its sources."""
 
     n: int = field(metadata={"least": 1})  # the number of shards
     rows: int = field(metadata={"least": 1})  # the rows that each of them learns in a round
@@ -38,7 +38,7 @@ class Cursor:
     at_random: bool = False  # whether rows are drawn at random from all sources
     epoch: int = 0  # the pass over the sources, from 0
     index: int = 0  # the source within the epoch; the number of sources when the epoch is over
-    # The rows read of that source, or the draws made in the epoch. A stream goes on over all runs,
+    # The rows read of that source, or the draws made in the epoch. A stream continues in all runs,
     # and rows that come again do not count in it.
     row: int = 0
     read: int = 0  # the rows read of these sources in all epochs
@@ -47,7 +47,7 @@ class Cursor:
     output: Output | None = None  # the file that predictions are written to, up to here
     # The highest offset read of each partition, by the values that name it, as text.
     offsets: dict[tuple[str, ...], int] = field(default_factory=dict)
-    # How rows are shared out, if they are; `index` and `row` are 0 then.
+    # How rows are split into shards, if they are; `index` and `row` are 0 then.
     shards: Shards | None = None
 
     def require_fit(self, position: tuple[str, ...]) -> None:
@@ -66,7 +66,7 @@ class Cursor:
     ) -> Cursor:
         """Return the cursor from which to read these sources.
 
-        The sources of before go on where they were, also when others were added behind them. Others
+        The sources of before continue where they were, also when others were added. Others
         are begun if those of before are finished, or with `go_next`.
         """
         begin = Cursor(

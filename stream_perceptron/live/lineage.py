@@ -1,4 +1,4 @@
-"""What a model was learned from: enough to learn it anew."""
+"""What a model was learned from: enough to train it again."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Entry:
         return any(source.is_stream for source in self.sources)
 
     def follows(self, before: Entry) -> bool:
-        """Whether this goes on where another entry ends, in all the same way but for the source."""
+        """Whether this continues where another entry ends, in the same way but for the source."""
         return self.start == before.end and self._circumstances == before._circumstances
 
     @property
@@ -123,7 +123,7 @@ class Lineage:
         )
 
     def since(self, before: Lineage) -> tuple[Entry, ...] | None:
-        """Return what was learned since; None if this does not go on from there."""
+        """Return what was learned since; None if this does not continue it."""
         known = before.entries
         if self.entries[: len(known)] == known:
             return tuple(self.entries[len(known) :])

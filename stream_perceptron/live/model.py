@@ -201,7 +201,7 @@ class LiveModel:
             return live
 
     def save(self, path: Path) -> None:
-        """Save everything that is needed to go on, in one step; see `write_checkpoint`.
+        """Save everything that is needed to resume, in one step; see `write_checkpoint`.
 
         Raises
         ------
@@ -226,7 +226,7 @@ class LiveModel:
     def resume(
         self, sources: Sequence[Source], go_next: bool = False, shards: Shards | None = None
     ) -> Cursor:
-        """Return where to go on in some sources; the model stays as it is."""
+        """Return where to resume in some sources; the model stays as it is."""
         request = self.request()
         for source in sources:
             fit = source.fit(request)

@@ -109,7 +109,7 @@ def sweep(
     n_threads: int | None = None,
     **parameters: Any,
 ) -> list[Trial]:
-    """Learn a stream with every combination of some settings, and read it once.
+    """Train a model with every combination of some settings, in one read of a stream.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def sweep(
     Returns
     -------
     The trials, the best progressive accuracy first, and those that ended before the stream did
-    last. The figures of each are those of a run by itself.
+    last. The figures of each are those of a separate run.
 
     Raises
     ------

@@ -174,4 +174,4 @@ def _fitting(names: Sequence[Hashable] | None, d: int) -> Names:
 def _require_different(names: Sequence[Hashable]) -> None:
     if len(set(names)) < len(names):
         twice = next(name for i, name in enumerate(names) if name in names[:i])
-        raise SampleError(f"two features are called {twice!r}: give each a name of its own")
+        raise SampleError(f"two features are called {twice!r}: give each its own name")

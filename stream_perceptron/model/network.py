@@ -58,7 +58,7 @@ class Network:
     """Weights with the names of their rows and columns.
 
     Values that come in were checked: finite, with labels that are hashable or None. Calls from
-    several threads act as if one came after the other. With a scaler, features are standardised
+    several threads act as if one came after the other. With a scaler, features are standardized
     before they are predicted and learned. The names behind the shape of the weights are of a growth
     that was interrupted; nobody sees them, and the next growth removes them.
     """

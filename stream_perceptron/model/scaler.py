@@ -15,7 +15,7 @@ _LEFT_ALONE = -1.0
 
 
 class Scaler:
-    """Counts, means and variances of features, and what makes standardised features of them.
+    """Counts, means and variances of features, and what makes standardized features of them.
 
     It is what River's `StandardScaler` is: Welford's recurrences [^1], and 0 where a feature has
     not varied. Only features that are present are counted and scaled. A feature that is an

@@ -175,7 +175,7 @@ def test_golden_checkpoint_of_version_1_is_read():
 
 
 def test_three_lines_of_numpy_predict(sample, run, tmp_path):
-    """As the README has them."""
+    """As docs/checkpoints.md has them."""
     path = tmp_path / "mnist.npz"
     run("learn", sample, "-m", path, "--quiet", check=0)
     x = np.arange(784) / 784

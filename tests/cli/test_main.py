@@ -73,7 +73,8 @@ def test_it_runs_as_a_module(package, run):
     [
         ["learn", "digits.parquet", "-m"], ["predict", "digits.parquet", "-m"],
         ["evaluate", "digits.parquet", "-m"], ["inspect"], ["report"],
-        ["average", "a.npz", "--base", "b.npz", "-o"],
+        ["average", "a.npz", "--base", "b.npz", "-o"], ["learn", "digits.parquet", "-p"],
+        ["predict", "digits.parquet", "-m", "m.npz", "-p"],
     ],
 )  # fmt: skip
 def test_models_are_files_on_this_machine(arguments, run):

@@ -64,7 +64,7 @@ def of_river():
 @pytest.mark.parametrize("how", ["a file", "in shreds"])
 @pytest.mark.parametrize("form", ["csv", "tsv", "json", "parquet"])
 @pytest.mark.parametrize("name", TABLES)
-def test_standardised_tables_come_to_what_river_says(name, form, how, of_river, tmp_path):
+def test_standardized_tables_come_to_what_river_says(name, form, how, of_river, tmp_path):
     data, path = as_bytes(rows_of(name)[1], form), tmp_path / "m.npz"
     command = [COMMAND, "learn", "-m", path, "--json", "--quiet", *OPTIONS]
     if how == "a file":
@@ -439,7 +439,7 @@ def test_statistics_are_averaged(tmp_path, run):
     result = run(
         "average", paths[0], tmp_path / "plain.npz", "--base", base, "-o", tmp_path / "o.npz"
     )
-    assert "it standardises, or scales, in another way than the base" in result.stderr
+    assert "it standardizes, or scales, in another way than the base" in result.stderr
 
 
 def test_indicators_that_are_new_to_the_base_are_left_alone_in_the_mean(tmp_path, run):

@@ -71,7 +71,7 @@ def test_the_settings_of_the_learner(run, digits, tell):
     line = re.search("diagnosis: (stopped too early: .*)", shown)[1]
     tell(f"the learner's settings: {line}")
 
-    assert f"diagnosis: {line}\n" in (ROOT / "README.md").read_text()
+    assert f"diagnosis: {line}\n" in (ROOT / "docs" / "learning-rule.md").read_text()
     assert ["stopped too early"] == list(found)
     assert "epsilon 0.01" in found["stopped too early"]["evidence"]
     assert found["stopped too early"]["evidence"] in line

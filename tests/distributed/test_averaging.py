@@ -250,7 +250,7 @@ def test_the_window_of_a_mean_is_that_of_the_models_in_their_order(partitions):
     assert len(expected) > len(window)
 
 
-def test_shards_count_apart_what_they_standardise(tmp_path, rng):
+def test_shards_count_apart_what_they_standardize(tmp_path, rng):
     """The statistics of all rows, and those of the plain stream where there is one shard."""
     X = rng.normal([3, 200], [1, 50], size=(400, 2))
     columns = {"a": X[:, 0], "b": X[:, 1], "y": rng.integers(0, 2, 400)}

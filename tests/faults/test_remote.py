@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 import pytest
-from helpers import start, state_of, wait_for, write_lines
+from helpers import COMMAND, recipe, start, state_of, wait_for, write_lines
 
 from stream_perceptron import LiveModel, SourceError
 from stream_perceptron.data import open_source
@@ -101,6 +101,23 @@ def stalling(server):
         thread.join()
     for each in (listening, *opened):
         each.close()
+
+
+def test_the_recipe_for_object_storage(server, sample, tmp_path):
+    filesystem, _ = pyarrow.fs.FileSystem.from_uri(uri(server))
+    filesystem.create_dir("digits")
+    with filesystem.open_output_stream("digits/train.parquet") as stream:
+        stream.write(sample.read_bytes())
+    command = recipe("s3")
+    assert "localhost:9000" in command
+    keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+    path = {"PATH": f"{COMMAND.parent}:{os.environ['PATH']}"}
+    subprocess.run(
+        ["bash", "-e", "-c", command.replace("localhost:9000", f"127.0.0.1:{server}")],
+        cwd=tmp_path, env=os.environ | keys | path, check=True, capture_output=True,
+    )  # fmt: skip
+
+    assert 5000 == LiveModel.load(tmp_path / "s3.npz").progress.samples
 
 
 @pytest.mark.parametrize("number", CODES)

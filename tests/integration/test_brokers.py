@@ -1,10 +1,9 @@
-"""The README's recipes for brokers, run as they stand with real ones on this machine."""
+"""The recipes for brokers in docs/pipes.md, run as they stand with real ones on this machine."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -12,12 +11,10 @@ import time
 from contextlib import suppress
 
 import pytest
-from helpers import COMMAND, ROOT, require_tool, samples_in, wait_for
+from helpers import COMMAND, recipe, require_tool, samples_in, wait_for
 
 from stream_perceptron import LiveModel
 
-SECTION = (ROOT / "README.md").read_text().partition("## In a pipe")[2].partition("\n## ")[0]
-RECIPES = dict(re.findall(r"\*\*(.*?)\*\*.*?```sh\n(.*?)```", SECTION, re.S))
 MESSAGES = [{"x": [i % 7, i % 5], "y": i % 2} for i in range(900)]
 
 
@@ -28,13 +25,13 @@ def shell(tmp_path, monkeypatch):
     started = []
 
     def run(name, errors, **hosts):
-        recipe = RECIPES[name]
+        command = recipe(name)
         for option, address in hosts.items():
-            assert f" -{option[0]} {option[1:]} " in recipe
-            recipe = recipe.replace(f" -{option[0]} {option[1:]} ", f" {address} ")
+            assert f" -{option[0]} {option[1:]} " in command
+            command = command.replace(f" -{option[0]} {option[1:]} ", f" {address} ")
         with (tmp_path / errors).open("w") as file:
             process = subprocess.Popen(
-                ["bash", "-c", recipe], cwd=tmp_path, stderr=file, start_new_session=True
+                ["bash", "-c", command], cwd=tmp_path, stderr=file, start_new_session=True
             )
         started.append(process)
         return process
@@ -84,7 +81,7 @@ def test_a_topic_with_kills_and_replays(kafka, shell, tmp_path, tell):
     runs = kills = 0
 
     def consume(number):
-        process = shell("A Kafka topic", "errors", bbroker=kafka)
+        process = shell("kafka", "errors", bbroker=kafka)
         # It is said with the first rows what is used of them, the position last.
         wait_for(lambda: "position: partition, offset" in errors.read_text(), process)
         process.send_signal(number)
@@ -112,7 +109,7 @@ def test_a_topic_by_many_learners(kafka, shell, tmp_path, run):
     base = tmp_path / "topic.npz"
     options = ["--position", "partition,offset"]
     run("learn", tmp_path / "begin.jsonl", "-m", base, *options, check=0)
-    process = shell("A Kafka topic by many learners", "errors", bbroker=kafka)
+    process = shell("kafka-many", "errors", bbroker=kafka)
     assert 0 == process.wait(120), (tmp_path / "errors").read_text()
     live = LiveModel.load(tmp_path / "mean.npz")
 
@@ -155,7 +152,7 @@ def test_a_channel_of_redis(server, shell, tmp_path):
         require_tool(tool)
     port = free_port()
     here = server(["redis-server", "--port", str(port), "--bind", "127.0.0.1"], port)
-    process = shell("A channel of Redis", "errors", hredis=here)
+    process = shell("redis", "errors", hredis=here)
     answers = tmp_path / "answers.jsonl"
     command = ["redis-cli", *here.split(), "PUBLISH", "samples"]
     publish(command, lambda: answers.exists() and answers.read_text())
@@ -179,7 +176,7 @@ def test_a_topic_of_mqtt(server, shell, tmp_path):
     subscriber = subprocess.Popen(
         ["mosquitto_sub", *here.split(), "-t", "predictions"], stdout=answers
     )
-    process = shell("A topic of MQTT", "errors", hmqtt=here)
+    process = shell("mqtt", "errors", hmqtt=here)
     path = tmp_path / "answers"
     command = ["mosquitto_pub", *here.split(), "-t", "samples", "-m"]
     publish(command, path.read_text)

@@ -233,7 +233,7 @@ def test_labels_in_one_column(matrix, labels):
         (lambda m: m.predict_many([[1.0]]), "features are of type list: pass a pandas"),
         (
             lambda m: m.learn_many(pd.DataFrame([[1, 2]], columns=["a", "a"]), ["x"]),
-            "two features are called 'a': give each a name of its own",
+            "two features are called 'a': give each its own name",
         ),
         (
             lambda m: m.learn_many(pd.DataFrame([[1, 2]]), pd.DataFrame([["x", "y"]])),

@@ -101,7 +101,7 @@ CASES = {
     "a schedule": lambda _: learn_digits(lr=Halving()),
     "a threshold": lambda _: learn_digits(lr=0.1, epsilon=0.01, activation="tanh"),
     "one-hot": lambda folder: learn_table(False, folder),
-    "one-hot, standardised": lambda folder: learn_table(True, folder),
+    "one-hot, standardized": lambda folder: learn_table(True, folder),
 }
 
 

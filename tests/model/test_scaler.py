@@ -1,4 +1,4 @@
-"""Standardising in the kernels: what River's StandardScaler before the perceptron does."""
+"""Standardizing in the kernels: what River's StandardScaler before the perceptron does."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def each_kernel(request, monkeypatch):
     monkeypatch.setattr(network.kernel, "learn", KERNELS[request.param])
 
 
-def standardising(dtype="float64", **parameters):
+def standardizing(dtype="float64", **parameters):
     model = SGDPerceptron(lr=0.1, seed=0, dtype=dtype, **parameters)
     model.network.scaler = Scaler()
     return model
@@ -60,7 +60,7 @@ def test_as_a_pipeline_of_river(name, dtype, is_whole):
     for x, y in zip(rows.dicts(), labels, strict=True):
         predicted.append(pipeline.predict_one(x))
         pipeline.learn_one(x, y)
-    model, blocks = standardising(dtype), standardising(dtype)
+    model, blocks = standardizing(dtype), standardizing(dtype)
     assert predicted == learn(model, rows, labels)
     sparse = in_csr(rows)
     for start in range(0, len(labels), 7):
@@ -76,7 +76,7 @@ def test_as_a_pipeline_of_river(name, dtype, is_whole):
 
 
 def test_rows_without_label_are_scaled_and_not_counted(rng):
-    model = standardising()
+    model = standardizing()
     rows = Dense(("a", "b"), rng.normal(5, 2, size=(20, 2)))
     learn(model, rows, [0, 1] * 10)
     before = model.network.snapshot().scaler.table
@@ -90,7 +90,7 @@ def test_rows_without_label_are_scaled_and_not_counted(rng):
 
 
 def test_indicators_are_left_alone_and_zeros_are_counted():
-    model = standardising()
+    model = standardizing()
     rows = Sparse.from_rows(
         [("a", "red"), ("a", "blue"), ("a",)],
         [np.array([0.0, 1.0]), np.array([4.0, 1.0]), np.zeros(1)],
@@ -110,7 +110,7 @@ def test_indicators_are_left_alone_and_zeros_are_counted():
 def test_bytes_are_scaled_first(rng):
     pixels = rng.integers(0, 256, (50, 9)).astype(np.uint8)
     names, labels = tuple(range(9)), rng.integers(0, 3, 50).tolist()
-    one, other = standardising(), standardising()
+    one, other = standardizing(), standardizing()
     learn(one, Uint8(names, pixels, scale=1 / 255), labels)
     learn(other, Dense(names, np.multiply(pixels, 1 / 255)), labels)
 
@@ -119,7 +119,7 @@ def test_bytes_are_scaled_first(rng):
 
 @pytest.mark.parametrize("value", [1e300, -1e300])
 def test_a_row_that_would_diverge_is_not_counted(value):
-    model = standardising()
+    model = standardizing()
     learn(model, Dense(("a",), np.array([[1.0], [value / 2]])), [0, 1])
     before = state_of(model), model.network.snapshot().scaler.table.tobytes()
     result = model.train(Dense(("a",), np.array([[-value]])), [0], np.ones(1))
@@ -129,7 +129,7 @@ def test_a_row_that_would_diverge_is_not_counted(value):
 
 
 def test_a_copy_has_statistics_of_its_own(rng):
-    model = standardising()
+    model = standardizing()
     rows = Dense(("a", "b"), rng.normal(size=(20, 2)))
     learn(model, rows, [0, 1] * 10)
     copies = [copy.deepcopy(model), pickle.loads(pickle.dumps(model))]

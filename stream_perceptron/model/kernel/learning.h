@@ -229,11 +229,11 @@ static ptrdiff_t OF(learn_rows)(T *W, ptrdiff_t stride, T *biases, const Samples
 }
 
 /* Returns a row scaled by statistics of its m features, over all d columns if it is `dense`. */
-static const T *OF(standardised)(const double *x, const double *statistics, ptrdiff_t apart,
+static const T *OF(standardized)(const double *x, const double *statistics, ptrdiff_t apart,
                                  const intptr_t *columns, ptrdiff_t m, ptrdiff_t d, int dense,
                                  T *row, T *sparse) {
     T *z = columns == NULL ? row : sparse;
-    OF(standardise)(x, statistics, statistics + apart, statistics + 2 * apart, m, z);
+    OF(standardize)(x, statistics, statistics + apart, statistics + 2 * apart, m, z);
     if (columns == NULL) memset(row + m, 0, (d - m) * sizeof(T));
     if (columns == NULL || !dense) return z;
     memset(row, 0, d * sizeof(T));
@@ -269,7 +269,7 @@ static ptrdiff_t OF(learn_scaled)(T *W, ptrdiff_t stride, T *biases, const Sampl
         /* The columns of a row that is computed as a sparse one. */
         const intptr_t *at = columns == NULL || is_dense(m, d) ? NULL : columns;
         const ptrdiff_t width = at == NULL ? d : m;
-        const T *z = OF(standardised)(x, before, apart, columns, m, d, at == NULL, row, sparse);
+        const T *z = OF(standardized)(x, before, apart, columns, m, d, at == NULL, row, sparse);
         T *net = (T *)samples->nets + i * k;
         OF(forward)(W, stride, biases, z, at, width, k, blocks, 0, net);
         if (samples->widths != NULL && samples->widths[i] < total) {
@@ -282,7 +282,7 @@ static ptrdiff_t OF(learn_scaled)(T *W, ptrdiff_t stride, T *biases, const Sampl
             *diverged = 1;
             return i;
         }
-        z = OF(standardised)(x, scratch->after, m, columns, m, d, at == NULL, row, sparse);
+        z = OF(standardized)(x, scratch->after, m, columns, m, d, at == NULL, row, sparse);
         net = scratch->net;
         OF(forward)(W, stride, biases, z, at, width, k, blocks, 0, net);
         if (!OF(test)(rule, net, k, samples->targets[i], scratch, &samples->eps[i])) {

@@ -187,7 +187,7 @@ static void OF(sparse_steps)(T *W, ptrdiff_t stride, const intptr_t *columns, co
 
 /* z = x scaled by counts, means and variances, each of m numbers; 0 where x is NaN */
 FOR_EACH_PROCESSOR
-static void OF(standardise)(const double *restrict x, const double *counts,
+static void OF(standardize)(const double *restrict x, const double *counts,
                             const double *means, const double *variances, ptrdiff_t m,
                             T *restrict z) {
     for (ptrdiff_t i = 0; i < m; i++) {

@@ -1,0 +1,211 @@
+"""README.md and docs/ are true: every block runs as printed, page by page, in one folder.
+
+`scripts/update_docs` writes what commands print now, and the tables of the last `scripts/bench`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers import COMMAND, ROOT, blocks_of, recipe, samples_in, wait_for, write_lines
+
+from stream_perceptron import LiveModel
+from stream_perceptron_cli.main import COMMANDS
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+RENEW = "UPDATE_DOCS" in os.environ
+
+# Blocks with a name after their language are not run here: tests of theirs do that.
+TESTED_ELSEWHERE = {
+    "setup": "scripts/demo and scripts/test themselves",
+    "install": "test_packaging",
+    "endless": "test_a_growing_log",
+    "kafka": "test_brokers",
+    "kafka-many": "test_brokers",
+    "redis": "test_brokers",
+    "mqtt": "test_brokers",
+    "s3": "test_remote",
+}
+
+# The samples per second of a row of progress.
+RATE = re.compile(r"(?m)^( +[\d,]+ +[\d.]+% +[\d.]+% +[\d.]+ +[\d.]+%) +[\d,]+$")
+
+
+def steps_of(text):
+    """Yield the commands of a console block, each with what it prints."""
+    for command, output in re.findall(r"(?m)^\$ (.*\n(?:> .*\n)*)((?:(?!\$ ).*\n)*)", text):
+        yield command.replace("\n> ", "\n").rstrip("\n"), output
+
+
+def said_by(command, folder):
+    """Run a command of a page, and return all that it prints."""
+    result = subprocess.run(
+        ["bash", "-eu", "-c", command], cwd=folder, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, timeout=300,
+    )  # fmt: skip
+    assert 0 == result.returncode, result.stdout
+    return result.stdout
+
+
+def require_same(page, command, shown, said):
+    """Require that a command prints what is shown; or write it into the page."""
+    if RATE.sub(r"\1", shown) == RATE.sub(r"\1", said):
+        return
+    assert RENEW, f"{page.name}: $ {command}\n{said}"
+    written = page.read_text()
+    old = "$ " + command.replace("\n", "\n> ") + "\n" + shown
+    assert 1 == written.count(old)
+    page.write_text(written.replace(old, old.removesuffix(shown) + said))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder in which the installed command is found, as in an activated environment."""
+    monkeypatch.setenv("PATH", f"{COMMAND.parent}:{os.environ['PATH']}")
+    # The width of help is that of the terminal.
+    monkeypatch.delenv("COLUMNS", raising=False)
+    return tmp_path
+
+
+def after_pipes(folder):
+    models = [LiveModel.load(folder / f"{name}.npz").model.weights.tobytes()
+              for name in ("from-csv", "from-gzip", "digits", "fifo")]  # fmt: skip
+    assert 1 == len(set(models))
+    lines = (folder / "submission.csv").read_text().splitlines()
+    assert "ImageId,Label" == lines[0]
+    assert [str(i + 1) for i in range(5000)] == [line.split(",")[0] for line in lines[1:]]
+    answers = (folder / "answers.jsonl").read_text().splitlines()
+    assert 300 == len(answers)
+    assert {"up", "down"} == {json.loads(line)["prediction"] for line in answers}
+
+
+def after_distributed(folder):
+    assert 60_000 == samples_in(folder / "eight.npz")
+
+
+# What a page leaves behind, beside what it prints.
+AFTER = {"pipes": after_pipes, "distributed": after_distributed}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_block_runs_as_printed(page, folder):
+    examples = []
+    for block in blocks_of(page):
+        if block.language == "sh" and not block.name:
+            said_by(block.text, folder)
+        elif block.language == "console":
+            for command, shown in steps_of(block.text):
+                require_same(page, command, shown, said_by(command, folder))
+        elif block.language == "python":
+            examples.append(block.text)
+    if examples:
+        (folder / "page.txt").write_text("\n".join(examples))
+        script = (
+            "import doctest, sys\n"
+            "flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE\n"
+            "found = doctest.testfile('page.txt', module_relative=False, optionflags=flags)\n"
+            "assert found.attempted\n"
+            "sys.exit(found.failed)\n"
+        )
+        result = subprocess.run(
+            [sys.executable, "-W", "error", "-c", script], cwd=folder, capture_output=True,
+            text=True,
+        )  # fmt: skip
+        assert 0 == result.returncode, result.stdout + result.stderr
+    AFTER.get(page.stem, lambda folder: None)(folder)
+
+
+def children_of(process):
+    """Return the numbers of the processes that a process has started."""
+    stats = [path.read_text() for path in Path("/proc").glob("[0-9]*/stat") if path.exists()]
+    fields = [(int(stat.split()[0]), int(stat.rpartition(")")[2].split()[1])) for stat in stats]
+    return [number for number, parent in fields if parent == process.pid]
+
+
+def test_a_growing_log(folder):
+    events, predictions = folder / "events.jsonl", folder / "predictions.jsonl"
+    points = [(i % 7 - 3, i % 5 - 2) for i in range(300)]
+    write_lines(
+        events, [{"a": a, "b": b, "label": "up" if a + b > 0 else "down"} for a, b in points]
+    )
+    process = subprocess.Popen(
+        ["bash", "-c", recipe("endless")], cwd=folder, stderr=subprocess.PIPE, text=True
+    )
+
+    def lines():
+        return predictions.read_text().splitlines() if predictions.exists() else []
+
+    wait_for(lambda: len(lines()) == 300)
+    with events.open("a") as file:
+        file.write('{"a": 3, "b": 2}\n')
+    wait_for(lambda: len(lines()) == 301)
+    os.kill(min(children_of(process)), signal.SIGTERM)  # the first of the pipeline, tail
+    process.communicate(timeout=60)
+
+    assert "up" == json.loads(lines()[-1])["prediction"]
+    assert 300 == samples_in(folder / "events.npz")
+
+
+def test_blocks_that_are_not_run_here_are_tested_elsewhere():
+    found = {block.name for page in PAGES for block in blocks_of(page) if block.name}
+
+    assert set(TESTED_ELSEWHERE) == found
+    assert {"sh", "console", "python", "text"} >= {
+        block.language for page in PAGES for block in blocks_of(page)
+    }
+
+
+def test_every_command_has_its_help_in_the_docs():
+    shown = re.findall(r"\$ stream-perceptron ([a-z]+) --help", (ROOT / PAGES[0]).read_text())
+    shown += re.findall(
+        r"\$ stream-perceptron ([a-z]+) --help", (ROOT / "docs" / "command-line.md").read_text()
+    )
+
+    assert sorted(COMMANDS) == sorted(shown)
+
+
+def test_the_front_page_is_short_and_its_links_lead_somewhere():
+    assert len(PAGES[0].read_text().splitlines()) <= 150
+    for page in [*PAGES, ROOT / "CONTRIBUTING.md"]:
+        for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
+            assert (page.parent / link).is_file(), f"{page.name}: {link}"
+
+
+def test_tables_of_the_last_benchmark():
+    """Each stands between two comments; scripts/update_docs fills them in."""
+    report = ROOT / "data" / "bench" / "report.md"
+    if RENEW and report.exists():
+        sections = dict(
+            re.findall(
+                r"(?ms)^\*\*([a-z_ ]+)\*\*: [^\n]*\n\n(.*?)(?=\n\*\*|\Z)", report.read_text()
+            )
+        )
+        for page in PAGES:
+            page.write_text(
+                re.sub(
+                    r"(?s)(<!-- bench ([a-z_ ]+?)(?:: ([^>]*?))? -->\n).*?(<!-- end -->)",
+                    lambda found: found[1] + table_of(sections, found) + found[4],
+                    page.read_text(),
+                )
+            )
+    for page in PAGES:
+        for table in re.findall(r"(?s)<!-- bench [^>]* -->\n(.*?)<!-- end -->", page.read_text()):
+            assert "| --- |" in table
+
+
+def table_of(sections, found):
+    """Return a section's table; of a part, the rows that begin with it."""
+    if found[2] not in sections:
+        return found[0].partition("\n")[2].removesuffix("<!-- end -->")
+    lines = sections[found[2]].strip().splitlines()
+    kept = lines if found[3] is None else [
+        line for i, line in enumerate(lines) if i < 2 or line.startswith(f"| {found[3]}")
+    ]  # fmt: skip
+    return "\n" + "\n".join(kept) + "\n\n"
