@@ -1,5 +1,8 @@
 # Sourced by the other scripts: makes .venv and installs the project into it, once.
 
+# Every command that is started would compile all modules again.
+unset PYTHONDONTWRITEBYTECODE
+
 find_python() {
     local name
     for name in python3 python3.14 python3.13 python3.12 python3.11 python; do
