@@ -14,16 +14,16 @@ _REDRAW = 0.1  # seconds
 _ERASE = "\r\x1b[K"
 
 
-def bar(share: float, width: int = _WIDTH) -> str:
+def _bar(share: float, width: int = _WIDTH) -> str:
     """Return a bar for a share from 0 to 1, with the percentage."""
     return f"[{'#' * round(width * share):<{width}}] {share:>4.0%}"
 
 
 def bar_with(share: float, text: str, room: int) -> str:
     """Return a bar and a text in so many characters: the bar shrinks and goes first."""
-    width = min(_WIDTH, room - len(bar(share, 0)) - len(text))
+    width = min(_WIDTH, room - len(_bar(share, 0)) - len(text))
     if width >= _LEAST:
-        return bar(share, width) + text
+        return _bar(share, width) + text
     return next((each for each in (f"{share:.0%}{text}", f"{share:.0%}") if len(each) <= room), "")
 
 

@@ -236,7 +236,7 @@ def test_convert_an_idx_pair(packed, run, tmp_path, rng):
     np.testing.assert_array_equal(pixels, written)
     assert labels.tolist() == written_labels
     assert {"shape": [5, 7], "classes": [3, 4, 5], "origin": "images labels"} == metadata
-    assert "30 pictures of 5 x 7\n" == result.stderr
+    assert "30 images of 5 x 7\n" == result.stderr
 
 
 @pytest.mark.parametrize("code", TYPES)

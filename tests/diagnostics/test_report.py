@@ -19,6 +19,9 @@ from matplotlib.image import imread
 from stream_perceptron import LiveModel, SGDPerceptron, save
 from stream_perceptron.diagnostics.report import report
 
+# One process prepares what all of them need.
+pytestmark = pytest.mark.xdist_group("report")
+
 LABELS = ["<script>alert(1)</script>", "\N{DOG FACE} & \N{CAT FACE}", '" onload="alert(1)', "$x$"]
 VOID = {"meta", "link", "img", "br", "path", "use", "rect"}
 

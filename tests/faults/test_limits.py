@@ -161,7 +161,7 @@ def test_a_checkpoint_is_not_read_if_it_is_larger_than_any(tmp_path):
     result = subprocess.run([COMMAND, "inspect", path], capture_output=True, text=True)
 
     assert (1, 1) == (result.returncode, result.stderr.count("\n"))
-    assert "larger than any checkpoint" in result.stderr
+    assert "larger than any model" in result.stderr
 
 
 def test_what_a_small_file_decompresses_to_is_not_kept_in_memory(tmp_path, peak):

@@ -16,6 +16,9 @@ from pathlib import Path
 import pytest
 from helpers import ROOT
 
+# One process prepares what all of them need.
+pytestmark = pytest.mark.xdist_group("packaging")
+
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
@@ -70,7 +73,8 @@ def test_sdist_holds_everything_and_its_tests_run(built, tmp_path):
     tests = [
         "tests/model/test_activations.py",
         "tests/checkpoint/test_steps.py",
-        "tests/integration/test_readme.py",
+        "tests/integration/test_docs.py::test_every_block_runs_as_printed[command-line]",
+        "tests/integration/test_docs.py::test_the_front_page_is_short_and_its_links_lead_somewhere",
     ]
     result = subprocess.run(
         [Path(sys.executable).with_name("pytest"), "-q", "-p", "no:cacheprovider", *tests],
@@ -134,7 +138,7 @@ def test_everything_that_is_imported_is_declared_and_nothing_else():
     """Four packages, and two that come with River."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared = {line.partition(">=")[0] for line in project["dependencies"]}
-    optional = {"PIL", "matplotlib", "ray"}
+    optional = {"PIL", "jinja2", "markupsafe", "matplotlib", "ray"}
     imported = set()
     for path in [*ROOT.glob("stream_perceptron/**/*.py"), *ROOT.glob("cli/*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):

@@ -157,7 +157,7 @@ def test_a_hundred_thousand_words_in_blocks(tell):
     words = [f"w{i}" for i in range(100_000)]
     one, many = (feature_extraction.BagOfWords() | model() for _ in range(2))
     peak = 0
-    for block in range(10):
+    for block in range(5):
         texts = documents(200, words, block) if block else [" ".join(words)] + ["w1"] * 199
         y = ["a", "b"] * 100
         for x, label in zip(texts, y, strict=True):
