@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 
 _LONGEST = 16  # characters of a name in the confusion matrix
+_LONGEST_TITLE = 40  # that other columns are aligned to
 
 
 @click.command(cls=Command, short_help="Test a saved model on labelled samples.")
@@ -85,7 +86,7 @@ def evaluate(
     if unlabelled or skipped:
         click.echo(f"{unlabelled:,} unlabelled, {skipped:,} skipped")
     names = [printable(str(row["class"])) for row in figures["per_class"]]
-    width = max(5, *map(len, names))
+    width = min(_LONGEST_TITLE, max(5, *map(len, names)))
     click.echo(f"\n{'class':>{width}}  precision  recall  samples")
     for name, row in zip(names, figures["per_class"], strict=True):
         click.echo(
@@ -97,10 +98,17 @@ def evaluate(
         click.echo(line)
 
 
+def _shortened(name: str) -> str:
+    """Return a name without its middle, if it is long: names differ at either end."""
+    if len(name) <= _LONGEST:
+        return name
+    return f"{name[: _LONGEST // 2 - 2]}..{name[-_LONGEST // 2 :]}"
+
+
 def _matrix(names: Sequence[str], counts: Sequence[Sequence[int]], columns: int) -> list[str]:
     """Return the lines of a confusion matrix, cut to the classes with most errors if it is wide."""
-    names = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 3]}..." for name in names]
-    cell = max(*map(len, names), *(len(f"{n:,}") for line in counts for n in line))
+    names = list(map(_shortened, names))
+    cell = max(*map(len, names), *(len(f"{sum(line):,}") for line in counts))
     most = max(2, columns // (cell + 2) - 1)
     shown = list(range(len(names)))
     lines = []

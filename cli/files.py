@@ -34,7 +34,8 @@ class OutputFile(LocalFile):
     """The same as text, or - for stdout."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # type: ignore[override]
-        return str(super().convert(value, param, ctx))
+        super().convert(value, param, ctx)
+        return str(value)
 
 
 def require_different(**files: str | Path | Sequence[str] | None) -> None:

@@ -11,7 +11,7 @@ import click
 
 from .files import LocalFile
 from .options import Command
-from .printable import tell
+from .printable import printable, tell
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _STRONGEST = 5  # features of a class
 _MOST = 40  # classes
+_LONGEST = 40  # characters of a name that others are aligned to
 
 
 @click.command(cls=Command)
@@ -39,7 +40,8 @@ def inspect(path: Path, as_json: bool) -> None:
         return
     for title, rows in _groups(live, path):
         tell(title)
-        width = max((len(name) for name, _ in rows), default=0)
+        rows = [(printable(name), shown) for name, shown in rows]
+        width = min(_LONGEST, max((len(name) for name, _ in rows), default=0))
         for name, shown in rows:
             tell(f"  {name:<{width}}  {shown}" if name else f"  {shown}")
 
@@ -74,7 +76,7 @@ def _groups(live: LiveModel, path: Path) -> Iterator[tuple[str, list[tuple[str, 
         ]
     for name in ("missing", "unlabelled", "skipped"):
         if count := getattr(progress, name):
-            figures.append((name, f"{count:,} {'values' if name == 'missing' else 'rows'}"))
+            figures.append((name, f"{count:,}"))
     yield "how well", figures
     yield (
         "hyperparameters",

@@ -117,7 +117,7 @@ def _take_up(live: LiveModel, path: Path) -> None:
         live.model = type(live).load(path).model
         click.echo(f"reloaded {path}: {live.model.n_seen:,} samples", err=True)
     except (CheckpointError, OSError) as error:
-        click.echo(f"warning: {error}; still predicting with the model loaded before", err=True)
+        tell(f"warning: {error}; still predicting with the model loaded before", err=True)
 
 
 def _is_other(now: os.stat_result, seen: os.stat_result) -> bool:

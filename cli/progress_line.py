@@ -151,15 +151,17 @@ class ProgressLine:
             if row and self._is_live and len(longer) > self._line.width:
                 break
             row = longer
-        return row
+        return row[-self._line.width :] if self._is_live else row
 
     def _bar(self, room: int) -> str:
         """Return a bar with the time left, if it is known how many rows there will be."""
         if not self._total:
             return ""
         read = self._live.cursor.read
-        left = self.seconds * (self._total - read) / max(read - self._read_before, 1)
-        time_left = f", {int(left) // 60}:{int(left) % 60:02} left"
+        rows_left = max(0, self._total - read)
+        left = int(self.seconds * rows_left / max(read - self._read_before, 1))
+        minutes = f"{left // 60}" if left < 3600 else f"{left // 3600}:{left // 60 % 60:02}"
+        time_left = f", {minutes}:{left % 60:02} left"
         shown = bar_with(min(1.0, read / self._total), time_left, room - len(_GAP))
         return shown and _GAP + shown
 

@@ -9,7 +9,7 @@ import click
 
 from .files import LocalFile, require_different
 from .options import Command, format_option
-from .printable import OneLineError
+from .printable import OneLineError, printable
 from .signals import ending_in_order
 
 
@@ -56,13 +56,13 @@ def report(path: Path, output: Path, examples: str | None, file_format: str | No
 
     def make() -> str:
         source = None if examples is None else open_source(examples, file_format, signals.wait)
-        return make_report(live, path.name, source, saved)
+        return make_report(live, printable(path.name), source, saved)
 
     with ending_in_order() as signals:
         page = signals.call(make, [examples or ""])
     try:
         with replacing(output) as file:
-            file.write(page.encode())
+            file.write(page.encode(errors="backslashreplace"))
     except OSError as error:
         error.filename = str(output)
         raise

@@ -42,6 +42,7 @@ from .summary import summarise, tell_findings
 
 if TYPE_CHECKING:
     from stream_perceptron.data.batch import Batch
+    from stream_perceptron.data.identity import Identity
     from stream_perceptron.data.parquet import ParquetSource
     from stream_perceptron.diagnostics.worked_sample import WorkedSample
     from stream_perceptron.distributed.ray import Round
@@ -311,6 +312,10 @@ class _Session:
         self._line.update()
 
 
+def _called(source: Identity) -> str:
+    return "stdin" if source.name == "-" else source.name
+
+
 def _place(live: LiveModel) -> str:
     """Say how far a model has read."""
     cursor = live.cursor
@@ -319,8 +324,8 @@ def _place(live: LiveModel) -> str:
         return f"{rows} rows"
     source = cursor.sources[cursor.index]
     if cursor.row == live.progress.rows:
-        return f"row {rows} of {source.name}"
-    return f"row {cursor.row:,} of {source.name}, {rows} rows in all"
+        return f"row {rows} of {_called(source)}"
+    return f"row {cursor.row:,} of {_called(source)}, {rows} rows in all"
 
 
 def _nothing_new(live: LiveModel) -> str:
@@ -330,7 +335,7 @@ def _nothing_new(live: LiveModel) -> str:
     if live.stopped:
         return "nothing new: the run has already stopped"
     if live.cursor.finished:
-        return "nothing new: everything was already learned"
+        return "nothing new: all that was asked for was already learned"
     return "no new rows"
 
 

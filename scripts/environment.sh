@@ -48,7 +48,7 @@ install_project() {
     make_environment
     echo "install stream-perceptron$extras" >&2
     # The libraries are fetched while the compiled modules are built.
-    mapfile -t libraries < <(.venv/bin/python - "$extras" <<'END'
+    libraries=$(.venv/bin/python - "$extras" <<'END'
 import sys
 import tomllib
 
@@ -59,9 +59,13 @@ groups = [project["optional-dependencies"][name] for name in extras if name]
 print(*sorted({"pip", *project["dependencies"]}.union(*groups)), sep="\n")
 END
     )
+    mapfile -t libraries <<< "$libraries"
     "${pip[@]}" install --quiet --disable-pip-version-check "${libraries[@]}" &
     others=$!
-    "${pip[@]}" install --quiet --disable-pip-version-check --no-deps --editable .
+    if ! "${pip[@]}" install --quiet --disable-pip-version-check --no-deps --editable .; then
+        kill "$others" 2>/dev/null
+        return 1
+    fi
     wait "$others"
     touch "$stamp"
 }

@@ -70,8 +70,8 @@ def verify(
     >>> verify(live, sources)
     Traceback (most recent call last):
     ...
-    stream_perceptron.errors.VerificationError: the number of its samples is 5001, but 5000 by \
-the sources
+    stream_perceptron.errors.VerificationError: the number of its samples is 5001, but the \
+sources give 5000
 
     """
     lineage = live.lineage

@@ -36,7 +36,7 @@ except ImportError:  # there was no compiler
 SKIP, BLANK, WEIGHT, NESTED, ODD, LABEL = -1, -2, -3, -4, -5, -10
 
 _MOST_NAMES = 2**16  # that are given for each block, whether they occur in it or not
-_MOST_MISFITS = 8  # records in which features are absent, before all are predicted as such ones
+_MOST_MISFITS = 8  # records in which features are absent, before all are taken for such ones
 
 # Returns what some bytes stand for: a label, or the feature that is 1 for a text, None for none.
 Reading = Callable[[bytes], Any]

@@ -26,7 +26,7 @@ class Request:
     # Whether all columns that were named must be there; to predict, labels need not be.
     to_learn: bool = True
     needs_label: bool = False  # whether a table without a label column is refused
-    # What features the model has, so that a key that held numbers is not predicted as one of texts.
+    # What features the model has, so that a key that held numbers is not taken for one of texts.
     numbers: Collection[Hashable] = ()
     epoch: int = 0  # the pass, from 0
     start: int = 0  # the number of rows to leave out

@@ -42,7 +42,7 @@ def mistakes_in(live: LiveModel, source: Source, most: int = 12) -> tuple[list[M
             label = batch.labels[i]
             labelled += label is not None
             right += label is not None and label == prediction
-            if label in (None, prediction):
+            if label in (None, prediction) or prediction is None:
                 continue
             sureness = float(result.probabilities[i])
             if len(worst) == most and sureness <= worst[0].probability:

@@ -121,11 +121,13 @@ def _curve(live: LiveModel) -> dict[str, Any] | None:
     if moves:
         panels.append(Panel([("samples that changed the weights", at[:n], updated, "#5b84c4")],
                             is_share=True))  # fmt: skip
-    summary = (
-        f"Over {int(at[-1]):,} samples, accuracy went from {each[0]:.1%} in the first "
-        f"{int(samples[0]):,} to {each[-1]:.1%} in the last {int(samples[n - 1]):,}; "
-        f"{overall[-1]:.1%} overall. Mean eps went from {eps[0]:.3g} to {eps[-1]:.3g}."
-    )
+    summary = f"Over {int(at[-1]):,} samples, accuracy is {overall[-1]:.1%}."
+    if n > 1:
+        summary += (
+            f" It went from {each[0]:.1%} in the first {int(samples[0]):,} to {each[-1]:.1%} in "
+            f"the last full {int(samples[n - 1]):,}, and mean eps from {eps[0]:.3g} to "
+            f"{eps[-1]:.3g}."
+        )
     if moves:
         summary += (
             f" The share of samples that changed the weights went from {updated[0]:.1%} to "
@@ -137,26 +139,27 @@ def _curve(live: LiveModel) -> dict[str, Any] | None:
 def _matrix(live: LiveModel) -> dict[str, Any]:
     """Return the confusion matrix of the classes with most errors, in their order."""
     names = _names(live)
-    matrix = live.progress.confusion.matrix(len(names))
-    shown = np.arange(len(names))
-    if len(names) > _MOST_IN_MATRIX:
-        errors = matrix.sum(axis=1) - matrix.diagonal()
-        shown = np.sort(np.argsort(-errors, kind="stable")[:_MOST_IN_MATRIX])
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    rows = [
-        {
-            "name": names[i],
-            "cells": [
-                {
-                    "n": int(matrix[i, j]),
-                    "kind": "hit" if i == j else "miss",
-                    "strength": min(shares[i, j] * (0.5 if i == j else 3), 0.7),
-                }
-                for j in shown
-            ],
-        }
-        for i in shown
-    ]
+    confusion = live.progress.confusion
+    seen, _, right = confusion.sums(len(names))
+    worst = np.argsort(right - seen, kind="stable")[:_MOST_IN_MATRIX]
+    shown = np.sort(worst).tolist()
+    places = {label: place for place, label in enumerate(shown)}
+    counts = np.zeros((len(shown), len(shown)), np.int64)
+    for i, j, n in confusion.pairs.tolist():
+        if i in places and j in places:
+            counts[places[i], places[j]] = n
+    rows = []
+    for place, i in enumerate(shown):
+        shares = counts[place] / max(int(seen[i]), 1)
+        cells = [
+            {
+                "n": n,
+                "kind": "hit" if place == j else "miss",
+                "strength": min(share * (0.5 if place == j else 3), 0.7),
+            }
+            for j, (n, share) in enumerate(zip(counts[place].tolist(), shares, strict=True))
+        ]
+        rows.append({"name": names[i], "cells": cells})
     return {"names": [names[i] for i in shown], "rows": rows, "n": len(names)}
 
 
@@ -265,16 +268,20 @@ def _examples(live: LiveModel, source: Source) -> dict[str, Any]:
 
 
 def _misleading(live: LiveModel, mistake: Mistake) -> Sequence[tuple[str, float]]:
-    """Return the features of a mistake that speak most for the prediction or against the label."""
+    """Return the features of a mistake that speak most for the prediction and against the label."""
     model = live.model
     numbers = {label: j for j, label in enumerate(model.classes_)}
-    signs = ((mistake.prediction, 1.0), (mistake.label, -1.0))
-    toward = sum(sign * model.weights[numbers[name]] for name, sign in signs if name in numbers)
+    toward = model.weights[numbers[mistake.prediction]]
+    if mistake.label in numbers:
+        toward = toward - model.weights[numbers[mistake.label]]
     columns = {name: i for i, name in enumerate(model.features_)}
-    known = [(name, value) for name, value in mistake.x.items() if name in columns]
-    is_scaled = model.network.scaler is not None
-    known.sort(key=lambda pair: -abs(toward[columns[pair[0]]] * (1 if is_scaled else pair[1])))
-    return [(str(name), value) for name, value in known[:_SHOWN_FEATURES]]
+    known = [name for name in mistake.x if name in columns]
+    at = np.array([columns[name] for name in known], np.intp)
+    x = np.array([mistake.x[name] for name in known], np.float64)
+    scaler = model.network.scaler
+    spoken = toward[at] * (x if scaler is None else scaler.scaled(at, x))
+    order = np.argsort(-spoken, kind="stable")[:_SHOWN_FEATURES]
+    return [(str(known[i]), float(x[i])) for i in order if spoken[i] > 0]
 
 
 def _hyperparameters(live: LiveModel) -> Iterator[tuple[str, str]]:

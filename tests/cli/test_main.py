@@ -13,8 +13,8 @@ from helpers import COMMAND
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (["lern"], "no such command: 'lern': did you mean learn?"),
-        (["xyz\x1b"], "no such command: 'xyz\\x1b': choose learn, sweep, "),
+        (["lern"], "no such command 'lern': did you mean learn?"),
+        (["xyz\x1b"], "no such command 'xyz\\x1b': choose learn, sweep, "),
         (["--hel"], "; see stream-perceptron --help"),
         (["learn", "--activatoin", "tanh"], "; see stream-perceptron learn --help"),
         (["learn", "--activation", "tan"], "choose sigmoid, tanh, arctan or identity"),

@@ -27,9 +27,6 @@ from stream_perceptron.distributed.averaging import average_live
 from stream_perceptron.distributed.shards import deal, learn_pieces
 from stream_perceptron.live.cursor import Shards
 
-# One process prepares what all of them need.
-pytestmark = pytest.mark.xdist_group("ray")
-
 RAY = Path(sys.executable).with_name("ray")
 
 
@@ -284,7 +281,7 @@ def test_words_that_do_not_go_together_are_named(run, sample, tmp_path):
     swallowed = run("learn", "--ray", sample, "--shards", 2, check=2).stderr
     assert "put --ray after the files" in swallowed
     piped = run("learn", "--shards", 2, "--ray", check=2, input="").stderr
-    assert "stdin and pipes cannot be shared out" in piped
+    assert "stdin and pipes cannot be split into shards" in piped
     text = run("learn", csv, "--shards", 2, "--ray", check=1).stderr
     assert f"Error: {csv}: only Parquet files can be split into shards\n" == text
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from helpers import COMMAND, ROOT, blocks_of, recipe, samples_in, wait_for, write_lines
 
@@ -44,10 +45,10 @@ def steps_of(text):
         yield command.replace("\n> ", "\n").rstrip("\n"), output
 
 
-def said_by(command, folder):
+def said_by(command, folder, *options):
     """Run a command of a page, and return all that it prints."""
     result = subprocess.run(
-        ["bash", "-eu", "-c", command], cwd=folder, stdout=subprocess.PIPE,
+        ["bash", "-eu", *options, "-c", command], cwd=folder, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, timeout=300,
     )  # fmt: skip
     assert 0 == result.returncode, result.stdout
@@ -76,11 +77,14 @@ def folder(tmp_path, monkeypatch):
 
 def after_pipes(folder):
     models = [LiveModel.load(folder / f"{name}.npz").model.weights.tobytes()
-              for name in ("from-csv", "from-gzip", "digits", "fifo")]  # fmt: skip
+              for name in ("from-csv", "from-gzip", "from-parquet", "digits", "fifo")]  # fmt: skip
     assert 1 == len(set(models))
     lines = (folder / "submission.csv").read_text().splitlines()
     assert "ImageId,Label" == lines[0]
     assert [str(i + 1) for i in range(5000)] == [line.split(",")[0] for line in lines[1:]]
+    labels = pq.read_table(folder / "mnist-sample.parquet")["label"].to_pylist()
+    found = [int(line.split(",")[1]) for line in lines[1:]]
+    assert sum(one == other for one, other in zip(found, labels, strict=True)) > 4000
     answers = (folder / "answers.jsonl").read_text().splitlines()
     assert 300 == len(answers)
     assert {"up", "down"} == {json.loads(line)["prediction"] for line in answers}
@@ -99,7 +103,7 @@ def test_every_block_runs_as_printed(page, folder):
     examples = []
     for block in blocks_of(page):
         if block.language == "sh" and not block.name:
-            said_by(block.text, folder)
+            said_by(block.text, folder, "-o", "pipefail")
         elif block.language == "console":
             for command, shown in steps_of(block.text):
                 require_same(page, command, shown, said_by(command, folder))
@@ -112,7 +116,7 @@ def test_every_block_runs_as_printed(page, folder):
             "flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE\n"
             "found = doctest.testfile('page.txt', module_relative=False, optionflags=flags)\n"
             "assert found.attempted\n"
-            "sys.exit(found.failed)\n"
+            "sys.exit(found.failed > 0)\n"
         )
         result = subprocess.run(
             [sys.executable, "-W", "error", "-c", script], cwd=folder, capture_output=True,
@@ -195,6 +199,7 @@ def test_tables_of_the_last_benchmark():
                     page.read_text(),
                 )
             )
+    assert sum(page.read_text().count("<!-- bench ") for page in PAGES) > 15
     for page in PAGES:
         for table in re.findall(r"(?s)<!-- bench [^>]* -->\n(.*?)<!-- end -->", page.read_text()):
             assert "| --- |" in table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import fcntl
 import json
 import os
 import subprocess
@@ -16,19 +17,21 @@ from pathlib import Path
 import pytest
 from helpers import ROOT
 
-# One process prepares what all of them need.
-pytestmark = pytest.mark.xdist_group("packaging")
-
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """The wheel, built from the sdist, as pip would from what is published."""
-    folder = tmp_path_factory.mktemp("dist")
-    subprocess.run(
-        [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT],
-        check=True,
-        capture_output=True,
-    )
+    """The wheel, built from the sdist, as pip would from what is published; once in a test run."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    folder = tmp_path_factory.getbasetemp().parent / f"dist-{run}"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not list(folder.glob("*.whl")):
+            subprocess.run(
+                [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT],
+                check=True,
+                capture_output=True,
+            )
     return next(folder.glob("*.whl")), next(folder.glob("*.tar.gz"))
 
 

@@ -100,7 +100,7 @@ static inline double mantissa_of_exp(double x, int64_t *steps) {
 }
 
 /* e^x, of -708 or 709 if x is beyond: where neither it nor 1 + e^x is subnormal or infinite. Error
-   below 1 ulp. */
+   below 1 ulp. x must not be NaN. */
 static inline double ieee_exp_within(double x) {
     x = 709.0 < x ? 709.0 : x;
     x = -708.0 > x ? -708.0 : x;
@@ -132,7 +132,7 @@ static inline double ieee_tanh(double x) {
                                  z2 * -2.060276537636634e-05));
     const double near = size + size * (z * p);
     const double far = 1.0 - 2.0 / (ieee_exp_within(2.0 * size) + 1.0);
-    return with_sign_of(x, size < 0.55 ? near : far);
+    return with_sign_of(x, size >= 0.55 ? far : near); /* NaN is near */
 }
 
 /* The arc tangent; error below 1 ulp.
