@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from typing import IO, Any
 
 import click
@@ -29,9 +30,16 @@ def printable(line: str) -> str:
 def tell(line: str, err: bool = False) -> None:
     """Print a line, with its first word in colour if it is a warning or the like.
 
-    Click leaves colours out where no terminal reads them.
+    Click leaves colours out where no terminal reads them. Messages on a terminal break between
+    words.
     """
     line = printable(line)
+    if err and sys.stderr.isatty():
+        import shutil
+        import textwrap
+
+        columns = shutil.get_terminal_size().columns
+        line = textwrap.fill(line, columns, break_long_words=False, break_on_hyphens=False)
     kind, colon, rest = line.partition(":")
     if colon and kind in _COLOURS and not os.environ.get("NO_COLOR"):
         line = click.style(f"{kind}:", fg=_COLOURS[kind], bold=True) + rest
