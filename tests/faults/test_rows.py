@@ -70,7 +70,7 @@ def test_a_run_with_nothing_new_says_so(tmp_path, run):
     again = run("learn", source, "-m", path, check=0)
     replayed = run("learn", "-m", path, input=source.read_text(), check=0)
 
-    assert "nothing new: everything was already learned" in again.stderr
+    assert "nothing new: all that was asked for was already learned" in again.stderr
     assert "nothing new: every row was already learned" in replayed.stderr
     assert 3 == learned(path)
 
