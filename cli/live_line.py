@@ -27,6 +27,14 @@ def bar_with(share: float, text: str, room: int) -> str:
     return next((each for each in (f"{share:.0%}{text}", f"{share:.0%}") if len(each) <= room), "")
 
 
+def columns_of_stderr() -> int:
+    """Return how many characters fit into a line of the terminal."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
+    except OSError:
+        return 80
+
+
 class LiveLine:
     """A line that is redrawn, ten times a second at most; not drawn where stderr is no terminal."""
 
@@ -44,11 +52,7 @@ class LiveLine:
     @property
     def width(self) -> int:
         """The characters that fit into a line; one in the last column would wrap the cursor."""
-        try:
-            columns = os.get_terminal_size(sys.stderr.fileno()).columns
-        except OSError:
-            columns = 0
-        return (columns or 80) - 1
+        return columns_of_stderr() - 1
 
     def is_due(self) -> bool:
         """Return whether it is time to redraw."""

@@ -9,6 +9,8 @@ from typing import IO, Any
 
 import click
 
+from .live_line import columns_of_stderr
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 # The colour of a line's first word.
@@ -35,11 +37,10 @@ def tell(line: str, err: bool = False) -> None:
     """
     line = printable(line)
     if err and sys.stderr.isatty():
-        import shutil
         import textwrap
 
-        columns = shutil.get_terminal_size().columns
-        line = textwrap.fill(line, columns, break_long_words=False, break_on_hyphens=False)
+        width = columns_of_stderr()
+        line = textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
     kind, colon, rest = line.partition(":")
     if colon and kind in _COLOURS and not os.environ.get("NO_COLOR"):
         line = click.style(f"{kind}:", fg=_COLOURS[kind], bold=True) + rest

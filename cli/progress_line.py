@@ -65,7 +65,10 @@ class ProgressLine:
             return
         self._told.add(text)
         self._line.clear()
-        tell(json.dumps({"note": text}) if self._style == "json" else text, err=True)
+        if self._style == "json":
+            click.echo(json.dumps({"note": text}), err=True)
+        else:
+            tell(text, err=True)
 
     def show(self, text: str) -> None:
         """Show something that was asked for, whatever the style."""

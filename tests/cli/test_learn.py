@@ -176,6 +176,18 @@ def test_colours_are_for_terminals_and_go_with_no_color(on_terminal, run, tmp_pa
     assert "\x1b" not in run("learn", source, check=0).stderr
 
 
+def test_messages_break_between_words_and_json_does_not(on_terminal, tmp_path):
+    source = tmp_path / "points.csv"
+    source.write_text("a,label\n" + "300,x\n400,y\n" * 50)
+    words = on_terminal("learn", source, columns=30, NO_COLOR="1").split()
+    lines = lines_of(on_terminal("learn", source, "--json", columns=30, NO_COLOR="1"))
+
+    assert "warning: features reach" in " ".join(words)
+    assert {"hardly", "learns:", "--standardize"} <= set(words)
+    notes = [json.loads(line)["note"] for line in lines if line.startswith('{"note"')]
+    assert [note for note in notes if note.startswith("warning: features reach")]
+
+
 def test_a_row_of_the_table_is_not_repeated_at_the_end(run, points):
     rows = re.findall(r"^ +[\d,]+ .*", run("learn", points, "--limit", 2000, check=0).stderr, re.M)
 
