@@ -237,7 +237,8 @@ def test_models_with_little_in_them(run, tmp_path):
 
 def test_named_features_have_bars_and_mistakes_their_values(run, tmp_path, rng):
     source, model, path = (tmp_path / name for name in ("s.csv", "m.npz", "r.html"))
-    rows = [(x, y, "up" if x + 0.2 * y > 0 else "down") for x, y in rng.normal(size=(500, 2))]
+    noise = rng.normal(size=(500, 3))
+    rows = [(x, y, "up" if x + 0.2 * y + 0.5 * z > 0 else "down") for x, y, z in noise]
     source.write_text("\n".join(["wide,thin,label", *(f"{x},{y},{z}" for x, y, z in rows)]))
     run("learn", source, "-m", model, "--lr", "0.5", check=0)
     run("report", model, "-o", path, "--examples", source, check=0)
@@ -253,8 +254,17 @@ def test_named_features_have_bars_and_mistakes_their_values(run, tmp_path, rng):
     assert {"wide", "thin"} == {
         a["title"] for a in parsed.of("span") if a.get("class") == "feature"
     }
-    number, *_ = re.findall(r'<tr><th scope="row">(\d+)</th>', path.read_text())
-    assert f"wide {rows[int(number) - 1][0]:.4g}" in " ".join(parsed.text)
+    # Each mistake lists what spoke for the prediction and against the label, the strongest first.
+    shown = re.findall(
+        r'<tr><th scope="row">(\d+)</th><td>(up|down)</td>.*<td>([^<]*)</td></tr>', path.read_text()
+    )
+    assert len(shown) > 5
+    classes = LiveModel.load(model).model.classes_
+    for number, label, features in shown:
+        toward = weights[1 - classes.index(label)] - weights[classes.index(label)]
+        x = dict(zip(("wide", "thin"), rows[int(number) - 1], strict=False))
+        spoken = sorted(zip(toward * list(x.values()), x, strict=True), reverse=True)
+        assert features == ", ".join(f"{name} {x[name]:.4g}" for how, name in spoken if how > 0)
 
 
 def test_many_classes_make_a_page_of_bounded_size(run, tmp_path, tell):
