@@ -243,7 +243,8 @@ def test_named_features_have_bars_and_mistakes_their_values(run, tmp_path, rng):
     run("learn", source, "-m", model, "--lr", "0.5", check=0)
     run("report", model, "-o", path, "--examples", source, check=0)
     parsed = Page(path.read_text())
-    weights = LiveModel.load(model).model.weights
+    live = LiveModel.load(model)
+    weights = live.model.weights
     bars = [a for a in parsed.of("span") if a.get("class") in ("for", "against")]
 
     # Each class lists its features, the strongest first.
@@ -259,11 +260,13 @@ def test_named_features_have_bars_and_mistakes_their_values(run, tmp_path, rng):
         r'<tr><th scope="row">(\d+)</th><td>(up|down)</td>.*<td>([^<]*)</td></tr>', path.read_text()
     )
     assert len(shown) > 5
-    classes = LiveModel.load(model).model.classes_
+    classes, columns = live.model.classes_, live.model.features_
     for number, label, features in shown:
         toward = weights[1 - classes.index(label)] - weights[classes.index(label)]
         x = dict(zip(("wide", "thin"), rows[int(number) - 1], strict=False))
-        spoken = sorted(zip(toward * list(x.values()), x, strict=True), reverse=True)
+        spoken = sorted(
+            ((w * x[name], name) for w, name in zip(toward, columns, strict=True)), reverse=True
+        )
         assert features == ", ".join(f"{name} {x[name]:.4g}" for how, name in spoken if how > 0)
 
 
