@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import io
 import os
 import sys
@@ -121,8 +120,6 @@ def run() -> NoReturn:
     Python would first take every library apart, which costs as much as learning 20,000 digits,
     while a thread may still be reading ahead.
     """
-    # Imports make many objects and no garbage, which Python by itself would look for all the time.
-    gc.set_threshold(50_000)
     # NumPy starts a thread for each processor, for larger products of matrices than any here.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     _open_what_is_closed()

@@ -228,7 +228,7 @@ def _part(hint: Any, value: Any, where: str, numbers: range) -> Any:
     if is_dataclass(hint):
         return from_json(hint, value, where)  # type: ignore[arg-type]
     if kind in (list, tuple) and type(value) is list:
-        if kinds[0] is str and all(type(part) is str for part in value):
+        if kinds[0] is Any or (kinds[0] is str and all(type(part) is str for part in value)):
             return kind(value)
         return kind(_part(kinds[0], part, where, numbers) for part in value)
     if kind is dict and type(value) is list and all(_is_pair(pair) for pair in value):

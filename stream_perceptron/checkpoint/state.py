@@ -198,7 +198,7 @@ def model_state(model: SGDPerceptron | Pipeline) -> tuple[dict[str, Any], Arrays
     return meta, arrays
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class _State:
     """What is saved of a perceptron beside its arrays; labels and features are encoded names."""
 

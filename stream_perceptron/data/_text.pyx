@@ -39,6 +39,22 @@ cdef extern from *:
     void open_c_locale()
     double nearest_double(const char*) nogil
 
+cdef extern from *:
+    """
+    #include <stdint.h>
+    #if defined(_MSC_VER)
+    #include <intrin.h>
+    static int lowest_bit(uint64_t word) {
+        unsigned long place;
+        _BitScanForward64(&place, word);
+        return (int)place;
+    }
+    #else
+    static int lowest_bit(uint64_t word) { return __builtin_ctzll(word); }
+    #endif
+    """
+    int lowest_bit(uint64_t) noexcept nogil  # of a number that is not 0
+
 open_c_locale()
 
 cdef extern from "<math.h>" nogil:
@@ -219,6 +235,12 @@ cdef inline const uint8_t* _small(const uint8_t* p, uint8_t stop,
         return NULL
     value[0] = a * 100 + b * 10 + c
     return p + 3
+
+
+cdef inline uint32_t _whole(uint32_t digits) noexcept nogil:
+    """Return the number that four digits make, of which the lowest byte has the first."""
+    digits = (digits * 10 + (digits >> 8)) & 0x00FF00FF
+    return (digits * 100 + (digits >> 16)) & 0xFFFF
 
 
 cdef inline bint _put(Cell* out, double value) noexcept nogil:
@@ -585,6 +607,7 @@ cdef class Names:
     cdef intptr_t* after  # the name that last came after each
     cdef intptr_t* slots
     cdef intptr_t* by_number  # the name that is a number, and 1 more; 0 for none
+    cdef intptr_t* places  # the place of the feature that is a number, and 1 more; 0 for none
     cdef ptrdiff_t room, pool_room, n_slots, n_numbers
     cdef int64_t serial
     cdef readonly ptrdiff_t n, n_features
@@ -598,6 +621,7 @@ cdef class Names:
         free(self.after)
         free(self.slots)
         free(self.by_number)
+        free(self.places)
 
     def add(self, bytes name, intptr_t role):
         """Add a name unless it is there; SPAN and the like are roles, any other a feature."""
@@ -690,18 +714,22 @@ cdef class Names:
     cdef void set_number(self, const uint8_t* p, ptrdiff_t length, intptr_t value) noexcept nogil:
         """Note which name is a number, and 1 more, if it is one; without memory do without."""
         cdef const uint8_t* end = p
-        cdef ptrdiff_t number = _index(&end, p + length), room
+        cdef ptrdiff_t number = _index(&end, p + length), room, size
         if number < 0 or end != p + length:
             return
         if number >= self.n_numbers:
             room = min(max(1024, 2 * number), 1000000)
-            if not _resize(<void**>&self.by_number, room * sizeof(intptr_t)):
+            if not (
+                _resize(<void**>&self.by_number, room * sizeof(intptr_t))
+                and _resize(<void**>&self.places, room * sizeof(intptr_t))
+            ):
                 return
-            memset(
-                self.by_number + self.n_numbers, 0, (room - self.n_numbers) * sizeof(intptr_t)
-            )
+            size = (room - self.n_numbers) * sizeof(intptr_t)
+            memset(self.by_number + self.n_numbers, 0, size)
+            memset(self.places + self.n_numbers, 0, size)
             self.n_numbers = room
         self.by_number[number] = value
+        self.places[number] = self.roles[value - 1] + 1 if value and self.roles[value - 1] >= 0 else 0
 
     cdef void put(self, intptr_t i) noexcept nogil:
         cdef intptr_t begin = self.ends[i - 1] if i else 0
@@ -783,6 +811,97 @@ cdef inline ptrdiff_t _index(const uint8_t** p, const uint8_t* end) noexcept nog
     return number
 
 
+cdef const uint8_t* _label(const uint8_t* base, const uint8_t* p, const uint8_t* end,
+                           intptr_t* span) noexcept nogil:
+    """Read the label of a record of LIBSVM, if it has one; return where its pairs begin, or NULL.
+
+    The span of a label ends before it begins where there is none.
+    """
+    cdef const uint8_t* start = _blanks(p, end)
+    p = start
+    while p < end and 32 < p[0] < 127 and p[0] != c":" and p[0] != c"#":
+        p += 1
+    span[0] = start - base
+    span[1] = p - base
+    if p < end and p[0] == c":":
+        span[1] = span[0] - 1
+        return start
+    return NULL if p == start or (p < end and p[0] != 32 and p[0] != 9) else p
+
+
+def small_rows(const uint8_t[::1] data, ptrdiff_t begin, const intptr_t[::1] ends, ptrdiff_t first,
+               Names names, uint8_t[:, ::1] out, intptr_t[:, :, ::1] spans):
+    """Read records of LIBSVM whose features are all known, and whole numbers from 1 to 255.
+
+    The rows of `out` are zeros before, and have as many columns as there are features.
+    """
+    cdef ptrdiff_t i = first, n = ends.shape[0], d = out.shape[1]
+    cdef const uint8_t* p
+    cdef const uint8_t* end
+    cdef const uint8_t* limit = &data[0] + data.shape[0]
+    with nogil:
+        while i < n:
+            p = &data[0] + _start(begin, &ends[0], i)
+            end = _end(p, &data[0] + ends[i])
+            p = _label(&data[0], p, end, &spans[0, i, 0])
+            if p == NULL:
+                break
+            if not _small_pairs(p, end, limit, names.places, names.n_numbers, &out[i, 0]):
+                memset(&out[i, 0], 0, d)
+                break
+            i += 1
+    return i
+
+
+cdef bint _small_pairs(const uint8_t* p, const uint8_t* end, const uint8_t* limit,
+                       const intptr_t* places, ptrdiff_t n_numbers, uint8_t* row) noexcept nogil:
+    """Read pairs of a record; return whether all are such ones, and none comes twice.
+
+    A pair such as `152:255` has at most eight bytes, which are looked at together, since a
+    processor guesses wrongly when a loop over digits will end.
+    """
+    cdef uint64_t word, digits, gaps, others
+    cdef uint32_t index, value
+    cdef uint8_t* cell
+    cdef int colon, gap  # the numbers of bits
+    while True:
+        p = _blanks(p, end)
+        if p == end:
+            return True
+        if limit - p >= 8:
+            word = _word(p)
+        else:
+            word = 0
+            memcpy(&word, p, limit - p)
+        # A bit that digits and colons have, and what may follow a pair has not.
+        gaps = ~word & 0x1010101010101010ULL
+        if gaps == 0:
+            return False
+        digits = word ^ 0x3030303030303030ULL
+        # The highest bit of each byte in front of the gap that is no digit.
+        others = ((digits + 0x7676767676767676ULL) | digits) & 0x8080808080808080ULL
+        others &= gaps ^ (gaps - 1)
+        if others == 0 or others & (others - 1):
+            return False
+        colon = lowest_bit(others)
+        gap = lowest_bit(gaps)
+        if not 8 <= colon < 40 or not 8 < gap - colon < 38 or p[colon >> 3] != c":":
+            return False
+        if p[0] == 48 and colon > 15:  # the name is another one than the number
+            return False
+        index = _whole(<uint32_t>digits << (39 - colon))
+        value = _whole(<uint32_t>(digits >> (colon + 1)) << (37 - gap + colon))
+        if index >= n_numbers or places[index] == 0 or not 0 < value < 256:
+            return False
+        cell = row + places[index] - 1
+        if cell[0]:  # it came before
+            return False
+        cell[0] = <uint8_t>value
+        p += gap >> 3
+        if p < end and p[0] != 32 and p[0] != 9:
+            return False
+
+
 def libsvm(const uint8_t[::1] data, ptrdiff_t begin, const intptr_t[::1] ends, ptrdiff_t first,
            Names names, bint is_open, intptr_t[::1] starts, intptr_t[::1] columns, Cell[::1] values,
            intptr_t[:, :, ::1] spans):
@@ -794,7 +913,6 @@ def libsvm(const uint8_t[::1] data, ptrdiff_t begin, const intptr_t[::1] ends, p
     cdef ptrdiff_t i = first, n = ends.shape[0], count = starts[first], before, n_names
     cdef const uint8_t* p
     cdef const uint8_t* end
-    cdef const uint8_t* start
     cdef const uint8_t* stop
     cdef const uint8_t* limit = &data[0] + data.shape[0]
     cdef intptr_t name
@@ -805,16 +923,8 @@ def libsvm(const uint8_t[::1] data, ptrdiff_t begin, const intptr_t[::1] ends, p
         while i < n:
             p = &data[0] + _start(begin, &ends[0], i)
             end = _end(p, &data[0] + ends[i])
-            p = _blanks(p, end)
-            start = p
-            while p < end and 32 < p[0] < 127 and p[0] != c":" and p[0] != c"#":
-                p += 1
-            spans[0, i, 0] = start - &data[0]
-            spans[0, i, 1] = p - &data[0]
-            if p < end and p[0] == c":":
-                spans[0, i, 1] = spans[0, i, 0] - 1
-                p = start
-            elif p == start or (p < end and p[0] != 32 and p[0] != 9):
+            p = _label(&data[0], p, end, &spans[0, i, 0])
+            if p == NULL:
                 break
             before, n_names, name, is_good = count, names.n, -1, True
             names.serial += 1
@@ -823,7 +933,6 @@ def libsvm(const uint8_t[::1] data, ptrdiff_t begin, const intptr_t[::1] ends, p
                 if p == end:
                     break
                 is_good = False
-                start = p
                 name = _next_name(names, name, &p, end, limit, is_open)
                 if name < 0 or names.is_twice(name):
                     break

@@ -122,7 +122,7 @@ class CsvFormat:
         return replace(decoder, ahead=replace(schema, **_columns(ahead)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class CsvDecoder:
     """How records of CSV are read: what each column is."""
 

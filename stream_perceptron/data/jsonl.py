@@ -79,7 +79,7 @@ class JsonFormat:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class JsonDecoder:
     """How records of JSON are read.
 

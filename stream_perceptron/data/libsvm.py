@@ -53,7 +53,7 @@ class LibsvmFormat:
         return LibsvmDecoder(asked, request.schema, asked.label or LABEL_NAMES[0], numbers)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class LibsvmDecoder:
     """How records of LIBSVM are read.
 

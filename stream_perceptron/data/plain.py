@@ -114,16 +114,15 @@ class _SpanPlan:
             if reading is None:
                 found.append([None] * n)
                 continue
-            values: list[Any] = []
+            cells = text.cut(data, spans[:n])
             try:
-                for each in text.cut(data, spans[:n]):
+                for each in dict.fromkeys(cells):
                     if each not in known:
                         known[each] = reading(each)
-                    values.append(known[each])
             except (SampleError, UnicodeDecodeError):
-                pass
-            found.append(values)
-            n = len(values)
+                del cells[cells.index(each) :]
+            found.append([known[each] for each in cells])
+            n = len(cells)
         first = len(self.spans)
         kept = list(zip(*(values[:n] for values in found[first:]), strict=True))
         return [values[:n] for values in found[:first]], kept
@@ -155,7 +154,7 @@ class _SpanReader(ABC):
             plan.kinds = plan.kinds[plan.kinds.index(kind) :]
             found, kept = plan.read_spans(self._lines.data, self._spans[:, first:end])
             block = self._block(first, kind, found) if found[0] else None
-            return None if block is None else replace(block, kept=kept)
+            return replace(block, kept=kept) if block is not None and kept else block
         return None
 
     @cached_property
@@ -307,11 +306,12 @@ class _SparsePlan(_SpanPlan):
         if scaled is None:
             return None
         if len(features) <= _MOST_NAMES:
-            return Sparse(tuple(features), starts, columns, scaled)
+            # The arrays that were read into are used again.
+            return Sparse(tuple(features), starts.copy(), columns.copy(), scaled)
         occurs = np.zeros(len(features), bool)
         occurs[columns] = True
         names = tuple(features[i] for i in np.flatnonzero(occurs).tolist())
-        return Sparse(names, starts, (np.cumsum(occurs) - 1)[columns], scaled)
+        return Sparse(names, starts.copy(), (np.cumsum(occurs) - 1)[columns], scaled)
 
 
 class _SparseReader(_SpanReader):
@@ -333,13 +333,15 @@ class _SparseReader(_SpanReader):
 
     def _features(self, first: int, n: int, kind: DTypeLike) -> Features | None:
         """Return the features of n rows from one on."""
-        starts = self._starts[first : first + n + 1].copy()
+        starts = self._starts[first : first + n + 1]
         part = slice(int(starts[-1]))
-        return self._plan.rows(starts, self._columns[part].copy(), self._values[kind][part])
+        return self._plan.rows(starts, self._columns[part], self._values[kind][part])
 
 
 class LibsvmPlan(_SparsePlan):
     """Records of LIBSVM."""
+
+    has_grown = True  # whether the last lines that were not small brought features
 
     def reader(self, lines: RawLines) -> Reader:
         """Return what reads these lines."""
@@ -347,14 +349,35 @@ class LibsvmPlan(_SparsePlan):
 
 
 class _LibsvmReader(_SparseReader):
+    _small: NDArray[np.uint8] | None = None  # rows without a 0 but where a feature is absent
+    _are_small = False  # whether the last rows are such ones
+
     def _parse(self, first: int, kind: DTypeLike) -> int:
-        plan, out = self._plan, self._begin(first, kind)
-        return int(text.libsvm(*self._where, first, plan.names, plan.is_open, *out, self._spans))
+        plan = self._plan
+        d = plan.names.n_features
+        if kind is np.uint8 and not plan.has_grown and wants_dense(0, d):
+            if self._small is None or self._small.shape[1] < d:
+                self._small = np.zeros((len(self._lines), d), np.uint8)
+            end = text.small_rows(*self._where, first, plan.names, self._small, self._spans)
+            if end > first:
+                self._are_small = True
+                return int(end)
+        self._are_small = False
+        out = self._begin(first, kind)
+        end = text.libsvm(*self._where, first, plan.names, plan.is_open, *out, self._spans)
+        plan.has_grown = plan.names.n_features > d
+        return int(end)
 
     def _block(self, first: int, kind: DTypeLike, found: list[list[Any]]) -> Block | None:
         (labels,) = found
-        rows = self._features(first, len(labels), kind)
-        return None if rows is None else Block(rows, labels, np.ones(len(labels)), None)
+        n = len(labels)
+        rows: Features | None
+        if self._are_small and self._small is not None:
+            small = self._small[first : first + n]
+            rows = Uint8(tuple(self._plan.features), small, small != 0, scale=self._plan.scale)
+        else:
+            rows = self._features(first, n, kind)
+        return None if rows is None else Block(rows, labels, np.ones(n), None)
 
 
 class ObjectPlan(_SparsePlan):
@@ -466,7 +489,7 @@ def can_be_plain(lines: RawLines) -> bool:
     """Whether lines are such that a plan may read them."""
     if text is None or lines.are_too_long or not len(lines):
         return False
-    return int(lines.lengths.max()) <= LONGEST_LINE
+    return len(lines.text) <= LONGEST_LINE or int(lines.lengths.max()) <= LONGEST_LINE
 
 
 def line_ends(data: bytes) -> NDArray[np.intp]:

@@ -77,7 +77,7 @@ class Entry:
         )  # fmt: skip
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Lineage:
     """What a model was learned from, in order.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ from stream_perceptron.model.kernel import BlockResult
 WINDOW = 1000
 
 _PAIR = 2**31  # beyond the number of any label
+_MOST_WAITING = 16  # blocks whose pairs are counted at once, as many cost hardly more than one
 
 
 class Scores(NamedTuple):
@@ -55,7 +55,8 @@ class Confusion:
     """
 
     def __init__(self) -> None:
-        self._counts: dict[int, int] = {}
+        self._counted: dict[int, int] = {}
+        self._waiting: list[NDArray[np.int64]] = []
         self.tested = 0
         self.right = 0
 
@@ -76,17 +77,32 @@ class Confusion:
         ):
             raise CheckpointError("progress has confusion counts that do not fit together")
         confusion = cls()
-        confusion._counts = dict(zip(keys.tolist(), counts.tolist(), strict=True))
+        confusion._counted = dict(zip(keys.tolist(), counts.tolist(), strict=True))
         confusion.tested = int(counts.sum())
         confusion.right = int(counts[targets == predicted].sum())
         return confusion
 
     def update(self, targets: NDArray[np.intp], predicted: NDArray[np.intp]) -> None:
         """Count samples by the numbers of their labels and of the predicted ones."""
-        for key, count in Counter((targets * _PAIR + predicted).tolist()).items():
-            self._counts[key] = self._counts.get(key, 0) + count
+        self._waiting.append(targets * _PAIR + predicted)
+        if len(self._waiting) == _MOST_WAITING:
+            self._fold()
         self.tested += len(targets)
         self.right += int(np.count_nonzero(targets == predicted))
+
+    @property
+    def _counts(self) -> dict[int, int]:
+        self._fold()
+        return self._counted
+
+    def _fold(self) -> None:
+        """Count the pairs that wait."""
+        if not self._waiting:
+            return
+        keys, counts = np.unique(np.concatenate(self._waiting), return_counts=True)
+        for key, count in zip(keys.tolist(), counts.tolist(), strict=True):
+            self._counted[key] = self._counted.get(key, 0) + count
+        self._waiting = []
 
     def contains(self, before: Confusion) -> bool:
         """Whether each pair occurred at least as often as `before`."""
@@ -149,7 +165,7 @@ class Confusion:
         return bool((self.pairs[:, :2] >= k).any())
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Progress:
     """How a run over a stream is going.
 
@@ -242,26 +258,25 @@ class Progress:
     def update(self, result: BlockResult) -> None:
         """Take in what happened to some more samples."""
         target, predicted, eps = result.target, result.predicted, result.eps
-        if target.min(initial=0) < 0:
-            labelled = target >= 0
+        labelled = target >= 0
+        n = int(np.count_nonzero(labelled))
+        if n < len(result):
             target, predicted, eps = target[labelled], predicted[labelled], eps[labelled]
-        n = len(target)
         self.samples += n
         self.unlabelled += len(result) - n
         self.updates += int(np.count_nonzero(result.updated))
         self.curve.update(result)
         if not n:
             return
-        before = np.empty_like(target)
-        before[0], before[1:] = self.last_target, target[:-1]
-        self.repeats += int(np.count_nonzero(target == before))
+        self.repeats += int(target[0]) == self.last_target
+        self.repeats += int(np.count_nonzero(target[1:] == target[:-1]))
         self.last_target = int(target[-1])
         # cumsum adds in order, so that the sum does not depend on how the rows came in blocks.
         terms = np.empty(n + 1)
         terms[0], terms[1:] = self.epsilon_sum, eps
         self.epsilon_sum = float(terms.cumsum()[-1])
-        if predicted.min() < 0:
-            tested = predicted >= 0
+        tested = predicted >= 0
+        if np.count_nonzero(tested) < n:
             target, predicted = target[tested], predicted[tested]
         self.confusion.update(target, predicted)
         self.window = np.concatenate([self.window, target == predicted])[-WINDOW:]

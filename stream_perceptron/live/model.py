@@ -39,7 +39,7 @@ from stream_perceptron.model.weights import MAX_WEIGHTS, NAME_COST
 from stream_perceptron.perceptron import SGDPerceptron
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class _Run:
     """What is saved of a run beside the model and the arrays."""
 

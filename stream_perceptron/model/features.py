@@ -292,7 +292,7 @@ Features = Dense | Uint8 | Sparse
 
 def _are_all(columns: NDArray[np.intp], d: int) -> bool:
     """Whether these are all d columns in their order."""
-    return len(columns) == d and bool((columns == np.arange(d)).all())
+    return len(columns) == d and np.count_nonzero(columns == np.arange(d)) == d
 
 
 def concatenate(parts: Sequence[Features]) -> Features:

@@ -257,8 +257,8 @@ class Network:
         growth = self._growth(features, labels, targets, columns) if n else {}
         new_in = sorted(growth)
         # All rows are one block for the kernel up to one that brings a label.
-        parts = list(pairwise(sorted({0, n, *(row for row in growth if growth[row].labels)})))
-        parts.reverse()
+        begins = [row for row in new_in if row and growth[row].labels]
+        parts = list(pairwise([0, *begins, n]))[::-1] if n else []
         while parts:
             start, end = parts.pop()
             part = slice(start, end)
@@ -441,11 +441,11 @@ class Network:
     ) -> dict[int, Growth]:
         """Return what is new by the row that brings it."""
         growth: dict[int, Growth] = {}
-        if targets.min() == _UNKNOWN:
+        if np.count_nonzero(targets == _UNKNOWN):
             for label in set(labels) - self.labels.numbers.keys() - {None}:
                 growth.setdefault(labels.index(label), Growth([], [])).labels.append(label)
-        if columns.min(initial=0) < 0:
-            unknown = np.flatnonzero(columns < 0)
+        unknown = np.flatnonzero(columns < 0)
+        if len(unknown):
             first = features.first_rows(unknown, targets != -1)
             for place, row in zip(unknown.tolist(), first.tolist(), strict=True):
                 if row >= 0:
@@ -492,7 +492,7 @@ class Network:
         """Return the numbers of labels, -1 for None and `_UNKNOWN` where there is none yet."""
         found = map(self.labels.numbers.get, labels, repeat(_UNKNOWN))
         targets = np.fromiter(found, np.intp, len(labels))
-        if targets.min(initial=0) == _UNKNOWN:
+        if np.count_nonzero(targets == _UNKNOWN):
             targets[[label is None for label in labels]] = -1
         return targets
 

@@ -179,6 +179,45 @@ def test_mutated_records(form, options, tmp_path):
     assert len(rejected) > len(lines) // 50
 
 
+def small_record(rng):
+    names = sorted(rng.sample(range(0, 1200, 2), rng.randrange(5)))
+    if rng.random() < 0.1:
+        names = rng.choice([names[::-1], ["007", *names], [*names, 3, 3], ["w"], [5, *names]])
+    values = [rng.choice([*range(1, 256), 0, "7", "007", "255"]) for _ in names]
+    pairs = [f"{name}:{value}" for name, value in zip(names, values, strict=True)]
+    between = rng.choice([" ", " ", " ", " ", "  ", "\t"])
+    return between.join([*rng.choice([["left"], ["right"], []]), *pairs])
+
+
+def test_mutated_records_of_small_whole_numbers(tmp_path, monkeypatch):
+    """In files of a few records each, as the first number of another kind changes how all are read.
+
+    Each begins with all features, so that they are known, and a record that ends the first block.
+    """
+    rng, n_read, small_rows = random.Random(0), 0, plain.text.small_rows
+
+    def counted(*given):
+        nonlocal n_read
+        end = small_rows(*given)
+        n_read += end - given[3]
+        return end
+
+    monkeypatch.setattr(plain.text, "small_rows", counted)
+    n, path = 8, tmp_path / "s"
+    first = "left " + " ".join(f"{name}:1" for name in ("007", 3, *range(0, 1200, 2)))
+    for _ in range(MUTATED // n):
+        lines = [first.encode()] * 2 + [b"left 1:"]
+        for _ in range(n):
+            record = small_record(rng).encode()
+            if rng.random() < 0.1:
+                at = rng.randrange(len(record) + 1)
+                record = record[:at] + rng.choice(PIECES) + record[at + rng.choice([0, 1, 2]) :]
+            lines.append(record + rng.choice([b"", b"", b"", b" ", b"\r"]))
+        path.write_bytes(b"\n".join(lines) + b"\n")
+        require_alike(path, Selection(scale=rng.choice([None, 1 / 255]), ignore=("4", "6")))
+    assert n_read > MUTATED // 4
+
+
 @pytest.mark.parametrize(
     ("lines", "options"),
     [

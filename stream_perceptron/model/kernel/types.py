@@ -94,8 +94,10 @@ class BlockResult:
     @classmethod
     def blank(cls, n: int) -> BlockResult:
         """Return the result of n samples not yet tested."""
-        target, predicted = np.full((2, n), -1, np.intp)
-        eps, probability, slope, spread = np.full((4, n), np.nan)
+        target, predicted = integers = np.empty((2, n), np.intp)
+        integers.fill(-1)
+        eps, probability, slope, spread = numbers = np.empty((4, n))
+        numbers.fill(math.nan)
         updated = np.zeros(n, bool)
         return cls(target, predicted, eps, updated, probability, slope, spread)
 
