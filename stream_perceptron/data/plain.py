@@ -349,6 +349,7 @@ class LibsvmPlan(_SparsePlan):
 
 
 class _LibsvmReader(_SparseReader):
+    _plan: LibsvmPlan
     _small: NDArray[np.uint8] | None = None  # rows without a 0 but where a feature is absent
     _are_small = False  # whether the last rows are such ones
 
