@@ -101,11 +101,14 @@ def _rows(rng: np.random.Generator) -> list[dict[str, Any]]:
     labels = [["x", "y"], [0, 1], ["007", "A"]][rng.integers(3)]
     decimals = int(rng.integers(0, 18))
     blanks, has_text = rng.random() * rng.integers(2), rng.random() < 0.3
+    are_small = rng.random() < 0.5
     rows: list[dict[str, Any]] = []
     for _ in range(rng.integers(0, 9)):
         row: dict[str, Any] = {"label": labels[rng.integers(2)]}
         for name in names:
             value = round(float(rng.normal()), decimals)
+            if are_small:
+                value = int(rng.integers(0, 256))
             row[name] = None if rng.random() < blanks else value
         if has_text:
             row["t"] = str(rng.choice(["red", "blue", "NA", 'a "b"', "two\nlines", "1"]))
