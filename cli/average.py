@@ -8,6 +8,7 @@ import click
 
 from .files import LocalFile, require_different, require_regular
 from .options import Command
+from .printable import counted
 
 _PATH = LocalFile()
 
@@ -45,7 +46,7 @@ def average(paths: tuple[Path, ...], base: Path, output: Path) -> None:
         live.save(output)
     progress = live.progress
     click.echo(
-        f"saved {output}: {progress.samples:,} samples, progressive accuracy "
+        f"saved {output}: {counted(progress.samples, 'sample')}, progressive accuracy "
         f"{progress.accuracy:.2%}",
         err=True,
     )

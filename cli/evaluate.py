@@ -19,7 +19,7 @@ from .options import (
     skip_option,
     sources_argument,
 )
-from .printable import printable
+from .printable import counted, printable
 from .reading import batches_of, ignoring
 from .signals import ending_in_order
 
@@ -55,7 +55,7 @@ def evaluate(
     stream-perceptron evaluate mnist-test.parquet -m mnist.npz
     """
     from stream_perceptron import LiveModel, SourceError
-    from stream_perceptron.data.byte_stream import without_password
+    from stream_perceptron.data.byte_stream import name_of
 
     hint_at_terminal(sources)
     live = LiveModel.load(path)
@@ -72,7 +72,7 @@ def evaluate(
                 test.update(result)
                 signals.check()
     if not test.confusion.tested:
-        raise SourceError(f"{without_password(sources[0])}: no labels to test against")
+        raise SourceError(f"{name_of(sources[0])}: no labels to test against")
     figures = test.figures()
     unlabelled = test.unlabelled
     figures |= {"unlabelled": unlabelled, "skipped": skipped}
@@ -80,7 +80,7 @@ def evaluate(
         click.echo(json.dumps(figures, default=str))
         return
     click.echo(
-        f"{figures['samples']:,} samples: accuracy {figures['accuracy']:.2%}, "
+        f"{counted(figures['samples'], 'sample')}: accuracy {figures['accuracy']:.2%}, "
         f"macro F1 {figures['macro_f1']:.2%}, Cohen's kappa {figures['cohen_kappa']:.2%}"
     )
     if unlabelled or skipped:

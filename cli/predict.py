@@ -21,7 +21,7 @@ from .options import (
     sources_argument,
 )
 from .predictions import PredictionFile, csv_lines
-from .printable import tell
+from .printable import counted, tell
 from .reading import batches_of, ignoring
 from .signals import Signals, ending_in_order
 
@@ -115,7 +115,7 @@ def _take_up(live: LiveModel, path: Path) -> None:
 
     try:
         live.model = type(live).load(path).model
-        click.echo(f"reloaded {path}: {live.model.n_seen:,} samples", err=True)
+        click.echo(f"reloaded {path}: {counted(live.model.n_seen, 'sample')}", err=True)
     except (CheckpointError, OSError) as error:
         tell(f"warning: {error}; still predicting with the model loaded before", err=True)
 

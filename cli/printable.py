@@ -29,6 +29,18 @@ def printable(line: str) -> str:
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), line)
 
 
+def counted(n: int, noun: str) -> str:
+    """Return how many there are of something.
+
+    Examples
+    --------
+    >>> counted(1, "row"), counted(2000, "row")
+    ('1 row', '2,000 rows')
+
+    """
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
 def tell(line: str, err: bool = False) -> None:
     """Print a line, with its first word in colour if it is a warning or the like.
 

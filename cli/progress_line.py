@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .live_line import LiveLine, bar_with
-from .printable import tell
+from .printable import counted, tell
 
 if TYPE_CHECKING:
     from stream_perceptron.live.model import LiveModel
@@ -141,7 +141,7 @@ class ProgressLine:
         )
 
     def _unlabelled(self) -> str:
-        return f"{self.rows:,} rows predicted, none labelled ({self._rate():,.0f} rows/s)"
+        return f"{counted(self.rows, 'row')} predicted, none labelled ({self._rate():,.0f} rows/s)"
 
     def _rate(self) -> float:
         return self.rows / max(self.seconds, 1e-9)

@@ -33,6 +33,7 @@ from stream_perceptron.model.kernel import NAME as KERNEL
 from .files import require_different, require_regular
 from .options import bad_parameters_are_usage_errors, hint_at_terminal, quiet_stderr
 from .predictions import PredictionFile, csv_lines
+from .printable import counted
 from .progress_line import ProgressLine
 from .reading import selection_of
 from .rejections import Rejections
@@ -42,7 +43,6 @@ from .summary import summarise, tell_findings
 
 if TYPE_CHECKING:
     from stream_perceptron.data.batch import Batch
-    from stream_perceptron.data.identity import Identity
     from stream_perceptron.data.parquet import ParquetSource
     from stream_perceptron.diagnostics.worked_sample import WorkedSample
     from stream_perceptron.distributed.ray import Round
@@ -218,16 +218,14 @@ class _Session:
             self._saver.save()
             raise
         except MemoryError:
-            line.finish()
-            self._saver.save()
+            self._end_early()
             names = live.model.classes_, live.model.features_
             raise FullError(
                 f"out of memory with {len(names[0]):,} labels and {len(names[1]):,} features; "
                 "the model is as it was after the row before"
             ) from None
         except ValueError as error:
-            line.finish()
-            self._saver.save()
+            self._end_early()
             if isinstance(error, DivergedError):
                 tell_findings(live, line, o.quiet, diverged=True)
             if isinstance(error, SampleError) and not isinstance(error, FullError):
@@ -237,13 +235,20 @@ class _Session:
         if rows and rows == self._rejected.total and self._signals.caught is None:
             line.finish()
             raise SampleError(
-                f"all {rows:,} rows were rejected; the first: {self._rejected.first[0]}"
+                f"no usable row among {counted(rows, 'row')}; the first: {self._rejected.first[0]}"
             )
         self._saver.save()
         line.finish()
         if not rows:
             line.note(_nothing_new(live))
         summarise(live, line, o.path, self._rejected, o.as_json, o.quiet)
+
+    def _end_early(self) -> None:
+        """Save what was learned before an error, and say so."""
+        self._line.finish()
+        self._saver.save()
+        if self._options.path is not None:
+            self._line.note(f"saved {self._options.path}")
 
     def _results(self) -> Generator[StepResult | Round, None, None]:
         o = self._options
@@ -312,10 +317,6 @@ class _Session:
         self._line.update()
 
 
-def _called(source: Identity) -> str:
-    return "stdin" if source.name == "-" else source.name
-
-
 def _place(live: LiveModel) -> str:
     """Say how far a model has read."""
     cursor = live.cursor
@@ -324,8 +325,8 @@ def _place(live: LiveModel) -> str:
         return f"{rows} rows"
     source = cursor.sources[cursor.index]
     if cursor.row == live.progress.rows:
-        return f"row {rows} of {_called(source)}"
-    return f"row {cursor.row:,} of {_called(source)}, {rows} rows in all"
+        return f"row {rows} of {source.name}"
+    return f"row {cursor.row:,} of {source.name}, {rows} rows in all"
 
 
 def _nothing_new(live: LiveModel) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .printable import tell
+from .printable import counted, tell
 from .progress_line import ProgressLine
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def summarise(
     if live.progress.missing:
         click.echo(f"missing: {live.progress.missing:,} feature values", err=True)
     if live.replayed:
-        click.echo(f"skipped: {live.replayed:,} rows that were already learned", err=True)
+        click.echo(f"skipped: {counted(live.replayed, 'row')} already learned", err=True)
     if live.stopped:
         click.echo(
             f"stopped at sample {live.progress.samples:,}: its error, "

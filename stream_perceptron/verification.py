@@ -179,8 +179,8 @@ class _Again:
             skipped = live.progress.skipped - skipped
             if skipped != entry.rejected:
                 raise VerificationError(
-                    f"{entry.place}: {entry.rejected:,} rows were rejected, but the sources "
-                    f"give {skipped:,}"
+                    f"{entry.place}: rejected rows: {skipped:,} now, {entry.rejected:,} when "
+                    "learned"
                 )
         return live
 

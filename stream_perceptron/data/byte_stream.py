@@ -49,6 +49,11 @@ def is_stream(path: str) -> bool:
     return path == STDIN or (os.path.exists(path) and not os.path.isfile(path))
 
 
+def name_of(path: str) -> str:
+    """Return what a source is called in messages."""
+    return "stdin" if path == STDIN else without_password(path)
+
+
 def without_password(path: str) -> str:
     """Return a URI without the user and password in it, and anything else as it is.
 
@@ -202,7 +207,7 @@ class ByteStream:
 
 def open_bytes(path: str, wait: Wait | None = None) -> ByteStream:
     """Open a path, a URI or - for stdin; compressed bytes are told by how they begin."""
-    name = without_password(path)
+    name = name_of(path)
     with source_errors(name):
         if is_stream(path):
             source = _open_pipe(path, wait or is_readable)
@@ -347,7 +352,7 @@ def _open_pipe(path: str, wait: Wait) -> ByteStream:
         fcntl.fcntl(file.descriptor, _SET_PIPE_SIZE, _SOME)
 
     return ByteStream(
-        path,
+        name_of(path),
         file.read,
         file.read_into,
         lambda seconds: wait(file.descriptor, seconds),

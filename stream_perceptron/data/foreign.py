@@ -86,7 +86,7 @@ def _in_npz(names: list[str], path: str) -> str:
 def refuse_array(name: str, first: str) -> None:
     """Refuse a JSON array of objects, over several lines or on one, by its first line."""
     if _ARRAY_OF_OBJECTS.match(first):
-        cat = "" if name == "-" else f" {shlex.quote(name)}"
+        cat = "" if name == "stdin" else f" {shlex.quote(name)}"
         raise SourceError(
             f"{name}: a JSON array of objects: write one object per line, as jq -c '.[]'{cat} does"
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from stream_perceptron.data.batch import Batch, Replays
-from stream_perceptron.data.byte_stream import ByteStream, is_stream, version_of, without_password
+from stream_perceptron.data.byte_stream import ByteStream, is_stream, name_of, version_of
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.errors import SourceError
@@ -49,7 +49,7 @@ class Source(ABC):
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.name = without_password(path)
+        self.name = name_of(path)
         self.is_stream = is_stream(path)
         self.version = version_of(path)
 

@@ -108,10 +108,8 @@ def test_nothing_on_stdin(model_is_there, tmp_path, sample, run):
     before = path.read_bytes() if model_is_there else None
     result = run("learn", "-m", path, "--quiet", stdin=subprocess.DEVNULL)
 
-    assert (int(not model_is_there), "" if model_is_there else "Error: -: it has no rows\n") == (
-        result.returncode,
-        result.stderr,
-    )
+    error = "" if model_is_there else "Error: stdin: it has no rows\n"
+    assert (int(not model_is_there), error) == (result.returncode, result.stderr)
     if model_is_there:
         assert 5000 == LiveModel.load(path).progress.samples
         assert before is not None

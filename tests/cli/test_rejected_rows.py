@@ -161,11 +161,21 @@ def test_the_first_bad_row_is_named_and_ends_the_run(name, number, how, tmp_path
         errors = process.communicate()[1].decode()
 
     assert 1 == process.returncode
-    assert errors.startswith("Error: -: row 26: ")
+    assert errors.startswith("Error: stdin: row 26: ")
     assert 1 == errors.count("\n")
     assert len(errors) < 500
     assert "--skip-bad skips such rows" in errors
     assert after_25[name] == outcome_of(path)
+
+
+def test_what_was_learned_before_a_bad_row_is_said_to_be_saved(run, tmp_path):
+    source, path = tmp_path / "s.csv", tmp_path / "m.npz"
+    source.write_text("y,a\n0,1\n1,x\n")
+    saved, error = run("learn", source, "-m", path, check=1).stderr.splitlines()[-2:]
+
+    assert f"saved {path}" == saved
+    assert error.startswith(f"Error: {source}: row 2: ")
+    assert 1 == LiveModel.load(path).progress.samples
 
 
 @pytest.mark.parametrize("name", BAD)

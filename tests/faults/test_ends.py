@@ -123,7 +123,7 @@ def test_nothing_on_a_stdin_that_is_closed(tmp_path):
         ["bash", "-c", '"$@" <&-', "bash", COMMAND, "learn"], capture_output=True, text=True
     )
 
-    assert (1, "Error: -: it has no rows\n") == (result.returncode, result.stderr)
+    assert (1, "Error: stdin: it has no rows\n") == (result.returncode, result.stderr)
 
 
 def test_predictions_in_a_file_are_there_exactly_once_after_kills(tmp_path, sample):

@@ -59,7 +59,7 @@ def test_a_run_in_which_every_row_was_rejected_fails(tmp_path, run):
     source.write_text("label,a\nleft,x\nleft,y\n")
     result = run("learn", source, "-m", path, "--skip-bad", "--next", check=1)
 
-    assert f"all 2 rows were rejected; the first: {source}: row 1: column" in result.stderr
+    assert f"no usable row among 2 rows; the first: {source}: row 1: column" in result.stderr
     assert before == path.read_bytes()
 
 
