@@ -375,7 +375,8 @@ class _LibsvmReader(_SparseReader):
         rows: Features | None
         if self._are_small and self._small is not None:
             small = self._small[first : first + n]
-            rows = Uint8(tuple(self._plan.features), small, small != 0, scale=self._plan.scale)
+            names, scale = tuple(self._plan.features), self._plan.scale
+            rows = Uint8(names, small, scale=scale, are_sparse=True)
         else:
             rows = self._features(first, n, kind)
         return None if rows is None else Block(rows, labels, np.ones(n), None)

@@ -38,6 +38,11 @@ class _Table:
     def __len__(self) -> int:
         return len(self.values)
 
+    @property
+    def mask(self) -> NDArray[np.bool_] | None:
+        """Which features are there, shape (n, d); None for all."""
+        return self.present
+
     def __getitem__(self, rows: slice | NDArray[np.intp]) -> Self:
         """Return some of the rows: a slice, or those of the given numbers."""
         present = None if self.present is None else self.present[rows]
@@ -62,8 +67,9 @@ class _Table:
     def first_rows(self, columns: NDArray[np.intp], rows: NDArray[np.bool_]) -> NDArray[np.intp]:
         """Return the first of the `rows` that has each of the columns, -1 where none has."""
         there = np.broadcast_to(rows[:, np.newaxis], (len(rows), len(columns)))
-        if self.present is not None:
-            there = there & (self.present[:, columns] | (columns < self.n_columns))
+        mask = self.mask
+        if mask is not None:
+            there = there & (mask[:, columns] | (columns < self.n_columns))
         return np.where(there.any(axis=0), there.argmax(axis=0), -1)
 
     def placed(
@@ -77,7 +83,8 @@ class _Table:
         known = np.flatnonzero(columns >= 0)
         order = known[np.argsort(columns[known])]
         cells = self.numbers(dtype)[:, order]
-        there = None if self.present is None or not with_zeros else self.present[:, order]
+        mask = self.mask if with_zeros else None
+        there = None if mask is None else mask[:, order]
         if wants_dense(len(order), d):
             values = np.full((len(self), d), np.nan if with_zeros else 0.0, dtype)
             values[:, columns[order]] = cells if there is None else np.where(there, cells, np.nan)
@@ -139,10 +146,17 @@ class Uint8(_Table):
     >>> rows = Uint8(("a", "b"), np.array([[0, 255]], np.uint8), scale=1 / 255)
     >>> len(rows), list(rows.dicts())
     (1, [{'a': 0.0, 'b': 1.0}])
+    >>> list(Uint8(("a", "b"), rows.values, are_sparse=True).dicts())
+    [{'b': 255.0}]
 
     """
 
     scale: float = field(default=1.0, kw_only=True)  # what the values are multiplied by
+    are_sparse: bool = field(default=False, kw_only=True)  # whether a feature that is 0 is absent
+
+    @property
+    def mask(self) -> NDArray[np.bool_] | None:
+        return self.values != 0 if self.are_sparse else self.present
 
     def numbers(self, dtype: DTypeLike) -> Array:
         scaled = np.multiply(self.values, self.scale, dtype=np.float64)
@@ -156,13 +170,13 @@ class Uint8(_Table):
         """Yield each row as the features that it has, by name."""
         # Equal numbers are one object: to make them costs less, and so does reading them.
         every = np.multiply(np.arange(256), self.scale, dtype=np.float64).astype(object)
-        yield from Dense(self.names, every[self.values], self.present).dicts()
+        yield from Dense(self.names, every[self.values], self.mask).dicts()
 
     def placed(
         self, columns: NDArray[np.intp], d: int, dtype: DTypeLike, with_zeros: bool = False
     ) -> Features:
         if with_zeros:
-            numbers = Dense(self.names, self.numbers(dtype), self.present)
+            numbers = Dense(self.names, self.numbers(dtype), self.mask)
             return numbers.placed(columns, d, dtype, with_zeros)
         if _are_all(columns[:d], d):
             return Uint8((), np.ascontiguousarray(self.values[:, :d]), scale=self.scale)
@@ -305,22 +319,23 @@ def concatenate(parts: Sequence[Features]) -> Features:
     2
 
     """
-    first = parts[0]
-    names = first.names
-    if all(isinstance(part, Uint8) for part in parts) and all(
-        (part.names, part.scale, part.present) == (names, first.scale, None)  # type: ignore[union-attr]
-        for part in parts
+    names = parts[0].names
+    tables = [part for part in parts if isinstance(part, _Table) and part.names == names]
+    small = [part for part in tables if isinstance(part, Uint8) and part.present is None]
+    if len(small) == len(parts) and all(
+        (part.scale, part.are_sparse) == (small[0].scale, small[0].are_sparse) for part in small
     ):
-        return replace(first, values=np.concatenate([part.values for part in parts]))
-    if all(isinstance(part, _Table) and part.names == names for part in parts):
-        values = np.concatenate([part.numbers(np.float64) for part in parts])  # type: ignore[union-attr]
-        n_columns = min(part.n_columns for part in parts)  # type: ignore[union-attr]
-        if all(part.present is None for part in parts):  # type: ignore[union-attr]
+        return replace(small[0], values=np.concatenate([part.values for part in small]))
+    if len(tables) == len(parts):
+        values = np.concatenate([part.numbers(np.float64) for part in tables])
+        n_columns = min(part.n_columns for part in tables)
+        masks = [part.mask for part in tables]
+        if all(mask is None for mask in masks):
             return Dense(names, values, n_columns=n_columns)
-        masks = [
-            np.ones(part.values.shape, bool) if part.present is None else part.present  # type: ignore[union-attr]
-            for part in parts
+        there = [
+            np.ones(part.values.shape, bool) if mask is None else mask
+            for part, mask in zip(tables, masks, strict=True)
         ]
-        return Dense(names, values, np.concatenate(masks), n_columns)
+        return Dense(names, values, np.concatenate(there), n_columns)
     rows = [x for part in parts for x in part.dicts()]
     return Sparse.from_rows([tuple(x) for x in rows], [np.array(list(x.values())) for x in rows])

@@ -27,11 +27,13 @@ def blocks(draw):
     names = tuple(draw(st.permutations([f"f{i}" for i in range(width)])))
     there = np.array([[cell is not None for cell in row] for row in cells])
     values = np.array([[cell or 0 for cell in row] for row in cells])
-    form = draw(st.sampled_from(["dense", "bytes", "sparse"]))
+    form = draw(st.sampled_from(["dense", "bytes", "bytes or absent", "sparse"]))
     if form == "dense":
         return Dense(names, values / 8, there), labels
     if form == "bytes":
         return Uint8(names, values.astype(np.uint8), there, scale=0.125), labels
+    if form == "bytes or absent":
+        return Uint8(names, values.astype(np.uint8), scale=0.125, are_sparse=True), labels
     rows = [tuple(np.array(names)[here].tolist()) for here in there]
     return Sparse.from_rows(
         rows, [row[here] / 8 for row, here in zip(values, there, strict=True)]
