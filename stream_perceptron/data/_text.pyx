@@ -855,51 +855,55 @@ def small_rows(const uint8_t[::1] data, ptrdiff_t begin, const intptr_t[::1] end
 
 cdef bint _small_pairs(const uint8_t* p, const uint8_t* end, const uint8_t* limit,
                        const intptr_t* places, ptrdiff_t n_numbers, uint8_t* row) noexcept nogil:
-    """Read pairs of a record; return whether all are such ones, and none comes twice.
-
-    A pair such as `152:255` has at most eight bytes, which are looked at together, since a
-    processor guesses wrongly when a loop over digits will end.
-    """
-    cdef uint64_t word, digits, gaps, others
+    """Read pairs of a record; return whether all are such ones, and none comes twice."""
     cdef uint32_t index, value
     cdef uint8_t* cell
-    cdef int colon, gap  # the numbers of bits
     while True:
         p = _blanks(p, end)
         if p == end:
             return True
-        if limit - p >= 8:
-            word = _word(p)
-        else:
-            word = 0
-            memcpy(&word, p, limit - p)
-        # A bit that digits and colons have, and what may follow a pair has not.
-        gaps = ~word & 0x1010101010101010ULL
-        if gaps == 0:
-            return False
-        digits = word ^ 0x3030303030303030ULL
-        # The highest bit of each byte in front of the gap that is no digit.
-        others = ((digits + 0x7676767676767676ULL) | digits) & 0x8080808080808080ULL
-        others &= gaps ^ (gaps - 1)
-        if others == 0 or others & (others - 1):
-            return False
-        colon = lowest_bit(others)
-        gap = lowest_bit(gaps)
-        if not 8 <= colon < 40 or not 8 < gap - colon < 38 or p[colon >> 3] != c":":
-            return False
-        if p[0] == 48 and colon > 15:  # the name is another one than the number
-            return False
-        index = _whole(<uint32_t>digits << (39 - colon))
-        value = _whole(<uint32_t>(digits >> (colon + 1)) << (37 - gap + colon))
-        if index >= n_numbers or places[index] == 0 or not 0 < value < 256:
+        p = _small_pair(p, end, limit, &index, &value)
+        if p == NULL or index >= n_numbers or places[index] == 0 or not 0 < value < 256:
             return False
         cell = row + places[index] - 1
         if cell[0]:  # it came before
             return False
         cell[0] = <uint8_t>value
-        p += gap >> 3
-        if p < end and p[0] != 32 and p[0] != 9:
-            return False
+
+
+cdef inline const uint8_t* _small_pair(const uint8_t* p, const uint8_t* end, const uint8_t* limit,
+                                       uint32_t* index, uint32_t* value) noexcept nogil:
+    """Read a pair such as `152:255`, of eight bytes at most; return where it ends, or NULL.
+
+    All bytes are looked at together, as a processor guesses wrongly when a loop over digits ends.
+    """
+    cdef uint64_t word, digits, gaps, others
+    cdef int colon, gap  # the numbers of bits
+    if limit - p >= 8:
+        word = _word(p)
+    else:
+        word = 0
+        memcpy(&word, p, limit - p)
+    # A bit that digits and colons have, and what may follow a pair has not.
+    gaps = ~word & 0x1010101010101010ULL
+    if gaps == 0:
+        return NULL
+    digits = word ^ 0x3030303030303030ULL
+    # The highest bit of each byte in front of the gap that is no digit.
+    others = ((digits + 0x7676767676767676ULL) | digits) & 0x8080808080808080ULL
+    others &= gaps ^ (gaps - 1)
+    if others == 0 or others & (others - 1):
+        return NULL
+    colon = lowest_bit(others)
+    gap = lowest_bit(gaps)
+    if not 8 <= colon < 40 or not 8 < gap - colon < 38 or p[colon >> 3] != c":":
+        return NULL
+    if p[0] == 48 and colon > 15:  # the name is another one than the number
+        return NULL
+    index[0] = _whole(<uint32_t>digits << (39 - colon))
+    value[0] = _whole(<uint32_t>(digits >> (colon + 1)) << (37 - gap + colon))
+    p += gap >> 3
+    return p if p == end or p[0] == 32 or p[0] == 9 else NULL
 
 
 def libsvm(const uint8_t[::1] data, ptrdiff_t begin, const intptr_t[::1] ends, ptrdiff_t first,
@@ -916,7 +920,7 @@ def libsvm(const uint8_t[::1] data, ptrdiff_t begin, const intptr_t[::1] ends, p
     cdef const uint8_t* stop
     cdef const uint8_t* limit = &data[0] + data.shape[0]
     cdef intptr_t name
-    cdef uint32_t small
+    cdef uint32_t index, small
     cdef double value
     cdef bint is_good
     with nogil:
@@ -933,15 +937,18 @@ def libsvm(const uint8_t[::1] data, ptrdiff_t begin, const intptr_t[::1] ends, p
                 if p == end:
                     break
                 is_good = False
-                name = _next_name(names, name, &p, end, limit, is_open)
-                if name < 0 or names.is_twice(name):
-                    break
-                stop = _small(p, 32, &small)
-                if stop != NULL:
+                stop = _small_pair(p, end, limit, &index, &small)
+                if stop != NULL and index < names.n_numbers and names.by_number[index]:
+                    name = names.by_number[index] - 1
                     value = small
                 else:
+                    name = _next_name(names, name, &p, end, limit, is_open)
+                    if name < 0:
+                        break
                     stop = _number(p, end, False, &value)
-                if stop == NULL or (stop < end and stop[0] != 32 and stop[0] != 9):
+                    if stop == NULL or (stop < end and stop[0] != 32 and stop[0] != 9):
+                        break
+                if names.is_twice(name):
                     break
                 p = stop
                 is_good = True
