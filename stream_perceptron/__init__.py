@@ -1,7 +1,9 @@
 """A single-layer perceptron that learns from a stream, one sample at a time."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from stream_perceptron.checkpoint.state import Loaded, load, save
-from stream_perceptron.diagnostics.update_check import check_update
 from stream_perceptron.errors import (
     CheckpointError,
     ClusterError,
@@ -14,10 +16,20 @@ from stream_perceptron.errors import (
     VerificationError,
 )
 from stream_perceptron.live.model import LiveModel
-from stream_perceptron.live.sweep import Trial, sweep
 from stream_perceptron.perceptron import SGDPerceptron
 
+if TYPE_CHECKING:
+    from stream_perceptron.diagnostics.update_check import check_update
+    from stream_perceptron.live.sweep import Trial, sweep
+
 __version__ = "0.1.0"
+
+# Imported when they are asked for, as most programs do without them.
+_LATE = {
+    "Trial": "stream_perceptron.live.sweep",
+    "check_update": "stream_perceptron.diagnostics.update_check",
+    "sweep": "stream_perceptron.live.sweep",
+}
 
 __all__ = [
     "CheckpointError",
@@ -39,3 +51,13 @@ __all__ = [
     "save",
     "sweep",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LATE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
