@@ -154,7 +154,7 @@ class WeightStore:
 
     def trim(self) -> None:
         """Give up spare columns, at the price of a copy if there are any."""
-        if self._now.room_for_weights.shape[1] != self.shape[1]:
+        if self._now.room_for_weights.shape[1] != _padded(self.shape[1], self.weights.dtype):
             self._now = self._moved(len(self._now.room_for_weights), self.shape[1])
 
     def restore(self, weights: NDArray[Any], biases: NDArray[Any]) -> None:
@@ -183,8 +183,18 @@ def _view(weights: NDArray[Any], biases: NDArray[Any], k: int, d: int) -> Grown:
     return Grown(weights[:k, :d], biases[:k], weights, biases)
 
 
+def _padded(columns: int, dtype: np.dtype[Any]) -> int:
+    """Return the columns of whole cache lines that hold so many, if they fill one at all."""
+    in_line = _CACHE_LINE // dtype.itemsize
+    return columns if columns < in_line else -(-columns // in_line) * in_line
+
+
 def _aligned_zeros(rows: int, columns: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return zeros (rows, columns) that begin with a cache line, as the widest vectors want it."""
+    """Return zeros (rows, columns or some more).
+
+    Each row that fills a cache line begins with one, as the widest vectors want it.
+    """
+    columns = _padded(columns, dtype)
     size = rows * columns * dtype.itemsize
     memory = np.zeros(size + _CACHE_LINE, np.uint8)
     start = -memory.ctypes.data % _CACHE_LINE
