@@ -184,15 +184,15 @@ def _view(weights: NDArray[Any], biases: NDArray[Any], k: int, d: int) -> Grown:
 
 
 def _padded(columns: int, dtype: np.dtype[Any]) -> int:
-    """Return the columns of whole cache lines that hold so many, if they fill one at all."""
+    """Return the columns of whole cache lines that hold so many."""
     in_line = _CACHE_LINE // dtype.itemsize
-    return columns if columns < in_line else -(-columns // in_line) * in_line
+    return -(-columns // in_line) * in_line
 
 
 def _aligned_zeros(rows: int, columns: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return zeros (rows, columns or some more).
+    """Return zeros (rows, columns or some more), of which each row begins with a cache line.
 
-    Each row that fills a cache line begins with one, as the widest vectors want it.
+    So the compiled kernel can use the widest vectors for whole rows.
     """
     columns = _padded(columns, dtype)
     size = rows * columns * dtype.itemsize

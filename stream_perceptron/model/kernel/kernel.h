@@ -74,6 +74,7 @@ typedef struct {
 } Blocks;
 
 typedef struct {
+    ptrdiff_t filled; /* the numbers of a dense row, with the zeros that fill its last block */
     double *y, *slopes, *delta;
     double *before, *after; /* statistics of a row, if they are scaled */
     void *steps;

@@ -3,12 +3,13 @@
    The update of a sample waits until the next one is there: then the weights are read once for
    both. */
 
-/* Find the blocks of row x, whose bytes may be known. */
-static void OF(find)(Blocks *blocks, int turn, const T *x, const uint8_t *bytes, ptrdiff_t d) {
+/* Find the blocks of row x; the bytes of its d features may be known. */
+static void OF(find)(Blocks *blocks, int turn, const T *x, const uint8_t *bytes, ptrdiff_t d,
+                     ptrdiff_t filled) {
     if (bytes != NULL)
-        OF(find_byte_blocks)(bytes, d, blocks->has[turn]);
+        OF(find_byte_blocks)(bytes, d, filled, blocks->has[turn]);
     else
-        OF(find_blocks)(x, d, blocks->has[turn]);
+        OF(find_blocks)(x, filled, blocks->has[turn]);
 }
 
 /* List the blocks that one of two rows has. */
@@ -21,7 +22,7 @@ static void OF(forward)(const T *W, ptrdiff_t stride, const T *biases, const T *
                         const intptr_t *columns, ptrdiff_t m, ptrdiff_t k, Blocks *blocks, int turn,
                         T *net) {
     if (columns == NULL) {
-        OF(find)(blocks, turn, x, NULL, m);
+        OF(find)(blocks, turn, x, NULL, m, m);
         OF(list)(blocks, turn, turn, m);
         OF(dots)(W, stride, x, blocks->starts, blocks->counts, k, m, net);
     } else {
@@ -91,13 +92,13 @@ static int OF(make_steps)(const T *W, ptrdiff_t stride, const T *biases, const T
 /* Returns the values of a row up to a width, dense or sparse, whichever is less work. */
 static const T *OF(row)(const Samples *samples, Scratch *scratch, ptrdiff_t i, ptrdiff_t width,
                         Row *row) {
-    const ptrdiff_t d = samples->d;
+    const ptrdiff_t d = samples->d, filled = scratch->filled;
     const T *x, *X = samples->values;
     T *copy = scratch->rows[i & 1], *values = scratch->values;
     ptrdiff_t count = 0;
     row->bytes = NULL;
     row->at = NULL;
-    row->width = d;
+    row->width = filled;
     if (samples->starts != NULL) {
         row->at = samples->columns + samples->starts[i];
         row->width = samples->starts[i + 1] - samples->starts[i];
@@ -106,37 +107,39 @@ static const T *OF(row)(const Samples *samples, Scratch *scratch, ptrdiff_t i, p
             row->width = up_to(row->at, row->width, width);
             return x;
         }
-        memset(copy, 0, d * sizeof(T));
+        memset(copy, 0, filled * sizeof(T));
         for (ptrdiff_t c = 0; c < row->width; c++)
             if (row->at[c] < width) copy[row->at[c]] = x[c];
         row->at = NULL;
-        row->width = d;
+        row->width = filled;
         return copy;
     }
     if (samples->bytes != NULL) {
-        row->bytes = samples->bytes + i * d;
-        OF(scaled)(row->bytes, samples->scale, d, copy);
+        if (width == d) row->bytes = samples->bytes + i * d;
+        OF(scaled)(samples->bytes + i * d, samples->scale, d, copy);
         x = copy;
     } else {
         x = X + i * d;
     }
-    if (width < d) {
-        if (samples->bytes == NULL) memcpy(copy, x, width * sizeof(T));
-        memset(copy + width, 0, (d - width) * sizeof(T));
-        row->bytes = NULL;
-        x = copy;
-    }
-    if (d <= 1024) return x;
-    for (ptrdiff_t c = 0; c < d; c++) {
-        if (x[c] != 0) {
-            scratch->places[count] = c;
-            values[count++] = x[c];
+    if (d > 1024) {
+        for (ptrdiff_t c = 0; c < width; c++) {
+            if (x[c] != 0) {
+                scratch->places[count] = c;
+                values[count++] = x[c];
+            }
+        }
+        if (!is_dense(count, d)) {
+            row->at = scratch->places;
+            row->width = count;
+            return values;
         }
     }
-    if (is_dense(count, d)) return x;
-    row->at = scratch->places;
-    row->width = count;
-    return values;
+    if (width < filled) {
+        if (samples->bytes == NULL) memcpy(copy, x, width * sizeof(T));
+        memset(copy + width, 0, (filled - width) * sizeof(T));
+        x = copy;
+    }
+    return x;
 }
 
 /* Write the net inputs of a row by the weights of the features up to a width. */
@@ -158,7 +161,7 @@ static void OF(test_narrow)(const T *W, ptrdiff_t stride, const T *biases, const
 /* Learn rows that need no scaler; return how many. */
 static ptrdiff_t OF(learn_rows)(T *W, ptrdiff_t stride, T *biases, const Samples *samples,
                                 const Rule *rule, Scratch *scratch, int *diverged) {
-    const ptrdiff_t k = samples->k, d = samples->d;
+    const ptrdiff_t k = samples->k, d = samples->d, filled = scratch->filled;
     ptrdiff_t width = d, n_updates = 0;
     int turn = 0;
     const T *waiting = NULL; /* a dense row whose update waits */
@@ -172,27 +175,27 @@ static ptrdiff_t OF(learn_rows)(T *W, ptrdiff_t stride, T *biases, const Samples
         const T *x = OF(row)(samples, scratch, i, width, &row);
         T *net = (T *)samples->nets + i * k;
         if (row.at == NULL) {
-            OF(find)(blocks, turn, x, row.bytes, d);
-            OF(list)(blocks, turn, waiting != NULL ? 1 - turn : turn, d);
+            OF(find)(blocks, turn, x, row.bytes, d, filled);
+            OF(list)(blocks, turn, waiting != NULL ? 1 - turn : turn, filled);
             if (waiting != NULL)
                 OF(steps_and_dots)(W, stride, waiting, steps, x, blocks->starts, blocks->counts, k,
-                                   d, net);
+                                   filled, net);
             else
-                OF(dots)(W, stride, x, blocks->starts, blocks->counts, k, d, net);
+                OF(dots)(W, stride, x, blocks->starts, blocks->counts, k, filled, net);
         } else {
             if (waiting != NULL) {
-                OF(list)(blocks, 1 - turn, 1 - turn, d);
-                OF(steps)(W, stride, waiting, steps, blocks->starts, blocks->counts, k, d);
+                OF(list)(blocks, 1 - turn, 1 - turn, filled);
+                OF(steps)(W, stride, waiting, steps, blocks->starts, blocks->counts, k, filled);
             }
             OF(sparse_dots)(W, stride, row.at, x, k, row.width, net);
         }
         waiting = NULL;
         for (ptrdiff_t j = 0; j < k; j++) net[j] += biases[j];
         if (samples->widths != NULL && samples->widths[i] < width) {
-            OF(test_narrow)(W, stride, biases, x, row.at, row.width, samples->widths[i], k, d,
-                            scratch, test);
+            OF(test_narrow)(W, stride, biases, x, row.at, row.width, samples->widths[i], k,
+                            filled, scratch, test);
             test += k;
-            if (row.at == NULL) OF(list)(blocks, turn, turn, d);
+            if (row.at == NULL) OF(list)(blocks, turn, turn, filled);
         }
         if (samples->targets[i] < 0) continue;
         if (!OF(test)(rule, net, k, samples->targets[i], scratch, &samples->eps[i])) {
@@ -222,21 +225,21 @@ static ptrdiff_t OF(learn_rows)(T *W, ptrdiff_t stride, T *biases, const Samples
         if (rule->stop && !updates) return i + 1;
     }
     if (waiting != NULL) {
-        OF(list)(blocks, turn, turn, d);
-        OF(steps)(W, stride, waiting, steps, blocks->starts, blocks->counts, k, d);
+        OF(list)(blocks, turn, turn, filled);
+        OF(steps)(W, stride, waiting, steps, blocks->starts, blocks->counts, k, filled);
     }
     return samples->n;
 }
 
-/* Returns a row scaled by statistics of its m features, over all d columns if it is `dense`. */
+/* Returns a row scaled by statistics of its m features, filled up if it is `dense`. */
 static const T *OF(standardized)(const double *x, const double *statistics, ptrdiff_t apart,
-                                 const intptr_t *columns, ptrdiff_t m, ptrdiff_t d, int dense,
-                                 T *row, T *sparse) {
+                                 const intptr_t *columns, ptrdiff_t m, ptrdiff_t filled,
+                                 int dense, T *row, T *sparse) {
     T *z = columns == NULL ? row : sparse;
     OF(standardize)(x, statistics, statistics + apart, statistics + 2 * apart, m, z);
-    if (columns == NULL) memset(row + m, 0, (d - m) * sizeof(T));
+    if (columns == NULL) memset(row + m, 0, (filled - m) * sizeof(T));
     if (columns == NULL || !dense) return z;
-    memset(row, 0, d * sizeof(T));
+    memset(row, 0, filled * sizeof(T));
     for (ptrdiff_t i = 0; i < m; i++) row[columns[i]] = z[i];
     return row;
 }
@@ -244,7 +247,7 @@ static const T *OF(standardized)(const double *x, const double *statistics, ptrd
 /* Learn rows as a scaler makes them, before and after it counts each; return how many. */
 static ptrdiff_t OF(learn_scaled)(T *W, ptrdiff_t stride, T *biases, const Samples *samples,
                                   const Rule *rule, Scratch *scratch, int *diverged) {
-    const ptrdiff_t k = samples->k, d = samples->d;
+    const ptrdiff_t k = samples->k, d = samples->d, filled = scratch->filled;
     ptrdiff_t total = d, n_updates = 0;
     T *row = scratch->rows[0], *sparse = scratch->rows[1], *test = samples->tests;
     const T *steps = scratch->steps;
@@ -268,13 +271,13 @@ static ptrdiff_t OF(learn_scaled)(T *W, ptrdiff_t stride, T *biases, const Sampl
         }
         /* The columns of a row that is computed as a sparse one. */
         const intptr_t *at = columns == NULL || is_dense(m, d) ? NULL : columns;
-        const ptrdiff_t width = at == NULL ? d : m;
-        const T *z = OF(standardized)(x, before, apart, columns, m, d, at == NULL, row, sparse);
+        const ptrdiff_t width = at == NULL ? filled : m;
+        const T *z = OF(standardized)(x, before, apart, columns, m, filled, at == NULL, row, sparse);
         T *net = (T *)samples->nets + i * k;
         OF(forward)(W, stride, biases, z, at, width, k, blocks, 0, net);
         if (samples->widths != NULL && samples->widths[i] < total) {
-            OF(test_narrow)(W, stride, biases, z, at, width, samples->widths[i], k, d, scratch,
-                            test);
+            OF(test_narrow)(W, stride, biases, z, at, width, samples->widths[i], k, filled,
+                            scratch, test);
             test += k;
         }
         if (samples->targets[i] < 0) continue;
@@ -282,7 +285,7 @@ static ptrdiff_t OF(learn_scaled)(T *W, ptrdiff_t stride, T *biases, const Sampl
             *diverged = 1;
             return i;
         }
-        z = OF(standardized)(x, scratch->after, m, columns, m, d, at == NULL, row, sparse);
+        z = OF(standardized)(x, scratch->after, m, columns, m, filled, at == NULL, row, sparse);
         net = scratch->net;
         OF(forward)(W, stride, biases, z, at, width, k, blocks, 0, net);
         if (!OF(test)(rule, net, k, samples->targets[i], scratch, &samples->eps[i])) {
@@ -299,7 +302,7 @@ static ptrdiff_t OF(learn_scaled)(T *W, ptrdiff_t stride, T *biases, const Sampl
             }
             for (ptrdiff_t j = 0; j < k; j++) biases[j] += steps[j];
             if (at == NULL)
-                OF(steps)(W, stride, z, steps, blocks->starts, blocks->counts, k, d);
+                OF(steps)(W, stride, z, steps, blocks->starts, blocks->counts, k, filled);
             else
                 OF(sparse_steps)(W, stride, at, z, steps, k, m);
             samples->updated[i] = 1;
@@ -319,10 +322,11 @@ static ptrdiff_t OF(learn_scaled)(T *W, ptrdiff_t stride, T *biases, const Sampl
 
 /* Allocate what learning needs; return what is to be freed, NULL if memory is short. */
 static char *OF(make_scratch)(Scratch *scratch, const Samples *samples) {
-    const size_t k = samples->k, d = samples->d, n_blocks = d * sizeof(T) / BLOCK_BYTES;
+    const size_t k = samples->k, d = samples->d, filled = scratch->filled;
+    const size_t n_blocks = filled * sizeof(T) / BLOCK_BYTES;
     const int is_scaled = samples->statistics != NULL;
     const int copies = samples->bytes != NULL || samples->starts != NULL || is_scaled ||
-                       samples->widths != NULL;
+                       samples->widths != NULL || filled > d;
     const size_t gathered = samples->starts == NULL && d > 1024 && !is_scaled ? d : 0;
     const size_t statistics = is_scaled ? 3 * d : 0;
     const size_t row = copies ? (n_blocks + 1) * BLOCK_BYTES : 0;
@@ -350,10 +354,12 @@ static char *OF(make_scratch)(Scratch *scratch, const Samples *samples) {
 }
 
 /* Learn rows with weights W, whose rows are `stride` numbers apart; return how many, -1 if memory is
-   short. `diverged` tells whether the next one was refused as a number would not be finite. */
+   short. `diverged` tells whether the next one was refused as a number would not be finite. Where a
+   row of W begins with a cache line, its last one must be finite to the end, and is written to. */
 static ptrdiff_t OF(learn)(T *W, ptrdiff_t stride, T *biases, const Samples *samples,
                            const Rule *rule, int *diverged) {
     Scratch scratch;
+    scratch.filled = OF(columns)(W, stride, samples->d);
     char *start = OF(make_scratch)(&scratch, samples);
     if (start == NULL) return -1;
     *diverged = 0;

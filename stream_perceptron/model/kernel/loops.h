@@ -6,7 +6,8 @@
 
    W is a matrix of k rows, `stride` numbers apart; x is a row of d features. Its columns come in
    blocks of BLOCK numbers, a cache line, and blocks of zeros are passed over: most of a digit is
-   paper. Blocks take turns in the lanes. */
+   paper. Blocks take turns in the lanes. What is behind the last block takes longer; so rows are
+   filled up with zeros where W has finite numbers to go with them. */
 
 #define BLOCK ((ptrdiff_t)(BLOCK_BYTES / sizeof(T)))
 #define TURNS (LANES / BLOCK)
@@ -75,6 +76,15 @@ static inline OF(block) OF(multiple)(T s, OF(block) a) {
         }                                                                                         \
     }
 
+/* Returns how many of the columns of W are used with d features: if its rows begin with a cache line
+   there is room for whole blocks. */
+static inline ptrdiff_t OF(columns)(const T *W, ptrdiff_t stride, ptrdiff_t d) {
+    const ptrdiff_t whole = (d + BLOCK - 1) / BLOCK * BLOCK;
+    const int has_room =
+        stride >= whole && stride % BLOCK == 0 && (uintptr_t)W % BLOCK_BYTES == 0;
+    return has_room ? whole : d;
+}
+
 static inline T OF(fold)(T *parts) {
     for (int half = LANES / 2; half; half /= 2)
         for (int l = 0; l < half; l++) parts[l] += parts[l + half];
@@ -96,8 +106,9 @@ static void OF(find_blocks)(const T *x, ptrdiff_t d, uint8_t *has) {
     }
 }
 
-/* The same for bytes that stand for numbers of type T. */
-static void OF(find_byte_blocks)(const uint8_t *bytes, ptrdiff_t d, uint8_t *has) {
+/* The same for bytes that stand for numbers of type T, of a row that may have been filled up. */
+static void OF(find_byte_blocks)(const uint8_t *bytes, ptrdiff_t d, ptrdiff_t filled,
+                                 uint8_t *has) {
     for (ptrdiff_t c = 0; c + BLOCK <= d; c += BLOCK) {
         uint64_t any = 0, eight;
         for (int l = 0; l < BLOCK; l += 8) {
@@ -106,6 +117,7 @@ static void OF(find_byte_blocks)(const uint8_t *bytes, ptrdiff_t d, uint8_t *has
         }
         *has++ = any != 0;
     }
+    if (filled > d) *has = 1;
 }
 
 /* List where the blocks begin that `a` or `b` has, those of each turn together, and count
