@@ -12,6 +12,7 @@ from stream_perceptron.model.features import Dense, Sparse, Uint8
 from stream_perceptron.model.kernel import _compiled as _kernel
 from stream_perceptron.model.kernel import numpy_kernel as _numpy_kernel
 from stream_perceptron.model.kernel.types import Block, Counters, Rule
+from stream_perceptron.model.scaler import Scaler
 
 KERNELS = {"compiled": _kernel, "numpy": _numpy_kernel}
 DTYPES = ["float64", "float32"]
@@ -119,6 +120,46 @@ def test_bits_do_not_depend_on_how_a_sample_comes(dtype, d, rng):
     for features in (dict(enumerate(x)), {i: value for i, value in enumerate(x) if value}):
         net = _kernel.net_one(features, names, dict(zip(names, names, strict=True)), W, b)
         assert nets.nets[0].tobytes() == net.tobytes()
+
+
+def beginning_lines(W):
+    """Return W with rows that begin with a cache line each, and have other numbers behind."""
+    k, d = W.shape
+    line = 64 // W.itemsize
+    width = -(-d // line) * line
+    memory = np.zeros(k * width + line, W.dtype)
+    start = -memory.ctypes.data % 64 // W.itemsize
+    rows = memory[start : start + k * width].reshape(k, width)
+    rows[:] = -7.0
+    rows[:, :d] = W
+    return rows[:, :d]
+
+
+@pytest.mark.parametrize("form", ["dense", "bytes", "sparse", "scaled"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("d", [1, 5, 30, 717, 1100])
+def test_bits_do_not_depend_on_where_rows_of_weights_begin(form, dtype, d, rng):
+    X, targets, W, b = problem(rng, "float64" if form == "scaled" else dtype, d=d, density=0.3)
+    X = abs(X)
+    W, b = W.astype(dtype), b.astype(dtype)
+    if form == "bytes":
+        X = Uint8((), rng.integers(0, 3, X.shape).astype(np.uint8), scale=0.3)
+    if form == "sparse":
+        rows, columns = np.nonzero(X)
+        starts = np.searchsorted(rows, np.arange(len(X) + 1))
+        X = Sparse((), starts, columns, X[rows, columns])
+    features = X if form in ("bytes", "sparse") else Dense((), X)
+    outcomes = []
+    for w in (W.copy(), beginning_lines(W)):
+        c, block, scaler = b.copy(), block_of(targets, 4, dtype, 0.01), None
+        if form == "scaled":
+            scaler = Scaler()
+            scaler.extend(0, np.zeros(d, bool))
+        _kernel.learn(w, c, features, Rule(ACTIVATIONS["sigmoid"], 0.1), block, Counters(), scaler)
+        outcomes.append([w.tobytes(), c.tobytes(), block.nets.tobytes(), block.eps.tobytes()])
+
+    assert outcomes[0] == outcomes[1]
+    assert W.tobytes() != outcomes[0][0]
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
