@@ -16,7 +16,13 @@ from libc.stdint cimport int64_t, intptr_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memchr, memcmp, memcpy, memset
 
+from sys import byteorder
+
 import numpy as np
+
+# Bytes are looked at eight at a time, the first of them as the lowest.
+if byteorder != "little":
+    raise ImportError("the compiled reader of text is for little-endian processors")
 
 # The decimal point is that of the C locale, whatever the program has set.
 cdef extern from *:
@@ -729,7 +735,9 @@ cdef class Names:
             memset(self.places + self.n_numbers, 0, size)
             self.n_numbers = room
         self.by_number[number] = value
-        self.places[number] = self.roles[value - 1] + 1 if value and self.roles[value - 1] >= 0 else 0
+        self.places[number] = 0
+        if value and self.roles[value - 1] >= 0:
+            self.places[number] = self.roles[value - 1] + 1
 
     cdef void put(self, intptr_t i) noexcept nogil:
         cdef intptr_t begin = self.ends[i - 1] if i else 0

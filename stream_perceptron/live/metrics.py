@@ -99,10 +99,10 @@ class Confusion:
         """Count the pairs that wait."""
         if not self._waiting:
             return
-        keys, counts = np.unique(np.concatenate(self._waiting), return_counts=True)
+        waiting, self._waiting = self._waiting, []
+        keys, counts = np.unique(np.concatenate(waiting), return_counts=True)
         for key, count in zip(keys.tolist(), counts.tolist(), strict=True):
             self._counted[key] = self._counted.get(key, 0) + count
-        self._waiting = []
 
     def contains(self, before: Confusion) -> bool:
         """Whether each pair occurred at least as often as `before`."""
