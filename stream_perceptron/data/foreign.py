@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 
-from stream_perceptron.data.byte_stream import without_password
+from stream_perceptron.data.byte_stream import STDIN, without_password
 from stream_perceptron.errors import SourceError
 
 _ENDINGS = (".parquet", ".arrow", ".csv", ".tsv", ".jsonl", ".json", ".libsvm", ".svm")
@@ -36,9 +36,13 @@ def refuse_content(name: str, path: str, start: bytes) -> None:
     """Refuse what begins as a file of a kind that is not read; it is called so in messages."""
     quoted = shlex.quote(name)
     if start == b"\x93NUM":
+        given, at = "sys.argv[1]", f" {quoted}"
+        if path == STDIN:
+            given, at = "io.BytesIO(sys.stdin.buffer.read())", ""
         raise SourceError(
-            f'{name}: an array of NumPy: python -c "import numpy, sys; numpy.savetxt(sys.stdout, '
-            f"numpy.load(sys.argv[1]), '%.17g', ',')\" {quoted} | stream-perceptron ..."
+            f'{name}: an array of NumPy: python -c "import io, numpy, sys; '
+            f"numpy.savetxt(sys.stdout, numpy.load({given}), '%.17g', ',')\"{at} "
+            "| stream-perceptron ..."
         )
     if start == b"PK\x03\x04":
         raise SourceError(f"{name}: {_in_archive(path, quoted)}")
@@ -68,9 +72,10 @@ def _in_archive(path: str, quoted: str) -> str:
 
 def _in_npz(names: list[str], path: str) -> str:
     """Return what writes arrays as CSV, the labels first."""
+    known = {name.lower(): name for name in names}
     for y in names:
-        x = f"x{y[1:]}" if y[:1] == "y" else f"X{y[1:]}"
-        if y[:1] in "yY" and x in names:
+        x = known.get(f"x{y[1:].lower()}")
+        if y[:1] in "yY" and x is not None:
             return (
                 'arrays of NumPy: python -c "import numpy, sys; a = numpy.load(sys.argv[1]); '
                 f"x, y = a['{x}'], a['{y}']; numpy.savetxt(sys.stdout, "

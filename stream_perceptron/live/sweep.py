@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,8 +91,6 @@ def learn_all(
     The compiled kernel runs beside others, so that as many trials learn at a time as there are
     threads, one for each processor if that is not said.
     """
-    from concurrent.futures import ThreadPoolExecutor  # late, as only a sweep has use for it
-
     with ThreadPoolExecutor(n_threads or os.cpu_count()) as pool:
         for batch in batches:
             results = list(pool.map(Trial.step, trials, itertools.repeat(batch)))

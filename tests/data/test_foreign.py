@@ -20,6 +20,9 @@ def write(path, kind):
         np.save(path, np.c_[Y, X])
     elif kind == "npz":
         np.savez(path, x_train=X, y_train=Y)
+    elif kind == "X, y":
+        with path.open("wb") as file:
+            np.savez(file, X=X, y=Y)
     elif kind == "zip":
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("t.csv", "label,a,b\n" + "".join(
@@ -30,8 +33,18 @@ def write(path, kind):
         path.write_text(f"[{', '.join(rows)}]\n")
 
 
+def learned_by(command, folder):
+    """Return what a command that a message named comes to."""
+    command = command.replace("stream-perceptron ...", f"{COMMAND} learn --json")
+    return subprocess.run(
+        command, shell=True, capture_output=True, text=True, cwd=folder,
+        env=os.environ | {"PATH": f"{os.path.dirname(COMMAND)}:{os.environ['PATH']}"},
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    ("kind", "tool"), [("npy", None), ("npz", None), ("zip", "unzip"), ("json", "jq")]
+    ("kind", "tool"),
+    [("npy", None), ("npz", None), ("X, y", None), ("zip", "unzip"), ("json", "jq")],
 )
 def test_the_command_that_is_named_makes_samples(kind, tool, run, tmp_path):
     path = tmp_path / f"my data.{kind}"
@@ -45,11 +58,18 @@ def test_the_command_that_is_named_makes_samples(kind, tool, run, tmp_path):
         command = re.search("as (jq .*) does", told)[1] + " | stream-perceptron ..."
     else:
         command = told.partition(": ")[2].partition(": ")[2].partition(": ")[2]
-    command = command.replace("stream-perceptron ...", f"{COMMAND} learn --json")
-    result = subprocess.run(
-        command, shell=True, capture_output=True, text=True, cwd=tmp_path,
-        env=os.environ | {"PATH": f"{os.path.dirname(COMMAND)}:{os.environ['PATH']}"},
-    )  # fmt: skip
+    result = learned_by(command, tmp_path)
+
+    assert '"samples": 3' in result.stdout, result.stderr
+
+
+def test_the_command_that_is_named_for_an_array_from_a_pipe_makes_samples(run, tmp_path):
+    write(tmp_path / "a.npy", "npy")
+    with (tmp_path / "a.npy").open("rb") as file:
+        told = run("learn", stdin=file, check=1).stderr
+    assert told.startswith("Error: stdin: an array of NumPy: python -c ")
+    result = learned_by(f"cat a.npy | {told.partition('NumPy: ')[2]}", tmp_path)
+
     assert '"samples": 3' in result.stdout, result.stderr
 
 
