@@ -1,0 +1,44 @@
+"""Progress in blocks is progress in rows, and what one counts by hand."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from stream_perceptron.live.metrics import Progress
+from stream_perceptron.model.kernel import BlockResult
+
+
+@pytest.mark.parametrize("step", [1, 7, 300])
+def test_progress_is_what_one_counts_by_hand(step, rng):
+    n = 300
+    whole = BlockResult.blank(n)
+    whole.target[:] = rng.integers(-1, 3, n)
+    whole.predicted[:] = rng.integers(0, 3, n)
+    whole.predicted[:5] = -1  # no label was known yet
+    whole.eps[:] = np.where(whole.target < 0, np.nan, rng.random(n))
+    whole.updated[:] = (whole.target >= 0) & (rng.random(n) < 0.5)
+    progress = Progress()
+    for start in range(0, n, step):
+        progress.update(whole[start : start + step])
+
+    rows = [i for i in range(n) if whole.target[i] >= 0]
+    targets = whole.target[rows].tolist()
+    tested = [i for i in rows if whole.predicted[i] >= 0]
+    pairs = list(zip(whole.target[tested].tolist(), whole.predicted[tested].tolist(), strict=True))
+    error = 0.0
+    for i in rows:
+        error += float(whole.eps[i])
+    matrix = [[pairs.count((target, predicted)) for predicted in range(3)] for target in range(3)]
+    right = [target == predicted for target, predicted in pairs]
+
+    assert (len(rows), n - len(rows)) == (progress.samples, progress.unlabelled)
+    assert sum(a == b for a, b in pairwise(targets)) == progress.repeats
+    assert targets[-1] == progress.last_target
+    assert error == progress.epsilon_sum
+    assert int(whole.updated.sum()) == progress.updates
+    assert matrix == progress.confusion.matrix(3).tolist()
+    assert (len(right), sum(right)) == (progress.confusion.tested, progress.confusion.right)
+    assert right == progress.window.tolist()
