@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.errors import SampleError
+from stream_perceptron.frozen import frozen
 from stream_perceptron.model.features import Features
 
 # Enough rows to spread the cost of a batch, few enough to stay in the processor's cache.
@@ -84,7 +85,7 @@ class Replays:
         return before is not None and offset.value <= before
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class RawLines:
     """Lines of text as they stand in their source, each with its newline."""
 
@@ -142,7 +143,7 @@ class RawLines:
         ]
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Batch:
     """Rows that follow each other in a source; the only thing between reading and learning."""
 

@@ -6,7 +6,7 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -38,6 +38,7 @@ from stream_perceptron.data.schema import (
 )
 from stream_perceptron.data.source import Request
 from stream_perceptron.errors import SampleError, SourceError
+from stream_perceptron.frozen import frozen
 from stream_perceptron.model.validation import as_weight
 from stream_perceptron.model.vocabulary import natural_order
 
@@ -122,7 +123,7 @@ class CsvFormat:
         return replace(decoder, ahead=replace(schema, **_columns(ahead)))
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class CsvDecoder:
     """How records of CSV are read: what each column is."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property, partial
 from itertools import chain
 from typing import Any, NamedTuple, NoReturn
@@ -41,6 +41,7 @@ from stream_perceptron.data.schema import (
 )
 from stream_perceptron.data.source import Request
 from stream_perceptron.errors import SampleError, SourceError
+from stream_perceptron.frozen import frozen
 from stream_perceptron.model.features import Names
 from stream_perceptron.model.validation import as_values, as_weight
 from stream_perceptron.model.vocabulary import natural_order
@@ -79,7 +80,7 @@ class JsonFormat:
         )
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class JsonDecoder:
     """How records of JSON are read.
 

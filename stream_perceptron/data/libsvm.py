@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -25,6 +25,7 @@ from stream_perceptron.data.schema import (
 )
 from stream_perceptron.data.source import Request
 from stream_perceptron.errors import SampleError, SourceError
+from stream_perceptron.frozen import frozen
 from stream_perceptron.model.features import Names
 from stream_perceptron.model.vocabulary import natural_order
 
@@ -53,7 +54,7 @@ class LibsvmFormat:
         return LibsvmDecoder(asked, request.schema, asked.label or LABEL_NAMES[0], numbers)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class LibsvmDecoder:
     """How records of LIBSVM are read.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from importlib import import_module
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from stream_perceptron.data.batch import LONGEST_LINE, RawLines
 from stream_perceptron.errors import SampleError
+from stream_perceptron.frozen import frozen
 from stream_perceptron.model.features import (
     Dense,
     Features,
@@ -42,7 +43,7 @@ _MOST_MISFITS = 8  # records in which features are absent, before all are taken 
 Reading = Callable[[bytes], Any]
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Block:
     """Records that were read together."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, NamedTuple
 
 from stream_perceptron.data.batch import Batch, Replays
@@ -12,12 +12,13 @@ from stream_perceptron.data.byte_stream import ByteStream, is_stream, name_of, v
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.errors import SourceError
+from stream_perceptron.frozen import frozen
 
 # Where our own files keep shape, classes and origin, as JSON.
 METADATA_KEY = b"stream_perceptron"
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Request:
     """What is to be read, and from where on."""
 

@@ -34,12 +34,11 @@ class LearningCurve:
     COLUMNS = ("samples", "right", "eps", "updates", "probes", "slope", "spread")
     MOST = 200
     _FIRST_BIN = 10
-    _MOST_WAITING = 16  # blocks
 
     def __init__(self) -> None:
-        self._bin = self._FIRST_BIN
-        self._sums = np.zeros((0, len(self.COLUMNS)))
-        self._waiting: list[BlockResult] = []
+        self.bin = self._FIRST_BIN  # the number of labelled samples that fill a bin
+        # A row for each bin that was begun, a column for each of `COLUMNS`.
+        self.sums = np.zeros((0, len(self.COLUMNS)))
 
     @classmethod
     def restored(cls, sums: NDArray[Any], bin_: int) -> LearningCurve:
@@ -51,98 +50,70 @@ class LearningCurve:
         samples = sums[:, 0]
         if not 0 < bin_ < 2**62 or (sums < 0).any() or (samples < 1).any() or (samples % 1).any():
             raise CheckpointError("progress has a curve that does not fit together")
-        curve._bin, curve._sums = bin_, sums
+        curve.bin, curve.sums = bin_, sums
         return curve
-
-    def __getstate__(self) -> tuple[NDArray[np.float64], int]:
-        return self.sums, self.bin
-
-    def __setstate__(self, state: tuple[NDArray[np.float64], int]) -> None:
-        LearningCurve.__init__(self)
-        self._sums, self._bin = state
-
-    @property
-    def bin(self) -> int:
-        """The number of labelled samples that fill a bin."""
-        self._fold()
-        return self._bin
-
-    @property
-    def sums(self) -> NDArray[np.float64]:
-        """The sums: a row for each bin that was begun, a column for each of `COLUMNS`."""
-        self._fold()
-        return self._sums
 
     def column(self, name: str) -> NDArray[np.float64]:
         """Return the sums of one kind."""
         return self.sums[:, self.COLUMNS.index(name)]
 
     def update(self, result: BlockResult) -> None:
-        """Take in the labelled samples of a block."""
-        self._waiting.append(result)
-        # Many blocks at once cost hardly more than one.
-        if len(self._waiting) == self._MOST_WAITING:
-            self._fold()
-
-    def append(self, sums: NDArray[np.float64]) -> None:
-        """Add the sums of a round: in a bin of its own, or in one with others once these joined."""
-        self._fold()
-        n = int(sums[0])
-        if not n:
-            return
-        self._bin = max(self._bin, n)
-        if len(self._sums) and self._sums[-1, 0] + n <= self._bin:
-            self._sums = np.vstack([self._sums[:-1], self._sums[-1] + sums])
-        else:
-            self._make_room()
-            self._sums = np.vstack([self._sums, sums])
-
-    def _make_room(self) -> None:
-        """Make a place for another bin."""
-        if len(self._sums) >= self.MOST:
-            padded = np.pad(self._sums, ((0, len(self._sums) % 2), (0, 0)))
-            self._sums = np.asarray(padded[::2] + padded[1::2])
-            self._bin *= 2
-
-    def _fold(self) -> None:
-        """Take in the blocks that wait."""
-        if not self._waiting:
-            return
-        waiting, self._waiting = self._waiting, []
-        target, predicted, eps, updated, slope, spread = (
-            np.concatenate([getattr(result, name) for result in waiting])
-            for name in ("target", "predicted", "eps", "updated", "slope", "spread")
-        )
-        labelled = np.flatnonzero(target >= 0)
-        probed = np.flatnonzero(~np.isnan(slope[labelled]))
+        """Take in the labelled samples of a block; many at once cost hardly more than one."""
+        labelled = np.flatnonzero(result.target >= 0)
+        right = np.flatnonzero((result.target == result.predicted)[labelled])
+        updated = np.flatnonzero(result.updated[labelled])
         every = np.arange(len(labelled))
-        # In the order of COLUMNS: which of the labelled samples have a number, and the numbers.
-        columns = (
-            (every, np.ones(len(labelled))),
-            (every, (target == predicted)[labelled]),
-            (every, eps[labelled]),
-            (every, updated[labelled]),
-            (probed, np.ones(len(probed))),
-            (probed, slope[labelled[probed]]),
-            (probed, spread[labelled[probed]]),
+        slope = result.slope[labelled]
+        probed = np.flatnonzero(~np.isnan(slope))
+        # In the order of COLUMNS: some of the labelled samples, and their numbers or None to count.
+        columns: tuple[tuple[NDArray[np.intp], NDArray[np.float64] | None], ...] = (
+            (every, None),
+            (right, None),
+            (every, result.eps[labelled]),
+            (updated, None),
+            (probed, None),
+            (probed, slope[probed]),
+            (probed, result.spread[labelled[probed]]),
         )
         start = 0
         while start < len(labelled):
-            begun = int(self._sums[-1, 0]) if len(self._sums) else self._bin
-            if begun >= self._bin:
+            begun = int(self.sums[-1, 0]) if len(self.sums) else self.bin
+            first = len(self.sums) - 1
+            if begun >= self.bin:
                 self._make_room()
-                self._sums = np.pad(self._sums, ((0, 1), (0, 0)))
-                begun = int(self._sums[-1, 0])
-            first = len(self._sums) - 1
-            end = min(len(labelled), start + (self.MOST - first) * self._bin - begun)
-            last = first + (begun + end - start - 1) // self._bin
-            self._sums = np.pad(self._sums, ((0, last - first), (0, 0)))
-            for sums, (samples, numbers) in zip(self._sums[first:].T, columns, strict=True):
+                first, begun = len(self.sums), 0
+            end = min(len(labelled), start + (self.MOST - first) * self.bin - begun)
+            n_bins = first + 1 + (begun + end - start - 1) // self.bin
+            added = np.zeros((n_bins - len(self.sums), len(self.COLUMNS)))
+            self.sums = np.vstack([self.sums, added])
+            for sums, (samples, numbers) in zip(self.sums[first:].T, columns, strict=True):
                 part = slice(*np.searchsorted(samples, (start, end)).tolist())
-                places = (samples[part] + (begun - start)) // self._bin
+                places = (samples[part] + (begun - start)) // self.bin
+                if numbers is None:
+                    sums += np.bincount(places, minlength=len(sums))
+                    continue
                 # The numbers are added one by one, so that sums do not depend on the blocks.
                 sums[:] = np.bincount(
                     np.concatenate([np.arange(len(sums)), places]),
                     np.concatenate([sums, numbers[part]]),
                 )
             start = end
+
+    def append(self, sums: NDArray[np.float64]) -> None:
+        """Add the sums of a round: in a bin of its own, or in one with others once these joined."""
+        n = int(sums[0])
+        if not n:
+            return
+        self.bin = max(self.bin, n)
+        if len(self.sums) and self.sums[-1, 0] + n <= self.bin:
+            self.sums = np.vstack([self.sums[:-1], self.sums[-1] + sums])
+        else:
+            self._make_room()
+            self.sums = np.vstack([self.sums, sums])
+
+    def _make_room(self) -> None:
+        """Make a place for another bin."""
+        if len(self.sums) >= self.MOST:
+            padded = np.pad(self.sums, ((0, len(self.sums) % 2), (0, 0)))
+            self.sums = np.asarray(padded[::2] + padded[1::2])
+            self.bin *= 2

@@ -15,7 +15,9 @@ from stream_perceptron.model.kernel import BlockResult
 WINDOW = 1000
 
 _PAIR = 2**31  # beyond the number of any label
-_MOST_WAITING = 16  # blocks whose pairs are counted at once, as many cost hardly more than one
+
+# Blocks, and samples in them, that are counted at once, as many cost hardly more than one.
+_MOST_BLOCKS, _MOST_SAMPLES = 256, 2**12
 
 
 class Scores(NamedTuple):
@@ -55,8 +57,7 @@ class Confusion:
     """
 
     def __init__(self) -> None:
-        self._counted: dict[int, int] = {}
-        self._waiting: list[NDArray[np.int64]] = []
+        self._counts: dict[int, int] = {}
         self.tested = 0
         self.right = 0
 
@@ -77,32 +78,18 @@ class Confusion:
         ):
             raise CheckpointError("progress has confusion counts that do not fit together")
         confusion = cls()
-        confusion._counted = dict(zip(keys.tolist(), counts.tolist(), strict=True))
+        confusion._counts = dict(zip(keys.tolist(), counts.tolist(), strict=True))
         confusion.tested = int(counts.sum())
         confusion.right = int(counts[targets == predicted].sum())
         return confusion
 
     def update(self, targets: NDArray[np.intp], predicted: NDArray[np.intp]) -> None:
         """Count samples by the numbers of their labels and of the predicted ones."""
-        self._waiting.append(targets * _PAIR + predicted)
-        if len(self._waiting) == _MOST_WAITING:
-            self._fold()
+        keys, counts = np.unique(targets * _PAIR + predicted, return_counts=True)
+        for key, count in zip(keys.tolist(), counts.tolist(), strict=True):
+            self._counts[key] = self._counts.get(key, 0) + count
         self.tested += len(targets)
         self.right += int(np.count_nonzero(targets == predicted))
-
-    @property
-    def _counts(self) -> dict[int, int]:
-        self._fold()
-        return self._counted
-
-    def _fold(self) -> None:
-        """Count the pairs that wait."""
-        if not self._waiting:
-            return
-        waiting, self._waiting = self._waiting, []
-        keys, counts = np.unique(np.concatenate(waiting), return_counts=True)
-        for key, count in zip(keys.tolist(), counts.tolist(), strict=True):
-            self._counted[key] = self._counted.get(key, 0) + count
 
     def contains(self, before: Confusion) -> bool:
         """Whether each pair occurred at least as often as `before`."""
@@ -198,14 +185,28 @@ class Progress:
     largest: float = 0.0  # the largest absolute value of a feature in the samples that were probed
     # How many features were missing in all samples, of those that every row has.
     missing: int = field(default=0, metadata={"optional": True})
-    # How often each label was predicted as each; the numbers are those of the model's `classes_`.
-    # Samples tested before any label was known are not in it.
-    confusion: Confusion = field(default_factory=Confusion, metadata={"saved": False})
-    window: NDArray[np.bool_] = field(
-        default_factory=lambda: np.zeros(0, bool), metadata={"saved": False}
-    )
-    # How the run went from one bin of samples to the next.
-    curve: LearningCurve = field(default_factory=LearningCurve, metadata={"saved": False})
+
+    def __post_init__(self) -> None:
+        self.window = np.zeros(0, bool)  # whether each of the last tested samples was right
+        self._confusion = Confusion()
+        self._curve = LearningCurve()
+        self._waiting: list[BlockResult] = []
+        self._n_waiting = 0
+
+    @property
+    def confusion(self) -> Confusion:
+        """How often each label was predicted as each, by the numbers of the model's `classes_`.
+
+        Samples that were tested before any label was known are not in it.
+        """
+        self._count()
+        return self._confusion
+
+    @property
+    def curve(self) -> LearningCurve:
+        """How the run went from one bin of samples to the next."""
+        self._count()
+        return self._curve
 
     @property
     def rows(self) -> int:
@@ -243,9 +244,9 @@ class Progress:
         """Take over what was saved as arrays."""
         if set(arrays) != {"confusion", "window", "curve"}:
             raise CheckpointError("progress has no confusion counts, no window or no curve")
-        self.confusion = Confusion.restored(arrays["confusion"])
+        self._confusion = Confusion.restored(arrays["confusion"])
         self.window = arrays["window"]
-        self.curve = LearningCurve.restored(arrays["curve"], curve_bin)
+        self._curve = LearningCurve.restored(arrays["curve"], curve_bin)
         if self.window.dtype != np.bool_ or self.window.ndim != 1 or len(self.window) > WINDOW:
             raise CheckpointError("progress has a window of another kind")
         if (
@@ -265,7 +266,10 @@ class Progress:
         self.samples += n
         self.unlabelled += len(result) - n
         self.updates += int(np.count_nonzero(result.updated))
-        self.curve.update(result)
+        self._waiting.append(result)
+        self._n_waiting += len(result)
+        if len(self._waiting) == _MOST_BLOCKS or self._n_waiting >= _MOST_SAMPLES:
+            self._count()
         if not n:
             return
         self.repeats += int(target[0]) == self.last_target
@@ -278,5 +282,14 @@ class Progress:
         tested = predicted >= 0
         if np.count_nonzero(tested) < n:
             target, predicted = target[tested], predicted[tested]
-        self.confusion.update(target, predicted)
         self.window = np.concatenate([self.window, target == predicted])[-WINDOW:]
+
+    def _count(self) -> None:
+        """Take the blocks that wait into the confusion counts and the curve."""
+        if not self._waiting:
+            return
+        blocks, self._waiting, self._n_waiting = self._waiting, [], 0
+        whole = BlockResult.joined(blocks)
+        self._curve.update(whole)
+        tested = (whole.target >= 0) & (whole.predicted >= 0)
+        self._confusion.update(whole.target[tested], whole.predicted[tested])

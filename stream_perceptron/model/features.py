@@ -6,11 +6,13 @@ All three have one interface. Whoever makes one has checked the values: they are
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
+from stream_perceptron.frozen import frozen
 
 Array = NDArray[Any]
 Names = tuple[Hashable, ...]
@@ -25,7 +27,7 @@ def wants_dense(n_nonzero: int, n_features: int) -> bool:
     return n_features <= 1024 or n_nonzero * 8 >= n_features
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class _Table:
     """Rows that have a cell for each name, shape (n, d)."""
 
@@ -96,7 +98,7 @@ class _Table:
         return Sparse((), starts, columns[order][places], cells[rows, places])
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Dense(_Table):
     """Rows of numbers.
 
@@ -135,7 +137,7 @@ class Dense(_Table):
         return super().placed(columns, d, dtype, with_zeros)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Uint8(_Table):
     """Rows of 8-bit features, such as pixels, which a kernel scales one row at a time.
 
@@ -188,7 +190,7 @@ class Uint8(_Table):
         return Uint8((), values, scale=self.scale)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@frozen
 class Sparse:
     """Rows that each have some of the names, in compressed form (CSR).
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, NamedTuple
@@ -100,6 +101,21 @@ class BlockResult:
         numbers.fill(math.nan)
         updated = np.zeros(n, bool)
         return cls(target, predicted, eps, updated, probability, slope, spread)
+
+    @classmethod
+    def joined(cls, results: Sequence[BlockResult]) -> BlockResult:
+        """Return the samples of several results."""
+        if len(results) == 1:
+            return results[0]
+        return cls(
+            np.concatenate([each.target for each in results]),
+            np.concatenate([each.predicted for each in results]),
+            np.concatenate([each.eps for each in results]),
+            np.concatenate([each.updated for each in results]),
+            np.concatenate([each.probability for each in results]),
+            np.concatenate([each.slope for each in results]),
+            np.concatenate([each.spread for each in results]),
+        )
 
     def __getitem__(self, part: slice) -> BlockResult:
         """Return a part that shares its arrays with the whole."""
