@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import select
 import sys
+import termios
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -347,8 +349,6 @@ def _open_pipe(path: str, wait: Wait) -> ByteStream:
         file = _File(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
         os.set_blocking(file.descriptor, True)
     with suppress(OSError):  # it may be no pipe
-        import fcntl
-
         fcntl.fcntl(file.descriptor, _SET_PIPE_SIZE, _SOME)
 
     return ByteStream(
@@ -372,9 +372,6 @@ def is_readable(descriptor: int, seconds: float | None) -> bool:
 
 def _n_ready(descriptor: int) -> int:
     """Return how many bytes can be read at once; 0 where that is not known."""
-    import fcntl
-    import termios
-
     try:
         return int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder)
     except OSError:

@@ -122,7 +122,7 @@ class _SpanPlan:
                         known[each] = reading(each)
             except (SampleError, UnicodeDecodeError):
                 del cells[cells.index(each) :]
-            found.append([known[each] for each in cells])
+            found.append(list(map(known.__getitem__, cells)))
             n = len(cells)
         first = len(self.spans)
         kept = list(zip(*(values[:n] for values in found[first:]), strict=True))

@@ -386,7 +386,8 @@ class LiveModel:
         here.sources, here.offsets = list(here.sources), dict(here.offsets)
         request = self.request()
         batches = ahead(read(sources, request, here, epochs), sources, idle)
-        for batch in singly(cut(batches, here, limit, every), one_by_one):
+        batches = cut(batches, here, limit, every)
+        for batch in singly(batches, one_by_one) if one_by_one else batches:
             usable = batch if skip_rejected else batch.before_rejected()
             end = len(usable)
 

@@ -83,7 +83,7 @@ class Vocabulary:
         """Return the number of each name, -1 where it is unknown."""
         # Samples of one stream mostly come with the same names, often the same objects, or more.
         known, numbers = self._last
-        if names == known:
+        if names is known or names == known:
             return numbers
         n = len(known)
         if names[:n] != known:
