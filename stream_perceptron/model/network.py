@@ -474,12 +474,12 @@ class Network:
 
         `nets` are those of the samples from `start` on, and so many were `seen` before.
         """
-        if -seen % PROBED >= len(nets):
+        if -seen % PROBED >= self.n_seen - seen:
             return
-        labelled = np.flatnonzero(~np.isnan(result.eps[start : start + len(nets)]))
+        labelled = np.arange(len(nets))
+        if self.n_seen - seen < len(nets):
+            labelled = np.flatnonzero(~np.isnan(result.eps[start : start + len(nets)]))
         here = labelled[-seen % PROBED :: PROBED]
-        if not len(here):
-            return
         net, probed = nets[here].astype(np.float64), start + here
         y = np.empty_like(net)
         with np.errstate(all="ignore"):
