@@ -16,9 +16,6 @@ WINDOW = 1000
 
 _PAIR = 2**31  # beyond the number of any label
 
-# Blocks, and samples in them, that are counted at once, as many cost hardly more than one.
-_MOST_BLOCKS, _MOST_SAMPLES = 256, 2**12
-
 
 class Scores(NamedTuple):
     """What confusion counts say of k labels; arrays hold a number for each, shape (k,).
@@ -186,27 +183,14 @@ class Progress:
     # How many features were missing in all samples, of those that every row has.
     missing: int = field(default=0, metadata={"optional": True})
 
-    def __post_init__(self) -> None:
-        self.window = np.zeros(0, bool)  # whether each of the last tested samples was right
-        self._confusion = Confusion()
-        self._curve = LearningCurve()
-        self._waiting: list[BlockResult] = []
-        self._n_waiting = 0
-
-    @property
-    def confusion(self) -> Confusion:
-        """How often each label was predicted as each, by the numbers of the model's `classes_`.
-
-        Samples that were tested before any label was known are not in it.
-        """
-        self._count()
-        return self._confusion
-
-    @property
-    def curve(self) -> LearningCurve:
-        """How the run went from one bin of samples to the next."""
-        self._count()
-        return self._curve
+    # How often each label was predicted as each; the numbers are those of the model's `classes_`.
+    # Samples tested before any label was known are not in it.
+    confusion: Confusion = field(default_factory=Confusion, metadata={"saved": False})
+    window: NDArray[np.bool_] = field(
+        default_factory=lambda: np.zeros(0, bool), metadata={"saved": False}
+    )
+    # How the run went from one bin of samples to the next.
+    curve: LearningCurve = field(default_factory=LearningCurve, metadata={"saved": False})
 
     @property
     def rows(self) -> int:
@@ -244,9 +228,9 @@ class Progress:
         """Take over what was saved as arrays."""
         if set(arrays) != {"confusion", "window", "curve"}:
             raise CheckpointError("progress has no confusion counts, no window or no curve")
-        self._confusion = Confusion.restored(arrays["confusion"])
+        self.confusion = Confusion.restored(arrays["confusion"])
         self.window = arrays["window"]
-        self._curve = LearningCurve.restored(arrays["curve"], curve_bin)
+        self.curve = LearningCurve.restored(arrays["curve"], curve_bin)
         if self.window.dtype != np.bool_ or self.window.ndim != 1 or len(self.window) > WINDOW:
             raise CheckpointError("progress has a window of another kind")
         if (
@@ -257,7 +241,7 @@ class Progress:
             raise CheckpointError("progress has counts that do not fit together")
 
     def update(self, result: BlockResult) -> None:
-        """Take in what happened to some more samples."""
+        """Take in what happened to some more samples; many at once cost hardly more than one."""
         target, predicted, eps = result.target, result.predicted, result.eps
         labelled = target >= 0
         n = int(np.count_nonzero(labelled))
@@ -266,10 +250,7 @@ class Progress:
         self.samples += n
         self.unlabelled += len(result) - n
         self.updates += int(np.count_nonzero(result.updated))
-        self._waiting.append(result)
-        self._n_waiting += len(result)
-        if len(self._waiting) == _MOST_BLOCKS or self._n_waiting >= _MOST_SAMPLES:
-            self._count()
+        self.curve.update(result)
         if not n:
             return
         self.repeats += int(target[0]) == self.last_target
@@ -282,14 +263,5 @@ class Progress:
         tested = predicted >= 0
         if np.count_nonzero(tested) < n:
             target, predicted = target[tested], predicted[tested]
+        self.confusion.update(target, predicted)
         self.window = np.concatenate([self.window, target == predicted])[-WINDOW:]
-
-    def _count(self) -> None:
-        """Take the blocks that wait into the confusion counts and the curve."""
-        if not self._waiting:
-            return
-        blocks, self._waiting, self._n_waiting = self._waiting, [], 0
-        whole = BlockResult.joined(blocks)
-        self._curve.update(whole)
-        tested = (whole.target >= 0) & (whole.predicted >= 0)
-        self._confusion.update(whole.target[tested], whole.predicted[tested])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,9 @@ from stream_perceptron.model.kernel import BlockResult
 from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.model.weights import MAX_WEIGHTS, NAME_COST
 from stream_perceptron.perceptron import SGDPerceptron
+
+# Blocks, and samples in them, that wait to be counted at once: many cost hardly more than one.
+_MOST_BLOCKS, _MOST_SAMPLES = 256, 2**12
 
 
 @dataclass(eq=False, repr=False)
@@ -102,7 +106,9 @@ class LiveModel:
         self.model = model
         self.selection = selection or Selection()
         self.schema = schema or Schema()
-        self.progress = progress or Progress()
+        self._uncounted: list[BlockResult] = []  # what the progress does not have yet
+        self._n_uncounted = 0
+        self._progress = progress or Progress()
         self.cursor = cursor or Cursor()
         self.lineage = lineage or Lineage(is_complete=model.n_seen == 0)
         self.kernel = KERNEL
@@ -219,6 +225,27 @@ class LiveModel:
         write_checkpoint(path, meta, arrays | self.progress.arrays)
 
     @property
+    def progress(self) -> Progress:
+        """How it has done so far, up to the last row."""
+        if self._uncounted:
+            results, self._uncounted, self._n_uncounted = self._uncounted, [], 0
+            self._progress.update(BlockResult.joined(results))
+        return self._progress
+
+    @progress.setter
+    def progress(self, progress: Progress) -> None:
+        self._progress, self._uncounted, self._n_uncounted = progress, [], 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        progress = self.progress  # so that nothing is left to be counted
+        return vars(self) | {"_progress": progress}
+
+    @property
+    def rows(self) -> int:
+        """All rows that were read."""
+        return self._progress.rows + self._n_uncounted
+
+    @property
     def stopped(self) -> bool:
         """Whether an error below the model's epsilon ended the run."""
         return self.cursor.stopped_below == self.model.epsilon
@@ -263,21 +290,14 @@ class LiveModel:
         elif result.stopped:
             taken = int(batch.rows[n - 1]) + 1
         done = batch[:taken]
-        before = self.progress.rows
+        before = self.rows
         rows = before + 1 + batch.rows[:n]
         if batch.replayed is not None:
             # Rows that came again have no number.
             rows = before + np.cumsum(~batch.replayed)[batch.rows[:n]]
             self.replayed += int(np.count_nonzero(batch.replayed[:taken]))
         every = self._every_probability(result)
-        result.nets = None  # the curve keeps results for a while
-        self.progress.update(result)
-        if batch.missing is not None:
-            self.progress.missing += int(batch.missing[:n].sum())
-        probed = np.flatnonzero(~np.isnan(result.slope))
-        if len(probed):
-            self.progress.largest = max(self.progress.largest, batch.features[probed].largest())
-        self.progress.skipped += len(done.rejected)
+        self._count(batch, result, len(done.rejected))
         if n:
             self.schema = batch.schema
         return StepResult(
@@ -290,12 +310,27 @@ class LiveModel:
             updated=result.updated,
             taken=taken,
             rejected=done.rejections(),
-            notes=notes_about(batch, self.model, self.progress.samples),
+            notes=notes_about(batch, self.model),
             carried=self._carried(batch, n),
             diverged=result.diverged,
             stopped=result.stopped,
             refused=result.refused,
         )
+
+    def _count(self, batch: Batch, result: BlockResult, n_rejected: int) -> None:
+        """Take note of how the first rows of a batch did."""
+        n, progress = len(result), self._progress
+        result.nets = None  # the result is kept for a while
+        self._uncounted.append(result)
+        self._n_uncounted += n
+        if len(self._uncounted) == _MOST_BLOCKS or self._n_uncounted >= _MOST_SAMPLES:
+            progress = self.progress
+        progress.skipped += n_rejected
+        if batch.missing is not None:
+            progress.missing += int(batch.missing[:n].sum())
+        probed = np.flatnonzero(~np.isnan(result.slope))
+        if len(probed):
+            progress.largest = max(progress.largest, batch.features[probed].largest())
 
     def predict(self, batch: Batch, with_every: bool = False) -> StepResult:
         """Predict the rows of a batch, and learn nothing; they have the numbers of their source.
@@ -391,9 +426,7 @@ class LiveModel:
             usable = batch if skip_rejected else batch.before_rejected()
             end = len(usable)
 
-            def learn(usable: Batch = usable) -> StepResult:
-                return self.step(usable, stop, with_probabilities, with_every)
-
+            learn = partial(self.step, usable, stop, with_probabilities, with_every)
             result = learn() if around is None else around(usable, learn)
             if result.taken:
                 self._move(here, sources, usable[: result.taken])

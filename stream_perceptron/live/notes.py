@@ -11,7 +11,7 @@ _LARGE_FEATURE = 16.0
 _ENOUGH = 1000  # samples to judge labels by
 
 
-def notes_about(batch: Batch, model: SGDPerceptron, samples: int) -> list[str]:
+def notes_about(batch: Batch, model: SGDPerceptron) -> list[str]:
     """Return the notes of a batch, and warnings about its features and about all labels so far."""
     notes = list(batch.notes)
     if notes and model.activation != "identity" and model.network.scaler is None:
@@ -21,7 +21,7 @@ def notes_about(batch: Batch, model: SGDPerceptron, samples: int) -> list[str]:
                 f"warning: features reach {largest:g}, where {model.activation} is flat and "
                 "hardly learns: --standardize scales them, and --scale 1/255 does for pixels"
             )
-    if samples >= _ENOUGH and len(model.network.store.biases) >= samples / 2:
+    if model.n_seen >= _ENOUGH and len(model.network.store.biases) >= model.n_seen / 2:
         notes.append(
             "warning: more than half of the samples brought a new label: the label column looks "
             "like an id or a quantity; choose another with --label"
