@@ -17,6 +17,7 @@ from stream_perceptron.model.features import Features
 
 # Enough rows to spread the cost of a batch, few enough to stay in the processor's cache.
 BATCH_ROWS = 1000
+MOST_BATCH_ROWS = 4 * BATCH_ROWS  # where they are short
 
 _RETURN = ord("\r")
 

@@ -33,7 +33,7 @@ Idle = Callable[[], float | None]
 
 _SOME = 2**20  # bytes, as many as a pipe may hold
 _FIRST = 2**16  # bytes of lines that are cut together, at first
-_BLOCK = 2**20  # and at most
+_BLOCK = 2**21  # and at most
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ of Linux
 _MOST = 2**26  # bytes that are read at once
 

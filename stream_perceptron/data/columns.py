@@ -13,7 +13,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import types
 
-from stream_perceptron.data.batch import Batch, Offset, offset_of
+from stream_perceptron.data.batch import (
+    BATCH_ROWS,
+    MOST_BATCH_ROWS,
+    Batch,
+    Offset,
+    offset_of,
+)
 from stream_perceptron.data.feature_columns import (
     PlainColumns,
     feature_columns,
@@ -94,11 +100,14 @@ class ColumnDecoder:
     def batches(self, arrow: Iterable[pa.RecordBatch], first_row: int) -> Iterator[Batch]:
         """Yield record batches, of which the first begins with row `first_row`, as batches."""
         schema, names, is_described = self.fit.schema, self._names, first_row > 1
+        # A text may be another one in each row.
+        most = BATCH_ROWS if self._selection.one_hot else MOST_BATCH_ROWS
         for rows in arrow:
             while rows.num_rows:
                 # The first usable row says how many features there are.
                 is_known = names or isinstance(self._features, PlainColumns)
-                here, rows = (rows, rows[:0]) if is_known else (rows[:1], rows[1:])
+                n = most if is_known else 1
+                here, rows = rows[:n], rows[n:]
                 found = names or self._features.names_in(here, self._request.most_features)
                 batch = self._batch(here, found, schema, first_row)
                 if not is_known and len(batch.rows):

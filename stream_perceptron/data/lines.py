@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from stream_perceptron.data.batch import (
     BATCH_ROWS,
     LONGEST_LINE,
+    MOST_BATCH_ROWS,
     Batch,
     Offset,
     RawLines,
@@ -222,7 +223,7 @@ class LineSource(Source):
 def _cut(start: ByteStream) -> Iterator[RawLines]:
     if start.peek(len(_BYTE_ORDER_MARK)) == _BYTE_ORDER_MARK:
         start.read(len(_BYTE_ORDER_MARK))
-    yield from cut_lines(start, BATCH_ROWS)
+    yield from cut_lines(start, MOST_BATCH_ROWS)
 
 
 def _text(record: bytes | None) -> str:
@@ -273,6 +274,9 @@ class _Reading:
                     reader = None
             found.append(new)
             i += 1
+            if len(found) == BATCH_ROWS:
+                yield self._decoder, found
+                found = []
         if found:
             yield self._decoder, found
 

@@ -11,14 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import types
 
-from stream_perceptron.data.batch import BATCH_ROWS, Batch
+from stream_perceptron.data.batch import BATCH_ROWS, MOST_BATCH_ROWS, Batch
 from stream_perceptron.data.byte_stream import first_line, open_file, reason_of
 from stream_perceptron.data.columns import ColumnDecoder
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.source import METADATA_KEY, Fit, Request, Source
 from stream_perceptron.errors import SourceError
 
-_MOST_BATCH_ROWS = 4 * BATCH_ROWS  # where they are short
 _BATCH_BYTES = 2**22
 _DECODED_BYTES = 2**26
 _BUFFER = 2**18  # bytes
@@ -142,4 +141,4 @@ def declared_classes(columns: pa.Schema) -> list[Any] | None:
 
 def rows_at_once(size: int, n_rows: int) -> int:
     """Return how many rows of this many bytes in all make a batch."""
-    return min(_MOST_BATCH_ROWS, max(BATCH_ROWS, _BATCH_BYTES * n_rows // max(size, 1)))
+    return min(MOST_BATCH_ROWS, max(BATCH_ROWS, _BATCH_BYTES * n_rows // max(size, 1)))

@@ -37,6 +37,7 @@ except ImportError:  # there was no compiler
 SKIP, BLANK, WEIGHT, NESTED, ODD, LABEL = -1, -2, -3, -4, -5, -10
 
 _MOST_NAMES = 2**16  # that are given for each block, whether they occur in it or not
+_MOST_CELLS = 2**20  # of the features that stand for texts, in one block
 _MOST_MISFITS = 8  # records in which features are absent, before all are taken for such ones
 
 # Returns what some bytes stand for: a label, or the feature that is 1 for a text, None for none.
@@ -155,7 +156,9 @@ class _SpanReader(ABC):
             plan.kinds = plan.kinds[plan.kinds.index(kind) :]
             found, kept = plan.read_spans(self._lines.data, self._spans[:, first:end])
             block = self._block(first, kind, found) if found[0] else None
-            return replace(block, kept=kept) if block is not None and kept else block
+            if block is not None and kept:
+                return replace(block, kept=kept[: len(block)])
+            return block
         return None
 
     @cached_property
@@ -236,6 +239,9 @@ class _TableReader(_SpanReader):
             for name in dict.fromkeys(each):
                 if name is not None:
                     indicators.setdefault(name, len(indicators))
+        if len(labels) * len(indicators) > _MOST_CELLS and len(labels) > 1:
+            n = max(1, _MOST_CELLS // len(indicators))
+            return self._block(first, kind, [values[:n] for values in found])
         if indicators:
             names = (*names, *indicators)
             ones = np.zeros((len(labels), len(indicators)))

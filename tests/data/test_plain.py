@@ -237,6 +237,15 @@ def test_what_is_odd_about_options_and_records(lines, options, tmp_path):
     require_alike(path, Selection(**options))
 
 
+def test_a_text_of_its_own_in_each_record(tmp_path):
+    path = tmp_path / "s.csv"
+    path.write_text("t,a,label,id\n" + "".join(f"t{i},{i}.5,u,{i}\n" for i in range(3000)))
+    rows, *_, kept, _ = require_alike(path, Selection(one_hot=("t",), keep=("id",), ignore=("id",)))
+
+    assert [{"a", f"t_t{i}"} for i in range(3000)] == [set(row) for row in rows]
+    assert list(range(3000)) == [int(values[0]) for values in kept]
+
+
 def test_plain_records_are_read_many_at_once(tmp_path, monkeypatch):
     """So that nothing but the first records comes to the reference parser."""
     from stream_perceptron.data.csv import CsvDecoder

@@ -116,6 +116,22 @@ def test_wide_lists_are_decoded_a_few_rows_at_a_time(tmp_path, peak):
     assert megabytes < 900  # all rows at once would take 480 MB as Arrow and as much as numbers
 
 
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_text_of_its_own_in_each_row_is_encoded_a_few_rows_at_a_time(form, tmp_path, peak):
+    n = 16_000
+    source = tmp_path / f"names.{form}"
+    columns = {"name": [f"n{i}" for i in range(n)], "x": [0.5] * n, "label": [0, 1] * (n // 2)}
+    if form == "csv":
+        rows = [list(columns), *zip(*columns.values(), strict=True)]
+        source.write_text("".join(",".join(map(str, row)) + "\n" for row in rows))
+    else:
+        write_parquet(source, columns)
+    result, megabytes = peak("learn", source, "--one-hot", "name", "--quiet")
+
+    assert 0 == result.returncode, result.stderr
+    assert megabytes < 400  # 4,000 rows at once take 830 MB
+
+
 def test_many_columns_are_read_in_time_that_grows_with_their_number(tmp_path, run):
     """A look through a list for each of them would take minutes."""
     n = 200_000
