@@ -198,7 +198,7 @@ class _Again:
                 return
         if left:
             raise VerificationError(
-                f"{entry.place}: {source.name} ends {left:,} rows before the last of them"
+                f"{entry.place}: {source.name} lacks the last {left:,} of these rows"
             )
 
     def _learn_stream(self, live: LiveModel, entry: Entry) -> None:
@@ -210,8 +210,8 @@ class _Again:
         while left:
             if stream.index >= len(stream.sources):
                 raise VerificationError(
-                    f"{entry.place}: the files that stand for it end {left:,} rows before the "
-                    "last of them"
+                    f"{entry.place}: the files that stand for it lack the last {left:,} of "
+                    "these rows"
                 )
             source = stream.sources[stream.index]
             asked = replace(live.request(), start=stream.row, replays=Replays(live.cursor.offsets))

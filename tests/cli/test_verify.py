@@ -115,7 +115,7 @@ def test_another_rate_two_files_and_pipes(days, run, tmp_path, proven, refused):
         (0, 90, 0.2, 0.01),
     ] == [(e.start, e.end, e.lr, e.epsilon) for e in entries_of(path)]  # fmt: skip
     why = refused(path, *sources)
-    assert "the files that stand for it end 90 rows before the last of them" in why
+    assert "the files that stand for it lack the last 90 of these rows" in why
     topic.write_text(topic.read_text().replace('"bad"', "0"))
     why = refused(path, topic, *sources)
     assert "stdin: rows 1 to 90: rejected rows: 0 now, 1 when learned" == why
