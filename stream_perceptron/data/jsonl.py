@@ -102,7 +102,7 @@ class JsonDecoder:
     most_features: int = 2**22
     # The keys that have held numbers. Rows that can be used add to it, as does the model's memory
     # of them where a run resumes.
-    numbers: dict[str, None] = field(default_factory=dict, compare=False)
+    numbers: dict[str, None] = field(default_factory=dict)
     names: Names = ()  # the names in the first row
     ignored: tuple[tuple[str, str], ...] = ()  # why keys are not used
     seen: tuple[tuple[str, str], ...] = ()  # the first values of the keys of texts

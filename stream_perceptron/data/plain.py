@@ -240,6 +240,7 @@ class _TableReader(_SpanReader):
                 if name is not None:
                     indicators.setdefault(name, len(indicators))
         if len(labels) * len(indicators) > _MOST_CELLS and len(labels) > 1:
+            # Fewer records have fewer texts, too.
             n = max(1, _MOST_CELLS // len(indicators))
             return self._block(first, kind, [values[:n] for values in found])
         if indicators:

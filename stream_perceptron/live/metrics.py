@@ -182,7 +182,6 @@ class Progress:
     largest: float = 0.0  # the largest absolute value of a feature in the samples that were probed
     # How many features were missing in all samples, of those that every row has.
     missing: int = field(default=0, metadata={"optional": True})
-
     # How often each label was predicted as each; the numbers are those of the model's `classes_`.
     # Samples tested before any label was known are not in it.
     confusion: Confusion = field(default_factory=Confusion, metadata={"saved": False})

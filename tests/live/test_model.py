@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import pickle
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -11,6 +13,7 @@ from helpers import write_parquet
 from river import evaluate, metrics
 
 from stream_perceptron import DivergedError, SampleError, SGDPerceptron, SourceError, stream
+from stream_perceptron.checkpoint.codec import to_json
 from stream_perceptron.data.parquet import ParquetSource
 from stream_perceptron.data.sampling import RandomDraws
 from stream_perceptron.data.schema import Schema, Selection
@@ -291,6 +294,32 @@ def test_uri_is_read_through_pyarrow(points):
     assert 2500 == ParquetSource(points.as_uri()).n_rows
     with pytest.raises(SourceError, match="nowhere"):
         ParquetSource("nowhere://bucket/file.parquet")
+
+
+def told(progress):
+    """What a progress says, to the bit."""
+    arrays = {name: array.tobytes() for name, array in progress.arrays.items()}
+    return to_json(progress), arrays, progress.curve.bin
+
+
+@pytest.mark.parametrize("every", [7, 1000])
+def test_progress_is_the_same_however_often_it_is_asked_for(every, points):
+    """Blocks wait to be counted; copies and what is sent elsewhere have all that was learned."""
+    (live, sources), (other, _) = start(points), start(points)
+    for result, _ in zip(
+        live.run(sources, every=every, epochs=3), other.run(sources, every=every, epochs=3),
+        strict=True,
+    ):  # fmt: skip
+        rows = int(result.rows[-1])
+        assert rows == other.rows == other.progress.rows
+        if rows in (2500, 5000):
+            copied, sent = copy.deepcopy(live), pickle.loads(pickle.dumps(live))
+            assert told(copied.progress) == told(sent.progress) == told(other.progress)
+    live.save(points.with_suffix(".npz"))
+    saved = LiveModel.load(points.with_suffix(".npz"))
+
+    assert told(saved.progress) == told(live.progress) == told(other.progress)
+    assert 7500 == live.rows == live.progress.rows == saved.rows
 
 
 def test_progress_before_anything_is_all_zero():
