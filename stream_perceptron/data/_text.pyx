@@ -96,6 +96,15 @@ cdef inline uint64_t _word(const void* p) noexcept nogil:
     return word
 
 
+cdef inline uint64_t _word_within(const uint8_t* p, const uint8_t* limit) noexcept nogil:
+    """Return eight bytes, and zeros behind a limit."""
+    cdef uint64_t word = 0
+    if limit - p >= 8:
+        return _word(p)
+    memcpy(&word, p, limit - p)
+    return word
+
+
 def line_ends(const uint8_t[::1] data):
     """Return where each line ends, behind its newline."""
     cdef ptrdiff_t n = data.shape[0], count = 0, room = 1024
@@ -599,32 +608,39 @@ def spans_of(const uint8_t[::1] record, bint is_utf8):
     return np.array(found, np.intp).reshape(-1, 2)
 
 
+cdef struct Name:
+    uint64_t head  # its first eight bytes
+    ptrdiff_t length
+    intptr_t begin  # in the pool
+    intptr_t role
+    int64_t stamp  # the record in which it was last
+    intptr_t after  # the name that last came after it
+    uint64_t hash
+
+
+cdef struct Slot:
+    uint32_t name  # and 1 more; 0 for none
+    uint32_t tag  # the upper half of its hash
+
+
 cdef class Names:
     """The names that occur in records, each with its role; a table of hashes, used without the GIL.
 
     A feature's role is its place: they are numbered as they come.
     """
 
-    cdef uint8_t* pool  # the names, one after another, and eight bytes more
-    cdef intptr_t* ends  # where each ends
-    cdef uint64_t* heads  # the first eight bytes of each
-    cdef intptr_t* roles
-    cdef int64_t* stamps  # the record in which each was last
-    cdef intptr_t* after  # the name that last came after each
-    cdef intptr_t* slots
+    cdef uint8_t* pool  # the names, one after another
+    cdef Name* items
+    cdef Slot* slots
     cdef intptr_t* by_number  # the name that is a number, and 1 more; 0 for none
     cdef intptr_t* places  # the place of the feature that is a number, and 1 more; 0 for none
-    cdef ptrdiff_t room, pool_room, n_slots, n_numbers
+    cdef ptrdiff_t room, pool_size, pool_room, n_slots, n_numbers
     cdef int64_t serial
     cdef readonly ptrdiff_t n, n_features
 
     def __dealloc__(self):
         free(self.pool)
-        free(self.ends)
-        free(self.heads)
-        free(self.roles)
-        free(self.stamps)
-        free(self.after)
+        free(self.items)
         free(self.slots)
         free(self.by_number)
         free(self.places)
@@ -632,86 +648,74 @@ cdef class Names:
     def add(self, bytes name, intptr_t role):
         """Add a name unless it is there; SPAN and the like are roles, any other a feature."""
         cdef const uint8_t* p = name
-        if self.find(p, len(name)) < 0 and self.append(p, len(name), role) < 0:
+        cdef const uint8_t* limit = p + len(name)
+        if self.find(p, len(name), limit) < 0 and self.append(p, len(name), limit, role) < 0:
             raise MemoryError
 
     def features(self, ptrdiff_t first):
         """Return the names of features from a place on."""
-        cdef ptrdiff_t i, begin = 0
+        cdef ptrdiff_t i
         cdef list found = []
         for i in range(self.n):
-            if self.roles[i] >= first:
+            if self.items[i].role >= first:
                 found.append(PyBytes_FromStringAndSize(
-                    <const char*>self.pool + begin, self.ends[i] - begin
+                    <const char*>self.pool + self.items[i].begin, self.items[i].length
                 ))
-            begin = self.ends[i]
         return found
 
-    cdef uint64_t hash(self, const uint8_t* p, ptrdiff_t length) noexcept nogil:
-        cdef uint64_t value = <uint64_t>length * 0x9E3779B97F4A7C15ULL, word
-        while length > 0:
-            word = 0
-            memcpy(&word, p, min(length, 8))
-            value = (value ^ word) * 0x9E3779B97F4A7C15ULL
-            value ^= value >> 29
-            p += 8
-            length -= 8
-        return value
-
-    cdef inline bint equals(self, intptr_t i, const uint8_t* p,
-                            ptrdiff_t length) noexcept nogil:
-        cdef intptr_t begin = self.ends[i - 1] if i else 0
-        return self.ends[i] - begin == length and memcmp(self.pool + begin, p, length) == 0
-
-    cdef inline ptrdiff_t length_of(self, intptr_t i) noexcept nogil:
-        return self.ends[i] - (self.ends[i - 1] if i else 0)
-
-    cdef intptr_t find(self, const uint8_t* p, ptrdiff_t length) noexcept nogil:
+    cdef inline intptr_t find(self, const uint8_t* p, ptrdiff_t length,
+                              const uint8_t* limit) noexcept nogil:
         """Return the number of a name, -1 if it is not there."""
-        cdef uint64_t slot
+        cdef uint64_t head = _head(p, length, limit), hash = _hash(head, p, length), place = hash
+        cdef Slot slot
         if self.n_slots == 0:
             return -1
-        slot = self.hash(p, length) & <uint64_t>(self.n_slots - 1)
-        while self.slots[slot] >= 0:
-            if self.equals(self.slots[slot], p, length):
-                return self.slots[slot]
-            slot = (slot + 1) & <uint64_t>(self.n_slots - 1)
-        return -1
+        while True:
+            slot = self.slots[place & <uint64_t>(self.n_slots - 1)]
+            if slot.name == 0:
+                return -1
+            if slot.tag == hash >> 32 and self.equals(&self.items[slot.name - 1], head, p, length):
+                return slot.name - 1
+            place += 1
+
+    cdef inline bint equals(self, const Name* name, uint64_t head, const uint8_t* p,
+                            ptrdiff_t length) noexcept nogil:
+        return name.head == head and name.length == length and (
+            length <= 8 or memcmp(self.pool + name.begin + 8, p + 8, length - 8) == 0
+        )
 
     cdef inline intptr_t next_of(self, intptr_t before, const uint8_t* p, const uint8_t* limit,
                                  uint8_t stop) noexcept nogil:
         """Return the name that came after another, if it is the one at p in front of a byte."""
-        cdef intptr_t guess, begin
+        cdef intptr_t guess
         cdef ptrdiff_t length
-        if before < 0 or self.after[before] < 0:
+        if before < 0 or self.items[before].after < 0:
             return -1
-        guess = self.after[before]
-        begin = self.ends[guess - 1] if guess else 0
-        length = self.ends[guess] - begin
-        if limit - p <= length or limit - p < 8 or p[length] != stop:
+        guess = self.items[before].after
+        length = self.items[guess].length
+        if limit - p <= length or p[length] != stop:
             return -1
-        if length >= 8:
-            return guess if memcmp(p, self.pool + begin, length) == 0 else -1
-        if (_word(p) ^ self.heads[guess]) & ((<uint64_t>1 << (8 * length)) - 1):
-            return -1
-        return guess
+        return guess if self.equals(&self.items[guess], _head(p, length, limit), p, length) else -1
 
-    cdef intptr_t append(self, const uint8_t* p, ptrdiff_t length,
+    cdef intptr_t append(self, const uint8_t* p, ptrdiff_t length, const uint8_t* limit,
                          intptr_t role) noexcept nogil:
         """Add a name that is not there, a feature if its role is not negative; -1 if memory is
         short.
         """
-        cdef intptr_t begin = self.ends[self.n - 1] if self.n else 0
-        if not self.reserve(begin + length + 8):
+        cdef Name* name
+        if not self.reserve(length):
             return -1
-        memcpy(self.pool + begin, p, length)
-        self.ends[self.n] = begin + length
-        self.heads[self.n] = 0
-        memcpy(&self.heads[self.n], p, min(length, 8))
-        self.roles[self.n] = self.n_features if role >= 0 else role
+        memcpy(self.pool + self.pool_size, p, length)
+        name = &self.items[self.n]
+        name.head = _head(p, length, limit)
+        name.hash = _hash(name.head, p, length)
+        name.begin = self.pool_size
+        name.length = length
+        name.role = self.n_features if role >= 0 else role
+        name.stamp = 0
+        name.after = -1
+        self.pool_size += length
         self.n_features += role >= 0
-        self.stamps[self.n] = 0
-        self.after[self.n] = -1
         self.put(self.n)
         self.n += 1
         self.set_number(p, length, self.n)
@@ -736,44 +740,40 @@ cdef class Names:
             self.n_numbers = room
         self.by_number[number] = value
         self.places[number] = 0
-        if value and self.roles[value - 1] >= 0:
-            self.places[number] = self.roles[value - 1] + 1
+        if value and self.items[value - 1].role >= 0:
+            self.places[number] = self.items[value - 1].role + 1
 
     cdef void put(self, intptr_t i) noexcept nogil:
-        cdef intptr_t begin = self.ends[i - 1] if i else 0
-        cdef uint64_t slot = self.hash(self.pool + begin, self.ends[i] - begin)
-        slot &= <uint64_t>(self.n_slots - 1)
-        while self.slots[slot] >= 0:
-            slot = (slot + 1) & <uint64_t>(self.n_slots - 1)
-        self.slots[slot] = i
+        cdef uint64_t hash = self.items[i].hash, place = hash
+        cdef uint64_t last = <uint64_t>(self.n_slots - 1)
+        while self.slots[place & last].name:
+            place += 1
+        self.slots[place & last].name = <uint32_t>(i + 1)
+        self.slots[place & last].tag = <uint32_t>(hash >> 32)
 
-    cdef bint reserve(self, ptrdiff_t pool_size) noexcept nogil:
+    cdef bint reserve(self, ptrdiff_t length) noexcept nogil:
         """Make room for another name; return whether there is."""
-        cdef ptrdiff_t room = self.room, pool_room = self.pool_room
-        if self.n == room:
-            room = max(64, 2 * room)
-            if not (
-                _resize(<void**>&self.ends, room * sizeof(intptr_t))
-                and _resize(<void**>&self.heads, room * sizeof(uint64_t))
-                and _resize(<void**>&self.roles, room * sizeof(intptr_t))
-                and _resize(<void**>&self.stamps, room * sizeof(int64_t))
-                and _resize(<void**>&self.after, room * sizeof(intptr_t))
-                and _resize(<void**>&self.slots, 2 * room * sizeof(intptr_t))
+        cdef ptrdiff_t room
+        if self.n == self.room:
+            room = max(64, 2 * self.room)
+            if room > 0x7FFFFFFF or not (
+                _resize(<void**>&self.items, room * sizeof(Name))
+                and _resize(<void**>&self.slots, 2 * room * sizeof(Slot))
             ):
                 return False
             self.room = room
             self.n_slots = 2 * room
             self.rebuild()
-        if pool_size > pool_room:
-            pool_room = max(1024, 2 * pool_size)
-            if not _resize(<void**>&self.pool, pool_room):
+        if self.pool_size + length > self.pool_room:
+            room = max(1024, 2 * (self.pool_size + length))
+            if not _resize(<void**>&self.pool, room):
                 return False
-            self.pool_room = pool_room
+            self.pool_room = room
         return True
 
     cdef void rebuild(self) noexcept nogil:
         cdef intptr_t i
-        memset(self.slots, 255, self.n_slots * sizeof(intptr_t))
+        memset(self.slots, 0, self.n_slots * sizeof(Slot))
         for i in range(self.n):
             self.put(i)
 
@@ -783,21 +783,39 @@ cdef class Names:
         if n == self.n:
             return
         for i in range(n, self.n):
-            self.n_features -= self.roles[i] >= 0
-            self.set_number(
-                self.pool + (self.ends[i - 1] if i else 0), self.length_of(i), 0
-            )
+            self.n_features -= self.items[i].role >= 0
+            self.set_number(self.pool + self.items[i].begin, self.items[i].length, 0)
+        self.pool_size = self.items[n].begin
         self.n = n
         for i in range(n):
-            if self.after[i] >= n:
-                self.after[i] = -1
+            if self.items[i].after >= n:
+                self.items[i].after = -1
         self.rebuild()
 
     cdef inline bint is_twice(self, intptr_t i) noexcept nogil:
         """Take note of a name; return whether it was in this record before."""
-        cdef bint twice = self.stamps[i] == self.serial
-        self.stamps[i] = self.serial
+        cdef bint twice = self.items[i].stamp == self.serial
+        self.items[i].stamp = self.serial
         return twice
+
+
+cdef inline uint64_t _head(const uint8_t* p, ptrdiff_t length, const uint8_t* limit) noexcept nogil:
+    """Return the first eight bytes of a name, and zeros behind a shorter one."""
+    cdef uint64_t word = _word_within(p, limit)
+    return word if length >= 8 else word & ((<uint64_t>1 << (8 * length)) - 1)
+
+
+cdef inline uint64_t _hash(uint64_t head, const uint8_t* p, ptrdiff_t length) noexcept nogil:
+    """Return a hash of a name that begins with these eight bytes."""
+    cdef uint64_t value = (<uint64_t>length * 0x9E3779B97F4A7C15ULL ^ head) * 0x9E3779B97F4A7C15ULL
+    cdef const uint8_t* limit = p + length
+    value ^= value >> 29
+    p += 8
+    while p < limit:
+        value = (value ^ _word_within(p, limit)) * 0x9E3779B97F4A7C15ULL
+        value ^= value >> 29
+        p += 8
+    return value
 
 
 cdef bint _resize(void** block, size_t size) noexcept nogil:
@@ -885,13 +903,8 @@ cdef inline const uint8_t* _small_pair(const uint8_t* p, const uint8_t* end, con
 
     All bytes are looked at together, as a processor guesses wrongly when a loop over digits ends.
     """
-    cdef uint64_t word, digits, gaps, others
+    cdef uint64_t word = _word_within(p, limit), digits, gaps, others
     cdef int colon, gap  # the numbers of bits
-    if limit - p >= 8:
-        word = _word(p)
-    else:
-        word = 0
-        memcpy(&word, p, limit - p)
     # A bit that digits and colons have, and what may follow a pair has not.
     gaps = ~word & 0x1010101010101010ULL
     if gaps == 0:
@@ -960,8 +973,8 @@ def libsvm(const uint8_t[::1] data, ptrdiff_t begin, const intptr_t[::1] ends, p
                     break
                 p = stop
                 is_good = True
-                if names.roles[name] >= 0:
-                    columns[count] = names.roles[name]
+                if names.items[name].role >= 0:
+                    columns[count] = names.items[name].role
                     if not _put(&values[count], value):
                         is_good = False
                         break
@@ -989,17 +1002,17 @@ cdef inline intptr_t _next_name(Names names, intptr_t before, const uint8_t** p,
     stop = start
     name = names.next_of(before, start, limit, c":")
     if name >= 0:
-        p[0] = start + names.length_of(name) + 1
+        p[0] = start + names.items[name].length + 1
         return name
     while stop < end and 32 < stop[0] < 127 and stop[0] != c":" and stop[0] != c"#":
         stop += 1
     if stop == start or stop == end or stop[0] != c":":
         return -1
-    name = names.find(start, stop - start)
+    name = names.find(start, stop - start, limit)
     if name < 0 and is_open:
-        name = names.append(start, stop - start, 0)
+        name = names.append(start, stop - start, limit, 0)
     if name >= 0 and before >= 0:
-        names.after[before] = name
+        names.items[before].after = name
     p[0] = stop + 1
     return name
 
@@ -1032,21 +1045,21 @@ cdef const uint8_t* _members(const uint8_t* base, const uint8_t* p, const uint8_
         before = name
         name = names.next_of(before, p + 1, limit, c'"')
         if name >= 0:
-            stop = p + names.length_of(name) + 2
+            stop = p + names.items[name].length + 2
         else:
             stop = _string(p, end, is_utf8)
             if stop == NULL:
                 return NULL
-            name = names.find(p + 1, stop - p - 2)
+            name = names.find(p + 1, stop - p - 2, limit)
             if name < 0:
                 if not is_open:
                     return NULL
-                name = names.append(p + 1, stop - p - 2, 0)
+                name = names.append(p + 1, stop - p - 2, limit, 0)
                 if name < 0:
                     return NULL
             if before >= 0:
-                names.after[before] = name
-        role = names.roles[name]
+                names.items[before].after = name
+        role = names.items[name].role
         if names.is_twice(name) or role == ODD:
             return NULL
         p = _blanks(stop, end)

@@ -298,7 +298,7 @@ class Sparse:
             return Sparse((), starts, places, np.ascontiguousarray(values))
         keys = places + np.repeat(np.arange(len(self)) * d, np.diff(starts))
         if (keys[1:] <= keys[:-1]).any():
-            order = np.argsort(keys)
+            order = np.argsort(keys, kind="stable")  # which is fast where rows are in order
             places, values = places[order], values[order]
         return Sparse((), starts, places, np.ascontiguousarray(values))
 

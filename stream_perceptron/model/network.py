@@ -367,9 +367,9 @@ class Network:
         for row in rows:
             new += natural_order([names[i] for i in growth[row].places])
         self._add(new, labels, indicators)
-        for row in rows:
-            for i in growth[row].places:
-                columns[i] = self.features.numbers[names[i]]
+        places = [i for row in rows for i in growth[row].places]
+        found = map(self.features.numbers.__getitem__, [names[i] for i in places])
+        columns[places] = np.fromiter(found, np.intp, len(places))
 
     def _add(
         self,
@@ -448,8 +448,11 @@ class Network:
         if len(unknown):
             first = features.first_rows(unknown, targets != -1)
             for place, row in zip(unknown.tolist(), first.tolist(), strict=True):
-                if row >= 0:
-                    growth.setdefault(row, Growth([], [])).places.append(place)
+                if row < 0:
+                    continue
+                if row not in growth:
+                    growth[row] = Growth([], [])
+                growth[row].places.append(place)
         return growth
 
     def _columns_of(self, features: Features) -> NDArray[np.intp]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numbers
 import re
 from collections.abc import Hashable, Iterable
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,8 @@ def natural_order(names: Iterable[Hashable]) -> list[Hashable]:
     [1.5, 7, 'b', 'pixel2', 'pixel10']
 
     """
-    return sorted(names, key=_natural_key)
+    names = list(names)
+    return sorted(names, key=_natural_key) if len(names) > 1 else names
 
 
 def _natural_key(name: Hashable) -> tuple[str, Any, str]:
@@ -68,9 +70,9 @@ class Vocabulary:
 
     def extend(self, names: Iterable[Hashable]) -> None:
         """Give the next numbers to new `names`; after an error `truncate` undoes it."""
-        for name in names:
-            self.names.append(name)
-            self.numbers[name] = len(self.names) - 1
+        n = len(self.names)
+        self.names.extend(names)
+        self.numbers.update(zip(self.names[n:], range(n, len(self.names)), strict=True))
 
     def truncate(self, length: int) -> None:
         """Forget all names after the first `length`."""
@@ -88,9 +90,9 @@ class Vocabulary:
         n = len(known)
         if names[:n] != known:
             n = 0
-        get = self.numbers.get
-        new = np.fromiter((get(name, -1) for name in names[n:]), np.intp, len(names) - n)
-        found = np.concatenate([numbers[:n], new])
+        found = map(self.numbers.get, names[n:], repeat(-1))
+        new = np.fromiter(found, np.intp, len(names) - n)
+        every = np.concatenate([numbers[:n], new])
         n_known = int(np.argmin(new)) if new.min(initial=0) < 0 else len(new)
-        self._last = names[: n + n_known], found[: n + n_known]
-        return found
+        self._last = names[: n + n_known], every[: n + n_known]
+        return every
