@@ -8,6 +8,7 @@ import pytest
 from stream_perceptron import SGDPerceptron
 from stream_perceptron.model import kernel
 from stream_perceptron.model.kernel import numpy_kernel as _numpy_kernel
+from stream_perceptron.model.validation import as_row
 
 N_CLASSES, N_NONZERO = 5, 100
 
@@ -75,6 +76,25 @@ def test_elements_touched_do_not_depend_on_the_vocabulary(zeros, rng, tell, nump
     assert touched[10_000][1] > 0
     assert touched[10_000][0] <= 2 * N_CLASSES * one
     assert touched[10_000][1] <= one
+
+
+@pytest.mark.skipif(kernel.NAME != "compiled", reason="there is no compiler: install gcc")
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("n_features", [40, 5000])
+def test_features_that_are_not_known_are_left_out_of_a_prediction(n_features, dtype, rng):
+    """By the short way for a dict, with the bits of the long one."""
+    names = [f"x{i}" for i in range(n_features)]
+    model = SGDPerceptron(classes=range(N_CLASSES), seed=0, dtype=dtype)
+    model.learn_one(dict(zip(names, rng.normal(size=n_features).tolist(), strict=True)), 0)
+    for n_known in (0, 1, 20, 40):
+        some = [*rng.choice(names, n_known, replace=False).tolist(), "new", 7, "newer"]
+        x = {some[i]: float(rng.normal()) for i in rng.permutation(len(some))[:40]}
+        net = model.network.net_one(x)
+
+        assert net.tobytes() == model.network.nets(as_row(x, dtype))[0].tobytes()
+        assert model.network.predict_one(x) == net.argmax() == model.predict_one(x)
+        for odd in (np.nan, "text", None):
+            assert model.network.net_one(x | {"new": odd}) is None
 
 
 def test_growth_by_few_features_copies_weights_seldom(rng):

@@ -221,15 +221,16 @@ cdef struct Placed:
 
 
 cdef bint _place(floating* like, Placed* placed, dict x, list names, dict numbers,
-                 ptrdiff_t d) except -1:
-    """Place a dict of features; return whether all are known, and plain, finite numbers.
+                 ptrdiff_t d, bint with_others) except -1:
+    """Place a dict of features; return whether all are plain, finite numbers, and known, unless
+    there may be others, which are left out.
 
     If so, the caller frees the memory.
     """
     cdef bint is_plain = False
     placed.memory = NULL
     try:
-        is_plain = _read(like, placed, x, names, numbers, d)
+        is_plain = _read(like, placed, x, names, numbers, d, with_others)
     finally:
         if not is_plain:
             free(placed.memory)
@@ -238,8 +239,8 @@ cdef bint _place(floating* like, Placed* placed, dict x, list names, dict number
 
 
 cdef bint _read(floating* like, Placed* placed, dict x, list names, dict numbers,
-                ptrdiff_t d) except -1:
-    cdef Py_ssize_t position = 0, i = 0, m = PyDict_Size(x)
+                ptrdiff_t d, bint with_others) except -1:
+    cdef Py_ssize_t position = 0, i = 0, n = 0, m = PyDict_Size(x)
     cdef bint dense = is_dense(m, d), ascending = True
     cdef PyObject* key
     cdef PyObject* value
@@ -254,7 +255,7 @@ cdef bint _read(floating* like, Placed* placed, dict x, list names, dict numbers
         raise MemoryError
     cdef Cell* cells = <Cell*>placed.memory
     cdef floating* values = <floating*>placed.memory
-    if dense and m < d:
+    if dense and (m < d or with_others):
         memset(values, 0, d * sizeof(floating))
     while PyDict_Next(x, &position, &key, &value):
         if i >= m:
@@ -270,17 +271,21 @@ cdef bint _read(floating* like, Placed* placed, dict x, list names, dict numbers
             column = _column_of(<object>key, numbers)
             if PyDict_Size(x) != m:
                 return False
+        i += 1
         cell = <floating>number
-        if column < 0 or column >= d or not isfinite(cell):
+        if not isfinite(cell):
             return False
-        if dense:
+        if column < 0 or column >= d:
+            if not with_others:
+                return False
+        elif dense:
             values[column] = cell
         else:
             ascending = ascending and column > before
             before = column
-            cells[i].column = column
-            cells[i].value = cell
-        i += 1
+            cells[n].column = column
+            cells[n].value = cell
+            n += 1
     if i != m:
         return False
     if dense:
@@ -289,12 +294,12 @@ cdef bint _read(floating* like, Placed* placed, dict x, list names, dict numbers
         placed.m = d
         return True
     if not ascending:
-        qsort(cells, m, sizeof(Cell), _compare)
+        qsort(cells, n, sizeof(Cell), _compare)
     placed.columns = <intptr_t*>(cells + m)
     placed.values = placed.columns + m
-    placed.m = m
+    placed.m = n
     values = <floating*>placed.values
-    for i in range(m):
+    for i in range(n):
         placed.columns[i] = cells[i].column
         values[i] = <floating>cells[i].value
     return True
@@ -313,7 +318,7 @@ cdef bint _forward_dict(floating* net, dict x, list names, dict numbers, weights
     cdef bint is_done
     cdef ptrdiff_t d = weights.shape[1]
     cdef ptrdiff_t stride = weights.strides[0] // <ptrdiff_t>sizeof(floating)
-    if not _place(net, &placed, x, names, numbers, d):
+    if not _place(net, &placed, x, names, numbers, d, True):
         return False
     is_done = _predict(
         <floating*>_address(weights), stride, <floating*>_address(biases),
@@ -345,7 +350,7 @@ def net_one(x, names, numbers, weights, biases):
     Parameters
     ----------
     x
-        The features.
+        The features; others than those that are known are left out.
     names
         The names that are known, a list.
     numbers
@@ -355,7 +360,8 @@ def net_one(x, names, numbers, weights, biases):
 
     Returns
     -------
-    None if x is no dict, a name is not known, a value is no plain, finite number, or k is 0.
+    None if x is no dict or has more features than the model, a value is no plain, finite number, or
+    k is 0.
 
     """
     if not _is_plain(x, weights):
@@ -399,7 +405,7 @@ cdef _learn_dict(floating* like, dict x, list names, dict numbers, weights, bias
     samples.k = len(biases)
     samples.d = weights.shape[1]
     samples.rates = &rate
-    if not _place(like, &placed, x, names, numbers, samples.d):
+    if not _place(like, &placed, x, names, numbers, samples.d, False):
         return _NOT_PLAIN
     samples.values = placed.values
     samples.nets = malloc(samples.k * sizeof(floating))
