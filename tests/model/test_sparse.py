@@ -89,6 +89,7 @@ def test_features_that_are_not_known_are_left_out_of_a_prediction(n_features, dt
     for n_known in (0, 1, 20, 40):
         some = [*rng.choice(names, n_known, replace=False).tolist(), "new", 7, "newer"]
         x = {some[i]: float(rng.normal()) for i in rng.permutation(len(some))[:40]}
+        model.predict_one(dict.fromkeys(names, 3.0))  # whose memory is used again
         net = model.network.net_one(x)
 
         assert net.tobytes() == model.network.nets(as_row(x, dtype))[0].tobytes()
