@@ -8,7 +8,7 @@ from cpython.object cimport PyObject
 from cython cimport floating
 from libc.math cimport isfinite
 from libc.stdint cimport int64_t, intptr_t, uint8_t
-from libc.stdlib cimport free, malloc, qsort
+from libc.stdlib cimport calloc, free, malloc, qsort
 from libc.string cimport memset
 
 import numpy as np
@@ -247,16 +247,14 @@ cdef bint _read(floating* like, Placed* placed, dict x, list names, dict numbers
     cdef double number
     cdef floating cell
     cdef intptr_t column, before = -1
-    placed.memory = <char*>malloc(
-        (d * sizeof(floating)) if dense
-        else m * (sizeof(Cell) + sizeof(intptr_t) + sizeof(floating))
+    placed.memory = <char*>(
+        calloc(d, sizeof(floating)) if dense
+        else malloc(m * (sizeof(Cell) + sizeof(intptr_t) + sizeof(floating)))
     )
     if placed.memory == NULL:
         raise MemoryError
     cdef Cell* cells = <Cell*>placed.memory
     cdef floating* values = <floating*>placed.memory
-    if dense and (m < d or with_others):
-        memset(values, 0, d * sizeof(floating))
     while PyDict_Next(x, &position, &key, &value):
         if i >= m:
             return False
