@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from stream_perceptron.frozen import frozen
 
 # A local file up to this size is identified by all of its bytes, another by its footer.
 _WHOLE_FILE = 2**30
 
 
-@dataclass(frozen=True)
+@frozen(eq=True)
 class Identity:
     """What tells a source from others, whatever its name."""
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from stream_perceptron.data.labels import LABEL_TYPES, is_missing, label_type_of, typed_label
 from stream_perceptron.errors import SampleError, SourceError
+from stream_perceptron.frozen import frozen
 
 LABEL_NAMES = ("label", "class", "target", "y")
 
@@ -26,7 +27,7 @@ LIKE_MISSING = frozenset(
 )
 
 
-@dataclass(frozen=True)
+@frozen(eq=True)
 class Selection:
     """What was asked for; kept with the model.
 
@@ -140,7 +141,7 @@ def column_called(wanted: str, names: Sequence[str]) -> str | None:
     return None
 
 
-@dataclass(frozen=True)
+@frozen(eq=True)
 class Schema:
     """What was found in the rows read so far; travels with every batch."""
 

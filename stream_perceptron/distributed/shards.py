@@ -17,6 +17,7 @@ from stream_perceptron.data.batch import Batch, Rejection
 from stream_perceptron.data.parquet import ParquetSource
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.errors import DivergedError, SampleError, SourceError
+from stream_perceptron.frozen import frozen
 from stream_perceptron.live.cursor import Shards
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.model.features import Sparse
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 KEPT_BYTES = 2**30
 
 
-@dataclass(frozen=True)
+@frozen(eq=True)
 class Piece:
     """Rows of one row group."""
 

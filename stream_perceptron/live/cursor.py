@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from stream_perceptron.data.batch import Offset
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.errors import CheckpointError
+from stream_perceptron.frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen(eq=True)
 class Output:
     """A file of predictions."""
 
@@ -18,7 +19,7 @@ class Output:
     size: int  # the number of bytes in it that belong to the rows that were learned
 
 
-@dataclass(frozen=True)
+@frozen(eq=True)
 class Shards:
     """How a run that is split into shards goes through its sources."""
 
