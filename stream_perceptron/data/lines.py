@@ -240,6 +240,7 @@ class _Reading:
         self._decoder = decoder
         self._request = request
         self._plan: Plan | None = None
+        self._like: bytes | None = None  # the record that the next plan is made from
         self._useless = 0  # records that no plan could read since one that could
 
     def runs(self, lines: RawLines) -> Iterator[Run]:
@@ -249,6 +250,9 @@ class _Reading:
         is_plain, i = can_be_plain(lines), 0
         records: list[bytes | None] = []
         while i < len(lines):
+            if self._like is not None and is_plain:
+                self._make_plan(self._like)
+                self._like = reader = None
             if self._plan is not None and is_plain:
                 reader = reader or self._plan.reader(lines)
                 block = reader.read(i)
@@ -267,11 +271,8 @@ class _Reading:
                     yield self._decoder, found
                     found = []
                 self._decoder = new.after
-                before = self._plan
                 if is_plain:
-                    self._make_plan(records[i])
-                if self._plan is not before:
-                    reader = None
+                    self._like = records[i]  # for another record, which may never come
             found.append(new)
             i += 1
             if len(found) == BATCH_ROWS:
@@ -280,10 +281,10 @@ class _Reading:
         if found:
             yield self._decoder, found
 
-    def _make_plan(self, record: bytes | None) -> None:
+    def _make_plan(self, record: bytes) -> None:
         """Plan for records that are like this one, unless that was of no use several times."""
         self._plan = None
-        if record is not None and self._useless < _MOST_USELESS:
+        if self._useless < _MOST_USELESS:
             self._plan = self._decoder.plan(record)
         self._useless += 1
 
