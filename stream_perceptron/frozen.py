@@ -25,7 +25,8 @@ def frozen(cls: Any = None, *, eq: bool = False) -> Any:
     cls
         The class.
     eq
-        Whether objects whose fields are equal are equal; if not, only the same object is.
+        Whether objects whose fields are equal are equal, and show them; if not, only the same
+        object is.
 
     Examples
     --------
@@ -37,5 +38,5 @@ def frozen(cls: Any = None, *, eq: bool = False) -> Any:
     'a point'
 
     """
-    make = dataclass(eq=eq, unsafe_hash=eq, repr=False)
+    make = dataclass(eq=eq, unsafe_hash=eq, repr=eq)
     return make if cls is None else make(cls)

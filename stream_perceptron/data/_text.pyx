@@ -809,13 +809,15 @@ cdef inline uint64_t _hash(uint64_t head, const uint8_t* p, ptrdiff_t length) no
     """Return a hash of a name that begins with these eight bytes."""
     cdef uint64_t value = (<uint64_t>length * 0x9E3779B97F4A7C15ULL ^ head) * 0x9E3779B97F4A7C15ULL
     cdef const uint8_t* limit = p + length
-    value ^= value >> 29
+    value ^= value >> 32
     p += 8
     while p < limit:
         value = (value ^ _word_within(p, limit)) * 0x9E3779B97F4A7C15ULL
-        value ^= value >> 29
+        value ^= value >> 32
         p += 8
-    return value
+    # Once more, so that the last bytes of a name come to the lowest bits, which choose a slot.
+    value *= 0x9E3779B97F4A7C15ULL
+    return value ^ value >> 32
 
 
 cdef bint _resize(void** block, size_t size) noexcept nogil:

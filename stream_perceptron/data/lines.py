@@ -251,8 +251,11 @@ class _Reading:
         records: list[bytes | None] = []
         while i < len(lines):
             if self._like is not None and is_plain:
+                before = self._plan
                 self._make_plan(self._like)
-                self._like = reader = None
+                self._like = None
+                if self._plan is not before:
+                    reader = None
             if self._plan is not None and is_plain:
                 reader = reader or self._plan.reader(lines)
                 block = reader.read(i)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from importlib import import_module
+from itertools import chain
 from typing import Any, Protocol
 
 import numpy as np
@@ -224,6 +225,11 @@ class _TableReader(_SpanReader):
     def _block(self, first: int, kind: DTypeLike, found: list[list[Any]]) -> Block | None:
         plan = self._plan
         labels, *texts = found
+        indicators = _numbers_of(texts)
+        while len(labels) > 1 and len(labels) * len(indicators) > _MOST_CELLS:
+            n = len(labels) // 2
+            labels, texts = labels[:n], [each[:n] for each in texts]
+            indicators = _numbers_of(texts)
         part = slice(first, first + len(labels))
         values = self._values[kind][part]
         weights, missing = self._weights[part], self._counted(part)
@@ -234,15 +240,6 @@ class _TableReader(_SpanReader):
         if scaled is None:
             return None
         names, there = plan.names, ~np.isnan(scaled)
-        indicators: dict[Any, int] = {}
-        for each in texts:
-            for name in dict.fromkeys(each):
-                if name is not None:
-                    indicators.setdefault(name, len(indicators))
-        if len(labels) * len(indicators) > _MOST_CELLS and len(labels) > 1:
-            # Fewer records have fewer texts, too.
-            n = max(1, _MOST_CELLS // len(indicators))
-            return self._block(first, kind, [values[:n] for values in found])
         if indicators:
             names = (*names, *indicators)
             ones = np.zeros((len(labels), len(indicators)))
@@ -256,6 +253,13 @@ class _TableReader(_SpanReader):
         else:
             dense = Dense(names, np.where(there, scaled, 0.0), there, plan.n_columns)
         return Block(dense, labels, weights, missing, frozenset(indicators))
+
+
+def _numbers_of(texts: Sequence[Sequence[Any]]) -> dict[Any, int]:
+    """Return a number for each of the features that texts make; None makes none."""
+    names = dict.fromkeys(chain.from_iterable(texts))
+    names.pop(None, None)
+    return {name: i for i, name in enumerate(names)}
 
 
 class _SparsePlan(_SpanPlan):

@@ -53,7 +53,7 @@ class Selection:
 
     def __post_init__(self) -> None:
         if self.scale is not None:
-            object.__setattr__(self, "scale", float(self.scale))
+            object.__setattr__(self, "scale", float(self.scale))  # as no field may be assigned
 
     @cached_property
     def roles(self) -> set[str]:

@@ -227,9 +227,7 @@ class LiveModel:
     @property
     def progress(self) -> Progress:
         """How it has done so far, up to the last row."""
-        if self._uncounted:
-            results, self._uncounted, self._n_uncounted = self._uncounted, [], 0
-            self._progress.update(BlockResult.joined(results))
+        self._count()
         return self._progress
 
     @progress.setter
@@ -237,8 +235,8 @@ class LiveModel:
         self._progress, self._uncounted, self._n_uncounted = progress, [], 0
 
     def __getstate__(self) -> dict[str, Any]:
-        progress = self.progress  # so that nothing is left to be counted
-        return vars(self) | {"_progress": progress}
+        self._count()
+        return vars(self) | {"_uncounted": []}
 
     @property
     def rows(self) -> int:
@@ -297,7 +295,7 @@ class LiveModel:
             rows = before + np.cumsum(~batch.replayed)[batch.rows[:n]]
             self.replayed += int(np.count_nonzero(batch.replayed[:taken]))
         every = self._every_probability(result)
-        self._count(batch, result, len(done.rejected))
+        self._take(batch, result, len(done.rejected))
         if n:
             self.schema = batch.schema
         return StepResult(
@@ -310,27 +308,34 @@ class LiveModel:
             updated=result.updated,
             taken=taken,
             rejected=done.rejections(),
-            notes=notes_about(batch, self.model),
+            notes=notes_about(batch, self),
             carried=self._carried(batch, n),
             diverged=result.diverged,
             stopped=result.stopped,
             refused=result.refused,
         )
 
-    def _count(self, batch: Batch, result: BlockResult, n_rejected: int) -> None:
+    def _take(self, batch: Batch, result: BlockResult, n_rejected: int) -> None:
         """Take note of how the first rows of a batch did."""
         n, progress = len(result), self._progress
         result.nets = None  # the result is kept for a while
         self._uncounted.append(result)
         self._n_uncounted += n
         if len(self._uncounted) == _MOST_BLOCKS or self._n_uncounted >= _MOST_SAMPLES:
-            progress = self.progress
+            self._count()
         progress.skipped += n_rejected
         if batch.missing is not None:
             progress.missing += int(batch.missing[:n].sum())
         probed = np.flatnonzero(~np.isnan(result.slope))
         if len(probed):
             progress.largest = max(progress.largest, batch.features[probed].largest())
+
+    def _count(self) -> None:
+        """Take the results that wait into the progress."""
+        if self._uncounted:
+            result = BlockResult.joined(self._uncounted)
+            self._uncounted, self._n_uncounted = [], 0
+            self._progress.update(result)
 
     def predict(self, batch: Batch, with_every: bool = False) -> StepResult:
         """Predict the rows of a batch, and learn nothing; they have the numbers of their source.

@@ -14,6 +14,7 @@ from river import evaluate, metrics
 
 from stream_perceptron import DivergedError, SampleError, SGDPerceptron, SourceError, stream
 from stream_perceptron.checkpoint.codec import to_json
+from stream_perceptron.data import open_source
 from stream_perceptron.data.parquet import ParquetSource
 from stream_perceptron.data.sampling import RandomDraws
 from stream_perceptron.data.schema import Schema, Selection
@@ -303,23 +304,38 @@ def told(progress):
 
 
 @pytest.mark.parametrize("every", [7, 1000])
-def test_progress_is_the_same_however_often_it_is_asked_for(every, points):
+def test_progress_is_the_same_however_often_it_is_asked_for(every, tmp_path, rng):
     """Blocks wait to be counted; copies and what is sent elsewhere have all that was learned."""
-    (live, sources), (other, _) = start(points), start(points)
-    for result, _ in zip(
-        live.run(sources, every=every, epochs=3), other.run(sources, every=every, epochs=3),
-        strict=True,
-    ):  # fmt: skip
-        rows = int(result.rows[-1])
-        assert rows == other.rows == other.progress.rows
-        if rows in (2500, 5000):
-            copied, sent = copy.deepcopy(live), pickle.loads(pickle.dumps(live))
-            assert told(copied.progress) == told(sent.progress) == told(other.progress)
-    live.save(points.with_suffix(".npz"))
-    saved = LiveModel.load(points.with_suffix(".npz"))
+    lines = [f"{x:.3f},{'left' if x < 0 else 'right'}" for x in rng.normal(size=2500)]
+    for i in range(0, 2500, 50):
+        lines[i : i + 3] = ["1.5,", ",left", "bad,right"]  # no label, no value, and not a number
+    path = tmp_path / "points.csv"
+    path.write_text("\n".join(["a,label", "1,left", *lines]) + "\n")
+    sources = [open_source(str(path))]
+    asked, copied, left_alone = lives = [LiveModel.start(sources, seed=0) for _ in range(3)]
+    runs = (
+        live.run([open_source(str(path))], every=every, epochs=3, skip_rejected=True)
+        for live in lives
+    )
+    n_copied = 0
+    for result, *_ in zip(*runs, strict=True):
+        assert asked.progress.rows == asked.rows == copied.rows == left_alone.rows
+        assert len(result.rows) == 0 or int(result.rows[-1]) <= asked.rows
+        if asked.rows % 2501 == 0:
+            n_copied += 1
+            sent = pickle.loads(pickle.dumps(copied))
+            for other in (copy.copy(copied), copy.deepcopy(copied), sent):
+                assert told(other.progress) == told(asked.progress)
+    left_alone.save(tmp_path / "m.npz")
+    saved = LiveModel.load(tmp_path / "m.npz")
 
-    assert told(saved.progress) == told(live.progress) == told(other.progress)
-    assert 7500 == live.rows == live.progress.rows == saved.rows
+    assert 3 == n_copied
+    assert 7503 == asked.rows == copied.progress.rows == saved.rows
+    assert (150, 150, 150) == (
+        saved.progress.unlabelled, saved.progress.missing, saved.progress.skipped
+    )  # fmt: skip
+    for live in (copied, left_alone, saved):
+        assert told(live.progress) == told(asked.progress)
 
 
 def test_progress_before_anything_is_all_zero():

@@ -222,10 +222,10 @@ cdef struct Placed:
 
 cdef bint _place(floating* like, Placed* placed, dict x, list names, dict numbers,
                  ptrdiff_t d, bint with_others) except -1:
-    """Place a dict of features; return whether all are plain, finite numbers, and known, unless
-    there may be others, which are left out.
+    """Place a dict of features; return whether all values are plain, finite numbers.
 
-    If so, the caller frees the memory.
+    Features that are not known are left out if there may be others; if not, the answer is no. After
+    a yes the caller frees the memory.
     """
     cdef bint is_plain = False
     placed.memory = NULL
