@@ -25,8 +25,8 @@ def frozen(cls: Any = None, *, eq: bool = False) -> Any:
     cls
         The class.
     eq
-        Whether objects whose fields are equal are equal, and show them; if not, only the same
-        object is.
+        Whether two objects with equal fields are equal, and `repr` shows the fields. If not, an
+        object equals only itself.
 
     Examples
     --------

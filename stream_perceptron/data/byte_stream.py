@@ -7,7 +7,6 @@ import os
 import re
 import select
 import sys
-import termios
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -350,13 +349,14 @@ def _open_pipe(path: str, wait: Wait) -> ByteStream:
         os.set_blocking(file.descriptor, True)
     with suppress(OSError):  # it may be no pipe
         fcntl.fcntl(file.descriptor, _SET_PIPE_SIZE, _SOME)
+    from termios import FIONREAD  # late, as files do not need it
 
     return ByteStream(
         name_of(path),
         file.read,
         file.read_into,
         lambda seconds: wait(file.descriptor, seconds),
-        lambda: _n_ready(file.descriptor),
+        lambda: _n_ready(file.descriptor, FIONREAD),
     )
 
 
@@ -370,10 +370,10 @@ def is_readable(descriptor: int, seconds: float | None) -> bool:
     return bool(poll.poll(None if seconds is None else 1000 * seconds))
 
 
-def _n_ready(descriptor: int) -> int:
-    """Return how many bytes can be read at once; 0 where that is not known."""
+def _n_ready(descriptor: int, request: int) -> int:
+    """Ask how many bytes can be read at once; return 0 where that is not known."""
     try:
-        return int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder)
+        return int.from_bytes(fcntl.ioctl(descriptor, request, bytes(4)), sys.byteorder)
     except OSError:
         return 0
 

@@ -100,7 +100,7 @@ class ColumnDecoder:
     def batches(self, arrow: Iterable[pa.RecordBatch], first_row: int) -> Iterator[Batch]:
         """Yield record batches, of which the first begins with row `first_row`, as batches."""
         schema, names, is_described = self.fit.schema, self._names, first_row > 1
-        # A text may be another one in each row.
+        # Where each row has a text of its own, a batch has as many features as rows.
         most = BATCH_ROWS if self._selection.one_hot else MOST_BATCH_ROWS
         for rows in arrow:
             while rows.num_rows:

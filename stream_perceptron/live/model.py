@@ -318,7 +318,9 @@ class LiveModel:
     def _take(self, batch: Batch, result: BlockResult, n_rejected: int) -> None:
         """Take note of how the first rows of a batch did."""
         n, progress = len(result), self._progress
-        result.nets = None  # the result is kept for a while
+        # The result is kept for a while, and its arrays are lent to the caller.
+        result.nets = None
+        result.predicted.flags.writeable = result.updated.flags.writeable = False
         self._uncounted.append(result)
         self._n_uncounted += n
         if len(self._uncounted) == _MOST_BLOCKS or self._n_uncounted >= _MOST_SAMPLES:

@@ -321,6 +321,9 @@ def test_progress_is_the_same_however_often_it_is_asked_for(every, tmp_path, rng
     for result, *_ in zip(*runs, strict=True):
         assert asked.progress.rows == asked.rows == copied.rows == left_alone.rows
         assert len(result.rows) == 0 or int(result.rows[-1]) <= asked.rows
+        if len(result.predicted):
+            with pytest.raises(ValueError, match="read-only"):
+                result.predicted[0] = 0  # which is still to be counted
         if asked.rows % 2501 == 0:
             n_copied += 1
             sent = pickle.loads(pickle.dumps(copied))
