@@ -317,7 +317,7 @@ def test_progress_is_the_same_however_often_it_is_asked_for(every, tmp_path, rng
         live.run([open_source(str(path))], every=every, epochs=3, skip_rejected=True)
         for live in lives
     )
-    n_copied = 0
+    shallow = []
     for result, *_ in zip(*runs, strict=True):
         assert asked.progress.rows == asked.rows == copied.rows == left_alone.rows
         assert len(result.rows) == 0 or int(result.rows[-1]) <= asked.rows
@@ -325,14 +325,14 @@ def test_progress_is_the_same_however_often_it_is_asked_for(every, tmp_path, rng
             with pytest.raises(ValueError, match="read-only"):
                 result.predicted[0] = 0  # which is still to be counted
         if asked.rows % 2501 == 0:
-            n_copied += 1
+            shallow.append(copy.copy(copied))
             sent = pickle.loads(pickle.dumps(copied))
-            for other in (copy.copy(copied), copy.deepcopy(copied), sent):
+            for other in (shallow[-1], copy.deepcopy(copied), sent):
                 assert told(other.progress) == told(asked.progress)
     left_alone.save(tmp_path / "m.npz")
     saved = LiveModel.load(tmp_path / "m.npz")
 
-    assert 3 == n_copied
+    assert [copied.progress] * 3 == [each.progress for each in shallow]
     assert 7503 == asked.rows == copied.progress.rows == saved.rows
     assert (150, 150, 150) == (
         saved.progress.unlabelled, saved.progress.missing, saved.progress.skipped
