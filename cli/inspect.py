@@ -53,12 +53,13 @@ def _groups(live: LiveModel, path: Path) -> Iterator[tuple[str, list[tuple[str, 
 
     model, selection, progress, cursor = live.model, live.selection, live.progress, live.cursor
     classes, features = list(map(str, model.classes_)), list(map(str, model.features_))
+    columns = live.schema.in_order(features)
     label = selection.label or "found by name"
     yield (
         str(path),
         [
             ("classes", f"{len(classes):,}: {listed(classes)}" if classes else "none yet"),
-            ("features", f"{len(features):,}: {listed(features)}" if features else "none yet"),
+            ("features", f"{len(features):,}: {listed(columns)}" if features else "none yet"),
             ("label", f"{label} ({live.schema.label_type})" if live.schema.label_type else label),
             *_reading(live),
         ],
@@ -141,9 +142,10 @@ def _contents(live: LiveModel) -> dict[str, Any]:
         "seed": model.seed_,
         "classes": model.classes_,
         "n_features": len(features),
-        "features": [features[0], features[-1]] if features else [],
+        "features": features,
         "label": selection.label,
         "label_type": schema.label_type,
+        "columns": list(schema.columns),
         "weight": selection.weight,
         "ignored": list(selection.ignore),
         "scale": selection.scale,

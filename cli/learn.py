@@ -200,10 +200,6 @@ def learn(ctx: click.Context, /, **options: Any) -> None:
         name for name in ctx.params if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
     }
     _require_fit(SimpleNamespace(**options, given=given))
-    if options["keep"]:
-        # What is only kept is no feature.
-        options["ignore"] = tuple(dict.fromkeys([*options["ignore"], *options["keep"]]))
-        given.add("ignore")
 
     from .session import run
 

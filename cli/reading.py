@@ -50,5 +50,7 @@ def selection_of(options: SimpleNamespace) -> Selection:
 
 def ignoring(live: LiveModel, names: tuple[str, ...]) -> None:
     """Let a model not use some more columns of what it predicts."""
-    ignore = tuple(dict.fromkeys([*live.selection.ignore, *names]))
-    live.selection = replace(live.selection, ignore=ignore)
+    # Places are those of what it learned from, and these are of what it predicts.
+    asked = live.selection.named(live.schema)
+    ignore = tuple(dict.fromkeys([*asked.ignore, *names]))
+    live.selection = replace(asked, ignore=ignore)

@@ -10,6 +10,7 @@ import click
 from .files import LocalFile, require_different
 from .options import Command, format_option
 from .printable import OneLineError, printable
+from .reading import ignoring
 from .signals import ending_in_order
 
 
@@ -52,6 +53,7 @@ def report(path: Path, output: Path, examples: str | None, file_format: str | No
             )
     require_different(MODEL=path, the_page=output, the_examples=examples)
     live = LiveModel.load(path)
+    ignoring(live, ())
     saved = datetime.fromtimestamp(path.stat().st_mtime)
 
     def make() -> str:

@@ -196,6 +196,11 @@ class _Session:
                 line.note(
                     f"warning: {name} changed after it was read; reading it again from the start"
                 )
+        for name in live.grown_but_passed(self._sources, self._cursor):
+            line.note(
+                f"warning: {name} has grown, but a later source was begun, so its new rows are not "
+                "read; to learn them, put them in a file of their own and name that last"
+            )
         for name, value in changed.items():
             shown = f"{value:,}" if name == "max_weights" else f"{value:g}"
             line.note(f"{name.replace('_', '-')} is {shown} from now on")
@@ -221,8 +226,7 @@ class _Session:
             self._end_early()
             names = live.model.classes_, live.model.features_
             raise FullError(
-                f"out of memory with {len(names[0]):,} labels and {len(names[1]):,} features; "
-                "the model is as it was after the row before"
+                f"out of memory with {len(names[0]):,} labels and {len(names[1]):,} features"
             ) from None
         except ValueError as error:
             self._end_early()
@@ -232,7 +236,8 @@ class _Session:
                 raise SampleError(f"{error}; --skip-bad skips such rows") from None
             raise
         rows = live.progress.rows - self._rows_before
-        if rows and rows == self._rejected.total and self._signals.caught is None:
+        is_new = self._cursor is None or self._cursor.read == 0
+        if rows and rows == self._rejected.total and is_new and self._signals.caught is None:
             line.finish()
             raise SampleError(
                 f"no usable row among {counted(rows, 'row')}; the first: {self._rejected.first[0]}"
@@ -246,9 +251,13 @@ class _Session:
     def _end_early(self) -> None:
         """Save what was learned before an error, and say so."""
         self._line.finish()
+        if self._options.path is None:
+            return
+        if not self._live.is_whole:
+            self._line.note(f"{self._options.path} is as it was saved last: a step did not end")
+            return
         self._saver.save()
-        if self._options.path is not None:
-            self._line.note(f"saved {self._options.path}")
+        self._line.note(f"saved {self._options.path}")
 
     def _results(self) -> Generator[StepResult | Round, None, None]:
         o = self._options

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
@@ -107,14 +106,16 @@ def iter_parquet(
 
 
 def _samples(sources: Sequence[Source], request: Request) -> Iterator[tuple[Any, ...]]:
+    asked = request
     for source in sources:
-        fit = source.fit(request)
-        request = request if fit is None else replace(request, schema=fit.schema)
+        fit = source.fit(asked)
+        asked = asked if fit is None else asked.after(fit.schema)
+    schema = request.schema
     for source in sources:
-        for batch in source.batches(request):
+        for batch in source.batches(request.after(schema)):
             usable = batch.before_rejected()
             samples = zip(usable.features.dicts(), usable.labels, usable.weights, strict=True)
             for x, y, w in samples:
                 yield (x, y) if request.selection.weight is None else (x, y, {"w": w})
             batch.require_usable()
-            request = replace(request, schema=batch.schema)
+            schema = batch.schema if batch.tells else schema

@@ -29,8 +29,6 @@ from stream_perceptron.model.kernel import NAME as KERNEL
 from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.perceptron import SGDPerceptron
 
-_WHOLE = 2**63 - 1  # bytes, more than any file has
-
 # Is called with the rows learned so far, and with all that are to be learned.
 Advance = Callable[[int, int], None]
 
@@ -317,12 +315,7 @@ def _matching(source: Source, wanted: Sequence[Identity]) -> list[Identity]:
     if not isinstance(source, LineSource):
         (identity,) = source.identities()
         return [one for one in wanted if one == identity]
-    (whole,) = source.identities([Identity("", _WHOLE, "")])
-    return [
-        one
-        for one in wanted
-        if one == whole or (one.size < whole.size and source.identities([one]) == [one])
-    ]
+    return [one for one in wanted if source.begins_with(one)]
 
 
 def _compare(live: LiveModel, again: LiveModel) -> None:

@@ -84,6 +84,8 @@ cdef enum Role:
     NESTED = -4  # an object whose keys are features
     ODD = -5  # its record is not plain
     SPAN = -10  # where it stands is wanted; the second such has -11, and so on
+    KEPT = -1000000  # the same of one that stands here once more, with another role; and so on
+    CELL = -2000000000  # of the first feature, where a number may mean no value; and so on
 
 
 cdef inline bint _is_digit(uint8_t c) noexcept nogil:
@@ -318,7 +320,9 @@ cdef class Layout:
                 runs[i] = 1 + (runs[i + 1] if follows else 0)
         self.literals = _joined(literals)
         self.ends = _ends(literals)
-        self.roles = np.array(roles, np.intp)
+        self.roles = np.array(
+            [CELL - role if blanks_first and role >= 0 else role for role in roles], np.intp
+        )
         self.runs = runs
         self.blanks = _joined(blanks)
         self.blank_ends = _ends(blanks)
@@ -545,6 +549,11 @@ def table(const uint8_t[::1] data, ptrdiff_t begin, const intptr_t[::1] ends, pt
                         if stop == NULL or value == INFINITY or not _put(&row[role], value):
                             break
                         missing[i] += value != value
+                elif role <= CELL:
+                    stop = _cell(p, end, layout, &value)
+                    if stop == NULL or not _put(&row[CELL - role], value):
+                        break
+                    missing[i] += value != value
                 elif role == WEIGHT:
                     if is_json:
                         stop = _scalar(p, end, layout, is_utf8, &value)
@@ -564,7 +573,11 @@ def table(const uint8_t[::1] data, ptrdiff_t begin, const intptr_t[::1] ends, pt
                         stop = _field(p, end, layout.delimiter, &a, &b)
                     if stop == NULL:
                         break
-                    if role <= SPAN:
+                    if role <= KEPT:
+                        spans[KEPT - role, i, 0] = a - &data[0]
+                        spans[KEPT - role, i, 1] = b - &data[0]
+                        stop = p
+                    elif role <= SPAN:
                         spans[SPAN - role, i, 0] = a - &data[0]
                         spans[SPAN - role, i, 1] = b - &data[0]
                     elif role == BLANK:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from stream_perceptron.data.batch import Batch
-from stream_perceptron.data.byte_stream import ByteStream, first_line, open_bytes, open_file
+from stream_perceptron.data.byte_stream import (
+    ByteStream,
+    first_line,
+    open_bytes,
+    open_file,
+    spooled,
+)
 from stream_perceptron.data.columns import ColumnDecoder
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.parquet import declared_classes, rows_at_once
@@ -23,8 +29,16 @@ class ArrowSource(Source):
 
     def __init__(self, path: str, start: ByteStream) -> None:
         super().__init__(path)
-        self._reader = self._open(start)
-        self._columns = self._reader.schema
+        # A file has an index at its end, and so has to be there as a whole.
+        self._file: Any = None
+        self._reader: Any = None
+        if start.peek(len(_FILE)) == _FILE:
+            is_here = not start.is_compressed and not self.is_stream
+            file = open_file(path) if is_here else pa.PythonFile(spooled(start), "r")
+            self._file = self._open(pa.ipc.open_file, file)
+        else:
+            self._reader = self._open(pa.ipc.open_stream, pa.PythonFile(start, "r"))
+        self._columns: pa.Schema = (self._file or self._reader).schema
 
     @property
     def classes(self) -> list[Any] | None:
@@ -46,10 +60,9 @@ class ArrowSource(Source):
 
     def _read(self, start: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows from `start` on."""
-        reader = self._reader if self.is_stream else self._open(open_bytes(self.path))
         done = 0
         try:
-            for batch in reader:
+            for batch in self._batches():
                 # Arrow believes what a stream says of where texts and lists begin and end.
                 batch.validate(full=True)
                 done += batch.num_rows
@@ -62,13 +75,21 @@ class ArrowSource(Source):
                 f"{self.name}: damaged after row {done:,}: {first_line(error)}"
             ) from None
 
-    def _open(self, start: ByteStream) -> pa.RecordBatchReader:
-        if start.peek(len(_FILE)) == _FILE:
-            # Behind its first bytes an Arrow file is a stream, and then an index.
-            start.read(len(_FILE))
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield all that the source holds."""
+        if self._file is not None:
+            yield from map(self._file.get_batch, range(self._file.num_record_batches))
+        elif self.is_stream:
+            yield from self._reader
+        else:
+            yield from self._open(pa.ipc.open_stream, pa.PythonFile(open_bytes(self.path), "r"))
+
+    def _open(self, make: Callable[..., Any], file: pa.NativeFile) -> Any:
         try:
             # No threads: they may let go of Python's bytes when Python has ended already.
-            options = pa.ipc.IpcReadOptions(use_threads=False)
-            return pa.ipc.open_stream(pa.PythonFile(start, "r"), options=options)
+            return make(file, options=pa.ipc.IpcReadOptions(use_threads=False))
         except (OSError, pa.ArrowException) as error:
-            raise SourceError(f"{self.name}: not an Arrow stream ({first_line(error)})") from None
+            kind = "file" if make is pa.ipc.open_file else "stream"
+            raise SourceError(
+                f"{self.name}: not an Arrow {kind}, or not a whole one ({first_line(error)})"
+            ) from None

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from stream_perceptron.data.identity import TextPart
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.errors import SampleError
 from stream_perceptron.frozen import frozen
@@ -93,7 +94,8 @@ class RawLines:
     data: bytes  # has all their bytes, one line after another
     ends: NDArray[np.intp]  # where each line ends in `data`
     begin: int = 0  # where the first line begins
-    are_too_long: bool = False  # whether this stands for one line that was too long to be held
+    # Whether this is part of one line that is too long to be held; its last part has its end.
+    are_too_long: bool = False
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -109,6 +111,8 @@ class RawLines:
     @property
     def text(self) -> memoryview:
         """The bytes of these lines."""
+        if self.are_too_long:
+            return memoryview(self.data)
         return memoryview(self.data)[self.begin : self.ends[-1] if len(self) else self.begin]
 
     @cached_property
@@ -119,24 +123,30 @@ class RawLines:
         lengths[:1] -= self.begin
         return lengths
 
-    def without_blanks(self) -> RawLines:
-        """Return the lines that are not blank."""
-        if self.are_too_long:
-            return self
+    @cached_property
+    def filled(self) -> NDArray[np.intp]:
+        """The numbers of the lines that are not blank."""
         lengths = self.lengths
-        if lengths.min(initial=3) > 2:
-            return self
+        if self.are_too_long or lengths.min(initial=3) > 2:
+            return np.arange(len(self))
         text = np.frombuffer(self.data, np.uint8)
         blank = (lengths == 1) | ((lengths == 2) & (text[self.ends - 2] == _RETURN))
-        if not blank.any():
+        return np.flatnonzero(~blank)
+
+    def without_blanks(self) -> RawLines:
+        """Return the lines that are not blank."""
+        filled, lengths = self.filled, self.lengths
+        if len(filled) == len(self):
             return self
-        data = np.frombuffer(self.text, np.uint8)[np.repeat(~blank, lengths)].tobytes()
-        return RawLines(data, np.cumsum(lengths[~blank]))
+        is_filled = np.zeros(len(self), bool)
+        is_filled[filled] = True
+        data = np.frombuffer(self.text, np.uint8)[np.repeat(is_filled, lengths)].tobytes()
+        return RawLines(data, np.cumsum(lengths[filled]))
 
     def records(self) -> list[bytes | None]:
         """Return the lines one by one; None for one that is too long."""
         if self.are_too_long:
-            return [None]
+            return [None] * len(self)
         ends = self.ends.tolist()
         return [
             self.data[a:b] if b - a <= LONGEST_LINE else None
@@ -168,7 +178,7 @@ class Batch:
     # The features that stand for a text each, and are 1 where it is that one.
     indicators: frozenset[str] = frozenset()
     kept: list[tuple[Any, ...]] = field(default_factory=list)  # what goes with each usable row
-    raw: RawLines | None = None  # the lines that the rows stand in, if the source is text
+    text: TextPart | None = None  # the bytes of the rows, if their source is told by them
     epoch: int = 0  # the pass over all sources, and the source in it; both from 0
     index: int = 0
 
@@ -195,8 +205,13 @@ class Batch:
             notes=() if usable.start else self.notes,
             missing=None if self.missing is None else self.missing[usable],
             kept=self.kept[usable],
-            raw=None if self.raw is None else self.raw[start:end],
+            text=None if self.text is None else self.text[start:end],
         )
+
+    @property
+    def tells(self) -> bool:
+        """Whether a row is learned, so that the schema holds from here on."""
+        return any(label is not None for label in self.labels)
 
     def place(self, i: int) -> str:
         """Return where the row at place i stands, for a message."""

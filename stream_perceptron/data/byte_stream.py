@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -128,6 +128,7 @@ class ByteStream:
         self.idle: Idle | None = None  # is called while it waits
         self.n_ready = n_ready  # the bytes that can be read at once, if that is known
         self._wait = wait
+        self.n_bytes = 0  # that were read of it, with those that are ahead
         self._ahead = b""
         self._ended = False
 
@@ -187,6 +188,7 @@ class ByteStream:
 
     def _read_some(self, size: int) -> bytes:
         data = self._read(min(size, _MOST))
+        self.n_bytes += len(data)
         self._ended = not data
         return data
 
@@ -199,6 +201,7 @@ class ByteStream:
             buffer[:size], self._ahead = data[:size], data[size:]
             return size
         size = self._read_into(buffer)
+        self.n_bytes += size
         self._ended = not size
         return size
 
@@ -228,6 +231,16 @@ def open_bytes(path: str, wait: Wait | None = None) -> ByteStream:
         stream = pa.CompressedInputStream(pa.PythonFile(source, "r"), "zstd")
         return ByteStream(name, stream.read, is_compressed=True)
     return source
+
+
+def spooled(start: ByteStream) -> IO[bytes]:
+    """Return the file that arrives on a pipe, when it is there as a whole."""
+    import tempfile
+
+    spool = tempfile.TemporaryFile()  # noqa: SIM115, as the source reads from it
+    while data := start.read_some():
+        spool.write(data)
+    return spool
 
 
 class _File:
@@ -283,8 +296,8 @@ class _Decompressed:
 def cut_lines(source: ByteStream, most: int) -> Iterator[RawLines]:
     """Yield the whole lines that have arrived, at most so many at once, until the end.
 
-    The last line gets a newline if it has none. A line that is too long to be held comes by itself,
-    without its bytes.
+    The last line gets a newline if it has none. A line that is too long to be held comes in parts,
+    of which the last has its end.
     """
     buffer = bytearray(_FIRST)
     n = 0  # bytes of a line whose end has not come
@@ -303,11 +316,15 @@ def cut_lines(source: ByteStream, most: int) -> Iterator[RawLines]:
             n -= end
             yield from _lines(block, most)
         if n > LONGEST_LINE:
-            n = 0
-            while (data := source.read_some()) and b"\n" not in data:
-                pass
-            source.unread(data.partition(b"\n")[2])
-            yield RawLines(b"", np.zeros(1, np.intp), are_too_long=True)
+            data, n = bytes(buffer[:n]), 0
+            while True:
+                end = data.find(b"\n") + 1
+                if end or not data:
+                    break
+                yield RawLines(data, np.zeros(0, np.intp), are_too_long=True)
+                data = source.read_some()
+            source.unread(data[end:])
+            yield RawLines(data[:end], np.array([end], np.intp), are_too_long=True)
         elif n == len(buffer) or (is_full and len(buffer) < _BLOCK):
             buffer += bytes(len(buffer))
     if n:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -33,6 +32,7 @@ from stream_perceptron.data.schema import (
     Schema,
     Selection,
     describe,
+    distinct,
     no_label,
     vector_names,
 )
@@ -48,12 +48,13 @@ class ColumnDecoder:
 
     def __init__(self, columns: pa.Schema, where: str, request: Request) -> None:
         try:
-            names = columns.names
+            names = distinct(columns.names, request.selection, where)
         except UnicodeDecodeError:
             raise SourceError(f"{where}: the name of a column is not UTF-8") from None
-        twice = [name for name, count in Counter(names).items() if count > 1]
-        if twice:
-            raise SourceError(f"{where}: two columns are called {twice[0]!r}")
+        self._renamed = names if names != columns.names else None
+        if self._renamed is not None:
+            fields = [field.with_name(n) for field, n in zip(columns, names, strict=True)]
+            columns = pa.schema(fields, columns.metadata)
         selection = request.selection.among(names, where, request.to_learn)
         self._where = where
         self._request = request
@@ -94,7 +95,9 @@ class ColumnDecoder:
         elif schema.features is not None:
             self._names = vector_names(self._features.name, len(schema.features))
         if self._names or isinstance(self._features, PlainColumns):
-            schema = schema.with_features(tuple(map(str, self._names)), where)
+            schema = _with_columns(schema, tuple(map(str, self._names)), where)
+        if isinstance(self._features, PlainColumns) and not schema.columns:
+            schema = replace(schema, columns=tuple(names), label=self._label)
         self.fit = Fit(schema, self._label)
 
     def batches(self, arrow: Iterable[pa.RecordBatch], first_row: int) -> Iterator[Batch]:
@@ -103,6 +106,8 @@ class ColumnDecoder:
         # Where each row has a text of its own, a batch has as many features as rows.
         most = BATCH_ROWS if self._selection.one_hot else MOST_BATCH_ROWS
         for rows in arrow:
+            if self._renamed is not None:
+                rows = rows.rename_columns(self._renamed)
             while rows.num_rows:
                 # The first usable row says how many features there are.
                 is_known = names or isinstance(self._features, PlainColumns)
@@ -110,7 +115,7 @@ class ColumnDecoder:
                 here, rows = rows[:n], rows[n:]
                 found = names or self._features.names_in(here, self._request.most_features)
                 batch = self._batch(here, found, schema, first_row)
-                if not is_known and len(batch.rows):
+                if not is_known and batch.tells:
                     schema = schema.with_features(tuple(map(str, found)), self._where)
                     names, batch = found, replace(batch, schema=schema)
                 if not is_described and len(batch.rejected) < len(batch):
@@ -165,6 +170,19 @@ class ColumnDecoder:
             self._origins,
         )
         return describe(self._selection, schema, found)
+
+
+def _with_columns(schema: Schema, names: tuple[str, ...], where: str) -> Schema:
+    """Return the schema with these features, of which some may have been undecided before."""
+    decided = [name for name in names if name in schema.undecided]
+    if not decided:
+        return schema.with_features(names, where)
+    schema.with_features(tuple(name for name in names if name not in decided), where)
+    return replace(
+        schema,
+        features=names,
+        undecided=tuple(name for name in schema.undecided if name not in decided),
+    )
 
 
 def _is_text(kind: pa.DataType) -> bool:

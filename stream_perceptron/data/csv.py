@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
@@ -13,17 +12,20 @@ from typing import Any
 import numpy as np
 
 from stream_perceptron.data.batch import Offset, RawLines, offset_of
-from stream_perceptron.data.lines import Rejected, Sample
+from stream_perceptron.data.labels import text_of
+from stream_perceptron.data.lines import Decoder, Rejected, Sample
 from stream_perceptron.data.plain import (
     BLANK,
+    KEPT,
     LABEL,
     SKIP,
     WEIGHT,
     Plan,
     Reading,
     TablePlan,
+    layout_of,
+    refused,
 )
-from stream_perceptron.data.plain import text as compiled
 from stream_perceptron.data.quotes import fields, joined
 from stream_perceptron.data.schema import (
     LABEL_NAMES,
@@ -32,11 +34,12 @@ from stream_perceptron.data.schema import (
     Schema,
     Selection,
     describe,
+    distinct,
     missing_hint,
     names_in,
     no_label,
 )
-from stream_perceptron.data.source import Request
+from stream_perceptron.data.source import Numbers, Request
 from stream_perceptron.errors import SampleError, SourceError
 from stream_perceptron.frozen import frozen
 from stream_perceptron.model.validation import as_weight
@@ -83,44 +86,77 @@ class CsvFormat:
         """Return what reads the records, of which the first one is this.
 
         A column is of numbers or of texts, which are left out, by the first value in it. Without a
-        header the first column is the label, unless there is none for it; the features then have
-        the names that the model knows, or x0, x1 and so on.
+        header the columns are those of the first source that had names for them. Without one the
+        first column is the label, unless there is none for it, and the features have the names
+        that the model knows, or x0, x1 and so on.
         """
         schema = request.schema
-        names = self.header
-        if names is None:
-            names = _names_by_place(request.selection, schema, self._n_fields)
-        twice = [name for name, count in Counter(names).items() if count > 1]
-        if twice:
-            raise SourceError(f"{where}: two columns are called {twice[0]!r}")
-        selection = request.selection.among(names, where, request.to_learn)
-        if selection.label is None and request.needs_label and self.header is not None:
+        is_closed = schema.features is not None and not schema.is_open
+        names, selection, is_by_place = self._columns(request, where)
+        if selection.label is None and request.needs_label and (self.header or is_by_place):
             raise SourceError(no_label(where, names))
         roles = {selection.label, *selection.roles}
         free = [name for name in names if name not in roles]
         cells = dict(zip(names, _cells(first, self.delimiter), strict=False))
         weight = cells.get(selection.weight or "", "")
-        if weight.strip() not in selection.blanks and not _is_value(weight):
+        if schema.is_new and weight.strip() not in selection.blanks and not _is_value(weight):
             raise SourceError(
                 f"{where}: weight column {selection.weight!r} is of type string, not a number"
             )
-        known, texts, there = schema.features or (), set(schema.texts or ()), set(free)
+        texts, known = set(schema.texts or ()), schema.features or ()
+        if not known and (schema.is_open or not request.to_learn):
+            known = tuple(map(str, natural_order(set(free).intersection(request.numbers.names))))
+        unused: tuple[str, ...] = ()
+        if not request.to_learn:
+            # A model is asked about what it knows.
+            is_known = set(known or free).__contains__
+            unused = tuple(name for name in free if not is_known(name))
+        elif is_by_place and is_closed:
+            is_used = {*known, *schema.undecided, *texts}.__contains__
+            unused = tuple(name for name in free if not is_used(name))
+        there = set(free).difference(texts)
         decoder = CsvDecoder(
             selection,
             schema,
             self.delimiter,
             tuple(names),
-            () if schema.is_open else tuple(name for name in known if name in there),
-            tuple(name for name in free if name in texts),
-            known=None if request.to_learn or schema.is_open or not known else frozenset(known),
+            self.header is not None,
+            tuple(name for name in known if name in there),
+            tuple(name for name in free if name in texts and name not in unused),
+            unused,
+            request.to_learn,
+            request.numbers,
         )
         ahead = decoder.look(list(cells.values()))
-        if known and not schema.is_open:
+        label = "" if selection.label is None else cells.get(selection.label, "")
+        if is_closed:
             may_come = set(schema.undecided).difference(known)
             given = [name for name in ahead.features if name not in may_come]
             schema.with_features(tuple(given), where)
-        ahead.require_features(where)
-        return replace(decoder, ahead=replace(schema, **_columns(ahead)))
+        if schema.is_new:
+            ahead.require_features(where)
+        added = tuple(name for name in unused if _is_value(cells.get(name, "")))
+        is_labelled = label.strip() not in selection.blanks
+        outlook = replace(schema, **_told(ahead)) if is_labelled else schema
+        return replace(decoder, outlook=outlook, added=added)
+
+    def _columns(self, request: Request, where: str) -> tuple[list[str], Selection, bool]:
+        """Return the columns, the selection with their names, and whether they are by place."""
+        asked, schema = request.selection, request.schema
+        if self.header is None and schema.columns:
+            try:
+                names = list(schema.columns_of(self._n_fields) or ())
+            except SampleError as error:
+                raise SourceError(f"{where}: row 1: {error}") from None
+            selection = asked.among(schema.columns, where, to_learn=False)
+            label = schema.label if schema.label in names else None
+            lost = [name for name in selection.keep if name not in names]
+            if lost:
+                raise SourceError(f"{where}: there is no column {lost[0]!r} to keep in its rows")
+            return names, replace(selection, label=label), True
+        names = self.header or _names_by_place(asked, schema, self._n_fields, where)
+        names = distinct(names, asked, where)
+        return names, asked.among(names, where, request.to_learn), False
 
 
 @frozen
@@ -131,16 +167,15 @@ class CsvDecoder:
     schema: Schema
     delimiter: str
     columns: tuple[str, ...]
-    features: tuple[str, ...] = ()  # the number columns
-    texts: tuple[str, ...] = ()
+    are_named: bool  # whether the source itself names them
+    features: tuple[str, ...]  # the number columns
+    texts: tuple[str, ...]
+    unused: tuple[str, ...]  # columns that the model does not know
+    to_learn: bool
+    numbers: Numbers  # that have names of their own
+    added: tuple[str, ...] = ()  # those of them that begin with a number
     seen: tuple[tuple[str, str], ...] = ()  # the value by which a text column was known
-    known: frozenset[str] | None = None  # the only features that are used; None for all
-    ahead: Schema | None = None  # what a look at the first record told
-
-    @property
-    def outlook(self) -> Schema:
-        """What is known, also from a look at the first record."""
-        return self.ahead or self.schema
+    outlook: Schema = Schema()  # what is known, also from a look at the first record
 
     @property
     def label(self) -> str | None:
@@ -157,7 +192,7 @@ class CsvDecoder:
 
     @cached_property
     def _undecided(self) -> list[tuple[int, str]]:
-        decided = {*self.features, *self.texts, *self.selection.roles, self.label}
+        decided = {*self.features, *self.texts, *self.unused, *self.selection.roles, self.label}
         return [(i, name) for i, name in enumerate(self.columns) if name not in decided]
 
     @cached_property
@@ -191,18 +226,21 @@ class CsvDecoder:
     def _decided(self, cells: list[str]) -> CsvDecoder:
         """Return the decoder that knows what the columns are that have their first value here."""
         after = self.look(cells)
-        if after is self and self.schema.undecided == self._undecided_names:
-            return self
-        if self.known is not None:
-            return after
         schema = self.schema
-        known = schema.features
-        if known and not schema.is_open:
+        if not self.to_learn or (after is self and self._told_schema is schema):
+            return after
+        if schema.features and not schema.is_open:
             expected = {*self.features, *schema.undecided}
             odd = [name for name in after.features if name not in expected]
             if odd:
                 raise SampleError(f"it adds {names_in(odd)} to the features of the model")
-        return replace(after, schema=replace(schema, **_columns(after)))
+        return replace(after, schema=after._told_schema)
+
+    @cached_property
+    def _told_schema(self) -> Schema:
+        """The schema with what is known of the columns."""
+        told = replace(self.schema, **_told(self))
+        return self.schema if told == self.schema else told
 
     def look(self, cells: list[str]) -> CsvDecoder:
         """Return what the columns would be by the values in these cells, whatever is known."""
@@ -212,8 +250,7 @@ class CsvDecoder:
             cell = cells[i].strip() if i < len(cells) else ""
             if cell in blanks:
                 continue
-            is_used = self.known is None or name in self.known
-            if _is_value(cell) and name not in self.selection.one_hot and is_used:
+            if _is_value(cell) and name not in self.selection.one_hot:
                 numbers.append(name)
             else:
                 texts.append(name)
@@ -269,8 +306,8 @@ class CsvDecoder:
             odd = ~np.isfinite(values)
         else:
             blanks = self.selection.blanks
-            there = [cell.strip() not in blanks for cell in cells]
-            read = zip(self.features, cells, there, strict=True)
+            there = np.array([cell.strip() not in blanks for cell in cells], bool)
+            read = zip(self.features, cells, there.tolist(), strict=True)
             values = np.array(
                 [_value(name, cell) if is_there else np.nan for name, cell, is_there in read]
             )
@@ -288,7 +325,7 @@ class CsvDecoder:
         """Return the features that stand for the texts of --one-hot."""
         blanks = self.selection.blanks
         return tuple(
-            f"{name}_{_utf8(cells[i].strip())}"
+            f"{name}_{text_of(_utf8(cells[i]), is_text=True)}"
             for i, name in self._one_hot
             if cells[i].strip() not in blanks
         )
@@ -303,12 +340,24 @@ class CsvDecoder:
         except SampleError:
             raise SampleError(f"weight {cell[:50]} is not a finite number of at least 0") from None
 
-    def plan(self, record: bytes) -> Plan | None:
+    def plan(self, record: bytes, before: Decoder) -> Plan | None:
         """Return how records that are plain are read, None if they never are."""
-        return self._plan
+        if before is self:
+            return self._plan
+        assert isinstance(before, CsvDecoder)
+        return self._planned(refused) if self.texts == before.texts else None
+
+    def take_note(self, sample: Sample) -> None:
+        """Take note of the number columns where others may come; else the schema has them."""
+        if self.schema.is_open:
+            names = [name for name, v in zip(sample.names, sample.values, strict=True) if v == v]
+            self.numbers.names.update(dict.fromkeys([*map(str, names), *sample.indicators]))
 
     @cached_property
     def _plan(self) -> Plan | None:
+        return self._planned(self._to_label)
+
+    def _planned(self, to_label: Reading) -> Plan | None:
         asked = self.selection
         if asked.position or not (self.features or self._one_hot):
             return None
@@ -320,22 +369,21 @@ class CsvDecoder:
             roles[asked.weight] = WEIGHT
         readings: list[Reading | None] = [None]
         if self.label is not None:
-            roles[self.label], readings[0] = LABEL, self._to_label
-        if any(roles[name] != SKIP for name in asked.keep):
-            return None  # a column of two roles
+            roles[self.label], readings[0] = LABEL, to_label
         readings += [partial(self._to_indicator, name) for _, name in self._one_hot]
-        roles |= {name: LABEL - len(readings) - i for i, name in enumerate(asked.keep)}
-        kept = [bytes.decode] * len(asked.keep)
+        kept = {name: KEPT - len(readings) - i for i, name in enumerate(asked.keep)}
         delimiter = self.delimiter.encode()
         blanks = [blank.encode(errors="surrogateescape") for blank in asked.blanks]
-        layout = compiled.Layout(
+        layout = layout_of(
+            [(roles[name], kept.get(name)) for name in self.columns],
             [b"", *[delimiter] * (len(roles) - 1), b""],
-            list(roles.values()),
             blanks,
             delimiter,
             self._are_blanks_numbers,
         )
-        return TablePlan(layout, self.features, True, readings, kept, asked.scale)
+        return TablePlan(
+            layout, self.features, True, readings, [bytes.decode] * len(kept), asked.scale
+        )
 
     @cached_property
     def _are_blanks_numbers(self) -> bool:
@@ -351,7 +399,9 @@ class CsvDecoder:
 
     def _to_indicator(self, name: str, data: bytes) -> str | None:
         cell = data.decode().strip()
-        return None if cell in self.selection.blanks else f"{name}_{cell}"
+        if cell in self.selection.blanks:
+            return None
+        return f"{name}_{text_of(cell, is_text=True)}"
 
     def describe(self) -> tuple[str, ...]:
         """Say in a few lines what is used and what is not."""
@@ -359,10 +409,7 @@ class CsvDecoder:
         scale = 1.0 if selection.scale is None else selection.scale
         ignored = dict.fromkeys(selection.ignore, "as asked")
         texts = [name for name in self.texts if name not in selection.one_hot]
-        if self.known is not None:
-            added = {name for name, cell in self.seen if _is_value(cell)}.intersection(texts)
-            ignored |= {name: "not in the model" for name in texts if name in added}
-            texts = [name for name in texts if name not in added]
+        ignored |= dict.fromkeys(self.added, "not in the model")
         ignored |= dict.fromkeys(self._undecided_names, "no value so far")
         found = Described(
             self.features, "", [scale], self.label, ignored, texts, hints=self._hints(texts)
@@ -392,16 +439,18 @@ class CsvDecoder:
         return hints
 
 
-def _columns(decoder: CsvDecoder) -> dict[str, Any]:
+def _told(decoder: CsvDecoder) -> dict[str, Any]:
     """Return what a decoder knows of the columns as fields of a schema."""
-    texts = tuple(dict.fromkeys((*(decoder.schema.texts or ()), *decoder.texts)))
-    if decoder.schema.is_open:
-        return {"texts": texts}
-    return {
-        "features": decoder.features,
-        "texts": texts,
-        "undecided": decoder._undecided_names,
-    }
+    schema = decoder.schema
+    told: dict[str, Any] = {"texts": tuple(dict.fromkeys((*(schema.texts or ()), *decoder.texts)))}
+    if decoder.are_named and not schema.columns:
+        told |= {"columns": decoder.columns, "label": decoder.label}
+    if not schema.is_open:
+        decided = {*decoder.features, *told["texts"]}
+        undecided = decoder._undecided_names if schema.features is None else schema.undecided
+        told["features"] = decoder.features
+        told["undecided"] = tuple(name for name in undecided if name not in decided)
+    return told
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
@@ -409,10 +458,10 @@ def _cells(line: str, delimiter: str) -> list[str]:
     return next(csv.reader([line.replace("\r", " ")], delimiter=delimiter), [])
 
 
-def _names_by_place(selection: Selection, schema: Schema, n: int) -> list[str]:
+def _names_by_place(selection: Selection, schema: Schema, n: int, where: str) -> list[str]:
     """Return names for n columns that have none."""
     places = [f"column {i + 1}" for i in range(n)]
-    asked = selection.among(places, "", to_learn=False)
+    asked = selection.among(places, where, to_learn=False)
     used = {*asked.roles, *asked.one_hot}
     free = [name for name in places if name != asked.label and name not in used]
     known = schema.features or ()

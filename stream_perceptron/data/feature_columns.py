@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import types
 
+from stream_perceptron.data.labels import text_of
 from stream_perceptron.data.schema import Selection, names_in, vector_names
 from stream_perceptron.errors import SampleError, SourceError
 from stream_perceptron.model.features import Dense, Features, Names, Sparse, Uint8
@@ -202,8 +203,11 @@ def with_indicators(
         texts = batch.column(name).to_pylist()
         rows, columns = [], []
         for row, place in enumerate(places.tolist()):
-            text = texts[place]
-            if text is not None and (text := str(text).strip()) not in selection.blanks:
+            value = texts[place]
+            if value is None or value != value:
+                continue
+            text = text_of(value, is_text=False)
+            if text not in selection.blanks or not isinstance(value, str):
                 rows.append(row)
                 columns.append(known.setdefault(f"{name}_{text}", len(known)))
         found.append((rows, columns))

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import field
+from typing import TYPE_CHECKING
 
 from stream_perceptron.frozen import frozen
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 # A local file up to this size is identified by all of its bytes, another by its footer.
 _WHOLE_FILE = 2**30
@@ -17,7 +24,8 @@ class Identity:
 
     # What it was called, for messages; files are equal if their content is.
     name: str = field(compare=False)
-    size: int  # the number of bytes; of lines, those read so far
+    # The number of bytes; of a text file, not compressed, those up to the last row that was read.
+    size: int
     # The SHA-256 of these bytes, or of a large or remote file's footer; empty for a stream.
     digest: str
     # The ETag or the time of an object behind a URI, but of text, which may have grown.
@@ -34,6 +42,13 @@ class Identity:
         return cls(name, size, hashlib.sha256(footer).hexdigest(), version)
 
     @classmethod
+    def of_text(cls, name: str) -> Identity:
+        """Return the identity of a text file of which nothing was read."""
+        import hashlib
+
+        return cls(name, 0, hashlib.sha256().hexdigest())
+
+    @classmethod
     def of_stream(cls, name: str) -> Identity:
         """Return the identity of stdin or a pipe, which is that of any other."""
         return cls(name, 0, "")
@@ -47,3 +62,71 @@ class Identity:
     def is_stream(self) -> bool:
         """Whether it can be read once only."""
         return not self.digest
+
+
+class TextDigest:
+    """The SHA-256 of a text file up to any of its rows, while other rows are read ahead.
+
+    One thread adds the bytes, and another asks for what they come to.
+    """
+
+    def __init__(self, name: str) -> None:
+        from hashlib import sha256  # late, as runs without a checkpoint do not need it
+
+        self._name = name
+        self._digest, self._size = sha256(), 0
+        # The bytes that follow; or a digest up to their end and their number.
+        self._ahead: deque[memoryview | tuple[_Hash, int]] = deque()
+        self._lock = threading.Lock()
+
+    def add(self, data: memoryview) -> None:
+        """Add bytes in which rows end."""
+        with self._lock:
+            self._ahead.append(data)
+
+    def pass_over(self, data: memoryview) -> None:
+        """Add bytes that need not be held, as nobody asks for rows that end in them."""
+        with self._lock:
+            digest, n = self._digest.copy(), 0
+            if self._ahead and isinstance(self._ahead[-1], tuple):
+                digest, n = self._ahead.pop()  # type: ignore[assignment]
+            else:
+                for each in self._ahead:
+                    if isinstance(each, tuple):
+                        digest = each[0].copy()
+                    else:
+                        digest.update(each)
+            digest.update(data)
+            self._ahead.append((digest, n + len(data)))
+
+    def identity(self, size: int) -> Identity:
+        """Return what tells the file by its first bytes, which are more each time."""
+        with self._lock:
+            while self._size < size:
+                first = self._ahead.popleft()
+                if isinstance(first, tuple):
+                    self._digest, n = first
+                else:
+                    n = min(len(first), size - self._size)
+                    self._digest.update(first[:n])
+                    if n < len(first):
+                        self._ahead.appendleft(first[n:])
+                self._size += n
+            return Identity(self._name, size, self._digest.hexdigest())
+
+
+@frozen
+class TextPart:
+    """Rows of a text file that follow each other."""
+
+    digest: TextDigest
+    ends: Sequence[int]  # the number of bytes of the file up to the end of each
+
+    def __getitem__(self, rows: slice) -> TextPart:
+        """Return some of these rows."""
+        return TextPart(self.digest, self.ends[rows])
+
+    @property
+    def identity(self) -> Identity:
+        """What tells the file up to the end of these rows."""
+        return self.digest.identity(self.ends[-1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import field, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from itertools import chain
 from typing import Any, NamedTuple, NoReturn
@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.data.batch import Offset, RawLines, offset_of
-from stream_perceptron.data.lines import Rejected, Sample
+from stream_perceptron.data.labels import text_of
+from stream_perceptron.data.lines import Decoder, Rejected, Sample
 from stream_perceptron.data.plain import (
+    KEPT,
     LABEL,
     NESTED,
     ODD,
@@ -25,6 +27,8 @@ from stream_perceptron.data.plain import (
     Reading,
     TablePlan,
     as_bytes,
+    layout_of,
+    refused,
 )
 from stream_perceptron.data.plain import text as compiled
 from stream_perceptron.data.schema import (
@@ -39,7 +43,7 @@ from stream_perceptron.data.schema import (
     names_in,
     vector_names,
 )
-from stream_perceptron.data.source import Request
+from stream_perceptron.data.source import Numbers, Request
 from stream_perceptron.errors import SampleError, SourceError
 from stream_perceptron.frozen import frozen
 from stream_perceptron.model.features import Names
@@ -75,8 +79,10 @@ class JsonFormat:
             request.selection,
             request.schema,
             where,
-            most_features=request.most_features,
-            numbers=dict.fromkeys(map(str, request.numbers)),
+            request.numbers,
+            request.to_learn,
+            request.most_features,
+            float(np.finfo(request.dtype).max),
         )
 
 
@@ -85,25 +91,21 @@ class JsonDecoder:
     """How records of JSON are read.
 
     The features are the object under "features", else the one list, which may be nested, else all
-    numbers and bools; a line may also be just a list. The first usable row decides. Features that
-    have names of their own may be absent from a row, and new ones may come, unless the model was
-    made from columns; the first value of a key decides whether it is of numbers or of texts. A bare
-    list, or one called x, has the names that the model knows. A null is a feature that is missing.
+    numbers and bools; a line may also be just a list. The first row that is learned decides.
+    Features that have names of their own may be absent from a row, and new ones may come, unless
+    the model was made from columns; the first value of a key decides whether it is of numbers or of
+    texts. A null is a feature that is missing. The values of a bare list, or of one called x, are
+    the columns that the model knows, else they have the names of its features.
     """
 
     selection: Selection  # what was asked for, and what is known
     schema: Schema
     where: str  # what the source is called in messages
-    label: str | None = None  # the key of the label, once there was one
-    # The key of the object or the list that holds the features; "" if the record itself does, None
-    # before the first row.
-    key: str | None = None
-    is_vector: bool = False
-    most_features: int = 2**22
-    # The keys that have held numbers. Rows that can be used add to it, as does the model's memory
-    # of them where a run resumes.
-    numbers: dict[str, None] = field(default_factory=dict)
-    names: Names = ()  # the names in the first row
+    numbers: Numbers
+    to_learn: bool
+    most_features: int
+    largest: float  # that a feature may be
+    names: Names = ()  # in the first row
     ignored: tuple[tuple[str, str], ...] = ()  # why keys are not used
     seen: tuple[tuple[str, str], ...] = ()  # the first values of the keys of texts
 
@@ -112,15 +114,21 @@ class JsonDecoder:
         """What is known."""
         return self.schema
 
+    @property
+    def label(self) -> str | None:
+        """The key of the label, once there was one."""
+        return self.schema.label
+
     def decode(self, record: bytes) -> Sample | Rejected:
         """Return what a record says."""
         offset = None
         try:
-            value = _object_in(record)
+            value = self._named(_value_in(record))
             asked = self.selection
             if asked.position:
                 offset = _offset_in(asked, value)
             kept = tuple(value.get(name) for name in asked.keep)
+            inside = {} if self.schema.columns else dict(_keys_in(value))
             key = self._label_key(value)
             label = None if key is None else self._present(value.pop(key, None))
             if isinstance(label, list | dict):
@@ -130,28 +138,43 @@ class JsonDecoder:
                 value.pop(name, None)
             after, row = self._take(value)
             label, schema = after.schema.with_label(label, is_text=False)
+            if label is not None:
+                schema = after._with_columns(schema, inside, key)
         except SampleError as error:
             return Rejected(str(error), offset)
-        if schema is not after.schema or (key and not self.label):
-            after = replace(after, schema=schema, label=self.label or key)
-        are_columns = after.is_vector
-        if not are_columns:
-            self.numbers.update(dict.fromkeys(map(str, row.names)))
+        if schema is not after.schema:
+            after = replace(after, schema=schema)
         return Sample(
-            row.names, row.values, label, weight, offset, after, row.indicators, are_columns,
-            row.n_nulls, kept,
+            row.names, row.values, label, weight, offset, after, row.indicators,
+            bool(schema.is_list), row.n_nulls, kept,
         )  # fmt: skip
 
+    def _named(self, value: Any) -> dict[str, Any]:
+        """Return a record as an object; the values of a bare list are columns that are known."""
+        record: dict[str, Any] = {_BARE: value} if isinstance(value, list) else value
+        cells = record.get(_BARE)
+        if not isinstance(cells, list) or not self.schema.columns:
+            return record
+        named: dict[str, Any] = {}
+        for key, part in record.items():
+            columns = self.schema.columns_of(len(cells)) or () if key == _BARE else (key,)
+            twice = [name for name in columns if name in named]
+            if twice:
+                raise SampleError(f"it has {twice[0]!r} in its list and beside it")
+            named |= zip(columns, cells if key == _BARE else [part], strict=True)
+        return named
+
     def _label_key(self, value: dict[str, Any]) -> str | None:
-        wanted = self.selection.label
+        wanted, known = self.selection.label, self.schema.label
         if wanted is None:
             called = [name for name in LABEL_NAMES if name in value]
-            if self.label in value and called in ([], [self.label]):
-                return self.label
+            if known in value and called in ([], [known]):
+                return known
             try:
                 return self.selection.label_among(value, self.where)
             except SourceError as error:
                 raise SampleError(str(error).removeprefix(f"{self.where}: columns ")) from None
+        wanted = wanted if known is None else known
         return wanted if wanted in value else column_called(wanted, list(value))
 
     def _present(self, value: Any) -> Any:
@@ -159,58 +182,104 @@ class JsonDecoder:
         is_blank = isinstance(value, str) and value.strip() in self.selection.missing
         return None if is_blank else value
 
+    def _with_columns(
+        self, schema: Schema, inside: dict[str, list[str]], label: str | None
+    ) -> Schema:
+        """Return the schema with the keys of a record that is learned, unless it has others."""
+        if schema.columns or schema.is_list:
+            return schema if schema.label else replace(schema, label=label)
+        columns = list(inside)
+        if schema.key:
+            is_used = {label, schema.key, *self.selection.roles}.__contains__
+            columns = [
+                name
+                for key, names in inside.items()
+                if is_used(key)
+                for name in (names if key == schema.key else [key])
+            ]
+        if len(set(columns)) < len(columns):
+            columns = []
+        return replace(schema, columns=tuple(columns), label=label)
+
     def _take(self, value: dict[str, Any]) -> tuple[JsonDecoder, Row]:
         """Return the decoder that knows where the features are, and what they are."""
-        decoder = self if self.key is not None else self._decided(value)
-        features = value.get(decoder.key) if decoder.key else value
-        if not isinstance(features, list if decoder.is_vector else dict):
-            kind = "list" if decoder.is_vector else "object"
-            raise SampleError(f"it has no {kind} {decoder.key!r}")
+        decoder = self if self.schema.key is not None else self._decided(value)
+        key, is_list = decoder.schema.key, decoder.schema.is_list
+        features = value.get(key) if key else value
+        if not isinstance(features, list if is_list else dict):
+            raise SampleError(f"it has no {'list' if is_list else 'object'} {key!r}")
         if isinstance(features, list):
             after, row = decoder._take_list(features)
         else:
             after, row = decoder._take_object(features)
-        if decoder.key and self.selection.one_hot:
-            beside = _indicators(self.selection, value)
-            row = row._replace(indicators=(*row.indicators, *beside))
+        if key and self.selection.one_hot:
+            row = row._replace(indicators=(*row.indicators, *self._indicators(value)))
         return after, row
 
     def _take_object(self, x: dict[str, Any]) -> tuple[JsonDecoder, Row]:
-        asked, schema = self.selection, self.schema
-        texts: dict[str, str] = {}
+        asked, schema, numbers = self.selection, self.schema, self.numbers.names
+        if not x:
+            raise SampleError("it has no features")
+        texts: dict[str, Any] = {}
         n_nulls = 0
         for name, cell in list(x.items()):
-            if name in self._texts:
-                texts[name] = cell if isinstance(cell, str) else ""
+            if name in self._texts or name in asked.one_hot:
+                texts[name] = cell
+            elif self._is_only_asked and name not in numbers:
+                pass
             elif cell is None or (isinstance(cell, str) and cell.strip() in asked.blanks):
                 n_nulls += 1
             elif not isinstance(cell, str):
                 continue
-            elif name in self.numbers or name in self._known:
+            elif name in numbers or name in self._known:
                 raise SampleError(
                     f"feature {name!r} is {cell[:50]!r}, a text, but was a number before"
                 )
             else:
                 texts[name] = cell
             del x[name]
-        if schema.features is not None:
-            added = [name for name in x if name not in self._known]
-            if added:
-                raise SampleError(f"it adds {names_in(added)} to the features of the model")
-        indicators = _indicators(asked, texts)
-        if not x and not indicators and not n_nulls:
-            raise SampleError("it has no features")
+        schema = self._decided_columns(x, texts)
+        indicators = self._indicators(texts)
         names = tuple(x)
         row = Row(names, scaled(asked, as_values(names, x.values(), _FLOAT64)), indicators, n_nulls)
         new = [name for name in texts if name not in self._texts]
         decoder = self
-        if new or (schema.features is None and schema.texts is None):
+        if new or schema.is_new:
             schema = replace(schema, texts=(*(schema.texts or ()), *new))
-            seen = (*self.seen, *((name, texts[name]) for name in new))
-            decoder = replace(decoder, schema=schema, seen=seen)
+            first = ((name, texts[name]) for name in new)
+            seen = (*self.seen, *((name, text) for name, text in first if isinstance(text, str)))
+            decoder = replace(decoder, seen=seen)
+        if schema is not decoder.schema:
+            decoder = replace(decoder, schema=schema)
         if not decoder.names and names:
             decoder = replace(decoder, names=tuple(map(str, natural_order(names))))
         return decoder, row
+
+    @cached_property
+    def _is_only_asked(self) -> bool:
+        """Whether a model is asked about what it knows, whatever else there is."""
+        return not self.to_learn and self.schema.features is None and bool(self.numbers.names)
+
+    def _decided_columns(self, x: dict[str, Any], texts: dict[str, Any]) -> Schema:
+        """Return the schema that knows what columns of a table are that were undecided.
+
+        Where the features are those of columns, there are no others.
+        """
+        schema = self.schema
+        if schema.features is None:
+            return schema
+        decided = [name for name in schema.undecided if name in x or name in texts]
+        added = [name for name in x if name not in self._known and name not in decided]
+        if added:
+            raise SampleError(f"it adds {names_in(added)} to the features of the model")
+        if not decided:
+            return schema
+        new = (name for name in decided if name in x)
+        return replace(
+            schema,
+            features=tuple(map(str, natural_order([*schema.features, *new]))),
+            undecided=tuple(name for name in schema.undecided if name not in decided),
+        )
 
     @cached_property
     def _known(self) -> frozenset[str]:
@@ -224,39 +293,39 @@ class JsonDecoder:
         """Return the decoder that knows from the first row where the features are."""
         lists = [name for name, part in value.items() if isinstance(part, list)]
         if isinstance(value.get(_NESTED), dict):
-            key, is_vector = _NESTED, False
+            key, is_list = _NESTED, False
         elif len(lists) > 1:
             raise SampleError(
                 f"lists {names_in(lists)} could each be the features: drop all but one with "
                 "--ignore"
             )
         elif lists and not self.schema.is_open:
-            key, is_vector = lists[0], True
+            key, is_list = lists[0], True
         elif value:
-            key, is_vector = "", False
+            key, is_list = "", False
         else:
             raise SampleError("it has no features")
+        known = self.schema.features
+        if is_list and known is not None and key != _BARE:
+            try:
+                self.schema.with_features(vector_names(key, len(known)), self.where)
+            except SourceError as error:
+                raise SampleError(str(error).removeprefix(f"{self.where}: ")) from None
         others = [name for name in value if name != key] if key else []
         ignored = tuple((name, type(value[name]).__name__) for name in others)
-        return replace(self, key=key, is_vector=is_vector, ignored=ignored)
+        return replace(self, schema=replace(self.schema, key=key, is_list=is_list), ignored=ignored)
 
     def _take_list(self, cells: list[Any]) -> tuple[JsonDecoder, Row]:
         while cells and all(isinstance(cell, list) for cell in cells):
             cells = list(chain.from_iterable(cells))
-        known = self.schema.features
+        known, key = self.schema.features, self.schema.key
         if known is not None and len(cells) != len(known):
-            raise SampleError(f"list {self.key!r} has {len(cells):,} values, not {len(known):,}")
+            raise SampleError(f"list {key!r} has {len(cells):,} values, not {len(known):,}")
         if not cells:
-            raise SampleError(f"list {self.key!r} is empty")
+            raise SampleError(f"list {key!r} is empty")
         if len(cells) > self.most_features:
-            raise SampleError(
-                f"list {self.key!r} has {len(cells):,} values, more than a model may have"
-            )
-        names = self.names
-        if not names:
-            names = vector_names(self.key or "", len(cells))
-            if known is not None and self.key == _BARE:
-                names = known
+            raise SampleError(f"list {key!r} has {len(cells):,} values, more than a model may have")
+        names = known or vector_names(key or "", len(cells))
         nulls: list[int] = []
         if None in cells:
             nulls = [i for i, cell in enumerate(cells) if cell is None]
@@ -266,40 +335,51 @@ class JsonDecoder:
         row = Row(names, values)
         if self.names:
             return self, row
-        try:
-            schema = self.schema.with_features(tuple(map(str, names)), self.where)
-        except SourceError as error:
-            raise SampleError(str(error).removeprefix(f"{self.where}: ")) from None
+        schema = self.schema if known is not None else replace(self.schema, features=names)
         return replace(self, schema=schema, names=names), row
 
-    def plan(self, record: bytes) -> Plan | None:
+    def take_note(self, sample: Sample) -> None:
+        """Take note of the keys of numbers in a record that is learned."""
+        if not sample.are_columns:
+            names = (*map(str, sample.names), *sample.indicators)
+            self.numbers.names.update(dict.fromkeys(names))
+
+    def plan(self, record: bytes, before: Decoder) -> Plan | None:
         """Return how records are read that are like one that could be read; None if they are not.
 
         They have its keys in its order, or some of the features each.
         """
-        asked = self.selection
-        if asked.position or not self.names:
+        asked, schema = self.selection, self.schema
+        is_tentative = self.to_learn and schema is not before.schema
+        tells_texts = (schema.texts or ()) != (before.schema.texts or ())
+        if asked.position or (is_tentative and tells_texts):
             return None
-        value = json.loads(record.decode())
-        label = None if isinstance(value, list) else self._label_key(value)
-        is_by_name = asked.label in (None, label)  # else where the key stands tells
-        if self.is_vector or asked.one_hot or asked.keep or not is_by_name:
-            return self._table(record, value, label)
+        raw = json.loads(record.decode())
+        value = self._named(raw)
+        label = self._label_key(value)
+        to_label = refused if is_tentative else self._to_label
+        # Else where the key stands tells.
+        is_by_name = asked.label in (None, label) or schema.label is not None
+        is_bare = isinstance(raw, list) or (_BARE in raw and _BARE not in value)
+        if schema.is_list or asked.one_hot or asked.keep or not is_by_name or is_bare:
+            return self._table(record, value, label, to_label)
+        if is_tentative:
+            return self._objects(label, self._table(record, value, label, to_label), to_label)
         if label not in self._plans:
-            self._plans[label] = self._objects(label, self._table(record, value, label))
+            table = self._table(record, value, label, to_label)
+            self._plans[label] = self._objects(label, table, to_label)
         plan = self._plans[label]
-        plan.learn(self._numbers_in(value))
+        inside = value[schema.key] if schema.key else value
+        plan.learn([name for name in inside if name in self.numbers.names])
+        if self._is_only_asked:
+            plan.pass_over([name for name in inside if name not in self.numbers.names])
         return plan
 
     @cached_property
     def _plans(self) -> dict[str | None, ObjectPlan]:
         return {}
 
-    def _numbers_in(self, value: dict[str, Any]) -> list[str]:
-        inside = value[self.key] if self.key else value
-        return [name for name in inside if name in self.numbers]
-
-    def _objects(self, label: str | None, table: TablePlan | None) -> ObjectPlan:
+    def _objects(self, label: str | None, table: TablePlan | None, to_label: Reading) -> ObjectPlan:
         asked, schema = self.selection, self.schema
         beside = dict.fromkeys(LABEL_NAMES, ODD)
         beside |= dict.fromkeys([*asked.roles, *(name for name, _ in self.ignored)], SKIP)
@@ -308,61 +388,70 @@ class JsonDecoder:
         if label is not None:
             beside[label] = LABEL
         texts = dict.fromkeys(self._texts, SKIP)
-        is_open = schema.features is None
-        numbers = self.numbers if is_open else dict.fromkeys(schema.features or ())
+        numbers = self.numbers.names if schema.features is None else dict.fromkeys(schema.features)
         layout = compiled.Layout([b""], [], list(map(as_bytes, asked.blanks)))
-        to_label = None if label is None else self._to_label
         roles, outside = texts | beside, None
-        if self.key:
-            roles, outside = texts, {**beside, self.key: NESTED}
-        return ObjectPlan(roles, outside, numbers, layout, table, is_open, to_label, asked.scale)
+        if schema.key:
+            roles, outside = texts, {**beside, schema.key: NESTED}
+        return ObjectPlan(
+            roles, outside, numbers, layout, table,
+            schema.features is None and self.to_learn,
+            None if label is None else to_label, asked.scale, self.largest,
+        )  # fmt: skip
 
-    def _table(self, record: bytes, value: Any, label: str | None) -> TablePlan | None:
+    def _table(
+        self, record: bytes, value: dict[str, Any], label: str | None, to_label: Reading
+    ) -> TablePlan | None:
         """Return how records are read that have the keys of one in its order."""
-        asked = self.selection
+        asked, schema = self.selection, self.schema
         spans = compiled.spans_of(record, True)
         names: list[str] = []
         roles = list(self._roles_in(value, label, names))
         if spans is None or len(spans) != len(roles) or not (names or asked.one_hot):
             return None
-        if any(name in (label, asked.weight, *asked.one_hot) for name in asked.keep):
-            return None  # a key of two roles
-        if not self.is_vector and not {*self.numbers, *self._known}.issuperset(names):
+        if any(isinstance(value.get(name), list | dict) for name in asked.keep):
+            return None
+        if not schema.is_list and not all(
+            n in self.numbers.names or n in self._known for n in names
+        ):
             return None  # a null does not tell that numbers follow
         end = len(record.removesuffix(b"\n").removesuffix(b"\r"))
         starts, ends = [*spans[:, 0].tolist(), end], [0, *spans[:, 1].tolist()]
         literals = [record[a:b] for a, b in zip(ends, starts, strict=True)]
         # A text in a list means nothing.
-        blanks = [] if self.is_vector else list(map(as_bytes, asked.blanks))
-        layout = compiled.Layout(literals, roles, blanks)
-        readings: list[Reading | None] = [None if label is None else self._to_label]
+        blanks = [] if schema.is_list else list(map(as_bytes, asked.blanks))
+        readings: list[Reading | None] = [None if label is None else to_label]
         readings += [partial(self._to_indicator, name) for name in asked.one_hot]
-        kept = [_from_json] * len(asked.keep)
-        known = self.names if self.is_vector else tuple(names)
-        return TablePlan(layout, known, self.is_vector, readings, kept, asked.scale)
+        kept = {name: KEPT - len(readings) - i for i, name in enumerate(asked.keep)}
+        layout = layout_of([(role, kept.get(key)) for key, role in roles], literals, blanks)
+        known = schema.features or () if schema.is_list else tuple(names)
+        return TablePlan(
+            layout, known, schema.is_list, readings, [_from_json] * len(kept), asked.scale
+        )
 
-    def _roles_in(self, value: Any, label: str | None, names: list[str]) -> Iterator[int]:
-        """Yield the role of each value in a record; `names` gets those of the features."""
-        asked = self.selection
-        for key, part in value.items() if isinstance(value, dict) else [(self.key or "", value)]:
+    def _roles_in(
+        self, value: dict[str, Any], label: str | None, names: list[str]
+    ) -> Iterator[tuple[str, int]]:
+        """Yield the key and the role of each value in a record; `names` gets the features'."""
+        asked, schema = self.selection, self.schema
+        for key, part in value.items():
             n = _n_values(part)
             if key == label:
-                yield LABEL
+                yield key, LABEL
             elif key == asked.weight:
-                yield WEIGHT
-            elif key in asked.keep and not isinstance(part, list | dict):
-                yield LABEL - 1 - len(asked.one_hot) - asked.keep.index(key)
-            elif key in asked.roles or (self.key and key != self.key):
-                yield from [self._role_of_text(key)] * n
-            elif self.is_vector:
-                yield from range(n)
-                names += map(str, self.names)
+                yield key, WEIGHT
+            elif key in asked.roles or (schema.key and key != schema.key):
+                yield from [(key, self._role_of_text(key))] * n
+            elif schema.is_list:
+                yield from (("", i) for i in range(n))
+                names += map(str, schema.features or ())
             else:
-                for name in part if self.key else [key]:
-                    if name in self._texts:
-                        yield self._role_of_text(name)
+                for name in part if schema.key else [key]:
+                    is_unknown = self._is_only_asked and name not in self.numbers.names
+                    if name in self._texts or name in asked.one_hot or is_unknown:
+                        yield name if not schema.key else "", self._role_of_text(name)
                     else:
-                        yield len(names)
+                        yield name if not schema.key else "", len(names)
                         names.append(name)
 
     def _role_of_text(self, name: str) -> int:
@@ -375,16 +464,29 @@ class JsonDecoder:
         return self.schema.with_label(self._present(_from_json(data)), is_text=False)[0]
 
     def _to_indicator(self, name: str, data: bytes) -> str | None:
-        value = {name: _from_json(data)}
-        return next(iter(_indicators(self.selection, value)), None)
+        return next(iter(self._indicators({name: _from_json(data)})), None)
+
+    def _indicators(self, value: dict[str, Any]) -> tuple[str, ...]:
+        """Return the features that stand for the texts of --one-hot."""
+        found = []
+        for name in self.selection.one_hot:
+            cell = value.get(name)
+            if isinstance(cell, list | dict):
+                raise SampleError(f"{name!r} is not a text, a number or a bool")
+            if cell is None:
+                continue
+            text = text_of(cell, is_text=False)
+            if text not in self.selection.blanks or not isinstance(cell, str):
+                found.append(f"{name}_{text}")
+        return tuple(found)
 
     def describe(self) -> tuple[str, ...]:
         """Say in a few lines what is used and what is not."""
-        asked = self.selection
+        asked, schema = self.selection, self.schema
         seen = [(name, cell) for name, cell in self.seen if name not in asked.one_hot]
         found = Described(
             tuple(map(str, self.names)),
-            f" from {self.key!r}" if self.key else "",
+            f" from {schema.key!r}" if schema.key else "",
             [1.0 if asked.scale is None else asked.scale],
             asked.label or self.label,
             dict(self.ignored) | dict.fromkeys(asked.ignore, "as asked"),
@@ -395,7 +497,7 @@ class JsonDecoder:
                 if cell.strip().lower() in LIKE_MISSING
             ],
         )
-        return describe(asked, self.schema, found)
+        return describe(asked, schema, found)
 
 
 def scaled(selection: Selection, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -420,8 +522,14 @@ def _n_values(part: Any) -> int:
     return sum(map(_n_values, part)) if isinstance(part, list) else 1
 
 
-def _object_in(record: bytes) -> dict[str, Any]:
-    """Return the object in a record, a bare list as the value of a key."""
+def _keys_in(value: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    """Yield the keys of a record, each with those in it if it holds an object."""
+    for key, part in value.items():
+        yield key, list(part) if isinstance(part, dict) else []
+
+
+def _value_in(record: bytes) -> dict[str, Any] | list[Any]:
+    """Return the object or the list in a record."""
     try:
         text = record.decode()
         value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object_of)
@@ -438,9 +546,7 @@ def _object_in(record: bytes) -> dict[str, Any]:
         raise
     except ValueError:
         raise SampleError("it holds a number that JSON does not have, or one too long") from None
-    if isinstance(value, list):
-        return {_BARE: value}
-    if not isinstance(value, dict):
+    if not isinstance(value, list | dict):
         raise SampleError(f"it is {text.strip()[:50]}, not an object or a list")
     return value
 
@@ -460,13 +566,6 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def _offset_in(selection: Selection, value: dict[str, Any]) -> Offset:
     return offset_of(selection, [value.get(name) for name in selection.position])
-
-
-def _indicators(selection: Selection, value: dict[str, Any]) -> tuple[str, ...]:
-    """Return the features that stand for the texts of --one-hot."""
-    texts = ((name, value.get(name)) for name in selection.one_hot)
-    there = ((name, text.strip()) for name, text in texts if isinstance(text, str))
-    return tuple(f"{name}_{text}" for name, text in there if text not in selection.blanks)
 
 
 def _take_weight(selection: Selection, value: dict[str, Any]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -14,6 +15,7 @@ LABEL_TYPES = {
 
 # Leading zeros make a code of a number: 007 is not 7.
 _WHOLE = re.compile(r"([+-]?(?:0|[1-9][0-9]*))(?:\.0*)?")
+_DECIMAL = re.compile(r"[+-]?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _BOOLS = {"true": True, "false": False}
 
 
@@ -60,6 +62,32 @@ def typed_label(value: Any, label_type: str, is_text: bool) -> Any:
             return _BOOLS[value.lower()]
     shown = repr(value) if isinstance(value, str) else str(value)
     raise ValueError(f"{shown[:50]} is not {called}, as labels are")
+
+
+def text_of(value: str | float | bool, is_text: bool) -> str:
+    """Return the text that a value stands for where each text is a feature: the shortest.
+
+    Examples
+    --------
+    >>> [text_of(value, is_text=False) for value in (200, 200.0, 0.50, True, "007", "1.0")]
+    ['200', '200', '0.5', 'true', '007', '1.0']
+    >>> [text_of(value, is_text=True) for value in ("200", " 200.0", "5e-1", "TRUE", "007", "red")]
+    ['200', '200', '0.5', 'true', '007', 'red']
+
+    """
+    if isinstance(value, str):
+        value = value.strip()
+        if not is_text:
+            return value
+        if value.lower() in _BOOLS:
+            return value.lower()
+        if not _DECIMAL.fullmatch(value) or not math.isfinite(float(value)):
+            return value
+        value = int(value) if value.lstrip("+-").isdigit() else float(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    is_whole = isinstance(value, float) and value.is_integer()
+    return str(int(value) if is_whole else value)
 
 
 def is_missing(value: Any, is_text: bool) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -13,8 +13,8 @@ import numpy as np
 from stream_perceptron.data.batch import RawLines
 from stream_perceptron.data.csv import NUMBER
 from stream_perceptron.data.jsonl import scaled
-from stream_perceptron.data.lines import Rejected, Sample
-from stream_perceptron.data.plain import SKIP, LibsvmPlan, Plan
+from stream_perceptron.data.lines import Decoder, Rejected, Sample
+from stream_perceptron.data.plain import SKIP, LibsvmPlan, Plan, Reading, refused
 from stream_perceptron.data.schema import (
     LABEL_NAMES,
     Described,
@@ -23,7 +23,7 @@ from stream_perceptron.data.schema import (
     describe,
     names_in,
 )
-from stream_perceptron.data.source import Request
+from stream_perceptron.data.source import Numbers, Request
 from stream_perceptron.errors import SampleError, SourceError
 from stream_perceptron.frozen import frozen
 from stream_perceptron.model.features import Names
@@ -50,8 +50,14 @@ class LibsvmFormat:
                 f"{where}: lines of LIBSVM have no columns for --position, --weight, --one-hot or "
                 "--keep"
             )
-        numbers = tuple(map(str, request.numbers))
-        return LibsvmDecoder(asked, request.schema, asked.label or LABEL_NAMES[0], numbers)
+        return LibsvmDecoder(
+            asked,
+            request.schema,
+            asked.label or LABEL_NAMES[0],
+            request.numbers,
+            request.to_learn,
+            float(np.finfo(request.dtype).max),
+        )
 
 
 @frozen
@@ -65,7 +71,9 @@ class LibsvmDecoder:
     selection: Selection
     schema: Schema
     label: str
-    numbers: Sequence[str] = ()  # the features that the model has
+    numbers: Numbers
+    to_learn: bool
+    largest: float  # that a feature may be
     names: Names | None = None  # in the first row
 
     @property
@@ -99,7 +107,7 @@ class LibsvmDecoder:
         except SampleError as error:
             return Rejected(str(error))
         after, features = self, tuple(x)
-        if self.schema.features is None and self.schema.texts is None:
+        if self.schema.is_new:
             schema = replace(schema, texts=())
         if schema is not self.schema or self.names is None:
             in_order = tuple(map(str, natural_order(features)))
@@ -107,16 +115,27 @@ class LibsvmDecoder:
             after = replace(self, schema=schema, names=first)
         return Sample(features, values, label, 1.0, None, after, are_columns=False)
 
-    def plan(self, record: bytes) -> Plan | None:
+    def take_note(self, sample: Sample) -> None:
+        """Take note of the features of a record that is learned."""
+        self.numbers.names.update(dict.fromkeys(map(str, sample.names)))
+
+    def plan(self, record: bytes, before: Decoder) -> Plan | None:
         """Return how records that are plain are read, None if they never are."""
-        return None if self.names is None else self._plan
+        if self.to_learn and self.schema is not before.schema:
+            return self._planned(refused)
+        return self._plan
 
     @cached_property
     def _plan(self) -> Plan:
-        asked = self.selection
-        features = self.schema.features or (*self.numbers, *map(str, self.names or ()))
+        return self._planned(self._to_label)
+
+    def _planned(self, to_label: Reading) -> Plan:
+        asked, largest = self.selection, self.largest
         roles = dict.fromkeys(asked.ignore, SKIP)
-        return LibsvmPlan(roles, features, not self._known, [self._to_label], asked.scale)
+        numbers = self.numbers.names if self.to_learn else dict(self.numbers.names)
+        if self._known:
+            numbers = dict.fromkeys(self.schema.features or ())
+        return LibsvmPlan(roles, numbers, not self._known, [to_label], asked.scale, largest)
 
     def _to_label(self, data: bytes) -> Any:
         if self.schema.label_type is None:

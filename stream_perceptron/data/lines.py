@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
+import os
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
+from dataclasses import replace
+from itertools import chain, compress
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -20,10 +21,11 @@ from stream_perceptron.data.batch import (
     too_large,
 )
 from stream_perceptron.data.byte_stream import ByteStream, cut_lines, open_bytes
-from stream_perceptron.data.identity import Identity
+from stream_perceptron.data.identity import Identity, TextDigest, TextPart
 from stream_perceptron.data.plain import Block, Plan, Reader, can_be_plain
 from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.source import Fit, Request, Source
+from stream_perceptron.errors import SourceError
 from stream_perceptron.model.features import Dense, Features, Names, Sparse
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -39,7 +41,8 @@ class Sample(NamedTuple):
     label: Any
     weight: float
     offset: Offset | None
-    after: Decoder  # what reads the next record; other than before if this one has told something
+    # What reads the next record if this one is learned; other than before if it tells something.
+    after: Decoder
     indicators: tuple[str, ...] = ()  # features that are 1, as a text is theirs
     are_columns: bool = True  # whether the names are those of every record
     n_nulls: int = 0  # how many features were null, and have no name here
@@ -81,8 +84,15 @@ class Decoder(Protocol):
     def decode(self, record: bytes) -> Sample | Rejected:
         """Return what a record says."""
 
-    def plan(self, record: bytes) -> Plan | None:
-        """Return how plain records are read that are like one that could be read, None for none."""
+    def plan(self, record: bytes, before: Decoder) -> Plan | None:
+        """Return how plain records are read that are like one that could be read, None for none.
+
+        That record led to this decoder from the one `before`. If they differ it was not learned,
+        and others are not to be read by what it alone tells: those that are learned least of all.
+        """
+
+    def take_note(self, sample: Sample) -> None:
+        """Take note of a record that is learned, in what all records of a run share."""
 
     def describe(self) -> tuple[str, ...]:
         """Say in a few lines what is used and what is not, once a row was read."""
@@ -105,8 +115,7 @@ class LineFormat(Protocol):
 class LineSource(Source):
     """A source of text, a record a line.
 
-    A file is told from others by the SHA-256 of its rows up to where it was read, so that it may
-    grow.
+    A file is told from others by its bytes up to the last row that was read, so that it may grow.
     """
 
     def __init__(self, path: str, start: ByteStream, choose: Callable[[str], LineFormat]) -> None:
@@ -115,12 +124,15 @@ class LineSource(Source):
         self._lines = _cut(start)
         self._begin: list[RawLines] = []
         self._first_records: list[bytes | None] = []
-        self._hash, self._size = hashlib.sha256(), 0
         first = 0  # of the lines that can be held
         while self._is_too_long(first):
             first += 1
         self._first = first
         self._format = choose(self._line(first) or "")
+
+    @property
+    def grows(self) -> bool:
+        return not self.is_stream
 
     @property
     def stream(self) -> ByteStream | None:
@@ -132,7 +144,8 @@ class LineSource(Source):
             lines = next(self._lines, None)
             if lines is None:
                 return None
-            self._begin.append(lines)
+            if len(lines):
+                self._begin.append(lines)
             self._first_records += lines.without_blanks().records()
         return _text(self._first_records[number])
 
@@ -163,61 +176,134 @@ class LineSource(Source):
             return
         first_row, is_described = request.start + 1, request.start > 0
         reading = _Reading(decoder, request)
-        for lines in self._from(request.start):
+        for lines, text in self._from(request):
             done = 0
             runs = list(reading.runs(lines))
             # What is told of a source includes what its other first rows have told.
-            notes = () if is_described else _notes(runs)
+            notes = () if is_described else reading.notes()
             for decoder, found in runs:
-                raw = lines[done : done + len(found)]
-                batch = _batch(self.name, first_row, found, decoder.schema, raw, notes)
+                part = None if text is None else text[done : done + len(found)]
+                batch = _batch(self.name, first_row, found, decoder.schema, part, notes)
                 yield batch.fitting(request.dtype)
                 notes, is_described = (), is_described or bool(notes)
                 first_row += len(found)
                 done += len(found)
 
-    def _from(self, start: int) -> Iterator[RawLines]:
-        """Yield the lines of the records from one on."""
-        lines = chain(self._begin, self._lines)
+    def _from(self, request: Request) -> Iterator[tuple[RawLines, TextPart | None]]:
+        """Yield the lines of the records from the start on, and what tells the file up to each."""
+        lines, left, text = chain(self._begin, self._lines), request.start, None
         if not self.is_stream:
-            lines = chain([], _cut(open_bytes(self.path)))
+            stream = open_bytes(self.path)
+            if request.known is not None:
+                text = _Text(self.name, stream, request)
+            lines = chain([], _cut(stream))
         header = self._first if self._format.n_header_lines else -1
         for some in self._format.records(lines):
+            n = len(some.filled)
+            runs = [(0, n)]
+            if 0 <= header < n:
+                runs = [(0, header), (header + 1, n)]
+            header -= n
+            wanted = []
+            for begin, end in runs:
+                start = min(begin + left, end)
+                left -= start - begin
+                wanted.append((start, end))
+                if text is not None and start > begin and not left:
+                    text.require_end(some, start - 1)
+            ends = None if text is None else text.take(some, is_wanted=not left)
             some = some.without_blanks()
-            parts = [some]
-            if 0 <= header < len(some):
-                parts = [some[:header], some[header + 1 :]]
-            header -= len(some)
-            for part in parts:
-                rest = part[min(start, len(part)) :]
-                start -= len(part) - len(rest)
-                if len(rest):
-                    yield rest
+            for start, end in wanted:
+                if start < end:
+                    part = None
+                    if text is not None and ends is not None:
+                        part = TextPart(text.digest, ends[start:end])
+                    yield some[start:end], part
+        if text is not None and left:
+            raise text.changed()
 
     def identities(self, before: Sequence[Identity] = ()) -> list[Identity]:
         if self.is_stream:
             return [Identity.of_stream(self.name)]
-        self._hash, self._size = hashlib.sha256(), 0
-        size = before[0].size if before else 0
-        if size:
-            for lines in self._from(0):
-                self._take(lines.text[: size - self._size])
-                if self._size == size:
-                    break
-        return [self._identity()]
+        if before and self.begins_with(before[0]):
+            return [replace(before[0], name=self.name)]
+        return [Identity.of_text(self.name)]
 
-    def advance(self, batch: Batch) -> Identity | None:
-        if self.is_stream or batch.raw is None:
-            return None
-        self._take(batch.raw.text)
-        return self._identity()
+    def whole(self) -> Identity:
+        return self._up_to(None)
 
-    def _take(self, data: memoryview) -> None:
-        self._hash.update(data)
+    def begins_with(self, known: Identity) -> bool:
+        """Whether its first bytes are those by which a file was told."""
+        return not known.is_stream and self._up_to(known.size) == known
+
+    def has_grown(self, known: Identity) -> bool:
+        is_plain = not self._bytes.is_compressed and os.path.exists(self.path)
+        if is_plain and os.path.getsize(self.path) == known.size:
+            return False
+        stream = open_bytes(self.path)
+        left = known.size
+        while data := stream.read_some():
+            if data[left:].strip(b"\r\n"):
+                return True
+            left = max(0, left - len(data))
+        return False
+
+    def _up_to(self, size: int | None) -> Identity:
+        """Return what tells the file by its first bytes, by all of them without a size."""
+        from hashlib import sha256
+
+        digest, stream, n = sha256(), open_bytes(self.path), 0
+        while n != size and (data := stream.read_some()):
+            data = data if size is None else data[: size - n]
+            digest.update(data)
+            n += len(data)
+        return Identity(self.name, n, digest.hexdigest())
+
+
+class _Text:
+    """What was read of a text file so far."""
+
+    def __init__(self, name: str, stream: ByteStream, request: Request) -> None:
+        self.digest, self._request = TextDigest(name), request
+        self._name, self._stream, self._size = name, stream, 0
+        # The lines begin behind a byte order mark.
+        if (mark := stream.peek(len(_BYTE_ORDER_MARK))) == _BYTE_ORDER_MARK:
+            self.digest.pass_over(memoryview(mark))
+            self._size = len(mark)
+
+    def take(self, lines: RawLines, is_wanted: bool) -> list[int]:
+        """Take lines that follow those before; return the bytes up to each that is not blank."""
+        data, before = self._data(lines), self._size
         self._size += len(data)
+        ends = np.minimum(lines.ends[lines.filled] - lines.begin, len(data)) + before
+        if is_wanted and len(ends):
+            self.digest.add(data)
+        else:
+            self.digest.pass_over(data)
+        return ends.tolist()  # type: ignore[no-any-return]
 
-    def _identity(self) -> Identity:
-        return Identity(self.name, self._size, self._hash.hexdigest())
+    def _data(self, lines: RawLines) -> memoryview:
+        # The last line may have got a newline that the file has not.
+        return lines.text[: self._stream.n_bytes - self._size]
+
+    def require_end(self, lines: RawLines, row: int) -> None:
+        """Require that a row, the last that was read before, ends where it ended then.
+
+        A row that had no newline may have one now. The lines are those that `take` takes next.
+        """
+        assert self._request.known is not None
+        before = self._request.known.size - self._size
+        end = int(lines.ends[lines.filled[row]]) - lines.begin
+        data = self._data(lines)
+        if not 0 <= before <= end or data[before:end].tobytes().strip(b"\r\n"):
+            raise self.changed()
+
+    def changed(self) -> SourceError:
+        """Return what is raised if the last row that was read before is another one now."""
+        return SourceError(
+            f"{self._name}: row {self._request.start:,} has changed since it was read: the file "
+            "ended in the midst of it then; start over with --overwrite"
+        )
 
 
 def _cut(start: ByteStream) -> Iterator[RawLines]:
@@ -240,11 +326,16 @@ class _Reading:
         self._decoder = decoder
         self._request = request
         self._plan: Plan | None = None
-        self._like: bytes | None = None  # the record that the next plan is made from
+        # The record that the next plan is made from, and the decoder that knows what it tells.
+        self._like: tuple[bytes, Decoder] | None = None
+        self._last: Decoder | None = None  # what the last record that could be read led to
         self._useless = 0  # records that no plan could read since one that could
 
     def runs(self, lines: RawLines) -> Iterator[Run]:
-        """Yield what lines say in runs of one schema, each with what reads the records after it."""
+        """Yield what lines say in runs of one schema, each with what reads the records after it.
+
+        Only rows that are learned tell something: those with a label, where rows are learned.
+        """
         found: list[Found] = []
         reader: Reader | None = None
         is_plain, i = can_be_plain(lines), 0
@@ -252,7 +343,7 @@ class _Reading:
         while i < len(lines):
             if self._like is not None and is_plain:
                 before = self._plan
-                self._make_plan(self._like)
+                self._make_plan(*self._like)
                 self._like = None
                 if self._plan is not before:
                     reader = None
@@ -270,12 +361,17 @@ class _Reading:
             records = records or lines.records()
             new = _read(self._decoder, records[i], self._request)
             if isinstance(new, Sample):
-                if new.after.schema is not self._decoder.schema and found:
-                    yield self._decoder, found
-                    found = []
-                self._decoder = new.after
-                if is_plain:
-                    self._like = records[i]  # for another record, which may never come
+                if self._request.to_learn and new.label is not None:
+                    if new.after.schema is not self._decoder.schema:
+                        self._useless = 0
+                        if found:
+                            yield self._decoder, found
+                            found = []
+                    self._decoder = new.after
+                    self._decoder.take_note(new)
+                self._like = records[i] or b"", new.after  # for another, which may never come
+            if not isinstance(new, Rejected):
+                self._last = new.after or self._last
             found.append(new)
             i += 1
             if len(found) == BATCH_ROWS:
@@ -284,11 +380,15 @@ class _Reading:
         if found:
             yield self._decoder, found
 
-    def _make_plan(self, record: bytes) -> None:
+    def notes(self) -> tuple[str, ...]:
+        """Return what is to be told of a source, once a record could be read."""
+        return () if self._last is None else self._last.describe()
+
+    def _make_plan(self, record: bytes, decoder: Decoder) -> None:
         """Plan for records that are like this one, unless that was of no use several times."""
         self._plan = None
         if self._useless < _MOST_USELESS:
-            self._plan = self._decoder.plan(record)
+            self._plan = decoder.plan(record, self._decoder)
         self._useless += 1
 
 
@@ -307,23 +407,12 @@ def _read(decoder: Decoder, record: bytes | None, request: Request) -> Found:
     return found
 
 
-def _notes(runs: Sequence[Run]) -> tuple[str, ...]:
-    """Return what is to be told of a source, once a record could be read."""
-    readers: list[Decoder] = []
-    for decoder, found in runs:
-        if isinstance(found, Block):
-            readers.append(decoder)
-        else:
-            readers += [f.after for f in found if not isinstance(f, Rejected) and f.after]
-    return readers[-1].describe() if readers else ()
-
-
 def _batch(
     source: str,
     first_row: int,
     found: Sequence[Found] | Block,
     schema: Schema,
-    raw: RawLines,
+    text: TextPart | None,
     notes: tuple[str, ...],
 ) -> Batch:
     if isinstance(found, Block):
@@ -331,7 +420,7 @@ def _batch(
         return Batch(
             source, first_row, n, np.arange(n), found.features, found.labels, found.weights, schema,
             notes=notes, missing=found.missing, indicators=found.indicators,
-            kept=list(found.kept), raw=raw,
+            kept=list(found.kept), text=text,
         )  # fmt: skip
     usable = {i: each for i, each in enumerate(found) if isinstance(each, Sample)}
     samples = list(usable.values())
@@ -357,7 +446,7 @@ def _batch(
         missing=missing if missing.any() else None,
         indicators=frozenset(chain.from_iterable(sample.indicators for sample in samples)),
         kept=[sample.kept for sample in samples if sample.kept],
-        raw=raw,
+        text=text,
     )
 
 
@@ -381,7 +470,14 @@ def _features(samples: Sequence[Sample]) -> Features:
         if there.all():
             return Dense(names, values, n_columns=n_columns)
         return Dense(names, np.where(there, values, 0.0), there, n_columns)
+    masks = [~np.isnan(sample.values) for sample in samples]
     return Sparse.from_rows(
-        [(*sample.names, *sample.indicators) for sample in samples],
-        [np.concatenate([s.values, np.ones(len(s.indicators))]) for s in samples],
+        [
+            (*compress(sample.names, mask), *sample.indicators)
+            for sample, mask in zip(samples, masks, strict=True)
+        ],
+        [
+            np.concatenate([sample.values[mask], np.ones(len(sample.indicators))])
+            for sample, mask in zip(samples, masks, strict=True)
+        ],
     )

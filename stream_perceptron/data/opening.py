@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
-from stream_perceptron.data.byte_stream import ByteStream, Wait, is_stream, open_bytes
+from stream_perceptron.data.byte_stream import Wait, is_stream, open_bytes, spooled
 from stream_perceptron.data.foreign import refuse_array, refuse_content, refuse_place
 from stream_perceptron.data.source import Source
 from stream_perceptron.errors import SourceError
@@ -59,7 +59,7 @@ def open_source(path: str, file_format: str | None = None, wait: Wait | None = N
         from stream_perceptron.data.parquet import ParquetSource
 
         is_file = not start.is_compressed and not is_stream(path)
-        return ParquetSource(path, None if is_file else _spooled(start))
+        return ParquetSource(path, None if is_file else spooled(start))
     if file_format == "arrow":
         from stream_perceptron.data.arrow import ArrowSource
 
@@ -92,13 +92,3 @@ def _looks_like(first: str, where: str) -> str:
     if first.lstrip().startswith(("{", "[")):
         return "jsonl"
     return "libsvm" if _LIBSVM.fullmatch(first) else "csv"
-
-
-def _spooled(start: ByteStream) -> IO[bytes]:
-    """Return the file that arrives on a pipe, when it is there as a whole."""
-    import tempfile
-
-    spool = tempfile.TemporaryFile()  # noqa: SIM115, as the source reads from it
-    while data := start.read_some():
-        spool.write(data)
-    return spool

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import cached_property
 from importlib import import_module
 from itertools import chain
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -36,7 +36,10 @@ except ImportError:  # there was no compiler
 
 # The role of a value that is no feature; the first span is of the label, others of texts.
 SKIP, BLANK, WEIGHT, NESTED, ODD, LABEL = -1, -2, -3, -4, -5, -10
+# That of the first value that is copied to predictions, in front of its other role.
+KEPT = -1_000_000
 
+_LARGEST = float(np.finfo(np.float64).max)
 _MOST_NAMES = 2**16  # that are given for each block, whether they occur in it or not
 _MOST_CELLS = 2**20  # of the features that stand for texts, in one block
 _MOST_MISFITS = 8  # records in which features are absent, before all are taken for such ones
@@ -269,34 +272,77 @@ class _SparsePlan(_SpanPlan):
     ----------
     roles
         The role of each name that is no feature.
-    features
-        Names of features that are known.
+    numbers
+        The features that are known; those of records that are learned are added.
     is_open
         Whether there may be others.
     spans, scale
         As for other plans.
+    largest
+        The largest number that a feature may be; a record with a larger one is not learned.
 
     """
 
     def __init__(
         self,
         roles: Mapping[str, int],
-        features: Iterable[str],
+        numbers: dict[str, None],
         is_open: bool,
         spans: Sequence[Reading | None],
         scale: float | None,
+        largest: float,
     ) -> None:
         super().__init__(spans, (), scale)
         self.names, self.is_open = text.Names(), is_open
         self._features: list[str] = []
+        self._numbers, self._largest = numbers, largest
         for name, role in roles.items():
             self.names.add(as_bytes(name), role)
-        self.learn(features)
+        self._is_counted = np.zeros(0, bool)  # which features are among the numbers
+        self.learn(numbers)
 
-    def learn(self, features: Iterable[str]) -> None:
-        """Take note of features."""
-        for name in features:
+    def learn(self, numbers: Iterable[str]) -> None:
+        """Add features that are among the numbers."""
+        self._is_counted, n = self._counted(), self.names.n_features
+        for name in numbers:
             self.names.add(as_bytes(name), 0)
+        self._is_counted = self._counted()
+        self._is_counted[n:] = True
+
+    def pass_over(self, names: Iterable[str]) -> None:
+        """Add names that are no features, whatever stands there."""
+        for name in names:
+            self.names.add(as_bytes(name), SKIP)
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether all features are among the numbers."""
+        return bool(self._counted().all())
+
+    def _counted(self) -> NDArray[np.bool_]:
+        """Return which features are among the numbers, those that are new not."""
+        new = np.zeros(self.names.n_features - len(self._is_counted), bool)
+        return np.concatenate([self._is_counted, new]) if len(new) else self._is_counted
+
+    def count(
+        self, rows: Features, labels: Sequence[Any], starts: NDArray[np.intp], columns: Any
+    ) -> None:
+        """Add the features of the records that are learned to the numbers."""
+        self._is_counted = self._counted()
+        first = int(np.argmin(self._is_counted)) if len(self._is_counted) else 0
+        rest = self._is_counted[first:]
+        if rest.all():
+            return
+        if None in labels or (self._largest < _LARGEST and rows.largest() > self._largest):
+            learned = np.array([label is not None for label in labels])
+            learned &= ~rows.beyond(self._largest)
+            columns = columns[np.repeat(learned, np.diff(starts))]
+        occurs = np.zeros(len(rest), bool)
+        occurs[columns[columns >= first] - first] = True
+        new = np.flatnonzero(occurs & ~rest)
+        rest[new] = True
+        features = self.features[first:]
+        self._numbers.update(dict.fromkeys([features[i] for i in new.tolist()]))
 
     @property
     def features(self) -> list[str]:
@@ -343,11 +389,14 @@ class _SparseReader(_SpanReader):
         self._starts[first] = 0
         return self._starts, self._columns, self._values[kind]
 
-    def _features(self, first: int, n: int, kind: DTypeLike) -> Features | None:
-        """Return the features of n rows from one on."""
-        starts = self._starts[first : first + n + 1]
+    def _features(self, first: int, labels: Sequence[Any], kind: DTypeLike) -> Features | None:
+        """Return the features of rows with these labels, from one on."""
+        starts = self._starts[first : first + len(labels) + 1]
         part = slice(int(starts[-1]))
-        return self._plan.rows(starts, self._columns[part], self._values[kind][part])
+        rows = self._plan.rows(starts, self._columns[part], self._values[kind][part])
+        if rows is not None:
+            self._plan.count(rows, labels, starts, self._columns[part])
+        return rows
 
 
 class LibsvmPlan(_SparsePlan):
@@ -389,8 +438,12 @@ class _LibsvmReader(_SparseReader):
             small = self._small[first : first + n]
             names, scale = tuple(self._plan.features), self._plan.scale
             rows = Uint8(names, small, scale=scale, are_sparse=True)
+            if not self._plan.is_counted:
+                there, columns = np.nonzero(small)
+                starts = np.searchsorted(there, np.arange(n + 1))
+                self._plan.count(rows, labels, starts, columns)
         else:
-            rows = self._features(first, n, kind)
+            rows = self._features(first, labels, kind)
         return None if rows is None else Block(rows, labels, np.ones(n), None)
 
 
@@ -403,15 +456,13 @@ class ObjectPlan(_SparsePlan):
         The role of each name that is no feature, of those beside the features.
     outside
         The same of the keys around the object that holds the features, None if there is none.
-    numbers
-        The features that are known; others that come are added.
     layout
         Has the texts that mean no value.
     table
         How records are read that have all that one had, in its order; None if that is not known.
     to_label
         Returns the label that some bytes stand for; None if there is no label.
-    is_open, scale
+    numbers, is_open, scale, largest
         As for other plans.
 
     """
@@ -426,23 +477,16 @@ class ObjectPlan(_SparsePlan):
         is_open: bool,
         to_label: Reading | None,
         scale: float | None,
+        largest: float,
     ) -> None:
-        super().__init__(roles, numbers, is_open, [to_label], scale)
+        super().__init__(roles, numbers, is_open, [to_label], scale, largest)
         self.outside, self.layout, self.table = self.names, layout, table
         if outside is not None:
             self.outside = text.Names()
             for name, role in outside.items():
                 self.outside.add(as_bytes(name), role)
         self.needs_label = to_label is not None
-        self._numbers = numbers
-        self._n_counted = self.names.n_features
         self._misfits = 0
-
-    def count(self, columns: NDArray[np.intp]) -> None:
-        """Take note that features occurred."""
-        new = self.features[self._n_counted : int(columns.max(initial=-1)) + 1]
-        self._numbers.update(dict.fromkeys(new))
-        self._n_counted += len(new)
 
     def fit_not(self) -> None:
         """Take note of records that do not have all that one had."""
@@ -487,11 +531,37 @@ class _ObjectReader(_SparseReader):
     def _block(self, first: int, kind: DTypeLike, found: list[list[Any]]) -> Block | None:
         (labels,) = found
         part = slice(first, first + len(labels))
-        self._plan.count(self._columns[: self._starts[part.stop]])
-        rows = self._features(first, len(labels), kind)
+        rows = self._features(first, labels, kind)
         if rows is None:
             return None
         return Block(rows, labels, self._weights[part], self._counted(part))
+
+
+def layout_of(
+    roles: Sequence[tuple[int, int | None]],
+    literals: Sequence[bytes],
+    blanks: Sequence[bytes],
+    delimiter: bytes = b"",
+    blanks_first: bool = False,
+) -> Any:
+    """Return how values of these roles stand between literals.
+
+    The second role of a value, if it has one, is that of being copied to the predictions.
+    """
+    all_roles: list[int] = []
+    all_literals = [literals[0]]
+    for (role, kept), literal in zip(roles, literals[1:], strict=True):
+        if kept is not None:
+            all_roles.append(kept)
+            all_literals.append(b"")
+        all_roles.append(role)
+        all_literals.append(literal)
+    return text.Layout(all_literals, all_roles, blanks, delimiter, blanks_first)
+
+
+def refused(data: bytes) -> NoReturn:
+    """Refuse a label, as its record is for the reference parser."""
+    raise SampleError("a record that is learned may change how others are read")
 
 
 def as_bytes(name: str) -> bytes:

@@ -50,12 +50,11 @@ class RandomDraws(Source):
             fit = source.fit(request)
             if fit is not None:
                 fits.append(fit)
-                request = replace(request, schema=fit.schema)
+                request = request.after(fit.schema)
         return Fit(request.schema, fits[0].label) if fits else None
 
     def identities(self, before: Sequence[Identity] = ()) -> list[Identity]:
-        whole = [Identity("", 2**63 - 1, "")]
-        return [identity for source in self._sources for identity in source.identities(whole)]
+        return [source.whole() for source in self._sources]
 
     def require_unchanged(self) -> None:
         for source in self._sources:
@@ -72,15 +71,28 @@ class RandomDraws(Source):
             yield replace(_taken(rows, draws), first_row=first + 1, notes=notes)
 
     def read(self, request: Request) -> Batch:
-        """Return all rows to draw from; none is left out as one that came before."""
+        """Return all rows to draw from; none is left out as one that came before.
+
+        They are read by all that any of them tells, as a resumed run reads them.
+        """
         if self._rows is not None:
             return self._rows
-        asked = replace(request, epoch=0, start=0, replays=Replays(None))
-        batches: list[Batch] = []
-        for source in self._sources:
-            for batch in source.batches(asked):
-                batches.append(batch)
-                asked = replace(asked, schema=batch.schema)
+        asked = replace(request, epoch=0, start=0, known=None, replays=Replays(None))
+        while True:
+            batches, schemas = [], [asked.schema]
+            n_numbers, n_learned = len(asked.numbers.names), 0
+            for source in self._sources:
+                for batch in source.batches(asked):
+                    batches.append(batch)
+                    n_learned += len(batch) - batch.labels.count(None) - len(batch.rejected)
+                    if batch.tells and batch.schema != schemas[-1]:
+                        schemas.append(batch.schema)
+                asked = asked.after(schemas[-1])
+            # Where the first row told all, and was learned like the others, they are as they stay.
+            is_told_at_once = len(schemas) <= 2 and n_learned == sum(map(len, batches))
+            is_all_known = len(schemas) == 1 and n_numbers == len(asked.numbers.names)
+            if is_all_known or is_told_at_once:
+                break
         if not batches:
             raise SourceError(f"{self.name}: has no rows to draw from")
         self._rows = _joined(batches, self.name, asked.schema)
@@ -137,5 +149,5 @@ def _taken(rows: Batch, draws: NDArray[np.intp]) -> Batch:
         weights=rows.weights[taken],
         missing=None if rows.missing is None else rows.missing[taken],
         rejected={i: rows.rejected[row] for i, row in enumerate(draws.tolist()) if not usable[i]},
-        raw=None,
+        text=None,
     )

@@ -48,7 +48,7 @@ class Selection:
     # The text columns that become a feature for each value, such as colour_red.
     one_hot: tuple[str, ...] = field(default=(), metadata={"optional": True})
     missing: tuple[str, ...] = field(default=(), metadata={"optional": True})  # what means no value
-    # The columns that go with the predictions; that is no matter of the model.
+    # The columns to copy to the predictions; that is no matter of the model.
     keep: tuple[str, ...] = field(default=(), compare=False, metadata={"saved": False})
 
     def __post_init__(self) -> None:
@@ -64,6 +64,27 @@ class Selection:
     def blanks(self) -> frozenset[str]:
         """The texts that mean no value."""
         return frozenset({"", *self.missing})
+
+    def named(self, schema: Schema) -> Selection:
+        """Return what was asked for with the names of the columns that places meant.
+
+        Places are those of the first source whose columns have names; in others they may differ.
+        """
+        if not schema.columns:
+            return self
+        columns = schema.columns
+
+        def name_of(wanted: str) -> str:
+            return column_called(wanted, columns) or wanted
+
+        return replace(
+            self,
+            label=self.label and (schema.label or self.label),
+            weight=self.weight and name_of(self.weight),
+            ignore=tuple(map(name_of, self.ignore)),
+            position=tuple(map(name_of, self.position)),
+            one_hot=tuple(map(name_of, self.one_hot)),
+        )
 
     def among(self, names: Sequence[str], where: str, to_learn: bool) -> Selection:
         """Return what was asked for with the names that columns have; the label is found.
@@ -95,13 +116,14 @@ class Selection:
             position=find_all("position ", self.position),
             ignore=find_all("", self.ignore),
             one_hot=find_all("text ", self.one_hot),
-            keep=find_all("kept ", self.keep),
         )
-        if len(asked.keep) < len(self.keep):
-            (lost, *_) = (name for name in self.keep if column_called(name, names) is None)
-            raise SourceError(
-                f"{where}: there is no column {lost!r} to keep among {names_in(names)}"
-            )
+        kept = {name: column_called(name, names) for name in self.keep}
+        for name, found in kept.items():
+            if found is None:
+                raise SourceError(
+                    f"{where}: there is no column {name!r} to keep among {names_in(names)}"
+                )
+        asked = replace(asked, keep=tuple(map(str, kept.values())))
         if self.label is not None:
             return replace(asked, label=find("label ", self.label))
         return replace(asked, label=asked.label_among(names, where))
@@ -153,11 +175,60 @@ class Schema:
     texts: tuple[str, ...] | None = None
     # The columns of a table that have had no value yet, and may be anything.
     undecided: tuple[str, ...] = field(default=(), metadata={"optional": True})
+    # All columns of the first source whose columns have names, in its order; rows without names
+    # mean these.
+    columns: tuple[str, ...] = field(default=(), metadata={"optional": True})
+    # The column of the label among them; in JSON the key of the first label.
+    label: str | None = field(default=None, metadata={"optional": True})
+    # The key of JSON under which the features are: "" for the record itself, None if none was read.
+    key: str | None = field(default=None, metadata={"optional": True})
+    is_list: bool = field(default=False, metadata={"optional": True})  # whether they are a list
+
+    @property
+    def is_new(self) -> bool:
+        """Whether no row was learned."""
+        return self.features is None and self.texts is None
 
     @property
     def is_open(self) -> bool:
         """Whether rows bring names of their own, so that features may be added at any time."""
         return self.features is None and self.texts is not None
+
+    def columns_of(self, n: int) -> tuple[str, ...] | None:
+        """Return the columns that n values without names mean: all, or all but the label.
+
+        None if no source had columns with names.
+
+        Raises
+        ------
+        SampleError
+            If there are not so many columns.
+
+        """
+        if not self.columns:
+            return None
+        others = tuple(name for name in self.columns if name != self.label)
+        for columns in (self.columns, others):
+            if n == len(columns):
+                return columns
+        wanted = f"{len(self.columns):,}"
+        if self.label is not None:
+            wanted += f", or {len(others):,} without the label {self.label!r}"
+        raise SampleError(
+            f"it has {n:,} values without names, but the model's columns are {wanted}"
+        )
+
+    def in_order(self, names: Iterable[str]) -> list[str]:
+        """Return names of features in the order of their columns, others behind them.
+
+        Examples
+        --------
+        >>> Schema(columns=("b", "label", "a")).in_order(["a", "b", "colour_red"])
+        ['b', 'a', 'colour_red']
+
+        """
+        places = {name: place for place, name in enumerate(self.columns)}
+        return sorted(names, key=lambda name: places.get(name, len(places)))
 
     def with_features(self, features: tuple[str, ...], where: str) -> Schema:
         """Return the schema with these features; all sources have the same.
@@ -173,6 +244,8 @@ class Schema:
         added = [name for name in features if name not in known]
         differences = [f"lacks {names_in(lacking)}"] if lacking else []
         differences += [f"adds {names_in(added)}"] if added else []
+        if not differences:
+            return self  # a model made in Python has an order of its own
         raise SourceError(
             f"{where}: its features are not those read before: it {' and '.join(differences)}"
         )
@@ -190,8 +263,9 @@ class Schema:
 
         Examples
         --------
-        >>> Schema().with_label("7", is_text=True)
-        (7, Schema(features=None, label_type='int', texts=None, undecided=()))
+        >>> label, schema = Schema().with_label("7", is_text=True)
+        >>> label, schema.label_type
+        (7, 'int')
 
         """
         if is_missing(value, is_text):
@@ -208,8 +282,9 @@ class Schema:
 
         Examples
         --------
-        >>> Schema().with_classes(["7", "8"])
-        ([7, 8], Schema(features=None, label_type='int', texts=None, undecided=()))
+        >>> labels, schema = Schema().with_classes(["7", "8"])
+        >>> labels, schema.label_type
+        ([7, 8], 'int')
         >>> Schema(label_type="str").with_classes(["7", "8"])[0]
         ['7', '8']
 
@@ -223,6 +298,33 @@ class Schema:
             return [typed_label(text, schema.label_type, is_text=True) for text in texts], schema
         except ValueError as error:
             raise ValueError(f"class {error}") from None
+
+
+def distinct(names: Sequence[str], selection: Selection, where: str) -> list[str]:
+    """Return the names of columns, with another one for each that is there twice and not used.
+
+    Examples
+    --------
+    >>> distinct(["a", "b", "a"], Selection(ignore=("3",)), "f.csv")
+    ['a', 'b', 'a (column 3)']
+
+    """
+    found = list(names)
+    if len(set(names)) == len(names):
+        return found
+    for place in selection.ignore:
+        name = column_called(place, names)
+        if name is not None and name != place and names.count(name) > 1:
+            i = int(place) - 1 if int(place) > 0 else int(place) + len(names)
+            found[i] = f"{name} (column {i + 1})"
+    for name in found:
+        if found.count(name) > 1:
+            places = [i + 1 for i, other in enumerate(found) if other == name]
+            raise SourceError(
+                f"{where}: columns {places[0]} and {places[1]} are both called {name!r}: drop one "
+                f"with --ignore {places[1]}"
+            )
+    return found
 
 
 def vector_names(name: str, n_features: int) -> tuple[str, ...]:
@@ -253,7 +355,7 @@ class Described(NamedTuple):
 
 def describe(selection: Selection, schema: Schema, found: Described) -> tuple[str, ...]:
     """Say in a few lines what is used of a source and what is not."""
-    features = found.features
+    features = schema.in_order(found.features)
     title = f"{len(features):,} feature{'s' * (len(features) != 1)}"
     if schema.is_open:
         title += " in the first row, more as they appear"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Hashable, Iterator, Sequence
-from dataclasses import field
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import field, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from stream_perceptron.data.batch import Batch, Replays
@@ -18,6 +19,27 @@ from stream_perceptron.frozen import frozen
 METADATA_KEY = b"stream_perceptron"
 
 
+class Numbers:
+    """The keys of JSON that have held numbers in rows that were learned.
+
+    A key's first value decides whether it is of numbers or of texts; the Schema has those of texts.
+
+    Parameters
+    ----------
+    features
+        What features the model has, which are of numbers.
+
+    """
+
+    def __init__(self, features: Iterable[Hashable] = ()) -> None:
+        self._features = features
+
+    @cached_property
+    def names(self) -> dict[str, None]:
+        """The keys, in order."""
+        return dict.fromkeys(map(str, self._features))
+
+
 @frozen
 class Request:
     """What is to be read, and from where on."""
@@ -27,13 +49,19 @@ class Request:
     # Whether all columns that were named must be there; to predict, labels need not be.
     to_learn: bool = True
     needs_label: bool = False  # whether a table without a label column is refused
-    # What features the model has, so that a key that held numbers is not taken for one of texts.
-    numbers: Collection[Hashable] = ()
+    # The keys of JSON that are of numbers; all sources of a run share them, and add to them.
+    numbers: Numbers = field(default_factory=Numbers)
     epoch: int = 0  # the pass, from 0
     start: int = 0  # the number of rows to leave out
+    # What told a text file up to there; None if nobody asks by what it is told after each row.
+    known: Identity | None = None
     dtype: str = "float64"  # what features must fit
     most_features: int = 2**22  # a row with more is rejected before its names are made
     replays: Replays = field(default_factory=lambda: Replays(None))  # tells which rows came before
+
+    def after(self, schema: Schema) -> Request:
+        """Return what to ask of a source behind others that led to this schema."""
+        return replace(self, selection=self.selection.named(schema), schema=schema)
 
 
 class Fit(NamedTuple):
@@ -65,6 +93,11 @@ class Source(ABC):
         return None
 
     @property
+    def grows(self) -> bool:
+        """Whether it is told by what was read of it, so that rows may be added."""
+        return False
+
+    @property
     def stream(self) -> ByteStream | None:
         """The bytes of a pipe from which rows are taken as they come; None for other sources."""
         return None
@@ -83,7 +116,19 @@ class Source(ABC):
 
     @abstractmethod
     def identities(self, before: Sequence[Identity] = ()) -> list[Identity]:
-        """Return what tells this source from others, for what was read of it `before`."""
+        """Return what tells this source from others.
+
+        That is the first of those `before` where that is of its beginning, if it may grow.
+        """
+
+    def whole(self) -> Identity:
+        """Return what tells all that it holds now."""
+        (identity,) = self.identities()
+        return identity
+
+    def has_grown(self, known: Identity) -> bool:
+        """Whether there are rows behind those that were read when this told it."""
+        return False
 
     def require_unchanged(self) -> None:
         """Require that the object behind a URI is the one that was opened.
@@ -99,10 +144,3 @@ class Source(ABC):
                 f"{self.name}: was replaced while it was read, so that rows of both may have been "
                 "learned; start over with --overwrite"
             )
-
-    def advance(self, batch: Batch) -> Identity | None:
-        """Take note of rows that were read for the first time; return the identity if it changes.
-
-        Is called where rows are learned; `batches` may be at work in another thread.
-        """
-        return None

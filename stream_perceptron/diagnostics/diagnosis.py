@@ -138,9 +138,10 @@ def _constant(live: LiveModel) -> Iterator[Finding]:
     counts, _, spread = scaler.at(None, len(names))
     same = [str(names[i]) for i in np.flatnonzero((counts > 1) & (spread == 0)).tolist()]
     if same:
+        shown = listed(live.schema.in_order(same))
         yield Finding(
             "features that never varied",
-            f"{listed(same)} had a single value in all samples, so after standardizing they are 0",
+            f"{shown} had a single value in all samples, so after standardizing they are 0",
             "if that stays so, drop them with --ignore",
         )
 

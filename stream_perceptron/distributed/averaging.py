@@ -292,11 +292,17 @@ def _united(schema: Schema, other: Schema) -> Schema:
     undecided = [name for name in schema.undecided if name in other.undecided]
     if schema.features is None:
         undecided = list(other.undecided)
+    of_columns = schema if schema.columns else other
+    of_json = schema if schema.key is not None else other
     return Schema(
         features=other.features if schema.features is None else schema.features,
         label_type=schema.label_type or other.label_type,
         texts=texts,
         undecided=tuple(undecided),
+        columns=of_columns.columns,
+        label=of_columns.label,
+        key=of_json.key,
+        is_list=of_json.is_list,
     )
 
 

@@ -61,6 +61,7 @@ class Cursor:
     def resumed(
         self,
         sources: Sequence[Identity],
+        new: Sequence[Identity],
         at_random: bool,
         go_next: bool = False,
         shards: Shards | None = None,
@@ -68,10 +69,10 @@ class Cursor:
         """Return the cursor from which to read these sources.
 
         The sources of before continue where they were, also when others were added. Others
-        are begun if those of before are finished, or with `go_next`.
+        are begun if those of before are finished, or with `go_next`; `new` tells them then.
         """
         begin = Cursor(
-            list(sources), at_random, output=self.output, offsets=self.offsets, shards=shards
+            list(new), at_random, output=self.output, offsets=self.offsets, shards=shards
         )
         known = len(self.sources)
         how = self._how(at_random, shards)
@@ -112,6 +113,10 @@ class Cursor:
                 return f"{where}, and source {i + 1} is {now.name}, not {known.name}"
             if now.name != known.name:
                 return f"{where}, and {now.name} is another source"
+            if now.digest and not now.size:
+                return (
+                    f"{where}, and the file's content has changed in its first {known.size:,} bytes"
+                )
             if now.size != known.size:
                 sizes = f"from {known.size:,} to {now.size:,} bytes"
                 return f"{where}, and the file has changed {sizes}"

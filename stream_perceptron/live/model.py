@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,17 @@ from stream_perceptron.checkpoint.state import (
 )
 from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.byte_stream import Idle
+from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.sampling import RandomDraws
 from stream_perceptron.data.schema import Schema, Selection
-from stream_perceptron.data.source import Request, Source
-from stream_perceptron.errors import CheckpointError, DivergedError, SampleError, SourceError
+from stream_perceptron.data.source import Numbers, Request, Source
+from stream_perceptron.errors import (
+    CheckpointError,
+    DivergedError,
+    SampleError,
+    SourceError,
+    StreamPerceptronError,
+)
 from stream_perceptron.live.cursor import Cursor, Shards
 from stream_perceptron.live.lineage import DRAWS, ROWS, Entry, Lineage, saved_lr
 from stream_perceptron.live.metrics import Progress
@@ -81,6 +87,9 @@ class LiveModel:
         Whether a table without a label column is refused where it is to be learned.
     replayed : int
         Rows that came again and were left out, since the model was made or loaded.
+    is_whole : bool
+        Whether the model, its progress, its cursor and its lineage belong together. If not, a step
+        ended in an error that nobody foresaw, and nothing can be saved.
 
     Examples
     --------
@@ -114,6 +123,7 @@ class LiveModel:
         self.kernel = KERNEL
         self.needs_label = False
         self.replayed = 0
+        self.is_whole = True
 
     @classmethod
     def start(
@@ -156,14 +166,15 @@ class LiveModel:
                 raise SourceError(f"{source.name}: it has no rows")
             if i == 0 and fit.label is not None:
                 declared = source.classes
-            request = replace(request, schema=fit.schema)
+            request = request.after(fit.schema)
         schema = Schema()
         if classes is not None:
             declared, typed = request.schema.with_classes(classes)
             schema = Schema(label_type=typed.label_type)
-        live = cls(SGDPerceptron(classes=declared, **parameters), request.selection, schema)
+        asked = selection or Selection()
+        live = cls(SGDPerceptron(classes=declared, **parameters), asked, schema)
         live.needs_label = needs_label
-        if request.selection.standardize:
+        if asked.standardize:
             live.model.network.scaler = Scaler()
         return live
 
@@ -212,11 +223,13 @@ class LiveModel:
         Raises
         ------
         CheckpointError
-            If something in the model cannot be saved.
+            If something in the model cannot be saved, or a step did not come to its end.
         OSError
             If the file cannot be written; the old one is unchanged.
 
         """
+        if not self.is_whole:
+            raise CheckpointError(f"{path}: not saved, as an error ended a step in its midst")
         meta, arrays = model_state(self.model)
         meta["extra"] = {}
         curve_bin = self.progress.curve.bin
@@ -255,15 +268,21 @@ class LiveModel:
         request = self.request()
         for source in sources:
             fit = source.fit(request)
-            request = request if fit is None else replace(request, schema=fit.schema)
-        before = self.cursor.sources
-        identities = [
-            identity
-            for i, source in enumerate(sources)
-            for identity in source.identities(before[i : i + 1])
-        ]
+            request = request if fit is None else request.after(fit.schema)
+        before, identities, new = self.cursor.sources, [], []
+        for i, source in enumerate(sources):
+            found = source.identities(before[i : i + 1])
+            identities += found
+            new += [Identity.of_text(source.name)] if source.grows else found
         at_random = any(source.is_random for source in sources)
-        return self.cursor.resumed(identities, at_random, go_next, shards)
+        return self.cursor.resumed(identities, new, at_random, go_next, shards)
+
+    def grown_but_passed(self, sources: Sequence[Source], cursor: Cursor | None) -> list[str]:
+        """Return the sources that have grown, but are not read from a cursor on in this pass."""
+        if cursor is None or cursor.at_random or cursor.shards is not None:
+            return []
+        before = zip(sources[: cursor.index], cursor.sources, strict=False)
+        return [source.name for source, known in before if source.has_grown(known)]
 
     def step(
         self,
@@ -274,13 +293,26 @@ class LiveModel:
     ) -> StepResult:
         """Test and train on the rows of a batch; rejected rows are counted and left out.
 
-        The model, its progress and its schema belong together afterwards. `with_every` asks for the
+        The model, its progress and its schema change together. `with_every` asks for the
         probability of each label, `with_probabilities` for that of the predicted one.
         """
-        result = self.model.train(
-            batch.features, batch.labels, batch.weights, stop, with_probabilities,
-            batch.indicators, with_every,
-        )  # fmt: skip
+        self.is_whole = False
+        result = self._step(batch, stop, with_probabilities, with_every)
+        self.is_whole = True
+        return result
+
+    def _step(
+        self, batch: Batch, stop: bool, with_probabilities: bool, with_every: bool
+    ) -> StepResult:
+        seen = self.model.n_seen
+        try:
+            result = self.model.train(
+                batch.features, batch.labels, batch.weights, stop, with_probabilities,
+                batch.indicators, with_every,
+            )  # fmt: skip
+        except StreamPerceptronError:
+            self.is_whole = self.model.n_seen == seen
+            raise
         n = len(result)
         taken = len(batch)
         if result.diverged or result.refused is not None:
@@ -296,7 +328,7 @@ class LiveModel:
             self.replayed += int(np.count_nonzero(batch.replayed[:taken]))
         every = self._every_probability(result)
         self._take(batch, result, len(done.rejected))
-        if n:
+        if any(label is not None for label in batch.labels[:n]):
             self.schema = batch.schema
         return StepResult(
             rows=rows,
@@ -433,12 +465,17 @@ class LiveModel:
             usable = batch if skip_rejected else batch.before_rejected()
             end = len(usable)
 
-            learn = partial(self.step, usable, stop, with_probabilities, with_every)
+            def learn(usable: Batch = usable) -> StepResult:
+                self.is_whole = False
+                result = self._step(usable, stop, with_probabilities, with_every)
+                if result.taken:
+                    self._move(here, sources, usable[: result.taken])
+                    if result.stopped:
+                        here.stopped_below = float(self.model.epsilon)
+                self.is_whole = True
+                return result
+
             result = learn() if around is None else around(usable, learn)
-            if result.taken:
-                self._move(here, sources, usable[: result.taken])
-                if result.stopped:
-                    here.stopped_below = float(self.model.epsilon)
             yield result
             if result.diverged:
                 raise DivergedError(self.model.n_seen + 1, batch.place(result.taken))
@@ -455,11 +492,11 @@ class LiveModel:
         most = self.model.max_weights // NAME_COST
         dtype = self.model.dtype
         return Request(
-            self.selection,
+            self.selection.named(self.schema) if to_learn else self.selection,
             self.schema,
             to_learn,
             needs_label=to_learn and self.needs_label,
-            numbers=self.model.features_ if self.schema.is_open else (),
+            numbers=Numbers(self.model.features_ if self.schema.is_open else ()),
             dtype=dtype,
             most_features=most,
         )
@@ -474,10 +511,8 @@ class LiveModel:
         cursor.row += rows
         cursor.read += rows
         cursor.pass_offsets(batch.offsets)
-        if cursor.epoch == 0 and cursor.sources:
-            identity = source.advance(batch)
-            if identity is not None:
-                cursor.sources[cursor.index] = identity
+        if batch.text is not None:
+            cursor.sources[cursor.index] = batch.text.identity
         unit, seed, here = ROWS, 0, slice(cursor.index, cursor.index + 1)
         if isinstance(source, RandomDraws):
             unit, seed, here = DRAWS, source.seed, slice(None)
@@ -513,7 +548,7 @@ class LiveModel:
         every = np.full((len(result), k), np.nan)
         for rows, nets in result.nets:
             every[rows] = np.nan
-            if nets.shape[1]:
+            if nets.size:
                 every[rows, : nets.shape[1]] = kernel.probabilities(activation, nets)
         return every
 

@@ -30,9 +30,14 @@ def read(
         for index in range(begin, len(sources)):
             source = sources[index]
             start = 0 if source.is_stream else row
-            asked = replace(request, schema=schema, epoch=epoch, start=start, replays=replays)
+            is_told = cursor.sources and epoch == 0 and source.grows
+            known = cursor.sources[index] if is_told else None
+            asked = replace(request, epoch=epoch, start=start, known=known, replays=replays)
+            if request.to_learn:
+                asked = asked.after(schema)
             for batch in source.batches(asked):
-                schema = batch.schema
+                if batch.tells:
+                    schema = batch.schema
                 n_rows += batch.n_rows
                 yield replace(batch, epoch=epoch, index=index) if epoch or index else batch
             source.require_unchanged()

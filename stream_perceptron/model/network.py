@@ -290,6 +290,8 @@ class Network:
                     )
                     done, diverged = self._learn(features[part], columns, rule, block)
             except (FullError, MemoryError) as error:
+                if self.n_seen > seen:
+                    raise  # as rows were learned, and nobody knows how they did
                 # What is too much for one block may be learned up to a row.
                 middle = growing[len(growing) // 2] if growing else start
                 if middle > start:
