@@ -26,6 +26,48 @@ def test_a_finished_source_may_be_followed_by_another(days, model, run, tmp_path
     assert LiveModel.load(model).progress.epsilon_sum == LiveModel.load(whole).progress.epsilon_sum
 
 
+@pytest.mark.parametrize("forms", [["csv"] * 2, ["jsonl"] * 2, ["svm"] * 2, ["parquet", "csv"]])
+def test_a_text_file_that_follows_another_is_learned_once(forms, tmp_path, model, run):
+    """And a larger one is not mistaken for one that has shrunk."""
+    files = []
+    for i, (form, n) in enumerate(zip(forms, (3000, 1200), strict=True)):
+        path = tmp_path / f"{i}.{form}"
+        rows = [{"a": j % 7 - 3, "b": j % 5 + i, "label": "xy"[j % 7 > 3]} for j in range(n)]
+        if form == "parquet":
+            pq.write_table(pa.Table.from_pylist(rows), path)
+        else:
+            line = {
+                "csv": "{a},{b},{label}\n",
+                "jsonl": '{{"a": {a}, "b": {b}, "label": "{label}"}}\n',
+                "svm": "{label} 1:{a} 2:{b}\n",
+            }[form]
+            header = "a,b,label\n" if form == "csv" else ""
+            path.write_text(header + "".join(line.format(**row) for row in rows))
+        files.append(path)
+    run("learn", files[0], "-m", model, "--quiet", check=0)
+    run("learn", files[1], "-m", model, "--limit", 500, "--quiet", check=0)
+    for _ in range(2):
+        result = run("learn", files[1], "-m", model, "--quiet", check=0)
+    assert "" == result.stderr
+    assert 4200 == samples_in(model)
+    run("verify", model, *files, check=0)
+    for again in (files, files[:1]):  # that are begun anew, though the first is known each time
+        run("learn", *again, "-m", model, "--quiet", check=0)
+    assert 4200 + 4200 + 3000 == samples_in(model)
+    run("verify", model, *files, check=0)
+
+
+def test_a_header_is_part_of_what_was_read(tmp_path, model, run):
+    source = tmp_path / "s.csv"
+    source.write_text("a,b,label\n1,2,x\n2,1,y\n")
+    run("learn", source, "-m", model, "--limit", 1, "--quiet", check=0)
+    run("learn", source, "-m", model, "--quiet", check=0)
+    source.write_text("b,a,label\n1,2,x\n2,1,y\n3,3,x\n")
+    result = run("learn", source, "-m", model, "--quiet", check=0)
+
+    assert f"warning: {source} changed after it was read" in result.stderr
+
+
 def test_sources_may_be_added_behind(days, model, run):
     run("learn", days[0], "-m", model, "--quiet", check=0)
     run("learn", *days[:2], "-m", model, "--quiet", check=0)

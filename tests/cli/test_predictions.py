@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from helpers import state_of
 
 from stream_perceptron import LiveModel
 
@@ -133,10 +134,43 @@ def test_a_file_with_other_columns_is_not_gone_on_with(run, tmp_path):
     assert len(ROWS) + 1 == len(file.read_text().splitlines())
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_keep_only_copies(suffix, tmp_path, run):
+    """Features, the label and the weight; what is kept is learned and predicted as without."""
+    rows = [row | {"w": 1 + i % 2} for i, row in enumerate(ROWS)]
+    source = write(tmp_path / f"s{suffix}", rows)
+    outputs, models = [], []
+    for keep in ([], ["--keep", "a,y,w,id"]):
+        path, file = tmp_path / f"{len(keep)}.npz", tmp_path / "p.jsonl"
+        options = ["--label", "y", "--weight", "w", "--ignore", "id"]
+        run("learn", source, "-m", path, "-p", file, *options, *keep, "--quiet", check=0)
+        outputs.append(list(map(json.loads, file.read_text().splitlines())))
+        outputs.append(
+            list(map(json.loads, run("predict", source, "-m", path, *keep).stdout.splitlines()))
+        )
+        models.append(LiveModel.load(path).model)
+
+    assert state_of(models[0]) == state_of(models[1])
+    assert ["a", "b"] == models[0].features_
+    for before, kept in zip(outputs[:2], outputs[2:], strict=True):
+        assert [one | two for one, two in zip(kept, before, strict=True)] == kept
+        copied = [{name: row[name] for name in ("a", "y", "w", "id")} for row in kept]
+        asked = [{name: row[name] for name in ("a", "y", "w", "id")} for row in rows]
+        texts = [{name: str(value) for name, value in row.items()} for row in asked]
+        assert copied == (texts if suffix == ".csv" else asked)
+
+
+def test_a_kept_column_that_looks_like_an_id_keeps_its_warning(tmp_path, run):
+    source = write(tmp_path / "s.csv", [row | {"id": i} for i, row in enumerate(ROWS)])
+    result = run("learn", source, "--label", "y", "-p", tmp_path / "p.csv", "--keep", "id", check=0)
+
+    assert "warning: 'id' looks like a row number, which spoils learning" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("args", "why"),
     [
-        (["--keep", "nix"], "there is no column 'nix' among"),
+        (["--keep", "nix"], "there is no column 'nix' to keep among"),
         (["--keep", "row"], "--keep row: predictions already have a field of that name"),
     ],
 )

@@ -458,3 +458,30 @@ def test_indicators_that_are_new_to_the_base_are_left_alone_in_the_mean(tmp_path
     assert {"x": 60, **{f"colour_{name}": -1 for name in COLOURS}} == dict(
         zip(model.features_, counts, strict=True)
     )
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "parquet", "float parquet", "bool parquet"])
+def test_numbers_and_bools_are_encoded_by_their_shortest_text(form, tmp_path, run):
+    source, path = tmp_path / "s", tmp_path / "m.npz"
+    values = [200, 404, 200, 500] * 50
+    if form in ("csv", "json"):
+        values = [200, 200.0, True, "red", 404, 0.50] * 50
+    if form == "float parquet":
+        values = [200.0, 404.5, None] * 50
+    if form == "bool parquet":
+        values = [True, False, None] * 50
+    rows = [{"status": value, "a": i % 3, "y": i % 2} for i, value in enumerate(values)]
+    kind = {"csv": "csv", "json": "json"}.get(form, "parquet")
+    if kind == "csv":
+        rows = [row | {"status": str(row["status"])} for row in rows]
+        source.write_bytes(csv_lines([row.values() for row in rows], ["status", "a", "y"]))
+    else:
+        source.write_bytes(as_bytes(rows, kind))
+    live, _ = learn(run, path, source, "--one-hot", "status")
+    expected = {
+        "parquet": ["200", "404", "500"],
+        "float parquet": ["200", "404.5"],
+        "bool parquet": ["true", "false"],
+    }.get(form, ["200", "true", "red", "404", "0.5"])
+
+    assert ["a", *(f"status_{text}" for text in expected)] == live.model.features_

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 
 import numpy as np
 import pytest
@@ -142,41 +143,66 @@ FORMS = {
     "bare": bare_record,
     "libsvm": libsvm_record,
 }
-OPTIONS = [
-    {},
-    {"scale": 0.5, "missing": ("NA", "x"), "weight": "w"},
-    {"missing": ("-9",), "ignore": ("w", "b")},
-    {"one_hot": ("t",), "scale": -1e300},
-    {"keep": ("t", "a")},
-]
+COLUMNS = {
+    "csv": ("a", "b", "t", "label", "w"),
+    "flat": ("a", "b", "t", "label", "w"),
+    "some": ("a", "b", "label"),
+    "nested": ("w", "label"),
+    "list": ("t", "label"),
+    "matrix": ("label",),
+}
+MISSING = ["NA", "x", "-9", "0", "7", "12", "99", "255", "1", "1.5"]
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=["plain", "weight", "ignore", "one hot", "keep"])
+def options_for(rng, form):
+    """Return random options that a form of records takes."""
+    columns = COLUMNS.get(form, ())
+    options = {"scale": rng.choice([None, None, 0.5, 1 / 255, -1e300])}
+    if rng.random() < 0.5:
+        options["missing"] = tuple(rng.sample(MISSING, rng.randrange(1, 3)))
+    if "w" in columns and rng.random() < 0.3:
+        options["weight"] = "w"
+    if form in ("csv", "flat", "some") and rng.random() < 0.3:
+        options["ignore"] = (rng.choice(["b", "w" if "weight" not in options else "b"]),)
+    if "t" in columns and form != "list" and rng.random() < 0.4:
+        options["one_hot"] = (rng.choice(["t", "a"]),)
+    if columns and rng.random() < 0.5:
+        options["keep"] = tuple(rng.sample(columns, rng.randrange(1, len(columns) + 1)))
+    return options
+
+
+def with_blank(rng, record):
+    """Return a record of which a value is missing, mostly by one of the ways to say so."""
+    values = list(re.finditer(rb"(?<=[ :,\[])-?[0-9.]+(?=[,}\]])", record))
+    if not values:
+        return record
+    value = rng.choice(values)
+    blank = rng.choice([b"null", b'""', b'"NA"', b'"-9"', b"7", b"99", b'"0"', b"", b"NA"])
+    return record[: value.start()] + blank + record[value.end() :]
+
+
 @pytest.mark.parametrize("form", FORMS)
-def test_mutated_records(form, options, tmp_path):
-    """Records with a byte changed, left out or doubled, among others that are as they were."""
-    has_columns = form in ("csv", "flat")
-    if "one_hot" in options and not has_columns:
-        options = {"scale": options["scale"]}
-    if "keep" in options:
-        keep = {"csv": ("t", "w"), "flat": ("t", "missing"), "list": ("t", "y"), "nested": ("w",)}
-        options = {"keep": keep.get(form, ()), "ignore": keep.get(form, ())}
-    if "weight" in options and form not in ("csv", "flat", "nested"):
-        options = {name: value for name, value in options.items() if name != "weight"}
-    rng = random.Random(f"{form} {options}")
-    lines = []
-    for i in range(MUTATED // len(OPTIONS)):
-        record = FORMS[form](rng, rng.choice(["left", "right"]), rng.choice(WORDS)).encode()
-        for _ in range(rng.choice([0, 0, 0, 0, 0, 1, 2]) if i > 5 else 0):
-            at = rng.randrange(len(record))
-            record = record[:at] + rng.choice(PIECES) + record[at + rng.choice([0, 1, 1, 2]) :]
-        lines.append(record)
-    path = tmp_path / "s"
-    header = [b"a,b,c,d,label,t,w"] if form == "csv" else []
-    path.write_bytes(b"\n".join([*header, *lines]) + b"\n")
-    rows, _, rejected, *_ = require_alike(path, Selection(**options))
-    assert len(rows) > len(lines) // 4
-    assert len(rejected) > len(lines) // 50
+def test_mutated_records(form, tmp_path):
+    """Records with a byte changed, left out or doubled, or a blank, among others as they were."""
+    rng, path, n = random.Random(form), tmp_path / "s", 250
+    n_rows = n_rejected = 0
+    for _ in range(MUTATED // n):
+        options, lines = options_for(rng, form), []
+        for i in range(n):
+            y = rng.choice(["left", "right", "right", ""] if i > 5 else ["left", "right"])
+            record = FORMS[form](rng, y, rng.choice(WORDS)).encode()
+            if rng.random() < 0.2 and i > 5:
+                record = with_blank(rng, record)
+            for _ in range(rng.choice([0, 0, 0, 0, 0, 1, 2]) if i > 5 else 0):
+                at = rng.randrange(len(record))
+                record = record[:at] + rng.choice(PIECES) + record[at + rng.choice([0, 1, 1, 2]) :]
+            lines.append(record)
+        header = [b"a,b,c,d,label,t,w"] if form == "csv" else []
+        path.write_bytes(b"\n".join([*header, *lines]) + b"\n")
+        rows, _, rejected, *_ = require_alike(path, Selection(**options))
+        n_rows, n_rejected = n_rows + len(rows), n_rejected + len(rejected)
+    assert n_rows > MUTATED // 4
+    assert n_rejected > MUTATED // 50
 
 
 def small_record(rng):

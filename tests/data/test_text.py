@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
 import resource
@@ -84,13 +85,13 @@ def test_what_lines_say(text, features, labels, read):
         ("label,a\n1,2\nA,3\n", "label 'A' is not a whole number, as labels are"),
         ("label,a\n1,2\n2.5,3\n", "label '2.5' is not a whole number, as labels are"),
         ('label,a\n1,2\n"3,4\n', "it has an open quote"),
-        ('{"a": 1}\n{"a": "x"}', "feature 'a' is 'x', a text, but was a number before"),
+        ('{"a": 1, "y": 1}\n{"a": "x"}', "feature 'a' is 'x', a text, but was a number before"),
         ('{"a": 1}\n{"a": 1', "it is not JSON from character 9 on"),
-        ('{"a": 1}\n{"b": []}', "feature 'b' is [], a list"),
-        ('{"x": [1]}\n{"x": [1, 2]}', "list 'x' has 2 values, not 1"),
+        ('{"a": 1, "y": 1}\n{"b": []}', "feature 'b' is [], a list"),
+        ('{"x": [1], "y": 1}\n{"x": [1, 2]}', "list 'x' has 2 values, not 1"),
         ('{"x": [1]}\n{"x": ["1"]}', "feature 'x0' is '1', a str"),
-        ('{"x": [1]}\n{"z": [1]}', "it has no list 'x'"),
-        ('{"features": {"a": 1}}\n{"a": 1}', "it has no object 'features'"),
+        ('{"x": [1], "y": 1}\n{"z": [1]}', "it has no list 'x'"),
+        ('{"features": {"a": 1}, "y": 1}\n{"a": 1}', "it has no object 'features'"),
         ('{"a": 1}\n{"label": 1}', "it has no features"),
         ('{"a": 1}\n{"a": 1, "y": 1, "class": 2}', "'class', 'y' could each be the label"),
         ("1 1:2\n1 2\n", "it is not LIBSVM: '2' is not an index:value pair"),
@@ -104,13 +105,84 @@ def test_what_is_wrong_with_lines(text, reason, read):
 
 
 @pytest.mark.parametrize(
+    ("rows", "learned", "why"),
+    [
+        (  # an unlabelled row does not make a number of a key
+            [{"a": 1, "y": 0}, {"a": 2, "y": 1}, {"a": 1, "e": 5}, {"a": 2, "e": "red", "y": 1}],
+            [0, 1, 3], {},
+        ),
+        ([{"a": 1, "y": 0}, {"a": 1, "e": 5, "y": 0}, {"e": "red", "y": 1}],
+         [0, 1], {2: "feature 'e'"}),
+        ([{"e": None, "a": 1, "y": 0}, {"e": "", "a": 1, "y": 0}, {"e": "red", "a": 2, "y": 1}],
+         [0, 1, 2], {}),
+        ([{"x": [1, 2], "y": 0}, {"x": [1, 2], "tags": ["a"], "y": 0}], [0, 1], {}),
+        ([{"x": [1], "tags": ["a"], "y": 0}, {"x": [1], "y": 0}], [1], {0: "lists 'x', 'tags'"}),
+        ([{"a": 1, "y": 0}, {"a": 2, "features": {}, "y": 0}], [0], {1: "feature 'features'"}),
+        ([{"features": {"a": 1}}, {"a": 2, "y": 0}, {"a": 1, "y": 1}], [1, 2], {}),
+        ([{"a": 1, "y": 0}, {"a": 2, "y": 1}, {"a": 1, "y": 0}, {"a": 1, "e": 5, "y": None},
+          {"a": 1, "e": "red", "y": 1}], [0, 1, 2, 4], {}),
+        ([{"a": 1, "y": 0}, {"a": 2, "y": 1}, {"a": 1, "y": 0}, {"a": 1e300, "e": 5, "y": 0},
+          {"a": 1, "e": "red", "y": 1}], [0, 1, 2, 4], {3: "a feature is"}),
+        ([{"a": 1e300, "e": 5, "y": 0}, {"a": 1, "e": "red", "y": 0}], [1], {0: "a feature is"}),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("are_split", [False, True])
+def test_only_learned_rows_tell_what_others_mean(rows, learned, why, are_split, tmp_path):
+    """Whether they are read in one go, or one after another by runs that resume."""
+    source, path = tmp_path / "s.jsonl", tmp_path / "m.npz"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sources = [open_source(str(source))]
+    live = LiveModel.start(sources, seed=0, dtype="float32")
+    found, rejected = [], {}
+    for limit in range(1, len(rows) + 1) if are_split else [None]:
+        for result in live.run(sources, live.resume(sources), limit=limit, skip_rejected=True):
+            both = zip(result.rows.tolist(), result.labels, strict=True)
+            found += [row - 1 for row, label in both if label is not None]
+            for told in result.rejected:
+                rejected[int(told.place.split("row ")[1]) - 1] = told.why
+        live.save(path)
+        live = LiveModel.load(path)
+
+    assert learned == found
+    assert why.keys() == rejected.keys()
+    assert all(rejected[i].startswith(start) for i, start in why.items())
+
+
+def test_random_draws_are_of_rows_that_are_read_by_all_that_others_tell(tmp_path, run):
+    """A key that holds nothing at first, and texts later, is never a number that is missing."""
+    source = tmp_path / "s.jsonl"
+    rows = [{"a": i % 5, "d": "red" if i > 30 else None, "y": i % 2} for i in range(40)]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for path, limits in ((tmp_path / "whole.npz", [40]), (tmp_path / "split.npz", [7, 23, 40])):
+        for limit in limits:
+            options = ["--random", "--limit", limit, "--quiet"]
+            run("learn", source, "-m", path, *options, check=0)
+
+    assert (tmp_path / "whole.npz").read_bytes() == (tmp_path / "split.npz").read_bytes()
+
+
+@pytest.mark.parametrize("missing", ["0", "7", "99", "-9"])
+def test_numbers_may_mean_a_missing_value(missing, tmp_path):
+    """In the first row too, and where rows are read many at once."""
+    cells = [missing, "1", "2.5", missing, "3"] * 40
+    path = tmp_path / "s.csv"
+    path.write_text("a,b,c,d,e,y\n" + "".join(f"{c},{c},{c},{c},{c},u\n" for c in cells))
+    batches = list(open_source(str(path)).batches(Request(Selection(missing=(missing,)))))
+    dicts = [x for batch in batches for x in batch.features.dicts()]
+
+    assert [{} if c == missing else dict.fromkeys("abcde", float(c)) for c in cells] == dicts
+    counts = [batch.missing for batch in batches if batch.missing is not None]
+    assert 80 * 5 == sum(int(missing.sum()) for missing in counts)
+
+
+@pytest.mark.parametrize(
     ("data", "message"),
     [
         (b"[\n{}\n]\n", "a JSON array of objects"),
         (b'[{"a": 1, "label": 2}]\n', "a JSON array of objects"),
         (bytes(range(256)) * 10, "neither Parquet nor Arrow nor text in UTF-8"),
         (b"a,b\nx,y\n", "no usable features among"),
-        (b"a,a,label\n1,2,3\n", "two columns are called 'a'"),
+        (b"a,a,label\n1,2,3\n", "columns 1 and 2 are both called 'a': drop one with --ignore 2"),
         (b"class,label,a\n1,2,3\n", "could each be the label"),
         (b"\xff\xff\xff\xff1234", "not an Arrow stream"),
         (b"PAR1 and no more", "not a Parquet file, or not a whole one"),
@@ -189,19 +261,17 @@ def test_a_file_whose_read_part_has_changed_is_refused(tmp_path, run):
     shorter = run("learn", source, "-m", path, "--quiet", check=1)
 
     assert "row 1,000 of" in changed.stderr
-    assert "the file's content has changed; --next" in changed.stderr
-    assert "the file has changed from" in shorter.stderr
+    assert "the file's content has changed in its first 19,874 bytes; --next" in changed.stderr
+    assert "the file's content has changed in its first" in shorter.stderr
     assert before == path.read_bytes()
 
 
 def test_a_finished_file_that_has_changed_is_another_and_that_is_said(tmp_path, run):
-    """Such as one whose last line was not whole."""
     source, path = tmp_path / "source.csv", tmp_path / "m.npz"
-    source.write_bytes(b"label,a\nleft,1\nright,2\nleft,3")
+    source.write_bytes(b"label,a\nleft,1\nright,2\nleft,3\n")
     run("learn", source, "-m", path, "--quiet", check=0)
     same = run("learn", source, "-m", path, "--quiet", check=0)
-    with source.open("ab") as file:
-        file.write(b".7\nright,5\n")
+    source.write_bytes(b"label,a\nleft,9\nright,2\nleft,3\nright,5\n")
     changed = run("learn", source, "-m", path, "--quiet", check=0)
 
     assert "" == same.stderr
@@ -210,6 +280,64 @@ def test_a_finished_file_that_has_changed_is_another_and_that_is_said(tmp_path, 
         == changed.stderr
     )
     assert 7 == LiveModel.load(path).progress.samples
+
+
+@pytest.mark.parametrize("more", [b"\n", b"\r\n", b"\n\n\r\n"])
+def test_a_last_line_without_its_newline_is_learned_once(more, tmp_path, run):
+    source, path = tmp_path / "source.csv", tmp_path / "m.npz"
+    source.write_bytes(b"label,a\nleft,1\nright,2")
+    run("learn", source, "-m", path, "--quiet", check=0)
+    with source.open("ab") as file:
+        file.write(more)
+    same = run("learn", source, "-m", path, "--quiet", check=0)
+    with source.open("ab") as file:
+        file.write(b"left,3")
+    run("learn", source, "-m", path, "--quiet", check=0)
+    whole = tmp_path / "whole.npz"
+    run("learn", source, "-m", whole, "--quiet", check=0)
+
+    assert "" == same.stderr
+    assert whole.read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("before", "more", "row"),
+    [
+        (b"label,a\nleft,1\nright,2", b".5\nleft,3\n", 2),
+        (b'label,a\nleft,1\n"right,2\n', b'x",2\nleft,3\n', 2),
+    ],
+    ids=["a number goes on", "a quote closes"],
+)
+def test_a_row_that_was_learned_before_its_end_stops_a_run(before, more, row, tmp_path, run):
+    source, path = tmp_path / "source.csv", tmp_path / "m.npz"
+    source.write_bytes(before)
+    run("learn", source, "-m", path, "--quiet", "--skip-bad", check=0)
+    model = path.read_bytes()
+    with source.open("ab") as file:
+        file.write(more)
+    changed = run("learn", source, "-m", path, "--quiet", "--skip-bad", check=1)
+
+    assert f"row {row} has changed since it was read" in changed.stderr
+    assert model == path.read_bytes()
+
+
+def test_files_that_have_grown_but_are_passed_are_named(tmp_path, run):
+    first, second, path = tmp_path / "first.csv", tmp_path / "second.csv", tmp_path / "m.npz"
+    for source in (first, second):
+        source.write_text("label,a\nleft,1\nright,2\n")
+    run("learn", first, second, "-m", path, "--quiet", check=0)
+    with first.open("a") as file:
+        file.write("\n\n")
+    blanks = run("learn", first, second, "-m", path, "--quiet", check=0)
+    for source in (first, second):
+        with source.open("a") as file:
+            file.write("left,5\n")
+    grown = run("learn", first, second, "-m", path, "--quiet", check=0)
+
+    assert "" == blanks.stderr
+    assert f"warning: {first} has grown, but a later source was begun" in grown.stderr
+    assert 1 == grown.stderr.count("\n")
+    assert 5 == LiveModel.load(path).progress.samples
 
 
 def test_random_draws_from_lines_are_those_from_columns(sample, tmp_path, run):
@@ -299,3 +427,27 @@ def test_lines_between_quotes_are_one_record_only_if_it_has_all_its_fields(read)
     assert ([{"a": 3}, {"a": 4}], [1, 0]) == (features, labels)
     assert [0, 1] == sorted(rejected)
     assert rejected[0].startswith("it has an open quote")
+
+
+@pytest.mark.parametrize("is_compressed", [False, True])
+def test_a_text_file_is_told_by_the_bytes_up_to_its_last_row(is_compressed, tmp_path, run):
+    """With the header, blank lines, a byte order mark, and a line that is too long to be held."""
+    long = b"x" * (17 * 2**20)
+    lines = [
+        b"\xef\xbb\xbf\nlabel,a\n",
+        b"\r\nleft,1\n",
+        b"\n\nright,2\r\n",
+        long + b"\n",
+        b"left,3",
+    ]
+    data = b"".join(lines)
+    source, path, whole = tmp_path / "s.csv", tmp_path / "m.npz", tmp_path / "whole.npz"
+    source.write_bytes(gzip.compress(data + b"\n\n", 1) if is_compressed else data + b"\n\n")
+    for limit in range(1, 5):
+        run("learn", source, "-m", path, "--limit", limit, "--skip-bad", "--quiet", check=0)
+        (identity,) = LiveModel.load(path).cursor.sources
+        read = b"".join(lines[: limit + 1]) + (b"\n" if limit == 4 else b"")
+
+        assert (len(read), hashlib.sha256(read).hexdigest()) == (identity.size, identity.digest)
+    run("learn", source, "-m", whole, "--skip-bad", "--quiet", check=0)
+    assert whole.read_bytes() == path.read_bytes()

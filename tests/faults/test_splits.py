@@ -1,0 +1,64 @@
+"""Split anywhere and run twice, a stream of any format ends in the same bits."""
+
+from __future__ import annotations
+
+import random
+import signal
+from collections import Counter
+
+import pytest
+from helpers import TIMES
+from splits import kill_split, require_alike
+
+PARTS = 12  # that run beside each other
+CASES = 300
+KILLED = 20
+
+
+@pytest.fixture(autouse=True)
+def handlers():
+    """Put the handlers of signals back, which the command leaves in place until it ends."""
+    numbers = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+def try_cases(seeds, folder, monkeypatch, **how):
+    """Try a case for each seed; return how often each kind and format came, and was learned."""
+    counts = Counter()
+    for seed in seeds:
+        here = folder / str(seed)
+        here.mkdir()
+        case, cuts, is_learned = require_alike(random.Random(seed), here, monkeypatch, **how)
+        counts.update([case.kind, *case.formats])
+        counts.update(cases=1, cuts=cuts, sources=len(case.files), learned=is_learned)
+    return counts
+
+
+def summary(counts):
+    return ", ".join(f"{counts[what]} {what}" for what in ("cases", "sources", "cuts", "learned"))
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_pieces_end_as_one_go(part, tmp_path, monkeypatch, tell):
+    n = CASES * TIMES // PARTS
+    counts = try_cases(range(part * n, (part + 1) * n), tmp_path, monkeypatch)
+
+    tell(f"split anywhere, part {part}: {summary(counts)}")
+    assert counts["learned"] > n / 2
+    assert counts["cuts"] > n
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(2))
+def test_killed_commands_end_as_one_go(part, tmp_path, monkeypatch, tell):
+    n = KILLED * TIMES // 2
+    seeds = range(1000 + part * n, 1000 + (part + 1) * n)
+    kinds = ("together", "one after another")
+    counts = try_cases(seeds, tmp_path, monkeypatch, split_by=kill_split, kinds=kinds, most=6000)
+
+    tell(f"killed anywhere, part {part}: {summary(counts)}")
+    assert counts["learned"] > n / 2
+    assert counts["cuts"] > n / 2

@@ -1,0 +1,115 @@
+"""Model, progress, cursor and lineage are saved as they belong together, or not at all."""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import sys
+from contextlib import suppress
+
+import pytest
+from helpers import state_of
+
+from stream_perceptron import CheckpointError, LiveModel
+from stream_perceptron.data import open_source
+from stream_perceptron.data.schema import Selection
+
+ROWS = "a,b,t,label\n" + "1,2,u,x\n2,1,v,y\n" + "3,1,w,z\n,5,u,\n4,2,v,x\nbad,1,u,x\n1,1,q,n\n"
+
+
+class BrokenStepError(Exception):
+    """What is raised in the midst of a step."""
+
+
+def interrupt(results, error, n):
+    """Take the next result, but raise at the n-th call on the way; return whether it came to it."""
+    left = n
+
+    def count(frame, event, arg):
+        nonlocal left
+        # What is raised where a generator ends is lost.
+        if event in ("call", "c_call") and not frame.f_code.co_flags & inspect.CO_GENERATOR:
+            left -= 1
+            if left == 0:
+                sys.setprofile(None)
+                raise error
+
+    gc.collect()
+    gc.disable()  # or what ends readers of before would be interrupted
+    sys.setprofile(count)
+    try:
+        next(results)
+    finally:
+        sys.setprofile(None)
+        gc.enable()
+    return left <= 0
+
+
+def belong_together(live):
+    """Whether all that is saved tells of the same rows."""
+    rows = live.progress.rows
+    ends = [entry.end for entry in live.lineage.entries]
+    return (
+        live.model.n_seen == live.progress.samples
+        and [live.cursor.read, live.cursor.row] == [rows, rows]
+        and ends == [rows]
+    )
+
+
+@pytest.fixture
+def frozen_heap():
+    """Make collections cheap, of which there are many."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("frozen_heap")
+@pytest.mark.parametrize(("error", "with_every"), [(BrokenStepError, True), (MemoryError, False)])
+def test_an_error_at_any_call_of_a_step(error, with_every, tmp_path):
+    source, path = tmp_path / "s.csv", tmp_path / "m.npz"
+    source.write_text(ROWS)
+    selection = Selection(standardize=True, one_hot=("t",))
+    n, refused = 0, 0
+    while True:
+        n += 1
+        sources = [open_source(str(source))]
+        live = LiveModel.start(sources, selection, lr=0.1, seed=0)
+        results = live.run(
+            sources, live.resume(sources), skip_rejected=True, with_every=with_every, every=2
+        )
+        next(results)
+        live.save(path)
+        before = path.read_bytes()
+        has_ended = False
+        with suppress(error):
+            has_ended = not interrupt(results, error, n)
+        if not live.is_whole:
+            with pytest.raises(CheckpointError, match="not saved, as an error ended a step"):
+                live.save(path)
+            assert before == path.read_bytes()
+            refused += 1
+        else:
+            live.save(path)
+            saved = LiveModel.load(path)
+            assert belong_together(saved), n
+            assert state_of(saved.model) == state_of(live.model)
+        results.close()
+        if has_ended:
+            break
+    assert refused > 20
+    assert n > 100
+
+
+def test_a_diverging_row_that_brings_a_label_leaves_the_rows_before_it(tmp_path, run):
+    source, path = tmp_path / "s.csv", tmp_path / "m.npz"
+    source.write_text("a,label\n" + "1,x\n2,y\n" * 1200 + "1e308,z\n1,x\n")
+    options = ["--activation", "identity", "--probabilities", "-p", tmp_path / "p.jsonl"]
+    result = run("learn", source, "-m", path, "--quiet", *options, check=1)
+    saved = LiveModel.load(path)
+
+    assert f"Error: {source}: row 2401: diverged at sample 2,401" in result.stderr
+    assert belong_together(saved)
+    assert (["x", "y"], 2400) == (saved.model.classes_, saved.progress.samples)
+    assert 2400 == len((tmp_path / "p.jsonl").read_text().splitlines())

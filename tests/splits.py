@@ -1,0 +1,538 @@
+"""Random streams in every format, and random ways of learning them piece by piece."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from click.testing import CliRunner
+from helpers import COMMAND
+
+from stream_perceptron import LiveModel
+from stream_perceptron.checkpoint.codec import to_json
+
+KINDS = ("together", "together", "one after another", "one after another", "pipe")
+WORDS = ["red", "blue", "a, b", 'a "b"', "two\nlines", "NA", "x"]
+MISSING = ["NA", "-9", "99", "0", "7"]
+TABLES = ("csv", "csv", "csv", "headerless", "parquet", "arrow", "objects", "lists")
+# What a run in one go may see only later, or never: a source that does not fit what others told,
+# and a file of bad rows alone.
+EARLIER = ("are not those read before", "labels are of type", "no usable row")
+LABELS = ("label", "y", "Class", "species")
+STREAMS = ("objects", "objects", "nested", "lists of numbers", "libsvm")
+
+
+@dataclass
+class Case:
+    """What is learned, and how."""
+
+    files: list[Path]
+    formats: list[str]
+    options: list[str]
+    kind: str  # together, one after another, or pipe
+    pieces: list[bytes] = field(default_factory=list)  # the rows of a pipe
+    header: bytes = b""
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {' '.join(self.formats)}; {' '.join(self.options)}"
+
+
+class Table:
+    """A table with columns of several kinds, and rows of it."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        names = rng.sample(["a", "b", "c", "d", "Zeta", "pixel1"], rng.randrange(1, 5))
+        self.kinds = {name: rng.choice(["whole", "bytes", "decimal", "late"]) for name in names}
+        self.label = rng.choice(LABELS)
+        self.labels = rng.choice([["x", "y", "z"], [0, 1, 2], ["7", "x"]])
+        others = {"t": "text", "m": "mixed", "id": "row", "w": "weight"}
+        for name in rng.sample(list(others), rng.randrange(4)):
+            self.kinds[name] = others[name]
+        self.columns = [*self.kinds, self.label]
+        rng.shuffle(self.columns)
+        self.n_made = 0
+        self.blanks = rng.choice([0.0, 0.0, 0.1, 0.5])
+        self.unlabelled = rng.choice([0.0, 0.1, 0.5])
+
+    def row(self) -> dict[str, object]:
+        rng, row = self.rng, {}
+        self.n_made += 1
+        for name, kind in self.kinds.items():
+            row[name] = {
+                "whole": lambda: rng.choice([0, 1, 7, 99, -9, 300]),
+                "bytes": lambda: rng.choice([0, 0, 0, 1, 7, 99, 255]),
+                "decimal": lambda: round(rng.gauss(0, 1), 3),
+                "late": lambda: rng.choice([1, 2.5]) if self.n_made > 9 else None,
+                "text": lambda: rng.choice(WORDS),
+                "mixed": lambda: rng.choice([200, 200.0, True, 404, "red"][: rng.choice([4, 5])]),
+                "row": lambda: self.n_made,
+                "weight": lambda: rng.choice([1, 0, 2.5]),
+            }[kind]()
+            if kind not in ("row", "weight") and rng.random() < self.blanks:
+                row[name] = None
+        row[self.label] = None if rng.random() < self.unlabelled else rng.choice(self.labels)
+        return row
+
+
+def csv_file(rng, rows, columns, missing, header=True, odd=0.0):
+    sink = io.StringIO()
+    writer = csv.writer(sink, lineterminator=rng.choice(["\n", "\n", "\r\n"]))
+    if header:
+        writer.writerow(columns)
+    for row in rows:
+        cells = ["" if row[name] is None else row[name] for name in columns]
+        cells = [rng.choice(["", missing]) if cell == "" else cell for cell in cells]
+        if rng.random() < odd:
+            at = rng.choice([i for i, name in enumerate(columns) if name not in LABELS])
+            how = rng.randrange(5)
+            if how == 0:
+                cells = cells[:at]
+            elif how == 1:
+                cells[at] = rng.choice(["oops", "1e999", "nan", " 5 ", "true"])
+            elif how == 2:
+                cells.append("1")
+            elif how == 3:
+                sink.write(rng.choice(['"open\n', "\n", "\r\n", "a\rb,c\n"]))
+        writer.writerow(cells)
+    text = sink.getvalue()
+    return (text.rstrip("\r\n") if header and rng.random() < 0.2 else text).encode()
+
+
+def json_line(rng, row, label, missing, form="objects", odd=0.0):
+    row = dict(row)
+    for name, value in row.items():
+        if value is None:
+            row[name] = rng.choice([None, None, "", missing])
+    if rng.random() < odd:
+        name = rng.choice([name for name in row if name not in LABELS])
+        how = rng.randrange(8)
+        if how == 0:
+            row[f"e{rng.randrange(4)}"] = rng.choice([5, "red", None, "", 1e300])
+        elif how == 1:
+            row[name] = rng.choice(["oops", {"q": 1}, [1], 1e300, True])
+        elif how == 2:
+            del row[name]
+        elif how == 3:
+            row["tags"] = ["a"]
+        elif how == 4:
+            row["features"] = {}
+        elif how == 5:
+            return rng.choice(["{broken", "[1, 2", "7", '"text"', "", " "])
+        elif how == 6:
+            row = dict(rng.sample(list(row.items()), len(row)))
+    if form == "nested":
+        y = row.pop(label, None)
+        beside = {"id": row.pop("id")} if "id" in row else {}
+        row = {"features": row, label: y, **beside}
+    elif form == "lists of numbers":
+        y = row.pop(label, None)
+        row = {rng.choice(["x"] * 9 + ["v"]): list(row.values()), label: y}
+    elif form == "lists":
+        without = rng.random() < 0.1
+        row = [value for name, value in row.items() if not (without and name == label)]
+    if form not in ("lists", "lists of numbers") and rng.random() < 0.3:
+        row = {name: value for name, value in row.items() if value is not None}
+    return json.dumps(row)
+
+
+def libsvm_line(rng, row, label, odd=0.0):
+    y = [] if row[label] is None else [str(row[label])]
+    numbers = ((i, value) for i, (name, value) in enumerate(row.items(), 1) if name != label)
+    pairs = [f"{i}:{value}" for i, value in numbers if type(value) in (int, float)]
+    if rng.random() < odd:
+        pairs.append(rng.choice(["1:2", "77:oops", f"{rng.randrange(99)}:3", "#comment", "5"]))
+    return " ".join([*y, *pairs])
+
+
+def typed(rows, columns, table):
+    """Return rows as a table of Arrow, whose columns have a type each."""
+    data = {}
+    for name in columns:
+        values = [row[name] for row in rows]
+        if name == table.label or table.kinds[name] in ("text", "mixed"):
+            as_text = name != table.label or isinstance(table.labels[0], str)
+            values = [None if v is None else str(v) if as_text else v for v in values]
+            data[name] = pa.array(values, pa.string() if as_text else pa.int64())
+        elif table.kinds[name] == "bytes":
+            data[name] = pa.array(values, pa.uint8())
+        else:
+            data[name] = pa.array([None if v is None else float(v) for v in values], pa.float64())
+    return pa.table(data)
+
+
+def write_file(path, form, rows, columns, table, missing, odd):
+    """Write rows of a table in a format."""
+    rng = table.rng
+    rows = [{name: row[name] for name in columns} for row in rows]
+    if form in ("csv", "headerless"):
+        data = csv_file(rng, rows, columns, missing, form == "csv", odd)
+        if form == "headerless" and rng.random() < 0.2:
+            others = [name for name in columns if name != table.label]
+            data = csv_file(rng, rows, others, missing, False)
+    elif form == "libsvm":
+        data = "".join(libsvm_line(rng, row, table.label, odd) + "\n" for row in rows).encode()
+    elif form in ("parquet", "arrow"):
+        sink = io.BytesIO()
+        arrow = typed(rows, columns, table)
+        if form == "parquet":
+            pq.write_table(arrow, sink, row_group_size=rng.choice([3, 100]))
+        else:
+            make = rng.choice([pa.ipc.new_stream, pa.ipc.new_file])
+            with make(sink, arrow.schema) as writer:
+                writer.write_table(arrow, rng.choice([3, 100]))
+        data = sink.getvalue()
+    else:
+        lines = [json_line(rng, row, table.label, missing, form, odd) for row in rows]
+        data = "".join(line + "\n" for line in lines).encode()
+        if rng.random() < 0.2:
+            data = data.rstrip(b"\n")
+    if form not in ("parquet", "arrow") and rng.random() < 0.15:
+        data = gzip.compress(data)
+    path.write_bytes(data)
+
+
+def options_for(rng, table, formats, kind, missing):
+    """Return random options that these formats take."""
+    options = ["--seed", str(rng.randrange(3)), "--lr", rng.choice(["0.1", "1"])]
+    is_sparse = "libsvm" in formats
+    maybe = [
+        ["--standardize"],
+        ["--dtype", "float32"],
+        ["--classes", ",".join(map(str, table.labels))],
+        ["--probabilities"],
+    ]
+    if not is_sparse:
+        maybe.append([f"--missing={missing}"])
+        texts = [name for name in ("t", "m") if name in table.kinds]
+        if texts:
+            maybe += [["--one-hot", rng.choice(texts)]] * 2
+        if "w" in table.kinds:
+            maybe.append(["--weight", "w"])
+        if len(table.kinds) > 2:
+            maybe.append(["--ignore", rng.choice(list(table.kinds))])
+        if kind != "pipe" and "nested" not in formats and "lists of numbers" not in formats:
+            keep = rng.sample(table.columns, min(2, rng.randrange(1, 3)))
+            maybe += [["--keep", ",".join(keep)]] * 2
+    for each in maybe:
+        named = {each[1]} if each[0] in ("--weight", "--ignore", "--one-hot") else set()
+        if rng.random() < 0.3 and not named.intersection(options):
+            options += each
+    if table.label == "species":
+        options += ["--label", "species"]
+    if rng.random() < 0.85:
+        options.append("--skip-bad")
+    if kind == "together" and rng.random() < 0.4:
+        if "--keep" in options or rng.random() < 0.4:
+            options += ["--passes", "2"]
+        else:
+            options.append("--random")
+            options += ["--passes", str(rng.randrange(1, 3))]
+    return options
+
+
+def make_case(rng: random.Random, folder: Path, kinds=KINDS, most=40) -> Case:
+    """Write the files of a random case, of so many rows each at most."""
+    table = Table(rng)
+    missing = rng.choice(MISSING)
+    kind = rng.choice(kinds)
+    odd = rng.choice([0.0, 0.1, 0.3])
+    if kind == "pipe":
+        return make_pipe(rng, table, missing, odd)
+    n_files = rng.randrange(1, 4)
+    if rng.random() < 0.6:
+        formats = ["headerless"]
+        while formats[0] in ("headerless", "lists"):
+            formats = [rng.choice(TABLES) for _ in range(n_files)]
+    else:
+        formats = [rng.choice(STREAMS)] * n_files
+    if len(set(formats)) > 1 and table.labels[0] == "7":
+        table.labels = ["x", "y"]  # as a number is a text in some formats only
+    files, columns = [], table.columns
+    for i, form in enumerate(formats):
+        path = folder / f"{i}.{form.split()[0]}"
+        here = columns
+        if i and form in ("csv", "objects", "parquet", "arrow"):
+            here = rng.sample(columns, len(columns))
+        rows = [table.row() for _ in range(rng.randrange(1, most))]
+        write_file(path, form, rows, here, table, missing, odd)
+        files.append(path)
+    return Case(files, formats, options_for(rng, table, formats, kind, missing), kind)
+
+
+def make_pipe(rng, table, missing, odd):
+    """Return a stream of rows with offsets."""
+    table.kinds = {name: kind for name, kind in table.kinds.items() if kind != "row"}
+    form = rng.choice(["csv", "objects"])
+    columns = [*table.kinds, table.label, "p", "o"]
+    pieces, offsets = [], {"left": 0, "right": 0}
+    for _ in range(rng.randrange(1, 60)):
+        part = rng.choice(list(offsets))
+        offsets[part] += rng.randrange(1, 3)
+        row = table.row() | {"p": part, "o": offsets[part]}
+        if form == "csv":
+            text = {name: value for name, value in row.items() if name not in ("p", "o")}
+            if rng.random() < odd:
+                text[rng.choice(list(text))] = "oops"
+            pieces.append(
+                csv_file(rng, [text | {"p": part, "o": row["o"]}], columns, missing, False)
+            )
+        else:
+            line = ""
+            while not line:  # until it has its offset, so that it is known when it comes again
+                line = json_line(rng, row, table.label, missing, odd=odd)
+                told = json.loads(line) if line.startswith('{"') else {}
+                if repr((told.get("p"), told.get("o"))) != repr((part, row["o"])):  # 1 is not True
+                    line = ""
+            pieces.append(line.encode() + b"\n")
+    header = ",".join(columns).encode() + b"\n" if form == "csv" else b""
+    options = options_for(rng, table, [form], "pipe", missing)
+    return Case([], [form], [*options, "--position", "p,o"], "pipe", pieces, header)
+
+
+class Learner:
+    """Runs `learn` in this process, as often as is asked, with a model and its predictions."""
+
+    def __init__(self, folder: Path, case: Case, monkeypatch) -> None:
+        folder.mkdir()
+        self.folder, self.case = folder, case
+        self.model, self.predictions = folder / "model.npz", folder / "predictions.jsonl"
+        self._patch = monkeypatch
+        self.code, self.error = 0, ""
+
+    def run(self, sources, *more, signal_at=None, on_save=None):
+        """Run once; a signal comes at a look whether to save, and each save is told of."""
+        from stream_perceptron_cli.main import main
+        from stream_perceptron_cli.saver import Saver
+
+        save, looks, left = LiveModel.save, Saver.save_if_due, [signal_at]
+
+        def saved(live, path):
+            save(live, path)
+            if on_save is not None:
+                on_save()
+
+        def looked(saver):
+            if left[0] is not None:
+                left[0] -= 1
+                if left[0] == 0:
+                    signal.raise_signal(signal.SIGTERM)
+            return looks(saver)
+
+        args = [*self.arguments(sources), *more]
+        with self._patch.context() as patch:
+            patch.setattr(os, "fsync", lambda descriptor: None)
+            patch.setattr(LiveModel, "save", saved)
+            patch.setattr(Saver, "save_if_due", looked)
+            result = CliRunner().invoke(main, args)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        self._ended(result.exit_code, result.stderr)
+
+    def arguments(self, sources):
+        """Return the arguments of the command."""
+        args = ["learn", *sources, "-m", self.model, "-p", self.predictions, "--quiet"]
+        return [*map(str, args), *self.case.options]
+
+    def _ended(self, code, told):
+        errors = [line for line in told.splitlines() if line.startswith("Error")]
+        self.error = re.sub(r"/dev/fd/\d+: row \d+", "pipe", errors[-1]) if errors else ""
+        self.code = code
+
+    def run_until_done(self, rng, sources):
+        """Start the installed command and kill it until it ends by itself; return the kills."""
+        kills = 0
+        while True:
+            every = ["--save-every", str(rng.choice([50, 400]))]
+            process = subprocess.Popen(
+                [COMMAND, *self.arguments(sources), *every], stderr=subprocess.PIPE, text=True
+            )
+            try:
+                process.wait(rng.uniform(0.1, 1.0))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                kills += 1
+            told = process.communicate()[1]
+            if process.returncode != -signal.SIGKILL:
+                self._ended(process.returncode, told)
+                return kills
+
+    def feed(self, pieces, *more, **how):
+        """Run once with rows from a pipe."""
+        reading, writing = os.pipe()
+
+        def write():
+            with open(writing, "wb") as pipe:
+                pipe.write(self.case.header + b"".join(pieces))
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            self.run([f"/dev/fd/{reading}"], *more, **how)
+        finally:
+            os.close(reading)
+            writer.join()
+
+    def crash(self, rng, run):
+        """Run, and leave what a kill at some moment would have left."""
+        found = [self.model.read_bytes()] if self.model.exists() else [None]
+        run(
+            "--save-every",
+            str(rng.randrange(1, 9)),
+            on_save=lambda: found.append(self.model.read_bytes()),
+        )
+        kept = rng.choice(found)
+        if kept is None:
+            self.model.unlink(missing_ok=True)
+        else:
+            self.model.write_bytes(kept)
+
+    def rows(self):
+        """Return the rows that were learned."""
+        return LiveModel.load(self.model).progress.rows if self.model.exists() else 0
+
+
+def learn_split(rng: random.Random, learner: Learner, sources: list[Path], longest: int) -> int:
+    """Learn files piece by piece; return the number of cuts."""
+    cuts = 0
+    for _ in range(rng.randrange(5)):
+        how = rng.choice(["limit", "crash", "signal"])
+        cuts += 1
+        if how == "crash":
+            learner.crash(rng, lambda *more, **on: learner.run(sources, *more, **on))
+            continue
+        more, signal_at = ["--save-every", str(rng.randrange(1, 9))], None
+        if how == "limit":
+            more += ["--limit", str(rng.randrange(1, longest + 2))]
+        else:
+            signal_at = rng.randrange(1, 12)
+        for _ in range(rng.choice([1, 1, 2])):
+            learner.run(sources, *more, signal_at=signal_at)
+    for _ in range(rng.choice([1, 2])):
+        learner.run(sources)
+    return cuts
+
+
+def feed_split(rng: random.Random, learner: Learner) -> int:
+    """Learn a pipe piece by piece, each of which begins with rows that came before."""
+    pieces, cuts = learner.case.pieces, 0
+    for _ in range(rng.randrange(5)):
+        done = learner.rows()
+        start = rng.randrange(done + 1)
+        some = pieces[start : max(done, rng.randrange(len(pieces) + 1))]
+        cuts += 1
+        if rng.random() < 0.5:
+            learner.crash(rng, lambda *more, some=some, **on: learner.feed(some, *more, **on))
+        else:
+            learner.feed(some, "--save-every", str(rng.randrange(1, 9)))
+    for _ in range(rng.choice([1, 2])):
+        learner.feed(pieces[rng.randrange(learner.rows() + 1) :])
+    return cuts
+
+
+def state_in(learner: Learner):
+    """Return what must not depend on the way, by what it is."""
+    if not learner.model.exists():
+        return {}
+    live = LiveModel.load(learner.model)
+    model, progress = live.model, live.progress
+    network = model.network.snapshot()
+    state = {
+        "weights": model.weights.tobytes() + model.biases.tobytes(),
+        "names": (model.classes_, model.features_),
+        "counters": (model.n_seen, model.n_updates, repr(model.last_epsilon)),
+        "statistics": b"" if network.scaler is None else network.scaler.table.tobytes(),
+        "progress": json.dumps(to_json(progress)),
+        "arrays": {name: array.tobytes() for name, array in progress.arrays.items()},
+        "schema": live.schema,
+        "offsets": live.cursor.offsets,
+    }
+    lineage = to_json(live.lineage)
+    if learner.case.kind == "pipe":  # the descriptor of a pipe differs
+        for entry in lineage["entries"]:
+            entry["sources"] = []
+    return state | {"lineage": json.dumps(lineage)}
+
+
+def kill_split(rng: random.Random, learner: Learner, sources: list[Path], longest: int) -> int:
+    """Learn files under kills; return the number of kills."""
+    return learner.run_until_done(rng, sources)
+
+
+def require_alike(
+    rng: random.Random, folder: Path, monkeypatch, split_by=learn_split, **size
+) -> tuple[Case, int, bool]:
+    """Learn a random case in one go and in pieces; return it, the cuts, whether it was learned.
+
+    Raises AssertionError if the two differ, or if what was learned cannot be verified.
+    """
+    case = make_case(rng, folder, **size)
+    whole = Learner(folder / "whole", case, monkeypatch)
+    split = Learner(folder / "split", case, monkeypatch)
+    if case.kind == "pipe":
+        whole.feed(case.pieces)
+        if not whole.model.exists():
+            return case, 0, False
+        cuts = feed_split(rng, split)
+        case.files = [folder / "pipe"]
+        case.files[0].write_bytes(case.header + b"".join(case.pieces))
+    else:
+        whole.run(case.files)
+        if not whole.model.exists() or any(why in whole.error for why in EARLIER):
+            return case, 0, False
+        longest = whole.rows()
+        if case.kind == "together":
+            cuts = split_by(rng, split, case.files, longest)
+        else:
+            cuts = 0
+            for path in case.files:
+                cuts += split_by(rng, split, [path], longest)
+                if split.code:
+                    break
+    if any(why in split.error for why in EARLIER):
+        return case, 0, False
+    assert (whole.code, whole.error) == (split.code, split.error), (
+        str(case),
+        whole.error,
+        split.error,
+    )
+    # Behind a row that ended it, a run with a limit that was reached is finished all the same.
+    if case.kind == "together" and whole.code == 0:
+        assert whole.model.read_bytes() == split.model.read_bytes(), case
+    one, other = state_in(whole), state_in(split)
+    for what in one.keys() | other.keys():
+        assert one.get(what) == other.get(what), (what, str(case))
+    assert whole.predictions.read_bytes() == split.predictions.read_bytes(), case
+    for learner in (whole, split):
+        require_verified(learner)
+    return case, cuts, bool(one)
+
+
+def require_verified(learner: Learner) -> None:
+    """Require that a model follows from its files."""
+    from stream_perceptron_cli.main import main
+
+    if not learner.model.exists() or not LiveModel.load(learner.model).lineage.entries:
+        return
+    sources = learner.case.files
+    if learner.case.kind != "pipe":
+        learned = {
+            source.name
+            for entry in LiveModel.load(learner.model).lineage.entries
+            for source in entry.sources
+        }
+        sources = [path for path in sources if str(path) in learned]
+    result = CliRunner().invoke(main, ["verify", str(learner.model), *map(str, sources)])
+    assert 0 == result.exit_code, (result.output, str(learner.case))
