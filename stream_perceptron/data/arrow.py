@@ -67,7 +67,8 @@ class ArrowSource(Source):
                 batch.validate(full=True)
                 done += batch.num_rows
                 rest = batch.slice(max(0, batch.num_rows - (done - start)))
-                rows = rows_at_once(rest.nbytes, rest.num_rows)
+                # `nbytes` fails for string views in older versions of Arrow.
+                rows = rows_at_once(rest.get_total_buffer_size(), rest.num_rows)
                 for first in range(0, rest.num_rows, rows):
                     yield rest.slice(first, rows)
         except (OSError, pa.ArrowException) as error:
