@@ -172,6 +172,6 @@ def test_two_columns_of_one_name_are_told_apart_by_place(form, tmp_path, run):
 
 
 def test_an_error_about_columns_without_names_says_where(run):
-    result = run("learn", "--label", "9", input="1,2,3\n4,5,6\n", check=1)
+    result = run("learn", "-p", "-", "--keep", "9", input="1,2,3\n4,5,6\n", check=1)
 
-    assert "Error: stdin: there is no label column '9' among" in result.stderr
+    assert "Error: stdin: there is no column '9' to keep among 'column 1', " in result.stderr
