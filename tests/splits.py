@@ -232,6 +232,9 @@ def options_for(rng, table, formats, kind, missing):
             options += each
     if table.label == "species":
         options += ["--label", "species"]
+    if rng.random() < 0.3:
+        places = {name: str(i + 1) for i, name in enumerate(table.columns)}
+        options = [places.get(option, option) for option in options]
     if rng.random() < 0.85:
         options.append("--skip-bad")
     if kind == "together" and rng.random() < 0.4:
@@ -275,8 +278,9 @@ def make_case(rng: random.Random, folder: Path, kinds=KINDS, most=40) -> Case:
 def make_pipe(rng, table, missing, odd):
     """Return a stream of rows with offsets."""
     table.kinds = {name: kind for name, kind in table.kinds.items() if kind != "row"}
+    table.columns = [*table.kinds, table.label]
     form = rng.choice(["csv", "objects"])
-    columns = [*table.kinds, table.label, "p", "o"]
+    columns = [*table.columns, "p", "o"]
     pieces, offsets = [], {"left": 0, "right": 0}
     for _ in range(rng.randrange(1, 60)):
         part = rng.choice(list(offsets))

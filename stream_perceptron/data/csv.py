@@ -114,7 +114,7 @@ class CsvFormat:
         elif is_by_place and is_closed:
             is_used = {*known, *schema.undecided, *texts}.__contains__
             unused = tuple(name for name in free if not is_used(name))
-        there = set(free).difference(texts)
+        there = set(free).difference(texts, selection.one_hot)
         decoder = CsvDecoder(
             selection,
             schema,

@@ -69,8 +69,9 @@ class Selection:
         """Return what was asked for with the names of the columns that places meant.
 
         Places are those of the first source whose columns have names; in others they may differ.
+        Keys of JSON have no places, but for the label's, which the schema has.
         """
-        if not schema.columns:
+        if not schema.columns or schema.is_open:
             return self
         columns = schema.columns
 
