@@ -197,7 +197,8 @@ class CsvDecoder:
 
     @cached_property
     def _one_hot(self) -> list[tuple[int, str]]:
-        return [(i, name) for i, name in enumerate(self.columns) if name in self.selection.one_hot]
+        wanted = set(self.selection.one_hot).difference(self.selection.roles, {self.label})
+        return [(i, name) for i, name in enumerate(self.columns) if name in wanted]
 
     def decode(self, record: bytes) -> Sample | Rejected:
         """Return what a record says."""

@@ -69,10 +69,11 @@ class Selection:
         """Return what was asked for with the names of the columns that places meant.
 
         Places are those of the first source whose columns have names; in others they may differ.
-        Keys of JSON have no places, but for the label's, which the schema has.
+        Keys of JSON have no places, but for the label's.
         """
+        label = self.label and (schema.label or self.label)
         if not schema.columns or schema.is_open:
-            return self
+            return replace(self, label=label)
         columns = schema.columns
 
         def name_of(wanted: str) -> str:
@@ -80,7 +81,7 @@ class Selection:
 
         return replace(
             self,
-            label=self.label and (schema.label or self.label),
+            label=label,
             weight=self.weight and name_of(self.weight),
             ignore=tuple(map(name_of, self.ignore)),
             position=tuple(map(name_of, self.position)),
