@@ -105,7 +105,9 @@ def _begin(live: LiveModel) -> LiveModel:
     )
     if live.selection.standardize:
         model.network.scaler = Scaler()
-    return LiveModel(model, live.selection, Schema(label_type=live.schema.label_type))
+    # Without classes the first label that is learned tells of which type all are.
+    label_type = None if was.classes is None else live.schema.label_type
+    return LiveModel(model, live.selection, Schema(label_type=label_type))
 
 
 @dataclass
