@@ -172,8 +172,8 @@ class CsvDecoder:
     texts: tuple[str, ...]
     unused: tuple[str, ...]  # columns that the model does not know
     to_learn: bool
-    numbers: Numbers  # that have names of their own
-    added: tuple[str, ...] = ()  # those of them that begin with a number
+    numbers: Numbers  # the features that are known, where rows name their own
+    added: tuple[str, ...] = ()  # the unused columns that begin with a number
     seen: tuple[tuple[str, str], ...] = ()  # the value by which a text column was known
     outlook: Schema = Schema()  # what is known, also from a look at the first record
 
