@@ -13,9 +13,9 @@ from river import base
 from stream_perceptron.errors import DivergedError, SampleError
 from stream_perceptron.model import frames, kernel, validation
 from stream_perceptron.model.activations import get_activation
-from stream_perceptron.model.features import Features
 from stream_perceptron.model.kernel import BlockResult, Outcome
 from stream_perceptron.model.network import Network
+from stream_perceptron.model.rows import Rows
 from stream_perceptron.model.weights import MAX_WEIGHTS, WeightStore
 
 if TYPE_CHECKING:
@@ -354,7 +354,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
 
     def train(
         self,
-        features: Features,
+        rows: Rows,
         labels: Sequence[Hashable],
         weights: NDArray[np.float64],
         stop: bool = False,
@@ -370,13 +370,11 @@ class SGDPerceptron(base.MiniBatchClassifier):
         asks for the net inputs.
         """
         return self.network.train(
-            features, labels, weights, self.lr, self.epsilon, stop, with_probability, indicators,
+            rows, labels, weights, self.lr, self.epsilon, stop, with_probability, indicators,
             with_nets,
         )  # fmt: skip
 
-    def _learn(
-        self, rows: Features, labels: list[Hashable], w: Any, stop: bool = False
-    ) -> BlockResult:
+    def _learn(self, rows: Rows, labels: list[Hashable], w: Any, stop: bool = False) -> BlockResult:
         validation.require_labels(labels)
         result = self.train(rows, labels, validation.as_weights(w, len(rows)), stop)
         if result.diverged:

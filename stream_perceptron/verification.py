@@ -350,7 +350,7 @@ def _compare(live: LiveModel, again: LiveModel) -> None:
             )
     scaler, of_other = model.network.scaler, other.network.scaler
     if scaler is not None and of_other is not None:
-        mine, its = scaler.at(None, len(features)), of_other.at(None, len(features))
+        mine, its = scaler.at(slice(len(features))), of_other.at(slice(len(features)))
         place = _first_difference(mine, its)
         if place is not None:
             what = ("count", "mean", "variance")[place[0]]

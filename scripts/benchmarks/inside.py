@@ -18,11 +18,12 @@ from stream_perceptron.data.parquet import ParquetSource
 from stream_perceptron.data.source import Request
 from stream_perceptron.model import kernel
 from stream_perceptron.model.activations import get_activation
-from stream_perceptron.model.features import Dense, Uint8
+from stream_perceptron.model.rows import Rows
 from stream_perceptron.model.weights import WeightStore
 
 RUNS = 7
 BLOCK = 1000
+NAMES = tuple(range(784))
 
 
 def microseconds(times: list[float], samples: int) -> str:
@@ -31,10 +32,10 @@ def microseconds(times: list[float], samples: int) -> str:
 
 
 # What the kernel is given, made of a block of pixels.
-INPUTS: dict[str, Callable[[np.ndarray, str], Any]] = {
-    "digits": lambda pixels, dtype: Dense((), (pixels / 255).astype(dtype)),
-    "digits as bytes": lambda pixels, dtype: Uint8((), pixels, scale=1 / 255),
-    "digits without a zero": lambda pixels, dtype: Dense((), (pixels / 255 + 1e-3).astype(dtype)),
+INPUTS: dict[str, Callable[[np.ndarray], Rows]] = {
+    "digits": lambda pixels: Rows.of_table(NAMES, pixels / 255),
+    "digits as bytes": lambda pixels: Rows.of_table(NAMES, pixels, scale=1 / 255),
+    "digits without a zero": lambda pixels: Rows.of_table(NAMES, pixels / 255 + 1e-3),
 }
 
 
@@ -43,10 +44,10 @@ def pass_seconds(pixels: np.ndarray, labels: list[int], dtype: str, of: str = "d
     rule = kernel.Rule(get_activation("sigmoid"), epsilon=3e-6)
     store = WeightStore(0, 0.03, np.dtype(dtype))
     store.use(store.grown(10, 784))
-    counters = kernel.Counters()
+    counters, places = kernel.Counters(), np.arange(784, dtype=np.int32)
     taken = 0.0
     for start in range(0, len(labels), BLOCK):
-        rows = INPUTS[of](pixels[start : start + BLOCK], dtype)
+        rows = INPUTS[of](pixels[start : start + BLOCK])
         block = kernel.Block(
             targets=np.array(labels[start : start + BLOCK], np.intp),
             sample_weights=np.ones(BLOCK),
@@ -56,7 +57,7 @@ def pass_seconds(pixels: np.ndarray, labels: list[int], dtype: str, of: str = "d
             updated=np.zeros(BLOCK, bool),
         )
         before = time.perf_counter()
-        kernel.learn(store.weights, store.biases, rows, rule, block, counters)
+        kernel.learn(store.weights, store.biases, rows, places, rule, block, counters)
         taken += time.perf_counter() - before
     return taken
 

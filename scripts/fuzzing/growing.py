@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from stream_perceptron import SGDPerceptron
-from stream_perceptron.model.features import Sparse, Uint8
+from stream_perceptron.model.rows import Rows
 from stream_perceptron.model.scaler import Scaler
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
@@ -44,7 +44,7 @@ def case(rng: np.random.Generator, folder: Path) -> str:
         return _in_bytes(rng, names, labels, parameters, is_scaled)
     model = _fresh(parameters, is_scaled)
     if how == "sparse":
-        rows = Sparse.from_rows(
+        rows = Rows.from_rows(
             [tuple(x) for x in samples], [np.array(list(x.values())) for x in samples]
         )
         cut = int(rng.integers(0, n + 1))
@@ -86,7 +86,7 @@ def _in_bytes(
     is_scaled: bool,
 ) -> str:
     values = rng.integers(0, 256, (len(labels), len(names))).astype(np.uint8)
-    rows = Uint8(tuple(names), values, scale=float(rng.choice([1 / 255, 1.0, -3.0])))
+    rows = Rows.of_table(tuple(names), values, scale=float(rng.choice([1 / 255, 1.0, -3.0])))
     one, many = _fresh(parameters, is_scaled), _fresh(parameters, is_scaled)
     for x, y in zip(rows.dicts(), labels, strict=True):
         one.learn_one(x, y)

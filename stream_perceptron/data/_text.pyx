@@ -12,7 +12,7 @@ Features become doubles, or bytes as long as all of them are whole numbers from 
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.math cimport INFINITY, NAN
-from libc.stdint cimport int64_t, intptr_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, intptr_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memchr, memcmp, memcpy, memset
 
@@ -646,7 +646,6 @@ cdef class Names:
     cdef Name* items
     cdef Slot* slots
     cdef intptr_t* by_number  # the name that is a number, and 1 more; 0 for none
-    cdef intptr_t* places  # the place of the feature that is a number, and 1 more; 0 for none
     cdef ptrdiff_t room, pool_size, pool_room, n_slots, n_numbers
     cdef int64_t serial
     cdef readonly ptrdiff_t n, n_features
@@ -656,7 +655,6 @@ cdef class Names:
         free(self.items)
         free(self.slots)
         free(self.by_number)
-        free(self.places)
 
     def add(self, bytes name, intptr_t role):
         """Add a name unless it is there; SPAN and the like are roles, any other a feature."""
@@ -742,19 +740,12 @@ cdef class Names:
             return
         if number >= self.n_numbers:
             room = min(max(1024, 2 * number), 1000000)
-            if not (
-                _resize(<void**>&self.by_number, room * sizeof(intptr_t))
-                and _resize(<void**>&self.places, room * sizeof(intptr_t))
-            ):
+            if not _resize(<void**>&self.by_number, room * sizeof(intptr_t)):
                 return
             size = (room - self.n_numbers) * sizeof(intptr_t)
             memset(self.by_number + self.n_numbers, 0, size)
-            memset(self.places + self.n_numbers, 0, size)
             self.n_numbers = room
         self.by_number[number] = value
-        self.places[number] = 0
-        if value and self.items[value - 1].role >= 0:
-            self.places[number] = self.items[value - 1].role + 1
 
     cdef void put(self, intptr_t i) noexcept nogil:
         cdef uint64_t hash = self.items[i].hash, place = hash
@@ -870,48 +861,6 @@ cdef const uint8_t* _label(const uint8_t* base, const uint8_t* p, const uint8_t*
     return NULL if p == start or (p < end and p[0] != 32 and p[0] != 9) else p
 
 
-def small_rows(const uint8_t[::1] data, ptrdiff_t begin, const intptr_t[::1] ends, ptrdiff_t first,
-               Names names, uint8_t[:, ::1] out, intptr_t[:, :, ::1] spans):
-    """Read records of LIBSVM whose features are all known, and whole numbers from 1 to 255.
-
-    The rows of `out` are zeros before, and have as many columns as there are features.
-    """
-    cdef ptrdiff_t i = first, n = ends.shape[0], d = out.shape[1]
-    cdef const uint8_t* p
-    cdef const uint8_t* end
-    cdef const uint8_t* limit = &data[0] + data.shape[0]
-    with nogil:
-        while i < n:
-            p = &data[0] + _start(begin, &ends[0], i)
-            end = _end(p, &data[0] + ends[i])
-            p = _label(&data[0], p, end, &spans[0, i, 0])
-            if p == NULL:
-                break
-            if not _small_pairs(p, end, limit, names.places, names.n_numbers, &out[i, 0]):
-                memset(&out[i, 0], 0, d)
-                break
-            i += 1
-    return i
-
-
-cdef bint _small_pairs(const uint8_t* p, const uint8_t* end, const uint8_t* limit,
-                       const intptr_t* places, ptrdiff_t n_numbers, uint8_t* row) noexcept nogil:
-    """Read pairs of a record; return whether all are such ones, and none comes twice."""
-    cdef uint32_t index, value
-    cdef uint8_t* cell
-    while True:
-        p = _blanks(p, end)
-        if p == end:
-            return True
-        p = _small_pair(p, end, limit, &index, &value)
-        if p == NULL or index >= n_numbers or places[index] == 0 or not 0 < value < 256:
-            return False
-        cell = row + places[index] - 1
-        if cell[0]:  # it came before
-            return False
-        cell[0] = <uint8_t>value
-
-
 cdef inline const uint8_t* _small_pair(const uint8_t* p, const uint8_t* end, const uint8_t* limit,
                                        uint32_t* index, uint32_t* value) noexcept nogil:
     """Read a pair such as `152:255`, of eight bytes at most; return where it ends, or NULL.
@@ -943,7 +892,7 @@ cdef inline const uint8_t* _small_pair(const uint8_t* p, const uint8_t* end, con
 
 
 def libsvm(const uint8_t[::1] data, ptrdiff_t begin, const intptr_t[::1] ends, ptrdiff_t first,
-           Names names, bint is_open, intptr_t[::1] starts, intptr_t[::1] columns, Cell[::1] values,
+           Names names, bint is_open, intptr_t[::1] starts, int32_t[::1] columns, double[::1] values,
            intptr_t[:, :, ::1] spans):
     """Read records of LIBSVM; new features are added to `names` if it is open.
 
@@ -989,10 +938,8 @@ def libsvm(const uint8_t[::1] data, ptrdiff_t begin, const intptr_t[::1] ends, p
                 p = stop
                 is_good = True
                 if names.items[name].role >= 0:
-                    columns[count] = names.items[name].role
-                    if not _put(&values[count], value):
-                        is_good = False
-                        break
+                    columns[count] = <int32_t>names.items[name].role
+                    values[count] = value
                     count += 1
             if not is_good:
                 count = before
@@ -1043,7 +990,7 @@ cdef struct Members:
 cdef const uint8_t* _members(const uint8_t* base, const uint8_t* p, const uint8_t* end,
                              const uint8_t* limit, Layout layout, bint is_utf8, Names names,
                              Names nested, bint is_open, bint nested_is_open,
-                             intptr_t* columns, Cell* values, intptr_t* spans,
+                             int32_t* columns, double* values, intptr_t* spans,
                              ptrdiff_t n_rows, Members* found) noexcept nogil:
     """Read the members of an object behind its brace; return where it ends, NULL if not plain."""
     cdef intptr_t name = -1, before, role
@@ -1085,7 +1032,7 @@ cdef const uint8_t* _members(const uint8_t* base, const uint8_t* p, const uint8_
             if p == end or p[0] != c"{":
                 return NULL
             found.has_nested = True
-            stop = _members[Cell](
+            stop = _members(
                 base, p + 1, end, limit, layout, is_utf8, nested, nested, nested_is_open,
                 nested_is_open, columns, values, spans, n_rows, found,
             )
@@ -1096,10 +1043,11 @@ cdef const uint8_t* _members(const uint8_t* base, const uint8_t* p, const uint8_
         if role >= 0:
             if value != value:
                 found.n_missing += 1
-            elif value == INFINITY or not _put(&values[found.count], value):
+            elif value == INFINITY:
                 return NULL
             else:
-                columns[found.count] = role
+                values[found.count] = value
+                columns[found.count] = <int32_t>role
                 found.count += 1
         elif role == WEIGHT:
             if p[0] != c"n" and not _is_digit(p[0]):
@@ -1121,7 +1069,7 @@ cdef const uint8_t* _members(const uint8_t* base, const uint8_t* p, const uint8_
 
 def objects(const uint8_t[::1] data, ptrdiff_t begin, const intptr_t[::1] ends, ptrdiff_t first,
             bint is_utf8, Layout layout, Names names, Names nested, bint has_nested,
-            bint is_open, bint needs_label, intptr_t[::1] starts, intptr_t[::1] columns, Cell[::1] values,
+            bint is_open, bint needs_label, intptr_t[::1] starts, int32_t[::1] columns, double[::1] values,
             intptr_t[:, :, ::1] spans, intptr_t[::1] missing, double[::1] weights):
     """Read objects of JSON that have some of the features each; as `libsvm`.
 
@@ -1173,19 +1121,3 @@ def objects(const uint8_t[::1] data, ptrdiff_t begin, const intptr_t[::1] ends, 
             i += 1
             starts[i] = found.count
     return i
-
-
-def densified(const intptr_t[::1] starts, const intptr_t[::1] columns, const uint8_t[::1] values,
-              ptrdiff_t d):
-    """Return sparse rows of bytes as dense ones (n, d), and which features each row has."""
-    cdef ptrdiff_t i, j, n = starts.shape[0] - 1
-    rows = np.zeros((n, d), np.uint8)
-    present = np.zeros((n, d), np.bool_)
-    cdef uint8_t[:, ::1] out = rows
-    cdef uint8_t[:, ::1] there = present.view(np.uint8)
-    with nogil:
-        for i in range(n):
-            for j in range(starts[i], starts[i + 1]):
-                out[i, columns[j]] = values[j]
-                there[i, columns[j]] = 1
-    return rows, present

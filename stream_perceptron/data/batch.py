@@ -14,7 +14,7 @@ from stream_perceptron.data.identity import TextPart
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.errors import SampleError
 from stream_perceptron.frozen import frozen
-from stream_perceptron.model.features import Features
+from stream_perceptron.model.rows import Rows
 
 # Enough rows to spread the cost of a batch, few enough to stay in the processor's cache.
 BATCH_ROWS = 1000
@@ -162,7 +162,7 @@ class Batch:
     first_row: int  # the number of the first row in the source, counted from 1
     n_rows: int  # the number of rows, with those that are rejected and replayed
     rows: NDArray[np.intp]  # the place of each usable row among them, ascending, shape (n,)
-    features: Features  # the features of the usable rows
+    features: Rows  # the features of the usable rows
     labels: list[Any]  # their labels, None where there is none; length n
     weights: NDArray[np.float64]  # their sample weights, shape (n,)
     schema: Schema  # what is known of the source once these rows are read

@@ -38,7 +38,7 @@ from stream_perceptron.data.schema import (
 )
 from stream_perceptron.data.source import Fit, Request
 from stream_perceptron.errors import SampleError, SourceError
-from stream_perceptron.model.features import Names, Sparse
+from stream_perceptron.model.rows import Names
 
 Rejections = dict[int, str]
 
@@ -147,15 +147,13 @@ class ColumnDecoder:
             kept = np.flatnonzero(~left_out[places])
             features, places = features[kept], places[kept]
             labels, weights = [labels[i] for i in places.tolist()], weights[places]
+        missing = features.n_columns - features.lengths
         features, indicators = with_indicators(features, places, rows, selection)
         columns = [rows.column(name).take(places).to_pylist() for name in selection.keep]
-        missing = None
-        if not isinstance(features, Sparse) and features.present is not None:
-            missing = np.count_nonzero(~features.present[:, : features.n_columns], axis=1)
         return Batch(
             self._where, first_row, n, places, features, labels, weights, schema, rejected,
-            tuple(offsets), replayed, missing=missing, indicators=indicators,
-            kept=list(zip(*columns, strict=True)),
+            tuple(offsets), replayed, missing=missing if missing.any() else None,
+            indicators=indicators, kept=list(zip(*columns, strict=True)),
         ).fitting(self._request.dtype)  # fmt: skip
 
     def _describe(self, schema: Schema, names: Names) -> tuple[str, ...]:

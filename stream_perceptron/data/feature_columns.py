@@ -14,8 +14,7 @@ from pyarrow import types
 from stream_perceptron.data.labels import text_of
 from stream_perceptron.data.schema import Selection, names_in, vector_names
 from stream_perceptron.errors import SampleError, SourceError
-from stream_perceptron.model.features import Dense, Features, Names, Sparse, Uint8
-from stream_perceptron.model.validation import all_finite
+from stream_perceptron.model.rows import Names, Rows
 from stream_perceptron.model.vocabulary import natural_order
 
 _BYTE_SCALE = 1 / 255
@@ -42,10 +41,10 @@ class PlainColumns:
 
     def read(
         self, batch: pa.RecordBatch, names: Names, rejected: Rejections
-    ) -> tuple[Features, NDArray[np.intp]]:
+    ) -> tuple[Rows, NDArray[np.intp]]:
         """Return the features of all rows, and their places; unusable rows are rejected."""
         if not self.columns:
-            return Dense((), np.zeros((batch.num_rows, 0))), np.arange(batch.num_rows)
+            return Rows.of_table((), np.zeros((batch.num_rows, 0))), np.arange(batch.num_rows)
         columns = batch.select(self.columns)
         present = None
         for place, column in enumerate(columns.columns):
@@ -61,13 +60,13 @@ class PlainColumns:
         rows = np.arange(batch.num_rows)
         n = len(self.columns)
         if cells.dtype == np.uint8 and _fits_bytes(self.scales):
-            return Uint8(self.columns, cells, present, n, scale=float(self.scales[0])), rows
+            return Rows.of_table(self.columns, cells, present, float(self.scales[0]), n), rows
         X: NDArray[np.float64] = np.multiply(cells, self.scales, dtype=np.float64)
-        if not all_finite(X):
+        if not _all_finite(X):
             for i, j in np.argwhere(~np.isfinite(X)).tolist():
                 shown = columns.column(j)[i].as_py()
                 rejected.setdefault(i, f"column {self.columns[j]!r} is {shown}")
-        return Dense(self.columns, X, present, n), rows
+        return Rows.of_table(self.columns, X, present, n_columns=n), rows
 
     def names_in(self, row: pa.RecordBatch, most: int) -> Names:
         """Return the names of the features in one row."""
@@ -96,7 +95,7 @@ class VectorColumn:
 
     def read(
         self, batch: pa.RecordBatch, names: Names, rejected: Rejections
-    ) -> tuple[Features, NDArray[np.intp]]:
+    ) -> tuple[Rows, NDArray[np.intp]]:
         """Return the features of the rows that have them all, and the places of these rows.
 
         Rows whose features cannot be used are rejected.
@@ -120,14 +119,14 @@ class VectorColumn:
         cells = values.reshape(len(there), n_features)
         present = None if not_null is None else not_null.reshape(cells.shape)
         if values.dtype == np.uint8 and _fits_bytes(self.scales):
-            return Uint8(names, cells, present, n_features, scale=float(self.scales[0])), there
+            return Rows.of_table(names, cells, present, float(self.scales[0]), n_features), there
         X: NDArray[np.float64] = np.multiply(cells, self.scales, dtype=np.float64)
-        if values.dtype.kind == "f" and not all_finite(X):
+        if values.dtype.kind == "f" and not _all_finite(X):
             for i, j in np.argwhere(~np.isfinite(X)).tolist():
                 value = "NaN" if math.isnan(X[i, j]) else "infinite"
                 why = f"value {j} of column {self.name!r} is {value}"
                 rejected.setdefault(int(there[i]), why)
-        return Dense(names, X, present, n_features), there
+        return Rows.of_table(names, X, present, n_columns=n_features), there
 
     def _flatten(
         self, batch: pa.RecordBatch, rejected: Rejections
@@ -191,17 +190,16 @@ def feature_columns(
 
 
 def with_indicators(
-    features: Features, places: NDArray[np.intp], batch: pa.RecordBatch, selection: Selection
-) -> tuple[Features, frozenset[str]]:
+    features: Rows, places: NDArray[np.intp], batch: pa.RecordBatch, selection: Selection
+) -> tuple[Rows, frozenset[str]]:
     """Return features with those that stand for the texts of --one-hot behind them.
 
     `places` are those of the rows in their batch.
     """
-    known: dict[str, int] = {}
-    found: list[tuple[list[int], list[int]]] = []
+    rows: list[int] = []
+    names: list[str] = []
     for name in selection.one_hot:
         texts = batch.column(name).to_pylist()
-        rows, columns = [], []
         for row, place in enumerate(places.tolist()):
             value = texts[place]
             if value is None or value != value:
@@ -209,19 +207,8 @@ def with_indicators(
             text = text_of(value, is_text=False)
             if text not in selection.blanks or not isinstance(value, str):
                 rows.append(row)
-                columns.append(known.setdefault(f"{name}_{text}", len(known)))
-        found.append((rows, columns))
-    if not known:
-        return features, frozenset()
-    assert not isinstance(features, Sparse)
-    ones = np.zeros((len(places), len(known)))
-    for rows, columns in found:
-        ones[rows, columns] = 1.0
-    values = features.numbers(np.float64)
-    present = np.ones(values.shape, bool) if features.present is None else features.present
-    names = (*features.names, *known)
-    together = np.hstack([values, ones]), np.hstack([present, ones > 0])
-    return Dense(names, *together, features.n_columns), frozenset(known)
+                names.append(f"{name}_{text}")
+    return features.with_ones(rows, names), frozenset(names)
 
 
 def numbers(column: pa.Array) -> NDArray[Any]:
@@ -325,6 +312,12 @@ def _is_image(kind: pa.DataType) -> bool:
         return False
     data = kind.field("bytes").type
     return bool(types.is_binary(data) or types.is_large_binary(data))
+
+
+def _all_finite(X: NDArray[np.float64]) -> bool:
+    # Nothing makes a sum finite again, and it costs a third of looking at each; it may overflow.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(X.sum()) or np.isfinite(X).all())
 
 
 def _fits_bytes(scales: NDArray[np.float64]) -> bool:

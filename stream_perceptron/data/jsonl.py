@@ -46,8 +46,8 @@ from stream_perceptron.data.schema import (
 from stream_perceptron.data.source import Numbers, Request
 from stream_perceptron.errors import SampleError, SourceError
 from stream_perceptron.frozen import frozen
-from stream_perceptron.model.features import Names
-from stream_perceptron.model.validation import as_values, as_weight
+from stream_perceptron.model.rows import Names
+from stream_perceptron.model.validation import as_weight, row_of
 from stream_perceptron.model.vocabulary import natural_order
 
 _NESTED = "features"
@@ -241,7 +241,9 @@ class JsonDecoder:
         schema = self._decided_columns(x, texts)
         indicators = self._indicators(texts)
         names = tuple(x)
-        row = Row(names, scaled(asked, as_values(names, x.values(), _FLOAT64)), indicators, n_nulls)
+        row = Row(
+            names, scaled(asked, row_of(names, x.values(), _FLOAT64).values), indicators, n_nulls
+        )
         new = [name for name in texts if name not in self._texts]
         decoder = self
         if new or schema.is_new:
@@ -330,7 +332,7 @@ class JsonDecoder:
         if None in cells:
             nulls = [i for i, cell in enumerate(cells) if cell is None]
             cells = [0.0 if cell is None else cell for cell in cells]
-        values = scaled(self.selection, as_values(names, cells, _FLOAT64))
+        values = scaled(self.selection, row_of(names, cells, _FLOAT64).values)
         values[nulls] = np.nan
         row = Row(names, values)
         if self.names:

@@ -26,7 +26,7 @@ from stream_perceptron.data.schema import (
 from stream_perceptron.data.source import Numbers, Request
 from stream_perceptron.errors import SampleError, SourceError
 from stream_perceptron.frozen import frozen
-from stream_perceptron.model.features import Names
+from stream_perceptron.model.rows import Names
 from stream_perceptron.model.vocabulary import natural_order
 
 _PAIR = re.compile(rf"([^\s:]+):({NUMBER})")

@@ -26,7 +26,7 @@ from stream_perceptron.data.plain import Block, Plan, Reader, can_be_plain
 from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.source import Fit, Request, Source
 from stream_perceptron.errors import SourceError
-from stream_perceptron.model.features import Dense, Features, Names, Sparse
+from stream_perceptron.model.rows import Names, Rows
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _LONGEST_REASON = 300
@@ -418,7 +418,7 @@ def _batch(
     if isinstance(found, Block):
         n = len(found)
         return Batch(
-            source, first_row, n, np.arange(n), found.features, found.labels, found.weights, schema,
+            source, first_row, n, np.arange(n), found.rows, found.labels, found.weights, schema,
             notes=notes, missing=found.missing, indicators=found.indicators,
             kept=list(found.kept), text=text,
         )  # fmt: skip
@@ -431,7 +431,7 @@ def _batch(
         first_row=first_row,
         n_rows=len(found),
         rows=np.array(list(usable), np.intp),
-        features=_features(samples),
+        features=_rows(samples),
         labels=[sample.label for sample in samples],
         weights=np.array([sample.weight for sample in samples], np.float64),
         schema=schema,
@@ -450,34 +450,19 @@ def _batch(
     )
 
 
-def _features(samples: Sequence[Sample]) -> Features:
+def _rows(samples: Sequence[Sample]) -> Rows:
     if not samples:
-        return Dense((), np.zeros((0, 0)))
-    names = samples[0].names
-    if all(sample.names is names or sample.names == names for sample in samples):
+        return Rows.from_rows([], [])
+    first = samples[0]
+    if all(sample.names is first.names or sample.names == first.names for sample in samples):
         values = np.stack([sample.values for sample in samples])
-        there = ~np.isnan(values)
-        n_columns = len(names) if samples[0].are_columns else 0
-        indicators = {name: i for i, name in enumerate(dict.fromkeys(
-            chain.from_iterable(sample.indicators for sample in samples)
-        ))}  # fmt: skip
-        if indicators:
-            names = (*names, *indicators)
-            ones = np.zeros((len(samples), len(indicators)))
-            for row, sample in zip(ones, samples, strict=True):
-                row[[indicators[name] for name in sample.indicators]] = 1.0
-            values, there = np.hstack([values, ones]), np.hstack([there, ones > 0])
-        if there.all():
-            return Dense(names, values, n_columns=n_columns)
-        return Dense(names, np.where(there, values, 0.0), there, n_columns)
-    masks = [~np.isnan(sample.values) for sample in samples]
-    return Sparse.from_rows(
-        [
-            (*compress(sample.names, mask), *sample.indicators)
-            for sample, mask in zip(samples, masks, strict=True)
-        ],
-        [
-            np.concatenate([sample.values[mask], np.ones(len(sample.indicators))])
-            for sample, mask in zip(samples, masks, strict=True)
-        ],
-    )
+        n_columns = len(first.names) if first.are_columns else 0
+        rows = Rows.of_table(first.names, values, ~np.isnan(values), n_columns=n_columns)
+    else:
+        masks = [~np.isnan(sample.values) for sample in samples]
+        rows = Rows.from_rows(
+            [tuple(compress(s.names, mask)) for s, mask in zip(samples, masks, strict=True)],
+            [sample.values[mask] for sample, mask in zip(samples, masks, strict=True)],
+        )
+    ones = [(i, name) for i, sample in enumerate(samples) for name in sample.indicators]
+    return rows.with_ones([i for i, _ in ones], [name for _, name in ones])

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from importlib import import_module
-from itertools import chain
 from typing import Any, NoReturn, Protocol
 
 import numpy as np
@@ -20,14 +19,7 @@ from numpy.typing import DTypeLike, NDArray
 from stream_perceptron.data.batch import LONGEST_LINE, RawLines
 from stream_perceptron.errors import SampleError
 from stream_perceptron.frozen import frozen
-from stream_perceptron.model.features import (
-    Dense,
-    Features,
-    Names,
-    Sparse,
-    Uint8,
-    wants_dense,
-)
+from stream_perceptron.model.rows import Names, Rows
 
 try:
     text: Any = import_module("stream_perceptron.data._text")
@@ -40,8 +32,6 @@ SKIP, BLANK, WEIGHT, NESTED, ODD, LABEL = -1, -2, -3, -4, -5, -10
 KEPT = -1_000_000
 
 _LARGEST = float(np.finfo(np.float64).max)
-_MOST_NAMES = 2**16  # that are given for each block, whether they occur in it or not
-_MOST_CELLS = 2**20  # of the features that stand for texts, in one block
 _MOST_MISFITS = 8  # records in which features are absent, before all are taken for such ones
 
 # Returns what some bytes stand for: a label, or the feature that is 1 for a text, None for none.
@@ -52,7 +42,7 @@ Reading = Callable[[bytes], Any]
 class Block:
     """Records that were read together."""
 
-    features: Features
+    rows: Rows
     labels: list[Any]
     weights: NDArray[np.float64]
     missing: NDArray[np.intp] | None  # how many features each lacks; None for none
@@ -97,10 +87,7 @@ class _SpanPlan:
     ) -> None:
         self.spans, self.kept = spans, kept
         self.scale = 1.0 if scale is None else scale
-        # Features are read as bytes as long as all are such numbers.
         self.kinds: tuple[DTypeLike, ...] = (np.float64,)
-        if np.isfinite(255 * self.scale) and len(spans) == 1:
-            self.kinds = np.uint8, np.float64
         self._known: list[dict[bytes | None, Any]] = [{None: None} for _ in spans]
 
     def read_spans(
@@ -201,6 +188,9 @@ class TablePlan(_SpanPlan):
         super().__init__(spans, kept, scale)
         self.layout, self.names = layout, names
         self.n_columns = len(names) if are_columns else 0
+        # Features are read as bytes as long as all are such numbers.
+        if np.isfinite(255 * self.scale) and len(spans) == 1:
+            self.kinds = np.uint8, np.float64
 
     def reader(self, lines: RawLines) -> Reader:
         """Return what reads these lines."""
@@ -228,41 +218,18 @@ class _TableReader(_SpanReader):
     def _block(self, first: int, kind: DTypeLike, found: list[list[Any]]) -> Block | None:
         plan = self._plan
         labels, *texts = found
-        indicators = _numbers_of(texts)
-        while len(labels) > 1 and len(labels) * len(indicators) > _MOST_CELLS:
-            n = len(labels) // 2
-            labels, texts = labels[:n], [each[:n] for each in texts]
-            indicators = _numbers_of(texts)
         part = slice(first, first + len(labels))
-        values = self._values[kind][part]
-        weights, missing = self._weights[part], self._counted(part)
-        if kind is np.uint8:
-            rows = Uint8(plan.names, values, n_columns=plan.n_columns, scale=plan.scale)
-            return Block(rows, labels, weights, missing)
-        scaled = plan.scaled(values)
-        if scaled is None:
-            return None
-        names, there = plan.names, ~np.isnan(scaled)
-        if indicators:
-            names = (*names, *indicators)
-            ones = np.zeros((len(labels), len(indicators)))
-            for each in texts:
-                places = np.array([indicators.get(name, -1) for name in each], np.intp)
-                rows_with = np.flatnonzero(places >= 0)
-                ones[rows_with, places[rows_with]] = 1.0
-            scaled, there = np.hstack([scaled, ones]), np.hstack([there, ones > 0.0])
-        if there.all():
-            dense = Dense(names, scaled, n_columns=plan.n_columns)
-        else:
-            dense = Dense(names, np.where(there, scaled, 0.0), there, plan.n_columns)
-        return Block(dense, labels, weights, missing, frozenset(indicators))
-
-
-def _numbers_of(texts: Sequence[Sequence[Any]]) -> dict[Any, int]:
-    """Return a number for each of the features that texts make; None makes none."""
-    names = dict.fromkeys(chain.from_iterable(texts))
-    names.pop(None, None)
-    return {name: i for i, name in enumerate(names)}
+        values, there, scale = self._values[kind][part], None, plan.scale
+        if kind is not np.uint8:
+            scaled = plan.scaled(values)
+            if scaled is None:
+                return None
+            values, there, scale = scaled, ~np.isnan(scaled), 1.0
+        rows = Rows.of_table(plan.names, values, there, scale, plan.n_columns)
+        ones = [(i, name) for each in texts for i, name in enumerate(each) if name is not None]
+        names = [name for _, name in ones]
+        rows = rows.with_ones([i for i, _ in ones], names)
+        return Block(rows, labels, self._weights[part], self._counted(part), frozenset(names))
 
 
 class _SparsePlan(_SpanPlan):
@@ -294,7 +261,7 @@ class _SparsePlan(_SpanPlan):
     ) -> None:
         super().__init__(spans, (), scale)
         self.names, self.is_open = text.Names(), is_open
-        self._features: list[str] = []
+        self.features: tuple[str, ...] = ()  # the names of the features, by their places
         self._numbers, self._largest = numbers, largest
         for name, role in roles.items():
             self.names.add(as_bytes(name), role)
@@ -324,52 +291,33 @@ class _SparsePlan(_SpanPlan):
         new = np.zeros(self.names.n_features - len(self._is_counted), bool)
         return np.concatenate([self._is_counted, new]) if len(new) else self._is_counted
 
-    def count(
-        self, rows: Features, labels: Sequence[Any], starts: NDArray[np.intp], columns: Any
-    ) -> None:
+    def rows(self, starts: NDArray[np.intp], columns: Any, values: Any) -> Rows | None:
+        """Return rows; None if a value would be too large."""
+        scaled = self.scaled(values)
+        if scaled is None:
+            return None
+        if len(self.features) < self.names.n_features:
+            new = self.names.features(len(self.features))
+            self.features += tuple([name.decode(errors="surrogatepass") for name in new])
+        # The arrays that were read into are used again.
+        return Rows(self.features, starts.copy(), columns.copy(), scaled)
+
+    def count(self, rows: Rows, labels: Sequence[Any]) -> None:
         """Add the features of the records that are learned to the numbers."""
         self._is_counted = self._counted()
         first = int(np.argmin(self._is_counted)) if len(self._is_counted) else 0
-        rest = self._is_counted[first:]
+        rest, columns = self._is_counted[first:], rows.places
         if rest.all():
             return
         if None in labels or (self._largest < _LARGEST and rows.largest() > self._largest):
             learned = np.array([label is not None for label in labels])
             learned &= ~rows.beyond(self._largest)
-            columns = columns[np.repeat(learned, np.diff(starts))]
+            columns = columns[np.repeat(learned, rows.lengths)]
         occurs = np.zeros(len(rest), bool)
         occurs[columns[columns >= first] - first] = True
         new = np.flatnonzero(occurs & ~rest)
         rest[new] = True
-        features = self.features[first:]
-        self._numbers.update(dict.fromkeys([features[i] for i in new.tolist()]))
-
-    @property
-    def features(self) -> list[str]:
-        """The names of the features, by their places."""
-        if len(self._features) < self.names.n_features:
-            new = self.names.features(len(self._features))
-            self._features += [name.decode(errors="surrogatepass") for name in new]
-        return self._features
-
-    def rows(
-        self, starts: NDArray[np.intp], columns: NDArray[np.intp], values: NDArray[Any]
-    ) -> Features | None:
-        """Return rows in their best form; None if a value would be too large."""
-        features = self.features
-        if values.dtype == np.uint8 and wants_dense(0, len(features)):
-            rows, present = text.densified(starts, columns, values, len(features))
-            return Uint8(tuple(features), rows, present, scale=self.scale)
-        scaled = self.scaled(values)
-        if scaled is None:
-            return None
-        if len(features) <= _MOST_NAMES:
-            # The arrays that were read into are used again.
-            return Sparse(tuple(features), starts.copy(), columns.copy(), scaled)
-        occurs = np.zeros(len(features), bool)
-        occurs[columns] = True
-        names = tuple(features[i] for i in np.flatnonzero(occurs).tolist())
-        return Sparse(names, starts.copy(), (np.cumsum(occurs) - 1)[columns], scaled)
+        self._numbers.update(dict.fromkeys([self.features[first + i] for i in new.tolist()]))
 
 
 class _SparseReader(_SpanReader):
@@ -377,32 +325,29 @@ class _SparseReader(_SpanReader):
 
     def __init__(self, plan: _SparsePlan, lines: RawLines, shortest: int) -> None:
         super().__init__(plan, lines)
-        self._most = len(lines.text) // shortest + 1
+        most = len(lines.text) // shortest + 1
         self._starts = np.zeros(len(lines) + 1, np.intp)
-        self._columns = np.empty(self._most, np.intp)
-        self._values: dict[DTypeLike, NDArray[Any]] = {}
+        self._cells = np.empty(most, np.int32), np.empty(most)
 
-    def _begin(self, first: int, kind: DTypeLike) -> tuple[NDArray[Any], ...]:
+    def _begin(self, first: int) -> tuple[NDArray[Any], ...]:
         """Return where features from a row on go."""
-        if kind not in self._values:
-            self._values[kind] = np.empty(self._most, kind)
         self._starts[first] = 0
-        return self._starts, self._columns, self._values[kind]
+        return self._starts, *self._cells
 
-    def _features(self, first: int, labels: Sequence[Any], kind: DTypeLike) -> Features | None:
-        """Return the features of rows with these labels, from one on."""
-        starts = self._starts[first : first + len(labels) + 1]
-        part = slice(int(starts[-1]))
-        rows = self._plan.rows(starts, self._columns[part], self._values[kind][part])
-        if rows is not None:
-            self._plan.count(rows, labels, starts, self._columns[part])
-        return rows
+    def _block(self, first: int, kind: DTypeLike, found: list[list[Any]]) -> Block | None:
+        (labels,) = found
+        part = slice(first, first + len(labels))
+        starts = self._starts[first : part.stop + 1]
+        rows = self._plan.rows(starts, *(cells[: starts[-1]] for cells in self._cells))
+        if rows is None:
+            return None
+        self._plan.count(rows, labels)
+        rows = rows.without_unused_names()
+        return Block(rows, labels, self._weights[part], self._counted(part))
 
 
 class LibsvmPlan(_SparsePlan):
     """Records of LIBSVM."""
-
-    has_grown = True  # whether the last lines that were not small brought features
 
     def reader(self, lines: RawLines) -> Reader:
         """Return what reads these lines."""
@@ -410,41 +355,10 @@ class LibsvmPlan(_SparsePlan):
 
 
 class _LibsvmReader(_SparseReader):
-    _plan: LibsvmPlan
-    _small: NDArray[np.uint8] | None = None  # rows without a 0 but where a feature is absent
-    _are_small = False  # whether the last rows are such ones
-
     def _parse(self, first: int, kind: DTypeLike) -> int:
-        plan = self._plan
-        d = plan.names.n_features
-        if kind is np.uint8 and not plan.has_grown and wants_dense(0, d):
-            if self._small is None or self._small.shape[1] < d:
-                self._small = np.zeros((len(self._lines), d), np.uint8)
-            end = text.small_rows(*self._where, first, plan.names, self._small, self._spans)
-            if end > first:
-                self._are_small = True
-                return int(end)
-        self._are_small = False
-        out = self._begin(first, kind)
+        plan, out = self._plan, self._begin(first)
         end = text.libsvm(*self._where, first, plan.names, plan.is_open, *out, self._spans)
-        plan.has_grown = plan.names.n_features > d
         return int(end)
-
-    def _block(self, first: int, kind: DTypeLike, found: list[list[Any]]) -> Block | None:
-        (labels,) = found
-        n = len(labels)
-        rows: Features | None
-        if self._are_small and self._small is not None:
-            small = self._small[first : first + n]
-            names, scale = tuple(self._plan.features), self._plan.scale
-            rows = Uint8(names, small, scale=scale, are_sparse=True)
-            if not self._plan.is_counted:
-                there, columns = np.nonzero(small)
-                starts = np.searchsorted(there, np.arange(n + 1))
-                self._plan.count(rows, labels, starts, columns)
-        else:
-            rows = self._features(first, labels, kind)
-        return None if rows is None else Block(rows, labels, np.ones(n), None)
 
 
 class ObjectPlan(_SparsePlan):
@@ -515,7 +429,7 @@ class _ObjectReader(_SparseReader):
         return block
 
     def _parse(self, first: int, kind: DTypeLike) -> int:
-        plan, out = self._plan, self._begin(first, kind)
+        plan, out = self._plan, self._begin(first)
 
         def read(is_utf8: bool) -> int:
             end = text.objects(
@@ -527,14 +441,6 @@ class _ObjectReader(_SparseReader):
 
         end = read(False)
         return read(True) if end == first and self._is_utf8 else end
-
-    def _block(self, first: int, kind: DTypeLike, found: list[list[Any]]) -> Block | None:
-        (labels,) = found
-        part = slice(first, first + len(labels))
-        rows = self._features(first, labels, kind)
-        if rows is None:
-            return None
-        return Block(rows, labels, self._weights[part], self._counted(part))
 
 
 def layout_of(

@@ -14,7 +14,7 @@ from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.source import Fit, Request, Source
 from stream_perceptron.errors import SourceError
-from stream_perceptron.model.features import Dense, concatenate
+from stream_perceptron.model.rows import Rows, joined
 
 
 class RandomDraws(Source):
@@ -115,7 +115,7 @@ def _joined(batches: Sequence[Batch], source: str, schema: Schema) -> Batch:
         first_row=1,
         n_rows=starts[-1],
         rows=np.concatenate([b.rows + start for b, start in zip(batches, starts, strict=False)]),
-        features=concatenate(some) if some else Dense((), np.zeros((0, 0))),
+        features=joined(some) if some else Rows.from_rows([], []),
         labels=[label for batch in batches for label in batch.labels],
         weights=np.concatenate([batch.weights for batch in batches]),
         schema=schema,

@@ -135,7 +135,7 @@ def _constant(live: LiveModel) -> Iterator[Finding]:
     scaler, names = live.model.network.scaler, live.model.features_
     if scaler is None or live.progress.samples < _ENOUGH:
         return
-    counts, _, spread = scaler.at(None, len(names))
+    counts, _, spread = scaler.at(slice(len(names)))
     same = [str(names[i]) for i in np.flatnonzero((counts > 1) & (spread == 0)).tolist()]
     if same:
         shown = listed(live.schema.in_order(same))

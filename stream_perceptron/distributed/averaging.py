@@ -132,11 +132,11 @@ def _merge(
         if apart is None:
             added = scaler.added(_statistics(base, united), after)
         else:
-            added = scaler.at(None, d)
+            added = scaler.at(slice(d))
             added[:] = np.where(added[0] < 0, added, 0.0)
             added[:, united.features.numbers_of(tuple(network.feature_names))] = apart
         total = scaler.merged(total, added)
-    scaler.put(None, total)
+    scaler.put(slice(d), total)
 
 
 def _statistics(network: Network, united: Network) -> Floats:
@@ -144,9 +144,9 @@ def _statistics(network: Network, united: Network) -> Floats:
     assert network.scaler is not None
     assert united.scaler is not None
     names = tuple(network.feature_names)
-    statistics = united.scaler.at(None, len(united.feature_names))
+    statistics = united.scaler.at(slice(len(united.feature_names)))
     statistics[:] = np.where(statistics[0] < 0, statistics, 0.0)
-    statistics[:, united.features.numbers_of(names)] = network.scaler.at(None, len(names))
+    statistics[:, united.features.numbers_of(names)] = network.scaler.at(slice(len(names)))
     return statistics
 
 
@@ -318,7 +318,7 @@ def _sum(model: SGDPerceptron, before: Progress, lives: Sequence[LiveModel]) -> 
     window = [before.window]
     for live in lives:
         progress = live.progress
-        numbers = model.network.labels.numbers_of(tuple(live.model.classes_))
+        numbers = model.network.labels.numbers_of(tuple(live.model.classes_)).astype(np.intp)
         for name in _SUMS:
             added = getattr(progress, name) - getattr(before, name)
             setattr(total, name, getattr(total, name) + added)

@@ -20,7 +20,6 @@ from stream_perceptron.errors import DivergedError, SampleError, SourceError
 from stream_perceptron.frozen import frozen
 from stream_perceptron.live.cursor import Shards
 from stream_perceptron.live.model import LiveModel
-from stream_perceptron.model.features import Sparse
 
 if TYPE_CHECKING:
     from river.optim.base import Scheduler
@@ -174,19 +173,13 @@ def _count(outcome: Outcome, batch: Batch) -> None:
     kept = np.flatnonzero([label is not None for label in batch.labels])
     rows = batch.features[kept]
     columns = network.features.numbers_of(rows.names)
-    placed = rows.placed(columns, d, np.float64, with_zeros=True)
     here = np.zeros((3, d))
-    if isinstance(placed, Sparse):
-        order = np.argsort(placed.columns, kind="stable")
-        found, starts = np.unique(placed.columns[order], return_index=True)
-        parts = zip(found.tolist(), np.split(placed.values[order], starts[1:]), strict=True)
-    else:
-        parts = zip(range(d), placed.values.T, strict=True)
-    is_counted = scaler.at(None, d)[0] >= 0
-    for column, values in parts:
-        if len(values) and is_counted[column]:
+    before = scaler.at(slice(d))
+    for place, values in rows.by_name():
+        column = columns[place]
+        if column >= 0 and before[0, column] >= 0:
             here[:, column] = scaler.of_values(values)
-    outcome.counted = np.where(is_counted, scaler.merged(counted, here), scaler.at(None, d))
+    outcome.counted = np.where(before[0] >= 0, scaler.merged(counted, here), before)
 
 
 def _times(lr: float | Scheduler, factor: float) -> Any:

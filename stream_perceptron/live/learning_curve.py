@@ -21,9 +21,9 @@ class LearningCurve:
     Examples
     --------
     >>> from stream_perceptron import SGDPerceptron
-    >>> from stream_perceptron.model.features import Dense
+    >>> from stream_perceptron.model.rows import Rows
     >>> model = SGDPerceptron(classes=["left", "right"], lr=1.0, seed=0)
-    >>> rows = Dense(("x",), np.array([[1.0], [-1.0]] * 8))
+    >>> rows = Rows.of_table(("x",), np.array([[1.0], [-1.0]] * 8))
     >>> curve = LearningCurve()
     >>> curve.update(model.train(rows, ["left", "right"] * 8, np.ones(16)))
     >>> curve.column("samples").tolist(), curve.column("right").tolist()

@@ -156,9 +156,9 @@ class Progress:
     Examples
     --------
     >>> from stream_perceptron import SGDPerceptron
-    >>> from stream_perceptron.model.features import Dense
+    >>> from stream_perceptron.model.rows import Rows
     >>> model = SGDPerceptron(classes=["left", "right"], lr=1.0, seed=0)
-    >>> rows = Dense(("x",), np.array([[1.0], [-1.0]] * 2))
+    >>> rows = Rows.of_table(("x",), np.array([[1.0], [-1.0]] * 2))
     >>> progress = Progress()
     >>> progress.update(model.train(rows, ["left", "right"] * 2, np.ones(4)))
     >>> progress.samples, progress.accuracy

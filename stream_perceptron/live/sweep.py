@@ -16,7 +16,7 @@ from stream_perceptron.data.schema import Schema
 from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.step_result import StepResult
-from stream_perceptron.model.features import concatenate
+from stream_perceptron.model.rows import joined
 from stream_perceptron.model.validation import as_label, as_row
 from stream_perceptron.perceptron import SGDPerceptron
 
@@ -160,7 +160,7 @@ def _batches(stream: Iterable[tuple[Mapping[Hashable, Any], Hashable]]) -> Itera
     first = 1
     while some := list(itertools.islice(pairs, BATCH_ROWS)):
         labels = [as_label(label) for _, label in some]
-        rows = concatenate([as_row(x, np.dtype(np.float64)) for x, _ in some])
+        rows = joined([as_row(x, np.dtype(np.float64)) for x, _ in some])
         n = len(some)
         yield Batch("stream", first, n, np.arange(n), rows, labels, np.ones(n), Schema())
         first += n

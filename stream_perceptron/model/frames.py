@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.errors import SampleError
-from stream_perceptron.model.features import Dense, Features, Names, Sparse
+from stream_perceptron.model.rows import Names, Rows
 from stream_perceptron.model.validation import require_finite, require_number
 
 if TYPE_CHECKING:
@@ -31,8 +32,7 @@ def as_frame(X: Any) -> nw.DataFrame[Any]:
             "an array to test_then_train"
         ) from None
     except DuplicateError:
-        names = list(X.columns)
-        _require_different(names)
+        _different(tuple(X.columns))
         raise
 
 
@@ -40,7 +40,7 @@ def frame_rows(
     frame: nw.DataFrame[IntoDataFrame],
     dtype: np.dtype[Any],
     is_wanted: Callable[[Hashable], bool] = lambda name: True,
-) -> Features:
+) -> Rows:
     """Return the rows of a frame, of the columns that are wanted.
 
     A null, in pandas also a NaN, is an absent feature, and so is the fill value of a sparse column.
@@ -50,7 +50,7 @@ def frame_rows(
     if len(places) < len(names):
         names = tuple(names[i] for i in places)
         if not places:
-            return Dense((), np.zeros((len(frame), 0), dtype))
+            return Rows.of_table((), np.zeros((len(frame), 0)))
         frame = frame[:, places]
     if frame.implementation.is_pandas():
         native: Any = frame.to_native()
@@ -60,7 +60,7 @@ def frame_rows(
     return _dense_rows(frame, names, dtype)
 
 
-def _dense_rows(frame: nw.DataFrame[IntoDataFrame], names: Names, dtype: np.dtype[Any]) -> Dense:
+def _dense_rows(frame: nw.DataFrame[IntoDataFrame], names: Names, dtype: np.dtype[Any]) -> Rows:
     import narwhals.stable.v2 as nw
     from river.utils import dataframe
 
@@ -81,15 +81,14 @@ def _dense_rows(frame: nw.DataFrame[IntoDataFrame], names: Names, dtype: np.dtyp
     rows = dataframe.to_numpy(frame)
     missing = np.isnan(rows)
     if not missing.any():
-        return Dense(names, require_finite(rows, names, dtype))
+        return require_finite(Rows.of_table(names, rows), dtype)
     if not frame.implementation.is_pandas_like():
         nulls = [column.is_null().to_numpy() for column in frame.iter_columns()]
         missing = np.stack(nulls, axis=1).astype(bool)
-    rows = np.where(missing, 0.0, rows)
-    return Dense(names, require_finite(rows, names, dtype), ~missing)
+    return require_finite(Rows.of_table(names, rows, ~missing), dtype)
 
 
-def _sparse_rows(frame: Any, names: Names, dtype: np.dtype[Any]) -> Sparse:
+def _sparse_rows(frame: Any, names: Names, dtype: np.dtype[Any]) -> Rows:
     """Return the rows of a pandas frame of which some columns are sparse."""
     rows: list[NDArray[np.intp]] = []
     values: list[NDArray[Any]] = []
@@ -110,15 +109,15 @@ def _sparse_rows(frame: Any, names: Names, dtype: np.dtype[Any]) -> Sparse:
         rows.append(there[known])
         values.append(numbers[known])
     counts = [len(each) for each in rows]
-    columns = np.repeat(np.arange(len(names)), counts)
+    columns = np.repeat(np.arange(len(names), dtype=np.int32), counts)
     at = np.concatenate([np.empty(0, np.intp), *rows])
     order = np.argsort(at, kind="stable")
     starts = np.searchsorted(at[order], np.arange(len(frame) + 1))
     numbers = np.concatenate([np.empty(0), *values])[order]
-    return _checked(Sparse(names, starts.astype(np.intp), columns[order], numbers), dtype)
+    return require_finite(Rows(names, starts, columns[order], numbers), dtype)
 
 
-def as_rows(X: Any, names: Sequence[Hashable] | None, dtype: np.dtype[Any]) -> Features:
+def as_rows(X: Any, names: Sequence[Hashable] | None, dtype: np.dtype[Any]) -> Rows:
     """Return a frame, an array (n, d) or a sparse matrix as rows.
 
     `names` are those of the columns; None for those of a frame, else for 0 to d - 1. A masked cell
@@ -127,51 +126,43 @@ def as_rows(X: Any, names: Sequence[Hashable] | None, dtype: np.dtype[Any]) -> F
     if hasattr(X, "columns") and not isinstance(X, np.ndarray):
         frame = as_frame(X)
         found = frame_rows(frame, dtype)
-        return found if names is None else found.renamed(_fitting(names, len(found.names)))
-    if hasattr(X, "tocsr"):
-        matrix = X.tocsr()
-        names = _fitting(names, matrix.shape[1])
-        if matrix.dtype.kind not in "biuf":
-            raise SampleError(
-                f"features of type {matrix.dtype} are not numbers: convert them first"
-            )
-        matrix.sum_duplicates()
-        starts, columns = matrix.indptr.astype(np.intp), matrix.indices.astype(np.intp)
-        return _checked(Sparse(names, starts, columns, matrix.data.astype(np.float64)), dtype)
-    rows = np.asanyarray(X)
-    if rows.ndim != 2:
-        raise SampleError(f"features of shape {rows.shape} are not rows and columns (n, d)")
-    names = _fitting(names, rows.shape[1])
-    if rows.dtype.kind not in "biuf":
-        raise SampleError(f"features of type {rows.dtype} are not numbers: convert them first")
+        if names is not None:
+            found = replace(found, names=_different(_fitting(names, len(found.names))))
+        return found
     there = None
-    if isinstance(rows, np.ma.MaskedArray):
-        there = ~np.ma.getmaskarray(rows)
-        rows = rows.filled(0)
-    return Dense(names, require_finite(np.asarray(rows), names, dtype), there)
+    if not hasattr(X, "tocsr"):
+        X = np.asanyarray(X)
+        if X.ndim != 2:
+            raise SampleError(f"features of shape {X.shape} are not rows and columns (n, d)")
+    if X.dtype.kind not in "biuf":
+        raise SampleError(f"features of type {X.dtype} are not numbers: convert them first")
+    if not isinstance(X, np.ndarray):
+        return require_finite(_sparse_matrix(X.tocsr(), names), dtype)
+    if isinstance(X, np.ma.MaskedArray):
+        there = ~np.ma.getmaskarray(X)
+        X = X.filled(0)
+    return require_finite(Rows.of_table(_different(_fitting(names, X.shape[1])), X, there), dtype)
 
 
-def _checked(rows: Sparse, dtype: np.dtype[Any]) -> Sparse:
-    """Return rows whose values must be finite numbers of a type."""
-    with np.errstate(over="ignore"):
-        wrong = np.flatnonzero(~np.isfinite(rows.values.astype(dtype)))
-    if len(wrong):
-        row, column = rows.rows[wrong[0]], rows.columns[wrong[0]]
-        one = np.zeros((row + 1, 1))
-        one[row] = rows.values[wrong[0]]
-        require_finite(one, [rows.names[column]], dtype)
+def _sparse_matrix(matrix: Any, names: Sequence[Hashable] | None) -> Rows:
+    """Return the rows of a matrix of SciPy in CSR."""
+    matrix.sum_duplicates()
+    names = _fitting(names, matrix.shape[1])
+    starts, columns = matrix.indptr.astype(np.intp), matrix.indices.astype(np.int32)
+    rows = Rows(names, starts, columns, matrix.data.astype(np.float64)).without_unused_names()
+    _different(rows.names)
     return rows
 
 
 def _fitting(names: Sequence[Hashable] | None, d: int) -> Names:
-    names = tuple(range(d) if names is None else names)
-    if d != len(names):
+    if names is not None and d != len(names):
         raise SampleError(f"rows of {d} features do not fit {len(names)} names")
-    _require_different(names)
-    return names
+    return tuple(range(d) if names is None else names)
 
 
-def _require_different(names: Sequence[Hashable]) -> None:
+def _different(names: Names) -> Names:
+    """Return names that must differ."""
     if len(set(names)) < len(names):
         twice = next(name for i, name in enumerate(names) if name in names[:i])
         raise SampleError(f"two features are called {twice!r}: give each its own name")
+    return names

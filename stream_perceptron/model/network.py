@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from stream_perceptron.errors import FullError, SampleError
 from stream_perceptron.model import kernel
 from stream_perceptron.model.activations import Activation, row_sums
-from stream_perceptron.model.features import Features, Sparse
 from stream_perceptron.model.kernel import Block, BlockResult, Counters, Outcome, Rule
+from stream_perceptron.model.rows import Names, Rows
 from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.model.vocabulary import Vocabulary, natural_order
 from stream_perceptron.model.weights import WeightStore
@@ -182,21 +182,18 @@ class Network:
                 x, features.names, features.numbers, store.weights, store.biases
             )
 
-    def nets(self, features: Features) -> Array:
+    def nets(self, rows: Rows) -> Array:
         """Return the net inputs (n, k) of samples, with the bits that training would compute."""
         with self._lock:
-            return self._nets(features, self._columns_of(features))
+            return self._nets(rows, self._columns_of(rows))
 
-    def _nets(self, features: Features, columns: NDArray[np.intp]) -> Array:
-        n, store = len(features), self.store
+    def _nets(self, rows: Rows, columns: NDArray[np.int32]) -> Array:
+        n, store = len(rows), self.store
         block = Block(
             np.full(n, -1, np.intp), np.ones(n), np.zeros(n),
             np.empty((n, store.shape[0]), self.dtype), np.empty(n), np.zeros(n, bool),
         )  # fmt: skip
-        rule = Rule(self.activation, 0.0)
-        placed = self._placed(features, columns)
-        learn = self._kernel_learn
-        learn(store.weights, store.biases, placed, rule, block, self.counters, self.scaler)
+        self._learn(rows, columns, Rule(self.activation, 0.0), block)
         return block.nets
 
     @property
@@ -207,13 +204,9 @@ class Network:
 
         return numpy_kernel.learn
 
-    def _placed(self, features: Features, columns: NDArray[np.intp]) -> Features:
-        with_zeros = self.scaler is not None
-        return features.placed(columns, self.store.shape[1], self.row_dtype, with_zeros)
-
     def train(
         self,
-        features: Features,
+        rows: Rows,
         labels: Sequence[Hashable],
         weights: NDArray[np.float64],
         lr: float | Scheduler,
@@ -235,12 +228,12 @@ class Network:
                 self._forget_interrupted_growth()
                 rule = Rule(self.activation, epsilon, stop)
                 return self._train(
-                    features, labels, weights, lr, rule, with_probability, indicators, with_nets
+                    rows, labels, weights, lr, rule, with_probability, indicators, with_nets
                 )
 
     def _train(
         self,
-        features: Features,
+        rows: Rows,
         labels: Sequence[Hashable],
         weights: NDArray[np.float64],
         lr: float | Scheduler,
@@ -249,12 +242,12 @@ class Network:
         indicators: AbstractSet[Hashable],
         with_nets: bool,
     ) -> BlockResult:
-        n = len(features)
+        n = len(rows)
         result = BlockResult.blank(n)
         result.nets = [] if with_nets else None
         targets = self._targets(labels)
-        columns = self._columns_of(features)
-        growth = self._growth(features, labels, targets, columns) if n else {}
+        columns = self._columns_of(rows)
+        growth = self._growth(rows, labels, targets, columns) if n else {}
         new_in = sorted(growth)
         # All rows are one block for the kernel up to one that brings a label.
         begins = [row for row in new_in if row and growth[row].labels]
@@ -274,8 +267,8 @@ class Network:
                         new_labels = growth[start].labels if start in growth else []
                         if new_labels:
                             # The prediction is made from what was known before the row.
-                            nets_before = self._nets(features[start : start + 1], columns)
-                        self._grow(features, columns, growth, growing, new_labels, indicators)
+                            nets_before = self._nets(rows[start : start + 1], columns)
+                        self._grow(rows.names, columns, growth, growing, new_labels, indicators)
                         targets[part] = self._targets(labels[part])
                     shape = end - start, self.store.shape[0]
                     block = Block(
@@ -288,7 +281,7 @@ class Network:
                         widths=widths,
                         tests=None if widths is None else np.empty(shape, self.dtype),
                     )
-                    done, diverged = self._learn(features[part], columns, rule, block)
+                    done, diverged = self._learn(rows[part], columns, rule, block)
             except (FullError, MemoryError) as error:
                 if self.n_seen > seen:
                     raise  # as rows were learned, and nobody knows how they did
@@ -308,8 +301,8 @@ class Network:
             self._probe(result, start, nets, seen)
             self._predict(result, slice(start, end), nets, with_probability)
             if widths is not None and block.tests is not None:
-                rows = start + np.flatnonzero(np.diff(widths[: done + 1]))
-                self._predict(result, rows, block.tests[: len(rows)], with_probability)
+                grown = start + np.flatnonzero(np.diff(widths[: done + 1]))
+                self._predict(result, grown, block.tests[: len(grown)], with_probability)
             if nets_before is not None and done:
                 self._predict(result, slice(start, start + 1), nets_before, with_probability)
             stopped = rule.stop and done > 0 and bool(result.eps[end - 1] < rule.epsilon)
@@ -346,8 +339,8 @@ class Network:
 
     def _grow(
         self,
-        features: Features,
-        columns: NDArray[np.intp],
+        names: Names,
+        columns: NDArray[np.int32],
         growth: dict[int, Growth],
         rows: Sequence[int],
         labels: Sequence[Hashable],
@@ -364,14 +357,13 @@ class Network:
                     f"({type(twins[0]).__name__}): convert all labels to one type",
                     stacklevel=7,  # the caller of learn_one
                 )
-        names = features.names
         new: list[Hashable] = []
         for row in rows:
             new += natural_order([names[i] for i in growth[row].places])
         self._add(new, labels, indicators)
         places = [i for row in rows for i in growth[row].places]
         found = map(self.features.numbers.__getitem__, [names[i] for i in places])
-        columns[places] = np.fromiter(found, np.intp, len(places))
+        columns[places] = np.fromiter(found, np.int32, len(places))
 
     def _add(
         self,
@@ -436,10 +428,10 @@ class Network:
 
     def _growth(
         self,
-        features: Features,
+        rows: Rows,
         labels: Sequence[Hashable],
         targets: NDArray[np.intp],
-        columns: NDArray[np.intp],
+        columns: NDArray[np.int32],
     ) -> dict[int, Growth]:
         """Return what is new by the row that brings it."""
         growth: dict[int, Growth] = {}
@@ -448,7 +440,7 @@ class Network:
                 growth.setdefault(labels.index(label), Growth([], [])).labels.append(label)
         unknown = np.flatnonzero(columns < 0)
         if len(unknown):
-            first = features.first_rows(unknown, targets != -1)
+            first = rows.first_rows(unknown, targets != -1)
             for place, row in zip(unknown.tolist(), first.tolist(), strict=True):
                 if row < 0:
                     continue
@@ -457,21 +449,19 @@ class Network:
                 growth[row].places.append(place)
         return growth
 
-    def _columns_of(self, features: Features) -> NDArray[np.intp]:
+    def _columns_of(self, rows: Rows) -> NDArray[np.int32]:
         """Return the column of each name, -1 where there is none."""
-        columns = self.features.numbers_of(features.names).copy()
+        columns = self.features.numbers_of(rows.names).copy()
         if self._has_more_names():
             columns[columns >= self.store.shape[1]] = -1
         return columns
 
     def _learn(
-        self, features: Features, columns: NDArray[np.intp], rule: Rule, block: Block
+        self, rows: Rows, columns: NDArray[np.int32], rule: Rule, block: Block
     ) -> kernel.Done:
-        placed = self._placed(features, columns)
-        if not isinstance(placed, Sparse):
-            self.store.trim()
+        store = self.store
         return self._kernel_learn(
-            self.store.weights, self.store.biases, placed, rule, block, self.counters, self.scaler
+            store.weights, store.biases, rows, columns, rule, block, self.counters, self.scaler
         )
 
     def _probe(self, result: BlockResult, start: int, nets: Array, seen: int) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
+Columns = NDArray[Any] | slice
 
 _LEFT_ALONE = -1.0
 
@@ -31,10 +32,10 @@ class Scaler:
     >>> scaler = Scaler()
     >>> scaler.extend(0, np.array([False, True]))
     >>> for x in (1.0, 3.0):
-    ...     refused = scaler.update(None, np.array([x, 1.0]))
-    >>> scaler.at(None, 2).tolist()
+    ...     refused = scaler.update(np.arange(2), np.array([x, 1.0]))
+    >>> scaler.table.tolist()
     [[2.0, -1.0], [2.0, 0.0], [1.0, 0.0]]
-    >>> scaler.scaled(None, np.array([5.0, 1.0])).tolist()
+    >>> scaler.scaled(np.arange(2), np.array([5.0, 1.0])).tolist()
     [3.0, 1.0]
 
     References
@@ -75,23 +76,23 @@ class Scaler:
             name for name, count in zip(names, self.table[0].tolist(), strict=False) if count < 0
         }
 
-    def at(self, columns: NDArray[np.intp] | None, d: int) -> Floats:
-        """Return a copy of the statistics at some columns, or of the first d, shape (3, d)."""
-        return self.table[:, slice(d) if columns is None else columns].copy()
+    def at(self, columns: Columns) -> Floats:
+        """Return a copy of the statistics of features at some columns, shape (3, m)."""
+        return self.table[:, columns].copy()
 
-    def put(self, columns: NDArray[np.intp] | None, statistics: Floats) -> None:
+    def put(self, columns: Columns, statistics: Floats) -> None:
         """Put back what `at` returned."""
-        self.table[:, slice(statistics.shape[1]) if columns is None else columns] = statistics
+        self.table[:, columns] = statistics
 
-    def scaled(self, columns: NDArray[np.intp] | None, x: Floats) -> Floats:
-        """Return the features of a sample at some columns, None for all, scaled."""
-        statistics = self.at(columns, len(x))
+    def scaled(self, columns: Columns, x: Floats) -> Floats:
+        """Return the features of a sample at some columns, scaled; shape (m,)."""
+        statistics = self.at(columns)
         with np.errstate(all="ignore"):
             return np.where(statistics[0] < 0, x, self._scaled(statistics, x))
 
-    def update(self, columns: NDArray[np.intp] | None, x: Floats) -> bool:
+    def update(self, columns: Columns, x: Floats) -> bool:
         """Count the features of a sample; if they would not stay finite do nothing, return True."""
-        before = self.at(columns, len(x))
+        before = self.at(columns)
         with np.errstate(all="ignore"):
             after = np.where(before[0] < 0, before, self._updated(before, x))
         if not np.isfinite(after).all():
@@ -187,8 +188,8 @@ class RangeScaler(Scaler):
     --------
     >>> scaler = RangeScaler()
     >>> scaler.extend(0, np.array([False]))
-    >>> refused = [scaler.update(None, np.array([x])) for x in (1.0, 5.0)]
-    >>> scaler.scaled(None, np.array([2.0])).tolist()
+    >>> refused = [scaler.update(np.arange(1), np.array([x])) for x in (1.0, 5.0)]
+    >>> scaler.scaled(np.arange(1), np.array([2.0])).tolist()
     [0.25]
 
     """

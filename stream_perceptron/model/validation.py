@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from stream_perceptron.errors import SampleError
 from stream_perceptron.model import kernel
-from stream_perceptron.model.features import Dense, Names
+from stream_perceptron.model.rows import Names, Rows
 
 Array = NDArray[Any]
 
@@ -103,35 +103,27 @@ def require_dict(x: Any) -> None:
         )
 
 
-def as_row(x: Mapping[Hashable, Any], dtype: np.dtype[Any]) -> Dense:
+def as_row(x: Mapping[Hashable, Any], dtype: np.dtype[Any]) -> Rows:
     """Return a dict of features as one row; None stands for a feature that is absent."""
     require_dict(x)
     if any(value is None for value in x.values()):
         x = {name: value for name, value in x.items() if value is not None}
     names = tuple(x)
-    return Dense(names, as_values(names, x.values(), dtype)[np.newaxis])
+    return row_of(names, x.values(), dtype)
 
 
-def as_values(names: Names, values: Collection[Any], dtype: np.dtype[Any]) -> Array:
-    """Return the values of a row's features, shape (m,); as `as_row`."""
+def row_of(names: Names, values: Collection[Any], dtype: np.dtype[Any]) -> Rows:
+    """Return the values of some features as one row; as `as_row`."""
     filled = np.empty(len(values))
-    if dtype == np.float64 and kernel.fill(list(values), filled):
-        return filled
-    if not _PLAIN_TYPES.issuperset(map(type, values)):
-        for name, value in zip(names, values, strict=True):
-            require_number(name, value)
-    try:
-        row = np.fromiter(values, np.float64, len(values))
-    except OverflowError:
-        row = np.array([_float_or_infinity(value) for value in values])
-    return np.asarray(require_finite(row[np.newaxis], names, dtype)[0])
-
-
-def all_finite(array: Array) -> bool:
-    """Whether all elements of a contiguous array are finite."""
-    # Nothing makes a sum finite again, and it costs a third of looking at each; it may overflow.
-    with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(array.sum()) or np.isfinite(array).all())
+    if not kernel.fill(list(values), filled):
+        if not _PLAIN_TYPES.issuperset(map(type, values)):
+            for name, value in zip(names, values, strict=True):
+                require_number(name, value)
+        try:
+            filled = np.fromiter(values, np.float64, len(values))
+        except OverflowError:
+            filled = np.array([_float_or_infinity(value) for value in values])
+    return require_finite(Rows.of_table(names, filled[np.newaxis]), dtype)
 
 
 def require_number(name: Hashable, value: Any) -> None:
@@ -143,16 +135,17 @@ def require_number(name: Hashable, value: Any) -> None:
         )
 
 
-def require_finite(rows: Array, names: Sequence[Hashable], dtype: np.dtype[Any]) -> Array:
-    """Return rows (n, d) of a type in which all their values must be finite."""
-    with np.errstate(over="ignore"):
-        cast = np.require(rows, dtype, ["C", "A"])
-    if not all_finite(cast):
-        i, j = np.argwhere(~np.isfinite(cast))[0]
-        value, where = rows[i, j], f" in row {i}" if len(rows) > 1 else ""
-        reason = f"not finite in {dtype}" if np.isfinite(value) else "not finite"
-        raise SampleError(f"feature {names[j]!r} is {value}{where}, {reason}: clean or drop it")
-    return cast
+def require_finite(rows: Rows, dtype: np.dtype[Any]) -> Rows:
+    """Return rows, all of whose values must be finite in a type."""
+    if not rows.largest() <= float(np.finfo(dtype).max):
+        with np.errstate(over="ignore"):
+            wrong = np.flatnonzero(~np.isfinite(rows.numbers.astype(dtype)))
+        for cell in wrong[:1].tolist():
+            value, name = rows.values[cell], rows.names[rows.places[cell]]
+            where = f" in row {rows.rows[cell]}" if len(rows) > 1 else ""
+            reason = f"not finite in {dtype}" if np.isfinite(value) else "not finite"
+            raise SampleError(f"feature {name!r} is {value}{where}, {reason}: clean or drop it")
+    return rows
 
 
 def _float_or_infinity(value: Any) -> float:

@@ -41,7 +41,7 @@ def _natural_key(name: Hashable) -> tuple[str, Any, str]:
 
 
 # Some names and their numbers.
-_NOTHING: tuple[tuple[Hashable, ...], NDArray[np.intp]] = (), np.zeros(0, np.intp)
+_NOTHING: tuple[tuple[Hashable, ...], NDArray[np.int32]] = (), np.zeros(0, np.int32)
 
 
 class Vocabulary:
@@ -81,7 +81,7 @@ class Vocabulary:
             self.numbers.pop(name, None)
         del self.names[length:]
 
-    def numbers_of(self, names: tuple[Hashable, ...]) -> NDArray[np.intp]:
+    def numbers_of(self, names: tuple[Hashable, ...]) -> NDArray[np.int32]:
         """Return the number of each name, -1 where it is unknown."""
         # Samples of one stream mostly come with the same names, often the same objects, or more.
         known, numbers = self._last
@@ -91,7 +91,7 @@ class Vocabulary:
         if names[:n] != known:
             n = 0
         found = map(self.numbers.get, names[n:], repeat(-1))
-        new = np.fromiter(found, np.intp, len(names) - n)
+        new = np.fromiter(found, np.int32, len(names) - n)
         every = np.concatenate([numbers[:n], new])
         n_known = int(np.argmin(new)) if new.min(initial=0) < 0 else len(new)
         self._last = names[: n + n_known], every[: n + n_known]

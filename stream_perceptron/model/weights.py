@@ -53,11 +53,11 @@ def initial_weights(
     """
     seed_state = _mix(np.array([seed], np.uint64))
     label_states = _mix(seed_state + labels.astype(np.uint64))
-    states = _mix(label_states[:, np.newaxis] + features.astype(np.uint64))
+    states = _mix(label_states + features.astype(np.uint64)[:, np.newaxis])
     # The upper 53 bits make a double in [0, 1).
     uniform = (states >> np.uint64(11)) / 2**53
     # Adding 0 makes -0 a 0: only so does a step of 0 leave every weight as it is.
-    return np.asarray((2.0 * uniform - 1.0) * init_range + 0.0)
+    return np.asarray((2.0 * uniform - 1.0) * init_range + 0.0).T
 
 
 def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -73,16 +73,16 @@ class Grown(NamedTuple):
 
     weights: NDArray[Any]
     biases: NDArray[Any]
-    room_for_weights: NDArray[Any]
-    room_for_biases: NDArray[Any]
+    room: NDArray[Any]  # the biases, then the weights of each feature, for the outputs and more
 
 
 class WeightStore:
     """Weights (k, d) and biases (k,) that grow by doubling.
 
-    New rows and columns get their initial weights; what is there stays as it is. To grow takes two
-    steps: `grown` makes the larger weights, and `use` puts them in place, by one assignment that
-    no interrupt can divide.
+    The weights of a feature lie together, in vectors of `padded` outputs. New labels and features
+    get their initial weights; what is there stays as it is. To grow takes two steps: `grown` makes
+    the larger weights, and `use` puts them in place, by one assignment that no interrupt can
+    divide.
     """
 
     def __init__(
@@ -95,11 +95,11 @@ class WeightStore:
         self.seed = int.from_bytes(os.urandom(8)) if seed is None else int(seed)
         self.init_range = init_range
         self.max_weights = max_weights
-        self._now = _view(np.zeros((0, 0), dtype), np.zeros(0, dtype), 0, 0)
+        self._now = _view(_aligned_zeros(1, 0, dtype), 0, 0)
 
     @property
     def weights(self) -> NDArray[Any]:
-        """The weights, shape (k, d)."""
+        """The weights, shape (k, d): a view of memory that has them feature by feature."""
         return self._now.weights
 
     @property
@@ -122,79 +122,62 @@ class WeightStore:
             memory that its name takes.
 
         """
-        size = k * d + NAME_COST * (k + d)
+        size = padded(k) * d + NAME_COST * (k + d)
         if size > self.max_weights:
             raise FullError(
                 f"{k:,} labels and {d:,} features would take {size:,} weights, more than "
                 f"{self.max_weights:,}: leave some out, or raise max_weights"
             )
-        now = self._now
-        rows, columns = now.room_for_weights.shape
-        if k > rows or d > columns:
-            rows = k if k <= rows else max(k, 2 * rows)
-            columns = d if d <= columns else max(d, 2 * columns)
-            now = self._moved(rows, columns)
         old_k, old_d = self.shape
-        after = _view(now.room_for_weights, now.room_for_biases, k, d)
+        room = self._now.room
+        if d >= len(room) or k > room.shape[1]:
+            rows = len(room) if d < len(room) else max(d + 1, 2 * len(room))
+            room = _aligned_zeros(rows, padded(k), room.dtype)
+            room[: old_d + 1, :old_k] = self._now.room[: old_d + 1, :old_k]
+        # The bias is the weight of a feature 0, which is always 1.
         if k > old_k:
-            rows_ = np.arange(old_k, k)
-            after.weights[old_k:, :old_d] = self._initial(rows_, np.arange(old_d) + 1)
-            after.biases[old_k:] = self._initial(rows_, np.zeros(1))[:, 0]
+            room[: old_d + 1, old_k:k] = self._initial(range(old_k, k), range(old_d + 1)).T
         if d > old_d:
-            after.weights[:, old_d:] = self._initial(np.arange(k), np.arange(old_d, d) + 1)
-        return after
+            room[old_d + 1 : d + 1, :k] = self._initial(range(k), range(old_d + 1, d + 1)).T
+        return _view(room, k, d)
 
     def use(self, grown: Grown) -> None:
         """Put weights in place that `grown` made."""
         self._now = grown
 
     def shrink(self, k: int, d: int) -> None:
-        """Give up the last rows and columns."""
-        self._now = _view(self._now.room_for_weights, self._now.room_for_biases, k, d)
-
-    def trim(self) -> None:
-        """Give up spare columns, at the price of a copy if there are any."""
-        if self._now.room_for_weights.shape[1] != _padded(self.shape[1], self.weights.dtype):
-            self._now = self._moved(len(self._now.room_for_weights), self.shape[1])
+        """Give up the last labels and features."""
+        self._now = _view(self._now.room, k, d)
 
     def restore(self, weights: NDArray[Any], biases: NDArray[Any]) -> None:
         """Take over weights (k, d) and biases (k,) that were learned before."""
         k, d = weights.shape
-        empty = _view(self._now.room_for_weights, self._now.room_for_biases, 0, 0)
-        self._now = empty
-        moved = self._moved(k, d)
-        after = _view(moved.room_for_weights, moved.room_for_biases, k, d)
-        after.weights[:], after.biases[:] = weights, biases
-        self._now = after
+        room = _aligned_zeros(d + 1, padded(k), self._now.room.dtype)
+        room[0, :k], room[1:, :k] = biases, weights.T
+        self._now = _view(room, k, d)
 
-    def _moved(self, rows: int, columns: int) -> Grown:
-        """Return the weights in new memory."""
-        k, d = self.shape
-        weights = _aligned_zeros(rows, columns, self.weights.dtype)
-        biases = np.zeros(rows, self.biases.dtype)
-        weights[:k, :d], biases[:k] = self.weights, self.biases
-        return _view(weights, biases, k, d)
-
-    def _initial(self, labels: NDArray[Any], features: NDArray[Any]) -> NDArray[np.float64]:
-        return initial_weights(self.seed, labels, features, self.init_range)
+    def _initial(self, labels: range, features: range) -> NDArray[np.float64]:
+        return initial_weights(self.seed, np.array(labels), np.array(features), self.init_range)
 
 
-def _view(weights: NDArray[Any], biases: NDArray[Any], k: int, d: int) -> Grown:
-    return Grown(weights[:k, :d], biases[:k], weights, biases)
+def padded(k: int) -> int:
+    """Return how many numbers the weights of a feature for k outputs take: whole vectors.
+
+    Examples
+    --------
+    >>> [padded(k) for k in (1, 2, 3, 5, 9)]
+    [2, 2, 4, 8, 16]
+
+    """
+    return 2 if k <= 2 else 4 if k <= 4 else -(-k // 8) * 8
 
 
-def _padded(columns: int, dtype: np.dtype[Any]) -> int:
-    """Return the columns of whole cache lines that hold so many."""
-    in_line = _CACHE_LINE // dtype.itemsize
-    return -(-columns // in_line) * in_line
+def _view(room: NDArray[Any], k: int, d: int) -> Grown:
+    return Grown(room[1 : d + 1, :k].T, room[0, :k], room)
 
 
 def _aligned_zeros(rows: int, columns: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return zeros (rows, columns or some more), of which each row begins with a cache line.
-
-    So the compiled kernel can use the widest vectors for whole rows.
-    """
-    columns = _padded(columns, dtype)
+    """Return zeros (rows, columns) that begin with a cache line."""
     size = rows * columns * dtype.itemsize
     memory = np.zeros(size + _CACHE_LINE, np.uint8)
     start = -memory.ctypes.data % _CACHE_LINE

@@ -178,9 +178,9 @@ def test_inspect_shows_the_findings_of_the_run(run, digits, tmp_path):
 @pytest.mark.parametrize("step", [1, 7, 64, 5000])
 def test_curve_does_not_depend_on_blocks_and_stays_small(sample, step, rng):
     from stream_perceptron import SGDPerceptron
-    from stream_perceptron.model.features import Dense
+    from stream_perceptron.model.rows import Rows
 
-    rows = Dense(("a", "b", "c"), rng.normal(size=(5000, 3)))
+    rows = Rows.of_table(("a", "b", "c"), rng.normal(size=(5000, 3)))
     y = rng.integers(0, 3, 5000).tolist()
     model, progress = SGDPerceptron(classes=range(3), seed=0), Progress()
     for i in range(0, 5000, step):

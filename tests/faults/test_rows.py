@@ -227,19 +227,19 @@ def test_a_name_twice_is_refused():
 
 def test_the_numpy_kernel_writes_nothing_that_is_not_finite_when_the_rate_is_beyond_its_type():
     from stream_perceptron.model.activations import ACTIVATIONS
-    from stream_perceptron.model.features import Dense
     from stream_perceptron.model.kernel import Block, Counters, Rule
+    from stream_perceptron.model.rows import Rows
 
     W, b = np.zeros((2, 3), np.float32), np.full(2, 0.5, np.float32)
     b[0] += np.float32(1e-7)
     for x in (0.0, 1e-30):
-        X = np.full((4, 3), x, np.float32)
+        rows = Rows.of_table(("a", "b", "c"), np.full((4, 3), x))
         block = Block(
             np.zeros(4, np.intp), np.ones(4), np.full(4, 1e39), np.zeros((4, 2), np.float32),
             np.full(4, np.nan), np.zeros(4, bool),
         )  # fmt: skip
         rule = Rule(ACTIVATIONS["identity"], 0.0)
-        numpy_kernel.learn(W, b, Dense((), X), rule, block, Counters())
+        numpy_kernel.learn(W, b, rows, np.arange(3, dtype=np.int32), rule, block, Counters())
         assert np.isfinite(W).all()
         assert np.isfinite(b).all()
 

@@ -9,8 +9,9 @@
 #include "kernel.h"
 
 struct Call {
-    int64_t size, function, stop, n, k, d, n_values, is_bytes, is_sparse, apart, n_tests;
-    double low, high, epsilon, scale;
+    int64_t size, function, stop, n, k, d, stride, n_values, n_names, is_bytes, is_table, apart,
+        n_tests;
+    double low, high, epsilon;
 };
 
 static void *get(size_t count, size_t size) {
@@ -27,19 +28,26 @@ int main(void) {
     struct Call call;
     while (fread(&call, sizeof call, 1, stdin) == 1) {
         const size_t n = call.n, k = call.k, d = call.d, size = call.size;
-        const size_t of_value = call.is_bytes ? 1 : call.apart ? sizeof(double) : size;
         const Rule rule = {(Function)call.function, call.low, call.high, call.epsilon,
                            (int)call.stop};
-        Samples samples = {.n = call.n, .k = call.k, .d = call.d, .scale = call.scale};
-        void *W = get(k * d, size), *biases = get(k, size);
-        void *values = get(call.n_values, of_value);
-        if (call.is_bytes)
+        Samples samples = {.n = call.n, .k = call.k, .stride = call.stride};
+        char *given = get(k * d, size), *W = calloc(d * call.stride + 1, size);
+        for (size_t i = 0; i < d; i++) memcpy(W + i * call.stride * size, given + i * k * size, k * size);
+        void *biases = get(k, size);
+        samples.starts = get(n + 1, sizeof(intptr_t));
+        void *values = get(call.n_values, call.is_bytes ? 1 : sizeof(double));
+        if (call.is_bytes) {
             samples.bytes = values;
-        else
+            samples.of_byte = get(256, sizeof(double));
+        } else {
             samples.values = values;
-        if (call.is_sparse) {
-            samples.starts = get(n + 1, sizeof(intptr_t));
-            samples.columns = get(call.n_values, sizeof(intptr_t));
+        }
+        samples.places = get(call.n_names, sizeof(int32_t));
+        samples.n_known = call.n_names;
+        if (!call.is_table) samples.columns = get(call.n_values, sizeof(int32_t));
+        for (size_t i = 0; i < n; i++) {
+            const ptrdiff_t length = samples.starts[i + 1] - samples.starts[i];
+            if (length > samples.longest) samples.longest = length;
         }
         samples.targets = get(n, sizeof(intptr_t));
         samples.sample_weights = get(n, sizeof(double));
@@ -59,10 +67,10 @@ int main(void) {
         int diverged;
         const int64_t done =
             size == sizeof(double)
-                ? learn_double(W, call.d, biases, &samples, &rule, &diverged)
-                : learn_float(W, call.d, biases, &samples, &rule, &diverged);
+                ? learn_double((double *)W, biases, &samples, &rule, &diverged)
+                : learn_float((float *)W, biases, &samples, &rule, &diverged);
         put(&done, 1, sizeof done);
-        put(W, k * d, size);
+        for (size_t i = 0; i < d; i++) put(W + i * call.stride * size, k, size);
         put(biases, k, size);
         put(samples.nets, n * k, size);
         put(samples.eps, n, sizeof(double));

@@ -48,7 +48,7 @@ def test_imports_run_one_way(copy):
         ("live/metrics.py", "from stream_perceptron import stream"),
         ("diagnostics/diagnosis.py", "from stream_perceptron.distributed import averaging"),
         ("perceptron.py", "import click"),
-        ("model/features.py", "import pyarrow"),
+        ("model/rows.py", "import pyarrow"),
     ],
 )
 def test_a_forbidden_import_is_noticed(module, line, copy):

@@ -158,11 +158,10 @@ def test_random_draws_are_reproducible_rows_with_replacement(points):
     assert len(np.unique(whole[:2500])) == pytest.approx(2500 * (1 - np.exp(-1)), abs=80)
     table = pq.read_table(points)
     for epoch in (0, 2):
-        drawn = np.concatenate(
-            [batch.features.values[:, 0] for batch in draws.batches(Request(epoch=epoch))]
-        )
+        batches = draws.batches(Request(epoch=epoch))
+        drawn = [x["a"] for batch in batches for x in batch.features.dicts()]
         rows = draws.draws(2500 * epoch, 2500)
-        assert table["a"].to_numpy()[rows].tolist() == drawn.tolist()
+        assert table["a"].to_numpy()[rows].tolist() == drawn
 
 
 def test_random_draws_until_the_stop(digits):

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_perceptron import SGDPerceptron
-from stream_perceptron.model.features import Dense, Sparse, Uint8
 from stream_perceptron.model.kernel import numpy_kernel, probabilities
 from stream_perceptron.model.network import Network
+from stream_perceptron.model.rows import Rows
 from stream_perceptron.model.scaler import Scaler
 
 CELLS = st.sampled_from([None, None, 0, 1, 3, 255])
@@ -27,17 +27,19 @@ def blocks(draw):
     names = tuple(draw(st.permutations([f"f{i}" for i in range(width)])))
     there = np.array([[cell is not None for cell in row] for row in cells])
     values = np.array([[cell or 0 for cell in row] for row in cells])
-    form = draw(st.sampled_from(["dense", "bytes", "bytes or absent", "sparse"]))
-    if form == "dense":
-        return Dense(names, values / 8, there), labels
+    n_columns = draw(st.integers(0, width))
+    form = draw(st.sampled_from(["numbers", "whole", "bytes", "sparse"]))
+    if form == "numbers":
+        return Rows.of_table(names, values / 8, there, n_columns=n_columns), labels
+    if form == "whole":
+        return Rows.of_table(names, values / 8), labels
     if form == "bytes":
-        return Uint8(names, values.astype(np.uint8), there, scale=0.125), labels
-    if form == "bytes or absent":
-        return Uint8(names, values.astype(np.uint8), scale=0.125, are_sparse=True), labels
+        cells = values.astype(np.uint8)
+        return Rows.of_table(names, cells, there, scale=0.125, n_columns=n_columns), labels
     rows = [tuple(np.array(names)[here].tolist()) for here in there]
-    return Sparse.from_rows(
+    return Rows.from_rows(
         rows, [row[here] / 8 for row, here in zip(values, there, strict=True)]
-    ), (labels)
+    ), labels
 
 
 @pytest.mark.parametrize("kernel", ["compiled", "numpy"])

@@ -24,7 +24,7 @@ from stream_perceptron.data.schema import Selection
 from stream_perceptron.datasets.mnist import sample_path
 from stream_perceptron.model import kernel
 from stream_perceptron.model.activations import ACTIVATIONS
-from stream_perceptron.model.features import Sparse, Uint8
+from stream_perceptron.model.rows import Rows
 
 GOLDEN = ROOT / "tests" / "golden"
 KERNEL = ROOT / "stream_perceptron" / "model" / "kernel"
@@ -55,11 +55,11 @@ def learn_digits(spread=1, **parameters):
         rows = pixels[start : start + 1000]
         if spread == 1:
             names = tuple(model.features_)
-            features = Uint8(names, rows, scale=1 / 255)
+            features = Rows.of_table(names, rows, scale=1 / 255)
         else:
             samples = [[f"x{i * spread}" for i in np.flatnonzero(row).tolist()] for row in rows]
             values = [row[row > 0] / 255 for row in rows]
-            features = Sparse.from_rows(samples, values)
+            features = Rows.from_rows(samples, values)
         result = model.train(
             features, labels[start : start + 1000], np.ones(1000), with_probability=True
         )
@@ -121,15 +121,15 @@ def learned(tmp_path_factory):
     digests, calls, written, first = {}, [], [], 0
     real = kernel.learn
 
-    def learn(weights, biases, features, rule, block, counters, scaler=None):
-        call = call_of(weights, biases, features, rule, block, scaler)
+    def learn(weights, biases, rows, places, rule, block, counters, scaler=None):
+        call = call_of(weights, biases, rows, places, rule, block, scaler)
         before = counters.counts.copy()
-        done = real(weights, biases, features, rule, block, counters, scaler)
+        done = real(weights, biases, rows, places, rule, block, counters, scaler)
         # Of the digits two blocks are enough for each compiler, one of them emulated.
         if not len(weights) or sum(len(each) > 500_000 for each in calls[first:]) == 2:
             return done
         eps = np.where(block.targets < 0, 0.0, block.eps)
-        parts = [weights, biases, block.nets, eps, block.updated, counters.counts - before]
+        parts = [weights.T, biases, block.nets, eps, block.updated, counters.counts - before]
         if block.tests is not None:
             parts.append(block.tests[: n_tests(block)])
         if scaler is not None:
@@ -152,25 +152,24 @@ def n_tests(block):
     return 0 if block.widths is None else np.count_nonzero(np.diff(block.widths))
 
 
-def call_of(weights, biases, features, rule, block, scaler):
+def call_of(weights, biases, rows, places, rule, block, scaler):
     """Return a call of the kernel as the driver reads it."""
     k, d = weights.shape
-    function = list(ACTIVATIONS).index(rule.activation.name)
-    values = np.ascontiguousarray(features.values)
-    is_bytes, is_sparse = isinstance(features, Uint8), isinstance(features, Sparse)
-    apart = 0 if scaler is None else len(scaler)
-    numbers = (
-        weights.itemsize, function, rule.stop, len(features), k, d, values.size, is_bytes,
-        is_sparse, apart, n_tests(block),
-    )  # fmt: skip
-    scale = features.scale if is_bytes else 0.0
     activation = rule.activation
-    head = struct.pack(
-        "11q4d", *map(int, numbers), activation.low, activation.high, rule.epsilon, scale
-    )
-    parts = [weights, biases, values]
-    if is_sparse:
-        parts += [features.starts, features.columns]
+    function = list(ACTIVATIONS).index(activation.name)
+    is_bytes, is_table = rows.values.dtype == np.uint8, rows.columns is None
+    # A table of columns in another order has its own way, which tests of the kernel take.
+    assert not is_table or places.tolist() == list(range(len(places)))
+    weights_apart = weights.strides[1] // weights.itemsize
+    numbers = (
+        weights.itemsize, function, rule.stop, len(rows), k, d, weights_apart,
+        len(rows.values), len(places), is_bytes, is_table, 0 if scaler is None else len(scaler),
+        n_tests(block),
+    )  # fmt: skip
+    head = struct.pack("13q3d", *map(int, numbers), activation.low, activation.high, rule.epsilon)
+    parts = [weights.T, biases, rows.starts, rows.values, *([rows.of_byte] * is_bytes), places]
+    if not is_table:
+        parts.append(rows.columns)
     parts += [block.targets, block.sample_weights, block.rates]
     if scaler is not None:
         parts.append(scaler.table)

@@ -8,11 +8,11 @@ import pytest
 
 from stream_perceptron import SGDPerceptron
 from stream_perceptron.model.activations import ACTIVATIONS
-from stream_perceptron.model.features import Dense, Sparse, Uint8
 from stream_perceptron.model.kernel import _compiled as _kernel
 from stream_perceptron.model.kernel import numpy_kernel as _numpy_kernel
 from stream_perceptron.model.kernel.types import Block, Counters, Rule
-from stream_perceptron.model.scaler import Scaler
+from stream_perceptron.model.rows import Rows
+from stream_perceptron.model.weights import WeightStore
 
 KERNELS = {"compiled": _kernel, "numpy": _numpy_kernel}
 DTYPES = ["float64", "float32"]
@@ -26,35 +26,57 @@ def block_of(targets, k, dtype, rates=0.1, sample_weights=1.0):
     )  # fmt: skip
 
 
-def learn(kernel, weights, biases, X, rule, block, counters=None):
-    features = X if isinstance(X, Dense | Sparse | Uint8) else Dense((), X)
-    return kernel.learn(weights, biases, features, rule, block, counters or Counters())
+def stored(W, b):
+    """Return weights (k, d) and biases (k,) as a model has them."""
+    store = WeightStore(0, 0.0, W.dtype)
+    store.restore(W, b)
+    return store
+
+
+def learn(kernel, store, X, rule, block, counters=None, scaler=None):
+    rows = X if isinstance(X, Rows) else table(X)
+    places = np.arange(len(rows.names), dtype=np.int32)
+    return kernel.learn(
+        store.weights, store.biases, rows, places, rule, block, counters or Counters(), scaler
+    )
+
+
+def table(X, **options):
+    return Rows.of_table(tuple(range(X.shape[1])), X, **options)
+
+
+def outcome(store, block):
+    return [
+        array.tobytes()
+        for array in (store.weights, store.biases, block.nets, block.eps, block.updated)
+    ]
 
 
 def problem(rng, dtype, n=60, k=4, d=37, density=1.0):
     X = rng.normal(size=(n, d)) * (rng.random((n, d)) < density)
     targets = rng.integers(-1, k, n)
     W, b = rng.normal(size=(k, d)) * 0.1, rng.normal(size=k) * 0.1
-    return X.astype(dtype), targets, W.astype(dtype), b.astype(dtype)
+    return X, targets, W.astype(dtype), b.astype(dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("epsilon", [0.0, 0.4])
-@pytest.mark.parametrize("d", [0, 1, 15, 16, 17, 100, 3000])
-def test_kernels_agree_to_rounding(dtype, activation, epsilon, d, rng):
-    X, targets, W, b = problem(rng, dtype, d=d, density=0.05 if d > 1024 else 1.0)
+@pytest.mark.parametrize("d", [0, 1, 7, 8, 100, 3000])
+@pytest.mark.parametrize("k", [1, 2, 3, 5, 9, 11, 13, 29])
+def test_kernels_agree_to_rounding(dtype, activation, epsilon, d, k, rng):
+    X, targets, W, b = problem(rng, dtype, k=k, d=d, density=0.05 if d > 1024 else 1.0)
     rule = Rule(ACTIVATIONS[activation], epsilon)
     results = []
     for kernel in KERNELS.values():
-        w, c, block = W.copy(), b.copy(), block_of(targets, 4, dtype, 0.01)
-        assert (60, False) == learn(kernel, w, c, X, rule, block)
-        results.append((w, c, block))
-    (w1, b1, one), (w2, b2, two) = results
+        store, block = stored(W, b), block_of(targets, k, dtype, 0.01)
+        assert (60, False) == learn(kernel, store, X, rule, block)
+        results.append((store, block))
+    (store1, one), (store2, two) = results
 
     rtol, atol = (1e-9, 1e-11) if dtype == "float64" else (1e-3, 1e-4)
-    np.testing.assert_allclose(w1, w2, rtol, atol)
-    np.testing.assert_allclose(b1, b2, rtol, atol)
+    np.testing.assert_allclose(store1.weights, store2.weights, rtol, atol)
+    np.testing.assert_allclose(store1.biases, store2.biases, rtol, atol)
     np.testing.assert_allclose(one.nets, two.nets, rtol, atol)
     np.testing.assert_allclose(one.eps, two.eps, rtol, atol)
     assert one.updated.tolist() == two.updated.tolist()
@@ -65,101 +87,56 @@ def test_kernels_agree_to_rounding(dtype, activation, epsilon, d, rng):
 def test_kernels_do_what_the_oracle_does(kernel, activation, rng):
     X, targets, W, b = problem(rng, "float64", n=50, k=3, d=5)
     w, c = W.tolist(), b.tolist()
-    block = block_of(targets, 3, "float64", 0.05)
-    learn(KERNELS[kernel], W, b, X, Rule(ACTIVATIONS[activation], 0.2), block)
+    block, store = block_of(targets, 3, "float64", 0.05), stored(W, b)
+    learn(KERNELS[kernel], store, X, Rule(ACTIVATIONS[activation], 0.2), block)
     for x, target, eps in zip(X.tolist(), targets.tolist(), block.eps.tolist(), strict=True):
         if target < 0:
             assert np.isnan(eps)
         else:
             assert oracle.step(w, c, x, target, 0.05, 0.2, activation)[1] == pytest.approx(eps)
 
-    np.testing.assert_allclose(w, W, rtol=1e-9)
-    np.testing.assert_allclose(c, b, rtol=1e-9)
+    np.testing.assert_allclose(w, store.weights, rtol=1e-9)
+    np.testing.assert_allclose(c, store.biases, rtol=1e-9)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("k", [1, 4, 10, 12, 20])
 @pytest.mark.parametrize("d", [5, 784, 2000])
-def test_bits_do_not_depend_on_how_a_sample_comes(dtype, d, rng):
-    """Dense, sparse, one by one, over spare columns: all the same."""
-    X, targets, W, b = problem(rng, dtype, k=3, d=d, density=0.1)
-    X = abs(X)
-    # Between sparse rows some that are dense, the one in its left half, the next in its right.
-    X[::4, : d // 2] = abs(rng.normal(size=(15, d // 2)))
-    X[2::4, d // 2 :] = abs(rng.normal(size=(15, d - d // 2)))
-    X[::4, d // 2 :] = X[2::4, : d // 2] = 0
+def test_bits_do_not_depend_on_how_a_sample_comes(dtype, k, d, rng):
+    """In blocks of any size, without zeros, in another order, among other names, or as a dict."""
+    X, targets, W, b = problem(rng, dtype, k=k, d=d, density=0.1)
+    X[::3] = abs(rng.normal(size=(20, d)))  # some that follow each other have the same features
+    X[1::3] = abs(rng.normal(size=(20, d)))
     rule = Rule(ACTIVATIONS["sigmoid"], 0.05)
-
-    def by_rows(step):
-        w, c = W.copy(), b.copy()
-        for i in range(0, len(X), step):
-            learn(_kernel, w, c, X[i : i + step], rule, block_of(targets[i : i + step], 3, dtype))
-        return w, c
-
-    def by_columns():
-        w, c = W.copy(), b.copy()
-        for x, target in zip(X, targets, strict=True):
-            columns = np.flatnonzero(x)
-            block = block_of([target], 3, dtype)
-            row = Sparse((), np.array([0, len(columns)]), columns, x[columns])
-            learn(_kernel, w, c, row, rule, block)
-        return w, c
-
-    def with_spare_columns():
-        w, c = np.zeros((3, 2 * d + 3), dtype), b.copy()
-        w[:, :d] = W
-        learn(_kernel, w[:, :d], c, X, rule, block_of(targets, 3, dtype))
-        return w[:, :d], c
-
-    ways = [by_rows(1), by_rows(7), by_rows(60), by_columns(), with_spare_columns()]
-    for w, c in ways[1:]:
-        assert ways[0][0].tobytes() == w.tobytes()
-        assert ways[0][1].tobytes() == c.tobytes()
-    names, x = list(range(d)), X[0].astype(float).tolist()
-    nets = block_of([-1], 3, dtype)
-    learn(_kernel, W, b, X[:1], rule, nets)
-    for features in (dict(enumerate(x)), {i: value for i, value in enumerate(x) if value}):
-        net = _kernel.net_one(features, names, dict(zip(names, names, strict=True)), W, b)
-        assert nets.nets[0].tobytes() == net.tobytes()
-
-
-def beginning_lines(W):
-    """Return W with rows that begin with a cache line each, and have other numbers behind."""
-    k, d = W.shape
-    line = 64 // W.itemsize
-    width = -(-d // line) * line
-    memory = np.zeros(k * width + line, W.dtype)
-    start = -memory.ctypes.data % 64 // W.itemsize
-    rows = memory[start : start + k * width].reshape(k, width)
-    rows[:] = -7.0
-    rows[:, :d] = W
-    return rows[:, :d]
-
-
-@pytest.mark.parametrize("form", ["dense", "bytes", "sparse", "scaled"])
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("d", [1, 5, 30, 717, 1100])
-def test_bits_do_not_depend_on_where_rows_of_weights_begin(form, dtype, d, rng):
-    X, targets, W, b = problem(rng, "float64" if form == "scaled" else dtype, d=d, density=0.3)
-    X = abs(X)
-    W, b = W.astype(dtype), b.astype(dtype)
-    if form == "bytes":
-        X = Uint8((), rng.integers(0, 3, X.shape).astype(np.uint8), scale=0.3)
-    if form == "sparse":
-        rows, columns = np.nonzero(X)
-        starts = np.searchsorted(rows, np.arange(len(X) + 1))
-        X = Sparse((), starts, columns, X[rows, columns])
-    features = X if form in ("bytes", "sparse") else Dense((), X)
-    outcomes = []
-    for w in (W.copy(), beginning_lines(W)):
-        c, block, scaler = b.copy(), block_of(targets, 4, dtype, 0.01), None
-        if form == "scaled":
-            scaler = Scaler()
-            scaler.extend(0, np.zeros(d, bool))
-        _kernel.learn(w, c, features, Rule(ACTIVATIONS["sigmoid"], 0.1), block, Counters(), scaler)
-        outcomes.append([w.tobytes(), c.tobytes(), block.nets.tobytes(), block.eps.tobytes()])
-
-    assert outcomes[0] == outcomes[1]
-    assert W.tobytes() != outcomes[0][0]
+    whole, block = stored(W, b), block_of(targets, k, dtype)
+    learn(_kernel, whole, X, rule, block)
+    expected = outcome(whole, block)
+    for size in (1, 7):
+        store, nets = stored(W, b), []
+        for i in range(0, len(X), size):
+            part = block_of(targets[i : i + size], k, dtype)
+            learn(_kernel, store, X[i : i + size], rule, part)
+            nets.append(part.nets)
+        assert expected[:3] == outcome(store, block._replace(nets=np.concatenate(nets)))[:3]
+    order = rng.permutation(d)
+    places = np.concatenate([order, [-1, -1]]).astype(np.int32)
+    mixed = rng.permutation(d + 2)
+    wide = np.hstack([X[:, order], np.full((len(X), 2), 7.0)])[:, mixed]
+    for there in (None, wide != 0):
+        store, again = stored(W, b), block_of(targets, k, dtype)
+        rows = table(wide, there=there)
+        _kernel.learn(store.weights, store.biases, rows, places[mixed], rule, again, Counters())
+        assert expected == outcome(store, again)
+    names = list(range(d))
+    numbers = dict(zip(names, names, strict=True))
+    nets = block_of([-1] * len(X), k, dtype)
+    store = stored(W, b)
+    learn(_kernel, store, X, rule, nets)
+    for x, net in zip(X.tolist(), nets.nets, strict=True):
+        full = {i: x[i] for i in order.tolist()}
+        for features in (full, {i: value for i, value in full.items() if value}):
+            found = _kernel.net_one(features, names, numbers, store.weights, store.biases)
+            assert net.tobytes() == found.tobytes()
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -169,16 +146,39 @@ def test_bytes_are_learned_as_the_numbers_that_they_stand_for(kernel, dtype, d, 
     _, targets, W, b = problem(rng, dtype, k=8, d=d)
     pixels = (rng.integers(0, 256, (60, d)) * (rng.random((60, d)) < 0.1)).astype(np.uint8)
     pixels[:, d // 4 : d // 2] = 0
-    rows = Uint8((), pixels, scale=1 / 255)
     rule = Rule(ACTIVATIONS["sigmoid"], 0.05)
     results = []
-    for X in (rows, np.multiply(pixels, 1 / 255, dtype=np.float64).astype(dtype)):
-        w, c, block = W.copy(), b.copy(), block_of(targets, 8, dtype)
-        learn(KERNELS[kernel], w, c, X, rule, block)
-        results.append([w.tobytes(), c.tobytes(), block.nets.tobytes()])
+    numbers = table(np.multiply(pixels, 1 / 255, dtype=np.float64))
+    for rows in (table(pixels, scale=1 / 255), numbers):
+        for form in (rows, table(rows.values.reshape(60, d), there=pixels > 0, scale=rows.scale)):
+            store, block = stored(W, b), block_of(targets, 8, dtype)
+            learn(KERNELS[kernel], store, form, rule, block)
+            results.append(outcome(store, block))
 
-    assert results[0] == results[1]
+    assert results[0] == results[1] == results[2] == results[3]
     assert results[0][0] != W.tobytes()
+
+
+@pytest.mark.parametrize("m", [2, 24, 25, 700])
+@pytest.mark.parametrize("d", [700, 70_000, 20_000_000])
+def test_features_in_any_order_are_sorted(m, d, rng):
+    """A few by insertion, many by one byte of their columns after another."""
+    columns = rng.choice(d, m, replace=False).astype(np.int32)
+    x = rng.normal(size=m)
+    nets = []
+    W = np.zeros((1, d), np.float32)
+    W[:, columns] = rng.normal(size=m)
+    store = stored(W, np.zeros(1, np.float32))
+    for order in (np.arange(m), np.argsort(columns), rng.permutation(m)):
+        rows = Rows(tuple(range(m)), np.array([0, m]), np.arange(m, dtype=np.int32), x[order])
+        block = block_of([-1], 1, "float32")
+        _kernel.learn(
+            store.weights, store.biases, rows, columns[order],
+            Rule(ACTIVATIONS["sigmoid"], 0.0), block, Counters(),
+        )  # fmt: skip
+        nets.append(block.nets.tobytes())
+
+    assert nets[0] == nets[1] == nets[2]
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -198,20 +198,19 @@ def test_nothing_that_is_not_finite_is_ever_written(kernel, dtype, x, rate, weig
     """The sample that would do it is refused, and all is as before it."""
     largest = float(np.finfo(dtype).max)
     W = np.full((2, 20), min(weight, largest), dtype)
-    b = np.full(2, min(bias, largest), dtype)
-    X = np.full((3, 20), min(x, largest), dtype)
+    X = np.full((3, 20), min(x, largest))
     X[0] = 0
-    before = W.copy()
+    store = stored(W, np.full(2, min(bias, largest), dtype))
     block = block_of([0, 1, 0], 2, dtype, rate)
     rule = Rule(ACTIVATIONS["identity"], 0.0)
-    done, diverged = learn(KERNELS[kernel], W, b, X, rule, block)
+    done, diverged = learn(KERNELS[kernel], store, X, rule, block)
 
     assert diverged
     assert done < 3
-    assert np.isfinite(W).all()
-    assert np.isfinite(b).all()
+    assert np.isfinite(store.weights).all()
+    assert np.isfinite(store.biases).all()
     if done <= 1:
-        assert before.tobytes() == W.tobytes()
+        assert W.tobytes() == store.weights.tobytes()
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -221,21 +220,21 @@ def test_stop_ends_with_the_first_sample_that_fits(kernel):
     block = block_of([0, 0, 0, 0], 2, "float64", 1.0)
     rule = Rule(ACTIVATIONS["sigmoid"], 1e-6, stop=True)
 
-    assert (2, False) == learn(KERNELS[kernel], W, b, X, rule, block)
+    assert (2, False) == learn(KERNELS[kernel], stored(W, b), X, rule, block)
     assert [True, False, False, False] == block.updated.tolist()
     assert np.isnan(block.eps[2:]).all()
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_a_schedule_is_asked_by_the_number_of_updates(kernel):
-    W, b = np.zeros((1, 1)), np.zeros(1)
+    store = stored(np.zeros((1, 1)), np.zeros(1))
     block = block_of([-1, 0, -1, 0], 1, "float64")
     rates = np.array([1.0, 0.5, 0.0, 0.0])
     rule = Rule(ACTIVATIONS["identity"], 0.0)
-    learn(KERNELS[kernel], W, b, np.zeros((4, 1)), rule, block._replace(rates=rates))
+    learn(KERNELS[kernel], store, np.zeros((4, 1)), rule, block._replace(rates=rates))
 
     # 0 -> 1 at rate 1; then the target 1 is met.
-    assert 1.0 == b[0]
+    assert 1.0 == store.biases[0]
 
 
 @pytest.mark.parametrize("d", [16, 1100])
@@ -245,10 +244,10 @@ def test_bytes_find_features_that_are_known_in_another_order(d, rng):
     labels = rng.integers(0, 3, 40).tolist()
     names = tuple(f"pixel{i}" for i in range(d))
     weights = []
-    for X in (Uint8(names, pixels, scale=1 / 255), Dense(names, pixels * (1 / 255))):
+    for scale, cells in ((1 / 255, pixels), (1.0, pixels * (1 / 255))):
         model = SGDPerceptron(classes=range(3), seed=0)
         model.learn_one({"other": 1.0, names[3]: 0.5}, 0)
-        model.train(X, labels, np.ones(40))
+        model.train(Rows.of_table(names, cells, scale=scale), labels, np.ones(40))
         weights.append(model.weights.tobytes())
 
     assert weights[0] == weights[1]
@@ -258,7 +257,7 @@ def test_bytes_find_features_that_are_known_in_another_order(d, rng):
 def test_kernels_count_what_they_learn(kernel, rng):
     X, targets, W, b = problem(rng, "float64")
     counters, block = Counters(), block_of(targets, 4, "float64")
-    learn(KERNELS[kernel], W, b, X, Rule(ACTIVATIONS["sigmoid"], 0.4), block, counters)
+    learn(KERNELS[kernel], stored(W, b), X, Rule(ACTIVATIONS["sigmoid"], 0.4), block, counters)
     labelled = ~np.isnan(block.eps)
 
     assert [labelled.sum(), block.updated.sum()] == counters.counts.tolist()
@@ -270,9 +269,9 @@ def test_kernels_count_what_they_learn(kernel, rng):
 @pytest.mark.parametrize("n", [0, 1, 50])
 def test_largest_of_bytes_is_that_of_their_numbers(scale, n, rng):
     pixels = rng.integers(0, 256, (n, 7)).astype(np.uint8)
-    rows = Uint8(tuple(range(7)), pixels, scale=scale)
+    rows = table(pixels, scale=scale)
 
-    assert rows.largest() == Dense(rows.names, rows.numbers(np.float64)).largest()
+    assert rows.largest() == table(rows.numbers.reshape(n, 7)).largest()
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

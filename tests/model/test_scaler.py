@@ -13,8 +13,8 @@ from sklearn import datasets
 
 from stream_perceptron import SGDPerceptron
 from stream_perceptron.model import kernel, network
-from stream_perceptron.model.features import Dense, Sparse, Uint8
 from stream_perceptron.model.kernel import numpy_kernel
+from stream_perceptron.model.rows import Rows
 from stream_perceptron.model.scaler import Scaler
 
 KERNELS = {kernel.NAME: kernel.learn, "numpy": numpy_kernel.learn}
@@ -36,7 +36,7 @@ def table(name, is_whole):
     order = np.random.default_rng(0).permutation(len(loaded.data))
     X, y = loaded.data[order], loaded.target[order].tolist()
     there = None if is_whole else np.random.default_rng(1).random(X.shape) < 0.7
-    return Dense(tuple(f"f{i}" for i in range(X.shape[1])), X, there), y
+    return Rows.of_table(tuple(f"f{i}" for i in range(X.shape[1])), X, there), y
 
 
 def learn(model, rows, labels):
@@ -46,7 +46,7 @@ def learn(model, rows, labels):
 
 def in_csr(rows):
     dicts = list(rows.dicts())
-    return Sparse.from_rows([tuple(x) for x in dicts], [np.array([*x.values()]) for x in dicts])
+    return Rows.from_rows([tuple(x) for x in dicts], [np.array([*x.values()]) for x in dicts])
 
 
 @pytest.mark.parametrize("is_whole", [True, False])
@@ -77,21 +77,21 @@ def test_as_a_pipeline_of_river(name, dtype, is_whole):
 
 def test_rows_without_label_are_scaled_and_not_counted(rng):
     model = standardizing()
-    rows = Dense(("a", "b"), rng.normal(5, 2, size=(20, 2)))
+    rows = Rows.of_table(("a", "b"), rng.normal(5, 2, size=(20, 2)))
     learn(model, rows, [0, 1] * 10)
     before = model.network.snapshot().scaler.table
     nets = model.network.nets(rows)
     learn(model, rows, [None] * 20)
 
     assert before.tobytes() == model.network.snapshot().scaler.table.tobytes()
-    scaled = (rows.values - before[1]) / np.sqrt(before[2])
+    scaled = (rows.values.reshape(20, 2) - before[1]) / np.sqrt(before[2])
     np.testing.assert_allclose(nets, scaled @ model.weights.T + model.biases)
     assert model.predict_one({"a": 5.0, "b": 9.0}) in (0, 1)
 
 
 def test_indicators_are_left_alone_and_zeros_are_counted():
     model = standardizing()
-    rows = Sparse.from_rows(
+    rows = Rows.from_rows(
         [("a", "red"), ("a", "blue"), ("a",)],
         [np.array([0.0, 1.0]), np.array([4.0, 1.0]), np.zeros(1)],
     )
@@ -111,8 +111,8 @@ def test_bytes_are_scaled_first(rng):
     pixels = rng.integers(0, 256, (50, 9)).astype(np.uint8)
     names, labels = tuple(range(9)), rng.integers(0, 3, 50).tolist()
     one, other = standardizing(), standardizing()
-    learn(one, Uint8(names, pixels, scale=1 / 255), labels)
-    learn(other, Dense(names, np.multiply(pixels, 1 / 255)), labels)
+    learn(one, Rows.of_table(names, pixels, scale=1 / 255), labels)
+    learn(other, Rows.of_table(names, np.multiply(pixels, 1 / 255)), labels)
 
     assert state_of(one) == state_of(other)
 
@@ -120,9 +120,9 @@ def test_bytes_are_scaled_first(rng):
 @pytest.mark.parametrize("value", [1e300, -1e300])
 def test_a_row_that_would_diverge_is_not_counted(value):
     model = standardizing()
-    learn(model, Dense(("a",), np.array([[1.0], [value / 2]])), [0, 1])
+    learn(model, Rows.of_table(("a",), np.array([[1.0], [value / 2]])), [0, 1])
     before = state_of(model), model.network.snapshot().scaler.table.tobytes()
-    result = model.train(Dense(("a",), np.array([[-value]])), [0], np.ones(1))
+    result = model.train(Rows.of_table(("a",), np.array([[-value]])), [0], np.ones(1))
 
     assert result.diverged
     assert before == (state_of(model), model.network.snapshot().scaler.table.tobytes())
@@ -130,7 +130,7 @@ def test_a_row_that_would_diverge_is_not_counted(value):
 
 def test_a_copy_has_statistics_of_its_own(rng):
     model = standardizing()
-    rows = Dense(("a", "b"), rng.normal(size=(20, 2)))
+    rows = Rows.of_table(("a", "b"), rng.normal(size=(20, 2)))
     learn(model, rows, [0, 1] * 10)
     copies = [copy.deepcopy(model), pickle.loads(pickle.dumps(model))]
     for each in (model, *copies):

@@ -18,8 +18,8 @@ class Counted(np.ndarray):
 
     touched = 0
 
-    def take(self, indices, axis=None):
-        taken = np.asarray(self).take(indices, axis)
+    def __getitem__(self, key):
+        taken = np.asarray(self)[key]
         Counted.touched += taken.size
         return taken
 
@@ -69,13 +69,12 @@ def test_elements_touched_do_not_depend_on_the_vocabulary(zeros, rng, tell, nump
         model.predict_one(x)
         touched[n_features] = (learning, Counted.touched)
 
-    # One gather and one scatter to learn, one gather to predict.
-    one = N_CLASSES * (N_NONZERO + zeros)
+    # Two gathers and one scatter to learn, one gather to predict.
+    one = N_CLASSES * N_NONZERO
     tell(f"elements touched to learn {N_CLASSES} samples and to predict one: {touched}")
     assert len(set(touched.values())) == 1
     assert touched[10_000][1] > 0
-    assert touched[10_000][0] <= 2 * N_CLASSES * one
-    assert touched[10_000][1] <= one
+    assert touched[10_000] == (3 * N_CLASSES * one, one)
 
 
 @pytest.mark.skipif(kernel.NAME != "compiled", reason="there is no compiler: install gcc")
@@ -106,15 +105,14 @@ def test_growth_by_few_features_copies_weights_seldom(rng):
     for i in range(2000):
         names = [f"f{j}" for j in range(10 * i, 10 * i + 10)]
         model.learn_one(dict.fromkeys(names, 1.0), i % N_CLASSES)
-        buffers.add(store.grown(*store.shape).room_for_weights.shape)
+        buffers.add(store.grown(*store.shape).room.shape)
 
-    # Up to 1,024 features samples are dense and storage is exact; after that it doubles.
-    assert len(buffers) <= 1024 / 10 + 2 * np.log2(20_000)
+    assert len(buffers) <= 2 + np.log2(20_000)
     assert (N_CLASSES, 20_000) == model.weights.shape
 
 
 def test_wide_and_narrow_models_agree(rng):
-    """The sparse path computes what the dense path does, to rounding."""
+    """Features that a sample has not change nothing."""
     narrow = SGDPerceptron(0.5, classes=range(3), seed=0)
     wide = SGDPerceptron(0.5, classes=range(3), seed=0)
     names = [f"a{i}" for i in range(20)]
@@ -127,4 +125,4 @@ def test_wide_and_narrow_models_agree(rng):
         narrow.learn_one(x, y)
         wide.learn_one(x, y)
 
-    np.testing.assert_allclose(narrow.weights, wide.weights[:, :20], rtol=1e-9, atol=1e-12)
+    assert narrow.weights.tobytes() == wide.weights[:, :20].tobytes()

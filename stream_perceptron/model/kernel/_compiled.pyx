@@ -5,15 +5,13 @@ from cpython.buffer cimport PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer
 from cpython.dict cimport PyDict_Next, PyDict_Size
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.object cimport PyObject
-from cython cimport floating
 from libc.math cimport isfinite
-from libc.stdint cimport int64_t, intptr_t, uint8_t
-from libc.stdlib cimport calloc, free, malloc, qsort
+from libc.stdint cimport int32_t, int64_t, intptr_t, uint8_t
+from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 import numpy as np
 
-from stream_perceptron.model.features import Sparse, Uint8
 from stream_perceptron.model.kernel.types import Done, Outcome
 
 __all__ = ["NAME", "fill", "learn", "learn_one", "net_one", "predict_one", "probabilities"]
@@ -32,12 +30,15 @@ cdef extern from "kernel.h" nogil:
         double epsilon
         bint stop
     ctypedef struct Samples:
-        ptrdiff_t n, k, d
-        const void* values
-        const uint8_t* bytes
-        double scale
+        ptrdiff_t n, k, stride
         const intptr_t* starts
-        const intptr_t* columns
+        const int32_t* columns
+        const double* values
+        const uint8_t* bytes
+        const double* of_byte
+        const int32_t* places
+        const int32_t* order
+        ptrdiff_t n_known, longest
         const intptr_t* targets
         const double* sample_weights
         const double* rates
@@ -50,15 +51,10 @@ cdef extern from "kernel.h" nogil:
         uint8_t* updated
         int64_t* counts
         double* last
-    bint is_dense(ptrdiff_t, ptrdiff_t)
-    ptrdiff_t learn_double(double*, ptrdiff_t, double*, const Samples*, const Rule*, bint*)
-    ptrdiff_t learn_float(float*, ptrdiff_t, float*, const Samples*, const Rule*, bint*)
-    bint predict_double(const double*, ptrdiff_t, const double*, const double*, const intptr_t*,
-                        ptrdiff_t, ptrdiff_t, double*)
+    ptrdiff_t learn_double(double*, double*, const Samples*, const Rule*, bint*)
+    ptrdiff_t learn_float(float*, float*, const Samples*, const Rule*, bint*)
     void activate(Function, const double*, ptrdiff_t, double*, double*)
     void to_probabilities(double*, ptrdiff_t, double)
-    bint predict_float(const float*, ptrdiff_t, const float*, const float*, const intptr_t*,
-                       ptrdiff_t, ptrdiff_t, float*)
 
 # Without the counting of references that Cython adds for objects.
 cdef extern from "Python.h":
@@ -70,23 +66,6 @@ cdef extern from "Python.h":
     double PyLong_AsDouble(PyObject*) except? -1.0
 
 _FUNCTIONS = {"sigmoid": SIGMOID, "tanh": TANH, "arctan": ARCTAN, "identity": IDENTITY}
-
-
-cdef ptrdiff_t _learn(floating* W, ptrdiff_t stride, floating* biases, const Samples* samples,
-                      const Rule* rule, bint* diverged) noexcept nogil:
-    if floating is double:
-        return learn_double(W, stride, biases, samples, rule, diverged)
-    else:
-        return learn_float(W, stride, biases, samples, rule, diverged)
-
-
-cdef bint _predict(const floating* W, ptrdiff_t stride, const floating* biases, const floating* x,
-                   const intptr_t* columns, ptrdiff_t k, ptrdiff_t m,
-                   floating* net) noexcept nogil:
-    if floating is double:
-        return predict_double(W, stride, biases, x, columns, k, m, net)
-    else:
-        return predict_float(W, stride, biases, x, columns, k, m, net)
 
 
 cdef void* _address(array) except NULL:
@@ -107,57 +86,71 @@ cdef Rule _rule(activation, double epsilon, bint stop):
     return rule
 
 
-# `like` only says of which type the arrays are.
-cdef _learn_block(floating* like, weights, biases, features, rule, block, counters, scaler):
+cdef _learn(weights, biases, Samples* samples, const Rule* rule):
+    """Return how many rows were learned, and whether the next one was refused as diverging."""
+    cdef ptrdiff_t done
+    cdef bint diverged = False, is_double = weights.dtype.char == "d"
+    cdef void* W = _address(weights)
+    cdef void* b = _address(biases)
+    samples.k = len(biases)
+    samples.stride = weights.strides[1] // <ptrdiff_t>weights.itemsize
+    with nogil:
+        if is_double:
+            done = learn_double(<double*>W, <double*>b, samples, rule, &diverged)
+        else:
+            done = learn_float(<float*>W, <float*>b, samples, rule, &diverged)
+    if done < 0:
+        raise MemoryError
+    return done, diverged
+
+
+def learn(weights, biases, rows, places, rule, block, counters, scaler=None):
+    """Predict from and learn rows of features, one after another; as `numpy_kernel.learn`."""
     cdef Rule c_rule = _rule(rule.activation, rule.epsilon, rule.stop)
     cdef Samples samples
-    cdef ptrdiff_t done
-    cdef ptrdiff_t stride = weights.strides[0] // <ptrdiff_t>sizeof(floating)
-    cdef bint diverged = False
+    cdef const int32_t* place
+    cdef ptrdiff_t i
     memset(&samples, 0, sizeof(samples))
-    samples.n = len(features)
-    samples.k = len(biases)
-    samples.d = weights.shape[1]
-    if samples.n == 0 or samples.k == 0:
+    samples.n = len(rows)
+    if samples.n == 0 or len(biases) == 0:
         return Done(samples.n, False)
-    if block.widths is not None:
-        samples.widths = <intptr_t*>_address(block.widths)
-        samples.tests = _address(block.tests)
-    values = np.require(features.values, requirements="CA")
-    if isinstance(features, Uint8):
-        samples.scale = features.scale
+    starts, values, columns = rows.starts, rows.values, rows.columns
+    samples.starts = <intptr_t*>_address(starts)
+    if values.dtype.char == "B":
+        of_byte = rows.of_byte
+        samples.of_byte = <double*>_address(of_byte)
         samples.bytes = <uint8_t*>_address(values)
     else:
-        samples.values = _address(values)
-    if isinstance(features, Sparse):
-        columns, starts = features.columns, features.starts
-        samples.columns = <intptr_t*>_address(columns)
-        samples.starts = <intptr_t*>_address(starts)
-    if scaler is not None:
-        samples.statistics = <double*>_address(scaler.table)
-        samples.apart = len(scaler)
+        samples.values = <double*>_address(values)
+    samples.places = place = <int32_t*>_address(places)
+    if columns is not None:
+        samples.columns = <int32_t*>_address(columns)
+        for i in range(samples.n):
+            samples.longest = max(samples.longest, samples.starts[i + 1] - samples.starts[i])
+    else:
+        samples.longest = len(places)
+        while samples.n_known < samples.longest and place[samples.n_known] == samples.n_known:
+            samples.n_known += 1
+        if samples.n_known < samples.longest:
+            order = np.argsort(places, kind="stable")[np.count_nonzero(places < 0):]
+            order = order.astype(np.int32)
+            samples.order = <int32_t*>_address(order)
+            samples.n_known = len(order)
     samples.targets = <intptr_t*>_address(block.targets)
     samples.sample_weights = <double*>_address(block.sample_weights)
     samples.rates = <double*>_address(block.rates)
+    if scaler is not None:
+        samples.statistics = <double*>_address(scaler.table)
+        samples.apart = len(scaler)
+    if block.widths is not None:
+        samples.widths = <intptr_t*>_address(block.widths)
+        samples.tests = _address(block.tests)
     samples.nets = _address(block.nets)
     samples.eps = <double*>_address(block.eps)
     samples.updated = <uint8_t*>_address(block.updated)
     samples.counts = <int64_t*>_address(counters.counts)
     samples.last = <double*>_address(counters.last)
-    cdef floating* W = <floating*>_address(weights)
-    cdef floating* b = <floating*>_address(biases)
-    with nogil:
-        done = _learn(W, stride, b, &samples, &c_rule, &diverged)
-    if done < 0:
-        raise MemoryError
-    return Done(done, diverged)
-
-
-def learn(weights, biases, features, rule, block, counters, scaler=None):
-    """Predict from and learn rows of features, one after another; as `numpy_kernel.learn`."""
-    if weights.dtype.char == "d":
-        return _learn_block[double](NULL, weights, biases, features, rule, block, counters, scaler)
-    return _learn_block[float](NULL, weights, biases, features, rule, block, counters, scaler)
+    return Done(*_learn(weights, biases, &samples, &c_rule))
 
 
 def probabilities(activation, nets):
@@ -202,144 +195,68 @@ def fill(list values, numbers):
     return True
 
 
-cdef struct Cell:
-    intptr_t column
-    double value
+cdef ptrdiff_t _read(dict x, list names, dict numbers, bint is_float, ptrdiff_t d,
+                     bint with_others, double* values, int32_t* columns) except -2:
+    """Write the features of a dict; return how many, -1 if not all are plain, finite numbers.
 
-
-cdef int _compare(const void* one, const void* other) noexcept nogil:
-    cdef intptr_t a = (<const Cell*>one).column, b = (<const Cell*>other).column
-    return (a > b) - (a < b)
-
-
-# A dict of features, put in place. `columns` is NULL if there is a value for each column.
-cdef struct Placed:
-    char* memory  # to be freed
-    intptr_t* columns
-    void* values
-    ptrdiff_t m
-
-
-cdef bint _place(floating* like, Placed* placed, dict x, list names, dict numbers,
-                 ptrdiff_t d, bint with_others) except -1:
-    """Place a dict of features; return whether all values are plain, finite numbers.
-
-    Features that are not known are left out if there may be others; if not, the answer is no. After
-    a yes the caller frees the memory.
+    Features that are not known are left out if there may be others; if not, the answer is -1.
     """
-    cdef bint is_plain = False
-    placed.memory = NULL
-    try:
-        is_plain = _read(like, placed, x, names, numbers, d, with_others)
-    finally:
-        if not is_plain:
-            free(placed.memory)
-            placed.memory = NULL
-    return is_plain
-
-
-cdef bint _read(floating* like, Placed* placed, dict x, list names, dict numbers,
-                ptrdiff_t d, bint with_others) except -1:
     cdef Py_ssize_t position = 0, i = 0, n = 0, m = PyDict_Size(x)
-    cdef bint dense = is_dense(m, d), ascending = True
     cdef PyObject* key
     cdef PyObject* value
     cdef double number
-    cdef floating cell
-    cdef intptr_t column, before = -1
-    placed.memory = <char*>(
-        calloc(d, sizeof(floating)) if dense
-        else malloc(m * (sizeof(Cell) + sizeof(intptr_t) + sizeof(floating)))
-    )
-    if placed.memory == NULL:
-        raise MemoryError
-    cdef Cell* cells = <Cell*>placed.memory
-    cdef floating* values = <floating*>placed.memory
+    cdef ptrdiff_t column
     while PyDict_Next(x, &position, &key, &value):
-        if i >= m:
-            return False
-        if not _as_number(value, &number):
-            return False
+        if i >= m or not _as_number(value, &number):
+            return -1
         if i < PyList_GET_SIZE(names) and key == PyList_GET_ITEM(names, i):
             column = i
         else:
             # Other keys may run code of their own, which could change the dict or the model.
             if not PyUnicode_CheckExact(key) and not PyLong_CheckExact(key):
-                return False
-            column = _column_of(<object>key, numbers)
+                return -1
+            found = numbers.get(<object>key)
+            column = -1 if found is None else found
             if PyDict_Size(x) != m:
-                return False
+                return -1
         i += 1
-        cell = <floating>number
-        if not isfinite(cell):
-            return False
-        if column < 0 or column >= d:
-            if not with_others:
-                return False
-        elif dense:
-            values[column] = cell
-        else:
-            ascending = ascending and column > before
-            before = column
-            cells[n].column = column
-            cells[n].value = cell
+        if not isfinite(<float>number if is_float else number):
+            return -1
+        if 0 <= column < d:
+            columns[n] = <int32_t>column
+            values[n] = number
             n += 1
-    if i != m:
-        return False
-    if dense:
-        placed.columns = NULL
-        placed.values = values
-        placed.m = d
-        return True
-    if not ascending:
-        qsort(cells, n, sizeof(Cell), _compare)
-    placed.columns = <intptr_t*>(cells + m)
-    placed.values = placed.columns + m
-    placed.m = n
-    values = <floating*>placed.values
-    for i in range(n):
-        placed.columns[i] = cells[i].column
-        values[i] = <floating>cells[i].value
-    return True
+        elif not with_others:
+            return -1
+    return n if i == m else -1
 
 
-cdef intptr_t _column_of(key, dict numbers) except -2:
-    """Return the column of a name, -1 if it is not known."""
-    number = numbers.get(key)
-    return -1 if number is None else number
-
-
-cdef bint _forward_dict(floating* net, dict x, list names, dict numbers, weights,
-                        biases) except -1:
-    """Write the net inputs of a dict of features; return whether it was plain."""
-    cdef Placed placed
-    cdef bint is_done
-    cdef ptrdiff_t d = weights.shape[1]
-    cdef ptrdiff_t stride = weights.strides[0] // <ptrdiff_t>sizeof(floating)
-    if not _place(net, &placed, x, names, numbers, d, True):
-        return False
-    is_done = _predict(
-        <floating*>_address(weights), stride, <floating*>_address(biases),
-        <floating*>placed.values, placed.columns, len(biases), placed.m, net,
-    )
-    free(placed.memory)
-    if not is_done:
+cdef _learn_dict(x, list names, dict numbers, weights, biases, const Rule* rule, Samples* samples,
+                 bint with_others, lr):
+    """Learn or predict a dict of features; return whether it was plain, and would not diverge."""
+    cdef intptr_t starts[2]
+    cdef double rate
+    cdef ptrdiff_t m = len(x) if type(x) is dict else 0, d = weights.shape[1]
+    if type(x) is not dict or m > d or len(biases) == 0:
+        return _NOT_PLAIN
+    cdef char* memory = <char*>malloc((m + 1) * (sizeof(double) + sizeof(int32_t)))
+    if memory == NULL:
         raise MemoryError
-    return True
-
-
-cdef bint _is_plain(x, weights):
-    return type(x) is dict and len(x) <= weights.shape[1] and len(weights) > 0
-
-
-cdef ptrdiff_t _argmax(const floating* net, ptrdiff_t k) noexcept:
-    cdef ptrdiff_t j, best = 0
-    for j in range(k):
-        if net[j] != net[j]:  # NumPy takes NaN for the largest
-            return j
-        if net[j] > net[best]:
-            best = j
-    return best
+    try:
+        samples.values = <double*>memory
+        samples.columns = <int32_t*>(samples.values + m + 1)
+        m = _read(x, names, numbers, weights.dtype.char == "f", d, with_others,
+                  <double*>samples.values, <int32_t*>samples.columns)
+        if m < 0:
+            return _NOT_PLAIN
+        starts[0], starts[1] = 0, m
+        samples.n, samples.longest, samples.starts = 1, m, starts
+        rate = lr if isinstance(lr, float) else lr()
+        samples.rates = &rate
+        _, diverged = _learn(weights, biases, samples, rule)
+        return _DIVERGED if diverged else _LEARNED
+    finally:
+        free(memory)
 
 
 def net_one(x, names, numbers, weights, biases):
@@ -354,7 +271,7 @@ def net_one(x, names, numbers, weights, biases):
     numbers
         Their columns, a dict.
     weights, biases
-        The model, shapes (k, d) and (k,).
+        The model, shapes (k, d) and (k,), as a `WeightStore` has them.
 
     Returns
     -------
@@ -362,70 +279,22 @@ def net_one(x, names, numbers, weights, biases):
     k is 0.
 
     """
-    if not _is_plain(x, weights):
-        return None
-    out = np.empty_like(biases)
-    cdef void* net = _address(out)
-    if weights.dtype.char == "d":
-        return out if _forward_dict(<double*>net, x, names, numbers, weights, biases) else None
-    return out if _forward_dict(<float*>net, x, names, numbers, weights, biases) else None
+    cdef Rule rule
+    cdef Samples samples
+    cdef intptr_t target = -1
+    net = np.empty_like(biases)
+    memset(&samples, 0, sizeof(samples))
+    samples.targets = &target
+    samples.nets = _address(net)
+    outcome = _learn_dict(x, names, numbers, weights, biases, &rule, &samples, True, 0.0)
+    return net if outcome is _LEARNED else None
 
 
 def predict_one(x, names, numbers, weights, biases):
     """Return the output with the largest net input, the first of equals; -1 where `net_one` None.
     """
-    if not _is_plain(x, weights):
-        return -1
-    cdef ptrdiff_t k = len(biases)
-    cdef double* net = <double*>malloc(k * sizeof(double))
-    if net == NULL:
-        raise MemoryError
-    try:
-        if weights.dtype.char == "d":
-            if _forward_dict(net, x, names, numbers, weights, biases):
-                return _argmax(net, k)
-        elif _forward_dict(<float*>net, x, names, numbers, weights, biases):
-            return _argmax(<float*>net, k)
-        return -1
-    finally:
-        free(net)
-
-
-cdef _learn_dict(floating* like, dict x, list names, dict numbers, weights, biases, lr,
-                 const Rule* rule, Samples* samples):
-    cdef Placed placed
-    cdef bint diverged = False
-    cdef intptr_t starts[2]
-    cdef double rate
-    cdef ptrdiff_t done
-    cdef ptrdiff_t stride = weights.strides[0] // <ptrdiff_t>sizeof(floating)
-    samples.n = 1
-    samples.k = len(biases)
-    samples.d = weights.shape[1]
-    samples.rates = &rate
-    if not _place(like, &placed, x, names, numbers, samples.d, False):
-        return _NOT_PLAIN
-    samples.values = placed.values
-    samples.nets = malloc(samples.k * sizeof(floating))
-    try:
-        if samples.nets == NULL:
-            raise MemoryError
-        rate = lr if isinstance(lr, float) else lr()
-        if placed.columns != NULL:
-            starts[0] = 0
-            starts[1] = placed.m
-            samples.starts = starts
-            samples.columns = placed.columns
-        done = _learn(
-            <floating*>_address(weights), stride, <floating*>_address(biases), samples, rule,
-            &diverged,
-        )
-        if done < 0:
-            raise MemoryError
-        return _DIVERGED if diverged else _LEARNED
-    finally:
-        free(samples.nets)
-        free(placed.memory)
+    net = net_one(x, names, numbers, weights, biases)
+    return -1 if net is None else net.argmax()
 
 
 def learn_one(x, names, numbers, weights, biases, rule, intptr_t target, double weight,
@@ -452,17 +321,15 @@ def learn_one(x, names, numbers, weights, biases, rule, intptr_t target, double 
     cdef Samples samples
     cdef double eps = 0.0
     cdef uint8_t updated = False
-    if not _is_plain(x, weights) or target >= len(biases):
+    if target >= len(biases):
         return _NOT_PLAIN
     memset(&samples, 0, sizeof(samples))
+    net = np.empty_like(biases)
     samples.targets = &target
     samples.sample_weights = &weight
+    samples.nets = _address(net)
     samples.eps = &eps
     samples.updated = &updated
     samples.counts = <int64_t*>_address(counters.counts)
     samples.last = <double*>_address(counters.last)
-    if weights.dtype.char == "d":
-        return _learn_dict[double](
-            NULL, x, names, numbers, weights, biases, lr, &c_rule, &samples
-        )
-    return _learn_dict[float](NULL, x, names, numbers, weights, biases, lr, &c_rule, &samples)
+    return _learn_dict(x, names, numbers, weights, biases, &c_rule, &samples, False, lr)

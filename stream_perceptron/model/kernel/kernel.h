@@ -22,18 +22,25 @@
 
 #include "elementary.h"
 
+/* HAS_AVX512 tells whether this processor can pick numbers of a vector, where that may be asked. */
+#if defined(__AVX512VL__) && defined(__AVX512BW__)
+#define HAS_AVX512 1
+#endif
 #ifdef FOR_EACH_PROCESSOR
 /* set by a test */
 #elif defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && __GNUC__ >= 12 && \
     !defined(__clang__)
 #define FOR_EACH_PROCESSOR \
     __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#ifndef HAS_AVX512
+#define HAS_AVX512 (__builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw"))
+#endif
 #else
 #define FOR_EACH_PROCESSOR
 #endif
-
-#define LANES 16
-#define BLOCK_BYTES 64
+#ifdef HAS_AVX512
+#include <immintrin.h>
+#endif
 
 typedef enum { SIGMOID, TANH, ARCTAN, IDENTITY } Function;
 
@@ -47,60 +54,30 @@ typedef struct {
 
 /* Rows of features and what comes with each, and where to write what becomes of it. */
 typedef struct {
-    ptrdiff_t n, k, d;        /* n rows of d features, k outputs */
-    const void *values;       /* of the rows: doubles before a scaler, else numbers as the weights */
-    const uint8_t *bytes;     /* the rows as bytes to be scaled, or NULL */
-    double scale;
-    const intptr_t *starts;   /* of sparse rows, or NULL: their columns ascend */
-    const intptr_t *columns;
+    ptrdiff_t n, k;           /* rows, and outputs */
+    ptrdiff_t stride;         /* from the weights of one feature to those of the next */
+    const intptr_t *starts;   /* where each row begins among the values, and where the last one ends */
+    const int32_t *columns;   /* of the values; or NULL for a table, of which every row has each */
+    const double *values;     /* or NULL if they are */
+    const uint8_t *bytes;     /* each of which stands for */
+    const double *of_byte;    /* one of 256 numbers */
+    const int32_t *places;    /* the feature of each column, negative if it is not known; or NULL */
+    const int32_t *order;     /* of the known columns of a table by their features, or NULL: */
+    ptrdiff_t n_known;        /* so many columns are the first features, in their order */
+    ptrdiff_t longest;        /* how many values the longest row has */
     const intptr_t *targets;  /* the output that stands for the label; negative: only predict */
     const double *sample_weights;
     const double *rates;      /* by the number of updates */
     double *statistics;       /* of a scaler, or NULL: counts, means and variances, */
     ptrdiff_t apart;          /* each so far apart */
-    const intptr_t *widths;   /* how many columns are known before the first row and after each, */
-    void *tests;              /* and nets of the rows that bring some, without these; or NULL */
+    const intptr_t *widths;   /* how many features are known before the first row and after each */
+    void *tests;              /* written: nets of the rows that bring some, without these; or NULL */
     void *nets;               /* (n, k), written: net inputs before the update */
     double *eps;
     uint8_t *updated;
     int64_t *counts;          /* samples learned, and updates */
     double *last;             /* the last eps */
 } Samples;
-
-typedef struct {
-    uint8_t *has[3];   /* whether each block of a row is not all zero: two rows in turn, and a part */
-    ptrdiff_t *starts; /* of blocks to be read */
-    ptrdiff_t counts[LANES];
-} Blocks;
-
-typedef struct {
-    ptrdiff_t filled; /* the numbers of a dense row, with the zeros that fill its last block */
-    double *y, *slopes, *delta;
-    double *before, *after; /* statistics of a row, if they are scaled */
-    void *steps;
-    void *net;     /* of one sample */
-    void *rows[3]; /* for two rows that had to be made, in turn, and for a part of one */
-    void *values;  /* of the nonzero features of a row, */
-    intptr_t *places; /* and their columns */
-    Blocks blocks;
-} Scratch;
-
-typedef struct {
-    const uint8_t *bytes; /* of a dense row, if it comes from them */
-    const intptr_t *at;   /* the columns of a sparse row; NULL for all */
-    ptrdiff_t width;
-} Row;
-
-/* As `features.wants_dense`. This is about speed alone: the bits are the same either way. */
-static inline int is_dense(ptrdiff_t n_nonzero, ptrdiff_t n_features) {
-    return n_features <= 1024 || n_nonzero * 8 >= n_features;
-}
-
-/* Returns how many of m ascending columns are below a width. */
-static inline ptrdiff_t up_to(const intptr_t *columns, ptrdiff_t m, ptrdiff_t width) {
-    while (m > 0 && columns[m - 1] >= width) m--;
-    return m;
-}
 
 /* y = f(net) and slopes = f'(net) of k outputs, in doubles. */
 FOR_EACH_PROCESSOR
@@ -155,45 +132,113 @@ static void to_probabilities(double *y, ptrdiff_t k, double low) {
     for (ptrdiff_t j = 0; j < k; j++) y[j] /= sum;
 }
 
-/* after = counts, means and variances that have x in them, where it is not NaN, by Welford's
-   recurrences; all three have m numbers each. Returns 0 if all are finite. */
+/* after = counts, means and variances that have x in them, by Welford's recurrences; all three have m
+   numbers each. Returns whether all are finite. */
 FOR_EACH_PROCESSOR
-static double welford(const double *restrict x, const double *counts, const double *means,
-                      const double *variances, ptrdiff_t m, double *restrict after) {
-    double odd = 0.0;
+static int welford(const double *restrict x, const double *counts, const double *means,
+                   const double *variances, ptrdiff_t m, double *restrict after) {
+    int64_t n_odd = 0; /* as wide as a double, for vectors */
     for (ptrdiff_t i = 0; i < m; i++) {
-        const int is_counted = counts[i] >= 0.0 && x[i] == x[i];
+        const int is_counted = counts[i] >= 0.0;
         const double n = counts[i] + 1.0, apart = x[i] - means[i];
         const double mean = means[i] + apart / n;
         const double variance = variances[i] + (apart * (x[i] - mean) - variances[i]) / n;
         after[i] = is_counted ? n : counts[i];
         after[m + i] = is_counted ? mean : means[i];
         after[2 * m + i] = is_counted ? variance : variances[i];
-        odd += (after[m + i] - after[m + i]) + (after[2 * m + i] - after[2 * m + i]);
+        n_odd += !(fabs(after[m + i]) <= DBL_MAX) | !(after[2 * m + i] <= DBL_MAX);
     }
-    return odd;
+    return n_odd == 0;
+}
+
+/* z = x scaled by counts, means and variances, each of m numbers */
+FOR_EACH_PROCESSOR
+static void standardize(const double *restrict x, const double *counts, const double *means,
+                        const double *variances, ptrdiff_t m, double *restrict z) {
+    for (ptrdiff_t i = 0; i < m; i++) {
+        const double scaled = (x[i] - means[i]) / sqrt(variances[i]);
+        const double moved = variances[i] > 0.0 ? scaled : 0.0;
+        z[i] = counts[i] < 0.0 ? x[i] : moved;
+    }
+}
+
+#ifdef HAS_AVX512
+/* As `nonzero`, of sixteen at a time; return how many of the d numbers it has looked at. */
+__attribute__((target("avx512f,avx512vl,avx512bw"))) static ptrdiff_t nonzero_avx512(
+    const double *values, const uint8_t *bytes, ptrdiff_t d, double limit, int32_t *at,
+    ptrdiff_t *m) {
+    const __m512i sixteen = _mm512_set1_epi32(16);
+    __m512i places = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    ptrdiff_t n = 0, c = 0;
+    for (; c + 16 <= d; c += 16, places = _mm512_add_epi32(places, sixteen)) {
+        __mmask16 there;
+        if (bytes != NULL) {
+            const __m128i x = _mm_loadu_si128((const __m128i *)(bytes + c));
+            there = _mm_test_epi8_mask(x, x);
+        } else {
+            const __m512d x = _mm512_abs_pd(_mm512_loadu_pd(values + c)),
+                          y = _mm512_abs_pd(_mm512_loadu_pd(values + c + 8)),
+                          most = _mm512_set1_pd(limit);
+            there = (__mmask16)(_mm512_cmp_pd_mask(x, most, _CMP_GT_OQ) |
+                                _mm512_cmp_pd_mask(y, most, _CMP_GT_OQ) << 8);
+        }
+        _mm512_storeu_si512(at + n, _mm512_maskz_compress_epi32(there, places));
+        n += __builtin_popcount(there);
+    }
+    *m = n;
+    return c;
+}
+#endif
+
+/* Write which of d doubles are beyond a limit in absolute value, or which of d bytes are not zero;
+   return how many. There is room for 16 more. */
+static ptrdiff_t nonzero(const double *values, const uint8_t *bytes, ptrdiff_t d, double limit,
+                         int32_t *at) {
+    ptrdiff_t m = 0, c = 0;
+    uint64_t any[8];
+#ifdef HAS_AVX512
+    if (HAS_AVX512) c = nonzero_avx512(values, bytes, d, limit, at, &m);
+#endif
+    /* Most of a picture is paper: eight at a time. */
+    for (; c + 8 <= d; c += 8) {
+        if (bytes != NULL) {
+            memcpy(any, bytes + c, 8);
+            if (any[0] == 0) continue;
+        } else {
+            memcpy(any, values + c, 64);
+            for (int l = 1; l < 8; l++) any[0] |= any[l];
+            if (any[0] << 1 == 0) continue;
+        }
+        for (int l = 0; l < 8; l++) {
+            at[m] = (int32_t)(c + l);
+            m += bytes != NULL ? bytes[c + l] != 0 : fabs(values[c + l]) > limit;
+        }
+    }
+    for (; c < d; c++) {
+        at[m] = (int32_t)c;
+        m += bytes != NULL ? bytes[c] != 0 : fabs(values[c]) > limit;
+    }
+    return m;
 }
 
 #define T double
-#define LARGEST DBL_MAX
-#define SPACING DBL_EPSILON
+#define SAFE (DBL_MAX * DBL_EPSILON / 8)
+#define VANISHING 0.0
 #define OF(name) name##_double
-#include "loops.h"
 #include "learning.h"
 #undef T
-#undef LARGEST
-#undef SPACING
+#undef SAFE
+#undef VANISHING
 #undef OF
 
 #define T float
-#define LARGEST FLT_MAX
-#define SPACING FLT_EPSILON
+#define SAFE ((double)FLT_MAX * FLT_EPSILON / 8)
+#define VANISHING (FLT_TRUE_MIN / 2.0)
 #define OF(name) name##_float
-#include "loops.h"
 #include "learning.h"
 #undef T
-#undef LARGEST
-#undef SPACING
+#undef SAFE
+#undef VANISHING
 #undef OF
 
 #endif

@@ -1,61 +1,255 @@
-/* Learning one sample after another, for numbers of type T; OF(name) is as in loops.h.
+/* Learning one sample after another, for numbers of type T; OF(name) is what a name is called for it.
 
-   The update of a sample waits until the next one is there: then the weights are read once for
-   both. */
+   W has the weights of one feature for all k outputs together, `stride` numbers from those of the next.
+   A sample is the features of it that are not zero, in ascending order: the r-th of m is at[r], of
+   the value x[r]. A sum over them is made in four parts: the product of the r-th goes to part r mod 4,
+   and the parts are added as (0 + 2) + (1 + 3). Vectors run over the outputs, so their width changes no
+   bit, and nor does the form in which a sample comes. */
 
-/* Find the blocks of row x; the bytes of its d features may be known. */
-static void OF(find)(Blocks *blocks, int turn, const T *x, const uint8_t *bytes, ptrdiff_t d,
-                     ptrdiff_t filled) {
-    if (bytes != NULL)
-        OF(find_byte_blocks)(bytes, d, filled, blocks->has[turn]);
-    else
-        OF(find_blocks)(x, filled, blocks->has[turn]);
-}
+#if defined(__GNUC__) && !defined(PLAIN_C)
+typedef T OF(eight) __attribute__((vector_size(8 * sizeof(T)), aligned(sizeof(T)), may_alias));
+typedef T OF(four) __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
+typedef T OF(two) __attribute__((vector_size(2 * sizeof(T)), aligned(sizeof(T)), may_alias));
 
-/* List the blocks that one of two rows has. */
-static void OF(list)(Blocks *blocks, int turn, int other, ptrdiff_t d) {
-    OF(list_blocks)(blocks->has[turn], blocks->has[other], d, blocks->starts, blocks->counts);
-}
+/* Outputs by eights; up to four more go with the last ones, as a register has no more room. */
+#define ALL_OUTPUTS(STEP, SUM)                                                                     \
+    for (; k - j > 12; j += 8) OUTPUTS(ONE, OF(eight), OF(eight), STEP, SUM)                       \
+    if (k - j > 10)                                                                                \
+        OUTPUTS(TWO, OF(eight), OF(four), STEP, SUM)                                               \
+    else if (k - j > 8)                                                                            \
+        OUTPUTS(TWO, OF(eight), OF(two), STEP, SUM)                                                \
+    else if (k - j > 4)                                                                            \
+        OUTPUTS(ONE, OF(eight), OF(eight), STEP, SUM)                                              \
+    else if (k - j > 2)                                                                            \
+        OUTPUTS(ONE, OF(four), OF(four), STEP, SUM)                                                \
+    else if (k - j > 0)                                                                            \
+        OUTPUTS(ONE, OF(two), OF(two), STEP, SUM)
+#else
+#define ALL_OUTPUTS(STEP, SUM) \
+    for (; j < k; j++) OUTPUTS(ONE, T, T, STEP, SUM)
+#endif
 
-/* net = W x + biases, of a row of m features; the blocks of a dense one are found and listed. */
-static void OF(forward)(const T *W, ptrdiff_t stride, const T *biases, const T *x,
-                        const intptr_t *columns, ptrdiff_t m, ptrdiff_t k, Blocks *blocks, int turn,
-                        T *net) {
-    if (columns == NULL) {
-        OF(find)(blocks, turn, x, NULL, m, m);
-        OF(list)(blocks, turn, turn, m);
-        OF(dots)(W, stride, x, blocks->starts, blocks->counts, k, m, net);
-    } else {
-        OF(sparse_dots)(W, stride, columns, x, k, m, net);
+#define ONE(...)
+#define TWO(...) __VA_ARGS__
+
+/* W += step x^T where STEP is 1, then part += W next where SUM is 1: of the r-th feature. */
+#define CELLS(V, place, step, part, STEP, SUM)                                                     \
+    {                                                                                              \
+        V *cells = (V *)(place), now = *cells;                                                     \
+        if (STEP) *cells = now = now + x[r] * step;                                                \
+        if (SUM) part += now * next[r];                                                            \
     }
-    for (ptrdiff_t j = 0; j < k; j++) net[j] += biases[j];
+
+#define FEATURE(MORE, V, U, i, STEP, SUM)                                                          \
+    {                                                                                              \
+        T *w = (T *)W + at[r] * stride + j;                                                        \
+        CELLS(V, w, step, part##i, STEP, SUM)                                                      \
+        MORE(CELLS(U, w + 8, more_step, more##i, STEP, SUM))                                       \
+        r++;                                                                                       \
+    }
+
+/* The same of all features, for the outputs from j on that V has, and MORE of them in U. */
+#define OUTPUTS(MORE, V, U, STEP, SUM)                                                             \
+    {                                                                                              \
+        V part0 = (V){0}, part1 = part0, part2 = part0, part3 = part0;                             \
+        MORE(U more0 = (U){0}, more1 = more0, more2 = more0, more3 = more0;)                       \
+        const V step = STEP ? *(const V *)(steps + j) : part0;                                     \
+        MORE(const U more_step = STEP ? *(const U *)(steps + j + 8) : more0;)                      \
+        ptrdiff_t r = 0;                                                                           \
+        while (r + 4 <= m) {                                                                       \
+            FEATURE(MORE, V, U, 0, STEP, SUM)                                                      \
+            FEATURE(MORE, V, U, 1, STEP, SUM)                                                      \
+            FEATURE(MORE, V, U, 2, STEP, SUM)                                                      \
+            FEATURE(MORE, V, U, 3, STEP, SUM)                                                      \
+        }                                                                                          \
+        if (r < m) FEATURE(MORE, V, U, 0, STEP, SUM)                                               \
+        if (r < m) FEATURE(MORE, V, U, 1, STEP, SUM)                                               \
+        if (r < m) FEATURE(MORE, V, U, 2, STEP, SUM)                                               \
+        if (SUM) *(V *)(net + j) = (part0 + part2) + (part1 + part3);                              \
+        MORE(if (SUM) *(U *)(net + j + 8) = (more0 + more2) + (more1 + more3);)                    \
+    }
+
+/* net = W next */
+FOR_EACH_PROCESSOR
+static void OF(sum)(const T *W, ptrdiff_t stride, const int32_t *at, const T *next, ptrdiff_t m,
+                    ptrdiff_t k, T *net) {
+    const T *x = next, *steps = NULL;
+    ptrdiff_t j = 0;
+    ALL_OUTPUTS(0, 1)
 }
 
-/* Returns the length of x, or infinity, which no |x| exceeds; `blocks` are those of x at least. */
-static double OF(reach)(const T *x, const Blocks *blocks, const intptr_t *columns, ptrdiff_t m) {
-    T squares = 0;
-    if (columns != NULL)
-        for (ptrdiff_t i = 0; i < m; i++) squares += x[i] * x[i];
-    else
-        OF(dots)(x, 0, x, blocks->starts, blocks->counts, 1, m, &squares);
-    return sqrt(squares);
+/* W += steps x^T */
+FOR_EACH_PROCESSOR
+static void OF(step)(T *W, ptrdiff_t stride, const int32_t *at, const T *x, ptrdiff_t m,
+                     ptrdiff_t k, const T *steps) {
+    const T *next = x;
+    T *net = NULL;
+    ptrdiff_t j = 0;
+    ALL_OUTPUTS(1, 0)
 }
+
+/* W += steps x^T, then net = W next, of two rows that have the same features: W is read once. */
+FOR_EACH_PROCESSOR
+static void OF(step_and_sum)(T *W, ptrdiff_t stride, const int32_t *at, const T *x, const T *next,
+                             ptrdiff_t m, ptrdiff_t k, const T *steps, T *net) {
+    ptrdiff_t j = 0;
+    ALL_OUTPUTS(1, 1)
+}
+
+/* The features of a sample. */
+typedef struct {
+    ptrdiff_t m;
+    int32_t *at;
+    T *x;
+} OF(Row);
+
+/* Sort a row by its features: by insertion, or by one byte of them after another. */
+static void OF(sort)(OF(Row) *row, OF(Row) *spare) {
+    const ptrdiff_t m = row->m;
+    int32_t largest = 0;
+    if (m <= 24) {
+        for (ptrdiff_t r = 1; r < m; r++) {
+            const int32_t at = row->at[r];
+            const T x = row->x[r];
+            ptrdiff_t place = r;
+            for (; place && row->at[place - 1] > at; place--) {
+                row->at[place] = row->at[place - 1];
+                row->x[place] = row->x[place - 1];
+            }
+            row->at[place] = at;
+            row->x[place] = x;
+        }
+        return;
+    }
+    for (ptrdiff_t r = 0; r < m; r++) largest = row->at[r] > largest ? row->at[r] : largest;
+    for (int shift = 0; shift < 32 && largest >> shift; shift += 8) {
+        ptrdiff_t begins[257] = {0};
+        for (ptrdiff_t r = 0; r < m; r++) begins[(row->at[r] >> shift & 255) + 1]++;
+        for (int byte = 0; byte < 255; byte++) begins[byte + 1] += begins[byte];
+        for (ptrdiff_t r = 0; r < m; r++) {
+            const ptrdiff_t place = begins[row->at[r] >> shift & 255]++;
+            spare->at[place] = row->at[r];
+            spare->x[place] = row->x[r];
+        }
+        const OF(Row) sorted = {m, spare->at, spare->x};
+        *spare = *row;
+        *row = sorted;
+    }
+}
+
+/* Append a feature to a row, and 1 to its length if it is not zero. */
+#define APPEND(place, value)                                                                       \
+    {                                                                                              \
+        const T x = (T)(value);                                                                    \
+        row->at[m] = (int32_t)(place);                                                             \
+        row->x[m] = x;                                                                             \
+        m += with_zeros | (fabs(x) > 0);                                                           \
+    }
+
+/* Make a row of the first d features, which are doubles, or bytes that stand for them; with zeros if
+   they are wanted. */
+static void OF(find)(const double *values, const uint8_t *bytes, const double *of_byte,
+                     ptrdiff_t d, int with_zeros, OF(Row) *row) {
+    int32_t *restrict at = row->at;
+    T *restrict x = row->x;
+    const ptrdiff_t n = with_zeros ? d : nonzero(values, bytes, d, VANISHING, at);
+    if (n == d)
+        for (ptrdiff_t r = 0; r < n; r++) at[r] = (int32_t)r;
+    if (bytes != NULL)
+        for (ptrdiff_t r = 0; r < n; r++) x[r] = (T)of_byte[bytes[at[r]]];
+    else if (n == d)
+        for (ptrdiff_t r = 0; r < n; r++) x[r] = (T)values[r];
+    else
+        for (ptrdiff_t r = 0; r < n; r++) x[r] = (T)values[at[r]];
+    row->m = n;
+    if (with_zeros || bytes == NULL || fabs(of_byte[1]) > VANISHING) return;
+    row->m = 0;
+    for (ptrdiff_t r = 0; r < n; r++) {
+        at[row->m] = at[r];
+        x[row->m] = x[r];
+        row->m += x[r] != 0;
+    }
+}
+
+/* Write the features of row i that are known up to a width, and zeros if they are wanted. */
+static void OF(read)(const Samples *samples, ptrdiff_t i, ptrdiff_t width, int with_zeros,
+                     OF(Row) *row, OF(Row) *spare) {
+    const ptrdiff_t start = samples->starts[i], length = samples->starts[i + 1] - start;
+    const double *values = samples->values + (samples->values != NULL ? start : 0);
+    const uint8_t *bytes = samples->bytes + (samples->bytes != NULL ? start : 0);
+    const double *of_byte = samples->of_byte;
+    ptrdiff_t m = 0;
+    int32_t last = -1, is_sorted = 1;
+    if (samples->columns != NULL) {
+        const int32_t *columns = samples->columns + start, *places = samples->places;
+        for (ptrdiff_t c = 0; c < length; c++) {
+            const int32_t place = places != NULL ? places[columns[c]] : columns[c];
+            if (place < 0 || place >= width) continue;
+            is_sorted &= place > last;
+            last = place;
+            APPEND(place, samples->bytes != NULL ? of_byte[bytes[c]] : values[c])
+        }
+    } else if (samples->order != NULL) {
+        for (ptrdiff_t r = 0; r < samples->n_known; r++) {
+            const ptrdiff_t c = samples->order[r];
+            if (samples->places[c] >= width) break;
+            APPEND(samples->places[c], samples->bytes != NULL ? of_byte[bytes[c]] : values[c])
+        }
+    } else {
+        const ptrdiff_t d = samples->n_known < width ? samples->n_known : width;
+        OF(find)(values, samples->bytes != NULL ? bytes : NULL, of_byte, d, with_zeros, row);
+        return;
+    }
+    row->m = m;
+    if (!is_sorted) OF(sort)(row, spare);
+}
+
+/* Write the features of a row that a scaler made, without zeros; `at` is NULL for the first ones. */
+static void OF(drop_zeros)(const int32_t *at, const double *z, ptrdiff_t length, OF(Row) *row) {
+    const int with_zeros = 0;
+    ptrdiff_t m = 0;
+    if (at == NULL) {
+        OF(find)(z, NULL, NULL, length, 0, row);
+        return;
+    }
+    for (ptrdiff_t r = 0; r < length; r++) APPEND(at[r], z[r])
+    row->m = m;
+}
+
+typedef struct {
+    double *y, *slopes, *delta, *z;
+    double *before, *after; /* statistics of a row, if they are scaled */
+    T *steps, *net;
+    Row_double raw, spare_raw; /* a row as it comes to a scaler */
+    OF(Row) rows[2], spare;    /* this row and the last one */
+} OF(Scratch);
 
 /* Whether all weights are finite after the steps. */
-static int OF(would_be_finite)(const T *W, ptrdiff_t stride, const T *biases, const T *x,
-                               const intptr_t *columns, const T *steps, ptrdiff_t k, ptrdiff_t m) {
-    for (ptrdiff_t j = 0; j < k; j++) {
-        const T *w = W + j * stride;
+static int OF(would_be_finite)(const T *W, ptrdiff_t stride, const T *biases, const OF(Row) *row,
+                               const T *steps, ptrdiff_t k) {
+    for (ptrdiff_t j = 0; j < k; j++)
         if (!isfinite((T)(biases[j] + steps[j]))) return 0;
-        for (ptrdiff_t i = 0; i < m; i++)
-            if (!isfinite((T)(w[columns != NULL ? columns[i] : i] + steps[j] * x[i]))) return 0;
-    }
+    for (ptrdiff_t r = 0; r < row->m; r++)
+        for (ptrdiff_t j = 0; j < k; j++)
+            if (!isfinite((T)(W[row->at[r] * stride + j] + row->x[r] * steps[j]))) return 0;
     return 1;
+}
+
+/* Returns a number that is at least 1, and that no |x| exceeds. */
+FOR_EACH_PROCESSOR
+static double OF(reach)(const T *x, ptrdiff_t m) {
+    double squares[8] = {1.0};
+    ptrdiff_t r = 0;
+    for (; r + 8 <= m; r += 8)
+        for (int l = 0; l < 8; l++) squares[l] += (double)x[r + l] * x[r + l];
+    for (; r < m; r++) squares[0] += (double)x[r] * x[r];
+    for (int l = 1; l < 8; l++) squares[0] += squares[l];
+    return sqrt(squares[0]);
 }
 
 /* Write eps of a sample, and what it comes from; return whether it is finite. */
 static int OF(test)(const Rule *rule, const T *net, ptrdiff_t k, intptr_t target,
-                    const Scratch *scratch, double *eps) {
+                    const OF(Scratch) *scratch, double *eps) {
     double total = 0.0;
     int finite = 1;
     double *delta = scratch->delta;
@@ -63,7 +257,8 @@ static int OF(test)(const Rule *rule, const T *net, ptrdiff_t k, intptr_t target
         finite = finite && isfinite(net[j]);
         delta[j] = net[j];
     }
-    activate(rule->function, delta, k, scratch->y, scratch->slopes);
+    /* Whole vectors take less time than their parts; behind the last output there are zeros. */
+    activate(rule->function, delta, k < 4 ? k : (k + 3) / 4 * 4, scratch->y, scratch->slopes);
     for (ptrdiff_t j = 0; j < k; j++) {
         delta[j] = (j == target ? rule->high : rule->low) - scratch->y[j];
         total += delta[j] * delta[j];
@@ -72,10 +267,10 @@ static int OF(test)(const Rule *rule, const T *net, ptrdiff_t k, intptr_t target
     return finite && isfinite(*eps);
 }
 
-/* Write the steps of the outputs at a rate; return whether all weights stay finite. */
-static int OF(make_steps)(const T *W, ptrdiff_t stride, const T *biases, const T *x,
-                          const intptr_t *columns, ptrdiff_t width, ptrdiff_t k, double rate,
-                          double reach, const Scratch *scratch) {
+/* Write the steps of the outputs at a rate; return whether all weights stay finite. `reach` is at
+   least 1, and no |x| exceeds it. */
+static int OF(make_steps)(const T *W, ptrdiff_t stride, const T *biases, const OF(Row) *row,
+                          ptrdiff_t k, double rate, double reach, const OF(Scratch) *scratch) {
     T *steps = scratch->steps;
     double largest = 0.0;
     for (ptrdiff_t j = 0; j < k; j++) {
@@ -84,303 +279,177 @@ static int OF(make_steps)(const T *W, ptrdiff_t stride, const T *biases, const T
     }
     /* An increment below half the spacing of the largest numbers cannot make a finite weight
        overflow. */
-    const double safe = (double)LARGEST * SPACING / 8;
-    if (isfinite(rate) && largest * (1.0 + reach) < safe) return 1;
-    return OF(would_be_finite)(W, stride, biases, x, columns, steps, k, width);
+    if (isfinite(rate) && largest * reach < SAFE) return 1;
+    return OF(would_be_finite)(W, stride, biases, row, steps, k);
 }
 
-/* Returns the values of a row up to a width, dense or sparse, whichever is less work. */
-static const T *OF(row)(const Samples *samples, Scratch *scratch, ptrdiff_t i, ptrdiff_t width,
-                        Row *row) {
-    const ptrdiff_t d = samples->d, filled = scratch->filled;
-    const T *x, *X = samples->values;
-    T *copy = scratch->rows[i & 1], *values = scratch->values;
-    ptrdiff_t count = 0;
-    row->bytes = NULL;
-    row->at = NULL;
-    row->width = filled;
-    if (samples->starts != NULL) {
-        row->at = samples->columns + samples->starts[i];
-        row->width = samples->starts[i + 1] - samples->starts[i];
-        x = X + samples->starts[i];
-        if (!is_dense(row->width, d)) {
-            row->width = up_to(row->at, row->width, width);
-            return x;
-        }
-        memset(copy, 0, filled * sizeof(T));
-        for (ptrdiff_t c = 0; c < row->width; c++)
-            if (row->at[c] < width) copy[row->at[c]] = x[c];
-        row->at = NULL;
-        row->width = filled;
-        return copy;
-    }
-    if (samples->bytes != NULL) {
-        if (width == d) row->bytes = samples->bytes + i * d;
-        OF(scaled)(samples->bytes + i * d, samples->scale, d, copy);
-        x = copy;
-    } else {
-        x = X + i * d;
-    }
-    if (d > 1024) {
-        for (ptrdiff_t c = 0; c < width; c++) {
-            if (x[c] != 0) {
-                scratch->places[count] = c;
-                values[count++] = x[c];
-            }
-        }
-        if (!is_dense(count, d)) {
-            row->at = scratch->places;
-            row->width = count;
-            return values;
-        }
-    }
-    if (width < filled) {
-        if (samples->bytes == NULL) memcpy(copy, x, width * sizeof(T));
-        memset(copy + width, 0, (filled - width) * sizeof(T));
-        x = copy;
-    }
-    return x;
+/* Write the net inputs of a row. */
+static void OF(add_biases)(const T *biases, ptrdiff_t k, T *net) {
+    for (ptrdiff_t j = 0; j < k; j++) net[j] += biases[j];
 }
 
-/* Write the net inputs of a row by the weights of the features up to a width. */
-static void OF(test_narrow)(const T *W, ptrdiff_t stride, const T *biases, const T *x,
-                            const intptr_t *columns, ptrdiff_t m, ptrdiff_t width, ptrdiff_t k,
-                            ptrdiff_t d, Scratch *scratch, T *net) {
-    if (columns == NULL) {
-        T *part = scratch->rows[2];
-        memcpy(part, x, width * sizeof(T));
-        memset(part + width, 0, (d - width) * sizeof(T));
-        x = part;
-        m = d;
-    } else {
-        m = up_to(columns, m, width);
-    }
-    OF(forward)(W, stride, biases, x, columns, m, k, &scratch->blocks, 2, net);
-}
-
-/* Learn rows that need no scaler; return how many. */
-static ptrdiff_t OF(learn_rows)(T *W, ptrdiff_t stride, T *biases, const Samples *samples,
-                                const Rule *rule, Scratch *scratch, int *diverged) {
-    const ptrdiff_t k = samples->k, d = samples->d, filled = scratch->filled;
-    ptrdiff_t width = d, n_updates = 0;
-    int turn = 0;
-    const T *waiting = NULL; /* a dense row whose update waits */
+/* Learn rows with weights W, whose biases end like a feature's weights; return how many. `diverged`
+   tells whether the next one was refused as a number would not be finite. */
+static ptrdiff_t OF(learn_rows)(T *W, T *biases, const Samples *samples, const Rule *rule,
+                                OF(Scratch) *scratch, int *diverged) {
+    const ptrdiff_t k = samples->k, stride = samples->stride;
+    const ptrdiff_t apart = samples->apart;
+    const int is_scaled = samples->statistics != NULL;
+    /* Whether a row has all the first features: their statistics lie together as they are. */
+    const int is_table = samples->columns == NULL && samples->order == NULL;
+    ptrdiff_t width = PTRDIFF_MAX, n_updates = 0;
+    const OF(Row) *waiting = NULL; /* a row whose steps are not yet made */
     const T *steps = scratch->steps;
-    T *test = samples->tests;
-    Blocks *blocks = &scratch->blocks;
-    for (ptrdiff_t i = 0; i < samples->n; i++) {
-        turn = i & 1;
+    Row_double *raw = &scratch->raw;
+    T *net = scratch->net, *nets = samples->nets, *test = samples->tests;
+    ptrdiff_t i = 0;
+    for (; i < samples->n; i++) {
+        OF(Row) *row = &scratch->rows[i & 1];
+        const double *before = samples->statistics, *x = NULL;
+        const int32_t *at = NULL;
+        ptrdiff_t before_apart = apart, m = 0;
         if (samples->widths != NULL) width = samples->widths[i + 1];
-        Row row;
-        const T *x = OF(row)(samples, scratch, i, width, &row);
-        T *net = (T *)samples->nets + i * k;
-        if (row.at == NULL) {
-            OF(find)(blocks, turn, x, row.bytes, d, filled);
-            OF(list)(blocks, turn, waiting != NULL ? 1 - turn : turn, filled);
-            if (waiting != NULL)
-                OF(steps_and_dots)(W, stride, waiting, steps, x, blocks->starts, blocks->counts, k,
-                                   filled, net);
-            else
-                OF(dots)(W, stride, x, blocks->starts, blocks->counts, k, filled, net);
-        } else {
-            if (waiting != NULL) {
-                OF(list)(blocks, 1 - turn, 1 - turn, filled);
-                OF(steps)(W, stride, waiting, steps, blocks->starts, blocks->counts, k, filled);
+        if (is_scaled) {
+            if (is_table && samples->values != NULL) {
+                x = samples->values + samples->starts[i];
+                m = samples->n_known < width ? samples->n_known : width;
+            } else {
+                read_double(samples, i, width, 1, raw, &scratch->spare_raw);
+                x = raw->x;
+                m = raw->m;
             }
-            OF(sparse_dots)(W, stride, row.at, x, k, row.width, net);
+            if (!is_table) {
+                at = raw->at;
+                for (int part = 0; part < 3; part++)
+                    for (ptrdiff_t r = 0; r < m; r++)
+                        scratch->before[part * m + r] = before[part * apart + at[r]];
+                before = scratch->before;
+                before_apart = m;
+            }
+            standardize(x, before, before + before_apart, before + 2 * before_apart, m,
+                        scratch->z);
+            OF(drop_zeros)(at, scratch->z, m, row);
+        } else {
+            OF(read)(samples, i, width, 0, row, &scratch->spare);
+        }
+        if (waiting != NULL && waiting->m == row->m &&
+            memcmp(waiting->at, row->at, row->m * sizeof(int32_t)) == 0) {
+            OF(step_and_sum)(W, stride, row->at, waiting->x, row->x, row->m, k, steps, net);
+        } else {
+            if (waiting != NULL)
+                OF(step)(W, stride, waiting->at, waiting->x, waiting->m, k, steps);
+            OF(sum)(W, stride, row->at, row->x, row->m, k, net);
         }
         waiting = NULL;
-        for (ptrdiff_t j = 0; j < k; j++) net[j] += biases[j];
+        OF(add_biases)(biases, k, net);
+        memcpy(nets, net, k * sizeof(T));
+        nets += k;
         if (samples->widths != NULL && samples->widths[i] < width) {
-            OF(test_narrow)(W, stride, biases, x, row.at, row.width, samples->widths[i], k,
-                            filled, scratch, test);
+            ptrdiff_t n = row->m;
+            while (n > 0 && row->at[n - 1] >= samples->widths[i]) n--;
+            OF(sum)(W, stride, row->at, row->x, n, k, net);
+            OF(add_biases)(biases, k, net);
+            memcpy(test, net, k * sizeof(T));
+            memcpy(net, nets - k, k * sizeof(T));
             test += k;
-            if (row.at == NULL) OF(list)(blocks, turn, turn, filled);
         }
         if (samples->targets[i] < 0) continue;
+        if (is_scaled) {
+            double *after = scratch->after;
+            if (!welford(x, before, before + before_apart, before + 2 * before_apart, m, after)) {
+                *diverged = 1;
+                break;
+            }
+            standardize(x, after, after + m, after + 2 * m, m, scratch->z);
+            OF(drop_zeros)(at, scratch->z, m, row);
+            OF(sum)(W, stride, row->at, row->x, row->m, k, net);
+            OF(add_biases)(biases, k, net);
+        }
         if (!OF(test)(rule, net, k, samples->targets[i], scratch, &samples->eps[i])) {
             *diverged = 1;
-            return i;
+            break;
         }
         const int updates = samples->eps[i] >= rule->epsilon;
         if (updates) {
             const double rate = samples->rates[n_updates] * samples->sample_weights[i];
-            double reach = 255.0 * fabs(samples->scale);
-            if (row.bytes == NULL) reach = OF(reach)(x, blocks, row.at, row.width);
-            if (!OF(make_steps)(W, stride, biases, x, row.at, row.width, k, rate, reach, scratch)) {
+            const double reach = samples->bytes != NULL && !is_scaled
+                                     ? 1.0 + fabs(samples->of_byte[255])
+                                     : OF(reach)(row->x, row->m);
+            if (!OF(make_steps)(W, stride, biases, row, k, rate, reach, scratch)) {
                 *diverged = 1;
-                return i;
+                break;
             }
             for (ptrdiff_t j = 0; j < k; j++) biases[j] += steps[j];
-            if (row.at == NULL)
-                waiting = x;
-            else
-                OF(sparse_steps)(W, stride, row.at, x, steps, k, row.width);
+            waiting = row;
             samples->updated[i] = 1;
             n_updates++;
+        }
+        for (int part = 0; is_scaled && part < 3; part++) {
+            double *there = samples->statistics + part * apart;
+            const double *after = scratch->after + part * m;
+            if (is_table)
+                memcpy(there, after, m * sizeof(double));
+            else
+                for (ptrdiff_t r = 0; r < m; r++) there[at[r]] = after[r];
         }
         samples->last[0] = samples->eps[i];
         samples->counts[0] += 1;
         samples->counts[1] += updates;
-        if (rule->stop && !updates) return i + 1;
+        if (rule->stop && !updates) {
+            i++;
+            break;
+        }
     }
-    if (waiting != NULL) {
-        OF(list)(blocks, turn, turn, filled);
-        OF(steps)(W, stride, waiting, steps, blocks->starts, blocks->counts, k, filled);
-    }
-    return samples->n;
+    if (waiting != NULL) OF(step)(W, stride, waiting->at, waiting->x, waiting->m, k, steps);
+    return i;
 }
 
-/* Returns a row scaled by statistics of its m features, filled up if it is `dense`. */
-static const T *OF(standardized)(const double *x, const double *statistics, ptrdiff_t apart,
-                                 const intptr_t *columns, ptrdiff_t m, ptrdiff_t filled,
-                                 int dense, T *row, T *sparse) {
-    T *z = columns == NULL ? row : sparse;
-    OF(standardize)(x, statistics, statistics + apart, statistics + 2 * apart, m, z);
-    if (columns == NULL) memset(row + m, 0, (filled - m) * sizeof(T));
-    if (columns == NULL || !dense) return z;
-    memset(row, 0, filled * sizeof(T));
-    for (ptrdiff_t i = 0; i < m; i++) row[columns[i]] = z[i];
-    return row;
-}
-
-/* Learn rows as a scaler makes them, before and after it counts each; return how many. */
-static ptrdiff_t OF(learn_scaled)(T *W, ptrdiff_t stride, T *biases, const Samples *samples,
-                                  const Rule *rule, Scratch *scratch, int *diverged) {
-    const ptrdiff_t k = samples->k, d = samples->d, filled = scratch->filled;
-    ptrdiff_t total = d, n_updates = 0;
-    T *row = scratch->rows[0], *sparse = scratch->rows[1], *test = samples->tests;
-    const T *steps = scratch->steps;
-    Blocks *blocks = &scratch->blocks;
-    for (ptrdiff_t i = 0; i < samples->n; i++) {
-        const intptr_t *columns = NULL;
-        if (samples->widths != NULL) total = samples->widths[i + 1];
-        const double *x = (const double *)samples->values + i * d;
-        const double *before = samples->statistics;
-        ptrdiff_t m = total, apart = samples->apart;
-        if (samples->starts != NULL) {
-            columns = samples->columns + samples->starts[i];
-            m = up_to(columns, samples->starts[i + 1] - samples->starts[i], total);
-            x = (const double *)samples->values + samples->starts[i];
-            for (int part = 0; part < 3; part++)
-                for (ptrdiff_t c = 0; c < m; c++)
-                    scratch->before[part * m + c] =
-                        samples->statistics[part * samples->apart + columns[c]];
-            before = scratch->before;
-            apart = m;
-        }
-        /* The columns of a row that is computed as a sparse one. */
-        const intptr_t *at = columns == NULL || is_dense(m, d) ? NULL : columns;
-        const ptrdiff_t width = at == NULL ? filled : m;
-        const T *z = OF(standardized)(x, before, apart, columns, m, filled, at == NULL, row, sparse);
-        T *net = (T *)samples->nets + i * k;
-        OF(forward)(W, stride, biases, z, at, width, k, blocks, 0, net);
-        if (samples->widths != NULL && samples->widths[i] < total) {
-            OF(test_narrow)(W, stride, biases, z, at, width, samples->widths[i], k, filled,
-                            scratch, test);
-            test += k;
-        }
-        if (samples->targets[i] < 0) continue;
-        if (welford(x, before, before + apart, before + 2 * apart, m, scratch->after) != 0.0) {
-            *diverged = 1;
-            return i;
-        }
-        z = OF(standardized)(x, scratch->after, m, columns, m, filled, at == NULL, row, sparse);
-        net = scratch->net;
-        OF(forward)(W, stride, biases, z, at, width, k, blocks, 0, net);
-        if (!OF(test)(rule, net, k, samples->targets[i], scratch, &samples->eps[i])) {
-            *diverged = 1;
-            return i;
-        }
-        const int updates = samples->eps[i] >= rule->epsilon;
-        if (updates) {
-            const double rate = samples->rates[n_updates] * samples->sample_weights[i];
-            const double reach = OF(reach)(z, blocks, at, width);
-            if (!OF(make_steps)(W, stride, biases, z, at, width, k, rate, reach, scratch)) {
-                *diverged = 1;
-                return i;
-            }
-            for (ptrdiff_t j = 0; j < k; j++) biases[j] += steps[j];
-            if (at == NULL)
-                OF(steps)(W, stride, z, steps, blocks->starts, blocks->counts, k, filled);
-            else
-                OF(sparse_steps)(W, stride, at, z, steps, k, m);
-            samples->updated[i] = 1;
-            n_updates++;
-        }
-        for (int part = 0; part < 3; part++)
-            for (ptrdiff_t c = 0; c < m; c++)
-                samples->statistics[part * samples->apart + (columns == NULL ? c : columns[c])] =
-                    scratch->after[part * m + c];
-        samples->last[0] = samples->eps[i];
-        samples->counts[0] += 1;
-        samples->counts[1] += updates;
-        if (rule->stop && !updates) return i + 1;
-    }
-    return samples->n;
-}
-
-/* Allocate what learning needs; return what is to be freed, NULL if memory is short. */
-static char *OF(make_scratch)(Scratch *scratch, const Samples *samples) {
-    const size_t k = samples->k, d = samples->d, filled = scratch->filled;
-    const size_t n_blocks = filled * sizeof(T) / BLOCK_BYTES;
-    const int is_scaled = samples->statistics != NULL;
-    const int copies = samples->bytes != NULL || samples->starts != NULL || is_scaled ||
-                       samples->widths != NULL || filled > d;
-    const size_t gathered = samples->starts == NULL && d > 1024 && !is_scaled ? d : 0;
-    const size_t statistics = is_scaled ? 3 * d : 0;
-    const size_t row = copies ? (n_blocks + 1) * BLOCK_BYTES : 0;
-    char *start = malloc(BLOCK_BYTES + 3 * row + (2 * statistics + 3 * k) * sizeof(double) +
-                         gathered * sizeof(intptr_t) + (n_blocks + 1) * sizeof(ptrdiff_t) +
-                         (2 * k + gathered) * sizeof(T) + 3 * n_blocks);
+/* Returns memory for what learning needs, with room for a last vector; NULL if it is short. */
+static char *OF(make_scratch)(OF(Scratch) *scratch, const Samples *samples) {
+    const size_t m = samples->longest + 16, k = samples->stride;
+    const size_t raw = samples->statistics != NULL ? m : 0;
+    char *start = malloc((3 * k + 9 * raw) * sizeof(double) + (2 * k + 3 * m) * sizeof(T) +
+                         (2 * raw + 3 * m) * sizeof(int32_t));
     if (start == NULL) return NULL;
-    /* Rows begin with a cache line. */
-    char *rest = start + BLOCK_BYTES - (uintptr_t)start % BLOCK_BYTES;
-    for (int i = 0; i < 3; i++, rest += row) scratch->rows[i] = rest;
-    scratch->before = (double *)rest;
-    scratch->after = scratch->before + statistics;
-    scratch->y = scratch->after + statistics;
+    scratch->y = (double *)start;
     scratch->slopes = scratch->y + k;
     scratch->delta = scratch->slopes + k;
-    scratch->places = (intptr_t *)(scratch->delta + k);
-    scratch->blocks.starts = (ptrdiff_t *)(scratch->places + gathered);
-    T *numbers = (T *)(scratch->blocks.starts + n_blocks + 1);
-    scratch->values = numbers;
-    scratch->steps = numbers + gathered;
-    scratch->net = numbers + gathered + k;
-    for (int i = 0; i < 3; i++)
-        scratch->blocks.has[i] = (uint8_t *)(numbers + gathered + 2 * k) + i * n_blocks;
+    scratch->z = scratch->delta + k;
+    scratch->before = scratch->z + raw;
+    scratch->after = scratch->before + 3 * raw;
+    scratch->raw.x = scratch->after + 3 * raw;
+    scratch->spare_raw.x = scratch->raw.x + raw;
+    scratch->steps = (T *)(scratch->spare_raw.x + raw);
+    scratch->net = scratch->steps + k;
+    scratch->rows[0].x = scratch->net + k;
+    scratch->rows[1].x = scratch->rows[0].x + m;
+    scratch->spare.x = scratch->rows[1].x + m;
+    scratch->rows[0].at = (int32_t *)(scratch->spare.x + m);
+    scratch->rows[1].at = scratch->rows[0].at + m;
+    scratch->spare.at = scratch->rows[1].at + m;
+    scratch->raw.at = scratch->spare.at + m;
+    scratch->spare_raw.at = scratch->raw.at + raw;
+    memset(scratch->steps, 0, k * sizeof(T));
+    memset(scratch->delta, 0, k * sizeof(double));
     return start;
 }
 
-/* Learn rows with weights W, whose rows are `stride` numbers apart; return how many, -1 if memory is
-   short. `diverged` tells whether the next one was refused as a number would not be finite. Where a
-   row of W begins with a cache line, its last one must be finite to the end, and is written to. */
-static ptrdiff_t OF(learn)(T *W, ptrdiff_t stride, T *biases, const Samples *samples,
-                           const Rule *rule, int *diverged) {
-    Scratch scratch;
-    scratch.filled = OF(columns)(W, stride, samples->d);
+/* Learn rows, as above; returns -1 if memory is short. */
+static ptrdiff_t OF(learn)(T *W, T *biases, const Samples *samples, const Rule *rule,
+                           int *diverged) {
+    OF(Scratch) scratch;
     char *start = OF(make_scratch)(&scratch, samples);
     if (start == NULL) return -1;
     *diverged = 0;
-    const ptrdiff_t done =
-        samples->statistics != NULL
-            ? OF(learn_scaled)(W, stride, biases, samples, rule, &scratch, diverged)
-            : OF(learn_rows)(W, stride, biases, samples, rule, &scratch, diverged);
+    const ptrdiff_t done = OF(learn_rows)(W, biases, samples, rule, &scratch, diverged);
     free(start);
     return done;
 }
 
-/* Write the net inputs of one row of m features; return whether there was memory to do so. */
-static int OF(predict)(const T *W, ptrdiff_t stride, const T *biases, const T *x,
-                       const intptr_t *columns, ptrdiff_t k, ptrdiff_t m, T *net) {
-    const ptrdiff_t n_blocks = columns == NULL ? m * (ptrdiff_t)sizeof(T) / BLOCK_BYTES : 0;
-    Blocks blocks;
-    char *start = malloc((n_blocks + 1) * sizeof(ptrdiff_t) + n_blocks);
-    if (start == NULL) return 0;
-    blocks.starts = (ptrdiff_t *)start;
-    blocks.has[0] = (uint8_t *)(blocks.starts + n_blocks + 1);
-    OF(forward)(W, stride, biases, x, columns, m, k, &blocks, 0, net);
-    free(start);
-    return 1;
-}
+#undef APPEND
+#undef ALL_OUTPUTS
+#undef ONE
+#undef TWO
+#undef CELLS
+#undef FEATURE
+#undef OUTPUTS

@@ -1,49 +1,41 @@
 """The delta rule in NumPy, one sample after another.
 
-For a sample x with target d, k outputs and n features, in the order of the code:
+For a sample x with target d, k outputs and the m features that are not zero, in the order of the
+code:
 
-    net   = W x + b                      W (k, n), b (k,)
+    net   = x W + b                      W (m, k), b (k,)
     y     = f(net)
     eps   = 1/2 sum_j (d_j - y_j)^2      no update if eps < epsilon
     delta = (d - y) f'(net)              (k,), one number for each output
-    W    += rate * outer(delta, x)
+    W    += rate * outer(x, delta)
     b    += rate * delta
 
-A row with few nonzero features among many is learned on its nonzero columns, gathered and put
-back, so that it costs what its nonzero features cost. The choice depends on these two numbers
-alone, so a sample gives the same bits however it came.
+So a sample costs what its features cost, however many are known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
-from math import isfinite, sqrt
+from math import isfinite
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.blas import daxpy, dger, saxpy, sger
 
 from stream_perceptron.model.activations import Activation, row_sums
-from stream_perceptron.model.features import Features, Sparse, wants_dense
 from stream_perceptron.model.kernel.types import Block, Counters, Done, Outcome, Rule
+from stream_perceptron.model.rows import Rows
 from stream_perceptron.model.scaler import Scaler
 
 Array = NDArray[Any]
 
 NAME = "numpy"
 
-_AXPY = {"d": daxpy, "f": saxpy}
-_GER = {"d": dger, "f": sger}
-# An increment below half the spacing of the largest floats cannot make a finite weight overflow.
-_SAFE = {char: float(np.finfo(char).max * np.finfo(char).eps / 8) for char in "df"}
-
 
 def learn(
     weights: Array,
     biases: Array,
-    features: Features,
+    rows: Rows,
+    places: NDArray[np.int32],
     rule: Rule,
     block: Block,
     counters: Counters,
@@ -51,168 +43,89 @@ def learn(
 ) -> Done:
     """Predict from and learn rows of features, one after another.
 
-    With a scaler, rows are float64 and have a value for each feature that is there. Each one is
-    predicted with the statistics so far; then they are updated with it, and it is scaled anew to be
-    learned, as in River's progressive loop.
+    With a scaler, each row is predicted with the statistics so far; then they are updated with it,
+    and it is scaled anew to be learned, as in River's progressive loop.
+
+    Parameters
+    ----------
+    weights, biases
+        The model, shapes (k, d) and (k,), as a `WeightStore` has them.
+    rows
+        The samples.
+    places
+        The column of the weights for each name of theirs, -1 for none.
+    rule, block, counters, scaler
+        See there.
 
     Returns
     -------
     How far it came. With `rule.stop`, the first row whose eps is below epsilon is the last one.
 
     """
-    char = weights.dtype.char
-    ger, axpy, safe = _GER[char], _AXPY[char], _SAFE[char]
-    activation = rule.activation
-    n_outputs = len(biases)
-    d = np.full_like(biases, activation.low)
-    y, delta = np.empty_like(biases), np.empty_like(biases)
-    rates, sample_weights = block.rates.tolist(), block.sample_weights.tolist()
+    activation, dtype, W = rule.activation, weights.dtype, weights.T
+    widths = np.full(len(rows) + 1, len(W)) if block.widths is None else block.widths
+    every, values = places[rows.places], rows.numbers
     n_updates = n_tests = 0
-    all_weights = weights
-    widths = [weights.shape[1]] * (len(features) + 1)
-    if block.widths is not None:
-        widths = block.widths.tolist()
-    rows = _rows(features, weights.dtype, widths) if scaler is None else _present(features, widths)
-    samples = zip(rows, block.nets, block.targets.tolist(), strict=True)
     with np.errstate(all="ignore"):
-        for i, ((columns, x), net, target) in enumerate(samples):
-            weights = all_weights[:, : widths[i + 1]]
-            if scaler is not None:
-                there, raw = columns, x
-                columns, x = _scaled(scaler, there, raw, weights)
-            if widths[i] < widths[i + 1] and block.tests is not None:
-                _test(block.tests[n_tests], columns, x, weights[:, : widths[i]], biases)
+        for i, target in enumerate(block.targets.tolist()):
+            cells = slice(rows.starts[i], rows.starts[i + 1])
+            there, raw = _chosen(every[cells], values[cells], widths[i + 1])
+            at, x = _nonzero(there, raw if scaler is None else scaler.scaled(there, raw), dtype)
+            net = block.nets[i] = x @ W[at] + biases
+            if block.tests is not None and widths[i] < widths[i + 1]:
+                known = at < widths[i]
+                block.tests[n_tests] = x[known] @ W[at[known]] + biases
                 n_tests += 1
-            # BLAS changes contiguous weights in place, and a copy of others.
-            w = np.ascontiguousarray(weights) if columns is None else weights.take(columns, axis=1)
-            np.add(w.dot(x, net), biases, net)
             if target < 0:
                 continue
-            before: Array | None = None
+            before = None
             if scaler is not None:
-                before = scaler.at(there, len(raw))
+                before = scaler.at(there)
                 if scaler.update(there, raw):
                     return Done(i, True)
-                columns, x = _scaled(scaler, there, raw, weights)
-                net = np.add(w.dot(x), biases)
+                at, x = _nonzero(there, scaler.scaled(there, raw), dtype)
+                net = x @ W[at] + biases
+            y = np.empty_like(net)
             activation.function(net, y)
-            d[target] = activation.high
-            np.subtract(d, y, delta)
-            d[target] = activation.low
-            eps = 0.5 * float(delta.dot(delta))
-            if not (isfinite(eps) and np.isfinite(net).all()):
+            delta = np.full_like(net, activation.low) - y
+            delta[target] = activation.high - y[target]
+            eps = 0.5 * float(delta @ delta)
+            updates = eps >= rule.epsilon
+            slopes = activation.derivative(net, y).astype(np.float64)
+            # The rate by itself may be more than the type can hold.
+            rate = block.rates[n_updates] * block.sample_weights[i] if updates else 0.0
+            step = (rate * (delta * slopes)).astype(dtype)
+            new_weights, new_biases = W[at] + np.outer(x, step), biases + step
+            if not (isfinite(eps) and all(map(_all_finite, (net, new_weights, new_biases)))):
                 if scaler is not None and before is not None:
                     scaler.put(there, before)
                 return Done(i, True)
-            updates = eps >= rule.epsilon
             if updates:
-                np.multiply(delta, activation.derivative(net, y), delta)
-                rate = rates[n_updates] * sample_weights[i]
-                # No |delta_j| exceeds sqrt(2 eps), as no f' exceeds 1.
-                reach = max(1.0, float(x.max(initial=0.0)), -float(x.min(initial=0.0)))
-                step = None
-                if not (rate < safe and rate * sqrt(2.0 * eps) * reach < safe):
-                    # The rate by itself may be more than the type can hold.
-                    step = (rate * delta.astype(np.float64)).astype(delta.dtype)
-                    if (
-                        not np.isfinite(w + np.multiply.outer(step, x)).all()
-                        or not np.isfinite(biases + step).all()
-                    ):
-                        if scaler is not None and before is not None:
-                            scaler.put(there, before)
-                        return Done(i, True)
-                rate, change = (rate, delta) if step is None else (1.0, step)
-                if len(x):
-                    ger(rate, x, change, a=w.T, overwrite_a=1)
-                axpy(change, biases, n_outputs, rate)
-                if columns is not None:
-                    weights[:, columns] = w
-                elif w is not weights:
-                    weights[:] = w
-                block.updated[i] = True
-                n_updates += 1
+                W[at], biases[:] = new_weights, new_biases
+            block.updated[i] = updates
+            n_updates += updates
             block.eps[i] = counters.last[0] = eps
             counters.counts += (1, updates)
-            if not updates and rule.stop:
+            if rule.stop and not updates:
                 return Done(i + 1, False)
-    return Done(len(features), False)
+    return Done(len(rows), False)
 
 
-def _test(
-    net: Array, columns: NDArray[np.intp] | None, x: Array, weights: Array, biases: Array
-) -> None:
-    """Write the net inputs of a row by the weights of its first features."""
-    d = weights.shape[1]
-    if columns is None:
-        columns, x = None, x[:d]
-    else:
-        columns, x = columns[columns < d], x[columns < d]
-        if wants_dense(len(columns), d):
-            values = np.zeros(d, weights.dtype)
-            values[columns] = x
-            columns, x = None, values
-    w = np.ascontiguousarray(weights) if columns is None else weights.take(columns, axis=1)
-    np.add(w.dot(x, net), biases, net)
+def _chosen(at: Array, x: Array, width: int) -> tuple[Array, Array]:
+    """Return the features of a row that are known, in ascending order, and their values."""
+    order = np.argsort(at, kind="stable")
+    order = order[(at[order] >= 0) & (at[order] < width)]
+    return at[order], x[order]
 
 
-def _rows(
-    features: Features, dtype: np.dtype[Any], widths: Sequence[int]
-) -> Iterator[tuple[Array | None, Array]]:
-    """Yield each row up to its width: nonzero columns and their values, or None and all values."""
-    if isinstance(features, Sparse):
-        for (columns, x), d in zip(_present(features, widths), widths[1:], strict=True):
-            assert columns is not None
-            nonzero = np.flatnonzero(x)
-            columns, x = columns[nonzero], x[nonzero]
-            if wants_dense(len(columns), d):
-                values = np.zeros(d, dtype)
-                values[columns] = x
-                yield None, values
-            else:
-                yield columns, x
-        return
-    for x, d in zip(features.numbers(dtype), widths[1:], strict=True):
-        x = x[:d]
-        if wants_dense(0, d) or wants_dense(int(np.count_nonzero(x)), d):
-            yield None, np.ascontiguousarray(x)
-        else:
-            columns = np.flatnonzero(x)
-            yield columns, x[columns]
+def _nonzero(at: Array, x: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+    """Return the features whose values are not zero in a type."""
+    x = x.astype(dtype)
+    return at[x != 0], x[x != 0]
 
 
-def _present(
-    features: Features, widths: Sequence[int]
-) -> Iterator[tuple[NDArray[np.intp] | None, Array]]:
-    """Yield the columns and the values of what is there of each row, up to its width.
-
-    None stands for all columns.
-    """
-    if isinstance(features, Sparse):
-        for (start, end), d in zip(pairwise(features.starts.tolist()), widths[1:], strict=True):
-            columns, values = features.columns[start:end], features.values[start:end]
-            if len(columns) and columns.max() >= d:
-                values, columns = values[columns < d], columns[columns < d]
-            yield columns, values
-    else:
-        for x, d in zip(features.values, widths[1:], strict=True):
-            there = ~np.isnan(x[:d])
-            if there.all():
-                yield None, x[:d]
-            else:
-                columns = np.flatnonzero(there)
-                yield columns, x[columns]
-
-
-def _scaled(
-    scaler: Scaler, columns: NDArray[np.intp] | None, raw: Array, weights: Array
-) -> tuple[NDArray[np.intp] | None, Array]:
-    """Return a row scaled, as `_rows` would yield it."""
-    x = scaler.scaled(columns, raw).astype(weights.dtype)
-    if columns is None or not wants_dense(len(columns), weights.shape[1]):
-        return columns, x
-    values = np.zeros(weights.shape[1], weights.dtype)
-    values[columns] = x
-    return None, values
+def _all_finite(array: Array) -> bool:
+    return bool(np.isfinite(array).all())
 
 
 def probabilities(activation: Activation, nets: Array) -> NDArray[np.float64]:

@@ -1,0 +1,240 @@
+"""Rows of features, in the one form in which samples come: compressed sparse rows."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import replace
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_perceptron.frozen import frozen
+
+Array = NDArray[Any]
+Names = tuple[Hashable, ...]
+
+
+@frozen
+class Rows:
+    """Rows that each have some of the names: what is stored is present, and finite.
+
+    Examples
+    --------
+    >>> rows = Rows.from_rows([("a", "b"), ("c",)], [np.array([1.0, 2.0]), np.array([-3.0])])
+    >>> rows.names, list(rows.dicts()), rows.largest()
+    (('a', 'b', 'c'), [{'a': 1.0, 'b': 2.0}, {'c': -3.0}], 3.0)
+
+    Pixels stay bytes on their way to a kernel, which scales them:
+
+    >>> rows = Rows.of_table(("a", "b"), np.array([[0, 255]], np.uint8), scale=1 / 255)
+    >>> len(rows), list(rows.dicts())
+    (1, [{'a': 0.0, 'b': 1.0}])
+
+    """
+
+    names: Names
+    # Where each row begins in `values`, and where the last one ends, shape (n + 1,).
+    starts: NDArray[np.intp]
+    # The places in `names` of the values, which differ within a row; None for a table, of which
+    # every row has every name.
+    columns: NDArray[np.int32] | None
+    values: Array  # float64; or uint8, to be multiplied by `scale`
+    scale: float = 1.0
+    # So many names are columns of a table: the first row that is learned brings them, there or not.
+    n_columns: int = 0
+
+    @classmethod
+    def of_table(
+        cls,
+        names: Names,
+        cells: Array,
+        there: NDArray[np.bool_] | None = None,
+        scale: float = 1.0,
+        n_columns: int = 0,
+    ) -> Rows:
+        """Return rows of cells, shape (n, d), of which some may be absent."""
+        if cells.dtype != np.uint8:
+            cells = np.require(cells, np.float64, ["C", "A"])
+        n, d = cells.shape
+        if there is None or there.all():
+            return cls(names, np.arange(n + 1) * d, None, cells.ravel(), scale, n_columns)
+        starts = np.zeros(n + 1, np.intp)
+        np.cumsum(np.count_nonzero(there, axis=1), out=starts[1:])
+        columns = np.nonzero(there)[1].astype(np.int32)
+        return cls(names, starts, columns, cells[there], scale, n_columns)
+
+    @classmethod
+    def from_rows(cls, names: Sequence[Names], values: Sequence[Array]) -> Rows:
+        """Return rows made of the names and the values of each."""
+        known: dict[Hashable, int] = {}
+        last: Names | None = None
+        places: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
+        for row in names:
+            # Rows of one stream mostly have the same names, often the same objects.
+            if last is None or row != last:
+                found = [known.setdefault(name, len(known)) for name in row]
+                here, last = np.array(found, np.int32), row
+            places.append(here)
+        starts = np.cumsum([len(row) for row in places])
+        every = np.concatenate([np.empty(0), *values])
+        return cls(tuple(known), starts, np.concatenate(places), every)
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def __getitem__(self, rows: slice | NDArray[np.intp]) -> Rows:
+        """Return some of the rows: those that follow each other, or those of the given numbers."""
+        if isinstance(rows, slice):
+            first, end, _ = rows.indices(len(self))
+            starts = self.starts[first : max(first, end) + 1]
+            cells: Any = slice(starts[0], starts[-1])
+            starts = starts - starts[0]
+        else:
+            lengths = np.diff(self.starts)[rows]
+            starts = np.zeros(len(lengths) + 1, np.intp)
+            np.cumsum(lengths, out=starts[1:])
+            cells = np.repeat(self.starts[rows] - starts[:-1], lengths) + np.arange(starts[-1])
+        columns = None if self.columns is None else self.columns[cells]
+        return replace(self, starts=starts, columns=columns, values=self.values[cells])
+
+    @property
+    def lengths(self) -> NDArray[np.intp]:
+        """How many features each row has, shape (n,)."""
+        return np.diff(self.starts)
+
+    @property
+    def rows(self) -> NDArray[np.intp]:
+        """The row of each value."""
+        return np.repeat(np.arange(len(self)), self.lengths)
+
+    @property
+    def places(self) -> NDArray[np.int32]:
+        """The place in `names` of each value."""
+        if self.columns is not None:
+            return self.columns
+        return np.tile(np.arange(len(self.names), dtype=np.int32), len(self))
+
+    @property
+    def numbers(self) -> NDArray[np.float64]:
+        """The values as numbers."""
+        return self.values if self.values.dtype == np.float64 else self.of_byte[self.values]
+
+    @property
+    def of_byte(self) -> NDArray[np.float64]:
+        """The number that each byte stands for, shape (256,)."""
+        return np.multiply(np.arange(256), self.scale, dtype=np.float64)
+
+    def largest(self) -> float:
+        """Return the largest absolute value, 0 if there is none; NaN if one is NaN."""
+        values = self.values
+        largest = max(float(values.max(initial=0)), -float(values.min(initial=0)))
+        return largest * abs(self.scale)
+
+    def beyond(self, limit: float) -> NDArray[np.bool_]:
+        """Return which rows have a value of a larger absolute value, shape (n,)."""
+        beyond = np.zeros(len(self), bool)
+        cells = np.flatnonzero(np.abs(self.numbers) > limit)
+        beyond[np.searchsorted(self.starts, cells, side="right") - 1] = True
+        return beyond
+
+    def dicts(self) -> Iterator[dict[Hashable, float]]:
+        """Yield each row as the features that it has, by name."""
+        names, columns = self.names, self.columns
+        # Equal bytes are one object: to make them costs less, and so does reading them.
+        every = self.of_byte.astype(object)
+        for start, end in zip(self.starts[:-1].tolist(), self.starts[1:].tolist(), strict=True):
+            row = self.values[start:end]
+            values = (every[row] if row.dtype == np.uint8 else row).tolist()
+            if columns is not None:
+                names = tuple(map(self.names.__getitem__, columns[start:end].tolist()))
+            yield dict(zip(names, values, strict=True))
+
+    def by_name(self) -> Iterator[tuple[int, NDArray[np.float64]]]:
+        """Yield the place of each name that occurs, and its values."""
+        order = np.argsort(self.places, kind="stable")
+        found, starts = np.unique(self.places[order], return_index=True)
+        return zip(found.tolist(), np.split(self.numbers[order], starts[1:]), strict=False)
+
+    def first_rows(self, wanted: NDArray[np.intp], rows: NDArray[np.bool_]) -> NDArray[np.intp]:
+        """Return the first of the `rows` that brings each of the wanted names, -1 where none."""
+        first = np.full(len(self.names), -1, np.intp)
+        if self.columns is not None:
+            is_wanted = np.zeros(len(self.names), bool)
+            is_wanted[wanted] = True
+            cells = np.flatnonzero(is_wanted[self.columns])[::-1]  # the first row is written last
+            each = np.searchsorted(self.starts, cells, side="right") - 1
+            counts = rows[each]
+            first[self.columns[cells[counts]]] = each[counts]
+        if rows.any():
+            first[: len(first) if self.columns is None else self.n_columns] = rows.argmax()
+        return first[wanted]
+
+    def with_ones(self, rows: Sequence[int], names: Sequence[Hashable]) -> Rows:
+        """Return rows of which some have more features that are 1: each the one of its name.
+
+        Examples
+        --------
+        >>> rows = Rows.of_table(("a",), np.array([[2.0], [3.0]]))
+        >>> list(rows.with_ones([1, 0], ["red", "blue"]).dicts())
+        [{'a': 2.0, 'blue': 1.0}, {'a': 3.0, 'red': 1.0}]
+
+        """
+        if not names:
+            return self
+        numbers = {name: i for i, name in enumerate(dict.fromkeys(names), len(self.names))}
+        columns = np.array([numbers[name] for name in names], np.int32)
+        order = np.argsort(np.concatenate([self.rows, rows]), kind="stable")
+        more = np.searchsorted(np.sort(rows), np.arange(len(self) + 1))
+        return Rows(
+            (*self.names, *numbers),
+            self.starts + more,
+            np.concatenate([self.places, columns])[order],
+            np.concatenate([self.numbers, np.ones(len(names))])[order],
+            n_columns=self.n_columns,
+        )
+
+    def without_unused_names(self) -> Rows:
+        """Return the rows with the names that occur, if most do not: each name has its cost."""
+        if self.columns is None or len(self.names) <= 4 * len(self.values):
+            return self
+        occurs = np.zeros(len(self.names), bool)
+        occurs[self.columns] = True
+        found = np.flatnonzero(occurs)
+        places = np.empty(len(self.names), np.int32)
+        places[found] = np.arange(len(found))
+        names = tuple([self.names[i] for i in found.tolist()])
+        return replace(self, names=names, columns=places[self.columns])
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """Return the rows of several parts one after another.
+
+    Examples
+    --------
+    >>> one = Rows.of_table(("a",), np.array([[1.0]]))
+    >>> len(joined([one, one[:0], one]))
+    2
+
+    """
+    names, n, scale = parts[0].names, parts[0].n_columns, parts[0].scale
+    are_tables = all(part.columns is None for part in parts)
+    places = [] if are_tables else [part.places for part in parts]
+    if any(part.names != names for part in parts):
+        names = tuple(dict.fromkeys(chain.from_iterable(part.names for part in parts)))
+        numbers = {name: i for i, name in enumerate(names)}
+        places = [
+            np.array([numbers[name] for name in part.names], np.int32)[part.places]
+            for part in parts
+        ]
+    are_bytes = all(part.values.dtype == np.uint8 and part.scale == scale for part in parts)
+    lengths = np.concatenate([part.lengths for part in parts])
+    return Rows(
+        names,
+        np.concatenate([[0], np.cumsum(lengths)]),
+        np.concatenate(places) if places else None,
+        np.concatenate([part.values if are_bytes else part.numbers for part in parts]),
+        scale if are_bytes else 1.0,
+        n if all((part.n_columns, part.names[:n]) == (n, names[:n]) for part in parts) else 0,
+    )
