@@ -157,12 +157,12 @@ def _sparse_matrix(matrix: Any, names: Sequence[Hashable] | None) -> Rows:
 def _fitting(names: Sequence[Hashable] | None, d: int) -> Names:
     if names is not None and d != len(names):
         raise SampleError(f"rows of {d} features do not fit {len(names)} names")
-    return tuple(range(d) if names is None else names)
+    return range(d) if names is None else tuple(names)
 
 
 def _different(names: Names) -> Names:
     """Return names that must differ."""
-    if len(set(names)) < len(names):
+    if not isinstance(names, range) and len(set(names)) < len(names):
         twice = next(name for i, name in enumerate(names) if name in names[:i])
         raise SampleError(f"two features are called {twice!r}: give each its own name")
     return names

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from stream_perceptron.frozen import frozen
 
 Array = NDArray[Any]
-Names = tuple[Hashable, ...]
+Names = Sequence[Hashable]  # which does not change: mostly a tuple, or a range
 
 
 @frozen

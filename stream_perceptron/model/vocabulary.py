@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 import re
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -41,7 +41,7 @@ def _natural_key(name: Hashable) -> tuple[str, Any, str]:
 
 
 # Some names and their numbers.
-_NOTHING: tuple[tuple[Hashable, ...], NDArray[np.int32]] = (), np.zeros(0, np.int32)
+_NOTHING: tuple[Sequence[Hashable], NDArray[np.int32]] = (), np.zeros(0, np.int32)
 
 
 class Vocabulary:
@@ -81,7 +81,7 @@ class Vocabulary:
             self.numbers.pop(name, None)
         del self.names[length:]
 
-    def numbers_of(self, names: tuple[Hashable, ...]) -> NDArray[np.int32]:
+    def numbers_of(self, names: Sequence[Hashable]) -> NDArray[np.int32]:
         """Return the number of each name, -1 where it is unknown."""
         # Samples of one stream mostly come with the same names, often the same objects, or more.
         known, numbers = self._last

@@ -5,7 +5,7 @@ from cpython.buffer cimport PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer
 from cpython.dict cimport PyDict_Next, PyDict_Size
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.object cimport PyObject
-from libc.math cimport isfinite
+from libc.math cimport INFINITY, isfinite
 from libc.stdint cimport int32_t, int64_t, intptr_t, uint8_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
@@ -86,33 +86,52 @@ cdef Rule _rule(activation, double epsilon, bint stop):
     return rule
 
 
-cdef _learn(weights, biases, Samples* samples, const Rule* rule):
-    """Return how many rows were learned, and whether the next one was refused as diverging."""
-    cdef ptrdiff_t done
-    cdef bint diverged = False, is_double = weights.dtype.char == "d"
-    cdef void* W = _address(weights)
-    cdef void* b = _address(biases)
-    samples.k = len(biases)
-    samples.stride = weights.strides[1] // <ptrdiff_t>weights.itemsize
+cdef struct Model:
+    ptrdiff_t d
+    bint is_double
+    void* W
+    void* biases
+
+
+cdef Model _model(weights, biases, Samples* samples):
+    """Unpack weights (k, d) and biases (k,), as a `WeightStore` has them."""
+    cdef Py_buffer view
+    cdef Model model
+    PyObject_GetBuffer(weights, &view, PyBUF_STRIDES)
+    samples.k = view.shape[0]
+    # A buffer has other strides where there is one feature.
+    samples.stride = <ptrdiff_t>weights.strides[1] // view.itemsize
+    model.d = view.shape[1]
+    model.is_double = view.itemsize == sizeof(double)
+    model.W = view.buf
+    model.biases = _address(biases)
+    PyBuffer_Release(&view)
+    return model
+
+
+cdef bint _learn(const Model* model, const Samples* samples, const Rule* rule,
+                 ptrdiff_t* done) except -1:
+    """Learn rows, and write how many; return whether the next one was refused as diverging."""
+    cdef bint diverged = False
     with nogil:
-        if is_double:
-            done = learn_double(<double*>W, <double*>b, samples, rule, &diverged)
+        if model.is_double:
+            done[0] = learn_double(<double*>model.W, <double*>model.biases, samples, rule, &diverged)
         else:
-            done = learn_float(<float*>W, <float*>b, samples, rule, &diverged)
-    if done < 0:
+            done[0] = learn_float(<float*>model.W, <float*>model.biases, samples, rule, &diverged)
+    if done[0] < 0:
         raise MemoryError
-    return done, diverged
+    return diverged
 
 
 def learn(weights, biases, rows, places, rule, block, counters, scaler=None):
     """Predict from and learn rows of features, one after another; as `numpy_kernel.learn`."""
     cdef Rule c_rule = _rule(rule.activation, rule.epsilon, rule.stop)
-    cdef Samples samples
+    cdef Samples samples = _NOTHING
+    cdef Model model = _model(weights, biases, &samples)
     cdef const int32_t* place
-    cdef ptrdiff_t i
-    memset(&samples, 0, sizeof(samples))
+    cdef ptrdiff_t i, done
     samples.n = len(rows)
-    if samples.n == 0 or len(biases) == 0:
+    if samples.n == 0 or samples.k == 0:
         return Done(samples.n, False)
     starts, values, columns = rows.starts, rows.values, rows.columns
     samples.starts = <intptr_t*>_address(starts)
@@ -122,16 +141,18 @@ def learn(weights, biases, rows, places, rule, block, counters, scaler=None):
         samples.bytes = <uint8_t*>_address(values)
     else:
         samples.values = <double*>_address(values)
-    samples.places = place = <int32_t*>_address(places)
+    place = <int32_t*>_address(places)
+    while samples.n_known < len(places) and place[samples.n_known] == samples.n_known:
+        samples.n_known += 1
+    if samples.n_known < len(places):
+        samples.places = place
     if columns is not None:
         samples.columns = <int32_t*>_address(columns)
         for i in range(samples.n):
             samples.longest = max(samples.longest, samples.starts[i + 1] - samples.starts[i])
     else:
         samples.longest = len(places)
-        while samples.n_known < samples.longest and place[samples.n_known] == samples.n_known:
-            samples.n_known += 1
-        if samples.n_known < samples.longest:
+        if samples.places != NULL:
             order = np.argsort(places, kind="stable")[np.count_nonzero(places < 0):]
             order = order.astype(np.int32)
             samples.order = <int32_t*>_address(order)
@@ -150,7 +171,8 @@ def learn(weights, biases, rows, places, rule, block, counters, scaler=None):
     samples.updated = <uint8_t*>_address(block.updated)
     samples.counts = <int64_t*>_address(counters.counts)
     samples.last = <double*>_address(counters.last)
-    return Done(*_learn(weights, biases, &samples, &c_rule))
+    diverged = _learn(&model, &samples, &c_rule, &done)
+    return Done(done, diverged)
 
 
 def probabilities(activation, nets):
@@ -231,13 +253,13 @@ cdef ptrdiff_t _read(dict x, list names, dict numbers, bint is_float, ptrdiff_t 
     return n if i == m else -1
 
 
-cdef _learn_dict(x, list names, dict numbers, weights, biases, const Rule* rule, Samples* samples,
-                 bint with_others, lr):
-    """Learn or predict a dict of features; return whether it was plain, and would not diverge."""
+cdef _learn_dict(x, list names, dict numbers, const Model* model, Samples* samples,
+                 const Rule* rule, bint with_others, lr):
+    """Learn or predict a dict of features."""
     cdef intptr_t starts[2]
     cdef double rate
-    cdef ptrdiff_t m = len(x) if type(x) is dict else 0, d = weights.shape[1]
-    if type(x) is not dict or m > d or len(biases) == 0:
+    cdef ptrdiff_t done, m = len(x) if type(x) is dict else 0
+    if type(x) is not dict or m > model.d or samples.targets[0] >= samples.k or samples.k == 0:
         return _NOT_PLAIN
     cdef char* memory = <char*>malloc((m + 1) * (sizeof(double) + sizeof(int32_t)))
     if memory == NULL:
@@ -245,7 +267,7 @@ cdef _learn_dict(x, list names, dict numbers, weights, biases, const Rule* rule,
     try:
         samples.values = <double*>memory
         samples.columns = <int32_t*>(samples.values + m + 1)
-        m = _read(x, names, numbers, weights.dtype.char == "f", d, with_others,
+        m = _read(x, names, numbers, not model.is_double, model.d, with_others,
                   <double*>samples.values, <int32_t*>samples.columns)
         if m < 0:
             return _NOT_PLAIN
@@ -253,10 +275,14 @@ cdef _learn_dict(x, list names, dict numbers, weights, biases, const Rule* rule,
         samples.n, samples.longest, samples.starts = 1, m, starts
         rate = lr if isinstance(lr, float) else lr()
         samples.rates = &rate
-        _, diverged = _learn(weights, biases, samples, rule)
-        return _DIVERGED if diverged else _LEARNED
+        return _DIVERGED if _learn(model, samples, rule, &done) else _LEARNED
     finally:
         free(memory)
+
+
+cdef intptr_t _NO_TARGET = -1
+cdef Samples _NOTHING
+memset(&_NOTHING, 0, sizeof(_NOTHING))
 
 
 def net_one(x, names, numbers, weights, biases):
@@ -280,21 +306,41 @@ def net_one(x, names, numbers, weights, biases):
 
     """
     cdef Rule rule
-    cdef Samples samples
-    cdef intptr_t target = -1
+    cdef Samples samples = _NOTHING
+    cdef Model model = _model(weights, biases, &samples)
     net = np.empty_like(biases)
-    memset(&samples, 0, sizeof(samples))
-    samples.targets = &target
+    samples.targets = &_NO_TARGET
     samples.nets = _address(net)
-    outcome = _learn_dict(x, names, numbers, weights, biases, &rule, &samples, True, 0.0)
+    outcome = _learn_dict(x, names, numbers, &model, &samples, &rule, True, 0.0)
     return net if outcome is _LEARNED else None
 
 
 def predict_one(x, names, numbers, weights, biases):
     """Return the output with the largest net input, the first of equals; -1 where `net_one` None.
     """
-    net = net_one(x, names, numbers, weights, biases)
-    return -1 if net is None else net.argmax()
+    cdef Rule rule
+    cdef Samples samples = _NOTHING
+    cdef Model model = _model(weights, biases, &samples)
+    cdef ptrdiff_t j, best = 0
+    cdef double net, top = -INFINITY
+    samples.targets = &_NO_TARGET
+    samples.nets = malloc(samples.k * sizeof(double) + 1)
+    if samples.nets == NULL:
+        raise MemoryError
+    cdef double* nets = <double*>samples.nets
+    cdef float* small = <float*>samples.nets
+    try:
+        if _learn_dict(x, names, numbers, &model, &samples, &rule, True, 0.0) is not _LEARNED:
+            return -1
+        for j in range(samples.k):
+            net = nets[j] if model.is_double else small[j]
+            if net != net:  # NumPy takes NaN for the largest
+                return j
+            if net > top:
+                best, top = j, net
+        return best
+    finally:
+        free(samples.nets)
 
 
 def learn_one(x, names, numbers, weights, biases, rule, intptr_t target, double weight,
@@ -318,18 +364,20 @@ def learn_one(x, names, numbers, weights, biases, rule, intptr_t target, double 
 
     """
     cdef Rule c_rule = _rule(rule.activation, rule.epsilon, False)
-    cdef Samples samples
+    cdef Samples samples = _NOTHING
+    cdef Model model = _model(weights, biases, &samples)
     cdef double eps = 0.0
     cdef uint8_t updated = False
-    if target >= len(biases):
-        return _NOT_PLAIN
-    memset(&samples, 0, sizeof(samples))
-    net = np.empty_like(biases)
     samples.targets = &target
     samples.sample_weights = &weight
-    samples.nets = _address(net)
     samples.eps = &eps
     samples.updated = &updated
     samples.counts = <int64_t*>_address(counters.counts)
     samples.last = <double*>_address(counters.last)
-    return _learn_dict(x, names, numbers, weights, biases, &c_rule, &samples, False, lr)
+    samples.nets = malloc(samples.k * sizeof(double) + 1)
+    if samples.nets == NULL:
+        raise MemoryError
+    try:
+        return _learn_dict(x, names, numbers, &model, &samples, &c_rule, False, lr)
+    finally:
+        free(samples.nets)
