@@ -77,6 +77,9 @@ for _i in range(1, 23):
     _TENS[_i] = 10.0 * _TENS[_i - 1]
 
 # The role of a value, if it is no feature, whose role is its place among the features.
+cdef enum:
+    MOST_WRONG = 3  # of guesses in a record, which a text without order is spared
+
 cdef enum Role:
     SKIP = -1
     BLANK = -2  # must have no value
@@ -621,14 +624,14 @@ def spans_of(const uint8_t[::1] record, bint is_utf8):
     return np.array(found, np.intp).reshape(-1, 2)
 
 
+# Half a cache line, as each word of a text is looked for among many.
 cdef struct Name:
     uint64_t head  # its first eight bytes
-    ptrdiff_t length
     intptr_t begin  # in the pool
-    intptr_t role
-    int64_t stamp  # the record in which it was last
-    intptr_t after  # the name that last came after it
-    uint64_t hash
+    int32_t length
+    int32_t role
+    uint32_t stamp  # the record in which it was last
+    int32_t after  # the name that last came after it
 
 
 cdef struct Slot:
@@ -647,7 +650,8 @@ cdef class Names:
     cdef Slot* slots
     cdef intptr_t* by_number  # the name that is a number, and 1 more; 0 for none
     cdef ptrdiff_t room, pool_size, pool_room, n_slots, n_numbers
-    cdef int64_t serial
+    cdef uint32_t serial
+    cdef int n_wrong  # guesses at the next name in this record
     cdef readonly ptrdiff_t n, n_features
 
     def __dealloc__(self):
@@ -667,7 +671,7 @@ cdef class Names:
         """Return the names of features from a place on."""
         cdef ptrdiff_t i
         cdef list found = []
-        for i in range(self.n):
+        for i in range(first, self.n):  # no feature stands before its place
             if self.items[i].role >= first:
                 found.append(PyBytes_FromStringAndSize(
                     <const char*>self.pool + self.items[i].begin, self.items[i].length
@@ -700,13 +704,16 @@ cdef class Names:
         """Return the name that came after another, if it is the one at p in front of a byte."""
         cdef intptr_t guess
         cdef ptrdiff_t length
-        if before < 0 or self.items[before].after < 0:
+        if before < 0 or self.n_wrong == MOST_WRONG or self.items[before].after < 0:
             return -1
         guess = self.items[before].after
         length = self.items[guess].length
-        if limit - p <= length or p[length] != stop:
-            return -1
-        return guess if self.equals(&self.items[guess], _head(p, length, limit), p, length) else -1
+        if limit - p > length and p[length] == stop and self.equals(
+            &self.items[guess], _head(p, length, limit), p, length
+        ):
+            return guess
+        self.n_wrong += 1
+        return -1
 
     cdef intptr_t append(self, const uint8_t* p, ptrdiff_t length, const uint8_t* limit,
                          intptr_t role) noexcept nogil:
@@ -719,10 +726,9 @@ cdef class Names:
         memcpy(self.pool + self.pool_size, p, length)
         name = &self.items[self.n]
         name.head = _head(p, length, limit)
-        name.hash = _hash(name.head, p, length)
         name.begin = self.pool_size
-        name.length = length
-        name.role = self.n_features if role >= 0 else role
+        name.length = <int32_t>length
+        name.role = <int32_t>(self.n_features if role >= 0 else role)
         name.stamp = 0
         name.after = -1
         self.pool_size += length
@@ -748,7 +754,8 @@ cdef class Names:
         self.by_number[number] = value
 
     cdef void put(self, intptr_t i) noexcept nogil:
-        cdef uint64_t hash = self.items[i].hash, place = hash
+        cdef const Name* name = &self.items[i]
+        cdef uint64_t hash = _hash(name.head, self.pool + name.begin, name.length), place = hash
         cdef uint64_t last = <uint64_t>(self.n_slots - 1)
         while self.slots[place & last].name:
             place += 1
@@ -917,6 +924,7 @@ def libsvm(const uint8_t[::1] data, ptrdiff_t begin, const intptr_t[::1] ends, p
                 break
             before, n_names, name, is_good = count, names.n, -1, True
             names.serial += 1
+            names.n_wrong = 0
             while True:
                 p = _blanks(p, end)
                 if p == end:
@@ -974,7 +982,7 @@ cdef inline intptr_t _next_name(Names names, intptr_t before, const uint8_t** p,
     if name < 0 and is_open:
         name = names.append(start, stop - start, limit, 0)
     if name >= 0 and before >= 0:
-        names.items[before].after = name
+        names.items[before].after = <int32_t>name
     p[0] = stop + 1
     return name
 
@@ -997,6 +1005,7 @@ cdef const uint8_t* _members(const uint8_t* base, const uint8_t* p, const uint8_
     cdef const uint8_t* stop
     cdef double value
     names.serial += 1
+    names.n_wrong = 0
     p = _blanks(p, end)
     if p < end and p[0] == c"}":
         return p + 1
@@ -1020,7 +1029,7 @@ cdef const uint8_t* _members(const uint8_t* base, const uint8_t* p, const uint8_
                 if name < 0:
                     return NULL
             if before >= 0:
-                names.items[before].after = name
+                names.items[before].after = <int32_t>name
         role = names.items[name].role
         if names.is_twice(name) or role == ODD:
             return NULL

@@ -20,6 +20,7 @@ from stream_perceptron.data.batch import LONGEST_LINE, RawLines
 from stream_perceptron.errors import SampleError
 from stream_perceptron.frozen import frozen
 from stream_perceptron.model.rows import Names, Rows
+from stream_perceptron.model.vocabulary import FirstNames
 
 try:
     text: Any = import_module("stream_perceptron.data._text")
@@ -261,7 +262,7 @@ class _SparsePlan(_SpanPlan):
     ) -> None:
         super().__init__(spans, (), scale)
         self.names, self.is_open = text.Names(), is_open
-        self.features: tuple[str, ...] = ()  # the names of the features, by their places
+        self.features: list[Any] = []  # the names of the features, by their places
         self._numbers, self._largest = numbers, largest
         for name, role in roles.items():
             self.names.add(as_bytes(name), role)
@@ -298,9 +299,9 @@ class _SparsePlan(_SpanPlan):
             return None
         if len(self.features) < self.names.n_features:
             new = self.names.features(len(self.features))
-            self.features += tuple([name.decode(errors="surrogatepass") for name in new])
+            self.features += [name.decode(errors="surrogatepass") for name in new]
         # The arrays that were read into are used again.
-        return Rows(self.features, starts.copy(), columns.copy(), scaled)
+        return Rows(FirstNames(self.features), starts.copy(), columns.copy(), scaled)
 
     def count(self, rows: Rows, labels: Sequence[Any]) -> None:
         """Add the features of the records that are learned to the numbers."""

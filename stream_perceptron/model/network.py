@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import threading
 import warnings
-from bisect import bisect_left
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
@@ -19,9 +18,9 @@ from stream_perceptron.errors import FullError, SampleError
 from stream_perceptron.model import kernel
 from stream_perceptron.model.activations import Activation, row_sums
 from stream_perceptron.model.kernel import Block, BlockResult, Counters, Outcome, Rule
-from stream_perceptron.model.rows import Names, Rows
+from stream_perceptron.model.rows import Rows
 from stream_perceptron.model.scaler import Scaler
-from stream_perceptron.model.vocabulary import Vocabulary, natural_order
+from stream_perceptron.model.vocabulary import FirstNames, Vocabulary, natural_order
 from stream_perceptron.model.weights import WeightStore
 
 if TYPE_CHECKING:
@@ -32,13 +31,6 @@ Array = NDArray[Any]
 _UNKNOWN = -2  # in the place of a label's number
 
 PROBED = 32  # one labelled sample of so many has its outputs looked at
-
-
-class Growth(NamedTuple):
-    """What a row brings that is new."""
-
-    places: list[int]  # of features among the names of its block
-    labels: list[Hashable]
 
 
 class Snapshot(NamedTuple):
@@ -247,28 +239,32 @@ class Network:
         result.nets = [] if with_nets else None
         targets = self._targets(labels)
         columns = self._columns_of(rows)
-        growth = self._growth(rows, labels, targets, columns) if n else {}
-        new_in = sorted(growth)
+        new_labels = self._new_labels(labels, targets)
+        names, new, brought_by = self._new_names(rows, targets, columns)
         # All rows are one block for the kernel up to one that brings a label.
-        begins = [row for row in new_in if row and growth[row].labels]
-        parts = list(pairwise([0, *begins, n]))[::-1] if n else []
+        parts = list(pairwise(sorted({0, n, *new_labels})))[::-1]
         while parts:
             start, end = parts.pop()
             part = slice(start, end)
-            growing = new_in[bisect_left(new_in, start) : bisect_left(new_in, end)]
-            widths = self._widths(growth, growing, part)
+            first, last = np.searchsorted(brought_by, [start, end])
+            widths = None
+            if last > first:
+                known = np.searchsorted(brought_by[first:last], np.arange(start, end + 1))
+                widths = self.store.shape[1] + known
             learns = any(label is not None for label in labels[part])
             rates = _rates(lr if learns else 0.0, self.n_updates, end - start)
             seen = self.n_seen
             nets_before = None
             try:
                 with self._narrowed_to_what_is_learned(widths, targets[part]):
-                    if growing:
-                        new_labels = growth[start].labels if start in growth else []
-                        if new_labels:
-                            # The prediction is made from what was known before the row.
-                            nets_before = self._nets(rows[start : start + 1], columns)
-                        self._grow(rows.names, columns, growth, growing, new_labels, indicators)
+                    added = [new_labels[start]] if start in new_labels else []
+                    if added:
+                        # The prediction is made from what was known before the row.
+                        nets_before = self._nets(rows[start : start + 1], columns)
+                    if added or last > first:
+                        columns[new[first:last]] = np.arange(last - first) + self.store.shape[1]
+                        self._grow(names[first:last], added, indicators)
+                    if added:
                         targets[part] = self._targets(labels[part])
                     shape = end - start, self.store.shape[0]
                     block = Block(
@@ -285,11 +281,11 @@ class Network:
             except (FullError, MemoryError) as error:
                 if self.n_seen > seen:
                     raise  # as rows were learned, and nobody knows how they did
-                # What is too much for one block may be learned up to a row.
+                # If a block does not fit in memory, split it.
+                growing = np.unique(brought_by[first:last]).tolist()
                 middle = growing[len(growing) // 2] if growing else start
                 if middle > start:
-                    for row in growing:
-                        columns[growth[row].places] = -1
+                    columns[new[first:last]] = -1
                     parts += [(middle, end), (start, middle)]
                     continue
                 result = result[:start]
@@ -312,18 +308,6 @@ class Network:
                 break
         return result
 
-    def _widths(
-        self, growth: dict[int, Growth], growing: Sequence[int], part: slice
-    ) -> NDArray[np.intp] | None:
-        """Return how many features are known before the first row and after each, if that grows."""
-        if not any(growth[row].places for row in growing):
-            return None
-        added = np.zeros(part.stop - part.start + 1, np.intp)
-        added[0] = self.store.shape[1]
-        for row in growing:
-            added[row - part.start + 1] = len(growth[row].places)
-        return np.cumsum(added)
-
     def add(
         self,
         features: Sequence[Hashable],
@@ -339,14 +323,11 @@ class Network:
 
     def _grow(
         self,
-        names: Names,
-        columns: NDArray[np.int32],
-        growth: dict[int, Growth],
-        rows: Sequence[int],
+        names: Sequence[Hashable],
         labels: Sequence[Hashable],
         indicators: AbstractSet[Hashable],
     ) -> None:
-        """Add what some rows bring, the features of each in natural order; set their columns."""
+        """Add names and labels that a row brings."""
         for label in labels:
             # Labels of one type, as they mostly are, have no twins.
             others = self.labels.names if self._label_types - {type(label)} else []
@@ -357,13 +338,7 @@ class Network:
                     f"({type(twins[0]).__name__}): convert all labels to one type",
                     stacklevel=7,  # the caller of learn_one
                 )
-        new: list[Hashable] = []
-        for row in rows:
-            new += natural_order([names[i] for i in growth[row].places])
-        self._add(new, labels, indicators)
-        places = [i for row in rows for i in growth[row].places]
-        found = map(self.features.numbers.__getitem__, [names[i] for i in places])
-        columns[places] = np.fromiter(found, np.int32, len(places))
+        self._add(names, labels, indicators)
 
     def _add(
         self,
@@ -426,28 +401,37 @@ class Network:
                 "that this sample called: a method of a name or a label, or a schedule"
             )
 
-    def _growth(
-        self,
-        rows: Rows,
-        labels: Sequence[Hashable],
-        targets: NDArray[np.intp],
-        columns: NDArray[np.int32],
-    ) -> dict[int, Growth]:
-        """Return what is new by the row that brings it."""
-        growth: dict[int, Growth] = {}
-        if np.count_nonzero(targets == _UNKNOWN):
-            for label in set(labels) - self.labels.numbers.keys() - {None}:
-                growth.setdefault(labels.index(label), Growth([], [])).labels.append(label)
+    def _new_labels(
+        self, labels: Sequence[Hashable], targets: NDArray[np.intp]
+    ) -> dict[int, Hashable]:
+        """Return the labels that are new by the first row that has each."""
+        if not np.count_nonzero(targets == _UNKNOWN):
+            return {}
+        new = set(labels) - self.labels.numbers.keys() - {None}
+        return {labels.index(label): label for label in new}
+
+    def _new_names(
+        self, rows: Rows, targets: NDArray[np.intp], columns: NDArray[np.int32]
+    ) -> tuple[list[Hashable], NDArray[np.intp], NDArray[np.intp]]:
+        """Return names that are new, their places, and the rows that bring them.
+
+        They are in the order of growth, which is the natural one for those of one row.
+        """
         unknown = np.flatnonzero(columns < 0)
-        if len(unknown):
-            first = rows.first_rows(unknown, targets != -1)
-            for place, row in zip(unknown.tolist(), first.tolist(), strict=True):
-                if row < 0:
-                    continue
-                if row not in growth:
-                    growth[row] = Growth([], [])
-                growth[row].places.append(place)
-        return growth
+        if not len(unknown):
+            return [], unknown, unknown
+        first = rows.first_rows(unknown, targets != -1)
+        order = np.argsort(first, kind="stable")[np.count_nonzero(first < 0) :]
+        new, brought_by = unknown[order], first[order]
+        every = rows.names.all if isinstance(rows.names, FirstNames) else rows.names
+        names = [every[i] for i in new.tolist()]
+        starts = np.flatnonzero(np.diff(brought_by, prepend=-1))
+        for start, end in pairwise([*starts.tolist(), len(new)]):
+            if end > start + 1:
+                places = dict(zip(names[start:end], new[start:end].tolist(), strict=True))
+                names[start:end] = natural_order(places)
+                new[start:end] = list(map(places.__getitem__, names[start:end]))
+        return names, new, brought_by
 
     def _columns_of(self, rows: Rows) -> NDArray[np.int32]:
         """Return the column of each name, -1 where there is none."""

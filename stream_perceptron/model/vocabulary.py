@@ -40,8 +40,37 @@ def _natural_key(name: Hashable) -> tuple[str, Any, str]:
     return type(name).__name__, repr(name), ""
 
 
-# Some names and their numbers.
 _NOTHING: tuple[Sequence[Hashable], NDArray[np.int32]] = (), np.zeros(0, np.int32)
+
+
+class FirstNames(Sequence[Hashable]):
+    """The first names of a list to which others may be added.
+
+    Examples
+    --------
+    >>> names = ["a", "b"]
+    >>> first = FirstNames(names)
+    >>> names.append("c")
+    >>> tuple(first), first[1], len(FirstNames(names))
+    (('a', 'b'), 'b', 3)
+
+    """
+
+    def __init__(self, names: list[Hashable]) -> None:
+        self.all, self._n = names, len(names)
+
+    def __len__(self) -> int:
+        return self._n
+
+    def __getitem__(self, i: Any) -> Any:
+        if isinstance(i, int):
+            return self.all[i]
+        some = range(self._n)[i]
+        return self.all[some.start : some.stop : some.step]
+
+    def is_like(self, other: Sequence[Hashable]) -> bool:
+        """Whether other names are the first ones of the same list."""
+        return isinstance(other, FirstNames) and other.all is self.all
 
 
 class Vocabulary:
@@ -59,7 +88,7 @@ class Vocabulary:
     def __init__(self, names: Iterable[Hashable] = ()) -> None:
         self.names: list[Hashable] = []
         self.numbers: dict[Hashable, int] = {}
-        self._last = _NOTHING
+        self._last = _NOTHING  # names, and the numbers of the first ones of them
         self.extend(names)
 
     def __len__(self) -> int:
@@ -85,14 +114,15 @@ class Vocabulary:
         """Return the number of each name, -1 where it is unknown."""
         # Samples of one stream mostly come with the same names, often the same objects, or more.
         known, numbers = self._last
-        if names is known or names == known:
-            return numbers
-        n = len(known)
-        if names[:n] != known:
+        n = min(len(numbers), len(names))
+        is_like = names is known or (isinstance(names, FirstNames) and names.is_like(known))
+        if not is_like and names[:n] != known[:n]:
             n = 0
+        if n == len(names):
+            return numbers[:n]
         found = map(self.numbers.get, names[n:], repeat(-1))
         new = np.fromiter(found, np.int32, len(names) - n)
         every = np.concatenate([numbers[:n], new])
         n_known = int(np.argmin(new)) if new.min(initial=0) < 0 else len(new)
-        self._last = names[: n + n_known], every[: n + n_known]
+        self._last = names, every[: n + n_known]
         return every

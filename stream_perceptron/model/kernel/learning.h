@@ -103,31 +103,26 @@ typedef struct {
     T *x;
 } OF(Row);
 
-/* Sort a row by its features: by insertion, or by one byte of them after another. */
+/* Sort a row by its features: a few by counting those before each, which needs no guess of a processor,
+   many by one byte of them after another. */
+FOR_EACH_PROCESSOR
 static void OF(sort)(OF(Row) *row, OF(Row) *spare) {
     const ptrdiff_t m = row->m;
+    const int is_short = m <= 64;
     int32_t largest = 0;
-    if (m <= 24) {
-        for (ptrdiff_t r = 1; r < m; r++) {
-            const int32_t at = row->at[r];
-            const T x = row->x[r];
-            ptrdiff_t place = r;
-            for (; place && row->at[place - 1] > at; place--) {
-                row->at[place] = row->at[place - 1];
-                row->x[place] = row->x[place - 1];
-            }
-            row->at[place] = at;
-            row->x[place] = x;
-        }
-        return;
-    }
     for (ptrdiff_t r = 0; r < m; r++) largest = row->at[r] > largest ? row->at[r] : largest;
-    for (int shift = 0; shift < 32 && largest >> shift; shift += 8) {
+    for (int shift = 0; shift < 32 && largest >> shift; shift += is_short ? 32 : 8) {
         ptrdiff_t begins[257] = {0};
-        for (ptrdiff_t r = 0; r < m; r++) begins[(row->at[r] >> shift & 255) + 1]++;
-        for (int byte = 0; byte < 255; byte++) begins[byte + 1] += begins[byte];
+        if (!is_short) {
+            for (ptrdiff_t r = 0; r < m; r++) begins[(row->at[r] >> shift & 255) + 1]++;
+            for (int byte = 0; byte < 255; byte++) begins[byte + 1] += begins[byte];
+        }
         for (ptrdiff_t r = 0; r < m; r++) {
-            const ptrdiff_t place = begins[row->at[r] >> shift & 255]++;
+            int32_t place = 0;
+            if (is_short)
+                for (ptrdiff_t s = 0; s < m; s++) place += row->at[s] < row->at[r];
+            else
+                place = (int32_t)begins[row->at[r] >> shift & 255]++;
             spare->at[place] = row->at[r];
             spare->x[place] = row->x[r];
         }
