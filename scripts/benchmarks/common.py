@@ -146,6 +146,46 @@ def bags() -> dict[str, Path]:
     }
 
 
+def rcv1() -> dict[str, Path]:
+    """Return a text set in the shape of RCV1: 781,265 rows, 76 of 47,236 words each, 2 classes.
+
+    Words occur by Zipf's law and have a weight each; a linear rule with noise makes the labels.
+    """
+    n, d, m, at_once = 781_265, 47_236, 76, 5000
+    rng = np.random.default_rng(0)
+    share = np.cumsum(1 / np.arange(1, d + 1))
+    rule, size = rng.normal(size=d), rng.integers(5, 30, d)
+    words = rng.permutation(d)
+    tokens = np.array([f" {i}:0.{size[i]:02}" for i in range(d)], object)
+
+    def rows() -> Iterator[tuple[bool, str]]:
+        for start in range(0, n, at_once):
+            some = words[np.searchsorted(share, rng.random((at_once, 3 * m)) * share[-1])]
+            order = np.argsort(some, axis=1, kind="stable")
+            in_order = np.take_along_axis(some, order, axis=1)
+            is_first = np.ones(some.shape, bool)
+            is_new = np.diff(in_order, axis=1, prepend=-1) > 0
+            np.put_along_axis(is_first, order, is_new, axis=1)
+            kept = is_first & (np.cumsum(is_first, axis=1) <= m)
+            margin = (kept * (rule * size)[some]).sum(axis=1)
+            labels = margin + rng.normal(0, margin.std() / 4, at_once) > 0
+            for label, row, keep in zip(labels, some, kept, strict=True):
+                if start < n:
+                    start += 1
+                    yield bool(label), "".join(tokens[np.sort(row[keep])])
+
+    def lines(of: Callable[[bool, str], str]) -> Callable[[Any], None]:
+        def write(file: Any) -> None:
+            file.writelines(of(label, row).encode() + b"\n" for label, row in rows())
+
+        return write
+
+    return {
+        "libsvm": prepared("rcv1.libsvm", lines(lambda y, row: f"{y:d}{row}")),
+        "vw text": prepared("rcv1.vw", lines(lambda y, row: f"{2 * y - 1} |{row}")),
+    }
+
+
 def tables() -> dict[str, Path]:
     """Return a table of 200,000 rows and 20 columns, 3 of them texts, and its numbers alone."""
     rng = np.random.default_rng(0)
