@@ -13,7 +13,7 @@ from river import base
 from stream_perceptron.errors import DivergedError, SampleError
 from stream_perceptron.model import frames, kernel, validation
 from stream_perceptron.model.activations import get_activation
-from stream_perceptron.model.kernel import BlockResult, Outcome
+from stream_perceptron.model.kernel.types import BlockResult, Outcome
 from stream_perceptron.model.network import Network
 from stream_perceptron.model.rows import Rows
 from stream_perceptron.model.weights import MAX_WEIGHTS, WeightStore

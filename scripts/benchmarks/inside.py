@@ -18,6 +18,7 @@ from stream_perceptron.data.parquet import ParquetSource
 from stream_perceptron.data.source import Request
 from stream_perceptron.model import kernel
 from stream_perceptron.model.activations import get_activation
+from stream_perceptron.model.kernel.types import Block, Counters, Rule
 from stream_perceptron.model.rows import Rows
 from stream_perceptron.model.weights import WeightStore
 
@@ -41,14 +42,14 @@ INPUTS: dict[str, Callable[[np.ndarray], Rows]] = {
 
 def pass_seconds(pixels: np.ndarray, labels: list[int], dtype: str, of: str = "digits") -> float:
     """Return the time that the kernel takes for a pass over digits."""
-    rule = kernel.Rule(get_activation("sigmoid"), epsilon=3e-6)
+    rule = Rule(get_activation("sigmoid"), epsilon=3e-6)
     store = WeightStore(0, 0.03, np.dtype(dtype))
     store.use(store.grown(10, 784))
-    counters, places = kernel.Counters(), np.arange(784, dtype=np.int32)
+    counters, places = Counters(), np.arange(784, dtype=np.int32)
     taken = 0.0
     for start in range(0, len(labels), BLOCK):
         rows = INPUTS[of](pixels[start : start + BLOCK])
-        block = kernel.Block(
+        block = Block(
             targets=np.array(labels[start : start + BLOCK], np.intp),
             sample_weights=np.ones(BLOCK),
             rates=np.full(BLOCK, 0.01),

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.errors import CheckpointError
-from stream_perceptron.model.kernel import BlockResult
+from stream_perceptron.model.kernel.types import BlockResult
 
 
 class LearningCurve:

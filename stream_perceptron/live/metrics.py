@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.live.learning_curve import LearningCurve
-from stream_perceptron.model.kernel import BlockResult
+from stream_perceptron.model.kernel.types import BlockResult
 
 WINDOW = 1000
 

@@ -40,7 +40,7 @@ from stream_perceptron.live.reading import ahead, cut, read, singly
 from stream_perceptron.live.step_result import StepResult
 from stream_perceptron.model import kernel
 from stream_perceptron.model.kernel import NAME as KERNEL
-from stream_perceptron.model.kernel import BlockResult
+from stream_perceptron.model.kernel.types import BlockResult
 from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.model.weights import MAX_WEIGHTS, NAME_COST
 from stream_perceptron.perceptron import SGDPerceptron

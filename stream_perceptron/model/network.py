@@ -8,8 +8,9 @@ import warnings
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
+from functools import wraps
 from itertools import pairwise, repeat
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from stream_perceptron.errors import FullError, SampleError
 from stream_perceptron.model import kernel
 from stream_perceptron.model.activations import Activation, row_sums
-from stream_perceptron.model.kernel import Block, BlockResult, Counters, Outcome, Rule
+from stream_perceptron.model.kernel.types import Block, BlockResult, Counters, Done, Outcome, Rule
 from stream_perceptron.model.rows import Rows
 from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.model.vocabulary import FirstNames, Vocabulary, natural_order
@@ -31,6 +32,32 @@ Array = NDArray[Any]
 _UNKNOWN = -2  # in the place of a label's number
 
 PROBED = 32  # one labelled sample of so many has its outputs looked at
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def _alone(method: Method) -> Method:
+    """Let a method learn while no other one does.
+
+    What learning itself called, such as a name's `__eq__`, gets a RuntimeError.
+    """
+
+    @wraps(method)
+    def learn(self: Network, *args: Any, **options: Any) -> Any:
+        with self._lock:
+            if self._is_learning:
+                raise RuntimeError(
+                    "the model is learning a sample, and was asked to learn another one by "
+                    "something that this sample called: a method of a name or a label, or a "
+                    "schedule"
+                )
+            try:
+                self._is_learning = True
+                return method(self, *args, **options)
+            finally:
+                self._is_learning = False
+
+    return learn  # type: ignore[return-value]
 
 
 class Snapshot(NamedTuple):
@@ -51,8 +78,8 @@ class Network:
 
     Values that come in were checked: finite, with labels that are hashable or None. Calls from
     several threads act as if one came after the other. With a scaler, features are standardized
-    before they are predicted and learned. The names behind the shape of the weights are of a growth
-    that was interrupted; nobody sees them, and the next growth removes them.
+    before they are predicted and learned. Names beyond the shape of the weights are left over from
+    interrupted growth; nobody sees them, and the next growth removes them.
     """
 
     def __init__(
@@ -66,7 +93,7 @@ class Network:
         self.counters = Counters()
         self._label_types: set[type] = set()
         self._lock = threading.RLock()
-        self._learning = threading.Lock()  # taken inside the other, to notice a call within a call
+        self._is_learning = False  # to notice a call within a call
 
     def snapshot(self) -> Snapshot:
         """Return a copy of all that learning changes, as it is between two samples."""
@@ -127,6 +154,7 @@ class Network:
         self.counters.counts[:] = n_seen, n_updates
         self.counters.last[0] = last_epsilon
 
+    @_alone
     def learn_one(
         self,
         x: Mapping[Hashable, Any],
@@ -136,43 +164,24 @@ class Network:
         epsilon: float,
     ) -> Outcome:
         """Learn a sample if it brings nothing new, and its values are plain numbers."""
-        with self._lock:
-            self._refuse_nesting()
-            with self._learning:
-                target = self.labels.numbers.get(label)
-                if target is None or self.scaler is not None:
-                    return Outcome.NOT_PLAIN
-                store = self.store
-                return kernel.learn_one(
-                    x,
-                    self.features.names,
-                    self.features.numbers,
-                    store.weights,
-                    store.biases,
-                    Rule(self.activation, epsilon),
-                    target,
-                    weight,
-                    lr if type(lr) is float else lambda: float(_rates(lr, self.n_updates, 1)[0]),
-                    self.counters,
-                )
+        target = self.labels.numbers.get(label)
+        if target is None or self.scaler is not None:
+            return Outcome.NOT_PLAIN
+        rule = Rule(self.activation, epsilon)
+        rate = lr if type(lr) is float else lambda: float(_rates(lr, self.n_updates, 1)[0])
+        return kernel.learn_one(
+            x, self.features, self.store.now, rule, target, weight, rate, self.counters
+        )
 
     def net_one(self, x: Mapping[Hashable, Any]) -> Array | None:
         """Return the net inputs (k,) of such a sample, None if it is not of this kind."""
         with self._lock:
-            if self.scaler is not None:
-                return None
-            features, store = self.features, self.store
-            return kernel.net_one(x, features.names, features.numbers, store.weights, store.biases)
+            return None if self.scaler else kernel.net_one(x, self.features, self.store.now)
 
     def predict_one(self, x: Mapping[Hashable, Any]) -> int:
         """Return the output with the largest net input for it, -1 if it is not of this kind."""
         with self._lock:
-            if self.scaler is not None:
-                return -1
-            features, store = self.features, self.store
-            return kernel.predict_one(
-                x, features.names, features.numbers, store.weights, store.biases
-            )
+            return -1 if self.scaler else kernel.predict_one(x, self.features, self.store.now)
 
     def nets(self, rows: Rows) -> Array:
         """Return the net inputs (n, k) of samples, with the bits that training would compute."""
@@ -189,13 +198,14 @@ class Network:
         return block.nets
 
     @property
-    def _kernel_learn(self) -> Callable[..., kernel.Done]:
+    def _kernel_learn(self) -> Callable[..., Done]:
         if self.scaler is None or self.scaler.is_compiled:
             return kernel.learn
-        from stream_perceptron.model.kernel import numpy_kernel  # late, as it imports SciPy
+        from stream_perceptron.model.kernel import numpy_kernel
 
         return numpy_kernel.learn
 
+    @_alone
     def train(
         self,
         rows: Rows,
@@ -211,29 +221,10 @@ class Network:
         """Predict each row and then learn it; see `SGDPerceptron.train`.
 
         `weights` are the sample weights, `lr` is the learning rate or its schedule, and
-        `indicators` are the features that a scaler is to leave alone when they are new. What
-        learning itself called, such as a name's `__eq__`, gets a RuntimeError if it calls this.
+        `indicators` are the features that a scaler is to leave alone when they are new.
         """
-        with self._lock:
-            self._refuse_nesting()
-            with self._learning:
-                self._forget_interrupted_growth()
-                rule = Rule(self.activation, epsilon, stop)
-                return self._train(
-                    rows, labels, weights, lr, rule, with_probability, indicators, with_nets
-                )
-
-    def _train(
-        self,
-        rows: Rows,
-        labels: Sequence[Hashable],
-        weights: NDArray[np.float64],
-        lr: float | Scheduler,
-        rule: Rule,
-        with_probability: bool,
-        indicators: AbstractSet[Hashable],
-        with_nets: bool,
-    ) -> BlockResult:
+        self._forget_interrupted_growth()
+        rule = Rule(self.activation, epsilon, stop)
         n = len(rows)
         result = BlockResult.blank(n)
         result.nets = [] if with_nets else None
@@ -308,6 +299,7 @@ class Network:
                 break
         return result
 
+    @_alone
     def add(
         self,
         features: Sequence[Hashable],
@@ -315,11 +307,8 @@ class Network:
         indicators: AbstractSet[Hashable] = frozenset(),
     ) -> None:
         """Add new features and new labels, in this order, with their initial weights."""
-        with self._lock:
-            self._refuse_nesting()
-            with self._learning:
-                self._forget_interrupted_growth()
-                self._add(features, labels, indicators)
+        self._forget_interrupted_growth()
+        self._add(features, labels, indicators)
 
     def _grow(
         self,
@@ -394,13 +383,6 @@ class Network:
             self.labels.truncate(k)
             self.features.truncate(d)
 
-    def _refuse_nesting(self) -> None:
-        if self._learning.locked():
-            raise RuntimeError(
-                "the model is learning a sample, and was asked to learn another one by something "
-                "that this sample called: a method of a name or a label, or a schedule"
-            )
-
     def _new_labels(
         self, labels: Sequence[Hashable], targets: NDArray[np.intp]
     ) -> dict[int, Hashable]:
@@ -440,9 +422,7 @@ class Network:
             columns[columns >= self.store.shape[1]] = -1
         return columns
 
-    def _learn(
-        self, rows: Rows, columns: NDArray[np.int32], rule: Rule, block: Block
-    ) -> kernel.Done:
+    def _learn(self, rows: Rows, columns: NDArray[np.int32], rule: Rule, block: Block) -> Done:
         store = self.store
         return self._kernel_learn(
             store.weights, store.biases, rows, columns, rule, block, self.counters, self.scaler

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.errors import SampleError
-from stream_perceptron.model import kernel
 from stream_perceptron.model.rows import Names, Rows
 
 Array = NDArray[Any]
@@ -114,16 +113,14 @@ def as_row(x: Mapping[Hashable, Any], dtype: np.dtype[Any]) -> Rows:
 
 def row_of(names: Names, values: Collection[Any], dtype: np.dtype[Any]) -> Rows:
     """Return the values of some features as one row; as `as_row`."""
-    filled = np.empty(len(values))
-    if not kernel.fill(list(values), filled):
-        if not _PLAIN_TYPES.issuperset(map(type, values)):
-            for name, value in zip(names, values, strict=True):
-                require_number(name, value)
-        try:
-            filled = np.fromiter(values, np.float64, len(values))
-        except OverflowError:
-            filled = np.array([_float_or_infinity(value) for value in values])
-    return require_finite(Rows.of_table(names, filled[np.newaxis]), dtype)
+    if not _PLAIN_TYPES.issuperset(map(type, values)):
+        for name, value in zip(names, values, strict=True):
+            require_number(name, value)
+    try:
+        row = np.fromiter(values, np.float64, len(values))
+    except OverflowError:
+        row = np.array([_float_or_infinity(value) for value in values])
+    return require_finite(Rows.of_table(names, row[np.newaxis]), dtype)
 
 
 def require_number(name: Hashable, value: Any) -> None:

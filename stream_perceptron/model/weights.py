@@ -95,22 +95,22 @@ class WeightStore:
         self.seed = int.from_bytes(os.urandom(8)) if seed is None else int(seed)
         self.init_range = init_range
         self.max_weights = max_weights
-        self._now = _view(_aligned_zeros(1, 0, dtype), 0, 0)
+        self.now = _view(_aligned_zeros(1, 0, dtype), 0, 0)  # replaced as a whole
 
     @property
     def weights(self) -> NDArray[Any]:
         """The weights, shape (k, d): a view of memory that has them feature by feature."""
-        return self._now.weights
+        return self.now.weights
 
     @property
     def biases(self) -> NDArray[Any]:
         """The biases, shape (k,)."""
-        return self._now.biases
+        return self.now.biases
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The number of labels, and of features."""
-        return self._now.weights.shape
+        return self.now.weights.shape
 
     def grown(self, k: int, d: int) -> Grown:
         """Return weights of at least the present shape, the new ones with their initial values.
@@ -129,11 +129,11 @@ class WeightStore:
                 f"{self.max_weights:,}: leave some out, or raise max_weights"
             )
         old_k, old_d = self.shape
-        room = self._now.room
+        room = self.now.room
         if d >= len(room) or k > room.shape[1]:
             rows = len(room) if d < len(room) else max(d + 1, 2 * len(room))
             room = _aligned_zeros(rows, padded(k), room.dtype)
-            room[: old_d + 1, :old_k] = self._now.room[: old_d + 1, :old_k]
+            room[: old_d + 1, :old_k] = self.now.room[: old_d + 1, :old_k]
         # The bias is the weight of a feature 0, which is always 1.
         if k > old_k:
             room[: old_d + 1, old_k:k] = self._initial(range(old_k, k), range(old_d + 1)).T
@@ -143,18 +143,18 @@ class WeightStore:
 
     def use(self, grown: Grown) -> None:
         """Put weights in place that `grown` made."""
-        self._now = grown
+        self.now = grown
 
     def shrink(self, k: int, d: int) -> None:
         """Give up the last labels and features."""
-        self._now = _view(self._now.room, k, d)
+        self.now = _view(self.now.room, k, d)
 
     def restore(self, weights: NDArray[Any], biases: NDArray[Any]) -> None:
         """Take over weights (k, d) and biases (k,) that were learned before."""
         k, d = weights.shape
-        room = _aligned_zeros(d + 1, padded(k), self._now.room.dtype)
+        room = _aligned_zeros(d + 1, padded(k), self.now.room.dtype)
         room[0, :k], room[1:, :k] = biases, weights.T
-        self._now = _view(room, k, d)
+        self.now = _view(room, k, d)
 
     def _initial(self, labels: range, features: range) -> NDArray[np.float64]:
         return initial_weights(self.seed, np.array(labels), np.array(features), self.init_range)

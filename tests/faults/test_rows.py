@@ -227,7 +227,7 @@ def test_a_name_twice_is_refused():
 
 def test_the_numpy_kernel_writes_nothing_that_is_not_finite_when_the_rate_is_beyond_its_type():
     from stream_perceptron.model.activations import ACTIVATIONS
-    from stream_perceptron.model.kernel import Block, Counters, Rule
+    from stream_perceptron.model.kernel.types import Block, Counters, Rule
     from stream_perceptron.model.rows import Rows
 
     W, b = np.zeros((2, 3), np.float32), np.full(2, 0.5, np.float32)

@@ -55,7 +55,7 @@ def test_wheel_holds_the_two_packages_and_nothing_else(built):
     modules = {
         f"{folder}/_compiled", "stream_perceptron/model/_elementary", "stream_perceptron/data/_text"
     }  # fmt: skip
-    headers = {f"{folder}/{name}.h" for name in ("elementary", "kernel", "learning", "loops")}
+    headers = {f"{folder}/{name}.h" for name in ("elementary", "kernel", "learning")}
     sources = {f"{module}.pyx" for module in modules} | headers
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     compiled = {f"{module}{suffix}" for module in modules}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stream_perceptron.live.metrics import Progress
-from stream_perceptron.model.kernel import BlockResult
+from stream_perceptron.model.kernel.types import BlockResult
 
 
 @pytest.mark.parametrize("step", [1, 7, 300])

@@ -12,6 +12,7 @@ from stream_perceptron.model.kernel import _compiled as _kernel
 from stream_perceptron.model.kernel import numpy_kernel as _numpy_kernel
 from stream_perceptron.model.kernel.types import Block, Counters, Rule
 from stream_perceptron.model.rows import Rows
+from stream_perceptron.model.vocabulary import Vocabulary
 from stream_perceptron.model.weights import WeightStore
 
 KERNELS = {"compiled": _kernel, "numpy": _numpy_kernel}
@@ -127,15 +128,14 @@ def test_bits_do_not_depend_on_how_a_sample_comes(dtype, k, d, rng):
         rows = table(wide, there=there)
         _kernel.learn(store.weights, store.biases, rows, places[mixed], rule, again, Counters())
         assert expected == outcome(store, again)
-    names = list(range(d))
-    numbers = dict(zip(names, names, strict=True))
+    known = Vocabulary(range(d))
     nets = block_of([-1] * len(X), k, dtype)
     store = stored(W, b)
     learn(_kernel, store, X, rule, nets)
     for x, net in zip(X.tolist(), nets.nets, strict=True):
         full = {i: x[i] for i in order.tolist()}
         for features in (full, {i: value for i, value in full.items() if value}):
-            found = _kernel.net_one(features, names, numbers, store.weights, store.biases)
+            found = _kernel.net_one(features, known, store.now)
             assert net.tobytes() == found.tobytes()
 
 

@@ -8,6 +8,7 @@ import pytest
 from stream_perceptron import SGDPerceptron
 from stream_perceptron.model import kernel
 from stream_perceptron.model.kernel import numpy_kernel as _numpy_kernel
+from stream_perceptron.model.kernel.types import Outcome
 from stream_perceptron.model.validation import as_row
 
 N_CLASSES, N_NONZERO = 5, 100
@@ -49,8 +50,9 @@ def wide_model(n_features):
 @pytest.fixture
 def numpy_kernel(monkeypatch):
     """The kernel whose arrays can be watched."""
-    for name in ("learn", "learn_one", "net_one", "predict_one"):
-        monkeypatch.setattr(kernel, name, getattr(_numpy_kernel, name))
+    monkeypatch.setattr(kernel, "learn", _numpy_kernel.learn)
+    for name, refusal in (("learn_one", Outcome.NOT_PLAIN), ("net_one", None), ("predict_one", -1)):
+        monkeypatch.setattr(kernel, name, lambda *_, refusal=refusal: refusal)
 
 
 @pytest.mark.parametrize("zeros", [0, 500])

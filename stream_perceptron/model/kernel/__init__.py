@@ -12,30 +12,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from stream_perceptron.model.kernel.types import (
-    Block,
-    BlockResult,
-    Counters,
-    Done,
-    Outcome,
-    Rule,
-)
-
-__all__ = [
-    "NAME",
-    "Block",
-    "BlockResult",
-    "Counters",
-    "Done",
-    "Outcome",
-    "Rule",
-    "fill",
-    "learn",
-    "learn_one",
-    "net_one",
-    "predict_one",
-    "probabilities",
-]
+from stream_perceptron.model.kernel.types import Done, Outcome
 
 try:
     if os.environ.get("STREAM_PERCEPTRON_KERNEL") == "numpy":
@@ -47,8 +24,7 @@ except ImportError:
 NAME: str = _kernel.NAME
 learn: Callable[..., Done] = _kernel.learn
 probabilities: Callable[..., NDArray[Any]] = _kernel.probabilities
-# Short ways for a single dict, which only the compiled kernel has.
-learn_one: Callable[..., Outcome] = _kernel.learn_one
-net_one: Callable[..., NDArray[Any] | None] = _kernel.net_one
-predict_one: Callable[..., int] = _kernel.predict_one
-fill: Callable[..., bool] = _kernel.fill
+# Short ways for a single dict; the NumPy kernel refuses them all.
+learn_one: Callable[..., Outcome] = getattr(_kernel, "learn_one", lambda *_: Outcome.NOT_PLAIN)
+net_one: Callable[..., NDArray[Any] | None] = getattr(_kernel, "net_one", lambda *_: None)
+predict_one: Callable[..., int] = getattr(_kernel, "predict_one", lambda *_: -1)

@@ -14,8 +14,6 @@ import numpy as np
 
 from stream_perceptron.model.kernel.types import Done, Outcome
 
-__all__ = ["NAME", "fill", "learn", "learn_one", "net_one", "predict_one", "probabilities"]
-
 _LEARNED, _DIVERGED, _NOT_PLAIN = Outcome
 
 NAME = "compiled"
@@ -25,32 +23,18 @@ cdef extern from "kernel.h" nogil:
         SIGMOID, TANH, ARCTAN, IDENTITY
     ctypedef struct Rule:
         Function function
-        double low
-        double high
-        double epsilon
+        double low, high, epsilon
         bint stop
     ctypedef struct Samples:
-        ptrdiff_t n, k, stride
-        const intptr_t* starts
-        const int32_t* columns
-        const double* values
+        ptrdiff_t n, k, stride, n_known, longest, apart
+        const intptr_t *starts, *targets, *widths
+        const int32_t *columns, *places, *order
+        const double *values, *of_byte, *sample_weights, *rates
         const uint8_t* bytes
-        const double* of_byte
-        const int32_t* places
-        const int32_t* order
-        ptrdiff_t n_known, longest
-        const intptr_t* targets
-        const double* sample_weights
-        const double* rates
-        double* statistics
-        ptrdiff_t apart
-        const intptr_t* widths
-        void* tests
-        void* nets
-        double* eps
+        double *statistics, *eps, *last
+        void *tests, *nets
         uint8_t* updated
         int64_t* counts
-        double* last
     ptrdiff_t learn_double(double*, double*, const Samples*, const Rule*, bint*)
     ptrdiff_t learn_float(float*, float*, const Samples*, const Rule*, bint*)
     void activate(Function, const double*, ptrdiff_t, double*, double*)
@@ -207,16 +191,6 @@ cdef inline bint _as_number(PyObject* value, double* number) except -1:
     return True
 
 
-def fill(list values, numbers):
-    """Write values as doubles, as long as all are plain, finite numbers; return whether they are."""
-    cdef double* out = <double*>_address(numbers)
-    cdef Py_ssize_t i
-    for i in range(len(values)):
-        if not _as_number(PyList_GET_ITEM(values, i), &out[i]) or not isfinite(out[i]):
-            return False
-    return True
-
-
 cdef ptrdiff_t _read(dict x, list names, dict numbers, bint is_float, ptrdiff_t d,
                      bint with_others, double* values, int32_t* columns) except -2:
     """Write the features of a dict; return how many, -1 if not all are plain, finite numbers.
@@ -253,8 +227,8 @@ cdef ptrdiff_t _read(dict x, list names, dict numbers, bint is_float, ptrdiff_t 
     return n if i == m else -1
 
 
-cdef _learn_dict(x, list names, dict numbers, const Model* model, Samples* samples,
-                 const Rule* rule, bint with_others, lr):
+cdef _learn_dict(x, known, const Model* model, Samples* samples, const Rule* rule,
+                 bint with_others, lr):
     """Learn or predict a dict of features."""
     cdef intptr_t starts[2]
     cdef double rate
@@ -267,7 +241,7 @@ cdef _learn_dict(x, list names, dict numbers, const Model* model, Samples* sampl
     try:
         samples.values = <double*>memory
         samples.columns = <int32_t*>(samples.values + m + 1)
-        m = _read(x, names, numbers, not model.is_double, model.d, with_others,
+        m = _read(x, known.names, known.numbers, not model.is_double, model.d, with_others,
                   <double*>samples.values, <int32_t*>samples.columns)
         if m < 0:
             return _NOT_PLAIN
@@ -285,19 +259,17 @@ cdef Samples _NOTHING
 memset(&_NOTHING, 0, sizeof(_NOTHING))
 
 
-def net_one(x, names, numbers, weights, biases):
+def net_one(x, known, store):
     """Return the net inputs (k,) of a dict of features.
 
     Parameters
     ----------
     x
         The features; others than those that are known are left out.
-    names
-        The names that are known, a list.
-    numbers
-        Their columns, a dict.
-    weights, biases
-        The model, shapes (k, d) and (k,), as a `WeightStore` has them.
+    known
+        The `Vocabulary` of those that are known.
+    store
+        The weights, as they are `now` in a `WeightStore`.
 
     Returns
     -------
@@ -307,19 +279,21 @@ def net_one(x, names, numbers, weights, biases):
     """
     cdef Rule rule
     cdef Samples samples = _NOTHING
+    weights, biases, _ = store
     cdef Model model = _model(weights, biases, &samples)
     net = np.empty_like(biases)
     samples.targets = &_NO_TARGET
     samples.nets = _address(net)
-    outcome = _learn_dict(x, names, numbers, &model, &samples, &rule, True, 0.0)
+    outcome = _learn_dict(x, known, &model, &samples, &rule, True, 0.0)
     return net if outcome is _LEARNED else None
 
 
-def predict_one(x, names, numbers, weights, biases):
+def predict_one(x, known, store):
     """Return the output with the largest net input, the first of equals; -1 where `net_one` None.
     """
     cdef Rule rule
     cdef Samples samples = _NOTHING
+    weights, biases, _ = store
     cdef Model model = _model(weights, biases, &samples)
     cdef ptrdiff_t j, best = 0
     cdef double net, top = -INFINITY
@@ -330,7 +304,7 @@ def predict_one(x, names, numbers, weights, biases):
     cdef double* nets = <double*>samples.nets
     cdef float* small = <float*>samples.nets
     try:
-        if _learn_dict(x, names, numbers, &model, &samples, &rule, True, 0.0) is not _LEARNED:
+        if _learn_dict(x, known, &model, &samples, &rule, True, 0.0) is not _LEARNED:
             return -1
         for j in range(samples.k):
             net = nets[j] if model.is_double else small[j]
@@ -343,13 +317,12 @@ def predict_one(x, names, numbers, weights, biases):
         free(samples.nets)
 
 
-def learn_one(x, names, numbers, weights, biases, rule, intptr_t target, double weight,
-              lr, counters):
+def learn_one(x, known, store, rule, intptr_t target, double weight, lr, counters):
     """Learn a dict of features with the output that stands for its label.
 
     Parameters
     ----------
-    x, names, numbers, weights, biases
+    x, known, store
         As for `net_one`.
     rule, counters
         As for `learn`.
@@ -365,6 +338,7 @@ def learn_one(x, names, numbers, weights, biases, rule, intptr_t target, double 
     """
     cdef Rule c_rule = _rule(rule.activation, rule.epsilon, False)
     cdef Samples samples = _NOTHING
+    weights, biases, _ = store
     cdef Model model = _model(weights, biases, &samples)
     cdef double eps = 0.0
     cdef uint8_t updated = False
@@ -378,6 +352,6 @@ def learn_one(x, names, numbers, weights, biases, rule, intptr_t target, double 
     if samples.nets == NULL:
         raise MemoryError
     try:
-        return _learn_dict(x, names, numbers, &model, &samples, &c_rule, False, lr)
+        return _learn_dict(x, known, &model, &samples, &c_rule, False, lr)
     finally:
         free(samples.nets)

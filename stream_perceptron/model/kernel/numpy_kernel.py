@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.model.activations import Activation, row_sums
-from stream_perceptron.model.kernel.types import Block, Counters, Done, Outcome, Rule
+from stream_perceptron.model.kernel.types import Block, Counters, Done, Rule
 from stream_perceptron.model.rows import Rows
 from stream_perceptron.model.scaler import Scaler
 
@@ -143,22 +143,3 @@ def probabilities(activation: Activation, nets: Array) -> NDArray[np.float64]:
     # Scaling by the largest first keeps the sum finite.
     y = np.divide(y, top, out=np.ones_like(y), where=top > 0)
     return np.asarray(y / row_sums(y)[:, np.newaxis])
-
-
-def learn_one(*_: Any) -> Outcome:
-    """Refuse: this kernel has no short way for a dict."""
-    return Outcome.NOT_PLAIN
-
-
-def net_one(*_: Any) -> None:
-    """Refuse, as `learn_one`."""
-
-
-def predict_one(*_: Any) -> int:
-    """Refuse, as `learn_one`."""
-    return -1
-
-
-def fill(*_: Any) -> bool:
-    """Refuse, as `learn_one`."""
-    return False

@@ -67,65 +67,46 @@ class Outcome(IntEnum):
 
 @dataclass(eq=False, repr=False)
 class BlockResult:
-    """What happened to each of n samples, tested and then trained on."""
+    """What happened to each of n samples, tested and then trained on: arrays of shape (n,)."""
 
-    target: NDArray[np.intp]  # the number of the label; -1 where there was none. Shape (n,)
-    # The number of the predicted label; -1 where no label was known yet. Shape (n,).
-    predicted: NDArray[np.intp]
-    # Half the squared error before the update; NaN where there was no label. Shape (n,).
-    eps: NDArray[np.float64]
-    updated: NDArray[np.bool_]  # whether the weights were changed, shape (n,)
-    # The probability of the predicted label if it was asked for, else NaN. Shape (n,).
+    target: NDArray[np.intp]  # the number of the label; -1 where there was none
+    predicted: NDArray[np.intp]  # that of the predicted label; -1 where none was known yet
+    eps: NDArray[np.float64]  # half the squared error before the update; NaN without a label
+    updated: NDArray[np.bool_]  # whether the weights were changed
+    # The probability of the predicted label if it was asked for, else NaN.
     probability: NDArray[np.float64]
-    # The mean of f' over the outputs of the samples that were probed, else NaN. Shape (n,).
+    # The mean of f' over the outputs of the samples that were probed, else NaN.
     slope: NDArray[np.float64]
-    # The largest output minus the smallest, for the same samples. Shape (n,).
-    spread: NDArray[np.float64]
+    spread: NDArray[np.float64]  # their largest output minus the smallest
     # Rows of the whole, and their net inputs before the update (rows, k), of which the last ones
     # count; None if nobody asked.
     nets: list[tuple[Any, Array]] | None = None
     diverged: bool = False  # whether the sample after these was refused because it would diverge
-    # Whether the last sample ended the training, as its error is below epsilon.
-    stopped: bool = False
+    stopped: bool = False  # whether the last sample's error, below epsilon, ended the training
     refused: Exception | None = None  # why the sample after these would not fit in memory
 
     def __len__(self) -> int:
         return len(self.target)
 
+    @property
+    def arrays(self) -> Any:
+        """What there is of each sample."""
+        return list(vars(self).values())[:7]
+
     @classmethod
     def blank(cls, n: int) -> BlockResult:
         """Return the result of n samples not yet tested."""
-        target, predicted = integers = np.empty((2, n), np.intp)
-        integers.fill(-1)
-        eps, probability, slope, spread = numbers = np.empty((4, n))
-        numbers.fill(math.nan)
-        updated = np.zeros(n, bool)
-        return cls(target, predicted, eps, updated, probability, slope, spread)
+        numbers: Any = np.full((4, n), math.nan)
+        target, predicted = np.full((2, n), -1, np.intp)
+        return cls(target, predicted, numbers[0], np.zeros(n, bool), *numbers[1:])
 
     @classmethod
     def joined(cls, results: Sequence[BlockResult]) -> BlockResult:
         """Return the samples of several results."""
-        if len(results) == 1:
-            return results[0]
-        return cls(
-            np.concatenate([each.target for each in results]),
-            np.concatenate([each.predicted for each in results]),
-            np.concatenate([each.eps for each in results]),
-            np.concatenate([each.updated for each in results]),
-            np.concatenate([each.probability for each in results]),
-            np.concatenate([each.slope for each in results]),
-            np.concatenate([each.spread for each in results]),
-        )
+        joined: Any = map(np.concatenate, zip(*(each.arrays for each in results), strict=True))
+        return results[0] if len(results) == 1 else cls(*joined)
 
     def __getitem__(self, part: slice) -> BlockResult:
         """Return a part that shares its arrays with the whole."""
-        return BlockResult(
-            self.target[part],
-            self.predicted[part],
-            self.eps[part],
-            self.updated[part],
-            self.probability[part],
-            self.slope[part],
-            self.spread[part],
-            self.nets,
-        )
+        parts: Any = [*(array[part] for array in self.arrays), self.nets]
+        return BlockResult(*parts)
