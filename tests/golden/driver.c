@@ -28,12 +28,16 @@ int main(void) {
     struct Call call;
     while (fread(&call, sizeof call, 1, stdin) == 1) {
         const size_t n = call.n, k = call.k, d = call.d, size = call.size;
-        const Rule rule = {(Function)call.function, call.low, call.high, call.epsilon,
-                           (int)call.stop};
-        Samples samples = {.n = call.n, .k = call.k, .stride = call.stride};
+        Samples samples = {.n = call.n, .k = call.k, .d = call.d, .stride = call.stride,
+                           .is_double = size == sizeof(double),
+                           .function = (Function)call.function, .low = call.low,
+                           .high = call.high, .epsilon = call.epsilon, .stop = (int)call.stop};
         char *given = get(k * d, size), *W = calloc(d * call.stride + 1, size);
         for (size_t i = 0; i < d; i++) memcpy(W + i * call.stride * size, given + i * k * size, k * size);
-        void *biases = get(k, size);
+        given = get(k, size);
+        void *biases = samples.biases = calloc(call.stride, size);
+        memcpy(biases, given, k * size);
+        samples.W = W;
         samples.starts = get(n + 1, sizeof(intptr_t));
         void *values = get(call.n_values, call.is_bytes ? 1 : sizeof(double));
         if (call.is_bytes) {
@@ -64,11 +68,7 @@ int main(void) {
         samples.counts = counts;
         samples.last = &last;
 
-        int diverged;
-        const int64_t done =
-            size == sizeof(double)
-                ? learn_double((double *)W, biases, &samples, &rule, &diverged)
-                : learn_float((float *)W, biases, &samples, &rule, &diverged);
+        const int64_t done = learn(&samples);
         put(&done, 1, sizeof done);
         for (size_t i = 0; i < d; i++) put(W + i * call.stride * size, k, size);
         put(biases, k, size);

@@ -21,22 +21,20 @@ NAME = "compiled"
 cdef extern from "kernel.h" nogil:
     ctypedef enum Function:
         SIGMOID, TANH, ARCTAN, IDENTITY
-    ctypedef struct Rule:
+    ctypedef struct Samples:
+        ptrdiff_t n, k, d, stride, n_known, longest, apart
+        bint is_double, stop, diverged
+        void *W, *biases, *tests, *nets
         Function function
         double low, high, epsilon
-        bint stop
-    ctypedef struct Samples:
-        ptrdiff_t n, k, stride, n_known, longest, apart
         const intptr_t *starts, *targets, *widths
         const int32_t *columns, *places, *order
         const double *values, *of_byte, *sample_weights, *rates
         const uint8_t* bytes
         double *statistics, *eps, *last
-        void *tests, *nets
         uint8_t* updated
         int64_t* counts
-    ptrdiff_t learn_double(double*, double*, const Samples*, const Rule*, bint*)
-    ptrdiff_t learn_float(float*, float*, const Samples*, const Rule*, bint*)
+    ptrdiff_t learn_samples "learn" (Samples*)
     void activate(Function, const double*, ptrdiff_t, double*, double*)
     void to_probabilities(double*, ptrdiff_t, double)
 
@@ -60,60 +58,44 @@ cdef void* _address(array) except NULL:
     return view.buf
 
 
-cdef Rule _rule(activation, double epsilon, bint stop):
-    cdef Rule rule
-    rule.function = _FUNCTIONS[activation.name]
-    rule.low = activation.low
-    rule.high = activation.high
-    rule.epsilon = epsilon
-    rule.stop = stop
-    return rule
-
-
-cdef struct Model:
-    ptrdiff_t d
-    bint is_double
-    void* W
-    void* biases
-
-
-cdef Model _model(weights, biases, Samples* samples):
-    """Unpack weights (k, d) and biases (k,), as a `WeightStore` has them."""
+cdef Samples _samples_of(weights, biases):
+    """Return a model's weights (k, d) and biases (k,), as a `WeightStore` has them, unpacked."""
     cdef Py_buffer view
-    cdef Model model
+    cdef Samples samples
+    memset(&samples, 0, sizeof(samples))
     PyObject_GetBuffer(weights, &view, PyBUF_STRIDES)
-    samples.k = view.shape[0]
+    samples.k, samples.d = view.shape[0], view.shape[1]
     # A buffer has other strides where there is one feature.
     samples.stride = <ptrdiff_t>weights.strides[1] // view.itemsize
-    model.d = view.shape[1]
-    model.is_double = view.itemsize == sizeof(double)
-    model.W = view.buf
-    model.biases = _address(biases)
+    samples.is_double = view.itemsize == sizeof(double)
+    samples.W = view.buf
+    samples.biases = _address(biases)
     PyBuffer_Release(&view)
-    return model
+    return samples
 
 
-cdef bint _learn(const Model* model, const Samples* samples, const Rule* rule,
-                 ptrdiff_t* done) except -1:
-    """Learn rows, and write how many; return whether the next one was refused as diverging."""
-    cdef bint diverged = False
+cdef void _set_rule(Samples* samples, rule):
+    activation, samples.epsilon, samples.stop = rule
+    samples.function = _FUNCTIONS[activation.name]
+    samples.low, samples.high = activation.low, activation.high
+
+
+cdef ptrdiff_t _learn(Samples* samples) except -1:
+    """Learn rows, and return how many."""
+    cdef ptrdiff_t done
     with nogil:
-        if model.is_double:
-            done[0] = learn_double(<double*>model.W, <double*>model.biases, samples, rule, &diverged)
-        else:
-            done[0] = learn_float(<float*>model.W, <float*>model.biases, samples, rule, &diverged)
-    if done[0] < 0:
+        done = learn_samples(samples)
+    if done < 0:
         raise MemoryError
-    return diverged
+    return done
 
 
 def learn(weights, biases, rows, places, rule, block, counters, scaler=None):
     """Predict from and learn rows of features, one after another; as `numpy_kernel.learn`."""
-    cdef Rule c_rule = _rule(rule.activation, rule.epsilon, rule.stop)
-    cdef Samples samples = _NOTHING
-    cdef Model model = _model(weights, biases, &samples)
+    cdef Samples samples = _samples_of(weights, biases)
     cdef const int32_t* place
-    cdef ptrdiff_t i, done
+    cdef ptrdiff_t i
+    _set_rule(&samples, rule)
     samples.n = len(rows)
     if samples.n == 0 or samples.k == 0:
         return Done(samples.n, False)
@@ -155,8 +137,7 @@ def learn(weights, biases, rows, places, rule, block, counters, scaler=None):
     samples.updated = <uint8_t*>_address(block.updated)
     samples.counts = <int64_t*>_address(counters.counts)
     samples.last = <double*>_address(counters.last)
-    diverged = _learn(&model, &samples, &c_rule, &done)
-    return Done(done, diverged)
+    return Done(_learn(&samples), samples.diverged)
 
 
 def probabilities(activation, nets):
@@ -227,13 +208,12 @@ cdef ptrdiff_t _read(dict x, list names, dict numbers, bint is_float, ptrdiff_t 
     return n if i == m else -1
 
 
-cdef _learn_dict(x, known, const Model* model, Samples* samples, const Rule* rule,
-                 bint with_others, lr):
+cdef _learn_dict(x, known, Samples* samples, bint with_others, lr):
     """Learn or predict a dict of features."""
     cdef intptr_t starts[2]
     cdef double rate
-    cdef ptrdiff_t done, m = len(x) if type(x) is dict else 0
-    if type(x) is not dict or m > model.d or samples.targets[0] >= samples.k or samples.k == 0:
+    cdef ptrdiff_t m = len(x) if type(x) is dict else 0
+    if type(x) is not dict or m > samples.d or samples.targets[0] >= samples.k or samples.k == 0:
         return _NOT_PLAIN
     cdef char* memory = <char*>malloc((m + 1) * (sizeof(double) + sizeof(int32_t)))
     if memory == NULL:
@@ -241,7 +221,7 @@ cdef _learn_dict(x, known, const Model* model, Samples* samples, const Rule* rul
     try:
         samples.values = <double*>memory
         samples.columns = <int32_t*>(samples.values + m + 1)
-        m = _read(x, known.names, known.numbers, not model.is_double, model.d, with_others,
+        m = _read(x, known.names, known.numbers, not samples.is_double, samples.d, with_others,
                   <double*>samples.values, <int32_t*>samples.columns)
         if m < 0:
             return _NOT_PLAIN
@@ -249,14 +229,13 @@ cdef _learn_dict(x, known, const Model* model, Samples* samples, const Rule* rul
         samples.n, samples.longest, samples.starts = 1, m, starts
         rate = lr if isinstance(lr, float) else lr()
         samples.rates = &rate
-        return _DIVERGED if _learn(model, samples, rule, &done) else _LEARNED
+        _learn(samples)
+        return _DIVERGED if samples.diverged else _LEARNED
     finally:
         free(memory)
 
 
 cdef intptr_t _NO_TARGET = -1
-cdef Samples _NOTHING
-memset(&_NOTHING, 0, sizeof(_NOTHING))
 
 
 def net_one(x, known, store):
@@ -277,24 +256,20 @@ def net_one(x, known, store):
     k is 0.
 
     """
-    cdef Rule rule
-    cdef Samples samples = _NOTHING
     weights, biases, _ = store
-    cdef Model model = _model(weights, biases, &samples)
+    cdef Samples samples = _samples_of(weights, biases)
     net = np.empty_like(biases)
     samples.targets = &_NO_TARGET
     samples.nets = _address(net)
-    outcome = _learn_dict(x, known, &model, &samples, &rule, True, 0.0)
+    outcome = _learn_dict(x, known, &samples, True, 0.0)
     return net if outcome is _LEARNED else None
 
 
 def predict_one(x, known, store):
     """Return the output with the largest net input, the first of equals; -1 where `net_one` None.
     """
-    cdef Rule rule
-    cdef Samples samples = _NOTHING
     weights, biases, _ = store
-    cdef Model model = _model(weights, biases, &samples)
+    cdef Samples samples = _samples_of(weights, biases)
     cdef ptrdiff_t j, best = 0
     cdef double net, top = -INFINITY
     samples.targets = &_NO_TARGET
@@ -304,10 +279,10 @@ def predict_one(x, known, store):
     cdef double* nets = <double*>samples.nets
     cdef float* small = <float*>samples.nets
     try:
-        if _learn_dict(x, known, &model, &samples, &rule, True, 0.0) is not _LEARNED:
+        if _learn_dict(x, known, &samples, True, 0.0) is not _LEARNED:
             return -1
         for j in range(samples.k):
-            net = nets[j] if model.is_double else small[j]
+            net = nets[j] if samples.is_double else small[j]
             if net != net:  # NumPy takes NaN for the largest
                 return j
             if net > top:
@@ -336,12 +311,11 @@ def learn_one(x, known, store, rule, intptr_t target, double weight, lr, counter
     What became of it.
 
     """
-    cdef Rule c_rule = _rule(rule.activation, rule.epsilon, False)
-    cdef Samples samples = _NOTHING
     weights, biases, _ = store
-    cdef Model model = _model(weights, biases, &samples)
+    cdef Samples samples = _samples_of(weights, biases)
     cdef double eps = 0.0
     cdef uint8_t updated = False
+    _set_rule(&samples, rule)
     samples.targets = &target
     samples.sample_weights = &weight
     samples.eps = &eps
@@ -352,6 +326,6 @@ def learn_one(x, known, store, rule, intptr_t target, double weight, lr, counter
     if samples.nets == NULL:
         raise MemoryError
     try:
-        return _learn_dict(x, known, &model, &samples, &c_rule, False, lr)
+        return _learn_dict(x, known, &samples, False, lr)
     finally:
         free(samples.nets)

@@ -44,18 +44,16 @@
 
 typedef enum { SIGMOID, TANH, ARCTAN, IDENTITY } Function;
 
-/* What does not change from sample to sample. */
+/* A model, rows of features, what comes with each, and where to write what becomes of it. */
 typedef struct {
+    ptrdiff_t k, d, stride;   /* outputs; features; from the weights of one to those of the next */
+    int is_double;
+    void *W, *biases;         /* which end like the weights of a feature */
     Function function;
-    double low, high; /* the target of every output but one, and of that one */
+    double low, high;         /* the target of every output but one, and of that one */
     double epsilon;
     int stop;
-} Rule;
-
-/* Rows of features and what comes with each, and where to write what becomes of it. */
-typedef struct {
-    ptrdiff_t n, k;           /* rows, and outputs */
-    ptrdiff_t stride;         /* from the weights of one feature to those of the next */
+    ptrdiff_t n;              /* rows */
     const intptr_t *starts;   /* where each row begins among the values, and where the last one ends */
     const int32_t *columns;   /* of the values; or NULL for a table, of which every row has each */
     const double *values;     /* or NULL if they are */
@@ -77,6 +75,7 @@ typedef struct {
     uint8_t *updated;
     int64_t *counts;          /* samples learned, and updates */
     double *last;             /* the last eps */
+    int diverged;             /* written: whether a row was refused as it would not be finite */
 } Samples;
 
 /* y = f(net) and slopes = f'(net) of k outputs, in doubles. */
@@ -240,5 +239,10 @@ static ptrdiff_t nonzero(const double *values, const uint8_t *bytes, ptrdiff_t d
 #undef SAFE
 #undef VANISHING
 #undef OF
+
+/* Learn rows; return how many, -1 if memory is short. */
+static ptrdiff_t learn(Samples *samples) {
+    return samples->is_double ? learn_double(samples) : learn_float(samples);
+}
 
 #endif

@@ -42,7 +42,7 @@ typedef T OF(two) __attribute__((vector_size(2 * sizeof(T)), aligned(sizeof(T)),
 
 #define FEATURE(MORE, V, U, i, STEP, SUM)                                                          \
     {                                                                                              \
-        T *w = (T *)W + at[r] * stride + j;                                                        \
+        T *w = W + at[r] * stride + j;                                                             \
         CELLS(V, w, step, part##i, STEP, SUM)                                                      \
         MORE(CELLS(U, w + 8, more_step, more##i, STEP, SUM))                                       \
         r++;                                                                                       \
@@ -65,35 +65,24 @@ typedef T OF(two) __attribute__((vector_size(2 * sizeof(T)), aligned(sizeof(T)),
         if (r < m) FEATURE(MORE, V, U, 0, STEP, SUM)                                               \
         if (r < m) FEATURE(MORE, V, U, 1, STEP, SUM)                                               \
         if (r < m) FEATURE(MORE, V, U, 2, STEP, SUM)                                               \
-        if (SUM) *(V *)(net + j) = (part0 + part2) + (part1 + part3);                              \
-        MORE(if (SUM) *(U *)(net + j + 8) = (more0 + more2) + (more1 + more3);)                    \
+        if (SUM) *(V *)(net + j) = (part0 + part2) + (part1 + part3) + *(const V *)(biases + j);   \
+        MORE(if (SUM) *(U *)(net + j + 8) =                                                        \
+                 (more0 + more2) + (more1 + more3) + *(const U *)(biases + j + 8);)                \
     }
 
-/* net = W next */
+/* W += steps x^T if there are steps, then net = W next + biases if there is a net: the same in one
+   reading of W, if both rows have the same features. */
 FOR_EACH_PROCESSOR
-static void OF(sum)(const T *W, ptrdiff_t stride, const int32_t *at, const T *next, ptrdiff_t m,
-                    ptrdiff_t k, T *net) {
-    const T *x = next, *steps = NULL;
+static void OF(pass)(T *W, ptrdiff_t stride, const int32_t *at, const T *x, const T *next,
+                     ptrdiff_t m, ptrdiff_t k, const T *steps, const T *biases, T *net) {
     ptrdiff_t j = 0;
-    ALL_OUTPUTS(0, 1)
-}
-
-/* W += steps x^T */
-FOR_EACH_PROCESSOR
-static void OF(step)(T *W, ptrdiff_t stride, const int32_t *at, const T *x, ptrdiff_t m,
-                     ptrdiff_t k, const T *steps) {
-    const T *next = x;
-    T *net = NULL;
-    ptrdiff_t j = 0;
-    ALL_OUTPUTS(1, 0)
-}
-
-/* W += steps x^T, then net = W next, of two rows that have the same features: W is read once. */
-FOR_EACH_PROCESSOR
-static void OF(step_and_sum)(T *W, ptrdiff_t stride, const int32_t *at, const T *x, const T *next,
-                             ptrdiff_t m, ptrdiff_t k, const T *steps, T *net) {
-    ptrdiff_t j = 0;
-    ALL_OUTPUTS(1, 1)
+    if (steps == NULL) {
+        ALL_OUTPUTS(0, 1)
+    } else if (net == NULL) {
+        ALL_OUTPUTS(1, 0)
+    } else {
+        ALL_OUTPUTS(1, 1)
+    }
 }
 
 /* The features of a sample. */
@@ -220,13 +209,14 @@ typedef struct {
 } OF(Scratch);
 
 /* Whether all weights are finite after the steps. */
-static int OF(would_be_finite)(const T *W, ptrdiff_t stride, const T *biases, const OF(Row) *row,
-                               const T *steps, ptrdiff_t k) {
-    for (ptrdiff_t j = 0; j < k; j++)
+static int OF(would_be_finite)(const Samples *samples, const OF(Row) *row, const T *steps) {
+    const T *W = samples->W, *biases = samples->biases;
+    for (ptrdiff_t j = 0; j < samples->k; j++) {
         if (!isfinite((T)(biases[j] + steps[j]))) return 0;
-    for (ptrdiff_t r = 0; r < row->m; r++)
-        for (ptrdiff_t j = 0; j < k; j++)
-            if (!isfinite((T)(W[row->at[r] * stride + j] + row->x[r] * steps[j]))) return 0;
+        for (ptrdiff_t r = 0; r < row->m; r++)
+            if (!isfinite((T)(W[row->at[r] * samples->stride + j] + row->x[r] * steps[j])))
+                return 0;
+    }
     return 1;
 }
 
@@ -243,52 +233,46 @@ static double OF(reach)(const T *x, ptrdiff_t m) {
 }
 
 /* Write eps of a sample, and what it comes from; return whether it is finite. */
-static int OF(test)(const Rule *rule, const T *net, ptrdiff_t k, intptr_t target,
-                    const OF(Scratch) *scratch, double *eps) {
-    double total = 0.0;
+static int OF(test)(const Samples *samples, intptr_t target, const OF(Scratch) *scratch,
+                    double *eps) {
+    const ptrdiff_t k = samples->k;
+    double total = 0.0, *delta = scratch->delta;
     int finite = 1;
-    double *delta = scratch->delta;
     for (ptrdiff_t j = 0; j < k; j++) {
-        finite = finite && isfinite(net[j]);
-        delta[j] = net[j];
+        finite = finite && isfinite(scratch->net[j]);
+        delta[j] = scratch->net[j];
     }
     /* Whole vectors take less time than their parts; behind the last output there are zeros. */
-    activate(rule->function, delta, k < 4 ? k : (k + 3) / 4 * 4, scratch->y, scratch->slopes);
+    activate(samples->function, delta, k < 4 ? k : (k + 3) / 4 * 4, scratch->y, scratch->slopes);
     for (ptrdiff_t j = 0; j < k; j++) {
-        delta[j] = (j == target ? rule->high : rule->low) - scratch->y[j];
+        delta[j] = (j == target ? samples->high : samples->low) - scratch->y[j];
         total += delta[j] * delta[j];
     }
     *eps = 0.5 * total;
     return finite && isfinite(*eps);
 }
 
-/* Write the steps of the outputs at a rate; return whether all weights stay finite. `reach` is at
-   least 1, and no |x| exceeds it. */
-static int OF(make_steps)(const T *W, ptrdiff_t stride, const T *biases, const OF(Row) *row,
-                          ptrdiff_t k, double rate, double reach, const OF(Scratch) *scratch) {
+/* Write the steps of the outputs at a rate; return whether all weights stay finite. */
+static int OF(make_steps)(const Samples *samples, const OF(Row) *row, double rate,
+                          const OF(Scratch) *scratch) {
     T *steps = scratch->steps;
     double largest = 0.0;
-    for (ptrdiff_t j = 0; j < k; j++) {
+    for (ptrdiff_t j = 0; j < samples->k; j++) {
         steps[j] = (T)(rate * (scratch->delta[j] * scratch->slopes[j]));
         largest = fabs(steps[j]) > largest ? fabs(steps[j]) : largest;
     }
     /* An increment below half the spacing of the largest numbers cannot make a finite weight
        overflow. */
+    const double reach = samples->bytes != NULL && samples->statistics == NULL
+                             ? 1.0 + fabs(samples->of_byte[255])
+                             : OF(reach)(row->x, row->m);
     if (isfinite(rate) && largest * reach < SAFE) return 1;
-    return OF(would_be_finite)(W, stride, biases, row, steps, k);
+    return OF(would_be_finite)(samples, row, steps);
 }
 
-/* Write the net inputs of a row. */
-static void OF(add_biases)(const T *biases, ptrdiff_t k, T *net) {
-    for (ptrdiff_t j = 0; j < k; j++) net[j] += biases[j];
-}
-
-/* Learn rows with weights W, whose biases end like a feature's weights; return how many. `diverged`
-   tells whether the next one was refused as a number would not be finite. */
-static ptrdiff_t OF(learn_rows)(T *W, T *biases, const Samples *samples, const Rule *rule,
-                                OF(Scratch) *scratch, int *diverged) {
-    const ptrdiff_t k = samples->k, stride = samples->stride;
-    const ptrdiff_t apart = samples->apart;
+/* Learn rows, up to one that would diverge or that ends the training; return how many. */
+static ptrdiff_t OF(learn_rows)(Samples *samples, OF(Scratch) *scratch) {
+    const ptrdiff_t k = samples->k, stride = samples->stride, apart = samples->apart;
     const int is_scaled = samples->statistics != NULL;
     /* Whether a row has all the first features: their statistics lie together as they are. */
     const int is_table = samples->columns == NULL && samples->order == NULL;
@@ -296,6 +280,7 @@ static ptrdiff_t OF(learn_rows)(T *W, T *biases, const Samples *samples, const R
     const OF(Row) *waiting = NULL; /* a row whose steps are not yet made */
     const T *steps = scratch->steps;
     Row_double *raw = &scratch->raw;
+    T *W = samples->W, *biases = samples->biases;
     T *net = scratch->net, *nets = samples->nets, *test = samples->tests;
     ptrdiff_t i = 0;
     for (; i < samples->n; i++) {
@@ -329,21 +314,19 @@ static ptrdiff_t OF(learn_rows)(T *W, T *biases, const Samples *samples, const R
         }
         if (waiting != NULL && waiting->m == row->m &&
             memcmp(waiting->at, row->at, row->m * sizeof(int32_t)) == 0) {
-            OF(step_and_sum)(W, stride, row->at, waiting->x, row->x, row->m, k, steps, net);
+            OF(pass)(W, stride, row->at, waiting->x, row->x, row->m, k, steps, biases, net);
         } else {
             if (waiting != NULL)
-                OF(step)(W, stride, waiting->at, waiting->x, waiting->m, k, steps);
-            OF(sum)(W, stride, row->at, row->x, row->m, k, net);
+                OF(pass)(W, stride, waiting->at, waiting->x, NULL, waiting->m, k, steps, NULL, NULL);
+            OF(pass)(W, stride, row->at, NULL, row->x, row->m, k, NULL, biases, net);
         }
         waiting = NULL;
-        OF(add_biases)(biases, k, net);
         memcpy(nets, net, k * sizeof(T));
         nets += k;
         if (samples->widths != NULL && samples->widths[i] < width) {
             ptrdiff_t n = row->m;
             while (n > 0 && row->at[n - 1] >= samples->widths[i]) n--;
-            OF(sum)(W, stride, row->at, row->x, n, k, net);
-            OF(add_biases)(biases, k, net);
+            OF(pass)(W, stride, row->at, NULL, row->x, n, k, NULL, biases, net);
             memcpy(test, net, k * sizeof(T));
             memcpy(net, nets - k, k * sizeof(T));
             test += k;
@@ -351,29 +334,20 @@ static ptrdiff_t OF(learn_rows)(T *W, T *biases, const Samples *samples, const R
         if (samples->targets[i] < 0) continue;
         if (is_scaled) {
             double *after = scratch->after;
-            if (!welford(x, before, before + before_apart, before + 2 * before_apart, m, after)) {
-                *diverged = 1;
-                break;
-            }
+            samples->diverged =
+                !welford(x, before, before + before_apart, before + 2 * before_apart, m, after);
+            if (samples->diverged) break;
             standardize(x, after, after + m, after + 2 * m, m, scratch->z);
             OF(drop_zeros)(at, scratch->z, m, row);
-            OF(sum)(W, stride, row->at, row->x, row->m, k, net);
-            OF(add_biases)(biases, k, net);
+            OF(pass)(W, stride, row->at, NULL, row->x, row->m, k, NULL, biases, net);
         }
-        if (!OF(test)(rule, net, k, samples->targets[i], scratch, &samples->eps[i])) {
-            *diverged = 1;
-            break;
-        }
-        const int updates = samples->eps[i] >= rule->epsilon;
+        samples->diverged = !OF(test)(samples, samples->targets[i], scratch, &samples->eps[i]);
+        if (samples->diverged) break;
+        const int updates = samples->eps[i] >= samples->epsilon;
         if (updates) {
             const double rate = samples->rates[n_updates] * samples->sample_weights[i];
-            const double reach = samples->bytes != NULL && !is_scaled
-                                     ? 1.0 + fabs(samples->of_byte[255])
-                                     : OF(reach)(row->x, row->m);
-            if (!OF(make_steps)(W, stride, biases, row, k, rate, reach, scratch)) {
-                *diverged = 1;
-                break;
-            }
+            samples->diverged = !OF(make_steps)(samples, row, rate, scratch);
+            if (samples->diverged) break;
             for (ptrdiff_t j = 0; j < k; j++) biases[j] += steps[j];
             waiting = row;
             samples->updated[i] = 1;
@@ -390,12 +364,13 @@ static ptrdiff_t OF(learn_rows)(T *W, T *biases, const Samples *samples, const R
         samples->last[0] = samples->eps[i];
         samples->counts[0] += 1;
         samples->counts[1] += updates;
-        if (rule->stop && !updates) {
+        if (samples->stop && !updates) {
             i++;
             break;
         }
     }
-    if (waiting != NULL) OF(step)(W, stride, waiting->at, waiting->x, waiting->m, k, steps);
+    if (waiting != NULL)
+        OF(pass)(W, stride, waiting->at, waiting->x, NULL, waiting->m, k, steps, NULL, NULL);
     return i;
 }
 
@@ -429,14 +404,12 @@ static char *OF(make_scratch)(OF(Scratch) *scratch, const Samples *samples) {
     return start;
 }
 
-/* Learn rows, as above; returns -1 if memory is short. */
-static ptrdiff_t OF(learn)(T *W, T *biases, const Samples *samples, const Rule *rule,
-                           int *diverged) {
+static ptrdiff_t OF(learn)(Samples *samples) {
     OF(Scratch) scratch;
     char *start = OF(make_scratch)(&scratch, samples);
     if (start == NULL) return -1;
-    *diverged = 0;
-    const ptrdiff_t done = OF(learn_rows)(W, biases, samples, rule, &scratch, diverged);
+    samples->diverged = 0;
+    const ptrdiff_t done = OF(learn_rows)(samples, &scratch);
     free(start);
     return done;
 }
