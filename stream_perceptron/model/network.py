@@ -230,7 +230,10 @@ class Network:
         result.nets = [] if with_nets else None
         targets = self._targets(labels)
         columns = self._columns_of(rows)
-        new_labels = self._new_labels(labels, targets)
+        new_labels = {}
+        if np.count_nonzero(targets == _UNKNOWN):
+            fresh = set(labels) - self.labels.numbers.keys() - {None}
+            new_labels = {labels.index(label): label for label in fresh}
         names, new, brought_by = self._new_names(rows, targets, columns)
         # All rows are one block for the kernel up to one that brings a label.
         parts = list(pairwise(sorted({0, n, *new_labels})))[::-1]
@@ -369,28 +372,16 @@ class Network:
                 k, d = self.store.shape
                 if widths is not None:
                     d = int(widths[1:][is_labelled][learned - 1])
-            if self.store.shape != (k, d) or self._has_more_names():
+            if self.store.shape != (k, d):
                 self.store.shrink(k, d)
-                self._forget_interrupted_growth()
-
-    def _has_more_names(self) -> bool:
-        return (len(self.labels.names), len(self.features.names)) != self.store.shape
+            self._forget_interrupted_growth()
 
     def _forget_interrupted_growth(self) -> None:
         """Remove names that have no weights."""
-        if self._has_more_names():
-            k, d = self.store.shape
+        k, d = self.store.shape
+        if (len(self.labels.names), len(self.features.names)) != (k, d):
             self.labels.truncate(k)
             self.features.truncate(d)
-
-    def _new_labels(
-        self, labels: Sequence[Hashable], targets: NDArray[np.intp]
-    ) -> dict[int, Hashable]:
-        """Return the labels that are new by the first row that has each."""
-        if not np.count_nonzero(targets == _UNKNOWN):
-            return {}
-        new = set(labels) - self.labels.numbers.keys() - {None}
-        return {labels.index(label): label for label in new}
 
     def _new_names(
         self, rows: Rows, targets: NDArray[np.intp], columns: NDArray[np.int32]
@@ -417,10 +408,8 @@ class Network:
 
     def _columns_of(self, rows: Rows) -> NDArray[np.int32]:
         """Return the column of each name, -1 where there is none."""
-        columns = self.features.numbers_of(rows.names).copy()
-        if self._has_more_names():
-            columns[columns >= self.store.shape[1]] = -1
-        return columns
+        columns = self.features.numbers_of(rows.names)
+        return np.where(columns < self.store.shape[1], columns, np.int32(-1))
 
     def _learn(self, rows: Rows, columns: NDArray[np.int32], rule: Rule, block: Block) -> Done:
         store = self.store

@@ -47,7 +47,6 @@ int main(void) {
             samples.values = values;
         }
         samples.places = get(call.n_names, sizeof(int32_t));
-        samples.n_known = call.n_names;
         if (!call.is_table) samples.columns = get(call.n_values, sizeof(int32_t));
         for (size_t i = 0; i < n; i++) {
             const ptrdiff_t length = samples.starts[i + 1] - samples.starts[i];

@@ -22,13 +22,13 @@ cdef extern from "kernel.h" nogil:
     ctypedef enum Function:
         SIGMOID, TANH, ARCTAN, IDENTITY
     ctypedef struct Samples:
-        ptrdiff_t n, k, d, stride, n_known, longest, apart
+        ptrdiff_t n, k, d, stride, longest, apart
         bint is_double, stop, diverged
         void *W, *biases, *tests, *nets
         Function function
         double low, high, epsilon
         const intptr_t *starts, *targets, *widths
-        const int32_t *columns, *places, *order
+        const int32_t *columns, *places
         const double *values, *of_byte, *sample_weights, *rates
         const uint8_t* bytes
         double *statistics, *eps, *last
@@ -94,35 +94,29 @@ def learn(weights, biases, rows, places, rule, block, counters, scaler=None):
     """Predict from and learn rows of features, one after another; as `numpy_kernel.learn`."""
     cdef Samples samples = _samples_of(weights, biases)
     cdef const int32_t* place
-    cdef ptrdiff_t i
+    cdef ptrdiff_t n_known = 0
     _set_rule(&samples, rule)
     samples.n = len(rows)
     if samples.n == 0 or samples.k == 0:
         return Done(samples.n, False)
+    place = <int32_t*>_address(places)
+    while n_known < len(places) and place[n_known] == n_known:
+        n_known += 1
+    if n_known < len(places):
+        if rows.columns is None:
+            rows = rows.reordered(np.argsort(places, kind="stable"))
+        samples.places = place
     starts, values, columns = rows.starts, rows.values, rows.columns
     samples.starts = <intptr_t*>_address(starts)
+    samples.longest = rows.lengths.max()
     if values.dtype.char == "B":
         of_byte = rows.of_byte
         samples.of_byte = <double*>_address(of_byte)
         samples.bytes = <uint8_t*>_address(values)
     else:
         samples.values = <double*>_address(values)
-    place = <int32_t*>_address(places)
-    while samples.n_known < len(places) and place[samples.n_known] == samples.n_known:
-        samples.n_known += 1
-    if samples.n_known < len(places):
-        samples.places = place
     if columns is not None:
         samples.columns = <int32_t*>_address(columns)
-        for i in range(samples.n):
-            samples.longest = max(samples.longest, samples.starts[i + 1] - samples.starts[i])
-    else:
-        samples.longest = len(places)
-        if samples.places != NULL:
-            order = np.argsort(places, kind="stable")[np.count_nonzero(places < 0):]
-            order = order.astype(np.int32)
-            samples.order = <int32_t*>_address(order)
-            samples.n_known = len(order)
     samples.targets = <intptr_t*>_address(block.targets)
     samples.sample_weights = <double*>_address(block.sample_weights)
     samples.rates = <double*>_address(block.rates)
@@ -239,22 +233,10 @@ cdef intptr_t _NO_TARGET = -1
 
 
 def net_one(x, known, store):
-    """Return the net inputs (k,) of a dict of features.
+    """Return the net inputs (k,) of a dict of features, of which unknown ones are left out.
 
-    Parameters
-    ----------
-    x
-        The features; others than those that are known are left out.
-    known
-        The `Vocabulary` of those that are known.
-    store
-        The weights, as they are `now` in a `WeightStore`.
-
-    Returns
-    -------
-    None if x is no dict or has more features than the model, a value is no plain, finite number, or
-    k is 0.
-
+    `known` is the `Vocabulary` of the others, and `store` what a `WeightStore` has `now`. None if x
+    is no dict or has more features than the model, a value is no plain, finite number, or k is 0.
     """
     weights, biases, _ = store
     cdef Samples samples = _samples_of(weights, biases)
@@ -293,23 +275,10 @@ def predict_one(x, known, store):
 
 
 def learn_one(x, known, store, rule, intptr_t target, double weight, lr, counters):
-    """Learn a dict of features with the output that stands for its label.
+    """Learn a dict of features, all known, with the output that stands for its label.
 
-    Parameters
-    ----------
-    x, known, store
-        As for `net_one`.
-    rule, counters
-        As for `learn`.
-    target, weight
-        As in a `Block`.
-    lr
-        The learning rate, or what to call for it once the sample is known to be plain.
-
-    Returns
-    -------
-    What became of it.
-
+    As `net_one` and `learn`; `lr` is the learning rate, or what to call for it once the sample is
+    known to be plain. Returns what became of it.
     """
     weights, biases, _ = store
     cdef Samples samples = _samples_of(weights, biases)

@@ -55,13 +55,11 @@ typedef struct {
     int stop;
     ptrdiff_t n;              /* rows */
     const intptr_t *starts;   /* where each row begins among the values, and where the last one ends */
-    const int32_t *columns;   /* of the values; or NULL for a table, of which every row has each */
+    const int32_t *columns;   /* of the values; or NULL if each row has the first features */
     const double *values;     /* or NULL if they are */
     const uint8_t *bytes;     /* each of which stands for */
     const double *of_byte;    /* one of 256 numbers */
     const int32_t *places;    /* the feature of each column, negative if it is not known; or NULL */
-    const int32_t *order;     /* of the known columns of a table by their features, or NULL: */
-    ptrdiff_t n_known;        /* so many columns are the first features, in their order */
     ptrdiff_t longest;        /* how many values the longest row has */
     const intptr_t *targets;  /* the output that stands for the label; negative: only predict */
     const double *sample_weights;

@@ -122,82 +122,60 @@ static void OF(sort)(OF(Row) *row, OF(Row) *spare) {
 }
 
 /* Append a feature to a row, and 1 to its length if it is not zero. */
-#define APPEND(place, value)                                                                       \
+#define APPEND(place, value, with_zeros)                                                           \
     {                                                                                              \
-        const T x = (T)(value);                                                                    \
-        row->at[m] = (int32_t)(place);                                                             \
-        row->x[m] = x;                                                                             \
-        m += with_zeros | (fabs(x) > 0);                                                           \
+        const T number = (T)(value);                                                               \
+        row->at[row->m] = (int32_t)(place);                                                        \
+        row->x[row->m] = number;                                                                   \
+        row->m += (with_zeros) | (fabs(number) > 0);                                               \
     }
 
-/* Make a row of the first d features, which are doubles, or bytes that stand for them; with zeros if
-   they are wanted. */
+/* Make a row of those of the first d features that are not zero, as doubles or as bytes. */
 static void OF(find)(const double *values, const uint8_t *bytes, const double *of_byte,
-                     ptrdiff_t d, int with_zeros, OF(Row) *row) {
-    int32_t *restrict at = row->at;
+                     ptrdiff_t d, OF(Row) *row) {
+    const int32_t *restrict at = row->at;
     T *restrict x = row->x;
-    const ptrdiff_t n = with_zeros ? d : nonzero(values, bytes, d, VANISHING, at);
-    if (n == d)
-        for (ptrdiff_t r = 0; r < n; r++) at[r] = (int32_t)r;
-    if (bytes != NULL)
+    const ptrdiff_t n = row->m = nonzero(values, bytes, d, VANISHING, row->at);
+    if (bytes == NULL) {
+        if (n == d)
+            for (ptrdiff_t r = 0; r < n; r++) x[r] = (T)values[r];
+        else
+            for (ptrdiff_t r = 0; r < n; r++) x[r] = (T)values[at[r]];
+    } else {
         for (ptrdiff_t r = 0; r < n; r++) x[r] = (T)of_byte[bytes[at[r]]];
-    else if (n == d)
-        for (ptrdiff_t r = 0; r < n; r++) x[r] = (T)values[r];
-    else
-        for (ptrdiff_t r = 0; r < n; r++) x[r] = (T)values[at[r]];
-    row->m = n;
-    if (with_zeros || bytes == NULL || fabs(of_byte[1]) > VANISHING) return;
-    row->m = 0;
-    for (ptrdiff_t r = 0; r < n; r++) {
-        at[row->m] = at[r];
-        x[row->m] = x[r];
-        row->m += x[r] != 0;
+        if (fabs(of_byte[1]) > VANISHING) return;
+        row->m = 0;
+        for (ptrdiff_t r = 0; r < n; r++) APPEND(at[r], x[r], 0)
     }
 }
 
 /* Write the features of row i that are known up to a width, and zeros if they are wanted. */
 static void OF(read)(const Samples *samples, ptrdiff_t i, ptrdiff_t width, int with_zeros,
                      OF(Row) *row, OF(Row) *spare) {
-    const ptrdiff_t start = samples->starts[i], length = samples->starts[i + 1] - start;
-    const double *values = samples->values + (samples->values != NULL ? start : 0);
-    const uint8_t *bytes = samples->bytes + (samples->bytes != NULL ? start : 0);
-    const double *of_byte = samples->of_byte;
-    ptrdiff_t m = 0;
+    const ptrdiff_t end = samples->starts[i + 1];
+    const int32_t *columns = samples->columns, *places = samples->places;
     int32_t last = -1, is_sorted = 1;
-    if (samples->columns != NULL) {
-        const int32_t *columns = samples->columns + start, *places = samples->places;
-        for (ptrdiff_t c = 0; c < length; c++) {
-            const int32_t place = places != NULL ? places[columns[c]] : columns[c];
-            if (place < 0 || place >= width) continue;
-            is_sorted &= place > last;
-            last = place;
-            APPEND(place, samples->bytes != NULL ? of_byte[bytes[c]] : values[c])
-        }
-    } else if (samples->order != NULL) {
-        for (ptrdiff_t r = 0; r < samples->n_known; r++) {
-            const ptrdiff_t c = samples->order[r];
-            if (samples->places[c] >= width) break;
-            APPEND(samples->places[c], samples->bytes != NULL ? of_byte[bytes[c]] : values[c])
-        }
-    } else {
-        const ptrdiff_t d = samples->n_known < width ? samples->n_known : width;
-        OF(find)(values, samples->bytes != NULL ? bytes : NULL, of_byte, d, with_zeros, row);
-        return;
+    row->m = 0;
+    for (ptrdiff_t c = samples->starts[i]; c < end; c++) {
+        int32_t place = (int32_t)(c - samples->starts[i]);
+        if (columns != NULL) place = places != NULL ? places[columns[c]] : columns[c];
+        if (place < 0 || place >= width) continue;
+        is_sorted &= place > last;
+        last = place;
+        APPEND(place,
+               samples->bytes != NULL ? samples->of_byte[samples->bytes[c]] : samples->values[c],
+               with_zeros)
     }
-    row->m = m;
     if (!is_sorted) OF(sort)(row, spare);
 }
 
 /* Write the features of a row that a scaler made, without zeros; `at` is NULL for the first ones. */
-static void OF(drop_zeros)(const int32_t *at, const double *z, ptrdiff_t length, OF(Row) *row) {
-    const int with_zeros = 0;
-    ptrdiff_t m = 0;
-    if (at == NULL) {
-        OF(find)(z, NULL, NULL, length, 0, row);
-        return;
-    }
-    for (ptrdiff_t r = 0; r < length; r++) APPEND(at[r], z[r])
-    row->m = m;
+static void OF(drop_zeros)(const int32_t *at, const double *z, ptrdiff_t m, OF(Row) *row) {
+    row->m = 0;
+    if (at == NULL)
+        OF(find)(z, NULL, NULL, m, row);
+    else
+        for (ptrdiff_t r = 0; r < m; r++) APPEND(at[r], z[r], 0)
 }
 
 typedef struct {
@@ -274,8 +252,8 @@ static int OF(make_steps)(const Samples *samples, const OF(Row) *row, double rat
 static ptrdiff_t OF(learn_rows)(Samples *samples, OF(Scratch) *scratch) {
     const ptrdiff_t k = samples->k, stride = samples->stride, apart = samples->apart;
     const int is_scaled = samples->statistics != NULL;
-    /* Whether a row has all the first features: their statistics lie together as they are. */
-    const int is_table = samples->columns == NULL && samples->order == NULL;
+    /* Whether a row has the first features: their statistics lie together as they are. */
+    const int is_table = samples->columns == NULL;
     ptrdiff_t width = PTRDIFF_MAX, n_updates = 0;
     const OF(Row) *waiting = NULL; /* a row whose steps are not yet made */
     const T *steps = scratch->steps;
@@ -288,11 +266,12 @@ static ptrdiff_t OF(learn_rows)(Samples *samples, OF(Scratch) *scratch) {
         const double *before = samples->statistics, *x = NULL;
         const int32_t *at = NULL;
         ptrdiff_t before_apart = apart, m = 0;
+        const ptrdiff_t start = samples->starts[i], length = samples->starts[i + 1] - start;
         if (samples->widths != NULL) width = samples->widths[i + 1];
         if (is_scaled) {
             if (is_table && samples->values != NULL) {
-                x = samples->values + samples->starts[i];
-                m = samples->n_known < width ? samples->n_known : width;
+                x = samples->values + start;
+                m = length < width ? length : width;
             } else {
                 read_double(samples, i, width, 1, raw, &scratch->spare_raw);
                 x = raw->x;
@@ -309,6 +288,10 @@ static ptrdiff_t OF(learn_rows)(Samples *samples, OF(Scratch) *scratch) {
             standardize(x, before, before + before_apart, before + 2 * before_apart, m,
                         scratch->z);
             OF(drop_zeros)(at, scratch->z, m, row);
+        } else if (is_table) {
+            OF(find)(samples->bytes != NULL ? NULL : samples->values + start,
+                     samples->bytes != NULL ? samples->bytes + start : NULL, samples->of_byte,
+                     length < width ? length : width, row);
         } else {
             OF(read)(samples, i, width, 0, row, &scratch->spare);
         }

@@ -15,7 +15,6 @@ So a sample costs what its features cost, however many are known.
 
 from __future__ import annotations
 
-from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -46,20 +45,8 @@ def learn(
     With a scaler, each row is predicted with the statistics so far; then they are updated with it,
     and it is scaled anew to be learned, as in River's progressive loop.
 
-    Parameters
-    ----------
-    weights, biases
-        The model, shapes (k, d) and (k,), as a `WeightStore` has them.
-    rows
-        The samples.
-    places
-        The column of the weights for each name of theirs, -1 for none.
-    rule, block, counters, scaler
-        See there.
-
-    Returns
-    -------
-    How far it came. With `rule.stop`, the first row whose eps is below epsilon is the last one.
+    `places` are the columns of the weights for the names of the rows, -1 for none. With
+    `rule.stop`, the first row whose eps is below epsilon is the last one.
 
     """
     activation, dtype, W = rule.activation, weights.dtype, weights.T
@@ -96,7 +83,7 @@ def learn(
             rate = block.rates[n_updates] * block.sample_weights[i] if updates else 0.0
             step = (rate * (delta * slopes)).astype(dtype)
             new_weights, new_biases = W[at] + np.outer(x, step), biases + step
-            if not (isfinite(eps) and all(map(_all_finite, (net, new_weights, new_biases)))):
+            if not all(np.isfinite(each).all() for each in (eps, net, new_weights, new_biases)):
                 if scaler is not None and before is not None:
                     scaler.put(there, before)
                 return Done(i, True)
@@ -122,10 +109,6 @@ def _nonzero(at: Array, x: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
     """Return the features whose values are not zero in a type."""
     x = x.astype(dtype)
     return at[x != 0], x[x != 0]
-
-
-def _all_finite(array: Array) -> bool:
-    return bool(np.isfinite(array).all())
 
 
 def probabilities(activation: Activation, nets: Array) -> NDArray[np.float64]:
