@@ -64,8 +64,9 @@ class SGDPerceptron(base.MiniBatchClassifier):
     seed
         From 0 to 2^64 - 1. None draws one, kept in `seed_`.
     max_weights
-        The size that the model may grow to: its weights, and 32 for each label and each feature. A
-        sample that would take it beyond is refused.
+        The size that the model may grow to: its weights, where classes are filled up to 2, 4 or a
+        multiple of 8, and 32 for each label and each feature. A sample that would take it beyond is
+        refused.
 
     Attributes
     ----------
@@ -80,8 +81,8 @@ class SGDPerceptron(base.MiniBatchClassifier):
     features_ : list
         The features known so far, in the order of the weights' columns.
     weights : numpy.ndarray
-        The weights, shape (len(classes_), len(features_)), read-only; it follows the model until
-        the next label or feature comes.
+        The weights, shape (len(classes_), len(features_)), read-only. It is a view of memory that
+        has them feature by feature, and follows the model until the next label or feature comes.
     biases : numpy.ndarray
         The weights of $x_0$, shape (len(classes_),), likewise.
     seed_ : int

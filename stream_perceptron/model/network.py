@@ -258,7 +258,7 @@ class Network:
                     if added or last > first:
                         columns[new[first:last]] = np.arange(last - first) + self.store.shape[1]
                         self._grow(names[first:last], added, indicators)
-                    if added:
+                    if np.count_nonzero(targets[part] == _UNKNOWN):
                         targets[part] = self._targets(labels[part])
                     shape = end - start, self.store.shape[0]
                     block = Block(

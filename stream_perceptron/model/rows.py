@@ -60,8 +60,7 @@ class Rows:
         n, d = cells.shape
         if there is None or there.all():
             return cls(names, np.arange(n + 1) * d, None, cells.ravel(), scale, n_columns)
-        starts = np.zeros(n + 1, np.intp)
-        np.cumsum(np.count_nonzero(there, axis=1), out=starts[1:])
+        starts = _starts(np.count_nonzero(there, axis=1))
         columns = np.nonzero(there)[1].astype(np.int32)
         return cls(names, starts, columns, cells[there], scale, n_columns)
 
@@ -70,16 +69,16 @@ class Rows:
         """Return rows made of the names and the values of each."""
         known: dict[Hashable, int] = {}
         last: Names | None = None
-        places: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
+        places: list[NDArray[np.int32]] = []
         for row in names:
             # Rows of one stream mostly have the same names, often the same objects.
             if last is None or row != last:
                 found = [known.setdefault(name, len(known)) for name in row]
                 here, last = np.array(found, np.int32), row
             places.append(here)
-        starts = np.cumsum([len(row) for row in places])
-        every = np.concatenate([np.empty(0), *values])
-        return cls(tuple(known), starts, np.concatenate(places), every)
+        columns = np.concatenate([np.empty(0, np.int32), *places])
+        starts = _starts(np.array([len(row) for row in places], np.intp))
+        return cls(tuple(known), starts, columns, np.concatenate([np.empty(0), *values]))
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -92,9 +91,8 @@ class Rows:
             cells: Any = slice(starts[0], starts[-1])
             starts = starts - starts[0]
         else:
-            lengths = np.diff(self.starts)[rows]
-            starts = np.zeros(len(lengths) + 1, np.intp)
-            np.cumsum(lengths, out=starts[1:])
+            lengths = self.lengths[rows]
+            starts = _starts(lengths)
             cells = np.repeat(self.starts[rows] - starts[:-1], lengths) + np.arange(starts[-1])
         columns = None if self.columns is None else self.columns[cells]
         return replace(self, starts=starts, columns=columns, values=self.values[cells])
@@ -215,6 +213,11 @@ class Rows:
         return replace(self, names=names, columns=places[self.columns])
 
 
+def _starts(lengths: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return where rows of these lengths begin, and where the last one ends."""
+    return np.concatenate([[0], np.cumsum(lengths)])
+
+
 def joined(parts: Sequence[Rows]) -> Rows:
     """Return the rows of several parts one after another.
 
@@ -236,10 +239,9 @@ def joined(parts: Sequence[Rows]) -> Rows:
             for part in parts
         ]
     are_bytes = all(part.values.dtype == np.uint8 and part.scale == scale for part in parts)
-    lengths = np.concatenate([part.lengths for part in parts])
     return Rows(
         names,
-        np.concatenate([[0], np.cumsum(lengths)]),
+        _starts(np.concatenate([part.lengths for part in parts])),
         np.concatenate(places) if places else None,
         np.concatenate([part.values if are_bytes else part.numbers for part in parts]),
         scale if are_bytes else 1.0,
