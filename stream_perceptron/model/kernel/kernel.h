@@ -218,6 +218,25 @@ static ptrdiff_t nonzero(const double *values, const uint8_t *bytes, ptrdiff_t d
     return m;
 }
 
+/* A row as it comes to a scaler: m numbers, of the features `at`, or NULL for the first ones, and the
+   statistics of these, each so far apart. */
+typedef struct {
+    ptrdiff_t m, apart;
+    const double *x, *statistics;
+    const int32_t *at;
+} Given;
+
+/* Keep what statistics became of a row's features, shape (3, m). */
+static void keep(const Given *given, const double *after, const Samples *samples) {
+    for (int part = 0; part < 3; part++, after += given->m) {
+        double *there = samples->statistics + part * samples->apart;
+        if (given->at == NULL)
+            memcpy(there, after, given->m * sizeof(double));
+        else
+            for (ptrdiff_t r = 0; r < given->m; r++) there[given->at[r]] = after[r];
+    }
+}
+
 #define T double
 #define SAFE (DBL_MAX * DBL_EPSILON / 8)
 #define VANISHING 0.0

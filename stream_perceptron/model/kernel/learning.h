@@ -169,22 +169,73 @@ static void OF(read)(const Samples *samples, ptrdiff_t i, ptrdiff_t width, int w
     if (!is_sorted) OF(sort)(row, spare);
 }
 
-/* Write the features of a row that a scaler made, without zeros; `at` is NULL for the first ones. */
-static void OF(drop_zeros)(const int32_t *at, const double *z, ptrdiff_t m, OF(Row) *row) {
+typedef struct {
+    double *y, *slopes, *delta;
+    T *steps, *net;
+    OF(Row) rows[2], spare; /* this row and the last one */
+    Given given;            /* this row, if it is scaled, */
+    double *z, *gathered, *after; /* and what becomes of it */
+    Row_double raw, spare_raw;
+} OF(Scratch);
+
+/* Make a row of what statistics make of the numbers that are given. */
+static void OF(scale)(const double *statistics, ptrdiff_t apart, const OF(Scratch) *scratch,
+                      OF(Row) *row) {
+    const Given *given = &scratch->given;
+    standardize(given->x, statistics, statistics + apart, statistics + 2 * apart, given->m,
+                scratch->z);
     row->m = 0;
-    if (at == NULL)
-        OF(find)(z, NULL, NULL, m, row);
+    if (given->at == NULL)
+        OF(find)(scratch->z, NULL, NULL, given->m, row);
     else
-        for (ptrdiff_t r = 0; r < m; r++) APPEND(at[r], z[r], 0)
+        for (ptrdiff_t r = 0; r < given->m; r++) APPEND(given->at[r], scratch->z[r], 0)
 }
 
-typedef struct {
-    double *y, *slopes, *delta, *z;
-    double *before, *after; /* statistics of a row, if they are scaled */
-    T *steps, *net;
-    Row_double raw, spare_raw; /* a row as it comes to a scaler */
-    OF(Row) rows[2], spare;    /* this row and the last one */
-} OF(Scratch);
+/* Make row i of the features that are known up to a width. */
+static void OF(take)(const Samples *samples, ptrdiff_t i, ptrdiff_t width, OF(Scratch) *scratch,
+                     OF(Row) *row) {
+    const ptrdiff_t start = samples->starts[i], length = samples->starts[i + 1] - start;
+    const ptrdiff_t d = length < width ? length : width;
+    const double *values = samples->values != NULL ? samples->values + start : NULL;
+    const uint8_t *bytes = samples->bytes != NULL ? samples->bytes + start : NULL;
+    const int is_table = samples->columns == NULL;
+    if (samples->statistics == NULL) {
+        if (is_table)
+            OF(find)(values, bytes, samples->of_byte, d, row);
+        else
+            OF(read)(samples, i, width, 0, row, &scratch->spare);
+        return;
+    }
+    Row_double *raw = &scratch->raw;
+    Given given = {d, samples->apart, values, samples->statistics, NULL};
+    if (!is_table || values == NULL) {
+        read_double(samples, i, width, 1, raw, &scratch->spare_raw);
+        given.m = raw->m;
+        given.x = raw->x;
+    }
+    if (!is_table) {
+        given.at = raw->at;
+        for (int part = 0; part < 3; part++)
+            for (ptrdiff_t r = 0; r < raw->m; r++)
+                scratch->gathered[part * raw->m + r] =
+                    samples->statistics[part * samples->apart + raw->at[r]];
+        given.statistics = scratch->gathered;
+        given.apart = raw->m;
+    }
+    scratch->given = given;
+    OF(scale)(given.statistics, given.apart, scratch, row);
+}
+
+/* Count the row that is given, and make it anew; return whether its statistics stay finite. */
+static int OF(count)(const OF(Scratch) *scratch, OF(Row) *row) {
+    const Given *given = &scratch->given;
+    const double *before = given->statistics;
+    if (!welford(given->x, before, before + given->apart, before + 2 * given->apart, given->m,
+                 scratch->after))
+        return 0;
+    OF(scale)(scratch->after, given->m, scratch, row);
+    return 1;
+}
 
 /* Whether all weights are finite after the steps. */
 static int OF(would_be_finite)(const Samples *samples, const OF(Row) *row, const T *steps) {
@@ -250,51 +301,17 @@ static int OF(make_steps)(const Samples *samples, const OF(Row) *row, double rat
 
 /* Learn rows, up to one that would diverge or that ends the training; return how many. */
 static ptrdiff_t OF(learn_rows)(Samples *samples, OF(Scratch) *scratch) {
-    const ptrdiff_t k = samples->k, stride = samples->stride, apart = samples->apart;
+    const ptrdiff_t k = samples->k, stride = samples->stride;
     const int is_scaled = samples->statistics != NULL;
-    /* Whether a row has the first features: their statistics lie together as they are. */
-    const int is_table = samples->columns == NULL;
-    ptrdiff_t width = PTRDIFF_MAX, n_updates = 0;
+    ptrdiff_t width = PTRDIFF_MAX, n_updates = 0, i = 0;
     const OF(Row) *waiting = NULL; /* a row whose steps are not yet made */
     const T *steps = scratch->steps;
-    Row_double *raw = &scratch->raw;
     T *W = samples->W, *biases = samples->biases;
     T *net = scratch->net, *nets = samples->nets, *test = samples->tests;
-    ptrdiff_t i = 0;
     for (; i < samples->n; i++) {
         OF(Row) *row = &scratch->rows[i & 1];
-        const double *before = samples->statistics, *x = NULL;
-        const int32_t *at = NULL;
-        ptrdiff_t before_apart = apart, m = 0;
-        const ptrdiff_t start = samples->starts[i], length = samples->starts[i + 1] - start;
         if (samples->widths != NULL) width = samples->widths[i + 1];
-        if (is_scaled) {
-            if (is_table && samples->values != NULL) {
-                x = samples->values + start;
-                m = length < width ? length : width;
-            } else {
-                read_double(samples, i, width, 1, raw, &scratch->spare_raw);
-                x = raw->x;
-                m = raw->m;
-            }
-            if (!is_table) {
-                at = raw->at;
-                for (int part = 0; part < 3; part++)
-                    for (ptrdiff_t r = 0; r < m; r++)
-                        scratch->before[part * m + r] = before[part * apart + at[r]];
-                before = scratch->before;
-                before_apart = m;
-            }
-            standardize(x, before, before + before_apart, before + 2 * before_apart, m,
-                        scratch->z);
-            OF(drop_zeros)(at, scratch->z, m, row);
-        } else if (is_table) {
-            OF(find)(samples->bytes != NULL ? NULL : samples->values + start,
-                     samples->bytes != NULL ? samples->bytes + start : NULL, samples->of_byte,
-                     length < width ? length : width, row);
-        } else {
-            OF(read)(samples, i, width, 0, row, &scratch->spare);
-        }
+        OF(take)(samples, i, width, scratch, row);
         if (waiting != NULL && waiting->m == row->m &&
             memcmp(waiting->at, row->at, row->m * sizeof(int32_t)) == 0) {
             OF(pass)(W, stride, row->at, waiting->x, row->x, row->m, k, steps, biases, net);
@@ -316,12 +333,8 @@ static ptrdiff_t OF(learn_rows)(Samples *samples, OF(Scratch) *scratch) {
         }
         if (samples->targets[i] < 0) continue;
         if (is_scaled) {
-            double *after = scratch->after;
-            samples->diverged =
-                !welford(x, before, before + before_apart, before + 2 * before_apart, m, after);
+            samples->diverged = !OF(count)(scratch, row);
             if (samples->diverged) break;
-            standardize(x, after, after + m, after + 2 * m, m, scratch->z);
-            OF(drop_zeros)(at, scratch->z, m, row);
             OF(pass)(W, stride, row->at, NULL, row->x, row->m, k, NULL, biases, net);
         }
         samples->diverged = !OF(test)(samples, samples->targets[i], scratch, &samples->eps[i]);
@@ -336,14 +349,7 @@ static ptrdiff_t OF(learn_rows)(Samples *samples, OF(Scratch) *scratch) {
             samples->updated[i] = 1;
             n_updates++;
         }
-        for (int part = 0; is_scaled && part < 3; part++) {
-            double *there = samples->statistics + part * apart;
-            const double *after = scratch->after + part * m;
-            if (is_table)
-                memcpy(there, after, m * sizeof(double));
-            else
-                for (ptrdiff_t r = 0; r < m; r++) there[at[r]] = after[r];
-        }
+        if (is_scaled) keep(&scratch->given, scratch->after, samples);
         samples->last[0] = samples->eps[i];
         samples->counts[0] += 1;
         samples->counts[1] += updates;
@@ -368,8 +374,8 @@ static char *OF(make_scratch)(OF(Scratch) *scratch, const Samples *samples) {
     scratch->slopes = scratch->y + k;
     scratch->delta = scratch->slopes + k;
     scratch->z = scratch->delta + k;
-    scratch->before = scratch->z + raw;
-    scratch->after = scratch->before + 3 * raw;
+    scratch->gathered = scratch->z + raw;
+    scratch->after = scratch->gathered + 3 * raw;
     scratch->raw.x = scratch->after + 3 * raw;
     scratch->spare_raw.x = scratch->raw.x + raw;
     scratch->steps = (T *)(scratch->spare_raw.x + raw);
