@@ -160,7 +160,8 @@ static void standardize(const double *restrict x, const double *counts, const do
 }
 
 #ifdef HAS_AVX512
-/* As `nonzero`, of sixteen at a time; return how many of the d numbers it has looked at. */
+/* As `nonzero`, of sixteen at a time, which no compiler does by itself; return how many of the d
+   numbers it has looked at. */
 __attribute__((target("avx512f,avx512vl,avx512bw"))) static ptrdiff_t nonzero_avx512(
     const double *values, const uint8_t *bytes, ptrdiff_t d, double limit, int32_t *at,
     ptrdiff_t *m) {
