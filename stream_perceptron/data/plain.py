@@ -227,9 +227,9 @@ class _TableReader(_SpanReader):
                 return None
             values, there, scale = scaled, ~np.isnan(scaled), 1.0
         rows = Rows.of_table(plan.names, values, there, scale, plan.n_columns)
-        ones = [(i, name) for each in texts for i, name in enumerate(each) if name is not None]
-        names = [name for _, name in ones]
-        rows = rows.with_ones([i for i, _ in ones], names)
+        names = [name for each in texts for name in each if name is not None]
+        having = [i for each in texts for i, name in enumerate(each) if name is not None]
+        rows = rows.with_ones(having, names)
         return Block(rows, labels, self._weights[part], self._counted(part), frozenset(names))
 
 

@@ -90,6 +90,9 @@ class Rows:
             starts = self.starts[first : max(first, end) + 1]
             cells: Any = slice(starts[0], starts[-1])
             starts = starts - starts[0]
+        elif self.columns is None:
+            cells = self.values.reshape(len(self), len(self.names))[rows]
+            return Rows.of_table(self.names, cells, None, self.scale, self.n_columns)
         else:
             lengths = self.lengths[rows]
             starts = _starts(lengths)
@@ -190,13 +193,14 @@ class Rows:
             return self
         numbers = {name: i for i, name in enumerate(dict.fromkeys(names), len(self.names))}
         columns = np.array([numbers[name] for name in names], np.int32)
-        order = np.argsort(np.concatenate([self.rows, rows]), kind="stable")
-        more = np.searchsorted(np.sort(rows), np.arange(len(self) + 1))
+        order = np.argsort(rows, kind="stable")
+        having = np.array(rows)[order]
+        ends = self.starts[having + 1]
         return Rows(
             (*self.names, *numbers),
-            self.starts + more,
-            np.concatenate([self.places, columns])[order],
-            np.concatenate([self.numbers, np.ones(len(names))])[order],
+            self.starts + np.searchsorted(having, np.arange(len(self) + 1)),
+            np.insert(self.places, ends, columns[order]),
+            np.insert(self.numbers, ends, 1.0),
             n_columns=self.n_columns,
         )
 
