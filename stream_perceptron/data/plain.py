@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from importlib import import_module
+from itertools import chain
 from typing import Any, NoReturn, Protocol
 
 import numpy as np
@@ -227,10 +228,10 @@ class _TableReader(_SpanReader):
                 return None
             values, there, scale = scaled, ~np.isnan(scaled), 1.0
         rows = Rows.of_table(plan.names, values, there, scale, plan.n_columns)
-        names = [name for each in texts for name in each if name is not None]
-        having = [i for each in texts for i, name in enumerate(each) if name is not None]
-        rows = rows.with_ones(having, names)
-        return Block(rows, labels, self._weights[part], self._counted(part), frozenset(names))
+        names = list(chain.from_iterable(texts))
+        rows = rows.with_ones(np.tile(np.arange(len(labels)), len(texts)), names)
+        indicators = frozenset(names) - {None}
+        return Block(rows, labels, self._weights[part], self._counted(part), indicators)
 
 
 class _SparsePlan(_SpanPlan):

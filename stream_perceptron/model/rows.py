@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, count, repeat
 from typing import Any
 
 import numpy as np
@@ -61,7 +61,7 @@ class Rows:
         if there is None or there.all():
             return cls(names, np.arange(n + 1) * d, None, cells.ravel(), scale, n_columns)
         starts = _starts(np.count_nonzero(there, axis=1))
-        columns = np.nonzero(there)[1].astype(np.int32)
+        columns = np.broadcast_to(np.arange(d, dtype=np.int32), (n, d))[there]
         return cls(names, starts, columns, cells[there], scale, n_columns)
 
     @classmethod
@@ -179,8 +179,10 @@ class Rows:
             first[: len(first) if self.columns is None else self.n_columns] = rows.argmax()
         return first[wanted]
 
-    def with_ones(self, rows: Sequence[int], names: Sequence[Hashable]) -> Rows:
+    def with_ones(self, rows: Any, names: Sequence[Hashable]) -> Rows:
         """Return rows of which some have more features that are 1: each the one of its name.
+
+        None is no name.
 
         Examples
         --------
@@ -189,12 +191,15 @@ class Rows:
         [{'a': 2.0, 'blue': 1.0}, {'a': 3.0, 'red': 1.0}]
 
         """
-        if not names:
+        known = dict.fromkeys(names)
+        known.pop(None, None)
+        if not known:
             return self
-        numbers = {name: i for i, name in enumerate(dict.fromkeys(names), len(self.names))}
-        columns = np.array([numbers[name] for name in names], np.int32)
+        numbers = dict(zip(known, count(len(self.names)), strict=False))
+        columns = np.fromiter(map(numbers.get, names, repeat(-1)), np.int32, len(names))
         order = np.argsort(rows, kind="stable")
-        having = np.array(rows)[order]
+        order = order[columns[order] >= 0]
+        having = np.asarray(rows)[order]
         ends = self.starts[having + 1]
         return Rows(
             (*self.names, *numbers),
