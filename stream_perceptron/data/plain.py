@@ -228,9 +228,11 @@ class _TableReader(_SpanReader):
                 return None
             values, there, scale = scaled, ~np.isnan(scaled), 1.0
         rows = Rows.of_table(plan.names, values, there, scale, plan.n_columns)
-        names = list(chain.from_iterable(texts))
-        rows = rows.with_ones(np.tile(np.arange(len(labels)), len(texts)), names)
-        indicators = frozenset(names) - {None}
+        indicators: frozenset[Any] = frozenset()
+        if texts:
+            names = list(chain.from_iterable(texts))
+            rows = rows.with_ones(np.tile(np.arange(len(labels)), len(texts)), names)
+            indicators = frozenset(names) - {None}
         return Block(rows, labels, self._weights[part], self._counted(part), indicators)
 
 

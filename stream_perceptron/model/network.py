@@ -240,7 +240,7 @@ class Network:
         while parts:
             start, end = parts.pop()
             part = slice(start, end)
-            first, last = np.searchsorted(brought_by, [start, end])
+            first, last = np.searchsorted(brought_by, [start, end]) if names else (0, 0)
             widths = None
             if last > first:
                 known = np.searchsorted(brought_by[first:last], np.arange(start, end + 1))
@@ -391,9 +391,9 @@ class Network:
         They are in the order of growth, which is the natural one for those of one row.
         """
         unknown = np.flatnonzero(columns < 0)
-        if not len(unknown):
-            return [], unknown, unknown
-        first = rows.first_rows(unknown, targets != -1)
+        first = rows.first_rows(unknown, targets != -1) if len(unknown) else unknown
+        if first.max(initial=-1) < 0:
+            return [], first, first
         order = np.argsort(first, kind="stable")[np.count_nonzero(first < 0) :]
         new, brought_by = unknown[order], first[order]
         every = rows.names.all if isinstance(rows.names, FirstNames) else rows.names
@@ -408,8 +408,10 @@ class Network:
 
     def _columns_of(self, rows: Rows) -> NDArray[np.int32]:
         """Return the column of each name, -1 where there is none."""
-        columns = self.features.numbers_of(rows.names)
-        return np.where(columns < self.store.shape[1], columns, np.int32(-1))
+        columns = self.features.numbers_of(rows.names).copy()
+        if len(self.features) > self.store.shape[1]:
+            columns[columns >= self.store.shape[1]] = -1
+        return columns
 
     def _learn(self, rows: Rows, columns: NDArray[np.int32], rule: Rule, block: Block) -> Done:
         store = self.store

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import chain, count, repeat
 from typing import Any
 
@@ -87,6 +88,8 @@ class Rows:
         """Return some of the rows: those that follow each other, or those of the given numbers."""
         if isinstance(rows, slice):
             first, end, _ = rows.indices(len(self))
+            if end - first == len(self):
+                return self
             starts = self.starts[first : max(first, end) + 1]
             cells: Any = slice(starts[0], starts[-1])
             starts = starts - starts[0]
@@ -132,7 +135,7 @@ class Rows:
     @property
     def of_byte(self) -> NDArray[np.float64]:
         """The number that each byte stands for, shape (256,)."""
-        return np.multiply(np.arange(256), self.scale, dtype=np.float64)
+        return _of_byte(self.scale)
 
     def largest(self) -> float:
         """Return the largest absolute value, 0 if there is none; NaN if one is NaN."""
@@ -220,6 +223,11 @@ class Rows:
         places[found] = np.arange(len(found))
         names = tuple([self.names[i] for i in found.tolist()])
         return replace(self, names=names, columns=places[self.columns])
+
+
+@cache
+def _of_byte(scale: float) -> NDArray[np.float64]:
+    return np.multiply(np.arange(256), scale, dtype=np.float64)
 
 
 def _starts(lengths: NDArray[np.intp]) -> NDArray[np.intp]:

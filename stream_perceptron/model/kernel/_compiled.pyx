@@ -94,7 +94,7 @@ def learn(weights, biases, rows, places, rule, block, counters, scaler=None):
     """Predict from and learn rows of features, one after another; as `numpy_kernel.learn`."""
     cdef Samples samples = _samples_of(weights, biases)
     cdef const int32_t* place
-    cdef ptrdiff_t n_known = 0
+    cdef ptrdiff_t i, n_known = 0
     _set_rule(&samples, rule)
     samples.n = len(rows)
     if samples.n == 0 or samples.k == 0:
@@ -108,7 +108,8 @@ def learn(weights, biases, rows, places, rule, block, counters, scaler=None):
         samples.places = place
     starts, values, columns = rows.starts, rows.values, rows.columns
     samples.starts = <intptr_t*>_address(starts)
-    samples.longest = rows.lengths.max()
+    for i in range(samples.n):
+        samples.longest = max(samples.longest, samples.starts[i + 1] - samples.starts[i])
     if values.dtype.char == "B":
         of_byte = rows.of_byte
         samples.of_byte = <double*>_address(of_byte)

@@ -96,9 +96,12 @@ class BlockResult:
     @classmethod
     def blank(cls, n: int) -> BlockResult:
         """Return the result of n samples not yet tested."""
-        numbers: Any = np.full((4, n), math.nan)
-        target, predicted = np.full((2, n), -1, np.intp)
-        return cls(target, predicted, numbers[0], np.zeros(n, bool), *numbers[1:])
+        # `np.full` takes several times as long, and many blocks have one row.
+        target, predicted = integers = np.empty((2, n), np.intp)
+        integers.fill(-1)
+        eps, probability, slope, spread = numbers = np.empty((4, n))
+        numbers.fill(math.nan)
+        return cls(target, predicted, eps, np.zeros(n, bool), probability, slope, spread)
 
     @classmethod
     def joined(cls, results: Sequence[BlockResult]) -> BlockResult:
