@@ -285,11 +285,6 @@ class _SparsePlan(_SpanPlan):
         for name in names:
             self.names.add(as_bytes(name), SKIP)
 
-    @property
-    def is_counted(self) -> bool:
-        """Whether all features are among the numbers."""
-        return bool(self._counted().all())
-
     def _counted(self) -> NDArray[np.bool_]:
         """Return which features are among the numbers, those that are new not."""
         new = np.zeros(self.names.n_features - len(self._is_counted), bool)

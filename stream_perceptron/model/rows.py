@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import lru_cache
 from itertools import chain, count, repeat
 from typing import Any
 
@@ -225,7 +225,7 @@ class Rows:
         return replace(self, names=names, columns=places[self.columns])
 
 
-@cache
+@lru_cache(maxsize=16)
 def _of_byte(scale: float) -> NDArray[np.float64]:
     return np.multiply(np.arange(256), scale, dtype=np.float64)
 
