@@ -63,10 +63,10 @@ class FirstNames(Sequence[Hashable]):
         return self._n
 
     def __getitem__(self, i: Any) -> Any:
-        if isinstance(i, int):
-            return self.all[i]
-        some = range(self._n)[i]
-        return self.all[some.start : some.stop : some.step]
+        places = range(self._n)[i]
+        if isinstance(places, int):
+            return self.all[places]
+        return self.all[places.start : places.stop : places.step]
 
     def is_like(self, other: Sequence[Hashable]) -> bool:
         """Whether other names are the first ones of the same list."""
