@@ -147,11 +147,10 @@ def as_rows(X: Any, names: Sequence[Hashable] | None, dtype: np.dtype[Any]) -> R
 def _sparse_matrix(matrix: Any, names: Sequence[Hashable] | None) -> Rows:
     """Return the rows of a matrix of SciPy in CSR."""
     matrix.sum_duplicates()
-    names = _fitting(names, matrix.shape[1])
+    names = _different(_fitting(names, matrix.shape[1]))
     starts, columns = matrix.indptr.astype(np.intp), matrix.indices.astype(np.int32)
-    rows = Rows(names, starts, columns, matrix.data.astype(np.float64)).without_unused_names()
-    _different(rows.names)
-    return rows
+    values = matrix.data.astype(np.float64)
+    return Rows(names, starts, columns, values).without_unused_names()
 
 
 def _fitting(names: Sequence[Hashable] | None, d: int) -> Names:

@@ -176,12 +176,16 @@ class Network:
     def net_one(self, x: Mapping[Hashable, Any]) -> Array | None:
         """Return the net inputs (k,) of such a sample, None if it is not of this kind."""
         with self._lock:
-            return None if self.scaler else kernel.net_one(x, self.features, self.store.now)
+            if self.scaler is not None:
+                return None
+            return kernel.net_one(x, self.features, self.store.now)
 
     def predict_one(self, x: Mapping[Hashable, Any]) -> int:
         """Return the output with the largest net input for it, -1 if it is not of this kind."""
         with self._lock:
-            return -1 if self.scaler else kernel.predict_one(x, self.features, self.store.now)
+            if self.scaler is not None:
+                return -1
+            return kernel.predict_one(x, self.features, self.store.now)
 
     def nets(self, rows: Rows) -> Array:
         """Return the net inputs (n, k) of samples, with the bits that training would compute."""
@@ -258,7 +262,7 @@ class Network:
                     if added or last > first:
                         columns[new[first:last]] = np.arange(last - first) + self.store.shape[1]
                         self._grow(names[first:last], added, indicators)
-                    if np.count_nonzero(targets[part] == _UNKNOWN):
+                    if new_labels and np.count_nonzero(targets[part] == _UNKNOWN):
                         targets[part] = self._targets(labels[part])
                     shape = end - start, self.store.shape[0]
                     block = Block(
@@ -391,8 +395,10 @@ class Network:
         They are in the order of growth, which is the natural one for those of one row.
         """
         unknown = np.flatnonzero(columns < 0)
-        first = rows.first_rows(unknown, targets != -1) if len(unknown) else unknown
-        if first.max(initial=-1) < 0:
+        if not len(unknown):
+            return [], unknown, unknown
+        first = rows.first_rows(unknown, targets != -1)
+        if first.max() < 0:
             return [], first, first
         order = np.argsort(first, kind="stable")[np.count_nonzero(first < 0) :]
         new, brought_by = unknown[order], first[order]

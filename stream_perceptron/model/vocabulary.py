@@ -68,7 +68,7 @@ class FirstNames(Sequence[Hashable]):
             return self.all[places]
         return self.all[places.start : places.stop : places.step]
 
-    def is_like(self, other: Sequence[Hashable]) -> bool:
+    def shares_list_with(self, other: Sequence[Hashable]) -> bool:
         """Whether other names are the first ones of the same list."""
         return isinstance(other, FirstNames) and other.all is self.all
 
@@ -115,8 +115,10 @@ class Vocabulary:
         # Samples of one stream mostly come with the same names, often the same objects, or more.
         known, numbers = self._last
         n = min(len(numbers), len(names))
-        is_like = names is known or (isinstance(names, FirstNames) and names.is_like(known))
-        if not is_like and names[:n] != known[:n]:
+        is_same = names is known or (
+            isinstance(names, FirstNames) and names.shares_list_with(known)
+        )
+        if not is_same and names[:n] != known[:n]:
             n = 0
         if n == len(names):
             return numbers[:n]

@@ -94,15 +94,15 @@ def learn(weights, biases, rows, places, rule, block, counters, scaler=None):
     """Predict from and learn rows of features, one after another; as `numpy_kernel.learn`."""
     cdef Samples samples = _samples_of(weights, biases)
     cdef const int32_t* place
-    cdef ptrdiff_t i, n_known = 0
+    cdef ptrdiff_t i, n_known = 0, n_names = len(places)
     _set_rule(&samples, rule)
     samples.n = len(rows)
     if samples.n == 0 or samples.k == 0:
         return Done(samples.n, False)
     place = <int32_t*>_address(places)
-    while n_known < len(places) and place[n_known] == n_known:
+    while n_known < n_names and place[n_known] == n_known:
         n_known += 1
-    if n_known < len(places):
+    if n_known < n_names:
         if rows.columns is None:
             rows = rows.reordered(np.argsort(places, kind="stable"))
         samples.places = place

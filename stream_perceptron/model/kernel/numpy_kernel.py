@@ -47,7 +47,6 @@ def learn(
 
     `places` are the columns of the weights for the names of the rows, -1 for none. With
     `rule.stop`, the first row whose eps is below epsilon is the last one.
-
     """
     activation, dtype, W = rule.activation, weights.dtype, weights.T
     widths = np.full(len(rows) + 1, len(W)) if block.widths is None else block.widths
