@@ -11,7 +11,7 @@ import pytest
 import scipy.sparse
 from helpers import TIMES, state_of
 
-from stream_perceptron import SGDPerceptron
+from stream_perceptron import SampleError, SGDPerceptron
 from stream_perceptron.model.activations import ACTIVATIONS
 from stream_perceptron.model.rows import Rows, joined
 from stream_perceptron.model.scaler import Scaler
@@ -177,3 +177,12 @@ def test_names_that_do_not_occur_are_left_out_of_few_rows():
 
     assert (7, 900) == rows.without_unused_names().names
     assert list(rows.dicts()) == list(rows.without_unused_names().dicts())
+
+
+def test_equal_names_are_refused_whether_they_occur_or_not():
+    matrix = scipy.sparse.csr_matrix(([1.0], ([0], [7])), shape=(1, 1000))
+    model = SGDPerceptron(seed=0)
+    with pytest.raises(SampleError, match="two features are called 'a'"):
+        model.test_then_train(matrix, ["x"], ["a", "a", *range(998)])
+
+    assert [] == model.features_
