@@ -12,6 +12,8 @@ import re
 import signal
 import subprocess
 import threading
+import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -356,22 +358,41 @@ class Learner:
         self.code = code
 
     def run_until_done(self, rng, sources):
-        """Start the installed command and kill it until it ends by itself; return the kills."""
+        """Start the installed command and kill it until it ends by itself; return the kills.
+
+        It is killed soon after its start, or after some saves, however fast the machine is.
+        """
         kills = 0
         while True:
             every = ["--save-every", str(rng.choice([50, 400]))]
             process = subprocess.Popen(
                 [COMMAND, *self.arguments(sources), *every], stderr=subprocess.PIPE, text=True
             )
-            try:
-                process.wait(rng.uniform(0.1, 1.0))
-            except subprocess.TimeoutExpired:
+            self._wait(process, saves=rng.choice([0, 1, 3, 10]), more=rng.uniform(0.0, 0.1))
+            if process.poll() is None:
                 process.kill()
                 kills += 1
             told = process.communicate()[1]
             if process.returncode != -signal.SIGKILL:
                 self._ended(process.returncode, told)
                 return kills
+
+    def _wait(self, process, saves, more):
+        """Wait until a process has saved its model so often, and some seconds more, or has ended."""
+        last = self._saved()
+        while saves and process.poll() is None:
+            time.sleep(0.001)
+            if self._saved() != last:
+                last = self._saved()
+                saves -= 1
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(more)
+
+    def _saved(self):
+        """Return when the model was saved last."""
+        with suppress(FileNotFoundError):
+            return self.model.stat().st_mtime_ns
+        return None
 
     def feed(self, pieces, *more, **how):
         """Run once with rows from a pipe."""
