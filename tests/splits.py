@@ -378,7 +378,7 @@ class Learner:
                 return kills
 
     def _wait(self, process, saves, more):
-        """Wait until a process has saved its model so often, and some seconds more, or has ended."""
+        """Wait for so many saves and some seconds more, or for the end of the process."""
         last = self._saved()
         while saves and process.poll() is None:
             time.sleep(0.001)
