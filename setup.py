@@ -1,6 +1,8 @@
 """Builds the compiled modules; without a compiler the package runs without."""
 
+from collections.abc import Iterator
 from glob import glob
+from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
@@ -9,20 +11,39 @@ from setuptools import Extension, setup
 # is of a negative number, which alone would set errno.
 FLAGS = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-g0"]
 
-KERNEL = "stream_perceptron/model/kernel"
+KERNEL, TEXT = "stream_perceptron/model/kernel", "stream_perceptron/data/text"
 SOURCES = [
     f"{KERNEL}/_compiled.pyx",
     "stream_perceptron/model/_elementary.pyx",
-    "stream_perceptron/data/_text.pyx",
+    f"{TEXT}/_tokenizer.pyx",
 ]
+
+
+def powers_of_five() -> Iterator[int]:
+    """Yield the first 128 bits of 5^q for q from -342 to 308, as `eisel_lemire` in number.h needs
+    them.
+    """
+    for q in range(-342, 309):
+        power = 5 ** abs(q)
+        if q < 0:
+            n = power.bit_length()
+            power = 2 ** (n + 127 if q >= -27 else 2 * n + 128) // power + 1
+        n = power.bit_length() - 128
+        yield power >> n if n > 0 else power << -n
+
+
+table = Path("build/powers_of_five.h")
+table.parent.mkdir(exist_ok=True)
+rows = [f"    {{{power >> 64:#x}u, {power % 2**64:#x}u}},\n" for power in powers_of_five()]
+table.write_text(f"static const uint64_t POWERS_OF_FIVE[651][2] = {{\n{''.join(rows)}}};\n")
 
 extensions = cythonize(
     [
         Extension(
             source.removesuffix(".pyx").replace("/", "."),
             [source],
-            include_dirs=[KERNEL],
-            depends=glob(f"{KERNEL}/*.h"),
+            include_dirs=[KERNEL, TEXT, "build"],
+            depends=[*glob(f"{KERNEL}/*.h"), *glob(f"{TEXT}/*.h"), str(table)],
             extra_compile_args=FLAGS,
         )
         for source in SOURCES

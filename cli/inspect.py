@@ -48,7 +48,7 @@ def inspect(path: Path, as_json: bool) -> None:
 
 def _groups(live: LiveModel, path: Path) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """Yield what a person wants to know, as titles with rows of names and values."""
-    from stream_perceptron.data.schema import listed
+    from stream_perceptron.data.naming import listed
     from stream_perceptron.diagnostics.diagnosis import diagnose
 
     model, selection, progress, cursor = live.model, live.selection, live.progress, live.cursor

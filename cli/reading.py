@@ -50,7 +50,9 @@ def selection_of(options: SimpleNamespace) -> Selection:
 
 def ignoring(live: LiveModel, names: tuple[str, ...]) -> None:
     """Let a model not use some more columns of what it predicts."""
+    from stream_perceptron.data.roles import named
+
     # Places are those of what it learned from, and these are of what it predicts.
-    asked = live.selection.named(live.schema)
+    asked = named(live.selection, live.schema)
     ignore = tuple(dict.fromkeys([*asked.ignore, *names]))
     live.selection = replace(asked, ignore=ignore)

@@ -42,8 +42,8 @@ from .signals import InterruptedWaitError, Signals
 from .summary import summarise, tell_findings
 
 if TYPE_CHECKING:
+    from stream_perceptron.data.arrow.parquet import ParquetSource
     from stream_perceptron.data.batch import Batch
-    from stream_perceptron.data.parquet import ParquetSource
     from stream_perceptron.diagnostics.worked_sample import WorkedSample
     from stream_perceptron.distributed.ray import Round
 
@@ -350,7 +350,7 @@ def _nothing_new(live: LiveModel) -> str:
 
 
 def _parquet_files(sources: Sequence[Source]) -> list[ParquetSource]:
-    from stream_perceptron.data.parquet import ParquetSource
+    from stream_perceptron.data.arrow.parquet import ParquetSource
 
     files = []
     for source in sources:

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.checkpoint.codec import decode_lr
+from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.batch import Batch, Replays
 from stream_perceptron.data.identity import Identity
-from stream_perceptron.data.lines import LineSource
-from stream_perceptron.data.parquet import ParquetSource
 from stream_perceptron.data.sampling import RandomDraws
 from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.source import Source
+from stream_perceptron.data.text.lines import LineSource
 from stream_perceptron.distributed.averaging import average_live
 from stream_perceptron.distributed.shards import learn_pieces, parts_of_round, rounds_in
 from stream_perceptron.errors import VerificationError

@@ -14,7 +14,7 @@ import numpy as np
 from common import LEARN, digits, in_turns, seconds_of, spread, table, train_file
 
 from stream_perceptron import LiveModel, SGDPerceptron, stream
-from stream_perceptron.data.parquet import ParquetSource
+from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.source import Request
 from stream_perceptron.model import kernel
 from stream_perceptron.model.activations import get_activation

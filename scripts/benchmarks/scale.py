@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from common import BENCH, BIN, DATA, LEARN, in_turns, prepared, ratio, spread, table, train_file
 
 from stream_perceptron import LiveModel
-from stream_perceptron.data.parquet import ParquetSource
+from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.datasets import mnist
 from stream_perceptron.distributed.shards import deal, learn_pieces
 from stream_perceptron.live.cursor import Shards

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,10 +18,6 @@ from stream_perceptron.model.rows import Rows
 # Enough rows to spread the cost of a batch, few enough to stay in the processor's cache.
 BATCH_ROWS = 1000
 MOST_BATCH_ROWS = 4 * BATCH_ROWS  # where they are short
-
-_RETURN = ord("\r")
-
-LONGEST_LINE = 2**24  # bytes; a line beyond this is not used, and mostly not held in memory
 
 
 class Offset(NamedTuple):
@@ -85,73 +80,6 @@ class Replays:
         before = self._highest.get(offset.key)
         self._highest[offset.key] = max(offset.value, offset.value if before is None else before)
         return before is not None and offset.value <= before
-
-
-@frozen
-class RawLines:
-    """Lines of text as they stand in their source, each with its newline."""
-
-    data: bytes  # has all their bytes, one line after another
-    ends: NDArray[np.intp]  # where each line ends in `data`
-    begin: int = 0  # where the first line begins
-    # Whether this is part of one line that is too long to be held; its last part has its end.
-    are_too_long: bool = False
-
-    def __len__(self) -> int:
-        return len(self.ends)
-
-    def __getitem__(self, rows: slice) -> RawLines:
-        """Return some lines that follow each other."""
-        start, end, _ = rows.indices(len(self))
-        if start == 0 and end == len(self):
-            return self
-        begin = int(self.ends[start - 1]) if 0 < start < end else self.begin
-        return RawLines(self.data, self.ends[start:end], begin, self.are_too_long)
-
-    @property
-    def text(self) -> memoryview:
-        """The bytes of these lines."""
-        if self.are_too_long:
-            return memoryview(self.data)
-        return memoryview(self.data)[self.begin : self.ends[-1] if len(self) else self.begin]
-
-    @cached_property
-    def lengths(self) -> NDArray[np.intp]:
-        """The bytes of each line."""
-        lengths = self.ends.copy()
-        lengths[1:] -= self.ends[:-1]
-        lengths[:1] -= self.begin
-        return lengths
-
-    @cached_property
-    def filled(self) -> NDArray[np.intp]:
-        """The numbers of the lines that are not blank."""
-        lengths = self.lengths
-        if self.are_too_long or lengths.min(initial=3) > 2:
-            return np.arange(len(self))
-        text = np.frombuffer(self.data, np.uint8)
-        blank = (lengths == 1) | ((lengths == 2) & (text[self.ends - 2] == _RETURN))
-        return np.flatnonzero(~blank)
-
-    def without_blanks(self) -> RawLines:
-        """Return the lines that are not blank."""
-        filled, lengths = self.filled, self.lengths
-        if len(filled) == len(self):
-            return self
-        is_filled = np.zeros(len(self), bool)
-        is_filled[filled] = True
-        data = np.frombuffer(self.text, np.uint8)[np.repeat(is_filled, lengths)].tobytes()
-        return RawLines(data, np.cumsum(lengths[filled]))
-
-    def records(self) -> list[bytes | None]:
-        """Return the lines one by one; None for one that is too long."""
-        if self.are_too_long:
-            return [None] * len(self)
-        ends = self.ends.tolist()
-        return [
-            self.data[a:b] if b - a <= LONGEST_LINE else None
-            for a, b in zip([self.begin, *ends], ends, strict=False)
-        ]
 
 
 @frozen

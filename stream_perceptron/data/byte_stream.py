@@ -12,10 +12,6 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import IO, TYPE_CHECKING, Any
 
-import numpy as np
-
-from stream_perceptron.data.batch import LONGEST_LINE, RawLines
-from stream_perceptron.data.plain import line_ends
 from stream_perceptron.errors import SourceError
 
 if TYPE_CHECKING:
@@ -31,8 +27,6 @@ Wait = Callable[[int, float | None], bool]
 Idle = Callable[[], float | None]
 
 _SOME = 2**20  # bytes, as many as a pipe may hold
-_FIRST = 2**16  # bytes of lines that are cut together, at first
-_BLOCK = 2**21  # and at most
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ of Linux
 _MOST = 2**26  # bytes that are read at once
 
@@ -293,44 +287,6 @@ class _Decompressed:
                 return out
 
 
-def cut_lines(source: ByteStream, most: int) -> Iterator[RawLines]:
-    """Yield the whole lines that have arrived, at most so many at once, until the end.
-
-    The last line gets a newline if it has none. A line that is too long to be held comes in parts,
-    of which the last has its end.
-    """
-    buffer = bytearray(_FIRST)
-    n = 0  # bytes of a line whose end has not come
-    while True:
-        with memoryview(buffer) as view, view[n:] as rest:
-            more = source.fill(rest)
-        end = buffer.rfind(b"\n", n, n + more) + 1
-        n += more
-        is_full = n == len(buffer)
-        if not more:
-            break
-        if end:
-            with memoryview(buffer) as view, view[:end] as lines:
-                block = bytes(lines)
-            buffer[: n - end] = buffer[end:n]
-            n -= end
-            yield from _lines(block, most)
-        if n > LONGEST_LINE:
-            data, n = bytes(buffer[:n]), 0
-            while True:
-                end = data.find(b"\n") + 1
-                if end or not data:
-                    break
-                yield RawLines(data, np.zeros(0, np.intp), are_too_long=True)
-                data = source.read_some()
-            source.unread(data[end:])
-            yield RawLines(data[:end], np.array([end], np.intp), are_too_long=True)
-        elif n == len(buffer) or (is_full and len(buffer) < _BLOCK):
-            buffer += bytes(len(buffer))
-    if n:
-        yield from _lines(bytes(buffer[:n]) + b"\n", most)
-
-
 def first_line(error: Exception) -> str:
     """Return the first line of an error's message, without its full stop."""
     return str(error).partition("\n")[0].rstrip(". ")
@@ -393,10 +349,3 @@ def _n_ready(descriptor: int, request: int) -> int:
         return int.from_bytes(fcntl.ioctl(descriptor, request, bytes(4)), sys.byteorder)
     except OSError:
         return 0
-
-
-def _lines(block: bytes, most: int) -> Iterator[RawLines]:
-    """Yield a block of whole lines, at most so many at once."""
-    lines = RawLines(block, line_ends(block))
-    for start in range(0, len(lines), most):
-        yield lines[start : start + most]

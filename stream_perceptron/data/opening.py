@@ -11,7 +11,7 @@ from stream_perceptron.data.source import Source
 from stream_perceptron.errors import SourceError
 
 if TYPE_CHECKING:
-    from stream_perceptron.data.lines import LineFormat
+    from stream_perceptron.data.text.lines import LineFormat
 
 # By how the format begins.
 _MAGIC = {b"PAR1": "parquet", b"\xff\xff\xff\xff": "arrow", b"ARRO": "arrow"}
@@ -56,15 +56,15 @@ def open_source(path: str, file_format: str | None = None, wait: Wait | None = N
     file_format = file_format or _MAGIC.get(magic)
     # Late, as each of them imports what the others do not need.
     if file_format == "parquet":
-        from stream_perceptron.data.parquet import ParquetSource
+        from stream_perceptron.data.arrow.parquet import ParquetSource
 
         is_file = not start.is_compressed and not is_stream(path)
         return ParquetSource(path, None if is_file else spooled(start))
     if file_format == "arrow":
-        from stream_perceptron.data.arrow import ArrowSource
+        from stream_perceptron.data.arrow.ipc import ArrowSource
 
         return ArrowSource(path, start)
-    from stream_perceptron.data.lines import LineSource
+    from stream_perceptron.data.text.lines import LineSource
 
     return LineSource(path, start, lambda first: _line_format(file_format, first, start.name))
 
@@ -73,14 +73,14 @@ def _line_format(file_format: str | None, first: str, where: str) -> LineFormat:
     file_format = file_format or _looks_like(first, where)
     if file_format == "jsonl":
         refuse_array(where, first)
-        from stream_perceptron.data.jsonl import JsonFormat
+        from stream_perceptron.data.text.jsonl import JsonFormat
 
         return JsonFormat()
     if file_format == "libsvm":
-        from stream_perceptron.data.libsvm import LibsvmFormat
+        from stream_perceptron.data.text.libsvm import LibsvmFormat
 
         return LibsvmFormat()
-    from stream_perceptron.data.csv import CsvFormat
+    from stream_perceptron.data.text.csv import CsvFormat
 
     return CsvFormat(first)
 

@@ -79,18 +79,19 @@ class RandomDraws(Source):
             return self._rows
         asked = replace(request, epoch=0, start=0, known=None, replays=Replays(None))
         while True:
-            batches, schemas = [], [asked.schema]
-            n_numbers, n_learned = len(asked.numbers.names), 0
+            batches, schemas, n_numbers = [], [asked.schema], len(asked.schema.numbers)
+            n_learned = 0
             for source in self._sources:
                 for batch in source.batches(asked):
                     batches.append(batch)
                     n_learned += len(batch) - batch.labels.count(None) - len(batch.rejected)
-                    if batch.tells and batch.schema != schemas[-1]:
-                        schemas.append(batch.schema)
+                    if batch.tells:
+                        is_same = batch.schema == schemas[-1]
+                        schemas[len(schemas) - is_same :] = [batch.schema]
                 asked = asked.after(schemas[-1])
             # Where the first row told all, and was learned like the others, they are as they stay.
             is_told_at_once = len(schemas) <= 2 and n_learned == sum(map(len, batches))
-            is_all_known = len(schemas) == 1 and n_numbers == len(asked.numbers.names)
+            is_all_known = len(schemas) == 1 and n_numbers == len(asked.schema.numbers)
             if is_all_known or is_told_at_once:
                 break
         if not batches:

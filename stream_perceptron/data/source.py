@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import field, replace
-from functools import cached_property
 from typing import Any, NamedTuple
 
+from stream_perceptron.data import roles
 from stream_perceptron.data.batch import Batch, Replays
 from stream_perceptron.data.byte_stream import ByteStream, is_stream, name_of, version_of
 from stream_perceptron.data.identity import Identity
@@ -19,27 +19,6 @@ from stream_perceptron.frozen import frozen
 METADATA_KEY = b"stream_perceptron"
 
 
-class Numbers:
-    """The keys of JSON that have held numbers in rows that were learned.
-
-    A key's first value decides whether it is of numbers or of texts; the Schema has those of texts.
-
-    Parameters
-    ----------
-    features
-        What features the model has, which are of numbers.
-
-    """
-
-    def __init__(self, features: Iterable[Hashable] = ()) -> None:
-        self._features = features
-
-    @cached_property
-    def names(self) -> dict[str, None]:
-        """The keys, in order."""
-        return dict.fromkeys(map(str, self._features))
-
-
 @frozen
 class Request:
     """What is to be read, and from where on."""
@@ -49,8 +28,6 @@ class Request:
     # Whether all columns that were named must be there; to predict, labels need not be.
     to_learn: bool = True
     needs_label: bool = False  # whether a table without a label column is refused
-    # The keys of JSON that are of numbers; all sources of a run share them, and add to them.
-    numbers: Numbers = field(default_factory=Numbers)
     epoch: int = 0  # the pass, from 0
     start: int = 0  # the number of rows to leave out
     # What told a text file up to there; None if nobody asks by what it is told after each row.
@@ -61,7 +38,7 @@ class Request:
 
     def after(self, schema: Schema) -> Request:
         """Return what to ask of a source behind others that led to this schema."""
-        return replace(self, selection=self.selection.named(schema), schema=schema)
+        return replace(self, selection=roles.named(self.selection, schema), schema=schema)
 
 
 class Fit(NamedTuple):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stream_perceptron.data.schema import listed, tells_origin
+from stream_perceptron.data.naming import listed, tells_origin
 from stream_perceptron.frozen import frozen
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
 
+from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.batch import Rejection
 from stream_perceptron.data.byte_stream import first_line
-from stream_perceptron.data.parquet import ParquetSource
 from stream_perceptron.distributed.averaging import average_live
 from stream_perceptron.distributed.shards import (
     KEPT_BYTES,

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.batch import Batch, Rejection
-from stream_perceptron.data.parquet import ParquetSource
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.errors import DivergedError, SampleError, SourceError
 from stream_perceptron.frozen import frozen

@@ -19,12 +19,13 @@ from stream_perceptron.checkpoint.state import (
     model_from_state,
     model_state,
 )
+from stream_perceptron.data import roles
 from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.byte_stream import Idle
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.sampling import RandomDraws
-from stream_perceptron.data.schema import Schema, Selection
-from stream_perceptron.data.source import Numbers, Request, Source
+from stream_perceptron.data.schema import KnownNames, Schema, Selection
+from stream_perceptron.data.source import Request, Source
 from stream_perceptron.errors import (
     CheckpointError,
     DivergedError,
@@ -491,12 +492,12 @@ class LiveModel:
         """Return what to ask of a source; no row is left out as one that came before."""
         most = self.model.max_weights // NAME_COST
         dtype = self.model.dtype
+        numbers = KnownNames(self.model.features_ if self.schema.is_open else ())
         return Request(
-            self.selection.named(self.schema) if to_learn else self.selection,
-            self.schema,
+            roles.named(self.selection, self.schema) if to_learn else self.selection,
+            replace(self.schema, numbers=numbers),
             to_learn,
             needs_label=to_learn and self.needs_label,
-            numbers=Numbers(self.model.features_ if self.schema.is_open else ()),
             dtype=dtype,
             most_features=most,
         )

@@ -12,8 +12,8 @@ from helpers import write_parquet
 from PIL import Image
 
 from stream_perceptron import SampleError, SourceError, stream
+from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.opening import open_source
-from stream_perceptron.data.parquet import ParquetSource
 from stream_perceptron.data.schema import Selection
 from stream_perceptron.data.source import Request
 from stream_perceptron.live.model import LiveModel

@@ -14,7 +14,7 @@ import pytest
 from helpers import state_of, write_lines, write_parquet
 
 from stream_perceptron import CheckpointError, LiveModel, SGDPerceptron, save
-from stream_perceptron.data.parquet import ParquetSource
+from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.schema import Selection
 from stream_perceptron.distributed.averaging import average, average_live
 from stream_perceptron.distributed.shards import deal, learn_pieces, rounds_in

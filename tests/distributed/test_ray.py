@@ -21,7 +21,7 @@ from helpers import COMMAND, TIMES, members_of
 
 from stream_perceptron import LiveModel
 from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoint
-from stream_perceptron.data.parquet import ParquetSource
+from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.schema import Selection
 from stream_perceptron.distributed.averaging import average_live
 from stream_perceptron.distributed.shards import deal, learn_pieces

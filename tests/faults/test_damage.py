@@ -186,7 +186,7 @@ RUNS = {
 
 @pytest.mark.parametrize("name", RUNS)
 def test_forged_run_is_refused(name, sample, tmp_path):
-    from stream_perceptron.data.parquet import ParquetSource
+    from stream_perceptron.data.arrow.parquet import ParquetSource
     from stream_perceptron.data.schema import Selection
 
     sources = [ParquetSource(str(sample))]

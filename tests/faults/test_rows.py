@@ -12,7 +12,7 @@ from helpers import COMMAND, start, write_lines
 
 from stream_perceptron import LiveModel, SampleError, SGDPerceptron
 from stream_perceptron.data import open_source
-from stream_perceptron.data.batch import LONGEST_LINE
+from stream_perceptron.data.text.records import LONGEST_LINE
 from stream_perceptron.model.kernel import numpy_kernel
 
 

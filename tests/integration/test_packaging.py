@@ -51,11 +51,10 @@ def test_wheel_holds_the_two_packages_and_nothing_else(built):
     with zipfile.ZipFile(built[0]) as wheel:
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
 
-    folder = "stream_perceptron/model/kernel"
-    modules = {
-        f"{folder}/_compiled", "stream_perceptron/model/_elementary", "stream_perceptron/data/_text"
-    }  # fmt: skip
-    headers = {f"{folder}/{name}.h" for name in ("elementary", "kernel", "learning")}
+    kernel, text = "stream_perceptron/model/kernel", "stream_perceptron/data/text"
+    modules = {f"{kernel}/_compiled", "stream_perceptron/model/_elementary", f"{text}/_tokenizer"}
+    headers = {f"{kernel}/{name}.h" for name in ("elementary", "kernel", "learning")}
+    headers |= {f"{text}/{name}.h" for name in ("names", "number", "tokenizer")}
     sources = {f"{module}.pyx" for module in modules} | headers
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     compiled = {f"{module}{suffix}" for module in modules}

@@ -15,7 +15,7 @@ from river import evaluate, metrics
 from stream_perceptron import DivergedError, SampleError, SGDPerceptron, SourceError, stream
 from stream_perceptron.checkpoint.codec import to_json
 from stream_perceptron.data import open_source
-from stream_perceptron.data.parquet import ParquetSource
+from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.sampling import RandomDraws
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.data.source import Request

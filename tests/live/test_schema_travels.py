@@ -34,7 +34,7 @@ def test_each_checkpoint_knows_what_its_rows_told(every, late, tmp_path):
         saved += 1
 
     assert 1001 == then.progress.rows
-    assert (1001 if every else 2) == saved
+    assert 1001 == saved if every else saved <= 3
 
 
 @pytest.mark.parametrize("options", [["--save-every", "1"], []])

@@ -1,4 +1,4 @@
-"""What the formats have in common whose samples stand in lines."""
+"""Sources of text, whose records stand in lines."""
 
 from __future__ import annotations
 
@@ -6,96 +6,27 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, compress
-from typing import Any, NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from stream_perceptron.data.batch import (
-    BATCH_ROWS,
-    LONGEST_LINE,
-    MOST_BATCH_ROWS,
-    Batch,
-    Offset,
-    RawLines,
-    too_large,
-)
-from stream_perceptron.data.byte_stream import ByteStream, cut_lines, open_bytes
+from stream_perceptron.data.batch import BATCH_ROWS, MOST_BATCH_ROWS, Batch, too_large
+from stream_perceptron.data.byte_stream import ByteStream, open_bytes
 from stream_perceptron.data.identity import Identity, TextDigest, TextPart
-from stream_perceptron.data.plain import Block, Plan, Reader, can_be_plain
 from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.source import Fit, Request, Source
+from stream_perceptron.data.text.plan import Block, Plan
+from stream_perceptron.data.text.records import LONGEST_LINE, RawLines, cut_lines, tokenizer
+from stream_perceptron.data.text.sample import Decoder, Rejected, Replayed, Sample
 from stream_perceptron.errors import SourceError
-from stream_perceptron.model.rows import Names, Rows
+from stream_perceptron.model.rows import Rows
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _LONGEST_REASON = 300
 _MOST_USELESS = 20
-
-
-class Sample(NamedTuple):
-    """What a record says."""
-
-    names: Names
-    values: NDArray[np.float64]  # NaN for a feature that is missing
-    label: Any
-    weight: float
-    offset: Offset | None
-    # What reads the next record if this one is learned; other than before if it tells something.
-    after: Decoder
-    indicators: tuple[str, ...] = ()  # features that are 1, as a text is theirs
-    are_columns: bool = True  # whether the names are those of every record
-    n_nulls: int = 0  # how many features were null, and have no name here
-    kept: tuple[Any, ...] = ()  # what goes with the prediction
-
-
-class Rejected(NamedTuple):
-    """Why a record cannot be used, and its offset if that can be read all the same."""
-
-    why: str
-    offset: Offset | None = None
-
-
-class Replayed(NamedTuple):
-    """A record that came before."""
-
-    offset: Offset
-    after: Decoder | None  # what would read the next one, if this could be used
-
+_MOST_TELLING = 100
 
 Found = Sample | Rejected | Replayed
-
-
-class Decoder(Protocol):
-    """How the records of a source are read. It is frozen: what a record tells makes another."""
-
-    @property
-    def schema(self) -> Schema:
-        """What is known so far."""
-
-    @property
-    def outlook(self) -> Schema:
-        """What is known, also from a look at the first record."""
-
-    @property
-    def label(self) -> str | None:
-        """The label column or key, if one is known."""
-
-    def decode(self, record: bytes) -> Sample | Rejected:
-        """Return what a record says."""
-
-    def plan(self, record: bytes, before: Decoder) -> Plan | None:
-        """Return how plain records are read that are like one that could be read, None for none.
-
-        That record led to this decoder from the one `before`. If they differ it was not learned,
-        and others are not to be read by what it alone tells: those that are learned least of all.
-        """
-
-    def take_note(self, sample: Sample) -> None:
-        """Take note of a record that is learned, in what all records of a run share."""
-
-    def describe(self) -> tuple[str, ...]:
-        """Say in a few lines what is used and what is not, once a row was read."""
 
 
 class LineFormat(Protocol):
@@ -108,7 +39,7 @@ class LineFormat(Protocol):
     def records(self, lines: Iterator[RawLines]) -> Iterator[RawLines]:
         """Yield the records that lines make."""
 
-    def decoder(self, request: Request, where: str, first: str) -> Decoder:
+    def decoder(self, request: Request, where: str, first: bytes) -> Decoder:
         """Return what reads the records, of which the first one is this."""
 
 
@@ -125,10 +56,11 @@ class LineSource(Source):
         self._begin: list[RawLines] = []
         self._first_records: list[bytes | None] = []
         first = 0  # of the lines that can be held
-        while self._is_too_long(first):
+        while self._line(first) is None and first < len(self._first_records):
             first += 1
         self._first = first
-        self._format = choose(self._line(first) or "")
+        line = self._line(first) or b""
+        self._format = choose(line.decode(errors="replace").rstrip("\r\n"))
 
     @property
     def grows(self) -> bool:
@@ -138,8 +70,8 @@ class LineSource(Source):
     def stream(self) -> ByteStream | None:
         return self._bytes if self.is_stream and not self._bytes.is_compressed else None
 
-    def _line(self, number: int) -> str | None:
-        """Return one of the first lines, None if there are not so many."""
+    def _line(self, number: int) -> bytes | None:
+        """Return one of the first lines, None if there are not so many, or if it is too long."""
         while len(self._first_records) <= number:
             lines = next(self._lines, None)
             if lines is None:
@@ -147,47 +79,46 @@ class LineSource(Source):
             if len(lines):
                 self._begin.append(lines)
             self._first_records += lines.without_blanks().records()
-        return _text(self._first_records[number])
+        return self._first_records[number]
 
-    def _is_too_long(self, number: int) -> bool:
-        self._line(number)
-        records = self._first_records
-        return number < len(records) and records[number] is None
-
-    def _decoder(self, request: Request) -> Decoder | None:
+    def _decoder(self, request: Request) -> tuple[Decoder, bytes] | None:
+        """Return what reads the records, and the first one."""
         number = self._first + self._format.n_header_lines
         line = self._line(number)
-        if line is None:
+        if line is None and len(self._first_records) <= number:
             return None
         # As much as has come of a record that spans several lines.
         whole = self._format.records(iter(self._begin))
         records = [record for each in whole for record in each.without_blanks().records()]
         # A header that leaves a quote open may have taken it.
-        first = _text(records[number]) if number < len(records) else line
-        return self._format.decoder(request, self.name, first)
+        first = (records[number] if number < len(records) else line) or b""
+        return self._format.decoder(request, self.name, first), first
 
     def fit(self, request: Request) -> Fit | None:
-        decoder = self._decoder(request)
-        return None if decoder is None else Fit(decoder.outlook, decoder.label)
+        found = self._decoder(request)
+        if found is None:
+            return None
+        decoder, first = found
+        return Fit(decoder.outlook(first), decoder.label)
 
     def batches(self, request: Request) -> Iterator[Batch]:
-        decoder = self._decoder(request)
-        if decoder is None:
+        found = self._decoder(request)
+        if found is None:
             return
         first_row, is_described = request.start + 1, request.start > 0
-        reading = _Reading(decoder, request)
+        reading = _Reading(found[0], request)
         for lines, text in self._from(request):
             done = 0
-            runs = list(reading.runs(lines))
             # What is told of a source includes what its other first rows have told.
+            runs = list(reading.runs(lines))
             notes = () if is_described else reading.notes()
-            for decoder, found in runs:
-                part = None if text is None else text[done : done + len(found)]
-                batch = _batch(self.name, first_row, found, decoder.schema, part, notes)
+            for decoder, run in runs:
+                part = None if text is None else text[done : done + len(run)]
+                batch = _batch(run, self.name, first_row, decoder.schema, part, notes)
                 yield batch.fitting(request.dtype)
                 notes, is_described = (), is_described or bool(notes)
-                first_row += len(found)
-                done += len(found)
+                first_row += len(run)
+                done += len(run)
 
     def _from(self, request: Request) -> Iterator[tuple[RawLines, TextPart | None]]:
         """Yield the lines of the records from the start on, and what tells the file up to each."""
@@ -312,10 +243,6 @@ def _cut(start: ByteStream) -> Iterator[RawLines]:
     yield from cut_lines(start, MOST_BATCH_ROWS)
 
 
-def _text(record: bytes | None) -> str:
-    return (record or b"").decode(errors="replace").rstrip("\r\n")
-
-
 Run = tuple[Decoder, list[Found] | Block]
 
 
@@ -323,11 +250,14 @@ class _Reading:
     """How lines are read, one after another, or many at once where they are plain."""
 
     def __init__(self, decoder: Decoder, request: Request) -> None:
-        self._decoder = decoder
-        self._request = request
+        self._decoder, self._request = decoder, request
+        self._largest = float(np.finfo(request.dtype).max)
         self._plan: Plan | None = None
-        # The record that the next plan is made from, and the decoder that knows what it tells.
+        # The record that the next plan is made from, for another like it, which may never come, and
+        # what knows what it tells.
         self._like: tuple[bytes, Decoder] | None = None
+        # The records that told something of the source, and what they said.
+        self._telling: list[tuple[bytes, Sample]] = []
         self._last: Decoder | None = None  # what the last record that could be read led to
         self._useless = 0  # records that no plan could read since one that could
 
@@ -337,41 +267,22 @@ class _Reading:
         Only rows that are learned tell something: those with a label, where rows are learned.
         """
         found: list[Found] = []
-        reader: Reader | None = None
-        is_plain, i = can_be_plain(lines), 0
         records: list[bytes | None] = []
+        is_plain, i = tokenizer is not None and lines.are_whole, 0
         while i < len(lines):
-            if self._like is not None and is_plain:
-                before = self._plan
-                self._make_plan(*self._like)
-                self._like = None
-                if self._plan is not before:
-                    reader = None
-            if self._plan is not None and is_plain:
-                reader = reader or self._plan.reader(lines)
-                block = reader.read(i)
-                if block is not None:
-                    self._useless = 0
-                    if found:
-                        yield self._decoder, found
-                        found = []
-                    yield self._decoder, block
-                    i += len(block)
-                    continue
+            block = self._block(lines, i) if is_plain else None
+            if block is not None:
+                if found:
+                    yield self._decoder, found
+                    found = []
+                yield self._decoder, block
+                i += len(block)
+                continue
             records = records or lines.records()
-            new = _read(self._decoder, records[i], self._request)
-            if isinstance(new, Sample):
-                if self._request.to_learn and new.label is not None:
-                    if new.after.schema is not self._decoder.schema:
-                        self._useless = 0
-                        if found:
-                            yield self._decoder, found
-                            found = []
-                    self._decoder = new.after
-                    self._decoder.take_note(new)
-                self._like = records[i] or b"", new.after  # for another, which may never come
-            if not isinstance(new, Rejected):
-                self._last = new.after or self._last
+            before, new = self._decoder, self._read(records[i])
+            if self._decoder is not before and self._decoder.schema != before.schema and found:
+                yield before, found
+                found = []
             found.append(new)
             i += 1
             if len(found) == BATCH_ROWS:
@@ -382,35 +293,75 @@ class _Reading:
 
     def notes(self) -> tuple[str, ...]:
         """Return what is to be told of a source, once a record could be read."""
-        return () if self._last is None else self._last.describe()
+        return () if self._last is None else self._last.describe(self._telling)
+
+    def _block(self, lines: RawLines, first: int) -> Block | None:
+        """Return the records from one on that a plan can read."""
+        if self._like is not None:
+            self._make_plan(*self._like)
+            self._like = None
+        block = None if self._plan is None else self._plan.read(lines, first)
+        if block is not None:
+            self._useless = 0
+            if block.new_names:
+                schema = self._decoder.schema.with_numbers(block.new_names)
+                self._decoder = self._decoder.with_schema(schema)
+        return block
 
     def _make_plan(self, record: bytes, decoder: Decoder) -> None:
         """Plan for records that are like this one, unless that was of no use several times."""
-        self._plan = None
-        if self._useless < _MOST_USELESS:
-            self._plan = decoder.plan(record, self._decoder)
         self._useless += 1
+        told, known = decoder.schema, self._decoder.schema
+        is_tentative = self._request.to_learn and told != known
+        # By what a record alone tells that is not learned, others are not read as texts.
+        is_odd = is_tentative and (told.texts or ()) != (known.texts or ())
+        is_tried = not is_odd and self._useless <= _MOST_USELESS
+        layout = decoder.layout(record) if is_tried else None
+        if layout is None:
+            self._plan = None
+        elif self._plan is None or not self._plan.extend(layout, told, is_tentative):
+            self._plan = Plan(
+                layout, decoder.selection, told, self._largest, self._request.to_learn, is_tentative
+            )
+
+    def _read(self, record: bytes | None) -> Found:
+        """Read a record, and take note of what it tells if it is learned."""
+        request, decoder = self._request, self._decoder
+        if record is None:
+            return Rejected(f"the line is longer than {LONGEST_LINE // 2**20} MiB")
+        new = decoder.decode(record)
+        found: Found = new
+        if isinstance(new, Sample) and not _fits(new, request.dtype):
+            found = new = Rejected(too_large(request.dtype), new.offset)
+        if new.offset is not None and request.replays.had(new.offset):
+            found = Replayed(new.offset)
+        if isinstance(new, Rejected):
+            return found
+        after = decoder if new.schema is decoder.schema else decoder.with_schema(new.schema)
+        is_telling = self._last is None or after.schema != self._last.schema
+        if is_telling and len(self._telling) < _MOST_TELLING:
+            self._telling.append((record, new))
+        self._last = after
+        if found is new:
+            if request.to_learn and new.label is not None:
+                self._decoder = after
+                if after.schema != decoder.schema:
+                    self._useless = 0
+            self._like = record, after
+        return found
 
 
-def _read(decoder: Decoder, record: bytes | None, request: Request) -> Found:
-    if record is None:
-        return Rejected(f"the line is longer than {LONGEST_LINE // 2**20} MiB")
-    found = decoder.decode(record)
-    if found.offset is not None and request.replays.had(found.offset):
-        return Replayed(found.offset, found.after if isinstance(found, Sample) else None)
-    if (
-        isinstance(found, Sample)
-        and request.dtype != "float64"
-        and np.fmax.reduce(np.abs(found.values), initial=0.0) > np.finfo(request.dtype).max
-    ):
-        return Rejected(too_large(request.dtype), found.offset)
-    return found
+def _fits(sample: Sample, dtype: str) -> bool:
+    if dtype == "float64":
+        return True
+    largest = np.fmax.reduce(np.abs(sample.values), initial=0.0)
+    return bool(largest <= np.finfo(dtype).max)
 
 
 def _batch(
+    found: Sequence[Found] | Block,
     source: str,
     first_row: int,
-    found: Sequence[Found] | Block,
     schema: Schema,
     text: TextPart | None,
     notes: tuple[str, ...],

@@ -9,11 +9,14 @@ import re
 import numpy as np
 import pytest
 
-from stream_perceptron.data import open_source, plain
+from stream_perceptron.data import open_source
 from stream_perceptron.data.schema import Selection
 from stream_perceptron.data.source import Request
+from stream_perceptron.data.text import lines as reading
 
-pytestmark = pytest.mark.skipif(plain.text is None, reason="there is no compiler: install gcc")
+pytestmark = pytest.mark.skipif(
+    reading.tokenizer is None, reason="there is no compiler: install gcc"
+)
 
 PLAIN = (
     "0 -0 0.0 -0.0 1 -1 +1 01 1. .5 1.5 1e5 1E-5 1e+22 1e23 1e-22 1e-23 9007199254740992 0.1 "
@@ -26,7 +29,7 @@ NUMBERS = [*PLAIN.split(), "", " ", " 2 ", "2 3", "9" * 200]
 
 def read(path, selection, compiled):
     """Return all that is read, to the bit, and how many rows were read many at once."""
-    kept, plain.text = plain.text, plain.text if compiled else None
+    kept, reading.tokenizer = reading.tokenizer, reading.tokenizer if compiled else None
     rows, rejected, labels, weights, missing, schema = [], {}, [], [], 0, None
     told, kept_values = set(), []
     try:
@@ -41,7 +44,7 @@ def read(path, selection, compiled):
             missing += 0 if batch.missing is None else int(batch.missing.sum())
             schema = batch.schema
     finally:
-        plain.text = kept
+        reading.tokenizer = kept
     return rows, labels, rejected, weights, missing, told, kept_values, schema
 
 
@@ -265,7 +268,7 @@ def test_a_text_of_its_own_in_each_record(tmp_path):
 
 def test_plain_records_are_read_many_at_once(tmp_path, monkeypatch):
     """So that nothing but the first records comes to the reference parser."""
-    from stream_perceptron.data.csv import CsvDecoder
+    from stream_perceptron.data.text.csv import CsvDecoder
 
     path = tmp_path / "s.csv"
     path.write_text("y,a\n" + "u,1.5\nv,2\n" * 3000)

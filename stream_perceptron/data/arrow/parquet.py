@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import types
 
+from stream_perceptron.data.arrow.columns import ColumnDecoder
 from stream_perceptron.data.batch import BATCH_ROWS, MOST_BATCH_ROWS, Batch
 from stream_perceptron.data.byte_stream import first_line, open_file, reason_of
-from stream_perceptron.data.columns import ColumnDecoder
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.source import METADATA_KEY, Fit, Request, Source
 from stream_perceptron.errors import SourceError

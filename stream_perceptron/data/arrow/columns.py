@@ -12,6 +12,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import types
 
+from stream_perceptron.data import roles
+from stream_perceptron.data.arrow.features import (
+    PlainColumns,
+    feature_columns,
+    is_number,
+    numbers,
+    with_indicators,
+)
 from stream_perceptron.data.batch import (
     BATCH_ROWS,
     MOST_BATCH_ROWS,
@@ -19,23 +27,10 @@ from stream_perceptron.data.batch import (
     Offset,
     offset_of,
 )
-from stream_perceptron.data.feature_columns import (
-    PlainColumns,
-    feature_columns,
-    is_number,
-    numbers,
-    with_indicators,
-)
+from stream_perceptron.data.describe import Described, describe, no_label
 from stream_perceptron.data.labels import typed_labels
-from stream_perceptron.data.schema import (
-    Described,
-    Schema,
-    Selection,
-    describe,
-    distinct,
-    no_label,
-    vector_names,
-)
+from stream_perceptron.data.naming import vector_names
+from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.data.source import Fit, Request
 from stream_perceptron.errors import SampleError, SourceError
 from stream_perceptron.model.rows import Names
@@ -48,14 +43,14 @@ class ColumnDecoder:
 
     def __init__(self, columns: pa.Schema, where: str, request: Request) -> None:
         try:
-            names = distinct(columns.names, request.selection, where)
+            names = roles.distinct(columns.names, request.selection, where)
         except UnicodeDecodeError:
             raise SourceError(f"{where}: the name of a column is not UTF-8") from None
         self._renamed = names if names != columns.names else None
         if self._renamed is not None:
             fields = [field.with_name(n) for field, n in zip(columns, names, strict=True)]
             columns = pa.schema(fields, columns.metadata)
-        selection = request.selection.among(names, where, request.to_learn)
+        selection = roles.among(request.selection, names, where, request.to_learn)
         self._where = where
         self._request = request
         self._selection = selection
@@ -71,18 +66,18 @@ class ColumnDecoder:
             raise SourceError(
                 f"{where}: weight column {selection.weight!r} is of type {kind}, not a number"
             )
-        roles = {self._label, *selection.roles, *selection.one_hot}
-        free = {column.name: column.type for column in columns if column.name not in roles}
+        used = {self._label, *selection.roles, *selection.one_hot}
+        free = {column.name: column.type for column in columns if column.name not in used}
         unknown: list[str] = []
         if not request.to_learn and schema.features and not schema.is_open:
             # A model of columns is asked about those that it knows.
             is_known = set(schema.features).__contains__
             unknown = [n for n, kind in free.items() if is_number(kind) and not is_known(n)]
         left_out = set(unknown)
-        used = {name: kind for name, kind in free.items() if name not in left_out}
-        self._features = feature_columns(used, selection, where)
+        free = {name: kind for name, kind in free.items() if name not in left_out}
+        self._features = feature_columns(free, selection, where)
         taken = set(self._features.columns)
-        left = {name: kind for name, kind in used.items() if name not in taken}
+        left = {name: kind for name, kind in free.items() if name not in taken}
         self._texts = [name for name, kind in left.items() if _is_text(kind)]
         self._ignored = dict.fromkeys(unknown, "not in the model")
         self._ignored |= {n: str(kind) for n, kind in left.items() if not _is_text(kind)}
@@ -176,11 +171,7 @@ def _with_columns(schema: Schema, names: tuple[str, ...], where: str) -> Schema:
     if not decided:
         return schema.with_features(names, where)
     schema.with_features(tuple(name for name in names if name not in decided), where)
-    return replace(
-        schema,
-        features=names,
-        undecided=tuple(name for name in schema.undecided if name not in decided),
-    )
+    return schema.with_decided(names, ())
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from stream_perceptron.data.arrow.columns import ColumnDecoder
+from stream_perceptron.data.arrow.parquet import declared_classes, rows_at_once
 from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.byte_stream import (
     ByteStream,
@@ -15,9 +17,7 @@ from stream_perceptron.data.byte_stream import (
     open_file,
     spooled,
 )
-from stream_perceptron.data.columns import ColumnDecoder
 from stream_perceptron.data.identity import Identity
-from stream_perceptron.data.parquet import declared_classes, rows_at_once
 from stream_perceptron.data.source import Fit, Request, Source
 from stream_perceptron.errors import SourceError
 

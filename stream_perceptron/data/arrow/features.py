@@ -11,8 +11,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import types
 
-from stream_perceptron.data.labels import text_of
-from stream_perceptron.data.schema import Selection, names_in, vector_names
+from stream_perceptron.data import roles
+from stream_perceptron.data.naming import names_in, vector_names
+from stream_perceptron.data.schema import Selection
 from stream_perceptron.errors import SampleError, SourceError
 from stream_perceptron.model.rows import Names, Rows
 from stream_perceptron.model.vocabulary import natural_order
@@ -196,19 +197,12 @@ def with_indicators(
 
     `places` are those of the rows in their batch.
     """
-    rows: list[int] = []
-    names: list[str] = []
+    names: list[Any] = []
     for name in selection.one_hot:
-        texts = batch.column(name).to_pylist()
-        for row, place in enumerate(places.tolist()):
-            value = texts[place]
-            if value is None or value != value:
-                continue
-            text = text_of(value, is_text=False)
-            if text not in selection.blanks or not isinstance(value, str):
-                rows.append(row)
-                names.append(f"{name}_{text}")
-    return features.with_ones(rows, names), frozenset(names)
+        texts = batch.column(name).take(places).to_pylist()
+        names += [roles.indicator(name, value, selection, is_text=False) for value in texts]
+    rows = np.tile(np.arange(len(places)), len(selection.one_hot))
+    return features.with_ones(rows, names), frozenset(names) - {None}
 
 
 def numbers(column: pa.Array) -> NDArray[Any]:

@@ -1,0 +1,1 @@
+"""Sources of Arrow: Parquet, and IPC streams and files."""

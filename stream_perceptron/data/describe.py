@@ -1,0 +1,99 @@
+"""What people are told of a source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from stream_perceptron.data.naming import (
+    LABEL_NAMES,
+    as_option,
+    listed,
+    names_in,
+    shortened,
+    tells_origin,
+)
+from stream_perceptron.data.schema import Schema, Selection
+
+# Texts by which people mean that there is no value.
+LIKE_MISSING = frozenset(
+    {"na", "n/a", "nan", "null", "none", "nil", "?", "-", "--", ".", "missing"}
+)
+
+
+class Described(NamedTuple):
+    """What is used of a source, to be told."""
+
+    features: Sequence[str]
+    source: str = ""  # where in a row they are
+    scales: Sequence[float] = (1.0,)
+    label: str | None = None
+    ignored: Mapping[str, str] = {}  # why columns are not used
+    texts: Sequence[str] = ()  # the columns of texts, which are not used either
+    origins: Sequence[str] = ()  # the columns that most likely tell where a row comes from
+    hints: Sequence[str] = ()
+
+
+def describe(selection: Selection, schema: Schema, found: Described) -> tuple[str, ...]:
+    """Say in a few lines what is used of a source and what is not."""
+    features = schema.in_order(found.features)
+    title = f"{len(features):,} feature{'s' * (len(features) != 1)}"
+    if schema.is_open:
+        title += " in the first row, more as they appear"
+    if features:
+        title += f": {listed(features)}{found.source}"
+        scales = ", ".join(map(_fraction, found.scales))
+        if scales != "1":
+            title += f", scaled by {scales}" + (" (8-bit)" if selection.scale is None else "")
+        title += ", standardized" if selection.standardize else ""
+    lines = [title]
+    if selection.one_hot:
+        lines.append(f"a feature for each value of {', '.join(selection.one_hot)}")
+    if found.label is None:
+        lines.append(
+            "no label: rows are only predicted, as no column is called "
+            f"{', '.join(LABEL_NAMES[:-1])} or {LABEL_NAMES[-1]}; name it with --label"
+        )
+    else:
+        kind = f" ({schema.label_type})" if schema.label_type else ""
+        lines.append(f"label: {found.label}{kind}")
+    if selection.weight is not None:
+        lines.append(f"sample weight: {selection.weight}")
+    if selection.position:
+        lines.append(f"position: {', '.join(selection.position)}")
+    if found.ignored:
+        each = [f"{name} ({why})" for name, why in found.ignored.items()]
+        lines.append(f"ignored: {shortened(each)}")
+    if found.texts:
+        lines.append(
+            f"ignored (text): {listed(found.texts)}; to use them: "
+            f"--one-hot {as_option(found.texts)}"
+        )
+    suspects = [name for name in features if tells_origin(name) or name in found.origins]
+    if suspects:
+        lines.append(
+            f"warning: {names_in(suspects)} looks like a row number, which spoils learning: "
+            f"drop it with --ignore {as_option(suspects)}"
+        )
+    return (*lines, *found.hints)
+
+
+def missing_hint(name: str, value: str) -> str:
+    """Say how to name what means a missing value in a column."""
+    return (
+        f"hint: column {name!r} begins with {value!r}; if that means a missing value: "
+        f"--missing {as_option([value])}"
+    )
+
+
+def no_label(where: str, names: Sequence[str]) -> str:
+    """Say that a table has no label column."""
+    return (
+        f"{where}: there is no label column: none of {names_in(names)} is called "
+        f"{', '.join(LABEL_NAMES[:-1])} or {LABEL_NAMES[-1]}; name it with --label, or ask for "
+        "predictions with -p"
+    )
+
+
+def _fraction(scale: float) -> str:
+    return "1/255" if scale == 1 / 255 else f"{scale:g}"

@@ -1,0 +1,100 @@
+"""Names of columns and features: which ones people mean, and how they are told."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+LABEL_NAMES = ("label", "class", "target", "y")
+
+_PIXEL_COLUMNS = ("pixels", "pixel", "image")
+
+# Of a column that counts rows, or says where they come from.
+_ORIGIN = re.compile(r"(?i:id|index|.*[_ ]id|unnamed: \d+|__index_level_\d+__|)|.*[a-z0-9]I[dD]")
+
+_MOST_NAMES = 5  # in one list of a message
+
+
+def column_called(wanted: str, names: Sequence[str]) -> str | None:
+    """Return the column that a person means, None if there is no such one.
+
+    Examples
+    --------
+    >>> names = ["Age", " Class", "2"]
+    >>> [column_called(wanted, names) for wanted in ("class", "1", "-1", "2", "0", "x")]
+    [' Class', 'Age', '2', '2', None, None]
+
+    """
+    if wanted in names:
+        return wanted
+    alike = [name for name in names if name.strip().lower() == wanted.strip().lower()]
+    if len(alike) == 1:
+        return alike[0]
+    if re.fullmatch("-?[1-9][0-9]{0,6}", wanted) and -len(names) <= int(wanted) <= len(names):
+        place = int(wanted)
+        return names[place - 1 if place > 0 else place]
+    return None
+
+
+def vector_names(name: str, n_features: int) -> tuple[str, ...]:
+    """Return names for many numbers under one name: pixel0, pixel1.. or name0, name1...
+
+    Examples
+    --------
+    >>> vector_names("pixels", 2), vector_names("x", 2)
+    (('pixel0', 'pixel1'), ('x0', 'x1'))
+
+    """
+    stem = "pixel" if name in _PIXEL_COLUMNS else name
+    return tuple(f"{stem}{i}" for i in range(n_features))
+
+
+def tells_origin(name: str) -> bool:
+    """Whether a column of this name most likely tells where a row comes from, such as a row number.
+
+    Examples
+    --------
+    >>> [tells_origin(name) for name in ("id", "ID", "userId", "user_id", "Unnamed: 0", "")]
+    [True, True, True, True, True, True]
+    >>> tells_origin("humid"), tells_origin("paid")
+    (False, False)
+
+    """
+    return _ORIGIN.fullmatch(name) is not None
+
+
+def shortened(parts: Sequence[str], most: int = _MOST_NAMES) -> str:
+    """Return the first parts of a list for a message, and how many more there are."""
+    more = f" and {len(parts) - most:,} more" if len(parts) > most else ""
+    return ", ".join(parts[:most]) + more
+
+
+def names_in(names: Sequence[str], most: int = _MOST_NAMES) -> str:
+    """Return names in quotes for a message, the first few of them."""
+    return shortened(list(map(repr, names)), most)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names for a message: all if they are few, else the first, or the ends of a family.
+
+    Examples
+    --------
+    >>> listed(["a", "b"]), listed([f"pixel{i}" for i in range(784)])
+    ('a, b', 'pixel0 .. pixel783')
+    >>> listed(["b", *(f"a{i}" for i in range(30))])
+    'b, a0, a1, a2, a3 and 26 more'
+
+    """
+    if len(names) <= 2 * _MOST_NAMES:
+        return ", ".join(names)
+    stems = {name.rstrip("0123456789") for name in names}
+    if len(stems) == 1 and all(name[-1:].isdigit() for name in names):
+        return f"{names[0]} .. {names[-1]}"
+    return shortened(names)
+
+
+def as_option(names: Sequence[str]) -> str:
+    """Return names as a shell takes them for an option."""
+    # A column without a name has a place; that of an index is the first.
+    shown = ",".join(name or "1" for name in names[:_MOST_NAMES])
+    return shown if re.fullmatch(r"[\w,.+@%:-]+", shown) else f"'{shown}'"

@@ -1,0 +1,147 @@
+"""Which column is the label, and what the others are for: the same for CSV, Arrow and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from stream_perceptron.data.labels import text_of
+from stream_perceptron.data.naming import LABEL_NAMES, column_called, names_in
+from stream_perceptron.data.schema import Schema, Selection
+from stream_perceptron.errors import SampleError, SourceError
+
+
+def named(asked: Selection, schema: Schema) -> Selection:
+    """Return what was asked for with the names of the columns that places meant.
+
+    Places are those of the first source whose columns have names; in others they may differ. Keys
+    of JSON have no places, but for the label's.
+    """
+    label = asked.label and (schema.label or asked.label)
+    if not schema.columns or schema.is_open:
+        return replace(asked, label=label)
+
+    def name_of(wanted: str) -> str:
+        return column_called(wanted, schema.columns) or wanted
+
+    return replace(
+        asked,
+        label=label,
+        weight=asked.weight and name_of(asked.weight),
+        ignore=tuple(map(name_of, asked.ignore)),
+        position=tuple(map(name_of, asked.position)),
+        one_hot=tuple(map(name_of, asked.one_hot)),
+    )
+
+
+def among(asked: Selection, names: Sequence[str], where: str, to_learn: bool) -> Selection:
+    """Return what was asked for with the names that columns have; the label is found.
+
+    To predict, columns need not be there.
+
+    Raises
+    ------
+    SourceError
+        If a column that was named is not there, or several could be the label.
+
+    """
+
+    def find(role: str, wanted: str, to_keep: bool = False) -> str | None:
+        found = column_called(wanted, names)
+        if found is None and (to_learn or to_keep):
+            keep = " to keep" if to_keep else ""
+            raise SourceError(
+                f"{where}: there is no {role}column {wanted!r}{keep} among {names_in(names)}"
+            )
+        return found
+
+    def find_all(role: str, wanted: Sequence[str], to_keep: bool = False) -> tuple[str, ...]:
+        found = [find(role, name, to_keep) for name in wanted]
+        return tuple(name for name in found if name is not None)
+
+    found = replace(
+        asked,
+        weight=None if asked.weight is None else find("weight ", asked.weight),
+        position=find_all("position ", asked.position),
+        ignore=find_all("", asked.ignore),
+        one_hot=find_all("text ", asked.one_hot),
+        keep=find_all("", asked.keep, to_keep=True),
+    )
+    if asked.label is not None:
+        return replace(found, label=find("label ", asked.label))
+    try:
+        return replace(found, label=label_among(found, names))
+    except SampleError as error:
+        raise SourceError(f"{where}: columns {error}") from None
+
+
+def label_among(asked: Selection, names: Iterable[str]) -> str | None:
+    """Return which of these names is the label's by itself, if any.
+
+    Raises
+    ------
+    SampleError
+        If several are.
+
+    """
+    called = {name: name.strip().lower() for name in names if name not in asked.roles}
+    found = [name for name, text in called.items() if text in LABEL_NAMES]
+    if len(found) > 1:
+        found.sort(key=lambda name: LABEL_NAMES.index(called[name]))
+        raise SampleError(
+            f"{names_in(found)} could each be the label: choose with --label, and --ignore the "
+            "others"
+        )
+    return found[0] if found else None
+
+
+def distinct(names: Sequence[str], selection: Selection, where: str) -> list[str]:
+    """Return the names of columns, with another one for each that is there twice and not used.
+
+    Examples
+    --------
+    >>> distinct(["a", "b", "a"], Selection(ignore=("3",)), "f.csv")
+    ['a', 'b', 'a (column 3)']
+
+    """
+    found = list(names)
+    if len(set(names)) == len(names):
+        return found
+    for place in selection.ignore:
+        name = column_called(place, names)
+        if name is not None and name != place and names.count(name) > 1:
+            i = int(place) - 1 if int(place) > 0 else int(place) + len(names)
+            found[i] = f"{name} (column {i + 1})"
+    for name in found:
+        if found.count(name) > 1:
+            places = [i + 1 for i, other in enumerate(found) if other == name]
+            raise SourceError(
+                f"{where}: columns {places[0]} and {places[1]} are both called {name!r}: drop one "
+                f"with --ignore {places[1]}"
+            )
+    return found
+
+
+def indicator(name: str, value: Any, asked: Selection, is_text: bool) -> str | None:
+    """Return the feature that is 1 for a value of a --one-hot column, None if there is no value.
+
+    Examples
+    --------
+    >>> asked = Selection(one_hot=("status",), missing=("NA",))
+    >>> [indicator("status", value, asked, is_text=True) for value in ("200.0", " ok", "NA")]
+    ['status_200', 'status_ok', None]
+
+    """
+    if isinstance(value, list | dict):
+        raise SampleError(f"{name!r} is not a text, a number or a bool")
+    is_blank = isinstance(value, str) and value.strip() in asked.blanks
+    if value is None or value != value or is_blank:
+        return None
+    return f"{name}_{text_of(value, is_text)}"
+
+
+def present(value: Any, asked: Selection, is_text: bool) -> Any:
+    """Return the value of a label column, None if it is a text that means none."""
+    blanks: Collection[str] = asked.blanks if is_text else asked.missing
+    return None if isinstance(value, str) and value.strip() in blanks else value

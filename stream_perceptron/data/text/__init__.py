@@ -1,0 +1,1 @@
+"""Sources of text: CSV, lines of JSON, and LIBSVM."""

@@ -1,0 +1,435 @@
+"""Records of CSV."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_perceptron.data import roles
+from stream_perceptron.data.batch import Offset, offset_of
+from stream_perceptron.data.describe import (
+    LIKE_MISSING,
+    Described,
+    describe,
+    missing_hint,
+    no_label,
+)
+from stream_perceptron.data.naming import LABEL_NAMES, names_in
+from stream_perceptron.data.schema import Schema, Selection
+from stream_perceptron.data.source import Request
+from stream_perceptron.data.text.plan import Layout, Place
+from stream_perceptron.data.text.records import RawLines, fields, joined, tokenizer
+from stream_perceptron.data.text.sample import NUMBER, Rejected, Sample
+from stream_perceptron.errors import SampleError, SourceError
+from stream_perceptron.model.validation import as_weight
+from stream_perceptron.model.vocabulary import natural_order
+
+_NUMBER = re.compile(f" *{NUMBER} *")
+_NUMBERS = re.compile(f"(?: *{NUMBER} *\n)*")
+_WHOLE = re.compile(r" *-?[0-9]{1,19} *")
+_BOOLS = {"true": 1.0, "false": 0.0}
+_DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
+
+
+class Table(NamedTuple):
+    """The columns of a source, whatever is known of them."""
+
+    names: tuple[str, ...]
+    delimiter: str
+    are_named: bool  # whether the source itself names them
+    unused: frozenset[str]  # those that the model does not know
+
+
+class CsvFormat:
+    """What the first line of a source tells about the others.
+
+    Examples
+    --------
+    >>> CsvFormat("a; b").header, CsvFormat("1;2").header, CsvFormat("0;1;label").header
+    (['a', 'b'], None, ['0', '1', 'label'])
+
+    """
+
+    def __init__(self, first: str) -> None:
+        # The earliest of the most frequent.
+        self.delimiter = max(",\t;", key=first.count)
+        cells = [cell.strip() for cell in _cells(first, self.delimiter)]
+        names_label = any(cell.lower() in LABEL_NAMES for cell in cells)
+        is_header = names_label or not any(map(_looks_numeric, cells))
+        self.header = cells if is_header else None
+        self._n_fields = len(cells)
+
+    @property
+    def n_header_lines(self) -> int:
+        """The lines before the first record."""
+        return int(self.header is not None)
+
+    def records(self, lines: Iterator[RawLines]) -> Iterator[RawLines]:
+        """Yield the records that lines make."""
+        return joined(lines, self.delimiter, self._n_fields)
+
+    def decoder(self, request: Request, where: str, first: bytes) -> CsvDecoder:
+        """Return what reads the records, of which the first one is this.
+
+        A column is of numbers or of texts, which are left out, by the first value in it. Without a
+        header the columns are those of the first source that had names for them. Without one the
+        first column is the label, unless there is none for it, and the features have the names
+        that the model knows, or x0, x1 and so on.
+        """
+        schema = request.schema
+        names, selection, is_by_place = self._columns(request, where)
+        if selection.label is None and request.needs_label and (self.header or is_by_place):
+            raise SourceError(no_label(where, names))
+        used = {selection.label, *selection.roles}
+        free = [name for name in names if name not in used]
+        is_closed = schema.features is not None and not schema.is_open
+        known = {*(schema.features or ()), *schema.undecided, *(schema.texts or ())}
+        if not request.to_learn:
+            # A model is asked about what it knows.
+            asked = schema.features or [name for name in free if name in schema.numbers] or free
+            unused = set(free).difference(asked)
+        else:
+            unused = set(free) - known if is_by_place and is_closed else set()
+        table = Table(tuple(names), self.delimiter, self.header is not None, frozenset(unused))
+        decoder = CsvDecoder(table, selection, schema, request.to_learn)
+        cells = dict(zip(names, _cells(_text(first), self.delimiter), strict=False))
+        weight = cells.get(selection.weight or "", "")
+        if schema.is_new and weight.strip() not in selection.blanks and not _is_value(weight):
+            raise SourceError(
+                f"{where}: weight column {selection.weight!r} is of type string, not a number"
+            )
+        features, texts = decoder.decided(list(cells.values()))
+        if is_closed:
+            may_come = set(schema.undecided).difference(decoder.features)
+            schema.with_features(tuple(name for name in features if name not in may_come), where)
+        if schema.is_new and not features and len(texts) == len(decoder.texts + decoder.undecided):
+            decoder.require_features(texts, where)
+        return decoder
+
+    def _columns(self, request: Request, where: str) -> tuple[list[str], Selection, bool]:
+        """Return the columns, the selection with their names, and whether they are by place."""
+        asked, schema = request.selection, request.schema
+        if self.header is None and schema.columns:
+            try:
+                names = list(schema.columns_of(self._n_fields) or ())
+            except SampleError as error:
+                raise SourceError(f"{where}: row 1: {error}") from None
+            selection = roles.among(asked, schema.columns, where, to_learn=False)
+            label = schema.label if schema.label in names else None
+            lost = [name for name in selection.keep if name not in names]
+            if lost:
+                raise SourceError(f"{where}: there is no column {lost[0]!r} to keep in its rows")
+            return names, replace(selection, label=label), True
+        names = self.header or _names_by_place(asked, schema, self._n_fields, where)
+        names = roles.distinct(names, asked, where)
+        return names, roles.among(asked, names, where, request.to_learn), False
+
+
+class CsvDecoder:
+    """Reads records of CSV, by what each column is known to be.
+
+    Parameters
+    ----------
+    table
+        The columns.
+    selection
+        What was asked for, with the names that they have.
+    schema
+        What is known.
+    to_learn
+        Whether rows are learned.
+
+    """
+
+    def __init__(self, table: Table, selection: Selection, schema: Schema, to_learn: bool) -> None:
+        self.table, self.selection, self.schema = table, selection, schema
+        self.label = selection.label
+        self._to_learn = to_learn
+        used = {self.label, *selection.roles, *table.unused}
+        free = [name for name in table.names if name not in used]
+        texts = set(schema.texts or ())
+        known = schema.features or ()
+        if not known and (schema.is_open or not to_learn):
+            known = tuple(map(str, natural_order([n for n in free if n in schema.numbers])))
+        there = set(free).difference(texts, selection.one_hot)
+        # The columns of numbers, of texts, and those that have had no value.
+        self.features = tuple(name for name in known if name in there)
+        self.texts = tuple(name for name in free if name in texts)
+        decided = {*self.features, *self.texts}
+        self.undecided = tuple(name for name in free if name not in decided)
+        self.one_hot = tuple(
+            name
+            for name in table.names
+            if name in selection.one_hot and name not in used - table.unused
+        )
+        self._places = {name: i for i, name in enumerate(table.names)}
+        self._told = self.told(self.features, self.texts)
+        self._are_blanks_numbers = any(map(_is_value, selection.blanks))
+
+    def with_schema(self, schema: Schema) -> CsvDecoder:
+        """Return what reads records once more is known."""
+        return CsvDecoder(self.table, self.selection, schema, self._to_learn)
+
+    def outlook(self, first: bytes) -> Schema:
+        """Return what would be known if the first record is learned."""
+        cells = _cells(_text(first), self.table.delimiter)
+        labels = dict(zip(self.table.names, cells, strict=False))
+        is_blank = self.label is None or labels.get(self.label, "").strip() in self.selection.blanks
+        return self.schema if is_blank else self.told(*self.decided(cells))
+
+    def decode(self, record: bytes) -> Sample | Rejected:
+        """Return what a record says."""
+        offset = None
+        try:
+            cells = self._fields(record)
+            if len(cells) != len(self.table.names):
+                raise SampleError(f"it has {len(cells):,} fields, not {len(self.table.names):,}")
+            offset = self._offset(cells)
+            features, texts = self.decided(cells)
+            is_told = features is self.features and texts is self.texts
+            schema = self._told if is_told else self.told(features, texts)
+            values = self._values(features, [cells[self._places[name]] for name in features])
+            indicators = [
+                roles.indicator(name, self._text(name, cells), self.selection, is_text=True)
+                for name in self.one_hot
+            ]
+            weight = self._weight(cells)
+            text = None if self.label is None else self._text(self.label, cells)
+            label, schema = schema.with_label(text, is_text=True)
+            kept = tuple(_utf8(cells[self._places[name]]) for name in self.selection.keep)
+        except SampleError as error:
+            return Rejected(str(error), offset)
+        ones = tuple(name for name in indicators if name is not None)
+        if label is not None and schema.is_open:
+            there = [name for name, v in zip(features, values.tolist(), strict=True) if v == v]
+            schema = schema.with_numbers([*there, *ones])
+        n_left = len(self.undecided) + len(self.features) + len(self.texts)
+        return Sample(
+            features, values, label, weight, offset, schema, ones,
+            n_nulls=n_left - len(features) - len(texts), kept=kept,
+        )  # fmt: skip
+
+    def decided(self, cells: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the columns of numbers and of texts, some by their first value in these cells."""
+        asked = self.selection
+        numbers: list[str] = []
+        texts: list[str] = []
+        for name in self.undecided:
+            place = self._places[name]
+            cell = cells[place].strip() if place < len(cells) else ""
+            if cell in asked.blanks:
+                continue
+            is_number = _is_value(cell) and name not in asked.one_hot
+            (numbers if is_number else texts).append(name)
+        if not numbers and not texts:
+            return self.features, self.texts
+        features = tuple(map(str, natural_order([*self.features, *numbers])))
+        return features, (*self.texts, *texts)
+
+    def told(self, features: tuple[str, ...], texts: tuple[str, ...]) -> Schema:
+        """Return the schema that knows the columns of numbers and of texts."""
+        schema = self.schema
+        if not self._to_learn:
+            return schema
+        if schema.features and not schema.is_open:
+            expected = {*self.features, *schema.undecided}
+            odd = [name for name in features if name not in expected]
+            if odd:
+                raise SampleError(f"it adds {names_in(odd)} to the features of the model")
+        told: dict[str, Any] = {"texts": tuple(dict.fromkeys((*(schema.texts or ()), *texts)))}
+        if self.table.are_named and not schema.columns:
+            told |= {"columns": self.table.names, "label": self.label}
+        if not schema.is_open:
+            decided = {*features, *told["texts"]}
+            undecided = self.undecided if schema.features is None else schema.undecided
+            told["features"] = features
+            told["undecided"] = tuple(name for name in undecided if name not in decided)
+        found = replace(schema, **told)
+        return schema if found == schema else found
+
+    def require_features(self, texts: Sequence[str], where: str) -> None:
+        """Require that there is something to learn from, or that it may still come."""
+        if self.selection.one_hot:
+            return
+        shown = ", ".join(f"{name!r} (text)" for name in texts[:5])
+        raise SourceError(
+            f"{where}: no usable features{f' among {shown}' if shown else ''}: they are number or "
+            "bool columns, or texts that --one-hot names"
+        )
+
+    def _fields(self, record: bytes) -> list[str]:
+        # What is no UTF-8 in a column that is not used does no harm.
+        text = _text(record)
+        if '"' not in text:
+            if "\r" in text:
+                raise SampleError("it has a carriage return inside")
+            return text.split(self.table.delimiter)
+        return fields(text, self.table.delimiter)
+
+    def _text(self, name: str, cells: list[str]) -> str | None:
+        """Return the text in a column, None if that is missing."""
+        text = roles.present(cells[self._places[name]], self.selection, is_text=True)
+        return None if text is None else _utf8(text)
+
+    def _offset(self, cells: list[str]) -> Offset | None:
+        names = self.selection.position
+        if not names:
+            return None
+        values: list[Any] = [cells[self._places[name]] for name in names]
+        if not _WHOLE.fullmatch(values[-1]):
+            raise SampleError(f"position {names[-1]!r} is {values[-1][:50]!r}, not a whole number")
+        return offset_of(self.selection, [*map(_utf8, values[:-1]), int(values[-1])])
+
+    def _values(self, names: Sequence[str], cells: list[str]) -> NDArray[np.float64]:
+        """Return the features, NaN where one is missing."""
+        if not self._are_blanks_numbers and _NUMBERS.fullmatch("\n".join([*cells, ""])):
+            values = np.array(list(map(float, cells)))
+            odd = ~np.isfinite(values)
+        else:
+            blanks = self.selection.blanks
+            there = np.array([cell.strip() not in blanks for cell in cells], bool)
+            read = zip(names, cells, there.tolist(), strict=True)
+            values = np.array(
+                [_value(name, cell) if is_there else np.nan for name, cell, is_there in read]
+            )
+            odd = ~np.isfinite(values) & there
+        if self.selection.scale is not None:
+            with np.errstate(over="ignore"):
+                values *= self.selection.scale
+            odd |= np.isinf(values)
+        if odd.any():
+            place = int(np.flatnonzero(odd)[0])
+            raise SampleError(f"column {names[place]!r} is {cells[place][:50]}, not finite")
+        return values
+
+    def _weight(self, cells: list[str]) -> float:
+        name = self.selection.weight
+        if name is None or cells[self._places[name]].strip() in self.selection.blanks:
+            return 1.0
+        cell = cells[self._places[name]]
+        try:
+            return as_weight(_value(name, cell))
+        except SampleError:
+            raise SampleError(f"weight {cell[:50]} is not a finite number of at least 0") from None
+
+    def layout(self, record: bytes) -> Layout | None:
+        """Return where values stand in records."""
+        asked = self.selection
+        if asked.position or not (self.features or self.one_hot):
+            return None
+        known = dict.fromkeys(self.table.names, tokenizer.SKIP)
+        known |= dict.fromkeys(self.undecided, tokenizer.BLANK)
+        known |= {name: i for i, name in enumerate(self.features)}
+        if asked.weight is not None:
+            known[asked.weight] = tokenizer.WEIGHT
+        return Layout(
+            tokenizer.CSV,
+            [Place(role, name) for name, role in known.items()],
+            features=self.features,
+            label=self.label,
+            delimiter=self.table.delimiter,
+            are_blanks_numbers=self._are_blanks_numbers,
+            surrogates="surrogateescape",
+        )
+
+    def describe(self, told: Sequence[tuple[bytes, Sample]]) -> tuple[str, ...]:
+        """Say in a few lines what is used and what is not."""
+        selection = self.selection
+        scale = 1.0 if selection.scale is None else selection.scale
+        rows = [self._fields(record) for record, _ in told]
+        ignored = dict.fromkeys(selection.ignore, "as asked")
+        added = (n for n in self.table.names if n in self.table.unused)
+        ignored |= {n: "not in the model" for n in added if _is_value(rows[0][self._places[n]])}
+        texts = [name for name in self.texts if name not in selection.one_hot]
+        ignored |= dict.fromkeys(self.undecided, "no value so far")
+        found = Described(
+            self.features, "", [scale], self.label, ignored, texts,
+            hints=self._hints(texts, rows),
+        )  # fmt: skip
+        return describe(selection, self.schema, found)
+
+    def _hints(self, texts: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+        """Return what a person may want to set, by the first text in each column."""
+        hints = []
+        for name in texts:
+            cells = [row[self._places[name]].strip() for row in rows]
+            cell = next((cell for cell in cells if cell not in self.selection.blanks), "")
+            if cell.lower() in LIKE_MISSING:
+                hints.append(missing_hint(name, cell))
+            elif _DECIMAL_COMMA.fullmatch(cell):
+                hints.append(
+                    f"hint: {cell} in column {name!r} has a decimal comma; numbers need a point, "
+                    "as sed 's/,/./g' makes it in a file with semicolons"
+                )
+        columns = self.table.names
+        if columns[0] == LABEL_NAMES[0] == self.label and len(texts) == 1 and not hints:
+            place = self._places[texts[0]] + 1
+            is_last = place == len(columns)
+            hints.append(
+                f"hint: column {place} is the only one of texts, and may be the label: "
+                f"--label {-1 if is_last else place}"
+            )
+        return hints
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    """Return the fields of one of the first lines, as far as they can be told."""
+    return next(csv.reader([line.replace("\r", " ")], delimiter=delimiter), [])
+
+
+def _names_by_place(selection: Selection, schema: Schema, n: int, where: str) -> list[str]:
+    """Return names for n columns that have none."""
+    places = [f"column {i + 1}" for i in range(n)]
+    asked = roles.among(selection, places, where, to_learn=False)
+    used = {*asked.roles, *asked.one_hot}
+    free = [name for name in places if name != asked.label and name not in used]
+    known = schema.features or ()
+    names = dict(zip(places, places, strict=True))
+    if asked.label is not None:
+        names[asked.label] = LABEL_NAMES[0]
+    elif len(free) != len(known) and free:
+        names[free.pop(0)] = LABEL_NAMES[0]
+    features = known if len(free) == len(known) else [f"x{i}" for i in range(len(free))]
+    names |= zip(free, features, strict=True)
+    return list(names.values())
+
+
+def _text(record: bytes) -> str:
+    return record.decode(errors="surrogateescape").removesuffix("\n").removesuffix("\r")
+
+
+def _utf8(cell: str) -> str:
+    """Return a text that is used, if it was UTF-8."""
+    try:
+        cell.encode()
+    except UnicodeEncodeError:
+        raise SampleError("it is not UTF-8") from None
+    return cell
+
+
+def _looks_numeric(cell: str) -> bool:
+    """Whether a column or a line with this cell is not of texts, though it may be no number."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_value(cell: str) -> bool:
+    return _looks_numeric(cell) or cell.strip().lower() in _BOOLS
+
+
+def _value(name: str, cell: str) -> float:
+    """Return a cell as a number, true and false as 1 and 0."""
+    if _NUMBER.fullmatch(cell):
+        return float(cell)
+    if (number := _BOOLS.get(cell.strip().lower())) is not None:
+        return number
+    raise SampleError(f"column {name!r} is {cell[:50]!r}, not a number")

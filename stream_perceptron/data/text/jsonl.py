@@ -1,0 +1,419 @@
+"""Records of JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import chain
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_perceptron.data import roles
+from stream_perceptron.data.batch import offset_of
+from stream_perceptron.data.describe import LIKE_MISSING, Described, describe, missing_hint
+from stream_perceptron.data.naming import LABEL_NAMES, column_called, names_in, vector_names
+from stream_perceptron.data.schema import Schema, Selection
+from stream_perceptron.data.source import Request
+from stream_perceptron.data.text.plan import Layout, Place
+from stream_perceptron.data.text.records import RawLines, tokenizer
+from stream_perceptron.data.text.sample import Rejected, Sample, scaled
+from stream_perceptron.errors import SampleError
+from stream_perceptron.model.rows import Names
+from stream_perceptron.model.validation import as_weight, row_of
+from stream_perceptron.model.vocabulary import natural_order
+
+_NESTED = "features"
+_BARE = "x"  # says no more than no name
+_FLOAT64 = np.dtype(np.float64)
+
+
+class Row(NamedTuple):
+    """The features in a record."""
+
+    names: Names
+    values: NDArray[np.float64]
+    indicators: tuple[str, ...] = ()
+    n_nulls: int = 0
+
+
+class JsonFormat:
+    """Lines of JSON, an object or a list each."""
+
+    n_header_lines = 0
+
+    def records(self, lines: Iterator[RawLines]) -> Iterator[RawLines]:
+        """Yield the records that lines make: one each."""
+        return lines
+
+    def decoder(self, request: Request, where: str, first: bytes) -> JsonDecoder:
+        """Return what reads the records."""
+        return JsonDecoder(
+            request.selection, request.schema, request.to_learn, request.most_features
+        )
+
+
+class JsonDecoder:
+    """Reads records of JSON.
+
+    The features are the object under "features", else the one list, which may be nested, else all
+    numbers and bools; a line may also be just a list. The first row that is learned decides.
+    Features that have names of their own may be absent from a row, and new ones may come, unless
+    the model was made from columns; the first value of a key decides whether it is of numbers or of
+    texts. A null is a feature that is missing. The values of a bare list, or of one called x, are
+    the columns that the model knows, else they have the names of its features.
+
+    Parameters
+    ----------
+    selection, schema
+        What was asked for, and what is known.
+    to_learn
+        Whether rows are learned.
+    most_features
+        A list with more values is rejected before it gets their names.
+
+    """
+
+    def __init__(
+        self, selection: Selection, schema: Schema, to_learn: bool, most_features: int
+    ) -> None:
+        self.selection, self.schema = selection, schema
+        self.label = schema.label  # once there was one
+        self._to_learn, self._most_features = to_learn, most_features
+        self._known = frozenset(schema.features or ())
+        self._texts = frozenset(schema.texts or ())
+        # Whether a model is asked about what it knows, whatever else there is.
+        self._is_only_asked = not to_learn and schema.features is None and len(schema.numbers) > 0
+
+    def with_schema(self, schema: Schema) -> JsonDecoder:
+        """Return what reads records once more is known."""
+        return JsonDecoder(self.selection, schema, self._to_learn, self._most_features)
+
+    def outlook(self, first: bytes) -> Schema:
+        """Return what is known before the first record."""
+        return self.schema
+
+    def decode(self, record: bytes) -> Sample | Rejected:
+        """Return what a record says."""
+        offset, asked = None, self.selection
+        try:
+            value = self._named(_value_in(record))
+            if asked.position:
+                offset = offset_of(asked, [value.get(name) for name in asked.position])
+            kept = tuple(value.get(name) for name in asked.keep)
+            inside = {} if self.schema.columns else dict(_keys_in(value))
+            key = self._label_key(value)
+            label = None if key is None else roles.present(value.pop(key, None), asked, False)
+            if isinstance(label, list | dict):
+                raise SampleError(f"label {key!r} is not a number, a text or a bool")
+            weight = value.pop(asked.weight, None) if asked.weight else None
+            weight = 1.0 if weight is None else as_weight(weight)
+            for name in asked.roles:
+                value.pop(name, None)
+            schema, row = self._take(value)
+            label, schema = schema.with_label(label, is_text=False)
+        except SampleError as error:
+            return Rejected(str(error), offset)
+        if label is not None:
+            schema = self._with_columns(schema, inside, key)
+            if not schema.is_list:
+                schema = schema.with_numbers((*row.names, *row.indicators))
+        return Sample(
+            row.names, row.values, label, weight, offset, schema, row.indicators,
+            bool(schema.is_list), row.n_nulls, kept,
+        )  # fmt: skip
+
+    def _named(self, value: Any) -> dict[str, Any]:
+        """Return a record as an object; the values of a bare list are columns that are known."""
+        record: dict[str, Any] = {_BARE: value} if isinstance(value, list) else value
+        cells = record.get(_BARE)
+        if not isinstance(cells, list) or not self.schema.columns:
+            return record
+        named: dict[str, Any] = {}
+        for key, part in record.items():
+            columns = self.schema.columns_of(len(cells)) or () if key == _BARE else (key,)
+            twice = [name for name in columns if name in named]
+            if twice:
+                raise SampleError(f"it has {twice[0]!r} in its list and beside it")
+            named |= zip(columns, cells if key == _BARE else [part], strict=True)
+        return named
+
+    def _label_key(self, value: dict[str, Any]) -> str | None:
+        wanted, known = self.selection.label, self.schema.label
+        if wanted is None:
+            called = [name for name in LABEL_NAMES if name in value]
+            if known in value and called in ([], [known]):
+                return known
+            return roles.label_among(self.selection, value)
+        wanted = wanted if known is None else known
+        return wanted if wanted in value else column_called(wanted, list(value))
+
+    def _with_columns(
+        self, schema: Schema, inside: dict[str, list[str]], label: str | None
+    ) -> Schema:
+        """Return the schema with the keys of a record that is learned, unless it has others."""
+        if schema.columns or schema.is_list:
+            return schema if schema.label else replace(schema, label=label)
+        columns = list(inside)
+        if schema.key:
+            is_used = {label, schema.key, *self.selection.roles}.__contains__
+            columns = [
+                name
+                for key, names in inside.items()
+                if is_used(key)
+                for name in (names if key == schema.key else [key])
+            ]
+        if len(set(columns)) < len(columns):
+            columns = []
+        return replace(schema, columns=tuple(columns), label=label)
+
+    def _take(self, value: dict[str, Any]) -> tuple[Schema, Row]:
+        """Return the schema that knows where the features are, and the features."""
+        schema = self.schema if self.schema.key is not None else self._placed(value)
+        key, is_list = schema.key, schema.is_list
+        features = value.get(key) if key else value
+        if not isinstance(features, list if is_list else dict):
+            raise SampleError(f"it has no {'list' if is_list else 'object'} {key!r}")
+        take = self._take_list if is_list else self._take_object
+        schema, row = take(schema, features)  # type: ignore[arg-type]
+        if key and self.selection.one_hot:
+            row = row._replace(indicators=(*row.indicators, *self._indicators(value)))
+        return schema, row
+
+    def _placed(self, value: dict[str, Any]) -> Schema:
+        """Return the schema that knows from the first row where the features are."""
+        lists = [name for name, part in value.items() if isinstance(part, list)]
+        key, is_list = "", False
+        if isinstance(value.get(_NESTED), dict):
+            key = _NESTED
+        elif len(lists) > 1:
+            raise SampleError(
+                f"lists {names_in(lists)} could each be the features: drop all but one with "
+                "--ignore"
+            )
+        elif lists and not self.schema.is_open:
+            key, is_list = lists[0], True
+        elif not value:
+            raise SampleError("it has no features")
+        known = self.schema.features
+        if is_list and known is not None and key != _BARE:
+            difference = self.schema.difference(vector_names(key, len(known)))
+            if difference:
+                raise SampleError(difference)
+        return replace(self.schema, key=key, is_list=is_list)
+
+    def _take_object(self, schema: Schema, x: dict[str, Any]) -> tuple[Schema, Row]:
+        asked, numbers = self.selection, self.schema.numbers
+        if not x:
+            raise SampleError("it has no features")
+        texts: dict[str, Any] = {}
+        values: dict[str, Any] = {}
+        n_nulls = 0
+        for name, cell in x.items():
+            if name in self._texts or name in asked.one_hot:
+                texts[name] = cell
+            elif self._is_only_asked and name not in numbers:
+                continue
+            elif cell is None or (isinstance(cell, str) and cell.strip() in asked.blanks):
+                n_nulls += 1
+            elif not isinstance(cell, str):
+                values[name] = cell
+            elif name in numbers or name in self._known:
+                raise SampleError(
+                    f"feature {name!r} is {cell[:50]!r}, a text, but was a number before"
+                )
+            else:
+                texts[name] = cell
+        schema = self._decided(schema, values, texts)
+        names = tuple(values)
+        indicators = self._indicators(texts)
+        row = row_of(names, values.values(), _FLOAT64).values
+        new = [name for name in texts if name not in self._texts]
+        if new or schema.is_new:
+            schema = replace(schema, texts=(*(schema.texts or ()), *new))
+        return schema, Row(names, scaled(asked, row), indicators, n_nulls)
+
+    def _decided(self, schema: Schema, values: dict[str, Any], texts: dict[str, Any]) -> Schema:
+        """Return the schema that knows what columns of a table are that were undecided.
+
+        Where the features are those of columns, there are no others.
+        """
+        if schema.features is None:
+            return schema
+        decided = {name for name in schema.undecided if name in values or name in texts}
+        added = [name for name in values if name not in self._known and name not in decided]
+        if added:
+            raise SampleError(f"it adds {names_in(added)} to the features of the model")
+        if not decided:
+            return schema
+        new = [name for name in decided if name in values]
+        features = tuple(map(str, natural_order([*schema.features, *new])))
+        return schema.with_decided(features, decided)
+
+    def _take_list(self, schema: Schema, cells: list[Any]) -> tuple[Schema, Row]:
+        while cells and all(isinstance(cell, list) for cell in cells):
+            cells = list(chain.from_iterable(cells))
+        known, key = schema.features, schema.key
+        if known is not None and len(cells) != len(known):
+            raise SampleError(f"list {key!r} has {len(cells):,} values, not {len(known):,}")
+        if not cells:
+            raise SampleError(f"list {key!r} is empty")
+        if len(cells) > self._most_features:
+            raise SampleError(f"list {key!r} has {len(cells):,} values, more than a model may have")
+        names = known or vector_names(key or "", len(cells))
+        nulls: list[int] = []
+        if None in cells:
+            nulls = [i for i, cell in enumerate(cells) if cell is None]
+            cells = [0.0 if cell is None else cell for cell in cells]
+        values = scaled(self.selection, row_of(names, cells, _FLOAT64).values)
+        values[nulls] = np.nan
+        return schema if known is not None else replace(schema, features=names), Row(names, values)
+
+    def _indicators(self, value: dict[str, Any]) -> tuple[str, ...]:
+        """Return the features that stand for the texts of --one-hot."""
+        asked = self.selection
+        found = [roles.indicator(n, value.get(n), asked, is_text=False) for n in asked.one_hot]
+        return tuple(name for name in found if name is not None)
+
+    def layout(self, record: bytes) -> Layout | None:
+        """Return where values stand in records like one that can be used, None if that is odd."""
+        asked, schema = self.selection, self.schema
+        raw = json.loads(record.decode())
+        value = self._named(raw)
+        label = self._label_key(value)
+        # Else where the key stands tells.
+        is_by_name = asked.label in (None, label) or schema.label is not None
+        are_parts_kept = any(isinstance(value.get(name), list | dict) for name in asked.keep)
+        if asked.position or not is_by_name or are_parts_kept:
+            return None
+        texts = (*asked.one_hot, *self._texts)
+        beside: dict[str, int] = {}
+        by_place, inside, features = [], None, schema.features or ()
+        if isinstance(raw, dict):
+            others = asked.keep if asked.label else (*asked.keep, *LABEL_NAMES)
+            beside = dict.fromkeys(others, tokenizer.ODD)
+            beside |= {name: self._role(name, label) for name in (*raw, *asked.roles, *texts)}
+        bare = raw.get(_BARE) if isinstance(raw, dict) else raw
+        if isinstance(bare, list) and schema.columns:
+            placed = {name: self._role(name, label) for name in schema.columns_of(len(bare)) or ()}
+            features = tuple(name for name, role in placed.items() if role == 0)
+            if not all(name in schema.numbers or name in self._known for name in features):
+                return None  # a null does not tell that numbers follow
+            placed |= {name: i for i, name in enumerate(features)}
+            by_place = [Place(role, name) for name, role in placed.items()]
+            beside = {name: role or tokenizer.ODD for name, role in beside.items()}
+        elif schema.is_list:
+            by_place = [Place(i) for i in range(len(features))]
+        elif schema.key:
+            inside = {n: self._role_inside(n) for n in (*value[schema.key], *texts)}
+            beside[schema.key] = tokenizer.OBJECT
+        if isinstance(raw, dict) and by_place:
+            beside[_BARE if isinstance(bare, list) else str(schema.key)] = tokenizer.LIST
+        return Layout(
+            tokenizer.JSON,
+            by_place,
+            beside if isinstance(raw, dict) else None,
+            inside,
+            features=features,
+            are_columns=schema.is_list,
+            # An unlabelled record may have the label under another name.
+            is_open=schema.features is None and self._to_learn and label is not None,
+            label=label,
+            parse=_from_json,
+            is_text=False,
+            are_texts_blank=not schema.is_list,
+        )
+
+    def _role(self, name: str, label: str | None) -> int:
+        """Return what the value of a key is for, or of a column."""
+        if name == self.selection.weight:
+            return int(tokenizer.WEIGHT)
+        if name == label or name in self.selection.roles or self.schema.key:
+            return int(tokenizer.SKIP)
+        return self._role_inside(name)
+
+    def _role_inside(self, name: str) -> int:
+        """Return what the value of a key is for among the features."""
+        is_unknown = self._is_only_asked and name not in self.schema.numbers
+        if is_unknown or name in self._texts or name in self.selection.one_hot:
+            return int(tokenizer.WORD)
+        is_closed = self.schema.features is not None
+        return int(tokenizer.BLANK) if is_closed and name not in self._known else 0
+
+    def describe(self, told: Sequence[tuple[bytes, Sample]]) -> tuple[str, ...]:
+        """Say in a few lines what is used and what is not."""
+        asked, schema = self.selection, self.schema
+        told = [each for each in told if each[1].schema.key == schema.key]
+        values = [self._named(_value_in(record)) for record, _ in told]
+        names = next((sample.names for _, sample in told if sample.names), ())
+        used = {schema.key, self._label_key(values[0]), *asked.roles}
+        beside = [name for name in values[0] if name not in used] if schema.key else []
+        seen: dict[str, str] = {}
+        for value in values:
+            inside = value.get(schema.key) if schema.key else value
+            for name, cell in inside.items() if isinstance(inside, dict) else ():
+                if name in self._texts and isinstance(cell, str) and name not in asked.one_hot:
+                    seen.setdefault(name, cell)
+        found = Described(
+            (schema.features or () if schema.is_list else tuple(map(str, natural_order(names)))),
+            f" from {schema.key!r}" if schema.key else "",
+            [1.0 if asked.scale is None else asked.scale],
+            asked.label or self.label,
+            {n: type(values[0][n]).__name__ for n in beside}
+            | dict.fromkeys(asked.ignore, "as asked"),
+            list(seen),
+            hints=[
+                missing_hint(name, cell)
+                for name, cell in seen.items()
+                if cell.strip().lower() in LIKE_MISSING
+            ],
+        )
+        return describe(asked, schema, found)
+
+
+def _from_json(data: bytes) -> Any:
+    return json.loads(data.decode())
+
+
+def _keys_in(value: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    """Yield the keys of a record, each with those in it if it holds an object."""
+    for key, part in value.items():
+        yield key, list(part) if isinstance(part, dict) else []
+
+
+def _value_in(record: bytes) -> dict[str, Any] | list[Any]:
+    """Return the object or the list in a record."""
+    try:
+        text = record.decode()
+        value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object_of)
+        if "\\u" in text:
+            # Half of a surrogate pair can be escaped, but not written anywhere.
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeError:
+        raise SampleError("it is not UTF-8") from None
+    except RecursionError:
+        raise SampleError("it is nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise SampleError(f"it is not JSON from character {error.pos + 1:,} on") from None
+    except SampleError:
+        raise
+    except ValueError:
+        raise SampleError("it holds a number that JSON does not have, or one too long") from None
+    if not isinstance(value, list | dict):
+        raise SampleError(f"it is {text.strip()[:50]}, not an object or a list")
+    return value
+
+
+def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        raise SampleError(f"it has the key {twice[:50]!r} twice")
+    return value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)

@@ -1,0 +1,122 @@
+"""Records of LIBSVM."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from stream_perceptron.data.describe import Described, describe
+from stream_perceptron.data.naming import LABEL_NAMES, names_in
+from stream_perceptron.data.schema import Schema, Selection
+from stream_perceptron.data.source import Request
+from stream_perceptron.data.text.plan import Layout
+from stream_perceptron.data.text.records import RawLines, tokenizer
+from stream_perceptron.data.text.sample import NUMBER, Rejected, Sample, scaled
+from stream_perceptron.errors import SampleError, SourceError
+from stream_perceptron.model.vocabulary import natural_order
+
+_PAIR = re.compile(rf"([^\s:]+):({NUMBER})")
+
+
+class LibsvmFormat:
+    """Lines of LIBSVM: a label, and pairs such as 3:0.5 of a feature and its value."""
+
+    n_header_lines = 0
+
+    def records(self, lines: Iterator[RawLines]) -> Iterator[RawLines]:
+        """Yield the records that lines make: one each."""
+        return lines
+
+    def decoder(self, request: Request, where: str, first: bytes) -> LibsvmDecoder:
+        """Return what reads the records."""
+        asked = request.selection
+        has_columns = asked.position or asked.weight or asked.one_hot
+        if asked.keep or (request.to_learn and has_columns):
+            raise SourceError(
+                f"{where}: lines of LIBSVM have no columns for --position, --weight, --one-hot or "
+                "--keep"
+            )
+        return LibsvmDecoder(asked, request.schema)
+
+
+class LibsvmDecoder:
+    """Reads records of LIBSVM.
+
+    The names of the features are kept as they are, whether they begin with 0 or 1. A line that
+    begins with a pair has no label.
+    """
+
+    def __init__(self, selection: Selection, schema: Schema) -> None:
+        self.selection, self.schema = selection, schema
+        self.label = selection.label or LABEL_NAMES[0]
+        self._known = frozenset(schema.features or ())
+
+    def with_schema(self, schema: Schema) -> LibsvmDecoder:
+        """Return what reads records once more is known."""
+        return LibsvmDecoder(self.selection, schema)
+
+    def outlook(self, first: bytes) -> Schema:
+        """Return what is known before the first record."""
+        return self.schema
+
+    def decode(self, record: bytes) -> Sample | Rejected:
+        """Return what a record says."""
+        try:
+            text, x = self._parsed(record)
+            unknown = [name for name in x if name not in self._known] if self._known else []
+            if unknown:
+                raise SampleError(f"it adds {names_in(unknown)} to the features of the model")
+            values = np.fromiter(x.values(), np.float64, len(x))
+            if not np.isfinite(values).all():
+                name = list(x)[int(np.flatnonzero(~np.isfinite(values))[0])]
+                raise SampleError(f"feature {name!r} is not finite")
+            values = scaled(self.selection, values)
+            label, schema = self.schema.with_label(text, is_text=True)
+        except SampleError as error:
+            return Rejected(str(error))
+        if schema.is_new:
+            schema = replace(schema, texts=())
+        if label is not None:
+            schema = schema.with_numbers(x)
+        return Sample(tuple(x), values, label, 1.0, None, schema, are_columns=False)
+
+    def _parsed(self, record: bytes) -> tuple[str | None, dict[str, float]]:
+        """Return the label and the features in a record."""
+        try:
+            tokens = record.decode().partition("#")[0].split()
+        except UnicodeDecodeError:
+            raise SampleError("it is not UTF-8") from None
+        text = tokens.pop(0) if tokens and ":" not in tokens[0] else None
+        pairs = [_pair(token) for token in tokens]
+        names = [name for name, _ in pairs]
+        if len(set(names)) < len(names):
+            twice = next(name for i, name in enumerate(names) if name in names[:i])
+            raise SampleError(f"it has feature {twice[:50]!r} twice")
+        return text, {name: value for name, value in pairs if name not in self.selection.ignore}
+
+    def layout(self, record: bytes) -> Layout:
+        """Return where values stand in records."""
+        return Layout(
+            tokenizer.LIBSVM,
+            by_name=dict.fromkeys(self.selection.ignore, tokenizer.SKIP),
+            is_open=not self._known,
+            label=self.label,
+        )
+
+    def describe(self, told: Sequence[tuple[bytes, Sample]]) -> tuple[str, ...]:
+        """Say in a few lines what is used and what is not."""
+        scale = 1.0 if self.selection.scale is None else self.selection.scale
+        names = tuple(map(str, natural_order(told[0][1].names)))
+        found = Described(names, " from 'features'", [scale], self.label)
+        return describe(self.selection, self.schema, found)
+
+
+def _pair(token: str) -> tuple[str, Any]:
+    match = _PAIR.fullmatch(token)
+    if match is None:
+        raise SampleError(f"it is not LIBSVM: {token[:50]!r} is not an index:value pair")
+    return match[1], float(match[2])

@@ -1,0 +1,192 @@
+/* The names that occur in records, each with its role: a table of hashes. */
+
+#ifndef NAMES_H
+#define NAMES_H
+
+#include <stdlib.h>
+
+#include "number.h"
+
+/* What a value is for, unless it is a feature, whose role is its number. */
+enum { SKIP = -1, BLANK = -2, WEIGHT = -3, OBJECT = -4, LIST = -5, ODD = -6, WORD = -7, UNKNOWN = -8 };
+
+enum { MOST_WRONG = 3, MOST_NUMBER = 1000000 };
+
+/* Half a cache line, as each word of a text is looked for among many. */
+typedef struct {
+    uint64_t head;   /* its first eight bytes */
+    uint32_t begin;  /* in the pool */
+    uint32_t length;
+    int32_t role;
+    int32_t slot;    /* where to write where its value stands; negative if nobody asks */
+    uint32_t stamp;  /* the record in which it was last */
+    int32_t after;   /* the name that last came after it */
+} Name;
+
+typedef struct {
+    int32_t role;
+    uint32_t stamp;
+} Numbered;
+
+typedef struct {
+    uint32_t name; /* and 1 more; 0 for none */
+    uint32_t tag;  /* the upper half of its hash */
+} Slot;
+
+typedef struct {
+    uint8_t *pool; /* the names, one after another */
+    Name *items;
+    Slot *slots;
+    Numbered *numbered; /* features whose names are numbers */
+    ptrdiff_t n, room, pool_size, pool_room, n_numbered, n_features;
+    uint32_t serial; /* of the record */
+    int n_wrong;     /* guesses at the next name in this record: a text without order is spared more */
+} Names;
+
+/* The first eight bytes of a name, and zeros behind a shorter one. */
+static inline uint64_t head_of(const uint8_t *p, ptrdiff_t length, const uint8_t *limit) {
+    const uint64_t word = word_at(p, limit);
+    return length >= 8 ? word : word & ((UINT64_C(1) << 8 * length) - 1);
+}
+
+/* A hash of a name that begins with these eight bytes. */
+static inline uint64_t hash_of(uint64_t head, const uint8_t *p, ptrdiff_t length) {
+    const uint64_t odd = UINT64_C(0x9E3779B97F4A7C15);
+    uint64_t value = (length * odd ^ head) * odd;
+    value ^= value >> 32;
+    for (const uint8_t *end = p + length, *q = p + 8; q < end; q += 8) {
+        value = (value ^ word_at(q, end)) * odd;
+        value ^= value >> 32;
+    }
+    /* Once more, so that the last bytes come to the lowest bits, which choose a slot. */
+    value *= odd;
+    return value ^ value >> 32;
+}
+
+/* The number that a name is, if it is written as numbers are, and not too large; else -1. */
+static inline ptrdiff_t number_of(const uint8_t *p, ptrdiff_t length) {
+    ptrdiff_t number = 0;
+    if (length == 0 || length > 6 || (*p == '0' && length > 1)) return -1;
+    for (ptrdiff_t i = 0; i < length; i++) {
+        if (p[i] < '0' || p[i] > '9') return -1;
+        number = number * 10 + (p[i] - '0');
+    }
+    return number;
+}
+
+static inline int is_name(const Names *names, ptrdiff_t i, uint64_t head, const uint8_t *p,
+                          ptrdiff_t length) {
+    const Name *name = &names->items[i];
+    return name->head == head && name->length == length &&
+           (length <= 8 || memcmp(names->pool + name->begin + 8, p + 8, length - 8) == 0);
+}
+
+/* The place of a name among the items; -1 if it is not there. */
+static inline ptrdiff_t find_name(const Names *names, const uint8_t *p, ptrdiff_t length,
+                                  const uint8_t *limit) {
+    if (names->room == 0) return -1;
+    const uint64_t head = head_of(p, length, limit), hash = hash_of(head, p, length);
+    for (uint64_t place = hash;; place++) {
+        const Slot slot = names->slots[place & (2 * names->room - 1)];
+        if (slot.name == 0) return -1;
+        if (slot.tag == hash >> 32 && is_name(names, slot.name - 1, head, p, length))
+            return slot.name - 1;
+    }
+}
+
+static void put_name(Names *names, ptrdiff_t i) {
+    const Name *name = &names->items[i];
+    const uint64_t hash = hash_of(name->head, names->pool + name->begin, name->length);
+    uint64_t place = hash;
+    while (names->slots[place & (2 * names->room - 1)].name) place++;
+    names->slots[place & (2 * names->room - 1)] = (Slot){(uint32_t)(i + 1), (uint32_t)(hash >> 32)};
+}
+
+static void rebuild_slots(Names *names) {
+    memset(names->slots, 0, 2 * names->room * sizeof(Slot));
+    for (ptrdiff_t i = 0; i < names->n; i++) put_name(names, i);
+}
+
+static int resize(void *block, size_t size) {
+    void **memory = block, *new = realloc(*memory, size);
+    if (new != NULL) *memory = new;
+    return new != NULL;
+}
+
+/* Note the role of a feature whose name is a number; without memory do without. */
+static void set_numbered(Names *names, const Name *name, int32_t role) {
+    const ptrdiff_t number = number_of(names->pool + name->begin, name->length);
+    if (number < 0) return;
+    if (number >= names->n_numbered) {
+        ptrdiff_t room = number < 512 ? 1024 : 2 * number;
+        if (room > MOST_NUMBER) room = MOST_NUMBER;
+        if (!resize(&names->numbered, room * sizeof(Numbered))) return;
+        for (ptrdiff_t i = names->n_numbered; i < room; i++)
+            names->numbered[i] = (Numbered){UNKNOWN, 0};
+        names->n_numbered = room;
+    }
+    names->numbered[number].role = role;
+}
+
+/* Add a name that is not there; return its place, -1 if memory is short. A role that is not negative
+   is the next feature. */
+static ptrdiff_t add_name(Names *names, const uint8_t *p, ptrdiff_t length, const uint8_t *limit,
+                          int32_t role, int32_t slot) {
+    if (names->n == names->room) {
+        const ptrdiff_t room = names->room ? 2 * names->room : 64;
+        if (room > INT32_MAX || !resize(&names->items, room * sizeof(Name)) ||
+            !resize(&names->slots, 2 * room * sizeof(Slot)))
+            return -1;
+        names->room = room;
+        rebuild_slots(names);
+    }
+    if (names->pool_size + length > names->pool_room) {
+        const ptrdiff_t room = 2 * (names->pool_size + length) + 1024;
+        if (room > UINT32_MAX || !resize(&names->pool, room)) return -1;
+        names->pool_room = room;
+    }
+    if (length > 0) memcpy(names->pool + names->pool_size, p, length);
+    Name *name = &names->items[names->n];
+    *name = (Name){head_of(p, length, limit), (uint32_t)names->pool_size, (uint32_t)length,
+                   role >= 0 ? (int32_t)names->n_features : role, slot, 0, -1};
+    names->pool_size += length;
+    names->n_features += role >= 0;
+    put_name(names, names->n);
+    if (role >= 0 && slot < 0) set_numbered(names, name, name->role);
+    return names->n++;
+}
+
+/* Forget all names after the first n: the last one first, as its slot alone has no others behind. */
+static void truncate_names(Names *names, ptrdiff_t n) {
+    while (names->n > n) {
+        const Name *name = &names->items[--names->n];
+        uint64_t place = hash_of(name->head, names->pool + name->begin, name->length);
+        while (names->slots[place & (2 * names->room - 1)].name != names->n + 1) place++;
+        names->slots[place & (2 * names->room - 1)].name = 0;
+        names->n_features -= name->role >= 0;
+        names->pool_size = name->begin;
+        set_numbered(names, name, UNKNOWN);
+    }
+}
+
+/* The name that came after another, if it is the one at p in front of a byte; else -1. */
+static inline ptrdiff_t guess_name(Names *names, ptrdiff_t before, const uint8_t *p,
+                                   const uint8_t *limit, uint8_t stop) {
+    const ptrdiff_t guess = before < 0 ? -1 : names->items[before].after;
+    if (guess < 0 || guess >= names->n || names->n_wrong == MOST_WRONG) return -1;
+    const ptrdiff_t length = names->items[guess].length;
+    if (limit - p > length && p[length] == stop &&
+        is_name(names, guess, head_of(p, length, limit), p, length))
+        return guess;
+    names->n_wrong++;
+    return -1;
+}
+
+/* Whether a name was in this record before, which is noted. */
+static inline int is_twice(uint32_t *stamp, uint32_t serial) {
+    const int twice = *stamp == serial;
+    *stamp = serial;
+    return twice;
+}
+
+#endif

@@ -1,0 +1,285 @@
+"""Plain records of text, read many at once by the compiled tokenizer.
+
+A plan says how records are read, once one of them could be; others are left to the decoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import chain
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_perceptron.data import roles
+from stream_perceptron.data.schema import Schema, Selection
+from stream_perceptron.data.text.records import RawLines, tokenizer
+from stream_perceptron.errors import SampleError
+from stream_perceptron.frozen import frozen
+from stream_perceptron.model.rows import Names, Rows
+from stream_perceptron.model.vocabulary import FirstNames
+
+_LARGEST = float(np.finfo(np.float64).max)
+
+
+class Place(NamedTuple):
+    """What a value is for, and what it is called; or members of an object, or a list."""
+
+    role: int  # the number of a feature; else one of the tokenizer's roles
+    name: str | None = None
+
+
+@frozen
+class Layout:
+    """Where values stand in records, by place or by name."""
+
+    form: int
+    by_place: Sequence[Place] = ()  # of a record of CSV, or of a list
+    by_name: Mapping[str, int] | None = None  # the role of each member or pair; None for a list
+    inside: Mapping[str, int] | None = None  # the same in the object that has the features
+    features: Names = ()  # the names of those by place, by their numbers
+    are_columns: bool = True  # whether each of these is in every record
+    is_open: bool = False  # whether other features may come
+    label: str | None = None
+    parse: Callable[[bytes], Any] = bytes.decode  # what the bytes of a value stand for
+    is_text: bool = True  # whether numbers are texts too
+    delimiter: str = "\0"
+    are_texts_blank: bool = True  # whether texts in a list may mean no value
+    are_blanks_numbers: bool = False
+    surrogates: str = "surrogatepass"  # how bytes that are no UTF-8 stand in texts
+
+
+@frozen
+class Block:
+    """Records that were read together."""
+
+    rows: Rows
+    labels: list[Any]
+    weights: NDArray[np.float64]
+    missing: NDArray[np.intp] | None  # how many features each lacks; None for none
+    indicators: frozenset[str]
+    kept: Sequence[tuple[Any, ...]]  # what goes with each
+    new_names: Sequence[str]  # features by name that are learned here for the first time
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class Plan:
+    """How plain records are read by what is known, many at once.
+
+    Parameters
+    ----------
+    layout
+        Where their values stand.
+    selection, schema
+        What was asked for, and what is known.
+    largest
+        The largest number that a feature may be; a record with a larger one is not learned.
+    to_learn
+        Whether records with a label are learned.
+    is_tentative
+        Whether what is known was told by a record that was not learned, so that those that are to
+        be learned are left to the decoder.
+
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        selection: Selection,
+        schema: Schema,
+        largest: float,
+        to_learn: bool,
+        is_tentative: bool,
+    ) -> None:
+        self._layout, self._selection, self._schema = layout, selection, schema
+        self._largest, self._to_learn, self._is_tentative = largest, to_learn, is_tentative
+        self._is_table = bool(layout.by_place)
+        self._names: Any = None if layout.by_name is None else tokenizer.Names()
+        self._inside: Any = None if layout.inside is None else tokenizer.Names()
+        # Slots for where values stand, by whether they are inside an object, and their name.
+        self._texts = [
+            (is_inside, name)
+            for is_inside in ([False] if layout.inside is None else [True, False])
+            for name in selection.one_hot
+            if name != layout.label and name not in selection.roles
+        ]
+        self._slots: dict[tuple[bool, str | None], int] = {(False, layout.label): 0}
+        for key in (*self._texts, *((False, name) for name in selection.keep)):
+            self._slots.setdefault(key, len(self._slots))
+        self._known: list[dict[bytes | None, Any]] = [{None: None} for _ in self._slots]
+        self._features: list[Any] = []  # the names of features by name
+        self._is_known = np.zeros(0, bool)  # which of these were learned
+        self._add({name: role for name, role in (layout.by_name or {}).items() if role})
+        self._add({name: role for name, role in (layout.inside or {}).items() if role}, True)
+        if not self._is_table:
+            learned = schema.numbers if schema.features is None else schema.features
+            self._add(dict.fromkeys(learned, 0), self._inside is not None)
+            self._is_known = np.ones(len(self._table), bool)
+            self.extend(layout, schema, is_tentative)
+        # Where the features of a table stand, if not in the order of their numbers.
+        numbers = [role for role, _ in layout.by_place if role >= 0]
+        self._order = None if numbers == sorted(numbers) else np.argsort(numbers)
+        self._tokenizer = tokenizer.Tokenizer(
+            layout.form,
+            self._roles_by_place(),
+            self._names,
+            self._inside,
+            layout.is_open,
+            layout.label is not None,
+            [blank.encode(errors=layout.surrogates) for blank in selection.blanks],
+            layout.delimiter.encode(),
+            layout.are_texts_blank,
+            layout.are_blanks_numbers,
+        )
+
+    @property
+    def _table(self) -> Any:
+        """The names of the features, if they are read by name."""
+        return self._names if self._inside is None else self._inside
+
+    def _roles_by_place(self) -> list[tuple[int, int]]:
+        return [(role, self._slots.get((False, name), -1)) for role, name in self._layout.by_place]
+
+    def extend(self, layout: Layout, schema: Schema, is_tentative: bool) -> bool:
+        """Add the names in a record that has others; return whether it is like those before."""
+        before = self._layout.label, self._inside is None, self._is_tentative
+        if (
+            self._is_table
+            or self._schema != schema
+            or (before != (layout.label, layout.inside is None, is_tentative))
+        ):
+            return False
+        self._add(layout.by_name or {})
+        self._add(layout.inside or {}, True)
+        return True
+
+    def _add(self, names: Mapping[str, int], is_inside: bool = False) -> None:
+        """Add names with their roles, unless they are there."""
+        table = self._inside if is_inside else self._names
+        for name, role in names.items():
+            slot = self._slots.get((is_inside, name), -1)
+            table.add(name.encode(errors="surrogatepass"), role, slot)
+
+    def read(self, lines: RawLines, first: int) -> Block | None:
+        """Return the plain records from one on, None if that one is not plain."""
+        n = len(lines)
+        most = (len(lines.data) - (int(lines.ends[first - 1]) if first else lines.begin)) // 2 + 2
+        starts, missing, weights = np.zeros(n + 1, np.intp), np.empty(n, np.intp), np.empty(n)
+        columns, values = np.empty(most, np.int32), np.empty(most)
+        spans = np.zeros((len(self._slots), n, 2), np.intp)
+        spans[..., 1] = -1  # for what no record has
+        is_utf8 = self._layout.form == tokenizer.JSON and lines.is_utf8
+        end = self._tokenizer.read(
+            lines.data, lines.begin, lines.ends, first, is_utf8,
+            starts, columns, values, spans, missing, weights,
+        )  # fmt: skip
+        if end == first:
+            return None
+        labels, texts, kept = self._resolved(lines.data, spans[:, first:end])
+        end = first + len(labels)
+        if end == first:
+            return None
+        n_values = starts[end]
+        rows = self._rows(starts[first : end + 1], columns[:n_values], values[:n_values])
+        if rows is None:
+            return None
+        new_names = self._newly_learned(rows, labels)
+        names = list(chain.from_iterable(texts))
+        if names:
+            rows = rows.with_ones(np.tile(np.arange(len(labels)), len(texts)), names)
+        missing = missing[first:end]
+        return Block(
+            rows.without_unused_names(),
+            labels,
+            weights[first:end],
+            missing if missing.any() else None,
+            frozenset(names) - {None},
+            kept,
+            new_names,
+        )
+
+    def _resolved(
+        self, data: bytes, spans: NDArray[np.intp]
+    ) -> tuple[list[Any], list[list[Any]], list[tuple[Any, ...]]]:
+        """Return labels, the features of texts, and what is kept, up to the first odd record.
+
+        `spans` are where their values stand, shape (slots, n, 2).
+        """
+        n = spans.shape[1]
+        wanted: list[tuple[int, Any]] = [(0, self._label)]
+        wanted += [(self._slots[key], partial(self._indicator, key[1])) for key in self._texts]
+        wanted += [(self._slots[False, name], None) for name in self._selection.keep]
+        found: list[list[Any]] = []
+        for slot, meaning in wanted:
+            # What is kept is mostly another thing in each record.
+            known = {None: None} if meaning is None else self._known[slot]
+            cells = tokenizer.cut(data, spans[slot, :n])
+            each = None
+            try:
+                for each in dict.fromkeys(cells):
+                    if each not in known:
+                        value = self._layout.parse(each)
+                        known[each] = value if meaning is None else meaning(value)
+            except (SampleError, UnicodeDecodeError):
+                del cells[cells.index(each) :]
+            found.append(list(map(known.__getitem__, cells)))
+            n = len(cells)
+        found = [values[:n] for values in found]
+        m = 1 + len(self._texts)
+        kept = list(zip(*found[m:], strict=True))
+        return found[0], found[1:m], kept
+
+    def _indicator(self, name: str, value: Any) -> str | None:
+        return roles.indicator(name, value, self._selection, self._layout.is_text)
+
+    def _label(self, value: Any) -> Any:
+        value = roles.present(value, self._selection, self._layout.is_text)
+        label, schema = self._schema.with_label(value, self._layout.is_text)
+        if label is not None and (self._is_tentative or schema is not self._schema):
+            raise SampleError("a record that is learned may change how others are read")
+        return label
+
+    def _rows(
+        self, starts: NDArray[np.intp], columns: NDArray[np.int32], values: NDArray[np.float64]
+    ) -> Rows | None:
+        """Return rows; None if a value would be too large."""
+        scale, layout = self._selection.scale, self._layout
+        if scale is not None:
+            with np.errstate(over="ignore"):
+                values *= scale
+            if abs(scale) > 1.0 and np.isinf(values).any():
+                return None
+        names, n_columns = layout.features, len(layout.features) if layout.are_columns else 0
+        if not self._is_table:
+            if len(self._table) > len(self._features):
+                new = self._table.features(len(self._features))
+                self._features += [name.decode(errors="surrogatepass") for name in new]
+            names, n_columns = FirstNames(self._features), 0
+        elif len(values) == (len(starts) - 1) * len(names):
+            if self._order is not None:
+                values = values.reshape(-1, len(names))[:, self._order].ravel()
+            return Rows(names, starts, None, values, n_columns=n_columns)
+        return Rows(names, starts, columns, values, n_columns=n_columns)
+
+    def _newly_learned(self, rows: Rows, labels: Sequence[Any]) -> list[str]:
+        """Return the features by name that are learned for the first time."""
+        n_new = len(self._features) - len(self._is_known)
+        if n_new:
+            self._is_known = np.concatenate([self._is_known, np.zeros(n_new, bool)])
+        if not (self._to_learn and self._layout.is_open) or self._is_known.all():
+            return []
+        first = int(np.argmin(self._is_known))
+        rest, columns = self._is_known[first:], rows.places
+        if None in labels or (self._largest < _LARGEST and rows.largest() > self._largest):
+            learned = np.array([label is not None for label in labels])
+            learned &= ~rows.beyond(self._largest)
+            columns = columns[np.repeat(learned, rows.lengths)]
+        occurs = np.zeros(len(rest), bool)
+        occurs[columns[columns >= first] - first] = True
+        new = np.flatnonzero(occurs & ~rest)
+        rest[new] = True
+        return [self._features[first + i] for i in new.tolist()]

@@ -1,0 +1,251 @@
+"""Lines of text, and the records that they make."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cached_property
+from importlib import import_module
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_perceptron.data.byte_stream import ByteStream
+from stream_perceptron.errors import SampleError
+from stream_perceptron.frozen import frozen
+
+try:
+    tokenizer: Any = import_module("stream_perceptron.data.text._tokenizer")
+except ImportError:  # there was no compiler
+    tokenizer = None
+
+LONGEST_LINE = 2**24  # bytes; a line beyond this is not used, and mostly not held in memory
+
+_RETURN = ord("\r")
+_FIRST = 2**16  # bytes of lines that are cut together, at first
+_BLOCK = 2**21  # and at most
+_MOST_LINES = 64  # that a record of CSV spans
+_MOST_BYTES = 2**16
+
+csv.field_size_limit(max(csv.field_size_limit(), LONGEST_LINE))  # a field is a record at most
+
+
+@frozen
+class RawLines:
+    """Lines of text as they stand in their source, each with its newline."""
+
+    data: bytes  # has all their bytes, one line after another
+    ends: NDArray[np.intp]  # where each line ends in `data`
+    begin: int = 0  # where the first line begins
+    # Whether this is part of one line that is too long to be held; its last part has its end.
+    are_too_long: bool = False
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, rows: slice) -> RawLines:
+        """Return some lines that follow each other."""
+        start, end, _ = rows.indices(len(self))
+        if start == 0 and end == len(self):
+            return self
+        begin = int(self.ends[start - 1]) if 0 < start < end else self.begin
+        return RawLines(self.data, self.ends[start:end], begin, self.are_too_long)
+
+    @property
+    def text(self) -> memoryview:
+        """The bytes of these lines."""
+        if self.are_too_long:
+            return memoryview(self.data)
+        return memoryview(self.data)[self.begin : self.ends[-1] if len(self) else self.begin]
+
+    @cached_property
+    def lengths(self) -> NDArray[np.intp]:
+        """The bytes of each line."""
+        lengths = self.ends.copy()
+        lengths[1:] -= self.ends[:-1]
+        lengths[:1] -= self.begin
+        return lengths
+
+    @cached_property
+    def filled(self) -> NDArray[np.intp]:
+        """The numbers of the lines that are not blank."""
+        lengths = self.lengths
+        if self.are_too_long or lengths.min(initial=3) > 2:
+            return np.arange(len(self))
+        text = np.frombuffer(self.data, np.uint8)
+        blank = (lengths == 1) | ((lengths == 2) & (text[self.ends - 2] == _RETURN))
+        return np.flatnonzero(~blank)
+
+    @cached_property
+    def are_whole(self) -> bool:
+        """Whether none is too long to be used."""
+        if self.are_too_long:
+            return False
+        return len(self.text) <= LONGEST_LINE or int(self.lengths.max(initial=0)) <= LONGEST_LINE
+
+    @cached_property
+    def is_utf8(self) -> bool:
+        """Whether they are UTF-8."""
+        if self.data.isascii():
+            return True
+        try:
+            str(self.text, "utf-8")
+        except UnicodeDecodeError:
+            return False
+        return True
+
+    def without_blanks(self) -> RawLines:
+        """Return the lines that are not blank."""
+        filled, lengths = self.filled, self.lengths
+        if len(filled) == len(self):
+            return self
+        is_filled = np.zeros(len(self), bool)
+        is_filled[filled] = True
+        data = np.frombuffer(self.text, np.uint8)[np.repeat(is_filled, lengths)].tobytes()
+        return RawLines(data, np.cumsum(lengths[filled]))
+
+    def records(self) -> list[bytes | None]:
+        """Return the lines one by one; None for one that is too long."""
+        if self.are_too_long:
+            return [None] * len(self)
+        ends = self.ends.tolist()
+        return [
+            self.data[a:b] if b - a <= LONGEST_LINE else None
+            for a, b in zip([self.begin, *ends], ends, strict=False)
+        ]
+
+
+def cut_lines(source: ByteStream, most: int) -> Iterator[RawLines]:
+    """Yield the whole lines that have arrived, at most so many at once, until the end.
+
+    The last line gets a newline if it has none. A line that is too long to be held comes in parts,
+    of which the last has its end.
+    """
+    buffer = bytearray(_FIRST)
+    n = 0  # bytes of a line whose end has not come
+    while True:
+        with memoryview(buffer) as view, view[n:] as rest:
+            more = source.fill(rest)
+        end = buffer.rfind(b"\n", n, n + more) + 1
+        n += more
+        is_full = n == len(buffer)
+        if not more:
+            break
+        if end:
+            with memoryview(buffer) as view, view[:end] as lines:
+                block = bytes(lines)
+            buffer[: n - end] = buffer[end:n]
+            n -= end
+            yield from _lines(block, most)
+        if n > LONGEST_LINE:
+            data, n = bytes(buffer[:n]), 0
+            while True:
+                end = data.find(b"\n") + 1
+                if end or not data:
+                    break
+                yield RawLines(data, np.zeros(0, np.intp), are_too_long=True)
+                data = source.read_some()
+            source.unread(data[end:])
+            yield RawLines(data[:end], np.array([end], np.intp), are_too_long=True)
+        elif n == len(buffer) or (is_full and len(buffer) < _BLOCK):
+            buffer += bytes(len(buffer))
+    if n:
+        yield from _lines(bytes(buffer[:n]) + b"\n", most)
+
+
+def _lines(block: bytes, most: int) -> Iterator[RawLines]:
+    """Yield a block of whole lines, at most so many at once."""
+    lines = RawLines(block, _line_ends(block))
+    for start in range(0, len(lines), most):
+        yield lines[start : start + most]
+
+
+def _line_ends(data: bytes) -> NDArray[np.intp]:
+    """Return where each line ends in some bytes, behind its newline."""
+    if tokenizer is not None:
+        return np.asarray(tokenizer.line_ends(data))
+    return np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n")) + 1
+
+
+def fields(record: str, delimiter: str) -> list[str]:
+    """Return the fields of a record that may have quotes, without its newline.
+
+    Examples
+    --------
+    >>> fields('1,"a ""b"", c"', ",")
+    ['1', 'a "b", c']
+
+    """
+    try:
+        return next(csv.reader([record], delimiter=delimiter, strict=True))
+    except csv.Error:
+        if record.count('"') % 2:
+            raise SampleError("it has an open quote") from None
+        if "\r" in record:
+            raise SampleError("it has a carriage return inside") from None
+        raise SampleError("it has a quote in the wrong place") from None
+
+
+def joined(blocks: Iterator[RawLines], delimiter: str, n_fields: int) -> Iterator[RawLines]:
+    """Yield the records that lines make, which mostly are one each.
+
+    A line that leaves a quote open spans at most 64 lines or 64 KiB, up to the quote that
+    closes it, if all of it has the right number of fields. If not, the line is a record by itself.
+    """
+    held = RawLines(b"", np.zeros(0, np.intp))
+    for lines in chain(blocks, [None]):
+        is_end = lines is None or lines.are_too_long
+        if lines is not None and not is_end:
+            held = _both(held, lines) if len(held) else lines
+        records, held = _join(held, is_end, delimiter, n_fields)
+        if len(records):
+            yield records
+        if lines is not None and lines.are_too_long:
+            yield lines
+
+
+def _join(
+    lines: RawLines, is_end: bool, delimiter: str, n_fields: int
+) -> tuple[RawLines, RawLines]:
+    """Return records, and the lines of the last one if more of it may come."""
+    n = len(lines)
+    if not n or lines.data.find(b'"', lines.begin, lines.ends[-1]) < 0:
+        return lines, lines[n:]
+    starts = np.concatenate([[lines.begin], lines.ends[:-1]])
+    quotes = np.flatnonzero(np.frombuffer(lines.text, np.uint8) == ord('"')) + lines.begin
+    counts = np.bincount(np.searchsorted(lines.ends, quotes, side="right"), minlength=n)
+    open_or_close = np.flatnonzero(counts % 2).tolist()
+    ends_record = np.ones(n, bool)
+    held, i = n, 0
+    while i < len(open_or_close):
+        first = open_or_close[i]
+        last = open_or_close[i + 1] if i + 1 < len(open_or_close) else n
+        end = lines.ends[min(last, n - 1)]
+        is_near = last - first < _MOST_LINES and end - starts[first] <= _MOST_BYTES
+        i += 1
+        if last == n and is_near and not is_end:
+            held = first
+        elif (
+            last < n
+            and is_near
+            and _is_record(lines.data[starts[first] : end], delimiter, n_fields)
+        ):
+            ends_record[first:last] = False
+            i += 1
+    return replace(lines, ends=lines.ends[:held][ends_record[:held]]), lines[held:]
+
+
+def _both(one: RawLines, other: RawLines) -> RawLines:
+    ends = one.ends - one.begin, other.ends - other.begin + len(one.text)
+    return RawLines(b"".join([one.text, other.text]), np.concatenate(ends))
+
+
+def _is_record(data: bytes, delimiter: str, n_fields: int) -> bool:
+    text = data.decode(errors="surrogateescape").removesuffix("\n").removesuffix("\r")
+    try:
+        return len(fields(text, delimiter)) == n_fields
+    except SampleError:
+        return False

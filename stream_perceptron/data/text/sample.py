@@ -1,0 +1,83 @@
+"""What a record of text says, and what reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_perceptron.data.batch import Offset
+from stream_perceptron.data.schema import Schema, Selection
+from stream_perceptron.data.text.plan import Layout
+from stream_perceptron.errors import SampleError
+from stream_perceptron.model.rows import Names
+
+# A number, and nothing else that float() takes.
+NUMBER = r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
+
+
+class Sample(NamedTuple):
+    """A record that can be used."""
+
+    names: Names
+    values: NDArray[np.float64]  # NaN for a feature that is missing
+    label: Any
+    weight: float
+    offset: Offset | None
+    schema: Schema  # what is known if it is learned
+    indicators: tuple[str, ...] = ()  # features that are 1, as a text is theirs
+    are_columns: bool = True  # whether the names are those of every record
+    n_nulls: int = 0  # how many features were null, and have no name here
+    kept: tuple[Any, ...] = ()  # what goes with the prediction
+
+
+class Rejected(NamedTuple):
+    """Why a record cannot be used, and its offset if that can be read all the same."""
+
+    why: str
+    offset: Offset | None = None
+
+
+class Replayed(NamedTuple):
+    """A record that came before."""
+
+    offset: Offset
+
+
+class Decoder(Protocol):
+    """Reads the records of a source, by what is known; it never changes."""
+
+    selection: Selection
+    schema: Schema
+
+    @property
+    def label(self) -> str | None:
+        """The label column or key, if one is known."""
+
+    def with_schema(self, schema: Schema) -> Decoder:
+        """Return what reads records once more is known."""
+
+    def outlook(self, first: bytes) -> Schema:
+        """Return what would be known if the first record is learned."""
+
+    def decode(self, record: bytes) -> Sample | Rejected:
+        """Return what a record says."""
+
+    def layout(self, record: bytes) -> Layout | None:
+        """Return where values stand in records like one that can be used, None if it is odd."""
+
+    def describe(self, told: Sequence[tuple[bytes, Sample]]) -> tuple[str, ...]:
+        """Say in a few lines what is used and what is not, by the records that told it."""
+
+
+def scaled(selection: Selection, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return values times the scale that was asked for; missing ones stay so."""
+    if selection.scale is None:
+        return values
+    with np.errstate(over="ignore"):
+        found = values * selection.scale
+    if np.isinf(found).any():
+        raise SampleError("a feature is not finite when it is scaled")
+    return found

@@ -1,0 +1,395 @@
+/* Records of text, read one after another as far as that is certain.
+
+   What is read is what the reference parsers say; the first record that is not certain is left to
+   them. Each record ends with a newline, at which all searches end. */
+
+#ifndef TOKENIZER_H
+#define TOKENIZER_H
+
+#include <math.h>
+
+#include "names.h"
+
+enum { CSV, JSON, LIBSVM };
+
+#define TEXT INFINITY /* of a value that is a text; NAN is of none */
+
+/* How records are read, and where to write what is read of them. */
+typedef struct {
+    int form;
+    uint8_t delimiter;         /* of CSV */
+    int is_utf8;               /* whether JSON may be other than ASCII */
+    const int32_t *roles;      /* of the values of CSV, of a list or a record that is a list, */
+    const int32_t *slots;      /* and where to write where they stand, as in `Name` */
+    ptrdiff_t n_roles;
+    Names *names;              /* of a record's members, or pairs; NULL for a list */
+    Names *inside;             /* in the object that has the features */
+    int is_open;               /* whether there may be features with other names */
+    int is_inside_open;
+    int needs_label;           /* whether objects of JSON have a value in the first slot */
+    int are_texts_blank;       /* whether texts in a list may mean no value */
+    const uint8_t *blanks;     /* the texts that mean no value, one after another */
+    const intptr_t *blank_ends;
+    ptrdiff_t n_blanks;
+    int are_blanks_numbers;    /* whether one of them could be a number */
+    const uint8_t *data, *limit;
+    ptrdiff_t begin, n, first; /* where the first line begins; lines; the one to begin with */
+    const intptr_t *ends;
+    intptr_t *starts;          /* written: where each record's features end, behind the first place */
+    int32_t *restrict columns;
+    double *restrict values;
+    intptr_t *spans;           /* (slots, n, 2), written where there is a value */
+    intptr_t *missing;         /* written: how many features have no value */
+    double *weights;
+    /* of one record */
+    ptrdiff_t i, count, n_missing, n_words;
+    int has_label;
+    double weight;
+} Tokenizer;
+
+static inline const uint8_t *pass_spaces(const uint8_t *p) {
+    while (*p <= ' ' && (*p == ' ' || *p == '\t')) p++;
+    return p;
+}
+
+/* Pass bytes of at least `least` and at most 126, up to a stop or an odd one: eight at a time, as a
+   processor guesses wrongly where a name ends. */
+static inline const uint8_t *pass_plain(const uint8_t *p, const uint8_t *limit, uint64_t stop,
+                                        uint64_t odd, uint64_t least) {
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    for (;; p += 8) {
+        const uint64_t word = word_at(p, limit), stops = word ^ stop * ones, odds = word ^ odd * ones;
+        /* The highest bit of each byte that is not passed, and perhaps of some behind it. */
+        uint64_t found = ((stops - ones) & ~stops) | ((odds - ones) & ~odds) | (word - least * ones);
+        found = (found | (word + ones) | word) & HIGH_BITS;
+        if (found) return p + (__builtin_ctzll(found) >> 3);
+    }
+}
+
+/* Whether a text means no value; blanks around it do not count. */
+static int is_blank(const Tokenizer *t, const uint8_t *p, const uint8_t *end) {
+    while (p < end && *p == ' ') p++;
+    while (end > p && end[-1] == ' ') end--;
+    for (ptrdiff_t i = 0, begin = 0; i < t->n_blanks; begin = t->blank_ends[i++])
+        if (t->blank_ends[i] - begin == end - p && memcmp(t->blanks + begin, p, end - p) == 0)
+            return 1;
+    return 0;
+}
+
+static inline void put(Tokenizer *t, int32_t role, double value) {
+    t->columns[t->count] = role;
+    t->values[t->count++] = value;
+}
+
+/* Write what a value is for; return whether that can be. `value` is NAN for none, TEXT for a text, as
+   far as the role needs it. */
+static inline int take(Tokenizer *t, int32_t role, double value) {
+    if (role >= 0) {
+        if (value == TEXT) return 0;
+        if (value == value)
+            put(t, role, value);
+        else
+            t->n_missing++;
+    } else if (role == WEIGHT) {
+        if (!(value != value || (value >= 0.0 && value != TEXT))) return 0;
+        t->weight = value != value ? 1.0 : value;
+    }
+    t->n_words += role == WORD;
+    return role != ODD;
+}
+
+static inline void note_place(Tokenizer *t, int32_t slot, const uint8_t *from, const uint8_t *to) {
+    if (slot < 0) return;
+    t->has_label |= slot == 0;
+    t->spans[2 * (slot * t->n + t->i)] = from - t->data;
+    t->spans[2 * (slot * t->n + t->i) + 1] = to - t->data;
+}
+
+/* Find a field's text, without its quotes; return where the field ends, NULL if that is not plain. */
+static const uint8_t *find_field(const uint8_t *p, const uint8_t *end, uint8_t delimiter,
+                                 const uint8_t **from, const uint8_t **to) {
+    *from = p;
+    if (*p == '"') {
+        *from = p + 1;
+        const uint8_t *stop = memchr(p + 1, '"', end - p - 1);
+        if (stop == NULL || (stop + 1 < end && stop[1] != delimiter)) return NULL;
+        *to = stop;
+        return memchr(p, '\r', stop - p) != NULL ? NULL : stop + 1;
+    }
+    while (p < end && *p != delimiter) {
+        if (*p == '"' || *p == '\r') return NULL;
+        p++;
+    }
+    return *to = p;
+}
+
+static int is_word(const uint8_t *p, const char *word, size_t length) {
+    for (size_t i = 0; i < length; i++)
+        if ((p[i] | 32) != (uint8_t)word[i]) return 0;
+    return 1;
+}
+
+/* Read a field's number: NAN for none, TEXT for what is another text. */
+static double field_value(const Tokenizer *t, const uint8_t *from, const uint8_t *to) {
+    double value;
+    if (is_blank(t, from, to)) return NAN;
+    while (from < to && *from == ' ') from++;
+    while (to > from && to[-1] == ' ') to--;
+    if (from < to && read_number(from, t->limit, 0, &value) == to) return value;
+    if (to - from == 4 && is_word(from, "true", 4)) return 1.0;
+    if (to - from == 5 && is_word(from, "false", 5)) return 0.0;
+    return TEXT;
+}
+
+/* Read a field of a role for which no number was found where it begins. */
+static const uint8_t *read_field(Tokenizer *t, const uint8_t *p, const uint8_t *end, int32_t role,
+                                 int32_t slot) {
+    const uint8_t *from, *to, *stop = find_field(p, end, t->delimiter, &from, &to);
+    double value = NAN;
+    if (stop == NULL) return NULL;
+    note_place(t, slot, from, to);
+    if (role >= 0 || role == WEIGHT)
+        value = field_value(t, from, to);
+    else if (role == BLANK && !is_blank(t, from, to))
+        return NULL;
+    t->n_missing += role == BLANK;
+    return take(t, role, value) ? stop : NULL;
+}
+
+static const uint8_t *read_fields(Tokenizer *t, const uint8_t *p, const uint8_t *end) {
+    const uint8_t delimiter = t->delimiter, *limit = t->limit;
+    const int32_t *roles = t->roles, *slots = t->slots;
+    for (ptrdiff_t c = 0; c < t->n_roles; c++, p++) {
+        const int32_t role = roles[c];
+        const uint8_t *stop = NULL;
+        double value;
+        if (role >= 0 && slots[c] < 0 && !t->are_blanks_numbers) {
+            stop = read_whole(p, delimiter, &value);
+            if (stop == NULL) {
+                const uint8_t *first = p;
+                while (*first == ' ') first++;
+                stop = read_number(first, limit, 0, &value);
+                if (stop != NULL && *stop != delimiter && stop != end) stop = NULL;
+            }
+        }
+        if (stop == NULL)
+            stop = read_field(t, p, end, role, slots[c]);
+        else
+            put(t, role, value);
+        if (stop == NULL) return NULL;
+        p = stop;
+        if (p == end) return c + 1 == t->n_roles ? p : NULL;
+    }
+    return NULL;
+}
+
+/* Where a string of JSON without escapes ends, behind its quote; NULL if it is another. */
+static const uint8_t *read_string(const Tokenizer *t, const uint8_t *p, const uint8_t *end) {
+    p = pass_plain(p + 1, t->limit, '"', '\\', 32);
+    while (p < end && *p != '"') {
+        if (*p < 32 || *p == '\\' || (*p > 127 && !t->is_utf8)) return NULL;
+        p++;
+    }
+    return p < end ? p + 1 : NULL;
+}
+
+/* Read a number, a text, true, false or null. */
+static inline const uint8_t *read_scalar(const Tokenizer *t, const uint8_t *p, const uint8_t *end,
+                                         int are_texts_blank, double *value) {
+    if (*p == '"') {
+        const uint8_t *stop = read_string(t, p, end);
+        if (stop != NULL) *value = are_texts_blank && is_blank(t, p + 1, stop - 1) ? NAN : TEXT;
+        return stop;
+    }
+    const ptrdiff_t left = end - p;
+    if (left >= 4 && memcmp(p, "null", 4) == 0) return *value = NAN, p + 4;
+    if (left >= 4 && memcmp(p, "true", 4) == 0) return *value = 1.0, p + 4;
+    if (left >= 5 && memcmp(p, "false", 5) == 0) return *value = 0.0, p + 5;
+    return read_number(p, t->limit, 1, value);
+}
+
+/* Read a value that is for a role of one; bools are no weights. */
+static inline const uint8_t *read_value(Tokenizer *t, const uint8_t *p, const uint8_t *end,
+                                        int are_texts_blank, int32_t role, int32_t slot) {
+    double value;
+    const uint8_t *stop = read_scalar(t, p, end, are_texts_blank, &value);
+    if (stop == NULL || (role == WEIGHT && *p != 'n' && (*p < '0' || *p > '9'))) return NULL;
+    if (role == BLANK) {
+        if (value == value) return NULL;
+        t->n_missing++;
+    }
+    note_place(t, slot, p, stop);
+    return take(t, role, value) ? stop : NULL;
+}
+
+/* Read a list, in which others may be, all as deep; its values have their roles by place. */
+static const uint8_t *read_list(Tokenizer *t, const uint8_t *p, const uint8_t *end) {
+    ptrdiff_t c = 0;
+    int depth = 0, depth_of_values = 0;
+    for (;; p = pass_spaces(p + 1)) { /* at the start of the list, or behind a bracket or a comma */
+        if (*p == '[') {
+            depth++;
+            continue;
+        }
+        if (depth_of_values == 0) depth_of_values = depth;
+        if (c == t->n_roles || depth != depth_of_values) return NULL;
+        double value;
+        const uint8_t *stop = read_whole(p, ',', &value);
+        if (stop != NULL && t->roles[c] >= 0 && t->slots[c] < 0) {
+            put(t, t->roles[c++], value);
+            p = stop;
+            continue;
+        }
+        p = read_value(t, p, end, t->are_texts_blank, t->roles[c], t->slots[c]);
+        if (p == NULL) return NULL;
+        c++;
+        for (p = pass_spaces(p); *p == ']'; p = pass_spaces(p + 1))
+            if (--depth == 0) return c == t->n_roles ? p + 1 : NULL;
+        if (*p != ',') return NULL;
+    }
+}
+
+/* Read the members of an object, of which some may be in another one. */
+static const uint8_t *read_object(Tokenizer *t, const uint8_t *p, const uint8_t *end, Names *names,
+                                  int is_open) {
+    ptrdiff_t name = -1;
+    names->serial++;
+    names->n_wrong = 0;
+    p = pass_spaces(p + 1);
+    if (*p == '}') return p + 1;
+    for (;; p = pass_spaces(p + 1)) {
+        if (*p != '"') return NULL;
+        const ptrdiff_t before = name;
+        const uint8_t *stop;
+        name = guess_name(names, before, p + 1, t->limit, '"');
+        if (name >= 0) {
+            stop = p + names->items[name].length + 2;
+        } else {
+            stop = read_string(t, p, end);
+            if (stop == NULL) return NULL;
+            name = find_name(names, p + 1, stop - p - 2, t->limit);
+            if (name < 0 && is_open) name = add_name(names, p + 1, stop - p - 2, t->limit, 0, -1);
+            if (name < 0) return NULL;
+            if (before >= 0) names->items[before].after = (int32_t)name;
+        }
+        Name *found = &names->items[name];
+        if (is_twice(&found->stamp, names->serial)) return NULL;
+        p = pass_spaces(stop);
+        if (*p != ':') return NULL;
+        p = pass_spaces(p + 1);
+        double value;
+        stop = found->role >= 0 && found->slot < 0 ? read_whole(p, ',', &value) : NULL;
+        if (stop != NULL) {
+            put(t, found->role, value);
+            p = stop;
+            continue;
+        }
+        if (found->role == OBJECT)
+            p = *p == '{' ? read_object(t, p, end, t->inside, t->is_inside_open) : NULL;
+        else if (found->role == LIST)
+            p = *p == '[' ? read_list(t, p, end) : NULL;
+        else
+            p = read_value(t, p, end, 1, found->role, found->slot);
+        if (p == NULL) return NULL;
+        p = pass_spaces(p);
+        if (*p == '}') return p + 1;
+        if (*p != ',') return NULL;
+    }
+}
+
+/* Read pairs such as 3:0.5, behind a label if there is one. */
+static const uint8_t *read_pairs(Tokenizer *t, const uint8_t *p, const uint8_t *end) {
+    Names *names = t->names;
+    ptrdiff_t name = -1;
+    names->serial++;
+    names->n_wrong = 0;
+    p = pass_spaces(p);
+    const uint8_t *start = p;
+    while (*p > 32 && *p < 127 && *p != ':' && *p != '#') p++;
+    if (p == start) return NULL;
+    if (*p == ':')
+        p = start; /* there is no label */
+    else if (p == end || *p == ' ' || *p == '\t')
+        note_place(t, 0, start, p);
+    else
+        return NULL;
+    for (;;) {
+        double value;
+        p = pass_spaces(p);
+        if (p == end) return p;
+        uint64_t number = 0;
+        const uint8_t *stop = read_digits(p, t->limit, &number);
+        int32_t role;
+        if (*stop == ':' && (*p != '0' || stop == p + 1) && stop - p < 7 && stop > p &&
+            (ptrdiff_t)number < names->n_numbered && names->numbered[number].role >= 0) {
+            role = names->numbered[number].role;
+            if (is_twice(&names->numbered[number].stamp, names->serial)) return NULL;
+        } else {
+            const ptrdiff_t before = name;
+            name = guess_name(names, before, p, t->limit, ':');
+            if (name >= 0) {
+                stop = p + names->items[name].length;
+            } else {
+                stop = pass_plain(p, t->limit, ':', '#', 33);
+                if (stop == p || *stop != ':') return NULL;
+                name = find_name(names, p, stop - p, t->limit);
+                if (name < 0 && t->is_open) name = add_name(names, p, stop - p, t->limit, 0, -1);
+                if (name < 0) return NULL;
+                if (before >= 0) names->items[before].after = (int32_t)name;
+            }
+            role = names->items[name].role;
+            if (is_twice(&names->items[name].stamp, names->serial)) return NULL;
+            /* From now on it may be found by its number. */
+            const ptrdiff_t written = number_of(p, stop - p);
+            if (written >= 0 && written < names->n_numbered && role >= 0)
+                names->numbered[written].stamp = names->serial;
+        }
+        p = read_number(stop + 1, t->limit, 0, &value);
+        if (p == NULL || (p != end && *p != ' ' && *p != '\t')) return NULL;
+        take(t, role, value);
+    }
+}
+
+/* Where a record ends, without its newline. */
+static const uint8_t *end_of(const uint8_t *p, const uint8_t *end) {
+    if (end > p && end[-1] == '\n') end--;
+    if (end > p && end[-1] == '\r') end--;
+    return end;
+}
+
+static const uint8_t *read_record(Tokenizer *t, const uint8_t *p, const uint8_t *end) {
+    if (t->form == CSV) return read_fields(t, p, end);
+    if (t->form == LIBSVM) return read_pairs(t, p, end);
+    p = pass_spaces(p);
+    if (t->names == NULL)
+        p = *p == '[' ? read_list(t, p, end) : NULL;
+    else
+        p = *p == '{' ? read_object(t, p, end, t->names, t->is_open) : NULL;
+    return p == NULL ? NULL : pass_spaces(p);
+}
+
+/* Read records from one on; return the first that is left to others. */
+static ptrdiff_t read_records(Tokenizer *t) {
+    t->count = t->starts[t->first];
+    for (t->i = t->first; t->i < t->n; t->i++) {
+        const uint8_t *p = t->data + (t->i ? t->ends[t->i - 1] : t->begin);
+        const uint8_t *end = end_of(p, t->data + t->ends[t->i]);
+        const ptrdiff_t n_names = t->names ? t->names->n : 0, n_inside = t->inside ? t->inside->n : 0;
+        t->n_missing = t->n_words = t->has_label = 0;
+        t->weight = 1.0;
+        p = read_record(t, p, end);
+        const ptrdiff_t n_found = t->count - t->starts[t->i] + t->n_missing + t->n_words;
+        const int is_odd = n_found == 0 || (t->needs_label && !t->has_label);
+        if (p != end || (t->form == JSON && is_odd)) {
+            if (t->names) truncate_names(t->names, n_names);
+            if (t->inside) truncate_names(t->inside, n_inside);
+            break;
+        }
+        t->missing[t->i] = t->n_missing;
+        t->weights[t->i] = t->weight;
+        t->starts[t->i + 1] = t->count;
+    }
+    return t->i;
+}
+
+#endif
