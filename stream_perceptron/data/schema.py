@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import field, replace
 from functools import cached_property
-from itertools import count, islice
+from itertools import islice
 from typing import Any
 
 from stream_perceptron.data.labels import LABEL_TYPES, is_missing, label_type_of, typed_label
@@ -17,41 +17,44 @@ from stream_perceptron.frozen import frozen
 class KnownNames:
     """The names of features that have held numbers in rows that were learned.
 
-    One object never changes; with more names it is another one, which mostly shares its memory.
+    One object never changes; with more names it is another one, which shares its memory if it can.
 
     Examples
     --------
     >>> one = KnownNames(["a"])
-    >>> other = one.with_names(["b", "a", "c"])
+    >>> other = one.with_names(["b", "c"])
     >>> list(one), list(other), "b" in one, "b" in other
     (['a'], ['a', 'b', 'c'], False, True)
 
     """
 
     def __init__(self, names: Iterable[Hashable] = ()) -> None:
-        self._places = {name: i for i, name in enumerate(dict.fromkeys(map(str, names)))}
-        self._n = len(self._places)
+        self._names = list(map(str, names))
+        self._n = len(self._names)
+        # The place of each name, as far as somebody asked: of as many as the list says.
+        self._places: dict[str, int] = {}
+        self._n_placed = [0]
 
     def __len__(self) -> int:
         return self._n
 
     def __iter__(self) -> Iterator[str]:
-        return islice(self._places, self._n)
+        return islice(self._names, self._n)
 
     def __contains__(self, name: Any) -> bool:
+        for place in range(self._n_placed[0], len(self._names)):
+            self._places.setdefault(self._names[place], place)
+        self._n_placed[0] = len(self._names)
         return self._places.get(name, self._n) < self._n
 
-    def with_names(self, names: Iterable[Hashable]) -> KnownNames:
-        """Return these names and others."""
-        new = [name for name in dict.fromkeys(map(str, names)) if name not in self]
-        if not new:
-            return self
-        is_last = len(self._places) == self._n  # nobody has added others to these
-        more = KnownNames(() if is_last else self)
-        if is_last:
-            more._places = self._places
-        more._places.update(zip(new, count(self._n), strict=False))
-        more._n = self._n + len(new)
+    def with_names(self, names: Sequence[str]) -> KnownNames:
+        """Return these names and others, of which some may be there."""
+        if len(self._names) > self._n:  # somebody else has added others
+            return KnownNames([*self, *names])
+        self._names.extend(names)
+        more = KnownNames()
+        more.__dict__ |= self.__dict__
+        more._n = len(self._names)
         return more
 
     def __reduce__(self) -> tuple[type[KnownNames], tuple[list[str]]]:
@@ -194,8 +197,8 @@ class Schema:
 
     def with_numbers(self, names: Iterable[Hashable]) -> Schema:
         """Return the schema with more features of rows that name their own."""
-        numbers = self.numbers.with_names(names)
-        return self if numbers is self.numbers else replace(self, numbers=numbers)
+        new = [name for name in map(str, names) if name not in self.numbers]
+        return replace(self, numbers=self.numbers.with_names(new)) if new else self
 
     def with_decided(self, features: tuple[str, ...], texts: Iterable[str]) -> Schema:
         """Return the schema that knows what columns are that were undecided."""

@@ -304,8 +304,9 @@ class _Reading:
         if block is not None:
             self._useless = 0
             if block.new_names:
-                schema = self._decoder.schema.with_numbers(block.new_names)
-                self._decoder = self._decoder.with_schema(schema)
+                schema = self._decoder.schema
+                numbers = schema.numbers.with_names(block.new_names)
+                self._decoder = self._decoder.with_schema(replace(schema, numbers=numbers))
         return block
 
     def _make_plan(self, record: bytes, decoder: Decoder) -> None:

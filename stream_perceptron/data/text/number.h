@@ -117,18 +117,13 @@ static double of_many_digits(const uint8_t *p, const uint8_t *end, int exponent)
     return is_more && least != eisel_lemire(w + 1, exponent) ? -1.0 : least;
 }
 
-/* As `read_number`, behind the first n digits of a number, which are w modulo 2^64 and end at p. */
-static const uint8_t *read_rest(const uint8_t *p, const uint8_t *limit, ptrdiff_t n, uint64_t w,
-                                double *value) {
-    const uint8_t *start = p - n, *end = p;
-    int exponent = 0;
-    if (*p == '.') {
-        const uint8_t *point = p + 1;
-        end = p = read_digits(point, limit, &w);
-        if (p == point || p - point > 1000) return NULL;
-        exponent = (int)(point - p);
-        n += p - point;
-    }
+/* As `read_number`, behind the n digits of a number, which are w modulo 2^64 and stand up to p, a point
+   before the last `n_behind` of them. */
+static const uint8_t *read_rest(const uint8_t *p, const uint8_t *limit, ptrdiff_t n,
+                                ptrdiff_t n_behind, uint64_t w, double *value) {
+    const uint8_t *end = p, *start = p - n - (n_behind > 0);
+    if (n_behind > 1000) return NULL;
+    int exponent = -(int)n_behind;
     if ((*p | 32) == 'e') {
         uint64_t written = 0;
         const int is_below = *++p == '-';
@@ -143,8 +138,6 @@ static const uint8_t *read_rest(const uint8_t *p, const uint8_t *limit, ptrdiff_
     else if (w == 0)
         *value = 0.0;
     else if (w <= UINT64_C(1) << 53 && exponent >= -22 && exponent <= 22)
-        /* Exact in one operation: William D. Clinger, How to read floating point numbers accurately,
-           PLDI 1990. */
         *value = exponent < 0 ? (double)w / TENS[-exponent] : (double)w * TENS[exponent];
     else
         *value = eisel_lemire(w, exponent);
@@ -152,7 +145,10 @@ static const uint8_t *read_rest(const uint8_t *p, const uint8_t *limit, ptrdiff_
 }
 
 /* Read [+-]digits[.digits][e[+-]digits], or a number of JSON; return where it ends, NULL if it is none,
-   is infinite, or cannot be told. Behind it there is a byte that is none of a number. */
+   is infinite, or cannot be told. Behind it there is a byte that is none of a number.
+
+   At most 15 digits are exact after one operation with a power of ten up to 10^22: William D. Clinger,
+   How to read floating point numbers accurately, PLDI 1990. */
 static inline const uint8_t *read_number(const uint8_t *p, const uint8_t *limit, int is_json,
                                          double *value) {
     const int is_negative = *p == '-';
@@ -160,11 +156,23 @@ static inline const uint8_t *read_number(const uint8_t *p, const uint8_t *limit,
     const uint8_t *start = p;
     uint64_t w = 0;
     for (; *p >= '0' && *p <= '9'; p++) w = w * 10 + (*p - '0');
-    const ptrdiff_t n = p - start;
+    ptrdiff_t n = p - start, n_behind = 0;
     if (n == 0 || (is_json && *start == '0' && n > 1)) return NULL;
-    const int is_whole = *p != '.' && (*p | 32) != 'e';
-    *value = (double)w;
-    if (n > 15 || !is_whole) p = read_rest(p, limit, n, w, value);
+    int is_whole = 1;
+    if (*p == '.') {
+        const uint8_t *point = p + 1;
+        p = read_digits(point, limit, &w);
+        n_behind = p - point;
+        if (n_behind == 0) return NULL;
+        n += n_behind;
+        is_whole = 0;
+    }
+    if (n > 15 || (*p | 32) == 'e') {
+        is_whole &= (*p | 32) != 'e';
+        p = read_rest(p, limit, n, n_behind, w, value);
+    } else {
+        *value = (double)w / TENS[n_behind];
+    }
     /* A whole number of JSON has no sign where it is 0. */
     if (is_negative && !(is_json && is_whole && *value == 0.0)) *value = -*value;
     return p;

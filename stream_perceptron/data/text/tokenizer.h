@@ -314,14 +314,15 @@ static const uint8_t *read_pairs(Tokenizer *t, const uint8_t *p, const uint8_t *
     else
         return NULL;
     for (;;) {
-        double value;
         p = pass_spaces(p);
         if (p == end) return p;
+        const uint8_t *stop = p;
         uint64_t number = 0;
-        const uint8_t *stop = read_digits(p, t->limit, &number);
+        for (; *stop >= '0' && *stop <= '9'; stop++) number = number * 10 + (*stop - '0');
+        const int is_number = *stop == ':' && stop - p < 7 && (*p != '0' || stop == p + 1) &&
+                              stop > p && number < (uint64_t)names->n_numbered;
         int32_t role;
-        if (*stop == ':' && (*p != '0' || stop == p + 1) && stop - p < 7 && stop > p &&
-            (ptrdiff_t)number < names->n_numbered && names->numbered[number].role >= 0) {
+        if (is_number && names->numbered[number].role >= 0) {
             role = names->numbered[number].role;
             if (is_twice(&names->numbered[number].stamp, names->serial)) return NULL;
         } else {
@@ -340,13 +341,14 @@ static const uint8_t *read_pairs(Tokenizer *t, const uint8_t *p, const uint8_t *
             role = names->items[name].role;
             if (is_twice(&names->items[name].stamp, names->serial)) return NULL;
             /* From now on it may be found by its number. */
-            const ptrdiff_t written = number_of(p, stop - p);
-            if (written >= 0 && written < names->n_numbered && role >= 0)
-                names->numbered[written].stamp = names->serial;
+            if (number < (uint64_t)names->n_numbered &&
+                number_of(p, stop - p) == (ptrdiff_t)number)
+                names->numbered[number].stamp = names->serial;
         }
+        double value;
         p = read_number(stop + 1, t->limit, 0, &value);
         if (p == NULL || (p != end && *p != ' ' && *p != '\t')) return NULL;
-        take(t, role, value);
+        if (role >= 0) put(t, role, value);
     }
 }
 
