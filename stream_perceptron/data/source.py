@@ -121,3 +121,37 @@ class Source(ABC):
                 f"{self.name}: was replaced while it was read, so that rows of both may have been "
                 "learned; start over with --overwrite"
             )
+
+
+class SingleSource(Source):
+    """A source that is read from one place."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self._reader: tuple[Any, Any] | None = None  # the last one, and what it was asked for
+
+    def fit(self, request: Request) -> Fit | None:
+        reader = self.reader(request)
+        return None if reader is None else reader.fit
+
+    def reader(self, request: Request) -> Any:
+        """Return what reads the rows that a request asks for, made once; None if there are none."""
+        asked, numbers = request.selection, request.schema.numbers
+        key = (
+            asked, asked.keep, request.schema, len(numbers) and numbers, request.to_learn,
+            request.needs_label, request.most_features,
+        )  # fmt: skip
+        if self._reader is None or self._reader[0] != key:
+            self._reader = key, self._make_reader(request)
+        return self._reader[1]
+
+    @abstractmethod
+    def _make_reader(self, request: Request) -> Any:
+        """Return what `reader` does; it has a `Fit`.
+
+        Raises
+        ------
+        SourceError
+            If the source does not hold what is asked for.
+
+        """

@@ -31,9 +31,11 @@ from stream_perceptron.data.describe import Described, describe, no_label
 from stream_perceptron.data.labels import typed_labels
 from stream_perceptron.data.naming import vector_names
 from stream_perceptron.data.schema import Schema, Selection
-from stream_perceptron.data.source import Fit, Request
+from stream_perceptron.data.source import METADATA_KEY, Fit, Request
 from stream_perceptron.errors import SampleError, SourceError
 from stream_perceptron.model.rows import Names
+
+_BATCH_BYTES = 2**22
 
 Rejections = dict[int, str]
 
@@ -52,7 +54,7 @@ class ColumnDecoder:
             columns = pa.schema(fields, columns.metadata)
         selection = roles.among(request.selection, names, where, request.to_learn)
         self._where = where
-        self._request = request
+        self._most_features = request.most_features
         self._selection = selection
         self._label = selection.label
         schema = request.schema
@@ -95,9 +97,10 @@ class ColumnDecoder:
             schema = replace(schema, columns=tuple(names), label=self._label)
         self.fit = Fit(schema, self._label)
 
-    def batches(self, arrow: Iterable[pa.RecordBatch], first_row: int) -> Iterator[Batch]:
-        """Yield record batches, of which the first begins with row `first_row`, as batches."""
-        schema, names, is_described = self.fit.schema, self._names, first_row > 1
+    def batches(self, arrow: Iterable[pa.RecordBatch], request: Request) -> Iterator[Batch]:
+        """Yield record batches that begin where a request does as batches."""
+        schema, names, first_row = self.fit.schema, self._names, request.start + 1
+        is_described = first_row > 1
         # Where each row has a text of its own, a batch has as many features as rows.
         most = BATCH_ROWS if self._selection.one_hot else MOST_BATCH_ROWS
         for rows in arrow:
@@ -108,8 +111,8 @@ class ColumnDecoder:
                 is_known = names or isinstance(self._features, PlainColumns)
                 n = most if is_known else 1
                 here, rows = rows[:n], rows[n:]
-                found = names or self._features.names_in(here, self._request.most_features)
-                batch = self._batch(here, found, schema, first_row)
+                found = names or self._features.names_in(here, self._most_features)
+                batch = self._batch(here, found, schema, first_row, request)
                 if not is_known and batch.tells:
                     schema = schema.with_features(tuple(map(str, found)), self._where)
                     names, batch = found, replace(batch, schema=schema)
@@ -119,7 +122,14 @@ class ColumnDecoder:
                 first_row += len(batch)
                 yield batch
 
-    def _batch(self, rows: pa.RecordBatch, names: Names, schema: Schema, first_row: int) -> Batch:
+    def _batch(
+        self,
+        rows: pa.RecordBatch,
+        names: Names,
+        schema: Schema,
+        first_row: int,
+        request: Request,
+    ) -> Batch:
         n, selection, rejected = rows.num_rows, self._selection, Rejections()
         features, places = self._features.read(rows, names, rejected)
         offsets = _offsets(rows, selection, rejected)
@@ -129,10 +139,9 @@ class ColumnDecoder:
             assert schema.label_type is not None
             values = _as_list(rows.column(self._label))
             if selection.missing and schema.label_type == "str":
-                blanks = selection.blanks
-                values = [None if v is None or v.strip() in blanks else v for v in values]
+                values = [roles.present(value, selection, is_text=True) for value in values]
             labels = typed_labels(values, schema.label_type, rejected)
-        had = [offset is not None and self._request.replays.had(offset) for offset in offsets]
+        had = [offset is not None and request.replays.had(offset) for offset in offsets]
         replayed = np.array(had) if any(had) else None
         if replayed is not None:
             rejected = {i: why for i, why in rejected.items() if not replayed[i]}
@@ -149,7 +158,7 @@ class ColumnDecoder:
             self._where, first_row, n, places, features, labels, weights, schema, rejected,
             tuple(offsets), replayed, missing=missing if missing.any() else None,
             indicators=indicators, kept=list(zip(*columns, strict=True)),
-        ).fitting(self._request.dtype)  # fmt: skip
+        ).fitting(request.dtype)  # fmt: skip
 
     def _describe(self, schema: Schema, names: Names) -> tuple[str, ...]:
         """Say in a few lines what is used and what is not."""
@@ -243,3 +252,14 @@ def _as_list(column: pa.Array) -> list[Any]:
     if column.null_count or not (types.is_integer(kind) or types.is_floating(kind)):
         return list(column.to_pylist())
     return list(numbers(column).tolist())  # many times faster
+
+
+def declared_classes(columns: pa.Schema) -> list[Any] | None:
+    """Return the classes that one of our own files declares."""
+    metadata = (columns.metadata or {}).get(METADATA_KEY)
+    return None if metadata is None else json.loads(metadata)["classes"]
+
+
+def rows_at_once(size: int, n_rows: int) -> int:
+    """Return how many rows of this many bytes in all make a batch."""
+    return min(MOST_BATCH_ROWS, max(BATCH_ROWS, _BATCH_BYTES * n_rows // max(size, 1)))

@@ -7,8 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from stream_perceptron.data.arrow.columns import ColumnDecoder
-from stream_perceptron.data.arrow.parquet import declared_classes, rows_at_once
+from stream_perceptron.data.arrow.columns import ColumnDecoder, declared_classes, rows_at_once
 from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.byte_stream import (
     ByteStream,
@@ -18,34 +17,34 @@ from stream_perceptron.data.byte_stream import (
     spooled,
 )
 from stream_perceptron.data.identity import Identity
-from stream_perceptron.data.source import Fit, Request, Source
+from stream_perceptron.data.source import Request, SingleSource
 from stream_perceptron.errors import SourceError
 
 _FILE = b"ARROW1\0\0"
 
 
-class ArrowSource(Source):
+class ArrowSource(SingleSource):
     """An Arrow IPC stream, or a file in that format, read message by message."""
 
     def __init__(self, path: str, start: ByteStream) -> None:
         super().__init__(path)
         # A file has an index at its end, and so has to be there as a whole.
         self._file: Any = None
-        self._reader: Any = None
+        self._stream: Any = None
         if start.peek(len(_FILE)) == _FILE:
             is_here = not start.is_compressed and not self.is_stream
             file = open_file(path) if is_here else pa.PythonFile(spooled(start), "r")
             self._file = self._open(pa.ipc.open_file, file)
         else:
-            self._reader = self._open(pa.ipc.open_stream, pa.PythonFile(start, "r"))
-        self._columns: pa.Schema = (self._file or self._reader).schema
+            self._stream = self._open(pa.ipc.open_stream, pa.PythonFile(start, "r"))
+        self._columns: pa.Schema = (self._file or self._stream).schema
 
     @property
     def classes(self) -> list[Any] | None:
         return declared_classes(self._columns)
 
-    def fit(self, request: Request) -> Fit:
-        return ColumnDecoder(self._columns, self.name, request).fit
+    def _make_reader(self, request: Request) -> ColumnDecoder:
+        return ColumnDecoder(self._columns, self.name, request)
 
     def identities(self, before: Sequence[Identity] = ()) -> list[Identity]:
         if self.is_stream:
@@ -55,8 +54,7 @@ class ArrowSource(Source):
             return [Identity.of_file(self.name, file.size(), schema, self.version)]
 
     def batches(self, request: Request) -> Iterator[Batch]:
-        decoder = ColumnDecoder(self._columns, self.name, request)
-        yield from decoder.batches(self._read(request.start), request.start + 1)
+        yield from self.reader(request).batches(self._read(request.start), request)
 
     def _read(self, start: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows from `start` on."""
@@ -81,7 +79,7 @@ class ArrowSource(Source):
         if self._file is not None:
             yield from map(self._file.get_batch, range(self._file.num_record_batches))
         elif self.is_stream:
-            yield from self._reader
+            yield from self._stream
         else:
             yield from self._open(pa.ipc.open_stream, pa.PythonFile(open_bytes(self.path), "r"))
 

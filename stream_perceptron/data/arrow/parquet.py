@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import IO, Any
 
@@ -11,19 +11,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import types
 
-from stream_perceptron.data.arrow.columns import ColumnDecoder
-from stream_perceptron.data.batch import BATCH_ROWS, MOST_BATCH_ROWS, Batch
+from stream_perceptron.data.arrow.columns import ColumnDecoder, declared_classes, rows_at_once
+from stream_perceptron.data.batch import BATCH_ROWS, Batch
 from stream_perceptron.data.byte_stream import first_line, open_file, reason_of
 from stream_perceptron.data.identity import Identity
-from stream_perceptron.data.source import METADATA_KEY, Fit, Request, Source
+from stream_perceptron.data.source import Request, SingleSource
 from stream_perceptron.errors import SourceError
 
-_BATCH_BYTES = 2**22
 _DECODED_BYTES = 2**26
 _BUFFER = 2**18  # bytes
 
 
-class ParquetSource(Source):
+class ParquetSource(SingleSource):
     """A Parquet file, read batch by batch."""
 
     def __init__(self, path: str, file: IO[bytes] | None = None) -> None:
@@ -53,8 +52,8 @@ class ParquetSource(Source):
     def classes(self) -> list[Any] | None:
         return declared_classes(self._file.schema_arrow)
 
-    def fit(self, request: Request) -> Fit:
-        return ColumnDecoder(self._file.schema_arrow, self.name, request).fit
+    def _make_reader(self, request: Request) -> ColumnDecoder:
+        return ColumnDecoder(self._file.schema_arrow, self.name, request)
 
     def identities(self, before: Sequence[Identity] = ()) -> list[Identity]:
         if self.is_stream:
@@ -82,8 +81,9 @@ class ParquetSource(Source):
     def group(self, group: int, request: Request) -> Iterator[Batch]:
         """Yield the rows of one row group; as `batches`."""
         first = sum(self.groups[:group])
-        decoder = ColumnDecoder(self._file.schema_arrow, self.name, request)
-        return decoder.batches(self._read([group], first, 0), first + 1)
+        asked = replace(request, start=first)
+        batches: Iterator[Batch] = self.reader(asked).batches(self._read([group], first, 0), asked)
+        return batches
 
     def batches(self, request: Request) -> Iterator[Batch]:
         groups = self.groups
@@ -91,11 +91,8 @@ class ParquetSource(Source):
         while first < len(groups) and before + groups[first] <= request.start:
             before += groups[first]
             first += 1
-        decoder = ColumnDecoder(self._file.schema_arrow, self.name, request)
-        rest = list(range(first, len(groups)))
-        yield from decoder.batches(
-            self._read(rest, before, request.start - before), request.start + 1
-        )
+        rest = self._read(list(range(first, len(groups))), before, request.start - before)
+        yield from self.reader(request).batches(rest, request)
 
     def _read(self, groups: list[int], before: int, start: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows from `start` on of row groups that have so many rows before them."""
@@ -131,14 +128,3 @@ class ParquetSource(Source):
         except (OSError, pa.ArrowException):
             return 1  # the reading itself will say so
         return max(1, 0 if first is None else int(first.nbytes))
-
-
-def declared_classes(columns: pa.Schema) -> list[Any] | None:
-    """Return the classes that one of our own files declares."""
-    metadata = (columns.metadata or {}).get(METADATA_KEY)
-    return None if metadata is None else json.loads(metadata)["classes"]
-
-
-def rows_at_once(size: int, n_rows: int) -> int:
-    """Return how many rows of this many bytes in all make a batch."""
-    return min(MOST_BATCH_ROWS, max(BATCH_ROWS, _BATCH_BYTES * n_rows // max(size, 1)))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from stream_perceptron.data import roles
 from stream_perceptron.data.describe import Described, describe
 from stream_perceptron.data.naming import LABEL_NAMES, names_in
 from stream_perceptron.data.schema import Schema, Selection
@@ -75,6 +76,7 @@ class LibsvmDecoder:
                 name = list(x)[int(np.flatnonzero(~np.isfinite(values))[0])]
                 raise SampleError(f"feature {name!r} is not finite")
             values = scaled(self.selection, values)
+            text = roles.present(text, self.selection, is_text=True)
             label, schema = self.schema.with_label(text, is_text=True)
         except SampleError as error:
             return Rejected(str(error))

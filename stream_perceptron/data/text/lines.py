@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, compress
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from stream_perceptron.data.batch import BATCH_ROWS, MOST_BATCH_ROWS, Batch, too
 from stream_perceptron.data.byte_stream import ByteStream, open_bytes
 from stream_perceptron.data.identity import Identity, TextDigest, TextPart
 from stream_perceptron.data.schema import Schema
-from stream_perceptron.data.source import Fit, Request, Source
+from stream_perceptron.data.source import Fit, Request, SingleSource
 from stream_perceptron.data.text.plan import Block, Plan
 from stream_perceptron.data.text.records import LONGEST_LINE, RawLines, cut_lines, tokenizer
 from stream_perceptron.data.text.sample import Decoder, Rejected, Replayed, Sample
@@ -43,7 +43,14 @@ class LineFormat(Protocol):
         """Return what reads the records, of which the first one is this."""
 
 
-class LineSource(Source):
+class _Fitted(NamedTuple):
+    """What reads the records of a source, and how it fits."""
+
+    decoder: Decoder
+    fit: Fit
+
+
+class LineSource(SingleSource):
     """A source of text, a record a line.
 
     A file is told from others by its bytes up to the last row that was read, so that it may grow.
@@ -81,8 +88,7 @@ class LineSource(Source):
             self._first_records += lines.without_blanks().records()
         return self._first_records[number]
 
-    def _decoder(self, request: Request) -> tuple[Decoder, bytes] | None:
-        """Return what reads the records, and the first one."""
+    def _make_reader(self, request: Request) -> _Fitted | None:
         number = self._first + self._format.n_header_lines
         line = self._line(number)
         if line is None and len(self._first_records) <= number:
@@ -92,21 +98,15 @@ class LineSource(Source):
         records = [record for each in whole for record in each.without_blanks().records()]
         # A header that leaves a quote open may have taken it.
         first = (records[number] if number < len(records) else line) or b""
-        return self._format.decoder(request, self.name, first), first
-
-    def fit(self, request: Request) -> Fit | None:
-        found = self._decoder(request)
-        if found is None:
-            return None
-        decoder, first = found
-        return Fit(decoder.outlook(first), decoder.label)
+        decoder = self._format.decoder(request, self.name, first)
+        return _Fitted(decoder, Fit(decoder.outlook(first), decoder.label))
 
     def batches(self, request: Request) -> Iterator[Batch]:
-        found = self._decoder(request)
-        if found is None:
+        fitted = self.reader(request)
+        if fitted is None:
             return
         first_row, is_described = request.start + 1, request.start > 0
-        reading = _Reading(found[0], request)
+        reading = _Reading(fitted.decoder, request)
         for lines, text in self._from(request):
             done = 0
             # What is told of a source includes what its other first rows have told.
