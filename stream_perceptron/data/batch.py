@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +12,6 @@ from numpy.typing import DTypeLike, NDArray
 from stream_perceptron.data.identity import TextPart
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.errors import SampleError
-from stream_perceptron.frozen import frozen
 from stream_perceptron.model.rows import Rows
 
 # Enough rows to spread the cost of a batch, few enough to stay in the processor's cache.
@@ -82,7 +81,7 @@ class Replays:
         return before is not None and offset.value <= before
 
 
-@frozen
+@dataclass(frozen=True, eq=False)
 class Batch:
     """Rows that follow each other in a source; the only thing between reading and learning."""
 

@@ -6,10 +6,8 @@ import os
 import threading
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-
-from stream_perceptron.frozen import frozen
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -18,7 +16,7 @@ if TYPE_CHECKING:
 _WHOLE_FILE = 2**30
 
 
-@frozen(eq=True)
+@dataclass(frozen=True)
 class Identity:
     """What tells a source from others, whatever its name."""
 
@@ -115,7 +113,7 @@ class TextDigest:
             return Identity(self._name, size, self._digest.hexdigest())
 
 
-@frozen
+@dataclass(frozen=True, eq=False)
 class TextPart:
     """Rows of a text file that follow each other."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from typing import Any
@@ -11,7 +11,6 @@ from typing import Any
 from stream_perceptron.data.labels import LABEL_TYPES, is_missing, label_type_of, typed_label
 from stream_perceptron.data.naming import names_in
 from stream_perceptron.errors import SampleError, SourceError
-from stream_perceptron.frozen import frozen
 
 
 class KnownNames:
@@ -61,7 +60,7 @@ class KnownNames:
         return KnownNames, (list(self),)
 
 
-@frozen(eq=True)
+@dataclass(frozen=True)
 class Selection:
     """What was asked for; kept with the model.
 
@@ -100,7 +99,7 @@ class Selection:
         return frozenset({"", *self.missing})
 
 
-@frozen(eq=True)
+@dataclass(frozen=True)
 class Schema:
     """What was found in the rows read so far; travels with every batch."""
 

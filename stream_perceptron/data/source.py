@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from stream_perceptron.data import roles
@@ -13,13 +13,12 @@ from stream_perceptron.data.byte_stream import ByteStream, is_stream, name_of, v
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.errors import SourceError
-from stream_perceptron.frozen import frozen
 
 # Where our own files keep shape, classes and origin, as JSON.
 METADATA_KEY = b"stream_perceptron"
 
 
-@frozen
+@dataclass(frozen=True, eq=False)
 class Request:
     """What is to be read, and from where on."""
 

@@ -11,6 +11,7 @@ import tempfile
 import urllib.request
 import zlib
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
@@ -18,7 +19,6 @@ from stream_perceptron.checkpoint.atomic import replacing
 from stream_perceptron.data.byte_stream import first_line
 from stream_perceptron.datasets.idx import read_idx, write_parquet
 from stream_perceptron.errors import SourceError
-from stream_perceptron.frozen import frozen
 
 # Reports what is being done, how much of it is done, and how much there is (0: not known).
 Report = Callable[[str, int, int], None]
@@ -32,7 +32,7 @@ _TIMEOUT = 60  # seconds without a byte from a mirror
 _LARGEST_FILE = 2**30  # bytes; no data set here comes near
 
 
-@frozen(eq=True)
+@dataclass(frozen=True)
 class Dataset:
     """Where a data set can be got."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from math import sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from stream_perceptron.data.naming import listed, tells_origin
-from stream_perceptron.frozen import frozen
 
 if TYPE_CHECKING:
     from stream_perceptron.live.model import LiveModel
@@ -19,7 +19,7 @@ _LARGE_FEATURE = 16.0
 _ENOUGH = 300  # samples to judge by
 
 
-@frozen(eq=True)
+@dataclass(frozen=True)
 class Finding:
     """Something that keeps a model from learning, or a reader from judging it."""
 

@@ -17,7 +17,6 @@ from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.batch import Batch, Rejection
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.errors import DivergedError, SampleError, SourceError
-from stream_perceptron.frozen import frozen
 from stream_perceptron.live.cursor import Shards
 from stream_perceptron.live.model import LiveModel
 
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 KEPT_BYTES = 2**30
 
 
-@frozen(eq=True)
+@dataclass(frozen=True)
 class Piece:
     """Rows of one row group."""
 

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field, replace
 from stream_perceptron.data.batch import Offset
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.errors import CheckpointError
-from stream_perceptron.frozen import frozen
 
 
-@frozen(eq=True)
+@dataclass(frozen=True)
 class Output:
     """A file of predictions."""
 
@@ -19,7 +18,7 @@ class Output:
     size: int  # the number of bytes in it that belong to the rows that were learned
 
 
-@frozen(eq=True)
+@dataclass(frozen=True)
 class Shards:
     """How a run that is split into shards goes through its sources."""
 

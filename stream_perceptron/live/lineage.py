@@ -9,13 +9,12 @@ from typing import Any
 from stream_perceptron.checkpoint.codec import decode_lr, encode_lr
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.errors import CheckpointError
-from stream_perceptron.frozen import frozen
 from stream_perceptron.model.kernel import NAME as KERNEL
 
 ROWS, DRAWS, ROUNDS = "rows", "draws", "rounds"
 
 
-@frozen(eq=True)
+@dataclass(frozen=True)
 class Entry:
     """What was learned one after another, with one learning rate and one epsilon; or a mean."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from stream_perceptron.data.batch import Batch, Rejection
 from stream_perceptron.errors import FullError
-from stream_perceptron.frozen import frozen
 from stream_perceptron.model.validation import names_of
 
 
-@frozen
+@dataclass(frozen=True, eq=False)
 class StepResult:
     """What one batch of rows brought."""
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from stream_perceptron.frozen import frozen
 
 try:
     # The same bits on every machine.
@@ -20,7 +19,7 @@ except ImportError:  # there was no compiler
 Array = NDArray[Any]
 
 
-@frozen
+@dataclass(frozen=True, eq=False)
 class Activation:
     """An output function y = f(net), with the targets that go with it."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain, count, repeat
 from typing import Any
@@ -11,13 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.frozen import frozen
-
 Array = NDArray[Any]
 Names = Sequence[Hashable]  # which does not change: mostly a tuple, or a range
 
 
-@frozen
+@dataclass(frozen=True, eq=False)
 class Rows:
     """Rows that each have some of the names: what is stored is present, and finite.
 

@@ -6,6 +6,7 @@ A plan says how records are read, once one of them could be; others are left to 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
@@ -17,7 +18,6 @@ from stream_perceptron.data import roles
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.data.text.records import RawLines, tokenizer
 from stream_perceptron.errors import SampleError
-from stream_perceptron.frozen import frozen
 from stream_perceptron.model.rows import Names, Rows
 from stream_perceptron.model.vocabulary import FirstNames
 
@@ -31,7 +31,7 @@ class Place(NamedTuple):
     name: str | None = None
 
 
-@frozen
+@dataclass(frozen=True, eq=False)
 class Layout:
     """Where values stand in records, by place or by name."""
 
@@ -51,7 +51,7 @@ class Layout:
     surrogates: str = "surrogatepass"  # how bytes that are no UTF-8 stand in texts
 
 
-@frozen
+@dataclass(frozen=True, eq=False)
 class Block:
     """Records that were read together."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
 from itertools import chain
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from stream_perceptron.data.byte_stream import ByteStream
 from stream_perceptron.errors import SampleError
-from stream_perceptron.frozen import frozen
 
 try:
     tokenizer: Any = import_module("stream_perceptron.data.text._tokenizer")
@@ -33,7 +32,7 @@ _MOST_BYTES = 2**16
 csv.field_size_limit(max(csv.field_size_limit(), LONGEST_LINE))  # a field is a record at most
 
 
-@frozen
+@dataclass(frozen=True, eq=False)
 class RawLines:
     """Lines of text as they stand in their source, each with its newline."""
 
