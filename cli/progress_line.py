@@ -61,7 +61,8 @@ class ProgressLine:
 
     def note(self, text: str) -> None:
         """Tell something once."""
-        if text in self._told or (self._style == "quiet" and not text.startswith("warning")):
+        is_wanted = self._style != "quiet" or getattr(text, "is_warning", False)
+        if text in self._told or not is_wanted:
             return
         self._told.add(text)
         self._line.clear()

@@ -34,7 +34,7 @@ def batches_of(
     with closing(live.batches(opened, most, idle)) as batches:
         for batch in batches:
             for note in batch.notes:
-                if "not in the model" in note:
+                if note.names_unknown:
                     tell(note, err=True)
             yield batch
 

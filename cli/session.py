@@ -23,6 +23,7 @@ from stream_perceptron import (
     SourceError,
 )
 from stream_perceptron.checkpoint.archive import locked
+from stream_perceptron.data.describe import warning
 from stream_perceptron.data.opening import open_source
 from stream_perceptron.data.sampling import RandomDraws
 from stream_perceptron.data.source import Source
@@ -188,18 +189,22 @@ class _Session:
             line.note(f"resuming {self._options.path} after {_place(live)}")
         if live.kernel != KERNEL:
             line.note(
-                f"warning: saved with the {live.kernel} kernel, resuming with the {KERNEL} kernel: "
-                "results agree to rounding, not bit for bit"
+                warning(
+                    f"saved with the {live.kernel} kernel, resuming with the {KERNEL} kernel: "
+                    "results agree to rounding, not bit for bit"
+                )
             )
         if self._cursor is not None and self._cursor.read == 0:
             for name in before.intersection(source.name for source in self._sources):
                 line.note(
-                    f"warning: {name} changed after it was read; reading it again from the start"
+                    warning(f"{name} changed after it was read; reading it again from the start")
                 )
         for name in live.grown_but_passed(self._sources, self._cursor):
             line.note(
-                f"warning: {name} has grown, but a later source was begun, so its new rows are not "
-                "read; to learn them, put them in a file of their own and name that last"
+                warning(
+                    f"{name} has grown, but a later source was begun, so its new rows are not "
+                    "read; to learn them, put them in a file of their own and name that last"
+                )
             )
         for name, value in changed.items():
             shown = f"{value:,}" if name == "max_weights" else f"{value:g}"

@@ -156,7 +156,7 @@ def _learn(
             rows += result.taken
             rejected.add(result.rejected)
             for note in result.notes:
-                if note not in told and not (options.quiet and not note.startswith("warning")):
+                if note not in told and not (options.quiet and not note.is_warning):
                     told.add(note)
                     line.clear()
                     tell(note, err=True)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from stream_perceptron.data.describe import Note
 from stream_perceptron.data.identity import TextPart
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.errors import SampleError
@@ -99,7 +100,7 @@ class Batch:
     # Which rows came before, and are left out; shape (n_rows,), None for none.
     replayed: NDArray[np.bool_] | None = None
     # What users should be told of the source; it stands with its first usable rows.
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     # How many features of each usable row are missing, shape (n,); None for none.
     missing: NDArray[np.intp] | None = None
     # The features that stand for a text each, and are 1 where it is that one.

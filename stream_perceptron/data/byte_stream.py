@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
+from types import SimpleNamespace
 from typing import IO, TYPE_CHECKING, Any
 
 from stream_perceptron.errors import SourceError
@@ -30,11 +31,11 @@ _SOME = 2**20  # bytes, as many as a pipe may hold
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ of Linux
 _MOST = 2**26  # bytes that are read at once
 
-# By how the bytes begin: what they are called, and what takes them apart.
-_COMPRESSIONS: dict[bytes, tuple[str, Callable[[], Any]]] = {
-    b"\x1f\x8b": ("gzip", lambda: import_module("zlib").decompressobj(wbits=31)),
-    b"BZh": ("bzip2", lambda: import_module("bz2").BZ2Decompressor()),
-    b"\xfd7zX": ("xz", lambda: import_module("lzma").LZMADecompressor()),
+# By how the bytes begin: what they are called, and the module and the class that read them.
+_COMPRESSIONS = {
+    b"\x1f\x8b": ("gzip", "gzip", "GzipFile"),
+    b"BZh": ("bzip2", "bz2", "BZ2File"),
+    b"\xfd7zX": ("xz", "lzma", "LZMAFile"),
 }
 _ZSTANDARD = b"\x28\xb5\x2f\xfd"
 
@@ -126,11 +127,11 @@ class ByteStream:
         self._ahead = b""
         self._ended = False
 
-    def read_some(self) -> bytes:
-        """Return what there is, a megabyte at most; nothing at the end only."""
-        data, self._ahead = self._ahead, b""
+    def read_some(self, most: int = _SOME) -> bytes:
+        """Return what there is, not more than some bytes; nothing at the end only."""
+        data, self._ahead = self._ahead[:most], self._ahead[most:]
         with source_errors(self.name):
-            return data or self._next(_SOME)
+            return data or self._next(most)
 
     def fill(self, buffer: memoryview) -> int:
         """Read what there is into a buffer; return how many bytes, 0 at the end only."""
@@ -215,10 +216,9 @@ def open_bytes(path: str, wait: Wait | None = None) -> ByteStream:
             file = _File(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
             source = ByteStream(path, file.read, file.read_into)
     start = source.peek(4)  # a pipe may have a short line, to be answered before the next
-    for magic, (format_name, make) in _COMPRESSIONS.items():
+    for magic, how in _COMPRESSIONS.items():
         if start.startswith(magic):
-            read = _Decompressed(source, format_name, make).read
-            return ByteStream(name, read, is_compressed=True)
+            return ByteStream(name, _decompressed(source, *how), is_compressed=True)
     if start.startswith(_ZSTANDARD):
         import pyarrow as pa
 
@@ -254,37 +254,23 @@ class _File:
         return os.readv(self.descriptor, [buffer])
 
 
-class _Decompressed:
-    """What compressed bytes stand for, which may be several members one after another."""
+def _decompressed(source: ByteStream, name: str, module: str, kind: str) -> Callable[[int], bytes]:
+    """Return what reads the bytes that compressed ones stand for, as far as they have come."""
+    make = getattr(import_module(module), kind)
+    compressed = SimpleNamespace(read=source.read_some)
+    file = make(fileobj=compressed) if module == "gzip" else make(compressed)
 
-    def __init__(self, source: ByteStream, name: str, make: Callable[[], Any]) -> None:
-        self._source, self._name, self._make = source, name, make
-        self._member: Any = None
-        self._rest = b""
+    def read(size: int) -> bytes:
+        try:
+            return file.read1(size)  # type: ignore[no-any-return]
+        except SourceError:
+            raise
+        except EOFError:
+            raise SourceError(f"{source.name}: its {name} data ends too early") from None
+        except Exception:  # each library has its own errors
+            raise SourceError(f"{source.name}: its {name} data is damaged") from None
 
-    def read(self, size: int) -> bytes:
-        """Return some bytes, a megabyte at most, none at the end only."""
-        while True:
-            wants_more = self._member is None or getattr(self._member, "needs_input", True)
-            data = self._rest
-            if not data and wants_more and not (data := self._source.read_some()):
-                if self._member is not None:
-                    raise SourceError(f"{self._source.name}: its {self._name} data ends too early")
-                return b""
-            if self._member is None:
-                self._member = self._make()
-            try:
-                out: bytes = self._member.decompress(data, _SOME)
-            except Exception:  # each library has its own errors
-                where = self._source.name
-                raise SourceError(f"{where}: its {self._name} data is damaged") from None
-            self._rest = getattr(self._member, "unconsumed_tail", b"")
-            if self._member.eof:
-                # Zeros may fill up what comes behind the last member.
-                self._rest = self._member.unused_data.lstrip(b"\0")
-                self._member = None
-            if out:
-                return out
+    return read
 
 
 def first_line(error: Exception) -> str:

@@ -21,6 +21,24 @@ LIKE_MISSING = frozenset(
 )
 
 
+UNKNOWN = "not in the model"  # why a column is not used
+
+
+class Note(str):
+    """A line that people are told of a source.
+
+    Attributes
+    ----------
+    is_warning
+        Whether it is told to those who asked for quiet, too.
+    names_unknown
+        Whether it names columns that the model does not know.
+
+    """
+
+    is_warning = names_unknown = False
+
+
 class Described(NamedTuple):
     """What is used of a source, to be told."""
 
@@ -34,7 +52,7 @@ class Described(NamedTuple):
     hints: Sequence[str] = ()
 
 
-def describe(selection: Selection, schema: Schema, found: Described) -> tuple[str, ...]:
+def describe(selection: Selection, schema: Schema, found: Described) -> tuple[Note, ...]:
     """Say in a few lines what is used of a source and what is not."""
     features = schema.in_order(found.features)
     title = f"{len(features):,} feature{'s' * (len(features) != 1)}"
@@ -46,7 +64,7 @@ def describe(selection: Selection, schema: Schema, found: Described) -> tuple[st
         if scales != "1":
             title += f", scaled by {scales}" + (" (8-bit)" if selection.scale is None else "")
         title += ", standardized" if selection.standardize else ""
-    lines = [title]
+    lines: list[str] = [title]
     if selection.one_hot:
         lines.append(f"a feature for each value of {', '.join(selection.one_hot)}")
     if found.label is None:
@@ -63,7 +81,9 @@ def describe(selection: Selection, schema: Schema, found: Described) -> tuple[st
         lines.append(f"position: {', '.join(selection.position)}")
     if found.ignored:
         each = [f"{name} ({why})" for name, why in found.ignored.items()]
-        lines.append(f"ignored: {shortened(each)}")
+        note = Note(f"ignored: {shortened(each)}")
+        note.names_unknown = UNKNOWN in found.ignored.values()
+        lines.append(note)
     if found.texts:
         lines.append(
             f"ignored (text): {listed(found.texts)}; to use them: "
@@ -72,10 +92,19 @@ def describe(selection: Selection, schema: Schema, found: Described) -> tuple[st
     suspects = [name for name in features if tells_origin(name) or name in found.origins]
     if suspects:
         lines.append(
-            f"warning: {names_in(suspects)} looks like a row number, which spoils learning: "
-            f"drop it with --ignore {as_option(suspects)}"
+            warning(
+                f"{names_in(suspects)} looks like a row number, which spoils learning: drop it "
+                f"with --ignore {as_option(suspects)}"
+            )
         )
-    return (*lines, *found.hints)
+    return tuple(line if isinstance(line, Note) else Note(line) for line in (*lines, *found.hints))
+
+
+def warning(text: str) -> Note:
+    """Return a line that warns."""
+    note = Note(f"warning: {text}")
+    note.is_warning = True
+    return note
 
 
 def missing_hint(name: str, value: str) -> str:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.batch import Batch, Rejection
+from stream_perceptron.data.describe import Note
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.errors import DivergedError, SampleError, SourceError
 from stream_perceptron.live.cursor import Shards
@@ -106,7 +107,7 @@ class Outcome:
     live: LiveModel  # the model with what it learned and counted
     # What was wrong with each row that was rejected, and where it stands.
     rejected: list[Rejection] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)  # what users should be told of the first file
+    notes: list[Note] = field(default_factory=list)  # what users should be told of the first file
     last: str = ""  # the file that it came to
     error: ValueError | None = None  # why it ended
     # The statistics of its scaler over what it learned, shape (3, d); None if it has none.

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.data.batch import Batch, Rejection
+from stream_perceptron.data.describe import Note
 from stream_perceptron.errors import FullError
 from stream_perceptron.model.validation import names_of
 
@@ -36,7 +37,7 @@ class StepResult:
     taken: int  # how many rows of the batch are done, with those that were rejected or replayed
     # What was wrong with each row that was rejected, and where it stands.
     rejected: list[Rejection] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)  # what a user should be told, one line each
+    notes: list[Note] = field(default_factory=list)  # what a user should be told, one line each
     # The values of the position columns and of those to keep of each sample, by name; None if
     # nobody asked for them, or they are not there.
     carried: list[dict[str, Any]] | None = None

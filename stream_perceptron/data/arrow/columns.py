@@ -27,7 +27,7 @@ from stream_perceptron.data.batch import (
     Offset,
     offset_of,
 )
-from stream_perceptron.data.describe import Described, describe, no_label
+from stream_perceptron.data.describe import UNKNOWN, Described, Note, describe, no_label
 from stream_perceptron.data.labels import typed_labels
 from stream_perceptron.data.naming import vector_names
 from stream_perceptron.data.schema import Schema, Selection
@@ -81,7 +81,7 @@ class ColumnDecoder:
         taken = set(self._features.columns)
         left = {name: kind for name, kind in free.items() if name not in taken}
         self._texts = [name for name, kind in left.items() if _is_text(kind)]
-        self._ignored = dict.fromkeys(unknown, "not in the model")
+        self._ignored = dict.fromkeys(unknown, UNKNOWN)
         self._ignored |= {n: str(kind) for n, kind in left.items() if not _is_text(kind)}
         self._ignored |= dict.fromkeys(selection.ignore, "as asked")
         self._origins = _index_columns(columns)
@@ -160,7 +160,7 @@ class ColumnDecoder:
             indicators=indicators, kept=list(zip(*columns, strict=True)),
         ).fitting(request.dtype)  # fmt: skip
 
-    def _describe(self, schema: Schema, names: Names) -> tuple[str, ...]:
+    def _describe(self, schema: Schema, names: Names) -> tuple[Note, ...]:
         """Say in a few lines what is used and what is not."""
         found = Described(
             tuple(map(str, names)),

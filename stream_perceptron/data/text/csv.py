@@ -15,7 +15,9 @@ from stream_perceptron.data import roles
 from stream_perceptron.data.batch import Offset, offset_of
 from stream_perceptron.data.describe import (
     LIKE_MISSING,
+    UNKNOWN,
     Described,
+    Note,
     describe,
     missing_hint,
     no_label,
@@ -338,14 +340,14 @@ class CsvDecoder:
             surrogates="surrogateescape",
         )
 
-    def describe(self, told: Sequence[tuple[bytes, Sample]]) -> tuple[str, ...]:
+    def describe(self, told: Sequence[tuple[bytes, Sample]]) -> tuple[Note, ...]:
         """Say in a few lines what is used and what is not."""
         selection = self.selection
         scale = 1.0 if selection.scale is None else selection.scale
         rows = [self._fields(record) for record, _ in told]
         ignored = dict.fromkeys(selection.ignore, "as asked")
         added = (n for n in self.table.names if n in self.table.unused)
-        ignored |= {n: "not in the model" for n in added if _is_value(rows[0][self._places[n]])}
+        ignored |= {n: UNKNOWN for n in added if _is_value(rows[0][self._places[n]])}
         texts = [name for name in self.texts if name not in selection.one_hot]
         ignored |= dict.fromkeys(self.undecided, "no value so far")
         found = Described(

@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 
 from stream_perceptron.data import roles
 from stream_perceptron.data.batch import offset_of
-from stream_perceptron.data.describe import LIKE_MISSING, Described, describe, missing_hint
+from stream_perceptron.data.describe import (
+    LIKE_MISSING,
+    Described,
+    Note,
+    describe,
+    missing_hint,
+)
 from stream_perceptron.data.naming import LABEL_NAMES, column_called, names_in, vector_names
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.data.source import Request
@@ -336,13 +342,15 @@ class JsonDecoder:
 
     def _role_inside(self, name: str) -> int:
         """Return what the value of a key is for among the features."""
+        if name in self.selection.one_hot and name not in self._texts and self._to_learn:
+            return int(tokenizer.ODD)  # the first one is yet to be told
         is_unknown = self._is_only_asked and name not in self.schema.numbers
         if is_unknown or name in self._texts or name in self.selection.one_hot:
             return int(tokenizer.WORD)
         is_closed = self.schema.features is not None
         return int(tokenizer.BLANK) if is_closed and name not in self._known else 0
 
-    def describe(self, told: Sequence[tuple[bytes, Sample]]) -> tuple[str, ...]:
+    def describe(self, told: Sequence[tuple[bytes, Sample]]) -> tuple[Note, ...]:
         """Say in a few lines what is used and what is not."""
         asked, schema = self.selection, self.schema
         told = [each for each in told if each[1].schema.key == schema.key]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from stream_perceptron.data import roles
-from stream_perceptron.data.describe import Described, describe
+from stream_perceptron.data.describe import Described, Note, describe
 from stream_perceptron.data.naming import LABEL_NAMES, names_in
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.data.source import Request
@@ -109,7 +109,7 @@ class LibsvmDecoder:
             label=self.label,
         )
 
-    def describe(self, told: Sequence[tuple[bytes, Sample]]) -> tuple[str, ...]:
+    def describe(self, told: Sequence[tuple[bytes, Sample]]) -> tuple[Note, ...]:
         """Say in a few lines what is used and what is not."""
         scale = 1.0 if self.selection.scale is None else self.selection.scale
         names = tuple(map(str, natural_order(told[0][1].names)))

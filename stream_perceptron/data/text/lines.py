@@ -12,6 +12,7 @@ import numpy as np
 
 from stream_perceptron.data.batch import BATCH_ROWS, MOST_BATCH_ROWS, Batch, too_large
 from stream_perceptron.data.byte_stream import ByteStream, open_bytes
+from stream_perceptron.data.describe import Note
 from stream_perceptron.data.identity import Identity, TextDigest, TextPart
 from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.source import Fit, Request, SingleSource
@@ -291,7 +292,7 @@ class _Reading:
         if found:
             yield self._decoder, found
 
-    def notes(self) -> tuple[str, ...]:
+    def notes(self) -> tuple[Note, ...]:
         """Return what is to be told of a source, once a record could be read."""
         return () if self._last is None else self._last.describe(self._telling)
 
@@ -365,7 +366,7 @@ def _batch(
     first_row: int,
     schema: Schema,
     text: TextPart | None,
-    notes: tuple[str, ...],
+    notes: tuple[Note, ...],
 ) -> Batch:
     if isinstance(found, Block):
         n = len(found)

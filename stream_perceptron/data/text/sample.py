@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.data.batch import Offset
+from stream_perceptron.data.describe import Note
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.data.text.plan import Layout
 from stream_perceptron.errors import SampleError
@@ -68,7 +69,7 @@ class Decoder(Protocol):
     def layout(self, record: bytes) -> Layout | None:
         """Return where values stand in records like one that can be used, None if it is odd."""
 
-    def describe(self, told: Sequence[tuple[bytes, Sample]]) -> tuple[str, ...]:
+    def describe(self, told: Sequence[tuple[bytes, Sample]]) -> tuple[Note, ...]:
         """Say in a few lines what is used and what is not, by the records that told it."""
 
 
