@@ -9,7 +9,7 @@ import pickle
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from helpers import write_parquet
+from helpers import ROOT, write_parquet
 from river import evaluate, metrics
 
 from stream_perceptron import DivergedError, SampleError, SGDPerceptron, SourceError, stream
@@ -349,3 +349,32 @@ def test_progress_before_anything_is_all_zero():
         progress.mean_epsilon,
         progress.updated_share,
     )
+
+
+def test_golden_run_of_version_1_goes_on(tmp_path):
+    """Saved by format version 1 at the eleventh of twelve rows of a topic, one of them rejected."""
+    live = LiveModel.load(ROOT / "tests" / "golden" / "run-1.npz")
+
+    assert (10, 1, 11) == (live.progress.samples, live.progress.skipped, live.cursor.row)
+    assert ("part", "offset") == live.selection.position
+    assert (("a", "b"), "str") == (live.schema.features, live.schema.label_type)
+    assert {("p",): 14, ("q",): 5} == live.cursor.offsets
+    assert [(0, 11, 1)] == [(e.start, e.end, e.rejected) for e in live.lineage.entries]
+    assert (1, 10) == (len(live.progress.curve.sums), live.progress.confusion.tested + 1)
+    path = tmp_path / "rest.csv"
+    path.write_text("label,a,b,part,offset\nleft,1,1,q,5\nright,1.5,1,q,6\n")
+    sources = [open_source(str(path))]
+    list(live.run(sources, live.resume(sources, go_next=True)))
+    assert (11, 1) == (live.progress.samples, live.replayed)
+
+
+def test_sample_errors_of_libraries_keep_the_model(tmp_path):
+    """In Python as on the command line."""
+    path = tmp_path / "source.csv"
+    path.write_text("label,a\nleft,1\nright,x\n")
+    sources = [open_source(str(path))]
+    live = LiveModel.start(sources, Selection())
+    with pytest.raises(SampleError, match="row 2: column 'a' is 'x', not a number"):
+        list(live.run(sources))
+
+    assert 1 == live.progress.samples == live.cursor.row

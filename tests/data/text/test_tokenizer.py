@@ -247,8 +247,24 @@ def test_mutated_records_of_small_whole_numbers(tmp_path):
         (b'{"a": null, "b": 1}\n{"a": "x", "b": 2}\n{"a": 1, "b": 2}\n', {}),
         (b'{"Label": 1, "a": 2}\n{"a": 3, "Label": 0, "label": 1}\n' * 3, {"label": "label"}),
         (b'{"a": 1, "b": 2}\n{"b": 1, "a": 0}\n' * 3, {"label": "2"}),
+        (b'{"y": 1, "b": 2}\n{"y": 0, "a": 1}\n' * 3, {"one_hot": ("a",)}),
+        (b"1 1:2\n0 2:1\n" * 3, {"missing": ("1",)}),
+        (b'a,y\n1,u\n2,v\n "5",u\n 5,v\n5 ,u\n' * 3, {}),
+        (b'{"y": 1, "a": -18446744073709551616}\n' * 3, {}),
     ],
-    ids=["csv", "json", "libsvm", "one column", "a null first", "a label by case", "by place"],
+    ids=[
+        "csv",
+        "json",
+        "libsvm",
+        "one column",
+        "a null first",
+        "a label by case",
+        "by place",
+        "a text that comes later",
+        "a label that is missing",
+        "blanks around",
+        "a large number",
+    ],
 )
 def test_what_is_odd_about_options_and_records(lines, options, tmp_path):
     path = tmp_path / "s"

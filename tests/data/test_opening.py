@@ -1,0 +1,39 @@
+"""Which format a source is of, and what is none."""
+
+from __future__ import annotations
+
+import gzip
+
+import pytest
+
+from stream_perceptron import SourceError
+from stream_perceptron.data.opening import open_source
+from stream_perceptron.data.source import Request
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"[\n{}\n]\n", "a JSON array of objects"),
+        (b'[{"a": 1, "label": 2}]\n', "a JSON array of objects"),
+        (bytes(range(256)) * 10, "neither Parquet nor Arrow nor text in UTF-8"),
+        (b"a,b\nx,y\n", "no usable features among"),
+        (b"a,a,label\n1,2,3\n", "columns 1 and 2 are both called 'a': drop one with --ignore 2"),
+        (b"class,label,a\n1,2,3\n", "could each be the label"),
+        (b"\xff\xff\xff\xff1234", "not an Arrow stream"),
+        (b"PAR1 and no more", "not a Parquet file, or not a whole one"),
+        (gzip.compress(b"label,a\n" + b"1,2\n" * 100_000)[:-20], "its gzip data ends too early"),
+    ],
+)
+def test_sources_that_cannot_be_read(data, message, tmp_path):
+    path = tmp_path / "source"
+    path.write_bytes(data)
+
+    def read():
+        list(open_source(str(path)).batches(Request()))
+
+    with pytest.raises(SourceError, match=message) as error:
+        read()
+
+    assert str(error.value).startswith(f"{path}: ")
+    assert "\n" not in str(error.value)

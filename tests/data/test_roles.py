@@ -1,0 +1,69 @@
+"""Which column is what, by one rule in every format."""
+
+from __future__ import annotations
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from stream_perceptron import LiveModel, SourceError
+from stream_perceptron.data import Request, Selection, open_source
+
+ROWS = [{"a": 1.5, "colour": "red", "w": 2, "label": "x"}, {"a": 2.5, "colour": "blue", "w": 1,
+        "label": "y"}]  # fmt: skip
+
+
+@pytest.fixture(params=["csv", "jsonl", "parquet", "arrow"])
+def source(request, tmp_path):
+    """Return the rows in a file of each format."""
+    path, table = tmp_path / "rows", pa.Table.from_pylist(ROWS)
+    if request.param == "csv":
+        lines = [",".join(map(str, row)) for row in (ROWS[0], *(row.values() for row in ROWS))]
+        path.write_text("\n".join(lines) + "\n")
+    elif request.param == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    elif request.param == "parquet":
+        pq.write_table(table, path)
+    else:
+        with pa.ipc.new_stream(path, table.schema) as writer:
+            writer.write_table(table)
+    return path
+
+
+@pytest.mark.parametrize("label", [None, "label", "Label", "-1", "4"])
+def test_the_same_columns_are_found_in_every_format(label, source):
+    selection = Selection(label=label, weight="w", one_hot=("colour",), keep=("colour", "a"))
+    batches = list(open_source(str(source)).batches(Request(selection)))
+
+    assert [{"a": 1.5, "colour_red": 1.0}, {"a": 2.5, "colour_blue": 1.0}] == [
+        x for batch in batches for x in batch.features.dicts()
+    ]
+    assert ["x", "y"] == [label for batch in batches for label in batch.labels]
+    assert [2.0, 1.0] == [w for batch in batches for w in batch.weights.tolist()]
+    kept = [tuple(map(str, values)) for batch in batches for values in batch.kept]
+    assert [("red", "1.5"), ("blue", "2.5")] == kept
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "arrow"])
+def test_columns_of_one_name_are_one_error(form, tmp_path):
+    path = tmp_path / "rows"
+    arrays = [pa.array([1]), pa.array([2]), pa.array([0])]
+    table = pa.Table.from_arrays(arrays, names=["a", "a", "label"])
+    if form == "csv":
+        path.write_text("a,a,label\n1,2,0\n")
+    elif form == "parquet":
+        pq.write_table(table, path)
+    else:
+        with pa.ipc.new_stream(path, table.schema) as writer:
+            writer.write_table(table)
+    sources = [open_source(str(path))]
+    with pytest.raises(SourceError) as error:
+        LiveModel.start(sources)
+
+    told = "columns 1 and 2 are both called 'a': drop one with --ignore 2"
+    assert f"{path}: {told}" == str(error.value)
+    live = LiveModel.start(sources, Selection(ignore=("2",)), seed=0)
+    list(live.run(sources))
+    assert ["a"] == live.model.features_

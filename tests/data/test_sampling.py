@@ -1,0 +1,39 @@
+"""Rows drawn at random."""
+
+from __future__ import annotations
+
+import json
+
+import pyarrow.parquet as pq
+from helpers import state_of
+
+from stream_perceptron import LiveModel
+
+
+def test_random_draws_are_of_rows_that_are_read_by_all_that_others_tell(tmp_path, run):
+    """A key that holds nothing at first, and texts later, is never a number that is missing."""
+    source = tmp_path / "s.jsonl"
+    rows = [{"a": i % 5, "d": "red" if i > 30 else None, "y": i % 2} for i in range(40)]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for path, limits in ((tmp_path / "whole.npz", [40]), (tmp_path / "split.npz", [7, 23, 40])):
+        for limit in limits:
+            options = ["--random", "--limit", limit, "--quiet"]
+            run("learn", source, "-m", path, *options, check=0)
+
+    assert (tmp_path / "whole.npz").read_bytes() == (tmp_path / "split.npz").read_bytes()
+
+
+def test_random_draws_from_lines_are_those_from_columns(sample, tmp_path, run):
+    table = pq.read_table(sample)
+    path = tmp_path / "digits.jsonl"
+    with path.open("w") as file:
+        for pixels, label in zip(table["pixels"].to_pylist(), table["label"].to_pylist(),
+                                 strict=True):  # fmt: skip
+            file.write(json.dumps({"pixels": list(pixels), "label": label}) + "\n")
+    options = ["--random", "--classes", "0-9", "--limit", 3000, "--quiet"]
+    run("learn", sample, "-m", tmp_path / "a.npz", *options, check=0)
+    for limit in (["--limit", 999], []):
+        run("learn", path, "-m", tmp_path / "b.npz", "--scale", "1/255", *options, *limit, check=0)
+    models = [LiveModel.load(tmp_path / name).model for name in ("a.npz", "b.npz")]
+
+    assert state_of(models[0]) == state_of(models[1])

@@ -1,0 +1,96 @@
+"""Records of JSON: what they say, and what is wrong with them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from stream_perceptron import LiveModel
+from stream_perceptron.data.opening import open_source
+
+
+@pytest.mark.parametrize(
+    ("text", "features", "labels"),
+    [
+        ('{"a": 1, "b": true, "label": "x"}', [{"a": 1, "b": 1}], ["x"]),
+        ('{"a": 1, "b": null, "y": 2.0}', [{"a": 1}], [2]),
+        ('{"x": [[1, 2], [3, 4]], "target": 0}',
+         [{"x0": 1, "x1": 2, "x2": 3, "x3": 4}], [0]),
+        ('{"image": [1, 2], "label": 0}', [{"pixel0": 1, "pixel1": 2}], [0]),
+        ("[1, 2.5]\n[3, 4]\n", [{"x0": 1, "x1": 2.5}, {"x0": 3, "x1": 4}], [None, None]),
+        ('{"features": {"a": 1}, "label": 1, "n": 5}', [{"a": 1}], [1]),
+        ('{"a": 1, "name": "Smith", "label": 1}\n{"b": 2, "name": "Jones"}\n',
+         [{"a": 1}, {"b": 2}], [1, None]),
+    ],
+)  # fmt: skip
+def test_what_lines_say(text, features, labels, read):
+    found = read(text)
+
+    assert (features, labels, {}) == found
+    assert [type(label) for label in labels] == [type(label) for label in found[1]]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"a": 1, "y": 1}\n{"a": "x"}', "feature 'a' is 'x', a text, but was a number before"),
+        ('{"a": 1}\n{"a": 1', "it is not JSON from character 9 on"),
+        ('{"a": 1, "y": 1}\n{"b": []}', "feature 'b' is [], a list"),
+        ('{"x": [1], "y": 1}\n{"x": [1, 2]}', "list 'x' has 2 values, not 1"),
+        ('{"x": [1]}\n{"x": ["1"]}', "feature 'x0' is '1', a str"),
+        ('{"x": [1], "y": 1}\n{"z": [1]}', "it has no list 'x'"),
+        ('{"features": {"a": 1}, "y": 1}\n{"a": 1}', "it has no object 'features'"),
+        ('{"a": 1}\n{"label": 1}', "it has no features"),
+        ('{"a": 1}\n{"a": 1, "y": 1, "class": 2}', "'class', 'y' could each be the label"),
+    ],
+)
+def test_what_is_wrong_with_lines(text, reason, read):
+    bad = read(text)[2]
+
+    assert [1] == list(bad)
+    assert bad[1].startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("rows", "learned", "why"),
+    [
+        (  # an unlabelled row does not make a number of a key
+            [{"a": 1, "y": 0}, {"a": 2, "y": 1}, {"a": 1, "e": 5}, {"a": 2, "e": "red", "y": 1}],
+            [0, 1, 3], {},
+        ),
+        ([{"a": 1, "y": 0}, {"a": 1, "e": 5, "y": 0}, {"e": "red", "y": 1}],
+         [0, 1], {2: "feature 'e'"}),
+        ([{"e": None, "a": 1, "y": 0}, {"e": "", "a": 1, "y": 0}, {"e": "red", "a": 2, "y": 1}],
+         [0, 1, 2], {}),
+        ([{"x": [1, 2], "y": 0}, {"x": [1, 2], "tags": ["a"], "y": 0}], [0, 1], {}),
+        ([{"x": [1], "tags": ["a"], "y": 0}, {"x": [1], "y": 0}], [1], {0: "lists 'x', 'tags'"}),
+        ([{"a": 1, "y": 0}, {"a": 2, "features": {}, "y": 0}], [0], {1: "feature 'features'"}),
+        ([{"features": {"a": 1}}, {"a": 2, "y": 0}, {"a": 1, "y": 1}], [1, 2], {}),
+        ([{"a": 1, "y": 0}, {"a": 2, "y": 1}, {"a": 1, "y": 0}, {"a": 1, "e": 5, "y": None},
+          {"a": 1, "e": "red", "y": 1}], [0, 1, 2, 4], {}),
+        ([{"a": 1, "y": 0}, {"a": 2, "y": 1}, {"a": 1, "y": 0}, {"a": 1e300, "e": 5, "y": 0},
+          {"a": 1, "e": "red", "y": 1}], [0, 1, 2, 4], {3: "a feature is"}),
+        ([{"a": 1e300, "e": 5, "y": 0}, {"a": 1, "e": "red", "y": 0}], [1], {0: "a feature is"}),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("are_split", [False, True])
+def test_only_learned_rows_tell_what_others_mean(rows, learned, why, are_split, tmp_path):
+    """Whether they are read in one go, or one after another by runs that resume."""
+    source, path = tmp_path / "s.jsonl", tmp_path / "m.npz"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sources = [open_source(str(source))]
+    live = LiveModel.start(sources, seed=0, dtype="float32")
+    found, rejected = [], {}
+    for limit in range(1, len(rows) + 1) if are_split else [None]:
+        for result in live.run(sources, live.resume(sources), limit=limit, skip_rejected=True):
+            both = zip(result.rows.tolist(), result.labels, strict=True)
+            found += [row - 1 for row, label in both if label is not None]
+            for told in result.rejected:
+                rejected[int(told.place.split("row ")[1]) - 1] = told.why
+        live.save(path)
+        live = LiveModel.load(path)
+
+    assert learned == found
+    assert why.keys() == rejected.keys()
+    assert all(rejected[i].startswith(start) for i, start in why.items())

@@ -1,0 +1,159 @@
+"""Text files: where runs stop in them, and how they go on."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+
+import pytest
+from helpers import lines_of
+
+from stream_perceptron import LiveModel
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_an_interrupted_file_goes_on_at_its_row(form, packed, tmp_path, run):
+    header, lines = lines_of(form, 3000)
+    source = tmp_path / "source"
+    data = header + b"".join(lines)
+    source.write_bytes(gzip.compress(data) if packed else data)
+    folders = [tmp_path / "at once", tmp_path / "bit by bit"]
+    for folder, limits in zip(folders, [[None], [1, 700, 1000, 2345, None]], strict=True):
+        folder.mkdir()
+        for limit in limits:
+            options = [] if limit is None else ["--limit", limit]
+            run("learn", source, "-m", folder / "m.npz", "-p", folder / "p.jsonl", *options,
+                "--passes", 2, "--quiet", check=0)  # fmt: skip
+
+    for name in ("m.npz", "p.jsonl"):
+        assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_a_file_that_has_grown_goes_on_with_what_is_new(form, tmp_path, run):
+    header, lines = lines_of(form, 3000)
+    source, path, clean = tmp_path / "source", tmp_path / "m.npz", tmp_path / "clean.npz"
+    source.write_bytes(header + b"".join(lines[:1200]))
+    run("learn", source, "-m", path, "--quiet", check=0)
+    with source.open("ab") as file:
+        file.write(b"".join(lines[1200:]))
+    run("learn", source, "-m", path, "--quiet", check=0)
+    run("learn", source, "-m", clean, "--quiet", check=0)
+
+    assert clean.read_bytes() == path.read_bytes()
+
+
+def test_a_file_whose_read_part_has_changed_is_refused(tmp_path, run):
+    header, lines = lines_of("csv", 3000)
+    source, path = tmp_path / "source.csv", tmp_path / "m.npz"
+    source.write_bytes(header + b"".join([*lines[:1000], b"bad\n"]))
+    run("learn", source, "-m", path, "--quiet", check=1)
+    before = path.read_bytes()
+    source.write_bytes(header + b"".join([*lines[1:2000], *lines[:1], *lines[2000:]]))
+    changed = run("learn", source, "-m", path, "--quiet", check=1)
+    source.write_bytes(header + b"".join(lines[:500]))
+    shorter = run("learn", source, "-m", path, "--quiet", check=1)
+
+    assert "row 1,000 of" in changed.stderr
+    assert "the file's content has changed in its first 19,874 bytes; --next" in changed.stderr
+    assert "the file's content has changed in its first" in shorter.stderr
+    assert before == path.read_bytes()
+
+
+def test_a_finished_file_that_has_changed_is_another_and_that_is_said(tmp_path, run):
+    source, path = tmp_path / "source.csv", tmp_path / "m.npz"
+    source.write_bytes(b"label,a\nleft,1\nright,2\nleft,3\n")
+    run("learn", source, "-m", path, "--quiet", check=0)
+    same = run("learn", source, "-m", path, "--quiet", check=0)
+    source.write_bytes(b"label,a\nleft,9\nright,2\nleft,3\nright,5\n")
+    changed = run("learn", source, "-m", path, "--quiet", check=0)
+
+    assert "" == same.stderr
+    assert (
+        f"warning: {source} changed after it was read; reading it again from the start\n"
+        == changed.stderr
+    )
+    assert 7 == LiveModel.load(path).progress.samples
+
+
+@pytest.mark.parametrize("more", [b"\n", b"\r\n", b"\n\n\r\n"])
+def test_a_last_line_without_its_newline_is_learned_once(more, tmp_path, run):
+    source, path = tmp_path / "source.csv", tmp_path / "m.npz"
+    source.write_bytes(b"label,a\nleft,1\nright,2")
+    run("learn", source, "-m", path, "--quiet", check=0)
+    with source.open("ab") as file:
+        file.write(more)
+    same = run("learn", source, "-m", path, "--quiet", check=0)
+    with source.open("ab") as file:
+        file.write(b"left,3")
+    run("learn", source, "-m", path, "--quiet", check=0)
+    whole = tmp_path / "whole.npz"
+    run("learn", source, "-m", whole, "--quiet", check=0)
+
+    assert "" == same.stderr
+    assert whole.read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("before", "more", "row"),
+    [
+        (b"label,a\nleft,1\nright,2", b".5\nleft,3\n", 2),
+        (b'label,a\nleft,1\n"right,2\n', b'x",2\nleft,3\n', 2),
+    ],
+    ids=["a number goes on", "a quote closes"],
+)
+def test_a_row_that_was_learned_before_its_end_stops_a_run(before, more, row, tmp_path, run):
+    source, path = tmp_path / "source.csv", tmp_path / "m.npz"
+    source.write_bytes(before)
+    run("learn", source, "-m", path, "--quiet", "--skip-bad", check=0)
+    model = path.read_bytes()
+    with source.open("ab") as file:
+        file.write(more)
+    changed = run("learn", source, "-m", path, "--quiet", "--skip-bad", check=1)
+
+    assert f"row {row} has changed since it was read" in changed.stderr
+    assert model == path.read_bytes()
+
+
+def test_files_that_have_grown_but_are_passed_are_named(tmp_path, run):
+    first, second, path = tmp_path / "first.csv", tmp_path / "second.csv", tmp_path / "m.npz"
+    for source in (first, second):
+        source.write_text("label,a\nleft,1\nright,2\n")
+    run("learn", first, second, "-m", path, "--quiet", check=0)
+    with first.open("a") as file:
+        file.write("\n\n")
+    blanks = run("learn", first, second, "-m", path, "--quiet", check=0)
+    for source in (first, second):
+        with source.open("a") as file:
+            file.write("left,5\n")
+    grown = run("learn", first, second, "-m", path, "--quiet", check=0)
+
+    assert "" == blanks.stderr
+    assert f"warning: {first} has grown, but a later source was begun" in grown.stderr
+    assert 1 == grown.stderr.count("\n")
+    assert 5 == LiveModel.load(path).progress.samples
+
+
+@pytest.mark.parametrize("is_compressed", [False, True])
+def test_a_text_file_is_told_by_the_bytes_up_to_its_last_row(is_compressed, tmp_path, run):
+    """With the header, blank lines, a byte order mark, and a line that is too long to be held."""
+    long = b"x" * (17 * 2**20)
+    lines = [
+        b"\xef\xbb\xbf\nlabel,a\n",
+        b"\r\nleft,1\n",
+        b"\n\nright,2\r\n",
+        long + b"\n",
+        b"left,3",
+    ]
+    data = b"".join(lines)
+    source, path, whole = tmp_path / "s.csv", tmp_path / "m.npz", tmp_path / "whole.npz"
+    source.write_bytes(gzip.compress(data + b"\n\n", 1) if is_compressed else data + b"\n\n")
+    for limit in range(1, 5):
+        run("learn", source, "-m", path, "--limit", limit, "--skip-bad", "--quiet", check=0)
+        (identity,) = LiveModel.load(path).cursor.sources
+        read = b"".join(lines[: limit + 1]) + (b"\n" if limit == 4 else b"")
+
+        assert (len(read), hashlib.sha256(read).hexdigest()) == (identity.size, identity.digest)
+    run("learn", source, "-m", whole, "--skip-bad", "--quiet", check=0)
+    assert whole.read_bytes() == path.read_bytes()

@@ -1,0 +1,70 @@
+"""Numbers in text are the doubles nearest to them."""
+
+from __future__ import annotations
+
+import random
+import struct
+from decimal import Decimal, localcontext
+
+import numpy as np
+import pytest
+from helpers import TIMES
+
+from stream_perceptron.data import Request, open_source
+from stream_perceptron.data.text import lines
+
+pytestmark = pytest.mark.skipif(lines.tokenizer is None, reason="there is no compiler: install gcc")
+
+N = 60_000
+
+
+def double(rng):
+    """Return a finite number of random bits."""
+    number = float("nan")
+    while number - number != 0:
+        (number,) = struct.unpack("d", rng.randbytes(8))
+    return number
+
+
+def halfway(rng):
+    """Return the decimal digits of a number in the middle between two doubles, or next to it."""
+    low = abs(rng.choice([double, lambda rng: rng.uniform(0, 10 ** rng.randrange(25))])(rng))
+    with localcontext() as context:
+        context.prec = 800
+        middle = (Decimal(low) + Decimal(float(np.nextafter(low, 0)))) / 2
+        digits = f"{middle:.{rng.choice([17, 19, 20, 25, 60, 799])}e}"
+    return digits + rng.choice(["", "0", "1"])
+
+
+def any_digits(rng):
+    """Return a number with many digits or few, in front of a point and behind it."""
+    parts = [str(rng.randrange(10 ** rng.randrange(1, 21))) for _ in range(2)]
+    return f"{parts[0]}.{parts[1]:0>{rng.randrange(1, 30)}}e{rng.randrange(-360, 280)}"
+
+
+KINDS = {
+    "17 digits": lambda rng: f"{double(rng):.17g}",
+    "shortest": lambda rng: repr(double(rng)),
+    "of size 1": lambda rng: repr(rng.gauss(0, 1)),
+    "decimals": lambda rng: f"{rng.uniform(-999, 999):.{rng.randrange(1, 9)}f}",
+    "whole": lambda rng: str(rng.randrange(-(10 ** rng.randrange(1, 23)), 10**18)),
+    "any": any_digits,
+    "halfway": halfway,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_numbers_are_rounded_as_python_rounds_them(kind, tmp_path):
+    """And read by the compiled tokenizer, not by Python, but for a few."""
+    rng, path = random.Random(kind), tmp_path / "numbers.csv"
+    n = N * TIMES // len(KINDS)
+    texts = [KINDS[kind](rng) for _ in range(n)]
+    path.write_text("a,y\n1,0\n2,0\n" + "".join(f"{text},1\n" for text in texts))
+    found, sizes = [], []
+    for batch in open_source(str(path)).batches(Request()):
+        found.append(batch.features.values)
+        sizes.append(len(batch))
+    numbers = np.array([1.0, 2.0, *map(float, texts)])
+
+    assert numbers[np.isfinite(numbers)].tobytes() == np.concatenate(found).tobytes()
+    assert kind == "halfway" or len(sizes) < n / 40
