@@ -103,22 +103,7 @@ def _remote(path: str) -> Iterator[tuple[Any, str]]:
 
 
 class ByteStream:
-    """Bytes that can be looked at before they are read; pyarrow takes it for a file.
-
-    Parameters
-    ----------
-    name
-        What the source is called in messages.
-    read
-        Returns at most so many bytes, none at the end only.
-    wait
-        Waits for bytes, for some seconds at most; returns whether there are any, or the end.
-    n_ready
-        Returns how many bytes can be read at once, 0 where that is not known.
-    is_compressed
-        Whether they were compressed.
-
-    """
+    """Bytes that can be looked at before they are read; pyarrow takes it for a file."""
 
     closed = False
 
@@ -126,45 +111,53 @@ class ByteStream:
         self,
         name: str,
         read: Callable[[int], bytes],
+        read_into: Callable[[memoryview], int] | None = None,
         wait: Callable[[float | None], bool] = lambda seconds: True,
         n_ready: Callable[[], int] = lambda: 0,
         is_compressed: bool = False,
     ) -> None:
-        self.name, self.n_ready, self.is_compressed = name, n_ready, is_compressed
+        self.name = name
+        self.is_compressed = is_compressed
+        self._read = read
+        self._read_into = read_into
         self.idle: Idle | None = None  # is called while it waits
+        self.n_ready = n_ready  # the bytes that can be read at once, if that is known
+        self._wait = wait
         self.n_bytes = 0  # that were read of it, with those that are ahead
-        self._read, self._wait = read, wait
         self._ahead = b""
-        self._ended = False  # a terminal that came to its end would start again
+        self._ended = False
 
     def read_some(self, most: int = _SOME) -> bytes:
         """Return what there is, not more than some bytes; nothing at the end only."""
         data, self._ahead = self._ahead[:most], self._ahead[most:]
-        if data or self._ended:
-            return data
         with source_errors(self.name):
-            while not self._wait(self.idle() if self.idle is not None else None):
-                pass
-            return self._take(most)
+            return data or self._next(most)
 
-    def read_block(self, size: int) -> bytes:
-        """Return all that there is, up to so many bytes, as a pipe gives a little at a time."""
-        data = self.read_some(size)
-        parts, left = [data], size - len(data)
-        # It is not waited for again, as a signal that ends it would lose what was read.
+    def fill(self, buffer: memoryview) -> int:
+        """Read what there is into a buffer; return how many bytes, 0 at the end only."""
+        size = 0
         with source_errors(self.name):
-            while data and left > 0 and self.n_ready() and (data := self._take(left)):
-                parts.append(data)
-                left -= len(data)
-        return b"".join(parts)
+            if not self._ahead and not self._ended:
+                self._await()  # and not again, as a signal that ends it would lose what was read
+            # A pipe gives a little at a time, though there may be more.
+            while size < len(buffer) and (not size or self.n_ready()):
+                more = self._next_into(buffer[size:])
+                size += more
+                if not more:
+                    break
+        return size
 
     def read(self, size: int) -> bytes:
         """Return the next `size` bytes, fewer at the end only."""
-        parts = []
-        while size > 0 and (data := self.read_some(size)):
-            parts.append(data)
-            size -= len(data)
-        return b"".join(parts)
+        parts = [self._ahead]
+        missing = size - len(self._ahead)
+        with source_errors(self.name):
+            while missing > 0 and (more := self._next(missing)):
+                parts.append(more)
+                missing -= len(more)
+        data = b"".join(parts)
+        self._ahead = data[size:]
+        return data[:size]
 
     def peek(self, size: int) -> bytes:
         """Return what `read` would, and leave it there."""
@@ -176,12 +169,36 @@ class ByteStream:
         """Put bytes back, to be read next."""
         self._ahead = data + self._ahead
 
-    def _take(self, size: int) -> bytes:
-        # What a damaged file asks for may be larger than memory.
+    def _next(self, size: int) -> bytes:
+        # A terminal that came to its end would start again; what a damaged file asks for may be
+        # larger than memory.
+        if self._ended:
+            return b""
+        self._await()
+        return self._read_some(size)
+
+    def _await(self) -> None:
+        while not self._wait(self.idle() if self.idle is not None else None):
+            pass
+
+    def _read_some(self, size: int) -> bytes:
         data = self._read(min(size, _MOST))
         self.n_bytes += len(data)
         self._ended = not data
         return data
+
+    def _next_into(self, buffer: memoryview) -> int:
+        if self._ended and not self._ahead:
+            return 0
+        if self._ahead or self._read_into is None:
+            data = self._ahead or self._read_some(len(buffer))
+            size = min(len(data), len(buffer))
+            buffer[:size], self._ahead = data[:size], data[size:]
+            return size
+        size = self._read_into(buffer)
+        self.n_bytes += size
+        self._ended = not size
+        return size
 
     def close(self) -> None:
         """Do nothing: pyarrow closes what it has read, and stdin is not ours to close."""
@@ -197,7 +214,7 @@ def open_bytes(path: str, wait: Wait | None = None) -> ByteStream:
             source = ByteStream(name, open_file(path).read)
         else:
             file = _File(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
-            source = ByteStream(path, file.read)
+            source = ByteStream(path, file.read, file.read_into)
     start = source.peek(4)  # a pipe may have a short line, to be answered before the next
     for magic, how in _COMPRESSIONS.items():
         if start.startswith(magic):
@@ -235,6 +252,9 @@ class _File:
 
     def read(self, size: int) -> bytes:
         return os.read(self.descriptor, size)
+
+    def read_into(self, buffer: memoryview) -> int:
+        return os.readv(self.descriptor, [buffer])
 
 
 def _decompressed(source: ByteStream, name: str, module: str, kind: str) -> Callable[[int], bytes]:
@@ -296,6 +316,7 @@ def _open_pipe(path: str, wait: Wait) -> ByteStream:
     return ByteStream(
         name_of(path),
         file.read,
+        file.read_into,
         lambda seconds: wait(file.descriptor, seconds),
         lambda: _n_ready(file.descriptor, FIONREAD),
     )

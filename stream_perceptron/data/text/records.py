@@ -123,27 +123,36 @@ def cut_lines(source: ByteStream, most: int) -> Iterator[RawLines]:
     The last line gets a newline if it has none. A line that is too long to be held comes in parts,
     of which the last has its end.
     """
-    held: list[bytes] = []  # of a line whose end has not come
-    size, n_held = _FIRST, 0
-    while data := source.read_block(size):
-        end = data.rfind(b"\n") + 1
+    buffer = bytearray(_FIRST)
+    n = 0  # bytes of a line whose end has not come
+    while True:
+        with memoryview(buffer) as view, view[n:] as rest:
+            more = source.fill(rest)
+        end = buffer.rfind(b"\n", n, n + more) + 1
+        n += more
+        is_full = n == len(buffer)
+        if not more:
+            break
         if end:
-            yield from _lines(b"".join([*held, memoryview(data)[:end]]), most)
-            held, n_held = [], 0
-        held.append(data[end:])
-        n_held += len(data) - end
-        if len(data) == size:
-            size = min(2 * size, _BLOCK)
-        if n_held > LONGEST_LINE:
-            data, held, n_held = b"".join(held), [], 0
-            while data and b"\n" not in data:
+            with memoryview(buffer) as view, view[:end] as lines:
+                block = bytes(lines)
+            buffer[: n - end] = buffer[end:n]
+            n -= end
+            yield from _lines(block, most)
+        if n > LONGEST_LINE:
+            data, n = bytes(buffer[:n]), 0
+            while True:
+                end = data.find(b"\n") + 1
+                if end or not data:
+                    break
                 yield RawLines(data, np.zeros(0, np.intp), are_too_long=True)
                 data = source.read_some()
-            end = data.find(b"\n") + 1
             source.unread(data[end:])
             yield RawLines(data[:end], np.array([end], np.intp), are_too_long=True)
-    if any(held):
-        yield from _lines(b"".join([*held, b"\n"]), most)
+        elif n == len(buffer) or (is_full and len(buffer) < _BLOCK):
+            buffer += bytes(len(buffer))
+    if n:
+        yield from _lines(bytes(buffer[:n]) + b"\n", most)
 
 
 def _lines(block: bytes, most: int) -> Iterator[RawLines]:
