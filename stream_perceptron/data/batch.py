@@ -139,7 +139,7 @@ class Batch:
     @property
     def tells(self) -> bool:
         """Whether a row is learned, so that the schema holds from here on."""
-        return any(label is not None for label in self.labels)
+        return self.labels.count(None) < len(self.labels)
 
     def place(self, i: int) -> str:
         """Return where the row at place i stands, for a message."""

@@ -127,26 +127,26 @@ class SingleSource(Source):
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
-        self._reader: tuple[Any, Any] | None = None  # the last one, and what it was asked for
+        self._prepared: tuple[Any, Any] | None = None  # what was asked for last, and what it gave
 
     def fit(self, request: Request) -> Fit | None:
-        reader = self.reader(request)
-        return None if reader is None else reader.fit
+        prepared = self.prepared(request)
+        return None if prepared is None else prepared.fit
 
-    def reader(self, request: Request) -> Any:
+    def prepared(self, request: Request) -> Any:
         """Return what reads the rows that a request asks for, made once; None if there are none."""
         asked, numbers = request.selection, request.schema.numbers
         key = (
             asked, asked.keep, request.schema, len(numbers) and numbers, request.to_learn,
             request.needs_label, request.most_features,
         )  # fmt: skip
-        if self._reader is None or self._reader[0] != key:
-            self._reader = key, self._make_reader(request)
-        return self._reader[1]
+        if self._prepared is None or self._prepared[0] != key:
+            self._prepared = key, self._prepare(request)
+        return self._prepared[1]
 
     @abstractmethod
-    def _make_reader(self, request: Request) -> Any:
-        """Return what `reader` does; it has a `Fit`.
+    def _prepare(self, request: Request) -> Any:
+        """Return what `prepared` does; it has a `Fit`.
 
         Raises
         ------

@@ -37,8 +37,6 @@ from stream_perceptron.model.rows import Names
 
 _BATCH_BYTES = 2**22
 
-Rejections = dict[int, str]
-
 
 class ColumnDecoder:
     """How the columns of a source become batches."""
@@ -130,7 +128,8 @@ class ColumnDecoder:
         first_row: int,
         request: Request,
     ) -> Batch:
-        n, selection, rejected = rows.num_rows, self._selection, Rejections()
+        rejected: dict[int, str] = {}  # why a row cannot be used, by its place
+        n, selection = rows.num_rows, self._selection
         features, places = self._features.read(rows, names, rejected)
         offsets = _offsets(rows, selection, rejected)
         weights = _weights(rows, selection, rejected)
@@ -214,7 +213,7 @@ def _label_type(kind: pa.DataType, label: str, where: str) -> str:
 
 
 def _offsets(
-    batch: pa.RecordBatch, selection: Selection, rejected: Rejections
+    batch: pa.RecordBatch, selection: Selection, rejected: dict[int, str]
 ) -> list[Offset | None]:
     names = selection.position
     if not names:
@@ -231,7 +230,7 @@ def _offsets(
 
 
 def _weights(
-    batch: pa.RecordBatch, selection: Selection, rejected: Rejections
+    batch: pa.RecordBatch, selection: Selection, rejected: dict[int, str]
 ) -> NDArray[np.float64]:
     name = selection.weight
     if name is None:

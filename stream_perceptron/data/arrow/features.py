@@ -20,8 +20,6 @@ from stream_perceptron.model.vocabulary import natural_order
 
 _BYTE_SCALE = 1 / 255
 
-Rejections = dict[int, str]
-
 
 class PlainColumns:
     """Features in a column each."""
@@ -41,7 +39,7 @@ class PlainColumns:
         self._cast = None if is_plain else pa.schema([(name, pa.float64()) for name in kinds])
 
     def read(
-        self, batch: pa.RecordBatch, names: Names, rejected: Rejections
+        self, batch: pa.RecordBatch, names: Names, rejected: dict[int, str]
     ) -> tuple[Rows, NDArray[np.intp]]:
         """Return the features of all rows, and their places; unusable rows are rejected."""
         if not self.columns:
@@ -95,7 +93,7 @@ class VectorColumn:
         return vector_names(self.name, n) if n <= most else ()
 
     def read(
-        self, batch: pa.RecordBatch, names: Names, rejected: Rejections
+        self, batch: pa.RecordBatch, names: Names, rejected: dict[int, str]
     ) -> tuple[Rows, NDArray[np.intp]]:
         """Return the features of the rows that have them all, and the places of these rows.
 
@@ -130,7 +128,7 @@ class VectorColumn:
         return Rows.of_table(names, X, present, n_columns=n_features), there
 
     def _flatten(
-        self, batch: pa.RecordBatch, rejected: Rejections
+        self, batch: pa.RecordBatch, rejected: dict[int, str]
     ) -> tuple[NDArray[Any], NDArray[np.intp], NDArray[np.bool_] | None]:
         """Return all values of the rows that are no null, one after another, and their numbers.
 

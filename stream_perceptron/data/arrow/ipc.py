@@ -43,7 +43,7 @@ class ArrowSource(SingleSource):
     def classes(self) -> list[Any] | None:
         return declared_classes(self._columns)
 
-    def _make_reader(self, request: Request) -> ColumnDecoder:
+    def _prepare(self, request: Request) -> ColumnDecoder:
         return ColumnDecoder(self._columns, self.name, request)
 
     def identities(self, before: Sequence[Identity] = ()) -> list[Identity]:
@@ -54,7 +54,7 @@ class ArrowSource(SingleSource):
             return [Identity.of_file(self.name, file.size(), schema, self.version)]
 
     def batches(self, request: Request) -> Iterator[Batch]:
-        yield from self.reader(request).batches(self._read(request.start), request)
+        yield from self.prepared(request).batches(self._read(request.start), request)
 
     def _read(self, start: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows from `start` on."""

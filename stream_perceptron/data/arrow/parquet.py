@@ -52,7 +52,7 @@ class ParquetSource(SingleSource):
     def classes(self) -> list[Any] | None:
         return declared_classes(self._file.schema_arrow)
 
-    def _make_reader(self, request: Request) -> ColumnDecoder:
+    def _prepare(self, request: Request) -> ColumnDecoder:
         return ColumnDecoder(self._file.schema_arrow, self.name, request)
 
     def identities(self, before: Sequence[Identity] = ()) -> list[Identity]:
@@ -82,7 +82,9 @@ class ParquetSource(SingleSource):
         """Yield the rows of one row group; as `batches`."""
         first = sum(self.groups[:group])
         asked = replace(request, start=first)
-        batches: Iterator[Batch] = self.reader(asked).batches(self._read([group], first, 0), asked)
+        batches: Iterator[Batch] = self.prepared(asked).batches(
+            self._read([group], first, 0), asked
+        )
         return batches
 
     def batches(self, request: Request) -> Iterator[Batch]:
@@ -92,7 +94,7 @@ class ParquetSource(SingleSource):
             before += groups[first]
             first += 1
         rest = self._read(list(range(first, len(groups))), before, request.start - before)
-        yield from self.reader(request).batches(rest, request)
+        yield from self.prepared(request).batches(rest, request)
 
     def _read(self, groups: list[int], before: int, start: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows from `start` on of row groups that have so many rows before them."""

@@ -15,18 +15,18 @@ cdef extern from "tokenizer.h" nogil:
     ctypedef struct Name:
         unsigned int begin, length
         int32_t role
-    ctypedef struct NameTable "Names":
+    ctypedef struct CNames "Names":
         uint8_t* pool
         Name* items
         void *slots, *numbered
         ptrdiff_t n, n_features
-    ptrdiff_t find_name(NameTable*, const uint8_t*, ptrdiff_t, const uint8_t*)
-    ptrdiff_t add_name(NameTable*, const uint8_t*, ptrdiff_t, const uint8_t*, int32_t, int32_t)
+    ptrdiff_t find_name(CNames*, const uint8_t*, ptrdiff_t, const uint8_t*)
+    ptrdiff_t add_name(CNames*, const uint8_t*, ptrdiff_t, const uint8_t*, int32_t, int32_t)
     ctypedef struct State "Tokenizer":
         int form, is_utf8, is_open, is_inside_open, needs_label, are_texts_blank, are_blanks_numbers
         uint8_t delimiter
         const int32_t *roles, *slots
-        NameTable *names, *inside
+        CNames *names, *inside
         const uint8_t *blanks, *data, *limit
         const intptr_t *blank_ends, *ends
         ptrdiff_t n_roles, n_blanks, begin, n, first
@@ -41,10 +41,10 @@ SKIP, BLANK, WEIGHT, OBJECT, LIST, ODD, WORD = (
 )
 
 
-cdef class Names:
+cdef class NameTable:
     """Names that occur in records, each with its role; features are numbered as they come."""
 
-    cdef NameTable table
+    cdef CNames table
 
     def __cinit__(self):
         memset(&self.table, 0, sizeof(self.table))
@@ -108,10 +108,10 @@ cdef class Tokenizer:
 
     cdef State state
     cdef object owned
-    cdef Names names, inside
+    cdef NameTable names, inside
 
     def __init__(
-        self, int form, list roles, Names names, Names inside, bint is_open,
+        self, int form, list roles, NameTable names, NameTable inside, bint is_open,
         bint needs_label, list blanks, bytes delimiter, bint are_texts_blank,
         bint are_blanks_numbers,
     ):

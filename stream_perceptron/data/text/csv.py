@@ -110,8 +110,13 @@ class CsvFormat:
         if is_closed:
             may_come = set(schema.undecided).difference(decoder.features)
             schema.with_features(tuple(name for name in features if name not in may_come), where)
-        if schema.is_new and not features and len(texts) == len(decoder.texts + decoder.undecided):
-            decoder.require_features(texts, where)
+        has_none = not features and len(texts) == len(decoder.texts + decoder.undecided)
+        if schema.is_new and has_none and not selection.one_hot:
+            shown = ", ".join(f"{name!r} (text)" for name in texts[:5])
+            raise SourceError(
+                f"{where}: no usable features{f' among {shown}' if shown else ''}: they are number "
+                "or bool columns, or texts that --one-hot names"
+            )
         return decoder
 
     def _columns(self, request: Request, where: str) -> tuple[list[str], Selection, bool]:
@@ -254,16 +259,6 @@ class CsvDecoder:
             told["undecided"] = tuple(name for name in undecided if name not in decided)
         found = replace(schema, **told)
         return schema if found == schema else found
-
-    def require_features(self, texts: Sequence[str], where: str) -> None:
-        """Require that there is something to learn from, or that it may still come."""
-        if self.selection.one_hot:
-            return
-        shown = ", ".join(f"{name!r} (text)" for name in texts[:5])
-        raise SourceError(
-            f"{where}: no usable features{f' among {shown}' if shown else ''}: they are number or "
-            "bool columns, or texts that --one-hot names"
-        )
 
     def _fields(self, record: bytes) -> list[str]:
         # What is no UTF-8 in a column that is not used does no harm.

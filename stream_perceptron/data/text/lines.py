@@ -16,7 +16,7 @@ from stream_perceptron.data.describe import Note
 from stream_perceptron.data.identity import Identity, TextDigest, TextPart
 from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.source import Fit, Request, SingleSource
-from stream_perceptron.data.text.plan import Block, Plan
+from stream_perceptron.data.text.plan import PlainRecords, Plan
 from stream_perceptron.data.text.records import LONGEST_LINE, RawLines, cut_lines, tokenizer
 from stream_perceptron.data.text.sample import Decoder, Rejected, Replayed, Sample
 from stream_perceptron.errors import SourceError
@@ -89,7 +89,7 @@ class LineSource(SingleSource):
             self._first_records += lines.without_blanks().records()
         return self._first_records[number]
 
-    def _make_reader(self, request: Request) -> _Fitted | None:
+    def _prepare(self, request: Request) -> _Fitted | None:
         number = self._first + self._format.n_header_lines
         line = self._line(number)
         if line is None and len(self._first_records) <= number:
@@ -103,7 +103,7 @@ class LineSource(SingleSource):
         return _Fitted(decoder, Fit(decoder.outlook(first), decoder.label))
 
     def batches(self, request: Request) -> Iterator[Batch]:
-        fitted = self.reader(request)
+        fitted = self.prepared(request)
         if fitted is None:
             return
         first_row, is_described = request.start + 1, request.start > 0
@@ -244,7 +244,7 @@ def _cut(start: ByteStream) -> Iterator[RawLines]:
     yield from cut_lines(start, MOST_BATCH_ROWS)
 
 
-Run = tuple[Decoder, list[Found] | Block]
+Run = tuple[Decoder, list[Found] | PlainRecords]
 
 
 class _Reading:
@@ -296,7 +296,7 @@ class _Reading:
         """Return what is to be told of a source, once a record could be read."""
         return () if self._last is None else self._last.describe(self._telling)
 
-    def _block(self, lines: RawLines, first: int) -> Block | None:
+    def _block(self, lines: RawLines, first: int) -> PlainRecords | None:
         """Return the records from one on that a plan can read."""
         if self._like is not None:
             self._make_plan(*self._like)
@@ -361,14 +361,14 @@ def _fits(sample: Sample, dtype: str) -> bool:
 
 
 def _batch(
-    found: Sequence[Found] | Block,
+    found: Sequence[Found] | PlainRecords,
     source: str,
     first_row: int,
     schema: Schema,
     text: TextPart | None,
     notes: tuple[Note, ...],
 ) -> Batch:
-    if isinstance(found, Block):
+    if isinstance(found, PlainRecords):
         n = len(found)
         return Batch(
             source, first_row, n, np.arange(n), found.rows, found.labels, found.weights, schema,

@@ -52,7 +52,7 @@ class Layout:
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
+class PlainRecords:
     """Records that were read together."""
 
     rows: Rows
@@ -98,8 +98,8 @@ class Plan:
         self._layout, self._selection, self._schema = layout, selection, schema
         self._largest, self._to_learn, self._is_tentative = largest, to_learn, is_tentative
         self._is_table = bool(layout.by_place)
-        self._names: Any = None if layout.by_name is None else tokenizer.Names()
-        self._inside: Any = None if layout.inside is None else tokenizer.Names()
+        self._names: Any = None if layout.by_name is None else tokenizer.NameTable()
+        self._inside: Any = None if layout.inside is None else tokenizer.NameTable()
         # Slots for where values stand, by whether they are inside an object, and their name.
         self._texts = [
             (is_inside, name)
@@ -164,7 +164,7 @@ class Plan:
             slot = self._slots.get((is_inside, name), -1)
             table.add(name.encode(errors="surrogatepass"), role, slot)
 
-    def read(self, lines: RawLines, first: int) -> Block | None:
+    def read(self, lines: RawLines, first: int) -> PlainRecords | None:
         """Return the plain records from one on, None if that one is not plain."""
         n = len(lines)
         most = (len(lines.data) - (int(lines.ends[first - 1]) if first else lines.begin)) // 2 + 2
@@ -192,7 +192,7 @@ class Plan:
         if names:
             rows = rows.with_ones(np.tile(np.arange(len(labels)), len(texts)), names)
         missing = missing[first:end]
-        return Block(
+        return PlainRecords(
             rows.without_unused_names(),
             labels,
             weights[first:end],
