@@ -87,13 +87,24 @@ def texts() -> dict[str, Path]:
     def cells(label: int, row: list[int]) -> str:
         return f"{label}," + ",".join(map(str, row))
 
+    decimals = [f"{v / 255:.4f}" if v else "0" for v in range(256)]
+
+    def decimal_cells(label: int, row: list[int]) -> str:
+        return f"{label}," + ",".join([decimals[v] for v in row])
+
+    def decimal_pairs(row: list[int]) -> str:
+        return " ".join(f"{i}:{decimals[v]}" for i, v in enumerate(row) if v)
+
+    def decimal_object(label: int, row: list[int]) -> str:
+        members = zip(names, (decimals[v] for v in row), strict=True)
+        return f'{{"label": {label}, ' + ", ".join(f'"{n}": {v}' for n, v in members) + "}"
+
     header = "label," + ",".join(names) + "\n"
     return {
         "arrow": prepared("digits.arrows", write_arrow),
-        "csv body": prepared(
-            "digits-body.csv", lines(lambda y, x: f"{y}," + ",".join(map(str, x)))
-        ),
-        "csv": prepared("digits.csv", lines(lambda y, x: f"{y}," + ",".join(map(str, x)), header)),
+        "csv body": prepared("digits-body.csv", lines(cells)),
+        "csv": prepared("digits.csv", lines(cells, header)),
+        "csv, decimals": prepared("digits-decimals.csv", lines(decimal_cells, header)),
         "json, list": prepared(
             "digits-list.jsonl", lines(lambda y, x: json.dumps({"x": x, "y": y}))
         ),
@@ -101,7 +112,11 @@ def texts() -> dict[str, Path]:
             "digits-flat.jsonl",
             lines(lambda y, x: json.dumps({"label": y, **dict(zip(names, x, strict=True))})),
         ),
+        "json, flat, decimals": prepared("digits-decimals.jsonl", lines(decimal_object)),
         "libsvm": prepared("digits.libsvm", lines(lambda y, x: f"{y} {pairs(x)}")),
+        "libsvm, decimals": prepared(
+            "digits-decimals.libsvm", lines(lambda y, x: f"{y} {decimal_pairs(x)}")
+        ),
         "vw text": prepared("digits.vw", lines(lambda y, x: f"{y + 1} | {scaled(x)}")),
         "vw json": prepared(
             "digits-vw.jsonl",
@@ -216,6 +231,34 @@ def tables() -> dict[str, Path]:
     return {
         "3 texts, blanks, quotes": prepared("table.csv", write(some, f"{names},a,b,c,label")),
         "numbers only": prepared("table-numbers.csv", write(plain, f"{names},label")),
+    }
+
+
+def long_numbers() -> dict[str, Path]:
+    """Return a table of 200,000 rows and 20 numbers with 17 digits each, by name of the form."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(200_000, 20))
+    labels = (values[:, :4].sum(axis=1) > 0).astype(int).tolist()
+    names = [f"x{i}" for i in range(20)]
+
+    def lines(of: Callable[[int, list[str]], str], header: str = "") -> Callable[[Any], None]:
+        def write(file: Any) -> None:
+            file.write(header.encode())
+            for label, row in zip(labels, values.tolist(), strict=True):
+                file.write(of(label, [f"{value:.17g}" for value in row]).encode() + b"\n")
+
+        return write
+
+    def pairs(row: list[str]) -> str:
+        return " ".join(f"{name}:{value}" for name, value in zip(names, row, strict=True))
+
+    return {
+        "csv": prepared(
+            "long.csv",
+            lines(lambda y, x: ",".join([str(y), *x]), ",".join(["label", *names]) + "\n"),
+        ),
+        "libsvm": prepared("long.libsvm", lines(lambda y, x: f"{y} {pairs(x)}")),
+        "vw text": prepared("long.vw", lines(lambda y, x: f"{2 * y - 1} | {pairs(x)}")),
     }
 
 

@@ -17,6 +17,7 @@ from common import (
     VW,
     bags,
     in_turns,
+    long_numbers,
     ratio,
     seconds_of,
     spread,
@@ -38,7 +39,9 @@ def pipes() -> str:
     """Whole process, 60,000 digits from `cat`: each format, and VW's; its CSV only predicts."""
     files = texts()
     body = files.pop("csv body")
-    commands = {name: [*LEARN, *([] if name == "arrow" else SCALE)] for name in files}
+    commands = {
+        name: [*LEARN, *([] if name == "arrow" or "decimals" in name else SCALE)] for name in files
+    }
     commands["vw text"] = [*TEXT_VW, "--oaa", "10"]
     commands["vw csv"] = [*commands["vw text"], "--csv"]
     commands["vw json"] = [*commands["vw text"], "--json"]
@@ -61,6 +64,15 @@ def bag_pipes() -> str:
     commands["vw text"] = [*TEXT_VW, "--loss_function", "logistic", "-b", "20"]
     sources = {name: [path] for name, path in files.items()}
     return _piped("200,000 bags of words", 200_000, commands, sources, ("vw text",))
+
+
+def long_number_pipes() -> str:
+    """Whole process, 200,000 rows of 20 numbers with 17 digits, as pandas writes them."""
+    files = long_numbers()
+    commands = {name: [*BINARY, "--standardize"] for name in files}
+    commands["vw text"] = [*TEXT_VW, "--loss_function", "logistic"]
+    sources = {name: [path] for name, path in files.items()}
+    return _piped("200,000 rows of 17 digits", 200_000, commands, sources, ("vw text",))
 
 
 def table_pipes() -> str:
@@ -140,5 +152,6 @@ SECTIONS = {
     "pipes": pipes,
     "bags": bag_pipes,
     "tables in pipes": table_pipes,
+    "long numbers": long_number_pipes,
     "latency": latency,
 }
