@@ -25,7 +25,7 @@ _LARGEST = float(np.finfo(np.float64).max)
 
 
 class Place(NamedTuple):
-    """What a value is for, and what it is called; or members of an object, or a list."""
+    """What a value is for, and what it is called."""
 
     role: int  # the number of a feature; else one of the tokenizer's roles
     name: str | None = None
@@ -116,6 +116,7 @@ class Plan:
         self._add({name: role for name, role in (layout.by_name or {}).items() if role})
         self._add({name: role for name, role in (layout.inside or {}).items() if role}, True)
         if not self._is_table:
+            # Before others, so that their numbers do not depend on the record.
             learned = schema.numbers if schema.features is None else schema.features
             self._add(dict.fromkeys(learned, 0), self._inside is not None)
             self._is_known = np.ones(len(self._table), bool)
@@ -147,11 +148,8 @@ class Plan:
     def extend(self, layout: Layout, schema: Schema, is_tentative: bool) -> bool:
         """Add the names in a record that has others; return whether it is like those before."""
         before = self._layout.label, self._inside is None, self._is_tentative
-        if (
-            self._is_table
-            or self._schema != schema
-            or (before != (layout.label, layout.inside is None, is_tentative))
-        ):
+        is_alike = before == (layout.label, layout.inside is None, is_tentative)
+        if self._is_table or self._schema != schema or not is_alike:
             return False
         self._add(layout.by_name or {})
         self._add(layout.inside or {}, True)
@@ -166,8 +164,11 @@ class Plan:
 
     def read(self, lines: RawLines, first: int) -> PlainRecords | None:
         """Return the plain records from one on, None if that one is not plain."""
-        n = len(lines)
-        most = (len(lines.data) - (int(lines.ends[first - 1]) if first else lines.begin)) // 2 + 2
+        n, start = len(lines), int(lines.ends[first - 1]) if first else lines.begin
+        # No pair or member takes less than four bytes.
+        most = (int(lines.ends[-1]) - start) // 4 + 1
+        if self._is_table:
+            most = (n - first) * len(self._layout.features) + 1
         starts, missing, weights = np.zeros(n + 1, np.intp), np.empty(n, np.intp), np.empty(n)
         columns, values = np.empty(most, np.int32), np.empty(most)
         spans = np.zeros((len(self._slots), n, 2), np.intp)

@@ -8,6 +8,7 @@ import re
 
 import numpy as np
 import pytest
+from helpers import TIMES
 
 from stream_perceptron.data import open_source
 from stream_perceptron.data.schema import Selection
@@ -79,7 +80,7 @@ def test_numbers_of_all_kinds(form, tmp_path):
 WORDS = ["left", "right", "a, b", "NA", "", " ", "caf\u00e9", "-9", "x"]
 ODD = b'" "" , : \t \r x 1 - . e [ ] { } \xff \0 # null true 1.5 \\u0041'
 PIECES = [b"", b" ", *ODD.split(b" ")]
-MUTATED = 5_000  # records of each form
+MUTATED = 5_000 * TIMES  # records of each form
 
 
 def numbers(rng):
