@@ -21,7 +21,7 @@ from stream_perceptron.model.activations import Activation, row_sums
 from stream_perceptron.model.kernel.types import Block, BlockResult, Counters, Done, Outcome, Rule
 from stream_perceptron.model.rows import Rows
 from stream_perceptron.model.scaler import Scaler
-from stream_perceptron.model.vocabulary import FirstNames, Vocabulary, natural_order
+from stream_perceptron.model.vocabulary import FirstNames, Vocabulary, natural_key
 from stream_perceptron.model.weights import WeightStore
 
 if TYPE_CHECKING:
@@ -404,13 +404,9 @@ class Network:
         new, brought_by = unknown[order], first[order]
         every = rows.names.all if isinstance(rows.names, FirstNames) else rows.names
         names = [every[i] for i in new.tolist()]
-        starts = np.flatnonzero(np.diff(brought_by, prepend=-1))
-        for start, end in pairwise([*starts.tolist(), len(new)]):
-            if end > start + 1:
-                places = dict(zip(names[start:end], new[start:end].tolist(), strict=True))
-                names[start:end] = natural_order(places)
-                new[start:end] = list(map(places.__getitem__, names[start:end]))
-        return names, new, brought_by
+        keys = list(zip(brought_by.tolist(), map(natural_key, names), strict=True))
+        sorted_places = sorted(range(len(names)), key=keys.__getitem__)
+        return [names[i] for i in sorted_places], new[sorted_places], brought_by
 
     def _columns_of(self, rows: Rows) -> NDArray[np.int32]:
         """Return the column of each name, -1 where there is none."""

@@ -24,10 +24,11 @@ def natural_order(names: Iterable[Hashable]) -> list[Hashable]:
 
     """
     names = list(names)
-    return sorted(names, key=_natural_key) if len(names) > 1 else names
+    return sorted(names, key=natural_key) if len(names) > 1 else names
 
 
-def _natural_key(name: Hashable) -> tuple[str, Any, str]:
+def natural_key(name: Hashable) -> tuple[str, Any, str]:
+    """Return what sorts a name as `natural_order` does."""
     if isinstance(name, str):
         # Splitting on digits alternates text and number, so that like meets like.
         parts: list[Any] = _DIGITS.split(name)

@@ -332,9 +332,9 @@ class _Reading:
         if record is None:
             return Rejected(f"the line is longer than {LONGEST_LINE // 2**20} MiB")
         new = decoder.decode(record)
+        if isinstance(new, Sample) and (np.abs(new.values) > self._largest).any():
+            new = Rejected(too_large(request.dtype), new.offset)
         found: Found = new
-        if isinstance(new, Sample) and not _fits(new, request.dtype):
-            found = new = Rejected(too_large(request.dtype), new.offset)
         if new.offset is not None and request.replays.had(new.offset):
             found = Replayed(new.offset)
         if isinstance(new, Rejected):
@@ -351,13 +351,6 @@ class _Reading:
                     self._useless = 0
             self._like = record, after
         return found
-
-
-def _fits(sample: Sample, dtype: str) -> bool:
-    if dtype == "float64":
-        return True
-    largest = np.fmax.reduce(np.abs(sample.values), initial=0.0)
-    return bool(largest <= np.finfo(dtype).max)
 
 
 def _batch(

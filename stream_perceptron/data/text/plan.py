@@ -100,6 +100,8 @@ class Plan:
         self._is_table = bool(layout.by_place)
         self._names: Any = None if layout.by_name is None else tokenizer.NameTable()
         self._inside: Any = None if layout.inside is None else tokenizer.NameTable()
+        # Of the features, if they are read by name.
+        self._table: Any = self._names if self._inside is None else self._inside
         # Slots for where values stand, by whether they are inside an object, and their name.
         self._texts = [
             (is_inside, name)
@@ -118,15 +120,15 @@ class Plan:
         if not self._is_table:
             # Before others, so that their numbers do not depend on the record.
             learned = schema.numbers if schema.features is None else schema.features
-            self._add(dict.fromkeys(learned, 0), self._inside is not None)
-            self._is_known = np.ones(len(self._table), bool)
+            n_learned = self._add(dict.fromkeys(learned, 0), self._inside is not None)
+            self._is_known = np.ones(n_learned, bool)
             self.extend(layout, schema, is_tentative)
         # Where the features of a table stand, if not in the order of their numbers.
         numbers = [role for role, _ in layout.by_place if role >= 0]
         self._order = None if numbers == sorted(numbers) else np.argsort(numbers)
         self._tokenizer = tokenizer.Tokenizer(
             layout.form,
-            self._roles_by_place(),
+            [(role, self._slots.get((False, name), -1)) for role, name in layout.by_place],
             self._names,
             self._inside,
             layout.is_open,
@@ -136,14 +138,6 @@ class Plan:
             layout.are_texts_blank,
             layout.are_blanks_numbers,
         )
-
-    @property
-    def _table(self) -> Any:
-        """The names of the features, if they are read by name."""
-        return self._names if self._inside is None else self._inside
-
-    def _roles_by_place(self) -> list[tuple[int, int]]:
-        return [(role, self._slots.get((False, name), -1)) for role, name in self._layout.by_place]
 
     def extend(self, layout: Layout, schema: Schema, is_tentative: bool) -> bool:
         """Add the names in a record that has others; return whether it is like those before."""
@@ -155,12 +149,13 @@ class Plan:
         self._add(layout.inside or {}, True)
         return True
 
-    def _add(self, names: Mapping[str, int], is_inside: bool = False) -> None:
-        """Add names with their roles, unless they are there."""
+    def _add(self, names: Mapping[str, int], is_inside: bool = False) -> int:
+        """Add names with their roles, unless they are there; return how many are of features."""
         table = self._inside if is_inside else self._names
         for name, role in names.items():
             slot = self._slots.get((is_inside, name), -1)
             table.add(name.encode(errors="surrogatepass"), role, slot)
+        return len(table or ())
 
     def read(self, lines: RawLines, first: int) -> PlainRecords | None:
         """Return the plain records from one on, None if that one is not plain."""
