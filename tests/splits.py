@@ -31,7 +31,12 @@ MISSING = ["NA", "-9", "99", "0", "7"]
 TABLES = ("csv", "csv", "csv", "headerless", "parquet", "arrow", "objects", "lists")
 # What a run in one go may see only later, or never: a source that does not fit what others told,
 # and a file of bad rows alone.
-EARLIER = ("are not those read before", "labels are of type", "no usable row")
+EARLIER = (
+    "are not those read before",
+    "labels are of type",
+    "no usable row",
+    "to keep in its rows",
+)
 LABELS = ("label", "y", "Class", "species")
 STREAMS = ("objects", "objects", "nested", "lists of numbers", "libsvm")
 
