@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 Names = Sequence[Hashable]  # which does not change: mostly a tuple, or a range
 
+_FEW_NAMES = 1000  # whose cost is that of leaving some out
+
 
 @dataclass(frozen=True, eq=False)
 class Rows:
@@ -212,7 +214,7 @@ class Rows:
 
     def without_unused_names(self) -> Rows:
         """Return the rows with the names that occur, if most do not: each name has its cost."""
-        if self.columns is None or len(self.names) <= 4 * len(self.values):
+        if self.columns is None or len(self.names) <= 4 * len(self.values) + _FEW_NAMES:
             return self
         occurs = np.zeros(len(self.names), bool)
         occurs[self.columns] = True

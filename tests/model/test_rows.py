@@ -173,7 +173,7 @@ def test_parts_of_rows_and_what_they_hold(scale, rng):
 
 
 def test_names_that_do_not_occur_are_left_out_of_few_rows():
-    rows = Rows(range(1000), np.array([0, 2, 3]), np.array([7, 900, 7], np.int32), np.ones(3))
+    rows = Rows(range(9000), np.array([0, 2, 3]), np.array([7, 900, 7], np.int32), np.ones(3))
 
     assert (7, 900) == rows.without_unused_names().names
     assert list(rows.dicts()) == list(rows.without_unused_names().dicts())
