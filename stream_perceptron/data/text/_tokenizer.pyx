@@ -2,7 +2,7 @@
 """Records of text, many at once, without the GIL: see tokenizer.h; here objects are unpacked."""
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport int32_t, intptr_t, uint8_t
+from libc.stdint cimport int32_t, intptr_t, uint8_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memchr, memset
 
@@ -24,6 +24,7 @@ cdef extern from "tokenizer.h" nogil:
     ptrdiff_t add_name(CNames*, const uint8_t*, ptrdiff_t, const uint8_t*, int32_t, int32_t)
     ctypedef struct State "Tokenizer":
         int form, is_utf8, is_open, is_inside_open, needs_label, are_texts_blank, are_blanks_numbers
+        uint64_t bits
         uint8_t delimiter
         const int32_t *roles, *slots
         CNames *names, *inside
@@ -102,6 +103,7 @@ cdef class Tokenizer:
     delimiter
         That of CSV.
     are_texts_blank, are_blanks_numbers
+        uint64_t bits
         Whether texts in a list may mean no value, and numbers of CSV.
 
     """
@@ -135,6 +137,11 @@ cdef class Tokenizer:
         self.state.blanks, self.state.blank_ends = &texts[0], &blank_ends[0]
         self.state.n_blanks = len(blanks)
         self.state.are_blanks_numbers = are_blanks_numbers
+
+    @property
+    def are_bytes(self):
+        """Whether all features that were read last are whole numbers from 0 to 255."""
+        return self.state.bits < 256
 
     def read(
         self, const uint8_t[::1] data, ptrdiff_t begin, const intptr_t[::1] ends, ptrdiff_t first,

@@ -179,13 +179,13 @@ static inline const uint8_t *read_number(const uint8_t *p, const uint8_t *limit,
 }
 
 /* Read a whole number in front of a byte, NULL if it is another one or a long one: most are such. */
-static inline const uint8_t *read_whole(const uint8_t *p, uint8_t stop, double *value) {
+static inline const uint8_t *read_whole(const uint8_t *p, uint8_t stop, uint64_t *value) {
     const uint8_t *start = p;
     uint64_t w = 0;
     unsigned digit;
     for (; (digit = (unsigned)*p - '0') <= 9; p++) w = w * 10 + digit;
     if (*p != stop || p == start || p - start > 15 || (*start == '0' && p - start > 1)) return NULL;
-    *value = (double)w;
+    *value = w;
     return p;
 }
 

@@ -113,6 +113,8 @@ class Plan:
         for key in (*self._texts, *((False, name) for name in selection.keep)):
             self._slots.setdefault(key, len(self._slots))
         self._known: list[dict[bytes | None, Any]] = [{None: None} for _ in self._slots]
+        # What was read last, which is used again, as the system clears new memory.
+        self._columns, self._values = np.empty(0, np.int32), np.empty(0)
         self._features: list[Any] = []  # the names of features by name
         self._is_known = np.zeros(0, bool)  # which of these were learned
         self._add({name: role for name, role in (layout.by_name or {}).items() if role})
@@ -165,13 +167,14 @@ class Plan:
         if self._is_table:
             most = (n - first) * len(self._layout.features) + 1
         starts, missing, weights = np.zeros(n + 1, np.intp), np.empty(n, np.intp), np.empty(n)
-        columns, values = np.empty(most, np.int32), np.empty(most)
+        if most > len(self._values):
+            self._columns, self._values = np.empty(most, np.int32), np.empty(most)
         spans = np.zeros((len(self._slots), n, 2), np.intp)
         spans[..., 1] = -1  # for what no record has
         is_utf8 = self._layout.form == tokenizer.JSON and lines.is_utf8
         end = self._tokenizer.read(
             lines.data, lines.begin, lines.ends, first, is_utf8,
-            starts, columns, values, spans, missing, weights,
+            starts, self._columns, self._values, spans, missing, weights,
         )  # fmt: skip
         if end == first:
             return None
@@ -179,8 +182,7 @@ class Plan:
         end = first + len(labels)
         if end == first:
             return None
-        n_values = starts[end]
-        rows = self._rows(starts[first : end + 1], columns[:n_values], values[:n_values])
+        rows = self._rows(starts[first : end + 1])
         if rows is None:
             return None
         new_names = self._newly_learned(rows, labels)
@@ -239,14 +241,17 @@ class Plan:
             raise SampleError("a record that is learned may change how others are read")
         return label
 
-    def _rows(
-        self, starts: NDArray[np.intp], columns: NDArray[np.int32], values: NDArray[np.float64]
-    ) -> Rows | None:
-        """Return rows; None if a value would be too large."""
-        scale, layout = self._selection.scale, self._layout
-        if scale is not None:
+    def _rows(self, starts: NDArray[np.intp]) -> Rows | None:
+        """Return rows of what was read; None if a value would be too large."""
+        layout, read = self._layout, self._values[: starts[-1]]
+        scale = 1.0 if self._selection.scale is None else self._selection.scale
+        is_full = self._is_table and len(read) == (len(starts) - 1) * len(layout.features)
+        are_bytes = is_full and self._tokenizer.are_bytes and np.isfinite(255 * scale)
+        if are_bytes:
+            values: Any = read.astype(np.uint8)
+        else:
             with np.errstate(over="ignore"):
-                values *= scale
+                values = np.multiply(read, scale)
             if abs(scale) > 1.0 and np.isinf(values).any():
                 return None
         names, n_columns = layout.features, len(layout.features) if layout.are_columns else 0
@@ -255,10 +260,11 @@ class Plan:
                 new = self._table.features(len(self._features))
                 self._features += [name.decode(errors="surrogatepass") for name in new]
             names, n_columns = FirstNames(self._features), 0
-        elif len(values) == (len(starts) - 1) * len(names):
+        elif is_full:
             if self._order is not None:
                 values = values.reshape(-1, len(names))[:, self._order].ravel()
-            return Rows(names, starts, None, values, n_columns=n_columns)
+            return Rows(names, starts, None, values, scale if are_bytes else 1.0, n_columns)
+        columns = self._columns[: starts[-1]].copy()
         return Rows(names, starts, columns, values, n_columns=n_columns)
 
     def _newly_learned(self, rows: Rows, labels: Sequence[Any]) -> list[str]:

@@ -41,6 +41,7 @@ typedef struct {
     intptr_t *spans;           /* (slots, n, 2), written where there is a value */
     intptr_t *missing;         /* written: how many features have no value */
     double *weights;
+    uint64_t bits;             /* written: those of all values; above 255 if one is not whole */
     /* of one record */
     ptrdiff_t i, count, n_missing, n_words;
     int has_label;
@@ -81,13 +82,24 @@ static inline void put(Tokenizer *t, int32_t role, double value) {
     t->values[t->count++] = value;
 }
 
+static inline void put_whole(Tokenizer *t, int32_t role, uint64_t value) {
+    t->bits |= value;
+    put(t, role, (double)value);
+}
+
+static inline void put_any(Tokenizer *t, int32_t role, double value) {
+    const int is_whole = value >= 0.0 && value <= 255.0 && !signbit(value) && value == (int)value;
+    t->bits |= is_whole ? (uint64_t)value : 256;
+    put(t, role, value);
+}
+
 /* Write what a value is for; return whether that can be. `value` is NAN for none, TEXT for a text, as
    far as the role needs it. */
 static inline int take(Tokenizer *t, int32_t role, double value) {
     if (role >= 0) {
         if (value == TEXT) return 0;
         if (value == value)
-            put(t, role, value);
+            put_any(t, role, value);
         else
             t->n_missing++;
     } else if (role == WEIGHT) {
@@ -162,20 +174,22 @@ static const uint8_t *read_fields(Tokenizer *t, const uint8_t *p, const uint8_t 
     for (ptrdiff_t c = 0; c < t->n_roles; c++, p++) {
         const int32_t role = roles[c];
         const uint8_t *stop = NULL;
-        double value;
         if (role >= 0 && slots[c] < 0 && !t->are_blanks_numbers) {
-            stop = read_whole(p, delimiter, &value);
-            if (stop == NULL) {
-                const uint8_t *first = p;
-                while (*first == ' ') first++;
-                stop = read_number(first, limit, 0, &value);
-                if (stop != NULL && *stop != delimiter && stop != end) stop = NULL;
+            uint64_t whole;
+            stop = read_whole(p, delimiter, &whole);
+            if (stop != NULL) {
+                put_whole(t, role, whole);
+                p = stop;
+                continue;
             }
+            double value;
+            const uint8_t *first = p;
+            while (*first == ' ') first++;
+            stop = read_number(first, limit, 0, &value);
+            if (stop != NULL && *stop != delimiter && stop != end) stop = NULL;
+            if (stop != NULL) put_any(t, role, value);
         }
-        if (stop == NULL)
-            stop = read_field(t, p, end, role, slots[c]);
-        else
-            put(t, role, value);
+        if (stop == NULL) stop = read_field(t, p, end, role, slots[c]);
         if (stop == NULL) return NULL;
         p = stop;
         if (p == end) return c + 1 == t->n_roles ? p : NULL;
@@ -233,10 +247,10 @@ static const uint8_t *read_list(Tokenizer *t, const uint8_t *p, const uint8_t *e
         }
         if (depth_of_values == 0) depth_of_values = depth;
         if (c == t->n_roles || depth != depth_of_values) return NULL;
-        double value;
-        const uint8_t *stop = read_whole(p, ',', &value);
+        uint64_t whole;
+        const uint8_t *stop = read_whole(p, ',', &whole);
         if (stop != NULL && t->roles[c] >= 0 && t->slots[c] < 0) {
-            put(t, t->roles[c++], value);
+            put_whole(t, t->roles[c++], whole);
             p = stop;
             continue;
         }
@@ -277,10 +291,10 @@ static const uint8_t *read_object(Tokenizer *t, const uint8_t *p, const uint8_t 
         p = pass_spaces(stop);
         if (*p != ':') return NULL;
         p = pass_spaces(p + 1);
-        double value;
-        stop = found->role >= 0 && found->slot < 0 ? read_whole(p, ',', &value) : NULL;
+        uint64_t whole;
+        stop = found->role >= 0 && found->slot < 0 ? read_whole(p, ',', &whole) : NULL;
         if (stop != NULL) {
-            put(t, found->role, value);
+            put(t, found->role, (double)whole);
             p = stop;
             continue;
         }
@@ -373,6 +387,7 @@ static const uint8_t *read_record(Tokenizer *t, const uint8_t *p, const uint8_t 
 /* Read records from one on; return the first that is left to others. */
 static ptrdiff_t read_records(Tokenizer *t) {
     t->count = t->starts[t->first];
+    t->bits = 0;
     for (t->i = t->first; t->i < t->n; t->i++) {
         const uint8_t *p = t->data + (t->i ? t->ends[t->i - 1] : t->begin);
         const uint8_t *end = end_of(p, t->data + t->ends[t->i]);
