@@ -82,11 +82,6 @@ static inline void put(Tokenizer *t, int32_t role, double value) {
     t->values[t->count++] = value;
 }
 
-static inline void put_whole(Tokenizer *t, int32_t role, uint64_t value) {
-    t->bits |= value;
-    put(t, role, (double)value);
-}
-
 static inline void put_any(Tokenizer *t, int32_t role, double value) {
     const int is_whole = value >= 0.0 && value <= 255.0 && !signbit(value) && value == (int)value;
     t->bits |= is_whole ? (uint64_t)value : 256;
@@ -168,33 +163,49 @@ static const uint8_t *read_field(Tokenizer *t, const uint8_t *p, const uint8_t *
     return take(t, role, value) ? stop : NULL;
 }
 
-static const uint8_t *read_fields(Tokenizer *t, const uint8_t *p, const uint8_t *end) {
-    const uint8_t delimiter = t->delimiter, *limit = t->limit;
+/* Read whole numbers, each in front of a byte, for features by place from one on; return where the
+   first value begins that is another. */
+static const uint8_t *read_wholes(Tokenizer *t, const uint8_t *p, uint8_t stop, ptrdiff_t *place) {
     const int32_t *roles = t->roles, *slots = t->slots;
-    for (ptrdiff_t c = 0; c < t->n_roles; c++, p++) {
-        const int32_t role = roles[c];
+    int32_t *restrict columns = t->columns + t->count;
+    double *restrict values = t->values + t->count;
+    const ptrdiff_t n = t->n_roles;
+    ptrdiff_t c = *place;
+    uint64_t bits = t->bits, whole;
+    for (; c < n && roles[c] >= 0 && slots[c] < 0; c++) {
+        const uint8_t *end = read_whole(p, stop, &whole);
+        if (end == NULL) break;
+        *columns++ = roles[c];
+        *values++ = (double)whole;
+        bits |= whole;
+        p = end + 1;
+        if (t->form == JSON) p = pass_spaces(p);
+    }
+    t->count += c - *place;
+    t->bits = bits;
+    *place = c;
+    return p;
+}
+
+static const uint8_t *read_fields(Tokenizer *t, const uint8_t *p, const uint8_t *end) {
+    for (ptrdiff_t c = 0;; c++, p++) {
+        if (!t->are_blanks_numbers) p = read_wholes(t, p, t->delimiter, &c);
+        if (c == t->n_roles) return NULL;
+        const int32_t role = t->roles[c], slot = t->slots[c];
         const uint8_t *stop = NULL;
-        if (role >= 0 && slots[c] < 0 && !t->are_blanks_numbers) {
-            uint64_t whole;
-            stop = read_whole(p, delimiter, &whole);
-            if (stop != NULL) {
-                put_whole(t, role, whole);
-                p = stop;
-                continue;
-            }
+        if (role >= 0 && slot < 0 && !t->are_blanks_numbers) {
             double value;
             const uint8_t *first = p;
             while (*first == ' ') first++;
-            stop = read_number(first, limit, 0, &value);
-            if (stop != NULL && *stop != delimiter && stop != end) stop = NULL;
+            stop = read_number(first, t->limit, 0, &value);
+            if (stop != NULL && *stop != t->delimiter && stop != end) stop = NULL;
             if (stop != NULL) put_any(t, role, value);
         }
-        if (stop == NULL) stop = read_field(t, p, end, role, slots[c]);
+        if (stop == NULL) stop = read_field(t, p, end, role, slot);
         if (stop == NULL) return NULL;
         p = stop;
         if (p == end) return c + 1 == t->n_roles ? p : NULL;
     }
-    return NULL;
 }
 
 /* Where a string of JSON without escapes ends, behind its quote; NULL if it is another. */
@@ -246,14 +257,9 @@ static const uint8_t *read_list(Tokenizer *t, const uint8_t *p, const uint8_t *e
             continue;
         }
         if (depth_of_values == 0) depth_of_values = depth;
-        if (c == t->n_roles || depth != depth_of_values) return NULL;
-        uint64_t whole;
-        const uint8_t *stop = read_whole(p, ',', &whole);
-        if (stop != NULL && t->roles[c] >= 0 && t->slots[c] < 0) {
-            put_whole(t, t->roles[c++], whole);
-            p = stop;
-            continue;
-        }
+        if (depth != depth_of_values) return NULL;
+        p = read_wholes(t, p, ',', &c);
+        if (c == t->n_roles) return NULL;
         p = read_value(t, p, end, t->are_texts_blank, t->roles[c], t->slots[c]);
         if (p == NULL) return NULL;
         c++;
