@@ -79,15 +79,16 @@ class RandomDraws(Source):
             return self._rows
         asked = replace(request, epoch=0, start=0, known=None, replays=Replays(None))
         while True:
-            batches, schemas, n_numbers = [], [asked.schema], len(asked.schema.numbers)
-            n_learned = 0
+            batches, schemas = [], [asked.schema]
+            n_numbers, n_learned = len(asked.schema.numbers), 0
             for source in self._sources:
                 for batch in source.batches(asked):
                     batches.append(batch)
                     n_learned += len(batch) - batch.labels.count(None) - len(batch.rejected)
                     if batch.tells:
-                        is_same = batch.schema == schemas[-1]
-                        schemas[len(schemas) - is_same :] = [batch.schema]
+                        if batch.schema == schemas[-1]:
+                            schemas.pop()  # it may know fewer names of features
+                        schemas.append(batch.schema)
                 asked = asked.after(schemas[-1])
             # Where the first row told all, and was learned like the others, they are as they stay.
             is_told_at_once = len(schemas) <= 2 and n_learned == sum(map(len, batches))
