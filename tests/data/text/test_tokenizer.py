@@ -11,7 +11,7 @@ import pytest
 from helpers import TIMES
 
 from stream_perceptron.data import open_source
-from stream_perceptron.data.schema import Selection
+from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.data.source import Request
 from stream_perceptron.data.text import lines as reading
 
@@ -252,6 +252,7 @@ def test_mutated_records_of_small_whole_numbers(tmp_path):
         (b"1 1:2\n0 2:1\n" * 3, {"missing": ("1",)}),
         (b'a,y\n1,u\n2,v\n "5",u\n 5,v\n5 ,u\n' * 3, {}),
         (b'{"y": 1, "a": -18446744073709551616}\n' * 3, {}),
+        (b"y,w,a\nu,1,2\nv,-1,3\nu,x,1\n" * 3, {"weight": "w"}),
     ],
     ids=[
         "csv",
@@ -265,6 +266,7 @@ def test_mutated_records_of_small_whole_numbers(tmp_path):
         "a label that is missing",
         "blanks around",
         "a large number",
+        "weights",
     ],
 )
 def test_what_is_odd_about_options_and_records(lines, options, tmp_path):
@@ -296,3 +298,35 @@ def test_plain_records_are_read_many_at_once(tmp_path, monkeypatch):
 
     assert 6000 == len(rows)
     assert len(seen) < 5
+
+
+@pytest.mark.parametrize(
+    ("form", "first", "then"),
+    [("csv", b"y,a,b\n,1,\n,2,\n,3,\n", b"u,4,\nv,5,1\n"),
+     ("jsonl", b'{"a": 1}\n{"a": 2}\n{"a": 3}\n', b'{"a": 4, "y": "u"}\n{"a": 5, "y": "v"}\n'),
+     ("jsonl", b'{"x": [1, 2]}\n' * 3, b'{"x": [3, 4], "y": "u"}\n'),
+     ("libsvm", b"1:1\n1:2\n1:3\n", b"u 1:4\nv 2:1\n")],
+)  # fmt: skip
+def test_the_first_row_that_is_learned_tells_the_schema(form, first, then, tmp_path, monkeypatch):
+    """Though the type of labels is known, and rows without a label were read many at once."""
+    path, told = tmp_path / "s", []
+    path.write_bytes(first + then * 3)
+    for compiled in (True, False):
+        if not compiled:
+            monkeypatch.setattr(reading, "tokenizer", None)
+        request = Request(schema=Schema(label_type="str"))
+        batches = open_source(str(path), form).batches(request)
+        told.append([batch.schema for batch in batches for _ in range(len(batch))])
+
+    assert told[0] == told[1]
+    assert told[0][0] == Schema(label_type="str") != told[0][-1]
+
+
+def test_names_in_a_record_that_is_rejected_are_not_kept(tmp_path):
+    path = tmp_path / "s"
+    good = b'{"y": 1, "a": 1}\n'
+    path.write_bytes(good * 3 + b'{"y": 1, "zz": 1, "a": oops}\n' + good)
+    batches = list(open_source(str(path)).batches(Request()))
+
+    assert 1 == sum(len(batch.rejected) for batch in batches)
+    assert all("zz" not in batch.features.names for batch in batches)
