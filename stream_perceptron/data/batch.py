@@ -82,7 +82,7 @@ class Replays:
         return before is not None and offset.value <= before
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Batch:
     """Rows that follow each other in a source; the only thing between reading and learning."""
 

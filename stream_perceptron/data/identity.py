@@ -113,7 +113,7 @@ class TextDigest:
             return Identity(self._name, size, self._digest.hexdigest())
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TextPart:
     """Rows of a text file that follow each other."""
 

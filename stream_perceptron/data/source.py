@@ -18,7 +18,7 @@ from stream_perceptron.errors import SourceError
 METADATA_KEY = b"stream_perceptron"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Request:
     """What is to be read, and from where on."""
 

@@ -15,7 +15,7 @@ from stream_perceptron.errors import FullError
 from stream_perceptron.model.validation import names_of
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class StepResult:
     """What one batch of rows brought."""
 

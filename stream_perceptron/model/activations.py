@@ -19,7 +19,7 @@ except ImportError:  # there was no compiler
 Array = NDArray[Any]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Activation:
     """An output function y = f(net), with the targets that go with it."""
 

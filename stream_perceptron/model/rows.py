@@ -17,7 +17,7 @@ Names = Sequence[Hashable]  # which does not change: mostly a tuple, or a range
 _FEW_NAMES = 1000  # whose cost is that of leaving some out
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Rows:
     """Rows that each have some of the names: what is stored is present, and finite.
 

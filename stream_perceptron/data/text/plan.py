@@ -31,7 +31,7 @@ class Place(NamedTuple):
     name: str | None = None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Layout:
     """Where values stand in records, by place or by name."""
 
@@ -51,7 +51,7 @@ class Layout:
     surrogates: str = "surrogatepass"  # how bytes that are no UTF-8 stand in texts
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class PlainRecords:
     """Records that were read together."""
 

@@ -32,7 +32,7 @@ _MOST_BYTES = 2**16
 csv.field_size_limit(max(csv.field_size_limit(), LONGEST_LINE))  # a field is a record at most
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class RawLines:
     """Lines of text as they stand in their source, each with its newline."""
 
