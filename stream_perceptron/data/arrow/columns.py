@@ -61,11 +61,7 @@ class ColumnDecoder:
             schema = schema.with_label_type(label_type, where)
         elif request.needs_label:
             raise SourceError(no_label(where, names))
-        if selection.weight is not None and not is_number(columns.field(selection.weight).type):
-            kind = columns.field(selection.weight).type
-            raise SourceError(
-                f"{where}: weight column {selection.weight!r} is of type {kind}, not a number"
-            )
+        _require_types(columns, selection, where)
         used = {self._label, *selection.roles, *selection.one_hot}
         free = {column.name: column.type for column in columns if column.name not in used}
         unknown: list[str] = []
@@ -171,6 +167,22 @@ class ColumnDecoder:
             self._origins,
         )
         return describe(self._selection, schema, found)
+
+
+def _require_types(columns: pa.Schema, selection: Selection, where: str) -> None:
+    """Require that weights are numbers, and that a value of a text column is one text."""
+    for name in selection.one_hot:
+        kind = columns.field(name).type
+        if types.is_nested(kind):
+            raise SourceError(
+                f"{where}: text column {name!r} is of type {kind}: --one-hot takes texts, numbers "
+                "and bools"
+            )
+    if selection.weight is not None and not is_number(columns.field(selection.weight).type):
+        kind = columns.field(selection.weight).type
+        raise SourceError(
+            f"{where}: weight column {selection.weight!r} is of type {kind}, not a number"
+        )
 
 
 def _with_columns(schema: Schema, names: tuple[str, ...], where: str) -> Schema:

@@ -103,7 +103,6 @@ cdef class Tokenizer:
     delimiter
         That of CSV.
     are_texts_blank, are_blanks_numbers
-        uint64_t bits
         Whether texts in a list may mean no value, and numbers of CSV.
 
     """

@@ -340,9 +340,9 @@ class _Reading:
         if isinstance(new, Rejected):
             return found
         after = decoder if new.schema is decoder.schema else decoder.with_schema(new.schema)
-        is_telling = self._last is None or after.schema != self._last.schema
-        if is_telling and len(self._telling) < _MOST_TELLING:
-            self._telling.append((record, new))
+        if self._last is None or after.schema != self._last.schema:
+            # The last one is kept in any case, as it told what is known now.
+            self._telling = [*self._telling[: _MOST_TELLING - 1], (record, new)]
         self._last = after
         if found is new:
             if request.to_learn and new.label is not None:

@@ -244,6 +244,13 @@ def test_columns_that_are_not_clear_are_refused(columns, options, reason, tmp_pa
         list(stream.iter_parquet(path, **options))
 
 
+def test_lists_are_no_texts(tmp_path):
+    path = write_parquet(tmp_path / "f.parquet", {"x": [1.0], "y": [1], "t": [["a"]]})
+
+    with pytest.raises(SourceError, match=f"{path}: text column 't' is of type list"):
+        open_source(str(path)).fit(Request(Selection(one_hot=("t",))))
+
+
 @pytest.mark.parametrize(
     ("columns", "reason"),
     [

@@ -22,3 +22,29 @@ def read(tmp_path):
         return features, labels, rejected
 
     return read_text
+
+
+@pytest.fixture
+def require_said(read):
+    """Require that lines say these features and labels, of these types."""
+
+    def require(text, features, labels):
+        found = read(text)
+
+        assert (features, labels, {}) == found
+        assert [type(label) for label in labels] == [type(label) for label in found[1]]
+
+    return require
+
+
+@pytest.fixture
+def require_wrong(read):
+    """Require that the second row alone is rejected, for this reason."""
+
+    def require(text, reason):
+        bad = read(text)[2]
+
+        assert [1] == list(bad)
+        assert bad[1].startswith(reason)
+
+    return require

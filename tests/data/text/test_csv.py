@@ -27,11 +27,8 @@ from stream_perceptron.data.source import Request
         ("\N{BYTE ORDER MARK}1 0:5\n", [{"0": 5}], [1]),
     ],
 )  # fmt: skip
-def test_what_lines_say(text, features, labels, read):
-    found = read(text)
-
-    assert (features, labels, {}) == found
-    assert [type(label) for label in labels] == [type(label) for label in found[1]]
+def test_what_lines_say(text, features, labels, require_said):
+    require_said(text, features, labels)
 
 
 @pytest.mark.parametrize(
@@ -47,11 +44,8 @@ def test_what_lines_say(text, features, labels, read):
         ('label,a\n1,2\n"3,4\n', "it has an open quote"),
     ],
 )
-def test_what_is_wrong_with_lines(text, reason, read):
-    bad = read(text)[2]
-
-    assert [1] == list(bad)
-    assert bad[1].startswith(reason)
+def test_what_is_wrong_with_lines(text, reason, require_wrong):
+    require_wrong(text, reason)
 
 
 @pytest.mark.parametrize("missing", ["0", "7", "99", "-9"])

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from stream_perceptron import LiveModel
+from stream_perceptron.data import Request
 from stream_perceptron.data.opening import open_source
 
 
@@ -24,11 +25,8 @@ from stream_perceptron.data.opening import open_source
          [{"a": 1}, {"b": 2}], [1, None]),
     ],
 )  # fmt: skip
-def test_what_lines_say(text, features, labels, read):
-    found = read(text)
-
-    assert (features, labels, {}) == found
-    assert [type(label) for label in labels] == [type(label) for label in found[1]]
+def test_what_lines_say(text, features, labels, require_said):
+    require_said(text, features, labels)
 
 
 @pytest.mark.parametrize(
@@ -45,11 +43,8 @@ def test_what_lines_say(text, features, labels, read):
         ('{"a": 1}\n{"a": 1, "y": 1, "class": 2}', "'class', 'y' could each be the label"),
     ],
 )
-def test_what_is_wrong_with_lines(text, reason, read):
-    bad = read(text)[2]
-
-    assert [1] == list(bad)
-    assert bad[1].startswith(reason)
+def test_what_is_wrong_with_lines(text, reason, require_wrong):
+    require_wrong(text, reason)
 
 
 @pytest.mark.parametrize(
@@ -94,3 +89,12 @@ def test_only_learned_rows_tell_what_others_mean(rows, learned, why, are_split, 
     assert learned == found
     assert why.keys() == rejected.keys()
     assert all(rejected[i].startswith(start) for i, start in why.items())
+
+
+def test_rows_of_many_structures_are_described_by_the_last(tmp_path):
+    """None of them is learned, so each one says by itself where its features are."""
+    path = tmp_path / "s.jsonl"
+    path.write_text('{"x": [1]}\n{"a": 1}\n' * 60 + '{"features": {"b": 1}}\n')
+    notes = [note for batch in open_source(str(path)).batches(Request()) for note in batch.notes]
+
+    assert notes[0].endswith(": b from 'features'")

@@ -12,11 +12,8 @@ import pytest
         ("1 0:5\n", [{"0": 5}], [1]),
     ],
 )  # fmt: skip
-def test_what_lines_say(text, features, labels, read):
-    found = read(text)
-
-    assert (features, labels, {}) == found
-    assert [type(label) for label in labels] == [type(label) for label in found[1]]
+def test_what_lines_say(text, features, labels, require_said):
+    require_said(text, features, labels)
 
 
 @pytest.mark.parametrize(
@@ -25,8 +22,5 @@ def test_what_lines_say(text, features, labels, read):
         ("1 1:2\n1 2\n", "it is not LIBSVM: '2' is not an index:value pair"),
     ],
 )
-def test_what_is_wrong_with_lines(text, reason, read):
-    bad = read(text)[2]
-
-    assert [1] == list(bad)
-    assert bad[1].startswith(reason)
+def test_what_is_wrong_with_lines(text, reason, require_wrong):
+    require_wrong(text, reason)
