@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,6 +92,33 @@ def wait_for(condition, process=None):
         assert process is None or process.poll() is None, "the process has ended"
         time.sleep(0.01)
     raise AssertionError("it never came")
+
+
+def kill_after_saves(process, path, saves, more):
+    """Kill a process after so many saves of a model and some seconds more.
+
+    A test that kills by seconds alone depends on the speed of the machine. Return whether it was
+    killed before it ended by itself.
+    """
+    last = saved_at(path)
+    while saves and process.poll() is None:
+        time.sleep(0.001)
+        if saved_at(path) != last:
+            last = saved_at(path)
+            saves -= 1
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(more)
+    if process.poll() is not None:
+        return False
+    process.kill()
+    return True
+
+
+def saved_at(path):
+    """Return when a file was written last, or None where there is none."""
+    with suppress(FileNotFoundError):
+        return path.stat().st_mtime_ns
+    return None
 
 
 def catches(process, number=signal.SIGTERM):

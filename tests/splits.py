@@ -12,15 +12,13 @@ import re
 import signal
 import subprocess
 import threading
-import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from click.testing import CliRunner
-from helpers import COMMAND
+from helpers import COMMAND, kill_after_saves
 
 from stream_perceptron import LiveModel
 from stream_perceptron.checkpoint.codec import to_json
@@ -373,31 +371,13 @@ class Learner:
             process = subprocess.Popen(
                 [COMMAND, *self.arguments(sources), *every], stderr=subprocess.PIPE, text=True
             )
-            self._wait(process, saves=rng.choice([0, 1, 3, 10]), more=rng.uniform(0.0, 0.1))
-            if process.poll() is None:
-                process.kill()
-                kills += 1
+            kills += kill_after_saves(
+                process, self.model, rng.choice([0, 1, 3, 10]), rng.uniform(0.0, 0.1)
+            )
             told = process.communicate()[1]
             if process.returncode != -signal.SIGKILL:
                 self._ended(process.returncode, told)
                 return kills
-
-    def _wait(self, process, saves, more):
-        """Wait for so many saves and some seconds more, or for the end of the process."""
-        last = self._saved()
-        while saves and process.poll() is None:
-            time.sleep(0.001)
-            if self._saved() != last:
-                last = self._saved()
-                saves -= 1
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(more)
-
-    def _saved(self):
-        """Return when the model was saved last."""
-        with suppress(FileNotFoundError):
-            return self.model.stat().st_mtime_ns
-        return None
 
     def feed(self, pieces, *more, **how):
         """Run once with rows from a pipe."""

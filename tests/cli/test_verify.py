@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers import COMMAND, ROOT, TIMES
+from helpers import COMMAND, ROOT, TIMES, kill_after_saves
 
 from stream_perceptron import LiveModel, SGDPerceptron, save
 from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoint
@@ -76,13 +76,9 @@ def test_a_run_that_was_killed_again_and_again_is_proven(options, digits, tmp_pa
     kills = 0
     while True:
         process = subprocess.Popen([*command, "-m", path])
-        try:
-            process.wait(rng.uniform(0.2, 0.5) if kills < 2 * TIMES else None)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            kills += 1
-        if process.returncode == 0:
+        if kills < 2 * TIMES:
+            kills += kill_after_saves(process, path, rng.choice([1, 5, 20]), rng.uniform(0, 0.1))
+        if process.wait() == 0:
             break
 
     tell(f"verified after {kills} kills: {' '.join(options) or 'in order'}")
