@@ -56,6 +56,7 @@ def evaluate(
     """
     from stream_perceptron import LiveModel, SourceError
     from stream_perceptron.data.byte_stream import name_of
+    from stream_perceptron.live.driver import drive
 
     hint_at_terminal(sources)
     live = LiveModel.load(path)
@@ -64,10 +65,8 @@ def evaluate(
     skipped = 0
     with ending_in_order() as signals:
         for name in sources:
-            for batch in batches_of(name, file_format, live, signals):
-                if not skip_rejected:
-                    batch.require_usable()
-                result = live.predict(batch)
+            batches = batches_of(name, file_format, live, signals)
+            for result in drive(batches, live.predict, skip_rejected):
                 skipped += len(result.rejected)
                 test.update(result)
                 signals.check()

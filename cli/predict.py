@@ -27,6 +27,8 @@ from .signals import Signals, ending_in_order
 
 if TYPE_CHECKING:
     from stream_perceptron import LiveModel
+    from stream_perceptron.data.batch import Batch
+    from stream_perceptron.live.step_result import StepResult
 
 _PATIENCE = 0.1  # seconds between two looks for a model that is not there yet
 _FOLLOWED_ROWS = 100  # predicted between two looks at the checkpoint
@@ -72,6 +74,7 @@ def predict(
     stream-perceptron predict customers.csv -m churn.npz --keep id -p predictions.csv
     """
     from stream_perceptron import LiveModel
+    from stream_perceptron.live.driver import drive
 
     hint_at_terminal(sources)
     require_different(SOURCE=sources, MODEL=path, the_predictions=output_path)
@@ -90,19 +93,21 @@ def predict(
             as_csv=csv_lines(output_path, output_format, live.selection, classes),
         )
         most = _FOLLOWED_ROWS if follow else None
+
+        def step(batch: Batch) -> StepResult:
+            nonlocal seen
+            if follow and path.exists() and _is_other(now := os.stat(path), seen):
+                seen = now
+                _take_up(live, path)
+            return live.predict(batch, probabilities)
+
         for name in sources:
-            for batch in batches_of(name, file_format, live, signals, most):
-                if follow and path.exists() and _is_other(now := os.stat(path), seen):
-                    seen = now
-                    _take_up(live, path)
-                usable = batch if skip_rejected else batch.before_rejected()
-                result = live.predict(usable, probabilities)
+            batches = batches_of(name, file_format, live, signals, most)
+            for result in drive(batches, step, skip_rejected):
                 output.write(result)
                 for text in result.rejected:
                     tell(f"skipped: {text}", err=True)
                 signals.check()
-                if not skip_rejected:
-                    batch.require_usable()
 
 
 def _until_writable(signals: Signals, descriptor: int) -> None:

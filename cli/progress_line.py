@@ -42,7 +42,7 @@ class ProgressLine:
         self._line = LiveLine()
         self._is_live = style == "text" and self._line.is_shown
         self._start = time.perf_counter()
-        self._rows_before = live.rows
+        self._rows_before = live.ledger.rows
         self._read_before = read
         self._next = 1000
         self._has_header = False
@@ -57,7 +57,7 @@ class ProgressLine:
     @property
     def rows(self) -> int:
         """The rows read since the start."""
-        return self._live.rows - self._rows_before
+        return self._live.ledger.rows - self._rows_before
 
     def note(self, text: str) -> None:
         """Tell something once."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import fields, replace
 from functools import partial
 from types import SimpleNamespace
@@ -37,6 +37,19 @@ def batches_of(
                 if note.names_unknown:
                     tell(note, err=True)
             yield batch
+
+
+@contextmanager
+def hinting_at_skips() -> Iterator[None]:
+    """Let the error of a row that cannot be used say how such rows are skipped."""
+    from stream_perceptron import FullError, SampleError
+
+    try:
+        yield
+    except FullError:
+        raise
+    except SampleError as error:
+        raise SampleError(f"{error}; --skip-bad skips such rows") from None
 
 
 def selection_of(options: SimpleNamespace) -> Selection:

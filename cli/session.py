@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import signal
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import fields, replace
 from functools import partial
@@ -28,6 +28,7 @@ from stream_perceptron.data.opening import open_source
 from stream_perceptron.data.sampling import RandomDraws
 from stream_perceptron.data.source import Source
 from stream_perceptron.live.cursor import Cursor, Shards
+from stream_perceptron.live.driver import RunOptions
 from stream_perceptron.live.step_result import StepResult
 from stream_perceptron.model.kernel import NAME as KERNEL
 
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from stream_perceptron.data.batch import Batch
     from stream_perceptron.diagnostics.worked_sample import WorkedSample
     from stream_perceptron.distributed.ray import Round
+    from stream_perceptron.live.driver import Step
 
 _EVERY_ROUND = 1  # row, and no round has fewer
 
@@ -258,7 +260,7 @@ class _Session:
         self._line.finish()
         if self._options.path is None:
             return
-        if not self._live.is_whole:
+        if not self._live.ledger.is_whole:
             self._line.note(f"{self._options.path} is as it was saved last: a step did not end")
             return
         self._saver.save()
@@ -278,31 +280,29 @@ class _Session:
                 not o.keep_lr,
                 lambda: self._signals.caught is not None,
             )
-        return self._live.run(
-            self._sources,
-            self._cursor,
+        options = RunOptions(
             self._epochs,
             o.limit,
             o.stop,
             o.skip_rejected,
-            self._predictions is not None,
-            o.probabilities,
-            self._saver.rows,
-            self._while_waiting,
-            self._to_explain,
-            self._explained if self._to_explain else None,
+            with_probabilities=self._predictions is not None,
+            with_every=o.probabilities,
+            every=self._saver.rows,
+            one_by_one=self._to_explain,
         )
+        around = self._explained if self._to_explain else None
+        return self._live.learn(self._sources, self._cursor, options, self._while_waiting, around)
 
-    def _explained(self, batch: Batch, learn: Callable[[], StepResult]) -> StepResult:
+    def _explained(self, learn: Step, batch: Batch) -> StepResult:
         """Learn a batch, and keep how its one sample was worked out if that was asked for."""
         from stream_perceptron.diagnostics.worked_sample import WorkedSample
 
         is_asked_for = self._to_explain > 0 and len(batch.rows) == 1
         self._to_explain -= len(batch)
         if not is_asked_for:
-            return learn()
+            return learn(batch)
         before = copy.deepcopy(self._live.model)
-        result = learn()
+        result = learn(batch)
         if len(result.rows):
             self._worked = WorkedSample.of(before, self._live.model, batch)
         return result
@@ -345,7 +345,7 @@ def _place(live: LiveModel) -> str:
 
 def _nothing_new(live: LiveModel) -> str:
     """Say why no row was learned."""
-    if live.replayed:
+    if live.ledger.replayed:
         return "nothing new: every row was already learned"
     if live.stopped:
         return "nothing new: the run has already stopped"

@@ -40,7 +40,7 @@ def summarise(
 
         summary = line.figures() | {
             "missing": live.progress.missing,
-            "replayed": live.replayed,
+            "replayed": live.ledger.replayed,
             "stopped": live.stopped,
             "skipped_rows": rejected.first,
             "classes": live.model.classes_,
@@ -55,8 +55,8 @@ def summarise(
         tell(text, err=True)
     if live.progress.missing:
         click.echo(f"missing: {live.progress.missing:,} feature values", err=True)
-    if live.replayed:
-        click.echo(f"skipped: {counted(live.replayed, 'row')} already learned", err=True)
+    if live.ledger.replayed:
+        click.echo(f"skipped: {counted(live.ledger.replayed, 'row')} already learned", err=True)
     if live.stopped:
         click.echo(
             f"stopped at sample {live.progress.samples:,}: its error, "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 from types import SimpleNamespace
@@ -24,12 +24,11 @@ from .options import (
     sources_argument,
 )
 from .printable import tell
-from .reading import selection_of
+from .reading import hinting_at_skips, selection_of
 from .rejections import Rejections
 from .signals import InterruptedWaitError, Signals
 
 if TYPE_CHECKING:
-    from stream_perceptron.data.batch import Batch
     from stream_perceptron.data.source import Source
     from stream_perceptron.live.sweep import Trial
 
@@ -142,17 +141,16 @@ def _learn(
     signals: Signals,
 ) -> None:
     """Let all trials learn all rows."""
-    from stream_perceptron.live.cursor import Cursor
-    from stream_perceptron.live.reading import ahead, read
-    from stream_perceptron.live.sweep import learn_all
+    from stream_perceptron.live.driver import RunOptions
+    from stream_perceptron.live.sweep import learn_sources
 
+    asked = RunOptions(options.epochs or 1, options.limit, skip_rejected=options.skip_rejected)
     idle = None if sources[0].is_stream else signals.check
-    request = trials[0].live.request()
-    batches = ahead(read(sources, request, Cursor(), options.epochs or 1), sources, idle)
-    with closing(batches), LiveLine() as line:  # type: ignore[type-var]
+    results = learn_sources(trials, sources, asked, options.n_threads, idle)
+    with hinting_at_skips(), closing(results), LiveLine() as line:
         told: set[str] = set()
         rows = 0
-        for result in learn_all(trials, _usable(batches, options), options.n_threads):
+        for result in results:
             rows += result.taken
             rejected.add(result.rejected)
             for note in result.notes:
@@ -164,22 +162,6 @@ def _learn(
                 line.show(f"{rows:,} rows x {len(trials)} settings")
             if not sources[0].is_stream:
                 signals.check()
-
-
-def _usable(batches: Iterator[Batch], options: SimpleNamespace) -> Iterator[Batch]:
-    """Yield the batches up to the limit, or to the first row that cannot be used."""
-    from stream_perceptron import SampleError
-
-    left = options.limit
-    for whole in batches:
-        batch = whole if left is None else whole[:left]
-        yield batch if options.skip_rejected else batch.before_rejected()
-        if batch.rejected and not options.skip_rejected:
-            raise SampleError(f"{batch.rejections()[0]}; --skip-bad skips such rows")
-        if left is not None:
-            left -= len(batch)
-            if left <= 0:
-                return
 
 
 def _show(options: SimpleNamespace, trials: Sequence[Trial], arguments: Sequence[str]) -> None:

@@ -12,19 +12,22 @@ from numpy.typing import NDArray
 
 from stream_perceptron.checkpoint.codec import decode_lr
 from stream_perceptron.data.arrow.parquet import ParquetSource
-from stream_perceptron.data.batch import Batch, Replays
+from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.sampling import RandomDraws
 from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.source import Source
 from stream_perceptron.data.text.lines import LineSource
 from stream_perceptron.distributed.averaging import average_live
-from stream_perceptron.distributed.shards import learn_pieces, parts_of_round, rounds_in
+from stream_perceptron.distributed.shards import learn_pieces, mean_of, parts_of_round, rounds_in
 from stream_perceptron.errors import VerificationError
-from stream_perceptron.live.cursor import Shards
+from stream_perceptron.live.cursor import Cursor, Shards
+from stream_perceptron.live.driver import cut, drive
 from stream_perceptron.live.lineage import DRAWS, ROUNDS, Entry
 from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.model import LiveModel
+from stream_perceptron.live.reading import read
+from stream_perceptron.live.step_result import StepResult
 from stream_perceptron.model.kernel import NAME as KERNEL
 from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.perceptron import SGDPerceptron
@@ -111,7 +114,7 @@ def _begin(live: LiveModel) -> LiveModel:
 
 
 @dataclass
-class _Stream:
+class _Pipe:
     """Files that stand for pipes, and how far they were read."""
 
     sources: list[Source]
@@ -148,7 +151,7 @@ class _Again:
             raise VerificationError(
                 f"{rest[0].name} is not one of the sources that it learned from"
             )
-        self._stream = _Stream(rest)
+        self._pipe = _Pipe(rest)
 
     def learn(self, live: LiveModel, entries: Sequence[Entry]) -> LiveModel:
         """Learn what some entries say; return the model, which may be another one."""
@@ -163,13 +166,8 @@ class _Again:
                 live.model.mutate({"lr": decode_lr(entry.lr), "epsilon": entry.epsilon})
                 if entry.unit == ROUNDS:
                     live = self._learn_rounds(live, entry)
-                elif entry.unit == DRAWS:
-                    self._learn_draws(live, entry)
-                elif entry.is_stream:
-                    self._learn_stream(live, entry)
                 else:
-                    source = self._found[entry.sources[0]]
-                    self._learn_rows(live, entry, source, entry.start, entry.end - entry.start)
+                    self._learn_rows(live, entry)
             except VerificationError:
                 raise
             except ValueError as error:
@@ -184,65 +182,51 @@ class _Again:
                 )
         return live
 
-    def _learn_rows(
-        self, live: LiveModel, entry: Entry, source: Source, start: int, n: int
-    ) -> None:
-        """Learn n rows of a file."""
-        asked = replace(live.request(), start=start, replays=Replays(live.cursor.offsets))
-        left = n
-        for batch in source.batches(asked) if left else ():
-            part = batch[:left]
-            left -= len(part)
-            self._step(live, entry, part)
-            if not left:
-                return
+    def _learn_rows(self, live: LiveModel, entry: Entry) -> None:
+        """Learn rows of a file or of files that stand for a pipe, or draws."""
+        left, pipe = entry.end - entry.start, self._pipe
+        if entry.is_stream:
+            if entry.start == 0:
+                pipe.begin_next()
+            while left and pipe.index < len(pipe.sources):
+                here = Cursor(row=pipe.row)
+                for taken in self._drive(live, pipe.sources[pipe.index], here, left, is_pipe=True):
+                    pipe.row += taken
+                left -= here.read
+                if left:
+                    pipe.index, pipe.row = pipe.index + 1, 0
+            lacks = "the files that stand for it lack"
+        elif entry.unit == DRAWS:
+            draws = RandomDraws([self._found[one] for one in entry.sources], entry.seed)
+            epoch, row = divmod(entry.start, len(draws.read(live.request())))
+            here = Cursor(epoch=epoch, row=row)
+            for _ in self._drive(live, draws, here, left):
+                pass
+            return
+        else:
+            source, here = self._found[entry.sources[0]], Cursor(row=entry.start)
+            for _ in self._drive(live, source, here, left):
+                pass
+            left, lacks = left - here.read, f"{source.name} lacks"
         if left:
-            raise VerificationError(
-                f"{entry.place}: {source.name} lacks the last {left:,} of these rows"
-            )
+            raise VerificationError(f"{entry.place}: {lacks} the last {left:,} of these rows")
 
-    def _learn_stream(self, live: LiveModel, entry: Entry) -> None:
-        """Learn rows of a pipe from the files that stand for it, but those that came before."""
-        stream = self._stream
-        if entry.start == 0:
-            stream.begin_next()
-        left = entry.end - entry.start
-        while left:
-            if stream.index >= len(stream.sources):
-                raise VerificationError(
-                    f"{entry.place}: the files that stand for it lack the last {left:,} of "
-                    "these rows"
-                )
-            source = stream.sources[stream.index]
-            asked = replace(live.request(), start=stream.row, replays=Replays(live.cursor.offsets))
-            for batch in source.batches(asked):
-                part = batch
-                if batch.replayed is not None:
-                    counted = np.cumsum(~batch.replayed)
-                    part = batch[: int(np.searchsorted(counted, left)) + 1]
-                    left -= int(counted[len(part) - 1])
-                else:
-                    part = batch[:left]
-                    left -= len(part)
-                stream.row += len(part)
-                self._step(live, entry, part)
-                if not left:
-                    return
-            stream.index, stream.row = stream.index + 1, 0
+    def _drive(
+        self, live: LiveModel, source: Source, here: Cursor, limit: int, is_pipe: bool = False
+    ) -> Iterator[int]:
+        """Learn at most so many rows of a source from a cursor on; yield how many at a time."""
+        here.offsets = live.cursor.offsets
+        epochs = None if source.is_random else 1
 
-    def _learn_draws(self, live: LiveModel, entry: Entry) -> None:
-        source = RandomDraws([self._found[one] for one in entry.sources], entry.seed)
-        n_rows = len(source.read(live.request()))
-        start = entry.start
-        while start < entry.end:
-            epoch, row = divmod(start, n_rows)
-            asked = replace(live.request(), epoch=epoch, start=row)
-            for batch in source.batches(asked):
-                part = batch[: entry.end - start]
-                start += len(part)
-                self._step(live, entry, part)
-                if start == entry.end:
-                    return
+        def step(batch: Batch) -> StepResult:
+            result = live.step(batch)
+            here.move(batch[: result.taken], is_pipe)
+            return result
+
+        rows = cut(read([source], live.request(), here, epochs), here, limit)
+        for result in drive(rows, step, skip_rejected=True):
+            self._tell(result.taken)
+            yield result.taken
 
     def _learn_rounds(self, live: LiveModel, entry: Entry) -> LiveModel:
         sources = [self._found[one] for one in entry.sources]
@@ -262,25 +246,10 @@ class _Again:
                 learn_pieces(live, paths, pieces, factor, skip_rejected=True, keep=True)
                 for pieces in dealt
             ]
-            for outcome in outcomes:
-                if outcome.error is not None:
-                    raise outcome.error
-            mean = average_live(
-                live,
-                [outcome.live for outcome in outcomes],
-                [outcome.counted for outcome in outcomes],
-            )
+            mean = mean_of(live, outcomes)
             self._tell(mean.progress.rows - live.progress.rows)
             live = mean
         return live
-
-    def _step(self, live: LiveModel, entry: Entry, batch: Batch) -> None:
-        result = live.step(batch)
-        live.cursor.pass_offsets(batch.offsets)
-        if result.taken < len(batch):
-            why = "diverged" if result.diverged else "does not fit in memory"
-            raise VerificationError(f"{entry.place}: {batch.place(result.taken)}: {why}")
-        self._tell(len(batch))
 
     def _tell(self, rows: int) -> None:
         self._done += rows

@@ -48,8 +48,8 @@ Arrays = dict[str, NDArray[Any]]
 
 _SEED = {"below": 2**64}
 
-ARRAYS = ("weights", "biases")  # of a model; a run has others
-STATISTICS = "statistics"  # of the scaler of a model, if it has one
+# The arrays of a model, the last one of its scaler if it has one; a run has others.
+_OF_MODEL = ("weights", "biases", "statistics")
 
 
 class Loaded(NamedTuple):
@@ -157,14 +157,19 @@ def _name_of(file: IO[bytes]) -> str:
     return str(getattr(file, "name", "the file"))
 
 
-def _loaded(meta: dict[str, Any], arrays: Arrays) -> Loaded:
-    run = meta.pop("run", None)
-    if run is not None:
-        of_model = {*ARRAYS, STATISTICS}
-        arrays = {name: array for name, array in arrays.items() if name in of_model}
-    extra = Fields(meta, "checkpoint").take("extra", dict)
-    model = model_from_state(meta, arrays)
-    return Loaded(pipeline(steps_from_state(meta.get("steps")), model, one_hot_of(run)), extra)
+def _loaded(meta: dict[str, Any], members: Arrays) -> Loaded:
+    extra, steps = Fields(meta, "checkpoint").take("extra", dict), meta.get("steps")
+    model, run, _ = apart(meta, members)
+    return Loaded(pipeline(steps_from_state(steps), model, one_hot_of(run)), extra)
+
+
+def apart(meta: dict[str, Any], members: Arrays) -> tuple[SGDPerceptron, Any, Arrays]:
+    """Return the model of a checkpoint, and its run as JSON and arrays; None where it has none."""
+    run = meta.get("run")
+    arrays = {name: array for name, array in members.items() if name not in _OF_MODEL}
+    if run is None and arrays:
+        raise CheckpointError(f"members {sorted(arrays)} are of no run")
+    return _model_from_state(meta, members), run, arrays
 
 
 def model_state(model: SGDPerceptron | Pipeline) -> tuple[dict[str, Any], Arrays]:
@@ -194,7 +199,7 @@ def model_state(model: SGDPerceptron | Pipeline) -> tuple[dict[str, Any], Arrays
     meta = {"kernel": KERNEL, "model": saved, "steps": steps}
     arrays = {"weights": learned.weights, "biases": learned.biases}
     if learned.scaler is not None:
-        arrays[STATISTICS] = learned.scaler.table
+        arrays["statistics"] = learned.scaler.table
     return meta, arrays
 
 
@@ -219,13 +224,12 @@ class _State:
     scaler: str | None = field(default=None, metadata={"optional": True, "one_of": tuple(SCALERS)})
 
 
-def model_from_state(meta: dict[str, Any], arrays: Arrays) -> SGDPerceptron:
+def _model_from_state(meta: dict[str, Any], members: Arrays) -> SGDPerceptron:
     """Return the model that `model_state` was given, without the steps before it."""
-    arrays = dict(arrays)
-    statistics = arrays.pop(STATISTICS, None)
-    if set(arrays) != set(ARRAYS):
-        raise CheckpointError(f"members {sorted(arrays)} are not weights and biases")
-    unknown = set(meta) - {"kernel", "model", "steps", "extra"}
+    statistics = members.get("statistics")
+    if not {"weights", "biases"} <= set(members):
+        raise CheckpointError(f"members {sorted(members)} have no weights and biases")
+    unknown = set(meta) - {"kernel", "model", "steps", "extra", "run"}
     if unknown or type(meta.get("kernel")) is not str:
         raise CheckpointError(f"meta.json has no kernel, or what is unknown: {sorted(unknown)}")
     state = from_json(_State, meta.get("model"), "model")
@@ -245,7 +249,7 @@ def model_from_state(meta: dict[str, Any], arrays: Arrays) -> SGDPerceptron:
     model.seed = state.seed
     model.classes = None if state.classes is None else [decode_name(c) for c in state.classes]
     labels, features = decode_names(state.labels), decode_names(state.features)
-    weights, biases = arrays["weights"], arrays["biases"]
+    weights, biases = members["weights"], members["biases"]
     if weights.shape != (len(labels), len(features)) or biases.shape != (len(labels),):
         raise CheckpointError(
             f"weights {weights.shape} and biases {biases.shape} do not fit {len(labels)} labels "

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from stream_perceptron.errors import SourceError
+from stream_perceptron.live.driver import drive
 
 if TYPE_CHECKING:
     from stream_perceptron.data.source import Source
@@ -36,8 +37,7 @@ def mistakes_in(live: LiveModel, source: Source, most: int = 12) -> tuple[list[M
     worst: list[Mistake] = []
     labelled = right = 0
     for batch in live.batches(source):
-        batch.require_usable()
-        result = live.predict(batch)
+        (result,) = drive([batch], live.predict)
         for i, prediction in enumerate(result.predictions):
             label = batch.labels[i]
             labelled += label is not None

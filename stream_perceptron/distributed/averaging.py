@@ -16,6 +16,7 @@ from stream_perceptron.data.batch import Offset
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.live.cursor import Cursor
+from stream_perceptron.live.ledger import Ledger
 from stream_perceptron.live.metrics import WINDOW, Progress
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.model.network import Network
@@ -241,7 +242,7 @@ def average_live(
         cursor.pass_offsets(Offset(key, value) for key, value in live.cursor.offsets.items())
     progress = _sum(model, begin.progress, lives)
     lineage = begin.lineage.mean_of([live.lineage for live in lives])
-    return LiveModel(model, begin.selection, schema, progress, cursor, lineage)
+    return LiveModel(model, begin.selection, schema, Ledger(progress, cursor, lineage))
 
 
 def average_files(paths: Sequence[Path], base: Path) -> LiveModel:

@@ -17,17 +17,18 @@ from typing import Any
 from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.batch import Rejection
 from stream_perceptron.data.byte_stream import first_line
-from stream_perceptron.distributed.averaging import average_live
 from stream_perceptron.distributed.shards import (
     KEPT_BYTES,
     Outcome,
     Piece,
     learn_pieces,
+    mean_of,
     parts_of_round,
     rounds_in,
 )
 from stream_perceptron.errors import ClusterError
 from stream_perceptron.live.cursor import Cursor, Shards
+from stream_perceptron.live.ledger import Ledger
 from stream_perceptron.live.lineage import ROUNDS, Entry, saved_lr
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.model.kernel import NAME as KERNEL
@@ -191,11 +192,7 @@ def run(
         outcomes = tasks.wait(pending, is_over)
         if outcomes is None:
             return
-        mean = average_live(
-            live,
-            [outcome.live for outcome in outcomes],
-            [outcome.counted for outcome in outcomes],
-        )
+        mean = mean_of(live, outcomes)
         epoch, shards = coming[0], replace(coming[1], rounds=coming[1].rounds + 1)
         # The next round is under way while this one is told and saved.
         coming = tasks.following(epoch, shards)
@@ -218,12 +215,12 @@ def run(
             kept_lr=not scale_lr,
         )
         live.lineage.add(entry, here.sources)
-        live.model, live.schema, live.progress = mean.model, mean.schema, mean.progress
-        live.cursor = here
+        live.model, live.schema = mean.model, mean.schema
+        live.ledger = Ledger(mean.progress, here, live.lineage)
         yield Round([text for outcome in outcomes for text in outcome.rejected], notes)
         notes = []
     here.finished = True
-    live.cursor = here
+    live.ledger.cursor = here
 
 
 class _Tasks:

@@ -17,9 +17,12 @@ from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.batch import Batch, Rejection
 from stream_perceptron.data.describe import Note
 from stream_perceptron.data.schema import Schema, Selection
+from stream_perceptron.distributed.averaging import average_live
 from stream_perceptron.errors import DivergedError, SampleError, SourceError
 from stream_perceptron.live.cursor import Shards
+from stream_perceptron.live.driver import drive
 from stream_perceptron.live.model import LiveModel
+from stream_perceptron.live.step_result import StepResult
 
 if TYPE_CHECKING:
     from river.optim.base import Scheduler
@@ -142,23 +145,33 @@ def learn_pieces(
     outcome = Outcome(copy.deepcopy(live))
     learner = outcome.live
     lr, learner.model.lr = learner.model.lr, _times(learner.model.lr, factor)
+
+    def step(batch: Batch) -> StepResult:
+        result = learner.step(batch)
+        _count(outcome, batch)
+        return result
+
     try:
         for piece in pieces:
             outcome.last = paths[piece.file]
-            for batch in _rows_of(_opened(outcome.last), piece, learner, keep):
-                if not skip_rejected:
-                    batch.require_usable()
-                result = learner.step(batch)
-                _count(outcome, batch)
-                if result.diverged:
-                    raise DivergedError(learner.model.n_seen + 1, batch.place(result.taken))
-                result.require_room(batch)
+            batches = _rows_of(_opened(outcome.last), piece, learner, keep)
+            for result in drive(batches, step, skip_rejected):
                 outcome.rejected += result.rejected
                 outcome.notes = outcome.notes or result.notes
     except (SourceError, SampleError, DivergedError) as error:
         outcome.error = error
     learner.model.lr = lr
     return outcome
+
+
+def mean_of(live: LiveModel, outcomes: Sequence[Outcome]) -> LiveModel:
+    """Return the mean of what shards learned in a round, or raise what ended one of them."""
+    for outcome in outcomes:
+        if outcome.error is not None:
+            raise outcome.error
+    return average_live(
+        live, [outcome.live for outcome in outcomes], [outcome.counted for outcome in outcomes]
+    )
 
 
 def _count(outcome: Outcome, batch: Batch) -> None:

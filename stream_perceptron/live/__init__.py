@@ -1,8 +1,9 @@
 """A model at work on a stream."""
 
 from stream_perceptron.live.cursor import Cursor
+from stream_perceptron.live.driver import RunOptions, drive
 from stream_perceptron.live.metrics import Confusion, Progress
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.step_result import StepResult
 
-__all__ = ["Confusion", "Cursor", "LiveModel", "Progress", "StepResult"]
+__all__ = ["Confusion", "Cursor", "LiveModel", "Progress", "RunOptions", "StepResult", "drive"]

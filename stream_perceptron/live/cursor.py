@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from stream_perceptron.data.batch import Offset
+import numpy as np
+
+from stream_perceptron.data.batch import Batch, Offset
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.errors import CheckpointError
 
@@ -49,6 +51,14 @@ class Cursor:
     offsets: dict[tuple[str, ...], int] = field(default_factory=dict)
     # How rows are split into shards, if they are; `index` and `row` are 0 then.
     shards: Shards | None = None
+
+    def begun(self, epsilon: float, stop: bool) -> Cursor:
+        """Return the cursor of a run from here on; it is finished if it had stopped already."""
+        here = replace(self, sources=list(self.sources), offsets=dict(self.offsets))
+        here.finished = stop and self.stopped_below == epsilon
+        if not here.finished:
+            here.stopped_below = None
+        return here
 
     def require_fit(self, position: tuple[str, ...]) -> None:
         """Require that this can be the cursor of a run with these position columns."""
@@ -121,6 +131,16 @@ class Cursor:
                 return f"{where}, and the file has changed {sizes}"
             return f"{where}, and the file's content has changed"
         return f"{where}, and there are more files than before"
+
+    def move(self, batch: Batch, is_stream: bool) -> int:
+        """Move over learned rows; return how many count: those of a stream that are new."""
+        rows = len(batch)
+        if is_stream and batch.replayed is not None:
+            rows -= int(np.count_nonzero(batch.replayed))
+        self.row += rows
+        self.read += rows
+        self.pass_offsets(batch.offsets)
+        return rows
 
     def pass_offsets(self, offsets: Iterable[Offset | None]) -> None:
         """Take note of the offsets of rows that were read."""

@@ -3,42 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.checkpoint.archive import naming, read_checkpoint, write_checkpoint
-from stream_perceptron.checkpoint.codec import from_json, to_json
-from stream_perceptron.checkpoint.scalers import absorb
-from stream_perceptron.checkpoint.state import (
-    ARRAYS,
-    STATISTICS,
-    model_from_state,
-    model_state,
-)
 from stream_perceptron.data import roles
 from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.byte_stream import Idle
 from stream_perceptron.data.identity import Identity
-from stream_perceptron.data.sampling import RandomDraws
 from stream_perceptron.data.schema import KnownNames, Schema, Selection
 from stream_perceptron.data.source import Request, Source
 from stream_perceptron.errors import (
-    CheckpointError,
     DivergedError,
-    SampleError,
+    FullError,
     SourceError,
     StreamPerceptronError,
 )
 from stream_perceptron.live.cursor import Cursor, Shards
-from stream_perceptron.live.lineage import DRAWS, ROWS, Entry, Lineage, saved_lr
+from stream_perceptron.live.driver import RunOptions, Step, cut, drive, singly
+from stream_perceptron.live.ledger import Ledger
+from stream_perceptron.live.lineage import Lineage
 from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.notes import notes_about
-from stream_perceptron.live.reading import ahead, cut, read, singly
-from stream_perceptron.live.step_result import StepResult
+from stream_perceptron.live.reading import ahead, read
+from stream_perceptron.live.saved import read_live, write_live
+from stream_perceptron.live.step_result import StepResult, carried
 from stream_perceptron.model import kernel
 from stream_perceptron.model.kernel import NAME as KERNEL
 from stream_perceptron.model.kernel.types import BlockResult
@@ -46,20 +39,10 @@ from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.model.weights import MAX_WEIGHTS, NAME_COST
 from stream_perceptron.perceptron import SGDPerceptron
 
-# Blocks, and samples in them, that wait to be counted at once: many cost hardly more than one.
-_MOST_BLOCKS, _MOST_SAMPLES = 256, 2**12
+# Is called with what learns a batch and the batch, to look at the model before and after.
+Around = Callable[[Step, Batch], StepResult]
 
-
-@dataclass(eq=False, repr=False)
-class _Run:
-    """What is saved of a run beside the model and the arrays."""
-
-    selection: Selection
-    schema: Schema
-    progress: Progress
-    curve_bin: int
-    cursor: Cursor
-    lineage: Lineage
+_PLAIN = RunOptions()
 
 
 class LiveModel:
@@ -73,12 +56,8 @@ class LiveModel:
         What it was asked to take from its sources.
     schema
         What it has found in the rows that it has learned.
-    progress
-        How it has done so far.
-    cursor
-        Where it is in its sources.
-    lineage
-        What it was learned from.
+    ledger
+        What it has counted, where it is, and what it was learned from.
 
     Attributes
     ----------
@@ -86,11 +65,6 @@ class LiveModel:
         The kernel that the model was saved with.
     needs_label : bool
         Whether a table without a label column is refused where it is to be learned.
-    replayed : int
-        Rows that came again and were left out, since the model was made or loaded.
-    is_whole : bool
-        Whether the model, its progress, its cursor and its lineage belong together. If not, a step
-        ended in an error that nobody foresaw, and nothing can be saved.
 
     Examples
     --------
@@ -109,22 +83,16 @@ class LiveModel:
         model: SGDPerceptron,
         selection: Selection | None = None,
         schema: Schema | None = None,
-        progress: Progress | None = None,
-        cursor: Cursor | None = None,
-        lineage: Lineage | None = None,
+        ledger: Ledger | None = None,
+        kernel: str = KERNEL,
     ) -> None:
         self.model = model
         self.selection = selection or Selection()
         self.schema = schema or Schema()
-        self._uncounted: list[BlockResult] = []  # what the progress does not have yet
-        self._n_uncounted = 0
-        self._progress = progress or Progress()
-        self.cursor = cursor or Cursor()
-        self.lineage = lineage or Lineage(is_complete=model.n_seen == 0)
-        self.kernel = KERNEL
+        is_new = model.n_seen == 0
+        self.ledger = ledger or Ledger(Progress(), Cursor(), Lineage(is_complete=is_new))
+        self.kernel = kernel
         self.needs_label = False
-        self.replayed = 0
-        self.is_whole = True
 
     @classmethod
     def start(
@@ -158,9 +126,10 @@ class LiveModel:
             If a parameter is out of its range, or a class is not of the labels' type.
 
         """
+        asked = selection or Selection()
         most = parameters.get("max_weights", MAX_WEIGHTS) // NAME_COST
-        request = Request(selection or Selection(), needs_label=needs_label, most_features=most)
-        declared = None
+        request = Request(asked, needs_label=needs_label, most_features=most)
+        declared, schema = None, Schema()
         for i, source in enumerate(sources):
             fit = source.fit(request)
             if fit is None:
@@ -168,11 +137,9 @@ class LiveModel:
             if i == 0 and fit.label is not None:
                 declared = source.classes
             request = request.after(fit.schema)
-        schema = Schema()
         if classes is not None:
             declared, typed = request.schema.with_classes(classes)
             schema = Schema(label_type=typed.label_type)
-        asked = selection or Selection()
         live = cls(SGDPerceptron(classes=declared, **parameters), asked, schema)
         live.needs_label = needs_label
         if asked.standardize:
@@ -191,32 +158,7 @@ class LiveModel:
             If it cannot be read.
 
         """
-        with naming(path):
-            meta, arrays = read_checkpoint(path)
-            run = meta.pop("run", None)
-            kernel = meta.get("kernel")
-            of_model = {*ARRAYS, STATISTICS}
-            counts = {name: arrays.pop(name) for name in list(arrays) if name not in of_model}
-            model = model_from_state(meta, arrays)
-            absorb(meta.get("steps"), model)
-            if run is None:
-                if counts:
-                    raise CheckpointError(f"members {sorted(counts)} are of no run")
-                names = tuple(str(name) for name in model.features_)
-                asked = Selection(standardize=model.network.scaler is not None)
-                live = cls(model, asked, Schema(features=names or None))
-            else:
-                saved = from_json(_Run, run, "run")
-                live = cls(
-                    model, saved.selection, saved.schema, saved.progress, saved.cursor,
-                    saved.lineage,
-                )  # fmt: skip
-                live.progress.restore(counts, saved.curve_bin, len(model.classes_))
-                live.cursor.require_fit(saved.selection.position)
-                if saved.selection.standardize != (model.network.scaler is not None):
-                    raise CheckpointError("has a scaler that was not asked for, or lacks it")
-            live.kernel = str(kernel)
-            return live
+        return cls(*read_live(path))
 
     def save(self, path: Path) -> None:
         """Save everything that is needed to resume, in one step; see `write_checkpoint`.
@@ -229,38 +171,39 @@ class LiveModel:
             If the file cannot be written; the old one is unchanged.
 
         """
-        if not self.is_whole:
-            raise CheckpointError(f"{path}: not saved, as an error ended a step in its midst")
-        meta, arrays = model_state(self.model)
-        meta["extra"] = {}
-        curve_bin = self.progress.curve.bin
-        run = _Run(self.selection, self.schema, self.progress, curve_bin, self.cursor, self.lineage)
-        meta["run"] = to_json(run)
-        write_checkpoint(path, meta, arrays | self.progress.arrays)
+        write_live(path, self.model, self.selection, self.schema, self.ledger)
 
     @property
     def progress(self) -> Progress:
         """How it has done so far, up to the last row."""
-        self._count()
-        return self._progress
-
-    @progress.setter
-    def progress(self, progress: Progress) -> None:
-        self._progress, self._uncounted, self._n_uncounted = progress, [], 0
-
-    def __getstate__(self) -> dict[str, Any]:
-        self._count()
-        return vars(self) | {"_uncounted": []}
+        return self.ledger.progress
 
     @property
-    def rows(self) -> int:
-        """All rows that were read."""
-        return self._progress.rows + self._n_uncounted
+    def cursor(self) -> Cursor:
+        """Where it is in its sources."""
+        return self.ledger.cursor
+
+    @property
+    def lineage(self) -> Lineage:
+        """What it was learned from."""
+        return self.ledger.lineage
 
     @property
     def stopped(self) -> bool:
         """Whether an error below the model's epsilon ended the run."""
         return self.cursor.stopped_below == self.model.epsilon
+
+    def request(self, to_learn: bool = True) -> Request:
+        """Return what to ask of a source; no row is left out as one that came before."""
+        numbers = KnownNames(self.model.features_ if self.schema.is_open else ())
+        return Request(
+            roles.named(self.selection, self.schema) if to_learn else self.selection,
+            replace(self.schema, numbers=numbers),
+            to_learn,
+            needs_label=to_learn and self.needs_label,
+            dtype=self.model.dtype,
+            most_features=self.model.max_weights // NAME_COST,
+        )
 
     def resume(
         self, sources: Sequence[Source], go_next: bool = False, shards: Shards | None = None
@@ -285,129 +228,8 @@ class LiveModel:
         before = zip(sources[: cursor.index], cursor.sources, strict=False)
         return [source.name for source, known in before if source.has_grown(known)]
 
-    def step(
-        self,
-        batch: Batch,
-        stop: bool = False,
-        with_probabilities: bool = False,
-        with_every: bool = False,
-    ) -> StepResult:
-        """Test and train on the rows of a batch; rejected rows are counted and left out.
-
-        The model, its progress and its schema change together. `with_every` asks for the
-        probability of each label, `with_probabilities` for that of the predicted one.
-        """
-        self.is_whole = False
-        result = self._step(batch, stop, with_probabilities, with_every)
-        self.is_whole = True
-        return result
-
-    def _step(
-        self, batch: Batch, stop: bool, with_probabilities: bool, with_every: bool
-    ) -> StepResult:
-        seen = self.model.n_seen
-        try:
-            result = self.model.train(
-                batch.features, batch.labels, batch.weights, stop, with_probabilities,
-                batch.indicators, with_every,
-            )  # fmt: skip
-        except StreamPerceptronError:
-            self.is_whole = self.model.n_seen == seen
-            raise
-        n = len(result)
-        taken = len(batch)
-        if result.diverged or result.refused is not None:
-            taken = int(batch.rows[n])
-        elif result.stopped:
-            taken = int(batch.rows[n - 1]) + 1
-        done = batch[:taken]
-        before = self.rows
-        rows = before + 1 + batch.rows[:n]
-        if batch.replayed is not None:
-            # Rows that came again have no number.
-            rows = before + np.cumsum(~batch.replayed)[batch.rows[:n]]
-            self.replayed += int(np.count_nonzero(batch.replayed[:taken]))
-        every = self._every_probability(result)
-        self._take(batch, result, len(done.rejected))
-        if any(label is not None for label in batch.labels[:n]):
-            self.schema = batch.schema
-        return StepResult(
-            rows=rows,
-            predicted=result.predicted,
-            classes=self.model.classes_,
-            probabilities=result.probability,
-            every_probability=every,
-            labels=batch.labels[:n],
-            updated=result.updated,
-            taken=taken,
-            rejected=done.rejections(),
-            notes=notes_about(batch, self),
-            carried=self._carried(batch, n),
-            diverged=result.diverged,
-            stopped=result.stopped,
-            refused=result.refused,
-        )
-
-    def _take(self, batch: Batch, result: BlockResult, n_rejected: int) -> None:
-        """Take note of how the first rows of a batch did."""
-        n, progress = len(result), self._progress
-        # The result is kept for a while, and its arrays are lent to the caller.
-        result.nets = None
-        result.predicted.flags.writeable = result.updated.flags.writeable = False
-        self._uncounted.append(result)
-        self._n_uncounted += n
-        if len(self._uncounted) == _MOST_BLOCKS or self._n_uncounted >= _MOST_SAMPLES:
-            self._count()
-        progress.skipped += n_rejected
-        if batch.missing is not None:
-            progress.missing += int(batch.missing[:n].sum())
-        probed = np.flatnonzero(~np.isnan(result.slope))
-        if len(probed):
-            progress.largest = max(progress.largest, batch.features[probed].largest())
-
-    def _count(self) -> None:
-        """Take the results that wait into the progress."""
-        if self._uncounted:
-            result = BlockResult.joined(self._uncounted)
-            self._uncounted, self._n_uncounted = [], 0
-            self._progress.update(result)
-
-    def predict(self, batch: Batch, with_every: bool = False) -> StepResult:
-        """Predict the rows of a batch, and learn nothing; they have the numbers of their source.
-
-        `with_every` asks for the probability of each label.
-        """
-        n = len(batch.rows)
-        result = self.model.train(
-            batch.features, [None] * n, batch.weights, with_probability=True, with_nets=with_every
-        )
-        return StepResult(
-            rows=batch.first_row + batch.rows,
-            predicted=result.predicted,
-            classes=self.model.classes_,
-            probabilities=result.probability,
-            every_probability=self._every_probability(result),
-            labels=batch.labels,
-            updated=result.updated,
-            taken=len(batch),
-            rejected=batch.rejections(),
-            carried=self._carried(batch, n),
-        )
-
     def run(
-        self,
-        sources: Sequence[Source],
-        cursor: Cursor | None = None,
-        epochs: int | None = 1,
-        limit: int | None = None,
-        stop: bool = False,
-        skip_rejected: bool = False,
-        with_probabilities: bool = False,
-        with_every: bool = False,
-        every: int | None = None,
-        idle: Idle | None = None,
-        one_by_one: int = 0,
-        around: Callable[[Batch, Callable[[], StepResult]], StepResult] | None = None,
+        self, sources: Sequence[Source], cursor: Cursor | None = None, **options: Any
     ) -> Generator[StepResult, None, None]:
         """Test and train on the rows of some sources; yield after every batch.
 
@@ -420,28 +242,8 @@ class LiveModel:
             What to read, in order.
         cursor
             Where to begin, as `resume` returned it; None for where the model is.
-        epochs
-            How often to read all of it; None for without end.
-        limit
-            The number of rows to read of these sources at most, with those read before; of a
-            stream, of this run.
-        stop
-            End with the first sample whose error is below epsilon; `stopped` tells that it did.
-        skip_rejected
-            Leave rows out that cannot be used, rather than end with an error.
-        with_probabilities
-            Whether to compute the probability of each prediction.
-        with_every
-            Whether to compute that of each label.
-        every
-            Yield, if not before, when the number of rows read is a multiple of this.
-        idle
-            Is called before and while rows are waited for, when all may be saved too; returns the
-            seconds until it is to be called again, None for never.
-        one_by_one
-            The number of rows, from here on, that are learned one by one.
-        around
-            Is called with each batch and what learns it, to look at the model before and after.
+        options
+            The fields of `RunOptions`, such as `epochs`, `limit` or `every`.
 
         Raises
         ------
@@ -453,94 +255,127 @@ class LiveModel:
             If a weight or an error would stop being finite. The model is as after the row before.
 
         """
-        here = replace(self.cursor if cursor is None else cursor)
-        if stop and here.stopped_below == self.model.epsilon:
-            here.finished, self.cursor = True, here  # it was ended before it could say so
-            return
-        here.finished, here.stopped_below = False, None
-        here.sources, here.offsets = list(here.sources), dict(here.offsets)
-        request = self.request()
-        batches = ahead(read(sources, request, here, epochs), sources, idle)
-        batches = cut(batches, here, limit, every)
-        for batch in singly(batches, one_by_one) if one_by_one else batches:
-            usable = batch if skip_rejected else batch.before_rejected()
-            end = len(usable)
+        return self.learn(sources, cursor, RunOptions(**options))
 
-            def learn(usable: Batch = usable) -> StepResult:
-                self.is_whole = False
-                result = self._step(usable, stop, with_probabilities, with_every)
-                if result.taken:
-                    self._move(here, sources, usable[: result.taken])
-                    if result.stopped:
-                        here.stopped_below = float(self.model.epsilon)
-                self.is_whole = True
-                return result
+    def learn(
+        self,
+        sources: Sequence[Source],
+        cursor: Cursor | None = None,
+        options: RunOptions = _PLAIN,
+        idle: Idle | None = None,
+        around: Around | None = None,
+    ) -> Generator[StepResult, None, None]:
+        """Do what `run` does, with all that a program may want to do meanwhile.
 
-            result = learn() if around is None else around(usable, learn)
-            yield result
-            if result.diverged:
-                raise DivergedError(self.model.n_seen + 1, batch.place(result.taken))
-            result.require_room(batch)
+        `idle` is called before and while rows are waited for, when all may be saved too; it returns
+        the seconds until it is to be called again, None for never. `around` is called with
+        what learns a batch, and with each batch.
+        """
+        here = (cursor or self.cursor).begun(self.model.epsilon, options.stop)
+        if not here.finished:
+            rows = ahead(read(sources, self.request(), here, options.epochs), sources, idle)
+            batches = cut(rows, here, options.limit, options.every)
+            if options.one_by_one:
+                batches = singly(batches, options.one_by_one)
+            step: Step = partial(self.step, options=options, here=here, sources=sources)
+            if around is not None:
+                step = partial(around, step)
+            yield from drive(batches, step, options.skip_rejected)
+            here.finished, here.output = True, self.cursor.output
+        self.ledger.cursor = here
+
+    def step(
+        self,
+        batch: Batch,
+        options: RunOptions = _PLAIN,
+        here: Cursor | None = None,
+        sources: Sequence[Source] = (),
+    ) -> StepResult:
+        """Test and train on the rows of a batch; rejected rows are counted and left out.
+
+        The model, its progress and its schema change together, and so does a cursor in the sources
+        if it is given.
+        """
+        ledger, seen, rows_before = self.ledger, self.model.n_seen, self.ledger.rows
+        ledger.is_whole = False
+        try:
+            result = self._train(batch, batch.labels, options)
+        except StreamPerceptronError:
+            ledger.is_whole = self.model.n_seen == seen
+            raise
+        n, taken = len(result), len(batch)
+        if result.diverged or result.refused is not None:
+            taken = int(batch.rows[n])
+        elif result.stopped:
+            taken = int(batch.rows[n - 1]) + 1
+        done = batch[:taken]
+        rows = rows_before + 1 + batch.rows[:n]
+        if batch.replayed is not None:
+            # Rows that came again have no number.
+            rows = rows_before + np.cumsum(~batch.replayed)[batch.rows[:n]]
+        told = self._told(batch, result, rows, done)
+        ledger.count(done, result)
+        if any(label is not None for label in batch.labels[:n]):
+            self.schema = batch.schema
+        if here is not None and taken:
+            ledger.move(here, sources, done, self.model)
             if result.stopped:
-                break
-            if end in batch.rejected:
-                raise SampleError(f"{batch.place(end)}: {batch.rejected[end]}")
-        here.finished, here.output = True, self.cursor.output
-        self.cursor = here
+                here.stopped_below = float(self.model.epsilon)
+        ledger.is_whole = True
+        told.notes.extend(notes_about(batch, self))
+        return told
 
-    def request(self, to_learn: bool = True) -> Request:
-        """Return what to ask of a source; no row is left out as one that came before."""
-        most = self.model.max_weights // NAME_COST
-        dtype = self.model.dtype
-        numbers = KnownNames(self.model.features_ if self.schema.is_open else ())
-        return Request(
-            roles.named(self.selection, self.schema) if to_learn else self.selection,
-            replace(self.schema, numbers=numbers),
-            to_learn,
-            needs_label=to_learn and self.needs_label,
-            dtype=dtype,
-            most_features=most,
-        )
+    def predict(self, batch: Batch, with_every: bool = False) -> StepResult:
+        """Predict the rows of a batch, and learn nothing; they have the numbers of their source.
 
-    def _move(self, cursor: Cursor, sources: Sequence[Source], batch: Batch) -> None:
-        """Move a cursor over rows that were learned, and take it over."""
-        source = sources[batch.index]
-        rows = len(batch)
-        if source.is_stream and batch.replayed is not None:
-            rows -= int(np.count_nonzero(batch.replayed))
-        start, before = cursor.row, list(cursor.sources)
-        cursor.row += rows
-        cursor.read += rows
-        cursor.pass_offsets(batch.offsets)
-        if batch.text is not None:
-            cursor.sources[cursor.index] = batch.text.identity
-        unit, seed, here = ROWS, 0, slice(cursor.index, cursor.index + 1)
-        if isinstance(source, RandomDraws):
-            unit, seed, here = DRAWS, source.seed, slice(None)
-            start += cursor.epoch * (source.n_rows or 0)
-        if not cursor.sources:
-            self.lineage.is_complete = False
-        elif rows:
-            entry = Entry(
-                saved_lr(self.model.lr), float(self.model.epsilon), tuple(cursor.sources[here]),
-                unit, start, start + rows, len(batch.rejected), seed,
-            )  # fmt: skip
-            self.lineage.add(entry, before[here])
-        cursor.output = self.cursor.output
-        self.cursor = cursor
+        `with_every` asks for the probability of each label.
+        """
+        options = RunOptions(with_probabilities=True, with_every=with_every)
+        result = self._train(batch, [None] * len(batch.rows), options)
+        return self._told(batch, result, batch.first_row + batch.rows, batch)
 
     def batches(
         self, source: Source, most: int | None = None, idle: Idle | None = None
     ) -> Generator[Batch, None, None]:
         """Yield the rows of a source that is to be predicted, at most so many at once.
 
-        `idle` is as for `run`.
+        `idle` is as for `learn`.
         """
         request = self.request(to_learn=False)
         for batch in ahead(read([source], request, Cursor(), 1), [source], idle):
             size = most or max(len(batch), 1)
             for start in range(0, len(batch), size):
                 yield batch[start : start + size]
+
+    def _train(self, batch: Batch, labels: Sequence[Any], options: RunOptions) -> BlockResult:
+        return self.model.train(
+            batch.features, labels, batch.weights, options.stop, options.with_probabilities,
+            batch.indicators, options.with_every,
+        )  # fmt: skip
+
+    def _told(
+        self, batch: Batch, result: BlockResult, rows: NDArray[np.intp], done: Batch
+    ) -> StepResult:
+        """Return what the first usable rows of a batch brought."""
+        n, refused = len(result), result.refused
+        if result.diverged:
+            refused = DivergedError(self.model.n_seen + 1, batch.place(len(done)))
+        elif isinstance(refused, FullError):
+            refused = FullError(f"{batch.place(len(done))}: {refused}")
+        return StepResult(
+            rows=rows,
+            predicted=result.predicted,
+            classes=self.model.classes_,
+            probabilities=result.probability,
+            every_probability=self._every_probability(result),
+            labels=batch.labels[:n],
+            updated=result.updated,
+            taken=len(done),
+            rejected=done.rejections(),
+            carried=carried(batch, n, self.selection),
+            stopped=result.stopped,
+            refused=refused,
+        )
 
     def _every_probability(self, result: BlockResult) -> NDArray[np.float64] | None:
         if result.nets is None:
@@ -552,19 +387,3 @@ class LiveModel:
             if nets.size:
                 every[rows, : nets.shape[1]] = kernel.probabilities(activation, nets)
         return every
-
-    def _carried(self, batch: Batch, n: int) -> list[dict[str, Any]] | None:
-        """Return the offsets of the first n usable rows, and what is kept of them."""
-        asked = self.selection
-        offsets = [batch.offsets[i] for i in batch.rows[:n].tolist()] if batch.offsets else []
-        carried = [
-            dict(zip(asked.position, [*offset.partition, offset.value], strict=True))
-            for offset in offsets
-            if offset is not None
-        ]
-        if not batch.kept:
-            return carried or None
-        kept = [dict(zip(asked.keep, values, strict=True)) for values in batch.kept[:n]]
-        if not carried:
-            return kept
-        return [one | other for one, other in zip(carried, kept, strict=True)]

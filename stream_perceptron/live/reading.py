@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 
 from stream_perceptron.data.batch import Batch, Replays
@@ -11,7 +11,6 @@ from stream_perceptron.data.prefetch import prefetch
 from stream_perceptron.data.source import Request, Source
 from stream_perceptron.live.cursor import Cursor
 
-_FIRST_TOLD = 1000  # rows
 _FLOOD = 2**16  # bytes that wait in a pipe, as many as it mostly holds
 
 
@@ -49,7 +48,7 @@ def read(
 
 def ahead(
     batches: Iterator[Batch], sources: Sequence[Source], idle: Idle | None
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Yield batches that a thread reads ahead.
 
     As long as little waits in the pipes that they come from, there is no thread: a row that is to
@@ -68,43 +67,3 @@ def ahead(
     for pipe in pipes:
         pipe.idle = None
     yield from prefetch(batches, idle)
-
-
-def cut(
-    batches: Iterator[Batch], cursor: Cursor, limit: int | None, every: int | None
-) -> Iterator[Batch]:
-    """Cut batches where a run ends or is to yield, and move a cursor to the start of each.
-
-    A run yields at 1,000 rows, 2,000, 4,000 and so on, where its progress is told, at multiples of
-    `every`, and whenever a batch is done. The caller moves the cursor over the rows.
-    """
-    is_stream = any(source.is_stream for source in cursor.sources)
-    end = None if limit is None else limit + (cursor.read if is_stream else 0)
-    for whole in batches:
-        if (whole.epoch, whole.index) != (cursor.epoch, cursor.index):
-            cursor.epoch, cursor.index, cursor.row = whole.epoch, whole.index, 0
-        done = 0
-        while done < len(whole):
-            doubled = _FIRST_TOLD << (cursor.read // _FIRST_TOLD).bit_length()
-            most = min(len(whole) - done, doubled - cursor.read)
-            if end is not None:
-                most = min(most, end - cursor.read)
-            if every is not None:
-                most = min(most, every - cursor.read % every)
-            if most <= 0:
-                return
-            yield whole[done : done + most]
-            done += most
-            if end is not None and cursor.read >= end:
-                return  # at once, as nothing more may come of a pipe
-
-
-def singly(batches: Iterable[Batch], n: int) -> Iterator[Batch]:
-    """Yield the first n rows of all batches one by one, and the rest as it comes."""
-    for batch in batches:
-        single = min(n, len(batch))
-        n -= single
-        for i in range(single):
-            yield batch[i : i + 1]
-        if single < len(batch):
-            yield batch[single:]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from stream_perceptron.data.batch import Batch, Rejection
 from stream_perceptron.data.describe import Note
-from stream_perceptron.errors import FullError
+from stream_perceptron.data.schema import Selection
 from stream_perceptron.model.validation import names_of
 
 
@@ -41,21 +41,28 @@ class StepResult:
     # The values of the position columns and of those to keep of each sample, by name; None if
     # nobody asked for them, or they are not there.
     carried: list[dict[str, Any]] | None = None
-    # Whether the row after these was refused because a weight would stop being finite.
-    diverged: bool = False
     # Whether the last sample ended the training, as its error is below epsilon.
     stopped: bool = False
-    # Why the row after these was refused, if the model would not fit in memory.
+    # Why the row after these was refused: it would diverge, or the model would become too large.
     refused: Exception | None = None
-
-    def require_room(self, batch: Batch) -> None:
-        """Raise why a row of the batch was refused, if one was as memory is short."""
-        if isinstance(self.refused, FullError):
-            raise FullError(f"{batch.place(self.taken)}: {self.refused}")
-        if self.refused is not None:
-            raise self.refused
 
     @property
     def predictions(self) -> list[Hashable]:
         """The label predicted for each sample; None where none was known."""
         return names_of(self.predicted, self.classes)
+
+
+def carried(batch: Batch, n: int, asked: Selection) -> list[dict[str, Any]] | None:
+    """Return the offsets of the first n usable rows, and what is kept of them."""
+    offsets = [batch.offsets[i] for i in batch.rows[:n].tolist()] if batch.offsets else []
+    carried = [
+        dict(zip(asked.position, [*offset.partition, offset.value], strict=True))
+        for offset in offsets
+        if offset is not None
+    ]
+    if not batch.kept:
+        return carried or None
+    kept = [dict(zip(asked.keep, values, strict=True)) for values in batch.kept[:n]]
+    if not carried:
+        return kept
+    return [one | other for one, other in zip(carried, kept, strict=True)]

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from stream_perceptron.data.batch import BATCH_ROWS, Batch
+from stream_perceptron.data.byte_stream import Idle
 from stream_perceptron.data.schema import Schema
+from stream_perceptron.data.source import Source
+from stream_perceptron.errors import DivergedError
+from stream_perceptron.live.cursor import Cursor
+from stream_perceptron.live.driver import RunOptions, cut, drive
 from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.model import LiveModel
+from stream_perceptron.live.reading import ahead, read
 from stream_perceptron.live.step_result import StepResult
 from stream_perceptron.model.rows import joined
 from stream_perceptron.model.validation import as_label, as_row
@@ -64,7 +71,7 @@ class Trial:
         if self.first_below is None and self.progress.updates < self.progress.samples:
             labelled = [label is not None for label in result.labels]
             self.first_below = before + 1 + int(np.argmin(result.updated[labelled]))
-        if result.diverged:
+        if isinstance(result.refused, DivergedError):
             self.diverged_at = self.progress.samples + 1
         elif result.refused is not None:
             self.refused = str(result.refused) or "memory ran out"
@@ -84,7 +91,10 @@ def combinations(swept: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
 
 
 def learn_all(
-    trials: Sequence[Trial], batches: Iterable[Batch], n_threads: int | None = None
+    trials: Sequence[Trial],
+    batches: Iterable[Batch],
+    skip_rejected: bool = False,
+    n_threads: int | None = None,
 ) -> Iterator[StepResult]:
     """Let every trial learn every batch; yield after each what the first of them found in it.
 
@@ -92,12 +102,32 @@ def learn_all(
     threads, one for each processor if that is not said.
     """
     with ThreadPoolExecutor(n_threads or os.cpu_count()) as pool:
-        for batch in batches:
+
+        def step(batch: Batch) -> StepResult:
             results = list(pool.map(Trial.step, trials, itertools.repeat(batch)))
-            found = [result for result in results if result is not None]
-            if not found:
-                return
-            yield found[0]
+            found = next(result for result in results if result is not None)
+            is_over = all(trial.has_ended for trial in trials)
+            return replace(found, taken=len(batch), stopped=is_over, refused=None)
+
+        yield from drive(batches, step, skip_rejected)
+
+
+def learn_sources(
+    trials: Sequence[Trial],
+    sources: Sequence[Source],
+    options: RunOptions,
+    n_threads: int | None = None,
+    idle: Idle | None = None,
+) -> Generator[StepResult, None, None]:
+    """Do so with the rows of some sources; `idle` is as for `LiveModel.learn`."""
+    here = Cursor()
+    rows = read(sources, trials[0].live.request(), here, options.epochs)
+    with closing(ahead(rows, sources, idle)) as batches:
+        part = cut(batches, here, options.limit)
+        for result in learn_all(trials, part, options.skip_rejected, n_threads):
+            here.row += result.taken
+            here.read += result.taken
+            yield result
 
 
 def sweep(
@@ -150,7 +180,7 @@ def sweep(
         Trial(settings, LiveModel(SGDPerceptron(**settings, **parameters)))
         for settings in combinations(swept)
     ]
-    for _ in learn_all(trials, _batches(stream), n_threads):
+    for _ in learn_all(trials, _batches(stream), n_threads=n_threads):
         pass
     return sorted(trials, key=lambda trial: trial.rank)
 

@@ -318,12 +318,13 @@ def test_progress_is_the_same_however_often_it_is_asked_for(every, tmp_path, rng
     )
     shallow = []
     for result, *_ in zip(*runs, strict=True):
-        assert asked.progress.rows == asked.rows == copied.rows == left_alone.rows
-        assert len(result.rows) == 0 or int(result.rows[-1]) <= asked.rows
+        rows = [live.ledger.rows for live in (copied, left_alone, asked)]
+        assert [asked.progress.rows] * 3 == rows
+        assert len(result.rows) == 0 or int(result.rows[-1]) <= asked.ledger.rows
         if len(result.predicted):
             with pytest.raises(ValueError, match="read-only"):
                 result.predicted[0] = 0  # which is still to be counted
-        if asked.rows % 2501 == 0:
+        if asked.ledger.rows % 2501 == 0:
             shallow.append(copy.copy(copied))
             sent = pickle.loads(pickle.dumps(copied))
             for other in (shallow[-1], copy.deepcopy(copied), sent):
@@ -332,7 +333,7 @@ def test_progress_is_the_same_however_often_it_is_asked_for(every, tmp_path, rng
     saved = LiveModel.load(tmp_path / "m.npz")
 
     assert [copied.progress] * 3 == [each.progress for each in shallow]
-    assert 7503 == asked.rows == copied.progress.rows == saved.rows
+    assert 7503 == asked.ledger.rows == copied.progress.rows == saved.ledger.rows
     assert (150, 150, 150) == (
         saved.progress.unlabelled, saved.progress.missing, saved.progress.skipped
     )  # fmt: skip
@@ -365,7 +366,7 @@ def test_golden_run_of_version_1_goes_on(tmp_path):
     path.write_text("label,a,b,part,offset\nleft,1,1,q,5\nright,1.5,1,q,6\n")
     sources = [open_source(str(path))]
     list(live.run(sources, live.resume(sources, go_next=True)))
-    assert (11, 1) == (live.progress.samples, live.replayed)
+    assert (11, 1) == (live.progress.samples, live.ledger.replayed)
 
 
 def test_sample_errors_of_libraries_keep_the_model(tmp_path):

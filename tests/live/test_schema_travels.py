@@ -65,8 +65,11 @@ def test_rejected_and_replayed_rows_tell_nothing(tmp_path):
 
     assert ("str", ["x"]) == (live.schema.label_type, live.model.classes_)
     assert (1, 1, 1, 1) == (
-        live.progress.samples, live.progress.unlabelled, live.progress.skipped, live.replayed,
-    )  # fmt: skip
+        live.progress.samples,
+        live.progress.unlabelled,
+        live.progress.skipped,
+        live.ledger.replayed,
+    )
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "jsonl in a list", "libsvm"])

@@ -85,7 +85,7 @@ def test_an_error_at_any_call_of_a_step(error, with_every, tmp_path):
         has_ended = False
         with suppress(error):
             has_ended = not interrupt(results, error, n)
-        if not live.is_whole:
+        if not live.ledger.is_whole:
             with pytest.raises(CheckpointError, match="not saved, as an error ended a step"):
                 live.save(path)
             assert before == path.read_bytes()

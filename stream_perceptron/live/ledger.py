@@ -1,0 +1,119 @@
+"""What a model has counted, where it is in its sources, and what it was learned from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stream_perceptron.data.batch import Batch
+from stream_perceptron.data.sampling import RandomDraws
+from stream_perceptron.data.source import Source
+from stream_perceptron.live.cursor import Cursor
+from stream_perceptron.live.lineage import DRAWS, ROWS, Entry, Lineage, saved_lr
+from stream_perceptron.live.metrics import Progress
+from stream_perceptron.model.kernel.types import BlockResult
+
+if TYPE_CHECKING:
+    from stream_perceptron.perceptron import SGDPerceptron
+
+# Results, and samples in them, that wait to be counted at once: many cost hardly more than one.
+_MOST_RESULTS, _MOST_SAMPLES = 256, 2**12
+
+
+class Ledger:
+    """The record of a model at work.
+
+    Parameters
+    ----------
+    progress
+        How it has done so far.
+    cursor
+        Where it is in its sources.
+    lineage
+        What it was learned from.
+
+    Attributes
+    ----------
+    replayed : int
+        Rows that came again and were left out, since the model was made or loaded.
+    is_whole : bool
+        Whether the model, its progress, its cursor and its lineage belong together. If not, a step
+        ended in an error that nobody foresaw, and nothing can be saved.
+
+    """
+
+    def __init__(self, progress: Progress, cursor: Cursor, lineage: Lineage) -> None:
+        self._progress = progress
+        self._uncounted: list[BlockResult] = []  # what the progress does not have yet
+        self._n_uncounted = 0
+        self.cursor = cursor
+        self.lineage = lineage
+        self.replayed = 0
+        self.is_whole = True
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._count()
+        return vars(self) | {"_uncounted": []}
+
+    @property
+    def progress(self) -> Progress:
+        """How the model has done so far, up to the last row."""
+        self._count()
+        return self._progress
+
+    @property
+    def rows(self) -> int:
+        """All rows that were read."""
+        return self._progress.rows + self._n_uncounted
+
+    def count(self, batch: Batch, result: BlockResult) -> None:
+        """Count the rows of a batch that are done; `result` is of its first usable rows."""
+        n, progress = len(result), self._progress
+        # The result is kept for a while, and its arrays are lent to the caller.
+        result.nets = None
+        result.predicted.flags.writeable = result.updated.flags.writeable = False
+        self._uncounted.append(result)
+        self._n_uncounted += n
+        if len(self._uncounted) == _MOST_RESULTS or self._n_uncounted >= _MOST_SAMPLES:
+            self._count()
+        progress.skipped += len(batch.rejected)
+        if batch.replayed is not None:
+            self.replayed += int(np.count_nonzero(batch.replayed))
+        if batch.missing is not None:
+            progress.missing += int(batch.missing[:n].sum())
+        probed = np.flatnonzero(~np.isnan(result.slope))
+        if len(probed):
+            progress.largest = max(progress.largest, batch.features[probed].largest())
+
+    def _count(self) -> None:
+        """Take the results that wait into the progress."""
+        if self._uncounted:
+            result = BlockResult.joined(self._uncounted)
+            self._uncounted, self._n_uncounted = [], 0
+            self._progress.update(result)
+
+    def move(
+        self, cursor: Cursor, sources: Sequence[Source], batch: Batch, model: SGDPerceptron
+    ) -> None:
+        """Move a cursor over rows that a model has learned, and take it over."""
+        source = sources[batch.index]
+        start, before = cursor.row, list(cursor.sources)
+        rows = cursor.move(batch, source.is_stream)
+        if batch.text is not None:
+            cursor.sources[cursor.index] = batch.text.identity
+        unit, seed, here = ROWS, 0, slice(cursor.index, cursor.index + 1)
+        if isinstance(source, RandomDraws):
+            unit, seed, here = DRAWS, source.seed, slice(None)
+            start += cursor.epoch * (source.n_rows or 0)
+        if not cursor.sources:
+            self.lineage.is_complete = False
+        elif rows:
+            entry = Entry(
+                saved_lr(model.lr), float(model.epsilon), tuple(cursor.sources[here]), unit, start,
+                start + rows, len(batch.rejected), seed,
+            )  # fmt: skip
+            self.lineage.add(entry, before[here])
+        cursor.output = self.cursor.output
+        self.cursor = cursor

@@ -1,0 +1,75 @@
+"""A live model in a checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from stream_perceptron.checkpoint.archive import naming, read_checkpoint, write_checkpoint
+from stream_perceptron.checkpoint.codec import from_json, to_json
+from stream_perceptron.checkpoint.scalers import absorb
+from stream_perceptron.checkpoint.state import apart, model_state
+from stream_perceptron.data.schema import Schema, Selection
+from stream_perceptron.errors import CheckpointError
+from stream_perceptron.live.cursor import Cursor
+from stream_perceptron.live.ledger import Ledger
+from stream_perceptron.live.lineage import Lineage
+from stream_perceptron.live.metrics import Progress
+from stream_perceptron.perceptron import SGDPerceptron
+
+
+@dataclass(eq=False, repr=False)
+class _Run:
+    """What is saved of a run beside the model and the arrays."""
+
+    selection: Selection
+    schema: Schema
+    progress: Progress
+    curve_bin: int
+    cursor: Cursor
+    lineage: Lineage
+
+
+class Saved(NamedTuple):
+    """What makes a live model, and the kernel that it was saved with."""
+
+    model: SGDPerceptron
+    selection: Selection
+    schema: Schema
+    ledger: Ledger
+    kernel: str
+
+
+def read_live(path: Path) -> Saved:
+    """Return a live model that was saved, or one that `stream_perceptron.save` wrote."""
+    with naming(path):
+        meta, members = read_checkpoint(path)
+        kernel, steps = str(meta.get("kernel")), meta.get("steps")
+        model, run, arrays = apart(meta, members)
+        absorb(steps, model)
+        if run is None:
+            names = tuple(str(name) for name in model.features_)
+            asked = Selection(standardize=model.network.scaler is not None)
+            lineage = Lineage(is_complete=model.n_seen == 0)
+            ledger = Ledger(Progress(), Cursor(), lineage)
+            return Saved(model, asked, Schema(features=names or None), ledger, kernel)
+        saved = from_json(_Run, run, "run")
+        saved.progress.restore(arrays, saved.curve_bin, len(model.classes_))
+        saved.cursor.require_fit(saved.selection.position)
+        if saved.selection.standardize != (model.network.scaler is not None):
+            raise CheckpointError("has a scaler that was not asked for, or lacks it")
+        ledger = Ledger(saved.progress, saved.cursor, saved.lineage)
+        return Saved(model, saved.selection, saved.schema, ledger, kernel)
+
+
+def write_live(
+    path: Path, model: SGDPerceptron, selection: Selection, schema: Schema, ledger: Ledger
+) -> None:
+    """Save a live model in one step."""
+    if not ledger.is_whole:
+        raise CheckpointError(f"{path}: not saved, as an error ended a step in its midst")
+    meta, arrays = model_state(model)
+    progress = ledger.progress
+    run = _Run(selection, schema, progress, progress.curve.bin, ledger.cursor, ledger.lineage)
+    write_checkpoint(path, meta | {"extra": {}, "run": to_json(run)}, arrays | progress.arrays)
