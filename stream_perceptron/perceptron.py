@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -15,7 +14,7 @@ from stream_perceptron.model import frames, kernel, validation
 from stream_perceptron.model.activations import get_activation
 from stream_perceptron.model.kernel.types import BlockResult, Outcome
 from stream_perceptron.model.network import Network
-from stream_perceptron.model.rows import Rows
+from stream_perceptron.model.rows import Rows, Samples
 from stream_perceptron.model.weights import MAX_WEIGHTS, WeightStore
 
 if TYPE_CHECKING:
@@ -355,29 +354,21 @@ class SGDPerceptron(base.MiniBatchClassifier):
 
     def train(
         self,
-        rows: Rows,
-        labels: Sequence[Hashable],
-        weights: NDArray[np.float64],
+        samples: Samples,
         stop: bool = False,
         with_probability: bool = False,
-        indicators: AbstractSet[Hashable] = frozenset(),
         with_nets: bool = False,
     ) -> BlockResult:
-        """Predict and then learn rows that were checked before, and say what happened to each.
+        """Predict and then learn samples, and say what happened to each.
 
-        A row labelled None is only predicted. If a row would diverge the result ends before it and
-        says so; nothing is raised. Numbers stand for labels in the order of `classes_`.
-        `indicators` are features that a scaler is to leave alone when they are new, and `with_nets`
-        asks for the net inputs.
+        If a row would diverge the result ends before it and says so; nothing is raised. Numbers
+        stand for labels in the order of `classes_`. `with_nets` asks for the net inputs.
         """
-        return self.network.train(
-            rows, labels, weights, self.lr, self.epsilon, stop, with_probability, indicators,
-            with_nets,
-        )  # fmt: skip
+        return self.network.train(samples, self.lr, self.epsilon, stop, with_probability, with_nets)
 
     def _learn(self, rows: Rows, labels: list[Hashable], w: Any, stop: bool = False) -> BlockResult:
         validation.require_labels(labels)
-        result = self.train(rows, labels, validation.as_weights(w, len(rows)), stop)
+        result = self.train(Samples(rows, labels, validation.as_weights(w, len(rows))), stop)
         if result.diverged:
             raise DivergedError(self.n_seen + 1)
         if result.refused is not None:

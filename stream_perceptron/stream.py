@@ -25,33 +25,21 @@ def iter_source(
 ) -> Iterator[tuple[Any, ...]]:
     """Iterate over the samples of sources of any format, one source after another.
 
-    Columns are used as the command line uses them. A block of rows is held in memory, and rows of a
-    pipe are yielded as they come.
+    A block of rows is held in memory, and rows of a pipe are yielded as they come.
 
     Parameters
     ----------
     paths
-        Paths, URIs that `pyarrow.fs` knows, or - for stdin: Parquet, Arrow, CSV, JSON Lines or
-        LIBSVM, compressed or not.
-    label
-        The label column; None for the only one of label, class, target and y that there is.
-    weight
-        The column of sample weights, if any.
-    ignore
-        Columns not to use.
-    scale
-        What features are multiplied by; None for 1/255 where they are 8-bit, else 1.
-    one_hot
-        Columns of texts, of which each becomes a feature that is 1.
-    missing
-        Texts that stand for a missing value, beside nothing at all.
+        Paths, URIs that `pyarrow.fs` knows, or - for stdin, compressed or not.
+    label, weight, ignore, scale, one_hot, missing
+        What the options of `learn` are that have these names.
     file_format
         parquet, arrow, csv, jsonl or libsvm; None to tell by how a source begins.
 
     Yields
     ------
-    Pairs of a dict of features and a label, None where there is none; with `weight` triples, whose
-    third part is `{"w": weight}`, as River's evaluation loops take it.
+    Pairs of a dict of features and a label or None; with `weight` triples, that end with
+    `{"w": weight}`, as River's evaluation loops take it.
 
     Raises
     ------
@@ -65,8 +53,7 @@ def iter_source(
     >>> import pathlib, tempfile
     >>> path = pathlib.Path(tempfile.mkdtemp(), "plants.csv")
     >>> _ = path.write_text("height,colour,class\\n3,red,a\\n,blue,b\\n")
-    >>> from stream_perceptron import stream
-    >>> list(stream.iter_source(path, one_hot=["colour"]))
+    >>> list(iter_source(path, one_hot=["colour"]))
     [({'height': 3.0, 'colour_red': 1.0}, 'a'), ({'colour_blue': 1.0}, 'b')]
 
     """
@@ -75,8 +62,7 @@ def iter_source(
     asked = Selection(
         label, weight, tuple(ignore), scale, one_hot=tuple(one_hot), missing=tuple(missing)
     )
-    sources = [open_source(fspath(path), file_format) for path in paths]
-    return _samples(sources, Request(asked))
+    return _samples([open_source(fspath(path), file_format) for path in paths], Request(asked))
 
 
 def iter_parquet(

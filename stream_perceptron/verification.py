@@ -23,7 +23,7 @@ from stream_perceptron.distributed.shards import learn_pieces, mean_of, parts_of
 from stream_perceptron.errors import VerificationError
 from stream_perceptron.live.cursor import Cursor, Shards
 from stream_perceptron.live.driver import cut, drive
-from stream_perceptron.live.lineage import DRAWS, ROUNDS, Entry
+from stream_perceptron.live.lineage import DRAWS, ROUNDS, Entry, Lineage
 from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.reading import read
@@ -75,7 +75,13 @@ def verify(
 sources give 5000
 
     """
-    lineage = live.lineage
+    _require_verifiable(live.lineage, sources)
+    again = _Again(live.lineage.entries, sources, advance)
+    _compare(live, again.learn(_begin(live), live.lineage.entries))
+
+
+def _require_verifiable(lineage: Lineage, sources: Sequence[Source]) -> None:
+    """Require that a lineage can be learned again here, from these sources."""
     if not lineage.is_complete:
         raise VerificationError(
             "was partly learned in Python, so there is no record of all its rows"
@@ -91,8 +97,6 @@ sources give 5000
         raise VerificationError(
             f"{pipes[0]} can be read only once: save its data to a file and give that"
         )
-    again = _Again(lineage.entries, sources, advance)
-    _compare(live, again.learn(_begin(live), lineage.entries))
 
 
 def _begin(live: LiveModel) -> LiveModel:

@@ -12,7 +12,7 @@ from helpers import NAMES, dicts, state_of
 from river.optim import schedulers
 
 from stream_perceptron import SampleError, SGDPerceptron
-from stream_perceptron.model.rows import Rows
+from stream_perceptron.model.rows import Rows, Samples
 from stream_perceptron.model.weights import initial_weights
 
 
@@ -307,7 +307,9 @@ def test_a_schedule_that_fails_is_an_error_of_the_sample_and_is_not_asked_to_pre
 
     assert before == state_of(trained)
     assert trained.predict_one({"x0": 1.0}) in ("high", "low")
-    result = trained.train(Rows.of_table(("x0",), np.ones((2, 1))), [None, None], np.ones(2))
+    result = trained.train(
+        Samples(Rows.of_table(("x0",), np.ones((2, 1))), [None, None], np.ones(2))
+    )
     assert 2 == len(result)
 
 

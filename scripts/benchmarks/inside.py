@@ -58,7 +58,7 @@ def pass_seconds(pixels: np.ndarray, labels: list[int], dtype: str, of: str = "d
             updated=np.zeros(BLOCK, bool),
         )
         before = time.perf_counter()
-        kernel.learn(store.weights, store.biases, rows, places, rule, block, counters)
+        kernel.learn(store.now, rows, places, rule, block, counters)
         taken += time.perf_counter() - before
     return taken
 

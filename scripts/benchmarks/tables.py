@@ -20,6 +20,7 @@ from sklearn import datasets
 
 from stream_perceptron import LiveModel, SGDPerceptron
 from stream_perceptron.data import Selection, open_source
+from stream_perceptron.model.rows import Samples
 
 TABLES = ("iris", "wine", "breast_cancer", "digits", "colours")
 RATES = ("0.01", "0.003", "0.03", "0.1", "0.3", "1", "3")
@@ -132,7 +133,7 @@ def _seconds(path: Path, is_standardized: bool) -> float:
     batches = list(sources[0].batches(live.request()))
     before = time.perf_counter()
     for batch in batches:
-        live.model.train(batch.features, batch.labels, batch.weights)
+        live.model.train(Samples(batch.features, batch.labels, batch.weights))
     return time.perf_counter() - before
 
 

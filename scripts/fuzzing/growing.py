@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from stream_perceptron import SGDPerceptron
-from stream_perceptron.model.rows import Rows
+from stream_perceptron.model.rows import Rows, Samples
 from stream_perceptron.model.scaler import Scaler
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
@@ -49,7 +49,7 @@ def case(rng: np.random.Generator, folder: Path) -> str:
         )
         cut = int(rng.integers(0, n + 1))
         for part in (slice(0, cut), slice(cut, n)):
-            model.train(rows[part], labels[part], np.ones(len(labels[part])))
+            model.train(Samples(rows[part], labels[part], np.ones(len(labels[part]))))
     else:
         with _others(model) if how == "threads" else contextlib.nullcontext():
             for x, y in zip(samples, labels, strict=True):
@@ -90,7 +90,7 @@ def _in_bytes(
     one, many = _fresh(parameters, is_scaled), _fresh(parameters, is_scaled)
     for x, y in zip(rows.dicts(), labels, strict=True):
         one.learn_one(x, y)
-    many.train(rows, labels, np.ones(len(labels)))
+    many.train(Samples(rows, labels, np.ones(len(labels))))
     assert _state(one) == _state(many), "bytes are learned otherwise"
     return "grown bytes"
 

@@ -66,8 +66,8 @@ def save(
 ) -> None:
     """Save a live model, so that it continues after `load` as if nothing had happened.
 
-    The file is replaced in one step. After a crash at any moment it holds either the old model or
-    the new one, whole; the old one is kept beside it as PATH.prev.
+    The file is replaced in one step: after a crash it holds the old model or the new one, whole.
+    The old one is kept beside it as PATH.prev.
 
     Parameters
     ----------
@@ -78,8 +78,7 @@ def save(
         The file to write, or one that is open for writing in binary mode. To that the checkpoint is
         appended, and whoever opened it sees to it that it is there as a whole.
     extra
-        Whatever else must change together with the weights and can be written as JSON, such as the
-        offset of the last message or a metric.
+        What else must change together with the weights, as JSON, such as an offset or a metric.
 
     Raises
     ------
@@ -91,26 +90,17 @@ def save(
     Examples
     --------
     >>> import tempfile
-    >>> from stream_perceptron import SGDPerceptron, load, save
-
     >>> path = f"{tempfile.mkdtemp()}/model.npz"
     >>> model = SGDPerceptron(seed=0)
     >>> for offset, (x, y) in enumerate([({"a": 1.0}, "left"), ({"a": -1.0}, "right")]):
     ...     model.learn_one(x, y)
     ...     save(model, path, extra={"offset": offset})
-
-    >>> model, extra = load(path)
-    >>> model.n_seen, extra
+    >>> load(path).model.n_seen, load(path).extra
     (2, {'offset': 1})
 
     """
     meta, arrays = model_state(model)
-    try:
-        meta["extra"] = json.loads(json.dumps(extra or {}, allow_nan=False))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"extra cannot be written as JSON: {error}") from None
-    if not isinstance(meta["extra"], dict):
-        raise CheckpointError("extra is not a dict")
+    meta["extra"] = _as_json(extra)
     if not isinstance(path, str | os.PathLike):
         try:
             path.write(to_bytes(meta, arrays))
@@ -119,6 +109,16 @@ def save(
         return
     with locked(Path(path)):
         write_checkpoint(Path(path), meta, arrays)
+
+
+def _as_json(extra: Any) -> dict[str, Any]:
+    try:
+        written = json.loads(json.dumps(extra or {}, allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"extra cannot be written as JSON: {error}") from None
+    if not isinstance(written, dict):
+        raise CheckpointError("extra is not a dict")
+    return written
 
 
 def load(path: str | os.PathLike[str] | IO[bytes]) -> Loaded:

@@ -33,7 +33,7 @@ _FOLDER = Path(__file__).parent
 def report(
     live: LiveModel, name: str, examples: Source | None = None, saved: datetime | None = None
 ) -> str:
-    """Return a page about a run.
+    """Return a page about a run: HTML in which every name is escaped.
 
     Parameters
     ----------
@@ -45,10 +45,6 @@ def report(
         Labelled samples, of which the most confident mistakes are shown.
     saved
         When the model was saved.
-
-    Returns
-    -------
-    HTML in which every name is escaped.
 
     Raises
     ------
@@ -65,10 +61,9 @@ def report(
         loader=FileSystemLoader(_FOLDER),
         autoescape=True,
         undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    confusion = live.progress.confusion
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    is_tested = live.progress.confusion.tested > 0
     return environment.get_template("report.html").render(
         name=name,
         live=live,
@@ -78,9 +73,9 @@ def report(
         curve=_curve(live),
         findings=list(diagnose(live)),
         lineage=live.lineage.lines(),
-        matrix=_matrix(live) if confusion.tested else None,
-        pairs=_pairs(live) if confusion.tested else [],
-        classes=_classes(live) if confusion.tested else None,
+        matrix=_matrix(live) if is_tested else None,
+        pairs=_pairs(live) if is_tested else [],
+        classes=_classes(live) if is_tested else None,
         weights=_weights(live) if live.model.weights.size else None,
         examples=None if examples is None else _examples(live, examples),
         hyperparameters=list(_hyperparameters(live)),
@@ -139,7 +134,7 @@ def _curve(live: LiveModel) -> dict[str, Any] | None:
 def _matrix(live: LiveModel) -> dict[str, Any]:
     """Return the confusion matrix of the classes with most errors, in their order."""
     names = _names(live)
-    confusion = live.progress.confusion
+    is_tested = live.progress.confusion.tested > 0
     seen, _, right = confusion.sums(len(names))
     worst = np.argsort(right - seen, kind="stable")[:_MOST_IN_MATRIX]
     shown = np.sort(worst).tolist()
@@ -166,7 +161,7 @@ def _matrix(live: LiveModel) -> dict[str, Any]:
 def _pairs(live: LiveModel) -> list[dict[str, Any]]:
     """Return the most common mistakes."""
     names = _names(live)
-    confusion = live.progress.confusion
+    is_tested = live.progress.confusion.tested > 0
     seen, _, _ = confusion.sums(len(names))
     wrong = sorted((-n, i, j) for i, j, n in confusion.pairs.tolist() if i != j)
     return [

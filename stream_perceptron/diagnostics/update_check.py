@@ -59,24 +59,32 @@ must be one per output: delta = (d - y) * f'(net), without a sum
     f = get_activation(activation)
     rng = np.random.default_rng(seed)
     for number in range(1, _SAMPLES + 1):
-        x = rng.normal(size=_FEATURES)
         d = np.full(_OUTPUTS, f.low)
+        x = rng.normal(size=_FEATURES)
         d[rng.integers(_OUTPUTS)] = f.high
         weights, bias = rng.normal(size=(_OUTPUTS, _FEATURES)), rng.normal(size=_OUTPUTS)
-        given = [x.copy(), d.copy(), weights.copy(), bias.copy()]
-        try:
-            new_weights, new_bias = update(*given)
-        except (TypeError, ValueError) as error:
-            raise UpdateError(
-                f"sample {number}: update(x, d, weights, bias) with shapes {x.shape}, {d.shape}, "
-                f"{weights.shape}, {bias.shape} must return new weights and new biases: {error}"
-            ) from error
-        sample = _Sample(f, lr, x, d, weights, bias)
-        message = sample.mistake(np.asarray(new_weights), np.asarray(new_bias))
-        if message is None and not (np.array_equal(given[0], x) and np.array_equal(given[1], d)):
-            message = "x or d is changed in place; they belong to the caller"
+        message = _mistake(update, _Sample(f, lr, x, d, weights, bias))
         if message is not None:
             raise UpdateError(f"sample {number}: {message}")
+
+
+def _mistake(update: Update, sample: _Sample) -> str | None:
+    """Return what an update does wrong with a sample, None if nothing."""
+    inputs = [sample.x, sample.d, sample.weights, sample.bias]
+    given = [each.copy() for each in inputs]
+    try:
+        new_weights, new_bias = update(*given)
+    except (TypeError, ValueError) as error:
+        shapes = ", ".join(str(each.shape) for each in inputs)
+        return (
+            f"update(x, d, weights, bias) with shapes {shapes} must return new weights and new "
+            f"biases: {error}"
+        )
+    message = sample.mistake(np.asarray(new_weights), np.asarray(new_bias))
+    is_changed = any(map(lambda a, b: not np.array_equal(a, b), given[:2], inputs[:2]))
+    if message is None and is_changed:
+        return "x or d is changed in place; they belong to the caller"
+    return message
 
 
 class _Sample:

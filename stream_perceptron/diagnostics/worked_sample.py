@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.data.batch import Batch
+from stream_perceptron.live.model import LiveModel
 from stream_perceptron.perceptron import SGDPerceptron
 
 Array = NDArray[Any]
@@ -41,9 +42,7 @@ class WorkedSample:
         lr = after.lr if isinstance(after.lr, float) else after.lr.get(before.n_updates)
         # A step of no length makes the names known that the row brings.
         before.mutate({"lr": 0.0})
-        result = before.train(
-            batch.features, batch.labels, batch.weights, indicators=batch.indicators
-        )
+        result = LiveModel(before).step(batch)
         activation = before.network.activation
         net = before.network.nets(batch.features)[0].astype(np.float64)
         y = np.empty_like(net)
@@ -59,7 +58,7 @@ class WorkedSample:
             net=net,
             y=y,
             d=d,
-            eps=float(result.eps[0]),
+            eps=before.last_epsilon,
             delta=(d - y) * activation.derivative(net, y),
             rate=float(lr) * float(batch.weights[0]),
             updated=after.n_updates > before.n_updates - int(result.updated[0]),

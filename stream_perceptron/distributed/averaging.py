@@ -40,28 +40,18 @@ def average(
 ) -> SGDPerceptron:
     """Return the mean of models that were trained from one base, each on its own samples.
 
-    This is iterative parameter mixing[^1] in equal parts, also known as local SGD[^2]. The mean of
-    N models has made about an N-th of the step that each of them made: train them with N times the
-    learning rate.
-
-    Labels and features are united by name: those of `base`, then what is new in each model in turn.
-    Where a model does not know a label or a feature its weights are the initial ones.
+    This is iterative parameter mixing[^1] in equal parts, or local SGD[^2]: train N models with N
+    times the learning rate. Labels and features are united by name, in the order of the models.
 
     Parameters
     ----------
     base
-        The model that all were trained from. Learning rate and epsilon of the mean are its.
+        The model that all were trained from, whose parameters the mean has.
     models
         The models. Their weights are added up in this order.
     counted
-        For each model the statistics of its scaler over what it added, shape (3, d); what it lacks
-        is made by subtraction.
-
-    Returns
-    -------
-    The mean. Its samples and updates are those of `base` and what each model added, and its
-    statistics those of all samples, by Chan's formula in the order of the models; those of one
-    model are taken as they are.
+        For each model the statistics of its scaler over what it added, shape (3, d), to be merged
+        by Chan's formula; what is not there is made by subtraction.
 
     Raises
     ------
@@ -80,37 +70,41 @@ def average(
 
     References
     ----------
-    [^1]: Ryan McDonald, Keith Hall and Gideon Mann. 2010. Distributed training strategies for the
-    structured perceptron. NAACL HLT 2010. https://aclanthology.org/N10-1069/
-    [^2]: Sebastian U. Stich. 2019. Local SGD converges fast and communicates little. ICLR 2019.
-    https://arxiv.org/abs/1805.09767
+    [^1]: McDonald, Hall and Mann. 2010. Distributed training strategies for the structured
+    perceptron. https://aclanthology.org/N10-1069/
+    [^2]: Stich. 2019. Local SGD converges fast and communicates little. arXiv:1805.09767
 
     """
     for model in models:
         _require_descent(base, model)
     mean = copy.deepcopy(base)
-    network = mean.network
-    for other in (model.network for model in models):
-        scaler = other.scaler
-        network.add(
-            _new(other.feature_names, network.feature_names),
-            _new(other.label_names, network.label_names),
-            set() if scaler is None else scaler.indicators(other.feature_names),
-        )
-    total = np.zeros((len(network.label_names), 1 + len(network.feature_names)))
-    n_seen, n_updates, last_epsilon = network.n_seen, network.n_updates, network.last_epsilon
-    for model in models:
-        total += _weights_of(model.network, network)
-        if model.n_seen > base.n_seen:
-            last_epsilon = model.last_epsilon
-        n_seen += model.n_seen - base.n_seen
-        n_updates += model.n_updates - base.n_updates
-    total /= len(models)
-    network.store.biases[:], network.store.weights[:] = total[:, 0], total[:, 1:]
-    network.count(n_seen, n_updates, last_epsilon)
-    if network.scaler is not None:
-        _merge(network, base.network, [model.network for model in models], counted)
+    networks = [model.network for model in models]
+    _average(mean.network, base.network, networks)
+    if mean.network.scaler is not None:
+        _merge(mean.network, base.network, networks, counted)
     return mean
+
+
+def _average(united: Network, base: Network, networks: Sequence[Network]) -> None:
+    """Give a network the names of all, the mean of their weights, and what they counted."""
+    for network in networks:
+        scaler = network.scaler
+        united.add(
+            _new(network.feature_names, united.feature_names),
+            _new(network.label_names, united.label_names),
+            set() if scaler is None else scaler.indicators(network.feature_names),
+        )
+    total = np.zeros((len(united.label_names), 1 + len(united.feature_names)))
+    n_seen, n_updates, last_epsilon = base.n_seen, base.n_updates, base.last_epsilon
+    for network in networks:
+        total += _weights_of(network, united)
+        if network.n_seen > base.n_seen:
+            last_epsilon = network.last_epsilon
+        n_seen += network.n_seen - base.n_seen
+        n_updates += network.n_updates - base.n_updates
+    total /= len(networks)
+    united.store.biases[:], united.store.weights[:] = total[:, 0], total[:, 1:]
+    united.count(n_seen, n_updates, last_epsilon)
 
 
 def _merge(

@@ -21,11 +21,11 @@ class LearningCurve:
     Examples
     --------
     >>> from stream_perceptron import SGDPerceptron
-    >>> from stream_perceptron.model.rows import Rows
+    >>> from stream_perceptron.model.rows import Rows, Samples
     >>> model = SGDPerceptron(classes=["left", "right"], lr=1.0, seed=0)
     >>> rows = Rows.of_table(("x",), np.array([[1.0], [-1.0]] * 8))
     >>> curve = LearningCurve()
-    >>> curve.update(model.train(rows, ["left", "right"] * 8, np.ones(16)))
+    >>> curve.update(model.train(Samples(rows, ["left", "right"] * 8, np.ones(16))))
     >>> curve.column("samples").tolist(), curve.column("right").tolist()
     ([10.0, 6.0], [9.0, 6.0])
 

@@ -156,11 +156,11 @@ class Progress:
     Examples
     --------
     >>> from stream_perceptron import SGDPerceptron
-    >>> from stream_perceptron.model.rows import Rows
+    >>> from stream_perceptron.model.rows import Rows, Samples
     >>> model = SGDPerceptron(classes=["left", "right"], lr=1.0, seed=0)
     >>> rows = Rows.of_table(("x",), np.array([[1.0], [-1.0]] * 2))
     >>> progress = Progress()
-    >>> progress.update(model.train(rows, ["left", "right"] * 2, np.ones(4)))
+    >>> progress.update(model.train(Samples(rows, ["left", "right"] * 2, np.ones(4))))
     >>> progress.samples, progress.accuracy
     (4, 0.75)
 

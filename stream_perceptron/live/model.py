@@ -35,6 +35,7 @@ from stream_perceptron.live.step_result import StepResult, carried
 from stream_perceptron.model import kernel
 from stream_perceptron.model.kernel import NAME as KERNEL
 from stream_perceptron.model.kernel.types import BlockResult
+from stream_perceptron.model.rows import Samples
 from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.model.weights import MAX_WEIGHTS, NAME_COST
 from stream_perceptron.perceptron import SGDPerceptron
@@ -348,10 +349,10 @@ class LiveModel:
                 yield batch[start : start + size]
 
     def _train(self, batch: Batch, labels: Sequence[Any], options: RunOptions) -> BlockResult:
+        samples = Samples(batch.features, labels, batch.weights, batch.indicators)
         return self.model.train(
-            batch.features, labels, batch.weights, options.stop, options.with_probabilities,
-            batch.indicators, options.with_every,
-        )  # fmt: skip
+            samples, options.stop, options.with_probabilities, options.with_every
+        )
 
     def _told(
         self, batch: Batch, result: BlockResult, rows: NDArray[np.intp], done: Batch

@@ -141,6 +141,9 @@ def sweep(
 ) -> list[Trial]:
     """Train a model with every combination of some settings, in one read of a stream.
 
+    Return the trials, the best progressive accuracy first, and those that ended before the stream
+    did last. The figures of each are those of a separate run.
+
     Parameters
     ----------
     stream
@@ -152,11 +155,6 @@ def sweep(
         How many trials learn at a time; None for as many as there are processors.
     parameters
         Other parameters of `SGDPerceptron`, for all.
-
-    Returns
-    -------
-    The trials, the best progressive accuracy first, and those that ended before the stream did
-    last. The figures of each are those of a separate run.
 
     Raises
     ------
@@ -176,10 +174,8 @@ def sweep(
         name: list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
         for name, value in given.items()
     }
-    trials = [
-        Trial(settings, LiveModel(SGDPerceptron(**settings, **parameters)))
-        for settings in combinations(swept)
-    ]
+    models = [(each, SGDPerceptron(**each, **parameters)) for each in combinations(swept)]
+    trials = [Trial(settings, LiveModel(model)) for settings, model in models]
     for _ in learn_all(trials, _batches(stream), n_threads=n_threads):
         pass
     return sorted(trials, key=lambda trial: trial.rank)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import math
 import threading
-import warnings
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
 from functools import wraps
-from itertools import pairwise, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -18,18 +15,16 @@ from numpy.typing import NDArray
 from stream_perceptron.errors import FullError, SampleError
 from stream_perceptron.model import kernel
 from stream_perceptron.model.activations import Activation, row_sums
+from stream_perceptron.model.growth import Growth, Known
 from stream_perceptron.model.kernel.types import Block, BlockResult, Counters, Done, Outcome, Rule
-from stream_perceptron.model.rows import Rows
+from stream_perceptron.model.rows import Rows, Samples
 from stream_perceptron.model.scaler import Scaler
-from stream_perceptron.model.vocabulary import FirstNames, Vocabulary, natural_key
 from stream_perceptron.model.weights import WeightStore
 
 if TYPE_CHECKING:
     from river.optim.base import Scheduler
 
 Array = NDArray[Any]
-
-_UNKNOWN = -2  # in the place of a label's number
 
 PROBED = 32  # one labelled sample of so many has its outputs looked at
 
@@ -73,13 +68,39 @@ class Snapshot(NamedTuple):
     scaler: Scaler | None = None
 
 
+class _Task(NamedTuple):
+    """What is to be trained on, and what came of it so far."""
+
+    samples: Samples
+    targets: NDArray[np.intp]  # the number of each label
+    columns: NDArray[np.int32]  # that of each name of the rows
+    growth: Growth
+    rule: Rule
+    lr: float | Scheduler
+    with_probability: bool
+    result: BlockResult
+
+    def predict(self, rows: slice | NDArray[np.intp], nets: Array) -> None:
+        """Take note of what some rows are predicted as."""
+        result = self.result
+        if result.nets is not None:
+            result.nets.append((rows, nets))
+        if not nets.shape[1]:
+            result.predicted[rows] = -1
+            result.probability[rows] = np.nan
+            return
+        result.predicted[rows] = nets.argmax(axis=1)
+        if self.with_probability:
+            probabilities = kernel.probabilities(self.rule.activation, nets)
+            result.probability[rows] = probabilities.max(axis=1)
+
+
 class Network:
     """Weights with the names of their rows and columns.
 
     Values that come in were checked: finite, with labels that are hashable or None. Calls from
     several threads act as if one came after the other. With a scaler, features are standardized
-    before they are predicted and learned. Names beyond the shape of the weights are left over from
-    interrupted growth; nobody sees them, and the next growth removes them.
+    before they are predicted and learned.
     """
 
     def __init__(
@@ -88,10 +109,9 @@ class Network:
         self.activation = activation
         self.scaler = scaler
         self.store = store
-        self.labels = Vocabulary()
-        self.features = Vocabulary()
+        self.known = Known(store)
+        self.labels, self.features = self.known.labels, self.known.features
         self.counters = Counters()
-        self._label_types: set[type] = set()
         self._lock = threading.RLock()
         self._is_learning = False  # to notice a call within a call
 
@@ -190,7 +210,7 @@ class Network:
     def nets(self, rows: Rows) -> Array:
         """Return the net inputs (n, k) of samples, with the bits that training would compute."""
         with self._lock:
-            return self._nets(rows, self._columns_of(rows))
+            return self._nets(rows, self.known.columns_of(rows))
 
     def _nets(self, rows: Rows, columns: NDArray[np.int32]) -> Array:
         n, store = len(rows), self.store
@@ -212,99 +232,89 @@ class Network:
     @_alone
     def train(
         self,
-        rows: Rows,
-        labels: Sequence[Hashable],
-        weights: NDArray[np.float64],
+        samples: Samples,
         lr: float | Scheduler,
         epsilon: float,
         stop: bool = False,
         with_probability: bool = False,
-        indicators: AbstractSet[Hashable] = frozenset(),
         with_nets: bool = False,
     ) -> BlockResult:
         """Predict each row and then learn it; see `SGDPerceptron.train`.
 
-        `weights` are the sample weights, `lr` is the learning rate or its schedule, and
-        `indicators` are the features that a scaler is to leave alone when they are new.
+        `lr` is the learning rate or its schedule.
         """
-        self._forget_interrupted_growth()
-        rule = Rule(self.activation, epsilon, stop)
-        n = len(rows)
-        result = BlockResult.blank(n)
+        rows, labels, known = samples.rows, samples.labels, self.known
+        known.forget_interrupted_growth()
+        targets, columns = known.targets_of(labels), known.columns_of(rows)
+        growth = Growth.plan(rows, labels, targets, columns)
+        result = BlockResult.blank(len(rows))
         result.nets = [] if with_nets else None
-        targets = self._targets(labels)
-        columns = self._columns_of(rows)
-        new_labels = {}
-        if np.count_nonzero(targets == _UNKNOWN):
-            fresh = set(labels) - self.labels.numbers.keys() - {None}
-            new_labels = {labels.index(label): label for label in fresh}
-        names, new, brought_by = self._new_names(rows, targets, columns)
-        # All rows are one block for the kernel up to one that brings a label.
-        parts = list(pairwise(sorted({0, n, *new_labels})))[::-1]
+        rule = Rule(self.activation, epsilon, stop)
+        task = _Task(samples, targets, columns, growth, rule, lr, with_probability, result)
+        parts = growth.parts(len(rows))
         while parts:
             start, end = parts.pop()
-            part = slice(start, end)
-            first, last = np.searchsorted(brought_by, [start, end]) if names else (0, 0)
-            widths = None
-            if last > first:
-                known = np.searchsorted(brought_by[first:last], np.arange(start, end + 1))
-                widths = self.store.shape[1] + known
-            learns = any(label is not None for label in labels[part])
-            rates = _rates(lr if learns else 0.0, self.n_updates, end - start)
             seen = self.n_seen
-            nets_before = None
             try:
-                with self._narrowed_to_what_is_learned(widths, targets[part]):
-                    added = [new_labels[start]] if start in new_labels else []
-                    if added:
-                        # The prediction is made from what was known before the row.
-                        nets_before = self._nets(rows[start : start + 1], columns)
-                    if added or last > first:
-                        columns[new[first:last]] = np.arange(last - first) + self.store.shape[1]
-                        self._grow(names[first:last], added, indicators)
-                    if new_labels and np.count_nonzero(targets[part] == _UNKNOWN):
-                        targets[part] = self._targets(labels[part])
-                    shape = end - start, self.store.shape[0]
-                    block = Block(
-                        targets=targets[part],
-                        sample_weights=weights[part],
-                        rates=rates,
-                        nets=np.empty(shape, self.dtype),
-                        eps=result.eps[part],
-                        updated=result.updated[part],
-                        widths=widths,
-                        tests=None if widths is None else np.empty(shape, self.dtype),
-                    )
-                    done, diverged = self._learn(rows[part], columns, rule, block)
+                done = self._train_part(task, start, end)
             except (FullError, MemoryError) as error:
                 if self.n_seen > seen:
                     raise  # as rows were learned, and nobody knows how they did
-                # If a block does not fit in memory, split it.
-                growing = np.unique(brought_by[first:last]).tolist()
-                middle = growing[len(growing) // 2] if growing else start
-                if middle > start:
-                    columns[new[first:last]] = -1
-                    parts += [(middle, end), (start, middle)]
-                    continue
-                result = result[:start]
-                result.refused = error
-                break
-            result.target[part] = block.targets
-            end = start + done
-            nets = block.nets[:done]
-            self._probe(result, start, nets, seen)
-            self._predict(result, slice(start, end), nets, with_probability)
-            if widths is not None and block.tests is not None:
-                grown = start + np.flatnonzero(np.diff(widths[: done + 1]))
-                self._predict(result, grown, block.tests[: len(grown)], with_probability)
-            if nets_before is not None and done:
-                self._predict(result, slice(start, start + 1), nets_before, with_probability)
-            stopped = rule.stop and done > 0 and bool(result.eps[end - 1] < rule.epsilon)
-            if diverged or stopped:
+                # If a part does not fit in memory, split it.
+                middle = growth.middle(start, end)
+                if middle == start:
+                    result = result[:start]
+                    result.refused = error
+                    break
+                columns[growth.places[growth.within(start, end)]] = -1
+                parts += [(middle, end), (start, middle)]
+                continue
+            end = start + done.rows
+            stopped = stop and done.rows > 0 and bool(result.eps[end - 1] < epsilon)
+            if done.diverged or stopped:
                 result = result[:end]
-                result.diverged, result.stopped = diverged, stopped
+                result.diverged, result.stopped = done.diverged, stopped
                 break
         return result
+
+    def _train_part(self, task: _Task, start: int, end: int) -> Done:
+        """Predict and learn rows of which none but the first brings a label."""
+        known, growth, part = self.known, task.growth, slice(start, end)
+        rows, labels, weights, indicators = task.samples
+        d, new = self.store.shape[1], growth.within(start, end)
+        widths = growth.widths(start, end, d)
+        added = [growth.labels[start]] if start in growth.labels else []
+        learns = any(label is not None for label in labels[part])
+        rates = _rates(task.lr if learns else 0.0, self.n_updates, end - start)
+        seen, before = self.n_seen, None
+        targets = task.targets[part]
+        with known.narrowed_to_what_is_learned(widths, targets, self.counters):
+            if added:
+                # The prediction is made from what was known before the row.
+                before = self._nets(rows[start : start + 1], task.columns)
+                known.warn_of_twins(*added)
+            if added or widths is not None:
+                task.columns[growth.places[new]] = np.arange(new.stop - new.start) + d
+                self._add(growth.names[new], added, indicators)
+            if growth.labels:
+                targets[:] = known.targets_of(labels[part])
+            shape = end - start, self.store.shape[0]
+            block = Block(
+                targets, weights[part], rates, np.empty(shape, self.dtype), task.result.eps[part],
+                task.result.updated[part], widths,
+                None if widths is None else np.empty(shape, self.dtype),
+            )  # fmt: skip
+            done = self._learn(rows[part], task.columns, task.rule, block)
+        task.result.target[part] = targets
+        nets = block.nets[: done.rows]
+        self._probe(task.result, start, nets, seen)
+        task.predict(slice(start, start + done.rows), nets)
+        if widths is not None and block.tests is not None:
+            grown = start + np.flatnonzero(np.diff(widths[: done.rows + 1]))
+            task.predict(grown, block.tests[: len(grown)])
+        if before is not None and done.rows:
+            task.predict(slice(start, start + 1), before)
+        return done
 
     @_alone
     def add(
@@ -314,111 +324,30 @@ class Network:
         indicators: AbstractSet[Hashable] = frozenset(),
     ) -> None:
         """Add new features and new labels, in this order, with their initial weights."""
-        self._forget_interrupted_growth()
+        self.known.forget_interrupted_growth()
         self._add(features, labels, indicators)
-
-    def _grow(
-        self,
-        names: Sequence[Hashable],
-        labels: Sequence[Hashable],
-        indicators: AbstractSet[Hashable],
-    ) -> None:
-        """Add names and labels that a row brings."""
-        for label in labels:
-            # Labels of one type, as they mostly are, have no twins.
-            others = self.labels.names if self._label_types - {type(label)} else []
-            twins = [known for known in others if str(known) == str(label)]
-            if twins:
-                warnings.warn(
-                    f"label {label!r} ({type(label).__name__}) is new beside {twins[0]!r} "
-                    f"({type(twins[0]).__name__}): convert all labels to one type",
-                    stacklevel=7,  # the caller of learn_one
-                )
-        self._add(names, labels, indicators)
 
     def _add(
         self,
         features: Sequence[Hashable],
         labels: Sequence[Hashable],
-        indicators: AbstractSet[Hashable] = frozenset(),
+        indicators: AbstractSet[Hashable],
     ) -> None:
-        k, d = self.store.shape
         if self.scaler is not None:
-            self.scaler.extend(d, np.array([name in indicators for name in features], bool))
-        # The weights first: where memory is short, no name is known that has none.
-        grown = self.store.grown(k + len(labels), d + len(features))
-        self.labels.extend(labels)
-        self.features.extend(features)
-        self._label_types |= set(map(type, labels))
-        self.store.use(grown)
+            is_indicator = np.array([name in indicators for name in features], bool)
+            self.scaler.extend(self.store.shape[1], is_indicator)
+        self.known.add(features, labels)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Take over what was learned before."""
-        self.labels.extend(snapshot.labels)
-        self.features.extend(snapshot.features)
-        self._label_types = set(map(type, snapshot.labels))
-        self.store.restore(snapshot.weights, snapshot.biases)
+        learned = snapshot.weights, snapshot.biases
+        self.known.restore(snapshot.features, snapshot.labels, *learned)
         self.scaler = snapshot.scaler
         self.count(snapshot.n_seen, snapshot.n_updates, snapshot.last_epsilon)
 
-    @contextmanager
-    def _narrowed_to_what_is_learned(
-        self, widths: NDArray[np.intp] | None, targets: NDArray[np.intp]
-    ) -> Iterator[None]:
-        """Take growth back that belongs to rows that were not learned, whatever was raised."""
-        (k, d), seen = self.store.shape, self.n_seen
-        is_labelled = targets != -1
-        try:
-            yield
-        finally:
-            learned = self.n_seen - seen
-            if learned:
-                k, d = self.store.shape
-                if widths is not None:
-                    d = int(widths[1:][is_labelled][learned - 1])
-            if self.store.shape != (k, d):
-                self.store.shrink(k, d)
-            self._forget_interrupted_growth()
-
-    def _forget_interrupted_growth(self) -> None:
-        """Remove names that have no weights."""
-        k, d = self.store.shape
-        if (len(self.labels.names), len(self.features.names)) != (k, d):
-            self.labels.truncate(k)
-            self.features.truncate(d)
-
-    def _new_names(
-        self, rows: Rows, targets: NDArray[np.intp], columns: NDArray[np.int32]
-    ) -> tuple[list[Hashable], NDArray[np.intp], NDArray[np.intp]]:
-        """Return names that are new, their places, and the rows that bring them.
-
-        They are in the order of growth, which is the natural one for those of one row.
-        """
-        unknown = np.flatnonzero(columns < 0)
-        if not len(unknown):
-            return [], unknown, unknown
-        first = rows.first_rows(unknown, targets != -1)
-        if first.max() < 0:
-            return [], first, first
-        order = np.argsort(first, kind="stable")[np.count_nonzero(first < 0) :]
-        new, brought_by = unknown[order], first[order]
-        every = rows.names.all if isinstance(rows.names, FirstNames) else rows.names
-        names = [every[i] for i in new.tolist()]
-        keys = list(zip(brought_by.tolist(), map(natural_key, names), strict=True))
-        sorted_places = sorted(range(len(names)), key=keys.__getitem__)
-        return [names[i] for i in sorted_places], new[sorted_places], brought_by
-
-    def _columns_of(self, rows: Rows) -> NDArray[np.int32]:
-        """Return the column of each name, -1 where there is none."""
-        columns = self.features.numbers_of(rows.names).copy()
-        if len(self.features) > self.store.shape[1]:
-            columns[columns >= self.store.shape[1]] = -1
-        return columns
-
     def _learn(self, rows: Rows, columns: NDArray[np.int32], rule: Rule, block: Block) -> Done:
-        store = self.store
         return self._kernel_learn(
-            store.weights, store.biases, rows, columns, rule, block, self.counters, self.scaler
+            self.store.now, rows, columns, rule, block, self.counters, self.scaler
         )
 
     def _probe(self, result: BlockResult, start: int, nets: Array, seen: int) -> None:
@@ -439,31 +368,6 @@ class Network:
             slopes = self.activation.derivative(net, y)
             result.slope[probed] = row_sums(slopes) / slopes.shape[1]
         result.spread[probed] = np.ptp(y, axis=1)
-
-    def _targets(self, labels: Sequence[Hashable]) -> NDArray[np.intp]:
-        """Return the numbers of labels, -1 for None and `_UNKNOWN` where there is none yet."""
-        found = map(self.labels.numbers.get, labels, repeat(_UNKNOWN))
-        targets = np.fromiter(found, np.intp, len(labels))
-        if np.count_nonzero(targets == _UNKNOWN):
-            targets[[label is None for label in labels]] = -1
-        return targets
-
-    def _predict(
-        self,
-        result: BlockResult,
-        rows: slice | NDArray[np.intp],
-        nets: Array,
-        with_probability: bool,
-    ) -> None:
-        if result.nets is not None:
-            result.nets.append((rows, nets))
-        if not nets.shape[1]:
-            result.predicted[rows] = -1
-            result.probability[rows] = np.nan
-            return
-        result.predicted[rows] = nets.argmax(axis=1)
-        if with_probability:
-            result.probability[rows] = kernel.probabilities(self.activation, nets).max(axis=1)
 
 
 def _rates(lr: float | Scheduler, n_updates: int, n: int) -> NDArray[np.float64]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain, count, repeat
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -223,6 +224,16 @@ class Rows:
         places[found] = np.arange(len(found))
         names = tuple([self.names[i] for i in found.tolist()])
         return replace(self, names=names, columns=places[self.columns])
+
+
+class Samples(NamedTuple):
+    """Rows of features that were checked, and what goes with each of them."""
+
+    rows: Rows
+    labels: Sequence[Hashable]  # None for a row that is only predicted
+    weights: NDArray[np.float64]  # the sample weights, shape (n,)
+    # The features that a scaler is to leave alone when they are new.
+    indicators: AbstractSet[Hashable] = frozenset()
 
 
 @lru_cache(maxsize=16)

@@ -178,16 +178,16 @@ def test_inspect_shows_the_findings_of_the_run(run, digits, tmp_path):
 @pytest.mark.parametrize("step", [1, 7, 64, 5000])
 def test_curve_does_not_depend_on_blocks_and_stays_small(sample, step, rng):
     from stream_perceptron import SGDPerceptron
-    from stream_perceptron.model.rows import Rows
+    from stream_perceptron.model.rows import Rows, Samples
 
     rows = Rows.of_table(("a", "b", "c"), rng.normal(size=(5000, 3)))
     y = rng.integers(0, 3, 5000).tolist()
     model, progress = SGDPerceptron(classes=range(3), seed=0), Progress()
     for i in range(0, 5000, step):
         part = slice(i, i + step)
-        progress.update(model.train(rows[part], y[part], np.ones(len(y[part]))))
+        progress.update(model.train(Samples(rows[part], y[part], np.ones(len(y[part])))))
     whole = Progress()
-    whole.update(SGDPerceptron(classes=range(3), seed=0).train(rows, y, np.ones(5000)))
+    whole.update(SGDPerceptron(classes=range(3), seed=0).train(Samples(rows, y, np.ones(5000))))
     curve = progress.curve
 
     assert whole.curve.sums.tobytes() == curve.sums.tobytes()

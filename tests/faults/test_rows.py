@@ -229,6 +229,7 @@ def test_the_numpy_kernel_writes_nothing_that_is_not_finite_when_the_rate_is_bey
     from stream_perceptron.model.activations import ACTIVATIONS
     from stream_perceptron.model.kernel.types import Block, Counters, Rule
     from stream_perceptron.model.rows import Rows
+    from stream_perceptron.model.weights import Grown
 
     W, b = np.zeros((2, 3), np.float32), np.full(2, 0.5, np.float32)
     b[0] += np.float32(1e-7)
@@ -239,7 +240,8 @@ def test_the_numpy_kernel_writes_nothing_that_is_not_finite_when_the_rate_is_bey
             np.full(4, np.nan), np.zeros(4, bool),
         )  # fmt: skip
         rule = Rule(ACTIVATIONS["identity"], 0.0)
-        numpy_kernel.learn(W, b, rows, np.arange(3, dtype=np.int32), rule, block, Counters())
+        places = np.arange(3, dtype=np.int32)
+        numpy_kernel.learn(Grown(W, b, W), rows, places, rule, block, Counters())
         assert np.isfinite(W).all()
         assert np.isfinite(b).all()
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from stream_perceptron import SGDPerceptron
 from stream_perceptron.model.kernel import numpy_kernel, probabilities
 from stream_perceptron.model.network import Network
-from stream_perceptron.model.rows import Rows
+from stream_perceptron.model.rows import Rows, Samples
 from stream_perceptron.model.scaler import Scaler
 
 CELLS = st.sampled_from([None, None, 0, 1, 3, 255])
@@ -98,5 +98,5 @@ def test_a_block_is_its_rows(
 
 
 def train(model, features, labels, stop):
-    return model.train(features, labels, np.ones(len(labels)), stop, with_probability=True,
-                       indicators=frozenset({"f0"}))  # fmt: skip
+    samples = Samples(features, labels, np.ones(len(labels)), frozenset({"f0"}))
+    return model.train(samples, stop, with_probability=True)

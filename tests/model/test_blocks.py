@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from river.optim import schedulers
 
 from stream_perceptron import DivergedError, SampleError, SGDPerceptron
-from stream_perceptron.model.rows import Rows
+from stream_perceptron.model.rows import Rows, Samples
 
 FRAMES = {
     "pandas": lambda data: pd.DataFrame(data),
@@ -252,7 +252,7 @@ def test_divergence_in_mid_block_leaves_the_rows_before(rng):
 def test_a_missing_label_has_no_number_beside_known_and_new_ones():
     model = SGDPerceptron(classes=["x"], seed=0)
     rows = Rows.of_table(("a",), np.arange(4.0)[:, np.newaxis])
-    result = model.train(rows, ["x", None, "y", None], np.ones(4))
+    result = model.train(Samples(rows, ["x", None, "y", None], np.ones(4)))
 
     assert [0, -1, 1, -1] == result.target.tolist()
     assert [0, 2] == np.flatnonzero(result.updated).tolist()

@@ -24,7 +24,7 @@ from stream_perceptron.data.schema import Selection
 from stream_perceptron.datasets.mnist import sample_path
 from stream_perceptron.model import kernel
 from stream_perceptron.model.activations import ACTIVATIONS
-from stream_perceptron.model.rows import Rows
+from stream_perceptron.model.rows import Rows, Samples
 
 GOLDEN = ROOT / "tests" / "golden"
 KERNEL = ROOT / "stream_perceptron" / "model" / "kernel"
@@ -60,9 +60,8 @@ def learn_digits(spread=1, **parameters):
             samples = [[f"x{i * spread}" for i in np.flatnonzero(row).tolist()] for row in rows]
             values = [row[row > 0] / 255 for row in rows]
             features = Rows.from_rows(samples, values)
-        result = model.train(
-            features, labels[start : start + 1000], np.ones(1000), with_probability=True
-        )
+        block = Samples(features, labels[start : start + 1000], np.ones(1000))
+        result = model.train(block, with_probability=True)
         probabilities.append(result.probability)
     return model, np.concatenate(probabilities)
 
@@ -121,10 +120,11 @@ def learned(tmp_path_factory):
     digests, calls, written, first = {}, [], [], 0
     real = kernel.learn
 
-    def learn(weights, biases, rows, places, rule, block, counters, scaler=None):
+    def learn(store, rows, places, rule, block, counters, scaler=None):
+        weights, biases, _ = store
         call = call_of(weights, biases, rows, places, rule, block, scaler)
         before = counters.counts.copy()
-        done = real(weights, biases, rows, places, rule, block, counters, scaler)
+        done = real(store, rows, places, rule, block, counters, scaler)
         # Of the digits two blocks are enough for each compiler, one of them emulated.
         if not len(weights) or sum(len(each) > 500_000 for each in calls[first:]) == 2:
             return done

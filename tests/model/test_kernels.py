@@ -11,7 +11,7 @@ from stream_perceptron.model.activations import ACTIVATIONS
 from stream_perceptron.model.kernel import _compiled as _kernel
 from stream_perceptron.model.kernel import numpy_kernel as _numpy_kernel
 from stream_perceptron.model.kernel.types import Block, Counters, Rule
-from stream_perceptron.model.rows import Rows
+from stream_perceptron.model.rows import Rows, Samples
 from stream_perceptron.model.vocabulary import Vocabulary
 from stream_perceptron.model.weights import WeightStore
 
@@ -37,9 +37,7 @@ def stored(W, b):
 def learn(kernel, store, X, rule, block, counters=None, scaler=None):
     rows = X if isinstance(X, Rows) else table(X)
     places = np.arange(len(rows.names), dtype=np.int32)
-    return kernel.learn(
-        store.weights, store.biases, rows, places, rule, block, counters or Counters(), scaler
-    )
+    return kernel.learn(store.now, rows, places, rule, block, counters or Counters(), scaler)
 
 
 def table(X, **options):
@@ -126,7 +124,7 @@ def test_bits_do_not_depend_on_how_a_sample_comes(dtype, k, d, rng):
     for there in (None, wide != 0):
         store, again = stored(W, b), block_of(targets, k, dtype)
         rows = table(wide, there=there)
-        _kernel.learn(store.weights, store.biases, rows, places[mixed], rule, again, Counters())
+        _kernel.learn(store.now, rows, places[mixed], rule, again, Counters())
         assert expected == outcome(store, again)
     known = Vocabulary(range(d))
     nets = block_of([-1] * len(X), k, dtype)
@@ -173,7 +171,7 @@ def test_features_in_any_order_are_sorted(m, d, rng):
         rows = Rows(tuple(range(m)), np.array([0, m]), np.arange(m, dtype=np.int32), x[order])
         block = block_of([-1], 1, "float32")
         _kernel.learn(
-            store.weights, store.biases, rows, columns[order],
+            store.now, rows, columns[order],
             Rule(ACTIVATIONS["sigmoid"], 0.0), block, Counters(),
         )  # fmt: skip
         nets.append(block.nets.tobytes())
@@ -247,7 +245,7 @@ def test_bytes_find_features_that_are_known_in_another_order(d, rng):
     for scale, cells in ((1 / 255, pixels), (1.0, pixels * (1 / 255))):
         model = SGDPerceptron(classes=range(3), seed=0)
         model.learn_one({"other": 1.0, names[3]: 0.5}, 0)
-        model.train(Rows.of_table(names, cells, scale=scale), labels, np.ones(40))
+        model.train(Samples(Rows.of_table(names, cells, scale=scale), labels, np.ones(40)))
         weights.append(model.weights.tobytes())
 
     assert weights[0] == weights[1]

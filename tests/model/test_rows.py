@@ -13,7 +13,7 @@ from helpers import TIMES, state_of
 
 from stream_perceptron import SampleError, SGDPerceptron
 from stream_perceptron.model.activations import ACTIVATIONS
-from stream_perceptron.model.rows import Rows, joined
+from stream_perceptron.model.rows import Rows, Samples, joined
 from stream_perceptron.model.scaler import Scaler
 
 N_MODELS = 400 * TIMES
@@ -58,7 +58,7 @@ def in_blocks(rng, rows):
 
 def learned(rng, model, rows, labels):
     for part in in_blocks(rng, rows):
-        model.train(rows[part], labels[part], np.ones(len(labels[part])))
+        model.train(Samples(rows[part], labels[part], np.ones(len(labels[part]))))
     return outcome(model)
 
 

@@ -14,7 +14,7 @@ from sklearn import datasets
 from stream_perceptron import SGDPerceptron
 from stream_perceptron.model import kernel, network
 from stream_perceptron.model.kernel import numpy_kernel
-from stream_perceptron.model.rows import Rows
+from stream_perceptron.model.rows import Rows, Samples
 from stream_perceptron.model.scaler import Scaler
 
 KERNELS = {kernel.NAME: kernel.learn, "numpy": numpy_kernel.learn}
@@ -40,7 +40,7 @@ def table(name, is_whole):
 
 
 def learn(model, rows, labels):
-    result = model.train(rows, labels, np.ones(len(labels)))
+    result = model.train(Samples(rows, labels, np.ones(len(labels))))
     return [None if i < 0 else model.classes_[i] for i in result.predicted.tolist()]
 
 
@@ -95,9 +95,8 @@ def test_indicators_are_left_alone_and_zeros_are_counted():
         [("a", "red"), ("a", "blue"), ("a",)],
         [np.array([0.0, 1.0]), np.array([4.0, 1.0]), np.zeros(1)],
     )
-    model.network.train(
-        rows, [0, 1, 0], np.ones(3), 0.1, 0.0, indicators=frozenset({"red", "blue"})
-    )
+    samples = Samples(rows, [0, 1, 0], np.ones(3), frozenset({"red", "blue"}))
+    model.network.train(samples, 0.1, 0.0)
 
     statistics = dict(
         zip(model.features_, model.network.snapshot().scaler.table.T.tolist(), strict=True)
@@ -122,7 +121,7 @@ def test_a_row_that_would_diverge_is_not_counted(value):
     model = standardizing()
     learn(model, Rows.of_table(("a",), np.array([[1.0], [value / 2]])), [0, 1])
     before = state_of(model), model.network.snapshot().scaler.table.tobytes()
-    result = model.train(Rows.of_table(("a",), np.array([[-value]])), [0], np.ones(1))
+    result = model.train(Samples(Rows.of_table(("a",), np.array([[-value]])), [0], np.ones(1)))
 
     assert result.diverged
     assert before == (state_of(model), model.network.snapshot().scaler.table.tobytes())

@@ -128,18 +128,13 @@ class Plan:
         # Where the features of a table stand, if not in the order of their numbers.
         numbers = [role for role, _ in layout.by_place if role >= 0]
         self._order = None if numbers == sorted(numbers) else np.argsort(numbers)
+        by_place = [(role, self._slots.get((False, name), -1)) for role, name in layout.by_place]
         self._tokenizer = tokenizer.Tokenizer(
-            layout.form,
-            [(role, self._slots.get((False, name), -1)) for role, name in layout.by_place],
-            self._names,
-            self._inside,
-            layout.is_open,
+            layout.form, by_place, self._names, self._inside, layout.is_open,
             layout.label is not None,
             [blank.encode(errors=layout.surrogates) for blank in selection.blanks],
-            layout.delimiter.encode(),
-            layout.are_texts_blank,
-            layout.are_blanks_numbers,
-        )
+            layout.delimiter.encode(), layout.are_texts_blank, layout.are_blanks_numbers,
+        )  # fmt: skip
 
     def extend(self, layout: Layout, schema: Schema, is_tentative: bool) -> bool:
         """Add the names in a record that has others; return whether it is like those before."""

@@ -90,8 +90,9 @@ cdef ptrdiff_t _learn(Samples* samples) except -1:
     return done
 
 
-def learn(weights, biases, rows, places, rule, block, counters, scaler=None):
+def learn(store, rows, places, rule, block, counters, scaler=None):
     """Predict from and learn rows of features, one after another; as `numpy_kernel.learn`."""
+    weights, biases, _ = store
     cdef Samples samples = _samples_of(weights, biases)
     cdef const int32_t* place
     cdef ptrdiff_t i, n_known = 0, n_names = len(places)

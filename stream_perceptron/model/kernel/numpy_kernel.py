@@ -24,6 +24,7 @@ from stream_perceptron.model.activations import Activation, row_sums
 from stream_perceptron.model.kernel.types import Block, Counters, Done, Rule
 from stream_perceptron.model.rows import Rows
 from stream_perceptron.model.scaler import Scaler
+from stream_perceptron.model.weights import Grown
 
 Array = NDArray[Any]
 
@@ -31,27 +32,18 @@ NAME = "numpy"
 
 
 def learn(
-    weights: Array,
-    biases: Array,
-    rows: Rows,
-    places: NDArray[np.int32],
-    rule: Rule,
-    block: Block,
-    counters: Counters,
-    scaler: Scaler | None = None,
-) -> Done:
+    store: Grown, rows: Rows, places: NDArray[np.int32], rule: Rule, block: Block,
+    counters: Counters, scaler: Scaler | None = None,
+) -> Done:  # fmt: skip
     """Predict from and learn rows of features, one after another.
 
-    With a scaler, each row is predicted with the statistics so far; then they are updated with it,
-    and it is scaled anew to be learned, as in River's progressive loop.
-
-    `places` are the columns of the weights for the names of the rows, -1 for none. With
-    `rule.stop`, the first row whose eps is below epsilon is the last one.
+    `places` are the columns of the weights for the names of the rows, -1 for none. With a scaler,
+    each row is predicted with the statistics so far; then they are updated with it, and it is
+    scaled anew to be learned. With `rule.stop`, the first row with eps < epsilon is the last one.
     """
-    activation, dtype, W = rule.activation, weights.dtype, weights.T
+    W, biases, dtype = store.weights.T, store.biases, store.biases.dtype
     widths = np.full(len(rows) + 1, len(W)) if block.widths is None else block.widths
-    every, values = places[rows.places], rows.numbers
-    n_updates = n_tests = 0
+    every, values, n_updates, n_tests = places[rows.places], rows.numbers, 0, 0
     with np.errstate(all="ignore"):
         for i, target in enumerate(block.targets.tolist()):
             cells = slice(rows.starts[i], rows.starts[i + 1])
@@ -64,23 +56,17 @@ def learn(
                 n_tests += 1
             if target < 0:
                 continue
-            before = None
+            before = None if scaler is None else scaler.at(there)
             if scaler is not None:
-                before = scaler.at(there)
                 if scaler.update(there, raw):
                     return Done(i, True)
                 at, x = _nonzero(there, scaler.scaled(there, raw), dtype)
                 net = x @ W[at] + biases
-            y = np.empty_like(net)
-            activation.function(net, y)
-            delta = np.full_like(net, activation.low) - y
-            delta[target] = activation.high - y[target]
-            eps = 0.5 * float(delta @ delta)
+            eps, delta = _errors(rule.activation, net, target)
             updates = eps >= rule.epsilon
-            slopes = activation.derivative(net, y).astype(np.float64)
             # The rate by itself may be more than the type can hold.
             rate = block.rates[n_updates] * block.sample_weights[i] if updates else 0.0
-            step = (rate * (delta * slopes)).astype(dtype)
+            step = (rate * delta).astype(dtype)
             new_weights, new_biases = W[at] + np.outer(x, step), biases + step
             if not all(np.isfinite(each).all() for each in (eps, net, new_weights, new_biases)):
                 if scaler is not None and before is not None:
@@ -95,6 +81,16 @@ def learn(
             if rule.stop and not updates:
                 return Done(i + 1, False)
     return Done(len(rows), False)
+
+
+def _errors(activation: Activation, net: Array, target: int) -> tuple[float, Array]:
+    """Return eps and delta (k,) of net inputs (k,)."""
+    y = np.empty_like(net)
+    activation.function(net, y)
+    error = np.full_like(net, activation.low) - y
+    error[target] = activation.high - y[target]
+    slopes = activation.derivative(net, y).astype(np.float64)
+    return 0.5 * float(error @ error), error * slopes
 
 
 def _chosen(at: Array, x: Array, width: int) -> tuple[Array, Array]:
