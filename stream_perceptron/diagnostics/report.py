@@ -134,7 +134,7 @@ def _curve(live: LiveModel) -> dict[str, Any] | None:
 def _matrix(live: LiveModel) -> dict[str, Any]:
     """Return the confusion matrix of the classes with most errors, in their order."""
     names = _names(live)
-    is_tested = live.progress.confusion.tested > 0
+    confusion = live.progress.confusion
     seen, _, right = confusion.sums(len(names))
     worst = np.argsort(right - seen, kind="stable")[:_MOST_IN_MATRIX]
     shown = np.sort(worst).tolist()
@@ -161,7 +161,7 @@ def _matrix(live: LiveModel) -> dict[str, Any]:
 def _pairs(live: LiveModel) -> list[dict[str, Any]]:
     """Return the most common mistakes."""
     names = _names(live)
-    is_tested = live.progress.confusion.tested > 0
+    confusion = live.progress.confusion
     seen, _, _ = confusion.sums(len(names))
     wrong = sorted((-n, i, j) for i, j, n in confusion.pairs.tolist() if i != j)
     return [
