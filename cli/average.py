@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from .files import LocalFile, require_different, require_regular
-from .options import Command
+from .options import Command, option
 from .printable import counted
 
 _PATH = LocalFile()
@@ -15,16 +15,13 @@ _PATH = LocalFile()
 
 @click.command(cls=Command, short_help="Average models that were trained from the same base.")
 @click.argument("paths", metavar="MODEL...", nargs=-1, required=True, type=_PATH)
-@click.option(
-    "--base",
-    type=_PATH,
-    metavar="MODEL",
+@option(
+    "--base MODEL",
+    "Checkpoint from which all of them resumed, as it was then.",
+    _PATH,
     required=True,
-    help="Checkpoint from which all of them resumed, as it was then.",
 )
-@click.option(
-    "-o", "--output", type=_PATH, metavar="MODEL", required=True, help="Checkpoint to write."
-)
+@option("-o/--output MODEL", "Checkpoint to write.", _PATH, required=True)
 def average(paths: tuple[Path, ...], base: Path, output: Path) -> None:
     """Average models that were trained independently from the same base model.
 

@@ -7,27 +7,19 @@ from pathlib import Path
 import click
 
 from .files import LocalFile
-from .options import Command
+from .options import Command, option
 
 
 @click.command(cls=Command, short_help="Convert IDX files or Keras's mnist.npz to Parquet.")
 @click.argument(
     "inputs", metavar="IMAGES LABELS | FILE.npz", nargs=-1, type=click.Path(path_type=Path)
 )
-@click.option(
-    "-o",
-    "--output",
-    metavar="FILE",
-    required=True,
-    type=LocalFile(),
-    help="Parquet file to write.",
-)
-@click.option(
-    "--part",
-    type=click.Choice(["train", "test"]),
-    default="train",
-    show_default=True,
-    help="Which part of FILE.npz to convert.",
+@option("-o/--output FILE", "Parquet file to write.", LocalFile(), required=True)
+@option(
+    "--part train|test",
+    "Which part of FILE.npz to convert.",
+    click.Choice(["train", "test"]),
+    "train",
 )
 def convert(inputs: tuple[Path, ...], output: Path, part: str) -> None:
     """Convert labelled images to a Parquet file that `learn` reads.

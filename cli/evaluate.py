@@ -15,6 +15,7 @@ from .options import (
     format_option,
     hint_at_terminal,
     ignore_option,
+    json_option,
     model_option,
     skip_option,
     sources_argument,
@@ -36,7 +37,7 @@ _LONGEST_TITLE = 40  # that other columns are aligned to
 @model_option
 @format_option()
 @ignore_option()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @skip_option("count")
 def evaluate(
     sources: tuple[str, ...],
@@ -62,28 +63,29 @@ def evaluate(
     live = LiveModel.load(path)
     ignoring(live, ignore)
     test = _Test(live.model.classes_)
-    skipped = 0
     with ending_in_order() as signals:
         for name in sources:
             batches = batches_of(name, file_format, live, signals)
             for result in drive(batches, live.predict, skip_rejected):
-                skipped += len(result.rejected)
                 test.update(result)
                 signals.check()
     if not test.confusion.tested:
         raise SourceError(f"{name_of(sources[0])}: no labels to test against")
     figures = test.figures()
-    unlabelled = test.unlabelled
-    figures |= {"unlabelled": unlabelled, "skipped": skipped}
     if as_json:
         click.echo(json.dumps(figures, default=str))
-        return
+    else:
+        _show(figures)
+
+
+def _show(figures: dict[str, Any]) -> None:
+    """Print accuracy, what is known of each class, and the confusion matrix."""
     click.echo(
         f"{counted(figures['samples'], 'sample')}: accuracy {figures['accuracy']:.2%}, "
         f"macro F1 {figures['macro_f1']:.2%}, Cohen's kappa {figures['cohen_kappa']:.2%}"
     )
-    if unlabelled or skipped:
-        click.echo(f"{unlabelled:,} unlabelled, {skipped:,} skipped")
+    if figures["unlabelled"] or figures["skipped"]:
+        click.echo(f"{figures['unlabelled']:,} unlabelled, {figures['skipped']:,} skipped")
     names = [printable(str(row["class"])) for row in figures["per_class"]]
     width = min(_LONGEST_TITLE, max(5, *map(len, names)))
     click.echo(f"\n{'class':>{width}}  precision  recall  samples")
@@ -131,14 +133,15 @@ class _Test:
         self._known = known
         self._numbers = {label: i for i, label in enumerate([*known, None])}
         self.confusion = Confusion()
-        self.unlabelled = 0
+        self._unlabelled = self._skipped = 0
 
     def update(self, result: StepResult) -> None:
         """Count the labelled samples."""
         import numpy as np
 
         labelled = [i for i, label in enumerate(result.labels) if label is not None]
-        self.unlabelled += len(result.labels) - len(labelled)
+        self._unlabelled += len(result.labels) - len(labelled)
+        self._skipped += len(result.rejected)
         for label in {result.labels[i] for i in labelled} - self._numbers.keys():
             self._numbers[label] = len(self._numbers)
         targets = [self._numbers[result.labels[i]] for i in labelled]
@@ -171,4 +174,6 @@ class _Test:
                 }
                 for label, i in zip(classes, order, strict=True)
             ],
+            "unlabelled": self._unlabelled,
+            "skipped": self._skipped,
         }

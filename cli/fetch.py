@@ -7,25 +7,25 @@ from pathlib import Path
 import click
 
 from .live_line import LiveLine, bar_with
-from .options import Command
+from .options import Command, option
 
 
 @click.command(cls=Command)
 @click.argument("name", type=click.Choice(["mnist", "fashion-mnist", "mnist-sample"]))
-@click.option(
-    "--out",
-    "directory",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=".",
-    show_default=True,
-    help="Folder to write to. Created if missing.",
+@option(
+    "--out FOLDER",
+    "Folder to write to. Created if missing.",
+    click.Path(file_okay=False, path_type=Path),
+    ".",
+    name="directory",
 )
-@click.option(
-    "--mirror",
-    "mirrors",
-    metavar="URL",
+@option(
+    "--mirror URL",
+    "Download the gzipped IDX files from this https:// folder instead.",
+    str,
+    (),
+    name="mirrors",
     multiple=True,
-    help="Download the gzipped IDX files from this https:// folder instead.",
 )
 def fetch(name: str, directory: Path, mirrors: tuple[str, ...]) -> None:
     """Get a data set of 28 x 28 images as Parquet files.

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .files import LocalFile
-from .options import Command
+from .options import Command, model_argument, option
 from .printable import printable, tell
 
 if TYPE_CHECKING:
@@ -24,8 +23,8 @@ _LONGEST = 40  # characters of a name that others are aligned to
 
 
 @click.command(cls=Command)
-@click.argument("path", metavar="MODEL", type=LocalFile())
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, with all internals.")
+@model_argument
+@option("--json", "Print JSON, with all internals.", name="as_json")
 def inspect(path: Path, as_json: bool) -> None:
     """Show what is in a saved model.
 

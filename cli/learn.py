@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from .files import LocalFile, OutputFile
 from .options import (
@@ -21,12 +17,11 @@ from .options import (
     Scale,
     format_option,
     ignore_option,
+    in_order,
     option_in,
     prediction_options,
     sources_argument,
 )
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 _COUNT = click.IntRange(1)
 _FILE = LocalFile()
@@ -36,17 +31,6 @@ on_model = option_in("Model")
 on_checkpoint = option_in("Checkpoint")
 on_output = option_in("Output")
 on_ray = option_in("Many machines")
-
-
-def in_order(*decorators: Callable[[F], F]) -> Callable[[F], F]:
-    """Return a decorator that does what several do, one below the other."""
-
-    def decorate(command: F) -> F:
-        for decorator in reversed(decorators):
-            command = decorator(command)
-        return command
-
-    return decorate
 
 
 # How the sources are read.
@@ -165,7 +149,7 @@ model_options = in_order(
 @on_output("--json", "Print progress and summary as JSON.", name="as_json")
 @on_output("--quiet", "Print only warnings and errors (and the --json summary).")
 @click.pass_context
-def learn(ctx: click.Context, /, **options: Any) -> None:
+def learn(ctx: click.Context, /, **_: Any) -> None:
     """Train a model on a stream: predict each sample, then learn it.
 
     \b
@@ -196,106 +180,10 @@ def learn(ctx: click.Context, /, **options: Any) -> None:
     \b
     stream-perceptron learn mnist-train.parquet -m mnist.npz --ray --shards 8
     """
-    given = {
-        name for name in ctx.params if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
-    }
-    _require_fit(SimpleNamespace(**options, given=given))
+    from .asked import LearnOptions, asked_of
 
-    from .session import run
+    asked = asked_of(LearnOptions, ctx)
 
-    ctx.exit(run(SimpleNamespace(**options), given))
+    from .run import run
 
-
-def _require_fit(options: SimpleNamespace) -> None:
-    """Require that the options go together."""
-    require_reading(options)
-    _require(options, _RULES)
-    for needs, names, why in _NEEDS:
-        for name in sorted(options.given & names):
-            if not needs(options):
-                raise click.UsageError(f"{_option(name)} {why}")
-
-
-def require_reading(options: SimpleNamespace) -> None:
-    """Require that the options that say how sources are read go together."""
-    _require(options, _READING)
-
-
-def _require(
-    options: SimpleNamespace, rules: Sequence[tuple[Callable[[SimpleNamespace], bool], str]]
-) -> None:
-    for does_not_fit, why in rules:
-        if does_not_fit(options):
-            raise click.UsageError(why.format(**vars(options)))
-
-
-def _option(name: str) -> str:
-    names = {"go_next": "next", "at_random": "random", "output": "predictions", "n_traced": "trace"}
-    return "--" + names.get(name, name).replace("_", "-")
-
-
-def _reads_a_stream(options: SimpleNamespace) -> bool:
-    from stream_perceptron.data.byte_stream import is_stream
-
-    return any(map(is_stream, options.sources))
-
-
-# What does not go together in reading, and why.
-_READING: tuple[tuple[Callable[[SimpleNamespace], bool], str], ...] = (
-    (
-        lambda o: "-" in o.sources and len(o.sources) > 1,
-        "- (stdin) cannot be combined with other sources",
-    ),
-    (
-        lambda o: (o.at_random or (o.epochs or 1) > 1) and _reads_a_stream(o),
-        "stdin and pipes can be read only once: --random and --passes need files",
-    ),
-    (
-        lambda o: o.at_random and bool(o.position),
-        "--position cannot be combined with --random",
-    ),
-)
-
-# The same of what only `learn` has.
-_RULES: tuple[tuple[Callable[[SimpleNamespace], bool], str], ...] = (
-    (
-        lambda o: o.as_json and o.output == "-",
-        "--json and -p - both write to stdout: write predictions to a file",
-    ),
-    (
-        lambda o: bool(o.ray) and Path(o.ray).is_file(),
-        "--ray takes {ray} as its address: put --ray after the files",
-    ),
-    (
-        lambda o: o.ray is not None and o.shards is None,
-        "--ray needs --shards N: as many as the cluster has processors",
-    ),
-    (
-        lambda o: o.at_random and bool(o.keep),
-        "--keep cannot be combined with --random",
-    ),
-    (
-        lambda o: o.ray is not None and _reads_a_stream(o),
-        "stdin and pipes cannot be split into shards: name Parquet files",
-    ),
-)
-
-# What options need, which ones, and why.
-_NEEDS: tuple[tuple[Callable[[SimpleNamespace], bool], set[str], str], ...] = (
-    (
-        lambda o: o.path is not None,
-        {"save_every", "overwrite", "go_next"},
-        "needs a checkpoint: add -m MODEL",
-    ),
-    (
-        lambda o: o.output is not None,
-        {"keep", "probabilities", "output_format"},
-        "needs predictions: add -p FILE",
-    ),
-    (lambda o: o.ray is not None, {"shards", "round_rows", "keep_lr"}, "needs --ray"),
-    (
-        lambda o: o.ray is None,
-        {"at_random", "stop", "limit", "position", "output", "n_traced"},
-        "needs rows in order: it cannot be combined with --ray",
-    ),
-)
+    ctx.exit(run(asked))

@@ -52,12 +52,23 @@ def option(
     names = spelled.split("/") + ([name] if name else [])
     if metavar:
         more |= {"type": type, "metavar": metavar, "default": default}
-        more["show_default"] = default not in (None, ())
+        more["show_default"] = default not in (None, (), "-")
         if "flag_value" in more:
             more["is_flag"] = False
     else:
         more["is_flag"] = True
     return click.option(*names, cls=SectionOption, section=section, help=help, **more)
+
+
+def in_order(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    """Return a decorator that does what several do, one below the other."""
+
+    def decorate(command: F) -> F:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
 
 
 class Command(click.Command):
@@ -210,19 +221,17 @@ def _kept(
 
 def prediction_options(section: str = "Other") -> Callable[[F], F]:
     """Return the options for what stands in predictions."""
-
-    def decorate(command: F) -> F:
-        for each in (
-            option("--output-format json|csv", "Format of predictions. Default: by FILE's suffix.",
-                   click.Choice(["json", "csv"]), section=section),
-            option("--probabilities", "Write the probability of every class.", section=section),
-            option("--keep NAMES", "Columns to copy to the predictions, such as an id.",
-                   Names(), (), callback=_kept, section=section),
-        ):  # fmt: skip
-            command = each(command)
-        return command
-
-    return decorate
+    return in_order(
+        option(
+            "--keep NAMES", "Columns to copy to the predictions, such as an id.", Names(), (),
+            section=section, callback=_kept,
+        ),
+        option("--probabilities", "Write the probability of every class.", section=section),
+        option(
+            "--output-format json|csv", "Format of predictions. Default: by FILE's suffix.",
+            click.Choice(["json", "csv"]), section=section,
+        ),
+    )  # fmt: skip
 
 
 def hint_at_terminal(sources: tuple[str, ...]) -> None:
@@ -231,15 +240,11 @@ def hint_at_terminal(sources: tuple[str, ...]) -> None:
         click.echo("reading samples from the terminal, one per line; Ctrl-D ends", err=True)
 
 
-model_option = click.option(
-    "-m",
-    "--model",
-    "path",
-    type=LocalFile(),
-    metavar="MODEL",
-    required=True,
-    help="Model saved by `learn`.",
+model_option = option(
+    "-m/--model MODEL", "Model saved by `learn`.", LocalFile(), name="path", required=True
 )
+model_argument = click.argument("path", metavar="MODEL", type=LocalFile())
+json_option = option("--json", "Print JSON.", name="as_json")
 
 
 class Number(click.ParamType):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,11 +17,12 @@ from .options import (
     hint_at_terminal,
     ignore_option,
     model_option,
+    option,
     prediction_options,
     skip_option,
     sources_argument,
 )
-from .predictions import PredictionFile, csv_lines
+from .predictions import lines_for, open_predictions
 from .printable import counted, tell
 from .reading import batches_of, ignoring
 from .signals import Signals, ending_in_order
@@ -34,35 +36,38 @@ _PATIENCE = 0.1  # seconds between two looks for a model that is not there yet
 _FOLLOWED_ROWS = 100  # predicted between two looks at the checkpoint
 
 
+@dataclass(frozen=True)
+class _Options:
+    """The options of `predict`."""
+
+    sources: tuple[str, ...]
+    path: Path
+    file_format: str | None
+    ignore: tuple[str, ...]
+    output: str
+    keep: tuple[str, ...]
+    probabilities: bool
+    output_format: str | None
+    follow: bool
+    skip_rejected: bool
+
+
 @click.command(cls=Command, short_help="Predict samples with a saved model.")
 @sources_argument
 @model_option
 @format_option()
 @ignore_option()
-@click.option(
-    "-p",
-    "--predictions",
-    "output_path",
-    metavar="FILE|-",
-    type=OutputFile(),
-    default="-",
-    help="File to write, CSV if it ends in .csv. Default: stdout.",
+@option(
+    "-p/--predictions FILE|-",
+    "File to write, CSV if it ends in .csv. Default: stdout.",
+    OutputFile(),
+    "-",
+    name="output",
 )
 @prediction_options()
-@click.option("--follow", is_flag=True, help="Reload MODEL whenever it is saved again.")
+@option("--follow", "Reload MODEL whenever it is saved again.")
 @skip_option("report")
-def predict(
-    sources: tuple[str, ...],
-    path: Path,
-    file_format: str | None,
-    ignore: tuple[str, ...],
-    output_path: str,
-    keep: tuple[str, ...],
-    probabilities: bool,
-    output_format: str | None,
-    follow: bool,
-    skip_rejected: bool,
-) -> None:
+def predict(**options: Any) -> None:
     """Predict samples with a saved model, a line of JSON or CSV each, and learn nothing.
 
     SOURCE is as for `learn`, and needs no label. Columns are used as they were when the model was
@@ -73,41 +78,44 @@ def predict(
     stream-perceptron predict mnist-test.parquet -m mnist.npz > predictions.jsonl
     stream-perceptron predict customers.csv -m churn.npz --keep id -p predictions.csv
     """
+    o = _Options(**options)
+    hint_at_terminal(o.sources)
+    require_different(SOURCE=o.sources, MODEL=o.path, the_predictions=o.output)
+    with ending_in_order() as signals:
+        while o.follow and not o.path.exists():
+            signals.sleep(_PATIENCE)
+        _predict(o, signals)
+
+
+def _predict(options: _Options, signals: Signals) -> None:
     from stream_perceptron import LiveModel
     from stream_perceptron.live.driver import drive
 
-    hint_at_terminal(sources)
-    require_different(SOURCE=sources, MODEL=path, the_predictions=output_path)
-    with ending_in_order() as signals:
-        while follow and not path.exists():
-            signals.sleep(_PATIENCE)
-        seen = os.stat(path)
-        live = LiveModel.load(path)
-        ignoring(live, ignore)
-        live.selection = replace(live.selection, keep=keep)
-        classes = live.model.classes_ if probabilities else None
-        output = PredictionFile(
-            output_path,
-            wait=lambda number: _until_writable(signals, number),
-            sleep=signals.sleep,
-            as_csv=csv_lines(output_path, output_format, live.selection, classes),
-        )
-        most = _FOLLOWED_ROWS if follow else None
+    o, path = options, options.path
+    seen = os.stat(path)
+    live = LiveModel.load(path)
+    ignoring(live, o.ignore)
+    live.selection = replace(live.selection, keep=o.keep)
+    classes = live.model.classes_ if o.probabilities else None
+    lines = lines_for(o.output, o.output_format, live.selection, classes)
+    wait = partial(_until_writable, signals)
+    output = open_predictions(o.output, lines, wait, signals.sleep)
 
-        def step(batch: Batch) -> StepResult:
-            nonlocal seen
-            if follow and path.exists() and _is_other(now := os.stat(path), seen):
-                seen = now
-                _take_up(live, path)
-            return live.predict(batch, probabilities)
+    def step(batch: Batch) -> StepResult:
+        nonlocal seen
+        if o.follow and path.exists() and _is_other(now := os.stat(path), seen):
+            seen = now
+            _take_up(live, path)
+        return live.predict(batch, o.probabilities)
 
-        for name in sources:
-            batches = batches_of(name, file_format, live, signals, most)
-            for result in drive(batches, step, skip_rejected):
-                output.write(result)
-                for text in result.rejected:
-                    tell(f"skipped: {text}", err=True)
-                signals.check()
+    most = _FOLLOWED_ROWS if o.follow else None
+    for name in o.sources:
+        batches = batches_of(name, o.file_format, live, signals, most)
+        for result in drive(batches, step, o.skip_rejected):
+            output.write(result)
+            for text in result.rejected:
+                tell(f"skipped: {text}", err=True)
+            signals.check()
 
 
 def _until_writable(signals: Signals, descriptor: int) -> None:

@@ -7,11 +7,10 @@ import json
 import os
 import select
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from stream_perceptron.data.schema import Selection
@@ -24,61 +23,18 @@ _PATIENCE = 0.05  # seconds between two tries to open a FIFO
 
 
 class PredictionFile:
-    """Predictions on stdout, or in a file that can be cut back to where a model was saved."""
+    """Predictions on stdout, or in a file that can be cut back to where a model was saved.
+
+    `path` is that of such a file from the folder of the checkpoint on, and `begin` what is written
+    before the first line.
+    """
 
     def __init__(
-        self,
-        path: str,
-        folder: Path | None = None,
-        before: Output | None = None,
-        wait: Callable[[int], None] = lambda descriptor: None,
-        sleep: Callable[[float], None] = time.sleep,
-        as_csv: CsvLines | None = None,
+        self, name: str, descriptor: int, lines: Lines, begin: str, path: str | None = None
     ) -> None:
-        from stream_perceptron import CheckpointError
-
-        self._name = "stdout" if path == "-" else path
-        self._wait = wait
-        self._lines = as_csv or JsonLines()
-        self._begin = self._lines.header.encode()
-        self._path: str | None = None
-        if path == "-":
-            sys.stdout.flush()
-            self._descriptor = sys.stdout.fileno()
-            return
-        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
-        if os.path.exists(path) and not os.path.isfile(path):
-            # A device or a FIFO keeps nothing that could be cut; a FIFO may have no reader yet.
-            while True:
-                try:
-                    self._descriptor = os.open(path, flags | os.O_NONBLOCK)
-                    break
-                except OSError as error:
-                    if error.errno != errno.ENXIO:
-                        raise
-                    sleep(_PATIENCE)
-            os.set_blocking(self._descriptor, True)
-            return
-        self._path = os.path.relpath(os.path.realpath(path), os.path.realpath(folder or "."))
-        goes_on = before is not None and before.path == self._path
-        size = os.path.getsize(path) if os.path.exists(path) else 0
-        if before is not None and goes_on and size < before.size:
-            raise CheckpointError(
-                f"{path}: has {size:,} bytes, but {before.size:,} were written when the model was "
-                "saved: write to another file, or restore this one"
-            )
-        if before is not None and goes_on and before.size:
-            with open(path, "rb") as file:
-                if file.read(len(self._begin)) != self._begin:
-                    raise CheckpointError(
-                        f"{path}: has other columns than are asked for now: write to another file"
-                    )
-        self._descriptor = os.open(path, flags | os.O_APPEND, 0o666)
-        if before is not None and goes_on:
-            os.truncate(self._descriptor, before.size)
-            self._begin = b"" if before.size else self._begin
-        else:
-            os.truncate(self._descriptor, 0)
+        self._name, self._descriptor, self._path = name, descriptor, path
+        self._lines, self._begin = lines, begin.encode()
+        self.wait: Callable[[int], None] = lambda descriptor: None
 
     def write(self, result: StepResult) -> None:
         """Write a line for each sample."""
@@ -88,7 +44,7 @@ class PredictionFile:
             while data and self._path is not None:
                 data = data[os.write(self._descriptor, data) :]
             while data:
-                self._wait(self._descriptor)
+                self.wait(self._descriptor)
                 # So much can be written to a pipe that can be written to, without blocking.
                 data = data[os.write(self._descriptor, data[: select.PIPE_BUF]) :]
         self._lines.require_room(result)
@@ -113,18 +69,82 @@ class PredictionFile:
             raise
 
 
-def csv_lines(
+def open_predictions(
+    path: str,
+    lines: Lines,
+    wait: Callable[[int], None],
+    sleep: Callable[[float], None],
+    folder: Path | None = None,
+    before: Output | None = None,
+) -> PredictionFile:
+    """Open what predictions are written to.
+
+    `wait` returns when something can be written to a descriptor, and `before` is what was written
+    when the model in the folder was saved.
+    """
+    if path == "-":
+        sys.stdout.flush()
+        opened = PredictionFile("stdout", sys.stdout.fileno(), lines, lines.header)
+    elif os.path.exists(path) and not os.path.isfile(path):
+        opened = PredictionFile(path, _open_device(path, sleep), lines, lines.header)
+    else:
+        opened = _open_file(path, lines, folder or Path(), before)
+    opened.wait = wait
+    return opened
+
+
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+
+
+def _open_device(path: str, sleep: Callable[[float], None]) -> int:
+    """Open a device or a FIFO: it keeps nothing that could be cut, and may have no reader yet."""
+    while True:
+        try:
+            descriptor = os.open(path, _FLAGS | os.O_NONBLOCK)
+            break
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            sleep(_PATIENCE)
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
+def _open_file(path: str, lines: Lines, folder: Path, before: Output | None) -> PredictionFile:
+    """Open a file, and cut it back to where it was when the model was saved."""
+    from stream_perceptron import CheckpointError
+
+    relative = os.path.relpath(os.path.realpath(path), os.path.realpath(folder))
+    kept = before.size if before is not None and before.path == relative else 0
+    size = os.path.getsize(path) if os.path.exists(path) else 0
+    if size < kept:
+        raise CheckpointError(
+            f"{path}: has {size:,} bytes, but {kept:,} were written when the model was saved: "
+            "write to another file, or restore this one"
+        )
+    if kept:
+        with open(path, "rb") as file:
+            if file.read(len(lines.header.encode())) != lines.header.encode():
+                raise CheckpointError(
+                    f"{path}: has other columns than are asked for now: write to another file"
+                )
+    descriptor = os.open(path, _FLAGS | os.O_APPEND, 0o666)
+    os.truncate(descriptor, kept)
+    return PredictionFile(path, descriptor, lines, "" if kept else lines.header, relative)
+
+
+def lines_for(
     path: str,
     output_format: str | None,
     selection: Selection,
     classes: Sequence[Any] | None,
-) -> CsvLines | None:
-    """Return what makes lines of CSV if they are asked for, or the file's name ends so.
+) -> Lines:
+    """Return what makes lines: of CSV if they are asked for or the file's name ends so, or of JSON.
 
     `classes` are those whose probabilities are asked for.
     """
     if (output_format or ("csv" if path.lower().endswith(".csv") else "json")) == "json":
-        return None
+        return JsonLines()
     return CsvLines(tuple(dict.fromkeys([*selection.position, *selection.keep])), classes)
 
 
@@ -156,6 +176,20 @@ def _samples(result: StepResult) -> Iterator[tuple[Any, ...]]:
         [[]] * n if every is None else every.tolist(),
         strict=True,
     )
+
+
+class Lines(Protocol):
+    """Makes the lines of samples."""
+
+    @property
+    def header(self) -> str:
+        """What stands before the first line."""
+
+    def __call__(self, result: StepResult) -> Iterator[str]:
+        """Yield a line for each sample."""
+
+    def require_room(self, result: StepResult) -> None:
+        """Require that the lines say all of what is asked for."""
 
 
 class JsonLines:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from .printable import tell
@@ -15,7 +14,6 @@ from .signals import Signals
 if TYPE_CHECKING:
     from stream_perceptron import LiveModel
     from stream_perceptron.data.batch import Batch
-    from stream_perceptron.data.schema import Selection
 
 
 def batches_of(
@@ -50,15 +48,6 @@ def hinting_at_skips() -> Iterator[None]:
         raise
     except SampleError as error:
         raise SampleError(f"{error}; --skip-bad skips such rows") from None
-
-
-def selection_of(options: SimpleNamespace) -> Selection:
-    """Return what the options of `learn` ask to take from its sources."""
-    from stream_perceptron.data.schema import Selection
-
-    # Only `learn` writes predictions.
-    given = {"keep": ()} | vars(options)
-    return Selection(**{each.name: given[each.name] for each in fields(Selection)})
 
 
 def ignoring(live: LiveModel, names: tuple[str, ...]) -> None:

@@ -8,26 +8,16 @@ from pathlib import Path
 import click
 
 from .files import LocalFile, require_different
-from .options import Command, format_option
+from .options import Command, format_option, model_argument, option
 from .printable import OneLineError, printable
 from .reading import ignoring
 from .signals import ending_in_order
 
 
 @click.command(cls=Command, short_help="Write an HTML page that shows how a model learned.")
-@click.argument("path", metavar="MODEL", type=LocalFile())
-@click.option(
-    "-o",
-    "--output",
-    metavar="FILE",
-    type=LocalFile(),
-    default="report.html",
-    show_default=True,
-    help="Where to write the page.",
-)
-@click.option(
-    "--examples", metavar="SOURCE", help="Labelled samples: show the most confident mistakes."
-)
+@model_argument
+@option("-o/--output FILE", "Where to write the page.", LocalFile(), "report.html")
+@option("--examples SOURCE", "Labelled samples: show the most confident mistakes.")
 @format_option()
 def report(path: Path, output: Path, examples: str | None, file_format: str | None) -> None:
     """Write an HTML page that shows how a model learned.

@@ -1,8 +1,9 @@
-"""What a run tells at its end."""
+"""What a run tells at its beginning and its end."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,70 @@ from .progress_line import ProgressLine
 
 if TYPE_CHECKING:
     from stream_perceptron import LiveModel
+    from stream_perceptron.data.source import Source
+    from stream_perceptron.live.cursor import Cursor
 
     from .rejections import Rejections
+
+
+def announce(
+    live: LiveModel,
+    line: ProgressLine,
+    sources: Sequence[Source],
+    cursor: Cursor | None,
+    path: Path | None,
+    changed: dict[str, float],
+) -> None:
+    """Tell where a run begins, and what is changed in its model."""
+    from stream_perceptron.data.describe import warning
+    from stream_perceptron.model.kernel import NAME as KERNEL
+
+    if live.progress.rows:
+        line.note(f"resuming {path} after {_place(live)}")
+    if live.kernel != KERNEL:
+        line.note(
+            warning(
+                f"saved with the {live.kernel} kernel, resuming with the {KERNEL} kernel: results "
+                "agree to rounding, not bit for bit"
+            )
+        )
+    if cursor is not None and cursor.read == 0:
+        before = {known.name for known in live.cursor.sources if not known.is_stream}
+        for name in before.intersection(source.name for source in sources):
+            line.note(warning(f"{name} changed after it was read; reading it again from the start"))
+    for name in live.grown_but_passed(sources, cursor):
+        line.note(
+            warning(
+                f"{name} has grown, but a later source was begun, so its new rows are not read; to "
+                "learn them, put them in a file of their own and name that last"
+            )
+        )
+    for name, value in changed.items():
+        shown = f"{value:,}" if name == "max_weights" else f"{value:g}"
+        line.note(f"{name.replace('_', '-')} is {shown} from now on")
+
+
+def _place(live: LiveModel) -> str:
+    """Say how far a model has read."""
+    cursor = live.cursor
+    rows = f"{live.progress.rows:,}"
+    if cursor.at_random or cursor.epoch or not cursor.row:
+        return f"{rows} rows"
+    source = cursor.sources[cursor.index]
+    if cursor.row == live.progress.rows:
+        return f"row {rows} of {source.name}"
+    return f"row {cursor.row:,} of {source.name}, {rows} rows in all"
+
+
+def nothing_new(live: LiveModel) -> str:
+    """Say why no row was learned."""
+    if live.ledger.replayed:
+        return "nothing new: every row was already learned"
+    if live.stopped:
+        return "nothing new: the run has already stopped"
+    if live.cursor.finished:
+        return "nothing new: all that was asked for was already learned"
+    return "no new rows"
 
 
 def tell_findings(live: LiveModel, line: ProgressLine, quiet: bool, diverged: bool = False) -> None:

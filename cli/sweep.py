@@ -7,12 +7,11 @@ import shlex
 from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .learn import in_order, input_options, model_options, on_model, on_output, require_reading
+from .learn import input_options, model_options, on_model, on_output
 from .live_line import LiveLine
 from .options import (
     ActivationName,
@@ -21,16 +20,19 @@ from .options import (
     Several,
     bad_parameters_are_usage_errors,
     hint_at_terminal,
+    in_order,
     sources_argument,
 )
 from .printable import tell
-from .reading import hinting_at_skips, selection_of
+from .reading import hinting_at_skips
 from .rejections import Rejections
 from .signals import InterruptedWaitError, Signals
 
 if TYPE_CHECKING:
     from stream_perceptron.data.source import Source
     from stream_perceptron.live.sweep import Trial
+
+    from .asked import SweepOptions
 
 _ARGUMENTS = "stream_perceptron_cli.arguments"
 
@@ -76,7 +78,7 @@ class _Sweep(Command):
 @on_output("--json", "Print the table as JSON.", name="as_json")
 @on_output("--quiet", "Print only the table, warnings and errors.")
 @click.pass_context
-def sweep(ctx: click.Context, /, **options: Any) -> None:
+def sweep(ctx: click.Context, /, **_: Any) -> None:
     """Compare every combination of some settings in one read of a stream.
 
     SOURCE is as for `learn`. Each combination trains its own model, with the same result as a
@@ -88,14 +90,15 @@ def sweep(ctx: click.Context, /, **options: Any) -> None:
 
     "would stop" is the first sample whose error was below epsilon, where `learn --stop` stops.
     """
-    o = SimpleNamespace(**options)
-    require_reading(o)
+    from .asked import SweepOptions, asked_of
+
+    o = asked_of(SweepOptions, ctx)
     hint_at_terminal(o.sources)
     rejected = Rejections()
     trials: list[Trial] = []
     with Signals() as signals:
         try:
-            sources = signals.call(partial(_open, o, signals), o.sources)
+            sources = signals.call(partial(o.open_sources, signals, o.seed), o.sources)
             trials += _trials(o, sources)
             _learn(o, sources, trials, rejected, signals)
         except InterruptedWaitError:
@@ -108,17 +111,7 @@ def sweep(ctx: click.Context, /, **options: Any) -> None:
             ctx.exit(signals.exit_code)
 
 
-def _open(options: SimpleNamespace, signals: Signals) -> list[Source]:
-    from stream_perceptron.data.opening import open_source
-    from stream_perceptron.data.sampling import RandomDraws
-
-    sources: list[Source] = [
-        open_source(source, options.file_format, signals.wait) for source in options.sources
-    ]
-    return [RandomDraws(sources, options.seed)] if options.at_random else sources
-
-
-def _trials(options: SimpleNamespace, sources: Sequence[Source]) -> list[Trial]:
+def _trials(options: SweepOptions, sources: Sequence[Source]) -> list[Trial]:
     from stream_perceptron import LiveModel, Trial
     from stream_perceptron.live.sweep import SWEPT, combinations
 
@@ -127,14 +120,14 @@ def _trials(options: SimpleNamespace, sources: Sequence[Source]) -> list[Trial]:
     with bad_parameters_are_usage_errors():
         for settings in combinations({name: getattr(options, name) for name in SWEPT}):
             live = LiveModel.start(
-                sources, selection_of(options), options.classes, True, **settings, **fixed
+                sources, options.selection, options.classes, True, **settings, **fixed
             )
             trials.append(Trial(settings, live))
     return trials
 
 
 def _learn(
-    options: SimpleNamespace,
+    options: SweepOptions,
     sources: Sequence[Source],
     trials: Sequence[Trial],
     rejected: Rejections,
@@ -164,7 +157,7 @@ def _learn(
                 signals.check()
 
 
-def _show(options: SimpleNamespace, trials: Sequence[Trial], arguments: Sequence[str]) -> None:
+def _show(options: SweepOptions, trials: Sequence[Trial], arguments: Sequence[str]) -> None:
     """Tell how the trials did, the best first, and the command that learns with its settings."""
     command = _learn_command(arguments, trials[0])
     if options.as_json:

@@ -6,15 +6,14 @@ from pathlib import Path
 
 import click
 
-from .files import LocalFile
 from .live_line import LiveLine, bar_with
-from .options import Command, format_option, paths
+from .options import Command, format_option, model_argument, paths
 from .printable import printable
 from .signals import ending_in_order
 
 
 @click.command(cls=Command, short_help="Prove that a model was learned from its sources.")
-@click.argument("path", metavar="MODEL", type=LocalFile())
+@model_argument
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, shell_complete=paths)
 @format_option()
 def verify(path: Path, sources: tuple[str, ...], file_format: str | None) -> None:

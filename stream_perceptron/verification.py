@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.checkpoint.codec import decode_lr
-from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.sampling import RandomDraws
@@ -19,7 +18,13 @@ from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.source import Source
 from stream_perceptron.data.text.lines import LineSource
 from stream_perceptron.distributed.averaging import average_live
-from stream_perceptron.distributed.shards import learn_pieces, mean_of, parts_of_round, rounds_in
+from stream_perceptron.distributed.shards import (
+    learn_pieces,
+    mean_of,
+    parts_of_round,
+    require_parquet,
+    rounds_in,
+)
 from stream_perceptron.errors import VerificationError
 from stream_perceptron.live.cursor import Cursor, Shards
 from stream_perceptron.live.driver import cut, drive
@@ -233,10 +238,7 @@ class _Again:
             yield result.taken
 
     def _learn_rounds(self, live: LiveModel, entry: Entry) -> LiveModel:
-        sources = [self._found[one] for one in entry.sources]
-        files = [source for source in sources if isinstance(source, ParquetSource)]
-        if len(files) < len(sources):
-            raise VerificationError(f"{entry.place}: only Parquet files are split into shards")
+        files = require_parquet([self._found[one] for one in entry.sources])
         groups = [source.groups for source in files]
         paths = [source.path for source in files]
         shards = Shards(entry.shards, entry.round_rows)

@@ -17,6 +17,7 @@ from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.batch import Batch, Rejection
 from stream_perceptron.data.describe import Note
 from stream_perceptron.data.schema import Schema, Selection
+from stream_perceptron.data.source import Source
 from stream_perceptron.distributed.averaging import average_live
 from stream_perceptron.errors import DivergedError, SampleError, SourceError
 from stream_perceptron.live.cursor import Shards
@@ -41,6 +42,16 @@ class Piece:
     start: int  # the rows of the group: from `start` to before `end`
     end: int
     first: int  # the number of the first of them in the file, counted from 1
+
+
+def require_parquet(sources: Sequence[Source]) -> list[ParquetSource]:
+    """Return the sources, which must be Parquet files, as others cannot be split."""
+    files = []
+    for source in sources:
+        if not isinstance(source, ParquetSource) or source.is_stream:
+            raise SourceError(f"{source.name}: only Parquet files can be split into shards")
+        files.append(source)
+    return files
 
 
 def rounds_in(groups: Sequence[Sequence[int]], shards: Shards) -> int:

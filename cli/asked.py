@@ -1,0 +1,190 @@
+"""What the options of `learn` and `sweep` ask for, and what does not go together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from .signals import Signals
+
+if TYPE_CHECKING:
+    from stream_perceptron.data.schema import Selection
+    from stream_perceptron.data.source import Source
+
+Asked = TypeVar("Asked", bound="ReadingOptions")
+
+
+@dataclass(frozen=True)
+class ReadingOptions:
+    """How sources are read, and what a model is made with that cannot be swept."""
+
+    given: frozenset[str]  # the names of those that were given
+    sources: tuple[str, ...]
+    file_format: str | None
+    label: str | None
+    ignore: tuple[str, ...]
+    weight: str | None
+    position: tuple[str, ...]
+    scale: float | None
+    standardize: bool
+    one_hot: tuple[str, ...]
+    missing: tuple[str, ...]
+    at_random: bool
+    epochs: int | None
+    limit: int | None
+    skip_rejected: bool
+    classes: tuple[str, ...] | None
+    dtype: str
+    seed: int
+    max_weights: int
+    as_json: bool
+    quiet: bool
+
+    @property
+    def selection(self) -> Selection:
+        """What to take from the sources."""
+        from stream_perceptron.data.schema import Selection
+
+        given = {"keep": ()} | vars(self)
+        return Selection(**{each.name: given[each.name] for each in fields(Selection)})
+
+    def open_sources(self, signals: Signals, seed: int) -> list[Source]:
+        """Open the sources, as one from which rows are drawn if that is asked for."""
+        from stream_perceptron.data.opening import open_source
+        from stream_perceptron.data.sampling import RandomDraws
+
+        opened = [open_source(path, self.file_format, signals.wait) for path in self.sources]
+        return [RandomDraws(opened, seed)] if self.at_random else opened
+
+    @property
+    def reads_a_stream(self) -> bool:
+        """Whether a source can be read only once."""
+        from stream_perceptron.data.byte_stream import is_stream
+
+        return any(map(is_stream, self.sources))
+
+
+@dataclass(frozen=True)
+class LearnOptions(ReadingOptions):
+    """The options of `learn`."""
+
+    lr: float
+    epsilon: float
+    activation: str
+    init_range: float
+    stop: bool
+    path: Path | None
+    save_every: int | float  # rows, or seconds
+    overwrite: bool
+    go_next: bool
+    ray: str | None
+    shards: int | None
+    round_rows: int
+    keep_lr: bool
+    output: str | None
+    output_format: str | None
+    probabilities: bool
+    keep: tuple[str, ...]
+    n_traced: int | None
+
+
+@dataclass(frozen=True)
+class SweepOptions(ReadingOptions):
+    """The options of `sweep`."""
+
+    lr: tuple[float, ...]
+    epsilon: tuple[float, ...]
+    activation: tuple[str, ...]
+    init_range: tuple[float, ...]
+    n_threads: int | None
+
+
+def asked_of(cls: type[Asked], ctx: click.Context) -> Asked:
+    """Return the options of a command; require that they go together."""
+    default = ParameterSource.DEFAULT
+    given = frozenset(name for name in ctx.params if ctx.get_parameter_source(name) is not default)
+    options = cls(given=given, **ctx.params)
+    for kind, found, why in _RULES:
+        if isinstance(options, kind) and (value := found(options)):
+            raise click.UsageError(why.format(value))
+    return options
+
+
+def _first(options: ReadingOptions, *names: str) -> str | None:
+    """Return the first of some options that was given, as it is called."""
+    flags = {"go_next": "next", "at_random": "random", "output": "predictions", "n_traced": "trace"}
+    name = next((name for name in sorted(names) if name in options.given), None)
+    return name and "--" + flags.get(name, name).replace("_", "-")
+
+
+# What does not go together, by the class of options: what tells it, and why.
+_RULES: tuple[tuple[type[ReadingOptions], Callable[[Any], object], str], ...] = (
+    (
+        ReadingOptions,
+        lambda o: "-" in o.sources and len(o.sources) > 1,
+        "- (stdin) cannot be combined with other sources",
+    ),
+    (
+        ReadingOptions,
+        lambda o: (o.at_random or (o.epochs or 1) > 1) and o.reads_a_stream,
+        "stdin and pipes can be read only once: --random and --passes need files",
+    ),
+    (
+        ReadingOptions,
+        lambda o: o.at_random and o.position,
+        "--position cannot be combined with --random",
+    ),
+    (
+        LearnOptions,
+        lambda o: o.as_json and o.output == "-",
+        "--json and -p - both write to stdout: write predictions to a file",
+    ),
+    (
+        LearnOptions,
+        lambda o: o.ray and Path(o.ray).is_file() and o.ray,
+        "--ray takes {} as its address: put --ray after the files",
+    ),
+    (
+        LearnOptions,
+        lambda o: o.ray is not None and o.shards is None,
+        "--ray needs --shards N: as many as the cluster has processors",
+    ),
+    (
+        LearnOptions,
+        lambda o: o.at_random and o.keep,
+        "--keep cannot be combined with --random",
+    ),
+    (
+        LearnOptions,
+        lambda o: o.ray is not None and o.reads_a_stream,
+        "stdin and pipes cannot be split into shards: name Parquet files",
+    ),
+    (
+        LearnOptions,
+        lambda o: o.path is None and _first(o, "save_every", "overwrite", "go_next"),
+        "{} needs a checkpoint: add -m MODEL",
+    ),
+    (
+        LearnOptions,
+        lambda o: o.output is None and _first(o, "keep", "probabilities", "output_format"),
+        "{} needs predictions: add -p FILE",
+    ),
+    (
+        LearnOptions,
+        lambda o: o.ray is None and _first(o, "shards", "round_rows", "keep_lr"),
+        "{} needs --ray",
+    ),
+    (
+        LearnOptions,
+        lambda o: (
+            o.ray is not None
+            and _first(o, "at_random", "stop", "limit", "position", "output", "n_traced")
+        ),
+        "{} needs rows in order: it cannot be combined with --ray",
+    ),
+)

@@ -1,0 +1,329 @@
+"""A run of `learn`: how it opens, resumes, learns, saves and ends."""
+
+from __future__ import annotations
+
+import copy
+import math
+import signal
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import fields, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from stream_perceptron import CheckpointError, DivergedError, FullError, LiveModel, SampleError
+from stream_perceptron.checkpoint.archive import locked
+from stream_perceptron.data.source import Source
+from stream_perceptron.live.cursor import Cursor, Shards
+from stream_perceptron.live.driver import RunOptions
+from stream_perceptron.live.step_result import StepResult
+
+from .asked import LearnOptions
+from .files import require_different, require_regular
+from .options import bad_parameters_are_usage_errors, hint_at_terminal, quiet_stderr
+from .predictions import PredictionFile, lines_for, open_predictions
+from .printable import counted
+from .progress_line import ProgressLine
+from .reading import hinting_at_skips
+from .rejections import Rejections
+from .saver import Saver
+from .signals import InterruptedWaitError, Signals
+from .summary import announce, nothing_new, summarise, tell_findings
+
+if TYPE_CHECKING:
+    from stream_perceptron.data.batch import Batch
+    from stream_perceptron.diagnostics.worked_sample import WorkedSample
+    from stream_perceptron.distributed.ray import Round
+    from stream_perceptron.live.driver import Step
+
+_PARAMETERS = ("lr", "epsilon", "activation", "init_range", "dtype", "seed", "max_weights")
+
+
+def run(options: LearnOptions) -> int:
+    """Do what the options of `learn` ask for, and return the exit code."""
+    hint_at_terminal(options.sources)
+    with ExitStack() as stack:
+        signals = stack.enter_context(Signals())
+        try:
+            opened = open_run(options, signals, stack)
+        except InterruptedWaitError:
+            return signals.exit_code
+        opened.learn()
+        return signals.exit_code if signals.caught is not None else 0
+
+
+def open_run(options: LearnOptions, signals: Signals, stack: ExitStack) -> Run:
+    """Open what is read and written until the stack is closed; the checkpoint is not touched."""
+    o, saved = options, None
+    require_different(SOURCE=o.sources, MODEL=o.path, the_predictions=o.output)
+    if o.path is not None:
+        require_regular(o.path)
+        stack.enter_context(locked(o.path))
+        if o.path.exists() and not o.overwrite:
+            saved = LiveModel.load(o.path)
+            _require_agreement(saved, o)
+    at_work = signals.call(partial(_begin, o, signals, saved), o.sources)
+    changed = {}
+    if saved is not None:
+        names = sorted(o.given & {"lr", "epsilon", "max_weights"})
+        changed = {name: getattr(o, name) for name in names}
+    at_work.live.model.mutate(changed)
+    if o.ray is not None:
+        _connect(o.ray, signals, stack)
+    opened = Run(o, signals, stack, at_work)
+    announce(at_work.live, opened.line, at_work.sources, at_work.cursor, o.path, changed)
+    return opened
+
+
+class _AtWork(NamedTuple):
+    """A model, what it is to read, and where it begins; None for where it is."""
+
+    live: LiveModel
+    sources: list[Source]
+    cursor: Cursor | None
+
+
+def _begin(options: LearnOptions, signals: Signals, saved: LiveModel | None) -> _AtWork:
+    """Open the sources, and find where to begin in them; make the model if there is none."""
+    o, live = options, saved
+    sources = o.open_sources(signals, o.seed if saved is None else saved.model.seed_)
+    if o.ray is not None:
+        from stream_perceptron.distributed.shards import require_parquet
+
+        require_parquet(sources)
+    if live is not None:
+        live.needs_label = o.output is None
+        live.selection = replace(live.selection, keep=o.keep)
+    else:
+        parameters = {name: getattr(o, name) for name in _PARAMETERS}
+        with bad_parameters_are_usage_errors():
+            live = LiveModel.start(sources, o.selection, o.classes, o.output is None, **parameters)
+    cursor = None
+    if o.path is not None or o.ray is not None:
+        shards = None if o.shards is None else Shards(o.shards, o.round_rows)
+        cursor = live.resume(sources, o.go_next, shards)
+    return _AtWork(live, sources, cursor)
+
+
+def _connect(address: str, signals: Signals, stack: ExitStack) -> None:
+    """Connect to a Ray cluster until the stack is closed."""
+    from stream_perceptron.distributed.ray import cluster, require_alike
+
+    # Ray tells at length that it waits, and puts handlers of its own in place, which exit
+    # with the number of the signal.
+    try:
+        with quiet_stderr():
+            stack.enter_context(cluster(address or None))
+    except SystemExit:
+        signals.caught = signals.caught or signal.SIGTERM
+        raise InterruptedWaitError from None
+    signals.install()
+    require_alike()
+
+
+def _require_agreement(live: LiveModel, options: LearnOptions) -> None:
+    """Require that options about the making of a model are those that it was made with."""
+    model, selection = live.model, live.selection
+    made_with: dict[str, Any] = {
+        name: getattr(model, name) for name in ("activation", "init_range", "dtype", "classes")
+    }
+    made_with["seed"] = model.seed_
+    for each in fields(selection):
+        if each.compare:
+            made_with[each.name] = getattr(selection, each.name)
+    for name in sorted(made_with.keys() & options.given):
+        value = getattr(options, name)
+        if name == "classes":
+            try:
+                value, _ = live.schema.with_classes(value)
+            except ValueError as error:
+                raise CheckpointError(f"{options.path}: {error}") from None
+        if value != made_with[name]:
+            option = name.replace("_", "-")
+            raise CheckpointError(
+                f"{options.path}: --{option} is {value!r}, but the model was made with "
+                f"{made_with[name]!r}; leave out the option, or start over with --overwrite"
+            )
+
+
+class Run:
+    """A model at work, with what saves it and tells of it."""
+
+    def __init__(
+        self, options: LearnOptions, signals: Signals, stack: ExitStack, at_work: _AtWork
+    ) -> None:
+        o, live, cursor = options, at_work.live, at_work.cursor
+        self._options, self._signals, self._stack = o, signals, stack
+        self._live, self._sources, self._cursor = at_work
+        here = cursor or live.cursor
+        self._rows_before = live.progress.rows
+        self._is_first_pass = here.epoch == 0
+        self._epochs = None if o.at_random and o.stop and o.epochs is None else o.epochs or 1
+        self._rejected = Rejections()
+        self._worked: WorkedSample | None = None
+        self._to_explain = o.n_traced or 0
+        self._predictions = self._open_predictions()
+        # On Ray each round is saved, and none has fewer rows than one.
+        every = 1 if o.ray is not None and "save_every" not in o.given else o.save_every
+        self._saver = Saver(o.path, every, live, self._predictions, here.read)
+        rows = None if o.stop else _rows_to_read(self._sources, self._epochs, o.limit)
+        style = "quiet" if o.quiet else "json" if o.as_json else "text"
+        self.line = ProgressLine(live, style, rows, here.read)
+
+    def _open_predictions(self) -> PredictionFile | None:
+        o, live = self._options, self._live
+        if o.output is None:
+            return None
+        classes = live.model.classes_ if o.probabilities else None
+        lines = lines_for(o.output, o.output_format, live.selection, classes)
+        if lines.header and classes == []:
+            raise click.UsageError(
+                "--probabilities in CSV need a column for each class: list them with --classes"
+            )
+        folder = None if o.path is None else o.path.parent
+        return open_predictions(
+            o.output, lines, self._wait_to_write, self._signals.sleep, folder, live.cursor.output
+        )
+
+    def _while_waiting(self) -> float | None:
+        """Save if that is due, and end at a signal; return when to look again."""
+        left = self._saver.save_if_due()
+        # What was read of a pipe already is nowhere else; its own waiting ends such a run.
+        if self._sources[0].is_stream:
+            return left
+        return min(self._signals.check(), math.inf if left is None else left)
+
+    def _wait_to_write(self, descriptor: int) -> None:
+        """Return when predictions can be written; save meanwhile when that is due."""
+        while not self._signals.wait_to_write(descriptor, self._saver.save_if_due()):
+            pass
+
+    def learn(self) -> None:
+        """Learn all rows, save, and tell how it went."""
+        o, live, line = self._options, self._live, self.line
+        # Closed before Python ends, as a thread reads ahead for it.
+        results = self._stack.enter_context(closing(self._results()))
+        try:
+            with hinting_at_skips():
+                for result in results:
+                    self._take(result)
+                    # What was read of a pipe is nowhere else; the waiting ends such a run.
+                    if self._signals.caught is not None and not self._sources[0].is_stream:
+                        break
+                    self._saver.save_if_due()
+        except InterruptedWaitError:
+            pass
+        except BrokenPipeError:
+            self._saver.save()
+            raise
+        except MemoryError:
+            self._end_early()
+            names = live.model.classes_, live.model.features_
+            raise FullError(
+                f"out of memory with {len(names[0]):,} labels and {len(names[1]):,} features"
+            ) from None
+        except ValueError as error:
+            self._end_early()
+            if isinstance(error, DivergedError):
+                tell_findings(live, line, o.quiet, diverged=True)
+            raise
+        rows = live.progress.rows - self._rows_before
+        is_new = self._cursor is None or self._cursor.read == 0
+        if rows and rows == self._rejected.total and is_new and self._signals.caught is None:
+            line.finish()
+            raise SampleError(
+                f"no usable row among {counted(rows, 'row')}; the first: {self._rejected.first[0]}"
+            )
+        self._saver.save()
+        line.finish()
+        if not rows:
+            line.note(nothing_new(live))
+        summarise(live, line, o.path, self._rejected, o.as_json, o.quiet)
+
+    def _end_early(self) -> None:
+        """Save what was learned before an error, and say so."""
+        path = self._options.path
+        self.line.finish()
+        if path is None:
+            return
+        if not self._live.ledger.is_whole:
+            self.line.note(f"{path} is as it was saved last: a step did not end")
+            return
+        self._saver.save()
+        self.line.note(f"saved {path}")
+
+    def _results(self) -> Generator[StepResult | Round, None, None]:
+        o = self._options
+        if o.ray is not None:
+            from stream_perceptron.distributed.ray import run as run_on_ray
+            from stream_perceptron.distributed.shards import require_parquet
+
+            return run_on_ray(
+                self._live,
+                require_parquet(self._sources),
+                self._cursor,
+                self._epochs or 1,
+                o.skip_rejected,
+                not o.keep_lr,
+                lambda: self._signals.caught is not None,
+            )
+        options = RunOptions(
+            self._epochs,
+            o.limit,
+            o.stop,
+            o.skip_rejected,
+            with_probabilities=o.output is not None,
+            with_every=o.probabilities,
+            every=self._saver.rows,
+            one_by_one=self._to_explain,
+        )
+        around = self._explained if self._to_explain else None
+        return self._live.learn(self._sources, self._cursor, options, self._while_waiting, around)
+
+    def _explained(self, learn: Step, batch: Batch) -> StepResult:
+        """Learn a batch, and keep how its one sample was worked out if that was asked for."""
+        from stream_perceptron.diagnostics.worked_sample import WorkedSample
+
+        is_asked_for = self._to_explain > 0 and len(batch.rows) == 1
+        self._to_explain -= len(batch)
+        if not is_asked_for:
+            return learn(batch)
+        before = copy.deepcopy(self._live.model)
+        result = learn(batch)
+        if len(result.rows):
+            self._worked = WorkedSample.of(before, self._live.model, batch)
+        return result
+
+    def _take(self, result: StepResult | Round) -> None:
+        """Tell and write what a batch brought."""
+        for note in result.notes:
+            self.line.note(note)
+        if self._live.cursor.epoch == 1 and self._is_first_pass and not self._options.at_random:
+            self.line.note("second pass: from now on accuracy includes samples seen before")
+        self._is_first_pass = self._live.cursor.epoch == 0
+        if isinstance(result, StepResult):
+            self._show_worked(result)
+            if self._predictions is not None:
+                self._predictions.write(result)
+        self._rejected.add(result.rejected)
+        self.line.update()
+
+    def _show_worked(self, result: StepResult) -> None:
+        if self._worked is None:
+            return
+        from .worked_sample_table import worked_sample_table
+
+        model, number = self._live.model, int(result.rows[0])
+        self.line.show(worked_sample_table(number, self._worked, model.activation, model.epsilon))
+        self._worked = None
+
+
+def _rows_to_read(sources: Sequence[Source], epochs: int | None, limit: int | None) -> int | None:
+    """Return how many rows all will be, None if that is not known."""
+    counts = [source.n_rows for source in sources]
+    if epochs is None or None in counts:
+        return limit
+    rows = epochs * sum(count for count in counts if count is not None)
+    return rows if limit is None else min(limit, rows)
