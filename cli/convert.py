@@ -16,7 +16,7 @@ from .options import Command, option
 )
 @option("-o/--output FILE", "Parquet file to write.", LocalFile(), required=True)
 @option(
-    "--part train|test",
+    "--part [train|test]",
     "Which part of FILE.npz to convert.",
     click.Choice(["train", "test"]),
     "train",

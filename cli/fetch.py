@@ -13,7 +13,7 @@ from .options import Command, option
 @click.command(cls=Command)
 @click.argument("name", type=click.Choice(["mnist", "fashion-mnist", "mnist-sample"]))
 @option(
-    "--out FOLDER",
+    "--out DIRECTORY",
     "Folder to write to. Created if missing.",
     click.Path(file_okay=False, path_type=Path),
     ".",
