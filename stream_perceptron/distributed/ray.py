@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import platform
+import shutil
 import socket
-import threading
+import subprocess
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
+from sysconfig import get_path
 from typing import Any
 
 from stream_perceptron.data.arrow.parquet import ParquetSource
@@ -70,6 +70,9 @@ def cluster(address: str | None = None) -> Generator[None, None, None]:
             raise ClusterError(_no_token(address)) from None
         except (ConnectionError, ValueError, RuntimeError) as error:
             where = f"at {address}" if address else "here"
+            if "Version mismatch" in str(error):
+                versions = " ".join(str(error).split())
+                raise ClusterError(f"the Ray cluster {where} is another one: {versions}") from None
             raise ClusterError(f"there is no Ray cluster {where}: {first_line(error)}") from None
         yield
     finally:
@@ -77,9 +80,9 @@ def cluster(address: str | None = None) -> Generator[None, None, None]:
 
 
 def _require_cluster(address: str) -> None:
-    """Require that Ray answers at host:port, takes our token and is of our version.
+    """Require that Ray answers at host:port, and takes our token.
 
-    Ray itself would wait for minutes, or say all of these alike.
+    Ray's own client would wait for minutes, or say all of these alike.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
@@ -89,40 +92,16 @@ def _require_cluster(address: str) -> None:
     except OSError as error:
         reason = error.strerror or error
         raise ClusterError(f"there is no Ray cluster at {address}: {reason}") from None
-    if address.startswith("ray://"):
+    ray_command = shutil.which("ray", path=get_path("scripts"))
+    if address.startswith("ray://") or ray_command is None:
         return
-    from ray.exceptions import AuthenticationError
-
+    command = [ray_command, "status", "--address", address]
     try:
-        from ray._private.authentication.authentication_token_setup import (
-            ensure_token_if_auth_enabled,
-        )
-        from ray._raylet import GcsClient  # type: ignore[attr-defined]
-    except ImportError:
-        return  # this version of Ray has it elsewhere, and has to say itself what is wrong
-    try:
-        # Without a token Ray's client would end the process.
-        ensure_token_if_auth_enabled(None, create_token_if_missing=False)
-    except AuthenticationError:
-        raise ClusterError(_no_token(address)) from None
-    answers: list[Any] = []
-
-    def ask() -> None:
-        try:
-            client = GcsClient(address=address)
-            answers.append(client.internal_kv_get(b"CLUSTER_METADATA", b"cluster"))
-        except Exception as error:
-            answers.append(error)
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(_CONNECT_SECONDS)
-    answer = answers[0] if answers else None
-    if isinstance(answer, AuthenticationError):
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=_CONNECT_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise ClusterError(f"the server at {address} does not answer like a Ray cluster") from None
+    if "authentication token" in asked.stderr.lower():
         raise ClusterError(_no_token(address))
-    if not isinstance(answer, bytes):
-        raise ClusterError(f"the server at {address} does not answer like a Ray cluster")
-    _require_version(address, answer)
 
 
 def _no_token(address: str | None) -> str:
@@ -130,22 +109,6 @@ def _no_token(address: str | None) -> str:
         f"the Ray cluster at {address} rejected the token, or needs one: set "
         "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN as where it was started"
     )
-
-
-def _require_version(address: str, metadata: bytes) -> None:
-    import ray
-
-    try:
-        theirs = json.loads(metadata)
-        versions = theirs["ray_version"], theirs["python_version"]
-    except (ValueError, KeyError):
-        return
-    ours = ray.__version__, platform.python_version()
-    if versions != ours:
-        there, here = (f"Ray {of_ray} on Python {python}" for of_ray, python in (versions, ours))
-        raise ClusterError(
-            f"the cluster at {address} has {there}, and this is {here}: use the same"
-        )
 
 
 def require_alike() -> None:
@@ -202,18 +165,11 @@ def run(
         here.epoch, here.shards = epoch, shards
         here.read += mean.progress.rows - live.progress.rows
         done = epoch * tasks.n_rounds(shards) + shards.rounds
+        skipped = mean.progress.skipped - live.progress.skipped
         entry = Entry(
-            saved_lr(live.model.lr),
-            float(live.model.epsilon),
-            tuple(here.sources),
-            ROUNDS,
-            done - 1,
-            done,
-            mean.progress.skipped - live.progress.skipped,
-            shards=shards.n,
-            round_rows=shards.rows,
-            kept_lr=not scale_lr,
-        )
+            saved_lr(live.model.lr), float(live.model.epsilon), tuple(here.sources), ROUNDS,
+            done - 1, done, skipped, 0, shards.n, shards.rows, kept_lr=not scale_lr,
+        )  # fmt: skip
         live.lineage.add(entry, here.sources)
         live.model, live.schema = mean.model, mean.schema
         live.ledger = Ledger(mean.progress, here, live.lineage)
