@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 _STRONGEST = 5  # features of a class
 _MOST = 40  # classes
+# What is shown of the progress.
+_PROGRESS = (
+    "missing", "unlabelled", "skipped", "accuracy", "window_accuracy", "mean_epsilon"
+)  # fmt: skip
 _LONGEST = 40  # characters of a name that others are aligned to
 
 
@@ -49,8 +53,9 @@ def _groups(live: LiveModel, path: Path) -> Iterator[tuple[str, list[tuple[str, 
     """Yield what a person wants to know, as titles with rows of names and values."""
     from stream_perceptron.data.naming import listed
     from stream_perceptron.diagnostics.diagnosis import diagnose
+    from stream_perceptron.live.lineage import shown_lr
 
-    model, selection, progress, cursor = live.model, live.selection, live.progress, live.cursor
+    model, selection, cursor = live.model, live.selection, live.cursor
     classes, features = list(map(str, model.classes_)), list(map(str, model.features_))
     columns = live.schema.in_order(features)
     label = selection.label or "found by name"
@@ -67,21 +72,11 @@ def _groups(live: LiveModel, path: Path) -> Iterator[tuple[str, list[tuple[str, 
     if cursor.shards is not None:
         lineage.append(("", f"now {cursor.shards}, {cursor.shards.rounds:,} done in this pass"))
     yield "learned from", lineage or [("", "nothing")]
-    figures = [("samples", f"{model.n_seen:,}, {model.n_updates:,} of them changed the weights")]
-    if progress.samples:
-        figures += [
-            ("accuracy", f"{progress.accuracy:.2%}, each sample tested before it was learned"),
-            (f"last {len(progress.window):,}", f"{progress.window_accuracy:.2%}"),
-            ("mean eps", f"{progress.mean_epsilon:.4g}"),
-        ]
-    for name in ("missing", "unlabelled", "skipped"):
-        if count := getattr(progress, name):
-            figures.append((name, f"{count:,}"))
-    yield "how well", figures
+    yield "how well", list(_figures(live))
     yield (
         "hyperparameters",
         [
-            ("lr", f"{model.lr:g}" if isinstance(model.lr, float) else repr(model.lr)),
+            ("lr", shown_lr(model.lr)),
             ("epsilon", f"{model.epsilon:g}"),
             ("activation", model.activation),
             ("init range", f"{model.init_range:g}"),
@@ -100,6 +95,19 @@ def _groups(live: LiveModel, path: Path) -> Iterator[tuple[str, list[tuple[str, 
         )
     if findings := list(diagnose(live)):
         yield "diagnosis", [("", str(finding)) for finding in findings]
+
+
+def _figures(live: LiveModel) -> Iterator[tuple[str, str]]:
+    """Yield how well the model has done."""
+    model, progress = live.model, live.progress
+    yield "samples", f"{model.n_seen:,}, {model.n_updates:,} of them changed the weights"
+    if progress.samples:
+        yield "accuracy", f"{progress.accuracy:.2%}, each sample tested before it was learned"
+        yield f"last {len(progress.window):,}", f"{progress.window_accuracy:.2%}"
+        yield "mean eps", f"{progress.mean_epsilon:.4g}"
+    for name in ("missing", "unlabelled", "skipped"):
+        if count := getattr(progress, name):
+            yield name, f"{count:,}"
 
 
 def _reading(live: LiveModel) -> Iterator[tuple[str, str]]:
@@ -127,8 +135,7 @@ def _contents(live: LiveModel) -> dict[str, Any]:
     from stream_perceptron.checkpoint.codec import to_json
     from stream_perceptron.diagnostics.diagnosis import diagnose
 
-    model, schema, progress, cursor = live.model, live.schema, live.progress, live.cursor
-    selection = live.selection
+    model, schema, selection = live.model, live.schema, live.selection
     features = model.features_
     return {
         "format_version": FORMAT_VERSION,
@@ -151,34 +158,37 @@ def _contents(live: LiveModel) -> dict[str, Any]:
         "standardize": selection.standardize,
         "one_hot": list(selection.one_hot),
         "missing_texts": list(selection.missing),
-        "missing": progress.missing,
         "samples": model.n_seen,
         "updates": model.n_updates,
-        "unlabelled": progress.unlabelled,
-        "skipped": progress.skipped,
-        "accuracy": progress.accuracy,
-        "window_accuracy": progress.window_accuracy,
-        "mean_epsilon": progress.mean_epsilon,
         "last_epsilon": None if model.n_seen == 0 else model.last_epsilon,
-        "sources": [{"name": s.name, "size": s.size} for s in cursor.sources],
+        **{name: getattr(live.progress, name) for name in _PROGRESS},
+        "sources": [{"name": s.name, "size": s.size} for s in live.cursor.sources],
         "lineage": to_json(live.lineage),
+        **_place(live),
+        "strongest_features": [
+            {"class": label, "features": _strongest(features, weights)}
+            for label, weights in zip(model.classes_, model.weights, strict=True)
+        ],
+        "diagnosis": [vars(finding) for finding in diagnose(live)],
+    }
+
+
+def _place(live: LiveModel) -> dict[str, Any]:
+    """Return where the model is in its sources."""
+    cursor, position = live.cursor, live.selection.position
+    return {
         "at_random": cursor.at_random,
         "turn": cursor.epoch,
         "source": cursor.index,
         "row": cursor.row,
         "rows_read": cursor.read,
         "shards": None if cursor.shards is None else vars(cursor.shards),
-        "position": list(selection.position),
+        "position": list(position),
         "next_offsets": [
-            dict(zip(selection.position, [*part, offset + 1], strict=True))
+            dict(zip(position, [*part, offset + 1], strict=True))
             for part, offset in sorted(cursor.offsets.items())
         ],
         "finished": cursor.finished,
-        "strongest_features": [
-            {"class": label, "features": _strongest(features, weights)}
-            for label, weights in zip(model.classes_, model.weights, strict=True)
-        ],
-        "diagnosis": [vars(finding) for finding in diagnose(live)],
     }
 
 

@@ -8,13 +8,7 @@ import click
 
 from .files import LocalFile, OutputFile
 from .options import (
-    ActivationName,
-    Classes,
     Command,
-    Interval,
-    Names,
-    Number,
-    Scale,
     format_option,
     ignore_option,
     in_order,
@@ -22,6 +16,7 @@ from .options import (
     prediction_options,
     sources_argument,
 )
+from .values import ActivationName, Classes, Interval, Names, Number, Scale
 
 _COUNT = click.IntRange(1)
 _FILE = LocalFile()

@@ -14,10 +14,7 @@ import click
 from .learn import input_options, model_options, on_model, on_output
 from .live_line import LiveLine
 from .options import (
-    ActivationName,
     Command,
-    Number,
-    Several,
     bad_parameters_are_usage_errors,
     hint_at_terminal,
     in_order,
@@ -27,6 +24,7 @@ from .printable import tell
 from .reading import hinting_at_skips
 from .rejections import Rejections
 from .signals import InterruptedWaitError, Signals
+from .values import ActivationName, Number, Several
 
 if TYPE_CHECKING:
     from stream_perceptron.data.source import Source

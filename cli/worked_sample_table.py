@@ -14,13 +14,14 @@ _MOST = 6  # features that are listed
 
 def worked_sample_table(number: int, sample: WorkedSample, activation: str, epsilon: float) -> str:
     """Return the lines that show how a sample was learned."""
+    from stream_perceptron.data.naming import shortened
+
     features = [f"{printable(str(name))} {value:.4g}" for name, value in sample.x.items()]
-    more = f" and {len(features) - _MOST} more" if len(features) > _MOST else ""
-    shown = ", ".join(features[:_MOST]) or "none"
+    shown = shortened(features, _MOST) or "none"
     names = [printable(str(name)) for name in sample.classes]
     width = max(6, *map(len, names))
     lines = [
-        f"sample {number:,}: label {printable(str(sample.label))}; x: {shown}{more}",
+        f"sample {number:,}: label {printable(str(sample.label))}; x: {shown}",
         f"  {'output':<{width}}  {'net':>9}  {'y=f(net)':>9}  {'d':>9}  {'d-y':>9}  {'delta':>9}"
         f"  {'bias by':>10}  {'weight by':>10}",
     ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stream_perceptron.data.naming import listed, tells_origin
+from stream_perceptron.data.naming import listed, shortened, tells_origin
 
 if TYPE_CHECKING:
     from stream_perceptron.live.model import LiveModel
@@ -187,7 +187,7 @@ def _classes(live: LiveModel) -> Iterator[Finding]:
     if unseen:
         yield Finding(
             "class never seen",
-            f"of {live.progress.samples:,} samples none was labelled {_listed(unseen)}",
+            f"of {live.progress.samples:,} samples none was labelled {shortened(unseen)}",
             "look at the labels, or at --classes",
         )
     never = [
@@ -198,7 +198,7 @@ def _classes(live: LiveModel) -> Iterator[Finding]:
     if never:
         yield Finding(
             "class never predicted",
-            f"{_listed([f'{name} ({n:,} samples)' for name, n in never])}",
+            f"{shortened([f'{name} ({n:,} samples)' for name, n in never])}",
             "give such samples a larger weight (--weight), raise --lr, or read on",
         )
 
@@ -265,11 +265,6 @@ def _never_skips(live: LiveModel) -> Iterator[Finding]:
 def _noise(accuracy: float, n: int) -> float:
     """Return the standard error of an accuracy over n samples."""
     return sqrt(max(accuracy * (1 - accuracy), 1e-4) / max(n, 1))
-
-
-def _listed(names: list[str], most: int = 5) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 _LOOKS: tuple[Callable[[LiveModel], Iterator[Finding]], ...] = (

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from stream_perceptron.diagnostics.diagnosis import diagnose
 from stream_perceptron.diagnostics.mistakes import Mistake, mistakes_in
 from stream_perceptron.diagnostics.plots import Panel, curves, ink_png, weights_png
+from stream_perceptron.live.lineage import shown_lr
 
 if TYPE_CHECKING:
     from stream_perceptron.data.source import Source
@@ -281,7 +282,7 @@ def _misleading(live: LiveModel, mistake: Mistake) -> Sequence[tuple[str, float]
 
 def _hyperparameters(live: LiveModel) -> Iterator[tuple[str, str]]:
     model, selection = live.model, live.selection
-    yield "learning rate", f"{model.lr:g}" if isinstance(model.lr, float) else repr(model.lr)
+    yield "learning rate", shown_lr(model.lr)
     yield "epsilon", f"{model.epsilon:g}"
     yield "activation", model.activation
     yield "initial weights", f"within {model.init_range:g}"

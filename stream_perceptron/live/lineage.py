@@ -55,9 +55,7 @@ class Entry:
             parts[0] += f" of {self.shards:,} shards of {self.round_rows:,} rows"
         if self.rejected:
             parts.append(f"{self.rejected:,} rejected")
-        lr = decode_lr(self.lr)
-        shown = f"{lr:g}" if isinstance(lr, float | int) else repr(lr)
-        parts += [f"lr {shown}", f"epsilon {self.epsilon:g}"]
+        parts += [f"lr {shown_lr(decode_lr(self.lr))}", f"epsilon {self.epsilon:g}"]
         yield f"{', '.join(map(str, self.sources))}: {', '.join(parts)}"
 
     @property
@@ -151,6 +149,11 @@ class Lineage:
             is_complete,
             kernels,
         )
+
+
+def shown_lr(lr: Any) -> str:
+    """Return a learning rate, or its schedule, for people."""
+    return f"{lr:g}" if isinstance(lr, float | int) else repr(lr)
 
 
 def saved_lr(lr: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 import re
+from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from itertools import repeat
 from typing import Any
@@ -42,6 +43,20 @@ def natural_key(name: Hashable) -> tuple[str, Any, str]:
 
 
 _NOTHING: tuple[Sequence[Hashable], NDArray[np.int32]] = (), np.zeros(0, np.int32)
+
+
+def first_doubled(names: Sequence[Hashable]) -> Hashable:
+    """Return the first name that comes more than once, None if all differ.
+
+    Examples
+    --------
+    >>> first_doubled(["a", "b", "b", "a"]), first_doubled(["a", "b"])
+    ('a', None)
+
+    """
+    if len(set(names)) == len(names):
+        return None
+    return next(name for name, count in Counter(names).items() if count > 1)
 
 
 class FirstNames(Sequence[Hashable]):

@@ -29,7 +29,7 @@ from stream_perceptron.data.text.sample import Rejected, Sample, scaled
 from stream_perceptron.errors import SampleError
 from stream_perceptron.model.rows import Names
 from stream_perceptron.model.validation import as_weight, row_of
-from stream_perceptron.model.vocabulary import natural_order
+from stream_perceptron.model.vocabulary import first_doubled, natural_order
 
 _NESTED = "features"
 _BARE = "x"  # says no more than no name
@@ -171,7 +171,7 @@ class JsonDecoder:
                 if is_used(key)
                 for name in (names if key == schema.key else [key])
             ]
-        if len(set(columns)) < len(columns):
+        if first_doubled(columns) is not None:
             columns = []
         return replace(schema, columns=tuple(columns), label=label)
 
@@ -417,9 +417,8 @@ def _value_in(record: bytes) -> dict[str, Any] | list[Any]:
 def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for i, name in enumerate(names) if name in names[:i])
-        raise SampleError(f"it has the key {twice[:50]!r} twice")
+        twice = first_doubled([name for name, _ in pairs])
+        raise SampleError(f"it has the key {str(twice)[:50]!r} twice")
     return value
 
 
