@@ -27,11 +27,10 @@ from stream_perceptron.distributed.shards import (
 )
 from stream_perceptron.errors import VerificationError
 from stream_perceptron.live.cursor import Cursor, Shards
-from stream_perceptron.live.driver import cut, drive
+from stream_perceptron.live.driver import cut, drive, read
 from stream_perceptron.live.lineage import DRAWS, ROUNDS, Entry, Lineage
 from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.model import LiveModel
-from stream_perceptron.live.reading import read
 from stream_perceptron.live.step_result import StepResult
 from stream_perceptron.model.kernel import NAME as KERNEL
 from stream_perceptron.model.scaler import Scaler

@@ -24,14 +24,12 @@ from stream_perceptron.errors import (
     StreamPerceptronError,
 )
 from stream_perceptron.live.cursor import Cursor, Shards
-from stream_perceptron.live.driver import RunOptions, Step, cut, drive, singly
+from stream_perceptron.live.driver import RunOptions, Step, ahead, cut, drive, read, singly
 from stream_perceptron.live.ledger import Ledger
 from stream_perceptron.live.lineage import Lineage
 from stream_perceptron.live.metrics import Progress
-from stream_perceptron.live.notes import notes_about
-from stream_perceptron.live.reading import ahead, read
 from stream_perceptron.live.saved import read_live, write_live
-from stream_perceptron.live.step_result import StepResult, carried
+from stream_perceptron.live.step_result import StepResult, carried, notes_about
 from stream_perceptron.model import kernel
 from stream_perceptron.model.kernel import NAME as KERNEL
 from stream_perceptron.model.kernel.types import BlockResult

@@ -18,10 +18,9 @@ from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.source import Source
 from stream_perceptron.errors import DivergedError
 from stream_perceptron.live.cursor import Cursor
-from stream_perceptron.live.driver import RunOptions, cut, drive
+from stream_perceptron.live.driver import RunOptions, ahead, cut, drive, read
 from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.model import LiveModel
-from stream_perceptron.live.reading import ahead, read
 from stream_perceptron.live.step_result import StepResult
 from stream_perceptron.model.rows import joined
 from stream_perceptron.model.validation import as_label, as_row
