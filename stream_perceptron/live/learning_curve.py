@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,9 @@ from numpy.typing import NDArray
 
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.model.kernel.types import BlockResult
+
+# No sum is larger: the errors before a run diverges may be as large as a number can be.
+LARGEST = sys.float_info.max
 
 
 class LearningCurve:
@@ -93,10 +97,11 @@ class LearningCurve:
                     sums += np.bincount(places, minlength=len(sums))
                     continue
                 # The numbers are added one by one, so that sums do not depend on the blocks.
-                sums[:] = np.bincount(
+                added_up = np.bincount(
                     np.concatenate([np.arange(len(sums)), places]),
                     np.concatenate([sums, numbers[part]]),
                 )
+                sums[:] = np.minimum(added_up, LARGEST)
             start = end
 
     def append(self, sums: NDArray[np.float64]) -> None:
@@ -115,5 +120,6 @@ class LearningCurve:
         """Make a place for another bin."""
         if len(self.sums) >= self.MOST:
             padded = np.pad(self.sums, ((0, len(self.sums) % 2), (0, 0)))
-            self.sums = np.asarray(padded[::2] + padded[1::2])
+            with np.errstate(over="ignore"):
+                self.sums = np.minimum(padded[::2] + padded[1::2], LARGEST)
             self.bin *= 2

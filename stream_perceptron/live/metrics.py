@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.errors import CheckpointError
-from stream_perceptron.live.learning_curve import LearningCurve
+from stream_perceptron.live.learning_curve import LARGEST, LearningCurve
 from stream_perceptron.model.kernel.types import BlockResult
 
 WINDOW = 1000
@@ -258,7 +258,8 @@ class Progress:
         # cumsum adds in order, so that the sum does not depend on how the rows came in blocks.
         terms = np.empty(n + 1)
         terms[0], terms[1:] = self.epsilon_sum, eps
-        self.epsilon_sum = float(terms.cumsum()[-1])
+        with np.errstate(over="ignore"):
+            self.epsilon_sum = min(float(terms.cumsum()[-1]), LARGEST)
         tested = predicted >= 0
         if np.count_nonzero(tested) < n:
             target, predicted = target[tested], predicted[tested]

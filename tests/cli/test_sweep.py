@@ -9,9 +9,6 @@ import subprocess
 
 import pytest
 from helpers import COMMAND
-from river import datasets, metrics
-
-from stream_perceptron import SGDPerceptron, sweep
 
 FIGURES = ("samples", "accuracy", "window_accuracy", "mean_epsilon", "updates")
 
@@ -149,20 +146,3 @@ def test_what_does_not_go_together_is_a_usage_error(args, why, run):
     result = run("sweep", *args, check=2, input="")
 
     assert why in result.stderr.splitlines()[-1]
-
-
-def test_a_stream_of_rivers_is_learned_as_by_itself():
-    trials = sweep(datasets.Phishing(), lr=[0.01, 0.1, 1.0], activation=["sigmoid", "tanh"], seed=0)
-
-    assert 6 == len(trials)
-    accuracies = [trial.progress.accuracy for trial in trials]
-    assert sorted(accuracies, reverse=True) == accuracies
-    for trial in trials:
-        model, metric = SGDPerceptron(**trial.settings, seed=0), metrics.Accuracy()
-        for x, y in datasets.Phishing():
-            predicted = model.predict_one(x)
-            if predicted is not None:
-                metric.update(y, predicted)
-            model.learn_one(x, y)
-        assert metric.get() == trial.progress.accuracy
-        assert model.weights.tobytes() == trial.model.weights.tobytes()

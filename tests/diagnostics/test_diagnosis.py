@@ -14,8 +14,6 @@ import pytest
 from helpers import ROOT
 
 from stream_perceptron import LiveModel, UpdateError, check_update
-from stream_perceptron.live.learning_curve import LearningCurve
-from stream_perceptron.live.metrics import Progress
 
 
 def findings(run, *args):
@@ -173,31 +171,6 @@ def test_inspect_shows_the_findings_of_the_run(run, digits, tmp_path):
 
     assert list(found.values()) == shown
     assert "diagnosis\n  stopped too early" in run("inspect", path, check=0).stdout
-
-
-@pytest.mark.parametrize("step", [1, 7, 64, 5000])
-def test_curve_does_not_depend_on_blocks_and_stays_small(sample, step, rng):
-    from stream_perceptron import SGDPerceptron
-    from stream_perceptron.model.rows import Rows, Samples
-
-    rows = Rows.of_table(("a", "b", "c"), rng.normal(size=(5000, 3)))
-    y = rng.integers(0, 3, 5000).tolist()
-    model, progress = SGDPerceptron(classes=range(3), seed=0), Progress()
-    for i in range(0, 5000, step):
-        part = slice(i, i + step)
-        progress.update(model.train(Samples(rows[part], y[part], np.ones(len(y[part])))))
-    whole = Progress()
-    whole.update(SGDPerceptron(classes=range(3), seed=0).train(Samples(rows, y, np.ones(5000))))
-    curve = progress.curve
-
-    assert whole.curve.sums.tobytes() == curve.sums.tobytes()
-    assert (40, 125) == (curve.bin, len(curve.sums))
-    assert LearningCurve.MOST >= len(curve.sums)
-    assert 5000 == curve.column("samples").sum()
-    assert progress.confusion.right == curve.column("right").sum()
-    assert progress.updates == curve.column("updates").sum()
-    assert pytest.approx(progress.epsilon_sum) == curve.column("eps").sum()
-    assert -(-5000 // 32) == curve.column("probes").sum()
 
 
 def test_trace_shows_what_the_rule_does_on_paper(run, tmp_path):
@@ -368,22 +341,6 @@ def test_bar_on_a_terminal_and_none_elsewhere(run, on_terminal, digits):
     plain = run("learn", digits["train"], check=0).stderr
     assert "left" not in plain
     assert "\r" not in plain
-
-
-def test_curve_is_restored_with_suspicion():
-    sums = np.ones((3, len(LearningCurve.COLUMNS)))
-    assert sums is LearningCurve.restored(sums, 10).sums
-    wrong_ones = [
-        (sums[:, 1:], 10),
-        (sums - 1, 10),
-        (sums + 0.5, 10),
-        (sums, 0),
-        (np.ones((201, 7)), 10),
-        (sums.astype(int), 10),
-    ]
-    for wrong, stretch in wrong_ones:
-        with pytest.raises(ValueError, match="curve"):
-            LearningCurve.restored(wrong, stretch)
 
 
 def test_arrow_of_unlabelled_rows_has_no_curve(run, tmp_path):

@@ -42,3 +42,17 @@ def test_progress_is_what_one_counts_by_hand(step, rng):
     assert matrix == progress.confusion.matrix(3).tolist()
     assert (len(right), sum(right)) == (progress.confusion.tested, progress.confusion.right)
     assert right == progress.window.tolist()
+
+
+def test_sums_of_errors_stay_numbers_however_large_the_errors(rng):
+    whole = BlockResult.blank(300)
+    whole.target[:] = whole.predicted[:] = 0
+    whole.eps[:] = rng.choice([1e308, 1.0], 300)
+    progress = [Progress(), Progress()]
+    progress[0].update(whole)
+    for i in range(300):
+        progress[1].update(whole[i : i + 1])
+
+    assert np.isfinite(progress[0].curve.sums).all()
+    assert progress[0].epsilon_sum == progress[1].epsilon_sum == np.finfo(float).max
+    assert progress[0].curve.sums.tobytes() == progress[1].curve.sums.tobytes()

@@ -245,15 +245,6 @@ def test_declared_classes_take_the_type_of_the_labels(text, label_type, label):
             Schema(label_type=bad_type).with_classes(["seven"])
 
 
-def test_large_features_are_remarked_on_for_bounded_activations(tmp_path):
-    path = write_parquet(tmp_path / "f.parquet", {"x": [200.0, -3.0], "y": [0, 1]})
-    for activation, expected in (("sigmoid", 1), ("identity", 0)):
-        live, sources = start(path, activation=activation, lr=1e-6)
-        notes = [note for step in finish(live, sources) for note in step.notes]
-
-        assert expected == sum("features reach 200" in note for note in notes)
-
-
 def test_source_that_cannot_be_read_is_refused_before_anything_is_learned(points, tmp_path):
     (tmp_path / "empty.parquet").touch()
     (tmp_path / "text.parquet").write_text("label,pixel0\n1,2\n")

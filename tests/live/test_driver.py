@@ -1,0 +1,179 @@
+"""One loop: where it cuts, where it ends, and that there is no other."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from helpers import ROOT
+
+from stream_perceptron import DivergedError, SampleError, SGDPerceptron
+from stream_perceptron.data.batch import Batch
+from stream_perceptron.data.schema import Schema
+from stream_perceptron.live import Cursor, LiveModel, StepResult, drive
+from stream_perceptron.live.driver import cut, singly
+from stream_perceptron.model.rows import Rows
+
+
+def batches(rng, sizes, bad=()):
+    """Return batches of some sizes, with rows that are rejected at some places of all."""
+    first = 0
+    for n in sizes:
+        rejected = {i - first: "it is bad" for i in bad if first <= i < first + n}
+        rows = np.array([i for i in range(n) if i not in rejected], np.intp)
+        features = Rows.of_table(("x",), rng.normal(size=(len(rows), 1)))
+        labels = rng.integers(0, 2, len(rows)).tolist()
+        yield Batch(
+            "stream", first + 1, n, rows, features, labels, np.ones(len(rows)), Schema(), rejected
+        )
+        first += n
+
+
+def test_cuts_are_where_a_run_ends_or_yields(rng):
+    for _ in range(100):
+        sizes = rng.integers(1, 900, int(rng.integers(1, 9))).tolist()
+        n, begun = sum(sizes), int(rng.integers(0, 1500))
+        limit = int(rng.integers(1, n + begun)) if rng.random() < 0.7 else None
+        every = int(rng.integers(1, 1200)) if rng.random() < 0.7 else None
+        here, ends = Cursor(row=begun, read=begun), []
+        for part in cut(batches(rng, sizes), here, limit, every):
+            assert part.first_row == here.read - begun + 1
+            here.move(part, is_stream=False)
+            ends.append(here.read)
+
+        last = begun + n if limit is None else min(begun + n, max(limit, begun))
+        marks = {begun + end for end in np.cumsum(sizes).tolist()}
+        marks |= {1000 << i for i in range(4)} | set(range(0, begun + n, every or 10**9))
+        assert ends == sorted(mark for mark in marks | {last} if begun < mark <= last)
+
+
+def test_some_rows_are_learned_one_by_one(rng):
+    sizes = [3, 1, 5, 4]
+    for n in (0, 1, 3, 6, 20):
+        single = [1] * min(n, 13)
+        found = [len(part) for part in singly(batches(rng, sizes), n)]
+
+        assert single == found[: len(single)]
+        assert 13 == sum(found)
+
+
+@pytest.mark.parametrize("skip_rejected", [False, True])
+def test_rejected_rows_end_it_after_the_rows_before_them(skip_rejected, rng):
+    for _ in range(30):
+        sizes = rng.integers(1, 9, 4).tolist()
+        bad = rng.choice(sum(sizes), 2, replace=False).tolist()
+        live = LiveModel(SGDPerceptron(seed=0))
+        results = drive(batches(rng, sizes, bad), live.step, skip_rejected)
+        if skip_rejected:
+            places = [each.place for result in results for each in result.rejected]
+            assert [f"stream: row {i + 1}" for i in sorted(bad)] == places
+        else:
+            with pytest.raises(SampleError, match=f"^stream: row {min(bad) + 1}: it is bad"):
+                list(results)
+        assert live.model.n_seen == (sum(sizes) - 2 if skip_rejected else min(bad))
+        assert live.ledger.rows == (sum(sizes) if skip_rejected else min(bad))
+
+
+def test_what_a_step_refuses_ends_it(rng):
+    def step(batch, **how):
+        nothing = np.empty(0, np.intp)
+        return StepResult(nothing, nothing, [], nothing, None, [], nothing, len(batch), **how)
+
+    steps = []
+    for how, error in (({"stopped": True}, None), ({"refused": DivergedError(3)}, DivergedError)):
+        steps = []
+
+        def count(batch, how=how, steps=steps):
+            steps.append(batch)
+            return step(batch, **how)
+
+        results = drive(batches(rng, [2, 2]), count)
+        if error is None:
+            list(results)
+        else:
+            with pytest.raises(error):
+                list(results)
+        assert 1 == len(steps)
+
+
+def test_one_call_of_train_outside_the_model():
+    """Whatever learns, tests or predicts goes through one place."""
+    calls = []
+    for folder in ("stream_perceptron", "cli"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            code = re.sub(r'""".*?"""', "", path.read_text(), flags=re.DOTALL)
+            calls += [str(path.relative_to(ROOT))] * len(re.findall(r"\.train\(", code))
+
+    outside = [path for path in calls if "/model/" not in path and "/perceptron.py" not in path]
+    assert ["stream_perceptron/live/model.py"] == outside
+
+
+def walks():
+    """Return the functions that docs/design.md names for each kind of row, in order."""
+    text = (ROOT / "docs" / "design.md").read_text()
+    section = text.partition("## The way of a row")[2].partition("\n## ")[0]
+    found = {}
+    for kind, steps in re.findall(r"^### (.+?)\n\n(.*?)(?=^### |\Z)", section, re.M | re.S):
+        found[kind] = re.findall(r"^\d+\. `([^`]+)`", steps, re.MULTILINE)
+    return found
+
+
+# Learns from a source, and prints each function that is entered, at its first time.
+ENTERED = """
+import sys
+import threading
+
+from stream_perceptron import LiveModel
+from stream_perceptron.data import open_source
+
+entered: dict[str, None] = {}
+
+
+def note(frame, event, arg):
+    name = frame.f_code.co_filename.rpartition("stream_perceptron/")
+    if event == "call" and name[1]:
+        entered.setdefault(f"{name[2]}: {frame.f_code.co_qualname}")
+
+
+sources = [open_source(sys.argv[1])]
+live = LiveModel.start(sources, seed=0)
+sys.setprofile(note)
+threading.setprofile(note)
+for _ in live.run(sources):
+    pass
+sys.setprofile(None)
+print("\\n".join(entered))
+"""
+
+
+@pytest.mark.parametrize("kind", ["CSV from stdin", "Parquet", "JSON objects"])
+def test_rows_take_the_way_that_the_design_names(kind, tmp_path):
+    """The named functions are entered, each for the first time after the one before it."""
+    path = tmp_path / "rows"
+    if kind == "Parquet":
+        pq.write_table(pa.table({"a": [0.5, 1.5, 2.5], "y": [0, 1, 0]}), path)
+    elif kind == "CSV from stdin":
+        path.write_text("a,y\n0.5,0\n1.5,1\n2.5,0\n")
+    else:
+        path.write_text('{"a": 0.5, "y": 0}\n{"a": 1.5, "y": 1}\n{"a": 2.5, "y": 0}\n')
+    stdin = path.open("rb") if kind == "CSV from stdin" else None
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", ENTERED, "-" if stdin else path],
+            stdin=stdin, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    finally:
+        if stdin:
+            stdin.close()
+    entered = done.stdout.splitlines()
+    parts = walks()
+    named = [*parts["Before a row"], *parts[kind], *parts["Then every row"]]
+
+    assert len(named) > 20
+    assert [] == [name for name in named if name not in entered]
+    assert sorted(named, key=entered.index) == named

@@ -1,0 +1,98 @@
+"""Entries say what was learned, however often a run was stopped."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from river.optim import schedulers
+
+from stream_perceptron.data.identity import Identity
+from stream_perceptron.live.lineage import DRAWS, ROUNDS, Entry, Lineage, saved_lr, shown_lr
+
+EMPTY = Identity.of_text("a.csv")
+
+
+def text(size):
+    """Return what tells a text file up to some size."""
+    return Identity("a.csv", size, f"{size:x}")
+
+
+def learned(lineage, steps):
+    """Add what was learned of a text file, row by row or in larger steps."""
+    row, before = 0, EMPTY
+    for size, rejected in steps:
+        here = text(row + size)
+        entry = Entry(0.1, 0.0, (here,), start=row, end=row + size, rejected=rejected)
+        lineage.add(entry, (before,))
+        row, before = row + size, here
+    return lineage
+
+
+def test_entries_do_not_depend_on_the_steps(rng):
+    whole = learned(Lineage(), [(60, 6)])
+    for _ in range(20):
+        cuts = [0, *sorted(rng.choice(range(1, 60), 4, replace=False).tolist()), 60]
+        sizes = [end - start for start, end in pairwise(cuts)]
+        rejected = [2, 1, 0, 3, 0]
+        split = learned(Lineage(), zip(sizes, rejected, strict=True))
+
+        assert whole.entries == split.entries
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"lr": 0.2},
+        {"epsilon": 0.1},
+        {"unit": DRAWS, "seed": 1},
+        {"unit": ROUNDS, "shards": 2, "round_rows": 5},
+        {"start": 61},
+    ],
+    ids=str,
+)
+def test_what_is_learned_in_another_way_is_another_entry(change):
+    lineage = learned(Lineage(), [(60, 0)])
+    entry = Entry(0.1, 0.0, (text(70),), start=60, end=70)
+    lineage.add(replace(entry, **change), (text(60),))
+
+    assert [60, 70] == [entry.end for entry in lineage.entries]
+    lineage.add(replace(entry, **change), (text(65),))  # of a file that is another one
+    assert 3 == len(lineage.entries)
+
+
+def test_what_was_learned_since():
+    """What an entry has more is all that came since."""
+    for first in (1, 30, 59):
+        before = learned(Lineage(), [(first, 1)])
+        after = learned(Lineage(), [(first, 1), (60 - first, 2)])
+        (since,) = after.since(before)
+
+        assert (first, 60, 2) == (since.start, since.end, since.rejected)
+        assert () == before.since(before)
+        assert after.since(learned(Lineage(), [(first, 4)])) is None
+        assert before.since(after) is None
+
+
+def test_a_mean_keeps_what_each_model_added():
+    base = learned(Lineage(), [(10, 0)])
+    grown = [learned(Lineage(), [(10, 0), (n, 0)]) for n in (5, 7)]
+    mean = base.mean_of([*grown, base])
+    stranger = base.mean_of([learned(Lineage(), [(3, 0)])])
+
+    assert [[15], [17], []] == [[e.end for e in part] for part in mean.entries[-1].models]
+    assert (True, False) == (mean.is_complete, stranger.is_complete)
+    assert base.mean_of([Lineage(is_complete=False)]).is_complete is False
+    shown = "\n".join(mean.lines())
+    assert "mean of 3 models:" in shown
+    assert "    a.csv (15 bytes, SHA-256 f...): rows 11 to 15, lr 0.1, epsilon 0" in shown
+
+
+def test_schedules_are_saved_and_shown():
+    schedule = schedulers.InverseScaling(0.1)
+
+    assert (0.1, "0.1") == (saved_lr(0.1), shown_lr(0.1))
+    assert "InverseScaling" == saved_lr(schedule)["class"]
+    assert saved_lr(object()) is None
+    assert "InverseScaling" in shown_lr(schedule)

@@ -1,0 +1,79 @@
+"""A live model is loaded as it was saved, and nothing else is taken for one."""
+
+from __future__ import annotations
+
+import pytest
+from helpers import state_of
+
+from stream_perceptron import CheckpointError, LiveModel, SGDPerceptron, save
+from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoint
+from stream_perceptron.checkpoint.codec import to_json
+from stream_perceptron.data import Selection, open_source
+
+
+@pytest.fixture
+def source(tmp_path, rng):
+    path = tmp_path / "points.csv"
+    rows = [f"{x:.3f},{c},{'left' if x < 0 else 'right'}" for x, c in
+            zip(rng.normal(size=300), rng.choice(["red", "blue"], 300), strict=True)]  # fmt: skip
+    path.write_text("\n".join(["a,colour,label", *rows]) + "\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    "selection", [Selection(), Selection(standardize=True, one_hot=("colour",))]
+)
+def test_saved_after_any_row_it_goes_on_to_the_same_bytes(selection, source, tmp_path, rng):
+    whole, path = tmp_path / "whole.npz", tmp_path / "m.npz"
+    sources = [open_source(str(source))]
+    live = LiveModel.start(sources, selection, seed=0)
+    for _ in live.run(sources, live.resume(sources)):
+        pass
+    live.save(whole)
+    live = LiveModel.start(sources, selection, seed=0)
+    for limit in [*sorted(rng.choice(range(1, 300), 5, replace=False).tolist()), None]:
+        sources = [open_source(str(source))]
+        for _ in live.run(sources, live.resume(sources), limit=limit):
+            pass
+        live.save(path)
+        loaded = LiveModel.load(path)
+        assert state_of(live.model) == state_of(loaded.model)
+        assert [to_json(x) for x in (live.schema, live.cursor, live.lineage, live.progress)] == [
+            to_json(x) for x in (loaded.schema, loaded.cursor, loaded.lineage, loaded.progress)
+        ]
+        live = loaded
+
+    assert whole.read_bytes() == path.read_bytes()
+
+
+def test_a_model_of_python_is_loaded_with_what_it_does_not_know(tmp_path):
+    path, model = tmp_path / "m.npz", SGDPerceptron(seed=0)
+    model.learn_one({"b": 1.0, "a": 2.0}, "x")
+    save(model, path)
+    live = LiveModel.load(path)
+
+    assert (("a", "b"), False, 0) == (
+        live.schema.features, live.lineage.is_complete, live.progress.samples
+    )  # fmt: skip
+    save(SGDPerceptron(seed=0), path)
+    assert LiveModel.load(path).lineage.is_complete
+
+
+def test_members_that_belong_to_nothing_are_refused(source, tmp_path):
+    path = tmp_path / "m.npz"
+    sources = [open_source(str(source))]
+    live = LiveModel.start(sources, Selection(standardize=True), seed=0)
+    list(live.run(sources, live.resume(sources)))
+    live.save(path)
+    meta, arrays = read_checkpoint(path)
+    of_run = {"confusion", "window", "curve"}
+    for wrong, why in (
+        ((meta | {"run": None}, arrays), "are of no run"),
+        ((meta, {n: a for n, a in arrays.items() if n not in of_run}), "no confusion counts"),
+        ((meta, {n: a for n, a in arrays.items() if n != "weights"}), "no weights and biases"),
+        ((meta, {n: a for n, a in arrays.items() if n != "statistics"}), "do not fit a scaler"),
+        ((meta | {"more": 1}, arrays), "unknown"),
+    ):
+        write_checkpoint(path, *wrong)
+        with pytest.raises(CheckpointError, match=why):
+            LiveModel.load(path)

@@ -1,0 +1,52 @@
+"""What a step tells of its rows: notes, and what goes with each prediction."""
+
+from __future__ import annotations
+
+import json
+
+from stream_perceptron import LiveModel
+from stream_perceptron.data import Selection, open_source
+
+
+def learned(path, *, selection=None, options=None, **parameters):
+    sources = [open_source(str(path))]
+    live = LiveModel.start(sources, selection, seed=0, **parameters)
+    return list(live.run(sources, **(options or {})))
+
+
+def test_large_features_are_remarked_on_for_bounded_activations(tmp_path):
+    path = tmp_path / "f.csv"
+    path.write_text("x,y\n200,0\n-3,1\n")
+    for activation, expected in (("sigmoid", 1), ("identity", 0)):
+        notes = [n for step in learned(path, activation=activation, lr=1e-6) for n in step.notes]
+
+        assert expected == sum("features reach 200" in note for note in notes)
+
+
+def test_a_label_of_its_own_for_each_row_is_warned_of(tmp_path):
+    for n_labels, expected in ((1500, True), (400, False)):
+        path = tmp_path / "f.csv"
+        rows = (f"{i % 7},{i % n_labels}" for i in range(1500))
+        path.write_text("\n".join(["x,label", *rows]) + "\n")
+        notes = {note for step in learned(path, options={"every": 100}) for note in step.notes}
+
+        assert expected == any("brought a new label" in note for note in notes)
+
+
+def test_offsets_and_kept_columns_go_with_each_usable_row(tmp_path, rng):
+    path = tmp_path / "f.jsonl"
+    rows = [
+        {"a": "bad" if i % 5 == 3 else float(rng.normal()), "id": f"r{i}", "p": i % 2, "o": i}
+        | {"y": int(rng.integers(2))}
+        for i in range(50)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for position, keep in ((("p", "o"), ()), ((), ("id",)), (("o",), ("id",)), ((), ())):
+        asked = Selection(position=position, keep=keep, ignore=("id", "p", "o"))
+        for every in (1, 7, None):
+            steps = learned(path, selection=asked, options={"skip_rejected": True, "every": every})
+            carried = [each for step in steps for each in step.carried or []]
+            wanted = [{name: row[name] for name in (*position, *keep)} for row in rows]
+
+            good = [each for each, row in zip(wanted, rows, strict=True) if row["a"] != "bad"]
+            assert carried == (good if position or keep else [])

@@ -1,0 +1,53 @@
+"""Trials that learn side by side learn what each would learn alone."""
+
+from __future__ import annotations
+
+from river import datasets, metrics
+
+from stream_perceptron import LiveModel, SGDPerceptron, sweep
+from stream_perceptron.data import open_source
+from stream_perceptron.live.driver import RunOptions
+from stream_perceptron.live.sweep import Trial, combinations, learn_sources
+
+
+def test_a_stream_of_rivers_is_learned_as_by_itself():
+    trials = sweep(datasets.Phishing(), lr=[0.01, 0.1, 1.0], activation=["sigmoid", "tanh"], seed=0)
+
+    assert 6 == len(trials)
+    accuracies = [trial.progress.accuracy for trial in trials]
+    assert sorted(accuracies, reverse=True) == accuracies
+    for trial in trials:
+        model, metric = SGDPerceptron(**trial.settings, seed=0), metrics.Accuracy()
+        for x, y in datasets.Phishing():
+            predicted = model.predict_one(x)
+            if predicted is not None:
+                metric.update(y, predicted)
+            model.learn_one(x, y)
+        assert metric.get() == trial.progress.accuracy
+        assert model.weights.tobytes() == trial.model.weights.tobytes()
+
+
+def test_one_reading_for_all_up_to_a_limit(tmp_path, rng):
+    path = tmp_path / "points.csv"
+    lines = [f"{x:.3f},{'left' if x < 0 else 'right'}" for x in rng.normal(size=2500)]
+    lines[1000:1003] = ["bad,left", ",right", "1e9,left"]
+    path.write_text("\n".join(["a,label", *lines]) + "\n")
+    settings = combinations({"lr": [0.1, 2.0], "activation": ["sigmoid", "identity"]})
+    for limit, epochs in ((None, 2), (2001, 1), (1, 1)):
+        options = {"limit": limit, "epochs": epochs, "skip_rejected": True}
+        sources = [open_source(str(path))]
+        trials = [Trial(each, LiveModel.start(sources, seed=0, **each)) for each in settings]
+        taken = [r.taken for r in learn_sources(trials, sources, RunOptions(**options))]
+
+        assert sum(taken) == (limit or 5000)
+        for trial in trials:
+            alone = LiveModel.start([open_source(str(path))], seed=0, **trial.settings)
+            has_diverged = False
+            try:
+                for _ in alone.run([open_source(str(path))], **options):
+                    pass
+            except ValueError:
+                has_diverged = True
+            assert has_diverged == (trial.diverged_at is not None)
+            assert alone.model.weights.tobytes() == trial.model.weights.tobytes()
+            assert alone.progress.accuracy == trial.progress.accuracy
