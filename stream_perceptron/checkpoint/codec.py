@@ -18,7 +18,17 @@ from stream_perceptron.model.vocabulary import first_doubled
 T = TypeVar("T")
 
 _DEEPEST = 8  # tuples within tuples
-_DATES = {"date": dt.date, "datetime": dt.datetime}
+
+# Names that JSON has no form for: by their tag the type, and how they become text and come back.
+_TAGGED: dict[str, tuple[type, Callable[[Any], str], Callable[[str], Hashable]]] = {
+    "bytes": (bytes, bytes.hex, bytes.fromhex),
+    "date": (dt.date, dt.date.isoformat, dt.date.fromisoformat),
+    "datetime": (dt.datetime, dt.datetime.isoformat, dt.datetime.fromisoformat),
+}
+
+
+def _is_plain(name: Any) -> bool:
+    return type(name) in (str, bool, int) or (type(name) is float and math.isfinite(name))
 
 
 def encode_name(name: Hashable, depth: int = 0) -> Any:
@@ -32,32 +42,28 @@ def encode_name(name: Hashable, depth: int = 0) -> Any:
     """
     if isinstance(name, np.generic):
         name = name.item()
-    kind = type(name)
-    if kind in (str, bool, int) or (kind is float and math.isfinite(name)):  # type: ignore[arg-type]
+    if _is_plain(name):
         return name
-    if kind is bytes:
-        return {"bytes": name.hex()}  # type: ignore[attr-defined]
-    if kind in (dt.date, dt.datetime):
-        return {kind.__name__: name.isoformat()}  # type: ignore[attr-defined]
-    if kind is tuple and depth < _DEEPEST:
-        return {"tuple": [encode_name(part, depth + 1) for part in name]}  # type: ignore[attr-defined]
+    if type(name) is tuple and depth < _DEEPEST:
+        return {"tuple": [encode_name(part, depth + 1) for part in name]}
+    for tag, (kind, text_of, _) in _TAGGED.items():
+        if type(name) is kind:
+            return {tag: text_of(name)}
     raise CheckpointError(
-        f"name {name!r} of type {kind.__name__} cannot be saved: use strings, numbers, dates, "
-        "bytes or tuples of them"
+        f"name {name!r} of type {type(name).__name__} cannot be saved: use strings, numbers, "
+        "dates, bytes or tuples of them"
     )
 
 
 def decode_name(value: Any, depth: int = 0) -> Hashable:
     """Return the name that `encode_name` was given."""
-    if type(value) in (str, bool, int) or (type(value) is float and math.isfinite(value)):
+    if _is_plain(value):
         return value  # type: ignore[no-any-return]
     if isinstance(value, dict) and len(value) == 1:
         ((tag, content),) = value.items()
         try:
-            if tag == "bytes":
-                return bytes.fromhex(content)
-            if tag in _DATES:
-                return _DATES[tag].fromisoformat(content)
+            if tag in _TAGGED:
+                return _TAGGED[tag][2](content)
             if tag == "tuple" and isinstance(content, list) and depth < _DEEPEST:
                 return tuple(decode_name(part, depth + 1) for part in content)
         except (ValueError, TypeError):
@@ -77,21 +83,15 @@ def encode_lr(lr: Any) -> Any:
     """Return a learning rate or one of River's schedulers as JSON."""
     if isinstance(lr, int | float):
         return float(lr)
-    from river.optim import losses, schedulers
-
-    for module, names in ((schedulers, schedulers.__all__), (losses, losses.__all__)):
-        name = type(lr).__name__
-        if name in names and type(lr) is getattr(module, name):
-            parameters = {key: getattr(lr, key) for key in lr._get_params()}
-            return {
-                "class": name,
-                "parameters": {
-                    key: value if value is None or isinstance(value, bool) else encode_lr(value)
-                    for key, value in parameters.items()
-                },
-            }
+    name = type(lr).__name__
+    if any(name in m.__all__ and type(lr) is getattr(m, name) for m in _modules()):
+        parameters = {key: getattr(lr, key) for key in lr._get_params()}
+        for key, value in parameters.items():
+            if value is not None and not isinstance(value, bool):
+                parameters[key] = encode_lr(value)
+        return {"class": name, "parameters": parameters}
     raise CheckpointError(
-        f"{type(lr).__name__} cannot be saved as lr: use a number or a scheduler of river.optim"
+        f"{name} cannot be saved as lr: use a number or a scheduler of river.optim"
     )
 
 
@@ -99,9 +99,7 @@ def decode_lr(value: Any) -> Any:
     """Return what `encode_lr` was given: a number, or a scheduler, which may have a loss."""
     if isinstance(value, bool | int | float):
         return value
-    from river.optim import losses, schedulers
-
-    lr = _decode_class(value, [schedulers, losses])
+    lr = _decode_class(value, _modules())
     try:
         float(lr.get(1))
     except ArithmeticError:
@@ -109,6 +107,12 @@ def decode_lr(value: Any) -> Any:
     except Exception:
         raise CheckpointError("lr is a schedule that gives no rate") from None
     return lr
+
+
+def _modules() -> list[Any]:
+    from river.optim import losses, schedulers
+
+    return [schedulers, losses]
 
 
 def _decode_class(value: Any, modules: list[Any]) -> Any:
@@ -202,18 +206,15 @@ def from_json(cls: type[T], value: Any, where: str) -> T:
     A whole number is from 0 to before 2^62, or what the field's metadata has for "least" and
     "below", unless it is the value of a dict.
     """
-    given = Fields(value, where)
-    hints = get_type_hints(cls)
-    parts = {}
+    given, hints, parts = Fields(value, where), get_type_hints(cls), {}
     for field in fields_of(cls):  # type: ignore[arg-type]
-        is_left_out = field.metadata.get("optional", False) and not given.has(field.name)
-        if field.metadata.get("saved", True) and not is_left_out:
-            least, below = field.metadata.get("least", 0), field.metadata.get("below", 2**62)
-            part = given.take(field.name, dict, list, str, int, float, bool, type(None))
-            place = f"{where}.{field.name}"
-            if part is not None and part not in field.metadata.get("one_of", [part]):
-                raise CheckpointError(f"{place} has no right value")
-            parts[field.name] = _part(hints[field.name], part, place, range(least, below))
+        rules, name = field.metadata, field.name
+        if rules.get("saved", True) and (given.has(name) or not rules.get("optional")):
+            part = given.take(name, dict, list, str, int, float, bool, type(None))
+            if part is not None and part not in rules.get("one_of", [part]):
+                raise CheckpointError(f"{where}.{name} has no right value")
+            numbers = range(rules.get("least", 0), rules.get("below", 2**62))
+            parts[name] = _part(hints[name], part, f"{where}.{name}", numbers)
     given.finish()
     return cls(**parts)
 
@@ -221,27 +222,21 @@ def from_json(cls: type[T], value: Any, where: str) -> T:
 def _part(hint: Any, value: Any, where: str, numbers: range) -> Any:
     """Return a value as the type that a hint names, a whole number if it is one of some."""
     kind, kinds = get_origin(hint), get_args(hint)
-    if kind is UnionType:
-        if value is None and type(None) in kinds:
-            return None
-        (hint,) = (each for each in kinds if each is not type(None))
-        return _part(hint, value, where, numbers)
+    if kind is UnionType:  # with None
+        return None if value is None else _part(kinds[0], value, where, numbers)
     if is_dataclass(hint):
         return from_json(hint, value, where)  # type: ignore[arg-type]
     if kind in (list, tuple) and type(value) is list:
         if kinds[0] is Any or (kinds[0] is str and all(type(part) is str for part in value)):
             return kind(value)
         return kind(_part(kinds[0], part, where, numbers) for part in value)
-    if kind is dict and type(value) is list and all(_is_pair(pair) for pair in value):
+    if kind is dict and type(value) is list:
         key, part = kinds
-        any_ = range(-(2**63), 2**63)
-        found = {_part(key, a, where, any_): _part(part, b, where, any_) for a, b in value}
-        if len(found) == len(value):
-            return found
+        if all(type(pair) is list and len(pair) == 2 for pair in value):
+            any_ = range(-(2**63), 2**63)
+            found = {_part(key, a, where, any_): _part(part, b, where, any_) for a, b in value}
+            if len(found) == len(value):
+                return found
     if hint is Any or (type(value) is hint and (hint is not int or value in numbers)):
         return value
     raise CheckpointError(f"{where} has no right value")
-
-
-def _is_pair(value: Any) -> bool:
-    return type(value) is list and len(value) == 2
