@@ -16,10 +16,9 @@ from stream_perceptron.data.naming import (
 from stream_perceptron.data.schema import Schema, Selection
 
 # Texts by which people mean that there is no value.
-LIKE_MISSING = frozenset(
+_LIKE_MISSING = frozenset(
     {"na", "n/a", "nan", "null", "none", "nil", "?", "-", "--", ".", "missing"}
 )
-
 
 UNKNOWN = "not in the model"  # why a column is not used
 
@@ -107,12 +106,14 @@ def warning(text: str) -> Note:
     return note
 
 
-def missing_hint(name: str, value: str) -> str:
-    """Say how to name what means a missing value in a column."""
-    return (
-        f"hint: column {name!r} begins with {value!r}; if that means a missing value: "
-        f"--missing {as_option([value])}"
-    )
+def missing_hints(first: Mapping[str, str]) -> list[str]:
+    """Say how to name what means a missing value, by the first text in each column of texts."""
+    return [
+        f"hint: column {name!r} begins with {text!r}; if that means a missing value: "
+        f"--missing {as_option([text])}"
+        for name, text in first.items()
+        if text.strip().lower() in _LIKE_MISSING
+    ]
 
 
 def no_label(where: str, names: Sequence[str]) -> str:

@@ -123,6 +123,23 @@ def distinct(names: Sequence[str], selection: Selection, where: str) -> list[str
     return found
 
 
+def names_by_place(selection: Selection, schema: Schema, n: int, where: str) -> list[str]:
+    """Return names for n columns that have none."""
+    places = [f"column {i + 1}" for i in range(n)]
+    asked = among(selection, places, where, to_learn=False)
+    used = {*asked.roles, *asked.one_hot}
+    free = [name for name in places if name != asked.label and name not in used]
+    known = schema.features or ()
+    names = dict(zip(places, places, strict=True))
+    if asked.label is not None:
+        names[asked.label] = LABEL_NAMES[0]
+    elif len(free) != len(known) and free:
+        names[free.pop(0)] = LABEL_NAMES[0]
+    features = known if len(free) == len(known) else [f"x{i}" for i in range(len(free))]
+    names |= zip(free, features, strict=True)
+    return list(names.values())
+
+
 def indicator(name: str, value: Any, asked: Selection, is_text: bool) -> str | None:
     """Return the feature that is 1 for a value of a --one-hot column, None if there is no value.
 

@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from stream_perceptron.data import roles
 from stream_perceptron.data.batch import Offset, offset_of
 from stream_perceptron.data.describe import (
-    LIKE_MISSING,
     UNKNOWN,
     Described,
     Note,
     describe,
-    missing_hint,
+    missing_hints,
     no_label,
 )
 from stream_perceptron.data.naming import LABEL_NAMES, names_in
@@ -80,9 +79,8 @@ class CsvFormat:
         """Return what reads the records, of which the first one is this.
 
         A column is of numbers or of texts, which are left out, by the first value in it. Without a
-        header the columns are those of the first source that had names for them. Without one the
-        first column is the label, unless there is none for it, and the features have the names
-        that the model knows, or x0, x1 and so on.
+        header the columns are those of the first source that named them, else the label comes
+        first, and the features have the names that the model knows, or x0, x1 and so on.
         """
         schema = request.schema
         names, selection, is_by_place = self._columns(request, where)
@@ -133,7 +131,7 @@ class CsvFormat:
             if lost:
                 raise SourceError(f"{where}: there is no column {lost[0]!r} to keep in its rows")
             return names, replace(selection, label=label), True
-        names = self.header or _names_by_place(asked, schema, self._n_fields, where)
+        names = self.header or roles.names_by_place(asked, schema, self._n_fields, where)
         names = roles.distinct(names, asked, where)
         return names, roles.among(asked, names, where, request.to_learn), False
 
@@ -141,17 +139,7 @@ class CsvFormat:
 class CsvDecoder:
     """Reads records of CSV, by what each column is known to be.
 
-    Parameters
-    ----------
-    table
-        The columns.
-    selection
-        What was asked for, with the names that they have.
-    schema
-        What is known.
-    to_learn
-        Whether rows are learned.
-
+    `selection` is what was asked for, with the names that the columns of the table have.
     """
 
     def __init__(self, table: Table, selection: Selection, schema: Schema, to_learn: bool) -> None:
@@ -292,9 +280,8 @@ class CsvDecoder:
             blanks = self.selection.blanks
             there = np.array([cell.strip() not in blanks for cell in cells], bool)
             read = zip(names, cells, there.tolist(), strict=True)
-            values = np.array(
-                [_value(name, cell) if is_there else np.nan for name, cell, is_there in read]
-            )
+            found = [_value(name, cell) if is_there else np.nan for name, cell, is_there in read]
+            values = np.array(found)
             odd = ~np.isfinite(values) & there
         if self.selection.scale is not None:
             with np.errstate(over="ignore"):
@@ -307,9 +294,9 @@ class CsvDecoder:
 
     def _weight(self, cells: list[str]) -> float:
         name = self.selection.weight
-        if name is None or cells[self._places[name]].strip() in self.selection.blanks:
+        cell = "" if name is None else cells[self._places[name]]
+        if name is None or cell.strip() in self.selection.blanks:
             return 1.0
-        cell = cells[self._places[name]]
         try:
             return as_weight(_value(name, cell))
         except SampleError:
@@ -353,48 +340,28 @@ class CsvDecoder:
 
     def _hints(self, texts: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
         """Return what a person may want to set, by the first text in each column."""
-        hints = []
+        first: dict[str, str] = {}
         for name in texts:
-            cells = [row[self._places[name]].strip() for row in rows]
-            cell = next((cell for cell in cells if cell not in self.selection.blanks), "")
-            if cell.lower() in LIKE_MISSING:
-                hints.append(missing_hint(name, cell))
-            elif _DECIMAL_COMMA.fullmatch(cell):
-                hints.append(
-                    f"hint: {cell} in column {name!r} has a decimal comma; numbers need a point, "
-                    "as sed 's/,/./g' makes it in a file with semicolons"
-                )
+            cells = (row[self._places[name]].strip() for row in rows)
+            first[name] = next((cell for cell in cells if cell not in self.selection.blanks), "")
+        hints = missing_hints(first) + [
+            f"hint: {cell} in column {name!r} has a decimal comma; numbers need a point, as "
+            "sed 's/,/./g' makes it in a file with semicolons"
+            for name, cell in first.items()
+            if _DECIMAL_COMMA.fullmatch(cell)
+        ]
         columns = self.table.names
         if columns[0] == LABEL_NAMES[0] == self.label and len(texts) == 1 and not hints:
             place = self._places[texts[0]] + 1
-            is_last = place == len(columns)
-            hints.append(
-                f"hint: column {place} is the only one of texts, and may be the label: "
-                f"--label {-1 if is_last else place}"
-            )
+            called = -1 if place == len(columns) else place
+            why = "is the only one of texts, and may be the label"
+            hints.append(f"hint: column {place} {why}: --label {called}")
         return hints
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
     """Return the fields of one of the first lines, as far as they can be told."""
     return next(csv.reader([line.replace("\r", " ")], delimiter=delimiter), [])
-
-
-def _names_by_place(selection: Selection, schema: Schema, n: int, where: str) -> list[str]:
-    """Return names for n columns that have none."""
-    places = [f"column {i + 1}" for i in range(n)]
-    asked = roles.among(selection, places, where, to_learn=False)
-    used = {*asked.roles, *asked.one_hot}
-    free = [name for name in places if name != asked.label and name not in used]
-    known = schema.features or ()
-    names = dict(zip(places, places, strict=True))
-    if asked.label is not None:
-        names[asked.label] = LABEL_NAMES[0]
-    elif len(free) != len(known) and free:
-        names[free.pop(0)] = LABEL_NAMES[0]
-    features = known if len(free) == len(known) else [f"x{i}" for i in range(len(free))]
-    names |= zip(free, features, strict=True)
-    return list(names.values())
 
 
 def _text(record: bytes) -> str:

@@ -6,25 +6,19 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.data import roles
 from stream_perceptron.data.batch import offset_of
-from stream_perceptron.data.describe import (
-    LIKE_MISSING,
-    Described,
-    Note,
-    describe,
-    missing_hint,
-)
+from stream_perceptron.data.describe import Described, Note, describe, missing_hints
 from stream_perceptron.data.naming import LABEL_NAMES, column_called, names_in, vector_names
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.data.source import Request
 from stream_perceptron.data.text.plan import Layout, Place
-from stream_perceptron.data.text.records import RawLines, tokenizer
+from stream_perceptron.data.text.records import RawLines, tokenizer, value_in
 from stream_perceptron.data.text.sample import Rejected, Sample, scaled
 from stream_perceptron.errors import SampleError
 from stream_perceptron.model.rows import Names
@@ -105,11 +99,15 @@ class JsonDecoder:
         """Return what a record says."""
         offset, asked = None, self.selection
         try:
-            value = self._named(_value_in(record))
+            value = self._named(value_in(record))
             if asked.position:
                 offset = offset_of(asked, [value.get(name) for name in asked.position])
             kept = tuple(value.get(name) for name in asked.keep)
-            inside = {} if self.schema.columns else dict(_keys_in(value))
+            # The keys, each with those in it if it holds an object.
+            inside = {
+                key: list(part) if isinstance(part, dict) else []
+                for key, part in ([] if self.schema.columns else value.items())
+            }
             key = self._label_key(value)
             label = None if key is None else roles.present(value.pop(key, None), asked, False)
             if isinstance(label, list | dict):
@@ -354,7 +352,7 @@ class JsonDecoder:
         """Say in a few lines what is used and what is not."""
         asked, schema = self.selection, self.schema
         told = [each for each in told if each[1].schema.key == schema.key]
-        values = [self._named(_value_in(record)) for record, _ in told]
+        values = [self._named(value_in(record)) for record, _ in told]
         names = next((sample.names for _, sample in told if sample.names), ())
         used = {schema.key, self._label_key(values[0]), *asked.roles}
         beside = [name for name in values[0] if name not in used] if schema.key else []
@@ -372,55 +370,10 @@ class JsonDecoder:
             {n: type(values[0][n]).__name__ for n in beside}
             | dict.fromkeys(asked.ignore, "as asked"),
             list(seen),
-            hints=[
-                missing_hint(name, cell)
-                for name, cell in seen.items()
-                if cell.strip().lower() in LIKE_MISSING
-            ],
+            hints=missing_hints(seen),
         )
         return describe(asked, schema, found)
 
 
 def _from_json(data: bytes) -> Any:
     return json.loads(data.decode())
-
-
-def _keys_in(value: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
-    """Yield the keys of a record, each with those in it if it holds an object."""
-    for key, part in value.items():
-        yield key, list(part) if isinstance(part, dict) else []
-
-
-def _value_in(record: bytes) -> dict[str, Any] | list[Any]:
-    """Return the object or the list in a record."""
-    try:
-        text = record.decode()
-        value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object_of)
-        if "\\u" in text:
-            # Half of a surrogate pair can be escaped, but not written anywhere.
-            json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeError:
-        raise SampleError("it is not UTF-8") from None
-    except RecursionError:
-        raise SampleError("it is nested too deeply") from None
-    except json.JSONDecodeError as error:
-        raise SampleError(f"it is not JSON from character {error.pos + 1:,} on") from None
-    except SampleError:
-        raise
-    except ValueError:
-        raise SampleError("it holds a number that JSON does not have, or one too long") from None
-    if not isinstance(value, list | dict):
-        raise SampleError(f"it is {text.strip()[:50]}, not an object or a list")
-    return value
-
-
-def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) < len(pairs):
-        twice = first_doubled([name for name, _ in pairs])
-        raise SampleError(f"it has the key {str(twice)[:50]!r} twice")
-    return value
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(name)

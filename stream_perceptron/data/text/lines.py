@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import chain, compress
+from itertools import chain
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -18,9 +18,8 @@ from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.source import Fit, Request, SingleSource
 from stream_perceptron.data.text.plan import PlainRecords, Plan
 from stream_perceptron.data.text.records import LONGEST_LINE, RawLines, cut_lines, tokenizer
-from stream_perceptron.data.text.sample import Decoder, Rejected, Replayed, Sample
+from stream_perceptron.data.text.sample import Decoder, Rejected, Replayed, Sample, rows_of
 from stream_perceptron.errors import SourceError
-from stream_perceptron.model.rows import Rows
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _LONGEST_REASON = 300
@@ -377,7 +376,7 @@ def _batch(
         first_row=first_row,
         n_rows=len(found),
         rows=np.array(list(usable), np.intp),
-        features=_rows(samples),
+        features=rows_of(samples),
         labels=[sample.label for sample in samples],
         weights=np.array([sample.weight for sample in samples], np.float64),
         schema=schema,
@@ -394,21 +393,3 @@ def _batch(
         kept=[sample.kept for sample in samples if sample.kept],
         text=text,
     )
-
-
-def _rows(samples: Sequence[Sample]) -> Rows:
-    if not samples:
-        return Rows.from_rows([], [])
-    first = samples[0]
-    if all(sample.names is first.names or sample.names == first.names for sample in samples):
-        values = np.stack([sample.values for sample in samples])
-        n_columns = len(first.names) if first.are_columns else 0
-        rows = Rows.of_table(first.names, values, ~np.isnan(values), n_columns=n_columns)
-    else:
-        masks = [~np.isnan(sample.values) for sample in samples]
-        rows = Rows.from_rows(
-            [tuple(compress(s.names, mask)) for s, mask in zip(samples, masks, strict=True)],
-            [sample.values[mask] for sample, mask in zip(samples, masks, strict=True)],
-        )
-    ones = [(i, name) for i, sample in enumerate(samples) for name in sample.indicators]
-    return rows.with_ones([i for i, _ in ones], [name for _, name in ones])

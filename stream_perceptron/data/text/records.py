@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from stream_perceptron.data.byte_stream import ByteStream
 from stream_perceptron.errors import SampleError
+from stream_perceptron.model.vocabulary import first_doubled
 
 try:
     tokenizer: Any = import_module("stream_perceptron.data.text._tokenizer")
@@ -248,3 +250,38 @@ def _is_record(data: bytes, delimiter: str, n_fields: int) -> bool:
         return len(fields(text, delimiter)) == n_fields
     except SampleError:
         return False
+
+
+def value_in(record: bytes) -> dict[str, Any] | list[Any]:
+    """Return the object or the list in a record of JSON."""
+    try:
+        text = record.decode()
+        value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object_of)
+        if "\\u" in text:
+            # Half of a surrogate pair can be escaped, but not written anywhere.
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeError:
+        raise SampleError("it is not UTF-8") from None
+    except RecursionError:
+        raise SampleError("it is nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise SampleError(f"it is not JSON from character {error.pos + 1:,} on") from None
+    except SampleError:
+        raise
+    except ValueError:
+        raise SampleError("it holds a number that JSON does not have, or one too long") from None
+    if not isinstance(value, list | dict):
+        raise SampleError(f"it is {text.strip()[:50]}, not an object or a list")
+    return value
+
+
+def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        twice = first_doubled([name for name, _ in pairs])
+        raise SampleError(f"it has the key {str(twice)[:50]!r} twice")
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -13,7 +14,7 @@ from stream_perceptron.data.describe import Note
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.data.text.plan import Layout
 from stream_perceptron.errors import SampleError
-from stream_perceptron.model.rows import Names
+from stream_perceptron.model.rows import Names, Rows
 
 # A number, and nothing else that float() takes.
 NUMBER = r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
@@ -82,3 +83,22 @@ def scaled(selection: Selection, values: NDArray[np.float64]) -> NDArray[np.floa
     if np.isinf(found).any():
         raise SampleError("a feature is not finite when it is scaled")
     return found
+
+
+def rows_of(samples: Sequence[Sample]) -> Rows:
+    """Return the features of samples."""
+    if not samples:
+        return Rows.from_rows([], [])
+    first = samples[0]
+    if all(sample.names is first.names or sample.names == first.names for sample in samples):
+        values = np.stack([sample.values for sample in samples])
+        n_columns = len(first.names) if first.are_columns else 0
+        rows = Rows.of_table(first.names, values, ~np.isnan(values), n_columns=n_columns)
+    else:
+        masks = [~np.isnan(sample.values) for sample in samples]
+        rows = Rows.from_rows(
+            [tuple(compress(s.names, mask)) for s, mask in zip(samples, masks, strict=True)],
+            [sample.values[mask] for sample, mask in zip(samples, masks, strict=True)],
+        )
+    ones = [(i, name) for i, sample in enumerate(samples) for name in sample.indicators]
+    return rows.with_ones([i for i, _ in ones], [name for _, name in ones])
