@@ -109,9 +109,10 @@ def asked_of(cls: type[Asked], ctx: click.Context) -> Asked:
     default = ParameterSource.DEFAULT
     given = frozenset(name for name in ctx.params if ctx.get_parameter_source(name) is not default)
     options = cls(given=given, **ctx.params)
-    for kind, found, why in _RULES:
-        if isinstance(options, kind) and (value := found(options)):
-            raise click.UsageError(why.format(value))
+    for kind, rules in _RULES.items():
+        for why, is_broken in rules.items() if isinstance(options, kind) else ():
+            if found := is_broken(options):
+                raise click.UsageError(why.format(found))
     return options
 
 
@@ -122,69 +123,41 @@ def _first(options: ReadingOptions, *names: str) -> str | None:
     return name and "--" + flags.get(name, name).replace("_", "-")
 
 
-# What does not go together, by the class of options: what tells it, and why.
-_RULES: tuple[tuple[type[ReadingOptions], Callable[[Any], object], str], ...] = (
-    (
-        ReadingOptions,
-        lambda o: "-" in o.sources and len(o.sources) > 1,
-        "- (stdin) cannot be combined with other sources",
-    ),
-    (
-        ReadingOptions,
-        lambda o: (o.at_random or (o.epochs or 1) > 1) and o.reads_a_stream,
-        "stdin and pipes can be read only once: --random and --passes need files",
-    ),
-    (
-        ReadingOptions,
-        lambda o: o.at_random and o.position,
-        "--position cannot be combined with --random",
-    ),
-    (
-        LearnOptions,
-        lambda o: o.as_json and o.output == "-",
-        "--json and -p - both write to stdout: write predictions to a file",
-    ),
-    (
-        LearnOptions,
-        lambda o: o.ray and Path(o.ray).is_file() and o.ray,
-        "--ray takes {} as its address: put --ray after the files",
-    ),
-    (
-        LearnOptions,
-        lambda o: o.ray is not None and o.shards is None,
-        "--ray needs --shards N: as many as the cluster has processors",
-    ),
-    (
-        LearnOptions,
-        lambda o: o.at_random and o.keep,
-        "--keep cannot be combined with --random",
-    ),
-    (
-        LearnOptions,
-        lambda o: o.ray is not None and o.reads_a_stream,
-        "stdin and pipes cannot be split into shards: name Parquet files",
-    ),
-    (
-        LearnOptions,
-        lambda o: o.path is None and _first(o, "save_every", "overwrite", "go_next"),
-        "{} needs a checkpoint: add -m MODEL",
-    ),
-    (
-        LearnOptions,
-        lambda o: o.output is None and _first(o, "keep", "probabilities", "output_format"),
-        "{} needs predictions: add -p FILE",
-    ),
-    (
-        LearnOptions,
-        lambda o: o.ray is None and _first(o, "shards", "round_rows", "keep_lr"),
-        "{} needs --ray",
-    ),
-    (
-        LearnOptions,
-        lambda o: (
+# Why options do not go together, by their class, and what tells that they do not.
+_RULES: dict[type[ReadingOptions], dict[str, Callable[[Any], object]]] = {
+    ReadingOptions: {
+        "- (stdin) cannot be combined with other sources": lambda o: (
+            "-" in o.sources and len(o.sources) > 1
+        ),
+        "stdin and pipes can be read only once: --random and --passes need files": lambda o: (
+            (o.at_random or (o.epochs or 1) > 1) and o.reads_a_stream
+        ),
+        "--position cannot be combined with --random": lambda o: o.at_random and o.position,
+    },
+    LearnOptions: {
+        "--json and -p - both write to stdout: write predictions to a file": lambda o: (
+            o.as_json and o.output == "-"
+        ),
+        "--ray takes {} as its address: put --ray after the files": lambda o: (
+            o.ray and Path(o.ray).is_file() and o.ray
+        ),
+        "--ray needs --shards N: as many as the cluster has processors": lambda o: (
+            o.ray is not None and o.shards is None
+        ),
+        "--keep cannot be combined with --random": lambda o: o.at_random and o.keep,
+        "stdin and pipes cannot be split into shards: name Parquet files": lambda o: (
+            o.ray is not None and o.reads_a_stream
+        ),
+        "{} needs a checkpoint: add -m MODEL": lambda o: (
+            o.path is None and _first(o, "save_every", "overwrite", "go_next")
+        ),
+        "{} needs predictions: add -p FILE": lambda o: (
+            o.output is None and _first(o, "keep", "probabilities", "output_format")
+        ),
+        "{} needs --ray": lambda o: o.ray is None and _first(o, "shards", "round_rows", "keep_lr"),
+        "{} needs rows in order: it cannot be combined with --ray": lambda o: (
             o.ray is not None
             and _first(o, "at_random", "stop", "limit", "position", "output", "n_traced")
         ),
-        "{} needs rows in order: it cannot be combined with --ray",
-    ),
-)
+    },
+}

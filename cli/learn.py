@@ -16,7 +16,7 @@ from .options import (
     prediction_options,
     sources_argument,
 )
-from .values import ActivationName, Classes, Interval, Names, Number, Scale
+from .values import ACTIVATION, CLASSES, INTERVAL, NAMES, NUMBER, POSITIVE, SCALE
 
 _COUNT = click.IntRange(1)
 _FILE = LocalFile()
@@ -41,22 +41,22 @@ input_options = in_order(
         "--position [PART,]OFFSET",
         "Columns with each row's offset in its partition. Rows at or below the highest offset "
         "already learned are skipped.",
-        Names(),
+        NAMES,
         (),
     ),
     on_input(
         "--scale NUMBER|a/b",
         "Multiply features by this. Default: 1/255 for 8-bit columns, else 1.",
-        Scale(),
+        SCALE,
     ),
     on_input(
         "--standardize", "Standardize each feature with its running mean and standard deviation."
     ),
-    on_input("--one-hot NAMES", "Text columns to encode: one feature for each value.", Names(), ()),
+    on_input("--one-hot NAMES", "Text columns to encode: one feature for each value.", NAMES, ()),
     on_input(
         "--missing TEXTS",
         "Texts that mean a missing value, such as NA,?. Blank always does.",
-        Names(),
+        NAMES,
         (),
     ),
     on_input("--random", "Draw rows at random, with replacement.", name="at_random"),
@@ -76,7 +76,7 @@ input_options = in_order(
 
 # How the model is made, beside what can be swept.
 model_options = in_order(
-    on_model("--classes a,b,c|0-9", "Labels known from the start.", Classes()),
+    on_model("--classes a,b,c|0-9", "Labels known from the start.", CLASSES),
     on_model(
         "--dtype [float64|float32]",
         "Type of weights and arithmetic.",
@@ -96,13 +96,13 @@ model_options = in_order(
 @click.command(cls=Command, short_help="Train a model on a stream, testing each sample first.")
 @sources_argument
 @input_options
-@on_model("--lr NUMBER", "Learning rate.", Number(positive=True), 0.01)
-@on_model("--epsilon NUMBER", "Skip the update when the error, eps, is below this.", Number(), 3e-6)
+@on_model("--lr NUMBER", "Learning rate.", POSITIVE, 0.01)
+@on_model("--epsilon NUMBER", "Skip the update when the error, eps, is below this.", NUMBER, 3e-6)
 @on_model("--stop", "Stop at the first sample whose error is below epsilon.")
 @on_model(
-    "--activation sigmoid|tanh|arctan|identity", "Activation function.", ActivationName(), "sigmoid"
+    "--activation sigmoid|tanh|arctan|identity", "Activation function.", ACTIVATION, "sigmoid"
 )
-@on_model("--init-range NUMBER", "Draw initial weights from [-this, this].", Number(), 0.03)
+@on_model("--init-range NUMBER", "Draw initial weights from [-this, this].", NUMBER, 0.03)
 @model_options
 @on_checkpoint(
     "-m/--model MODEL",
@@ -113,7 +113,7 @@ model_options = in_order(
 @on_checkpoint(
     "--save-every N|TIME",
     "How often to save: a number of rows, or a time such as 30s or 5m.",
-    Interval(),
+    INTERVAL,
     "60s",
 )
 @on_checkpoint("--overwrite", "Start a new model even if MODEL exists.")

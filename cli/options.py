@@ -13,7 +13,7 @@ import click
 
 from .files import LocalFile
 from .printable import OneLineError, OneLineUsageError
-from .values import Names
+from .values import NAMES
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -222,7 +222,7 @@ def prediction_options(section: str = "Other") -> Callable[[F], F]:
     """Return the options for what stands in predictions."""
     return in_order(
         option(
-            "--keep NAMES", "Columns to copy to the predictions, such as an id.", Names(), (),
+            "--keep NAMES", "Columns to copy to the predictions, such as an id.", NAMES, (),
             section=section, callback=_kept,
         ),
         option("--probabilities", "Write the probability of every class.", section=section),
@@ -258,7 +258,7 @@ def ignore_option(section: str = "Other") -> Callable[[F], F]:
     return option(
         "--ignore NAMES",
         "Columns to ignore. May be repeated.",
-        Names(),
+        NAMES,
         multiple=True,
         callback=joined,
         section=section,

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stream_perceptron.data.schema import Selection
@@ -178,30 +178,27 @@ def _samples(result: StepResult) -> Iterator[tuple[Any, ...]]:
     )
 
 
-class Lines(Protocol):
+class Lines:
     """Makes the lines of samples."""
 
-    @property
-    def header(self) -> str:
-        """What stands before the first line."""
+    header = ""  # what stands before the first line
 
     def __call__(self, result: StepResult) -> Iterator[str]:
         """Yield a line for each sample."""
+        raise NotImplementedError
 
     def require_room(self, result: StepResult) -> None:
-        """Require that the lines say all of what is asked for."""
+        """Require that the lines said all of what is asked for."""
 
 
-class JsonLines:
+class JsonLines(Lines):
     """Samples as lines of JSON."""
-
-    header = ""
 
     def __init__(self) -> None:
         self._word = _words()
 
     def __call__(self, result: StepResult) -> Iterator[str]:
-        """Yield what `json.dumps` would say of each sample, for less."""
+        # What `json.dumps` would say, for less.
         word, classes = self._word, result.classes
         keys: list[str] = []
         if result.every_probability is not None:
@@ -220,26 +217,18 @@ class JsonLines:
                 f'"label": {word(label)}{beside}}}\n'
             )
 
-    def require_room(self, result: StepResult) -> None:
-        """Do nothing: a line has room for any label."""
 
-
-class CsvLines:
+class CsvLines(Lines):
     """Samples as lines of CSV, a header in front."""
 
     def __init__(self, carried: tuple[str, ...], classes: Sequence[Any] | None) -> None:
         self._carried = carried
         self._classes = list(classes or ())
-
-    @property
-    def header(self) -> str:
-        """The names of the columns."""
         shares = [f"probability of {label}" for label in self._classes]
         names = ["row", "prediction", "probability", "label", *self._carried, *shares]
-        return ",".join(map(_cell, names)) + "\n"
+        self.header = ",".join(map(_cell, names)) + "\n"
 
     def __call__(self, result: StepResult) -> Iterator[str]:
-        """Yield a line for each sample, with the probabilities that have a column."""
         names = [*map(_cell, result.classes), ""]
         n = len(self._classes)
         for row, number, probability, label, carried, shares in _samples(result):
@@ -249,7 +238,6 @@ class CsvLines:
             yield ",".join([str(row), names[number], share, _cell(label), *beside, *known]) + "\n"
 
     def require_room(self, result: StepResult) -> None:
-        """Require that every label has a column, if those of probabilities are asked for."""
         from stream_perceptron import SourceError
 
         if result.every_probability is not None and result.classes != self._classes:

@@ -24,7 +24,7 @@ from .printable import tell
 from .reading import hinting_at_skips
 from .rejections import Rejections
 from .signals import InterruptedWaitError, Signals
-from .values import ActivationName, Number, Several
+from .values import ACTIVATION, NUMBER, POSITIVE, several
 
 if TYPE_CHECKING:
     from stream_perceptron.data.source import Source
@@ -38,23 +38,23 @@ _ARGUMENTS = "stream_perceptron_cli.arguments"
 _ONLY_HERE = {"--threads": 1, "--json": 0, "--quiet": 0}
 
 swept_options = in_order(
-    on_model("--lr A,B,...", "Learning rates.", Several(Number(positive=True)), "0.01"),
+    on_model("--lr A,B,...", "Learning rates.", several(POSITIVE), "0.01"),
     on_model(
         "--epsilon A,B,...",
         "Skip the update when the error, eps, is below this.",
-        Several(Number()),
+        several(NUMBER),
         "3e-6",
     ),
     on_model(
         "--init-range A,B,...",
         "Draw initial weights from [-this, this].",
-        Several(Number()),
+        several(NUMBER),
         "0.03",
     ),
     on_model(
         "--activation A,B,...",
         "Activation functions: sigmoid, tanh, arctan, identity.",
-        Several(ActivationName()),
+        several(ACTIVATION),
         "sigmoid",
     ),
 )

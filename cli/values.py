@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,130 +13,16 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 
-class Number(click.ParamType):
-    """A finite number, at least 0 or above it."""
+class Parsed(click.ParamType):
+    """A value that a function makes of the text; it raises a ValueError that says what is wrong."""
 
-    name = "number"
+    def __init__(self, name: str, parse: Callable[[str], Any], choices: str = "") -> None:
+        self.name, self._parse, self.choices = name, parse, choices.split("|")
 
-    def __init__(self, positive: bool = False) -> None:
-        self.positive = positive
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
-            number = float(value)
-        except ValueError:
-            self.fail(f"{value!r} is not a number.", param, ctx)
-        if not (0 < number < math.inf or (number == 0 and not self.positive)):
-            range_ = "above 0" if self.positive else "of at least 0"
-            self.fail(f"{value} is not a finite number {range_}.", param, ctx)
-        return number
-
-
-class Several(click.ParamType):
-    """Values of one type with commas between them."""
-
-    def __init__(self, kind: click.ParamType) -> None:
-        self.kind = kind
-        self.name = f"{kind.name},..."
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[Any, ...]:
-        if isinstance(value, tuple):
-            return value
-        values = tuple(self.kind.convert(part.strip(), param, ctx) for part in value.split(","))
-        return tuple(dict.fromkeys(values))
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        from click.shell_completion import CompletionItem
-
-        before, comma, last = incomplete.rpartition(",")
-        items = self.kind.shell_complete(ctx, param, last)
-        return [CompletionItem(f"{before}{comma}{item.value}") for item in items]
-
-
-class Scale(click.ParamType):
-    """A number, or a fraction such as 1/255."""
-
-    name = "number|a/b"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        try:
-            over, _, under = value.partition("/")
-            scale = float(over) / (float(under) if under else 1.0)
-        except (ValueError, ZeroDivisionError):
-            scale = math.nan
-        if not math.isfinite(scale) or scale == 0:
-            self.fail(f"{value!r} is not a number or a fraction such as 1/255.", param, ctx)
-        return scale
-
-
-class Names(click.ParamType):
-    """Names with commas between them."""
-
-    name = "names"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, ...]:
-        if isinstance(value, tuple):
-            return value
-        names = tuple(name.strip() for name in value.split(","))
-        if not all(names) or len(set(names)) < len(names):
-            self.fail(f"{value!r} is not a list of different names, as a,b,c.", param, ctx)
-        return names
-
-
-class Classes(Names):
-    """Labels with commas between them, or a range such as 0-9."""
-
-    name = "a,b,c|0-9"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, ...]:
-        if isinstance(value, str) and (ends := re.fullmatch(r"(\d+)-(\d+)", value)):
-            first, last = map(int, ends.groups())
-            if not first < last < first + 1_000_000:
-                self.fail(f"{value!r} is not a range such as 0-9.", param, ctx)
-            return tuple(map(str, range(first, last + 1)))
-        return super().convert(value, param, ctx)
-
-
-class Interval(click.ParamType):
-    """A number of rows, or a time such as 30s, 5m or 1h in seconds."""
-
-    name = "n|time"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | float:
-        if isinstance(value, int | float):
-            return value
-        match = re.fullmatch(r"(\d{1,12})(s|m|h)?", value)
-        if match is None or int(match[1]) == 0:
-            self.fail(f"{value!r} is not a number of rows or a time such as 30s or 5m.", param, ctx)
-        if match[2] is None:
-            return int(match[1])
-        return float(int(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]])
-
-
-class ActivationName(click.ParamType):
-    """The name of an activation; the library says why it refuses others."""
-
-    name = "sigmoid|tanh|arctan|identity"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        from stream_perceptron.model.activations import get_activation
-
-        try:
-            return get_activation(value).name
+            # Click also converts defaults, which may be values already.
+            return self._parse(value) if isinstance(value, str) else value
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
@@ -144,6 +31,80 @@ class ActivationName(click.ParamType):
     ) -> list[CompletionItem]:
         from click.shell_completion import CompletionItem
 
-        return [
-            CompletionItem(name) for name in self.name.split("|") if name.startswith(incomplete)
-        ]
+        before, comma, last = incomplete.rpartition(",")
+        fitting = [choice for choice in self.choices if choice and choice.startswith(last)]
+        return [CompletionItem(f"{before}{comma}{choice}") for choice in fitting]
+
+
+def several(kind: Parsed) -> Parsed:
+    """Return the type of different values with commas between them."""
+
+    def parse(text: str) -> tuple[Any, ...]:
+        values = (kind.convert(part.strip(), None, None) for part in text.split(","))
+        return tuple(dict.fromkeys(values))
+
+    return Parsed(f"{kind.name},...", parse, "|".join(kind.choices))
+
+
+def _number(text: str, positive: bool) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a number.") from None
+    if not (0 < number < math.inf or (number == 0 and not positive)):
+        range_ = "above 0" if positive else "of at least 0"
+        raise ValueError(f"{text} is not a finite number {range_}.")
+    return number
+
+
+def _scale(text: str) -> float:
+    over, _, under = text.partition("/")
+    try:
+        scale = float(over) / (float(under) if under else 1.0)
+    except (ValueError, ZeroDivisionError):
+        scale = math.nan
+    if not math.isfinite(scale) or scale == 0:
+        raise ValueError(f"{text!r} is not a number or a fraction such as 1/255.")
+    return scale
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names) or len(set(names)) < len(names):
+        raise ValueError(f"{text!r} is not a list of different names, as a,b,c.")
+    return names
+
+
+def _classes(text: str) -> tuple[str, ...]:
+    ends = re.fullmatch(r"(\d+)-(\d+)", text)
+    if ends is None:
+        return _names(text)
+    first, last = map(int, ends.groups())
+    if not first < last < first + 1_000_000:
+        raise ValueError(f"{text!r} is not a range such as 0-9.")
+    return tuple(map(str, range(first, last + 1)))
+
+
+def _interval(text: str) -> int | float:
+    match = re.fullmatch(r"(\d{1,12})(s|m|h)?", text)
+    if match is None or int(match[1]) == 0:
+        raise ValueError(f"{text!r} is not a number of rows or a time such as 30s or 5m.")
+    seconds = {"s": 1, "m": 60, "h": 3600}
+    return int(match[1]) if match[2] is None else float(int(match[1]) * seconds[match[2]])
+
+
+def _activation(text: str) -> str:
+    from stream_perceptron.model.activations import get_activation
+
+    return get_activation(text).name  # which says why it refuses others
+
+
+_ACTIVATIONS = "sigmoid|tanh|arctan|identity"
+
+NUMBER = Parsed("number", lambda text: _number(text, positive=False))
+POSITIVE = Parsed("number", lambda text: _number(text, positive=True))
+SCALE = Parsed("number|a/b", _scale)
+NAMES = Parsed("names", _names)
+CLASSES = Parsed("a,b,c|0-9", _classes)
+INTERVAL = Parsed("n|time", _interval)  # rows, or seconds
+ACTIVATION = Parsed(_ACTIVATIONS, _activation, _ACTIVATIONS)
