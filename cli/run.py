@@ -17,7 +17,6 @@ from stream_perceptron import CheckpointError, DivergedError, FullError, LiveMod
 from stream_perceptron.checkpoint.archive import locked
 from stream_perceptron.data.source import Source
 from stream_perceptron.live.cursor import Cursor, Shards
-from stream_perceptron.live.driver import RunOptions
 from stream_perceptron.live.step_result import StepResult
 
 from .asked import LearnOptions
@@ -269,18 +268,20 @@ class Run:
                 not o.keep_lr,
                 lambda: self._signals.caught is not None,
             )
-        options = RunOptions(
-            self._epochs,
-            o.limit,
-            o.stop,
-            o.skip_rejected,
+        return self._live.run(
+            self._sources,
+            self._cursor,
+            self._while_waiting,
+            self._explained if self._to_explain else None,
+            epochs=self._epochs,
+            limit=o.limit,
+            stop=o.stop,
+            skip_rejected=o.skip_rejected,
             with_probabilities=o.output is not None,
             with_every=o.probabilities,
             every=self._saver.rows,
             one_by_one=self._to_explain,
         )
-        around = self._explained if self._to_explain else None
-        return self._live.learn(self._sources, self._cursor, options, self._while_waiting, around)
 
     def _explained(self, learn: Step, batch: Batch) -> StepResult:
         """Learn a batch, and keep how its one sample was worked out if that was asked for."""

@@ -23,26 +23,7 @@ _MOST_RESULTS, _MOST_SAMPLES = 256, 2**12
 
 
 class Ledger:
-    """The record of a model at work.
-
-    Parameters
-    ----------
-    progress
-        How it has done so far.
-    cursor
-        Where it is in its sources.
-    lineage
-        What it was learned from.
-
-    Attributes
-    ----------
-    replayed : int
-        Rows that came again and were left out, since the model was made or loaded.
-    is_whole : bool
-        Whether the model, its progress, its cursor and its lineage belong together. If not, a step
-        ended in an error that nobody foresaw, and nothing can be saved.
-
-    """
+    """The record of a model at work: its progress, its cursor and its lineage."""
 
     def __init__(self, progress: Progress, cursor: Cursor, lineage: Lineage) -> None:
         self._progress = progress
@@ -50,7 +31,9 @@ class Ledger:
         self._n_uncounted = 0
         self.cursor = cursor
         self.lineage = lineage
-        self.replayed = 0
+        self.replayed = 0  # rows that came again, since the model was made or loaded
+        # Whether the model and all of these belong together. If not, a step ended in an error that
+        # nobody foresaw, and nothing can be saved.
         self.is_whole = True
 
     def __getstate__(self) -> dict[str, Any]:

@@ -228,7 +228,12 @@ class LiveModel:
         return [source.name for source, known in before if source.has_grown(known)]
 
     def run(
-        self, sources: Sequence[Source], cursor: Cursor | None = None, **options: Any
+        self,
+        sources: Sequence[Source],
+        cursor: Cursor | None = None,
+        idle: Idle | None = None,
+        around: Around | None = None,
+        **options: Any,
     ) -> Generator[StepResult, None, None]:
         """Test and train on the rows of some sources; yield after every batch.
 
@@ -241,6 +246,11 @@ class LiveModel:
             What to read, in order.
         cursor
             Where to begin, as `resume` returned it; None for where the model is.
+        idle
+            Is called before and while rows are waited for, when all may be saved too; returns the
+            seconds until it is to be called again, None for never.
+        around
+            Is called with what learns a batch, and with each batch.
         options
             The fields of `RunOptions`, such as `epochs`, `limit` or `every`.
 
@@ -248,38 +258,22 @@ class LiveModel:
         ------
         SourceError
             If a source is damaged or does not fit.
-        SampleError
-            If a row cannot be used. The model is as after the row before.
-        DivergedError
-            If a weight or an error would stop being finite. The model is as after the row before.
+        SampleError, DivergedError
+            If a row cannot be used, or a weight or an error would stop being finite. The model is
+            as after the row before.
 
         """
-        return self.learn(sources, cursor, RunOptions(**options))
-
-    def learn(
-        self,
-        sources: Sequence[Source],
-        cursor: Cursor | None = None,
-        options: RunOptions = _PLAIN,
-        idle: Idle | None = None,
-        around: Around | None = None,
-    ) -> Generator[StepResult, None, None]:
-        """Do what `run` does, with all that a program may want to do meanwhile.
-
-        `idle` is called before and while rows are waited for, when all may be saved too; it returns
-        the seconds until it is to be called again, None for never. `around` is called with
-        what learns a batch, and with each batch.
-        """
-        here = (cursor or self.cursor).begun(self.model.epsilon, options.stop)
+        asked = RunOptions(**options)
+        here = (cursor or self.cursor).begun(self.model.epsilon, asked.stop)
         if not here.finished:
-            rows = ahead(read(sources, self.request(), here, options.epochs), sources, idle)
-            batches = cut(rows, here, options.limit, options.every)
-            if options.one_by_one:
-                batches = singly(batches, options.one_by_one)
-            step: Step = partial(self.step, options=options, here=here, sources=sources)
+            rows = ahead(read(sources, self.request(), here, asked.epochs), sources, idle)
+            batches = cut(rows, here, asked.limit, asked.every)
+            if asked.one_by_one:
+                batches = singly(batches, asked.one_by_one)
+            step: Step = partial(self.step, options=asked, here=here, sources=sources)
             if around is not None:
                 step = partial(around, step)
-            yield from drive(batches, step, options.skip_rejected)
+            yield from drive(batches, step, asked.skip_rejected)
             here.finished, here.output = True, self.cursor.output
         self.ledger.cursor = here
 
@@ -338,7 +332,7 @@ class LiveModel:
     ) -> Generator[Batch, None, None]:
         """Yield the rows of a source that is to be predicted, at most so many at once.
 
-        `idle` is as for `learn`.
+        `idle` is as for `run`.
         """
         request = self.request(to_learn=False)
         for batch in ahead(read([source], request, Cursor(), 1), [source], idle):

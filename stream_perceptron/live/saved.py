@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from stream_perceptron.checkpoint.archive import naming, read_checkpoint, write_checkpoint
 from stream_perceptron.checkpoint.codec import from_json, to_json
@@ -31,18 +30,11 @@ class _Run:
     lineage: Lineage
 
 
-class Saved(NamedTuple):
-    """What makes a live model, and the kernel that it was saved with."""
+def read_live(path: Path) -> tuple[SGDPerceptron, Selection, Schema, Ledger, str]:
+    """Return what makes a live model that was saved, and the kernel that saved it.
 
-    model: SGDPerceptron
-    selection: Selection
-    schema: Schema
-    ledger: Ledger
-    kernel: str
-
-
-def read_live(path: Path) -> Saved:
-    """Return a live model that was saved, or one that `stream_perceptron.save` wrote."""
+    One that `stream_perceptron.save` wrote has no more than the model.
+    """
     with naming(path):
         meta, members = read_checkpoint(path)
         kernel, steps = str(meta.get("kernel")), meta.get("steps")
@@ -53,14 +45,14 @@ def read_live(path: Path) -> Saved:
             asked = Selection(standardize=model.network.scaler is not None)
             lineage = Lineage(is_complete=model.n_seen == 0)
             ledger = Ledger(Progress(), Cursor(), lineage)
-            return Saved(model, asked, Schema(features=names or None), ledger, kernel)
+            return model, asked, Schema(features=names or None), ledger, kernel
         saved = from_json(_Run, run, "run")
         saved.progress.restore(arrays, saved.curve_bin, len(model.classes_))
         saved.cursor.require_fit(saved.selection.position)
         if saved.selection.standardize != (model.network.scaler is not None):
             raise CheckpointError("has a scaler that was not asked for, or lacks it")
         ledger = Ledger(saved.progress, saved.cursor, saved.lineage)
-        return Saved(model, saved.selection, saved.schema, ledger, kernel)
+        return model, saved.selection, saved.schema, ledger, kernel
 
 
 def write_live(

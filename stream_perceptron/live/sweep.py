@@ -118,7 +118,7 @@ def learn_sources(
     n_threads: int | None = None,
     idle: Idle | None = None,
 ) -> Generator[StepResult, None, None]:
-    """Do so with the rows of some sources; `idle` is as for `LiveModel.learn`."""
+    """Do so with the rows of some sources; `idle` is as for `LiveModel.run`."""
     here = Cursor()
     rows = read(sources, trials[0].live.request(), here, options.epochs)
     with closing(ahead(rows, sources, idle)) as batches:

@@ -103,23 +103,14 @@ class Known:
         k, d = self.store.shape
         # The weights first: where memory is short, no name is known that has none.
         grown = self.store.grown(k + len(labels), d + len(features))
+        self.take(features, labels)
+        self.store.use(grown)
+
+    def take(self, features: Sequence[Hashable], labels: Sequence[Hashable]) -> None:
+        """Take note of names whose weights are there or about to come."""
         self.labels.extend(labels)
         self.features.extend(features)
         self._label_types |= set(map(type, labels))
-        self.store.use(grown)
-
-    def restore(
-        self,
-        features: Sequence[Hashable],
-        labels: Sequence[Hashable],
-        weights: NDArray[np.floating],
-        biases: NDArray[np.floating],
-    ) -> None:
-        """Take over what was known before."""
-        self.labels.extend(labels)
-        self.features.extend(features)
-        self._label_types = set(map(type, labels))
-        self.store.restore(weights, biases)
 
     def targets_of(self, labels: Sequence[Hashable]) -> Places:
         """Return the numbers of labels, -1 for None and `UNKNOWN` where there is none yet."""

@@ -340,8 +340,8 @@ class Network:
 
     def restore(self, snapshot: Snapshot) -> None:
         """Take over what was learned before."""
-        learned = snapshot.weights, snapshot.biases
-        self.known.restore(snapshot.features, snapshot.labels, *learned)
+        self.known.take(snapshot.features, snapshot.labels)
+        self.store.restore(snapshot.weights, snapshot.biases)
         self.scaler = snapshot.scaler
         self.count(snapshot.n_seen, snapshot.n_updates, snapshot.last_epsilon)
 

@@ -63,17 +63,8 @@ class JsonDecoder:
     Features that have names of their own may be absent from a row, and new ones may come, unless
     the model was made from columns; the first value of a key decides whether it is of numbers or of
     texts. A null is a feature that is missing. The values of a bare list, or of one called x, are
-    the columns that the model knows, else they have the names of its features.
-
-    Parameters
-    ----------
-    selection, schema
-        What was asked for, and what is known.
-    to_learn
-        Whether rows are learned.
-    most_features
-        A list with more values is rejected before it gets their names.
-
+    the columns that the model knows, else they have the names of its features. A list with more
+    than `most_features` values is rejected before it gets their names.
     """
 
     def __init__(

@@ -70,20 +70,8 @@ class PlainRecords:
 class Plan:
     """How plain records are read by what is known, many at once.
 
-    Parameters
-    ----------
-    layout
-        Where their values stand.
-    selection, schema
-        What was asked for, and what is known.
-    largest
-        The largest number that a feature may be; a record with a larger one is not learned.
-    to_learn
-        Whether records with a label are learned.
-    is_tentative
-        Whether what is known was told by a record that was not learned, so that those that are to
-        be learned are left to the decoder.
-
+    A record with a number beyond `largest` is left to the decoder, and so are those that are to be
+    learned if a plan is tentative: what is known was told by a record that was not learned.
     """
 
     def __init__(
