@@ -98,8 +98,8 @@ def _predict(options: _Options, signals: Signals) -> None:
     live.selection = replace(live.selection, keep=o.keep)
     classes = live.model.classes_ if o.probabilities else None
     lines = lines_for(o.output, o.output_format, live.selection, classes)
-    wait = partial(_until_writable, signals)
-    output = open_predictions(o.output, lines, wait, signals.sleep)
+    output = open_predictions(o.output, lines, signals)
+    output.wait = partial(_until_writable, signals)
 
     def step(batch: Batch) -> StepResult:
         nonlocal seen

@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import select
+import stat
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import termios
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stream_perceptron.data.schema import Selection
-    from stream_perceptron.live.cursor import Output
+    from stream_perceptron.live.cursor import Cursor
     from stream_perceptron.live.step_result import StepResult
+
+    from .signals import Signals
 
 
 _MOST_KNOWN = 2**16  # words in JSON
 _PATIENCE = 0.05  # seconds between two tries to open a FIFO
+_PAUSE = 0.002  # seconds between two looks at what a reader has taken
+_MOST_WRITTEN = 2**22  # bytes: several times what a pipe can hold
 
 
 class PredictionFile:
-    """Predictions on stdout, or in a file that can be cut back to where a model was saved.
+    """Predictions in a file that can be cut back to where a model was saved, or on a pipe.
 
-    `path` is that of such a file from the folder of the checkpoint on, and `begin` what is written
-    before the first line.
+    `path` is that of such a file from the folder of the checkpoint on. What no reader has taken
+    from a pipe is kept, to be saved with the model.
     """
 
     def __init__(
@@ -34,30 +42,95 @@ class PredictionFile:
     ) -> None:
         self._name, self._descriptor, self._path = name, descriptor, path
         self._lines, self._begin = lines, begin.encode()
+        mode = os.fstat(descriptor).st_mode
+        self._is_pipe, self._is_file = stat.S_ISFIFO(mode), stat.S_ISREG(mode)
+        self._unwritten = bytearray()
+        self._written = bytearray()  # the last that was, as much as a pipe may still hold
         self.wait: Callable[[int], None] = lambda descriptor: None
+        self.pause: Callable[[], None] = lambda: None
 
     def write(self, result: StepResult) -> None:
         """Write a line for each sample."""
-        data = memoryview(self._begin + "".join(self._lines(result)).encode())
+        self.add(result)
+        self.flush()
+
+    def add(self, result: StepResult) -> None:
+        """Make a line for each sample, to be written by `flush`."""
+        self._unwritten += self._begin + "".join(self._lines(result)).encode()
         self._begin = b""
-        with self._named_errors():
-            while data and self._path is not None:
-                data = data[os.write(self._descriptor, data) :]
-            while data:
-                self.wait(self._descriptor)
-                # So much can be written to a pipe that can be written to, without blocking.
-                data = data[os.write(self._descriptor, data[: select.PIPE_BUF]) :]
+        if self._is_file:
+            self.flush()
         self._lines.require_room(result)
 
-    def sync(self) -> Output | None:
-        """See what was written on to the disk, and return how far that is; None for stdout."""
-        from stream_perceptron.live.cursor import Output
+    def put(self, untaken: str) -> None:
+        """Begin with lines that no reader has taken before."""
+        if untaken:
+            self._unwritten += self._begin + untaken.encode()
+            self._begin = b""
 
-        if self._path is None:
-            return None
+    def flush(self) -> None:
+        """Write all that was added, by whole lines where a pipe may block."""
         with self._named_errors():
-            os.fsync(self._descriptor)
-        return Output(self._path, os.fstat(self._descriptor).st_size)
+            while self._unwritten:
+                end = len(self._unwritten)
+                if not self._is_file:
+                    self.wait(self._descriptor)
+                    # So much can be written to a pipe that can be written to, without blocking.
+                    end = self._unwritten.rfind(b"\n", 0, select.PIPE_BUF) + 1 or self._room()
+                n = os.write(self._descriptor, self._unwritten[:end])
+                if self._is_pipe:
+                    self._written += self._unwritten[:n]
+                    if len(self._written) > _MOST_WRITTEN:
+                        del self._written[: -self._in_pipe() - _MOST_WRITTEN // 2]
+                del self._unwritten[:n]
+
+    def _room(self) -> int:
+        """Wait until a long line can be written at once; return how much of it can be."""
+        end = self._unwritten.find(b"\n") + 1
+        if not self._is_pipe:
+            return select.PIPE_BUF
+        with suppress(OSError):  # there is a limit to it
+            if end > fcntl.fcntl(self._descriptor, fcntl.F_GETPIPE_SZ):
+                fcntl.fcntl(self._descriptor, fcntl.F_SETPIPE_SZ, end)
+        self.drain()
+        return min(end, fcntl.fcntl(self._descriptor, fcntl.F_GETPIPE_SZ))
+
+    def _in_pipe(self) -> int:
+        """Return how many bytes no reader has taken from the pipe."""
+        n = bytearray(4)
+        fcntl.ioctl(self._descriptor, termios.FIONREAD, n)
+        return int.from_bytes(n, sys.byteorder)
+
+    def _untaken(self) -> str:
+        """Return the lines of which no reader has taken all."""
+        n = len(self._unwritten) + (self._in_pipe() if self._is_pipe else 0)
+        data = bytes(self._written + self._unwritten)
+        start = data.rfind(b"\n", 0, len(data) - n) + 1
+        return data[start:].decode().removeprefix(self._lines.header) if n else ""
+
+    def drain(self) -> None:
+        """Return when a reader has taken all.
+
+        Raises
+        ------
+        BrokenPipeError
+            If it has left before.
+
+        """
+        while self._is_pipe and self._in_pipe():
+            poll = select.poll()
+            poll.register(self._descriptor, 0)
+            if poll.poll(0):
+                raise BrokenPipeError
+            self.pause()
+
+    def sync(self, cursor: Cursor) -> None:
+        """Let a cursor have how far predictions are safe: on the disk, or taken by a reader."""
+        cursor.untaken = self._untaken()
+        if self._path is not None:
+            with self._named_errors():
+                os.fsync(self._descriptor)
+            cursor.outputs[self._path] = os.fstat(self._descriptor).st_size
 
     @contextmanager
     def _named_errors(self) -> Iterator[None]:
@@ -72,31 +145,29 @@ class PredictionFile:
 def open_predictions(
     path: str,
     lines: Lines,
-    wait: Callable[[int], None],
-    sleep: Callable[[float], None],
+    signals: Signals,
     folder: Path | None = None,
-    before: Output | None = None,
+    kept: Mapping[str, int] = {},
 ) -> PredictionFile:
     """Open what predictions are written to.
 
-    `wait` returns when something can be written to a descriptor, and `before` is what was written
-    when the model in the folder was saved.
+    `kept` has how much of each file belongs to rows that the model in the folder has learned.
     """
     if path == "-":
         sys.stdout.flush()
         opened = PredictionFile("stdout", sys.stdout.fileno(), lines, lines.header)
     elif os.path.exists(path) and not os.path.isfile(path):
-        opened = PredictionFile(path, _open_device(path, sleep), lines, lines.header)
+        opened = PredictionFile(path, _open_device(path, signals), lines, lines.header)
     else:
-        opened = _open_file(path, lines, folder or Path(), before)
-    opened.wait = wait
+        opened = _open_file(path, lines, folder or Path(), kept)
+    opened.pause = partial(signals.sleep, _PAUSE)
     return opened
 
 
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
 
 
-def _open_device(path: str, sleep: Callable[[float], None]) -> int:
+def _open_device(path: str, signals: Signals) -> int:
     """Open a device or a FIFO: it keeps nothing that could be cut, and may have no reader yet."""
     while True:
         try:
@@ -105,17 +176,18 @@ def _open_device(path: str, sleep: Callable[[float], None]) -> int:
         except OSError as error:
             if error.errno != errno.ENXIO:
                 raise
-            sleep(_PATIENCE)
+            signals.sleep(_PATIENCE)
     os.set_blocking(descriptor, True)
     return descriptor
 
 
-def _open_file(path: str, lines: Lines, folder: Path, before: Output | None) -> PredictionFile:
+def _open_file(path: str, lines: Lines, folder: Path, before: Mapping[str, int]) -> PredictionFile:
     """Open a file, and cut it back to where it was when the model was saved."""
     from stream_perceptron import CheckpointError
+    from stream_perceptron.checkpoint.atomic import sync_folder
 
     relative = os.path.relpath(os.path.realpath(path), os.path.realpath(folder))
-    kept = before.size if before is not None and before.path == relative else 0
+    kept = before.get(relative, 0)
     size = os.path.getsize(path) if os.path.exists(path) else 0
     if size < kept:
         raise CheckpointError(
@@ -130,6 +202,7 @@ def _open_file(path: str, lines: Lines, folder: Path, before: Output | None) -> 
                 )
     descriptor = os.open(path, _FLAGS | os.O_APPEND, 0o666)
     os.truncate(descriptor, kept)
+    sync_folder(Path(path).parent)  # or a crash could lose the file
     return PredictionFile(path, descriptor, lines, "" if kept else lines.header, relative)
 
 

@@ -182,9 +182,10 @@ class Run:
                 "--probabilities in CSV need a column for each class: list them with --classes"
             )
         folder = None if o.path is None else o.path.parent
-        return open_predictions(
-            o.output, lines, self._wait_to_write, self._signals.sleep, folder, live.cursor.output
-        )
+        opened = open_predictions(o.output, lines, self._signals, folder, live.cursor.outputs)
+        opened.wait = self._wait_to_write
+        opened.put(live.cursor.untaken)
+        return opened
 
     def _while_waiting(self) -> float | None:
         """Save if that is due, and end at a signal; return when to look again."""
@@ -205,6 +206,8 @@ class Run:
         # Closed before Python ends, as a thread reads ahead for it.
         results = self._stack.enter_context(closing(self._results()))
         try:
+            if self._predictions is not None:
+                self._predictions.flush()
             with hinting_at_skips():
                 for result in results:
                     self._take(result)
@@ -212,6 +215,8 @@ class Run:
                     if self._signals.caught is not None and not self._sources[0].is_stream:
                         break
                     self._saver.save_if_due()
+            if self._predictions is not None and o.path is not None:
+                self._predictions.drain()
         except InterruptedWaitError:
             pass
         except BrokenPipeError:
@@ -306,10 +311,22 @@ class Run:
         self._is_first_pass = self._live.cursor.epoch == 0
         if isinstance(result, StepResult):
             self._show_worked(result)
-            if self._predictions is not None:
-                self._predictions.write(result)
         self._rejected.add(result.rejected)
         self.line.update()
+        if isinstance(result, StepResult):
+            self._write(result)
+
+    def _write(self, result: StepResult) -> None:
+        """Write predictions; after a signal those of rows that were read of a pipe are saved."""
+        if self._predictions is None:
+            return
+        self._predictions.add(result)
+        try:
+            if self._signals.caught is None:
+                self._predictions.flush()
+        except InterruptedWaitError:
+            if not self._sources[0].is_stream:
+                raise
 
     def _show_worked(self, result: StepResult) -> None:
         if self._worked is None:

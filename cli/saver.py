@@ -59,8 +59,7 @@ class Saver:
         if self._path is None:
             return
         if self._predictions is not None:
-            cursor = self._live.cursor
-            cursor.output = self._predictions.sync() or cursor.output
+            self._predictions.sync(self._live.cursor)
         try:
             self._live.save(self._path)
         except OSError as error:

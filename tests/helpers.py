@@ -94,7 +94,7 @@ def wait_for(condition, process=None):
     raise AssertionError("it never came")
 
 
-def kill_after_saves(process, path, saves, more):
+def kill_after_saves(process, path, saves, more, number=signal.SIGKILL):
     """Kill a process after so many saves of a model and some seconds more.
 
     A test that kills by seconds alone depends on the speed of the machine. Return whether it was
@@ -110,7 +110,7 @@ def kill_after_saves(process, path, saves, more):
         process.wait(more)
     if process.poll() is not None:
         return False
-    process.kill()
+    process.send_signal(number)
     return True
 
 

@@ -44,7 +44,7 @@ def replacing(path: Path, previous: Path | None = None) -> Iterator[BinaryIO]:
         if previous is not None and path.exists():
             _link(path, previous)
         os.replace(temporary, path)
-        _sync_directory(path.parent)
+        sync_folder(path.parent)
     except BaseException:
         with suppress(OSError):
             os.remove(temporary)
@@ -85,8 +85,9 @@ def _link(path: Path, previous: Path) -> None:
             os.remove(temporary)
 
 
-def _sync_directory(directory: Path) -> None:
-    number = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+def sync_folder(folder: Path) -> None:
+    """See the names in a folder on to the disk."""
+    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(number)
     finally:

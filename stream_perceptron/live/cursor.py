@@ -13,14 +13,6 @@ from stream_perceptron.errors import CheckpointError
 
 
 @dataclass(frozen=True)
-class Output:
-    """A file of predictions."""
-
-    path: str  # its path from the folder of the checkpoint on
-    size: int  # the number of bytes in it that belong to the rows that were learned
-
-
-@dataclass(frozen=True)
 class Shards:
     """How a run that is split into shards goes through its sources."""
 
@@ -46,7 +38,11 @@ class Cursor:
     read: int = 0  # the rows read of these sources in all epochs
     finished: bool = True  # whether the run ended by itself, so that other sources may follow
     stopped_below: float | None = None  # the epsilon below which an error ended the run, if one did
-    output: Output | None = None  # the file that predictions are written to, up to here
+    # The files that predictions were written to, by their paths from the folder of the checkpoint
+    # on, and the bytes in each that belong to the rows that were learned.
+    outputs: dict[str, int] = field(default_factory=dict)
+    # The lines of learned rows that no reader has taken from the pipe of predictions.
+    untaken: str = field(default="", metadata={"optional": True})
     # The highest offset read of each partition, by the values that name it, as text.
     offsets: dict[tuple[str, ...], int] = field(default_factory=dict)
     # How rows are split into shards, if they are; `index` and `row` are 0 then.
@@ -81,8 +77,9 @@ class Cursor:
         are begun if those of before are finished, or with `go_next`; `new` tells them then.
         """
         begin = Cursor(
-            list(new), at_random, output=self.output, offsets=self.offsets, shards=shards
-        )
+            list(new), at_random, offsets=self.offsets, shards=shards,
+            outputs=self.outputs, untaken=self.untaken,
+        )  # fmt: skip
         known = len(self.sources)
         how = self._how(at_random, shards)
         same = self.sources == list(sources[:known]) and how == self._how(

@@ -98,5 +98,5 @@ class Ledger:
                 start + rows, len(batch.rejected), seed,
             )  # fmt: skip
             self.lineage.add(entry, before[here])
-        cursor.output = self.cursor.output
+        cursor.outputs, cursor.untaken = self.cursor.outputs, self.cursor.untaken
         self.cursor = cursor

@@ -274,7 +274,8 @@ class LiveModel:
             if around is not None:
                 step = partial(around, step)
             yield from drive(batches, step, asked.skip_rejected)
-            here.finished, here.output = True, self.cursor.output
+            here.finished = True
+            here.outputs, here.untaken = self.cursor.outputs, self.cursor.untaken
         self.ledger.cursor = here
 
     def step(

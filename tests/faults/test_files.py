@@ -84,7 +84,7 @@ def test_predictions_may_go_to_a_device(data, tmp_path, run):
     run("learn", data, "-p", "/dev/null", "-m", tmp_path / "m.npz", "--quiet", check=0)
 
     assert 100 == shown.count("\n")
-    assert LiveModel.load(tmp_path / "m.npz").cursor.output is None
+    assert LiveModel.load(tmp_path / "m.npz").cursor.outputs == {}
 
 
 def test_predictions_may_go_to_a_fifo(data, tmp_path):

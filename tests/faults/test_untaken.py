@@ -1,0 +1,202 @@
+"""Predictions on a pipe are never lost, whatever ends the run or its reader."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import random
+import signal
+import subprocess
+import termios
+import threading
+import time
+
+import pytest
+from helpers import COMMAND, TIMES, kill_after_saves, wait_for
+
+from stream_perceptron import LiveModel
+
+ROWS = 3000
+ENDS = ["SIGKILL", "SIGTERM", "reader"]
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """A table of two classes, and the lines of its predictions by their rows."""
+    folder = tmp_path_factory.mktemp("untaken")
+    rng = random.Random(0)
+    points = [(rng.gauss(0, 1), rng.gauss(0, 1)) for _ in range(ROWS)]
+    rows = [f"{a:.4f},{b:.4f},{'left' if a < b else 'right'},r{i}" for i, (a, b) in
+            enumerate(points)]  # fmt: skip
+    path = folder / "points.csv"
+    path.write_text("\n".join(["a,b,label,id", *rows]) + "\n")
+    done = subprocess.run(learn(path, folder / "m.npz"), capture_output=True, check=True)
+    return path, by_row(done.stdout)
+
+
+def learn(source, model, *more):
+    return [
+        COMMAND, "learn", source, "-m", model, "-p", "-", "--keep", "id", "--seed", "0",
+        "--save-every", "100", "--quiet", *more,
+    ]  # fmt: skip
+
+
+def by_row(data):
+    """Return lines by their rows; those that come again must be the same."""
+    found = {}
+    for line in data.splitlines():
+        assert line == found.setdefault(json.loads(line)["row"], line)
+    return found
+
+
+class Reader(threading.Thread):
+    """Takes bytes from a pipe, now and then slowly, until its end or so many bytes."""
+
+    def __init__(self, descriptor, most, seed):
+        super().__init__()
+        self.taken = bytearray()
+        self._descriptor, self._most, self._rng = descriptor, most, random.Random(seed)
+        self.start()
+
+    def run(self):
+        while len(self.taken) < self._most:
+            data = os.read(self._descriptor, self._rng.choice([1, 500, 5000, 65536]))
+            if not data:
+                break
+            self.taken += data
+            if self._rng.random() < 0.2:
+                time.sleep(self._rng.random() / 100)
+        os.close(self._descriptor)
+
+
+def run_once(command, end, rng, model, fifo=None):
+    """Run until something ends it; return its exit code and what a reader got."""
+    reading, writing = (None, None) if fifo else os.pipe()
+    most = rng.randint(1, 60_000) if end == "reader" else 2**30
+    process = subprocess.Popen(command, stdout=writing, stderr=subprocess.PIPE)
+    if fifo:
+        reading = os.open(fifo, os.O_RDONLY)
+    else:
+        os.close(writing)
+    reader = Reader(reading, most, rng.random())
+    if end in ("SIGKILL", "SIGTERM"):
+        saves, more = rng.choice([1, 1, 5]), rng.uniform(0, 0.02)
+        kill_after_saves(process, model, saves, more, getattr(signal, end))
+    errors = process.communicate()[1]
+    reader.join()
+    codes = {"SIGKILL": (-9, 0), "SIGTERM": (-15, 143, 0), "reader": (141, 0), None: (0,)}
+    assert process.returncode in codes[end], errors
+    return process.returncode, bytes(reader.taken)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("through", ["stdout", "fifo"])
+def test_every_prediction_of_a_file_is_taken_in_the_end(through, table, tmp_path, tell):
+    source, expected = table
+    rng = random.Random(through)
+    ends = dict.fromkeys(ENDS, 0)
+    repeats = 0
+    for run in range(4 * TIMES):
+        model, fifo = tmp_path / f"{run}.npz", None
+        command = learn(source, model)
+        if through == "fifo":
+            fifo = tmp_path / f"{run}.fifo"
+            os.mkfifo(fifo)
+            command[command.index("-")] = fifo
+        got = []
+        for end in [*rng.sample(ENDS * 2, 2 * len(ENDS)), None]:
+            code, data = run_once(command, end, rng, model, fifo)
+            if end is not None:
+                ends[end] += code != 0
+            # A reader that leaves may have a part of a line; a run writes none.
+            whole = data[: data.rfind(b"\n") + 1]
+            assert whole == data or end == "reader"
+            got.append(whole)
+        lines = b"".join(got)
+        repeats += lines.count(b"\n") - ROWS
+        assert expected == by_row(lines)
+        assert "" == LiveModel.load(model).cursor.untaken
+
+    tell(f"predictions on a {through}: {ends}, {repeats:,} lines came again, none was lost")
+    assert repeats > 0
+    assert min(ends.values()) > 0
+
+
+@pytest.mark.slow
+def test_rows_of_a_plain_pipe_are_answered_or_still_in_it(table, tmp_path, tell):
+    """SIGTERM while rows come and a slow reader takes the answers."""
+    source, _ = table
+    header, *rows = source.read_bytes().splitlines(keepends=True)
+    rows *= 10
+    learned = []
+    for run in range(4 * TIMES):
+        rng = random.Random(run)
+        model, got, left = tmp_path / f"{run}.npz", b"", rows
+        for end in ("SIGTERM", "SIGTERM", None):
+            into, out = os.pipe()
+
+            def write(out=out, left=left):
+                with os.fdopen(out, "wb") as pipe:
+                    pipe.writelines([header, *left])
+
+            writer = threading.Thread(target=write)
+            writer.start()
+            command = ["bash", "-c", f'exec "$@" <&{into}', "bash", *map(str, learn("-", model))]
+            reading, writing = os.pipe()
+            process = subprocess.Popen(command, stdout=writing, pass_fds=[into])
+            os.close(writing)
+            reader = Reader(reading, 2**30, run)
+            if end == "SIGTERM":
+                time.sleep(rng.uniform(0.15, 0.4))
+                process.send_signal(signal.SIGTERM)
+            process.wait()
+            with os.fdopen(into, "rb") as file:
+                unread = file.read().count(b"\n")
+            writer.join()
+            reader.join()
+            got += bytes(reader.taken)
+            assert process.returncode in ((143, -15, 0) if end else (0,))
+            left = left[len(left) - unread :] if unread else []
+            live = LiveModel.load(model) if model.exists() else None
+            learned.append(0 if live is None else live.progress.rows)
+
+        assert len(rows) == live.progress.rows
+        assert list(range(1, len(rows) + 1)) == sorted(by_row(got))
+    tell(f"signals on a plain pipe with a slow reader: {learned} rows learned")
+
+
+def test_lines_in_the_pipe_are_saved_and_come_first(table, tmp_path):
+    """A reader that takes nothing, and leaves."""
+    source, expected = table
+    model = tmp_path / "m.npz"
+    reading, writing = os.pipe()
+    command = learn(source, model, "--limit", "40")
+    with subprocess.Popen(command, stdout=writing, stderr=subprocess.PIPE) as process:
+        os.close(writing)
+        wait_for(lambda: int.from_bytes(fcntl.ioctl(reading, termios.FIONREAD, bytes(4)), "little"))
+        os.read(reading, 10)
+        os.close(reading)
+        process.stderr.read()
+    kept = LiveModel.load(model).cursor.untaken
+    again = subprocess.run(learn(source, model), capture_output=True, check=True)
+
+    assert 141 == process.returncode
+    assert kept.encode() == b"".join(expected[row + 1] + b"\n" for row in range(40))
+    assert expected == by_row(again.stdout)
+
+
+@pytest.mark.parametrize("output", ["predictions.csv", "-"])
+def test_a_file_goes_on_after_another_one(output, table, tmp_path):
+    """-p a, then -p b, then -p a again: a keeps its lines."""
+    source, _ = table
+    model, first = tmp_path / "m.npz", tmp_path / "a.csv"
+    for path, limit in ((first, 10), (output, 20), (first, 30)):
+        command = learn(source, model, "--limit", str(limit), "--output-format", "csv")
+        command[command.index("-")] = path
+        subprocess.run(command, cwd=tmp_path, stdout=subprocess.DEVNULL, check=True)
+    lines = first.read_text().splitlines()
+
+    assert ["row", *map(str, [*range(1, 11), *range(21, 31)])] == [
+        line.partition(",")[0] for line in lines
+    ]
