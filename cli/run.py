@@ -206,8 +206,7 @@ class Run:
         # Closed before Python ends, as a thread reads ahead for it.
         results = self._stack.enter_context(closing(self._results()))
         try:
-            if self._predictions is not None:
-                self._predictions.flush()
+            self._flush()  # what no reader has taken before
             with hinting_at_skips():
                 for result in results:
                     self._take(result)
@@ -317,12 +316,14 @@ class Run:
             self._write(result)
 
     def _write(self, result: StepResult) -> None:
+        if self._predictions is not None:
+            self._predictions.add(result)
+            self._flush()
+
+    def _flush(self) -> None:
         """Write predictions; after a signal those of rows that were read of a pipe are saved."""
-        if self._predictions is None:
-            return
-        self._predictions.add(result)
         try:
-            if self._signals.caught is None:
+            if self._predictions is not None and self._signals.caught is None:
                 self._predictions.flush()
         except InterruptedWaitError:
             if not self._sources[0].is_stream:

@@ -130,7 +130,7 @@ def test_rows_of_a_plain_pipe_are_answered_or_still_in_it(table, tmp_path, tell)
     header, *rows = source.read_bytes().splitlines(keepends=True)
     rows *= 10
     learned = []
-    for run in range(4 * TIMES):
+    for run in range(2 * TIMES):
         rng = random.Random(run)
         model, got, left = tmp_path / f"{run}.npz", b"", rows
         for end in ("SIGTERM", "SIGTERM", None):
@@ -152,7 +152,8 @@ def test_rows_of_a_plain_pipe_are_answered_or_still_in_it(table, tmp_path, tell)
                 process.send_signal(signal.SIGTERM)
             process.wait()
             with os.fdopen(into, "rb") as file:
-                unread = file.read().count(b"\n")
+                # The header, too, if the signal came before anything was read.
+                unread = min(file.read().count(b"\n"), len(left))
             writer.join()
             reader.join()
             got += bytes(reader.taken)
@@ -163,7 +164,8 @@ def test_rows_of_a_plain_pipe_are_answered_or_still_in_it(table, tmp_path, tell)
 
         assert len(rows) == live.progress.rows
         assert list(range(1, len(rows) + 1)) == sorted(by_row(got))
-    tell(f"signals on a plain pipe with a slow reader: {learned} rows learned")
+    shown = ", ".join(f"{n:,}" for n in sorted({*learned}))
+    tell(f"signals on a plain pipe with a slow reader: models of {shown} rows, all answered")
 
 
 def test_lines_in_the_pipe_are_saved_and_come_first(table, tmp_path):
