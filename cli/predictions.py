@@ -44,7 +44,7 @@ class PredictionFile:
         self._lines, self._begin = lines, begin.encode()
         mode = os.fstat(descriptor).st_mode
         self._is_pipe, self._is_file = stat.S_ISFIFO(mode), stat.S_ISREG(mode)
-        self._unwritten = bytearray()
+        self._unwritten, self._done = b"", 0  # lines, and how many bytes of them are written
         self._written = bytearray()  # the last that was, as much as a pipe may still hold
         self.wait: Callable[[int], None] = lambda descriptor: None
         self.pause: Callable[[], None] = lambda: None
@@ -53,47 +53,60 @@ class PredictionFile:
         """Write a line for each sample."""
         self.add(result)
         self.flush()
+        self.require_room(result)
 
     def add(self, result: StepResult) -> None:
         """Make a line for each sample, to be written by `flush`."""
-        self._unwritten += self._begin + "".join(self._lines(result)).encode()
-        self._begin = b""
+        self._append("".join(self._lines(result)))
         if self._is_file:
             self.flush()
+
+    def require_room(self, result: StepResult) -> None:
+        """Require that the lines of some samples said all of what is asked for."""
         self._lines.require_room(result)
 
     def put(self, untaken: str) -> None:
         """Begin with lines that no reader has taken before."""
         if untaken:
-            self._unwritten += self._begin + untaken.encode()
-            self._begin = b""
+            self._append(untaken)
+
+    def _append(self, text: str) -> None:
+        self._unwritten = self._unwritten[self._done :] + self._begin + text.encode()
+        self._begin, self._done = b"", 0
 
     def flush(self) -> None:
         """Write all that was added, by whole lines where a pipe may block."""
+        data = memoryview(self._unwritten)
         with self._named_errors():
-            while self._unwritten:
-                end = len(self._unwritten)
+            while self._done < len(data):
+                end = len(data)
                 if not self._is_file:
                     self.wait(self._descriptor)
-                    # So much can be written to a pipe that can be written to, without blocking.
-                    end = self._unwritten.rfind(b"\n", 0, select.PIPE_BUF) + 1 or self._room()
-                n = os.write(self._descriptor, self._unwritten[:end])
+                    end = self._line_end()
+                n = os.write(self._descriptor, data[self._done : end])
                 if self._is_pipe:
-                    self._written += self._unwritten[:n]
+                    self._written += data[self._done : self._done + n]
                     if len(self._written) > _MOST_WRITTEN:
                         del self._written[: -self._in_pipe() - _MOST_WRITTEN // 2]
-                del self._unwritten[:n]
+                self._done += n
 
-    def _room(self) -> int:
-        """Wait until a long line can be written at once; return how much of it can be."""
-        end = self._unwritten.find(b"\n") + 1
-        if not self._is_pipe:
-            return select.PIPE_BUF
-        with suppress(OSError):  # there is a limit to it
-            if end > fcntl.fcntl(self._descriptor, fcntl.F_GETPIPE_SZ):
-                fcntl.fcntl(self._descriptor, fcntl.F_SETPIPE_SZ, end)
+    def _line_end(self) -> int:
+        """Return the end of the whole lines, or of the part of one, that can be written at once."""
+        # So much can be written without blocking to a pipe that is empty, or that has room at all.
+        is_empty = self._is_pipe and not self._in_pipe()
+        most = self._done + (self._capacity() if is_empty else select.PIPE_BUF)
+        end = self._unwritten.rfind(b"\n", self._done, most) + 1
+        if end or not self._is_pipe:
+            return end or most
+        end = self._unwritten.find(b"\n", most) + 1
+        if end - self._done > self._capacity():
+            with suppress(OSError):  # there is a limit to it
+                fcntl.fcntl(self._descriptor, fcntl.F_SETPIPE_SZ, end - self._done)
         self.drain()
-        return min(end, fcntl.fcntl(self._descriptor, fcntl.F_GETPIPE_SZ))
+        return min(end, self._done + self._capacity())
+
+    def _capacity(self) -> int:
+        return fcntl.fcntl(self._descriptor, fcntl.F_GETPIPE_SZ)
 
     def _in_pipe(self) -> int:
         """Return how many bytes no reader has taken from the pipe."""
@@ -103,8 +116,9 @@ class PredictionFile:
 
     def _untaken(self) -> str:
         """Return the lines of which no reader has taken all."""
-        n = len(self._unwritten) + (self._in_pipe() if self._is_pipe else 0)
-        data = bytes(self._written + self._unwritten)
+        unwritten = self._unwritten[self._done :]
+        n = len(unwritten) + (self._in_pipe() if self._is_pipe else 0)
+        data = bytes(self._written + unwritten)
         start = data.rfind(b"\n", 0, len(data) - n) + 1
         return data[start:].decode().removeprefix(self._lines.header) if n else ""
 

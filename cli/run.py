@@ -319,6 +319,7 @@ class Run:
         if self._predictions is not None:
             self._predictions.add(result)
             self._flush()
+            self._predictions.require_room(result)
 
     def _flush(self) -> None:
         """Write predictions; after a signal those of rows that were read of a pipe are saved."""

@@ -202,3 +202,21 @@ def test_a_file_goes_on_after_another_one(output, table, tmp_path):
     assert ["row", *map(str, [*range(1, 11), *range(21, 31)])] == [
         line.partition(",")[0] for line in lines
     ]
+
+
+def test_lines_longer_than_a_pipe_takes_at_once_are_whole(tmp_path):
+    """Each has the probabilities of many classes; the reader is slow and leaves twice."""
+    n, model, source = 60, tmp_path / "m.npz", tmp_path / "f.csv"
+    source.write_text("\n".join(["a,label", *(f"{i % 7},{i % 3000}" for i in range(n))]) + "\n")
+    command = learn(source, model, "--probabilities", "--classes", "0-2999")
+    del command[command.index("--keep") : command.index("--keep") + 2]
+    expected = by_row(subprocess.run(command, capture_output=True, check=True).stdout)
+    model.unlink()
+    rng, got = random.Random(0), b""
+    for end in ("reader", "reader", "SIGTERM", None):
+        _, data = run_once(command, end, rng, model)
+        got += data[: data.rfind(b"\n") + 1]
+
+    assert n == len(expected)
+    assert min(map(len, expected.values())) > 2**16
+    assert expected == by_row(got)
