@@ -50,7 +50,9 @@ def option(
     spelled, _, metavar = flags.partition(" ")
     names = spelled.split("/") + ([name] if name else [])
     if metavar:
-        more |= {"type": type, "metavar": metavar, "default": default}
+        more |= {"type": type, "metavar": metavar}
+        if default is not None:  # which click takes for a value of an option that is required
+            more["default"] = default
         more["show_default"] = default not in (None, (), "-")
         if "flag_value" in more:
             more["is_flag"] = False

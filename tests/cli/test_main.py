@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
@@ -84,3 +85,15 @@ def test_models_are_files_on_this_machine(arguments, run):
     assert (
         "s3://bucket/m.npz: models and what is written are files on this machine" in result.stderr
     )
+
+
+@pytest.mark.parametrize(
+    "args",
+    [["evaluate", "f.csv"], ["predict", "f.csv"], ["average", "a.npz", "-o", "b.npz"],
+     ["average", "a.npz", "--base", "b.npz"], ["convert", "a.npz"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_an_option_that_is_needed_is_asked_for(args, run):
+    result = run(*args, check=2)
+
+    assert re.fullmatch(r"Error: Missing option '-.*'; see .* --help\n", result.stderr)
