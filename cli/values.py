@@ -18,6 +18,7 @@ class Parsed(click.ParamType):
 
     def __init__(self, name: str, parse: Callable[[str], Any], choices: str = "") -> None:
         self.name, self._parse, self.choices = name, parse, choices.split("|")
+        self.are_several = False
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
@@ -32,6 +33,8 @@ class Parsed(click.ParamType):
         from click.shell_completion import CompletionItem
 
         before, comma, last = incomplete.rpartition(",")
+        if not self.are_several:
+            before, comma, last = "", "", incomplete
         fitting = [choice for choice in self.choices if choice and choice.startswith(last)]
         return [CompletionItem(f"{before}{comma}{choice}") for choice in fitting]
 
@@ -43,7 +46,9 @@ def several(kind: Parsed) -> Parsed:
         values = (kind.convert(part.strip(), None, None) for part in text.split(","))
         return tuple(dict.fromkeys(values))
 
-    return Parsed(f"{kind.name},...", parse, "|".join(kind.choices))
+    made = Parsed(f"{kind.name},...", parse, "|".join(kind.choices))
+    made.are_several = True
+    return made
 
 
 def _number(text: str, positive: bool) -> float:

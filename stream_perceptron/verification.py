@@ -25,7 +25,7 @@ from stream_perceptron.distributed.shards import (
     require_parquet,
     rounds_in,
 )
-from stream_perceptron.errors import VerificationError
+from stream_perceptron.errors import DivergedError, FullError, VerificationError
 from stream_perceptron.live.cursor import Cursor, Shards
 from stream_perceptron.live.driver import cut, drive, read
 from stream_perceptron.live.lineage import DRAWS, ROUNDS, Entry, Lineage
@@ -178,6 +178,10 @@ class _Again:
                     self._learn_rows(live, entry)
             except VerificationError:
                 raise
+            except DivergedError as error:
+                raise VerificationError(f"{entry.place}: {error.where}: diverged") from None
+            except (FullError, MemoryError):
+                raise VerificationError(f"{entry.place}: does not fit in memory") from None
             except ValueError as error:
                 raise VerificationError(
                     f"{entry.place}: cannot be learned again: {error}"

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 import numpy as np
 
 from stream_perceptron.errors import CheckpointError
-from stream_perceptron.model.vocabulary import first_doubled
+from stream_perceptron.model.vocabulary import doubled
 
 T = TypeVar("T")
 
@@ -74,7 +74,7 @@ def decode_name(value: Any, depth: int = 0) -> Hashable:
 def decode_names(values: list[Any]) -> list[Hashable]:
     """Return the different names that `encode_name` was given."""
     names = [decode_name(value) for value in values]
-    if first_doubled(names) is not None:
+    if doubled(names):
         raise CheckpointError("model has a name twice")
     return names
 

@@ -63,12 +63,12 @@ must be one per output: delta = (d - y) * f'(net), without a sum
         x = rng.normal(size=_FEATURES)
         d[rng.integers(_OUTPUTS)] = f.high
         weights, bias = rng.normal(size=(_OUTPUTS, _FEATURES)), rng.normal(size=_OUTPUTS)
-        message = _mistake(update, _Sample(f, lr, x, d, weights, bias))
+        message = _mistake(update, _Sample(f, lr, x, d, weights, bias), number)
         if message is not None:
             raise UpdateError(f"sample {number}: {message}")
 
 
-def _mistake(update: Update, sample: _Sample) -> str | None:
+def _mistake(update: Update, sample: _Sample, number: int) -> str | None:
     """Return what an update does wrong with a sample, None if nothing."""
     inputs = [sample.x, sample.d, sample.weights, sample.bias]
     given = [each.copy() for each in inputs]
@@ -76,10 +76,10 @@ def _mistake(update: Update, sample: _Sample) -> str | None:
         new_weights, new_bias = update(*given)
     except (TypeError, ValueError) as error:
         shapes = ", ".join(str(each.shape) for each in inputs)
-        return (
-            f"update(x, d, weights, bias) with shapes {shapes} must return new weights and new "
-            f"biases: {error}"
-        )
+        raise UpdateError(
+            f"sample {number}: update(x, d, weights, bias) with shapes {shapes} must return new "
+            f"weights and new biases: {error}"
+        ) from error
     message = sample.mistake(np.asarray(new_weights), np.asarray(new_bias))
     is_changed = any(map(lambda a, b: not np.array_equal(a, b), given[:2], inputs[:2]))
     if message is None and is_changed:

@@ -108,7 +108,8 @@ def learn_all(
             is_over = all(trial.has_ended for trial in trials)
             return replace(found, taken=len(batch), stopped=is_over, refused=None)
 
-        yield from drive(batches, step, skip_rejected)
+        if not all(trial.has_ended for trial in trials):
+            yield from drive(batches, step, skip_rejected)
 
 
 def learn_sources(

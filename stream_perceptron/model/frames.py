@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from stream_perceptron.errors import SampleError
 from stream_perceptron.model.rows import Names, Rows
 from stream_perceptron.model.validation import require_finite, require_number
-from stream_perceptron.model.vocabulary import first_doubled
+from stream_perceptron.model.vocabulary import doubled
 
 if TYPE_CHECKING:
     import narwhals.stable.v2 as nw
@@ -162,7 +162,7 @@ def _fitting(names: Sequence[Hashable] | None, d: int) -> Names:
 
 def _different(names: Names) -> Names:
     """Return names that must differ."""
-    twice = None if isinstance(names, range) else first_doubled(names)
-    if twice is not None:
-        raise SampleError(f"two features are called {twice!r}: give each its own name")
+    twice = [] if isinstance(names, range) else doubled(names)
+    if twice:
+        raise SampleError(f"two features are called {twice[0]!r}: give each its own name")
     return names

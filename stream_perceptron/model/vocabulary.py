@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numbers
 import re
-from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from itertools import repeat
 from typing import Any
@@ -45,18 +44,23 @@ def natural_key(name: Hashable) -> tuple[str, Any, str]:
 _NOTHING: tuple[Sequence[Hashable], NDArray[np.int32]] = (), np.zeros(0, np.int32)
 
 
-def first_doubled(names: Sequence[Hashable]) -> Hashable:
-    """Return the first name that comes more than once, None if all differ.
+def doubled(names: Sequence[Hashable]) -> list[Hashable]:
+    """Return the names that were there before, in order; none if all differ.
 
     Examples
     --------
-    >>> first_doubled(["a", "b", "b", "a"]), first_doubled(["a", "b"])
-    ('a', None)
+    >>> doubled(["a", "b", "b", "a"]), doubled(["a", "b"])
+    (['b', 'a'], [])
 
     """
-    if len(set(names)) == len(names):
-        return None
-    return next(name for name, count in Counter(names).items() if count > 1)
+    seen: set[Hashable] = set()
+    found: list[Hashable] = []
+    if len(set(names)) < len(names):
+        for name in names:
+            if name in seen:
+                found.append(name)
+            seen.add(name)
+    return found
 
 
 class FirstNames(Sequence[Hashable]):

@@ -44,7 +44,7 @@ def completed(words):
         "COMP_CWORD": str(words.count(" ")),
     }
     output = subprocess.run([COMMAND], env=environment, capture_output=True, text=True).stdout
-    return [line.partition(",")[2] for line in output.splitlines()]
+    return [line.partition(",")[2] for line in output.splitlines() if line]
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,7 @@ def completed(words):
         ("stream-perceptron ver", ["verify"]),
         ("stream-perceptron learn --activation ", ["sigmoid", "tanh", "arctan", "identity"]),
         ("stream-perceptron sweep --activation sigmoid,t", ["sigmoid,tanh"]),
+        ("stream-perceptron learn --activation tanh,s", []),
         ("stream-perceptron learn --dtype float3", ["float32"]),
         ("stream-perceptron verify m.npz --format p", ["parquet"]),
         ("stream-perceptron learn digits", ["digits"]),

@@ -13,8 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 from helpers import COMMAND, ROOT, TIMES, kill_after_saves
 
-from stream_perceptron import LiveModel, SGDPerceptron, save
+from stream_perceptron import FullError, LiveModel, SGDPerceptron, VerificationError, save
 from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoint
+from stream_perceptron.data import open_source
+from stream_perceptron.model.weights import WeightStore
+from stream_perceptron.verification import verify
 
 FOLLOWS = "every bit of {} x {} weights follows from these sources\n"
 
@@ -301,3 +304,17 @@ def test_inspect_shows_what_a_model_was_learned_from(days, run, tmp_path):
     assert shown[0].endswith("): rows 1 to 1,000, lr 0.01, epsilon 3e-06")
     assert shown[1].endswith("): draws 1 to 500, lr 0.01, epsilon 3e-06")
     assert [(0, 1000), (0, 500)] == [(entry["start"], entry["end"]) for entry in entries]
+
+
+@pytest.mark.parametrize("error", [MemoryError, FullError])
+def test_a_model_that_does_not_fit_any_more_is_one_line(error, days, run, tmp_path, monkeypatch):
+    path = tmp_path / "m.npz"
+    run("learn", days[0], "-m", path, "--limit", 100, "--quiet", check=0)
+    live, sources = LiveModel.load(path), [open_source(str(days[0]))]
+
+    def refuse(*_):
+        raise error
+
+    monkeypatch.setattr(WeightStore, "grown", refuse)
+    with pytest.raises(VerificationError, match="rows 1 to 100: does not fit in memory"):
+        verify(live, sources)

@@ -348,3 +348,13 @@ def test_arrow_of_unlabelled_rows_has_no_curve(run, tmp_path):
     run("learn", tmp_path / "a.parquet", "-m", tmp_path / "m", "-p", "-", check=0)
 
     assert 0 == len(LiveModel.load(tmp_path / "m").progress.curve.sums)
+
+
+def test_check_update_keeps_the_error_of_the_update():
+    def broken(x, d, weights, bias):
+        raise TypeError("of the user")
+
+    with pytest.raises(UpdateError, match="must return new weights") as error:
+        check_update(broken)
+
+    assert "of the user" == str(error.value.__cause__)

@@ -27,6 +27,10 @@ def test_a_stream_of_rivers_is_learned_as_by_itself():
         assert model.weights.tobytes() == trial.model.weights.tobytes()
 
 
+def test_no_settings_are_no_trials():
+    assert [] == sweep([({"a": 1.0}, "x")], lr=[])
+
+
 def test_one_reading_for_all_up_to_a_limit(tmp_path, rng):
     path = tmp_path / "points.csv"
     lines = [f"{x:.3f},{'left' if x < 0 else 'right'}" for x in rng.normal(size=2500)]

@@ -182,6 +182,8 @@ def test_names_that_do_not_occur_are_left_out_of_few_rows():
 def test_equal_names_are_refused_whether_they_occur_or_not():
     matrix = scipy.sparse.csr_matrix(([1.0], ([0], [7])), shape=(1, 1000))
     model = SGDPerceptron(seed=0)
+    with pytest.raises(SampleError, match="two features are called None"):
+        model.test_then_train(np.ones((1, 2)), ["x"], features=[None, None])
     with pytest.raises(SampleError, match="two features are called 'a'"):
         model.test_then_train(matrix, ["x"], ["a", "a", *range(998)])
 

@@ -23,7 +23,7 @@ from stream_perceptron.data.text.sample import Rejected, Sample, scaled
 from stream_perceptron.errors import SampleError
 from stream_perceptron.model.rows import Names
 from stream_perceptron.model.validation import as_weight, row_of
-from stream_perceptron.model.vocabulary import first_doubled, natural_order
+from stream_perceptron.model.vocabulary import doubled, natural_order
 
 _NESTED = "features"
 _BARE = "x"  # says no more than no name
@@ -160,7 +160,7 @@ class JsonDecoder:
                 if is_used(key)
                 for name in (names if key == schema.key else [key])
             ]
-        if first_doubled(columns) is not None:
+        if doubled(columns):
             columns = []
         return replace(schema, columns=tuple(columns), label=label)
 

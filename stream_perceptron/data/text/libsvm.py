@@ -18,7 +18,7 @@ from stream_perceptron.data.text.plan import Layout
 from stream_perceptron.data.text.records import RawLines, tokenizer
 from stream_perceptron.data.text.sample import NUMBER, Rejected, Sample, scaled
 from stream_perceptron.errors import SampleError, SourceError
-from stream_perceptron.model.vocabulary import first_doubled, natural_order
+from stream_perceptron.model.vocabulary import doubled, natural_order
 
 _PAIR = re.compile(rf"([^\s:]+):({NUMBER})")
 
@@ -94,9 +94,9 @@ class LibsvmDecoder:
             raise SampleError("it is not UTF-8") from None
         text = tokens.pop(0) if tokens and ":" not in tokens[0] else None
         pairs = [_pair(token) for token in tokens]
-        twice = first_doubled([name for name, _ in pairs])
-        if twice is not None:
-            raise SampleError(f"it has feature {str(twice)[:50]!r} twice")
+        twice = doubled([name for name, _ in pairs])
+        if twice:
+            raise SampleError(f"it has feature {str(twice[0])[:50]!r} twice")
         return text, {name: value for name, value in pairs if name not in self.selection.ignore}
 
     def layout(self, record: bytes) -> Layout:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from stream_perceptron.data.byte_stream import ByteStream
 from stream_perceptron.errors import SampleError
-from stream_perceptron.model.vocabulary import first_doubled
+from stream_perceptron.model.vocabulary import doubled
 
 try:
     tokenizer: Any = import_module("stream_perceptron.data.text._tokenizer")
@@ -278,8 +278,8 @@ def value_in(record: bytes) -> dict[str, Any] | list[Any]:
 def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
-        twice = first_doubled([name for name, _ in pairs])
-        raise SampleError(f"it has the key {str(twice)[:50]!r} twice")
+        twice = doubled([name for name, _ in pairs])
+        raise SampleError(f"it has the key {str(twice[0])[:50]!r} twice")
     return value
 
 
