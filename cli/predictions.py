@@ -216,7 +216,8 @@ def _open_file(path: str, lines: Lines, folder: Path, before: Mapping[str, int])
                 )
     descriptor = os.open(path, _FLAGS | os.O_APPEND, 0o666)
     os.truncate(descriptor, kept)
-    sync_folder(Path(path).parent)  # or a crash could lose the file
+    with suppress(OSError):  # a folder may be written to and not read
+        sync_folder(Path(os.path.realpath(path)).parent)  # or a crash could lose the file
     return PredictionFile(path, descriptor, lines, "" if kept else lines.header, relative)
 
 

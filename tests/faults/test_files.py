@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
 
 import pytest
+from click.testing import CliRunner
 from helpers import COMMAND, ROOT, start, wait_for
 
 from stream_perceptron import LiveModel, SGDPerceptron, save
+from stream_perceptron_cli.main import main
 
 ROWS = "label,a\n" + "left,1\nright,2\n" * 50
 
@@ -195,3 +198,16 @@ def test_a_pipeline_of_several_scalers_is_one_clear_line(tmp_path, run):
         result = run(*command, check=1)
         why = "holds a pipeline of River that only Python code can run"
         assert f"Error: {path}: {why}\n" == result.stderr
+
+
+def test_predictions_go_to_a_folder_that_cannot_be_read(data, tmp_path, monkeypatch):
+    """Its names cannot be seen on to the disk, which is no reason to refuse."""
+
+    def refuse(folder):
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+
+    monkeypatch.setattr("stream_perceptron.checkpoint.atomic.sync_folder", refuse)
+    output = tmp_path / "p.jsonl"
+    result = CliRunner().invoke(main, ["learn", str(data), "-p", str(output), "--quiet"])
+
+    assert (0, True) == (result.exit_code, output.stat().st_size > 0)
