@@ -87,10 +87,17 @@ class LearnOptions(ReadingOptions):
     round_rows: int
     keep_lr: bool
     output: str | None
+    rejected: Path | None
     output_format: str | None
     probabilities: bool
+    with_learned: bool
     keep: tuple[str, ...]
     n_traced: int | None
+
+    @property
+    def skips(self) -> bool:
+        """Whether rows that cannot be used are left out."""
+        return self.skip_rejected or self.rejected is not None
 
 
 @dataclass(frozen=True)
@@ -118,7 +125,10 @@ def asked_of(cls: type[Asked], ctx: click.Context) -> Asked:
 
 def _first(options: ReadingOptions, *names: str) -> str | None:
     """Return the first of some options that was given, as it is called."""
-    flags = {"go_next": "next", "at_random": "random", "output": "predictions", "n_traced": "trace"}
+    flags = {
+        "go_next": "next", "at_random": "random", "output": "predictions", "n_traced": "trace",
+        "with_learned": "learned",
+    }  # fmt: skip
     name = next((name for name in sorted(names) if name in options.given), None)
     return name and "--" + flags.get(name, name).replace("_", "-")
 
@@ -144,7 +154,9 @@ _RULES: dict[type[ReadingOptions], dict[str, Callable[[Any], object]]] = {
         "--ray needs --shards N: as many as the cluster has processors": lambda o: (
             o.ray is not None and o.shards is None
         ),
-        "--keep cannot be combined with --random": lambda o: o.at_random and o.keep,
+        "{} cannot be combined with --random": lambda o: (
+            o.at_random and _first(o, "keep", "rejected")
+        ),
         "stdin and pipes cannot be split into shards: name Parquet files": lambda o: (
             o.ray is not None and o.reads_a_stream
         ),
@@ -152,12 +164,14 @@ _RULES: dict[type[ReadingOptions], dict[str, Callable[[Any], object]]] = {
             o.path is None and _first(o, "save_every", "overwrite", "go_next")
         ),
         "{} needs predictions: add -p FILE": lambda o: (
-            o.output is None and _first(o, "keep", "probabilities", "output_format")
+            o.output is None and _first(o, "keep", "probabilities", "with_learned", "output_format")
         ),
         "{} needs --ray": lambda o: o.ray is None and _first(o, "shards", "round_rows", "keep_lr"),
         "{} needs rows in order: it cannot be combined with --ray": lambda o: (
             o.ray is not None
-            and _first(o, "at_random", "stop", "limit", "position", "output", "n_traced")
+            and _first(
+                o, "at_random", "stop", "limit", "position", "output", "rejected", "n_traced"
+            )
         ),
     },
 }

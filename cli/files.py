@@ -58,10 +58,11 @@ def require_different(**files: str | Path | Sequence[str] | None) -> None:
                 raise click.UsageError(f"{path} is both {before} and {called}: name another file")
 
 
-def require_regular(path: Path) -> None:
-    """Require that a file to be written is a regular one, if it is there."""
-    if _is_device(path):
-        raise click.UsageError(f"{path} is not a regular file: a model cannot be kept in it")
+def require_regular(*paths: Path | None) -> None:
+    """Require that files to be replaced or cut back are regular ones, if they are there."""
+    for path in paths:
+        if path is not None and _is_device(path):
+            raise click.UsageError(f"{path} is not a regular file: name another one")
 
 
 def _is_device(path: str | Path) -> bool:

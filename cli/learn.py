@@ -139,6 +139,11 @@ model_options = in_order(
 )
 @prediction_options("Output")
 @on_output(
+    "--rejected FILE",
+    "Write the rows that cannot be used as JSON lines, and skip them.",
+    _FILE,
+)
+@on_output(
     "--trace N", "Show the arithmetic of the first N samples on stderr.", _COUNT, name="n_traced"
 )
 @on_output("--json", "Print progress and summary as JSON.", name="as_json")

@@ -208,7 +208,7 @@ def skip_option(what: str) -> Callable[[F], F]:
     )
 
 
-_FIELDS = ("row", "prediction", "probability", "probabilities", "label")
+_FIELDS = ("row", "prediction", "probability", "probabilities", "label", "learned")
 
 
 def _kept(
@@ -228,6 +228,10 @@ def prediction_options(section: str = "Other") -> Callable[[F], F]:
             section=section, callback=_kept,
         ),
         option("--probabilities", "Write the probability of every class.", section=section),
+        option(
+            "--learned", "Write how many samples the model had learned.",
+            name="with_learned", section=section,
+        ),
         option(
             "--output-format json|csv", "Format of predictions. Default: by FILE's suffix.",
             click.Choice(["json", "csv"]), section=section,

@@ -47,6 +47,7 @@ class _Options:
     output: str
     keep: tuple[str, ...]
     probabilities: bool
+    with_learned: bool
     output_format: str | None
     follow: bool
     skip_rejected: bool
@@ -97,7 +98,7 @@ def _predict(options: _Options, signals: Signals) -> None:
     ignoring(live, o.ignore)
     live.selection = replace(live.selection, keep=o.keep)
     classes = live.model.classes_ if o.probabilities else None
-    lines = lines_for(o.output, o.output_format, live.selection, classes)
+    lines = lines_for(o.output, o.output_format, live.selection, classes, o.with_learned)
     output = open_predictions(o.output, lines, signals)
     output.wait = partial(_until_writable, signals)
 

@@ -114,7 +114,7 @@ class PredictionFile:
         fcntl.ioctl(self._descriptor, termios.FIONREAD, n)
         return int.from_bytes(n, sys.byteorder)
 
-    def _untaken(self) -> str:
+    def untaken(self) -> str:
         """Return the lines of which no reader has taken all."""
         unwritten = self._unwritten[self._done :]
         n = len(unwritten) + (self._in_pipe() if self._is_pipe else 0)
@@ -139,8 +139,7 @@ class PredictionFile:
             self.pause()
 
     def sync(self, cursor: Cursor) -> None:
-        """Let a cursor have how far predictions are safe: on the disk, or taken by a reader."""
-        cursor.untaken = self._untaken()
+        """Let a cursor have how much of a file is safe on the disk."""
         if self._path is not None:
             with self._named_errors():
                 os.fsync(self._descriptor)
@@ -226,14 +225,17 @@ def lines_for(
     output_format: str | None,
     selection: Selection,
     classes: Sequence[Any] | None,
+    with_learned: bool,
 ) -> Lines:
     """Return what makes lines: of CSV if they are asked for or the file's name ends so, or of JSON.
 
-    `classes` are those whose probabilities are asked for.
+    `classes` are those whose probabilities are asked for; `with_learned` asks for how many samples
+    the model had learned.
     """
     if (output_format or ("csv" if path.lower().endswith(".csv") else "json")) == "json":
-        return JsonLines()
-    return CsvLines(tuple(dict.fromkeys([*selection.position, *selection.keep])), classes)
+        return JsonLines(with_learned)
+    carried = tuple(dict.fromkeys([*selection.position, *selection.keep]))
+    return CsvLines(carried, classes, with_learned)
 
 
 def _words() -> Callable[[Any], str]:
@@ -251,8 +253,12 @@ def _words() -> Callable[[Any], str]:
     return word
 
 
-def _samples(result: StepResult) -> Iterator[tuple[Any, ...]]:
-    """Yield row, number and probability of the prediction, label, what is carried, and shares."""
+def _samples(result: StepResult, with_learned: bool) -> Iterator[tuple[Any, ...]]:
+    """Yield what a line says of each sample.
+
+    That is row, number and probability of the prediction, label, how many samples were learned,
+    what is carried, and shares.
+    """
     n = len(result.rows)
     every = result.every_probability
     return zip(
@@ -260,6 +266,7 @@ def _samples(result: StepResult) -> Iterator[tuple[Any, ...]]:
         result.predicted.tolist(),
         result.probabilities.tolist(),
         result.labels,
+        result.learned.tolist() if with_learned else [None] * n,
         result.carried or [{}] * n,
         [[]] * n if every is None else every.tolist(),
         strict=True,
@@ -282,8 +289,9 @@ class Lines:
 class JsonLines(Lines):
     """Samples as lines of JSON."""
 
-    def __init__(self) -> None:
+    def __init__(self, with_learned: bool = False) -> None:
         self._word = _words()
+        self._with_learned = with_learned
 
     def __call__(self, result: StepResult) -> Iterator[str]:
         # What `json.dumps` would say, for less.
@@ -291,11 +299,13 @@ class JsonLines(Lines):
         keys: list[str] = []
         if result.every_probability is not None:
             keys = [json.dumps(str(label)) for label in classes]
-        for row, number, probability, label, carried, shares in _samples(result):
+        samples = _samples(result, self._with_learned)
+        for row, number, probability, label, learned, carried, shares in samples:
             name, share = "null", "null"  # -1, where no label was known
             if number >= 0:
                 name, share = word(classes[number]), repr(probability)
-            beside = f", {json.dumps(carried)[1:-1]}" if carried else ""
+            beside = "" if learned is None else f', "learned": {learned}'
+            beside += f", {json.dumps(carried)[1:-1]}" if carried else ""
             if result.every_probability is not None:
                 # A label that was not known yet has no probability.
                 known = ((key, p) for key, p in zip(keys, shares, strict=True) if p == p)
@@ -309,19 +319,24 @@ class JsonLines(Lines):
 class CsvLines(Lines):
     """Samples as lines of CSV, a header in front."""
 
-    def __init__(self, carried: tuple[str, ...], classes: Sequence[Any] | None) -> None:
-        self._carried = carried
+    def __init__(
+        self, carried: tuple[str, ...], classes: Sequence[Any] | None, with_learned: bool
+    ) -> None:
+        self._carried, self._with_learned = carried, with_learned
         self._classes = list(classes or ())
         shares = [f"probability of {label}" for label in self._classes]
-        names = ["row", "prediction", "probability", "label", *self._carried, *shares]
+        names = ["row", "prediction", "probability", "label", *["learned"] * with_learned]
+        names += [*self._carried, *shares]
         self.header = ",".join(map(_cell, names)) + "\n"
 
     def __call__(self, result: StepResult) -> Iterator[str]:
         names = [*map(_cell, result.classes), ""]
         n = len(self._classes)
-        for row, number, probability, label, carried, shares in _samples(result):
+        samples = _samples(result, self._with_learned)
+        for row, number, probability, label, learned, carried, shares in samples:
             share = "" if number < 0 else repr(probability)
-            beside = [_cell(carried.get(name)) for name in self._carried]
+            beside = [str(learned)] * self._with_learned
+            beside += [_cell(carried.get(name)) for name in self._carried]
             known = ["" if p != p else repr(p) for p in shares[:n]]
             yield ",".join([str(row), names[number], share, _cell(label), *beside, *known]) + "\n"
 

@@ -1,13 +1,17 @@
-"""Rejected rows, grouped by what is wrong with them."""
+"""Rejected rows: what is told of them, and the lines that hold them."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from .predictions import Lines
 
 if TYPE_CHECKING:
     from stream_perceptron.data.batch import Rejection
+    from stream_perceptron.live.step_result import StepResult
 
 _MOST_GROUPS = 10
 _MOST_LISTED = 10
@@ -48,3 +52,17 @@ class Rejections:
         if others:
             lines.append(f"skipped: {others:,} more for other reasons")
         return [*lines, f"skipped: {self.total:,} of {rows:,} rows, {self.total / rows:.1%}"]
+
+
+class RejectedLines(Lines):
+    """Rejected rows as lines of JSON, with what each held: a line of text, or values by name."""
+
+    def __call__(self, result: StepResult) -> Iterator[str]:
+        for source, row, why, held in result.rejected:
+            line: dict[str, Any] = {"source": source, "row": row, "reason": why}
+            content = None if held is None else held()
+            if isinstance(content, list):
+                line["values"] = content[0]
+            else:
+                line["line"] = content and content.removesuffix("\n").removesuffix("\r")
+            yield json.dumps(line, default=str) + "\n"

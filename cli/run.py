@@ -22,11 +22,11 @@ from stream_perceptron.live.step_result import StepResult
 from .asked import LearnOptions
 from .files import require_different, require_regular
 from .options import bad_parameters_are_usage_errors, hint_at_terminal, quiet_stderr
-from .predictions import PredictionFile, lines_for, open_predictions
+from .predictions import Lines, PredictionFile, lines_for, open_predictions
 from .printable import counted
 from .progress_line import ProgressLine
 from .reading import hinting_at_skips
-from .rejections import Rejections
+from .rejections import RejectedLines, Rejections
 from .saver import Saver
 from .signals import InterruptedWaitError, Signals
 from .summary import announce, nothing_new, summarise, tell_findings
@@ -56,9 +56,11 @@ def run(options: LearnOptions) -> int:
 def open_run(options: LearnOptions, signals: Signals, stack: ExitStack) -> Run:
     """Open what is read and written until the stack is closed; the checkpoint is not touched."""
     o, saved = options, None
-    require_different(SOURCE=o.sources, MODEL=o.path, the_predictions=o.output)
+    require_different(
+        SOURCE=o.sources, MODEL=o.path, the_predictions=o.output, the_rejected_rows=o.rejected
+    )
+    require_regular(o.path, o.rejected)
     if o.path is not None:
-        require_regular(o.path)
         stack.enter_context(locked(o.path))
         if o.path.exists() and not o.overwrite:
             saved = LiveModel.load(o.path)
@@ -163,10 +165,12 @@ class Run:
         self._rejected = Rejections()
         self._worked: WorkedSample | None = None
         self._to_explain = o.n_traced or 0
-        self._predictions = self._open_predictions()
+        self._predictions, self._rejected_rows = self._open_predictions(), None
+        if o.rejected is not None:
+            self._rejected_rows = self._open(str(o.rejected), RejectedLines())
         # On Ray each round is saved, and none has fewer rows than one.
         every = 1 if o.ray is not None and "save_every" not in o.given else o.save_every
-        self._saver = Saver(o.path, every, live, self._predictions, here.read)
+        self._saver = Saver(o.path, every, live, self._predictions, self._rejected_rows, here.read)
         rows = None if o.stop else _rows_to_read(self._sources, self._epochs, o.limit)
         style = "quiet" if o.quiet else "json" if o.as_json else "text"
         self.line = ProgressLine(live, style, rows, here.read)
@@ -176,16 +180,20 @@ class Run:
         if o.output is None:
             return None
         classes = live.model.classes_ if o.probabilities else None
-        lines = lines_for(o.output, o.output_format, live.selection, classes)
+        lines = lines_for(o.output, o.output_format, live.selection, classes, o.with_learned)
         if lines.header and classes == []:
             raise click.UsageError(
                 "--probabilities in CSV need a column for each class: list them with --classes"
             )
-        folder = None if o.path is None else o.path.parent
-        opened = open_predictions(o.output, lines, self._signals, folder, live.cursor.outputs)
+        opened = self._open(o.output, lines)
         opened.wait = self._wait_to_write
         opened.put(live.cursor.untaken)
         return opened
+
+    def _open(self, path: str, lines: Lines) -> PredictionFile:
+        model = self._options.path
+        folder = None if model is None else model.parent
+        return open_predictions(path, lines, self._signals, folder, self._live.cursor.outputs)
 
     def _while_waiting(self) -> float | None:
         """Save if that is due, and end at a signal; return when to look again."""
@@ -268,7 +276,7 @@ class Run:
                 require_parquet(self._sources),
                 self._cursor,
                 self._epochs or 1,
-                o.skip_rejected,
+                o.skips,
                 not o.keep_lr,
                 lambda: self._signals.caught is not None,
             )
@@ -280,7 +288,7 @@ class Run:
             epochs=self._epochs,
             limit=o.limit,
             stop=o.stop,
-            skip_rejected=o.skip_rejected,
+            skip_rejected=o.skips,
             with_probabilities=o.output is not None,
             with_every=o.probabilities,
             every=self._saver.rows,
@@ -313,6 +321,8 @@ class Run:
         self._rejected.add(result.rejected)
         self.line.update()
         if isinstance(result, StepResult):
+            if self._rejected_rows is not None:
+                self._rejected_rows.add(result)
             self._write(result)
 
     def _write(self, result: StepResult) -> None:

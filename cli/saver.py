@@ -21,13 +21,14 @@ class Saver:
         every: int | float,
         live: LiveModel,
         predictions: PredictionFile | None,
+        rejected: PredictionFile | None,
         read: int,
     ) -> None:
         self._path = path
         self.rows = every if path is not None and isinstance(every, int) else None
         self._seconds = None if path is None or isinstance(every, int) else every
         self._live = live
-        self._predictions = predictions
+        self._predictions, self._rejected = predictions, rejected
         self._saved_at = time.monotonic()
         self._first_cursor, self._first_read = live.cursor, read
         self._saved_rows = read
@@ -58,8 +59,12 @@ class Saver:
         """Save now, if there is a place to save to."""
         if self._path is None:
             return
+        cursor = self._live.cursor
+        for file in (self._predictions, self._rejected):
+            if file is not None:
+                file.sync(cursor)
         if self._predictions is not None:
-            self._predictions.sync(self._live.cursor)
+            cursor.untaken = self._predictions.untaken()
         try:
             self._live.save(self._path)
         except OSError as error:

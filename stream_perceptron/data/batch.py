@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -44,14 +44,20 @@ def offset_of(selection: Selection, values: Sequence[Any]) -> Offset:
     return Offset(tuple(values[:-1]), values[-1])
 
 
+# Returns what a row holds: its text, or a list of it alone with its values by name.
+Held = Callable[[], str | list[dict[str, Any]]]
+
+
 class Rejection(NamedTuple):
     """A row that cannot be used: where it stands, and why."""
 
-    place: str
+    source: str
+    row: int
     why: str
+    held: Held | None = None
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.why}"
+        return f"{self.source}: row {self.row}: {self.why}"
 
 
 def too_large(dtype: DTypeLike) -> str:
@@ -95,6 +101,7 @@ class Batch:
     weights: NDArray[np.float64]  # their sample weights, shape (n,)
     schema: Schema  # what is known of the source once these rows are read
     rejected: dict[int, str] = field(default_factory=dict)  # why a row cannot be used, by its place
+    held: dict[int, Held] = field(default_factory=dict)  # and what it holds
     # The offset of every row, None where a rejected row has none; empty if nobody asked.
     offsets: tuple[Offset | None, ...] = ()
     # Which rows came before, and are left out; shape (n_rows,), None for none.
@@ -128,6 +135,7 @@ class Batch:
             labels=self.labels[usable],
             weights=self.weights[usable],
             rejected={i - start: why for i, why in self.rejected.items() if start <= i < end},
+            held={i - start: held for i, held in self.held.items() if start <= i < end},
             offsets=self.offsets[start:end],
             replayed=None if self.replayed is None else self.replayed[start:end],
             notes=() if usable.start else self.notes,
@@ -147,7 +155,11 @@ class Batch:
 
     def rejections(self) -> list[Rejection]:
         """Return what is wrong with each rejected row, and where it stands."""
-        return [Rejection(self.place(i), why) for i, why in sorted(self.rejected.items())]
+        first, held = self.first_row, self.held
+        return [
+            Rejection(self.source, first + i, why, held.get(i))
+            for i, why in sorted(self.rejected.items())
+        ]
 
     def before_rejected(self) -> Batch:
         """Return the rows before the first rejected one."""

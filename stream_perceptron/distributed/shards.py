@@ -167,7 +167,7 @@ def learn_pieces(
             outcome.last = paths[piece.file]
             batches = _rows_of(_opened(outcome.last), piece, learner, keep)
             for result in drive(batches, step, skip_rejected):
-                outcome.rejected += result.rejected
+                outcome.rejected += [each._replace(held=None) for each in result.rejected]
                 outcome.notes = outcome.notes or result.notes
     except (SourceError, SampleError, DivergedError) as error:
         outcome.error = error

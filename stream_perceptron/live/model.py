@@ -364,6 +364,8 @@ class LiveModel:
             every_probability=self._every_probability(result),
             labels=batch.labels[:n],
             updated=result.updated,
+            tested=result.target >= 0,
+            n_learned=self.model.n_seen,
             taken=len(done),
             rejected=done.rejections(),
             carried=carried(batch, n, self.selection),

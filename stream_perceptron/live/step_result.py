@@ -42,6 +42,8 @@ class StepResult:
     labels: list[Hashable]  # the label of each sample; None where there is none
     # Whether each sample changed the weights, shape (n,).
     updated: NDArray[np.bool_]
+    tested: NDArray[np.bool_]  # whether each sample was a test and then learned; shape (n,)
+    n_learned: int  # how many samples the model has learned, with these
     taken: int  # how many rows of the batch are done, with those that were rejected or replayed
     # What was wrong with each row that was rejected, and where it stands.
     rejected: list[Rejection] = field(default_factory=list)
@@ -58,6 +60,11 @@ class StepResult:
     def predictions(self) -> list[Hashable]:
         """The label predicted for each sample; None where none was known."""
         return names_of(self.predicted, self.classes)
+
+    @property
+    def learned(self) -> NDArray[np.intp]:
+        """How many samples the model had learned when it predicted each of these; shape (n,)."""
+        return self.n_learned - np.cumsum(self.tested[::-1])[::-1]
 
 
 def carried(batch: Batch, n: int, asked: Selection) -> list[dict[str, Any]] | None:

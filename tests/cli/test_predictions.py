@@ -199,3 +199,20 @@ def test_from_train_to_submission_without_jq(run, tmp_path, sample):
     assert ["row", "prediction"] == lines[0]
     assert [str(i + 1) for i in range(1000)] == [row for row, _ in lines[1:]]
     assert np.mean(labels[4000:] == [int(digit) for _, digit in lines[1:]]) > 0.8
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
+def test_a_line_says_how_many_samples_the_model_had_learned(ending, run, tmp_path):
+    """Of rows with and without labels, whatever a run learns at once."""
+    rows = [row | {"y": None if i % 7 == 3 else row["y"]} for i, row in enumerate(ROWS)]
+    source, model = write(tmp_path / f"s{ending}", rows), tmp_path / "m.npz"
+    args = ["learn", source, "--label", "y", "--ignore", "id", "--learned", "-m", model, "-p", "-"]
+    found = []
+    for limit in (1, 400, len(rows)):
+        found += lines_of(run(*args, "--limit", limit, check=0).stdout)
+    predicted = run("predict", source, "-m", model, "--learned", "--output-format", "csv", check=0)
+    table = list(csv.DictReader(predicted.stdout.splitlines()))
+    before = np.cumsum([0, *(row["y"] is not None for row in rows)]).tolist()
+
+    assert before[:-1] == [line["learned"] for line in found]
+    assert {str(before[-1])} == {line["learned"] for line in table}

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 import random
+import re
 import subprocess
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from helpers import (
     COMMAND,
     chunks,
+    kill_after_saves,
     learn_from_pipe,
     outcome_of,
     state_of,
+    write_lines,
 )
 
 from stream_perceptron import LiveModel
@@ -32,6 +38,7 @@ def bad_csv_lines(n):
         ",".join(["left", "\udcff1", *cells[1:]]),
         ",".join(["le\udcffft", *cells]),
         ",".join(["left", "1\r2", *cells[1:]]),
+        ",".join(["left", '"1\n2"', *cells[1:]]),
     ]
 
 
@@ -191,3 +198,70 @@ def test_a_line_of_100_mb_is_a_bad_row(name, tmp_path, peak_memory_of_pipe):
     progress = LiveModel.load(tmp_path / "m.npz").progress
     assert (10, 1) == (progress.samples, progress.skipped)
     assert peak < 200
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_rejected_rows_are_repaired_and_learned(name, run, tmp_path):
+    """A thousand of five, under kill -9: each is written once, and sed makes them good."""
+    good = list(good_lines(name, 5000))
+    number = re.compile(r"(?:(?<=[,:])|(?<=: ))(?=-?[0-9])")
+    mixed = [number.sub("oops", row, count=1) if i % 5 == 3 else row for i, row in enumerate(good)]
+    source, path, rejected = tmp_path / "rows", tmp_path / "m.npz", tmp_path / "rejected.jsonl"
+    source.write_bytes(as_bytes([HEADER[name], *mixed]))
+    command = [
+        COMMAND, "learn", source, "-m", path, "--rejected", rejected, "--save-every", "100",
+        "--quiet",
+    ]  # fmt: skip
+    kills, rng = 0, random.Random(name)
+    while kills < 3:
+        process = subprocess.Popen(command)
+        kills += kill_after_saves(process, path, rng.choice([1, 5]), rng.uniform(0, 0.01))
+        process.wait()
+    subprocess.run(command, check=True)
+    found = [json.loads(line) for line in rejected.read_text().splitlines()]
+    lines = as_bytes([HEADER[name], *(row["line"] for row in found)])
+    repaired = subprocess.run(["sed", "s/oops//"], input=lines, capture_output=True, check=True)
+    run("learn", "-m", path, input=repaired.stdout.decode(), check=0)
+    usable = [row for i, row in enumerate(good) if i % 5 != 3]
+    expected = as_bytes([HEADER[name], *usable, *good[3::5]])
+    learn_from_pipe(tmp_path / "expected.npz", [], expected)
+
+    assert list(range(4, 5001, 5)) == [row["row"] for row in found]
+    assert {str(source)} == {row["source"] for row in found}
+    assert mixed[3::5] == [row["line"] for row in found]
+    assert outcome_of(tmp_path / "expected.npz") == outcome_of(path)
+
+
+@pytest.mark.parametrize("name", ["csv", "json"])
+def test_a_rejected_line_is_what_was_read(name, run, tmp_path):
+    """To the byte, whatever is wrong with it."""
+    bad = [line for line in BAD[name](6) if line and len(line) < 10_000]
+    data = as_bytes([HEADER[name], *good_lines(name, 2), *bad])
+    source, rejected = tmp_path / "rows", tmp_path / "rejected.jsonl"
+    source.write_bytes(data)
+    run("learn", source, "--rejected", rejected, check=0)
+    found = [json.loads(line) for line in rejected.read_text().splitlines()]
+
+    assert as_bytes(bad) == as_bytes(row["line"] for row in found)
+    assert all(row["reason"] for row in found)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_rejected_row_of_a_table_has_its_values(dtype, run, tmp_path):
+    rows = [{"a": 1.0, "id": "p", "y": 0}, {"a": 1e300, "id": "q", "y": 1}, {"a": None, "id": "r",
+            "y": 1}, {"a": math.inf, "id": "s", "y": 1}]  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "t.parquet")
+    run("learn", "t.parquet", "--dtype", dtype, "--rejected", "r.jsonl", cwd=tmp_path, check=0)
+    found = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
+    expected = rows[3:] if dtype == "float64" else [rows[1], rows[3]]
+
+    assert expected == [row["values"] for row in found]
+
+
+def test_rejected_rows_go_to_a_file_that_can_be_cut_back(run, tmp_path):
+    source = write_lines(tmp_path / "s.jsonl", [{"a": 1, "y": 0}])
+    command = ["learn", source, "--rejected"]
+
+    assert "not a regular file" in run(*command, "/dev/stderr", check=2).stderr
+    assert "both SOURCE and the rejected rows" in run(*command, source, check=2).stderr
+    assert "--random" in run(*command, tmp_path / "r", "--random", check=2).stderr

@@ -149,11 +149,13 @@ class ColumnDecoder:
         missing = features.n_columns - features.lengths
         features, indicators = with_indicators(features, places, rows, selection)
         columns = [rows.column(name).take(places).to_pylist() for name in selection.keep]
-        return Batch(
+        batch = Batch(
             self._where, first_row, n, places, features, labels, weights, schema, rejected,
-            tuple(offsets), replayed, missing=missing if missing.any() else None,
+            offsets=tuple(offsets), replayed=replayed, missing=missing if missing.any() else None,
             indicators=indicators, kept=list(zip(*columns, strict=True)),
         ).fitting(request.dtype)  # fmt: skip
+        held = {i: rows.slice(i, 1).to_pylist for i in batch.rejected}
+        return replace(batch, held=held) if held else batch
 
     def _describe(self, schema: Schema, names: Names) -> tuple[Note, ...]:
         """Say in a few lines what is used and what is not."""

@@ -273,7 +273,8 @@ class CsvDecoder:
 
     def _values(self, names: Sequence[str], cells: list[str]) -> NDArray[np.float64]:
         """Return the features, NaN where one is missing."""
-        if not self._are_blanks_numbers and _NUMBERS.fullmatch("\n".join([*cells, ""])):
+        text = "" if self._are_blanks_numbers else "\n".join([*cells, ""])
+        if text.count("\n") == len(cells) and _NUMBERS.fullmatch(text):
             values = np.array(list(map(float, cells)))
             odd = ~np.isfinite(values)
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import NamedTuple, Protocol
 
@@ -337,7 +338,7 @@ class _Reading:
         if new.offset is not None and request.replays.had(new.offset):
             found = Replayed(new.offset)
         if isinstance(new, Rejected):
-            return found
+            return found if found is not new else new._replace(record=record)
         after = decoder if new.schema is decoder.schema else decoder.with_schema(new.schema)
         if self._last is None or after.schema != self._last.schema:
             # The last one is kept in any case, as it told what is known now.
@@ -368,6 +369,7 @@ def _batch(
             kept=list(found.kept), text=text,
         )  # fmt: skip
     usable = {i: each for i, each in enumerate(found) if isinstance(each, Sample)}
+    rejected = {i: each for i, each in enumerate(found) if isinstance(each, Rejected)}
     samples = list(usable.values())
     missing = np.array([s.n_nulls + np.count_nonzero(np.isnan(s.values)) for s in samples], np.intp)
     replayed = np.array([isinstance(each, Replayed) for each in found])
@@ -380,10 +382,11 @@ def _batch(
         labels=[sample.label for sample in samples],
         weights=np.array([sample.weight for sample in samples], np.float64),
         schema=schema,
-        rejected={
-            i: each.why[:_LONGEST_REASON]
-            for i, each in enumerate(found)
-            if isinstance(each, Rejected)
+        rejected={i: each.why[:_LONGEST_REASON] for i, each in rejected.items()},
+        held={
+            i: partial(each.record.decode, errors="surrogateescape")
+            for i, each in rejected.items()
+            if each.record
         },
         offsets=tuple(each.offset for each in found) if any(f.offset for f in found) else (),
         replayed=replayed if replayed.any() else None,

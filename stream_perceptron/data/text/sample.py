@@ -40,6 +40,7 @@ class Rejected(NamedTuple):
 
     why: str
     offset: Offset | None = None
+    record: bytes = b""
 
 
 class Replayed(NamedTuple):

@@ -82,7 +82,7 @@ def test_only_learned_rows_tell_what_others_mean(rows, learned, why, are_split, 
             both = zip(result.rows.tolist(), result.labels, strict=True)
             found += [row - 1 for row, label in both if label is not None]
             for told in result.rejected:
-                rejected[int(told.place.split("row ")[1]) - 1] = told.why
+                rejected[told.row - 1] = told.why
         live.save(path)
         live = LiveModel.load(path)
 
