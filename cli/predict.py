@@ -90,6 +90,7 @@ def predict(**options: Any) -> None:
 
 def _predict(options: _Options, signals: Signals) -> None:
     from stream_perceptron import LiveModel
+    from stream_perceptron.data.byte_stream import is_stream
     from stream_perceptron.live.driver import drive
 
     o, path = options, options.path
@@ -99,6 +100,10 @@ def _predict(options: _Options, signals: Signals) -> None:
     live.selection = replace(live.selection, keep=o.keep)
     classes = live.model.classes_ if o.probabilities else None
     lines = lines_for(o.output, o.output_format, live.selection, classes, o.with_learned)
+    most = _FOLLOWED_ROWS if o.follow else None
+    rows = partial(batches_of, file_format=o.file_format, live=live, signals=signals, most=most)
+    # What is not there must not cost the file of predictions its lines.
+    files = {i: rows(name) for i, name in enumerate(o.sources) if not is_stream(name)}
     output = open_predictions(o.output, lines, signals)
     output.wait = partial(_until_writable, signals)
 
@@ -109,10 +114,8 @@ def _predict(options: _Options, signals: Signals) -> None:
             _take_up(live, path)
         return live.predict(batch, o.probabilities)
 
-    most = _FOLLOWED_ROWS if o.follow else None
-    for name in o.sources:
-        batches = batches_of(name, o.file_format, live, signals, most)
-        for result in drive(batches, step, o.skip_rejected):
+    for i, name in enumerate(o.sources):
+        for result in drive(files.get(i) or rows(name), step, o.skip_rejected):
             output.write(result)
             for text in result.rejected:
                 tell(f"skipped: {text}", err=True)

@@ -29,18 +29,23 @@ _GAP = "  "
 class ProgressLine:
     """Progress on stderr.
 
-    A line that is redrawn on a terminal; elsewhere a row whenever the samples have doubled, as text
-    or as JSON.
+    A row whenever the samples have doubled, as text or as JSON, and below it on a terminal a line
+    that is redrawn, unless others write to that terminal.
     """
 
     def __init__(
-        self, live: LiveModel, style: str, total: int | None = None, read: int = 0
+        self,
+        live: LiveModel,
+        style: str,
+        total: int | None = None,
+        read: int = 0,
+        is_alone: bool = True,
     ) -> None:
         self._live = live
         self._style = style
         self._total = total
         self._line = LiveLine()
-        self._is_live = style == "text" and self._line.is_shown
+        self._is_live = style == "text" and self._line.is_shown and is_alone
         self._start = time.perf_counter()
         self._rows_before = live.ledger.rows
         self._read_before = read
@@ -78,15 +83,12 @@ class ProgressLine:
 
     def update(self) -> None:
         """Tell how it is going, if it is time to."""
-        if self._is_live:
-            if self._line.is_due():
-                self._draw()
-            return
-        if self._style == "quiet" or self.rows < self._next:
-            return
-        while self.rows >= self._next:
-            self._next *= 2
-        self._print_row()
+        if self._style != "quiet" and self.rows >= self._next:
+            while self.rows >= self._next:
+                self._next *= 2
+            self._print_row()
+        if self._is_live and self._line.is_due():
+            self._draw()
 
     def finish(self) -> None:
         """Tell how it ended."""
@@ -112,6 +114,7 @@ class ProgressLine:
             click.echo(json.dumps(self.figures()), err=True)
         elif self._live.progress.samples and self._printed != self.rows:
             self._printed = self.rows
+            self._line.clear()
             self._head()
             click.echo(self._row(), err=True)
 
@@ -171,6 +174,5 @@ class ProgressLine:
 
     def _head(self) -> None:
         if not self._has_header:
-            self._line.clear()
             click.echo(self._aligned(*_COLUMNS), err=True)
             self._has_header = True

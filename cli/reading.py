@@ -14,18 +14,25 @@ from .signals import Signals
 if TYPE_CHECKING:
     from stream_perceptron import LiveModel
     from stream_perceptron.data.batch import Batch
+    from stream_perceptron.data.source import Source
 
 
 def batches_of(
     source: str, file_format: str | None, live: LiveModel, signals: Signals, most: int | None = None
 ) -> Iterator[Batch]:
-    """Yield the rows of a source that is to be predicted; a signal ends every wait for them.
+    """Open a source that is to be predicted, and yield its rows; a signal ends every wait for them.
 
     Columns that the model does not know are named on stderr.
     """
     from stream_perceptron.data.opening import open_source
 
     opened = signals.call(partial(open_source, source, file_format, signals.wait), [source])
+    return _batches(opened, live, signals, most)
+
+
+def _batches(
+    opened: Source, live: LiveModel, signals: Signals, most: int | None
+) -> Iterator[Batch]:
     # What came through a pipe is nowhere else; the waiting ends there.
     idle = None if opened.is_stream else signals.check
     # Closed before Python ends, as a thread reads ahead for it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import signal
+import sys
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import fields, replace
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from stream_perceptron import CheckpointError, DivergedError, FullError, LiveModel, SampleError
-from stream_perceptron.checkpoint.archive import locked
+from stream_perceptron.checkpoint.archive import locked, previous_of
 from stream_perceptron.data.source import Source
 from stream_perceptron.live.cursor import Cursor, Shards
 from stream_perceptron.live.step_result import StepResult
@@ -57,7 +58,11 @@ def open_run(options: LearnOptions, signals: Signals, stack: ExitStack) -> Run:
     """Open what is read and written until the stack is closed; the checkpoint is not touched."""
     o, saved = options, None
     require_different(
-        SOURCE=o.sources, MODEL=o.path, the_predictions=o.output, the_rejected_rows=o.rejected
+        SOURCE=o.sources,
+        MODEL=o.path,
+        the_previous_save=o.path and previous_of(o.path),
+        the_predictions=o.output,
+        the_rejected_rows=o.rejected,
     )
     require_regular(o.path, o.rejected)
     if o.path is not None:
@@ -173,7 +178,8 @@ class Run:
         self._saver = Saver(o.path, every, live, self._predictions, self._rejected_rows, here.read)
         rows = None if o.stop else _rows_to_read(self._sources, self._epochs, o.limit)
         style = "quiet" if o.quiet else "json" if o.as_json else "text"
-        self.line = ProgressLine(live, style, rows, here.read)
+        is_alone = o.output != "-" or not sys.stdout.isatty()
+        self.line = ProgressLine(live, style, rows, here.read, is_alone)
 
     def _open_predictions(self) -> PredictionFile | None:
         o, live = self._options, self._live

@@ -150,8 +150,16 @@ def test_a_terminal_gets_a_line_that_is_redrawn(on_terminal, points):
 
     assert seen.count("\r\x1b[K    ") >= 1
     assert 1 == seen.count("samples  accuracy")
-    assert "60,000" in seen
+    rows = re.findall(r"(?m)(?:^|\x1b\[K) +([\d,]+) [^\r]*\r\n", seen)
+    assert ["1,000", "2,000", "4,000", "8,000", "16,000", "32,000", "60,000"] == rows
     assert seen.rstrip().endswith("model not saved; use -m MODEL to keep it")
+
+
+def test_predictions_on_a_terminal_have_it_for_themselves(on_terminal, points):
+    seen = on_terminal("learn", points, "--passes", "20", "-p", "-")
+
+    assert "\x1b[K" not in seen
+    assert 60_000 == len(re.findall(r'(?m)^\{"row": .*\}\r$', seen))
 
 
 @pytest.mark.parametrize("columns", [15, 30, 60, 80, 120])

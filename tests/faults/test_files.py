@@ -52,6 +52,30 @@ def test_predictions_and_model_are_two_files(data, tmp_path, run):
     assert not path.exists()
 
 
+def test_the_previous_save_is_no_source(tmp_path, run):
+    """It would be replaced by what is learned from it."""
+    source, model = tmp_path / "m.npz.prev", tmp_path / "m.npz"
+    source.write_text(ROWS)
+
+    assert "is both SOURCE and the previous save" in (
+        run("learn", source, "-m", model, check=2).stderr
+    )
+    assert ROWS == source.read_text()
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".csv"])
+@pytest.mark.parametrize("place", ["alone", "last"])
+def test_what_is_not_there_does_not_empty_the_predictions(ending, place, data, tmp_path, run):
+    model, output = tmp_path / "m.npz", tmp_path / f"p{ending}"
+    run("learn", data, "-m", model, "--quiet", check=0)
+    output.write_text("kept\n")
+    sources = [tmp_path / "gone.csv"] if place == "alone" else [data, tmp_path / "gone.csv"]
+    result = run("predict", *sources, "-m", model, "-p", output, check=1)
+
+    assert f"Error: {tmp_path / 'gone.csv'}: No such file or directory\n" == result.stderr
+    assert "kept\n" == output.read_text()
+
+
 @pytest.mark.parametrize("which", ["model", "examples"])
 def test_a_report_does_not_replace_what_it_is_about(which, data, tmp_path, run):
     path = tmp_path / "m.npz"
