@@ -13,6 +13,7 @@ from click.core import ParameterSource
 from .signals import Signals
 
 if TYPE_CHECKING:
+    from stream_perceptron.data.identity import Rest
     from stream_perceptron.data.schema import Selection
     from stream_perceptron.data.source import Source
 
@@ -53,12 +54,12 @@ class ReadingOptions:
         given = {"keep": ()} | vars(self)
         return Selection(**{each.name: given[each.name] for each in fields(Selection)})
 
-    def open_sources(self, signals: Signals, seed: int) -> list[Source]:
+    def open_sources(self, signals: Signals, seed: int, rest: Rest | None = None) -> list[Source]:
         """Open the sources, as one from which rows are drawn if that is asked for."""
         from stream_perceptron.data.opening import open_source
         from stream_perceptron.data.sampling import RandomDraws
 
-        opened = [open_source(path, self.file_format, signals.wait) for path in self.sources]
+        opened = [open_source(path, self.file_format, signals.wait, rest) for path in self.sources]
         return [RandomDraws(opened, seed)] if self.at_random else opened
 
     @property

@@ -10,12 +10,15 @@ from collections.abc import Generator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import fields, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from stream_perceptron import CheckpointError, DivergedError, FullError, LiveModel, SampleError
 from stream_perceptron.checkpoint.archive import locked, previous_of
+from stream_perceptron.data.describe import warning
+from stream_perceptron.data.identity import Rest
 from stream_perceptron.data.source import Source
 from stream_perceptron.live.cursor import Cursor, Shards
 from stream_perceptron.live.step_result import StepResult
@@ -24,7 +27,7 @@ from .asked import LearnOptions
 from .files import require_different, require_regular
 from .options import bad_parameters_are_usage_errors, hint_at_terminal, quiet_stderr
 from .predictions import Lines, PredictionFile, lines_for, open_predictions
-from .printable import counted
+from .printable import counted, tell
 from .progress_line import ProgressLine
 from .reading import hinting_at_skips
 from .rejections import RejectedLines, Rejections
@@ -70,7 +73,12 @@ def open_run(options: LearnOptions, signals: Signals, stack: ExitStack) -> Run:
         if o.path.exists() and not o.overwrite:
             saved = LiveModel.load(o.path)
             _require_agreement(saved, o)
-    at_work = signals.call(partial(_begin, o, signals, saved), o.sources)
+    rest = Rest() if saved is None else copy.deepcopy(saved.cursor.rest) or Rest()
+    try:
+        at_work = signals.call(partial(_begin, o, signals, saved, rest), o.sources)
+    except InterruptedWaitError:
+        _keep(rest, saved, o.path)
+        raise
     changed = {}
     if saved is not None:
         names = sorted(o.given & {"lr", "epsilon", "max_weights"})
@@ -80,6 +88,11 @@ def open_run(options: LearnOptions, signals: Signals, stack: ExitStack) -> Run:
         _connect(o.ray, signals, stack)
     opened = Run(o, signals, stack, at_work)
     announce(at_work.live, opened.line, at_work.sources, at_work.cursor, o.path, changed)
+    before = None if saved is None else saved.cursor.rest
+    is_same = at_work.sources[0].is_stream and before is not None and rest.pipe == before.pipe
+    if before is not None and before.part and not is_same:
+        n = counted(len(before.part), "byte")
+        opened.line.note(warning(f"{n} of a line are left out: the pipe that they came from ended"))
     return opened
 
 
@@ -89,12 +102,23 @@ class _AtWork(NamedTuple):
     live: LiveModel
     sources: list[Source]
     cursor: Cursor | None
+    rest: Rest  # what was read of a pipe and is in no row yet
 
 
-def _begin(options: LearnOptions, signals: Signals, saved: LiveModel | None) -> _AtWork:
+def _keep(rest: Rest, saved: LiveModel | None, path: Path | None) -> None:
+    """Save what was read of a pipe before its first row could be."""
+    if saved is not None and path is not None and rest.pipe:
+        saved.cursor.rest = rest
+        saved.save(path)
+    elif rest.part:
+        n = counted(len(rest.part), "byte")
+        tell(warning(f"{n} of stdin are lost: no model has begun yet"), err=True)
+
+
+def _begin(options: LearnOptions, signals: Signals, saved: LiveModel | None, rest: Rest) -> _AtWork:
     """Open the sources, and find where to begin in them; make the model if there is none."""
     o, live = options, saved
-    sources = o.open_sources(signals, o.seed if saved is None else saved.model.seed_)
+    sources = o.open_sources(signals, o.seed if saved is None else saved.model.seed_, rest)
     if o.ray is not None:
         from stream_perceptron.distributed.shards import require_parquet
 
@@ -110,7 +134,7 @@ def _begin(options: LearnOptions, signals: Signals, saved: LiveModel | None) -> 
     if o.path is not None or o.ray is not None:
         shards = None if o.shards is None else Shards(o.shards, o.round_rows)
         cursor = live.resume(sources, o.go_next, shards)
-    return _AtWork(live, sources, cursor)
+    return _AtWork(live, sources, cursor, rest)
 
 
 def _connect(address: str, signals: Signals, stack: ExitStack) -> None:
@@ -162,7 +186,7 @@ class Run:
     ) -> None:
         o, live, cursor = options, at_work.live, at_work.cursor
         self._options, self._signals, self._stack = o, signals, stack
-        self._live, self._sources, self._cursor = at_work
+        self._live, self._sources, self._cursor, self._rest = at_work
         here = cursor or live.cursor
         self._rows_before = live.progress.rows
         self._is_first_pass = here.epoch == 0
@@ -216,7 +240,7 @@ class Run:
 
     def learn(self) -> None:
         """Learn all rows, save, and tell how it went."""
-        o, live, line = self._options, self._live, self.line
+        o, live, line, rest = self._options, self._live, self.line, None
         # Closed before Python ends, as a thread reads ahead for it.
         results = self._stack.enter_context(closing(self._results()))
         try:
@@ -231,10 +255,11 @@ class Run:
             if self._predictions is not None and o.path is not None:
                 self._predictions.drain()
         except InterruptedWaitError:
-            pass
+            rest = self._rest if self._rest.pipe else None
         except BrokenPipeError:
-            self._saver.save()
-            raise
+            if o.path is None:
+                raise
+            self._signals.end(signal.SIGPIPE)
         except MemoryError:
             self._end_early()
             names = live.model.classes_, live.model.features_
@@ -253,7 +278,7 @@ class Run:
             raise SampleError(
                 f"no usable row among {counted(rows, 'row')}; the first: {self._rejected.first[0]}"
             )
-        self._saver.save()
+        self._saver.save(rest)
         line.finish()
         if not rows:
             line.note(nothing_new(live))
@@ -338,13 +363,20 @@ class Run:
             self._predictions.require_room(result)
 
     def _flush(self) -> None:
-        """Write predictions; after a signal those of rows that were read of a pipe are saved."""
+        """Write predictions, until a signal comes or the reader leaves.
+
+        The rows that were read of a pipe by then are learned, and their predictions saved.
+        """
         try:
             if self._predictions is not None and self._signals.caught is None:
                 self._predictions.flush()
         except InterruptedWaitError:
             if not self._sources[0].is_stream:
                 raise
+        except BrokenPipeError:
+            if not self._sources[0].is_stream or self._options.path is None:
+                raise
+            self._signals.end(signal.SIGPIPE)
 
     def _show_worked(self, result: StepResult) -> None:
         if self._worked is None:

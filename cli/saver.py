@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from stream_perceptron import LiveModel
+    from stream_perceptron.data.identity import Rest
 
     from .predictions import PredictionFile
 
@@ -32,6 +34,8 @@ class Saver:
         self._saved_at = time.monotonic()
         self._first_cursor, self._first_read = live.cursor, read
         self._saved_rows = read
+        if live.cursor.rest is not None:  # what this run begins with must not begin another one
+            self._saved_at, self._saved_rows = -math.inf, -1
 
     @property
     def _read(self) -> int:
@@ -55,11 +59,12 @@ class Saver:
             self.save()
         return self.seconds_left()
 
-    def save(self) -> None:
-        """Save now, if there is a place to save to."""
+    def save(self, rest: Rest | None = None) -> None:
+        """Save now, if there is a place to save to; `rest` was read of a pipe and is in no row."""
         if self._path is None:
             return
         cursor = self._live.cursor
+        cursor.rest = rest
         for file in (self._predictions, self._rejected):
             if file is not None:
                 file.sync(cursor)

@@ -82,6 +82,11 @@ class Signals:
             raise InterruptedWaitError
         return _PATIENCE
 
+    def end(self, number: int) -> None:
+        """End as if a signal had come; waiting in other threads ends, too."""
+        self.caught = self.caught or number
+        os.write(self._woken, b"\0")
+
     def call(self, function: Callable[[], T], sources: Iterable[str]) -> T:
         """Return what a function returns that opens sources; as `wait`.
 

@@ -13,6 +13,7 @@ from importlib import import_module
 from types import SimpleNamespace
 from typing import IO, TYPE_CHECKING, Any
 
+from stream_perceptron.data.identity import Rest
 from stream_perceptron.errors import SourceError
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ class ByteStream:
     ) -> None:
         self.name = name
         self.is_compressed = is_compressed
+        self.rest: Rest | None = None  # takes note of what is read
         self._read = read
         self._read_into = read_into
         self.idle: Idle | None = None  # is called while it waits
@@ -169,6 +171,11 @@ class ByteStream:
         """Put bytes back, to be read next."""
         self._ahead = data + self._ahead
 
+    def pass_over(self, n: int, header: int = 0) -> None:
+        """Take note that bytes are in rows; the first are a header that the next ones need, too."""
+        if self.rest is not None:
+            self.rest.pass_over(n, header)
+
     def _next(self, size: int) -> bytes:
         # A terminal that came to its end would start again; what a damaged file asks for may be
         # larger than memory.
@@ -183,9 +190,14 @@ class ByteStream:
 
     def _read_some(self, size: int) -> bytes:
         data = self._read(min(size, _MOST))
+        self._note(data)
+        return data
+
+    def _note(self, data: bytes | memoryview) -> None:
         self.n_bytes += len(data)
         self._ended = not data
-        return data
+        if self.rest is not None:
+            self.rest.part += data
 
     def _next_into(self, buffer: memoryview) -> int:
         if self._ended and not self._ahead:
@@ -196,20 +208,19 @@ class ByteStream:
             buffer[:size], self._ahead = data[:size], data[size:]
             return size
         size = self._read_into(buffer)
-        self.n_bytes += size
-        self._ended = not size
+        self._note(buffer[:size])
         return size
 
     def close(self) -> None:
         """Do nothing: pyarrow closes what it has read, and stdin is not ours to close."""
 
 
-def open_bytes(path: str, wait: Wait | None = None) -> ByteStream:
+def open_bytes(path: str, wait: Wait | None = None, rest: Rest | None = None) -> ByteStream:
     """Open a path, a URI or - for stdin; compressed bytes are told by how they begin."""
     name = name_of(path)
     with source_errors(name):
         if is_stream(path):
-            source = _open_pipe(path, wait or is_readable)
+            source = _open_pipe(path, wait or is_readable, rest)
         elif "://" in path:
             source = ByteStream(name, open_file(path).read)
         else:
@@ -218,6 +229,7 @@ def open_bytes(path: str, wait: Wait | None = None) -> ByteStream:
     start = source.peek(4)  # a pipe may have a short line, to be answered before the next
     for magic, how in _COMPRESSIONS.items():
         if start.startswith(magic):
+            source.rest = None
             read = _decompressed(source, *how)
             # Of a file, there is more until its end.
             n_ready = source.n_ready if is_stream(path) else lambda: 1
@@ -225,6 +237,7 @@ def open_bytes(path: str, wait: Wait | None = None) -> ByteStream:
     if start.startswith(_ZSTANDARD):
         import pyarrow as pa
 
+        source.rest = None
         stream = pa.CompressedInputStream(pa.PythonFile(source, "r"), "zstd")
         return ByteStream(name, stream.read, is_compressed=True)
     return source
@@ -302,7 +315,7 @@ def reason_of(error: Exception) -> str:
     return first_line(error)
 
 
-def _open_pipe(path: str, wait: Wait) -> ByteStream:
+def _open_pipe(path: str, wait: Wait, rest: Rest | None) -> ByteStream:
     # A FIFO that nobody writes to yet must not hold up the opening, but the waiting, which a signal
     # can end.
     file = _File(0)
@@ -313,13 +326,17 @@ def _open_pipe(path: str, wait: Wait) -> ByteStream:
         fcntl.fcntl(file.descriptor, _SET_PIPE_SIZE, _SOME)
     from termios import FIONREAD  # late, as files do not need it
 
-    return ByteStream(
+    stream = ByteStream(
         name_of(path),
         file.read,
         file.read_into,
         lambda seconds: wait(file.descriptor, seconds),
         lambda: _n_ready(file.descriptor, FIONREAD),
     )
+    if rest is not None:
+        stream.unread(rest.begin(file.descriptor))
+        stream.rest = rest if rest.pipe else None
+    return stream
 
 
 def is_readable(descriptor: int, seconds: float | None) -> bool:

@@ -62,6 +62,40 @@ class Identity:
         return not self.digest
 
 
+@dataclass
+class Rest:
+    """What was read of a pipe and is in no row yet; the next run on the same pipe begins with it.
+
+    Only a pipe without a name has one, as whoever writes to a FIFO may begin anew.
+    """
+
+    pipe: str = ""  # tells it from all others
+    header: bytearray = field(default_factory=bytearray)  # what the next rows need before them
+    part: bytearray = field(default_factory=bytearray)
+
+    def begin(self, descriptor: int) -> bytes:
+        """Return what the bytes from a descriptor continue; forget that of another pipe."""
+        pipe = _pipe_at(descriptor)
+        part = self.header + self.part if pipe == self.pipe else bytearray()
+        self.pipe, self.header, self.part = pipe, bytearray(), part
+        return bytes(part)
+
+    def pass_over(self, n: int, header: int = 0) -> None:
+        """Forget bytes that are in rows, but not those of a header."""
+        self.header += self.part[:header]
+        del self.part[:n]
+
+
+def _pipe_at(descriptor: int) -> str:
+    """Return what tells a pipe without a name from all others; nothing for anything else."""
+    try:
+        pipe = os.readlink(f"/proc/self/fd/{descriptor}")
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return f"{pipe} {file.read().strip()}" if pipe.startswith(("pipe:", "socket:")) else ""
+    except OSError:
+        return ""
+
+
 class TextDigest:
     """The SHA-256 of a text file up to any of its rows, while other rows are read ahead.
 

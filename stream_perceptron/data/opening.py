@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from stream_perceptron.data.byte_stream import Wait, is_stream, open_bytes, spooled
 from stream_perceptron.data.foreign import refuse_array, refuse_content, refuse_place
+from stream_perceptron.data.identity import Rest
 from stream_perceptron.data.source import Source
 from stream_perceptron.errors import SourceError
 
@@ -20,7 +21,12 @@ _PAIR = r"[^\s:]+:\S+"
 _LIBSVM = re.compile(rf"(?:\S+|{_PAIR})(?:\s+{_PAIR})+\s*(?:#.*)?|{_PAIR}\s*")
 
 
-def open_source(path: str, file_format: str | None = None, wait: Wait | None = None) -> Source:
+def open_source(
+    path: str,
+    file_format: str | None = None,
+    wait: Wait | None = None,
+    rest: Rest | None = None,
+) -> Source:
     """Open a source of any format.
 
     Parameters
@@ -34,6 +40,9 @@ def open_source(path: str, file_format: str | None = None, wait: Wait | None = N
     wait
         Is called with a descriptor before a pipe is read; returns whether there is something to
         read, after some seconds at most, None for as long as it takes.
+    rest
+        What a run before has read of a pipe and not learned: text begins with it where this is the
+        same pipe. It is kept up to date.
 
     Raises
     ------
@@ -50,10 +59,12 @@ def open_source(path: str, file_format: str | None = None, wait: Wait | None = N
     refuse_place(path)
     if file_format is None and path.endswith(".parquet") and not is_stream(path):
         file_format = "parquet"
-    start = open_bytes(path, wait)
+    start = open_bytes(path, wait, rest)
     magic = start.peek(4)
     refuse_content(start.name, path, magic)
     file_format = file_format or _MAGIC.get(magic)
+    if file_format in ("parquet", "arrow"):
+        start.rest = None
     # Late, as each of them imports what the others do not need.
     if file_format == "parquet":
         from stream_perceptron.data.arrow.parquet import ParquetSource

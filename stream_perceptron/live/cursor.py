@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from stream_perceptron.data.batch import Batch, Offset
-from stream_perceptron.data.identity import Identity
+from stream_perceptron.data.identity import Identity, Rest
 from stream_perceptron.errors import CheckpointError
 
 
@@ -43,6 +43,7 @@ class Cursor:
     outputs: dict[str, int] = field(default_factory=dict)
     # The lines of learned rows that no reader has taken from the pipe of predictions.
     untaken: str = field(default="", metadata={"optional": True})
+    rest: Rest | None = field(default=None, metadata={"optional": True})  # of the pipe it reads
     # The highest offset read of each partition, by the values that name it, as text.
     offsets: dict[tuple[str, ...], int] = field(default_factory=dict)
     # How rows are split into shards, if they are; `index` and `row` are 0 then.

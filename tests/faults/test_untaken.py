@@ -123,51 +123,6 @@ def test_every_prediction_of_a_file_is_taken_in_the_end(through, table, tmp_path
     assert min(ends.values()) > 0
 
 
-@pytest.mark.slow
-def test_rows_of_a_plain_pipe_are_answered_or_still_in_it(table, tmp_path, tell):
-    """SIGTERM while rows come and a slow reader takes the answers."""
-    source, _ = table
-    header, *rows = source.read_bytes().splitlines(keepends=True)
-    rows *= 10
-    learned = []
-    for run in range(2 * TIMES):
-        rng = random.Random(run)
-        model, got, left = tmp_path / f"{run}.npz", b"", rows
-        for end in ("SIGTERM", "SIGTERM", None):
-            into, out = os.pipe()
-
-            def write(out=out, left=left):
-                with os.fdopen(out, "wb") as pipe:
-                    pipe.writelines([header, *left])
-
-            writer = threading.Thread(target=write)
-            writer.start()
-            command = ["bash", "-c", f'exec "$@" <&{into}', "bash", *map(str, learn("-", model))]
-            reading, writing = os.pipe()
-            process = subprocess.Popen(command, stdout=writing, pass_fds=[into])
-            os.close(writing)
-            reader = Reader(reading, 2**30, run)
-            if end == "SIGTERM":
-                time.sleep(rng.uniform(0.15, 0.4))
-                process.send_signal(signal.SIGTERM)
-            process.wait()
-            with os.fdopen(into, "rb") as file:
-                # The header, too, if the signal came before anything was read.
-                unread = min(file.read().count(b"\n"), len(left))
-            writer.join()
-            reader.join()
-            got += bytes(reader.taken)
-            assert process.returncode in ((143, -15, 0) if end else (0,))
-            left = left[len(left) - unread :] if unread else []
-            live = LiveModel.load(model) if model.exists() else None
-            learned.append(0 if live is None else live.progress.rows)
-
-        assert len(rows) == live.progress.rows
-        assert list(range(1, len(rows) + 1)) == sorted(by_row(got))
-    shown = ", ".join(f"{n:,}" for n in sorted({*learned}))
-    tell(f"signals on a plain pipe with a slow reader: models of {shown} rows, all answered")
-
-
 def test_lines_in_the_pipe_are_saved_and_come_first(table, tmp_path):
     """A reader that takes nothing, and leaves."""
     source, expected = table

@@ -131,10 +131,11 @@ class LineSource(SingleSource):
             lines = chain([], _cut(stream))
         header = self._first if self._format.n_header_lines else -1
         for some in self._format.records(lines):
-            n = len(some.filled)
+            n, size, n_header = len(some.filled), len(some.text), 0
             runs = [(0, n)]
             if 0 <= header < n:
                 runs = [(0, header), (header + 1, n)]
+                n_header = int(some.ends[some.filled[header]]) - some.begin
             header -= n
             wanted = []
             for begin, end in runs:
@@ -151,6 +152,7 @@ class LineSource(SingleSource):
                     if text is not None and ends is not None:
                         part = TextPart(text.digest, ends[start:end])
                     yield some[start:end], part
+            self._bytes.pass_over(size, n_header)
         if text is not None and left:
             raise text.changed()
 
@@ -240,7 +242,7 @@ class _Text:
 
 def _cut(start: ByteStream) -> Iterator[RawLines]:
     if start.peek(len(_BYTE_ORDER_MARK)) == _BYTE_ORDER_MARK:
-        start.read(len(_BYTE_ORDER_MARK))
+        start.pass_over(len(start.read(len(_BYTE_ORDER_MARK))))
     yield from cut_lines(start, MOST_BATCH_ROWS)
 
 

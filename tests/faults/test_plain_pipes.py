@@ -1,0 +1,153 @@
+"""Runs on one plain pipe, one after another: each row is learned and answered, or still there."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+from helpers import COMMAND, TIMES, kill_after_saves, outcome_of, start
+
+from stream_perceptron import LiveModel
+
+ROWS = 2000
+FORMS = ["csv", "csv without a header", "jsonl", "libsvm"]
+
+
+def lines_of(form):
+    """Return a header, if there is one, and rows; a field of CSV may have a newline in it."""
+    rng = random.Random(form)
+    if form == "csv":
+        yield "\ufeffid,a,b,label\n"
+    for i in range(ROWS):
+        a, b = round(rng.gauss(0, 1), 4), round(rng.gauss(0, 1), 4)
+        label = int(a > b)
+        if form == "csv":
+            yield f'"r{i}\n, ""{i % 7}""",{a},{b},{label}\n' if i % 3 else f"r{i},{a},{b},{label}\n"
+        elif form == "jsonl":
+            yield json.dumps({"a": a, "b": b, "label": label, "id": f"ä{i}"}) + "\n"
+        elif form == "libsvm":
+            yield f"{label} 1:{a} 2:{b}\n"
+        else:
+            yield f"{label}\t{a}\t{b}\n"
+
+
+class Writer(threading.Thread):
+    """Writes bytes to a pipe, cut anywhere, as they come."""
+
+    def __init__(self, descriptor, data, seed):
+        super().__init__(daemon=True)
+        self._descriptor, self._data, self._rng = descriptor, data, random.Random(seed)
+        self.start()
+
+    def run(self):
+        with os.fdopen(self._descriptor, "wb", buffering=0) as pipe:
+            done = 0
+            while done < len(self._data):
+                n = self._rng.choice([1, 10, 500])
+                pipe.write(self._data[done : done + n])
+                done += n
+                time.sleep(self._rng.random() / 50)
+
+
+def read_slowly(descriptor, most, taken, rng):
+    """Take bytes until the end, or so many and leave."""
+    while len(taken) < most and (data := os.read(descriptor, rng.choice([500, 5000]))):
+        taken += data
+        time.sleep(rng.random() / 50)
+    os.close(descriptor)
+
+
+def by_row(data):
+    """Return lines by their rows; those that come again must be the same."""
+    found = {}
+    for line in data.decode().splitlines():
+        assert line == found.setdefault(json.loads(line)["row"], line)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("output", ["file", "slow reader", "reader that leaves"])
+@pytest.mark.parametrize("form", FORMS)
+def test_rows_of_a_pipe_add_up_after_each_end(form, output, tmp_path, tell):
+    data = "".join(lines_of(form)).encode()
+    expected, answers = tmp_path / "expected.npz", tmp_path / "answers"
+    more = ["--ignore", "id"] * (form in ("csv", "jsonl"))
+    options = ["--quiet", "--save-every", "100", "--classes", "0,1", *more]
+    command = ["-m", expected, "-p", answers, *options]
+    subprocess.run([COMMAND, "learn", *command], input=data, check=True)
+    ends = 0
+    for run in range(TIMES):
+        rng = random.Random(f"{form} {output} {run}")
+        model, lines = tmp_path / f"{run}.npz", tmp_path / f"{run}.jsonl"
+        into, out = os.pipe()
+        writer, got, code = Writer(out, data, run), b"", None
+        while code != 0:
+            reading, writing = os.pipe()
+            path = lines if output == "file" else "-"
+            process = start("-m", model, "-p", path, *options, stdin=into, stdout=writing)
+            os.close(writing)
+            most = rng.randint(1, 60_000) if output == "reader that leaves" else 2**30
+            taken = bytearray()
+            reader = threading.Thread(target=read_slowly, args=(reading, most, taken, rng))
+            reader.start()
+            # Without a model there is nothing to keep a part of the first rows in.
+            saves, seconds = 0 if model.exists() else 1, rng.uniform(0, 0.25)
+            kill_after_saves(process, model, saves, seconds, signal.SIGTERM)
+            errors = process.communicate()[1]
+            reader.join()
+            code = process.returncode
+            assert code in (0, 143, 141), errors
+            ends += code != 0
+            live = LiveModel.load(model)
+            got += taken[: taken.rfind(b"\n") + 1]
+            found = lines.read_bytes() if output == "file" else got + live.cursor.untaken.encode()
+            assert list(range(1, live.progress.rows + 1)) == sorted(by_row(found))
+        writer.join()
+        os.close(into)
+        assert by_row(answers.read_bytes()) == by_row(found)
+        assert outcome_of(expected) == outcome_of(model)
+        assert LiveModel.load(model).cursor.rest is None
+    tell(f"{form} on a plain pipe, {output}: {ends} ends, each row is learned and answered once")
+    assert ends > 0
+
+
+def test_a_part_of_a_line_waits_for_its_pipe(run, tmp_path):
+    """It is kept through runs that end before the line does, and left out on another pipe."""
+    model = tmp_path / "m.npz"
+    into, out = os.pipe()
+    for more, rows in ((b"a,b,label\n1,2,x\n3,", 1), (b"4", 1), (b",y\n5,", 2)):
+        os.write(out, more)
+        process = start("-m", model, "--save-every", "1", stdin=into)
+        saves = int(rows == 2 or not model.exists())
+        assert kill_after_saves(process, model, saves, 0.3, signal.SIGTERM)
+        errors = process.communicate()[1]
+        assert 143 == process.returncode, errors
+        assert "left out" not in errors
+        assert rows == LiveModel.load(model).progress.rows
+    os.close(into)
+    os.close(out)
+    result = run("learn", "-m", model, input="a,b,label\n6,7,x\n", check=0)
+
+    assert "2 bytes of a line are left out" in result.stderr
+    assert 3 == LiveModel.load(model).progress.rows
+
+
+def test_without_a_model_it_is_said_what_is_lost(tmp_path):
+    model = tmp_path / "m.npz"
+    into, out = os.pipe()
+    os.write(out, b"a,b,label\n1,")
+    process = start("-m", model, stdin=into)
+    kill_after_saves(process, model, 0, 0.5, signal.SIGTERM)
+    errors = process.communicate()[1]
+    os.close(into)
+    os.close(out)
+
+    assert 143 == process.returncode
+    assert "12 bytes of stdin are lost: no model has begun yet" in errors
+    assert not model.exists()
