@@ -1,0 +1,278 @@
+"""A power cut at any moment of a run leaves a whole model, and predictions that fit it.
+
+The system calls of the command are recorded. What may be on the disk after each of them follows
+from what POSIX says: of what was written to a file since it was synced, each part is there, or is
+zeros, or is not; and so is each change to the names in a folder since the folder was synced.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import re
+import subprocess
+from collections import defaultdict
+from functools import cache
+from itertools import chain, compress, product
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from helpers import COMMAND, TIMES, lines_of, require_tool
+
+from stream_perceptron import LiveModel
+
+MODEL, PREVIOUS = "model/model.npz", "model/model.npz.prev"
+BESIDE, ELSEWHERE = "model/predictions.jsonl", "other/predictions.jsonl"
+RESUMED = 2 * TIMES  # states of each model
+SECTOR, PAGE = 512, 4096  # bytes
+ON_DESCRIPTORS = ["write", "ftruncate", "fsync", "fdatasync"]
+ON_NAMES = [
+    "open", "openat", "link", "linkat", "unlink", "unlinkat", "rename", "renameat", "renameat2",
+]  # fmt: skip
+
+
+class Scenario(NamedTuple):
+    predictions: str
+    before: int = 0  # rows learned before the run that is recorded
+    rows: int = 600  # learned in all when it ends
+    room: str = ""  # of the file system with the model: options of a tmpfs
+    full: str = ""  # the file that finds no room
+
+
+SCENARIOS = {
+    "first save, predictions beside it": Scenario(BESIDE, rows=200),
+    "first save, predictions elsewhere": Scenario(ELSEWHERE, rows=200),
+    "later saves, predictions beside them": Scenario(BESIDE, before=200),
+    "later saves, predictions elsewhere": Scenario(ELSEWHERE, before=200),
+    "no room for a model": Scenario(ELSEWHERE, room="size=20k", full=MODEL),
+    "no room for its second name": Scenario(ELSEWHERE, room="nr_inodes=4", full=MODEL),
+    "no room for predictions": Scenario(BESIDE, room="size=32k", full=BESIDE),
+}
+
+
+def calls_in(log, root):
+    """Yield the calls that may change files below a folder: name, arguments, paths and data."""
+    byte = r"(?:\\x[0-9a-f]{2})"
+    for line in log.read_text().splitlines():
+        assert "unfinished" not in line
+        found = re.match(r"\d+ +(\w+)\((.*)\) += (\d+)", line)
+        if found is None or (found[1].startswith("open") and "O_CREAT" not in found[2]):
+            continue
+        opened, texts = (
+            [bytes.fromhex(text.replace("\\x", "")) for text in re.findall(each, found[2])]
+            for each in (f"<({byte}+)>", f'"({byte}*)"')
+        )
+        on_descriptor = found[1] in ON_DESCRIPTORS
+        paths = [Path(os.fsdecode(path)) for path in (opened if on_descriptor else texts)]
+        if paths and paths[0].is_relative_to(root):
+            relative = [str(path.relative_to(root)) for path in paths]
+            yield found[1], found[2], relative, b"".join(texts)[: int(found[3])]
+
+
+class Disk:
+    """Files as a process sees them, and all that a power cut may leave of them."""
+
+    def __init__(self, root):
+        at_first = files_in(root)
+        self.files = dict(enumerate(at_first.values()))
+        self.names = dict(zip(at_first, self.files, strict=True))
+        self.synced_files, self.synced_names = dict(self.files), dict(self.names)
+        # What is not synced of each file: pairs of an offset and bytes, or of a size and None.
+        self.writes = defaultdict(list)
+        # And of each folder: names and the files that they were given to, None where one was taken.
+        self.changes = defaultdict(list)
+
+    def take(self, name, arguments, paths, data):
+        """Take a call over."""
+        path, target = paths[0], paths[-1]
+        file = self.names.get(path)
+        if name.startswith("open") and file is None:
+            file = len(self.files)
+            self.files[file] = self.synced_files[file] = b""
+            self._rename({path: file})
+        elif name.startswith("open") and "O_TRUNC" in arguments:
+            self._write(file, 0, None)
+        elif name == "write":
+            # At the end of the file, as all that the command writes; it shows if that is wrong.
+            self._write(file, len(self.files[file]), data)
+        elif name == "ftruncate":
+            self._write(file, int(arguments.rpartition(", ")[2]), None)
+        elif name.startswith("link"):
+            self._rename({target: file})
+        elif name.startswith("unlink"):
+            self._rename({path: None})
+        # Where both are names of one file, to rename one to the other leaves both.
+        elif name.startswith("rename") and self.names.get(target) != file:
+            self._rename({path: None, target: file})
+        elif name in ("fsync", "fdatasync"):
+            if self.writes.pop(file, None):
+                self.synced_files[file] = self.files[file]
+            for change in self.changes.pop(path, []):
+                self.synced_names.update(change)
+
+    def _write(self, file, offset, data):
+        self.writes[file].append((offset, data))
+        self.files[file] = written(self.files[file], [(offset, data)])
+
+    def _rename(self, change):
+        (folder,) = {os.path.dirname(path) for path in change}
+        self.changes[folder].append(change)
+        self.names.update(change)
+
+    def seen(self):
+        """Return the files that a process sees, by name."""
+        return {name: self.files[file] for name, file in self.names.items() if file is not None}
+
+    def states(self):
+        """Yield what a power cut may leave now, as sets of names with what is in the files."""
+        contents = {
+            file: {written(data, part) for part in parts(self.writes[file])}
+            for file, data in self.synced_files.items()
+        }
+        changes = [change for folder in self.changes.values() for change in folder]
+        for are_kept in product([False, True], repeat=len(changes)):
+            names = dict(self.synced_names)
+            for change in compress(changes, are_kept):
+                names.update(change)
+            names = {name: file for name, file in names.items() if file is not None}
+            files = set(names.values())
+            for chosen in product(*(contents[file] for file in files)):
+                content = dict(zip(files, chosen, strict=True))
+                yield frozenset((name, content[file]) for name, file in names.items())
+
+
+def files_in(root):
+    paths = (path for path in root.rglob("*") if path.is_file())
+    return {str(path.relative_to(root)): path.read_bytes() for path in paths}
+
+
+def parts(writes):
+    """Yield what may be on the disk of some writes: of each all, none, or some sectors."""
+    choices = [[[], [(offset, data)]] for offset, data in writes]
+    for choice, (offset, data) in zip(choices, writes, strict=True):
+        for n in (*range(0, len(data), SECTOR), len(data) - 1) if data else ():
+            hole = bytes(len(data[n : n + PAGE]))
+            torn = data[:n], data[:n].ljust(len(data), b"\0"), data[:n] + hole + data[n + PAGE :]
+            choice += [[(offset, each)] for each in torn]
+    if math.prod(map(len, choices)) < 5000:
+        return map(chain.from_iterable, product(*choices))
+    # Of many, one in part, and those behind it all or none.
+    return (
+        [*writes[:i], *part, *rest]
+        for i, choice in enumerate(choices)
+        for part, rest in product(choice, ([], writes[i + 1 :]))
+    )
+
+
+def written(content, writes):
+    for offset, data in writes:
+        end = b"" if data is None else data + content[offset + len(data) :]
+        content = content[:offset].ljust(offset, b"\0") + end
+    return content
+
+
+def learn(root, scenario, rows=600):
+    return [
+        COMMAND, "learn", root.parent / "table.csv", "-m", root / MODEL, "-p",
+        root / scenario.predictions, "--save-every", "200", "--limit", str(rows), "--quiet",
+    ]  # fmt: skip
+
+
+def record(root, scenario, log):
+    """Run the command with its calls recorded; return its errors and the files that it leaves."""
+    command = [
+        "strace", "-f", "-y", "-z", "-xx", "-s", "10000000", "--seccomp-bpf", "-o", log,
+        "-e", "trace=" + ",".join(f"?{call}" for call in ON_NAMES + ON_DESCRIPTORS),
+        *learn(root, scenario, scenario.rows),
+    ]  # fmt: skip
+    left = root
+    if scenario.room:
+        left = root.with_name("left")
+        script = (
+            f"mount -t tmpfs -o {scenario.room} tmpfs {root}/model || exit 99\n"
+            f'"$@"; code=$?; cp -a {root} {left}; exit $code'
+        )
+        command = ["unshare", "-rm", "bash", "-c", script, "bash", *command]
+    result = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=300)
+    assert bool(scenario.full) == result.returncode, result.stderr
+    return result.stderr, files_in(left)
+
+
+def made(root, state=()):
+    """Make the folders of a run, with files in them."""
+    for folder in ("model", "other"):
+        (root / folder).mkdir(parents=True)
+    for name, content in state:
+        (root / name).write_bytes(content)
+    return root
+
+
+def finished(root, scenario):
+    """Learn all rows that are left; return the model and the predictions."""
+    subprocess.run(learn(root, scenario), check=True, timeout=300)
+    return (root / MODEL).read_bytes(), (root / scenario.predictions).read_bytes()
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_every_state_that_a_power_cut_may_leave(name, tmp_path, tell):
+    require_tool("strace")
+    scenario, rng = SCENARIOS[name], random.Random(0)
+    header, lines = lines_of("csv", 600)
+    (tmp_path / "table.csv").write_bytes(header + b"".join(lines))
+    expected = finished(made(tmp_path / "whole"), scenario)
+    root = made(tmp_path / "run")
+    if scenario.before:
+        subprocess.run(learn(root, scenario, scenario.before), check=True)
+        # As after a power cut.
+        (root / f"model/.model.npz.{'0f' * 8}.tmp").write_bytes(expected[0][:1000])
+        output = root / scenario.predictions
+        output.write_bytes(output.read_bytes() + bytes(100))
+    disk = Disk(root)
+    errors, left = record(root, scenario, tmp_path / "log")
+    calls = list(calls_in(tmp_path / "log", root))
+    saves = [disk.seen()[path] for path in (PREVIOUS, MODEL) if path in disk.seen()]
+
+    @cache
+    def kept(model):
+        """Return how much of the predictions belongs to a model."""
+        (tmp_path / "loaded.npz").write_bytes(model)
+        (length,) = LiveModel.load(tmp_path / "loaded.npz").cursor.outputs.values()
+        return length
+
+    states, done = defaultdict(set), len(saves)
+    for call in [*calls, None]:
+        if call is not None:
+            disk.take(*call)
+        if (model := disk.seen().get(MODEL)) not in (None, *saves):
+            saves.append(model)
+        # A run that goes on, or ends, relies on its last save.
+        if call is None or call[0] in ("open", "openat", "write"):
+            done = len(saves)
+        # Each save is there, or the one after it, with the one before that as the previous one.
+        models = saves[done - 1 :] if done else [None, *saves]
+        previous = saves[done - 2 : done] if done > 1 else [None, *saves[:done]]
+        for state in disk.states():
+            files = dict(state)
+            assert files.get(MODEL) in models
+            assert files.get(PREVIOUS) in previous
+            for each in {files.get(MODEL), files.get(PREVIOUS)} - {None}:
+                predictions = files.get(scenario.predictions, b"")
+                assert expected[1][: kept(each)] == predictions[: kept(each)]
+            states[files.get(MODEL)].add(state)
+
+    assert left == disk.seen()
+    assert left.keys() <= {MODEL, f"{MODEL}.lock", PREVIOUS, scenario.predictions}
+    assert saves[-1] == left[MODEL]
+    if scenario.full:
+        assert f"Error: {root / scenario.full}: No space left on device\n" == errors
+    resumed = 0
+    for some in states.values():
+        for state in rng.sample(sorted(some, key=sorted), min(RESUMED, len(some))):
+            resumed += 1
+            assert expected == finished(made(tmp_path / str(resumed), state), scenario)
+    tell(
+        f"power cuts, {name}: {sum(map(len, states.values())):,} states after {len(calls)} calls, "
+        f"all fit one of {len(saves)} models; {resumed} resumed"
+    )
