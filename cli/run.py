@@ -60,13 +60,10 @@ def run(options: LearnOptions) -> int:
 def open_run(options: LearnOptions, signals: Signals, stack: ExitStack) -> Run:
     """Open what is read and written until the stack is closed; the checkpoint is not touched."""
     o, saved = options, None
-    require_different(
-        SOURCE=o.sources,
-        MODEL=o.path,
-        the_previous_save=o.path and previous_of(o.path),
-        the_predictions=o.output,
-        the_rejected_rows=o.rejected,
-    )
+    others = {"the_predictions": o.output, "the_rejected_rows": o.rejected}
+    require_different(SOURCE=o.sources, MODEL=o.path, **others)
+    if o.path is not None:  # which may be the same file, where a save was killed
+        require_different(SOURCE=o.sources, the_previous_save=previous_of(o.path), **others)
     require_regular(o.path, o.rejected)
     if o.path is not None:
         stack.enter_context(locked(o.path))

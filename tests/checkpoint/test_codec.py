@@ -199,6 +199,8 @@ def test_a_part_of_another_type_is_refused_or_a_possible_one(whole, data):
     except CheckpointError:
         return
     again = to_json(read)
+    for part in forged["parts"]:
+        part["at"].sort()  # as a forged key may stand anywhere
     assert again | {"more": read.more} == forged | {"more": forged.get("more", 0)}
     assert [type(again[name]) for name in again] == [type(forged[name]) for name in again]
 

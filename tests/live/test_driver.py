@@ -70,7 +70,9 @@ def test_rejected_rows_end_it_after_the_rows_before_them(skip_rejected, rng):
         live = LiveModel(SGDPerceptron(seed=0))
         results = drive(batches(rng, sizes, bad), live.step, skip_rejected)
         if skip_rejected:
-            places = [each.place for result in results for each in result.rejected]
+            places = [
+                f"{each.source}: row {each.row}" for result in results for each in result.rejected
+            ]
             assert [f"stream: row {i + 1}" for i in sorted(bad)] == places
         else:
             with pytest.raises(SampleError, match=f"^stream: row {min(bad) + 1}: it is bad"):
@@ -82,7 +84,9 @@ def test_rejected_rows_end_it_after_the_rows_before_them(skip_rejected, rng):
 def test_what_a_step_refuses_ends_it(rng):
     def step(batch, **how):
         nothing = np.empty(0, np.intp)
-        return StepResult(nothing, nothing, [], nothing, None, [], nothing, len(batch), **how)
+        return StepResult(
+            nothing, nothing, [], nothing, None, [], nothing, nothing, 0, len(batch), **how
+        )
 
     steps = []
     for how, error in (({"stopped": True}, None), ({"refused": DivergedError(3)}, DivergedError)):

@@ -216,11 +216,11 @@ def test_skipped_rows_leave_the_weights_of_the_good_rows(tmp_path, rng):
         write_parquet(tmp_path / "good.parquet", {"x": x[~bad], "y": y[~bad]})
     )
     finish(expected, sources)
-    skipped = [text for step in steps for text in step.rejected]
+    skipped = [str(rejection) for step in steps for rejection in step.rejected]
 
     assert expected.model.weights.tobytes() == live.model.weights.tobytes()
     assert (bad.sum(), 3000) == (live.progress.skipped, live.progress.rows)
-    assert [(f"{mixed}: row {i + 1}", "column 'x' is nan") for i in np.flatnonzero(bad)] == skipped
+    assert [f"{mixed}: row {i + 1}: column 'x' is nan" for i in np.flatnonzero(bad)] == skipped
     assert (np.flatnonzero(~bad) + 1).tolist() == [r for step in steps for r in step.rows.tolist()]
 
 
