@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
 import statistics
 import subprocess
+import tempfile
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from common import (
+    BENCH,
     LEARN,
     SCALE,
     VW,
@@ -126,18 +129,47 @@ def latency() -> str:
     return table(["one sample at a time", "median, ms", "95 %, ms"], rows)
 
 
+def saving() -> str:
+    """How long an answer waits that comes while a model of 64 MB is saved."""
+    n, words = 10, 800_000  # labels, and features; 8 bytes a weight
+    vocabulary = [
+        f"{i % n} {' '.join(f'{j}:1' for j in range(start, start + 4000))}\n".encode()
+        for i, start in enumerate(range(0, words, 4000))
+    ]
+    rng = random.Random(0)
+    bags = [
+        f"{i % n} {' '.join(f'{j}:1' for j in sorted(rng.sample(range(words), 20)))}\n".encode()
+        for i in range(ANSWERS)
+    ]
+    with tempfile.TemporaryDirectory(dir=BENCH) as folder:
+        path = Path(folder, "m.npz")
+        more = ["--classes", f"0-{n - 1}", "-m", str(path), "--save-every", "100"]
+        taken = [1e3 * t for t in _answer_times([*BINARY, *more], [*vocabulary, *bags], b"")]
+        size = path.stat().st_size / 1e6
+    after = taken[len(vocabulary) :]
+    # The row behind a hundredth one waits until that is saved.
+    while_saving = [max(after[i - 2 : i + 3]) for i in range(100, len(after), 100)]
+    return table(
+        ["a checkpoint of", "answer, median, ms", "answer while it is saved, ms"],
+        [[f"{size:,.0f} MB", f"{statistics.median(after):.2f}", spread(while_saving)]],
+    )
+
+
 def answer_times(path: Path, has_header: bool) -> list[float]:
     """Return the time of each answer after the first few, in seconds."""
     with path.open("rb") as file:
         lines = [next(file) for _ in range(ANSWERS)]
+    return _answer_times([*LEARN, *SCALE], lines, lines.pop(0) if has_header else b"")[20:]
+
+
+def _answer_times(command: list[Any], lines: list[bytes], header: bytes) -> list[float]:
     taken = []
     with subprocess.Popen(
-        [*LEARN, *SCALE, "-p", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [*command, "-p", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        if has_header:
-            process.stdin.write(lines.pop(0))
+        process.stdin.write(header)
         for line in lines:
             before = time.perf_counter()
             process.stdin.write(line)
@@ -145,7 +177,7 @@ def answer_times(path: Path, has_header: bool) -> list[float]:
             assert "prediction" in json.loads(process.stdout.readline())
             taken.append(time.perf_counter() - before)
         process.stdin.close()
-    return taken[20:]
+    return taken
 
 
 SECTIONS = {
@@ -154,4 +186,5 @@ SECTIONS = {
     "tables in pipes": table_pipes,
     "long numbers": long_number_pipes,
     "latency": latency,
+    "saving": saving,
 }
