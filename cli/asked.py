@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -32,7 +32,6 @@ class ReadingOptions:
     weight: str | None
     position: tuple[str, ...]
     scale: float | None
-    standardize: bool
     one_hot: tuple[str, ...]
     missing: tuple[str, ...]
     at_random: bool
@@ -46,13 +45,22 @@ class ReadingOptions:
     as_json: bool
     quiet: bool
 
-    @property
-    def selection(self) -> Selection:
-        """What to take from the sources."""
+    def selection(self, sources: Sequence[Source]) -> Selection:
+        """Return what to take from some sources: tables are standardized, if nothing else is said.
+
+        Numbers in a table are no pixels, whatever their type.
+        """
         from stream_perceptron.data.schema import Selection
+        from stream_perceptron.data.source import Request
 
         given = {"keep": ()} | vars(self)
-        return Selection(**{each.name: given[each.name] for each in fields(Selection)})
+        is_on = given["standardize"]  # None for the default
+        given["standardize"] = is_on is True
+        asked = Selection(**{each.name: given[each.name] for each in fields(Selection)})
+        fit = None if self.scale is not None else sources[0].fit(Request(asked))
+        if fit is None or not fit.schema.is_table:
+            return asked
+        return replace(asked, scale=1.0, standardize=is_on is not False)
 
     def open_sources(self, signals: Signals, seed: int, rest: Rest | None = None) -> list[Source]:
         """Open the sources, as one from which rows are drawn if that is asked for."""
@@ -74,7 +82,8 @@ class ReadingOptions:
 class LearnOptions(ReadingOptions):
     """The options of `learn`."""
 
-    lr: float
+    standardize: bool | None
+    lr: float | None
     epsilon: float
     activation: str
     init_range: float
@@ -105,11 +114,17 @@ class LearnOptions(ReadingOptions):
 class SweepOptions(ReadingOptions):
     """The options of `sweep`."""
 
-    lr: tuple[float, ...]
+    standardize: tuple[bool, ...] | None
+    lr: tuple[float, ...] | None
     epsilon: tuple[float, ...]
     activation: tuple[str, ...]
     init_range: tuple[float, ...]
     n_threads: int | None
+
+
+def usual_lr(selection: Selection) -> float:
+    """Return the learning rate where none is given."""
+    return 0.1 if selection.standardize else 0.01
 
 
 def asked_of(cls: type[Asked], ctx: click.Context) -> Asked:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -18,6 +19,8 @@ from .options import (
 )
 from .values import ACTIVATION, CLASSES, INTERVAL, NAMES, NUMBER, POSITIVE, SCALE
 
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
 _COUNT = click.IntRange(1)
 _FILE = LocalFile()
 
@@ -28,51 +31,63 @@ on_output = option_in("Output")
 on_ray = option_in("Many machines")
 
 
-# How the sources are read.
-input_options = in_order(
-    format_option("Input"),
-    on_input(
-        "--label NAME|N",
-        "Label column: a name, or a position with -1 the last. Default: label, class, target or y.",
-    ),
-    ignore_option("Input"),
-    on_input("--weight NAME", "Column with sample weights."),
-    on_input(
-        "--position [PART,]OFFSET",
-        "Columns with each row's offset in its partition. Rows at or below the highest offset "
-        "already learned are skipped.",
-        NAMES,
-        (),
-    ),
-    on_input(
-        "--scale NUMBER|a/b",
-        "Multiply features by this. Default: 1/255 for 8-bit columns, else 1.",
-        SCALE,
-    ),
-    on_input(
-        "--standardize", "Standardize each feature with its running mean and standard deviation."
-    ),
-    on_input("--one-hot NAMES", "Text columns to encode: one feature for each value.", NAMES, ()),
-    on_input(
-        "--missing TEXTS",
-        "Texts that mean a missing value, such as NA,?. Blank always does.",
-        NAMES,
-        (),
-    ),
-    on_input("--random", "Draw rows at random, with replacement.", name="at_random"),
-    on_input(
-        "--passes N",
-        "Read the sources N times. Default: once; with --random --stop, until it stops.",
-        _COUNT,
-        name="epochs",
-    ),
-    on_input("--limit N", "Read at most N rows.", _COUNT),
-    on_input(
-        "--skip-bad",
-        "Skip rows that cannot be used, and list them at the end.",
-        name="skip_rejected",
-    ),
+LR_DEFAULT = "Default: 0.1 where features are standardized, else 0.01."
+
+_STANDARDIZE = on_input(
+    "--standardize/--no-standardize",
+    "Standardize each feature with its running mean and standard deviation. Default: for the "
+    "columns of a table, unless they are called pixel0, pixel1, ... or --scale is given.",
 )
+
+
+def input_options(standardize: Decorator = _STANDARDIZE) -> Decorator:
+    """Return the options for how the sources are read."""
+    return in_order(
+        format_option("Input"),
+        on_input(
+            "--label NAME|N",
+            "Label column: a name, or a position with -1 the last. Default: label, class, target "
+            "or y.",
+        ),
+        ignore_option("Input"),
+        on_input("--weight NAME", "Column with sample weights."),
+        on_input(
+            "--position [PART,]OFFSET",
+            "Columns with each row's offset in its partition. Rows at or below the highest offset "
+            "already learned are skipped.",
+            NAMES,
+            (),
+        ),
+        on_input(
+            "--scale NUMBER|a/b",
+            "Multiply features by this. Default: 1/255 for 8-bit columns, else 1.",
+            SCALE,
+        ),
+        standardize,
+        on_input(
+            "--one-hot NAMES", "Text columns to encode: one feature for each value.", NAMES, ()
+        ),
+        on_input(
+            "--missing TEXTS",
+            "Texts that mean a missing value, such as NA,?. Blank always does.",
+            NAMES,
+            (),
+        ),
+        on_input("--random", "Draw rows at random, with replacement.", name="at_random"),
+        on_input(
+            "--passes N",
+            "Read the sources N times. Default: once; with --random --stop, until it stops.",
+            _COUNT,
+            name="epochs",
+        ),
+        on_input("--limit N", "Read at most N rows.", _COUNT),
+        on_input(
+            "--skip-bad",
+            "Skip rows that cannot be used, and list them at the end.",
+            name="skip_rejected",
+        ),
+    )
+
 
 # How the model is made, beside what can be swept.
 model_options = in_order(
@@ -95,8 +110,8 @@ model_options = in_order(
 
 @click.command(cls=Command, short_help="Train a model on a stream, testing each sample first.")
 @sources_argument
-@input_options
-@on_model("--lr NUMBER", "Learning rate.", POSITIVE, 0.01)
+@input_options()
+@on_model("--lr NUMBER", f"Learning rate. {LR_DEFAULT}", POSITIVE)
 @on_model("--epsilon NUMBER", "Skip the update when the error, eps, is below this.", NUMBER, 3e-6)
 @on_model("--stop", "Stop at the first sample whose error is below epsilon.")
 @on_model(
@@ -157,7 +172,7 @@ def learn(ctx: click.Context, /, **_: Any) -> None:
     stream-perceptron learn mnist-train.parquet
     stream-perceptron learn mnist-train.parquet --lr 0.1 --epsilon 0.03
     stream-perceptron learn mnist-train.parquet --random --stop --epsilon 0.01
-    stream-perceptron learn iris.csv --standardize --lr 0.1
+    stream-perceptron learn iris.csv
     stream-perceptron learn mnist-train.parquet -m mnist.npz -p predictions.jsonl
 
     SOURCE is one or more files, read in order, or - for stdin (the default): Parquet, Arrow, CSV

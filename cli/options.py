@@ -45,10 +45,13 @@ def option(
 ) -> Callable[[F], F]:
     """Return `click.option` for flags such as "-m/--model MODEL"; a flag without MODEL is a switch.
 
+    A switch such as "--a/--no-a" is None if neither is given.
     `name` is the parameter's, if not the flag's, and `more` whatever else click takes.
     """
     spelled, _, metavar = flags.partition(" ")
-    names = spelled.split("/") + ([name] if name else [])
+    goes_both_ways = "/--no-" in spelled
+    names = [spelled] if goes_both_ways else spelled.split("/")
+    names += [name] if name else []
     if metavar:
         more |= {"type": type, "metavar": metavar}
         if default is not None:  # which click takes for a value of an option that is required
@@ -57,7 +60,7 @@ def option(
         if "flag_value" in more:
             more["is_flag"] = False
     else:
-        more["is_flag"] = True
+        more |= {"is_flag": True} | ({"default": None} if goes_both_ways else {})
     return click.option(*names, cls=SectionOption, section=section, help=help, **more)
 
 

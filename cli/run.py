@@ -23,7 +23,7 @@ from stream_perceptron.data.source import Source
 from stream_perceptron.live.cursor import Cursor, Shards
 from stream_perceptron.live.step_result import StepResult
 
-from .asked import LearnOptions
+from .asked import LearnOptions, usual_lr
 from .files import require_different, require_regular
 from .options import bad_parameters_are_usage_errors, hint_at_terminal, quiet_stderr
 from .predictions import Lines, PredictionFile, lines_for, open_predictions
@@ -124,9 +124,11 @@ def _begin(options: LearnOptions, signals: Signals, saved: LiveModel | None, res
         live.needs_label = o.output is None
         live.selection = replace(live.selection, keep=o.keep)
     else:
+        asked = o.selection(sources)
         parameters = {name: getattr(o, name) for name in _PARAMETERS}
+        parameters["lr"] = usual_lr(asked) if o.lr is None else o.lr
         with bad_parameters_are_usage_errors():
-            live = LiveModel.start(sources, o.selection, o.classes, o.output is None, **parameters)
+            live = LiveModel.start(sources, asked, o.classes, o.output is None, **parameters)
     cursor = None
     if o.path is not None or o.ray is not None:
         shards = None if o.shards is None else Shards(o.shards, o.round_rows)

@@ -6,12 +6,14 @@ import json
 import shlex
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .learn import input_options, model_options, on_model, on_output
+from .asked import usual_lr
+from .learn import LR_DEFAULT, input_options, model_options, on_input, on_model, on_output
 from .live_line import LiveLine
 from .options import (
     Command,
@@ -24,7 +26,7 @@ from .printable import tell
 from .reading import hinting_at_skips
 from .rejections import Rejections
 from .signals import InterruptedWaitError, Signals
-from .values import ACTIVATION, NUMBER, POSITIVE, several
+from .values import ACTIVATION, NUMBER, POSITIVE, SWITCH, several
 
 if TYPE_CHECKING:
     from stream_perceptron.data.source import Source
@@ -37,8 +39,12 @@ _ARGUMENTS = "stream_perceptron_cli.arguments"
 # Options that `learn` has not, and how many values each takes.
 _ONLY_HERE = {"--threads": 1, "--json": 0, "--quiet": 0}
 
+_STANDARDIZE = on_input(
+    "--standardize on,off", "Standardize each feature, or not. Default: as `learn`.",
+    several(SWITCH),
+)  # fmt: skip
 swept_options = in_order(
-    on_model("--lr A,B,...", "Learning rates.", several(POSITIVE), "0.01"),
+    on_model("--lr A,B,...", f"Learning rates. {LR_DEFAULT}", several(POSITIVE)),
     on_model(
         "--epsilon A,B,...",
         "Skip the update when the error, eps, is below this.",
@@ -68,7 +74,7 @@ class _Sweep(Command):
 
 @click.command(cls=_Sweep, short_help="Compare many settings in one read of a stream.")
 @sources_argument
-@input_options
+@input_options(_STANDARDIZE)
 @swept_options
 @model_options
 @on_output("--threads N", "Train N models at a time. Default: one per processor.",
@@ -84,7 +90,7 @@ def sweep(ctx: click.Context, /, **_: Any) -> None:
 
     \b
     stream-perceptron sweep mnist-train.parquet --lr 0.01,0.1,1 --epsilon 3e-6,0.03
-    cat iris.csv | stream-perceptron sweep --standardize --lr 0.01,0.1,1 --activation sigmoid,tanh
+    cat iris.csv | stream-perceptron sweep --lr 0.01,0.1,1 --activation sigmoid,tanh
 
     "would stop" is the first sample whose error was below epsilon, where `learn --stop` stops.
     """
@@ -114,13 +120,17 @@ def _trials(options: SweepOptions, sources: Sequence[Source]) -> list[Trial]:
     from stream_perceptron.live.sweep import SWEPT, combinations
 
     fixed = {name: getattr(options, name) for name in ("dtype", "seed", "max_weights")}
-    trials = []
-    with bad_parameters_are_usage_errors():
-        for settings in combinations({name: getattr(options, name) for name in SWEPT}):
-            live = LiveModel.start(
-                sources, options.selection, options.classes, True, **settings, **fixed
-            )
-            trials.append(Trial(settings, live))
+    asked, trials = options.selection(sources), []
+    for is_on in options.standardize or [asked.standardize]:
+        selection = replace(asked, standardize=is_on)
+        swept = {name: getattr(options, name) for name in SWEPT}
+        swept["lr"] = swept["lr"] or [usual_lr(selection)]
+        for settings in combinations(swept):
+            with bad_parameters_are_usage_errors():
+                live = LiveModel.start(
+                    sources, selection, options.classes, True, **settings, **fixed
+                )
+            trials.append(Trial({"standardize": "on" if is_on else "off"} | settings, live))
     return trials
 
 
@@ -162,7 +172,9 @@ def _show(options: SweepOptions, trials: Sequence[Trial], arguments: Sequence[st
         found = [_figures(trial) for trial in trials]
         click.echo(json.dumps({"trials": found, "command": command}))
         return
-    names = [name for name in trials[0].settings if len(getattr(options, name)) > 1]
+    names = [
+        name for name in trials[0].settings if len({trial.settings[name] for trial in trials}) > 1
+    ]
     rows = [
         [
             *(name.replace("_", "-") for name in names),
@@ -232,6 +244,8 @@ def _learn_command(arguments: Sequence[str], best: Trial) -> str:
             next(rest, None)
     for name, value in best.settings.items():
         flag = f"--{name.replace('_', '-')}"
-        if flag in given:
+        if flag in given and name == "standardize":
+            kept.append(f"--{'no-' * (value == 'off')}standardize")
+        elif flag in given:
             kept += [flag, str(value)]
     return shlex.join(["stream-perceptron", "learn", *kept, "-m", "model.npz"])

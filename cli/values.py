@@ -104,8 +104,15 @@ def _activation(text: str) -> str:
     return get_activation(text).name  # which says why it refuses others
 
 
+def _switch(text: str) -> bool:
+    if text not in ("on", "off"):
+        raise ValueError(f"{text!r} is neither on nor off.")
+    return text == "on"
+
+
 _ACTIVATIONS = "sigmoid|tanh|arctan|identity"
 
+SWITCH = Parsed("switch", _switch, "on|off")
 NUMBER = Parsed("number", lambda text: _number(text, positive=False))
 POSITIVE = Parsed("number", lambda text: _number(text, positive=True))
 SCALE = Parsed("number|a/b", _scale)

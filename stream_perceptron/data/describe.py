@@ -57,12 +57,13 @@ def describe(selection: Selection, schema: Schema, found: Described) -> tuple[No
     title = f"{len(features):,} feature{'s' * (len(features) != 1)}"
     if schema.is_open:
         title += " in the first row, more as they appear"
+    if selection.standardize:
+        title += ", standardized"
     if features:
         title += f": {listed(features)}{found.source}"
         scales = ", ".join(map(_fraction, found.scales))
         if scales != "1":
             title += f", scaled by {scales}" + (" (8-bit)" if selection.scale is None else "")
-        title += ", standardized" if selection.standardize else ""
     lines: list[str] = [title]
     if selection.one_hot:
         lines.append(f"a feature for each value of {', '.join(selection.one_hot)}")

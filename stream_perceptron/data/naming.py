@@ -49,6 +49,18 @@ def vector_names(name: str, n_features: int) -> tuple[str, ...]:
     return tuple(f"{stem}{i}" for i in range(n_features))
 
 
+def is_pixel(name: str) -> bool:
+    """Whether a column of this name is a pixel of a picture.
+
+    Examples
+    --------
+    >>> [is_pixel(name) for name in ("pixel0", "pixel783", "pixel_0_0", "age")]
+    [True, True, False, False]
+
+    """
+    return re.fullmatch("pixel[0-9]+", name) is not None
+
+
 def tells_origin(name: str) -> bool:
     """Whether a column of this name most likely tells where a row comes from, such as a row number.
 

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from stream_perceptron.data.labels import LABEL_TYPES, is_missing, label_type_of, typed_label
-from stream_perceptron.data.naming import names_in
+from stream_perceptron.data.naming import is_pixel, names_in
 from stream_perceptron.errors import SampleError, SourceError
 
 
@@ -88,6 +88,11 @@ class Selection:
         if self.scale is not None:
             object.__setattr__(self, "scale", float(self.scale))  # as no field may be assigned
 
+    @property
+    def factor(self) -> float | None:
+        """What features of text are multiplied by; None for nothing."""
+        return None if self.scale == 1.0 else self.scale
+
     @cached_property
     def roles(self) -> set[str]:
         """The columns that are no features, without the label."""
@@ -128,6 +133,13 @@ class Schema:
     def is_new(self) -> bool:
         """Whether no row was learned."""
         return self.features is None and self.texts is None
+
+    @property
+    def is_table(self) -> bool:
+        """Whether features are columns of numbers, each with a scale of its own: not pixels."""
+        if self.features is None or self.is_list:
+            return False
+        return not all(map(is_pixel, (*self.features, *self.undecided))) or not self.features
 
     @property
     def is_open(self) -> bool:

@@ -284,9 +284,9 @@ class CsvDecoder:
             found = [_value(name, cell) if is_there else np.nan for name, cell, is_there in read]
             values = np.array(found)
             odd = ~np.isfinite(values) & there
-        if self.selection.scale is not None:
+        if self.selection.factor is not None:
             with np.errstate(over="ignore"):
-                values *= self.selection.scale
+                values *= self.selection.factor
             odd |= np.isinf(values)
         if odd.any():
             place = int(np.flatnonzero(odd)[0])

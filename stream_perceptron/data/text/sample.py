@@ -77,10 +77,10 @@ class Decoder(Protocol):
 
 def scaled(selection: Selection, values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return values times the scale that was asked for; missing ones stay so."""
-    if selection.scale is None:
+    if selection.factor is None:
         return values
     with np.errstate(over="ignore"):
-        found = values * selection.scale
+        found = values * selection.factor
     if np.isinf(found).any():
         raise SampleError("a feature is not finite when it is scaled")
     return found
