@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -119,6 +120,24 @@ def saved_at(path):
     with suppress(FileNotFoundError):
         return path.stat().st_mtime_ns
     return None
+
+
+def end_group(process):
+    """Kill a process that leads a session, and all that it has started there."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait(60)
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def is_listening(port):
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def catches(process, number=signal.SIGTERM):

@@ -3,60 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import socket
 import subprocess
 import time
-from contextlib import suppress
 
 import pytest
-from helpers import COMMAND, recipe, require_tool, samples_in, wait_for
+from helpers import end_group, free_port, is_listening, require_tool, samples_in, wait_for
 
 from stream_perceptron import LiveModel
 
 MESSAGES = [{"x": [i % 7, i % 5], "y": i % 2} for i in range(900)]
-
-
-@pytest.fixture
-def shell(tmp_path, monkeypatch):
-    """Start a recipe in a folder of its own; whatever is left of it is killed at the end."""
-    monkeypatch.setenv("PATH", f"{COMMAND.parent}:{os.environ['PATH']}")
-    started = []
-
-    def run(name, errors, **hosts):
-        command = recipe(name)
-        for option, address in hosts.items():
-            assert f" -{option[0]} {option[1:]} " in command
-            command = command.replace(f" -{option[0]} {option[1:]} ", f" {address} ")
-        with (tmp_path / errors).open("w") as file:
-            process = subprocess.Popen(
-                ["bash", "-c", command], cwd=tmp_path, stderr=file, start_new_session=True
-            )
-        started.append(process)
-        return process
-
-    yield run
-    for process in started:
-        end(process)
-
-
-def end(process):
-    """Kill all that a recipe has started."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait(60)
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def is_listening(port):
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture(scope="module")
@@ -81,12 +37,12 @@ def test_a_topic_with_kills_and_replays(kafka, shell, tmp_path, tell):
     runs = kills = 0
 
     def consume(number):
-        process = shell("kafka", "errors", bbroker=kafka)
+        process = shell("kafka", "errors", ("-b broker", kafka))
         # It is said with the first rows what is used of them, the position last.
         wait_for(lambda: "position: partition, offset" in errors.read_text(), process)
         process.send_signal(number)
         assert process.wait(60) == (143 if number == signal.SIGTERM else -9), errors.read_text()
-        end(process)  # what feeds it
+        end_group(process)  # what feeds it
 
     while not path.exists() or samples_in(path) < 900:
         consume(signal.SIGKILL)
@@ -109,7 +65,7 @@ def test_a_topic_by_many_learners(kafka, shell, tmp_path, run):
     base = tmp_path / "topic.npz"
     options = ["--position", "partition,offset"]
     run("learn", tmp_path / "begin.jsonl", "-m", base, *options, check=0)
-    process = shell("kafka-many", "errors", bbroker=kafka)
+    process = shell("kafka-many", "errors", ("-b broker", kafka))
     assert 0 == process.wait(120), (tmp_path / "errors").read_text()
     live = LiveModel.load(tmp_path / "mean.npz")
 
@@ -152,7 +108,7 @@ def test_a_channel_of_redis(server, shell, tmp_path):
         require_tool(tool)
     port = free_port()
     here = server(["redis-server", "--port", str(port), "--bind", "127.0.0.1"], port)
-    process = shell("redis", "errors", hredis=here)
+    process = shell("redis", "errors", ("-h redis", here))
     answers = tmp_path / "answers.jsonl"
     command = ["redis-cli", *here.split(), "PUBLISH", "samples"]
     publish(command, lambda: answers.exists() and answers.read_text())
@@ -176,7 +132,7 @@ def test_a_topic_of_mqtt(server, shell, tmp_path):
     subscriber = subprocess.Popen(
         ["mosquitto_sub", *here.split(), "-t", "predictions"], stdout=answers
     )
-    process = shell("mqtt", "errors", hmqtt=here)
+    process = shell("mqtt", "errors", ("-h mqtt", here))
     path = tmp_path / "answers"
     command = ["mosquitto_pub", *here.split(), "-t", "samples", "-m"]
     publish(command, path.read_text)

@@ -28,7 +28,12 @@ TESTED_ELSEWHERE = {
     "setup": "scripts/demo and scripts/test themselves",
     "install": "test_packaging",
     "endless": "test_a_growing_log",
+    "socat": "test_many_writers",
     "kafka": "test_brokers",
+    "kafka-topics": "test_topics",
+    "kafka-file": "test_topics",
+    "kafka-once": "test_topics",
+    "kafka-database": "test_topics",
     "kafka-many": "test_brokers",
     "redis": "test_brokers",
     "mqtt": "test_brokers",
@@ -85,6 +90,8 @@ def after_pipes(folder):
     labels = pq.read_table(folder / "mnist-sample.parquet")["label"].to_pylist()
     found = [int(line.split(",")[1]) for line in lines[1:]]
     assert sum(one == other for one, other in zip(found, labels, strict=True)) > 4000
+    assert 300 == samples_in(folder / "many.npz")
+    assert 300 == len((folder / "many.jsonl").read_text().splitlines())
     answers = (folder / "answers.jsonl").read_text().splitlines()
     assert 300 == len(answers)
     assert {"up", "down"} == {json.loads(line)["prediction"] for line in answers}
