@@ -84,6 +84,8 @@ def _show(figures: dict[str, Any]) -> None:
         f"{counted(figures['samples'], 'sample')}: accuracy {figures['accuracy']:.2%}, "
         f"macro F1 {figures['macro_f1']:.2%}, Cohen's kappa {figures['cohen_kappa']:.2%}"
     )
+    name = printable(str(figures["largest_class"]))
+    click.echo(f"largest class: {name}, {figures['largest_share']:.2%} of the samples")
     if figures["unlabelled"] or figures["skipped"]:
         click.echo(f"{figures['unlabelled']:,} unlabelled, {figures['skipped']:,} skipped")
     names = [printable(str(row["class"])) for row in figures["per_class"]]
@@ -163,6 +165,8 @@ class _Test:
             "accuracy": confusion.right / confusion.tested,
             "macro_f1": scores.macro_f1,
             "cohen_kappa": scores.cohen_kappa,
+            "largest_class": list(self._numbers)[scores.largest],
+            "largest_share": scores.baseline,
             "classes": classes,
             "confusion": matrix[order][:, order].tolist(),
             "per_class": [

@@ -11,6 +11,7 @@ import click
 
 from .options import Command, model_argument, option
 from .printable import printable, tell
+from .summary import baseline_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -104,6 +105,9 @@ def _figures(live: LiveModel) -> Iterator[tuple[str, str]]:
     if progress.samples:
         yield "accuracy", f"{progress.accuracy:.2%}, each sample tested before it was learned"
         yield f"last {len(progress.window):,}", f"{progress.window_accuracy:.2%}"
+        told = baseline_of(live)
+        yield "largest class", f"{told['largest_class']}, {told['largest_share']:.2%}"
+        yield "Cohen's kappa", f"{told['cohen_kappa']:.2%}"
         yield "mean eps", f"{progress.mean_epsilon:.4g}"
     for name in ("missing", "unlabelled", "skipped"):
         if count := getattr(progress, name):
@@ -162,6 +166,7 @@ def _contents(live: LiveModel) -> dict[str, Any]:
         "updates": model.n_updates,
         "last_epsilon": None if model.n_seen == 0 else model.last_epsilon,
         **{name: getattr(live.progress, name) for name in _PROGRESS},
+        **baseline_of(live),
         "sources": [{"name": s.name, "size": s.size} for s in live.cursor.sources],
         "lineage": to_json(live.lineage),
         **_place(live),

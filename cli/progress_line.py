@@ -76,6 +76,10 @@ class ProgressLine:
         else:
             tell(text, err=True)
 
+    def has_warned(self, name: str) -> bool:
+        """Whether a fault of this name was told as a warning."""
+        return any(text.startswith(f"warning: {name}:") for text in self._told)
+
     def show(self, text: str) -> None:
         """Show something that was asked for, whatever the style."""
         self._line.clear()

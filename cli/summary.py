@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from .printable import counted, tell
+from .printable import counted, printable, tell
 from .progress_line import ProgressLine
 
 if TYPE_CHECKING:
@@ -80,13 +80,25 @@ def nothing_new(live: LiveModel) -> str:
     return "no new rows"
 
 
+def baseline_of(live: LiveModel) -> dict[str, Any]:
+    """Return what accuracy is to be compared with: the share of the largest class, and kappa."""
+    labels = live.model.classes_
+    scores = live.progress.confusion.scores(len(labels))
+    return {
+        "largest_class": labels[scores.largest] if scores.baseline else None,
+        "largest_share": scores.baseline,
+        "cohen_kappa": scores.cohen_kappa,
+    }
+
+
 def tell_findings(live: LiveModel, line: ProgressLine, quiet: bool, diverged: bool = False) -> None:
     if quiet:
         return
     from stream_perceptron.diagnostics.diagnosis import diagnose
 
     for finding in diagnose(live, diverged):
-        line.note(f"diagnosis: {finding}")
+        if not line.has_warned(finding.name):
+            line.note(f"diagnosis: {finding}")
 
 
 def summarise(
@@ -101,16 +113,20 @@ def summarise(
         from stream_perceptron.diagnostics.diagnosis import diagnose
         from stream_perceptron.model.kernel import NAME as KERNEL
 
-        summary = line.figures() | {
-            "missing": live.progress.missing,
-            "replayed": live.ledger.replayed,
-            "stopped": live.stopped,
-            "skipped_rows": rejected.first,
-            "classes": live.model.classes_,
-            "kernel": KERNEL,
-            "model": None if path is None else str(path),
-            "diagnosis": [vars(finding) for finding in diagnose(live)],
-        }
+        summary = (
+            line.figures()
+            | baseline_of(live)
+            | {
+                "missing": live.progress.missing,
+                "replayed": live.ledger.replayed,
+                "stopped": live.stopped,
+                "skipped_rows": rejected.first,
+                "classes": live.model.classes_,
+                "kernel": KERNEL,
+                "model": None if path is None else str(path),
+                "diagnosis": [vars(finding) for finding in diagnose(live)],
+            }
+        )
         click.echo(json.dumps(summary, default=str))
     if as_json or quiet:
         return
@@ -124,6 +140,12 @@ def summarise(
         click.echo(
             f"stopped at sample {live.progress.samples:,}: its error, "
             f"{live.model.last_epsilon:.3g}, is below epsilon",
+            err=True,
+        )
+    if (told := baseline_of(live))["largest_share"]:
+        click.echo(
+            f"largest class: {printable(str(told['largest_class']))}, {told['largest_share']:.2%} "
+            f"of the samples; Cohen's kappa {told['cohen_kappa']:.2%}",
             err=True,
         )
     tell_findings(live, line, quiet)

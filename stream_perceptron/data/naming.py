@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 
 LABEL_NAMES = ("label", "class", "target", "y")
@@ -108,5 +109,4 @@ def listed(names: Sequence[str]) -> str:
 def as_option(names: Sequence[str]) -> str:
     """Return names as a shell takes them for an option."""
     # A column without a name has a place; that of an index is the first.
-    shown = ",".join(name or "1" for name in names[:_MOST_NAMES])
-    return shown if re.fullmatch(r"[\w,.+@%:-]+", shown) else f"'{shown}'"
+    return shlex.quote(",".join(name or "1" for name in names[:_MOST_NAMES]))

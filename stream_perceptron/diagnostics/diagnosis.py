@@ -5,18 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import sqrt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from stream_perceptron.data.naming import listed, shortened, tells_origin
+from stream_perceptron.data.naming import as_option, listed, shortened, tells_origin
+from stream_perceptron.live.step_result import unscaled
 
 if TYPE_CHECKING:
     from stream_perceptron.live.model import LiveModel
 
 _LOW = 0.85  # accuracy
-_LARGE_FEATURE = 16.0
 _ENOUGH = 300  # samples to judge by
+_FEW = 20  # samples of one label
+_LOW_RECALL = 0.05
+_LOW_KAPPA = 0.2
+_MANY_NUMBERS = 20  # different labels that may be a quantity
+_MOST_LOOKED_AT = 1000  # features whose weights are compared with the labels
+_SURE = 6.0  # standard errors of a rank correlation
+_DEFAULT_EPSILON = 3e-6
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,10 @@ def diagnose(live: LiveModel, diverged: bool = False) -> list[Finding]:
     findings = [] if not diverged else [_diverged(live)]
     for look in _LOOKS:
         findings += look(live)
+    # Each of these explains those that follow.
+    for look in _WHY_LABELS_ARE_MISSED:
+        if not _EXPLAINED.intersection(finding.name for finding in findings):
+            findings += look(live)
     return findings
 
 
@@ -122,13 +134,9 @@ def _error_rising(live: LiveModel) -> Iterator[Finding]:
 
 
 def _unscaled(live: LiveModel) -> Iterator[Finding]:
-    largest = live.progress.largest
-    if largest > _LARGE_FEATURE and live.model.network.scaler is None:
-        yield Finding(
-            "unscaled features",
-            f"they reach {largest:g}, and a step grows with their square",
-            "start over with --standardize (pixels: --scale 1/255; in Python: a StandardScaler)",
-        )
+    if advice := unscaled(live):
+        evidence, _, suggestion = advice.partition("; ")
+        yield Finding("unscaled features", evidence, suggestion)
 
 
 def _constant(live: LiveModel) -> Iterator[Finding]:
@@ -176,29 +184,95 @@ def _alike(live: LiveModel) -> Iterator[Finding]:
         )
 
 
-def _classes(live: LiveModel) -> Iterator[Finding]:
-    names = live.model.classes_
-    seen, predicted, _ = live.progress.confusion.sums(len(names))
-    if live.progress.samples < _ENOUGH:
+def _one_label(live: LiveModel) -> Iterator[Finding]:
+    progress, names = live.progress, live.model.classes_
+    scores = progress.confusion.scores(len(names))
+    if progress.samples >= _FEW and scores.baseline == 1.0:
+        yield Finding(
+            "only one label",
+            f"all {progress.samples:,} samples are labelled {names[scores.largest]!r}",
+            "there is nothing to tell apart: look at --label, or read on",
+        )
+
+
+def _no_better(live: LiveModel) -> Iterator[Finding]:
+    progress = live.progress
+    scores = progress.confusion.scores(len(live.model.classes_))
+    best = max(progress.accuracy, progress.window_accuracy)
+    noise = _noise(scores.baseline, len(progress.window))
+    is_no_better = best <= scores.baseline + 2 * noise and scores.cohen_kappa < _LOW_KAPPA
+    if progress.samples >= _ENOUGH and is_no_better:
+        always = repr(live.model.classes_[scores.largest])
+        yield Finding(
+            f"no better than always answering {always}",
+            f"accuracy is {best:.1%}, {scores.baseline:.1%} of the samples are {always}, and "
+            f"kappa is {scores.cohen_kappa:.2f}",
+            "give the other samples a larger weight (--weight), read on, or look for better "
+            "features",
+        )
+
+
+def _quantity(live: LiveModel) -> Iterator[Finding]:
+    """Look whether labels are numbers with decimals, or whose order the weights follow."""
+    names, weights = live.model.classes_, live.model.weights[:, :_MOST_LOOKED_AT]
+    try:
+        values = np.array([float(str(name)) for name in names])
+    except ValueError:
         return
-    if live.progress.samples > live.progress.confusion.tested:
-        seen[0] += 1  # of the first sample, which was learned before any label was known
+    seen, _, _ = live.progress.confusion.sums(len(names))
+    often = seen > 1
+    if len(names) < _MANY_NUMBERS or live.progress.samples < _ENOUGH:
+        return
+    has_decimals = bool((values % 1 != 0).any())
+    if has_decimals or _follows(values[often], weights[often]) > _SURE:
+        yield Finding(
+            "labels are a quantity",
+            f"{len(names):,} different numbers"
+            + (", some with decimals" if has_decimals else ", whose order the features follow"),
+            "this predicts classes: put the numbers into a few bins, or use a regression",
+        )
+
+
+def _follows(values: NDArray[np.float64], weights: NDArray[Any]) -> float:
+    """Return by how many standard errors some column of weights has the order of the values.
+
+    That is Spearman's rank correlation, whose standard error for n values is 1 / sqrt(n - 1).
+    """
+    n = len(values)
+    if n < _MANY_NUMBERS:
+        return 0.0
+    columns = np.column_stack([values, weights])
+    ranks = columns.argsort(axis=0).argsort(axis=0) - (n - 1) / 2
+    correlations = ranks[:, 1:].T @ ranks[:, 0] / (ranks[:, 0] ** 2).sum()
+    return float(np.abs(correlations).max(initial=0.0)) * sqrt(n - 1)
+
+
+def _never_seen(live: LiveModel) -> Iterator[Finding]:
+    names, progress = live.model.classes_, live.progress
+    seen, _, _ = progress.confusion.sums(len(names))
+    if progress.samples > progress.confusion.tested:
+        seen[:1] += 1  # of the first sample, which was learned before any label was known
     unseen = [str(name) for name, n in zip(names, seen, strict=True) if not n]
-    if unseen:
+    if unseen and progress.samples >= _ENOUGH and np.count_nonzero(seen) > 1:
         yield Finding(
             "class never seen",
-            f"of {live.progress.samples:,} samples none was labelled {shortened(unseen)}",
+            f"of {progress.samples:,} samples none was labelled {shortened(unseen)}",
             "look at the labels, or at --classes",
         )
-    never = [
-        (str(name), int(n))
-        for name, n, hits in zip(names, seen, predicted, strict=True)
-        if n >= 20 and not hits
+
+
+def _hardly_found(live: LiveModel) -> Iterator[Finding]:
+    names = live.model.classes_
+    scores = live.progress.confusion.scores(len(names))
+    missed = [
+        f"{name} (recall {recall:.1%} of {n:,} samples)"
+        for name, n, recall in zip(names, scores.seen, scores.recall, strict=True)
+        if n >= _FEW and recall < _LOW_RECALL
     ]
-    if never:
+    if missed and live.progress.samples >= _ENOUGH and not any(_no_better(live)):
         yield Finding(
-            "class never predicted",
-            f"{shortened([f'{name} ({n:,} samples)' for name, n in never])}",
+            "class hardly ever found",
+            shortened(missed),
             "give such samples a larger weight (--weight), raise --lr, or read on",
         )
 
@@ -242,7 +316,7 @@ def _row_number(live: LiveModel) -> Iterator[Finding]:
             yield Finding(
                 "row number learned",
                 f"a weight of feature {str(name)!r} is {size:.3g}, where {typical:.3g} is usual",
-                f"drop it: --ignore {name}",
+                f"drop it: --ignore {as_option([str(name)])}",
             )
 
 
@@ -250,6 +324,7 @@ def _never_skips(live: LiveModel) -> Iterator[Finding]:
     progress, epsilon = live.progress, live.model.epsilon
     if (
         epsilon > 0
+        and epsilon != _DEFAULT_EPSILON  # which hardly any sample is below
         and progress.samples >= 1000
         and progress.updates == progress.samples
         and progress.window_accuracy >= 0.98
@@ -267,16 +342,27 @@ def _noise(accuracy: float, n: int) -> float:
     return sqrt(max(accuracy * (1 - accuracy), 1e-4) / max(n, 1))
 
 
-_LOOKS: tuple[Callable[[LiveModel], Iterator[Finding]], ...] = (
+_Look = Callable[["LiveModel"], Iterator[Finding]]
+_LOOKS: tuple[_Look, ...] = (
     _stopped_too_early,
     _error_rising,
     _unscaled,
     _constant,
     _saturated,
-    _alike,
+    _one_label,
+    _quantity,
     _sorted,
-    _classes,
+    _never_seen,
     _row_number,
     _drift,
     _never_skips,
 )
+_WHY_LABELS_ARE_MISSED: tuple[_Look, ...] = (_alike, _no_better, _hardly_found)
+_EXPLAINED = {
+    "stopped too early",
+    "unscaled features",
+    "outputs saturated",
+    "only one label",
+    "labels are a quantity",
+    "outputs alike",
+}

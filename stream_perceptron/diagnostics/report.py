@@ -73,6 +73,7 @@ def report(
         style=Markup((_FOLDER / "report.css").read_text()),
         curve=_curve(live),
         findings=list(diagnose(live)),
+        scores=live.progress.confusion.scores(len(live.model.classes_)),
         lineage=live.lineage.lines(),
         matrix=_matrix(live) if is_tested else None,
         pairs=_pairs(live) if is_tested else [],

@@ -6,6 +6,7 @@ import copy
 import hashlib
 from collections.abc import Hashable, Sequence
 from dataclasses import fields
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.live.cursor import Cursor
 from stream_perceptron.live.ledger import Ledger
-from stream_perceptron.live.metrics import WINDOW, Progress
+from stream_perceptron.live.metrics import WINDOW, Progress, shared_reach
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.model.network import Network
 from stream_perceptron.model.weights import initial_weights
@@ -318,6 +319,8 @@ def _sum(model: SGDPerceptron, before: Progress, lives: Sequence[LiveModel]) -> 
             added = getattr(progress, name) - getattr(before, name)
             setattr(total, name, getattr(total, name) + added)
         total.largest = max(total.largest, progress.largest)
+        reaches = [each for each in (total.reach, progress.reach) if each is not None]
+        total.reach = reduce(shared_reach, reaches) if reaches else None
         if progress.samples > before.samples:
             total.last_target = int(numbers[progress.last_target])
         total.confusion.add(progress.confusion, before.confusion, numbers)

@@ -68,7 +68,7 @@ class Ledger:
             progress.missing += int(batch.missing[:n].sum())
         probed = np.flatnonzero(~np.isnan(result.slope))
         if len(probed):
-            progress.largest = max(progress.largest, batch.features[probed].largest())
+            progress.look_at(batch.features[probed])
 
     def _count(self) -> None:
         """Take the results that wait into the progress."""

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.live.learning_curve import LARGEST, LearningCurve
 from stream_perceptron.model.kernel.types import BlockResult
+from stream_perceptron.model.rows import Rows
 
 WINDOW = 1000
 
+_MOST_REACHES = 256
 _PAIR = 2**31  # beyond the number of any label
 
 
@@ -21,7 +23,9 @@ class Scores(NamedTuple):
     """What confusion counts say of k labels; arrays hold a number for each, shape (k,).
 
     `precision` is the share of right ones among those predicted so, `recall` that among those
-    labelled so, 0 where there are none. Macro F1 is the mean over the labels that occur.
+    labelled so, 0 where there are none. Macro F1 is the mean over the labels that occur. `largest`
+    is the number of the label that occurs most, and `baseline` its share: the accuracy of always
+    predicting it.
     """
 
     seen: NDArray[np.int64]
@@ -30,11 +34,18 @@ class Scores(NamedTuple):
     recall: NDArray[np.float64]
     macro_f1: float
     cohen_kappa: float
+    largest: int
+    baseline: float
 
 
 def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
     """Return part / whole, 0 where the whole is 0."""
     return np.asarray(np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0))
+
+
+def shared_reach(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
+    """Return how far the features reach that are in both."""
+    return {name: max(value, other[name]) for name, value in one.items() if name in other}
 
 
 def _share(counts: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -142,6 +153,8 @@ class Confusion:
             recall,
             float(f1.mean()) if len(f1) else 0.0,
             (accuracy - by_chance) / (1 - by_chance) if by_chance < 1 else 0.0,
+            int(seen.argmax()) if k else 0,
+            float(_share(seen).max(initial=0.0)),
         )
 
     def labels_beyond(self, k: int) -> bool:
@@ -180,6 +193,8 @@ class Progress:
     last_target: int = field(default=-1, metadata={"least": -1})
     epsilon_sum: float = 0.0  # the sum of the errors of all labelled samples, added one by one
     largest: float = 0.0  # the largest absolute value of a feature in the samples that were probed
+    # The same for each feature that all of these samples have, by name; of 256 names at most.
+    reach: dict[str, float] | None = field(default=None, metadata={"optional": True})
     # How many features were missing in all samples, of those that every row has.
     missing: int = field(default=0, metadata={"optional": True})
     # How often each label was predicted as each; the numbers are those of the model's `classes_`.
@@ -238,6 +253,12 @@ class Progress:
             or self.last_target >= max(n_labels, 0)
         ):
             raise CheckpointError("progress has counts that do not fit together")
+
+    def look_at(self, rows: Rows) -> None:
+        """Take note of how far the features of some samples reach."""
+        self.largest = max(self.largest, rows.largest())
+        reach = rows.reaches() if len(rows.names) <= _MOST_REACHES else {}
+        self.reach = reach if self.reach is None else shared_reach(self.reach, reach)
 
     def update(self, result: BlockResult) -> None:
         """Take in what happened to some more samples; many at once cost hardly more than one."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from stream_perceptron.data.batch import Batch, Rejection
 from stream_perceptron.data.describe import Note, warning
+from stream_perceptron.data.naming import is_pixel
 from stream_perceptron.data.schema import Selection
 from stream_perceptron.model.validation import names_of
 
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from stream_perceptron.live.model import LiveModel
 
 # Beyond this net inputs are far out where bounded activations are flat.
-_LARGE_FEATURE = 16.0
+LARGE_FEATURE = 16.0
+_SPARSE_LARGE = 100.0  # the same where a few features are large, and most are not there
+_FAR_APART = 100  # the ratio of how far features reach
 
 _ENOUGH = 1000  # samples to judge labels by
 
@@ -83,18 +86,33 @@ def carried(batch: Batch, n: int, asked: Selection) -> list[dict[str, Any]] | No
     return [one | other for one, other in zip(carried, kept, strict=True)]
 
 
+def unscaled(live: LiveModel) -> str | None:
+    """Say which features are too large, or of another scale than others, and what to do."""
+    model, largest = live.model, live.progress.largest
+    reach = {name: value for name, value in (live.progress.reach or {}).items() if value}
+    if model.network.scaler is not None or not model.features_:
+        return None
+    # Of sparse samples each has a few of the features.
+    is_sparse = live.schema.is_open and len(live.progress.reach or {}) < len(model.features_)
+    are_pixels = all(is_pixel(str(name)) for name in model.features_)
+    least, most = (f(reach, key=reach.__getitem__, default="") for f in (min, max))
+    is_apart = bool(reach) and not (is_sparse or are_pixels)
+    is_apart = is_apart and reach[most] > _FAR_APART * reach[least]
+    if not is_apart and largest <= (_SPARSE_LARGE if is_sparse else LARGE_FEATURE):
+        return None
+    who = f"{most!r} reaches" if reach and reach[most] == largest else "they reach"
+    beside = f" and {least!r} only {reach[least]:g}" if is_apart else ""
+    how = "--standardize (in Python: a StandardScaler)"
+    if are_pixels or is_sparse:
+        how = f"--scale 1/{largest:g}"
+    return f"{who} {largest:g}{beside}, and a step grows with their square; start over with {how}"
+
+
 def notes_about(batch: Batch, live: LiveModel) -> list[Note]:
     """Return the notes of a batch, and warnings about its features and about all labels so far."""
     notes, model = list(batch.notes), live.model
-    if notes and model.activation != "identity" and model.network.scaler is None:
-        largest = batch.features.largest()
-        if largest > _LARGE_FEATURE:
-            notes.append(
-                warning(
-                    f"features reach {largest:g}, where {model.activation} is flat and hardly "
-                    "learns: --standardize scales them, and --scale 1/255 does for pixels"
-                )
-            )
+    if notes and live.progress.largest > LARGE_FEATURE and (advice := unscaled(live)):
+        notes.append(warning(f"unscaled features: {advice}"))
     k = len(model.network.store.biases)
     # To ask for the progress has its cost.
     if k >= _ENOUGH / 2 and _ENOUGH <= live.progress.samples <= 2 * k:

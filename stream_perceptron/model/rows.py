@@ -169,6 +169,14 @@ class Rows:
         found, starts = np.unique(self.places[order], return_index=True)
         return zip(found.tolist(), np.split(self.numbers[order], starts[1:]), strict=False)
 
+    def reaches(self) -> dict[str, float]:
+        """Return the largest absolute value of each feature that all rows have, by its name."""
+        return {
+            str(self.names[place]): float(np.abs(values).max())
+            for place, values in self.by_name()
+            if len(values) == len(self)
+        }
+
     def first_rows(self, wanted: NDArray[np.intp], rows: NDArray[np.bool_]) -> NDArray[np.intp]:
         """Return the first of the `rows` that brings each of the wanted names, -1 where none."""
         first = np.full(len(self.names), -1, np.intp)
