@@ -163,7 +163,7 @@ def _saturated(live: LiveModel) -> Iterator[Finding]:
             "outputs saturated",
             f"f' is {slope:.2g} on average, of {top:g} at most, while mean eps is {eps[3]:.3g}: "
             "no step is long enough to bring the outputs back",
-            "scale the features or lower --lr, and start over",
+            "scale the features (--scale) or lower --lr, and start over",
         )
 
 
@@ -348,7 +348,6 @@ _LOOKS: tuple[_Look, ...] = (
     _error_rising,
     _unscaled,
     _constant,
-    _saturated,
     _one_label,
     _quantity,
     _sorted,
@@ -357,7 +356,7 @@ _LOOKS: tuple[_Look, ...] = (
     _drift,
     _never_skips,
 )
-_WHY_LABELS_ARE_MISSED: tuple[_Look, ...] = (_alike, _no_better, _hardly_found)
+_WHY_LABELS_ARE_MISSED: tuple[_Look, ...] = (_saturated, _alike, _no_better, _hardly_found)
 _EXPLAINED = {
     "stopped too early",
     "unscaled features",

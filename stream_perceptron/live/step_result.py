@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 # Beyond this net inputs are far out where bounded activations are flat.
 LARGE_FEATURE = 16.0
-_SPARSE_LARGE = 100.0  # the same where a few features are large, and most are not there
 _FAR_APART = 100  # the ratio of how far features reach
 
 _ENOUGH = 1000  # samples to judge labels by
@@ -90,21 +89,18 @@ def unscaled(live: LiveModel) -> str | None:
     """Say which features are too large, or of another scale than others, and what to do."""
     model, largest = live.model, live.progress.largest
     reach = {name: value for name, value in (live.progress.reach or {}).items() if value}
-    if model.network.scaler is not None or not model.features_:
-        return None
-    # Of sparse samples each has a few of the features.
+    # Where each sample has a few features of many, such as words, no scaling helps.
     is_sparse = live.schema.is_open and len(live.progress.reach or {}) < len(model.features_)
+    if model.network.scaler is not None or not model.features_ or is_sparse:
+        return None
     are_pixels = all(is_pixel(str(name)) for name in model.features_)
     least, most = (f(reach, key=reach.__getitem__, default="") for f in (min, max))
-    is_apart = bool(reach) and not (is_sparse or are_pixels)
-    is_apart = is_apart and reach[most] > _FAR_APART * reach[least]
-    if not is_apart and largest <= (_SPARSE_LARGE if is_sparse else LARGE_FEATURE):
+    is_apart = bool(reach) and not are_pixels and reach[most] > _FAR_APART * reach[least]
+    if not is_apart and largest <= LARGE_FEATURE:
         return None
     who = f"{most!r} reaches" if reach and reach[most] == largest else "they reach"
     beside = f" and {least!r} only {reach[least]:g}" if is_apart else ""
-    how = "--standardize (in Python: a StandardScaler)"
-    if are_pixels or is_sparse:
-        how = f"--scale 1/{largest:g}"
+    how = f"--scale 1/{largest:g}" if are_pixels else "--standardize (in Python: a StandardScaler)"
     return f"{who} {largest:g}{beside}, and a step grows with their square; start over with {how}"
 
 
