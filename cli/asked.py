@@ -53,10 +53,11 @@ class ReadingOptions:
         from stream_perceptron.data.schema import Selection
         from stream_perceptron.data.source import Request
 
-        given = {"keep": ()} | vars(self)
+        given = vars(self) | {"keep": getattr(self, "keep", ())}
         is_on = given["standardize"]  # None for the default
         given["standardize"] = is_on is True
-        asked = Selection(**{each.name: given[each.name] for each in fields(Selection)})
+        names = {each.name for each in fields(Selection)}.intersection(given)
+        asked = Selection(**{name: given[name] for name in names})
         fit = None if self.scale is not None else sources[0].fit(Request(asked))
         if fit is None or not fit.schema.is_table:
             return asked

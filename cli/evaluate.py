@@ -16,12 +16,13 @@ from .options import (
     hint_at_terminal,
     ignore_option,
     json_option,
+    label_option,
     model_option,
     skip_option,
     sources_argument,
 )
 from .printable import counted, printable
-from .reading import batches_of, ignoring
+from .reading import asking, batches_of
 from .signals import ending_in_order
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ _LONGEST_TITLE = 40  # that other columns are aligned to
 @sources_argument
 @model_option
 @format_option()
+@label_option()
 @ignore_option()
 @json_option
 @skip_option("count")
@@ -43,6 +45,7 @@ def evaluate(
     sources: tuple[str, ...],
     path: Path,
     file_format: str | None,
+    label: str | None,
     ignore: tuple[str, ...],
     as_json: bool,
     skip_rejected: bool,
@@ -61,7 +64,7 @@ def evaluate(
 
     hint_at_terminal(sources)
     live = LiveModel.load(path)
-    ignoring(live, ignore)
+    asking(live, ignore, label)
     test = _Test(live.model.classes_)
     with ending_in_order() as signals:
         for name in sources:

@@ -162,7 +162,7 @@ model_options = in_order(
     "--trace N", "Show the arithmetic of the first N samples on stderr.", _COUNT, name="n_traced"
 )
 @on_output("--json", "Print progress and summary as JSON.", name="as_json")
-@on_output("--quiet", "Print only warnings and errors (and the --json summary).")
+@on_output("-q/--quiet", "Print only warnings and errors (and the --json summary).")
 @click.pass_context
 def learn(ctx: click.Context, /, **_: Any) -> None:
     """Train a model on a stream: predict each sample, then learn it.

@@ -73,6 +73,7 @@ def _print_version(ctx: click.Context, parameter: click.Parameter, asked: bool) 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
+    "-V",
     "--version",
     is_flag=True,
     is_eager=True,

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -88,7 +89,18 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         with usage_errors_on_one_line(ctx):
-            return super().parse_args(ctx, args)
+            given = list(args)
+            try:
+                rest = super().parse_args(ctx, args)
+            except click.NoSuchOption as error:
+                # Options that are like it only in part mean something else.
+                close = get_close_matches(error.option_name, error.possibilities or [], 1, 0.8)
+                raise click.NoSuchOption(error.option_name, None, close, ctx) from None
+            _, _, order = self.make_parser(ctx).parse_args(given)
+            for parameter in self.params:
+                if isinstance(parameter.type, LocalFile) and order.count(parameter) > 1:
+                    raise click.UsageError(f"{parameter.opts[-1]} is given twice")
+            return rest
 
     def invoke(self, ctx: click.Context) -> Any:
         show_all = ctx.params.pop("traceback")
@@ -201,6 +213,14 @@ def format_option(section: str = "Other") -> Callable[[F], F]:
         click.Choice(formats),
         name="file_format",
         section=section,
+    )
+
+
+def label_option() -> Callable[[F], F]:
+    """Return the option for the label column of what a model is tested on."""
+    return option(
+        "--label NAME|N",
+        "Label column. Default: the one that the model learned, or label, class, target or y.",
     )
 
 

@@ -16,6 +16,7 @@ from .options import (
     format_option,
     hint_at_terminal,
     ignore_option,
+    label_option,
     model_option,
     option,
     prediction_options,
@@ -24,7 +25,7 @@ from .options import (
 )
 from .predictions import lines_for, open_predictions
 from .printable import counted, tell
-from .reading import batches_of, ignoring
+from .reading import asking, batches_of
 from .signals import Signals, ending_in_order
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class _Options:
     sources: tuple[str, ...]
     path: Path
     file_format: str | None
+    label: str | None
     ignore: tuple[str, ...]
     output: str
     keep: tuple[str, ...]
@@ -57,6 +59,7 @@ class _Options:
 @sources_argument
 @model_option
 @format_option()
+@label_option()
 @ignore_option()
 @option(
     "-p/--predictions FILE|-",
@@ -96,7 +99,7 @@ def _predict(options: _Options, signals: Signals) -> None:
     o, path = options, options.path
     seen = os.stat(path)
     live = LiveModel.load(path)
-    ignoring(live, o.ignore)
+    asking(live, o.ignore, o.label)
     live.selection = replace(live.selection, keep=o.keep)
     classes = live.model.classes_ if o.probabilities else None
     lines = lines_for(o.output, o.output_format, live.selection, classes, o.with_learned)

@@ -57,11 +57,15 @@ def hinting_at_skips() -> Iterator[None]:
         raise SampleError(f"{error}; --skip-bad skips such rows") from None
 
 
-def ignoring(live: LiveModel, names: tuple[str, ...]) -> None:
-    """Let a model not use some more columns of what it predicts."""
+def asking(live: LiveModel, ignore: tuple[str, ...], label: str | None) -> None:
+    """Let a model not use some more columns of what it predicts, and find labels in another one."""
     from stream_perceptron.data.roles import named
 
     # Places are those of what it learned from, and these are of what it predicts.
     asked = named(live.selection, live.schema)
-    ignore = tuple(dict.fromkeys([*asked.ignore, *names]))
-    live.selection = replace(asked, ignore=ignore)
+    ignore = tuple(dict.fromkeys([*asked.ignore, *ignore]))
+    if label is not None:
+        live.schema = replace(live.schema, label=None)
+    live.selection = replace(
+        asked, ignore=ignore, label=label or asked.label, is_label_sure=label is not None
+    )

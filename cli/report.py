@@ -10,7 +10,7 @@ import click
 from .files import LocalFile, require_different
 from .options import Command, format_option, model_argument, option
 from .printable import OneLineError, printable
-from .reading import ignoring
+from .reading import asking
 from .signals import ending_in_order
 
 
@@ -43,7 +43,7 @@ def report(path: Path, output: Path, examples: str | None, file_format: str | No
             )
     require_different(MODEL=path, the_page=output, the_examples=examples)
     live = LiveModel.load(path)
-    ignoring(live, ())
+    asking(live, (), None)
     saved = datetime.fromtimestamp(path.stat().st_mtime)
 
     def make() -> str:

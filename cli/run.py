@@ -8,26 +8,25 @@ import signal
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import fields, replace
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import click
 
-from stream_perceptron import CheckpointError, DivergedError, FullError, LiveModel, SampleError
-from stream_perceptron.checkpoint.archive import locked, previous_of
-from stream_perceptron.data.describe import warning
+from stream_perceptron import (
+    DivergedError,
+    FullError,
+    SampleError,
+    SourceError,
+)
 from stream_perceptron.data.identity import Rest
 from stream_perceptron.data.source import Source
-from stream_perceptron.live.cursor import Cursor, Shards
 from stream_perceptron.live.step_result import StepResult
 
-from .asked import LearnOptions, usual_lr
-from .files import require_different, require_regular
-from .options import bad_parameters_are_usage_errors, hint_at_terminal, quiet_stderr
+from .asked import LearnOptions
+from .begin import AtWork, begin
+from .options import hint_at_terminal
 from .predictions import Lines, PredictionFile, lines_for, open_predictions
-from .printable import counted, tell
+from .printable import counted
 from .progress_line import ProgressLine
 from .reading import hinting_at_skips
 from .rejections import RejectedLines, Rejections
@@ -59,133 +58,21 @@ def run(options: LearnOptions) -> int:
 
 def open_run(options: LearnOptions, signals: Signals, stack: ExitStack) -> Run:
     """Open what is read and written until the stack is closed; the checkpoint is not touched."""
-    o, saved = options, None
-    others = {"the_predictions": o.output, "the_rejected_rows": o.rejected}
-    require_different(SOURCE=o.sources, MODEL=o.path, **others)
-    if o.path is not None:  # which may be the same file, where a save was killed
-        require_different(SOURCE=o.sources, the_previous_save=previous_of(o.path), **others)
-    require_regular(o.path, o.rejected)
-    if o.path is not None:
-        stack.enter_context(locked(o.path))
-        if o.path.exists() and not o.overwrite:
-            saved = LiveModel.load(o.path)
-            _require_agreement(saved, o)
-    rest = Rest() if saved is None else copy.deepcopy(saved.cursor.rest) or Rest()
-    try:
-        at_work = signals.call(partial(_begin, o, signals, saved, rest), o.sources)
-    except InterruptedWaitError:
-        _keep(rest, saved, o.path)
-        raise
-    changed = {}
-    if saved is not None:
-        names = sorted(o.given & {"lr", "epsilon", "max_weights"})
-        changed = {name: getattr(o, name) for name in names}
-    at_work.live.model.mutate(changed)
-    if o.ray is not None:
-        _connect(o.ray, signals, stack)
-    opened = Run(o, signals, stack, at_work)
-    announce(at_work.live, opened.line, at_work.sources, at_work.cursor, o.path, changed)
-    before = None if saved is None else saved.cursor.rest
-    is_same = at_work.sources[0].is_stream and before is not None and rest.pipe == before.pipe
-    if before is not None and before.part and not is_same:
-        n = counted(len(before.part), "byte")
-        opened.line.note(warning(f"{n} of a line are left out: the pipe that they came from ended"))
+    at_work = begin(options, signals, stack)
+    opened = Run(options, signals, stack, at_work)
+    announce(at_work, opened.line, options.path)
     return opened
-
-
-class _AtWork(NamedTuple):
-    """A model, what it is to read, and where it begins; None for where it is."""
-
-    live: LiveModel
-    sources: list[Source]
-    cursor: Cursor | None
-    rest: Rest  # what was read of a pipe and is in no row yet
-
-
-def _keep(rest: Rest, saved: LiveModel | None, path: Path | None) -> None:
-    """Save what was read of a pipe before its first row could be."""
-    if saved is not None and path is not None and rest.pipe:
-        saved.cursor.rest = rest
-        saved.save(path)
-    elif rest.part:
-        n = counted(len(rest.part), "byte")
-        tell(warning(f"{n} of stdin are lost: no model has begun yet"), err=True)
-
-
-def _begin(options: LearnOptions, signals: Signals, saved: LiveModel | None, rest: Rest) -> _AtWork:
-    """Open the sources, and find where to begin in them; make the model if there is none."""
-    o, live = options, saved
-    sources = o.open_sources(signals, o.seed if saved is None else saved.model.seed_, rest)
-    if o.ray is not None:
-        from stream_perceptron.distributed.shards import require_parquet
-
-        require_parquet(sources)
-    if live is not None:
-        live.needs_label = o.output is None
-        live.selection = replace(live.selection, keep=o.keep)
-    else:
-        asked = o.selection(sources)
-        parameters = {name: getattr(o, name) for name in _PARAMETERS}
-        parameters["lr"] = usual_lr(asked) if o.lr is None else o.lr
-        with bad_parameters_are_usage_errors():
-            live = LiveModel.start(sources, asked, o.classes, o.output is None, **parameters)
-    cursor = None
-    if o.path is not None or o.ray is not None:
-        shards = None if o.shards is None else Shards(o.shards, o.round_rows)
-        cursor = live.resume(sources, o.go_next, shards)
-    return _AtWork(live, sources, cursor, rest)
-
-
-def _connect(address: str, signals: Signals, stack: ExitStack) -> None:
-    """Connect to a Ray cluster until the stack is closed."""
-    from stream_perceptron.distributed.ray import cluster, require_alike
-
-    # Ray tells at length that it waits, and puts handlers of its own in place, which exit
-    # with the number of the signal.
-    try:
-        with quiet_stderr():
-            stack.enter_context(cluster(address or None))
-    except SystemExit:
-        signals.caught = signals.caught or signal.SIGTERM
-        raise InterruptedWaitError from None
-    signals.install()
-    require_alike()
-
-
-def _require_agreement(live: LiveModel, options: LearnOptions) -> None:
-    """Require that options about the making of a model are those that it was made with."""
-    model, selection = live.model, live.selection
-    made_with: dict[str, Any] = {
-        name: getattr(model, name) for name in ("activation", "init_range", "dtype", "classes")
-    }
-    made_with["seed"] = model.seed_
-    for each in fields(selection):
-        if each.compare:
-            made_with[each.name] = getattr(selection, each.name)
-    for name in sorted(made_with.keys() & options.given):
-        value = getattr(options, name)
-        if name == "classes":
-            try:
-                value, _ = live.schema.with_classes(value)
-            except ValueError as error:
-                raise CheckpointError(f"{options.path}: {error}") from None
-        if value != made_with[name]:
-            option = name.replace("_", "-")
-            raise CheckpointError(
-                f"{options.path}: --{option} is {value!r}, but the model was made with "
-                f"{made_with[name]!r}; leave out the option, or start over with --overwrite"
-            )
 
 
 class Run:
     """A model at work, with what saves it and tells of it."""
 
     def __init__(
-        self, options: LearnOptions, signals: Signals, stack: ExitStack, at_work: _AtWork
+        self, options: LearnOptions, signals: Signals, stack: ExitStack, at_work: AtWork
     ) -> None:
         o, live, cursor = options, at_work.live, at_work.cursor
         self._options, self._signals, self._stack = o, signals, stack
-        self._live, self._sources, self._cursor, self._rest = at_work
+        self._live, self._sources, self._cursor, self._rest = at_work[:4]
         here = cursor or live.cursor
         self._rows_before = live.progress.rows
         self._is_first_pass = here.epoch == 0
@@ -270,6 +157,11 @@ class Run:
             if isinstance(error, DivergedError):
                 tell_findings(live, line, o.quiet, diverged=True)
             raise
+        self._finish(rest)
+
+    def _finish(self, rest: Rest | None) -> None:
+        """Save what was learned, and tell how it went; require that there was something."""
+        o, live, line = self._options, self._live, self.line
         rows = live.progress.rows - self._rows_before
         is_new = self._cursor is None or self._cursor.read == 0
         if rows and rows == self._rejected.total and is_new and self._signals.caught is None:
@@ -279,9 +171,15 @@ class Run:
             )
         self._saver.save(rest)
         line.finish()
+        if rows and live.needs_label and not live.progress.samples and not self._signals.caught:
+            raise SourceError(
+                f"{self._sources[0].name}: no row has a label: name its column with --label, or "
+                "ask for predictions with -p"
+            )
         if not rows:
             line.note(nothing_new(live))
-        summarise(live, line, o.path, self._rejected, o.as_json, o.quiet)
+        interrupted = "interrupted; " if self._signals.caught == signal.SIGINT else ""
+        summarise(live, line, o.path, self._rejected, o.as_json, o.quiet, interrupted)
 
     def _end_early(self) -> None:
         """Save what was learned before an error, and say so."""

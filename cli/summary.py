@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,24 +13,17 @@ from .progress_line import ProgressLine
 
 if TYPE_CHECKING:
     from stream_perceptron import LiveModel
-    from stream_perceptron.data.source import Source
-    from stream_perceptron.live.cursor import Cursor
 
+    from .begin import AtWork
     from .rejections import Rejections
 
 
-def announce(
-    live: LiveModel,
-    line: ProgressLine,
-    sources: Sequence[Source],
-    cursor: Cursor | None,
-    path: Path | None,
-    changed: dict[str, float],
-) -> None:
+def announce(at_work: AtWork, line: ProgressLine, path: Path | None) -> None:
     """Tell where a run begins, and what is changed in its model."""
     from stream_perceptron.data.describe import warning
     from stream_perceptron.model.kernel import NAME as KERNEL
 
+    live, sources, cursor = at_work[:3]
     if live.progress.rows:
         line.note(f"resuming {path} after {_place(live)}")
     if live.kernel != KERNEL:
@@ -52,7 +44,10 @@ def announce(
                 "learn them, put them in a file of their own and name that last"
             )
         )
-    for name, value in changed.items():
+    if at_work.n_left_out:
+        n = counted(at_work.n_left_out, "byte")
+        line.note(warning(f"{n} of a line are left out: the pipe that they came from ended"))
+    for name, value in at_work.changed.items():
         shown = f"{value:,}" if name == "max_weights" else f"{value:g}"
         line.note(f"{name.replace('_', '-')} is {shown} from now on")
 
@@ -108,6 +103,7 @@ def summarise(
     rejected: Rejections,
     as_json: bool,
     quiet: bool,
+    interrupted: str,
 ) -> None:
     if as_json:
         from stream_perceptron.diagnostics.diagnosis import diagnose
@@ -132,6 +128,9 @@ def summarise(
         return
     for text in rejected.lines(line.rows):
         tell(text, err=True)
+    if live.progress.unlabelled and live.progress.samples:
+        n = counted(live.progress.unlabelled, "row")
+        click.echo(f"unlabelled: {n}, only predicted", err=True)
     if live.progress.missing:
         click.echo(f"missing: {live.progress.missing:,} feature values", err=True)
     if live.ledger.replayed:
@@ -150,6 +149,6 @@ def summarise(
         )
     tell_findings(live, line, quiet)
     if path is None:
-        click.echo("model not saved; use -m MODEL to keep it", err=True)
+        click.echo(f"{interrupted}model not saved; use -m MODEL to keep it", err=True)
     else:
-        click.echo(f"saved {path}", err=True)
+        click.echo(f"{interrupted}saved {path}", err=True)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _ARGUMENTS = "stream_perceptron_cli.arguments"
 
 # Options that `learn` has not, and how many values each takes.
-_ONLY_HERE = {"--threads": 1, "--json": 0, "--quiet": 0}
+_ONLY_HERE = {"--threads": 1, "--json": 0, "--quiet": 0, "-q": 0}
 
 _STANDARDIZE = on_input(
     "--standardize on,off", "Standardize each feature, or not. Default: as `learn`.",
@@ -80,7 +80,7 @@ class _Sweep(Command):
 @on_output("--threads N", "Train N models at a time. Default: one per processor.",
            click.IntRange(1), name="n_threads")  # fmt: skip
 @on_output("--json", "Print the table as JSON.", name="as_json")
-@on_output("--quiet", "Print only the table, warnings and errors.")
+@on_output("-q/--quiet", "Print only the table, warnings and errors.")
 @click.pass_context
 def sweep(ctx: click.Context, /, **_: Any) -> None:
     """Compare every combination of some settings in one read of a stream.

@@ -107,13 +107,19 @@ def warning(text: str) -> Note:
     return note
 
 
+def if_missing(text: str) -> str:
+    """Say what to do about a text that most likely means a missing value; nothing for another."""
+    if text.strip().lower() not in _LIKE_MISSING:
+        return ""
+    return f"; if that means a missing value: --missing {as_option([text.strip()])}"
+
+
 def missing_hints(first: Mapping[str, str]) -> list[str]:
     """Say how to name what means a missing value, by the first text in each column of texts."""
     return [
-        f"hint: column {name!r} begins with {text!r}; if that means a missing value: "
-        f"--missing {as_option([text])}"
+        f"hint: column {name!r} begins with {text!r}{hint}"
         for name, text in first.items()
-        if text.strip().lower() in _LIKE_MISSING
+        if (hint := if_missing(text))
     ]
 
 

@@ -10,6 +10,22 @@ from stream_perceptron.data.byte_stream import STDIN, without_password
 from stream_perceptron.errors import SourceError
 
 _ENDINGS = (".parquet", ".arrow", ".csv", ".tsv", ".jsonl", ".json", ".libsvm", ".svm")
+# By how other kinds begin: what they are called, and what makes something of them that is read.
+_FOREIGN = {
+    b"\xff\xfe": ("text in UTF-16", "iconv -f UTF-16 -t UTF-8 {} | stream-perceptron ..."),
+    b"\xfe\xff": ("text in UTF-16", "iconv -f UTF-16 -t UTF-8 {} | stream-perceptron ..."),
+    b"SQLi": (
+        "a database of SQLite",
+        "sqlite3 -header -csv {} 'select * from TABLE' | stream-perceptron ...",
+    ),
+    b"\x80\x04": (
+        "a pickle, which may run any code",
+        'if you trust it and it is a data frame: python -c "import pandas, sys; '
+        'pandas.read_pickle(sys.argv[1]).to_csv(sys.stdout, index=False)" {} '
+        "| stream-perceptron ...",
+    ),
+}
+_FOREIGN[b"\x80\x05"] = _FOREIGN[b"\x80\x04"]
 _ARRAY_OF_OBJECTS = re.compile(r"\s*\[\s*(\{|$)")
 
 
@@ -19,6 +35,12 @@ def refuse_place(path: str) -> None:
         name = without_password(path)
         raise SourceError(
             f"{name}: a web address; use: curl -sSfL {shlex.quote(name)} | stream-perceptron ..."
+        )
+    if re.search(r"\.(tar(\.\w+)?|tgz|tbz2|txz)$", path):
+        quoted = shlex.quote(path)
+        raise SourceError(
+            f"{path}: a tar archive: tar -xOf {quoted} NAME | stream-perceptron ..., with a NAME "
+            f"that tar -tf {quoted} lists"
         )
     if os.path.isdir(path):
         endings = {os.path.splitext(name)[1] for name in os.listdir(path)}
@@ -44,6 +66,9 @@ def refuse_content(name: str, path: str, start: bytes) -> None:
             f"numpy.savetxt(sys.stdout, numpy.load({given}), '%.17g', ',')\"{at} "
             "| stream-perceptron ..."
         )
+    for begin, (kind, how) in _FOREIGN.items():
+        if start.startswith(begin):
+            raise SourceError(f"{name}: {kind}: {how.format(quoted)}")
     if start == b"PK\x03\x04":
         raise SourceError(f"{name}: {_in_archive(path, quoted)}")
 

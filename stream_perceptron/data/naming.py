@@ -37,6 +37,21 @@ def column_called(wanted: str, names: Sequence[str]) -> str | None:
     return None
 
 
+def meant(wanted: str, names: Sequence[str]) -> str:
+    """Say which name was most likely meant; nothing if none is like it.
+
+    Examples
+    --------
+    >>> meant("prise", ["price", "rooms"]), meant("target", ["price", "rooms"])
+    ("; did you mean 'price'?", '')
+
+    """
+    from difflib import get_close_matches  # late, as it is for errors only
+
+    close = get_close_matches(wanted, names, 1, 0.75)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
 def vector_names(name: str, n_features: int) -> tuple[str, ...]:
     """Return names for many numbers under one name: pixel0, pixel1.. or name0, name1...
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from stream_perceptron.data.labels import text_of
-from stream_perceptron.data.naming import LABEL_NAMES, column_called, names_in
+from stream_perceptron.data.naming import LABEL_NAMES, column_called, meant, names_in
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.errors import SampleError, SourceError
 
@@ -47,12 +47,13 @@ def among(asked: Selection, names: Sequence[str], where: str, to_learn: bool) ->
 
     """
 
-    def find(role: str, wanted: str, to_keep: bool = False) -> str | None:
+    def find(role: str, wanted: str, to_keep: bool = False, is_sure: bool = False) -> str | None:
         found = column_called(wanted, names)
-        if found is None and (to_learn or to_keep):
+        if found is None and (to_learn or to_keep or is_sure):
             keep = " to keep" if to_keep else ""
             raise SourceError(
                 f"{where}: there is no {role}column {wanted!r}{keep} among {names_in(names)}"
+                f"{meant(wanted, names)}"
             )
         return found
 
@@ -69,7 +70,9 @@ def among(asked: Selection, names: Sequence[str], where: str, to_learn: bool) ->
         keep=find_all("", asked.keep, to_keep=True),
     )
     if asked.label is not None:
-        return replace(found, label=find("label ", asked.label))
+        label = find("label ", asked.label, is_sure=asked.is_label_sure)
+        if label is not None:
+            return replace(found, label=label)
     try:
         return replace(found, label=label_among(found, names))
     except SampleError as error:

@@ -83,6 +83,8 @@ class Selection:
     missing: tuple[str, ...] = field(default=(), metadata={"optional": True})  # what means no value
     # The columns to copy to the predictions; that is no matter of the model.
     keep: tuple[str, ...] = field(default=(), compare=False, metadata={"saved": False})
+    # Whether the label must be in that column; a model that only predicts finds it as in learning.
+    is_label_sure: bool = field(default=False, compare=False, metadata={"saved": False})
 
     def __post_init__(self) -> None:
         if self.scale is not None:

@@ -18,6 +18,7 @@ from stream_perceptron.data.describe import (
     Described,
     Note,
     describe,
+    if_missing,
     missing_hints,
     no_label,
 )
@@ -397,4 +398,4 @@ def _value(name: str, cell: str) -> float:
         return float(cell)
     if (number := _BOOLS.get(cell.strip().lower())) is not None:
         return number
-    raise SampleError(f"column {name!r} is {cell[:50]!r}, not a number")
+    raise SampleError(f"column {name!r} is {cell[:50]!r}, not a number{if_missing(cell)}")

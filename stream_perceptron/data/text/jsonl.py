@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -13,13 +15,13 @@ from numpy.typing import NDArray
 
 from stream_perceptron.data import roles
 from stream_perceptron.data.batch import offset_of
-from stream_perceptron.data.describe import Described, Note, describe, missing_hints
+from stream_perceptron.data.describe import Described, Note, describe, if_missing, missing_hints
 from stream_perceptron.data.naming import LABEL_NAMES, column_called, names_in, vector_names
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.data.source import Request
 from stream_perceptron.data.text.plan import Layout, Place
 from stream_perceptron.data.text.records import RawLines, tokenizer, value_in
-from stream_perceptron.data.text.sample import Rejected, Sample, scaled
+from stream_perceptron.data.text.sample import NUMBER, Rejected, Sample, scaled
 from stream_perceptron.errors import SampleError
 from stream_perceptron.model.rows import Names
 from stream_perceptron.model.validation import as_weight, row_of
@@ -143,7 +145,10 @@ class JsonDecoder:
                 return known
             return roles.label_among(self.selection, value)
         wanted = wanted if known is None else known
-        return wanted if wanted in value else column_called(wanted, list(value))
+        found = wanted if wanted in value else column_called(wanted, list(value))
+        if found is None and not self._to_learn and not self.selection.is_label_sure:
+            return roles.label_among(self.selection, value)
+        return found
 
     def _with_columns(
         self, schema: Schema, inside: dict[str, list[str]], label: str | None
@@ -218,6 +223,7 @@ class JsonDecoder:
             elif name in numbers or name in self._known:
                 raise SampleError(
                     f"feature {name!r} is {cell[:50]!r}, a text, but was a number before"
+                    f"{if_missing(cell) or _if_number(name, cell)}"
                 )
             else:
                 texts[name] = cell
@@ -361,9 +367,22 @@ class JsonDecoder:
             {n: type(values[0][n]).__name__ for n in beside}
             | dict.fromkeys(asked.ignore, "as asked"),
             list(seen),
-            hints=missing_hints(seen),
+            hints=missing_hints(seen)
+            + [
+                f"hint: {name!r} is {text!r}, a text{hint}"
+                for name, text in seen.items()
+                if (hint := _if_number(name, text))
+            ],
         )
         return describe(asked, schema, found)
+
+
+def _if_number(name: str, text: str) -> str:
+    """Say what to do about a number in quotes; nothing for another text."""
+    if not re.fullmatch(NUMBER, text.strip()):
+        return ""
+    how = shlex.quote(f".[{json.dumps(name)}] |= tonumber")
+    return f"; numbers have no quotes, and jq -c {how} takes them away"
 
 
 def _from_json(data: bytes) -> Any:

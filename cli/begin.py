@@ -1,0 +1,145 @@
+"""What a run of `learn` begins with: its sources, its model, and where it is in them."""
+
+from __future__ import annotations
+
+import copy
+import signal
+from contextlib import ExitStack
+from dataclasses import fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from stream_perceptron import CheckpointError, LiveModel
+from stream_perceptron.checkpoint.archive import locked, previous_of
+from stream_perceptron.data.describe import warning
+from stream_perceptron.data.identity import Rest
+from stream_perceptron.data.source import Source
+from stream_perceptron.live.cursor import Cursor, Shards
+
+from .asked import LearnOptions, usual_lr
+from .files import require_different, require_regular
+from .options import bad_parameters_are_usage_errors, quiet_stderr
+from .printable import counted, tell
+from .signals import InterruptedWaitError, Signals
+
+_PARAMETERS = ("lr", "epsilon", "activation", "init_range", "dtype", "seed", "max_weights")
+
+
+class AtWork(NamedTuple):
+    """A model, what it is to read, and where it begins; None for where it is."""
+
+    live: LiveModel
+    sources: list[Source]
+    cursor: Cursor | None
+    rest: Rest  # what was read of a pipe and is in no row yet
+    changed: dict[str, float]  # the parameters that are others from now on
+    n_left_out: int  # the bytes of a line that came from a pipe that has ended
+
+
+def begin(options: LearnOptions, signals: Signals, stack: ExitStack) -> AtWork:
+    """Open what is read until the stack is closed; the checkpoint is locked and not touched."""
+    o, saved = options, None
+    others = {"the_predictions": o.output, "the_rejected_rows": o.rejected}
+    require_different(SOURCE=o.sources, MODEL=o.path, **others)
+    if o.path is not None:  # which may be the same file, where a save was killed
+        require_different(SOURCE=o.sources, the_previous_save=previous_of(o.path), **others)
+    require_regular(o.path, o.rejected)
+    if o.path is not None:
+        stack.enter_context(locked(o.path))
+        if o.path.exists() and not o.overwrite:
+            saved = LiveModel.load(o.path)
+            _require_agreement(saved, o)
+    before = None if saved is None else saved.cursor.rest
+    rest = copy.deepcopy(before) or Rest()
+    try:
+        live, sources, cursor = signals.call(partial(_open, o, signals, saved, rest), o.sources)
+    except InterruptedWaitError:
+        _keep(rest, saved, o.path)
+        raise
+    asked = {name: getattr(o, name) for name in sorted(o.given & {"lr", "epsilon", "max_weights"})}
+    changed = {name: each for name, each in asked.items() if getattr(live.model, name) != each}
+    live.model.mutate(changed)
+    n_left_out = 0
+    if before is not None and not (sources[0].is_stream and rest.pipe == before.pipe):
+        n_left_out = len(before.part)
+    if o.ray is not None:
+        _connect(o.ray, signals, stack)
+    return AtWork(live, sources, cursor, rest, changed, n_left_out)
+
+
+def _keep(rest: Rest, saved: LiveModel | None, path: Path | None) -> None:
+    """Save what was read of a pipe before its first row could be."""
+    if saved is not None and path is not None and rest.pipe:
+        saved.cursor.rest = rest
+        saved.save(path)
+    elif rest.part:
+        n = counted(len(rest.part), "byte")
+        tell(warning(f"{n} of stdin are lost: no model has begun yet"), err=True)
+
+
+def _open(
+    options: LearnOptions, signals: Signals, saved: LiveModel | None, rest: Rest
+) -> tuple[LiveModel, list[Source], Cursor | None]:
+    """Open the sources, and find where to begin in them; make the model if there is none."""
+    o, live = options, saved
+    sources = o.open_sources(signals, o.seed if saved is None else saved.model.seed_, rest)
+    if o.ray is not None:
+        from stream_perceptron.distributed.shards import require_parquet
+
+        require_parquet(sources)
+    if live is not None:
+        live.needs_label = o.output is None
+        live.selection = replace(live.selection, keep=o.keep)
+    else:
+        asked = o.selection(sources)
+        parameters = {name: getattr(o, name) for name in _PARAMETERS}
+        parameters["lr"] = usual_lr(asked) if o.lr is None else o.lr
+        with bad_parameters_are_usage_errors():
+            live = LiveModel.start(sources, asked, o.classes, o.output is None, **parameters)
+    cursor = None
+    if o.path is not None or o.ray is not None:
+        shards = None if o.shards is None else Shards(o.shards, o.round_rows)
+        cursor = live.resume(sources, o.go_next, shards)
+    return live, sources, cursor
+
+
+def _connect(address: str, signals: Signals, stack: ExitStack) -> None:
+    """Connect to a Ray cluster until the stack is closed."""
+    from stream_perceptron.distributed.ray import cluster, require_alike
+
+    # Ray tells at length that it waits, and puts handlers of its own in place, which exit
+    # with the number of the signal.
+    try:
+        with quiet_stderr():
+            stack.enter_context(cluster(address or None))
+    except SystemExit:
+        signals.caught = signals.caught or signal.SIGTERM
+        raise InterruptedWaitError from None
+    signals.install()
+    require_alike()
+
+
+def _require_agreement(live: LiveModel, options: LearnOptions) -> None:
+    """Require that options about the making of a model are those that it was made with."""
+    model, selection = live.model, live.selection
+    made_with: dict[str, Any] = {
+        name: getattr(model, name) for name in ("activation", "init_range", "dtype", "classes")
+    }
+    made_with["seed"] = model.seed_
+    for each in fields(selection):
+        if each.compare:
+            made_with[each.name] = getattr(selection, each.name)
+    for name in sorted(made_with.keys() & options.given):
+        value = getattr(options, name)
+        if name == "classes":
+            try:
+                value, _ = live.schema.with_classes(value)
+            except ValueError as error:
+                raise CheckpointError(f"{options.path}: {error}") from None
+        if value != made_with[name]:
+            option = name.replace("_", "-")
+            raise CheckpointError(
+                f"{options.path}: --{option} is {value!r}, but the model was made with "
+                f"{made_with[name]!r}; leave out the option, or start over with --overwrite"
+            )
