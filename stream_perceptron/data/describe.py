@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from stream_perceptron.data.naming import (
     LABEL_NAMES,
@@ -19,6 +20,9 @@ from stream_perceptron.data.schema import Schema, Selection
 _LIKE_MISSING = frozenset(
     {"na", "n/a", "nan", "null", "none", "nil", "?", "-", "--", ".", "missing"}
 )
+
+# Dates, times, addresses, numbers, ids, and texts of many words.
+_NO_CATEGORY = re.compile(r"[0-9]{4}|[0-9][-/:.,][0-9]|^[+-]?[0-9]+$|(\S+\s+){4}|.{41}|@|://")
 
 UNKNOWN = "not in the model"  # why a column is not used
 
@@ -46,7 +50,8 @@ class Described(NamedTuple):
     scales: Sequence[float] = (1.0,)
     label: str | None = None
     ignored: Mapping[str, str] = {}  # why columns are not used
-    texts: Sequence[str] = ()  # the columns of texts, which are not used either
+    # The columns of texts, which are not used either, each with the texts in the first rows.
+    texts: Mapping[str, Sequence[Any]] = {}
     origins: Sequence[str] = ()  # the columns that most likely tell where a row comes from
     hints: Sequence[str] = ()
 
@@ -85,10 +90,9 @@ def describe(selection: Selection, schema: Schema, found: Described) -> tuple[No
         note.names_unknown = UNKNOWN in found.ignored.values()
         lines.append(note)
     if found.texts:
-        lines.append(
-            f"ignored (text): {listed(found.texts)}; to use them: "
-            f"--one-hot {as_option(found.texts)}"
-        )
+        few = [name for name, texts in found.texts.items() if _are_few(name, texts)]
+        how = f"; to use {listed(few)}: --one-hot {as_option(few)}" if few else ""
+        lines.append(f"ignored (text): {listed(list(found.texts))}{how}")
     suspects = [name for name in features if tells_origin(name) or name in found.origins]
     if suspects:
         lines.append(
@@ -98,6 +102,13 @@ def describe(selection: Selection, schema: Schema, found: Described) -> tuple[No
             )
         )
     return tuple(line if isinstance(line, Note) else Note(line) for line in (*lines, *found.hints))
+
+
+def _are_few(name: str, texts: Sequence[Any]) -> bool:
+    """Whether a column most likely has one of a few texts: no id, date, number or free text."""
+    known = [text for text in map(str, texts) if text]
+    is_odd = tells_origin(name) or any(map(_NO_CATEGORY.search, known))
+    return not is_odd and 0 < len(set(known)) <= max(5, len(known) // 4)
 
 
 def warning(text: str) -> Note:

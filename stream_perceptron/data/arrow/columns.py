@@ -36,6 +36,7 @@ from stream_perceptron.errors import SampleError, SourceError
 from stream_perceptron.model.rows import Names
 
 _BATCH_BYTES = 2**22
+_SHOWN = 200  # of the first rows, whose texts are looked at
 
 
 class ColumnDecoder:
@@ -112,7 +113,8 @@ class ColumnDecoder:
                     names, batch = found, replace(batch, schema=schema)
                 if not is_described and len(batch.rejected) < len(batch):
                     is_described = True
-                    batch = replace(batch, notes=self._describe(schema, found))
+                    notes = self._describe(schema, found, here[:_SHOWN])
+                    batch = replace(batch, notes=notes)
                 first_row += len(batch)
                 yield batch
 
@@ -157,15 +159,15 @@ class ColumnDecoder:
         held = {i: rows.slice(i, 1).to_pylist for i in batch.rejected}
         return replace(batch, held=held) if held else batch
 
-    def _describe(self, schema: Schema, names: Names) -> tuple[Note, ...]:
-        """Say in a few lines what is used and what is not."""
+    def _describe(self, schema: Schema, names: Names, first: pa.RecordBatch) -> tuple[Note, ...]:
+        """Say in a few lines what is used and what is not, by the first rows."""
         found = Described(
             tuple(map(str, names)),
             self._features.source,
             sorted(set(self._features.scales.tolist())),
             self._label,
             self._ignored,
-            self._texts,
+            {name: [t or "" for t in first.column(name).to_pylist()] for name in self._texts},
             self._origins,
         )
         return describe(self._selection, schema, found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -18,13 +17,20 @@ from stream_perceptron.data.describe import (
     Described,
     Note,
     describe,
-    if_missing,
     missing_hints,
     no_label,
 )
 from stream_perceptron.data.naming import LABEL_NAMES, names_in
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.data.source import Request
+from stream_perceptron.data.text.cells import (
+    cells_in,
+    is_value,
+    looks_numeric,
+    number_in,
+    text_in,
+    utf8,
+)
 from stream_perceptron.data.text.plan import Layout, Place
 from stream_perceptron.data.text.records import RawLines, fields, joined, tokenizer
 from stream_perceptron.data.text.sample import NUMBER, Rejected, Sample
@@ -32,10 +38,8 @@ from stream_perceptron.errors import SampleError, SourceError
 from stream_perceptron.model.validation import as_weight
 from stream_perceptron.model.vocabulary import natural_order
 
-_NUMBER = re.compile(f" *{NUMBER} *")
 _NUMBERS = re.compile(f"(?: *{NUMBER} *\n)*")
 _WHOLE = re.compile(r" *-?[0-9]{1,19} *")
-_BOOLS = {"true": 1.0, "false": 0.0}
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
 
 
@@ -61,9 +65,9 @@ class CsvFormat:
     def __init__(self, first: str) -> None:
         # The earliest of the most frequent.
         self.delimiter = max(",\t;", key=first.count)
-        cells = [cell.strip() for cell in _cells(first, self.delimiter)]
+        cells = [cell.strip() for cell in cells_in(first, self.delimiter)]
         names_label = any(cell.lower() in LABEL_NAMES for cell in cells)
-        is_header = names_label or not any(map(_looks_numeric, cells))
+        is_header = names_label or not any(map(looks_numeric, cells))
         self.header = cells if is_header else None
         self._n_fields = len(cells)
 
@@ -99,9 +103,9 @@ class CsvFormat:
             unused = set(free) - known if is_by_place and is_closed else set()
         table = Table(tuple(names), self.delimiter, self.header is not None, frozenset(unused))
         decoder = CsvDecoder(table, selection, schema, request.to_learn)
-        cells = dict(zip(names, _cells(_text(first), self.delimiter), strict=False))
+        cells = dict(zip(names, cells_in(text_in(first), self.delimiter), strict=False))
         weight = cells.get(selection.weight or "", "")
-        if schema.is_new and weight.strip() not in selection.blanks and not _is_value(weight):
+        if schema.is_new and weight.strip() not in selection.blanks and not is_value(weight):
             raise SourceError(
                 f"{where}: weight column {selection.weight!r} is of type string, not a number"
             )
@@ -166,7 +170,7 @@ class CsvDecoder:
         )
         self._places = {name: i for i, name in enumerate(table.names)}
         self._told = self.told(self.features, self.texts)
-        self._are_blanks_numbers = any(map(_is_value, selection.blanks))
+        self._are_blanks_numbers = any(map(is_value, selection.blanks))
 
     def with_schema(self, schema: Schema) -> CsvDecoder:
         """Return what reads records once more is known."""
@@ -174,7 +178,7 @@ class CsvDecoder:
 
     def outlook(self, first: bytes) -> Schema:
         """Return what would be known if the first record is learned."""
-        cells = _cells(_text(first), self.table.delimiter)
+        cells = cells_in(text_in(first), self.table.delimiter)
         labels = dict(zip(self.table.names, cells, strict=False))
         is_blank = self.label is None or labels.get(self.label, "").strip() in self.selection.blanks
         return self.schema if is_blank else self.told(*self.decided(cells))
@@ -198,7 +202,7 @@ class CsvDecoder:
             weight = self._weight(cells)
             text = None if self.label is None else self._text(self.label, cells)
             label, schema = schema.with_label(text, is_text=True)
-            kept = tuple(_utf8(cells[self._places[name]]) for name in self.selection.keep)
+            kept = tuple(utf8(cells[self._places[name]]) for name in self.selection.keep)
         except SampleError as error:
             return Rejected(str(error), offset)
         ones = tuple(name for name in indicators if name is not None)
@@ -221,7 +225,7 @@ class CsvDecoder:
             cell = cells[place].strip() if place < len(cells) else ""
             if cell in asked.blanks:
                 continue
-            is_number = _is_value(cell) and name not in asked.one_hot
+            is_number = is_value(cell) and name not in asked.one_hot
             (numbers if is_number else texts).append(name)
         if not numbers and not texts:
             return self.features, self.texts
@@ -251,7 +255,7 @@ class CsvDecoder:
 
     def _fields(self, record: bytes) -> list[str]:
         # What is no UTF-8 in a column that is not used does no harm.
-        text = _text(record)
+        text = text_in(record)
         if '"' not in text:
             if "\r" in text:
                 raise SampleError("it has a carriage return inside")
@@ -261,7 +265,7 @@ class CsvDecoder:
     def _text(self, name: str, cells: list[str]) -> str | None:
         """Return the text in a column, None if that is missing."""
         text = roles.present(cells[self._places[name]], self.selection, is_text=True)
-        return None if text is None else _utf8(text)
+        return None if text is None else utf8(text)
 
     def _offset(self, cells: list[str]) -> Offset | None:
         names = self.selection.position
@@ -270,7 +274,7 @@ class CsvDecoder:
         values: list[Any] = [cells[self._places[name]] for name in names]
         if not _WHOLE.fullmatch(values[-1]):
             raise SampleError(f"position {names[-1]!r} is {values[-1][:50]!r}, not a whole number")
-        return offset_of(self.selection, [*map(_utf8, values[:-1]), int(values[-1])])
+        return offset_of(self.selection, [*map(utf8, values[:-1]), int(values[-1])])
 
     def _values(self, names: Sequence[str], cells: list[str]) -> NDArray[np.float64]:
         """Return the features, NaN where one is missing."""
@@ -282,7 +286,7 @@ class CsvDecoder:
             blanks = self.selection.blanks
             there = np.array([cell.strip() not in blanks for cell in cells], bool)
             read = zip(names, cells, there.tolist(), strict=True)
-            found = [_value(name, cell) if is_there else np.nan for name, cell, is_there in read]
+            found = [number_in(name, cell) if is_there else np.nan for name, cell, is_there in read]
             values = np.array(found)
             odd = ~np.isfinite(values) & there
         if self.selection.factor is not None:
@@ -300,7 +304,7 @@ class CsvDecoder:
         if name is None or cell.strip() in self.selection.blanks:
             return 1.0
         try:
-            return as_weight(_value(name, cell))
+            return as_weight(number_in(name, cell))
         except SampleError:
             raise SampleError(f"weight {cell[:50]} is not a finite number of at least 0") from None
 
@@ -324,18 +328,26 @@ class CsvDecoder:
             surrogates="surrogateescape",
         )
 
-    def describe(self, told: Sequence[tuple[bytes, Sample]]) -> tuple[Note, ...]:
+    def describe(
+        self, told: Sequence[tuple[bytes, Sample]], first: Sequence[bytes | None]
+    ) -> tuple[Note, ...]:
         """Say in a few lines what is used and what is not."""
         selection = self.selection
         scale = 1.0 if selection.scale is None else selection.scale
         rows = [self._fields(record) for record, _ in told]
         ignored = dict.fromkeys(selection.ignore, "as asked")
         added = (n for n in self.table.names if n in self.table.unused)
-        ignored |= {n: UNKNOWN for n in added if _is_value(rows[0][self._places[n]])}
+        ignored |= {n: UNKNOWN for n in added if is_value(rows[0][self._places[n]])}
         texts = [name for name in self.texts if name not in selection.one_hot]
         ignored |= dict.fromkeys(self.undecided, "no value so far")
+        beside = [cells_in(text_in(record), self.table.delimiter) for record in first if record]
+        shown = {
+            name: [cells[place] for cells in [*rows, *beside] if place < len(cells)]
+            for name in texts
+            for place in [self._places[name]]
+        }
         found = Described(
-            self.features, "", [scale], self.label, ignored, texts,
+            self.features, "", [scale], self.label, ignored, shown,
             hints=self._hints(texts, rows),
         )  # fmt: skip
         return describe(selection, self.schema, found)
@@ -359,43 +371,3 @@ class CsvDecoder:
             why = "is the only one of texts, and may be the label"
             hints.append(f"hint: column {place} {why}: --label {called}")
         return hints
-
-
-def _cells(line: str, delimiter: str) -> list[str]:
-    """Return the fields of one of the first lines, as far as they can be told."""
-    return next(csv.reader([line.replace("\r", " ")], delimiter=delimiter), [])
-
-
-def _text(record: bytes) -> str:
-    return record.decode(errors="surrogateescape").removesuffix("\n").removesuffix("\r")
-
-
-def _utf8(cell: str) -> str:
-    """Return a text that is used, if it was UTF-8."""
-    try:
-        cell.encode()
-    except UnicodeEncodeError:
-        raise SampleError("it is not UTF-8") from None
-    return cell
-
-
-def _looks_numeric(cell: str) -> bool:
-    """Whether a column or a line with this cell is not of texts, though it may be no number."""
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_value(cell: str) -> bool:
-    return _looks_numeric(cell) or cell.strip().lower() in _BOOLS
-
-
-def _value(name: str, cell: str) -> float:
-    """Return a cell as a number, true and false as 1 and 0."""
-    if _NUMBER.fullmatch(cell):
-        return float(cell)
-    if (number := _BOOLS.get(cell.strip().lower())) is not None:
-        return number
-    raise SampleError(f"column {name!r} is {cell[:50]!r}, not a number{if_missing(cell)}")

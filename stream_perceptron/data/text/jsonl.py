@@ -20,7 +20,7 @@ from stream_perceptron.data.naming import LABEL_NAMES, column_called, names_in, 
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.data.source import Request
 from stream_perceptron.data.text.plan import Layout, Place
-from stream_perceptron.data.text.records import RawLines, tokenizer, value_in
+from stream_perceptron.data.text.records import RawLines, objects_in, tokenizer, value_in
 from stream_perceptron.data.text.sample import NUMBER, Rejected, Sample, scaled
 from stream_perceptron.errors import SampleError
 from stream_perceptron.model.rows import Names
@@ -345,7 +345,9 @@ class JsonDecoder:
         is_closed = self.schema.features is not None
         return int(tokenizer.BLANK) if is_closed and name not in self._known else 0
 
-    def describe(self, told: Sequence[tuple[bytes, Sample]]) -> tuple[Note, ...]:
+    def describe(
+        self, told: Sequence[tuple[bytes, Sample]], first: Sequence[bytes | None]
+    ) -> tuple[Note, ...]:
         """Say in a few lines what is used and what is not."""
         asked, schema = self.selection, self.schema
         told = [each for each in told if each[1].schema.key == schema.key]
@@ -353,12 +355,13 @@ class JsonDecoder:
         names = next((sample.names for _, sample in told if sample.names), ())
         used = {schema.key, self._label_key(values[0]), *asked.roles}
         beside = [name for name in values[0] if name not in used] if schema.key else []
-        seen: dict[str, str] = {}
-        for value in values:
+        seen: dict[str, list[str]] = {}
+        for value in (*values, *objects_in(first)):
             inside = value.get(schema.key) if schema.key else value
             for name, cell in inside.items() if isinstance(inside, dict) else ():
                 if name in self._texts and isinstance(cell, str) and name not in asked.one_hot:
-                    seen.setdefault(name, cell)
+                    seen.setdefault(name, []).append(cell)
+        begin = {name: texts[0] for name, texts in seen.items()}
         found = Described(
             (schema.features or () if schema.is_list else tuple(map(str, natural_order(names)))),
             f" from {schema.key!r}" if schema.key else "",
@@ -366,11 +369,11 @@ class JsonDecoder:
             asked.label or self.label,
             {n: type(values[0][n]).__name__ for n in beside}
             | dict.fromkeys(asked.ignore, "as asked"),
-            list(seen),
-            hints=missing_hints(seen)
+            seen,
+            hints=missing_hints(begin)
             + [
                 f"hint: {name!r} is {text!r}, a text{hint}"
-                for name, text in seen.items()
+                for name, text in begin.items()
                 if (hint := _if_number(name, text))
             ],
         )

@@ -108,7 +108,9 @@ class LibsvmDecoder:
             label=self.label,
         )
 
-    def describe(self, told: Sequence[tuple[bytes, Sample]]) -> tuple[Note, ...]:
+    def describe(
+        self, told: Sequence[tuple[bytes, Sample]], first: Sequence[bytes | None]
+    ) -> tuple[Note, ...]:
         """Say in a few lines what is used and what is not."""
         scale = 1.0 if self.selection.scale is None else self.selection.scale
         names = tuple(map(str, natural_order(told[0][1].names)))

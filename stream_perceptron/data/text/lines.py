@@ -25,7 +25,7 @@ from stream_perceptron.errors import SourceError
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _LONGEST_REASON = 300
 _MOST_USELESS = 20
-_MOST_TELLING = 100
+_MOST_TELLING, _SHOWN = 100, 200  # records that tell something, and first ones to look at
 
 Found = Sample | Rejected | Replayed
 
@@ -112,7 +112,7 @@ class LineSource(SingleSource):
             done = 0
             # What is told of a source includes what its other first rows have told.
             runs = list(reading.runs(lines))
-            notes = () if is_described else reading.notes()
+            notes = () if is_described else reading.notes(lines[:_SHOWN].records())
             for decoder, run in runs:
                 part = None if text is None else text[done : done + len(run)]
                 batch = _batch(run, self.name, first_row, decoder.schema, part, notes)
@@ -294,9 +294,9 @@ class _Reading:
         if found:
             yield self._decoder, found
 
-    def notes(self) -> tuple[Note, ...]:
+    def notes(self, first: Sequence[bytes | None]) -> tuple[Note, ...]:
         """Return what is to be told of a source, once a record could be read."""
-        return () if self._last is None else self._last.describe(self._telling)
+        return () if self._last is None else self._last.describe(self._telling, first)
 
     def _block(self, lines: RawLines, first: int) -> PlainRecords | None:
         """Return the records from one on that a plan can read."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
@@ -273,6 +274,14 @@ def value_in(record: bytes) -> dict[str, Any] | list[Any]:
     if not isinstance(value, list | dict):
         raise SampleError(f"it is {text.strip()[:50]}, not an object or a list")
     return value
+
+
+def objects_in(records: Sequence[bytes | None]) -> Iterator[dict[str, Any]]:
+    """Yield the objects among records."""
+    for record in records:
+        with suppress(SampleError):
+            if isinstance(value := value_in(record or b""), dict):
+                yield value
 
 
 def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

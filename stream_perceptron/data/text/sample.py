@@ -71,8 +71,10 @@ class Decoder(Protocol):
     def layout(self, record: bytes) -> Layout | None:
         """Return where values stand in records like one that can be used, None if it is odd."""
 
-    def describe(self, told: Sequence[tuple[bytes, Sample]]) -> tuple[Note, ...]:
-        """Say in a few lines what is used and what is not, by the records that told it."""
+    def describe(
+        self, told: Sequence[tuple[bytes, Sample]], first: Sequence[bytes | None]
+    ) -> tuple[Note, ...]:
+        """Say in a few lines what is used and what is not, by what told it and the first."""
 
 
 def scaled(selection: Selection, values: NDArray[np.float64]) -> NDArray[np.float64]:

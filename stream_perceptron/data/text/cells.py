@@ -1,0 +1,54 @@
+"""Cells of CSV: what stands in them."""
+
+from __future__ import annotations
+
+import csv
+import re
+
+from stream_perceptron.data.describe import if_missing
+from stream_perceptron.data.text.sample import NUMBER
+from stream_perceptron.errors import SampleError
+
+_NUMBER = re.compile(f" *{NUMBER} *")
+_BOOLS = {"true": 1.0, "false": 0.0}
+
+
+def cells_in(line: str, delimiter: str) -> list[str]:
+    """Return the fields of one of the first lines, as far as they can be told."""
+    return next(csv.reader([line.replace("\r", " ")], delimiter=delimiter), [])
+
+
+def text_in(record: bytes) -> str:
+    """Return a record without its newline; a byte that is not UTF-8 is half a surrogate."""
+    return record.decode(errors="surrogateescape").removesuffix("\n").removesuffix("\r")
+
+
+def utf8(cell: str) -> str:
+    """Return a text that is used, if it was UTF-8."""
+    try:
+        cell.encode()
+    except UnicodeEncodeError:
+        raise SampleError("it is not UTF-8") from None
+    return cell
+
+
+def looks_numeric(cell: str) -> bool:
+    """Whether a column or a line with this cell is not of texts, though it may be no number."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def is_value(cell: str) -> bool:
+    return looks_numeric(cell) or cell.strip().lower() in _BOOLS
+
+
+def number_in(name: str, cell: str) -> float:
+    """Return a cell as a number, true and false as 1 and 0."""
+    if _NUMBER.fullmatch(cell):
+        return float(cell)
+    if (number := _BOOLS.get(cell.strip().lower())) is not None:
+        return number
+    raise SampleError(f"column {name!r} is {cell[:50]!r}, not a number{if_missing(cell)}")
