@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -91,7 +93,8 @@ def describe(selection: Selection, schema: Schema, found: Described) -> tuple[No
         lines.append(note)
     if found.texts:
         few = [name for name, texts in found.texts.items() if _are_few(name, texts)]
-        how = f"; to use {listed(few)}: --one-hot {as_option(few)}" if few else ""
+        which = "them" if len(few) == len(found.texts) else listed(few)
+        how = f"; to use {which}: --one-hot {as_option(few)}" if few else ""
         lines.append(f"ignored (text): {listed(list(found.texts))}{how}")
     suspects = [name for name in features if tells_origin(name) or name in found.origins]
     if suspects:
@@ -131,6 +134,23 @@ def missing_hints(first: Mapping[str, str]) -> list[str]:
         f"hint: column {name!r} begins with {text!r}{hint}"
         for name, text in first.items()
         if (hint := if_missing(text))
+    ]
+
+
+def advice_on(name: str, text: str) -> str:
+    """Say what to do about a text of JSON that means no value or a number; nothing for another."""
+    if not re.fullmatch(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", text.strip()):
+        return if_missing(text)
+    how = shlex.quote(f".[{json.dumps(name)}] |= tonumber")
+    return f"; numbers have no quotes, and jq -c {how} takes them away"
+
+
+def json_hints(first: Mapping[str, str]) -> list[str]:
+    """Say so of the first text under each key."""
+    return [
+        f"hint: {name!r} is {text!r}, a text{hint}"
+        for name, text in first.items()
+        if (hint := advice_on(name, text))
     ]
 
 

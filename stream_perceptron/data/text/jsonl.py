@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -15,13 +13,13 @@ from numpy.typing import NDArray
 
 from stream_perceptron.data import roles
 from stream_perceptron.data.batch import offset_of
-from stream_perceptron.data.describe import Described, Note, describe, if_missing, missing_hints
+from stream_perceptron.data.describe import Described, Note, advice_on, describe, json_hints
 from stream_perceptron.data.naming import LABEL_NAMES, column_called, names_in, vector_names
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.data.source import Request
 from stream_perceptron.data.text.plan import Layout, Place
-from stream_perceptron.data.text.records import RawLines, objects_in, tokenizer, value_in
-from stream_perceptron.data.text.sample import NUMBER, Rejected, Sample, scaled
+from stream_perceptron.data.text.records import RawLines, leaves, objects_in, tokenizer, value_in
+from stream_perceptron.data.text.sample import Rejected, Sample, scaled
 from stream_perceptron.errors import SampleError
 from stream_perceptron.model.rows import Names
 from stream_perceptron.model.validation import as_weight, row_of
@@ -61,7 +59,8 @@ class JsonDecoder:
     """Reads records of JSON.
 
     The features are the object under "features", else the one list, which may be nested, else all
-    numbers and bools; a line may also be just a list. The first row that is learned decides.
+    numbers and bools, those in objects by their path, such as http.status; a line may also be just
+    a list. The first row that is learned decides.
     Features that have names of their own may be absent from a row, and new ones may come, unless
     the model was made from columns; the first value of a key decides whether it is of numbers or of
     texts. A null is a feature that is missing. The values of a bare list, or of one called x, are
@@ -92,10 +91,11 @@ class JsonDecoder:
         """Return what a record says."""
         offset, asked = None, self.selection
         try:
-            value = self._named(value_in(record))
+            whole = self._named(value_in(record))
+            value = self._flat(whole)
             if asked.position:
                 offset = offset_of(asked, [value.get(name) for name in asked.position])
-            kept = tuple(value.get(name) for name in asked.keep)
+            kept = tuple(value.get(name, whole.get(name)) for name in asked.keep)
             # The keys, each with those in it if it holds an object.
             inside = {
                 key: list(part) if isinstance(part, dict) else []
@@ -136,6 +136,22 @@ class JsonDecoder:
                 raise SampleError(f"it has {twice[0]!r} in its list and beside it")
             named |= zip(columns, cells if key == _BARE else [part], strict=True)
         return named
+
+    def _flat(self, value: dict[str, Any]) -> dict[str, Any]:
+        """Return a record with what objects in it hold by its path, unless one has the features."""
+        asked, key = self.selection, self.schema.key
+        is_nested = key == _NESTED or (key is None and isinstance(value.get(_NESTED), dict))
+        if is_nested or not any(isinstance(part, dict) for part in value.values()):
+            return value
+        labels = LABEL_NAMES if asked.label is None else (asked.label,)
+        whole = {*asked.roles, *labels, self.schema.label}
+        flat: dict[str, Any] = {}
+        for name, part in value.items():
+            for path, leaf in [(name, part)] if name in whole else leaves(name, part):
+                if path in flat:
+                    raise SampleError(f"it has {path[:50]!r} twice: as a key, and as a path")
+                flat[path] = leaf
+        return flat
 
     def _label_key(self, value: dict[str, Any]) -> str | None:
         wanted, known = self.selection.label, self.schema.label
@@ -223,7 +239,7 @@ class JsonDecoder:
             elif name in numbers or name in self._known:
                 raise SampleError(
                     f"feature {name!r} is {cell[:50]!r}, a text, but was a number before"
-                    f"{if_missing(cell) or _if_number(name, cell)}"
+                    f"{advice_on(name, cell)}"
                 )
             else:
                 texts[name] = cell
@@ -283,6 +299,8 @@ class JsonDecoder:
         asked, schema = self.selection, self.schema
         raw = json.loads(record.decode())
         value = self._named(raw)
+        if self._flat(value) is not value:
+            return None
         label = self._label_key(value)
         # Else where the key stands tells.
         is_by_name = asked.label in (None, label) or schema.label is not None
@@ -351,12 +369,12 @@ class JsonDecoder:
         """Say in a few lines what is used and what is not."""
         asked, schema = self.selection, self.schema
         told = [each for each in told if each[1].schema.key == schema.key]
-        values = [self._named(value_in(record)) for record, _ in told]
+        values = [self._flat(self._named(value_in(record))) for record, _ in told]
         names = next((sample.names for _, sample in told if sample.names), ())
         used = {schema.key, self._label_key(values[0]), *asked.roles}
         beside = [name for name in values[0] if name not in used] if schema.key else []
         seen: dict[str, list[str]] = {}
-        for value in (*values, *objects_in(first)):
+        for value in (*values, *objects_in(first, self._flat)):
             inside = value.get(schema.key) if schema.key else value
             for name, cell in inside.items() if isinstance(inside, dict) else ():
                 if name in self._texts and isinstance(cell, str) and name not in asked.one_hot:
@@ -370,22 +388,9 @@ class JsonDecoder:
             {n: type(values[0][n]).__name__ for n in beside}
             | dict.fromkeys(asked.ignore, "as asked"),
             seen,
-            hints=missing_hints(begin)
-            + [
-                f"hint: {name!r} is {text!r}, a text{hint}"
-                for name, text in begin.items()
-                if (hint := _if_number(name, text))
-            ],
+            hints=json_hints(begin),
         )
         return describe(asked, schema, found)
-
-
-def _if_number(name: str, text: str) -> str:
-    """Say what to do about a number in quotes; nothing for another text."""
-    if not re.fullmatch(NUMBER, text.strip()):
-        return ""
-    how = shlex.quote(f".[{json.dumps(name)}] |= tonumber")
-    return f"; numbers have no quotes, and jq -c {how} takes them away"
 
 
 def _from_json(data: bytes) -> Any:

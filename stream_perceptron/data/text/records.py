@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -276,12 +276,32 @@ def value_in(record: bytes) -> dict[str, Any] | list[Any]:
     return value
 
 
-def objects_in(records: Sequence[bytes | None]) -> Iterator[dict[str, Any]]:
-    """Yield the objects among records."""
+def leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield what an object holds, and objects in it, by its path; anything else as it is.
+
+    Examples
+    --------
+    >>> list(leaves("http", {"status": 200, "client": {"port": 80}}))
+    [('http.status', 200), ('http.client.port', 80)]
+
+    """
+    held: list[tuple[str, Any]] = [(path, value)]
+    while held:
+        path, value = held.pop()
+        if isinstance(value, dict):
+            held += [(f"{path}.{name}", part) for name, part in reversed(value.items())]
+        else:
+            yield path, value
+
+
+def objects_in(
+    records: Sequence[bytes | None], change: Callable[[dict[str, Any]], dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """Yield the objects among records, changed, as far as that goes."""
     for record in records:
         with suppress(SampleError):
             if isinstance(value := value_in(record or b""), dict):
-                yield value
+                yield change(value)
 
 
 def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
