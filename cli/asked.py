@@ -34,6 +34,8 @@ class ReadingOptions:
     scale: float | None
     one_hot: tuple[str, ...]
     missing: tuple[str, ...]
+    delimiter: str | None
+    decimal: str
     at_random: bool
     epochs: int | None
     limit: int | None
@@ -158,6 +160,9 @@ _RULES: dict[type[ReadingOptions], dict[str, Callable[[Any], object]]] = {
         ),
         "stdin and pipes can be read only once: --random and --passes need files": lambda o: (
             (o.at_random or (o.epochs or 1) > 1) and o.reads_a_stream
+        ),
+        "--decimal , needs another delimiter: tabs, semicolons, | or blanks": lambda o: (
+            o.decimal == o.delimiter
         ),
         "--position cannot be combined with --random": lambda o: o.at_random and o.position,
     },

@@ -17,7 +17,7 @@ from .options import (
     prediction_options,
     sources_argument,
 )
-from .values import ACTIVATION, CLASSES, INTERVAL, NAMES, NUMBER, POSITIVE, SCALE
+from .values import ACTIVATION, CLASSES, DELIMITER, INTERVAL, NAMES, NUMBER, POSITIVE, SCALE
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -72,6 +72,18 @@ def input_options(standardize: Decorator = _STANDARDIZE) -> Decorator:
             "Texts that mean a missing value, such as NA,?. Blank always does.",
             NAMES,
             (),
+        ),
+        on_input(
+            "--delimiter C",
+            "Character between the cells of CSV, or tab or space. Default: the most frequent of "
+            "comma, tab and semicolon.",
+            DELIMITER,
+        ),
+        on_input(
+            "--decimal .|,",
+            "Character before the decimals of numbers in CSV.",
+            click.Choice([".", ","]),
+            ".",
         ),
         on_input("--random", "Draw rows at random, with replacement.", name="at_random"),
         on_input(

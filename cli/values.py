@@ -104,6 +104,13 @@ def _activation(text: str) -> str:
     return get_activation(text).name  # which says why it refuses others
 
 
+def _delimiter(text: str) -> str:
+    found = {"tab": "\t", "\\t": "\t", "space": " "}.get(text, text)
+    if len(found) != 1 or not found.isascii() or found.isalnum() or found in '"\n\r.+-':
+        raise ValueError(f"{text!r} is no delimiter: use a character such as | or ;, tab or space.")
+    return found
+
+
 def _switch(text: str) -> bool:
     if text not in ("on", "off"):
         raise ValueError(f"{text!r} is neither on nor off.")
@@ -112,6 +119,7 @@ def _switch(text: str) -> bool:
 
 _ACTIVATIONS = "sigmoid|tanh|arctan|identity"
 
+DELIMITER = Parsed("character", _delimiter)
 SWITCH = Parsed("switch", _switch, "on|off")
 NUMBER = Parsed("number", lambda text: _number(text, positive=False))
 POSITIVE = Parsed("number", lambda text: _number(text, positive=True))

@@ -12,6 +12,7 @@ from stream_perceptron.data.source import Source
 from stream_perceptron.errors import SourceError
 
 if TYPE_CHECKING:
+    from stream_perceptron.data.schema import Selection
     from stream_perceptron.data.text.lines import LineFormat
 
 # By how the format begins.
@@ -77,11 +78,16 @@ def open_source(
         return ArrowSource(path, start)
     from stream_perceptron.data.text.lines import LineSource
 
-    return LineSource(path, start, lambda first: _line_format(file_format, first, start.name))
+    def choose(first: str, asked: Selection) -> LineFormat:
+        return _line_format(file_format, first, start.name, asked)
+
+    return LineSource(path, start, choose)
 
 
-def _line_format(file_format: str | None, first: str, where: str) -> LineFormat:
+def _line_format(file_format: str | None, first: str, where: str, asked: Selection) -> LineFormat:
     file_format = file_format or _looks_like(first, where)
+    if file_format == "libsvm" and asked.delimiter == " ":
+        file_format = "csv"
     if file_format == "jsonl":
         refuse_array(where, first)
         from stream_perceptron.data.text.jsonl import JsonFormat
@@ -93,7 +99,7 @@ def _line_format(file_format: str | None, first: str, where: str) -> LineFormat:
         return LibsvmFormat()
     from stream_perceptron.data.text.csv import CsvFormat
 
-    return CsvFormat(first)
+    return CsvFormat(first, asked.delimiter, asked.decimal)
 
 
 def _looks_like(first: str, where: str) -> str:

@@ -81,6 +81,10 @@ class Selection:
     # The text columns that become a feature for each value, such as colour_red.
     one_hot: tuple[str, ...] = field(default=(), metadata={"optional": True})
     missing: tuple[str, ...] = field(default=(), metadata={"optional": True})  # what means no value
+    # What stands between the cells of CSV; None for the most frequent of comma, tab and semicolon.
+    delimiter: str | None = field(default=None, metadata={"optional": True})
+    # What stands before the decimals of numbers in CSV.
+    decimal: str = field(default=".", metadata={"optional": True, "one_of": (".", ",")})
     # The columns to copy to the predictions; that is no matter of the model.
     keep: tuple[str, ...] = field(default=(), compare=False, metadata={"saved": False})
     # Whether the label must be in that column; a model that only predicts finds it as in learning.

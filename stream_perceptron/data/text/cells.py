@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import re
 
 from stream_perceptron.data.describe import if_missing
+from stream_perceptron.data.text.records import DECIMAL_COMMA, Dialect
 from stream_perceptron.data.text.sample import NUMBER
 from stream_perceptron.errors import SampleError
 
@@ -13,9 +13,9 @@ _NUMBER = re.compile(f" *{NUMBER} *")
 _BOOLS = {"true": 1.0, "false": 0.0}
 
 
-def cells_in(line: str, delimiter: str) -> list[str]:
+def cells_in(line: str, dialect: Dialect) -> list[str]:
     """Return the fields of one of the first lines, as far as they can be told."""
-    return next(csv.reader([line.replace("\r", " ")], delimiter=delimiter), [])
+    return dialect.with_points(dialect.fields(line.replace("\r", " ")))
 
 
 def text_in(record: bytes) -> str:
@@ -51,4 +51,7 @@ def number_in(name: str, cell: str) -> float:
         return float(cell)
     if (number := _BOOLS.get(cell.strip().lower())) is not None:
         return number
-    raise SampleError(f"column {name!r} is {cell[:50]!r}, not a number{if_missing(cell)}")
+    hint = if_missing(cell)
+    if DECIMAL_COMMA.fullmatch(cell):
+        hint = "; if that is a decimal comma: --decimal ,"
+    raise SampleError(f"column {name!r} is {cell[:50]!r}, not a number{hint}")

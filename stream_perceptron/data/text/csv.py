@@ -32,7 +32,14 @@ from stream_perceptron.data.text.cells import (
     utf8,
 )
 from stream_perceptron.data.text.plan import Layout, Place
-from stream_perceptron.data.text.records import RawLines, fields, joined, tokenizer
+from stream_perceptron.data.text.records import (
+    DECIMAL_COMMA,
+    Dialect,
+    RawLines,
+    fields,
+    joined,
+    tokenizer,
+)
 from stream_perceptron.data.text.sample import NUMBER, Rejected, Sample
 from stream_perceptron.errors import SampleError, SourceError
 from stream_perceptron.model.validation import as_weight
@@ -40,14 +47,13 @@ from stream_perceptron.model.vocabulary import natural_order
 
 _NUMBERS = re.compile(f"(?: *{NUMBER} *\n)*")
 _WHOLE = re.compile(r" *-?[0-9]{1,19} *")
-_DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
 
 
 class Table(NamedTuple):
     """The columns of a source, whatever is known of them."""
 
     names: tuple[str, ...]
-    delimiter: str
+    dialect: Dialect
     are_named: bool  # whether the source itself names them
     unused: frozenset[str]  # those that the model does not know
 
@@ -62,10 +68,14 @@ class CsvFormat:
 
     """
 
-    def __init__(self, first: str) -> None:
-        # The earliest of the most frequent.
-        self.delimiter = max(",\t;", key=first.count)
-        cells = [cell.strip() for cell in cells_in(first, self.delimiter)]
+    has_comments = False
+
+    def __init__(self, first: str, delimiter: str | None = None, decimal: str = ".") -> None:
+        # One that was asked for another source, or the earliest of the most frequent.
+        if delimiter is None or delimiter not in first:
+            delimiter = max(",\t;" if decimal == "." else "\t;|", key=first.count)
+        self.dialect = Dialect(delimiter, decimal)
+        cells = [cell.strip() for cell in cells_in(first, self.dialect)]
         names_label = any(cell.lower() in LABEL_NAMES for cell in cells)
         is_header = names_label or not any(map(looks_numeric, cells))
         self.header = cells if is_header else None
@@ -78,7 +88,7 @@ class CsvFormat:
 
     def records(self, lines: Iterator[RawLines]) -> Iterator[RawLines]:
         """Yield the records that lines make."""
-        return joined(lines, self.delimiter, self._n_fields)
+        return joined(lines, self.dialect, self._n_fields)
 
     def decoder(self, request: Request, where: str, first: bytes) -> CsvDecoder:
         """Return what reads the records, of which the first one is this.
@@ -101,9 +111,9 @@ class CsvFormat:
             unused = set(free).difference(asked)
         else:
             unused = set(free) - known if is_by_place and is_closed else set()
-        table = Table(tuple(names), self.delimiter, self.header is not None, frozenset(unused))
+        table = Table(tuple(names), self.dialect, self.header is not None, frozenset(unused))
         decoder = CsvDecoder(table, selection, schema, request.to_learn)
-        cells = dict(zip(names, cells_in(text_in(first), self.delimiter), strict=False))
+        cells = dict(zip(names, cells_in(text_in(first), self.dialect), strict=False))
         weight = cells.get(selection.weight or "", "")
         if schema.is_new and weight.strip() not in selection.blanks and not is_value(weight):
             raise SourceError(
@@ -178,7 +188,7 @@ class CsvDecoder:
 
     def outlook(self, first: bytes) -> Schema:
         """Return what would be known if the first record is learned."""
-        cells = cells_in(text_in(first), self.table.delimiter)
+        cells = cells_in(text_in(first), self.table.dialect)
         labels = dict(zip(self.table.names, cells, strict=False))
         is_blank = self.label is None or labels.get(self.label, "").strip() in self.selection.blanks
         return self.schema if is_blank else self.told(*self.decided(cells))
@@ -190,6 +200,8 @@ class CsvDecoder:
             cells = self._fields(record)
             if len(cells) != len(self.table.names):
                 raise SampleError(f"it has {len(cells):,} fields, not {len(self.table.names):,}")
+            kept = tuple(utf8(cells[self._places[name]]) for name in self.selection.keep)
+            cells = self.table.dialect.with_points(cells)
             offset = self._offset(cells)
             features, texts = self.decided(cells)
             is_told = features is self.features and texts is self.texts
@@ -202,7 +214,6 @@ class CsvDecoder:
             weight = self._weight(cells)
             text = None if self.label is None else self._text(self.label, cells)
             label, schema = schema.with_label(text, is_text=True)
-            kept = tuple(utf8(cells[self._places[name]]) for name in self.selection.keep)
         except SampleError as error:
             return Rejected(str(error), offset)
         ones = tuple(name for name in indicators if name is not None)
@@ -256,11 +267,12 @@ class CsvDecoder:
     def _fields(self, record: bytes) -> list[str]:
         # What is no UTF-8 in a column that is not used does no harm.
         text = text_in(record)
-        if '"' not in text:
-            if "\r" in text:
-                raise SampleError("it has a carriage return inside")
-            return text.split(self.table.delimiter)
-        return fields(text, self.table.delimiter)
+        dialect = self.table.dialect
+        if '"' in text or dialect.delimiter == " ":
+            return fields(text, dialect)
+        if "\r" in text:
+            raise SampleError("it has a carriage return inside")
+        return text.split(dialect.delimiter)
 
     def _text(self, name: str, cells: list[str]) -> str | None:
         """Return the text in a column, None if that is missing."""
@@ -310,8 +322,9 @@ class CsvDecoder:
 
     def layout(self, record: bytes) -> Layout | None:
         """Return where values stand in records."""
-        asked = self.selection
-        if asked.position or not (self.features or self.one_hot):
+        asked, dialect = self.selection, self.table.dialect
+        is_odd = dialect.delimiter == " " or dialect.decimal != "."
+        if is_odd or asked.position or not (self.features or self.one_hot):
             return None
         known = dict.fromkeys(self.table.names, tokenizer.SKIP)
         known |= dict.fromkeys(self.undecided, tokenizer.BLANK)
@@ -323,7 +336,7 @@ class CsvDecoder:
             [Place(role, name) for name, role in known.items()],
             features=self.features,
             label=self.label,
-            delimiter=self.table.delimiter,
+            delimiter=dialect.delimiter,
             are_blanks_numbers=self._are_blanks_numbers,
             surrogates="surrogateescape",
         )
@@ -340,7 +353,7 @@ class CsvDecoder:
         ignored |= {n: UNKNOWN for n in added if is_value(rows[0][self._places[n]])}
         texts = [name for name in self.texts if name not in selection.one_hot]
         ignored |= dict.fromkeys(self.undecided, "no value so far")
-        beside = [cells_in(text_in(record), self.table.delimiter) for record in first if record]
+        beside = [cells_in(text_in(record), self.table.dialect) for record in first if record]
         shown = {
             name: [cells[place] for cells in [*rows, *beside] if place < len(cells)]
             for name in texts
@@ -359,10 +372,9 @@ class CsvDecoder:
             cells = (row[self._places[name]].strip() for row in rows)
             first[name] = next((cell for cell in cells if cell not in self.selection.blanks), "")
         hints = missing_hints(first) + [
-            f"hint: {cell} in column {name!r} has a decimal comma; numbers need a point, as "
-            "sed 's/,/./g' makes it in a file with semicolons"
+            f"hint: {cell} in column {name!r} has a decimal comma: --decimal ,"
             for name, cell in first.items()
-            if _DECIMAL_COMMA.fullmatch(cell)
+            if DECIMAL_COMMA.fullmatch(cell)
         ]
         columns = self.table.names
         if columns[0] == LABEL_NAMES[0] == self.label and len(texts) == 1 and not hints:

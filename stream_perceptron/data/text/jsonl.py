@@ -42,6 +42,7 @@ class Row(NamedTuple):
 class JsonFormat:
     """Lines of JSON, an object or a list each."""
 
+    has_comments = False
     n_header_lines = 0
 
     def records(self, lines: Iterator[RawLines]) -> Iterator[RawLines]:

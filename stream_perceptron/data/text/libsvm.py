@@ -26,11 +26,12 @@ _PAIR = re.compile(rf"([^\s:]+):({NUMBER})")
 class LibsvmFormat:
     """Lines of LIBSVM: a label, and pairs such as 3:0.5 of a feature and its value."""
 
+    has_comments = True
     n_header_lines = 0
 
     def records(self, lines: Iterator[RawLines]) -> Iterator[RawLines]:
-        """Yield the records that lines make: one each."""
-        return lines
+        """Yield the records that lines make: one each, but for comments."""
+        return (replace(each, has_comments=True) for each in lines)
 
     def decoder(self, request: Request, where: str, first: bytes) -> LibsvmDecoder:
         """Return what reads the records."""

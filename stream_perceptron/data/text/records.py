@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ except ImportError:  # there was no compiler
 
 LONGEST_LINE = 2**24  # bytes; a line beyond this is not used, and mostly not held in memory
 
+DECIMAL_COMMA = re.compile(r" *[+-]?[0-9]+,[0-9]+(?:[eE][+-]?[0-9]+)? *")
 _RETURN = ord("\r")
 _FIRST = 2**16  # bytes of lines that are cut together, at first
 _BLOCK = 2**21  # and at most
@@ -44,6 +46,7 @@ class RawLines:
     begin: int = 0  # where the first line begins
     # Whether this is part of one line that is too long to be held; its last part has its end.
     are_too_long: bool = False
+    has_comments: bool = False  # whether a line that begins with # is a blank one
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -75,10 +78,13 @@ class RawLines:
     def filled(self) -> NDArray[np.intp]:
         """The numbers of the lines that are not blank."""
         lengths = self.lengths
-        if self.are_too_long or lengths.min(initial=3) > 2:
+        may_be_comments = self.has_comments and self.data.find(b"#", self.begin) >= 0
+        if self.are_too_long or (lengths.min(initial=3) > 2 and not may_be_comments):
             return np.arange(len(self))
         text = np.frombuffer(self.data, np.uint8)
         blank = (lengths == 1) | ((lengths == 2) & (text[self.ends - 2] == _RETURN))
+        if may_be_comments:
+            blank |= text[self.ends - lengths] == ord("#")
         return np.flatnonzero(~blank)
 
     @cached_property
@@ -172,17 +178,39 @@ def _line_ends(data: bytes) -> NDArray[np.intp]:
     return np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n")) + 1
 
 
-def fields(record: str, delimiter: str) -> list[str]:
+class Dialect(NamedTuple):
+    """How CSV is written."""
+
+    delimiter: str = ","  # several blanks are one
+    decimal: str = "."
+
+    def fields(self, line: str, strict: bool = False) -> list[str]:
+        """Return the fields of a line that may have quotes; those of a blank one are none."""
+        are_blanks = self.delimiter == " "
+        lines = [line.strip(" ") if are_blanks else line]
+        reader = csv.reader(
+            lines, delimiter=self.delimiter, skipinitialspace=are_blanks, strict=strict
+        )
+        return next(reader, [])
+
+    def with_points(self, cells: list[str]) -> list[str]:
+        """Return cells in which numbers have a decimal point."""
+        if self.decimal == ".":
+            return cells
+        return [c.replace(",", ".") if DECIMAL_COMMA.fullmatch(c) else c for c in cells]
+
+
+def fields(record: str, dialect: Dialect) -> list[str]:
     """Return the fields of a record that may have quotes, without its newline.
 
     Examples
     --------
-    >>> fields('1,"a ""b"", c"', ",")
-    ['1', 'a "b", c']
+    >>> fields('1,"a ""b"", c"', Dialect()), fields("a  b c ", Dialect(" "))
+    (['1', 'a "b", c'], ['a', 'b', 'c'])
 
     """
     try:
-        return next(csv.reader([record], delimiter=delimiter, strict=True))
+        return dialect.fields(record, strict=True)
     except csv.Error:
         if record.count('"') % 2:
             raise SampleError("it has an open quote") from None
@@ -191,7 +219,7 @@ def fields(record: str, delimiter: str) -> list[str]:
         raise SampleError("it has a quote in the wrong place") from None
 
 
-def joined(blocks: Iterator[RawLines], delimiter: str, n_fields: int) -> Iterator[RawLines]:
+def joined(blocks: Iterator[RawLines], dialect: Dialect, n_fields: int) -> Iterator[RawLines]:
     """Yield the records that lines make, which mostly are one each.
 
     A line that leaves a quote open spans at most 64 lines or 64 KiB, up to the quote that
@@ -202,7 +230,7 @@ def joined(blocks: Iterator[RawLines], delimiter: str, n_fields: int) -> Iterato
         is_end = lines is None or lines.are_too_long
         if lines is not None and not is_end:
             held = _both(held, lines) if len(held) else lines
-        records, held = _join(held, is_end, delimiter, n_fields)
+        records, held = _join(held, is_end, dialect, n_fields)
         if len(records):
             yield records
         if lines is not None and lines.are_too_long:
@@ -210,7 +238,7 @@ def joined(blocks: Iterator[RawLines], delimiter: str, n_fields: int) -> Iterato
 
 
 def _join(
-    lines: RawLines, is_end: bool, delimiter: str, n_fields: int
+    lines: RawLines, is_end: bool, dialect: Dialect, n_fields: int
 ) -> tuple[RawLines, RawLines]:
     """Return records, and the lines of the last one if more of it may come."""
     n = len(lines)
@@ -231,9 +259,7 @@ def _join(
         if last == n and is_near and not is_end:
             held = first
         elif (
-            last < n
-            and is_near
-            and _is_record(lines.data[starts[first] : end], delimiter, n_fields)
+            last < n and is_near and _is_record(lines.data[starts[first] : end], dialect, n_fields)
         ):
             ends_record[first:last] = False
             i += 1
@@ -245,10 +271,10 @@ def _both(one: RawLines, other: RawLines) -> RawLines:
     return RawLines(b"".join([one.text, other.text]), np.concatenate(ends))
 
 
-def _is_record(data: bytes, delimiter: str, n_fields: int) -> bool:
+def _is_record(data: bytes, dialect: Dialect, n_fields: int) -> bool:
     text = data.decode(errors="surrogateescape").removesuffix("\n").removesuffix("\r")
     try:
-        return len(fields(text, delimiter)) == n_fields
+        return len(fields(text, dialect)) == n_fields
     except SampleError:
         return False
 

@@ -1,0 +1,177 @@
+"""How records are read, one after another, or many at once where they are plain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import chain
+
+import numpy as np
+
+from stream_perceptron.data.batch import BATCH_ROWS, Batch, too_large
+from stream_perceptron.data.describe import Note
+from stream_perceptron.data.identity import TextPart
+from stream_perceptron.data.schema import Schema
+from stream_perceptron.data.source import Request
+from stream_perceptron.data.text.plan import PlainRecords, Plan
+from stream_perceptron.data.text.records import LONGEST_LINE, RawLines, tokenizer
+from stream_perceptron.data.text.sample import Decoder, Rejected, Replayed, Sample, rows_of
+
+_LONGEST_REASON = 300
+_MOST_USELESS = 20
+_MOST_TELLING = 100
+
+Found = Sample | Rejected | Replayed
+Run = tuple[Decoder, list[Found] | PlainRecords]
+
+
+class Reading:
+    """How lines are read, one after another, or many at once where they are plain."""
+
+    def __init__(self, decoder: Decoder, request: Request) -> None:
+        self._decoder, self._request = decoder, request
+        self._largest = float(np.finfo(request.dtype).max)
+        self._plan: Plan | None = None
+        # The record that the next plan is made from, for another like it, which may never come, and
+        # what knows what it tells.
+        self._like: tuple[bytes, Decoder] | None = None
+        # The records that told something of the source, and what they said.
+        self._telling: list[tuple[bytes, Sample]] = []
+        self._last: Decoder | None = None  # what the last record that could be read led to
+        self._useless = 0  # records that no plan could read since one that could
+
+    def runs(self, lines: RawLines) -> Iterator[Run]:
+        """Yield what lines say in runs of one schema, each with what reads the records after it.
+
+        Only rows that are learned tell something: those with a label, where rows are learned.
+        """
+        found: list[Found] = []
+        records: list[bytes | None] = []
+        is_plain, i = tokenizer is not None and lines.are_whole, 0
+        while i < len(lines):
+            block = self._block(lines, i) if is_plain else None
+            if block is not None:
+                if found:
+                    yield self._decoder, found
+                    found = []
+                yield self._decoder, block
+                i += len(block)
+                continue
+            records = records or lines.records()
+            before, new = self._decoder, self._read(records[i])
+            if self._decoder is not before and self._decoder.schema != before.schema and found:
+                yield before, found
+                found = []
+            found.append(new)
+            i += 1
+            if len(found) == BATCH_ROWS:
+                yield self._decoder, found
+                found = []
+        if found:
+            yield self._decoder, found
+
+    def notes(self, first: Sequence[bytes | None]) -> tuple[Note, ...]:
+        """Return what is to be told of a source, once a record could be read."""
+        return () if self._last is None else self._last.describe(self._telling, first)
+
+    def _block(self, lines: RawLines, first: int) -> PlainRecords | None:
+        """Return the records from one on that a plan can read."""
+        if self._like is not None:
+            self._make_plan(*self._like)
+            self._like = None
+        block = None if self._plan is None else self._plan.read(lines, first)
+        if block is not None:
+            self._useless = 0
+            if block.new_names:
+                schema = self._decoder.schema
+                numbers = schema.numbers.with_names(block.new_names)
+                self._decoder = self._decoder.with_schema(replace(schema, numbers=numbers))
+        return block
+
+    def _make_plan(self, record: bytes, decoder: Decoder) -> None:
+        """Plan for records that are like this one, unless that was of no use several times."""
+        self._useless += 1
+        told, known = decoder.schema, self._decoder.schema
+        is_tentative = self._request.to_learn and told != known
+        # By what a record alone tells that is not learned, others are not read as texts.
+        is_odd = is_tentative and (told.texts or ()) != (known.texts or ())
+        is_tried = not is_odd and self._useless <= _MOST_USELESS
+        layout = decoder.layout(record) if is_tried else None
+        if layout is None:
+            self._plan = None
+        elif self._plan is None or not self._plan.extend(layout, told, is_tentative):
+            self._plan = Plan(
+                layout, decoder.selection, told, self._largest, self._request.to_learn, is_tentative
+            )
+
+    def _read(self, record: bytes | None) -> Found:
+        """Read a record, and take note of what it tells if it is learned."""
+        request, decoder = self._request, self._decoder
+        if record is None:
+            return Rejected(f"the line is longer than {LONGEST_LINE // 2**20} MiB")
+        new = decoder.decode(record)
+        if isinstance(new, Sample) and (np.abs(new.values) > self._largest).any():
+            new = Rejected(too_large(request.dtype), new.offset)
+        found: Found = new
+        if new.offset is not None and request.replays.had(new.offset):
+            found = Replayed(new.offset)
+        if isinstance(new, Rejected):
+            return found if found is not new else new._replace(record=record)
+        after = decoder if new.schema is decoder.schema else decoder.with_schema(new.schema)
+        if self._last is None or after.schema != self._last.schema:
+            # The last one is kept in any case, as it told what is known now.
+            self._telling = [*self._telling[: _MOST_TELLING - 1], (record, new)]
+        self._last = after
+        if found is new:
+            if request.to_learn and new.label is not None:
+                self._decoder = after
+                if after.schema != decoder.schema:
+                    self._useless = 0
+            self._like = record, after
+        return found
+
+
+def batch_of(
+    found: Sequence[Found] | PlainRecords,
+    source: str,
+    first_row: int,
+    schema: Schema,
+    text: TextPart | None,
+    notes: tuple[Note, ...],
+) -> Batch:
+    if isinstance(found, PlainRecords):
+        n = len(found)
+        return Batch(
+            source, first_row, n, np.arange(n), found.rows, found.labels, found.weights, schema,
+            notes=notes, missing=found.missing, indicators=found.indicators,
+            kept=list(found.kept), text=text,
+        )  # fmt: skip
+    usable = {i: each for i, each in enumerate(found) if isinstance(each, Sample)}
+    rejected = {i: each for i, each in enumerate(found) if isinstance(each, Rejected)}
+    samples = list(usable.values())
+    missing = np.array([s.n_nulls + np.count_nonzero(np.isnan(s.values)) for s in samples], np.intp)
+    replayed = np.array([isinstance(each, Replayed) for each in found])
+    return Batch(
+        source=source,
+        first_row=first_row,
+        n_rows=len(found),
+        rows=np.array(list(usable), np.intp),
+        features=rows_of(samples),
+        labels=[sample.label for sample in samples],
+        weights=np.array([sample.weight for sample in samples], np.float64),
+        schema=schema,
+        rejected={i: each.why[:_LONGEST_REASON] for i, each in rejected.items()},
+        held={
+            i: partial(each.record.decode, errors="surrogateescape")
+            for i, each in rejected.items()
+            if each.record
+        },
+        offsets=tuple(each.offset for each in found) if any(f.offset for f in found) else (),
+        replayed=replayed if replayed.any() else None,
+        notes=notes,
+        missing=missing if missing.any() else None,
+        indicators=frozenset(chain.from_iterable(sample.indicators for sample in samples)),
+        kept=[sample.kept for sample in samples if sample.kept],
+        text=text,
+    )
