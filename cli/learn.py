@@ -28,7 +28,7 @@ on_input = option_in("Input")
 on_model = option_in("Model")
 on_checkpoint = option_in("Checkpoint")
 on_output = option_in("Output")
-on_ray = option_in("Many machines")
+on_advanced = option_in("Advanced")
 
 
 LR_DEFAULT = "Default: 0.1 where features are standardized, else 0.01."
@@ -104,14 +104,14 @@ def input_options(standardize: Decorator = _STANDARDIZE) -> Decorator:
 # How the model is made, beside what can be swept.
 model_options = in_order(
     on_model("--classes a,b,c|0-9", "Labels known from the start.", CLASSES),
-    on_model(
+    on_advanced(
         "--dtype [float64|float32]",
         "Type of weights and arithmetic.",
         click.Choice(["float64", "float32"]),
         "float64",
     ),
-    on_model("--seed N", "Seed for the initial weights and random draws.", int, 0),
-    on_model(
+    on_advanced("--seed N", "Seed for the initial weights and random draws.", int, 0),
+    on_advanced(
         "--max-weights N",
         "Do not grow beyond N weights. Each label and each feature name counts as 32.",
         _COUNT,
@@ -124,12 +124,17 @@ model_options = in_order(
 @sources_argument
 @input_options()
 @on_model("--lr NUMBER", f"Learning rate. {LR_DEFAULT}", POSITIVE)
-@on_model("--epsilon NUMBER", "Skip the update when the error, eps, is below this.", NUMBER, 3e-6)
-@on_model("--stop", "Stop at the first sample whose error is below epsilon.")
+@on_model(
+    "--epsilon NUMBER",
+    "Threshold: skip the update when the error, eps, is below this.",
+    NUMBER,
+    3e-6,
+)
+@on_model("--stop", "Stop at the first sample whose error is below the threshold, epsilon.")
 @on_model(
     "--activation sigmoid|tanh|arctan|identity", "Activation function.", ACTIVATION, "sigmoid"
 )
-@on_model("--init-range NUMBER", "Draw initial weights from [-this, this].", NUMBER, 0.03)
+@on_advanced("--init-range NUMBER", "Draw initial weights from [-this, this].", NUMBER, 0.03)
 @model_options
 @on_checkpoint(
     "-m/--model MODEL",
@@ -145,16 +150,16 @@ model_options = in_order(
 )
 @on_checkpoint("--overwrite", "Start a new model even if MODEL exists.")
 @on_checkpoint("--next", "Start SOURCE although the previous one is not finished.", name="go_next")
-@on_ray(
+@on_advanced(
     "--ray [ADDRESS]",
     "Learn in shards on the Ray cluster at ADDRESS, or on a local one.",
     flag_value="",
 )
-@on_ray("--shards N", "Split the rows into N shards.", _COUNT)
-@on_ray(
+@on_advanced("--shards N", "Split the rows into N shards.", _COUNT)
+@on_advanced(
     "--round-rows N", "Average the shards each time every shard has learned N rows.", _COUNT, 1000
 )
-@on_ray(
+@on_advanced(
     "--keep-lr",
     "Keep --lr. By default shards learn with N times --lr, because averaging divides steps by N.",
 )
@@ -194,7 +199,11 @@ def learn(ctx: click.Context, /, **_: Any) -> None:
     names also take positions, counted from 1.
 
     Accuracy is progressive: each sample is a test before it is learned. The error of a sample, eps,
-    is half its squared error, summed over the outputs.
+    is half its squared error, summed over the outputs; a sample whose error is below the threshold,
+    epsilon, changes nothing. "updated" is the share of samples that changed the weights. "largest
+    class" is what always answering the same would reach.
+
+    Probabilities are the outputs, divided by their sum: scores that rank, and are not calibrated.
 
     With -m the model is saved regularly, at the end, and on SIGINT, SIGTERM and SIGHUP. The same
     command resumes, and the result is bit-identical to an uninterrupted run. Only --lr, --epsilon

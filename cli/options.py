@@ -124,6 +124,10 @@ class Command(click.Command):
             record = parameter.get_help_record(ctx)
             if record is not None and isinstance(parameter, click.Option):
                 sections.setdefault(getattr(parameter, "section", "Other"), []).append(record)
+        # What few need comes last.
+        for name in ("Advanced", "Other"):
+            if name in sections:
+                sections[name] = sections.pop(name)
         if len(sections) == 1:
             sections = {"Options": sections.popitem()[1]}
         for name, records in sections.items():
@@ -250,7 +254,10 @@ def prediction_options(section: str = "Other") -> Callable[[F], F]:
             "--keep NAMES", "Columns to copy to the predictions, such as an id.", NAMES, (),
             section=section, callback=_kept,
         ),
-        option("--probabilities", "Write the probability of every class.", section=section),
+        option(
+            "--probabilities", "Write the score of every class: not calibrated, they sum to 1.",
+            section=section,
+        ),
         option(
             "--learned", "Write how many samples the model had learned.",
             name="with_learned", section=section,

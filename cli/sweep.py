@@ -47,7 +47,7 @@ swept_options = in_order(
     on_model("--lr A,B,...", f"Learning rates. {LR_DEFAULT}", several(POSITIVE)),
     on_model(
         "--epsilon A,B,...",
-        "Skip the update when the error, eps, is below this.",
+        "Thresholds: skip the update when the error, eps, is below this.",
         several(NUMBER),
         "3e-6",
     ),
@@ -92,7 +92,8 @@ def sweep(ctx: click.Context, /, **_: Any) -> None:
     stream-perceptron sweep mnist-train.parquet --lr 0.01,0.1,1 --epsilon 3e-6,0.03
     cat iris.csv | stream-perceptron sweep --lr 0.01,0.1,1 --activation sigmoid,tanh
 
-    "would stop" is the first sample whose error was below epsilon, where `learn --stop` stops.
+    "updated" is the share of samples that changed the weights. "would stop" is the first sample
+    whose error was below the threshold, epsilon: where `learn --stop` stops.
     """
     from .asked import SweepOptions, asked_of
 
