@@ -44,8 +44,8 @@ def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def shared_reach(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
-    """Return how far the features reach that are in both."""
-    return {name: max(value, other[name]) for name, value in one.items() if name in other}
+    """Return how far the features reach that are in both, in the order of their names."""
+    return {name: max(one[name], other[name]) for name in sorted(one.keys() & other.keys())}
 
 
 def _share(counts: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -258,7 +258,7 @@ class Progress:
         """Take note of how far the features of some samples reach."""
         self.largest = max(self.largest, rows.largest())
         reach = rows.reaches() if len(rows.names) <= _MOST_REACHES else {}
-        self.reach = reach if self.reach is None else shared_reach(self.reach, reach)
+        self.reach = shared_reach(reach if self.reach is None else self.reach, reach)
 
     def update(self, result: BlockResult) -> None:
         """Take in what happened to some more samples; many at once cost hardly more than one."""
