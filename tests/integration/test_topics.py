@@ -112,6 +112,8 @@ class Learner:
 
     def send_signal(self, number):
         """Send a signal; SIGINT to the whole group, as Ctrl-C does."""
+        if not self.pid:
+            return  # or it would go to the tests themselves
         with suppress(ProcessLookupError):
             os.kill(self.pid if number != signal.SIGINT else -os.getpgid(self.pid), number)
 

@@ -1,0 +1,268 @@
+"""What is said to a person who uses a plain table, and what it leads to when it is followed."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import random
+import shlex
+import signal
+import sqlite3
+import subprocess
+import tarfile
+
+import pytest
+from helpers import catches, start, wait_for, write_lines
+
+from stream_perceptron import LiveModel
+
+HEADER = "a,b,label\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "option"),
+    [
+        (HEADER + "1,2,x\nNA,3,y\n4,?,x\n", "--missing NA"),
+        ("a;b;label\n1;2;x\n3,25;4,5;y\n", "--decimal ,"),
+        ('{"a": 1, "y": 0}\n{"a": "n/a", "y": 1}\n', "--missing n/a"),
+    ],
+)
+def test_a_text_among_numbers_names_the_option_that_reads_it(text, option, run):
+    error = run("learn", input=text, check=1).stderr.splitlines()[-1]
+    assert error.startswith("Error: stdin: row 2: ")
+    assert f": {option}; --skip-bad" in error
+    again = run("learn", *option.split(), input=text.replace("?", "NA"), check=0)
+    assert "skipped" not in again.stderr
+
+
+@pytest.mark.parametrize("row", [0, 1])
+def test_numbers_in_quotes_are_named_with_what_takes_them_away(row, run, tmp_path):
+    rows = [{"my key": 1.5, "b": 1, "y": 0}, {"my key": 2.5, "b": 2, "y": 1}]
+    rows[row] = rows[row] | {"my key": str(rows[row]["my key"])}
+    source = write_lines(tmp_path / "s.jsonl", rows)
+    told = run("learn", source).stderr
+    how = told.partition("jq -c ")[2].partition(" takes them away")[0]
+
+    assert shlex.split(how) == ['.["my key"] |= tonumber']
+    assert "--one-hot" not in told
+
+
+@pytest.mark.parametrize(
+    ("option", "wanted", "meant"),
+    [
+        ("--label", "lable", "; did you mean 'label'?"),
+        ("--ignore", "custommer id", "; did you mean 'customer id'?"),
+        ("--one-hot", "zzz", "'label'\n"),
+    ],
+)
+def test_a_column_that_is_not_there_may_be_another(option, wanted, meant, run):
+    text = "customer id,city,label\n1,Rome,x\n"
+    error = run("learn", option, wanted, input=text, check=1).stderr
+
+    assert f"column {wanted!r} among" in error
+    assert error.endswith(meant if meant.endswith("\n") else f"{meant}\n")
+
+
+@pytest.mark.parametrize(
+    ("option", "meant"), [("--output", ""), ("--target", ""), ("--quite", "--quiet")]
+)
+def test_an_option_that_is_not_there_may_be_another(option, meant, run):
+    error = run("learn", option, "x", check=2).stderr
+
+    assert f"No such option '{option}'" in error or f"No such option: {option}" in error
+    assert bool(meant) == ("Did you mean" in error)
+    assert meant in error
+
+
+def test_a_second_model_is_refused(run, tmp_path):
+    paths = [tmp_path / "a.npz", tmp_path / "b.npz"]
+    result = run("learn", "-m", paths[0], "--model", paths[1], input=HEADER + "1,2,x\n", check=2)
+
+    assert "--model is given twice" in result.stderr
+    assert not any(path.exists() for path in paths)
+
+
+def test_only_what_changes_is_said_to_be_other_from_now_on(run, tmp_path):
+    path = tmp_path / "m.npz"
+    args = ["learn", "-m", path, "--lr"]
+    for lr, text in (("0.1", HEADER + "1,2,x\n"), ("0.1", "3,4,y\n"), ("0.2", "5,6,x\n")):
+        told = run(*args, lr, input=text, check=0).stderr
+
+        assert (lr == "0.2") == ("lr is 0.2 from now on" in told)
+        assert "lr is 0.1" not in told
+
+
+def test_short_options(run):
+    assert run("-V", check=0).stdout == run("--version", check=0).stdout
+    assert "" == run("learn", "-q", input=HEADER + "1,2,x\n3,4,y\n", check=0).stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_says_that_it_saved(number, tmp_path):
+    path = tmp_path / "m.npz"
+    process = start("-m", path, "--save-every", "1", stdin=-1)
+    process.stdin.write(HEADER + "1,2,x\n")
+    process.stdin.flush()
+    wait_for(path.exists, process)
+    assert catches(process, number)
+    process.send_signal(number)
+    last = process.communicate()[1].splitlines()[-1]
+
+    assert ("interrupted; " if number == signal.SIGINT else "") + f"saved {path}" == last
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_rows_without_labels_are_counted_and_need_predictions(form, run, tmp_path):
+    """Both formats end alike."""
+    labels = ["x", None, "y", None]
+    for name, shown in (("some", labels), ("none", [None] * 4)):
+        rows = [{"a": i, "label": label} for i, label in enumerate(shown)]
+        source = tmp_path / f"{name}.{form}"
+        if form == "csv":
+            source.write_text("a,label\n" + "".join(f"{r['a']},{r['label'] or ''}\n" for r in rows))
+        else:
+            write_lines(source, [{k: v for k, v in row.items() if v is not None} for row in rows])
+    told = run("learn", tmp_path / f"some.{form}", check=0).stderr
+    error = run("learn", tmp_path / f"none.{form}", check=1).stderr.splitlines()[-1]
+    predicted = run("learn", tmp_path / f"none.{form}", "-p", "-", check=0).stdout
+
+    assert "unlabelled: 2 rows, only predicted\n" in told
+    assert error == (
+        f"Error: {tmp_path / 'none'}.{form}: no row has a label: name its column with --label, or "
+        "ask for predictions with -p"
+    )
+    assert 4 == predicted.count("\n")
+
+
+def test_files_of_other_kinds_are_answered_with_a_command(run, tmp_path):
+    text = "a,label\n1,x\n2,y\n"
+    (tmp_path / "t.csv").write_text(text)
+    (tmp_path / "u.csv").write_bytes(text.encode("utf-16"))
+    with sqlite3.connect(tmp_path / "t.db") as database:
+        database.execute("create table t(a, label)")
+    database.close()
+    (tmp_path / "t.pkl").write_bytes(pickle.dumps({"a": [1]}))
+    with tarfile.open(tmp_path / "t.tgz", "w:gz") as archive:
+        archive.add(tmp_path / "t.csv", "t.csv")
+    commands = {"u.csv": "iconv", "t.db": "sqlite3", "t.pkl": "python -c", "t.tgz": "tar -xOf"}
+    for name, command in commands.items():
+        error = run("learn", name, cwd=tmp_path, check=1).stderr
+
+        assert 1 == error.count("\n")
+        assert error.startswith(f"Error: {name}: ")
+        assert f"{command} " in error
+    for how in ("iconv -f UTF-16 -t UTF-8 u.csv", "tar -xOf t.tgz t.csv"):
+        made = run_shell(how, tmp_path)
+        assert text.encode() == made
+    assert "iconv -f UTF-16 -t UTF-8 u.csv |" in run("learn", "u.csv", cwd=tmp_path).stderr
+
+
+def run_shell(command, folder):
+    return subprocess.run(shlex.split(command), cwd=folder, capture_output=True, check=True).stdout
+
+
+def test_texts_of_a_few_kinds_are_worth_encoding(run, tmp_path):
+    """Not ids, dates, free texts or numbers; what is suggested works as printed."""
+    rng = random.Random(0)
+    lines = ["user id,day,city,the note,price,label"]
+    for i in range(400):
+        city = rng.choice(["Rome", "New York", "Oslo"])
+        note = " ".join(rng.choices(["good", "bad", "day", "long", "night"], k=6))
+        label = "y" if (city == "Rome") != (rng.random() < 0.05) else "n"
+        lines.append(f"u{i:05},2024-01-{i % 28 + 1:02},{city},{note},{rng.random():.3f},{label}")
+    source = tmp_path / "s.csv"
+    source.write_text("\n".join(lines) + "\n")
+    told = run("learn", source, check=0).stderr
+    before = json.loads(run("learn", source, "--json", check=0).stdout)["accuracy"]
+    after = json.loads(run("learn", source, "--one-hot", "city", "--json", check=0).stdout)
+
+    assert "ignored (text): user id, day, city, the note; to use city: --one-hot city\n" in told
+    assert after["accuracy"] > before + 0.2
+
+
+def test_names_are_quoted_for_the_shell(run):
+    text = "customer's id,b,label\n" + "".join(f"{i},{i % 7},{i % 2}\n" for i in range(50))
+    told = run("learn", input=text, check=0).stderr
+    how = next(line for line in told.splitlines() if "row number" in line)
+
+    option = shlex.split(how[how.index("--ignore") :])
+    assert ["--ignore", "customer's id"] == option
+    assert "warning" not in run("learn", *option, input=text, check=0).stderr
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_the_label_may_have_another_name_in_a_test(command, run, tmp_path):
+    path = tmp_path / "m.npz"
+    run("learn", "--label", "kind", "-m", path, input="a,kind\n1,x\n2,y\n" * 50, check=1)
+    run("learn", "--label", "kind", "-m", path, input="a,kind\n" + "1,x\n2,y\n" * 50, check=0)
+
+    def labels(name, *options, check=0):
+        text = f"a,{name}\n1,x\n2,y\n"
+        result = run(command, "-m", path, *options, input=text, check=check)
+        if check:
+            return result.stderr
+        if command == "evaluate":
+            return [row["class"] for row in json.loads(result.stdout)["per_class"]]
+        return [json.loads(line)["label"] for line in result.stdout.splitlines()]
+
+    more = ["--json"] if command == "evaluate" else []
+    assert ["x", "y"] == labels("kind", *more)
+    assert ["x", "y"] == labels("class", *more)  # by its usual name
+    assert ["x", "y"] == labels("verdict", "--label", "verdict", *more)
+    assert ["x", "y"] == labels("verdict", "--label", "2", *more)
+    error = labels("class", "--label", "klass", *more, check=1)
+    assert "there is no label column 'klass'" in error
+    assert "did you mean 'class'?" in error
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("a|b|label\n1|2|x\n3|4|y\n", ["--delimiter", "|"]),
+        ("a b  label\n1  2 x\n 3 4 y \n", ["--delimiter", "space"]),
+        ("a\tb\tlabel\n1\t2\tx\n3\t4\ty\n", ["--delimiter", "tab"]),
+        ("a;b;label\n1,0;2,0;x\n3,0;4;y\n", ["--decimal", ","]),
+        ("1,0|2,0|x\n3,0|4|y\n", ["--delimiter", "|", "--decimal", ",", "--label", "-1"]),
+    ],
+)
+def test_delimiters_and_decimals(text, options, run, tmp_path):
+    """The same as with commas and points; checked on resume, and kept for `predict`."""
+    names = [] if text.startswith("1") else ["a", "b"]
+    plain = "a,b,label\n1,2,x\n3,4,y\n" if names else "1,2,x\n3,4,y\n"
+    more = options[-2:] if "--label" in options else []
+    path, expected = tmp_path / "m.npz", tmp_path / "expected.npz"
+    source, other = tmp_path / "s.csv", tmp_path / "plain.csv"
+    source.write_text(text)
+    other.write_text(plain)
+    run("learn", other, *more, "-m", expected, check=0)
+    run("learn", source, *options, "-m", path, "--limit", "1", check=0)
+    refused = run("learn", source, *options[:1], ";" if options[0] == "--delimiter" else ".",
+                  "-m", path, check=1).stderr  # fmt: skip
+    run("learn", source, *options, "-m", path, check=0)
+    predicted = run("predict", source, "-m", path, check=0).stdout
+
+    assert f"{options[0]} is" in refused
+    live, wanted = LiveModel.load(path), LiveModel.load(expected)
+    assert wanted.model.weights.tobytes() == live.model.weights.tobytes()
+    assert predicted == run("predict", other, "-m", expected, check=0).stdout
+    assert "every bit" in run("verify", path, source, check=0).stdout
+
+
+def test_comments_in_libsvm_are_no_rows(run, tmp_path):
+    lines = ["1 a:1 b:2", "0 a:2", "1 b:3 # at the end", "0 a:1 b:1"]
+    plain = "\n".join(lines) + "\n"
+    text = "# first\n#second\n" + plain.replace("\n0", "\n#\n#0 a:1\n0")
+    source, path, expected = (tmp_path / n for n in ("s", "m.npz", "e.npz"))
+    source.write_text(text)
+    run("learn", source, "-m", path, "--limit", "2", check=0)
+    told = run("learn", source, "-m", path, check=0).stderr
+    run("learn", "-m", expected, input=plain, check=0)
+    run("learn", "-m", tmp_path / "p.npz", input=text, check=0)
+
+    assert "resuming" in told
+    for each in (path, tmp_path / "p.npz"):
+        live, wanted = LiveModel.load(each), LiveModel.load(expected)
+        assert (4, 0) == (live.progress.samples, live.progress.skipped)
+        assert wanted.model.weights.tobytes() == live.model.weights.tobytes()
+    assert "every bit" in run("verify", path, source, check=0).stdout
+    assert "2 features" in run("learn", input="#a,b,label\n1,2,x\n", check=0).stderr

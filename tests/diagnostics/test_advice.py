@@ -1,0 +1,247 @@
+"""Each piece of advice, followed on a stream to which it is given: accuracy rises."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+
+import pyarrow.parquet as pq
+import pytest
+from helpers import write_lines
+
+
+def learned(run, source, *options):
+    """Return the accuracy, and the findings by name, as `learn --json` tells them."""
+    told = json.loads(run("learn", source, *options, "--json", "--quiet", check=0).stdout)
+    return told | {"diagnosis": {each["name"]: each for each in told["diagnosis"]}}
+
+
+def write(path, header, rows):
+    path.write_text("\n".join([header, *(",".join(map(str, row)) for row in rows)]) + "\n")
+    return path
+
+
+def people(n, seed=0):
+    rng = random.Random(seed)
+    for _ in range(n):
+        age, income = rng.uniform(0.18, 0.9), rng.lognormvariate(10, 0.5)
+        is_yes = (age - 0.5) / 0.2 + (income - 25_000) / 10_000 + rng.gauss(0, 0.3) > 0
+        yield round(age, 3), round(income, 1), ("no", "yes")[is_yes]
+
+
+def follows(run, source, name, given, advice, *more):
+    """Require that a finding is there with one set of options, and that accuracy rises without."""
+    before = learned(run, source, *given)
+    assert name in before["diagnosis"], before["diagnosis"]
+    after = learned(run, source, *advice, *more)
+    assert name not in after["diagnosis"]
+    assert after["accuracy"] > before["accuracy"] + 0.02
+    return before["diagnosis"][name]
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_unscaled_features_of_a_table(form, run, tmp_path):
+    """Of JSON by default, of CSV where it was asked for; the column is named."""
+    rows, source = list(people(3000)), tmp_path / f"s.{form}"
+    if form == "csv":
+        write(source, "age,income,label", rows)
+    else:
+        write_lines(source, [dict(zip(("age", "income", "label"), r, strict=True)) for r in rows])
+    given = ["--no-standardize"] if form == "csv" else []
+    found = follows(run, source, "unscaled features", given, ["--standardize", "--lr", "0.1"])
+
+    assert "start over with --standardize" in found["suggestion"]
+    assert re.match(r"'income' reaches [\d.e+]+ and 'age' only 0\.\d+", found["evidence"])
+    told = run("learn", source, *given, check=0).stderr
+    assert 1 == told.count("unscaled features")
+
+
+def test_features_of_scales_far_apart(run, tmp_path):
+    """None is large, and still the small one is hardly heard."""
+    rows = [{"a": age / 1000, "b": income / 10_000, "label": y} for age, income, y in people(3000)]
+    source = write_lines(tmp_path / "s.jsonl", rows)
+    found = follows(run, source, "unscaled features", [], ["--standardize"])
+
+    assert "'b' reaches" in found["evidence"]
+    assert "'a' only 0.000" in found["evidence"]
+
+
+def test_raw_pixels(run, digits):
+    options = ["--limit", "10000"]
+    found = follows(
+        run, digits["train"], "unscaled features", ["--scale", "1", *options], options,
+        "--scale", "1/255",
+    )  # fmt: skip
+    assert "start over with --scale 1/255" in found["suggestion"]
+
+
+def test_sparse_samples_get_no_advice_to_scale(run, tmp_path):
+    """With it, bags of words would be learned less well."""
+    rng, rows = random.Random(0), []
+    for _ in range(4000):
+        topic, words = rng.randrange(5), {}
+        for _ in range(20):
+            word = rng.randrange(2000) if rng.random() < 0.6 else topic * 400 + rng.randrange(60)
+            words[f"w{word}"] = words.get(f"w{word}", 0) + 1
+        if rng.random() < 0.05:
+            words["length"] = rng.randint(200, 3000)
+        rows.append(words | {"label": f"t{topic}"})
+    source = write_lines(tmp_path / "s.jsonl", rows)
+    plain, scaled = learned(run, source), learned(run, source, "--standardize")
+
+    assert {} == plain["diagnosis"]
+    assert "warning" not in run("learn", source, check=0).stderr
+    assert plain["accuracy"] > scaled["accuracy"]
+
+
+def test_outputs_alike(run, digits):
+    options = ["--limit", "10000"]
+    given, better = [*options, "--lr", "1e-6"], [*options, "--lr", "0.1"]
+    found = follows(run, digits["train"], "outputs alike", given, better)
+    assert "raise --lr" in found["suggestion"]
+
+
+def test_stopped_too_early(run, digits):
+    options = ["--random", "--stop", "--lr", "0.05", "--epsilon"]
+    found = follows(
+        run, digits["train"], "stopped too early", [*options, "0.01"], [*options, "3e-6"]
+    )
+    assert "lower epsilon" in found["suggestion"]
+
+
+def test_saturated_outputs(run, digits, tmp_path):
+    """Pixels as lines of LIBSVM are sparse, so that nothing else is found."""
+    table = pq.read_table(digits["train"]).slice(0, 3000).to_pydict()
+    lines = (
+        f"{label} " + " ".join(f"{i}:{v}" for i, v in enumerate(pixels) if v)
+        for label, pixels in zip(table["label"], table["pixels"], strict=True)
+    )
+    source = tmp_path / "s.libsvm"
+    source.write_text("\n".join(lines) + "\n")
+    found = follows(run, source, "outputs saturated", ["--lr", "1"], ["--scale", "1/255"])
+    assert "--scale" in found["suggestion"]
+
+
+def test_error_rising(run, tmp_path):
+    """Features grow until a step is too long."""
+    rng, rows = random.Random(0), []
+    for i in range(4000):
+        a, b = (rng.gauss(0, 1 + i / 1000) for _ in "ab")
+        rows.append((round(a, 3), round(b, 3), "left" if a > b else "right"))
+    source = write(tmp_path / "s.csv", "a,b,label", rows)
+    given = ["--no-standardize", "--activation", "identity", "--lr"]
+    found = follows(run, source, "error rising", [*given, "0.05"], [*given, "0.01"])
+    assert "lower --lr" in found["suggestion"]
+
+
+def test_sorted_labels(run, digits, tmp_path):
+    """What is learned from labels in order is no good for others."""
+    rows = pq.read_table(digits["train"]).slice(0, 5000)
+    source, path = tmp_path / "s.parquet", tmp_path / "m.npz"
+    pq.write_table(rows.sort_by("label"), source)
+    found = learned(run, source, "-m", path)["diagnosis"]["sorted labels"]
+    assert "draw them with --random" in found["suggestion"]
+
+    def tested():
+        figures = run("evaluate", digits["test"], "-m", path, "--json", check=0).stdout
+        return json.loads(figures)["accuracy"]
+
+    before = tested()
+    assert "sorted labels" not in learned(
+        run, source, "--random", "-m", path, "--overwrite")["diagnosis"]  # fmt: skip
+    assert tested() > before + 0.1
+
+
+def test_row_numbers(run, tmp_path):
+    rows = sorted(people(1500), key=lambda row: row[2])
+    source = write(tmp_path / "s.csv", "row id,age,income,label",
+                   ((i, *row) for i, row in enumerate(rows)))  # fmt: skip
+    told = run("learn", source, "--random", check=0).stderr
+    assert "drop it with --ignore 'row id'" in told
+    path, test = tmp_path / "m.npz", tmp_path / "t.csv"
+    write(test, "row id,age,income,label", ((5000 + i, *r) for i, r in enumerate(people(500, 1))))
+    accuracy = []
+    for more in ([], ["--ignore", "row id"]):
+        run("learn", source, "--random", "-m", path, "--overwrite", *more, check=0)
+        figures = run("evaluate", test, "-m", path, "--json", check=0).stdout
+        accuracy.append(json.loads(figures)["accuracy"])
+    assert accuracy[1] > accuracy[0] + 0.05
+
+
+def fraud(n):
+    rng = random.Random(0)
+    for _ in range(n):
+        a, b = rng.gauss(0, 1), rng.gauss(0, 1)
+        is_fraud = rng.random() < (0.25 if a > 1.6 else 0.015)
+        yield round(a, 3), round(b, 3), 8 if is_fraud else 1, ("ok", "fraud")[is_fraud]
+
+
+def test_a_rare_class(run, tmp_path):
+    """Accuracy is no better than a constant; a larger weight finds the rare ones."""
+    rows = list(fraud(20_000))
+    source = write(tmp_path / "s.csv", "a,b,w,label", rows)
+    share = sum(row[3] == "fraud" for row in rows) / len(rows)
+    plain = learned(run, source, "--ignore", "w")
+    weighted = learned(run, source, "--weight", "w")
+    found = plain["diagnosis"]["no better than always answering 'ok'"]
+
+    assert 0.02 < share < 0.035
+    assert "give the other samples a larger weight (--weight)" in found["suggestion"]
+    assert ("ok", pytest.approx(1 - share, abs=1e-3)) == (
+        plain["largest_class"], plain["largest_share"])  # fmt: skip
+    assert weighted["cohen_kappa"] > plain["cohen_kappa"] + 0.1
+    assert "no better than always answering 'ok'" not in weighted["diagnosis"]
+
+
+def test_a_class_that_is_hardly_ever_found(run, tmp_path):
+    rng = random.Random(0)
+    rows = []
+    for _ in range(4000):
+        a, b = rng.gauss(0, 1), rng.gauss(0, 1)
+        is_rare = abs(a) < 0.3 and rng.random() < 0.3
+        rows.append((a, b, 8 if is_rare else 1, "rare" if is_rare else "LR"[a > 0]))
+    source = write(tmp_path / "s.csv", "a,b,w,label", rows)
+    plain = learned(run, source, "--ignore", "w")
+    found = plain["diagnosis"]["class hardly ever found"]
+
+    assert re.search(r"rare \(recall [\d.]+% of [\d,]+ samples\)", found["evidence"])
+    assert "--weight" in found["suggestion"]
+
+
+def test_one_label(run, tmp_path):
+    source = write(tmp_path / "s.csv", "a,label", ((i % 7, "ok") for i in range(200)))
+    assert ["only one label"] == list(learned(run, source)["diagnosis"])
+    told = run("learn", source, "--classes", "ok,bad", check=0).stderr
+    assert "diagnosis: only one label: all 200 samples are labelled 'ok'" in told
+    assert 1 == told.count("diagnosis")
+
+
+@pytest.mark.parametrize("how", ["whole", "decimals", "classes"])
+def test_labels_that_are_a_quantity(how, run, tmp_path):
+    """255 whole prices or more, but not 1,000 numbers of classes at random."""
+    rng = random.Random(0)
+    rows = []
+    if how == "classes":
+        centers = [[rng.gauss(0, 3) for _ in range(8)] for _ in range(1000)]
+        for _ in range(20_000):
+            label = rng.randrange(1000)
+            rows.append((*(round(rng.gauss(c, 0.5), 3) for c in centers[label]), label))
+        header = "a,b,c,d,e,f,g,h,label"
+    else:
+        for _ in range(20_000):
+            area, age = rng.gauss(120, 40), rng.uniform(0, 80)
+            price = min(max(area - age / 2 + rng.gauss(0, 15), 0), 254)
+            rows.append((round(area), round(age), round(price, 1 if how == "decimals" else None)))
+        header = "area,age,label"
+    source = write(tmp_path / "s.csv", header, rows)
+    found = learned(run, source)["diagnosis"]
+
+    assert (how != "classes") == ("labels are a quantity" in found)
+    if how != "classes":
+        assert ["labels are a quantity"] == list(found)
+        assert "into a few bins" in found["labels are a quantity"]["suggestion"]
+        binned = [(a, b, "low" if c < 60 else "middle" if c < 110 else "high") for a, b, c in rows]
+        after = learned(run, write(tmp_path / "b.csv", header, binned))
+        assert {} == after["diagnosis"]
+        assert after["accuracy"] > 0.7
