@@ -36,7 +36,7 @@ EARLIER = (
     "to keep in its rows",
 )
 LABELS = ("label", "y", "Class", "species")
-STREAMS = ("objects", "objects", "nested", "lists of numbers", "libsvm")
+STREAMS = ("objects", "objects", "nested", "paths", "lists of numbers", "libsvm")
 
 
 @dataclass
@@ -71,6 +71,7 @@ class Table:
         self.n_made = 0
         self.blanks = rng.choice([0.0, 0.0, 0.1, 0.5])
         self.unlabelled = rng.choice([0.0, 0.1, 0.5])
+        self.delimiter = ","
 
     def row(self) -> dict[str, object]:
         rng, row = self.rng, {}
@@ -92,9 +93,10 @@ class Table:
         return row
 
 
-def csv_file(rng, rows, columns, missing, header=True, odd=0.0):
+def csv_file(rng, rows, columns, missing, header=True, odd=0.0, delimiter=","):
     sink = io.StringIO()
-    writer = csv.writer(sink, lineterminator=rng.choice(["\n", "\n", "\r\n"]))
+    ends = ["\n", "\n", "\r\n"]
+    writer = csv.writer(sink, delimiter=delimiter, lineterminator=rng.choice(ends))
     if header:
         writer.writerow(columns)
     for row in rows:
@@ -142,6 +144,9 @@ def json_line(rng, row, label, missing, form="objects", odd=0.0):
         y = row.pop(label, None)
         beside = {"id": row.pop("id")} if "id" in row else {}
         row = {"features": row, label: y, **beside}
+    elif form == "paths":
+        inside = [name for name in row if name != label and rng.random() < 0.5]
+        row["in"] = {name: row.pop(name) for name in inside}
     elif form == "lists of numbers":
         y = row.pop(label, None)
         row = {rng.choice(["x"] * 9 + ["v"]): list(row.values()), label: y}
@@ -157,6 +162,8 @@ def libsvm_line(rng, row, label, odd=0.0):
     y = [] if row[label] is None else [str(row[label])]
     numbers = ((i, value) for i, (name, value) in enumerate(row.items(), 1) if name != label)
     pairs = [f"{i}:{value}" for i, value in numbers if type(value) in (int, float)]
+    if rng.random() < odd / 3:
+        return "# 1:2"
     if rng.random() < odd:
         pairs.append(rng.choice(["1:2", "77:oops", f"{rng.randrange(99)}:3", "#comment", "5"]))
     return " ".join([*y, *pairs])
@@ -183,10 +190,10 @@ def write_file(path, form, rows, columns, table, missing, odd):
     rng = table.rng
     rows = [{name: row[name] for name in columns} for row in rows]
     if form in ("csv", "headerless"):
-        data = csv_file(rng, rows, columns, missing, form == "csv", odd)
+        data = csv_file(rng, rows, columns, missing, form == "csv", odd, table.delimiter)
         if form == "headerless" and rng.random() < 0.2:
             others = [name for name in columns if name != table.label]
-            data = csv_file(rng, rows, others, missing, False)
+            data = csv_file(rng, rows, others, missing, False, delimiter=table.delimiter)
     elif form == "libsvm":
         data = "".join(libsvm_line(rng, row, table.label, odd) + "\n" for row in rows).encode()
     elif form in ("parquet", "arrow"):
@@ -211,10 +218,13 @@ def write_file(path, form, rows, columns, table, missing, odd):
 
 def options_for(rng, table, formats, kind, missing):
     """Return random options that these formats take."""
-    options = ["--seed", str(rng.randrange(3)), "--lr", rng.choice(["0.1", "1"])]
+    options = ["--seed", str(rng.randrange(3))]
+    options += rng.choice([[], ["--lr", "0.1"], ["--lr", "1"]])
+    if table.delimiter != ",":
+        options += ["--delimiter", table.delimiter]
     is_sparse = "libsvm" in formats
     maybe = [
-        ["--standardize"],
+        [rng.choice(["--standardize", "--no-standardize"])],
         ["--dtype", "float32"],
         ["--classes", ",".join(map(str, table.labels))],
         ["--probabilities"],
@@ -228,7 +238,11 @@ def options_for(rng, table, formats, kind, missing):
             maybe.append(["--weight", "w"])
         if len(table.kinds) > 2:
             maybe.append(["--ignore", rng.choice(list(table.kinds))])
-        if kind != "pipe" and "nested" not in formats and "lists of numbers" not in formats:
+        if (
+            kind != "pipe"
+            and not {"nested", "paths"}.intersection(formats)
+            and "lists of numbers" not in formats
+        ):
             keep = rng.sample(table.columns, min(2, rng.randrange(1, 3)))
             maybe += [["--keep", ",".join(keep)]] * 2
     for each in maybe:
@@ -268,6 +282,8 @@ def make_case(rng: random.Random, folder: Path, kinds=KINDS, most=40) -> Case:
         formats = [rng.choice(STREAMS)] * n_files
     if len(set(formats)) > 1 and table.labels[0] == "7":
         table.labels = ["x", "y"]  # as a number is a text in some formats only
+    if {*formats} <= {"csv", "headerless"} and rng.random() < 0.3:
+        table.delimiter = "|"
     files, columns = [], table.columns
     for i, form in enumerate(formats):
         path = folder / f"{i}.{form.split()[0]}"
