@@ -171,7 +171,8 @@ class Run:
             )
         self._saver.save(rest)
         line.finish()
-        if rows and live.needs_label and not live.progress.samples and not self._signals.caught:
+        is_all = o.limit is None and self._signals.caught is None
+        if rows and is_all and live.needs_label and not live.progress.samples:
             raise SourceError(
                 f"{self._sources[0].name}: no row has a label: name its column with --label, or "
                 "ask for predictions with -p"

@@ -41,7 +41,7 @@ _ONLY_HERE = {"--threads": 1, "--json": 0, "--quiet": 0, "-q": 0}
 
 _STANDARDIZE = on_input(
     "--standardize on,off", "Standardize each feature, or not. Default: as `learn`.",
-    several(SWITCH),
+    several(SWITCH), flag_value="on",
 )  # fmt: skip
 swept_options = in_order(
     on_model("--lr A,B,...", f"Learning rates. {LR_DEFAULT}", several(POSITIVE)),

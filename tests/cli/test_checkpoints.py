@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from helpers import samples_in, start, wait_for
 
-from stream_perceptron import LiveModel, load
+from stream_perceptron import LiveModel
 from stream_perceptron.model.kernel import NAME
 
 
@@ -22,8 +22,9 @@ def test_a_finished_source_may_be_followed_by_another(days, model, run, tmp_path
     whole = tmp_path / "whole.npz"
     run("learn", *days, "-m", whole, "--quiet", check=0)
 
-    assert load(model).model.weights.tobytes() == load(whole).model.weights.tobytes()
-    assert LiveModel.load(model).progress.epsilon_sum == LiveModel.load(whole).progress.epsilon_sum
+    live, at_once = LiveModel.load(model), LiveModel.load(whole)
+    assert live.model.weights.tobytes() == at_once.model.weights.tobytes()
+    assert live.progress.epsilon_sum == at_once.progress.epsilon_sum
 
 
 @pytest.mark.parametrize("forms", [["csv"] * 2, ["jsonl"] * 2, ["svm"] * 2, ["parquet", "csv"]])
@@ -154,7 +155,8 @@ def test_lr_and_epsilon_may_change_and_it_is_said(days, model, run):
 
     assert "lr is 0.5 from now on" in result.stderr
     assert "epsilon is 0.1 from now on" in result.stderr
-    assert (0.5, 0.1) == (load(model).model.lr, load(model).model.epsilon)
+    changed = LiveModel.load(model).model
+    assert (0.5, 0.1) == (changed.lr, changed.epsilon)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +167,7 @@ def test_lr_and_epsilon_may_change_and_it_is_said(days, model, run):
         (["--dtype", "float32"], "--dtype is 'float32'"),
         (["--init-range", "1"], "--init-range is 1.0"),
         (["--classes", "left,right"], r"--classes is \['left', 'right'\]"),
-        (["--scale", "2"], "--scale is 2.0, but the model was made with None"),
+        (["--scale", "2"], "--scale is 2.0, but the model was made with 1.0"),
         (["--label", "class"], "--label is 'class', but the model was made with None"),
         (["--ignore", "b"], "--ignore is"),
     ],
@@ -188,7 +190,7 @@ def test_overwrite_begins_anew_and_keeps_the_old_model(days, model, run):
     before = model.read_bytes()
     run("learn", days[1], "-m", model, "--overwrite", "--seed", 1, "--quiet", check=0)
 
-    assert (1500, 1) == (samples_in(model), load(model).model.seed_)
+    assert (1500, 1) == (samples_in(model), LiveModel.load(model).model.seed_)
     assert before == model.with_name("model.npz.prev").read_bytes()
 
 

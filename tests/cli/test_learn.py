@@ -122,7 +122,7 @@ def test_progress_for_people(run, points):
     lines = result.stderr.splitlines()
 
     assert "" == result.stdout
-    assert "2 features: a, b" == lines[0]
+    assert "2 features, standardized: a, b" == lines[0]
     assert "label: class (str)" == lines[1]
     assert "samples  accuracy  last 1,000  mean eps  updated  samples/s" == lines[2].strip()
     told = "second pass: from now on accuracy includes samples seen before"
@@ -179,21 +179,24 @@ def test_colours_are_for_terminals_and_go_with_no_color(on_terminal, run, tmp_pa
     source = tmp_path / "points.csv"
     source.write_text("a,label\n" + "300,x\n400,y\n" * 50)
 
-    assert "\x1b[33m\x1b[1mwarning:\x1b[0m" in on_terminal("learn", source)
-    assert "\x1b[3" not in on_terminal("learn", source, NO_COLOR="1")
-    assert "\x1b" not in run("learn", source, check=0).stderr
+    args = ["learn", source, "--no-standardize"]
+
+    assert "\x1b[33m\x1b[1mwarning:\x1b[0m" in on_terminal(*args)
+    assert "\x1b[3" not in on_terminal(*args, NO_COLOR="1")
+    assert "\x1b" not in run(*args, check=0).stderr
 
 
 def test_messages_break_between_words_and_json_does_not(on_terminal, tmp_path):
     source = tmp_path / "points.csv"
     source.write_text("a,label\n" + "300,x\n400,y\n" * 50)
-    words = on_terminal("learn", source, columns=30, NO_COLOR="1").split()
-    lines = lines_of(on_terminal("learn", source, "--json", columns=30, NO_COLOR="1"))
+    args = ["learn", source, "--no-standardize"]
+    words = on_terminal(*args, columns=30, NO_COLOR="1").split()
+    lines = lines_of(on_terminal(*args, "--json", columns=30, NO_COLOR="1"))
 
-    assert "warning: features reach" in " ".join(words)
-    assert {"hardly", "learns:", "--standardize"} <= set(words)
+    assert "warning: unscaled features:" in " ".join(words)
+    assert {"reaches", "square;", "--standardize"} <= set(words)
     notes = [json.loads(line)["note"] for line in lines if line.startswith('{"note"')]
-    assert [note for note in notes if note.startswith("warning: features reach")]
+    assert [note for note in notes if note.startswith("warning: unscaled features")]
 
 
 def test_a_row_of_the_table_is_not_repeated_at_the_end(run, points):
@@ -212,9 +215,10 @@ def test_samples_without_labels_are_counted_in_one_line(run):
 
 
 def test_predictions_are_lines_of_json(run, points, tmp_path):
-    run("learn", points, "--lr", 0.5, "-p", tmp_path / "p.jsonl", check=0)
+    args = ["learn", points, "--lr", 0.5, "--no-standardize", "-p"]
+    run(*args, tmp_path / "p.jsonl", check=0)
     records = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
-    piped = run("learn", points, "--lr", 0.5, "-p", "-", "--quiet", check=0)
+    piped = run(*args, "-", "--quiet", check=0)
     model = SGDPerceptron(0.5, seed=0)
 
     assert (tmp_path / "p.jsonl").read_text() == piped.stdout
@@ -272,7 +276,8 @@ def test_weight_column(run, tmp_path, rng):
     expected = evaluate.progressive_val_score(
         stream.iter_parquet(path, weight="w"), SGDPerceptron(0.5, seed=0), metrics.Accuracy()
     )
-    result = run("learn", path, "--weight", "w", "--lr", 0.5, "--json", check=0)
+    args = ["--weight", "w", "--lr", 0.5, "--no-standardize"]
+    result = run("learn", path, *args, "--json", check=0)
 
     assert expected.get() == summary(result)["accuracy"]
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import random
+import re
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -137,8 +138,11 @@ def test_people_see_features_in_the_order_of_the_columns(trained, tmp_path, run)
     source = tmp_path / "s.csv"
     source.write_bytes(as_csv(rows(3), COLUMNS))
 
-    assert "2 features: width, area\n" in run("learn", source, *OPTIONS, check=0).stderr
-    assert "features  2: width, area\n" in run("inspect", trained, check=0).stdout
+    assert (
+        "2 features, standardized: width, area\n" in run("learn", source, *OPTIONS, check=0).stderr
+    )
+    shown = run("inspect", trained, check=0).stdout
+    assert re.search(r"features +2: width, area\n", shown)
 
 
 @pytest.mark.parametrize("form", ["csv", "arrow", "parquet"])
@@ -168,7 +172,7 @@ def test_two_columns_of_one_name_are_told_apart_by_place(form, tmp_path, run):
         == refused.stderr
     )
     assert ["a", "b"] == LiveModel.load(path).model.features_
-    assert "2 features: b, a" in other.stderr
+    assert "2 features, standardized: b, a" in other.stderr
 
 
 def test_an_error_about_columns_without_names_says_where(run):

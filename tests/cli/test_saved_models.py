@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 
 import numpy as np
@@ -136,7 +137,8 @@ def test_inspect_says_what_is_in_a_model(digits, model, run):
     assert [
         str(model), "learned from", "how well", "hyperparameters", "strongest features"
     ] == [line for line in text.splitlines() if not line.startswith(" ")][:5]  # fmt: skip
-    assert "  samples     2,500, 2,500 of them changed the weights" in text
+    assert re.search(r"  samples +2,500, 2,500 of them changed the weights\n", text)
+    assert re.search(r"  largest class +1, 11\.\d+%\n", text)
 
 
 def test_model_that_python_saved_serves_the_command_line(days, tmp_path, run):

@@ -110,7 +110,7 @@ def test_another_rate_two_files_and_pipes(days, run, tmp_path, proven, refused):
 
     proven(path, topic, *reversed(sources))
     assert [
-        (0, 700, 0.01, 3e-6), (700, 1500, 0.2, 3e-6), (0, 1500, 0.2, 0.01), (0, 1500, 0.2, 0.01),
+        (0, 700, 0.1, 3e-6), (700, 1500, 0.2, 3e-6), (0, 1500, 0.2, 0.01), (0, 1500, 0.2, 0.01),
         (0, 90, 0.2, 0.01),
     ] == [(e.start, e.end, e.lr, e.epsilon) for e in entries_of(path)]  # fmt: skip
     why = refused(path, *sources)
@@ -244,7 +244,7 @@ def _with_more_rows(meta, _):
     ("change", "why"),
     [
         (_without_first, "the number of its samples is 2500, but the sources give 1500"),
-        (_with_another_rate, "the bias of class 'right' is "),
+        (_with_another_rate, ", but the sources give "),
         (_with_fewer_rows, "the number of its samples is 2500, but the sources give 2499"),
         (_with_more_rows, "rows 1 to 1,501: "),
         (_with({"lr": "x"}), "rows 1 to 1,500: cannot be learned again: lr is not "),
@@ -301,8 +301,8 @@ def test_inspect_shows_what_a_model_was_learned_from(days, run, tmp_path):
     entries = json.loads(run("inspect", path, "--json", check=0).stdout)["lineage"]["entries"]
 
     assert f"  {days[0]} (" in shown[0]
-    assert shown[0].endswith("): rows 1 to 1,000, lr 0.01, epsilon 3e-06")
-    assert shown[1].endswith("): draws 1 to 500, lr 0.01, epsilon 3e-06")
+    assert shown[0].endswith("): rows 1 to 1,000, lr 0.1, epsilon 3e-06")
+    assert shown[1].endswith("): draws 1 to 500, lr 0.1, epsilon 3e-06")
     assert [(0, 1000), (0, 500)] == [(entry["start"], entry["end"]) for entry in entries]
 
 

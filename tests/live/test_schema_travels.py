@@ -41,8 +41,7 @@ def test_each_checkpoint_knows_what_its_rows_told(every, late, tmp_path):
 def test_the_command_line_saves_what_was_learned(options, late, tmp_path, run):
     """Up to the row before the labelled one, and on from there."""
     path, whole = tmp_path / "m.npz", tmp_path / "whole.npz"
-    args = ["learn", late, "-m", path, "--limit", 1000, "--quiet", *options]
-    assert f"{late}: no row has a label" in run(*args, check=1).stderr
+    run("learn", late, "-m", path, "--limit", 1000, "--quiet", *options, check=0)
     live = LiveModel.load(path)
     assert (None, [], 1000) == (live.schema.label_type, live.model.classes_, live.progress.rows)
 

@@ -94,8 +94,8 @@ def test_a_real_signal_while_features_are_added(tell):
     try:
         for _ in range(100):
             model, calls = fresh(), 1
-            signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-4, 4e-3))
             try:
+                signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-4, 4e-3))
                 while True:
                     model.learn_one({f"{calls}-{i}": 1.0 for i in range(5)}, f"label {calls % 7}")
                     calls += 1
