@@ -34,6 +34,7 @@ EARLIER = (
     "labels are of type",
     "no usable row",
     "to keep in its rows",
+    "there is no label column",
 )
 LABELS = ("label", "y", "Class", "species")
 STREAMS = ("objects", "objects", "nested", "paths", "lists of numbers", "libsvm")
