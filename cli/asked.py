@@ -70,6 +70,7 @@ class ReadingOptions:
         from stream_perceptron.data.opening import open_source
         from stream_perceptron.data.sampling import RandomDraws
 
+        rest = rest if len(self.sources) == 1 else None
         opened = [open_source(path, self.file_format, signals.wait, rest) for path in self.sources]
         return [RandomDraws(opened, seed)] if self.at_random else opened
 
@@ -161,9 +162,6 @@ _RULES: dict[type[ReadingOptions], dict[str, Callable[[Any], object]]] = {
         "stdin and pipes can be read only once: --random and --passes need files": lambda o: (
             (o.at_random or (o.epochs or 1) > 1) and o.reads_a_stream
         ),
-        "--decimal , needs another delimiter: tabs, semicolons, | or blanks": lambda o: (
-            o.decimal == o.delimiter
-        ),
         "--position cannot be combined with --random": lambda o: o.at_random and o.position,
     },
     LearnOptions: {
@@ -176,6 +174,7 @@ _RULES: dict[type[ReadingOptions], dict[str, Callable[[Any], object]]] = {
         "--ray needs --shards N: as many as the cluster has processors": lambda o: (
             o.ray is not None and o.shards is None
         ),
+        "--rejected takes a file": lambda o: str(o.rejected) == "-",
         "{} cannot be combined with --random": lambda o: (
             o.at_random and _first(o, "keep", "rejected")
         ),

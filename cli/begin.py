@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from stream_perceptron import CheckpointError, LiveModel
 from stream_perceptron.checkpoint.archive import locked, previous_of
+from stream_perceptron.data.byte_stream import is_stream
 from stream_perceptron.data.describe import warning
 from stream_perceptron.data.identity import Rest
 from stream_perceptron.data.source import Source
@@ -51,7 +52,9 @@ def begin(options: LearnOptions, signals: Signals, stack: ExitStack) -> AtWork:
             saved = LiveModel.load(o.path)
             _require_agreement(saved, o)
     before = None if saved is None else saved.cursor.rest
-    rest = copy.deepcopy(before) or Rest()
+    rest = Rest()
+    if before is not None and len(o.sources) == 1 and is_stream(o.sources[0]):
+        rest = copy.deepcopy(before)
     try:
         live, sources, cursor = signals.call(partial(_open, o, signals, saved, rest), o.sources)
     except InterruptedWaitError:
@@ -61,7 +64,7 @@ def begin(options: LearnOptions, signals: Signals, stack: ExitStack) -> AtWork:
     changed = {name: each for name, each in asked.items() if getattr(live.model, name) != each}
     live.model.mutate(changed)
     n_left_out = 0
-    if before is not None and not (sources[0].is_stream and rest.pipe == before.pipe):
+    if before is not None and rest.pipe != before.pipe:
         n_left_out = len(before.part)
     if o.ray is not None:
         _connect(o.ray, signals, stack)

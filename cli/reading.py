@@ -64,8 +64,6 @@ def asking(live: LiveModel, ignore: tuple[str, ...], label: str | None) -> None:
     # Places are those of what it learned from, and these are of what it predicts.
     asked = named(live.selection, live.schema)
     ignore = tuple(dict.fromkeys([*asked.ignore, *ignore]))
-    if label is not None:
-        live.schema = replace(live.schema, label=None)
     live.selection = replace(
         asked, ignore=ignore, label=label or asked.label, is_label_sure=label is not None
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -62,7 +63,18 @@ class RejectedLines(Lines):
             line: dict[str, Any] = {"source": source, "row": row, "reason": why}
             content = None if held is None else held()
             if isinstance(content, list):
-                line["values"] = content[0]
+                line["values"] = _finite(content[0])
             else:
                 line["line"] = content and content.removesuffix("\n").removesuffix("\r")
             yield json.dumps(line, default=str) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    """Return a value in which numbers that JSON does not have are texts."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, list):
+        return [_finite(part) for part in value]
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    return value

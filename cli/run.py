@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from stream_perceptron.distributed.ray import Round
     from stream_perceptron.live.driver import Step
 
-_PARAMETERS = ("lr", "epsilon", "activation", "init_range", "dtype", "seed", "max_weights")
-
 
 def run(options: LearnOptions) -> int:
     """Do what the options of `learn` ask for, and return the exit code."""
@@ -138,8 +136,6 @@ class Run:
                     if self._signals.caught is not None and not self._sources[0].is_stream:
                         break
                     self._saver.save_if_due()
-            if self._predictions is not None and o.path is not None:
-                self._predictions.drain()
         except InterruptedWaitError:
             rest = self._rest if self._rest.pipe else None
         except BrokenPipeError:
@@ -162,6 +158,7 @@ class Run:
     def _finish(self, rest: Rest | None) -> None:
         """Save what was learned, and tell how it went; require that there was something."""
         o, live, line = self._options, self._live, self.line
+        self._drain()
         rows = live.progress.rows - self._rows_before
         is_new = self._cursor is None or self._cursor.read == 0
         if rows and rows == self._rejected.total and is_new and self._signals.caught is None:
@@ -181,6 +178,16 @@ class Run:
             line.note(nothing_new(live))
         interrupted = "interrupted; " if self._signals.caught == signal.SIGINT else ""
         summarise(live, line, o.path, self._rejected, o.as_json, o.quiet, interrupted)
+
+    def _drain(self) -> None:
+        """Wait until a reader has taken all predictions, if what it leaves can be saved."""
+        try:
+            if self._predictions is not None and self._options.path is not None:
+                self._predictions.drain()
+        except InterruptedWaitError:
+            pass
+        except BrokenPipeError:
+            self._signals.end(signal.SIGPIPE)
 
     def _end_early(self) -> None:
         """Save what was learned before an error, and say so."""

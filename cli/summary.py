@@ -78,7 +78,7 @@ def nothing_new(live: LiveModel) -> str:
 def baseline_of(live: LiveModel) -> dict[str, Any]:
     """Return what accuracy is to be compared with: the share of the largest class, and kappa."""
     labels = live.model.classes_
-    scores = live.progress.confusion.scores(len(labels))
+    scores = live.progress.scores(len(labels))
     return {
         "largest_class": labels[scores.largest] if scores.baseline else None,
         "largest_share": scores.baseline,

@@ -234,15 +234,17 @@ def _learn_command(arguments: Sequence[str], best: Trial) -> str:
     left_out = swept | _ONLY_HERE
     kept: list[str] = []
     given = set()
-    rest = iter(arguments)
-    for argument in rest:
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
         flag, is_joined, _ = argument.partition("=")
         if flag not in left_out:
             kept.append(argument)
             continue
         given.add(flag)
-        if left_out[flag] and not is_joined:
-            next(rest, None)
+        is_bare = flag == "--standardize" and rest[:1] != [] and rest[0].startswith("-")
+        if left_out[flag] and not is_joined and not is_bare:
+            del rest[:1]
     for name, value in best.settings.items():
         flag = f"--{name.replace('_', '-')}"
         if flag in given and name == "standardize":

@@ -20,7 +20,7 @@ from stream_perceptron.data import open_source
 from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.schema import Selection
 from stream_perceptron.data.source import Request
-from stream_perceptron.data.text import lines as text_lines
+from stream_perceptron.data.text import reading
 
 _MISSING = ["NA", "0", "7", "99", "255", "-9", "1", "red"]
 
@@ -54,11 +54,11 @@ def case(rng: np.random.Generator, folder: Path) -> str:
     )
     one, *told_of_one = _learn(path, file_format, selection, singly=False)
     other, *told_of_other = _learn(path, file_format, selection, singly=True)
-    text_lines.tokenizer, compiled = None, text_lines.tokenizer
+    reading.tokenizer, compiled = None, reading.tokenizer
     try:
         third, *told_of_third = _learn(path, file_format, selection, singly=False)
     finally:
-        text_lines.tokenizer = compiled
+        reading.tokenizer = compiled
     assert told_of_one == told_of_other == told_of_third, f"{told_of_one!r}, {told_of_third!r}"
     error = told_of_one[0]
     for each in (other, third):

@@ -7,6 +7,7 @@ import os
 import re
 import select
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -31,6 +32,7 @@ Idle = Callable[[], float | None]
 _SOME = 2**20  # bytes, as many as a pipe may hold
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ of Linux
 _MOST = 2**26  # bytes that are read at once
+_MOST_KEPT = 2**27  # and of a line that has not ended
 
 # By how the bytes begin: what they are called, and the module and the class that read them.
 _COMPRESSIONS = {
@@ -171,10 +173,16 @@ class ByteStream:
         """Put bytes back, to be read next."""
         self._ahead = data + self._ahead
 
-    def pass_over(self, n: int, header: int = 0) -> None:
-        """Take note that bytes are in rows; the first are a header that the next ones need, too."""
+    def pass_over(self, n: int, header: slice = slice(0)) -> None:
+        """Take note that bytes are in rows; those of a header are what the next ones need, too."""
         if self.rest is not None:
             self.rest.pass_over(n, header)
+
+    def forget_rest(self) -> None:
+        """Take note of nothing that is read, as no next run could go on with it."""
+        if self.rest is not None:
+            self.rest.forget()
+            self.rest = None
 
     def _next(self, size: int) -> bytes:
         # A terminal that came to its end would start again; what a damaged file asks for may be
@@ -198,6 +206,8 @@ class ByteStream:
         self._ended = not data
         if self.rest is not None:
             self.rest.part += data
+            if len(self.rest.part) > _MOST_KEPT:
+                self.forget_rest()
 
     def _next_into(self, buffer: memoryview) -> int:
         if self._ended and not self._ahead:
@@ -229,7 +239,7 @@ def open_bytes(path: str, wait: Wait | None = None, rest: Rest | None = None) ->
     start = source.peek(4)  # a pipe may have a short line, to be answered before the next
     for magic, how in _COMPRESSIONS.items():
         if start.startswith(magic):
-            source.rest = None
+            source.forget_rest()
             read = _decompressed(source, *how)
             # Of a file, there is more until its end.
             n_ready = source.n_ready if is_stream(path) else lambda: 1
@@ -237,7 +247,7 @@ def open_bytes(path: str, wait: Wait | None = None, rest: Rest | None = None) ->
     if start.startswith(_ZSTANDARD):
         import pyarrow as pa
 
-        source.rest = None
+        source.forget_rest()
         stream = pa.CompressedInputStream(pa.PythonFile(source, "r"), "zstd")
         return ByteStream(name, stream.read, is_compressed=True)
     return source
@@ -272,7 +282,9 @@ class _File:
 
 def _decompressed(source: ByteStream, name: str, module: str, kind: str) -> Callable[[int], bytes]:
     """Return what reads the bytes that compressed ones stand for, as far as they have come."""
-    make = getattr(import_module(module), kind)
+    library = import_module(module)
+    make = getattr(library, kind)
+    errors = OSError, ValueError, zlib.error, getattr(library, "LZMAError", OSError)
     compressed = SimpleNamespace(read=source.read_some)
     file = make(fileobj=compressed) if module == "gzip" else make(compressed)
 
@@ -283,7 +295,7 @@ def _decompressed(source: ByteStream, name: str, module: str, kind: str) -> Call
             raise
         except EOFError:
             raise SourceError(f"{source.name}: its {name} data ends too early") from None
-        except Exception:  # each library has its own errors
+        except errors:  # and none of what ends the waiting for more
             raise SourceError(f"{source.name}: its {name} data is damaged") from None
 
     return read

@@ -137,20 +137,27 @@ def missing_hints(first: Mapping[str, str]) -> list[str]:
     ]
 
 
-def advice_on(name: str, text: str) -> str:
-    """Say what to do about a text of JSON that means no value or a number; nothing for another."""
+def advice_on(key: str | None, name: str, text: str) -> str:
+    """Say what to do about a text of JSON that means no value or a number; nothing for another.
+
+    `key` is that of the object which has the features, if they have one.
+    """
     if not re.fullmatch(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", text.strip()):
         return if_missing(text)
-    how = shlex.quote(f".[{json.dumps(name)}] |= tonumber")
-    return f"; numbers have no quotes, and jq -c {how} takes them away"
+    if "." in name:  # which may be a path
+        return "; numbers have no quotes"
+    path = "".join(f"[{json.dumps(part)}]" for part in (key, name) if part)
+    return (
+        f"; numbers have no quotes, and jq -c {shlex.quote(f'.{path} |= tonumber')} takes them away"
+    )
 
 
-def json_hints(first: Mapping[str, str]) -> list[str]:
-    """Say so of the first text under each key."""
+def json_hints(key: str | None, first: Mapping[str, str]) -> list[str]:
+    """Say so of the first text under each name."""
     return [
         f"hint: {name!r} is {text!r}, a text{hint}"
         for name, text in first.items()
-        if (hint := advice_on(name, text))
+        if (hint := advice_on(key, name, text))
     ]
 
 

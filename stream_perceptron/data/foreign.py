@@ -14,7 +14,7 @@ _ENDINGS = (".parquet", ".arrow", ".csv", ".tsv", ".jsonl", ".json", ".libsvm", 
 _FOREIGN = {
     b"\xff\xfe": ("text in UTF-16", "iconv -f UTF-16 -t UTF-8 {} | stream-perceptron ..."),
     b"\xfe\xff": ("text in UTF-16", "iconv -f UTF-16 -t UTF-8 {} | stream-perceptron ..."),
-    b"SQLi": (
+    b"SQLite format 3\0": (
         "a database of SQLite",
         "sqlite3 -header -csv {} 'select * from TABLE' | stream-perceptron ...",
     ),
@@ -56,14 +56,14 @@ def refuse_place(path: str) -> None:
 
 def refuse_content(name: str, path: str, start: bytes) -> None:
     """Refuse what begins as a file of a kind that is not read; it is called so in messages."""
-    quoted = shlex.quote(name)
+    quoted = shlex.quote(name) if path != STDIN else "FILE"
     if start == b"\x93NUM":
         given, at = "sys.argv[1]", f" {quoted}"
         if path == STDIN:
             given, at = "io.BytesIO(sys.stdin.buffer.read())", ""
         raise SourceError(
             f'{name}: an array of NumPy: python -c "import io, numpy, sys; '
-            f"numpy.savetxt(sys.stdout, numpy.load({given}), '%.17g', ',')\"{at} "
+            f"numpy.savetxt(sys.stdout, numpy.load({given}), '%s', ',')\"{at} "
             "| stream-perceptron ..."
         )
     for begin, (kind, how) in _FOREIGN.items():
@@ -104,7 +104,7 @@ def _in_npz(names: list[str], path: str) -> str:
             return (
                 'arrays of NumPy: python -c "import numpy, sys; a = numpy.load(sys.argv[1]); '
                 f"x, y = a['{x}'], a['{y}']; numpy.savetxt(sys.stdout, "
-                "numpy.c_[y, x.reshape(len(x), -1)], '%.17g', ',')\" "
+                "numpy.c_[y, x.reshape(len(x), -1)], '%s', ',')\" "
                 f"{path} | stream-perceptron ..."
             )
     return (

@@ -80,9 +80,13 @@ class Rest:
         self.pipe, self.header, self.part = pipe, bytearray(), part
         return bytes(part)
 
-    def pass_over(self, n: int, header: int = 0) -> None:
+    def forget(self) -> None:
+        """Let there be nothing for a next run to begin with."""
+        self.pipe, self.header, self.part = "", bytearray(), bytearray()
+
+    def pass_over(self, n: int, header: slice) -> None:
         """Forget bytes that are in rows, but not those of a header."""
-        self.header += self.part[:header]
+        self.header += self.part[header]
         del self.part[:n]
 
 

@@ -62,10 +62,10 @@ def open_source(
         file_format = "parquet"
     start = open_bytes(path, wait, rest)
     magic = start.peek(4)
-    refuse_content(start.name, path, magic)
+    refuse_content(start.name, path, start.peek(16) if magic == b"SQLi" else magic)
     file_format = file_format or _MAGIC.get(magic)
     if file_format in ("parquet", "arrow"):
-        start.rest = None
+        start.forget_rest()
     # Late, as each of them imports what the others do not need.
     if file_format == "parquet":
         from stream_perceptron.data.arrow.parquet import ParquetSource
@@ -85,9 +85,9 @@ def open_source(
 
 
 def _line_format(file_format: str | None, first: str, where: str, asked: Selection) -> LineFormat:
-    file_format = file_format or _looks_like(first, where)
-    if file_format == "libsvm" and asked.delimiter == " ":
+    if file_format is None and asked.delimiter is not None and asked.delimiter in first:
         file_format = "csv"
+    file_format = file_format or _looks_like(first, where)
     if file_format == "jsonl":
         refuse_array(where, first)
         from stream_perceptron.data.text.jsonl import JsonFormat

@@ -186,7 +186,7 @@ def _alike(live: LiveModel) -> Iterator[Finding]:
 
 def _one_label(live: LiveModel) -> Iterator[Finding]:
     progress, names = live.progress, live.model.classes_
-    scores = progress.confusion.scores(len(names))
+    scores = progress.scores(len(names))
     if progress.samples >= _FEW and scores.baseline == 1.0:
         yield Finding(
             "only one label",
@@ -197,7 +197,7 @@ def _one_label(live: LiveModel) -> Iterator[Finding]:
 
 def _no_better(live: LiveModel) -> Iterator[Finding]:
     progress = live.progress
-    scores = progress.confusion.scores(len(live.model.classes_))
+    scores = progress.scores(len(live.model.classes_))
     best = max(progress.accuracy, progress.window_accuracy)
     noise = _noise(scores.baseline, len(progress.window))
     is_no_better = best <= scores.baseline + 2 * noise and scores.cohen_kappa < _LOW_KAPPA
@@ -241,7 +241,9 @@ def _follows(values: NDArray[np.float64], weights: NDArray[Any]) -> float:
     n = len(values)
     if n < _MANY_NUMBERS:
         return 0.0
-    columns = np.column_stack([values, weights])
+    # Equal weights, as of a feature that is always 0, have no order.
+    varied = [column for column in weights.T if len(np.unique(column)) == n]
+    columns = np.column_stack([values, *varied])
     ranks = columns.argsort(axis=0).argsort(axis=0) - (n - 1) / 2
     correlations = ranks[:, 1:].T @ ranks[:, 0] / (ranks[:, 0] ** 2).sum()
     return float(np.abs(correlations).max(initial=0.0)) * sqrt(n - 1)
@@ -263,7 +265,7 @@ def _never_seen(live: LiveModel) -> Iterator[Finding]:
 
 def _hardly_found(live: LiveModel) -> Iterator[Finding]:
     names = live.model.classes_
-    scores = live.progress.confusion.scores(len(names))
+    scores = live.progress.scores(len(names))
     missed = [
         f"{name} (recall {recall:.1%} of {n:,} samples)"
         for name, n, recall in zip(names, scores.seen, scores.recall, strict=True)

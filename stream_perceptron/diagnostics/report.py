@@ -73,7 +73,7 @@ def report(
         style=Markup((_FOLDER / "report.css").read_text()),
         curve=_curve(live),
         findings=list(diagnose(live)),
-        scores=live.progress.confusion.scores(len(live.model.classes_)),
+        scores=live.progress.scores(len(live.model.classes_)),
         lineage=live.lineage.lines(),
         matrix=_matrix(live) if is_tested else None,
         pairs=_pairs(live) if is_tested else [],
@@ -175,7 +175,7 @@ def _pairs(live: LiveModel) -> list[dict[str, Any]]:
 def _classes(live: LiveModel) -> dict[str, Any]:
     """Return precision and recall of the classes, the worst first."""
     names = _names(live)
-    scores = live.progress.confusion.scores(len(names))
+    scores = live.progress.scores(len(names))
     rows = [
         {
             "name": name,

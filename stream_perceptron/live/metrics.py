@@ -138,14 +138,18 @@ class Confusion:
         )
         return seen, said, right
 
-    def scores(self, k: int) -> Scores:
-        """Return what the counts say of k labels."""
+    def scores(self, k: int, untested: int = 0) -> Scores:
+        """Return what the counts say of k labels.
+
+        So many samples of the first label were not tested, and count for the baseline alone.
+        """
         seen, predicted, right = self.sums(k)
         precision, recall = _ratio(right, predicted), _ratio(right, seen)
         occurs = (seen > 0) | (predicted > 0)
         f1 = _ratio(2 * precision * recall, precision + recall)[occurs]
         accuracy = self.right / self.tested if self.tested else 0.0
         by_chance = float((_share(seen) * _share(predicted)).sum())
+        of_all = seen + np.eye(1, k, dtype=np.int64)[0] * untested
         return Scores(
             seen,
             predicted,
@@ -153,8 +157,8 @@ class Confusion:
             recall,
             float(f1.mean()) if len(f1) else 0.0,
             (accuracy - by_chance) / (1 - by_chance) if by_chance < 1 else 0.0,
-            int(seen.argmax()) if k else 0,
-            float(_share(seen).max(initial=0.0)),
+            int(of_all.argmax()) if k else 0,
+            float(_share(of_all).max(initial=0.0)),
         )
 
     def labels_beyond(self, k: int) -> bool:
@@ -216,6 +220,10 @@ class Progress:
         """The share of tested samples that were predicted correctly; 0 before the first."""
         return self.confusion.right / self.confusion.tested if self.confusion.tested else 0.0
 
+    def scores(self, k: int) -> Scores:
+        """Return what the counts say of k labels; the baseline is of all samples."""
+        return self.confusion.scores(k, self.samples - self.confusion.tested)
+
     @property
     def window_accuracy(self) -> float:
         """The same over the last 1,000 tested samples."""
@@ -257,7 +265,9 @@ class Progress:
     def look_at(self, rows: Rows) -> None:
         """Take note of how far the features of some samples reach."""
         self.largest = max(self.largest, rows.largest())
-        reach = rows.reaches() if len(rows.names) <= _MOST_REACHES else {}
+        if self.reach is None and self.samples:
+            return  # it was not looked at before
+        reach = rows.reaches() if rows.lengths.max() <= _MOST_REACHES else {}
         self.reach = shared_reach(reach if self.reach is None else self.reach, reach)
 
     def update(self, result: BlockResult) -> None:

@@ -100,7 +100,11 @@ def unscaled(live: LiveModel) -> str | None:
         return None
     who = f"{most!r} reaches" if reach and reach[most] == largest else "they reach"
     beside = f" and {least!r} only {reach[least]:g}" if is_apart else ""
-    how = f"--scale 1/{largest:g}" if are_pixels else "--standardize (in Python: a StandardScaler)"
+    how = (
+        f"--scale 1/{largest / abs(live.selection.scale or 1):g}"
+        if are_pixels
+        else "--standardize (in Python: a StandardScaler)"
+    )
     return f"{who} {largest:g}{beside}, and a step grows with their square; start over with {how}"
 
 

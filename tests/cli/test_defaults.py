@@ -99,8 +99,8 @@ def test_a_table_is_the_same_in_every_form(run, tmp_path):
 @pytest.mark.parametrize("ending", [".csv", ".parquet", ".jsonl"])
 def test_what_is_not_standardized(row, options, ending, run, tmp_path):
     source, path = tmp_path / f"s{ending}", tmp_path / "m.npz"
-    if ending == ".csv" and "x" in row:
-        pytest.skip("CSV has no lists")
+    if ending == ".csv" and "x" in row:  # which has no lists
+        ending, source = ".jsonl", tmp_path / "s.jsonl"
     if ending == ".csv":
         source.write_text(",".join(row) + "\n" + ",".join(map(str, row.values())) + "\n")
     elif ending == ".jsonl":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import random
@@ -10,8 +11,9 @@ import subprocess
 import threading
 import time
 
+import pyarrow as pa
 import pytest
-from helpers import COMMAND, TIMES, kill_after_saves, outcome_of, start
+from helpers import COMMAND, TIMES, ipc, kill_after_saves, outcome_of, start
 
 from stream_perceptron import LiveModel
 
@@ -151,3 +153,89 @@ def test_without_a_model_it_is_said_what_is_lost(tmp_path):
     assert 143 == process.returncode
     assert "12 bytes of stdin are lost: no model has begun yet" in errors
     assert not model.exists()
+
+
+class Pipe:
+    """A pipe that several runs inherit, one after another."""
+
+    def __init__(self):
+        self.into, self.out = os.pipe()
+
+    def write(self, data):
+        threading.Thread(target=os.write, args=(self.out, data), daemon=True).start()
+
+    def learn(self, model, *options, saves=0, seconds=0.5, **kwargs):
+        """Run until a signal; return its exit code and what it said."""
+        process = start("-m", model, "--quiet", *options, stdin=self.into, **kwargs)
+        kill_after_saves(process, model, saves, seconds, signal.SIGTERM)
+        errors = process.communicate()[1]
+        return process.returncode, errors
+
+
+@pytest.mark.parametrize("options", [["--limit", "3"], ["--stop", "--epsilon", "9"]])
+def test_what_a_limit_left_is_not_learned_again(options, tmp_path):
+    """A signal while a reader is awaited, when all that was asked for was learned."""
+    pipe, model = Pipe(), tmp_path / "m.npz"
+    pipe.write(b"a,b,label\n" + b"1,2,x\n3,4,y\n" * 10)
+    reading, writing = os.pipe()
+    code, errors = pipe.learn(model, "-p", "-", *options, stdout=writing, seconds=1)
+    live = LiveModel.load(model)
+
+    assert (143, "") == (code, errors)
+    assert 0 < live.progress.rows <= 3
+    assert live.cursor.rest is None
+    assert live.progress.rows == live.cursor.untaken.count("\n")
+    for descriptor in (reading, writing, pipe.into, pipe.out):
+        os.close(descriptor)
+
+
+@pytest.mark.parametrize("place", ["first", "in the midst", "cut"])
+def test_a_line_that_is_too_long_does_not_shift_the_rest(place, tmp_path):
+    pipe, model = Pipe(), tmp_path / "m.npz"
+    long, rows = b"z" * (17 * 2**20), b"1,2,x\n3,4,y\n" * 10
+    before = {"first": long + b"\na,b,label\n" + rows}
+    before["in the midst"] = b"a,b,label\n" + rows + long + b"\n"
+    before["cut"] = b"a,b,label\n" + rows + long
+    pipe.write(before[place] + (b"" if place == "cut" else b"5,"))
+    code, errors = pipe.learn(model, "--skip-bad", "--save-every", "1", saves=1, seconds=2)
+    assert 143 == code, errors
+    live = LiveModel.load(model)
+    assert live.cursor.rest.part == (long if place == "cut" else b"5,")
+    pipe.write(b"0.9\n7,8,x\n" if place == "cut" else b"6,y\n7,8,x\n")
+    pipe.learn(model, "--skip-bad", seconds=2)
+    live = LiveModel.load(model)
+
+    assert (21 + (place != "cut"), 1) == (live.progress.samples, live.progress.skipped)
+
+
+@pytest.mark.parametrize("how", ["gzip", "arrow", "zstd"])
+def test_what_cannot_go_on_leaves_nothing_behind(how, tmp_path):
+    """Compressed and Arrow data end in order at a signal, and the next run is told nothing."""
+    table = pa.table({"a": [1.0, 2.0] * 500, "label": ["x", "y"] * 500})
+    text = b"a,label\n" + b"1,x\n2,y\n" * 500
+    data = {"gzip": gzip.compress, "zstd": lambda data: pa.compress(data, "zstd", asbytes=True)}
+    whole = ipc(table) if how == "arrow" else data[how](text)
+    pipe, model = Pipe(), tmp_path / "m.npz"
+    pipe.write(whole[:-8])
+    code, errors = pipe.learn(model, seconds=1)
+    assert 143 == code, errors
+    assert "Error" not in errors
+    run = subprocess.run(
+        [COMMAND, "learn", "-m", model], input=text, capture_output=True, check=True
+    )
+    assert b"left out" not in run.stderr
+
+
+def test_two_pipes_keep_nothing(tmp_path):
+    """A part of a line belongs to one of them, and nobody could tell to which."""
+    pipes, model = [Pipe(), Pipe()], tmp_path / "m.npz"
+    pipes[0].write(b"a,b,label\n1,2,x\n3,")
+    pipes[1].write(b"a,b,label\n5,6,y\n")
+    names = [f"/dev/fd/{pipe.into}" for pipe in pipes]
+    process = start(*names, "-m", model, "--save-every", "1",
+                    pass_fds=[pipe.into for pipe in pipes])  # fmt: skip
+    kill_after_saves(process, model, 1, 0.3, signal.SIGTERM)
+    errors = process.communicate()[1]
+
+    assert 143 == process.returncode, errors
+    assert LiveModel.load(model).cursor.rest is None

@@ -20,7 +20,7 @@ from stream_perceptron.data.describe import (
     missing_hints,
     no_label,
 )
-from stream_perceptron.data.naming import LABEL_NAMES, names_in
+from stream_perceptron.data.naming import LABEL_NAMES, column_called, names_in
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.data.source import Request
 from stream_perceptron.data.text.cells import (
@@ -74,6 +74,7 @@ class CsvFormat:
         # One that was asked for another source, or the earliest of the most frequent.
         if delimiter is None or delimiter not in first:
             delimiter = max(",\t;" if decimal == "." else "\t;|", key=first.count)
+            delimiter = delimiter if delimiter in first else ","
         self.dialect = Dialect(delimiter, decimal)
         cells = [cell.strip() for cell in cells_in(first, self.dialect)]
         names_label = any(cell.lower() in LABEL_NAMES for cell in cells)
@@ -142,6 +143,8 @@ class CsvFormat:
                 raise SourceError(f"{where}: row 1: {error}") from None
             selection = roles.among(asked, schema.columns, where, to_learn=False)
             label = schema.label if schema.label in names else None
+            if asked.is_label_sure:
+                label = column_called(str(asked.label), names)
             lost = [name for name in selection.keep if name not in names]
             if lost:
                 raise SourceError(f"{where}: there is no column {lost[0]!r} to keep in its rows")

@@ -148,7 +148,7 @@ class JsonDecoder:
         whole = {*asked.roles, *labels, self.schema.label}
         flat: dict[str, Any] = {}
         for name, part in value.items():
-            for path, leaf in [(name, part)] if name in whole else leaves(name, part):
+            for path, leaf in leaves(name, part, whole):
                 if path in flat:
                     raise SampleError(f"it has {path[:50]!r} twice: as a key, and as a path")
                 flat[path] = leaf
@@ -161,7 +161,7 @@ class JsonDecoder:
             if known in value and called in ([], [known]):
                 return known
             return roles.label_among(self.selection, value)
-        wanted = wanted if known is None else known
+        wanted = wanted if known is None or self.selection.is_label_sure else known
         found = wanted if wanted in value else column_called(wanted, list(value))
         if found is None and not self._to_learn and not self.selection.is_label_sure:
             return roles.label_among(self.selection, value)
@@ -240,7 +240,7 @@ class JsonDecoder:
             elif name in numbers or name in self._known:
                 raise SampleError(
                     f"feature {name!r} is {cell[:50]!r}, a text, but was a number before"
-                    f"{advice_on(name, cell)}"
+                    f"{advice_on(schema.key, name, cell)}"
                 )
             else:
                 texts[name] = cell
@@ -389,7 +389,7 @@ class JsonDecoder:
             {n: type(values[0][n]).__name__ for n in beside}
             | dict.fromkeys(asked.ignore, "as asked"),
             seen,
-            hints=json_hints(begin),
+            hints=json_hints(schema.key, begin),
         )
         return describe(asked, schema, found)
 

@@ -89,7 +89,7 @@ class LineSource(SingleSource):
             lines = next(self._lines, None)
             if lines is None:
                 return None
-            if len(lines):
+            if len(lines) or lines.are_too_long:
                 self._begin.append(lines)
             self._first_records += lines.without_blanks().records()
         return self._first_records[number]
@@ -139,12 +139,15 @@ class LineSource(SingleSource):
                 text = _Text(self.name, stream, request)
             lines = chain([], _cut(stream))
         header = self._first if self._format.n_header_lines else -1
+        size = 0
         for some in self._format.records(lines):
-            n, size, n_header = len(some.filled), len(some.text), 0
+            n, place = len(some.filled), slice(0)
+            size += len(some.text)
             runs = [(0, n)]
             if 0 <= header < n:
                 runs = [(0, header), (header + 1, n)]
-                n_header = int(some.ends[some.filled[header]]) - some.begin
+                line = int(some.filled[header])
+                place = slice(*(some.ends[line] - some.begin - [some.lengths[line], 0]).tolist())
             header -= n
             wanted = []
             for begin, end in runs:
@@ -161,7 +164,9 @@ class LineSource(SingleSource):
                     if text is not None and ends is not None:
                         part = TextPart(text.digest, ends[start:end])
                     yield some[start:end], part
-            self._bytes.pass_over(size, n_header)
+            if len(some) or not some.are_too_long:  # which goes on
+                self._bytes.pass_over(size, place)
+                size = 0
         if text is not None and left:
             raise text.changed()
 

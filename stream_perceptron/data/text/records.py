@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -302,8 +302,10 @@ def value_in(record: bytes) -> dict[str, Any] | list[Any]:
     return value
 
 
-def leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+def leaves(path: str, value: Any, whole: Collection[Any] = ()) -> Iterator[tuple[str, Any]]:
     """Yield what an object holds, and objects in it, by its path; anything else as it is.
+
+    What has one of some paths stays whole.
 
     Examples
     --------
@@ -314,7 +316,7 @@ def leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
     held: list[tuple[str, Any]] = [(path, value)]
     while held:
         path, value = held.pop()
-        if isinstance(value, dict):
+        if isinstance(value, dict) and path not in whole:
             held += [(f"{path}.{name}", part) for name, part in reversed(value.items())]
         else:
             yield path, value

@@ -11,9 +11,11 @@ import pytest
 from helpers import TIMES
 
 from stream_perceptron.data import Request, open_source
-from stream_perceptron.data.text import lines
+from stream_perceptron.data.text import reading
 
-pytestmark = pytest.mark.skipif(lines.tokenizer is None, reason="there is no compiler: install gcc")
+pytestmark = pytest.mark.skipif(
+    reading.tokenizer is None, reason="there is no compiler: install gcc"
+)
 
 N = 60_000
 

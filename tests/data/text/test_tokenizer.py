@@ -13,7 +13,7 @@ from helpers import TIMES
 from stream_perceptron.data import open_source
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.data.source import Request
-from stream_perceptron.data.text import lines as reading
+from stream_perceptron.data.text import reading
 
 pytestmark = pytest.mark.skipif(
     reading.tokenizer is None, reason="there is no compiler: install gcc"
