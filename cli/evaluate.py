@@ -16,8 +16,8 @@ from .options import (
     hint_at_terminal,
     ignore_option,
     json_option,
-    label_option,
     model_option,
+    reading_options,
     skip_option,
     sources_argument,
 )
@@ -37,7 +37,7 @@ _LONGEST_TITLE = 40  # that other columns are aligned to
 @sources_argument
 @model_option
 @format_option()
-@label_option()
+@reading_options
 @ignore_option()
 @json_option
 @skip_option("count")
@@ -45,10 +45,10 @@ def evaluate(
     sources: tuple[str, ...],
     path: Path,
     file_format: str | None,
-    label: str | None,
     ignore: tuple[str, ...],
     as_json: bool,
     skip_rejected: bool,
+    **how: Any,
 ) -> None:
     """Test a saved model on labelled samples, without learning.
 
@@ -64,7 +64,7 @@ def evaluate(
 
     hint_at_terminal(sources)
     live = LiveModel.load(path)
-    asking(live, ignore, label)
+    asking(live, ignore, **how)
     test = _Test(live.model.classes_)
     with ending_in_order() as signals:
         for name in sources:
@@ -73,7 +73,9 @@ def evaluate(
                 test.update(result)
                 signals.check()
     if not test.confusion.tested:
-        raise SourceError(f"{name_of(sources[0])}: no labels to test against")
+        raise SourceError(
+            f"{name_of(sources[0])}: no labels to test against: name their column with --label"
+        )
     figures = test.figures()
     if as_json:
         click.echo(json.dumps(figures, default=str))

@@ -14,7 +14,7 @@ import click
 
 from .files import LocalFile
 from .printable import OneLineError, OneLineUsageError
-from .values import NAMES
+from .values import CLASSES, DELIMITER, NAMES
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -98,7 +98,8 @@ class Command(click.Command):
                 raise click.NoSuchOption(error.option_name, None, close, ctx) from None
             _, _, order = self.make_parser(ctx).parse_args(given)
             for parameter in self.params:
-                if isinstance(parameter.type, LocalFile) and order.count(parameter) > 1:
+                is_one = isinstance(parameter.type, LocalFile) or parameter.type in (NAMES, CLASSES)
+                if is_one and not parameter.multiple and order.count(parameter) > 1:
                     raise click.UsageError(f"{parameter.opts[-1]} is given twice")
             return rest
 
@@ -220,12 +221,23 @@ def format_option(section: str = "Other") -> Callable[[F], F]:
     )
 
 
-def label_option() -> Callable[[F], F]:
-    """Return the option for the label column of what a model is tested on."""
-    return option(
-        "--label NAME|N",
-        "Label column. Default: the one that the model learned, or label, class, target or y.",
-    )
+def reading_options(command: F) -> F:
+    """Add the options for a source that is written in another way than what the model learned."""
+    return in_order(
+        option(
+            "--label NAME|N",
+            "Label column. Default: the one that the model learned, or label, class, target or y.",
+        ),
+        option("--missing TEXTS", "Texts that mean a missing value. Default: as learned.", NAMES),
+        option(
+            "--delimiter C", "Character between the cells of CSV. Default: as learned.",
+            DELIMITER,
+        ),
+        option(
+            "--decimal .|,", "Character before the decimals in CSV. Default: as learned.",
+            click.Choice([".", ","]),
+        ),
+    )(command)  # fmt: skip
 
 
 def skip_option(what: str) -> Callable[[F], F]:

@@ -16,10 +16,10 @@ from .options import (
     format_option,
     hint_at_terminal,
     ignore_option,
-    label_option,
     model_option,
     option,
     prediction_options,
+    reading_options,
     skip_option,
     sources_argument,
 )
@@ -45,6 +45,9 @@ class _Options:
     path: Path
     file_format: str | None
     label: str | None
+    missing: tuple[str, ...] | None
+    delimiter: str | None
+    decimal: str | None
     ignore: tuple[str, ...]
     output: str
     keep: tuple[str, ...]
@@ -59,7 +62,7 @@ class _Options:
 @sources_argument
 @model_option
 @format_option()
-@label_option()
+@reading_options
 @ignore_option()
 @option(
     "-p/--predictions FILE|-",
@@ -99,7 +102,9 @@ def _predict(options: _Options, signals: Signals) -> None:
     o, path = options, options.path
     seen = os.stat(path)
     live = LiveModel.load(path)
-    asking(live, o.ignore, o.label)
+    asking(
+        live, o.ignore, label=o.label, missing=o.missing, delimiter=o.delimiter, decimal=o.decimal
+    )
     live.selection = replace(live.selection, keep=o.keep)
     classes = live.model.classes_ if o.probabilities else None
     lines = lines_for(o.output, o.output_format, live.selection, classes, o.with_learned)

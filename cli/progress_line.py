@@ -101,7 +101,7 @@ class ProgressLine:
             return
         if self._live.progress.samples:
             self._print_row()
-        elif self.rows:
+        elif self._live.progress.unlabelled:
             click.echo(self._unlabelled(), err=True)
 
     def _draw(self) -> None:
@@ -149,7 +149,8 @@ class ProgressLine:
         )
 
     def _unlabelled(self) -> str:
-        return f"{counted(self.rows, 'row')} predicted, none labelled ({self._rate():,.0f} rows/s)"
+        n = counted(self._live.progress.unlabelled, "row")
+        return f"{n} predicted, none labelled ({self._rate():,.0f} rows/s)"
 
     def _rate(self) -> float:
         return self.rows / max(self.seconds, 1e-9)

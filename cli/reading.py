@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .printable import tell
 from .signals import Signals
@@ -57,13 +57,15 @@ def hinting_at_skips() -> Iterator[None]:
         raise SampleError(f"{error}; --skip-bad skips such rows") from None
 
 
-def asking(live: LiveModel, ignore: tuple[str, ...], label: str | None) -> None:
-    """Let a model not use some more columns of what it predicts, and find labels in another one."""
+def asking(live: LiveModel, ignore: tuple[str, ...] = (), **others: Any) -> None:
+    """Let a model not use some more columns of what it predicts, and read them in another way.
+
+    `others` are fields of a `Selection`, None for what is as the model learned.
+    """
     from stream_perceptron.data.roles import named
 
     # Places are those of what it learned from, and these are of what it predicts.
     asked = named(live.selection, live.schema)
     ignore = tuple(dict.fromkeys([*asked.ignore, *ignore]))
-    live.selection = replace(
-        asked, ignore=ignore, label=label or asked.label, is_label_sure=label is not None
-    )
+    given = {name: value for name, value in others.items() if value is not None}
+    live.selection = replace(asked, ignore=ignore, is_label_sure="label" in given, **given)

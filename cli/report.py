@@ -43,7 +43,7 @@ def report(path: Path, output: Path, examples: str | None, file_format: str | No
             )
     require_different(MODEL=path, the_page=output, the_examples=examples)
     live = LiveModel.load(path)
-    asking(live, (), None)
+    asking(live)
     saved = datetime.fromtimestamp(path.stat().st_mtime)
 
     def make() -> str:

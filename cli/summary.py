@@ -34,9 +34,12 @@ def announce(at_work: AtWork, line: ProgressLine, path: Path | None) -> None:
             )
         )
     if cursor is not None and cursor.read == 0:
-        before = {known.name for known in live.cursor.sources if not known.is_stream}
-        for name in before.intersection(source.name for source in sources):
-            line.note(warning(f"{name} changed after it was read; reading it again from the start"))
+        before = {known.name: known for known in live.cursor.sources if not known.is_stream}
+        for source in sources:
+            if (known := before.get(source.name)) is not None:
+                is_same = source.identities([known])[0] == known
+                how = "was read before" if is_same else "changed after it was read"
+                line.note(warning(f"{source.name} {how}; reading it again from the start"))
     for name in live.grown_but_passed(sources, cursor):
         line.note(
             warning(

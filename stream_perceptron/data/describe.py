@@ -161,12 +161,12 @@ def json_hints(key: str | None, first: Mapping[str, str]) -> list[str]:
     ]
 
 
-def no_label(where: str, names: Sequence[str]) -> str:
+def no_label(where: str, names: Sequence[str], schema: Schema) -> str:
     """Say that a table has no label column."""
+    how = "name it with --label" if schema.is_new else "rename it"
     return (
         f"{where}: there is no label column: none of {names_in(names)} is called "
-        f"{', '.join(LABEL_NAMES[:-1])} or {LABEL_NAMES[-1]}; name it with --label, or ask for "
-        "predictions with -p"
+        f"{', '.join(LABEL_NAMES[:-1])} or {LABEL_NAMES[-1]}; {how}, or ask for predictions with -p"
     )
 
 

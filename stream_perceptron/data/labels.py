@@ -61,7 +61,8 @@ def typed_label(value: Any, label_type: str, is_text: bool) -> Any:
         if label_type == "bool" and value.lower() in _BOOLS:
             return _BOOLS[value.lower()]
     shown = repr(value) if isinstance(value, str) else str(value)
-    raise ValueError(f"{shown[:50]} is not {called}, as labels are")
+    hint = ": put a quantity into bins" if isinstance(value, float) else ""
+    raise ValueError(f"{shown[:50]} is not {called}, as labels are{hint}")
 
 
 def text_of(value: str | float | bool, is_text: bool) -> str:

@@ -20,6 +20,7 @@ _LOW = 0.85  # accuracy
 _ENOUGH = 300  # samples to judge by
 _FEW = 20  # samples of one label
 _LOW_RECALL = 0.05
+_LOW_SHARE = 0.05  # of samples that changed the weights
 _LOW_KAPPA = 0.2
 _MANY_NUMBERS = 20  # different labels that may be a quantity
 _MOST_LOOKED_AT = 1000  # features whose weights are compared with the labels
@@ -124,7 +125,7 @@ def _stopped_too_early(live: LiveModel) -> Iterator[Finding]:
 
 
 def _error_rising(live: LiveModel) -> Iterator[Finding]:
-    eps = _quarters(live, "eps")
+    eps = [] if any(_quantity(live)) else _quarters(live, "eps")
     if eps and eps[3] > 1.5 * min(eps[:3]) and eps[3] - min(eps[:3]) > 0.1:
         yield Finding(
             "error rising",
@@ -180,7 +181,9 @@ def _alike(live: LiveModel) -> Iterator[Finding]:
             "outputs alike",
             f"the largest and the smallest of {k} outputs differ by {spread:.2g} on average, of "
             f"{reach:.3g} at most, and accuracy is {live.progress.window_accuracy:.1%}",
-            "raise --lr",
+            "raise --lr"
+            if live.progress.updated_share > _LOW_SHARE
+            else f"lower --epsilon: {live.progress.updated_share:.1%} of the samples were learned",
         )
 
 
@@ -221,15 +224,23 @@ def _quantity(live: LiveModel) -> Iterator[Finding]:
         return
     seen, _, _ = live.progress.confusion.sums(len(names))
     often = seen > 1
-    if len(names) < _MANY_NUMBERS or live.progress.samples < _ENOUGH:
-        return
     has_decimals = bool((values % 1 != 0).any())
-    if has_decimals or _follows(values[often], weights[often]) > _SURE:
+    if len(names) < _MANY_NUMBERS or live.progress.samples < (_FEW if has_decimals else _ENOUGH):
+        return
+    are_own = 2 * len(names) > live.progress.samples  # of each sample
+    if has_decimals or are_own or _follows(values[often], weights[often]) > _SURE:
         yield Finding(
             "labels are a quantity",
             f"{len(names):,} different numbers"
-            + (", some with decimals" if has_decimals else ", whose order the features follow"),
-            "this predicts classes: put the numbers into a few bins, or use a regression",
+            + (
+                ", some with decimals"
+                if has_decimals
+                else f" in {live.progress.samples:,} samples"
+                if are_own
+                else ", whose order the features follow"
+            ),
+            "this predicts classes: choose another column with --label, put the numbers into a few "
+            "bins, or use a regression",
         )
 
 
@@ -322,6 +333,16 @@ def _row_number(live: LiveModel) -> Iterator[Finding]:
             )
 
 
+def _rising(live: LiveModel) -> Iterator[Finding]:
+    found = [name for name in live.progress.rising or () if not tells_origin(name)]
+    if live.progress.samples >= _ENOUGH and found:
+        yield Finding(
+            "columns that only rise",
+            f"{listed(found)} rises from sample to sample, as a row number or a clock does",
+            f"drop it with --ignore {as_option(found)}, or draw rows with --random",
+        )
+
+
 def _never_skips(live: LiveModel) -> Iterator[Finding]:
     progress, epsilon = live.progress, live.model.epsilon
     if (
@@ -355,6 +376,7 @@ _LOOKS: tuple[_Look, ...] = (
     _sorted,
     _never_seen,
     _row_number,
+    _rising,
     _drift,
     _never_skips,
 )

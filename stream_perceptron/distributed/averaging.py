@@ -320,6 +320,7 @@ def _sum(model: SGDPerceptron, before: Progress, lives: Sequence[LiveModel]) -> 
             setattr(total, name, getattr(total, name) + added)
         total.largest = max(total.largest, progress.largest)
         reaches = [each for each in (total.reach, progress.reach) if each is not None]
+        total.rising = {}
         total.reach = reduce(shared_reach, reaches) if reaches else None
         if progress.samples > before.samples:
             total.last_target = int(numbers[progress.last_target])

@@ -199,6 +199,8 @@ class Progress:
     largest: float = 0.0  # the largest absolute value of a feature in the samples that were probed
     # The same for each feature that all of these samples have, by name; of 256 names at most.
     reach: dict[str, float] | None = field(default=None, metadata={"optional": True})
+    # The last value of each feature that has risen from each of these samples to the next.
+    rising: dict[str, float] | None = field(default=None, metadata={"optional": True})
     # How many features were missing in all samples, of those that every row has.
     missing: int = field(default=0, metadata={"optional": True})
     # How often each label was predicted as each; the numbers are those of the model's `classes_`.
@@ -263,10 +265,14 @@ class Progress:
             raise CheckpointError("progress has counts that do not fit together")
 
     def look_at(self, rows: Rows) -> None:
-        """Take note of how far the features of some samples reach."""
+        """Take note of how far the features of some samples reach, and of those that only rise."""
         self.largest = max(self.largest, rows.largest())
         if self.reach is None and self.samples:
             return  # it was not looked at before
+        for x in rows.dicts() if self.rising is None or self.rising else ():
+            last = self.rising
+            risen = {str(n): v for n, v in x.items() if last is None or v > last.get(str(n), v)}
+            self.rising = dict(sorted(risen.items())) if len(x) <= _MOST_REACHES else {}
         reach = rows.reaches() if rows.lengths.max() <= _MOST_REACHES else {}
         self.reach = shared_reach(reach if self.reach is None else self.reach, reach)
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # Beyond this net inputs are far out where bounded activations are flat.
 LARGE_FEATURE = 16.0
+_SMALL_FEATURE = 0.1
 _FAR_APART = 100  # the ratio of how far features reach
 
 _ENOUGH = 1000  # samples to judge labels by
@@ -96,6 +97,8 @@ def unscaled(live: LiveModel) -> str | None:
     are_pixels = all(is_pixel(str(name)) for name in model.features_)
     least, most = (f(reach, key=reach.__getitem__, default="") for f in (min, max))
     is_apart = bool(reach) and not are_pixels and reach[most] > _FAR_APART * reach[least]
+    if 0 < largest < _SMALL_FEATURE:
+        return f"they reach only {largest:g}, and steps are tiny; start over with --standardize"
     if not is_apart and largest <= LARGE_FEATURE:
         return None
     who = f"{most!r} reaches" if reach and reach[most] == largest else "they reach"

@@ -266,3 +266,86 @@ def test_comments_in_libsvm_are_no_rows(run, tmp_path):
         assert wanted.model.weights.tobytes() == live.model.weights.tobytes()
     assert "every bit" in run("verify", path, source, check=0).stdout
     assert "2 features" in run("learn", input="#a,b,label\n1,2,x\n", check=0).stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "values"),
+    [("--missing", ["NA", "?"]), ("--one-hot", ["a", "b"]), ("--keep", ["a", "b"]),
+     ("--classes", ["x", "y"])],
+)  # fmt: skip
+def test_lists_are_given_once(option, values, run):
+    """Or the first of two would be lost."""
+    args = [part for value in values for part in (option, value)]
+    error = run("learn", "-p", "-", *args, input=HEADER + "1,2,x\n", check=2).stderr
+
+    assert f"{option} is given twice" in error
+
+
+def test_latin_1_is_answered_with_what_converts_it(run, tmp_path):
+    source = tmp_path / "s.csv"
+    source.write_bytes("a,label\n1,né\n2,y\n".encode("latin1"))
+    error = run("learn", source, check=1).stderr
+    made = run_shell(f"iconv -f LATIN1 -t UTF-8 {source}", tmp_path)
+
+    assert "iconv -f LATIN1 -t UTF-8" in error
+    assert "né".encode() in made
+
+
+def test_a_label_that_has_another_name_later(run, tmp_path):
+    """What is advised is possible: --label may not change, but the column may."""
+    path = tmp_path / "m.npz"
+    run("learn", "-m", path, input="a,label\n1,x\n2,y\n", check=0)
+    later = run("learn", "-m", path, input="a,kind\n3,x\n", check=1).stderr
+    first = run("learn", input="a,kind\n3,x\n", check=1).stderr
+
+    assert "rename it, or ask for predictions" in later
+    assert "name it with --label, or ask for predictions" in first
+
+
+def test_what_is_read_again_is_said_to_have_changed_only_if_it_has(run, tmp_path):
+    one, two, path = tmp_path / "one.csv", tmp_path / "two.csv", tmp_path / "m.npz"
+    one.write_text("a,label\n1,x\n2,y\n")
+    two.write_text("a,label\n3,x\n4,y\n")
+    run("learn", one, two, "-m", path, check=0)
+    again = run("learn", two, "-m", path, check=0).stderr
+    two.write_text("a,label\n5,x\n4,y\n")
+    changed = run("learn", two, "-m", path, check=0).stderr
+
+    assert f"warning: {two} was read before; reading it again from the start" in again
+    assert f"warning: {two} changed after it was read; reading it again" in changed
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("a;label\n1,5;x\n2,5;y\n", ["--decimal", ","]),
+        ("a|label\n1.5|x\n2.5|y\n", ["--delimiter", "|"]),
+        ("a,label\n1.5,x\nNA,y\n", ["--missing", "NA"]),
+    ],
+)
+def test_what_is_tested_may_be_written_in_another_way(text, options, run, tmp_path):
+    path = tmp_path / "m.npz"
+    run("learn", "-m", path, input="a,label\n" + "1.5,x\n2.5,y\n" * 50, check=0)
+    error = run("evaluate", "-m", path, input=text, check=1).stderr
+    run("evaluate", "-m", path, *options, input=text, check=0)
+    predicted = run("predict", "-m", path, *options, input=text, check=0).stdout.splitlines()
+
+    assert 1 == error.count("\n")
+    assert ["x", "y"] == [json.loads(line)["label"] for line in predicted]
+
+
+@pytest.mark.parametrize(
+    ("text", "how"),
+    [
+        ("a;b;label\n1,5;2,5;x\n3,5;4,5;y\n", "--decimal ,"),
+        ("a|b|label\n1|2|x\n", "--delimiter '|'"),
+        ("a b label\n1 2 x\n", "--delimiter space"),
+    ],
+)
+def test_tables_of_texts_alone_may_be_written_in_another_way(text, how, run):
+    error = run("learn", "--label", "1", input=text, check=1).stderr
+    if "no usable features" not in error:
+        error = run("learn", "-p", "-", input=text, check=1).stderr
+
+    assert error.endswith(f": {how}\n")
+    run("learn", *shlex.split(how), input=text, check=0)

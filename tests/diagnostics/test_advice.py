@@ -6,9 +6,10 @@ import json
 import random
 import re
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers import write_lines
+from helpers import write_lines, write_parquet
 
 
 def learned(run, source, *options):
@@ -245,3 +246,39 @@ def test_labels_that_are_a_quantity(how, run, tmp_path):
         after = learned(run, write(tmp_path / "b.csv", header, binned))
         assert {} == after["diagnosis"]
         assert after["accuracy"] > 0.7
+
+
+def test_a_clock(run, tmp_path):
+    """Time goes on, so what was learned of it misleads; drawn at random, it does no harm."""
+    rng, rows, now = random.Random(0), [], 0.0
+    for _ in range(6000):
+        a, now = rng.gauss(0, 1), now + rng.uniform(0.1, 5)
+        is_rare = a > 1.5 if rng.random() < 0.9 else rng.random() < 0.1
+        rows.append((round(now, 2), round(a, 3), ("ok", "fraud")[is_rare]))
+    source, path = write(tmp_path / "s.csv", "Time,a,label", rows), tmp_path / "m.npz"
+    accuracy = []
+    for more in ([], ["--ignore", "Time"], ["--random"]):
+        found = learned(run, source, "-m", path, "--overwrite", *more)["diagnosis"]
+        assert (not more) == ("columns that only rise" in found)
+        figures = run("evaluate", source, "-m", path, "--json", check=0).stdout
+        accuracy.append(json.loads(figures)["accuracy"])
+
+    assert min(accuracy[1:]) > accuracy[0] + 0.02
+
+
+def test_features_that_are_small(run, digits, tmp_path):
+    """Bytes that reach 16 only are scaled by 1/255 all the same."""
+    table = pq.read_table(digits["train"]).slice(0, 5000).to_pydict()
+    pixels = [[value // 16 for value in row] for row in table["pixels"]]
+    columns = {"pixels": pa.array(pixels, pa.list_(pa.uint8())), "label": table["label"]}
+    source = write_parquet(tmp_path / "s.parquet", columns)
+    found = follows(run, source, "unscaled features", [], ["--standardize"])
+
+    assert "they reach only 0.0588235" in found["evidence"]
+
+
+def test_an_epsilon_above_every_error(run, digits):
+    options = ["--limit", "5000"]
+    found = follows(run, digits["train"], "outputs alike", [*options, "--epsilon", "9"], options)
+
+    assert found["suggestion"].startswith("lower --epsilon: 0.0% of the samples")

@@ -61,7 +61,7 @@ class ColumnDecoder:
             label_type = _label_type(columns.field(self._label).type, self._label, where)
             schema = schema.with_label_type(label_type, where)
         elif request.needs_label:
-            raise SourceError(no_label(where, names))
+            raise SourceError(no_label(where, names, schema))
         _require_types(columns, selection, where)
         used = {self._label, *selection.roles, *selection.one_hot}
         free = {column.name: column.type for column in columns if column.name not in used}

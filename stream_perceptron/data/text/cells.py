@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from stream_perceptron.data.describe import if_missing
-from stream_perceptron.data.text.records import DECIMAL_COMMA, Dialect
+from stream_perceptron.data.text.records import DECIMAL_COMMA, NOT_UTF8, Dialect
 from stream_perceptron.data.text.sample import NUMBER
 from stream_perceptron.errors import SampleError
 
@@ -28,7 +28,7 @@ def utf8(cell: str) -> str:
     try:
         cell.encode()
     except UnicodeEncodeError:
-        raise SampleError("it is not UTF-8") from None
+        raise SampleError(NOT_UTF8) from None
     return cell
 
 

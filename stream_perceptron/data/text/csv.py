@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -101,7 +101,7 @@ class CsvFormat:
         schema = request.schema
         names, selection, is_by_place = self._columns(request, where)
         if selection.label is None and request.needs_label and (self.header or is_by_place):
-            raise SourceError(no_label(where, names))
+            raise SourceError(no_label(where, names, schema))
         used = {selection.label, *selection.roles}
         free = [name for name in names if name not in used]
         is_closed = schema.features is not None and not schema.is_open
@@ -129,7 +129,7 @@ class CsvFormat:
             shown = ", ".join(f"{name!r} (text)" for name in texts[:5])
             raise SourceError(
                 f"{where}: no usable features{f' among {shown}' if shown else ''}: they are number "
-                "or bool columns, or texts that --one-hot names"
+                f"or bool columns, or texts that --one-hot names{_if_written_otherwise(cells)}"
             )
         return decoder
 
@@ -386,3 +386,12 @@ class CsvDecoder:
             why = "is the only one of texts, and may be the label"
             hints.append(f"hint: column {place} {why}: --label {called}")
         return hints
+
+
+def _if_written_otherwise(cells: Mapping[str, str]) -> str:
+    """Say how to read a row whose cells are all texts, if that can be told."""
+    if any(map(DECIMAL_COMMA.fullmatch, cells.values())):
+        return "; for decimal commas: --decimal ,"
+    found = [c for c in "|: " if len(cells) == 1 and c in next(iter(cells.values()))]
+    called = {" ": "space", "|": "'|'"}
+    return f"; for another delimiter: --delimiter {called.get(found[0], found[0])}" if found else ""

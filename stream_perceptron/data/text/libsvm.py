@@ -15,7 +15,7 @@ from stream_perceptron.data.naming import LABEL_NAMES, names_in
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.data.source import Request
 from stream_perceptron.data.text.plan import Layout
-from stream_perceptron.data.text.records import RawLines, tokenizer
+from stream_perceptron.data.text.records import NOT_UTF8, RawLines, tokenizer
 from stream_perceptron.data.text.sample import NUMBER, Rejected, Sample, scaled
 from stream_perceptron.errors import SampleError, SourceError
 from stream_perceptron.model.vocabulary import doubled, natural_order
@@ -92,7 +92,7 @@ class LibsvmDecoder:
         try:
             tokens = record.decode().partition("#")[0].split()
         except UnicodeDecodeError:
-            raise SampleError("it is not UTF-8") from None
+            raise SampleError(NOT_UTF8) from None
         text = tokens.pop(0) if tokens and ":" not in tokens[0] else None
         pairs = [_pair(token) for token in tokens]
         twice = doubled([name for name, _ in pairs])

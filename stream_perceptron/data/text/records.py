@@ -28,6 +28,7 @@ except ImportError:  # there was no compiler
 LONGEST_LINE = 2**24  # bytes; a line beyond this is not used, and mostly not held in memory
 
 DECIMAL_COMMA = re.compile(r" *[+-]?[0-9]+,[0-9]+(?:[eE][+-]?[0-9]+)? *")
+NOT_UTF8 = "it is not UTF-8, which iconv -f LATIN1 -t UTF-8 makes of Latin-1"
 _RETURN = ord("\r")
 _FIRST = 2**16  # bytes of lines that are cut together, at first
 _BLOCK = 2**21  # and at most
@@ -288,7 +289,7 @@ def value_in(record: bytes) -> dict[str, Any] | list[Any]:
             # Half of a surrogate pair can be escaped, but not written anywhere.
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeError:
-        raise SampleError("it is not UTF-8") from None
+        raise SampleError(NOT_UTF8) from None
     except RecursionError:
         raise SampleError("it is nested too deeply") from None
     except json.JSONDecodeError as error:
