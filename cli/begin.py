@@ -73,9 +73,10 @@ def begin(options: LearnOptions, signals: Signals, stack: ExitStack) -> AtWork:
 
 def _keep(rest: Rest, saved: LiveModel | None, path: Path | None) -> None:
     """Save what was read of a pipe before its first row could be."""
-    if saved is not None and path is not None and rest.pipe:
-        saved.cursor.rest = rest
-        saved.save(path)
+    if saved is not None and path is not None:
+        if rest.part and rest != saved.cursor.rest:
+            saved.cursor.rest = rest
+            saved.save(path)
     elif rest.part:
         n = counted(len(rest.part), "byte")
         tell(warning(f"{n} of stdin are lost: no model has begun yet"), err=True)
