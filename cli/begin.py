@@ -87,7 +87,8 @@ def _open(
 ) -> tuple[LiveModel, list[Source], Cursor | None]:
     """Open the sources, and find where to begin in them; make the model if there is none."""
     o, live = options, saved
-    sources = o.open_sources(signals, o.seed if saved is None else saved.model.seed_, rest)
+    kept = rest if o.path is not None else None  # or nobody could go on with it
+    sources = o.open_sources(signals, o.seed if saved is None else saved.model.seed_, kept)
     if o.ray is not None:
         from stream_perceptron.distributed.shards import require_parquet
 

@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -93,6 +92,8 @@ class Command(click.Command):
             try:
                 rest = super().parse_args(ctx, args)
             except click.NoSuchOption as error:
+                from difflib import get_close_matches
+
                 # Options that are like it only in part mean something else.
                 close = get_close_matches(error.option_name, error.possibilities or [], 1, 0.8)
                 raise click.NoSuchOption(error.option_name, None, close, ctx) from None

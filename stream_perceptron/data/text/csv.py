@@ -356,7 +356,9 @@ class CsvDecoder:
         ignored |= {n: UNKNOWN for n in added if is_value(rows[0][self._places[n]])}
         texts = [name for name in self.texts if name not in selection.one_hot]
         ignored |= dict.fromkeys(self.undecided, "no value so far")
-        beside = [cells_in(text_in(record), self.table.dialect) for record in first if record]
+        beside = [
+            cells_in(text_in(record), self.table.dialect) for record in first if texts and record
+        ]
         shown = {
             name: [cells[place] for cells in [*rows, *beside] if place < len(cells)]
             for name in texts

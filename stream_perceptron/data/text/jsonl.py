@@ -375,7 +375,7 @@ class JsonDecoder:
         used = {schema.key, self._label_key(values[0]), *asked.roles}
         beside = [name for name in values[0] if name not in used] if schema.key else []
         seen: dict[str, list[str]] = {}
-        for value in (*values, *objects_in(first, self._flat)):
+        for value in (*values, *objects_in(first if self._texts else (), self._flat)):
             inside = value.get(schema.key) if schema.key else value
             for name, cell in inside.items() if isinstance(inside, dict) else ():
                 if name in self._texts and isinstance(cell, str) and name not in asked.one_hot:
