@@ -349,3 +349,32 @@ def test_tables_of_texts_alone_may_be_written_in_another_way(text, how, run):
 
     assert error.endswith(f": {how}\n")
     run("learn", *shlex.split(how), input=text, check=0)
+
+
+def test_a_delimiter_that_is_asked_for_wins_over_the_look_of_libsvm(run):
+    for header, option in (("x:z:label\n1:2:a\n3:4:b\n", ":"), ("x\tt:1\ty:2\n1\t2\ta\n", "tab")):
+        more = ["--label", "y:2"] if option == "tab" else []
+        told = run("learn", "--delimiter", option, *more, input=header, check=0).stderr
+        assert told.startswith("2 features, standardized: ")
+
+
+@pytest.mark.parametrize("label", ["label", "3"])
+def test_a_label_is_named_where_rows_have_no_names(label, run, tmp_path):
+    path, rows = tmp_path / "m.npz", "0.1,100,p\n0.2,5,q\n"
+    run("learn", "-m", path, input="a,b,label\n" + rows * 20, check=0)
+    shown = run("evaluate", "-m", path, "--label", label, "--json", input=rows, check=0).stdout
+    predicted = run("predict", "-m", path, "--label", label, input="[0.1, 100]\n", check=0).stdout
+
+    assert 2 == json.loads(shown)["samples"]
+    assert json.loads(predicted)["label"] is None
+
+
+def test_sweep_takes_a_bare_standardize(run, tmp_path):
+    source = tmp_path / "s.csv"
+    source.write_text(HEADER + "1,2,x\n3,1,y\n" * 50)
+    shown = run("sweep", source, "--standardize", "--lr", "0.1,1", check=0).stdout
+    best = shlex.split(shown.splitlines()[-1])[1:]
+
+    assert "--standardize" in best
+    run(*best, cwd=tmp_path, check=0)
+    assert LiveModel.load(tmp_path / "model.npz").selection.standardize

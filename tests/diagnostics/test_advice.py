@@ -282,3 +282,34 @@ def test_an_epsilon_above_every_error(run, digits):
     found = follows(run, digits["train"], "outputs alike", [*options, "--epsilon", "9"], options)
 
     assert found["suggestion"].startswith("lower --epsilon: 0.0% of the samples")
+
+
+def test_a_first_label_that_never_comes_again_is_another_one(run, tmp_path):
+    rows = [(1, "q"), *((i % 7, "p") for i in range(100))]
+    told = learned(run, write(tmp_path / "s.csv", "a,label", rows))
+
+    assert "only one label" not in told["diagnosis"]
+    assert 100 / 101 == told["largest_share"]
+
+
+def test_weights_that_are_equal_have_no_order(run, tmp_path):
+    rng = random.Random(0)
+    rows = ((rng.random(), 0, rng.randrange(60)) for _ in range(3000))
+    source = write(tmp_path / "s.csv", "a,pixel1,label", rows)
+    options = ["--classes", "0-59", "--init-range", "0"]
+
+    assert "labels are a quantity" not in learned(run, source, *options)["diagnosis"]
+
+
+def test_what_is_found_does_not_depend_on_delivery(run, tmp_path):
+    """Rows bring names of their own; the same rows by a pipe in two parts are verified."""
+    rows = []
+    for i in range(95):
+        names = {f"w{3 * i + j}": 1 for j in range(3)}
+        rows.append({"features": {"bias": 1, **names}, "label": "LR"[i % 2]})
+    source, path = write_lines(tmp_path / "s.jsonl", rows), tmp_path / "m.npz"
+    lines = source.read_text().splitlines(keepends=True)
+    for part in (lines[:70], lines[70:]):
+        run("learn", "-m", path, input="".join(part), check=0)
+
+    assert "every bit" in run("verify", path, source, check=0).stdout
