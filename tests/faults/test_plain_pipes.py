@@ -145,7 +145,7 @@ def test_without_a_model_it_is_said_what_is_lost(tmp_path):
     into, out = os.pipe()
     os.write(out, b"a,b,label\n1,")
     process = start("-m", model, stdin=into)
-    kill_after_saves(process, model, 0, 0.5, signal.SIGTERM)
+    kill_after_saves(process, model, 0, 3, signal.SIGTERM)
     errors = process.communicate()[1]
     os.close(into)
     os.close(out)
@@ -178,7 +178,8 @@ def test_what_a_limit_left_is_not_learned_again(options, tmp_path):
     pipe, model = Pipe(), tmp_path / "m.npz"
     pipe.write(b"a,b,label\n" + b"1,2,x\n3,4,y\n" * 10)
     reading, writing = os.pipe()
-    code, errors = pipe.learn(model, "-p", "-", *options, stdout=writing, seconds=1)
+    more = ["-p", "-", "--save-every", "1", *options]
+    code, errors = pipe.learn(model, *more, stdout=writing, saves=1, seconds=1)
     live = LiveModel.load(model)
 
     assert (143, "") == (code, errors)
@@ -202,7 +203,7 @@ def test_a_line_that_is_too_long_does_not_shift_the_rest(place, tmp_path):
     live = LiveModel.load(model)
     assert live.cursor.rest.part == (long if place == "cut" else b"5,")
     pipe.write(b"0.9\n7,8,x\n" if place == "cut" else b"6,y\n7,8,x\n")
-    pipe.learn(model, "--skip-bad", seconds=2)
+    pipe.learn(model, "--skip-bad", seconds=4)
     live = LiveModel.load(model)
 
     assert (21 + (place != "cut"), 1) == (live.progress.samples, live.progress.skipped)
