@@ -40,6 +40,29 @@ _STANDARDIZE = on_input(
 )
 
 
+_TABLE_OPTIONS: Decorator = in_order(
+    on_input("--one-hot NAMES", "Text columns to encode: one feature for each value.", NAMES, ()),
+    on_input(
+        "--missing TEXTS",
+        "Texts that mean a missing value, such as NA,?. Blank always does.",
+        NAMES,
+        (),
+    ),
+    on_input(
+        "--delimiter C",
+        "Character between the cells of CSV, or tab or space. Default: the most frequent of "
+        "comma, tab and semicolon.",
+        DELIMITER,
+    ),
+    on_input(
+        "--decimal .|,",
+        "Character before the decimals of numbers in CSV.",
+        click.Choice([".", ","]),
+        ".",
+    ),
+)
+
+
 def input_options(standardize: Decorator = _STANDARDIZE) -> Decorator:
     """Return the options for how the sources are read."""
     return in_order(
@@ -64,27 +87,7 @@ def input_options(standardize: Decorator = _STANDARDIZE) -> Decorator:
             SCALE,
         ),
         standardize,
-        on_input(
-            "--one-hot NAMES", "Text columns to encode: one feature for each value.", NAMES, ()
-        ),
-        on_input(
-            "--missing TEXTS",
-            "Texts that mean a missing value, such as NA,?. Blank always does.",
-            NAMES,
-            (),
-        ),
-        on_input(
-            "--delimiter C",
-            "Character between the cells of CSV, or tab or space. Default: the most frequent of "
-            "comma, tab and semicolon.",
-            DELIMITER,
-        ),
-        on_input(
-            "--decimal .|,",
-            "Character before the decimals of numbers in CSV.",
-            click.Choice([".", ","]),
-            ".",
-        ),
+        _TABLE_OPTIONS,
         on_input("--random", "Draw rows at random, with replacement.", name="at_random"),
         on_input(
             "--passes N",

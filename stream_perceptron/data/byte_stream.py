@@ -7,7 +7,6 @@ import os
 import re
 import select
 import sys
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -282,6 +281,8 @@ class _File:
 
 def _decompressed(source: ByteStream, name: str, module: str, kind: str) -> Callable[[int], bytes]:
     """Return what reads the bytes that compressed ones stand for, as far as they have come."""
+    import zlib  # late, as few sources are compressed
+
     library = import_module(module)
     make = getattr(library, kind)
     errors = OSError, ValueError, zlib.error, getattr(library, "LZMAError", OSError)

@@ -24,7 +24,8 @@ _LIKE_MISSING = frozenset(
 )
 
 # Dates, times, addresses, numbers, ids, and texts of many words.
-_NO_CATEGORY = re.compile(r"[0-9]{4}|[0-9][-/:.,][0-9]|^[+-]?[0-9]+$|(\S+\s+){4}|.{41}|@|://")
+# What is long is told first, as the search for words would take the square of its length.
+_NO_CATEGORY = re.compile(r"(?s).{41}|[0-9]{4}|[0-9][-/:.,][0-9]|^[+-]?[0-9]+$|(\S+\s+){4}|@|://")
 
 UNKNOWN = "not in the model"  # why a column is not used
 

@@ -136,8 +136,7 @@ def _error_rising(live: LiveModel) -> Iterator[Finding]:
 
 def _unscaled(live: LiveModel) -> Iterator[Finding]:
     if advice := unscaled(live):
-        evidence, _, suggestion = advice.partition("; ")
-        yield Finding("unscaled features", evidence, suggestion)
+        yield Finding("unscaled features", *advice)
 
 
 def _constant(live: LiveModel) -> Iterator[Finding]:
@@ -338,8 +337,8 @@ def _rising(live: LiveModel) -> Iterator[Finding]:
     if live.progress.samples >= _ENOUGH and found:
         yield Finding(
             "columns that only rise",
-            f"{listed(found)} rises from sample to sample, as a row number or a clock does",
-            f"drop it with --ignore {as_option(found)}, or draw rows with --random",
+            f"the values of {listed(found)} rise from sample to sample, as a row number or a clock",
+            f"drop such columns with --ignore {as_option(found)}, or draw rows with --random",
         )
 
 

@@ -364,7 +364,7 @@ class LiveModel:
             every_probability=self._every_probability(result),
             labels=batch.labels[:n],
             updated=result.updated,
-            tested=result.target >= 0,
+            targets=result.target,
             n_learned=self.model.n_seen,
             taken=len(done),
             rejected=done.rejections(),

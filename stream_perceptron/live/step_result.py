@@ -45,7 +45,8 @@ class StepResult:
     labels: list[Hashable]  # the label of each sample; None where there is none
     # Whether each sample changed the weights, shape (n,).
     updated: NDArray[np.bool_]
-    tested: NDArray[np.bool_]  # whether each sample was a test and then learned; shape (n,)
+    # The number of each label, -1 of a sample that was only predicted; shape (n,).
+    targets: NDArray[np.intp]
     n_learned: int  # how many samples the model has learned, with these
     taken: int  # how many rows of the batch are done, with those that were rejected or replayed
     # What was wrong with each row that was rejected, and where it stands.
@@ -67,7 +68,7 @@ class StepResult:
     @property
     def learned(self) -> NDArray[np.intp]:
         """How many samples the model had learned when it predicted each of these; shape (n,)."""
-        return self.n_learned - np.cumsum(self.tested[::-1])[::-1]
+        return self.n_learned - np.cumsum(self.targets[::-1] >= 0)[::-1]
 
 
 def carried(batch: Batch, n: int, asked: Selection) -> list[dict[str, Any]] | None:
@@ -86,8 +87,8 @@ def carried(batch: Batch, n: int, asked: Selection) -> list[dict[str, Any]] | No
     return [one | other for one, other in zip(carried, kept, strict=True)]
 
 
-def unscaled(live: LiveModel) -> str | None:
-    """Say which features are too large, or of another scale than others, and what to do."""
+def unscaled(live: LiveModel) -> tuple[str, str] | None:
+    """Return which features are too large or small, or far from others, and what to do."""
     model, largest = live.model, live.progress.largest
     reach = {name: value for name, value in (live.progress.reach or {}).items() if value}
     # Where each sample has a few features of many, such as words, no scaling helps.
@@ -98,7 +99,7 @@ def unscaled(live: LiveModel) -> str | None:
     least, most = (f(reach, key=reach.__getitem__, default="") for f in (min, max))
     is_apart = bool(reach) and not are_pixels and reach[most] > _FAR_APART * reach[least]
     if 0 < largest < _SMALL_FEATURE:
-        return f"they reach only {largest:g}, and steps are tiny; start over with --standardize"
+        return f"they reach only {largest:g}, and steps are tiny", "start over with --standardize"
     if not is_apart and largest <= LARGE_FEATURE:
         return None
     who = f"{most!r} reaches" if reach and reach[most] == largest else "they reach"
@@ -108,14 +109,15 @@ def unscaled(live: LiveModel) -> str | None:
         if are_pixels
         else "--standardize (in Python: a StandardScaler)"
     )
-    return f"{who} {largest:g}{beside}, and a step grows with their square; start over with {how}"
+    evidence = f"{who} {largest:g}{beside}, and a step grows with their square"
+    return evidence, f"start over with {how}"
 
 
 def notes_about(batch: Batch, live: LiveModel) -> list[Note]:
     """Return the notes of a batch, and warnings about its features and about all labels so far."""
     notes, model = list(batch.notes), live.model
     if notes and live.progress.largest > LARGE_FEATURE and (advice := unscaled(live)):
-        notes.append(warning(f"unscaled features: {advice}"))
+        notes.append(warning(f"unscaled features: {'; '.join(advice)}"))
     k = len(model.network.store.biases)
     # To ask for the progress has its cost.
     if k >= _ENOUGH / 2 and _ENOUGH <= live.progress.samples <= 2 * k:

@@ -63,7 +63,7 @@ def test_openml_names_are_not_let_through(sample, model, run, tmp_path):
 def test_predict_follows_a_learner(digits, model, run):
     """A predictor whose reader is slow takes up the model that was saved meanwhile."""
     run("learn", digits["train"], "-m", model, "--limit", 100, "--quiet", check=0)
-    command = [COMMAND, "predict", digits["test"], "-m", model, "--follow"]
+    command = [COMMAND, "predict", digits["test"], "-m", model, "--follow", "--learned"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as follower:
@@ -75,6 +75,7 @@ def test_predict_follows_a_learner(digits, model, run):
 
     assert f"reloaded {model}: 20,000 samples\n" == errors
     assert 10_000 == len(hits)
+    assert [100, 20_000] == sorted({json.loads(line)["learned"] for line in lines})
     assert np.mean(hits[:100]) < 0.6
     assert np.mean(hits[5000:]) > 0.8
 
