@@ -101,9 +101,13 @@ def kill_after_saves(process, path, saves, more, number=signal.SIGKILL):
     A test that kills by seconds alone depends on the speed of the machine. Return whether it was
     killed before it ended by itself.
     """
-    last = saved_at(path)
+    last, waited = saved_at(path), 0
     while saves and process.poll() is None:
         time.sleep(0.001)
+        waited += 1
+        if waited == 60_000:  # more than a minute, on any machine
+            process.kill()
+            raise AssertionError("it never saved")
         if saved_at(path) != last:
             last = saved_at(path)
             saves -= 1

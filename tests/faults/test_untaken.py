@@ -177,3 +177,34 @@ def test_lines_longer_than_a_pipe_takes_at_once_are_whole(tmp_path):
     assert n == len(expected)
     assert min(map(len, expected.values())) > 2**16
     assert expected == by_row(got)
+
+
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_predictions_and_rejected_rows_of_two_files(form, tmp_path):
+    """Options together: both outputs fit, whatever ends the runs, and in either format."""
+    rng, sources = random.Random(form), [tmp_path / "one.csv", tmp_path / "two.csv"]
+    for path in sources:
+        columns = rng.sample(["a", "b", "label"], 3)
+        rows = ({"a": rng.choice(["oops", 1, 2.5]), "b": rng.random(), "label": rng.choice("xy")}
+                for _ in range(1000))  # fmt: skip
+        lines = [",".join(str(row[name]) for name in columns) for row in rows]
+        path.write_text("\n".join([",".join(columns), *lines]) + "\n")
+    more = ["--save-every", "100", "--learned", "--quiet", "--output-format", form]
+
+    def command(name):
+        paths = ["-m", tmp_path / f"{name}.npz", "--rejected", tmp_path / f"{name}.rejected"]
+        return [COMMAND, "learn", *sources, *paths, "-p", "-", *more]
+
+    whole = subprocess.run(command("whole"), capture_output=True, check=True).stdout
+    got, code = b"", None
+    for end in [*rng.sample(ENDS * 2, 6), None]:
+        code, data = run_once(command("split"), end, rng, tmp_path / "split.npz")
+        got += data[: data.rfind(b"\n") + 1]
+    found = {line.partition(b",")[0]: line for line in got.splitlines()}
+
+    assert 0 == code
+    assert sorted(whole.splitlines()) == sorted(found.values())
+    assert set(got.splitlines()) == set(whole.splitlines())
+    rejected = [(tmp_path / f"{name}.rejected").read_bytes() for name in ("whole", "split")]
+    assert rejected[0] == rejected[1]
+    assert rejected[0].count(b"oops") > 200
