@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _STRONGEST = 5  # features of a class
 _MOST = 40  # classes
+_LAST = 6  # falls of accuracy and recoveries
 # What is shown of the progress.
 _PROGRESS = (
     "missing", "unlabelled", "skipped", "accuracy", "window_accuracy", "mean_epsilon"
@@ -105,6 +106,8 @@ def _figures(live: LiveModel) -> Iterator[tuple[str, str]]:
     if progress.samples:
         yield "accuracy", f"{progress.accuracy:.2%}, each sample tested before it was learned"
         yield f"last {len(progress.window):,}", f"{progress.window_accuracy:.2%}"
+        for change in progress.changes[-_LAST:]:
+            yield "fell" if change.is_fall else "recovered", change.figures
         told = baseline_of(live)
         yield "largest class", f"{told['largest_class']}, {told['largest_share']:.2%}"
         yield "Cohen's kappa", f"{told['cohen_kappa']:.2%}"
@@ -167,6 +170,7 @@ def _contents(live: LiveModel) -> dict[str, Any]:
         "last_epsilon": None if model.n_seen == 0 else model.last_epsilon,
         **{name: getattr(live.progress, name) for name in _PROGRESS},
         **baseline_of(live),
+        "changes": [vars(change) for change in live.progress.changes],
         "sources": [{"name": s.name, "size": s.size} for s in live.cursor.sources],
         "lineage": to_json(live.lineage),
         **_place(live),

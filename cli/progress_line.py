@@ -24,6 +24,7 @@ _COLUMNS = {
     "samples/s": 9,
 }
 _GAP = "  "
+_LOUD = ("warning", "fall")  # what is told to those who asked for quiet, too
 
 
 class ProgressLine:
@@ -36,16 +37,17 @@ class ProgressLine:
     def __init__(
         self,
         live: LiveModel,
-        style: str,
+        as_json: bool = False,
+        quiet: bool = False,
         total: int | None = None,
         read: int = 0,
         is_alone: bool = True,
     ) -> None:
         self._live = live
-        self._style = style
+        self._as_json, self.is_quiet = as_json, quiet
         self._total = total
         self._line = LiveLine()
-        self._is_live = style == "text" and self._line.is_shown and is_alone
+        self._is_live = not (as_json or quiet) and self._line.is_shown and is_alone
         self._start = time.perf_counter()
         self._rows_before = live.ledger.rows
         self._read_before = read
@@ -66,13 +68,19 @@ class ProgressLine:
 
     def note(self, text: str) -> None:
         """Tell something once."""
-        is_wanted = self._style != "quiet" or getattr(text, "is_warning", False)
-        if text in self._told or not is_wanted:
+        if text not in self._told:
+            self.event("warning" if getattr(text, "is_warning", False) else "note", text)
+
+    def event(self, kind: str, text: str, row: int | None = None, **figures: Any) -> None:
+        """Tell of an event: its text, or as JSON all of it, with the rows that were read."""
+        if self.is_quiet and kind not in _LOUD:
             return
         self._told.add(text)
         self._line.clear()
-        if self._style == "json":
-            click.echo(json.dumps({"note": text}), err=True)
+        if self._as_json:
+            read = self._live.ledger.rows if row is None else row
+            told = {"kind": kind, "row": read, "text": text, **figures}
+            click.echo(json.dumps(told, default=str), err=True)
         else:
             tell(text, err=True)
 
@@ -87,7 +95,7 @@ class ProgressLine:
 
     def update(self) -> None:
         """Tell how it is going, if it is time to."""
-        if self._style != "quiet" and self.rows >= self._next:
+        if not self.is_quiet and self.rows >= self._next:
             while self.rows >= self._next:
                 self._next *= 2
             self._print_row()
@@ -97,7 +105,7 @@ class ProgressLine:
     def finish(self) -> None:
         """Tell how it ended."""
         self._line.clear()
-        if self._style != "text" or not self._live.progress.rows:
+        if self._as_json or self.is_quiet or not self._live.progress.rows:
             return
         if self._live.progress.samples:
             self._print_row()
@@ -114,8 +122,9 @@ class ProgressLine:
         self._line.show(row + self._bar(self._line.width - len(row)))
 
     def _print_row(self) -> None:
-        if self._style == "json":
-            click.echo(json.dumps(self.figures()), err=True)
+        if self._as_json:
+            told = {"kind": "progress", "row": self._live.ledger.rows, **self.figures()}
+            click.echo(json.dumps(told), err=True)
         elif self._live.progress.samples and self._printed != self.rows:
             self._printed = self.rows
             self._line.clear()

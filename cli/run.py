@@ -32,7 +32,8 @@ from .reading import hinting_at_skips
 from .rejections import RejectedLines, Rejections
 from .saver import Saver
 from .signals import InterruptedWaitError, Signals
-from .summary import announce, nothing_new, summarise, tell_findings
+from .summary import announce, nothing_new, summarise
+from .watch import Watch
 
 if TYPE_CHECKING:
     from stream_perceptron.data.batch import Batch
@@ -85,9 +86,9 @@ class Run:
         every = 1 if o.ray is not None and "save_every" not in o.given else o.save_every
         self._saver = Saver(o.path, every, live, self._predictions, self._rejected_rows, here.read)
         rows = None if o.stop else _rows_to_read(self._sources, self._epochs, o.limit)
-        style = "quiet" if o.quiet else "json" if o.as_json else "text"
         is_alone = o.output != "-" or not sys.stdout.isatty()
-        self.line = ProgressLine(live, style, rows, here.read, is_alone)
+        self.line = ProgressLine(live, o.as_json, o.quiet, rows, here.read, is_alone)
+        self._watch = Watch(live, self.line)
 
     def _open_predictions(self) -> PredictionFile | None:
         o, live = self._options, self._live
@@ -111,6 +112,8 @@ class Run:
 
     def _while_waiting(self) -> float | None:
         """Save if that is due, and end at a signal; return when to look again."""
+        self._live.ledger.count_while_waiting()
+        self._watch.look()
         left = self._saver.save_if_due()
         # What was read of a pipe already is nowhere else; its own waiting ends such a run.
         if self._sources[0].is_stream:
@@ -124,7 +127,7 @@ class Run:
 
     def learn(self) -> None:
         """Learn all rows, save, and tell how it went."""
-        o, live, line, rest = self._options, self._live, self.line, None
+        o, live, rest = self._options, self._live, None
         # Closed before Python ends, as a thread reads ahead for it.
         results = self._stack.enter_context(closing(self._results()))
         try:
@@ -151,7 +154,7 @@ class Run:
         except ValueError as error:
             self._end_early()
             if isinstance(error, DivergedError):
-                tell_findings(live, line, o.quiet, diverged=True)
+                self._watch.finish(diverged=True)
             raise
         self._finish(rest)
 
@@ -166,8 +169,9 @@ class Run:
             raise SampleError(
                 f"no usable row among {counted(rows, 'row')}; the first: {self._rejected.first[0]}"
             )
-        self._saver.save(rest)
         line.finish()
+        self._watch.finish()  # what was told is saved
+        self._saver.save(rest)
         is_all = o.limit is None and self._signals.caught is None
         if rows and is_all and live.needs_label and not live.progress.samples:
             raise SourceError(
@@ -256,6 +260,7 @@ class Run:
             self._show_worked(result)
         self._rejected.add(result.rejected)
         self.line.update()
+        self._watch.look()
         if isinstance(result, StepResult):
             if self._rejected_rows is not None:
                 self._rejected_rows.add(result)

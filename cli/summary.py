@@ -89,16 +89,6 @@ def baseline_of(live: LiveModel) -> dict[str, Any]:
     }
 
 
-def tell_findings(live: LiveModel, line: ProgressLine, quiet: bool, diverged: bool = False) -> None:
-    if quiet:
-        return
-    from stream_perceptron.diagnostics.diagnosis import diagnose
-
-    for finding in diagnose(live, diverged):
-        if not line.has_warned(finding.name):
-            line.note(f"diagnosis: {finding}")
-
-
 def summarise(
     live: LiveModel,
     line: ProgressLine,
@@ -150,7 +140,6 @@ def summarise(
             f"of the samples; Cohen's kappa {told['cohen_kappa']:.2%}",
             err=True,
         )
-    tell_findings(live, line, quiet)
     if path is None:
         click.echo(f"{interrupted}model not saved; use -m MODEL to keep it", err=True)
     else:

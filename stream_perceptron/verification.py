@@ -339,8 +339,13 @@ def _compare(live: LiveModel, again: LiveModel) -> None:
 
 def _compare_progress(mine: Progress, its: Progress) -> None:
     for field in fields(mine):
+        rules = field.metadata
         # What was not counted when the model was saved is None.
-        if field.metadata.get("saved", True) and getattr(mine, field.name) is not None:
+        if (
+            rules.get("saved", True)
+            and rules.get("verified", True)
+            and getattr(mine, field.name) is not None
+        ):
             name = field.name.replace("_", " ")
             _require_same(
                 f"its count of {name}", getattr(mine, field.name), getattr(its, field.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+import drift
 import functions
 import growth
 import inside
@@ -23,6 +24,7 @@ SECTIONS = {
     **inside.SECTIONS,
     **functions.SECTIONS,
     **scale.SECTIONS,
+    **drift.SECTIONS,
 }
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.data.naming import as_option, listed, shortened, tells_origin
+from stream_perceptron.live.drift import CAUSE, FELL
 from stream_perceptron.live.step_result import unscaled
 
 if TYPE_CHECKING:
@@ -306,18 +307,10 @@ def _sorted(live: LiveModel) -> Iterator[Finding]:
         )
 
 
-def _drift(live: LiveModel) -> Iterator[Finding]:
-    progress, accuracy = live.progress, _quarters(live, "right")
-    n = len(progress.window)
-    if not accuracy or progress.samples < 4 * n:
-        return
-    before, now = max(accuracy[1:3]), progress.window_accuracy
-    if before - now > max(0.1, 5 * _noise(before, n)):
-        yield Finding(
-            "accuracy falling",
-            f"{now:.1%} over the last {n:,} samples, after {before:.1%}",
-            "the stream has changed, or lr is too high: look at the last samples",
-        )
+def _fell(live: LiveModel) -> Iterator[Finding]:
+    changes = live.progress.changes
+    if changes and changes[-1].is_fall and not any(_quantity(live)):
+        yield Finding(FELL, changes[-1].figures, CAUSE)
 
 
 def _row_number(live: LiveModel) -> Iterator[Finding]:
@@ -376,7 +369,7 @@ _LOOKS: tuple[_Look, ...] = (
     _never_seen,
     _row_number,
     _rising,
-    _drift,
+    _fell,
     _never_skips,
 )
 _WHY_LABELS_ARE_MISSED: tuple[_Look, ...] = (_saturated, _alike, _no_better, _hardly_found)

@@ -27,8 +27,8 @@ class Panel:
     is_share: bool = False  # from 0 to 1, shown in percent
 
 
-def curves(panels: Sequence[Panel]) -> str:
-    """Return panels over samples as SVG."""
+def curves(panels: Sequence[Panel], marks: Sequence[float] = ()) -> str:
+    """Return panels over samples as SVG, with an upright line at each mark."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
@@ -54,6 +54,8 @@ def curves(panels: Sequence[Panel]) -> str:
             for label, x, y, colour in panel.lines:
                 marker = "o" if len(x) == 1 else None
                 axis.plot(x, y, marker=marker, color=colour, label=label, linewidth=1.3)
+            for mark in marks:
+                axis.axvline(mark, color=_INK, linestyle=":", linewidth=1)
             axis.grid(color=_INK, alpha=0.12)
             axis.legend(
                 loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, borderpad=0,

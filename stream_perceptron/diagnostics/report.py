@@ -130,7 +130,10 @@ def _curve(live: LiveModel) -> dict[str, Any] | None:
             f" The share of samples that changed the weights went from {updated[0]:.1%} to "
             f"{updated[-1]:.1%}."
         )
-    return {"summary": summary, "drawing": Markup(curves(panels))}
+    changes = live.progress.changes
+    marks = [change.sample for change in changes if change.is_fall]
+    summary += "".join(f" {str(change).capitalize()}." for change in changes)
+    return {"summary": summary, "drawing": Markup(curves(panels, marks))}
 
 
 def _matrix(live: LiveModel) -> dict[str, Any]:

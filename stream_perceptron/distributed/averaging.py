@@ -17,6 +17,7 @@ from stream_perceptron.data.batch import Offset
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.live.cursor import Cursor
+from stream_perceptron.live.drift import Drift
 from stream_perceptron.live.ledger import Ledger
 from stream_perceptron.live.metrics import WINDOW, Progress, shared_reach
 from stream_perceptron.live.model import LiveModel
@@ -321,6 +322,7 @@ def _sum(model: SGDPerceptron, before: Progress, lives: Sequence[LiveModel]) -> 
         total.largest = max(total.largest, progress.largest)
         reaches = [each for each in (total.reach, progress.reach) if each is not None]
         total.rising = {}
+        total.drift = Drift()  # blocks of several models have no order
         total.reach = reduce(shared_reach, reaches) if reaches else None
         if progress.samples > before.samples:
             total.last_target = int(numbers[progress.last_target])

@@ -63,43 +63,42 @@ class LearningCurve:
 
     def update(self, result: BlockResult) -> None:
         """Take in the labelled samples of a block; many at once cost hardly more than one."""
-        labelled = np.flatnonzero(result.target >= 0)
-        right = np.flatnonzero((result.target == result.predicted)[labelled])
-        updated = np.flatnonzero(result.updated[labelled])
-        every = np.arange(len(labelled))
+        labelled = result.target >= 0
         slope = result.slope[labelled]
-        probed = np.flatnonzero(~np.isnan(slope))
-        # In the order of COLUMNS: some of the labelled samples, and their numbers or None to count.
-        columns: tuple[tuple[NDArray[np.intp], NDArray[np.float64] | None], ...] = (
-            (every, None),
-            (right, None),
-            (every, result.eps[labelled]),
-            (updated, None),
+        probed = ~np.isnan(slope)
+        # In the order of COLUMNS: which labelled samples, and their numbers or None to count.
+        columns: tuple[tuple[NDArray[np.bool_] | None, NDArray[np.float64] | None], ...] = (
+            (None, None),
+            ((result.target == result.predicted)[labelled], None),
+            (None, result.eps[labelled]),
+            (result.updated[labelled], None),
             (probed, None),
-            (probed, slope[probed]),
-            (probed, result.spread[labelled[probed]]),
+            (probed, slope),
+            (probed, result.spread[labelled]),
         )
+        n = len(slope)
         start = 0
-        while start < len(labelled):
+        while start < n:
             begun = int(self.sums[-1, 0]) if len(self.sums) else self.bin
             first = len(self.sums) - 1
             if begun >= self.bin:
                 self._make_room()
                 first, begun = len(self.sums), 0
-            end = min(len(labelled), start + (self.MOST - first) * self.bin - begun)
+            end = min(n, start + (self.MOST - first) * self.bin - begun)
             n_bins = first + 1 + (begun + end - start - 1) // self.bin
             added = np.zeros((n_bins - len(self.sums), len(self.COLUMNS)))
             self.sums = np.vstack([self.sums, added])
-            for sums, (samples, numbers) in zip(self.sums[first:].T, columns, strict=True):
-                part = slice(*np.searchsorted(samples, (start, end)).tolist())
-                places = (samples[part] + (begun - start)) // self.bin
+            part = slice(start, end)
+            places = np.arange(begun, begun + end - start) // self.bin
+            for sums, (chosen, numbers) in zip(self.sums[first:].T, columns, strict=True):
+                some = places if chosen is None else places[chosen[part]]
                 if numbers is None:
-                    sums += np.bincount(places, minlength=len(sums))
+                    sums += np.bincount(some, minlength=len(sums))
                     continue
+                terms = numbers[part] if chosen is None else numbers[part][chosen[part]]
                 # The numbers are added one by one, so that sums do not depend on the blocks.
                 added_up = np.bincount(
-                    np.concatenate([np.arange(len(sums)), places]),
-                    np.concatenate([sums, numbers[part]]),
+                    np.concatenate([np.arange(len(sums)), some]), np.concatenate([sums, terms])
                 )
                 sums[:] = np.minimum(added_up, LARGEST)
             start = end

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.sampling import RandomDraws
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from stream_perceptron.perceptron import SGDPerceptron
 
 # Results, and samples in them, that wait to be counted at once: many cost hardly more than one.
-_MOST_RESULTS, _MOST_SAMPLES = 256, 2**12
+_MOST_RESULTS, _MOST_SAMPLES = 256, 2**13
+_SOME = 50  # samples that are worth being counted while nothing comes
 
 
 class Ledger:
@@ -27,7 +29,8 @@ class Ledger:
 
     def __init__(self, progress: Progress, cursor: Cursor, lineage: Lineage) -> None:
         self._progress = progress
-        self._uncounted: list[BlockResult] = []  # what the progress does not have yet
+        # What the progress does not have yet, and the numbers of its rows.
+        self._uncounted: list[tuple[BlockResult, NDArray[np.intp]]] = []
         self._n_uncounted = 0
         self.cursor = cursor
         self.lineage = lineage
@@ -51,13 +54,27 @@ class Ledger:
         """All rows that were read."""
         return self._progress.rows + self._n_uncounted
 
-    def count(self, batch: Batch, result: BlockResult) -> None:
-        """Count the rows of a batch that are done; `result` is of its first usable rows."""
+    @property
+    def has_untold(self) -> bool:
+        """Whether people are to be told of a change, as far as rows were counted."""
+        changes = self._progress.changes
+        return bool(changes) and changes[-1].found > self._progress.told_row
+
+    def count_while_waiting(self) -> None:
+        """Count what waits to be, unless it is little."""
+        if self._n_uncounted >= _SOME:
+            self._count()
+
+    def count(self, batch: Batch, result: BlockResult, rows: NDArray[np.intp]) -> None:
+        """Count the rows of a batch that are done.
+
+        `result` is of its first usable rows, and `rows` are their numbers in the run.
+        """
         n, progress = len(result), self._progress
         # The result is kept for a while, and its arrays are lent to the caller.
         result.nets = None
         result.predicted.flags.writeable = result.updated.flags.writeable = False
-        self._uncounted.append(result)
+        self._uncounted.append((result, rows))
         self._n_uncounted += n
         if len(self._uncounted) == _MOST_RESULTS or self._n_uncounted >= _MOST_SAMPLES:
             self._count()
@@ -73,9 +90,9 @@ class Ledger:
     def _count(self) -> None:
         """Take the results that wait into the progress."""
         if self._uncounted:
-            result = BlockResult.joined(self._uncounted)
+            results, rows = zip(*self._uncounted, strict=True)
             self._uncounted, self._n_uncounted = [], 0
-            self._progress.update(result)
+            self._progress.update(BlockResult.joined(results), np.concatenate(rows))
 
     def move(
         self, cursor: Cursor, sources: Sequence[Source], batch: Batch, model: SGDPerceptron

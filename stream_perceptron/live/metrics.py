@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.errors import CheckpointError
+from stream_perceptron.live.drift import Change, Drift
 from stream_perceptron.live.learning_curve import LARGEST, LearningCurve
 from stream_perceptron.model.kernel.types import BlockResult
 from stream_perceptron.model.rows import Rows
@@ -203,6 +204,14 @@ class Progress:
     rising: dict[str, float] | None = field(default=None, metadata={"optional": True})
     # How many features were missing in all samples, of those that every row has.
     missing: int = field(default=0, metadata={"optional": True})
+    # The last falls of accuracy, and recoveries.
+    changes: list[Change] = field(
+        default_factory=list, metadata={"optional": True, "verified": False}
+    )
+    # What people were told: the findings that hold since, by name, and the row where the last of
+    # the changes was found.
+    told: list[str] = field(default_factory=list, metadata={"optional": True, "verified": False})
+    told_row: int = field(default=0, metadata={"optional": True, "verified": False})
     # How often each label was predicted as each; the numbers are those of the model's `classes_`.
     # Samples tested before any label was known are not in it.
     confusion: Confusion = field(default_factory=Confusion, metadata={"saved": False})
@@ -211,6 +220,7 @@ class Progress:
     )
     # How the run went from one bin of samples to the next.
     curve: LearningCurve = field(default_factory=LearningCurve, metadata={"saved": False})
+    drift: Drift = field(default_factory=Drift, metadata={"saved": False})
 
     @property
     def rows(self) -> int:
@@ -245,16 +255,19 @@ class Progress:
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What is saved as arrays."""
         return {
-            "confusion": self.confusion.pairs, "window": self.window, "curve": self.curve.sums
+            "confusion": self.confusion.pairs, "window": self.window, "curve": self.curve.sums,
+            "drift": self.drift.table,
         }  # fmt: skip
 
     def restore(self, arrays: dict[str, NDArray[Any]], curve_bin: int, n_labels: int) -> None:
         """Take over what was saved as arrays."""
-        if set(arrays) != {"confusion", "window", "curve"}:
+        if set(arrays) - {"drift"} != {"confusion", "window", "curve"}:
             raise CheckpointError("progress has no confusion counts, no window or no curve")
         self.confusion = Confusion.restored(arrays["confusion"])
         self.window = arrays["window"]
         self.curve = LearningCurve.restored(arrays["curve"], curve_bin)
+        if "drift" in arrays:
+            self.drift = Drift.restored(arrays["drift"])
         if self.window.dtype != np.bool_ or self.window.ndim != 1 or len(self.window) > WINDOW:
             raise CheckpointError("progress has a window of another kind")
         if (
@@ -276,13 +289,19 @@ class Progress:
         reach = rows.reaches() if rows.lengths.max() <= _MOST_REACHES else {}
         self.reach = shared_reach(reach if self.reach is None else self.reach, reach)
 
-    def update(self, result: BlockResult) -> None:
-        """Take in what happened to some more samples; many at once cost hardly more than one."""
+    def update(self, result: BlockResult, rows: NDArray[np.intp] | None = None) -> None:
+        """Take in what happened to some more samples; many at once cost hardly more than one.
+
+        `rows` are their numbers in the run, by default those that follow.
+        """
         target, predicted, eps = result.target, result.predicted, result.eps
+        if rows is None:
+            rows = self.rows + 1 + np.arange(len(result))
         labelled = target >= 0
         n = int(np.count_nonzero(labelled))
         if n < len(result):
             target, predicted, eps = target[labelled], predicted[labelled], eps[labelled]
+            rows = rows[labelled]
         self.samples += n
         self.unlabelled += len(result) - n
         self.updates += int(np.count_nonzero(result.updated))
@@ -299,6 +318,7 @@ class Progress:
             self.epsilon_sum = min(float(terms.cumsum()[-1]), LARGEST)
         tested = predicted >= 0
         if np.count_nonzero(tested) < n:
-            target, predicted = target[tested], predicted[tested]
+            target, predicted, rows = target[tested], predicted[tested], rows[tested]
+        self.drift.update(target, target != predicted, rows, self.changes)
         self.confusion.update(target, predicted)
         self.window = np.concatenate([self.window, target == predicted])[-WINDOW:]

@@ -308,7 +308,7 @@ class LiveModel:
             # Rows that came again have no number.
             rows = rows_before + np.cumsum(~batch.replayed)[batch.rows[:n]]
         told = self._told(batch, result, rows, done)
-        ledger.count(done, result)
+        ledger.count(done, result, rows)
         if any(label is not None for label in batch.labels[:n]):
             self.schema = batch.schema
         if here is not None and taken:

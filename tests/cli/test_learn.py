@@ -195,8 +195,9 @@ def test_messages_break_between_words_and_json_does_not(on_terminal, tmp_path):
 
     assert "warning: unscaled features:" in " ".join(words)
     assert {"reaches", "square;", "--standardize"} <= set(words)
-    notes = [json.loads(line)["note"] for line in lines if line.startswith('{"note"')]
-    assert [note for note in notes if note.startswith("warning: unscaled features")]
+    events = [json.loads(line) for line in lines if line.startswith('{"kind"')]
+    texts = [event["text"] for event in events if event["kind"] == "warning"]
+    assert [text for text in texts if text.startswith("warning: unscaled features")]
 
 
 def test_a_row_of_the_table_is_not_repeated_at_the_end(run, points):

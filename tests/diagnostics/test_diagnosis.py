@@ -52,13 +52,18 @@ def lines(samples):
         ["--activation", "identity", "--lr", "0.001"],
         ["--passes", "3"],
         ["--random", "--stop", "--epsilon", "3e-6"],
-        ["--limit", "1000"],
+        ["--limit", "2000"],
         ["--dtype", "float32"],
     ],
     ids=" ".join,
 )
-def test_no_false_alarm_on_digits(run, digits, options):
-    assert {} == findings(run, digits["train"], *options)
+def test_no_false_alarm_on_digits(run, digits, options, tmp_path_factory):
+    """Shuffled, as the digits of some rows are harder to read than those before."""
+    source = tmp_path_factory.getbasetemp() / "shuffled.parquet"
+    if not source.exists():
+        table = pq.read_table(digits["train"])
+        pq.write_table(table.take(np.random.default_rng(0).permutation(len(table))), source)
+    assert {} == findings(run, source, *options)
 
 
 def test_the_settings_of_the_learner(run, digits, tell):
@@ -145,7 +150,7 @@ def test_stream_that_changes(run, tmp_path):
     changed = write(tmp_path / "changed.csv", steady + lines(turned))
     options = ["--lr", "0.02", "--epsilon", "0.01"]
 
-    assert "accuracy falling" in findings(run, changed, *options)
+    assert "accuracy fell" in findings(run, changed, *options)
     assert {} == findings(run, write(tmp_path / "steady.csv", steady), *options)
 
 

@@ -95,6 +95,10 @@ def after_pipes(folder):
     answers = (folder / "answers.jsonl").read_text().splitlines()
     assert 300 == len(answers)
     assert {"up", "down"} == {json.loads(line)["prediction"] for line in answers}
+    (alert,) = (folder / "alerts.txt").read_text().splitlines()
+    assert alert.startswith("warning: accuracy fell from ")
+    samples, _, falls = (folder / "perceptron.prom").read_text().splitlines()
+    assert ("perceptron_samples 900", "perceptron_falls 1") == (samples, falls)
 
 
 def after_distributed(folder):

@@ -1,0 +1,79 @@
+"""What is told of a model while it learns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stream_perceptron.live.drift import CAUSE, FELL
+
+from .progress_line import ProgressLine
+
+if TYPE_CHECKING:
+    from stream_perceptron import LiveModel
+
+_FIRST = 1000  # rows after which findings are looked for, then whenever they have doubled
+
+
+class Watch:
+    """Tells of falls of accuracy when they are found, and of findings as they come and go.
+
+    What it has told is saved with the model, so that a resumed run does not tell it again.
+    """
+
+    def __init__(self, live: LiveModel, line: ProgressLine) -> None:
+        self._live, self._line = live, line
+        self._level = self._reached()
+
+    def _reached(self) -> int:
+        """Return how often the rows have doubled."""
+        return (self._live.cursor.read // _FIRST).bit_length()
+
+    def look(self) -> None:
+        """Tell what is new, if it is time to look."""
+        if self._live.ledger.has_untold:
+            self._tell_changes()
+        if (level := self._reached()) > self._level:
+            self._level = level
+            self._tell_findings()
+
+    def finish(self, diverged: bool = False) -> None:
+        """Tell what is new at the end, and which findings that were told still hold."""
+        before = self._live.progress.told
+        self._tell_changes()
+        self._tell_findings(diverged)
+        told = self._live.progress.told
+        if still := [n for n in told if n in before and not self._line.has_warned(n)]:
+            self._line.note(f"diagnosis, as before: {', '.join(still)}")
+
+    def _tell_changes(self) -> None:
+        progress = self._live.progress
+        for change in progress.changes:
+            if change.found > progress.told_row:
+                progress.told_row = change.found
+                # A fall is a finding until the model has recovered.
+                progress.told = [name for name in progress.told if name != FELL]
+                progress.told += [FELL] * change.is_fall
+                self._line.event(
+                    "fall" if change.is_fall else "recovery",
+                    f"warning: {change}; {CAUSE}" if change.is_fall else str(change),
+                    change.found,
+                    near=change.row,
+                    before=change.before,
+                    after=change.after,
+                    suggestion=CAUSE if change.is_fall else None,
+                )
+
+    def _tell_findings(self, diverged: bool = False) -> None:
+        from stream_perceptron.diagnostics.diagnosis import diagnose
+
+        live, line = self._live, self._line
+        if line.is_quiet:
+            return
+        findings, before = diagnose(live, diverged), live.progress.told
+        live.progress.told = [finding.name for finding in findings]
+        for finding in findings:
+            if finding.name not in before and not line.has_warned(finding.name):
+                line.event("finding", f"diagnosis: {finding}", **vars(finding))
+        for name in before:
+            if name not in live.progress.told:
+                line.event("resolved", f"no longer: {name}", name=name)

@@ -1,0 +1,220 @@
+"""What is told while a run goes on: the same however rows come, and whatever kills it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import threading
+import time
+
+import pytest
+from helpers import COMMAND, TIMES, kill_after_saves, write_lines
+
+from stream_perceptron import LiveModel
+
+KINDS = ("fall", "recovery", "finding", "resolved")
+
+
+def flipped(path, n=20_000, flips=(10_000,), seed=0):
+    """Write samples whose two labels are swapped at some rows; return the path."""
+    rng, lines = random.Random(seed), ["label,a,b"]
+    for i in range(n):
+        a, b = rng.uniform(-1, 1), rng.uniform(-1, 1)
+        is_right = (a > 0) != (sum(i >= flip for flip in flips) % 2 == 1)
+        lines.append(f"{'right' if is_right else 'left'},{a:.4f},{b:.4f}")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def events_in(stderr, kinds=KINDS):
+    """Return the events of some kinds that `--json` tells on stderr."""
+    events = [json.loads(line) for line in stderr.splitlines() if line.startswith("{")]
+    return [event for event in events if event["kind"] in kinds]
+
+
+def test_a_fall_and_its_recovery(run, tmp_path):
+    source, model = flipped(tmp_path / "s.csv"), tmp_path / "m.npz"
+    shown = run("learn", source, "-m", model, check=0).stderr.splitlines()
+    (fall,) = (line for line in shown if line.startswith("warning: accuracy fell from 99."))
+    (back,) = (line for line in shown if line.startswith("accuracy recovered to 9"))
+    assert shown.index(fall) < shown.index(back)
+    assert "near row 10,00" in fall
+    assert not [line for line in shown if line.startswith("diagnosis")]
+
+    inspected = run("inspect", model, check=0).stdout
+    assert "  fell           from 99." in inspected
+    assert "  recovered      to 9" in inspected
+    (first, last) = json.loads(run("inspect", model, "--json", check=0).stdout)["changes"]
+    assert [True, False] == [first["is_fall"], last["is_fall"]]
+    assert 10_000 <= first["row"] < 10_050 < first["found"] <= 10_200 < last["row"]
+
+    page = tmp_path / "r.html"
+    run("report", model, "-o", page, check=0)
+    assert f"{fall.removeprefix('warning: a').split(';')[0]}." in page.read_text()
+    assert "stroke-dasharray" in page.read_text()
+
+
+def test_a_fall_that_lasts_is_a_finding(run, tmp_path):
+    """Its label is drawn by chance, so there is nothing to learn any more."""
+    source, rng = flipped(tmp_path / "s.csv", 8000, ()), random.Random(1)
+    with source.open("a") as file:
+        for _ in range(4000):
+            file.write(f"{rng.choice(['left', 'right'])},{rng.random():.4f},0.5\n")
+    result = run("learn", source, "--json", "-m", tmp_path / "m.npz", check=0)
+    (fall,) = events_in(result.stderr, ("fall", "recovery"))
+    found = {found["name"]: found for found in json.loads(result.stdout)["diagnosis"]}
+    assert "fall" == fall["kind"]
+    assert fall["near"] <= 8050 < fall["row"]
+    assert fall["before"] > 0.98 > 0.6 > fall["after"]
+    assert found["accuracy fell"]["suggestion"] == fall["suggestion"]
+    assert "accuracy fell: from 9" in run("inspect", tmp_path / "m.npz", check=0).stdout
+    text = run("learn", source, check=0).stderr.splitlines()
+    assert any(
+        line.startswith("diagnosis, as before: ") and "accuracy fell" in line for line in text
+    )
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_quiet_runs_tell_of_falls_alone(options, run, tmp_path):
+    result = run("learn", flipped(tmp_path / "s.csv"), "--quiet", *options, check=0)
+    (line,) = result.stderr.splitlines()
+    if not options:
+        assert line.startswith("warning: accuracy fell from 99.")
+        return
+    event = json.loads(line)
+    assert {"kind", "row", "text", "near", "before", "after", "suggestion"} == set(event)
+    summary = json.loads(result.stdout.splitlines()[-1])
+    assert 0.8 < summary["accuracy"] < 1
+
+
+def test_findings_come_and_go(run, tmp_path):
+    """One column varies late, and one class is found late."""
+    rng, rows = random.Random(0), []
+    for i in range(9000):
+        a, late = rng.gauss(0, 1), rng.gauss(0, 1) if i > 3000 else 1.0
+        label = "rare" if (a > 1.6 and i < 2500) or late > 1.2 else "usual"
+        rows.append({"a": round(a, 3), "late": round(late, 3), "label": label})
+    source = write_lines(tmp_path / "s.jsonl", rows)
+    events = events_in(run("learn", source, "--json", "--standardize", check=0).stderr)
+    told = [(event["kind"], event["name"], event["row"]) for event in events if "name" in event]
+
+    assert ("finding", "features that never varied", 1000) in told
+    assert ("resolved", "features that never varied", 4000) in told
+    assert len(told) == len(set(told))
+    for event in events:
+        if event["kind"] == "finding":
+            assert {"kind", "row", "text", "name", "evidence", "suggestion"} == set(event)
+
+
+def sent(source, options, write):
+    """Return the events of a run on a pipe into which `write` puts the bytes of a file."""
+    with subprocess.Popen(
+        [COMMAND, "learn", "--json", *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=False,
+    ) as process:  # fmt: skip
+        data = source.read_bytes()
+        thread = threading.Thread(target=write, args=(process.stdin.fileno(), data))
+        thread.start()
+        thread.join()
+        process.stdin.close()
+        errors = process.stderr.read().decode()
+        process.stdout.read()
+    assert 0 == process.returncode, errors
+    return events_in(errors)
+
+
+def test_events_do_not_depend_on_how_rows_come(run, tmp_path):
+    source = flipped(tmp_path / "s.csv", 12_000, (3000, 7000))
+    expected = events_in(run("learn", source, "--json", check=0).stderr)
+    rng = random.Random(0)
+
+    def shreds(descriptor, data):
+        while data:
+            n = rng.choice([1, 10, 100, 1000, 10_000])
+            os.write(descriptor, data[:n])
+            data = data[n:]
+
+    def lines(descriptor, data):
+        for i, line in enumerate(data.splitlines(keepends=True)):
+            os.write(descriptor, line)
+            if i % 100 == 0:
+                time.sleep(0.001)
+
+    kinds = [event["kind"] for event in expected]
+    assert ["fall", "recovery", "fall"] == [kind for kind in kinds if kind != "finding"][:3]
+    for write in (shreds, lines):
+        assert expected == sent(source, [], write)
+    for options in (["-p", tmp_path / "p.jsonl"], ["--trace", "50"], ["--dtype", "float64"]):
+        shown = run("learn", source, "--json", *options, check=0).stderr
+        assert expected == events_in(shown)
+    # In two files, in the order of one.
+    text = source.read_text().splitlines(keepends=True)
+    parts = [tmp_path / "one.csv", tmp_path / "two.csv"]
+    parts[0].write_text("".join(text[:5001]))
+    parts[1].write_text("".join(text[:1] + text[5001:]))
+    assert expected == events_in(run("learn", *parts, "--json", check=0).stderr)
+
+
+def test_a_fall_on_a_live_pipe_is_told_at_once(tmp_path):
+    """Before the pipe is closed, and with fewer rows than a batch of many."""
+    lines = flipped(tmp_path / "s.csv", 3000, (2000,)).read_bytes().splitlines(keepends=True)
+    with subprocess.Popen(
+        [COMMAND, "learn", "--json"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        told = threading.Event()
+
+        def watch():
+            for line in process.stderr:
+                if json.loads(line)["kind"] == "fall":
+                    told.set()
+
+        threading.Thread(target=watch, daemon=True).start()
+        for line in lines[:2400]:
+            process.stdin.write(line)
+            process.stdin.flush()
+        assert told.wait(60)
+        process.stdin.close()
+        process.stdout.read()
+
+
+@pytest.mark.slow
+def test_killed_runs_tell_the_same(run, tmp_path):
+    """What is told after the last save is told again, and nothing else twice."""
+    source = flipped(tmp_path / "s.csv", 60_000, (20_000, 40_000))
+    args = ["learn", source, "--json", "-m", tmp_path / "m.npz", "--save-every", "500"]
+    expected = events_in(run(*args, check=0).stderr)
+    whole = (tmp_path / "m.npz").read_bytes()
+    kills, rng = 0, random.Random(0)
+    while kills < 4 * TIMES:
+        (tmp_path / "m.npz").unlink()
+        told, code = [], None
+        while code != 0:
+            with subprocess.Popen(
+                [COMMAND, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            ) as process:
+                kills += kill_after_saves(process, tmp_path / "m.npz", rng.choice([1, 10, 40]), 0)
+                told += events_in(process.communicate()[1].decode())
+                code = process.returncode
+        assert expected == sorted(
+            {json.dumps(event): event for event in told}.values(), key=told.index
+        )
+        assert whole == (tmp_path / "m.npz").read_bytes()
+
+
+def test_a_model_without_a_test_for_drift_begins_one(run, tmp_path):
+    """As one that was saved before there was any."""
+    source, model = flipped(tmp_path / "s.csv", 30_000, (20_000,)), tmp_path / "m.npz"
+    run("learn", source, "-m", model, "--limit", "5000", check=0)
+    live = LiveModel.load(model)
+    live.progress.drift = type(live.progress.drift)()
+    live.save(model)
+    (fall, *_) = events_in(run("learn", source, "-m", model, "--json", check=0).stderr)
+    assert ("fall", 20_000) == (fall["kind"], fall["near"] // 100 * 100)
+
+
+def test_shards_do_not_look(digits, run):
+    told = run("learn", digits["test"], "--ray", "--shards", "2", "--json", check=0).stderr
+    assert [] == events_in(told, ("fall", "recovery"))
