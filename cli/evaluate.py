@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from stream_perceptron.live.step_result import StepResult
 
 
+_MOST_IN_MATRIX = 1000  # classes, of which JSON has a matrix beside the pairs
 _LONGEST = 16  # characters of a name in the confusion matrix
 _LONGEST_TITLE = 40  # that other columns are aligned to
 
@@ -53,7 +54,8 @@ def evaluate(
     """Test a saved model on labelled samples, without learning.
 
     SOURCE is as for `learn`. Macro F1 is the mean F1 over the classes, including classes that the
-    model does not know.
+    model does not know. --json has how often each label was predicted as each in "pairs", and up to
+    1,000 classes as a matrix in "confusion".
 
     \b
     stream-perceptron evaluate mnist-test.parquet -m mnist.npz
@@ -80,10 +82,10 @@ def evaluate(
     if as_json:
         click.echo(json.dumps(figures, default=str))
     else:
-        _show(figures)
+        _show(test, figures)
 
 
-def _show(figures: dict[str, Any]) -> None:
+def _show(test: _Test, figures: dict[str, Any]) -> None:
     """Print accuracy, what is known of each class, and the confusion matrix."""
     click.echo(
         f"{counted(figures['samples'], 'sample')}: accuracy {figures['accuracy']:.2%}, "
@@ -102,7 +104,7 @@ def _show(figures: dict[str, Any]) -> None:
             f"  {row['samples']:>7,}"
         )
     click.echo("\nconfusion matrix (rows: true, columns: predicted)")
-    for line in _matrix(names, figures["confusion"], shutil.get_terminal_size().columns):
+    for line in _matrix(test, names, shutil.get_terminal_size().columns):
         click.echo(line)
 
 
@@ -113,21 +115,23 @@ def _shortened(name: str) -> str:
     return f"{name[: _LONGEST // 2 - 2]}..{name[-_LONGEST // 2 :]}"
 
 
-def _matrix(names: Sequence[str], counts: Sequence[Sequence[int]], columns: int) -> list[str]:
+def _matrix(test: _Test, names: Sequence[str], columns: int) -> list[str]:
     """Return the lines of a confusion matrix, cut to the classes with most errors if it is wide."""
     names = list(map(_shortened, names))
-    cell = max(*map(len, names), *(len(f"{sum(line):,}") for line in counts))
+    order = test.order
+    seen, _, right = (part[order] for part in test.confusion.sums(max(order, default=0) + 1))
+    cell = max(*map(len, names), len(f"{max(seen):,}"))
     most = max(2, columns // (cell + 2) - 1)
     shown = list(range(len(names)))
     lines = []
     if len(names) > most:
-        errors = [sum(line) - line[i] for i, line in enumerate(counts)]
+        errors = seen - right
         shown = sorted(sorted(shown, key=lambda i: -errors[i])[:most])
         lines = [f"the {most} of {len(names):,} classes with most errors; --json has all"]
     lines.append("  ".join(f"{name:>{cell}}" for name in ["", *(names[j] for j in shown)]))
-    for i in shown:
-        cells = (f"{counts[i][j]:>{cell},}" for j in shown)
-        lines.append("  ".join([f"{names[i]:>{cell}}", *cells]))
+    counts = test.confusion.matrix([order[i] for i in shown]).tolist()
+    for i, line in zip(shown, counts, strict=True):
+        lines.append("  ".join([f"{names[i]:>{cell}}", *(f"{count:>{cell},}" for count in line)]))
     return lines
 
 
@@ -157,23 +161,28 @@ class _Test:
         predicted = np.where(predicted < 0, len(self._known), predicted)
         self.confusion.update(np.array(targets, np.intp), predicted)
 
+    @property
+    def order(self) -> list[int]:
+        """The numbers of all labels: those that the model knows, and others by name."""
+        others = sorted(self._numbers.keys() - set(self._known) - {None}, key=repr)
+        return [self._numbers[label] for label in [*self._known, *others]]
+
     def figures(self) -> dict[str, Any]:
         """Return accuracy, macro F1 and Cohen's kappa, and precision and recall of each class."""
-        confusion = self.confusion
-        scores = confusion.scores(len(self._numbers))
-        others = sorted(self._numbers.keys() - set(self._known) - {None}, key=repr)
-        classes = [*self._known, *others]
-        order = [self._numbers[label] for label in classes]
-        matrix = confusion.matrix(len(self._numbers))
+        confusion, labels = self.confusion, list(self._numbers)
+        scores = confusion.scores(len(labels))
+        classes, order = [labels[i] for i in self.order], self.order
+        is_small = len(order) <= _MOST_IN_MATRIX
         return {
             "samples": confusion.tested,
             "accuracy": confusion.right / confusion.tested,
             "macro_f1": scores.macro_f1,
             "cohen_kappa": scores.cohen_kappa,
-            "largest_class": list(self._numbers)[scores.largest],
+            "largest_class": labels[scores.largest],
             "largest_share": scores.baseline,
             "classes": classes,
-            "confusion": matrix[order][:, order].tolist(),
+            "confusion": confusion.matrix(order).tolist() if is_small else None,
+            "pairs": [[labels[i], labels[j], n] for i, j, n in confusion.pairs.tolist()],
             "per_class": [
                 {
                     "class": label,

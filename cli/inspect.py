@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Iterator, Sequence
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -167,7 +168,7 @@ def _contents(live: LiveModel) -> dict[str, Any]:
         "missing_texts": list(selection.missing),
         "samples": model.n_seen,
         "updates": model.n_updates,
-        "last_epsilon": None if model.n_seen == 0 else model.last_epsilon,
+        "last_epsilon": None if isnan(model.last_epsilon) else model.last_epsilon,
         **{name: getattr(live.progress, name) for name in _PROGRESS},
         **baseline_of(live),
         "changes": [vars(change) for change in live.progress.changes],

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from . import end_at_interrupts
 from .files import LocalFile
 from .printable import OneLineError, OneLineUsageError
 from .values import CLASSES, DELIMITER, NAMES
@@ -106,6 +107,7 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         show_all = ctx.params.pop("traceback")
+        end_at_interrupts(at_once=False)
         try:
             with usage_errors_on_one_line(ctx):
                 return super().invoke(ctx)

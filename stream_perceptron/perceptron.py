@@ -138,6 +138,14 @@ class SGDPerceptron(base.MiniBatchClassifier):
             self.network.add([], validation.declared_classes(classes))
 
     @property
+    def lr(self) -> float | Scheduler:
+        return self._lr
+
+    @lr.setter
+    def lr(self, value: float | Scheduler) -> None:
+        self._lr = value.item() if isinstance(value, np.generic) else value
+
+    @property
     def seed_(self) -> int:
         return self.network.store.seed
 

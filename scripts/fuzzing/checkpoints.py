@@ -6,6 +6,7 @@ import copy
 import io
 import json
 import sys
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,12 @@ from typing import Any
 import numpy as np
 
 from stream_perceptron import CheckpointError, LiveModel
+from stream_perceptron.checkpoint.archive import _COMMENT_LENGTH, _comment
 from stream_perceptron.data import open_source
 from stream_perceptron.diagnostics.diagnosis import diagnose
+from stream_perceptron.diagnostics.report import report
 from stream_perceptron.verification import verify
+from stream_perceptron_cli import inspect
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 from helpers import forge, members_of, npy
@@ -23,7 +27,8 @@ from helpers import forge, members_of, npy
 _GOLDEN = Path(__file__).parents[2] / "tests" / "golden"
 _VALUES: tuple[Any, ...] = (
     None, True, 0, 1, -1, 2, 2**31, 2**63, 2**200, 0.5, -0.0, 1e308, 5e-324, "", "a", "\0", "int",
-    "sigmoid", "float32", [], [0], [[]], [["a"]], {}, {"a": 1}, {"date": "2026-01-01"},
+    "sigmoid", "float32", [], [0], [[]], [["a"]], {}, {"a": 1}, {"date": "2026-01-01"}, 10**400,
+    "1e999", {"class": "Optimal", "parameters": {"loss": 1, "alpha": 1e-300}},
 )  # fmt: skip
 
 
@@ -34,7 +39,7 @@ def case(rng: np.random.Generator, folder: Path) -> str:
     parts = dict(parts)
     for _ in range(rng.integers(1, 3)):
         _change(rng, parts)
-    path.write_bytes(forge(parts.items()))
+    path.write_bytes(_damaged(rng, forge(parts.items())))
     try:
         live = LiveModel.load(path)
     except CheckpointError as error:
@@ -53,6 +58,7 @@ def case(rng: np.random.Generator, folder: Path) -> str:
     assert np.isfinite(model.weights).all()
     assert live.progress.accuracy >= 0
     list(map(str, diagnose(live)))
+    _show(live, rng.integers(30) == 0)
     _use(live, path, folder)
     return f"{name} accepted"
 
@@ -75,11 +81,27 @@ def _use(live: LiveModel, path: Path, folder: Path) -> None:
         pass  # it is of other data
     live.save(path)
     LiveModel.load(path)
-    try:
-        live.lineage.lines()
+    with suppress(StreamPerceptronError):  # what it was learned from is not there
         verify(live, sources)
-    except StreamPerceptronError:
-        pass  # what it was learned from is not there
+
+
+def _show(live: LiveModel, is_long: bool) -> None:
+    """Tell of it all that `inspect` and `report` tell."""
+    json.dumps(inspect._contents(live), default=str, allow_nan=False)
+    for _ in inspect._groups(live, Path("m.npz")):
+        pass
+    if is_long:
+        report(live, "m.npz")
+
+
+def _damaged(rng: np.random.Generator, data: bytes) -> bytes:
+    """Return a checkpoint, one in ten with other bytes in its directory and a right digest."""
+    if rng.integers(10):
+        return data
+    body = bytearray(data[:-_COMMENT_LENGTH])
+    for _ in range(rng.integers(1, 4)):
+        body[-int(rng.integers(1, 300))] = rng.integers(256)
+    return bytes(body) + _comment(body)
 
 
 @cache
@@ -133,7 +155,12 @@ def _changed_json(rng: np.random.Generator, data: bytes) -> bytes:
         part[key] += int(rng.integers(-2, 3))
     else:
         part[key] = _VALUES[rng.integers(len(_VALUES))]
-    return json.dumps(meta).encode()
+    if rng.integers(5) == 0:
+        with suppress(AttributeError, LookupError, TypeError, ValueError):  # it is no lineage now
+            entries = meta["run"]["lineage"]["entries"]
+            for _ in range(rng.integers(100)):
+                entries[:] = [dict(entries[0]) | {"models": [entries[:1]]}]
+    return json.dumps(meta).replace('"1e999"', "1e999").encode()
 
 
 def _changed_array(rng: np.random.Generator, data: bytes) -> np.ndarray[Any, Any]:
@@ -150,5 +177,7 @@ def _changed_array(rng: np.random.Generator, data: bytes) -> np.ndarray[Any, Any
         return np.asarray(array.T)
     array = array.copy()
     if array.size:
-        array.flat[rng.integers(array.size)] = rng.choice([0, 1, -1, 7, 127])
+        array.flat[rng.integers(array.size)] = rng.choice(
+            [0, 1, -1, 7, 127, 1e308] if array.dtype == np.float64 else [0, 1, -1, 7, 127]
+        )
     return np.asarray(array)

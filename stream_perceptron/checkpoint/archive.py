@@ -11,6 +11,7 @@ import io
 import json
 import math
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,7 +69,10 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]
     finite.
 
     """
-    if path.stat().st_size > _LARGEST:
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise CheckpointError("not a regular file")
+    if status.st_size > _LARGEST:
         raise CheckpointError("larger than any model of this program")
     return from_bytes(path.read_bytes())
 
@@ -132,7 +136,9 @@ def from_bytes(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
             members = _members(archive, len(data))
             meta = _meta(members.pop("meta.json", b""))
             arrays = {name.removesuffix(".npy"): _array(name, members[name]) for name in members}
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+    except CheckpointError:
+        raise
+    except (zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError) as error:
         raise CheckpointError(f"not a stream-perceptron model ({error})") from None
     return meta, arrays
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import glob
 import os
@@ -72,11 +71,8 @@ def _link(path: Path, previous: Path) -> None:
     temporary = _temporary(path)
     try:
         os.link(path, temporary)
-    except OSError as error:
-        # Not every file system can; the new file is what matters.
-        if error.errno in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
-            return
-        raise
+    except OSError:
+        return  # not every file system can; the new file is what matters
     try:
         os.replace(temporary, previous)
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import sys
 from collections.abc import Callable, Hashable
 from contextlib import suppress
 from dataclasses import fields as fields_of
@@ -19,6 +20,7 @@ from stream_perceptron.model.vocabulary import doubled
 T = TypeVar("T")
 
 _DEEPEST = 8  # tuples within tuples
+_DEEPEST_PART = 40  # dataclasses within dataclasses
 
 # Names that JSON has no form for: by their tag the type, and how they become text and come back.
 _TAGGED: dict[str, tuple[type, Callable[[Any], str], Callable[[str], Hashable]]] = {
@@ -99,6 +101,8 @@ def encode_lr(lr: Any) -> Any:
 def decode_lr(value: Any) -> Any:
     """Return what `encode_lr` was given: a number, or a scheduler, which may have a loss."""
     if isinstance(value, bool | int | float):
+        if not 0 < value <= sys.float_info.max:
+            raise CheckpointError("lr is not a finite number above 0")
         return value
     lr = _decode_class(value, _modules())
     try:
@@ -174,7 +178,7 @@ def to_json(value: Any) -> Any:
     """Return a dataclass, or what its fields hold, as JSON that `from_json` takes back.
 
     Fields with `metadata={"saved": False}` are left out, and so are those with `{"optional": True}`
-    that have their default.
+    that have their default. A field with `{"is_json": True}` holds JSON already.
 
     Examples
     --------
@@ -189,10 +193,11 @@ def to_json(value: Any) -> Any:
     """
     if is_dataclass(value):
         return {
-            field.name: to_json(getattr(value, field.name))
+            field.name: part if field.metadata.get("is_json") else to_json(part)
             for field in fields_of(value)
+            for part in [getattr(value, field.name)]
             if field.metadata.get("saved", True)
-            and not (field.metadata.get("optional") and getattr(value, field.name) == field.default)
+            and not (field.metadata.get("optional") and part == field.default)
         }
     if isinstance(value, bytearray):
         return value.decode(errors="surrogateescape")
@@ -209,6 +214,8 @@ def from_json(cls: type[T], value: Any, where: str) -> T:
     A whole number is from 0 to before 2^62, or what the field's metadata has for "least" and
     "below", unless it is the value of a dict.
     """
+    if where.count(".") > _DEEPEST_PART:
+        raise CheckpointError(f"{where[:50]}... is nested too deeply")
     given, hints, parts = Fields(value, where), get_type_hints(cls), {}
     for field in fields_of(cls):  # type: ignore[arg-type]
         rules, name = field.metadata, field.name
@@ -243,6 +250,8 @@ def _part(hint: Any, value: Any, where: str, numbers: range) -> Any:
     if hint is bytearray and type(value) is str:
         with suppress(UnicodeError):
             return bytearray(value, "utf-8", "surrogateescape")
+    if type(value) is float and not math.isfinite(value):
+        raise CheckpointError(f"{where} is not finite")
     if hint is Any or (type(value) is hint and (hint is not int or value in numbers)):
         return value
     raise CheckpointError(f"{where} has no right value")

@@ -143,11 +143,7 @@ def _matrix(live: LiveModel) -> dict[str, Any]:
     seen, _, right = confusion.sums(len(names))
     worst = np.argsort(right - seen, kind="stable")[:_MOST_IN_MATRIX]
     shown = np.sort(worst).tolist()
-    places = {label: place for place, label in enumerate(shown)}
-    counts = np.zeros((len(shown), len(shown)), np.int64)
-    for i, j, n in confusion.pairs.tolist():
-        if i in places and j in places:
-            counts[places[i], places[j]] = n
+    counts = confusion.matrix(shown)
     rows = []
     for place, i in enumerate(shown):
         shares = counts[place] / max(int(seen[i]), 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +22,8 @@ _MOST = 50  # changes that are remembered
 _REGAINED = 0.9  # of what was lost, after which a model has recovered
 # By what the odds of a mistake are multiplied: falls, then rises.
 _ODDS = np.array([[1.1], [1.2], [2.0], [20.0], [1 / 1.2], [1 / 3.0]])
-_LOG_ODDS = np.log(_ODDS)
 _FALLS = 4
+_LOG_2 = 0.6931471805599453
 # Above this a statistic tells of a change.
 _THRESHOLD = 12.0
 
@@ -31,6 +32,15 @@ _THRESHOLD = 12.0
 _SUM, _LEAST_SUM, _ROW, _SAMPLE, _COUNTS = 0, 1, 2, 3, 4
 _WIDTH = _COUNTS + 2 * _BINS
 _SEEN, _WRONG = slice(_COUNTS, _COUNTS + _BINS), slice(_COUNTS + _BINS, _WIDTH)
+
+
+def _log(x: Array) -> Array:
+    """Return logarithms to ten digits, by arithmetic that gives the same bits on every machine."""
+    part, power = np.frexp(x)
+    s = (part - sqrt(0.5)) / (part + sqrt(0.5))
+    t = s * s
+    series = ((((t / 11 + 1 / 9) * t + 1 / 7) * t + 1 / 5) * t + 1 / 3) * t + 1
+    return np.asarray((power - 0.5) * _LOG_2 + 2 * s * series)
 
 
 @dataclass(frozen=True)
@@ -146,7 +156,8 @@ class Drift:
         added[_COUNTS:].cumsum(axis=1, out=until[_COUNTS:])
         shares = until[_WRONG] / np.maximum(until[_SEEN], 1)
         expected = (shares * added[_SEEN]).sum(axis=0)[1:] / _BLOCK
-        gains = blocks[_WRONG].sum(axis=0) * _LOG_ODDS - _BLOCK * np.log1p(expected * (_ODDS - 1))
+        gains = blocks[_WRONG].sum(axis=0) * _log(_ODDS)
+        gains -= _BLOCK * _log(1 + expected * (_ODDS - 1))
         sums = np.concatenate([at[:, [_SUM]], gains], axis=1).cumsum(axis=1)
         least = np.concatenate([at[:, [_LEAST_SUM]], sums[:, 1:]], axis=1)
         np.minimum.accumulate(least, axis=1, out=least)
@@ -193,9 +204,10 @@ class Drift:
         shares = np.where(seen > 0, wrong / np.maximum(seen, 1), overall).clip(1e-9, 1 - 1e-9)
 
         # The likelihood of all samples with these shares, and that of the last ones with another.
-        likelihood = np.log(shares) @ now[_WRONG] + np.log1p(-shares) @ (now[_SEEN] - now[_WRONG])
+        right = now[_SEEN] - now[_WRONG]
+        likelihood = (_log(shares) * now[_WRONG] + _log(1 - shares) * right).sum(axis=1)
         n, p, q = self._levels(at, shares)
-        likelihood += n * (p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q)))
+        likelihood += n * (p * _log(p / q) + (1 - p) * _log((1 - p) / (1 - q)))
         k = int(np.where(n >= _LEAST * _BLOCK, likelihood, -np.inf).argmax())
 
         # The first block may have begun before the fall.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,13 +36,17 @@ class Ledger:
         self.cursor = cursor
         self.lineage = lineage
         self.replayed = 0  # rows that came again, since the model was made or loaded
+        self.lock = RLock()  # held while they change, and while they are read together
         # Whether the model and all of these belong together. If not, a step ended in an error that
         # nobody foresaw, and nothing can be saved.
         self.is_whole = True
 
     def __getstate__(self) -> dict[str, Any]:
         self._count()
-        return vars(self) | {"_uncounted": []}
+        return {name: value for name, value in vars(self).items() if name != "lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, lock=RLock())
 
     @property
     def progress(self) -> Progress:
@@ -89,7 +94,9 @@ class Ledger:
 
     def _count(self) -> None:
         """Take the results that wait into the progress."""
-        if self._uncounted:
+        with self.lock:
+            if not self._uncounted:
+                return
             results, rows = zip(*self._uncounted, strict=True)
             self._uncounted, self._n_uncounted = [], 0
             self._progress.update(BlockResult.joined(results), np.concatenate(rows))

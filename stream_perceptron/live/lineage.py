@@ -18,7 +18,7 @@ ROWS, DRAWS, ROUNDS = "rows", "draws", "rounds"
 class Entry:
     """What was learned one after another, with one learning rate and one epsilon; or a mean."""
 
-    lr: Any = None  # as JSON, by `encode_lr`
+    lr: Any = field(default=None, metadata={"is_json": True})  # by `encode_lr`
     epsilon: float = 0.0
     # The source; all sources where rows were drawn from them or dealt out to shards.
     sources: tuple[Identity, ...] = ()
@@ -110,6 +110,15 @@ class Lineage:
             rejected = last.rejected + entry.rejected
             entry = replace(entry, start=last.start, rejected=rejected)
         self.entries.append(entry)
+
+    def require_rates(self) -> None:
+        """Require that each learning rate is one."""
+        parts = list(self.entries)
+        while parts:
+            entry = parts.pop()
+            parts += [each for part in entry.models for each in part]
+            if not entry.models:
+                decode_lr(entry.lr)
 
     def lines(self) -> list[str]:
         """Return what a person wants to know of it, a line each."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -60,7 +61,7 @@ class Confusion:
     --------
     >>> confusion = Confusion()
     >>> confusion.update(np.array([0, 1, 1]), np.array([0, 0, 1]))
-    >>> confusion.matrix(2).tolist(), confusion.tested, confusion.right
+    >>> confusion.matrix([0, 1]).tolist(), confusion.tested, confusion.right
     ([[1, 0], [1, 1]], 3, 2)
 
     """
@@ -122,11 +123,13 @@ class Confusion:
         counts = np.array([self._counts[key] for key in keys.tolist()], np.int64)
         return np.stack([keys // _PAIR, keys % _PAIR, counts], axis=1)
 
-    def matrix(self, k: int) -> NDArray[np.int64]:
-        """Return the counts by label (row) and prediction (column), shape (k, k)."""
-        matrix = np.zeros((k, k), np.int64)
-        targets, predicted, counts = self.pairs.T
-        matrix[targets, predicted] = counts
+    def matrix(self, labels: Sequence[int]) -> NDArray[np.int64]:
+        """Return the counts by label (row) and prediction (column) among n labels, shape (n, n)."""
+        matrix = np.zeros((len(labels), len(labels)), np.int64)
+        places = {label: place for place, label in enumerate(labels)}
+        for target, predicted, count in self.pairs.tolist():
+            if target in places and predicted in places:
+                matrix[places[target], places[predicted]] = count
         return matrix
 
     def sums(self, k: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:

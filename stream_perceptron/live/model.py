@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -170,7 +171,14 @@ class LiveModel:
             If the file cannot be written; the old one is unchanged.
 
         """
-        write_live(path, self.model, self.selection, self.schema, self.ledger)
+        with self.ledger.lock:
+            write_live(path, self.model, self.selection, self.schema, self.ledger)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> LiveModel:
+        with self.ledger.lock:
+            new = object.__new__(type(self))
+            vars(new).update(copy.deepcopy(vars(self), memo))
+        return new
 
     @property
     def progress(self) -> Progress:
@@ -290,34 +298,35 @@ class LiveModel:
         The model, its progress and its schema change together, and so does a cursor in the sources
         if it is given.
         """
-        ledger, seen, rows_before = self.ledger, self.model.n_seen, self.ledger.rows
-        ledger.is_whole = False
-        try:
-            result = self._train(batch, batch.labels, options)
-        except StreamPerceptronError:
-            ledger.is_whole = self.model.n_seen == seen
-            raise
-        n, taken = len(result), len(batch)
-        if result.diverged or result.refused is not None:
-            taken = int(batch.rows[n])
-        elif result.stopped:
-            taken = int(batch.rows[n - 1]) + 1
-        done = batch[:taken]
-        rows = rows_before + 1 + batch.rows[:n]
-        if batch.replayed is not None:
-            # Rows that came again have no number.
-            rows = rows_before + np.cumsum(~batch.replayed)[batch.rows[:n]]
-        told = self._told(batch, result, rows, done)
-        ledger.count(done, result, rows)
-        if any(label is not None for label in batch.labels[:n]):
-            self.schema = batch.schema
-        if here is not None and taken:
-            ledger.move(here, sources, done, self.model)
-            if result.stopped:
-                here.stopped_below = float(self.model.epsilon)
-        ledger.is_whole = True
-        told.notes.extend(notes_about(batch, self))
-        return told
+        with self.ledger.lock:
+            ledger, seen, rows_before = self.ledger, self.model.n_seen, self.ledger.rows
+            ledger.is_whole = False
+            try:
+                result = self._train(batch, batch.labels, options)
+            except StreamPerceptronError:
+                ledger.is_whole = self.model.n_seen == seen
+                raise
+            n, taken = len(result), len(batch)
+            if result.diverged or result.refused is not None:
+                taken = int(batch.rows[n])
+            elif result.stopped:
+                taken = int(batch.rows[n - 1]) + 1
+            done = batch[:taken]
+            rows = rows_before + 1 + batch.rows[:n]
+            if batch.replayed is not None:
+                # Rows that came again have no number.
+                rows = rows_before + np.cumsum(~batch.replayed)[batch.rows[:n]]
+            told = self._told(batch, result, rows, done)
+            ledger.count(done, result, rows)
+            if any(label is not None for label in batch.labels[:n]):
+                self.schema = batch.schema
+            if here is not None and taken:
+                ledger.move(here, sources, done, self.model)
+                if result.stopped:
+                    here.stopped_below = float(self.model.epsilon)
+            ledger.is_whole = True
+            told.notes.extend(notes_about(batch, self))
+            return told
 
     def predict(self, batch: Batch, with_every: bool = False) -> StepResult:
         """Predict the rows of a batch, and learn nothing; they have the numbers of their source.
@@ -326,7 +335,9 @@ class LiveModel:
         """
         options = RunOptions(with_probabilities=True, with_every=with_every)
         result = self._train(batch, [None] * len(batch.rows), options)
-        return self._told(batch, result, batch.first_row + batch.rows, batch)
+        n = len(result)
+        done = batch[: int(batch.rows[n])] if result.diverged else batch
+        return self._told(batch, result, batch.first_row + batch.rows[:n], done, to_learn=False)
 
     def batches(
         self, source: Source, most: int | None = None, idle: Idle | None = None
@@ -348,11 +359,21 @@ class LiveModel:
         )
 
     def _told(
-        self, batch: Batch, result: BlockResult, rows: NDArray[np.intp], done: Batch
+        self,
+        batch: Batch,
+        result: BlockResult,
+        rows: NDArray[np.intp],
+        done: Batch,
+        to_learn: bool = True,
     ) -> StepResult:
         """Return what the first usable rows of a batch brought."""
         n, refused = len(result), result.refused
-        if result.diverged:
+        if result.diverged and (not to_learn or batch.labels[n] is None):
+            place = batch.place(len(done))
+            refused = StreamPerceptronError(
+                f"{place}: its net input is not finite: scale the features"
+            )
+        elif result.diverged:
             refused = DivergedError(self.model.n_seen + 1, batch.place(len(done)))
         elif isinstance(refused, FullError):
             refused = FullError(f"{batch.place(len(done))}: {refused}")

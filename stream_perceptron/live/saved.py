@@ -49,6 +49,7 @@ def read_live(path: Path) -> tuple[SGDPerceptron, Selection, Schema, Ledger, str
         saved = from_json(_Run, run, "run")
         saved.progress.restore(arrays, saved.curve_bin, len(model.classes_))
         saved.cursor.require_fit(saved.selection.position)
+        saved.lineage.require_rates()
         if saved.selection.standardize != (model.network.scaler is not None):
             raise CheckpointError("has a scaler that was not asked for, or lacks it")
         ledger = Ledger(saved.progress, saved.cursor, saved.lineage)

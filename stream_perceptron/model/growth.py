@@ -13,7 +13,12 @@ from numpy.typing import NDArray
 
 from stream_perceptron.model.kernel.types import Counters
 from stream_perceptron.model.rows import Rows
-from stream_perceptron.model.vocabulary import FirstNames, Vocabulary, natural_key
+from stream_perceptron.model.vocabulary import (
+    FirstNames,
+    Vocabulary,
+    natural_key,
+    require_short,
+)
 from stream_perceptron.model.weights import WeightStore
 
 Places = NDArray[np.intp]
@@ -41,6 +46,7 @@ class Growth:
         if columns.min(initial=0) >= 0 and targets.min(initial=0) > UNKNOWN:
             return _NOTHING
         fresh = {labels[i] for i in np.flatnonzero(targets == UNKNOWN).tolist()}
+        require_short(fresh)
         new_labels = {labels.index(label): label for label in fresh}
         unknown = np.flatnonzero(columns < 0)
         first = rows.first_rows(unknown, targets != -1) if len(unknown) else unknown
@@ -48,6 +54,7 @@ class Growth:
         new, brought_by = unknown[order], first[order]
         every = rows.names.all if isinstance(rows.names, FirstNames) else rows.names
         names = [every[i] for i in new.tolist()]
+        require_short(names)
         keys = list(zip(brought_by.tolist(), map(natural_key, names), strict=True))
         sorted_places = sorted(range(len(names)), key=keys.__getitem__)
         return cls(

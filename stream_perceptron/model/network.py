@@ -210,16 +210,19 @@ class Network:
     def nets(self, rows: Rows) -> Array:
         """Return the net inputs (n, k) of samples, with the bits that training would compute."""
         with self._lock:
-            return self._nets(rows, self.known.columns_of(rows))
+            nets, done = self._nets(rows, self.known.columns_of(rows))
+        if done.diverged:
+            where = f" of row {done.rows}" if len(rows) > 1 else ""
+            raise SampleError(f"the net input{where} is not finite: scale the features")
+        return nets
 
-    def _nets(self, rows: Rows, columns: NDArray[np.int32]) -> Array:
+    def _nets(self, rows: Rows, columns: NDArray[np.int32]) -> tuple[Array, Done]:
         n, store = len(rows), self.store
         block = Block(
             np.full(n, -1, np.intp), np.ones(n), np.zeros(n),
             np.empty((n, store.shape[0]), self.dtype), np.empty(n), np.zeros(n, bool),
         )  # fmt: skip
-        self._learn(rows, columns, Rule(self.activation, 0.0), block)
-        return block.nets
+        return block.nets, self._learn(rows, columns, Rule(self.activation, 0.0), block)
 
     @property
     def _kernel_learn(self) -> Callable[..., Done]:
@@ -291,7 +294,7 @@ class Network:
         with known.narrowed_to_what_is_learned(widths, targets, self.counters):
             if added:
                 # The prediction is made from what was known before the row.
-                before = self._nets(rows[start : start + 1], task.columns)
+                before, _ = self._nets(rows[start : start + 1], task.columns)
                 known.warn_of_twins(*added)
             if added or widths is not None:
                 task.columns[growth.places[new]] = np.arange(new.stop - new.start) + d

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import sys
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from stream_perceptron.errors import SampleError
 from stream_perceptron.model.rows import Names, Rows
+from stream_perceptron.model.vocabulary import require_short
 
 Array = NDArray[Any]
 
@@ -156,26 +158,35 @@ def require_parameters(
     lr: Any, epsilon: Any, init_range: Any, dtype: Any, seed: Any, max_weights: Any
 ) -> None:
     """Require that the parameters of a perceptron are in their ranges."""
-    if not hasattr(lr, "get"):
-        _require_finite_number("lr", lr, positive=True)
-    _require_finite_number("epsilon", epsilon)
-    _require_finite_number("init_range", init_range)
     if dtype not in ("float64", "float32"):
         raise ValueError(f"dtype is {dtype!r}: choose float64 or float32")
+    if not hasattr(lr, "get"):
+        _require_number("lr", lr, is_positive=True)
+    _require_number("epsilon", epsilon)
+    _require_number("init_range", init_range, float(np.finfo(dtype).max))
     if seed is not None and not (isinstance(seed, int | np.integer) and 0 <= seed < 2**64):
-        raise ValueError(f"seed is {seed!r}: choose a whole number from 0 to 2^64 - 1")
-    if not isinstance(max_weights, int) or max_weights < 1:
-        raise ValueError(f"max_weights is {max_weights!r}: choose a whole number above 0")
+        raise ValueError(f"seed is {_shown(seed)}: choose a whole number from 0 to 2^64 - 1")
+    if not isinstance(max_weights, int) or not 0 < max_weights < 2**62:
+        raise ValueError(
+            f"max_weights is {_shown(max_weights)}: choose a whole number above 0, below 2^62"
+        )
 
 
-def _require_finite_number(name: str, value: Any, positive: bool = False) -> None:
-    try:
-        if 0 <= float(value) < float("inf") and not (positive and value == 0):
-            return
-    except (TypeError, ValueError):
-        pass
-    range_ = "above 0" if positive else "of at least 0"
-    raise ValueError(f"{name} is {value!r}: choose a finite number {range_}")
+def _shown(value: Any) -> str:
+    """Return a parameter for people; Python does not write whole numbers of any length."""
+    if isinstance(value, int) and value.bit_length() > 200:
+        return "a number of very many digits"
+    return repr(value)[:50]
+
+
+def _require_number(
+    name: str, value: Any, most: float = sys.float_info.max, is_positive: bool = False
+) -> None:
+    number = _float_or_infinity(value) if isinstance(value, numbers.Real) else math.nan
+    if not 0 <= number <= most or (is_positive and number == 0):
+        shown = f"above {most:.2g}" if number > most and value != math.inf else _shown(value)
+        least = "above 0" if is_positive else "of at least 0"
+        raise ValueError(f"{name} is {shown}: choose a finite number {least}")
 
 
 def require_labels(labels: list[Hashable]) -> None:
@@ -188,6 +199,7 @@ def declared_classes(classes: Sequence[Hashable]) -> list[Hashable]:
     if isinstance(classes, str):
         raise ValueError(f"classes is the string {classes!r}: pass a list of labels")
     labels = [as_label(label) for label in classes]
+    require_short(labels)
     if not labels or None in labels or len(set(labels)) < len(labels):
         raise ValueError(f"classes is {classes!r}: pass labels that differ and are not missing")
     return labels

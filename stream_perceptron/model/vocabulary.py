@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_perceptron.errors import SampleError
+
+_LONGEST = 13_000  # bits of a whole number as a name
 _DIGITS = re.compile("([0-9]+)")
 
 
@@ -39,6 +42,12 @@ def natural_key(name: Hashable) -> tuple[str, Any, str]:
     if isinstance(name, numbers.Real):
         return "", name, ""
     return type(name).__name__, repr(name), ""
+
+
+def require_short(names: Iterable[Hashable]) -> None:
+    """Require that names can be written: Python writes whole numbers of at most 4,300 digits."""
+    if any(type(name) is int and name.bit_length() > _LONGEST for name in names):
+        raise SampleError("a name that is a whole number has more than 3,900 digits: use a string")
 
 
 _NOTHING: tuple[Sequence[Hashable], NDArray[np.int32]] = (), np.zeros(0, np.int32)

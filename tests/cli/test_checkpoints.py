@@ -241,8 +241,8 @@ def test_bad_row_is_saved_up_to(tmp_path, model, run):
     again = run("learn", path, "-m", model, "--quiet", check=1)
     skipping = run("learn", path, "-m", model, "--quiet", "--skip-bad", "--json", check=0)
 
-    assert result.stderr == again.stderr
-    assert "row 1235: column 'x' is nan" in result.stderr
+    assert result.stderr.splitlines()[-1] == again.stderr.splitlines()[-1]
+    assert "row 1235: column 'x' is nan" in again.stderr
     assert (1244, 1) == tuple(json.loads(skipping.stdout)[key] for key in ("samples", "skipped"))
 
 

@@ -261,16 +261,18 @@ static double OF(reach)(const T *x, ptrdiff_t m) {
     return sqrt(squares[0]);
 }
 
+static int OF(are_finite)(const T *net, ptrdiff_t k) {
+    int finite = 1;
+    for (ptrdiff_t j = 0; j < k; j++) finite = finite && isfinite(net[j]);
+    return finite;
+}
+
 /* Write eps of a sample, and what it comes from; return whether it is finite. */
 static int OF(test)(const Samples *samples, intptr_t target, const OF(Scratch) *scratch,
                     double *eps) {
     const ptrdiff_t k = samples->k;
     double total = 0.0, *delta = scratch->delta;
-    int finite = 1;
-    for (ptrdiff_t j = 0; j < k; j++) {
-        finite = finite && isfinite(scratch->net[j]);
-        delta[j] = scratch->net[j];
-    }
+    for (ptrdiff_t j = 0; j < k; j++) delta[j] = scratch->net[j];
     /* Whole vectors take less time than their parts; behind the last output there are zeros. */
     activate(samples->function, delta, k < 4 ? k : (k + 3) / 4 * 4, scratch->y, scratch->slopes);
     for (ptrdiff_t j = 0; j < k; j++) {
@@ -278,7 +280,7 @@ static int OF(test)(const Samples *samples, intptr_t target, const OF(Scratch) *
         total += delta[j] * delta[j];
     }
     *eps = 0.5 * total;
-    return finite && isfinite(*eps);
+    return OF(are_finite)(scratch->net, k) && isfinite(*eps);
 }
 
 /* Write the steps of the outputs at a rate; return whether all weights stay finite. */
@@ -331,7 +333,11 @@ static ptrdiff_t OF(learn_rows)(Samples *samples, OF(Scratch) *scratch) {
             memcpy(net, nets - k, k * sizeof(T));
             test += k;
         }
-        if (samples->targets[i] < 0) continue;
+        if (samples->targets[i] < 0) {
+            samples->diverged = !OF(are_finite)(net, k);
+            if (samples->diverged) break;
+            continue;
+        }
         if (is_scaled) {
             samples->diverged = !OF(count)(scratch, row);
             if (samples->diverged) break;

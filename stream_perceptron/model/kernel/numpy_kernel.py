@@ -55,6 +55,8 @@ def learn(
                 block.tests[n_tests] = x[known] @ W[at[known]] + biases
                 n_tests += 1
             if target < 0:
+                if not np.isfinite(net).all():
+                    return Done(i, True)
                 continue
             before = None if scaler is None else scaler.at(there)
             if scaler is not None:

@@ -1,0 +1,206 @@
+"""What an adversary gives: numbers, files and moments that nobody meant to be used."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from helpers import COMMAND, require_tool, write_lines
+
+from stream_perceptron import LiveModel, SGDPerceptron, load, save
+from stream_perceptron.data.opening import open_source
+from stream_perceptron.errors import SampleError
+
+HUGE = 10**5000  # more digits than Python writes
+
+
+@pytest.fixture
+def steep(tmp_path):
+    """A model whose net inputs are too large for a number where a feature is 1e308."""
+    model = SGDPerceptron(activation="identity", classes=["x", "y"], seed=0, init_range=5.0)
+    model.learn_one({"a": 0.1}, "x")
+    save(model, tmp_path / "steep.npz")
+    return tmp_path / "steep.npz"
+
+
+@pytest.mark.parametrize("command", ["predict", "learn"])
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_no_nan_leaves_the_program(command, form, run, steep, tmp_path):
+    rows = [{"a": 1}, {"a": 2}, {"a": 1e308}, {"a": 3}]
+    source = write_lines(tmp_path / "s.jsonl", rows)
+    how = ["-p", tmp_path / f"p.{form}"] if command == "learn" else ["--output-format", form]
+    result = run(command, source, "-m", steep, *how, check=1)
+    written = (tmp_path / f"p.{form}").read_text() if command == "learn" else result.stdout
+
+    assert "row 3: its net input is not finite: scale the features\n" in result.stderr
+    assert 2 + (form == "csv") == len(written.splitlines())
+    assert "nan" not in written
+
+
+def test_a_net_input_that_is_not_finite_is_refused_in_python(steep):
+    model = load(steep).model
+    for call in (model.predict_one, model.predict_proba_one):
+        with pytest.raises(SampleError, match="not finite"):
+            call({"a": 1e308})
+
+
+def test_parameters_are_refused_or_can_be_saved(tmp_path):
+    """A property over parameters of all kinds: one clear error, or a model that loads again."""
+    rng, made, told = np.random.default_rng(0), 0, []
+    numbers = [
+        0, 1, -1, 0.1, 1e300, 1e-300, 10**400, HUGE, "1", None, np.float32(0.1), True, np.int64(1),
+        float("nan"), float("inf"), b"1", [1], 2**62, 2**63, 2**64, 10**19,
+    ]  # fmt: skip
+    labels = ["x", 1, HUGE, -HUGE, (1, "b"), 10**3800, 1.5, np.str_("n"), True]
+    for _ in range(600):
+        names = rng.choice(["lr", "epsilon", "init_range", "max_weights", "seed"], 2)
+        given = {str(name): numbers[rng.integers(len(numbers))] for name in names}
+        given["dtype"] = str(rng.choice(["float64", "float32"]))
+        try:
+            model = SGDPerceptron(**given)
+            model.learn_one({"a": 1.0}, labels[rng.integers(len(labels))])
+        except ValueError as error:
+            told.append(str(error))
+            continue
+        made += 1
+        save(model, tmp_path / "m.npz")
+        again = load(tmp_path / "m.npz").model
+        assert again.weights.tobytes() == model.weights.tobytes()
+        assert again.classes_ == model.classes_
+    assert 50 < made < 550
+    assert all(len(line) < 150 and "\n" not in line for line in told)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--max-weights", "9" * 19], "max_weights is 9999999999999999999: choose"),
+        (["--init-range", "1e300", "--dtype", "float32"], "init_range is above 3.4e+38: choose"),
+    ],
+    ids=["weights", "range"],
+)
+def test_options_that_no_model_can_have(options, told, run, sample, tmp_path):
+    result = run("learn", sample, *options, "-m", tmp_path / "m.npz", check=2)
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"Error: {told}")
+    assert not (tmp_path / "m.npz").exists()
+
+
+@pytest.mark.parametrize("kind", ["device", "fifo", "folder"])
+@pytest.mark.parametrize("command", ["inspect", "predict", "evaluate", "report", "average"])
+def test_models_are_regular_files(kind, command, run, sample, tmp_path):
+    """A device without end is not read, and a FIFO without a writer not waited for."""
+    path = {"device": "/dev/zero", "fifo": tmp_path / "fifo", "folder": tmp_path}[kind]
+    if kind == "fifo":
+        os.mkfifo(path)
+    args = {
+        "inspect": [path], "predict": [sample, "-m", path], "evaluate": [sample, "-m", path],
+        "report": [path, "-o", tmp_path / "r.html"],
+        "average": [path, path, "--base", path, "-o", tmp_path / "a.npz"],
+    }[command]  # fmt: skip
+    result = run(command, *args)
+    (line,) = result.stderr.splitlines()
+    assert result.returncode in (1, 2)
+    assert "not a regular file" in line or "is a directory" in line
+
+
+def test_many_labels_are_tested_in_little_memory(tmp_path):
+    """A matrix of so many labels would take 8 GB."""
+    lines = [f"{i},{i % 97},{i % 89}\n" for i in range(32_000)]
+    (tmp_path / "a.csv").write_text("label,a,b\n" + "".join(lines[:2000]))
+    (tmp_path / "b.csv").write_text("label,a,b\n" + "".join(lines))
+    limited = ["bash", "-c", 'ulimit -v 3000000; exec "$0" "$@"', COMMAND]
+    model, shown = tmp_path / "m.npz", []
+    subprocess.run([*limited, "learn", tmp_path / "a.csv", "-m", model, "-q"], check=True)
+    for more in ([], ["--json"]):
+        command = [*limited, "evaluate", tmp_path / "b.csv", "-m", model, *more]
+        shown.append(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    figures = json.loads(shown[1])
+    assert (32_000, None) == (figures["samples"], figures["confusion"])
+    assert 32_000 == sum(n for _, _, n in figures["pairs"])
+    assert "of 32,000 classes with most errors; --json has all" in shown[0]
+
+
+def test_a_file_system_without_links(run, sample, tmp_path):
+    """Each save succeeds, and the one before is not kept."""
+    require_tool("cc")
+    shim = tmp_path / "nolink.c"
+    shim.write_text(
+        "#include <errno.h>\n"
+        "int link(const char *a, const char *b) { errno = ENOSYS; return -1; }\n"
+        "int linkat(int a, const char *b, int c, const char *d, int e)"
+        " { errno = ENOSYS; return -1; }\n"
+    )
+    library = tmp_path / "nolink.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, shim], check=True)
+    model, there = tmp_path / "m.npz", os.environ | {"LD_PRELOAD": str(library)}
+    for limit in (1000, 2000, 3000):
+        args = ["learn", sample, "-m", model, "--limit", limit, "--save-every", 200, "-q"]
+        run(*args, env=there, check=0)
+        assert limit == LiveModel.load(model).progress.samples
+    assert not model.with_name("m.npz.prev").exists()
+    run("learn", sample, "-m", model, "-q", check=0)
+    assert model.with_name("m.npz.prev").exists()
+
+
+def test_progress_copies_and_saves_from_another_thread(digits, tmp_path):
+    """Each is of one moment, whatever the run does meanwhile."""
+    sources = [open_source(str(digits["test"]))]
+    live = LiveModel.start(sources, seed=0)
+    is_done, found, path = threading.Event(), [], tmp_path / "m.npz"
+
+    def look():
+        while not is_done.is_set():
+            twin = copy.deepcopy(live)
+            live.save(path)
+            saved = LiveModel.load(path)
+            for each in (twin, saved):
+                found.append(each.progress.samples == each.model.n_seen == each.cursor.read)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        thread = threading.Thread(target=look)
+        thread.start()
+        for _ in live.run(sources, epochs=5, every=100):
+            pass
+    finally:
+        is_done.set()
+        thread.join()
+        sys.setswitchinterval(interval)
+    assert len(found) > 10
+    assert all(found)
+    assert 50_000 == live.progress.samples
+
+
+@pytest.mark.parametrize("args", [["--help"], ["learn", "--help"], ["--version"]], ids=str)
+def test_help_to_a_full_device(args):
+    with open("/dev/full", "w") as full:
+        result = subprocess.run([COMMAND, *args], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (1, "Error: No space left on device\n") == (result.returncode, result.stderr)
+
+
+def test_an_interrupt_while_the_command_is_imported(tmp_path):
+    """By a module that sends it, in the midst of the imports; there is no traceback."""
+    for module in ("click", "numpy", "pyarrow"):
+        script = (
+            "import sys, os, signal\n"
+            "class Sender:\n"
+            "    def find_spec(self, name, path=None, target=None):\n"
+            f"        if name == {module!r}: os.kill(os.getpid(), signal.SIGINT)\n"
+            "sys.meta_path.insert(0, Sender())\n"
+            f"sys.argv = ['stream-perceptron', 'inspect', {str(tmp_path / 'no.npz')!r}]\n"
+            "(open(sys.argv[2], 'w')).close()\n"
+            "from stream_perceptron_cli.main import run\n"
+            "run()\n"
+        )
+        result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+        assert result.returncode in (-signal.SIGINT, 130, 1), result.stderr
+        assert "Traceback" not in result.stderr
