@@ -8,7 +8,7 @@ import click
 
 from .files import LocalFile, require_different, require_regular
 from .options import Command, option
-from .printable import counted
+from .printable import counted, tell
 
 _PATH = LocalFile()
 
@@ -42,7 +42,7 @@ def average(paths: tuple[Path, ...], base: Path, output: Path) -> None:
     with locked(output):
         live.save(output)
     progress = live.progress
-    click.echo(
+    tell(
         f"saved {output}: {counted(progress.samples, 'sample')}, progressive accuracy "
         f"{progress.accuracy:.2%}",
         err=True,

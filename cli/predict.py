@@ -140,7 +140,7 @@ def _take_up(live: LiveModel, path: Path) -> None:
 
     try:
         live.model = type(live).load(path).model
-        click.echo(f"reloaded {path}: {counted(live.model.n_seen, 'sample')}", err=True)
+        tell(f"reloaded {path}: {counted(live.model.n_seen, 'sample')}", err=True)
     except (CheckpointError, OSError) as error:
         tell(f"warning: {error}; still predicting with the model loaded before", err=True)
 

@@ -11,22 +11,25 @@ import click
 
 from .live_line import columns_of_stderr
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# Control characters, those that turn the direction of text, and halves of characters.
+_HARMFUL = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
 
 # The colour of a line's first word.
 _COLOURS = {"Error": "red", "warning": "yellow", "diagnosis": "yellow", "hint": "cyan"}
 
 
 def printable(line: str) -> str:
-    r"""Return a line with its control characters escaped, as names may hold some.
+    r"""Return a line with the characters escaped that would change what is around it.
 
     Examples
     --------
-    >>> printable("a\x1b[2J")
-    'a\\x1b[2J'
+    >>> printable("a\x1b[2J\u202e")
+    'a\\x1b[2J\\u202e'
 
     """
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), line)
+    return _HARMFUL.sub(lambda found: found[0].encode("unicode_escape").decode(), line)
 
 
 def counted(n: int, noun: str) -> str:

@@ -9,7 +9,7 @@ import click
 
 from .files import LocalFile, require_different
 from .options import Command, format_option, model_argument, option
-from .printable import OneLineError, printable
+from .printable import OneLineError, printable, tell
 from .reading import asking
 from .signals import ending_in_order
 
@@ -48,14 +48,15 @@ def report(path: Path, output: Path, examples: str | None, file_format: str | No
 
     def make() -> str:
         source = None if examples is None else open_source(examples, file_format, signals.wait)
-        return make_report(live, printable(path.name), source, saved)
+        page = make_report(live, printable(path.name), source, saved)
+        return "\n".join(map(printable, page.split("\n")))
 
     with ending_in_order() as signals:
         page = signals.call(make, [examples or ""])
     try:
         with replacing(output) as file:
-            file.write(page.encode(errors="backslashreplace"))
+            file.write(page.encode())
     except OSError as error:
         error.filename = str(output)
         raise
-    click.echo(f"report written to {output}: open it in a browser")
+    tell(f"report written to {output}: open it in a browser")

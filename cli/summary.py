@@ -143,4 +143,4 @@ def summarise(
     if path is None:
         click.echo(f"{interrupted}model not saved; use -m MODEL to keep it", err=True)
     else:
-        click.echo(f"{interrupted}saved {path}", err=True)
+        tell(f"{interrupted}saved {path}", err=True)

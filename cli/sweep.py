@@ -22,7 +22,7 @@ from .options import (
     in_order,
     sources_argument,
 )
-from .printable import tell
+from .printable import printable, tell
 from .reading import hinting_at_skips
 from .rejections import Rejections
 from .signals import InterruptedWaitError, Signals
@@ -203,7 +203,7 @@ def _show(options: SweepOptions, trials: Sequence[Trial], arguments: Sequence[st
     for row, end in zip(rows, ends, strict=True):
         line = "  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
         click.echo(line + end)
-    click.echo(f"\nbest:\n  {command}")
+    click.echo(f"\nbest:\n  {printable(command)}")
 
 
 def _how_it_ended(trial: Trial) -> str:

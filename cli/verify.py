@@ -8,7 +8,7 @@ import click
 
 from .live_line import LiveLine, bar_with
 from .options import Command, format_option, model_argument, paths
-from .printable import printable
+from .printable import printable, tell
 from .signals import ending_in_order
 
 
@@ -46,4 +46,4 @@ def verify(path: Path, sources: tuple[str, ...], file_format: str | None) -> Non
         except VerificationError as error:
             raise VerificationError(printable(f"{path}: {error}")) from None
     k, d = len(live.model.classes_), len(live.model.features_)
-    click.echo(f"{path}: every bit of {k:,} x {d:,} weights follows from these sources")
+    tell(f"{path}: every bit of {k:,} x {d:,} weights follows from these sources")

@@ -204,3 +204,29 @@ def test_an_interrupt_while_the_command_is_imported(tmp_path):
         result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
         assert result.returncode in (-signal.SIGINT, 130, 1), result.stderr
         assert "Traceback" not in result.stderr
+
+
+NASTY = "m\x1b[31m\u202egpj\n.npz"
+
+
+def test_names_of_files_and_cells_do_not_change_the_screen(run, sample, tmp_path):
+    """Control characters, turned text and bytes that are no UTF-8, wherever a name is told."""
+    harmful = set(NASTY) - set("m[31gpj.npz") - {"\n"}
+    model, odd = tmp_path / NASTY, tmp_path / os.fsdecode(b"odd\xff.csv")
+    odd.write_text('label,a\u202e\x1b[2J,b\n"x\x1b]0;t\x07",1,2\ny\u2067,3,4\n' * 1)
+    shown = [
+        run("learn", odd, "-m", model, check=0), run("inspect", model, check=0),
+        run("verify", model, odd, check=0), run("evaluate", odd, "-m", model, check=0),
+        run("average", model, model, "--base", model, "-o", tmp_path / f"a{NASTY}"),
+        run("sweep", odd, "--lr", "0.1,0.2", check=0),
+        run("report", model, "-o", tmp_path / f"{NASTY}.html", check=0),
+    ]  # fmt: skip
+    for result in shown:
+        assert not harmful.intersection(result.stdout + result.stderr), result
+    page = (tmp_path / f"{NASTY}.html").read_text()
+    assert not harmful.intersection(page)
+    assert "\\u202e" in page
+
+    # Where a terminal takes nothing but UTF-8.
+    strict = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+    assert "odd\\udcff.csv" in run("inspect", model, env=strict, check=0).stdout
