@@ -28,7 +28,8 @@ _LOG_2 = 0.6931471805599453
 _THRESHOLD = 12.0
 
 # What is known at a moment: a sum of gains and its minimum, the number of the last row and of the
-# last tested sample, and how many samples of each bin were seen and how many predicted wrongly.
+# last tested sample, and how many samples of each bin were seen, and predicted wrongly, since the
+# last change. In place of a sum, what is known now has whether that change was a rise.
 _SUM, _LEAST_SUM, _ROW, _SAMPLE, _COUNTS = 0, 1, 2, 3, 4
 _WIDTH = _COUNTS + 2 * _BINS
 _SEEN, _WRONG = slice(_COUNTS, _COUNTS + _BINS), slice(_COUNTS + _BINS, _WIDTH)
@@ -68,13 +69,14 @@ class Drift:
     r"""A sequential test for falls of accuracy, whose state has the same size after any stream.
 
     Each 50 samples, for each of some odds ratios $\theta$, a sum grows by
-    $w \ln \theta - \sum_j n_j \ln(1 + q_j (\theta - 1))$: $w$ samples were predicted wrongly, $n_j$
-    have label $j$, of which a share $q_j$ was predicted wrongly since the last change. That is the
-    log likelihood ratio of odds $\theta$ times as large to those so far. When a sum is 12 above its
-    minimum there is a change, which came where the minimum was (Page's CUSUM). $q_j$ contains the
-    samples that are judged: then, if samples of a label are exchangeable, the exponential of what
-    any run of blocks adds has an expectation of at most 1, whatever the accuracy is (Hoeffding,
-    theorem 4). Another mix of labels is no fall, and after a rise the test begins anew.
+    $w \ln \theta - 50 \ln(1 + q (\theta - 1))$, where $w$ of them were predicted wrongly. $q$ is
+    the mean, over the 50, of the share of mistakes since the last change among samples of the same
+    label. That is the log likelihood ratio of odds $\theta$ times as large to those so far. When a
+    sum is more than 12 above its minimum, twice in turn, there is a change, which came where the
+    minimum was (Page's CUSUM). $q$ contains the samples that are judged: so, where samples of a
+    label are exchangeable, the exponential of what blocks add has an expectation of at most 1,
+    whatever the accuracy is (Hoeffding, theorem 4). Another mix of labels is no fall, and after a
+    rise the test begins anew.
 
     In steady streams there is less than one false alarm in 20 million samples:
     `scripts/bench drift` measures that.
@@ -92,7 +94,7 @@ class Drift:
     >>> wrong[2000:] ^= True
     >>> drift.update(labels, wrong, np.arange(1, 3001), changes)
     >>> print(*changes)
-    accuracy fell from 99.0% to 1.0% near row 2,001
+    accuracy fell from 99.0% to 0.0% near row 2,001
 
     """
 

@@ -277,6 +277,7 @@ class Progress:
             self.confusion.tested > self.samples
             or self.confusion.labels_beyond(n_labels)
             or self.last_target >= max(n_labels, 0)
+            or any(not 0 <= x <= 1 for each in self.changes for x in (each.before, each.after))
         ):
             raise CheckpointError("progress has counts that do not fit together")
 
