@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import glob
 import os
@@ -10,6 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+# How a file system says that it makes no second names.
+_CANNOT = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EMLINK, errno.EINVAL, errno.EXDEV)
 
 
 @contextmanager
@@ -71,8 +75,10 @@ def _link(path: Path, previous: Path) -> None:
     temporary = _temporary(path)
     try:
         os.link(path, temporary)
-    except OSError:
-        return  # not every file system can; the new file is what matters
+    except OSError as error:
+        if error.errno in _CANNOT:
+            return  # not every file system can; the new file is what matters
+        raise
     try:
         os.replace(temporary, previous)
     finally:
