@@ -13,6 +13,7 @@ from pathlib import Path
 
 import checkpoints
 import click
+import extremes
 import formats
 import kernel
 import numpy as np
@@ -20,7 +21,12 @@ import numpy as np
 import stream_perceptron
 from stream_perceptron.model.kernel import NAME
 
-KINDS = {"kernel": kernel.case, "formats": formats.case, "checkpoints": checkpoints.case}
+KINDS = {
+    "kernel": kernel.case,
+    "formats": formats.case,
+    "checkpoints": checkpoints.case,
+    "extremes": extremes.case,
+}
 
 
 @click.command()

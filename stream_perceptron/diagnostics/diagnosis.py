@@ -315,7 +315,7 @@ def _fell(live: LiveModel) -> Iterator[Finding]:
 
 def _row_number(live: LiveModel) -> Iterator[Finding]:
     sizes = np.abs(live.model.weights).max(axis=0, initial=0.0)
-    typical = float(np.median(sizes)) if len(sizes) else 0.0
+    typical = float(np.sort(sizes)[len(sizes) // 2]) if len(sizes) else 0.0
     for name, size in zip(live.model.features_, sizes.tolist(), strict=True):
         if tells_origin(str(name)) and live.model.n_updates and size > 2 * typical:
             yield Finding(

@@ -294,7 +294,9 @@ class Network:
         with known.narrowed_to_what_is_learned(widths, targets, self.counters):
             if added:
                 # The prediction is made from what was known before the row.
-                before, _ = self._nets(rows[start : start + 1], task.columns)
+                before, tested = self._nets(rows[start : start + 1], task.columns)
+                if tested.diverged:
+                    return tested
                 known.warn_of_twins(*added)
             if added or widths is not None:
                 task.columns[growth.places[new]] = np.arange(new.stop - new.start) + d

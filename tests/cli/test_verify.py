@@ -247,7 +247,7 @@ def _with_more_rows(meta, _):
         (_with_another_rate, ", but the sources give "),
         (_with_fewer_rows, "the number of its samples is 2500, but the sources give 2499"),
         (_with_more_rows, "rows 1 to 1,501: "),
-        (_with({"lr": "x"}), "rows 1 to 1,500: cannot be learned again: lr is not "),
+        (_with({"lr": "x"}), "lr is not a JSON object"),
         (_with({"unit": "rounds"}), "has a lineage that no run can leave"),
         (_with({"start": 9000}), "has a lineage that no run can leave"),
     ],

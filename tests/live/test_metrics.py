@@ -39,7 +39,7 @@ def test_progress_is_what_one_counts_by_hand(step, rng):
     assert targets[-1] == progress.last_target
     assert error == progress.epsilon_sum
     assert int(whole.updated.sum()) == progress.updates
-    assert matrix == progress.confusion.matrix(3).tolist()
+    assert matrix == progress.confusion.matrix(range(3)).tolist()
     assert (len(right), sum(right)) == (progress.confusion.tested, progress.confusion.right)
     assert right == progress.window.tolist()
 

@@ -86,7 +86,7 @@ def test_progress_is_what_a_loop_over_samples_finds(points):
     assert epsilon_sum / 2250 == progress.mean_epsilon
     assert model.n_updates / 2250 == progress.updated_share < 1
     assert [[confusion[a][b] for b in names] for a in names] == progress.confusion.matrix(
-        3
+        range(3)
     ).tolist()
     assert model.weights.tobytes() == live.model.weights.tobytes()
 

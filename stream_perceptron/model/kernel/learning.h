@@ -330,13 +330,15 @@ static ptrdiff_t OF(learn_rows)(Samples *samples, OF(Scratch) *scratch) {
             while (n > 0 && row->at[n - 1] >= samples->widths[i]) n--;
             OF(pass)(W, stride, row->at, NULL, row->x, n, k, NULL, biases, net);
             memcpy(test, net, k * sizeof(T));
+            samples->diverged = !OF(are_finite)(test, k);
+            if (samples->diverged) break;
             memcpy(net, nets - k, k * sizeof(T));
             test += k;
         }
-        if (samples->targets[i] < 0) {
+        if (samples->targets[i] < 0 || is_scaled) {
             samples->diverged = !OF(are_finite)(net, k);
             if (samples->diverged) break;
-            continue;
+            if (samples->targets[i] < 0) continue;
         }
         if (is_scaled) {
             samples->diverged = !OF(count)(scratch, row);

@@ -52,11 +52,13 @@ def learn(
             net = block.nets[i] = x @ W[at] + biases
             if block.tests is not None and widths[i] < widths[i + 1]:
                 known = at < widths[i]
-                block.tests[n_tests] = x[known] @ W[at[known]] + biases
+                test = block.tests[n_tests] = x[known] @ W[at[known]] + biases
                 n_tests += 1
-            if target < 0:
-                if not np.isfinite(net).all():
+                if not np.isfinite(test).all():
                     return Done(i, True)
+            if not np.isfinite(net).all():
+                return Done(i, True)
+            if target < 0:
                 continue
             before = None if scaler is None else scaler.at(there)
             if scaler is not None:
