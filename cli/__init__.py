@@ -3,17 +3,23 @@
 import gc
 import signal
 from contextlib import suppress
+from typing import NoReturn
 
 # Imports make many objects and no garbage, which Python by itself would look for all the time.
 gc.set_threshold(100_000)
 
 
+def run() -> NoReturn:
+    """Run the command; an interrupt while it is imported ends the process without a traceback."""
+    end_at_interrupts(at_once=True)
+    from .main import run as run_main
+
+    run_main()
+
+
 def end_at_interrupts(at_once: bool) -> None:
-    """Let SIGINT end the process at once, without a traceback, or raise KeyboardInterrupt."""
+    """Let SIGINT end the process at once, or raise KeyboardInterrupt, as usual."""
     usual, ending = signal.default_int_handler, signal.SIG_DFL
     if signal.getsignal(signal.SIGINT) is (usual if at_once else ending):
-        with suppress(ValueError):  # it may be another thread that imports this
+        with suppress(ValueError):  # it may be another thread that calls this
             signal.signal(signal.SIGINT, ending if at_once else usual)
-
-
-end_at_interrupts(at_once=True)  # while `main` is imported

@@ -1,5 +1,5 @@
 """Run as `python -m stream_perceptron_cli`."""
 
-from .main import run
+from . import run
 
 run()

@@ -11,7 +11,6 @@ from typing import NoReturn
 
 import click
 
-from . import end_at_interrupts
 from .printable import OneLineUsageError
 
 COMMANDS = (
@@ -129,7 +128,6 @@ def run() -> NoReturn:
     raw = open(2, "wb", buffering=0, closefd=False)  # noqa: SIM115
     sys.stderr = _Tolerant(raw, "utf-8", "backslashreplace", write_through=True)
     code: object = 0
-    end_at_interrupts(at_once=True)  # while the command is imported
     try:
         main()
     except SystemExit as end:
@@ -145,6 +143,3 @@ def run() -> NoReturn:
         except OSError:
             code = code or 1
     os._exit(code if isinstance(code, int) else int(code is not None))
-
-
-end_at_interrupts(at_once=False)

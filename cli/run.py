@@ -88,7 +88,7 @@ class Run:
         rows = None if o.stop else _rows_to_read(self._sources, self._epochs, o.limit)
         is_alone = o.output != "-" or not sys.stdout.isatty()
         self.line = ProgressLine(live, o.as_json, o.quiet, rows, here.read, is_alone)
-        self._watch = Watch(live, self.line)
+        self._watch = Watch(live, self.line, here.read)
 
     def _open_predictions(self) -> PredictionFile | None:
         o, live = self._options, self._live
@@ -152,9 +152,7 @@ class Run:
                 f"out of memory with {len(names[0]):,} labels and {len(names[1]):,} features"
             ) from None
         except ValueError as error:
-            self._end_early()
-            if isinstance(error, DivergedError):
-                self._watch.finish(diverged=True)
+            self._end_early(isinstance(error, DivergedError))
             raise
         self._finish(rest)
 
@@ -193,10 +191,11 @@ class Run:
         except BrokenPipeError:
             self._signals.end(signal.SIGPIPE)
 
-    def _end_early(self) -> None:
-        """Save what was learned before an error, and say so."""
+    def _end_early(self, diverged: bool = False) -> None:
+        """Tell and save what was learned before an error."""
         path = self._options.path
         self.line.finish()
+        self._watch.finish(diverged)
         if path is None:
             return
         if not self._live.ledger.is_whole:

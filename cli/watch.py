@@ -20,19 +20,16 @@ class Watch:
     What it has told is saved with the model, so that a resumed run does not tell it again.
     """
 
-    def __init__(self, live: LiveModel, line: ProgressLine) -> None:
+    def __init__(self, live: LiveModel, line: ProgressLine, read: int) -> None:
         self._live, self._line = live, line
-        self._level = self._reached()
-
-    def _reached(self) -> int:
-        """Return how often the rows have doubled."""
-        return (self._live.cursor.read // _FIRST).bit_length()
+        self._before = live.ledger.rows - read  # the rows of other sources
+        self._level = _level(read)
 
     def look(self) -> None:
         """Tell what is new, if it is time to look."""
         if self._live.ledger.has_untold:
             self._tell_changes()
-        if (level := self._reached()) > self._level:
+        if (level := _level(self._live.ledger.rows - self._before)) > self._level:
             self._level = level
             self._tell_findings()
 
@@ -77,3 +74,8 @@ class Watch:
         for name in before:
             if name not in live.progress.told:
                 line.event("resolved", f"no longer: {name}", name=name)
+
+
+def _level(rows: int) -> int:
+    """Return how often the rows have doubled."""
+    return (rows // _FIRST).bit_length()

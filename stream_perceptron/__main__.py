@@ -3,4 +3,4 @@
 from importlib import import_module
 
 # The library does not know the command line, but who runs it wants that.
-import_module("stream_perceptron_cli.main").run()
+import_module("stream_perceptron_cli").run()

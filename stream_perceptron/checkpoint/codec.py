@@ -101,8 +101,8 @@ def encode_lr(lr: Any) -> Any:
 def decode_lr(value: Any) -> Any:
     """Return what `encode_lr` was given: a number, or a scheduler, which may have a loss."""
     if isinstance(value, bool | int | float):
-        if not 0 < value <= sys.float_info.max:
-            raise CheckpointError("lr is not a finite number above 0")
+        if not 0 <= value <= sys.float_info.max:
+            raise CheckpointError("lr is not a finite number of at least 0")
         return value
     lr = _decode_class(value, _modules())
     try:

@@ -322,7 +322,8 @@ def _sum(model: SGDPerceptron, before: Progress, lives: Sequence[LiveModel]) -> 
         total.largest = max(total.largest, progress.largest)
         reaches = [each for each in (total.reach, progress.reach) if each is not None]
         total.rising = {}
-        total.drift = Drift()  # blocks of several models have no order
+        # Blocks of several models have no order.
+        total.drift, total.changes = Drift(), []
         total.reach = reduce(shared_reach, reaches) if reaches else None
         if progress.samples > before.samples:
             total.last_target = int(numbers[progress.last_target])

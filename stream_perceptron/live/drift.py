@@ -108,16 +108,15 @@ class Drift:
         drift = cls()
         if table.dtype != np.float64 or table.shape != drift.table.shape:
             raise CheckpointError("progress has a test for drift of another kind")
-        counts, n = table[:, _ROW:], len(_ODDS)
+        at, later = table[2 : 2 + len(_ODDS)], table[-len(_ODDS) :]
+        with np.errstate(all="ignore"):
+            parts = np.concatenate([at, later - at, table[:1] - later, table[1:2]])
         if (
-            not np.isfinite(table).all()
-            or (counts < 0).any()
-            or (counts >= 2**62).any()
+            not (np.abs(table) < 2**62).all()
+            or (parts[:, _ROW:] < 0).any()
+            or (parts[:, _SEEN] < parts[:, _WRONG]).any()
             or table[1, _SEEN].sum() >= _BLOCK
-            or (table[:, _SEEN] < table[:, _WRONG]).any()
-            or (table[2:, _SUM] < table[2:, _LEAST_SUM]).any()
-            or (counts[2 : 2 + n] > counts[-n:]).any()
-            or (counts[-n:] > counts[0]).any()
+            or (at[:, _SUM] < at[:, _LEAST_SUM]).any()
         ):
             raise CheckpointError("progress has a test for drift that does not fit together")
         drift.table = table
@@ -155,6 +154,7 @@ class Drift:
         # Index 0 is the state before these blocks.
         added = np.concatenate([now[:, np.newaxis], blocks], axis=1)
         until = added.copy()
+        until[_SUM] = now[_SUM]
         added[_COUNTS:].cumsum(axis=1, out=until[_COUNTS:])
         shares = until[_WRONG] / np.maximum(until[_SEEN], 1)
         expected = (shares * added[_SEEN]).sum(axis=0)[1:] / _BLOCK
@@ -196,7 +196,8 @@ class Drift:
             return np.zeros(until.shape[1], bool)
         lost = changes[-1]
         target = lost.after + _REGAINED * (lost.before - lost.after)
-        return np.asarray(until[_WRONG].sum(axis=0) <= (1 - target) * until[_SEEN].sum(axis=0))
+        seen, wrong = until[_SEEN].sum(axis=0), until[_WRONG].sum(axis=0)
+        return np.asarray((seen > 0) & (wrong <= (1 - target) * seen))
 
     def _fell(self, changes: list[Change]) -> int:
         """Tell of a fall, and return which sum has its minimum where it came most likely."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from stream_perceptron.perceptron import SGDPerceptron
 
 # Results, and samples in them, that wait to be counted at once: many cost hardly more than one.
-_MOST_RESULTS, _MOST_SAMPLES = 256, 2**13
+_MOST_RESULTS, _MOST_SAMPLES = 256, 2**14
 _SOME = 50  # samples that are worth being counted while nothing comes
 
 

@@ -55,7 +55,8 @@ class Entry:
             parts[0] += f" of {self.shards:,} shards of {self.round_rows:,} rows"
         if self.rejected:
             parts.append(f"{self.rejected:,} rejected")
-        parts += [f"lr {shown_lr(decode_lr(self.lr))}", f"epsilon {self.epsilon:g}"]
+        rate = "that was not saved" if self.lr is None else shown_lr(decode_lr(self.lr))
+        parts += [f"lr {rate}", f"epsilon {self.epsilon:g}"]
         yield f"{', '.join(map(str, self.sources))}: {', '.join(parts)}"
 
     @property
@@ -117,7 +118,7 @@ class Lineage:
         while parts:
             entry = parts.pop()
             parts += [each for part in entry.models for each in part]
-            if not entry.models:
+            if not entry.models and entry.lr is not None:
                 decode_lr(entry.lr)
 
     def lines(self) -> list[str]:

@@ -218,3 +218,25 @@ def test_a_model_without_a_test_for_drift_begins_one(run, tmp_path):
 def test_shards_do_not_look(digits, run):
     told = run("learn", digits["test"], "--ray", "--shards", "2", "--json", check=0).stderr
     assert [] == events_in(told, ("fall", "recovery"))
+
+
+def test_a_run_over_another_source_looks_again(run, tmp_path):
+    """At its own 1,000 rows, however many were read before."""
+    first, later = flipped(tmp_path / "a.csv", 9000, ()), flipped(tmp_path / "b.csv", 8000, (), 1)
+    model = tmp_path / "m.npz"
+    run("learn", first, "-m", model, "--lr", "1e-9", check=0)
+    live = LiveModel.load(model)
+    live.progress.told = []
+    live.save(model)
+    told = events_in(run("learn", later, "-m", model, "--json", check=0).stderr)
+    assert ("finding", "outputs alike", 10_000) in {
+        (event["kind"], event.get("name"), event["row"]) for event in told
+    }
+
+
+def test_what_was_told_before_an_error_is_not_told_again(run, tmp_path):
+    source = flipped(tmp_path / "s.csv", 6400, (6000,))
+    with source.open("a") as file:
+        file.write("left,oops,1\n")
+    shown = [run("learn", source, "-m", tmp_path / "m.npz", "-q", check=1) for _ in range(2)]
+    assert [1, 0] == [result.stderr.count("accuracy fell") for result in shown]

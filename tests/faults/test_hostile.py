@@ -198,7 +198,7 @@ def test_an_interrupt_while_the_command_is_imported(tmp_path):
             "sys.meta_path.insert(0, Sender())\n"
             f"sys.argv = ['stream-perceptron', 'inspect', {str(tmp_path / 'no.npz')!r}]\n"
             "(open(sys.argv[2], 'w')).close()\n"
-            "from stream_perceptron_cli.main import run\n"
+            "from stream_perceptron_cli import run\n"
             "run()\n"
         )
         result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

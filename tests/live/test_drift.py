@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stream_perceptron.errors import CheckpointError
-from stream_perceptron.live.drift import Drift
+from stream_perceptron.live.drift import Change, Drift
 
 
 def found_in(wrong, labels=None, cuts=(), rows=None):
@@ -84,6 +84,20 @@ def test_recovery_is_told_and_the_next_fall():
     assert abs(changes[2].row - 15_000) < 100
 
 
+def test_a_slow_recovery_is_told():
+    """The accuracy climbs back by and by, and no more than nearly to where it was."""
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        climb = np.linspace(0.5, 0.055, 3000)
+        level = np.concatenate([np.full(20_000, 0.02), np.full(5000, 0.5), climb])
+        level = np.concatenate([level, np.full(60_000, 0.055)])
+        wrong = rng.random(len(level)) < level
+        table, changes = found_in(wrong)
+        assert [True, False] == [change.is_fall for change in changes]
+        again = found_in(wrong, cuts=np.sort(rng.choice(len(wrong), 50, replace=False)))
+        assert (table.tobytes(), changes) == (again[0].tobytes(), again[1])
+
+
 def test_a_slow_fall_is_told_a_few_times():
     rng = np.random.default_rng(4)
     level = np.concatenate([np.full(10_000, 0.99), np.linspace(0.99, 0.5, 40_000)])
@@ -134,8 +148,9 @@ def test_forged_states_are_refused_or_can_be_used():
         except CheckpointError:
             refused += 1
             continue
-        drift.update(*stream(rng, [0.1, 0.9], 500, 20)[::-1], np.arange(1, 1001), changes := [])
-        assert all(0 <= change.row < 2**62 for change in changes)
+        changes = [Change(True, 1, 1, 1, 0.9, 0.1)]
+        drift.update(*stream(rng, [0.1, 0.9], 500, 20)[::-1], np.arange(1, 1001), changes)
+        assert all(0 <= change.row < 2**62 and 0 <= change.after <= 1 for change in changes)
         Drift.restored(drift.table)
     assert 0 < refused < 400
     for other in (table.astype(np.float32), table[1:], table[:, 1:]):

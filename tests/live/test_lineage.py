@@ -8,7 +8,9 @@ from itertools import pairwise
 import pytest
 from river.optim import schedulers
 
+from stream_perceptron import LiveModel
 from stream_perceptron.data.identity import Identity
+from stream_perceptron.data.opening import open_source
 from stream_perceptron.live.lineage import DRAWS, ROUNDS, Entry, Lineage, saved_lr, shown_lr
 
 EMPTY = Identity.of_text("a.csv")
@@ -96,3 +98,21 @@ def test_schedules_are_saved_and_shown():
     assert "InverseScaling" == saved_lr(schedule)["class"]
     assert saved_lr(object()) is None
     assert "InverseScaling" in shown_lr(schedule)
+
+
+def test_rates_that_cannot_be_saved_do_not_lose_the_model(sample, tmp_path):
+    """A schedule of one's own is told of in the lineage, and one that River has is kept."""
+
+    class Mine:
+        def get(self, t):
+            return 0.1
+
+    sources = [open_source(str(sample))]
+    live = LiveModel.start(sources, seed=0)
+    rates = [0.1, Mine(), schedulers.InverseScaling(0.5), 0.1]
+    for _, rate in zip(live.run(sources, live.resume(sources), every=500), rates, strict=False):
+        live.model.lr = rate
+    live.save(tmp_path / "m.npz")
+    lines = "\n".join(LiveModel.load(tmp_path / "m.npz").lineage.lines())
+    assert "lr that was not saved" in lines
+    assert "InverseScaling" in lines
