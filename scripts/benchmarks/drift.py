@@ -120,7 +120,7 @@ def drift() -> str:
 
 
 def drift_cost() -> str:
-    """Ten passes over the digits, with the search for falls and without: the time of the learning thread."""
+    """Ten passes over the digits with the search for falls and without, in the learning thread."""
 
     def without() -> None:
         with mock.patch.object(Drift, "update"):
