@@ -169,9 +169,8 @@ class _Test:
 
     def figures(self) -> dict[str, Any]:
         """Return accuracy, macro F1 and Cohen's kappa, and precision and recall of each class."""
-        confusion, labels = self.confusion, list(self._numbers)
-        scores = confusion.scores(len(labels))
-        classes, order = [labels[i] for i in self.order], self.order
+        confusion, labels, order = self.confusion, list(self._numbers), self.order
+        scores, classes = confusion.scores(len(labels)), [labels[i] for i in order]
         is_small = len(order) <= _MOST_IN_MATRIX
         return {
             "samples": confusion.tested,

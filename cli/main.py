@@ -133,6 +133,8 @@ def run() -> NoReturn:
     except SystemExit as end:
         code = end.code
     except OSError as error:  # of what Click writes by itself, such as help
+        if "--traceback" in sys.argv:
+            raise
         code = 1
         sys.stderr.write(f"Error: {error.strerror}\n")
     for stream in (sys.stdout, sys.stderr):

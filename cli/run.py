@@ -7,7 +7,7 @@ import math
 import signal
 import sys
 from collections.abc import Generator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -195,7 +195,8 @@ class Run:
         """Tell and save what was learned before an error."""
         path = self._options.path
         self.line.finish()
-        self._watch.finish(diverged)
+        with suppress(MemoryError):  # the model is to be saved, whatever can be told of it
+            self._watch.finish(diverged)
         if path is None:
             return
         if not self._live.ledger.is_whole:

@@ -314,9 +314,13 @@ def _fell(live: LiveModel) -> Iterator[Finding]:
 
 
 def _row_number(live: LiveModel) -> Iterator[Finding]:
-    sizes = np.abs(live.model.weights).max(axis=0, initial=0.0)
+    names, weights = live.model.features_, live.model.weights
+    if not any(tells_origin(str(name)) for name in names):
+        return
+    # Without a copy of all weights, as this is asked for while a large model learns.
+    sizes = np.maximum(weights.max(axis=0, initial=0.0), -weights.min(axis=0, initial=0.0))
     typical = float(np.sort(sizes)[len(sizes) // 2]) if len(sizes) else 0.0
-    for name, size in zip(live.model.features_, sizes.tolist(), strict=True):
+    for name, size in zip(names, sizes.tolist(), strict=True):
         if tells_origin(str(name)) and live.model.n_updates and size > 2 * typical:
             yield Finding(
                 "row number learned",

@@ -18,12 +18,7 @@ from stream_perceptron.data.byte_stream import Idle
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.schema import KnownNames, Schema, Selection
 from stream_perceptron.data.source import Request, Source
-from stream_perceptron.errors import (
-    DivergedError,
-    FullError,
-    SourceError,
-    StreamPerceptronError,
-)
+from stream_perceptron.errors import DivergedError, FullError, SourceError, StreamPerceptronError
 from stream_perceptron.live.cursor import Cursor, Shards
 from stream_perceptron.live.driver import RunOptions, Step, ahead, cut, drive, read, singly
 from stream_perceptron.live.ledger import Ledger
@@ -359,24 +354,19 @@ class LiveModel:
         )
 
     def _told(
-        self,
-        batch: Batch,
-        result: BlockResult,
-        rows: NDArray[np.intp],
-        done: Batch,
+        self, batch: Batch, result: BlockResult, rows: NDArray[np.intp], done: Batch,
         to_learn: bool = True,
-    ) -> StepResult:
+    ) -> StepResult:  # fmt: skip
         """Return what the first usable rows of a batch brought."""
         n, refused = len(result), result.refused
-        if result.diverged and (not to_learn or batch.labels[n] is None):
-            place = batch.place(len(done))
-            refused = StreamPerceptronError(
-                f"{place}: its net input is not finite: scale the features"
-            )
+        place = "" if len(done) == len(batch) else batch.place(len(done))
+        if result.diverged and to_learn and batch.labels[n] is not None:
+            refused = DivergedError(self.model.n_seen + 1, place)
         elif result.diverged:
-            refused = DivergedError(self.model.n_seen + 1, batch.place(len(done)))
+            reason = "its net input is not finite: scale the features"
+            refused = StreamPerceptronError(f"{place}: {reason}")
         elif isinstance(refused, FullError):
-            refused = FullError(f"{batch.place(len(done))}: {refused}")
+            refused = FullError(f"{place}: {refused}")
         return StepResult(
             rows=rows,
             predicted=result.predicted,

@@ -125,6 +125,11 @@ def sent(source, options, write):
     return events_in(errors)
 
 
+def whole(descriptor, data):
+    with os.fdopen(os.dup(descriptor), "wb") as file:
+        file.write(data)
+
+
 def test_events_do_not_depend_on_how_rows_come(run, tmp_path):
     source = flipped(tmp_path / "s.csv", 12_000, (3000, 7000))
     expected = events_in(run("learn", source, "--json", check=0).stderr)
@@ -240,3 +245,31 @@ def test_what_was_told_before_an_error_is_not_told_again(run, tmp_path):
         file.write("left,oops,1\n")
     shown = [run("learn", source, "-m", tmp_path / "m.npz", "-q", check=1) for _ in range(2)]
     assert [1, 0] == [result.stderr.count("accuracy fell") for result in shown]
+
+
+def test_rows_without_a_label_and_bad_ones_are_counted(run, tmp_path):
+    """The row that is named is that of the source, whatever stands between the samples."""
+    rng, plain = random.Random(0), flipped(tmp_path / "s.csv", 12_000, (8000,))
+    header, *lines = plain.read_text().splitlines()
+    mixed, turned = [header], None
+    for i, line in enumerate(lines):
+        while (chance := rng.random()) < 0.3:
+            mixed.append(",0.5,0.5" if chance < 0.2 else "left,oops,1")
+        if i == 8000:
+            turned = len(mixed)
+        mixed.append(line)
+    source = tmp_path / "mixed.csv"
+    source.write_text("\n".join(mixed) + "\n")
+    options = ["--skip-bad", "-p", tmp_path / "p.jsonl"]
+    expected = events_in(run("learn", source, "--json", *options, check=0).stderr)
+    (fall, *_) = (event for event in expected if event["kind"] == "fall")
+    assert turned > 9000
+    assert abs(fall["near"] - turned) <= 80
+    assert fall["near"] < fall["row"] <= fall["near"] + 300
+    options[-1] = tmp_path / "q.jsonl"
+    assert expected == sent(source, options, whole)
+
+
+def test_a_traceback_that_was_asked_for_is_shown(run, tmp_path):
+    shown = run("inspect", tmp_path / "none.npz", "--traceback", check=1).stderr
+    assert "FileNotFoundError" in shown.splitlines()[-1]
