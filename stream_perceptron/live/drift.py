@@ -17,15 +17,15 @@ CAUSE = "the stream has changed, or lr is too high: look at the rows from there 
 
 _BLOCK = 50  # tested samples that are looked at together
 _BINS = 16  # of labels, by their number
-_LEAST = 2  # blocks that show a change
 _MOST = 50  # changes that are remembered
 _REGAINED = 0.9  # of what was lost, after which a model has recovered
 # By what the odds of a mistake are multiplied: falls, then rises.
-_ODDS = np.array([[1.1], [1.2], [2.0], [20.0], [1 / 1.2], [1 / 3.0]])
+_ODDS = np.array([1.1, 1.2, 2.0, 20.0, 1 / 1.2, 1 / 3.0])
 _FALLS = 4
+# The least odds find small falls soonest, but say worst where these came.
+_TRUST = np.array([0.5, 1.0, 1.0, 1.0, 1.0, 1.0])
 _LOG_2 = 0.6931471805599453
-# Above this a statistic tells of a change.
-_THRESHOLD = 12.0
+_THRESHOLD = 12.0  # above this a sum tells of a change
 
 # What is known at a moment: a sum of gains and its minimum, the number of the last row and of the
 # last tested sample, and how many samples of each bin were seen, and predicted wrongly, since the
@@ -33,6 +33,9 @@ _THRESHOLD = 12.0
 _SUM, _LEAST_SUM, _ROW, _SAMPLE, _COUNTS = 0, 1, 2, 3, 4
 _WIDTH = _COUNTS + 2 * _BINS
 _SEEN, _WRONG = slice(_COUNTS, _COUNTS + _BINS), slice(_COUNTS + _BINS, _WIDTH)
+# The moments: now, the block that is not full, and of each sum: its minimum, and a block later.
+_NOW, _OPEN = 0, 1
+_AT, _LATER = slice(2, 2 + len(_ODDS)), slice(2 + len(_ODDS), 2 + 2 * len(_ODDS))
 
 
 def _log(x: Array) -> Array:
@@ -42,6 +45,9 @@ def _log(x: Array) -> Array:
     t = s * s
     series = ((((t / 11 + 1 / 9) * t + 1 / 7) * t + 1 / 5) * t + 1 / 3) * t + 1
     return np.asarray((power - 0.5) * _LOG_2 + 2 * s * series)
+
+
+_LOG_ODDS = _log(_ODDS)
 
 
 @dataclass(frozen=True)
@@ -99,8 +105,7 @@ class Drift:
     """
 
     def __init__(self) -> None:
-        # Now, the block that is not full, and for each sum: at its minimum, and a block later.
-        self.table = np.zeros((2 + 2 * len(_ODDS), _WIDTH))
+        self.table = np.zeros((_LATER.stop, _WIDTH))
 
     @classmethod
     def restored(cls, table: NDArray[np.float64]) -> Drift:
@@ -108,14 +113,14 @@ class Drift:
         drift = cls()
         if table.dtype != np.float64 or table.shape != drift.table.shape:
             raise CheckpointError("progress has a test for drift of another kind")
-        at, later = table[2 : 2 + len(_ODDS)], table[-len(_ODDS) :]
+        at, later = table[_AT], table[_LATER]
         with np.errstate(all="ignore"):
-            parts = np.concatenate([at, later - at, table[:1] - later, table[1:2]])
+            parts = np.concatenate([at, later - at, table[_NOW] - later, table[[_OPEN]]])
         if (
             not (np.abs(table) < 2**62).all()
             or (parts[:, _ROW:] < 0).any()
             or (parts[:, _SEEN] < parts[:, _WRONG]).any()
-            or table[1, _SEEN].sum() >= _BLOCK
+            or table[_OPEN, _SEEN].sum() >= _BLOCK
             or (at[:, _SUM] < at[:, _LEAST_SUM]).any()
         ):
             raise CheckpointError("progress has a test for drift that does not fit together")
@@ -130,61 +135,56 @@ class Drift:
         changes: list[Change],
     ) -> None:
         """Take in tested samples by number of label and row, and add the changes they show."""
-        now, open_block = self.table[:2]
+        open_block = self.table[_OPEN]
         filled = int(open_block[_SEEN].sum())
         n = (filled + len(labels)) // _BLOCK
-        bins = labels & (_BINS - 1) | wrong * _BINS
-        places = np.repeat(np.arange(n + 1), _BLOCK)[filled : filled + len(labels)]
-        places += bins * (n + 1)
-        blocks = np.zeros((_WIDTH, n + 1))
+        places = np.repeat(np.arange(n + 1) * 2 * _BINS, _BLOCK)[filled : filled + len(labels)]
+        places += labels & (_BINS - 1)
+        places += wrong * np.uint8(_BINS)
+        blocks = np.zeros((n + 1, _WIDTH))
         counts = np.bincount(places, minlength=2 * _BINS * (n + 1))
-        blocks[_COUNTS:] = counts.reshape(2 * _BINS, n + 1)
-        blocks[_SEEN] += blocks[_WRONG]
-        blocks[:, 0] += open_block
-        open_block[:] = blocks[:, n]
-        blocks[_ROW, :n] = rows[_BLOCK - 1 - filled :: _BLOCK]
-        blocks[_SAMPLE, :n] = now[_SAMPLE] + np.arange(1, n + 1) * _BLOCK
+        blocks[:, _COUNTS:] = counts.reshape(n + 1, 2 * _BINS)
+        blocks[:, _SEEN] += blocks[:, _WRONG]
+        blocks[0] += open_block
+        open_block[:] = blocks[n]
+        ends = rows[_BLOCK - 1 - filled :: _BLOCK]
+        blocks[:n, _ROW] = np.diff(np.append(self.table[_NOW, _ROW], ends))
+        blocks[:n, _SAMPLE] = _BLOCK
         begin = 0
         while begin < n:
-            begin += self._advance(blocks[:, begin:n], changes)
+            begin += self._advance(blocks[begin:n], changes)
 
     def _advance(self, blocks: Array, changes: list[Change]) -> int:
         """Take in blocks up to the first change; return how many."""
-        now, at, later = self.table[0], self.table[2 : 2 + len(_ODDS)], self.table[-len(_ODDS) :]
-        # Index 0 is the state before these blocks.
-        added = np.concatenate([now[:, np.newaxis], blocks], axis=1)
-        until = added.copy()
-        until[_SUM] = now[_SUM]
-        added[_COUNTS:].cumsum(axis=1, out=until[_COUNTS:])
-        shares = until[_WRONG] / np.maximum(until[_SEEN], 1)
-        expected = (shares * added[_SEEN]).sum(axis=0)[1:] / _BLOCK
-        gains = blocks[_WRONG].sum(axis=0) * _log(_ODDS)
+        now, at, later = self.table[_NOW], self.table[_AT], self.table[_LATER]
+        # Here and below, index 0 is the state before these blocks.
+        until = np.concatenate([now[np.newaxis], blocks]).cumsum(axis=0)
+        shares = until[1:, _WRONG] / np.maximum(until[1:, _SEEN], 1)
+        expected = (shares * blocks[:, _SEEN]).sum(axis=1, keepdims=True) / _BLOCK
+        gains = blocks[:, _WRONG].sum(axis=1, keepdims=True) * _LOG_ODDS
         gains -= _BLOCK * _log(1 + expected * (_ODDS - 1))
-        sums = np.concatenate([at[:, [_SUM]], gains], axis=1).cumsum(axis=1)
-        least = np.concatenate([at[:, [_LEAST_SUM]], sums[:, 1:]], axis=1)
-        np.minimum.accumulate(least, axis=1, out=least)
-        numbers = np.arange(sums.shape[1])
-        before = (at[:, [_SAMPLE]] - now[_SAMPLE]) // _BLOCK
-        lowest = np.maximum.accumulate(np.where(sums <= least, numbers, before), axis=1)
-        excess = sums - least
-        is_large = excess.max(axis=0) > _THRESHOLD
-        is_found = is_large & (numbers - lowest[excess.argmax(axis=0), numbers] >= _LEAST)
+        sums = np.concatenate([at[np.newaxis, :, _SUM], gains]).cumsum(axis=0)
+        least = np.concatenate([at[np.newaxis, :, _LEAST_SUM], sums[1:]])
+        np.minimum.accumulate(least, axis=0, out=least)
+        before = (at[:, _SAMPLE] - now[_SAMPLE]) // _BLOCK
+        lowest = np.where(sums <= least, np.arange(len(sums))[:, np.newaxis], before)
+        np.maximum.accumulate(lowest, axis=0, out=lowest)
         # A block may be half before a change; the next one shows how far it goes.
-        is_found[1:] &= is_large[:-1]
+        excess = sums - least
+        excess[1:] = np.minimum(excess[1:], excess[:-1])
+        is_found = excess.max(axis=1) > _THRESHOLD
         is_found[0] = False
         found = np.flatnonzero(is_found | self._recovered(until, changes))
-        end = int(found[0]) if len(found) else blocks.shape[1]
-        places = lowest[:, end].astype(np.intp)
+        end = int(found[0]) if len(found) else len(blocks)
+        places = lowest[end].astype(np.intp)
         is_new = places >= 0
-        at[is_new] = until.T[places[is_new]]
-        later[is_new] = until.T[np.minimum(places[is_new] + 1, end)]
-        at[:, _SUM], at[:, _LEAST_SUM] = sums[:, end], least[:, end]
-        now[:] = until[:, end]
+        at[is_new] = until[places[is_new]]
+        later[is_new] = until[np.minimum(places[is_new] + 1, end)]
+        at[:, _SUM], at[:, _LEAST_SUM] = sums[end], least[end]
+        now[:] = until[end]
         if is_found[end]:
-            k = int(excess[:, end].argmax())
-            rises = k >= _FALLS
-            self._begin_anew(k if rises else self._fell(changes), rises)
-        if self._recovered(now[:, np.newaxis], changes)[0]:
+            self._change(int((excess[end] * _TRUST).argmax()), changes)
+        if self._recovered(now[np.newaxis], changes)[0]:
             lost, row = changes[-1], int(now[_ROW])
             after = 1 - float(now[_WRONG].sum() / now[_SEEN].sum())
             changes.append(Change(False, row, int(now[_SAMPLE]), row, lost.after, after))
@@ -192,52 +192,30 @@ class Drift:
 
     def _recovered(self, until: Array, changes: list[Change]) -> NDArray[np.bool_]:
         """Whether the accuracy since a rise is nearly that before the last fall, each moment."""
-        if not changes or not changes[-1].is_fall or not self.table[0, _SUM]:
-            return np.zeros(until.shape[1], bool)
+        if not changes or not changes[-1].is_fall or not self.table[_NOW, _SUM]:
+            return np.zeros(len(until), bool)
         lost = changes[-1]
         target = lost.after + _REGAINED * (lost.before - lost.after)
-        seen, wrong = until[_SEEN].sum(axis=0), until[_WRONG].sum(axis=0)
+        seen, wrong = until[:, _SEEN].sum(axis=1), until[:, _WRONG].sum(axis=1)
         return np.asarray((seen > 0) & (wrong <= (1 - target) * seen))
 
-    def _fell(self, changes: list[Change]) -> int:
-        """Tell of a fall, and return which sum has its minimum where it came most likely."""
-        now, at = self.table[0], self.table[2 : 2 + _FALLS]
-        seen, wrong = at[:, _SEEN], at[:, _WRONG]
-        overall = wrong.sum(axis=1, keepdims=True) / np.maximum(seen.sum(axis=1, keepdims=True), 1)
-        shares = np.where(seen > 0, wrong / np.maximum(seen, 1), overall).clip(1e-9, 1 - 1e-9)
-
-        # The likelihood of all samples with these shares, and that of the last ones with another.
-        right = now[_SEEN] - now[_WRONG]
-        likelihood = (_log(shares) * now[_WRONG] + _log(1 - shares) * right).sum(axis=1)
-        n, p, q = self._levels(at, shares)
-        likelihood += n * (p * _log(p / q) + (1 - p) * _log((1 - p) / (1 - q)))
-        k = int(np.where(n >= _LEAST * _BLOCK, likelihood, -np.inf).argmax())
-
-        # The first block may have begun before the fall.
-        later = self.table[-len(_ODDS) :]
-        _, after, before = (1 - part[k] for part in self._levels(later[:_FALLS], shares))
-        lost = changes[-1] if changes and changes[-1].is_fall else None
-        # A fall that goes on is told again when half as much again is lost.
-        if lost is None or after < lost.after - (lost.before - lost.after) / 2:
-            row, sample = (int(at[k, column]) + 1 for column in (_ROW, _SAMPLE))
-            changes.append(Change(True, row, sample, int(now[_ROW]), float(before), float(after)))
-            del changes[:-_MOST]
-        return k
-
-    def _levels(self, begun: Array, shares: Array) -> tuple[Array, Array, Array]:
-        """Return how many samples came since some moments, and shares of mistakes: made, expected.
-
-        `shares` are those expected of each bin.
-        """
-        since, made = (self.table[0, part] - begun[:, part] for part in (_SEEN, _WRONG))
-        n = np.maximum(since.sum(axis=1), 1)
-        levels = made.sum(axis=1) / n, (since * shares).sum(axis=1) / n
-        return n, *(level.clip(1e-9, 1 - 1e-9) for level in levels)
-
-    def _begin_anew(self, k: int, rises: bool) -> None:
-        """Begin the test anew at the change that a sum shows."""
-        now, n = self.table[0], len(_ODDS)
-        now[_COUNTS:] -= self.table[-n:][k, _COUNTS:]
-        self.table[2:] = now
-        self.table[2 : 2 + n, [_SUM, _LEAST_SUM]] = 0.0
-        now[_SUM] = rises
+    def _change(self, k: int, changes: list[Change]) -> None:
+        """Tell of a fall that a sum shows, and begin the test anew at the change."""
+        now, at, later = self.table[_NOW], self.table[_AT][k], self.table[_LATER][k]
+        if k < _FALLS:
+            shares = at[_WRONG] / np.maximum(at[_SEEN], 1)
+            shares[at[_SEEN] == 0] = at[_WRONG].sum() / max(at[_SEEN].sum(), 1)
+            # The first block may have begun before the fall.
+            since, made = now[_SEEN] - later[_SEEN], now[_WRONG] - later[_WRONG]
+            n = max(float(since.sum()), 1.0)
+            before, after = 1 - float((since * shares).sum()) / n, 1 - float(made.sum()) / n
+            lost = changes[-1] if changes and changes[-1].is_fall else None
+            # A fall that goes on is told again when half as much again is lost.
+            if lost is None or after < lost.after - (lost.before - lost.after) / 2:
+                row, sample = int(at[_ROW]) + 1, int(at[_SAMPLE]) + 1
+                changes.append(Change(True, row, sample, int(now[_ROW]), before, after))
+                del changes[:-_MOST]
+        now[_COUNTS:] -= later[_COUNTS:]
+        self.table[_AT] = self.table[_LATER] = now
+        self.table[2:, [_SUM, _LEAST_SUM]] = 0.0
+        now[_SUM] = k >= _FALLS
