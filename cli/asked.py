@@ -87,6 +87,8 @@ class LearnOptions(ReadingOptions):
     """The options of `learn`."""
 
     standardize: bool | None
+    join: str | None
+    waiting: int
     lr: float | None
     epsilon: float
     activation: str
@@ -174,6 +176,11 @@ _RULES: dict[type[ReadingOptions], dict[str, Callable[[Any], object]]] = {
         "--ray needs --shards N: as many as the cluster has processors": lambda o: (
             o.ray is not None and o.shards is None
         ),
+        "--join needs rows in order, once: it cannot be combined with {}": lambda o: (
+            o.join
+            and ("--passes" if (o.epochs or 1) > 1 else _first(o, "at_random", "stop", "ray"))
+        ),
+        "--waiting needs --join": lambda o: o.join is None and _first(o, "waiting"),
         "--rejected takes a file": lambda o: str(o.rejected) == "-",
         "{} cannot be combined with --random": lambda o: (
             o.at_random and _first(o, "keep", "rejected")

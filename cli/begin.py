@@ -94,14 +94,15 @@ def _open(
 
         require_parquet(sources)
     if live is not None:
-        live.needs_label = o.output is None
+        live.needs_label = o.output is None and live.selection.join is None
         live.selection = replace(live.selection, keep=o.keep)
     else:
         asked = o.selection(sources)
         parameters = {name: getattr(o, name) for name in _PARAMETERS}
         parameters["lr"] = usual_lr(asked) if o.lr is None else o.lr
         with bad_parameters_are_usage_errors():
-            live = LiveModel.start(sources, asked, o.classes, o.output is None, **parameters)
+            needs_label = o.output is None and o.join is None
+            live = LiveModel.start(sources, asked, o.classes, needs_label, **parameters)
     cursor = None
     if o.path is not None or o.ray is not None:
         shards = None if o.shards is None else Shards(o.shards, o.round_rows)

@@ -12,7 +12,8 @@ import click
 
 from .options import Command, model_argument, option
 from .printable import printable, tell
-from .summary import baseline_of
+from .progress_line import waiting_of
+from .summary import baseline_of, shown_waiting
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -113,6 +114,8 @@ def _figures(live: LiveModel) -> Iterator[tuple[str, str]]:
         yield "largest class", f"{told['largest_class']}, {told['largest_share']:.2%}"
         yield "Cohen's kappa", f"{told['cohen_kappa']:.2%}"
         yield "mean eps", f"{progress.mean_epsilon:.4g}"
+    if live.selection.join is not None:
+        yield "waiting for labels", shown_waiting(live)
     for name in ("missing", "unlabelled", "skipped"):
         if count := getattr(progress, name):
             yield name, f"{count:,}"
@@ -130,6 +133,7 @@ def _reading(live: LiveModel) -> Iterator[tuple[str, str]]:
         ("missing", selection.missing),
         ("ignored", selection.ignore),
         ("weight", selection.weight),
+        ("joined by", selection.join),
     ):
         if shown:
             yield name, shown if isinstance(shown, str) else ", ".join(shown)
@@ -161,6 +165,7 @@ def _contents(live: LiveModel) -> dict[str, Any]:
         "label_type": schema.label_type,
         "columns": list(schema.columns),
         "weight": selection.weight,
+        "join": selection.join,
         "ignored": list(selection.ignore),
         "scale": selection.scale,
         "standardize": selection.standardize,
@@ -170,6 +175,7 @@ def _contents(live: LiveModel) -> dict[str, Any]:
         "updates": model.n_updates,
         "last_epsilon": None if isnan(model.last_epsilon) else model.last_epsilon,
         **{name: getattr(live.progress, name) for name in _PROGRESS},
+        **waiting_of(live),
         **baseline_of(live),
         "changes": [vars(change) for change in live.progress.changes],
         "sources": [{"name": s.name, "size": s.size} for s in live.cursor.sources],

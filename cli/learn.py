@@ -13,6 +13,7 @@ from .options import (
     format_option,
     ignore_option,
     in_order,
+    not_a_field,
     option_in,
     prediction_options,
     sources_argument,
@@ -133,6 +134,12 @@ model_options = in_order(
     NUMBER,
     3e-6,
 )
+@on_input(
+    "--join ID",
+    "Column that identifies a sample, where labels come later, in rows with the same ID.",
+    callback=not_a_field,
+)
+@on_input("--waiting N", "How many samples may wait for their labels.", _COUNT, 100_000)
 @on_model("--stop", "Stop at the first sample whose error is below the threshold, epsilon.")
 @on_model(
     "--activation sigmoid|tanh|arctan|identity", "Activation function.", ACTIVATION, "sigmoid"

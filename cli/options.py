@@ -253,12 +253,14 @@ def skip_option(what: str) -> Callable[[F], F]:
 _FIELDS = ("row", "prediction", "probability", "probabilities", "label", "learned")
 
 
-def _kept(
-    ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...]
-) -> tuple[str, ...]:
-    for name in value:
+def not_a_field(ctx: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """Require that names of columns to copy to predictions are none of their fields."""
+    for name in [value] if isinstance(value, str) else value or ():
         if name in _FIELDS:
-            raise click.UsageError(f"--keep {name}: predictions already have a field of that name")
+            option = parameter.opts[0]
+            raise click.UsageError(
+                f"{option} {name}: predictions already have a field of that name"
+            )
     return value
 
 
@@ -267,7 +269,7 @@ def prediction_options(section: str = "Other") -> Callable[[F], F]:
     return in_order(
         option(
             "--keep NAMES", "Columns to copy to the predictions, such as an id.", NAMES, (),
-            section=section, callback=_kept,
+            section=section, callback=not_a_field,
         ),
         option(
             "--probabilities", "Write the score of every class: not calibrated, they sum to 1.",

@@ -13,6 +13,7 @@ import termios
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -234,7 +235,7 @@ def lines_for(
     """
     if (output_format or ("csv" if path.lower().endswith(".csv") else "json")) == "json":
         return JsonLines(with_learned)
-    carried = tuple(dict.fromkeys([*selection.position, *selection.keep]))
+    carried = tuple(dict.fromkeys([*selection.position, *selection.kept]))
     return CsvLines(carried, classes, with_learned)
 
 
@@ -257,11 +258,11 @@ def _samples(result: StepResult, with_learned: bool) -> Iterator[tuple[Any, ...]
     """Yield what a line says of each sample.
 
     That is row, number and probability of the prediction, label, how many samples were learned,
-    what is carried, and shares.
+    what is carried, and shares. A label that came later says nothing.
     """
     n = len(result.rows)
     every = result.every_probability
-    return zip(
+    samples = zip(
         result.rows.tolist(),
         result.predicted.tolist(),
         result.probabilities.tolist(),
@@ -271,6 +272,7 @@ def _samples(result: StepResult, with_learned: bool) -> Iterator[tuple[Any, ...]
         [[]] * n if every is None else every.tolist(),
         strict=True,
     )
+    return samples if result.answers is None else compress(samples, (~result.answers).tolist())
 
 
 class Lines:

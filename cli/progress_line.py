@@ -142,6 +142,7 @@ class ProgressLine:
             "updates": progress.updates,
             "unlabelled": progress.unlabelled,
             "skipped": progress.skipped,
+            **waiting_of(self._live),
             "seconds": round(self.seconds, 3),
         }
 
@@ -190,3 +191,11 @@ class ProgressLine:
         if not self._has_header:
             click.echo(self._aligned(*_COLUMNS), err=True)
             self._has_header = True
+
+
+def waiting_of(live: LiveModel) -> dict[str, int]:
+    """Return how many samples wait for their labels, and did; nothing where none can."""
+    waiting = live.waiting
+    if live.selection.join is None:
+        return {}
+    return {"waiting": len(waiting.samples), "forgotten": waiting.forgotten}

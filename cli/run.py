@@ -243,9 +243,10 @@ class Run:
         self._to_explain -= len(batch)
         if not is_asked_for:
             return learn(batch)
-        before = copy.deepcopy(self._live.model)
+        before, joined = copy.deepcopy(self._live.model), self._live.joined(batch)
         result = learn(batch)
         if len(result.rows):
+            batch = batch if joined is None else joined.batch
             self._worked = WorkedSample.of(before, self._live.model, batch)
         return result
 

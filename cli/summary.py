@@ -89,6 +89,13 @@ def baseline_of(live: LiveModel) -> dict[str, Any]:
     }
 
 
+def shown_waiting(live: LiveModel) -> str:
+    """Say how many samples wait for their labels, and how many were forgotten."""
+    n, forgotten = counted(len(live.waiting.samples), "sample"), live.waiting.forgotten
+    most = f"; {forgotten:,} forgotten, as more than {live.selection.waiting:,} waited"
+    return n + (most if forgotten else "")
+
+
 def summarise(
     live: LiveModel,
     line: ProgressLine,
@@ -121,7 +128,11 @@ def summarise(
         return
     for text in rejected.lines(line.rows):
         tell(text, err=True)
-    if live.progress.unlabelled and live.progress.samples:
+    if live.selection.join is not None:
+        click.echo(f"waiting for labels: {shown_waiting(live)}", err=True)
+        if (n := live.progress.samples - live.progress.confusion.tested) > 1:
+            click.echo(f"not scored: {n:,} samples, predicted before a label was known", err=True)
+    elif live.progress.unlabelled and live.progress.samples:
         n = counted(live.progress.unlabelled, "row")
         click.echo(f"unlabelled: {n}, only predicted", err=True)
     if live.progress.missing:

@@ -67,6 +67,8 @@ def describe(selection: Selection, schema: Schema, found: Described) -> tuple[No
         title += " in the first row, more as they appear"
     if selection.standardize:
         title += ", standardized"
+    if selection.join is not None and not features and not schema.is_open:
+        title = "labels alone"
     if features:
         title += f": {listed(features)}{found.source}"
         scales = ", ".join(map(_fraction, found.scales))
@@ -75,12 +77,14 @@ def describe(selection: Selection, schema: Schema, found: Described) -> tuple[No
     lines: list[str] = [title]
     if selection.one_hot:
         lines.append(f"a feature for each value of {', '.join(selection.one_hot)}")
-    if found.label is None:
+    if selection.join is not None:
+        lines.append(f"labels may come later, in rows with the same {selection.join}")
+    if found.label is None and selection.join is None:
         lines.append(
             "no label: rows are only predicted, as no column is called "
             f"{', '.join(LABEL_NAMES[:-1])} or {LABEL_NAMES[-1]}; name it with --label"
         )
-    else:
+    elif found.label is not None:
         kind = f" ({schema.label_type})" if schema.label_type else ""
         lines.append(f"label: {found.label}{kind}")
     if selection.weight is not None:

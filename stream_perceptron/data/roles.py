@@ -29,6 +29,7 @@ def named(asked: Selection, schema: Schema) -> Selection:
         asked,
         label=label,
         weight=asked.weight and name_of(asked.weight),
+        join=asked.join and name_of(asked.join),
         ignore=tuple(map(name_of, asked.ignore)),
         position=tuple(map(name_of, asked.position)),
         one_hot=tuple(map(name_of, asked.one_hot)),
@@ -64,6 +65,7 @@ def among(asked: Selection, names: Sequence[str], where: str, to_learn: bool) ->
     found = replace(
         asked,
         weight=None if asked.weight is None else find("weight ", asked.weight),
+        join=None if asked.join is None else find("join ", asked.join),
         position=find_all("position ", asked.position),
         ignore=find_all("", asked.ignore),
         one_hot=find_all("text ", asked.one_hot),

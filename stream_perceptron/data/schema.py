@@ -85,6 +85,10 @@ class Selection:
     delimiter: str | None = field(default=None, metadata={"optional": True})
     # What stands before the decimals of numbers in CSV.
     decimal: str = field(default=".", metadata={"optional": True, "one_of": (".", ",")})
+    # The column that tells which sample a row is of, where labels come in rows of their own.
+    join: str | None = field(default=None, metadata={"optional": True})
+    # How many samples may wait for their labels.
+    waiting: int = field(default=100_000, metadata={"optional": True, "least": 1})
     # The columns to copy to the predictions; that is no matter of the model.
     keep: tuple[str, ...] = field(default=(), compare=False, metadata={"saved": False})
     # Whether the label must be in that column; a model that only predicts finds it as in learning.
@@ -102,7 +106,12 @@ class Selection:
     @cached_property
     def roles(self) -> set[str]:
         """The columns that are no features, without the label."""
-        return {*self.ignore, *self.position} | ({self.weight} if self.weight else set())
+        return {*self.ignore, *self.position, *filter(None, (self.weight, self.join))}
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The columns whose values go with each row; that of `join` is the last."""
+        return self.keep if self.join is None else (*self.keep, self.join)
 
     @cached_property
     def blanks(self) -> frozenset[str]:

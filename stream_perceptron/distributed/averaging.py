@@ -234,6 +234,8 @@ def average_live(
     schema, cursor = begin.schema, Cursor(offsets=dict(begin.cursor.offsets))
     for live in lives:
         _require_alike(begin.selection, live.selection)
+        if live.waiting.samples:
+            raise CheckpointError("samples wait for their labels in it, which no mean has")
         schema = _united(schema, live.schema)
         cursor.pass_offsets(Offset(key, value) for key, value in live.cursor.offsets.items())
     progress = _sum(model, begin.progress, lives)

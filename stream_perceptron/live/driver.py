@@ -120,7 +120,7 @@ def read(
             if request.to_learn:
                 asked = asked.after(schema)
             for batch in source.batches(asked):
-                if batch.tells:
+                if batch.tells or request.selection.join:
                     schema = batch.schema
                 n_rows += batch.n_rows
                 yield replace(batch, epoch=epoch, index=index) if epoch or index else batch

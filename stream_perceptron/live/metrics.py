@@ -236,8 +236,9 @@ class Progress:
         return self.confusion.right / self.confusion.tested if self.confusion.tested else 0.0
 
     def scores(self, k: int) -> Scores:
-        """Return what the counts say of k labels; the baseline is of all samples."""
-        return self.confusion.scores(k, self.samples - self.confusion.tested)
+        """Return what the counts say of k labels; the baseline is of all samples that are told."""
+        # Labels that were joined to samples from before the first one may be any.
+        return self.confusion.scores(k, min(self.samples - self.confusion.tested, 1))
 
     @property
     def window_accuracy(self) -> float:

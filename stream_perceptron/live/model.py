@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stream_perceptron.data import roles
 from stream_perceptron.data.batch import Batch
@@ -18,15 +17,15 @@ from stream_perceptron.data.byte_stream import Idle
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.schema import KnownNames, Schema, Selection
 from stream_perceptron.data.source import Request, Source
-from stream_perceptron.errors import DivergedError, FullError, SourceError, StreamPerceptronError
+from stream_perceptron.errors import SampleError, SourceError, StreamPerceptronError
 from stream_perceptron.live.cursor import Cursor, Shards
 from stream_perceptron.live.driver import RunOptions, Step, ahead, cut, drive, read, singly
 from stream_perceptron.live.ledger import Ledger
 from stream_perceptron.live.lineage import Lineage
 from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.saved import read_live, write_live
-from stream_perceptron.live.step_result import StepResult, carried, notes_about
-from stream_perceptron.model import kernel
+from stream_perceptron.live.step_result import StepResult, notes_about, told_of
+from stream_perceptron.live.waiting import Joined, Waiting
 from stream_perceptron.model.kernel import NAME as KERNEL
 from stream_perceptron.model.kernel.types import BlockResult
 from stream_perceptron.model.rows import Samples
@@ -58,6 +57,8 @@ class LiveModel:
     ----------
     kernel : str
         The kernel that the model was saved with.
+    waiting : Waiting
+        The samples whose labels have not come, where labels are joined.
     needs_label : bool
         Whether a table without a label column is refused where it is to be learned.
 
@@ -80,6 +81,7 @@ class LiveModel:
         schema: Schema | None = None,
         ledger: Ledger | None = None,
         kernel: str = KERNEL,
+        waiting: Waiting | None = None,
     ) -> None:
         self.model = model
         self.selection = selection or Selection()
@@ -87,6 +89,7 @@ class LiveModel:
         is_new = model.n_seen == 0
         self.ledger = ledger or Ledger(Progress(), Cursor(), Lineage(is_complete=is_new))
         self.kernel = kernel
+        self.waiting = waiting or Waiting()
         self.needs_label = False
 
     @classmethod
@@ -167,7 +170,7 @@ class LiveModel:
 
         """
         with self.ledger.lock:
-            write_live(path, self.model, self.selection, self.schema, self.ledger)
+            write_live(path, self.model, self.selection, self.schema, self.ledger, self.waiting)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> LiveModel:
         with self.ledger.lock:
@@ -197,7 +200,8 @@ class LiveModel:
 
     def request(self, to_learn: bool = True) -> Request:
         """Return what to ask of a source; no row is left out as one that came before."""
-        numbers = KnownNames(self.model.features_ if self.schema.is_open else ())
+        known = dict.fromkeys([*self.model.features_, *self.waiting.names, *self.schema.numbers])
+        numbers = KnownNames(known if self.schema.is_open else ())
         return Request(
             roles.named(self.selection, self.schema) if to_learn else self.selection,
             replace(self.schema, numbers=numbers),
@@ -267,6 +271,9 @@ class LiveModel:
 
         """
         asked = RunOptions(**options)
+        is_random = any(source.is_random for source in sources)
+        if self.selection.join and (asked.stop or asked.epochs != 1 or is_random):
+            raise ValueError("labels are joined in one pass over rows in order, without stop")
         here = (cursor or self.cursor).begun(self.model.epsilon, asked.stop)
         if not here.finished:
             rows = ahead(read(sources, self.request(), here, asked.epochs), sources, idle)
@@ -281,6 +288,13 @@ class LiveModel:
             here.outputs, here.untaken = self.cursor.outputs, self.cursor.untaken
         self.ledger.cursor = here
 
+    def joined(self, batch: Batch) -> Joined | None:
+        """Return a batch in which labels have joined their samples, None where they do not."""
+        asked = self.selection
+        if asked.join is None:
+            return None
+        return self.waiting.joined(batch, asked.join, asked.waiting)
+
     def step(
         self,
         batch: Batch,
@@ -291,10 +305,13 @@ class LiveModel:
         """Test and train on the rows of a batch; rejected rows are counted and left out.
 
         The model, its progress and its schema change together, and so does a cursor in the sources
-        if it is given.
+        if it is given. A row that does not join its sample ends the step, unless such are skipped.
         """
         with self.ledger.lock:
             ledger, seen, rows_before = self.ledger, self.model.n_seen, self.ledger.rows
+            whole, joined = batch, self.joined(batch)
+            if joined is not None:
+                batch = joined.batch if options.skip_rejected else joined.batch.before_rejected()
             ledger.is_whole = False
             try:
                 result = self._train(batch, batch.labels, options)
@@ -302,6 +319,7 @@ class LiveModel:
                 ledger.is_whole = self.model.n_seen == seen
                 raise
             n, taken = len(result), len(batch)
+            answers = None if joined is None else joined.settle(result)
             if result.diverged or result.refused is not None:
                 taken = int(batch.rows[n])
             elif result.stopped:
@@ -311,7 +329,10 @@ class LiveModel:
             if batch.replayed is not None:
                 # Rows that came again have no number.
                 rows = rows_before + np.cumsum(~batch.replayed)[batch.rows[:n]]
-            told = self._told(batch, result, rows, done)
+            told = told_of(self, batch, result, rows, done)
+            told.answers = answers
+            if joined is not None:
+                self._take(whole, joined, told)
             ledger.count(done, result, rows)
             if any(label is not None for label in batch.labels[:n]):
                 self.schema = batch.schema
@@ -323,6 +344,18 @@ class LiveModel:
             told.notes.extend(notes_about(batch, self))
             return told
 
+    def _take(self, whole: Batch, joined: Joined, told: StepResult) -> None:
+        """Let samples wait that a batch brought, as far as it was done."""
+        if told.taken < len(whole):
+            if told.refused is None:
+                told.refused = SampleError(str(joined.batch.rejections()[0]))
+            done = self.joined(whole[: told.taken])
+            assert done is not None
+            joined = done
+        if len(whole[: told.taken].rows):
+            self.schema = whole.schema
+        self.waiting.take(joined, told.predicted)
+
     def predict(self, batch: Batch, with_every: bool = False) -> StepResult:
         """Predict the rows of a batch, and learn nothing; they have the numbers of their source.
 
@@ -332,7 +365,8 @@ class LiveModel:
         result = self._train(batch, [None] * len(batch.rows), options)
         n = len(result)
         done = batch[: int(batch.rows[n])] if result.diverged else batch
-        return self._told(batch, result, batch.first_row + batch.rows[:n], done, to_learn=False)
+        rows = batch.first_row + batch.rows[:n]
+        return told_of(self, batch, result, rows, done, to_learn=False)
 
     def batches(
         self, source: Source, most: int | None = None, idle: Idle | None = None
@@ -352,45 +386,3 @@ class LiveModel:
         return self.model.train(
             samples, options.stop, options.with_probabilities, options.with_every
         )
-
-    def _told(
-        self, batch: Batch, result: BlockResult, rows: NDArray[np.intp], done: Batch,
-        to_learn: bool = True,
-    ) -> StepResult:  # fmt: skip
-        """Return what the first usable rows of a batch brought."""
-        n, refused = len(result), result.refused
-        place = "" if len(done) == len(batch) else batch.place(len(done))
-        if result.diverged and to_learn and batch.labels[n] is not None:
-            refused = DivergedError(self.model.n_seen + 1, place)
-        elif result.diverged:
-            reason = "its net input is not finite: scale the features"
-            refused = StreamPerceptronError(f"{place}: {reason}")
-        elif isinstance(refused, FullError):
-            refused = FullError(f"{place}: {refused}")
-        return StepResult(
-            rows=rows,
-            predicted=result.predicted,
-            classes=self.model.classes_,
-            probabilities=result.probability,
-            every_probability=self._every_probability(result),
-            labels=batch.labels[:n],
-            updated=result.updated,
-            targets=result.target,
-            n_learned=self.model.n_seen,
-            taken=len(done),
-            rejected=done.rejections(),
-            carried=carried(batch, n, self.selection),
-            stopped=result.stopped,
-            refused=refused,
-        )
-
-    def _every_probability(self, result: BlockResult) -> NDArray[np.float64] | None:
-        if result.nets is None:
-            return None
-        activation, k = self.model.network.activation, len(self.model.classes_)
-        every = np.full((len(result), k), np.nan)
-        for rows, nets in result.nets:
-            every[rows] = np.nan
-            if nets.size:
-                every[rows, : nets.shape[1]] = kernel.probabilities(activation, nets)
-        return every

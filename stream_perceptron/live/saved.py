@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from stream_perceptron.checkpoint.archive import naming, read_checkpoint, write_checkpoint
@@ -15,6 +15,7 @@ from stream_perceptron.live.cursor import Cursor
 from stream_perceptron.live.ledger import Ledger
 from stream_perceptron.live.lineage import Lineage
 from stream_perceptron.live.metrics import Progress
+from stream_perceptron.live.waiting import ARRAYS, Waiting
 from stream_perceptron.perceptron import SGDPerceptron
 
 
@@ -28,10 +29,11 @@ class _Run:
     curve_bin: int
     cursor: Cursor
     lineage: Lineage
+    waiting: Waiting | None = field(default=None, metadata={"optional": True})
 
 
-def read_live(path: Path) -> tuple[SGDPerceptron, Selection, Schema, Ledger, str]:
-    """Return what makes a live model that was saved, and the kernel that saved it.
+def read_live(path: Path) -> tuple[SGDPerceptron, Selection, Schema, Ledger, str, Waiting | None]:
+    """Return what makes a live model that was saved, with the kernel that saved it.
 
     One that `stream_perceptron.save` wrote has no more than the model.
     """
@@ -45,24 +47,42 @@ def read_live(path: Path) -> tuple[SGDPerceptron, Selection, Schema, Ledger, str
             asked = Selection(standardize=model.network.scaler is not None)
             lineage = Lineage(is_complete=model.n_seen == 0)
             ledger = Ledger(Progress(), Cursor(), lineage)
-            return model, asked, Schema(features=names or None), ledger, kernel
+            return model, asked, Schema(features=names or None), ledger, kernel, None
         saved = from_json(_Run, run, "run")
+        asked, waiting = saved.selection, saved.waiting
+        if (asked.join is None) != (waiting is None):
+            raise CheckpointError("has samples that wait for labels, or lacks them")
+        if waiting is not None:
+            of_waiting = {name: arrays.pop(name) for name in ARRAYS if name in arrays}
+            waiting.restore(of_waiting, asked.waiting, len(model.classes_))
         saved.progress.restore(arrays, saved.curve_bin, len(model.classes_))
         saved.cursor.require_fit(saved.selection.position)
         saved.lineage.require_rates()
         if saved.selection.standardize != (model.network.scaler is not None):
             raise CheckpointError("has a scaler that was not asked for, or lacks it")
         ledger = Ledger(saved.progress, saved.cursor, saved.lineage)
-        return model, saved.selection, saved.schema, ledger, kernel
+        return model, asked, saved.schema, ledger, kernel, waiting
 
 
 def write_live(
-    path: Path, model: SGDPerceptron, selection: Selection, schema: Schema, ledger: Ledger
+    path: Path,
+    model: SGDPerceptron,
+    selection: Selection,
+    schema: Schema,
+    ledger: Ledger,
+    waiting: Waiting,
 ) -> None:
     """Save a live model in one step."""
     if not ledger.is_whole:
         raise CheckpointError(f"{path}: not saved, as an error ended a step in its midst")
     meta, arrays = model_state(model)
     progress = ledger.progress
+    arrays |= progress.arrays
     run = _Run(selection, schema, progress, progress.curve.bin, ledger.cursor, ledger.lineage)
-    write_checkpoint(path, meta | {"extra": {}, "run": to_json(run)}, arrays | progress.arrays)
+    if selection.join is not None:
+        known = model.network.features.numbers
+        names = dict.fromkeys([*waiting.names, *schema.numbers])
+        waiting.names = [name for name in names if name not in known]
+        arrays |= waiting.arrays()
+        run.waiting = waiting
+    write_checkpoint(path, meta | {"extra": {}, "run": to_json(run)}, arrays)

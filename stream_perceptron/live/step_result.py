@@ -13,6 +13,9 @@ from stream_perceptron.data.batch import Batch, Rejection
 from stream_perceptron.data.describe import Note, warning
 from stream_perceptron.data.naming import is_pixel
 from stream_perceptron.data.schema import Selection
+from stream_perceptron.errors import DivergedError, FullError, StreamPerceptronError
+from stream_perceptron.model import kernel
+from stream_perceptron.model.kernel.types import BlockResult
 from stream_perceptron.model.validation import names_of
 
 if TYPE_CHECKING:
@@ -26,7 +29,7 @@ _FAR_APART = 100  # the ratio of how far features reach
 _ENOUGH = 1000  # samples to judge labels by
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False)
 class StepResult:
     """What one batch of rows brought."""
 
@@ -55,6 +58,9 @@ class StepResult:
     # The values of the position columns and of those to keep of each sample, by name; None if
     # nobody asked for them, or they are not there.
     carried: list[dict[str, Any]] | None = None
+    # Which samples were only waiting for the label that came, and were predicted before; None where
+    # labels are not joined.
+    answers: NDArray[np.bool_] | None = None
     # Whether the last sample ended the training, as its error is below epsilon.
     stopped: bool = False
     # Why the row after these was refused: it would diverge, or the model would become too large.
@@ -71,6 +77,50 @@ class StepResult:
         return self.n_learned - np.cumsum(self.targets[::-1] >= 0)[::-1]
 
 
+def told_of(
+    live: LiveModel, batch: Batch, result: BlockResult, rows: NDArray[np.intp], done: Batch,
+    to_learn: bool = True,
+) -> StepResult:  # fmt: skip
+    """Return what the first usable rows of a batch brought."""
+    n, refused = len(result), result.refused
+    place = "" if len(done) == len(batch) else batch.place(len(done))
+    if result.diverged and to_learn and batch.labels[n] is not None:
+        refused = DivergedError(live.model.n_seen + 1, place)
+    elif result.diverged:
+        reason = "its net input is not finite: scale the features"
+        refused = StreamPerceptronError(f"{place}: {reason}")
+    elif isinstance(refused, FullError):
+        refused = FullError(f"{place}: {refused}")
+    return StepResult(
+        rows=rows,
+        predicted=result.predicted,
+        classes=live.model.classes_,
+        probabilities=result.probability,
+        every_probability=_every_probability(live, result),
+        labels=batch.labels[:n],
+        updated=result.updated,
+        targets=result.target,
+        n_learned=live.model.n_seen,
+        taken=len(done),
+        rejected=done.rejections(),
+        carried=carried(batch, n, live.selection),
+        stopped=result.stopped,
+        refused=refused,
+    )
+
+
+def _every_probability(live: LiveModel, result: BlockResult) -> NDArray[np.float64] | None:
+    if result.nets is None:
+        return None
+    activation, k = live.model.network.activation, len(live.model.classes_)
+    every = np.full((len(result), k), np.nan)
+    for rows, nets in result.nets:
+        every[rows] = np.nan
+        if nets.size:
+            every[rows, : nets.shape[1]] = kernel.probabilities(activation, nets)
+    return every
+
+
 def carried(batch: Batch, n: int, asked: Selection) -> list[dict[str, Any]] | None:
     """Return the offsets of the first n usable rows, and what is kept of them."""
     offsets = [batch.offsets[i] for i in batch.rows[:n].tolist()] if batch.offsets else []
@@ -81,7 +131,8 @@ def carried(batch: Batch, n: int, asked: Selection) -> list[dict[str, Any]] | No
     ]
     if not batch.kept:
         return carried or None
-    kept = [dict(zip(asked.keep, values, strict=True)) for values in batch.kept[:n]]
+    # Rows to be predicted may lack the last one.
+    kept = [dict(zip(asked.kept, values, strict=False)) for values in batch.kept[:n]]
     if not carried:
         return kept
     return [one | other for one, other in zip(carried, kept, strict=True)]

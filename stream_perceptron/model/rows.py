@@ -221,6 +221,12 @@ class Rows:
             n_columns=self.n_columns,
         )
 
+    def spread(self, places: NDArray[np.intp], n: int) -> Rows:
+        """Return n rows: these at some places, and others without features."""
+        lengths = np.zeros(n, np.intp)
+        lengths[places] = self.lengths
+        return replace(self, starts=_starts(lengths), columns=self.places)
+
     def without_unused_names(self) -> Rows:
         """Return the rows with the names that occur, if most do not: each name has its cost."""
         if self.columns is None or len(self.names) <= 4 * len(self.values) + _FEW_NAMES:

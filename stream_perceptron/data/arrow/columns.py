@@ -86,9 +86,11 @@ class ColumnDecoder:
             self._names = self._features.columns
         elif schema.features is not None:
             self._names = vector_names(self._features.name, len(schema.features))
-        if self._names or isinstance(self._features, PlainColumns):
+        are_plain = isinstance(self._features, PlainColumns)
+        has_labels_alone = selection.join is not None and not free
+        if (self._names or are_plain) and not has_labels_alone:
             schema = _with_columns(schema, tuple(map(str, self._names)), where)
-        if isinstance(self._features, PlainColumns) and not schema.columns:
+        if are_plain and not schema.columns and not has_labels_alone:
             schema = replace(schema, columns=tuple(names), label=self._label)
         self.fit = Fit(schema, self._label)
 
@@ -108,7 +110,7 @@ class ColumnDecoder:
                 here, rows = rows[:n], rows[n:]
                 found = names or self._features.names_in(here, self._most_features)
                 batch = self._batch(here, found, schema, first_row, request)
-                if not is_known and batch.tells:
+                if not is_known and found and (batch.tells or self._selection.join):
                     schema = schema.with_features(tuple(map(str, found)), self._where)
                     names, batch = found, replace(batch, schema=schema)
                 if not is_described and len(batch.rejected) < len(batch):
@@ -129,6 +131,8 @@ class ColumnDecoder:
         rejected: dict[int, str] = {}  # why a row cannot be used, by its place
         n, selection = rows.num_rows, self._selection
         features, places = self._features.read(rows, names, rejected)
+        if selection.join is not None and len(places) < n:
+            features, places = features.spread(places, n), np.arange(n)
         offsets = _offsets(rows, selection, rejected)
         weights = _weights(rows, selection, rejected)
         labels: list[Any] = [None] * n
@@ -150,7 +154,7 @@ class ColumnDecoder:
             labels, weights = [labels[i] for i in places.tolist()], weights[places]
         missing = features.n_columns - features.lengths
         features, indicators = with_indicators(features, places, rows, selection)
-        columns = [rows.column(name).take(places).to_pylist() for name in selection.keep]
+        columns = [rows.column(name).take(places).to_pylist() for name in selection.kept]
         batch = Batch(
             self._where, first_row, n, places, features, labels, weights, schema, rejected,
             offsets=tuple(offsets), replayed=replayed, missing=missing if missing.any() else None,

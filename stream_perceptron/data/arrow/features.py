@@ -75,8 +75,10 @@ class PlainColumns:
 class VectorColumn:
     """Features in one column, expanded row by row."""
 
-    def __init__(self, name: str, kind: pa.DataType, scale: float | None) -> None:
-        self.name = name
+    def __init__(
+        self, name: str, kind: pa.DataType, scale: float | None, may_be_null: bool
+    ) -> None:
+        self.name, self._may_be_null = name, may_be_null
         self.columns = (name,)
         self.source = f" from column {name!r}"
         if _is_image(kind):
@@ -97,11 +99,11 @@ class VectorColumn:
     ) -> tuple[Rows, NDArray[np.intp]]:
         """Return the features of the rows that have them all, and the places of these rows.
 
-        Rows whose features cannot be used are rejected.
+        Rows whose features cannot be used are rejected, those with null unless that may be.
         """
         n_features = len(names)
         there = _places(_storage_of(batch.column(self.name)))
-        if len(there) < batch.num_rows:
+        if len(there) < batch.num_rows and not self._may_be_null:
             for i in set(range(batch.num_rows)).difference(there.tolist()):
                 rejected.setdefault(i, f"column {self.name!r} is null")
         values, lengths, not_null = self._flatten(batch, rejected)
@@ -175,9 +177,11 @@ def feature_columns(
             "one with --ignore"
         )
     if vectors:
-        return VectorColumn(vectors[0], free[vectors[0]], selection.scale)
+        kind, may_be_null = free[vectors[0]], selection.join is not None
+        return VectorColumn(vectors[0], kind, selection.scale, may_be_null)
     plain = [name for name, kind in free.items() if is_number(kind)]
-    if not plain and not selection.one_hot:
+    has_labels_alone = selection.join is not None and not free
+    if not plain and not selection.one_hot and not has_labels_alone:
         columns = [f"{name!r} ({kind})" for name, kind in free.items()]
         raise SourceError(
             f"{where}: no usable features{' among ' if columns else ''}{', '.join(columns[:5])}"

@@ -121,7 +121,7 @@ class CsvFormat:
                 f"{where}: weight column {selection.weight!r} is of type string, not a number"
             )
         features, texts = decoder.decided(list(cells.values()))
-        if is_closed:
+        if is_closed and (free or selection.join is None):
             may_come = set(schema.undecided).difference(decoder.features)
             schema.with_features(tuple(name for name in features if name not in may_come), where)
         has_none = not features and len(texts) == len(decoder.texts + decoder.undecided)
@@ -145,7 +145,7 @@ class CsvFormat:
             label = schema.label if schema.label in names else None
             if asked.is_label_sure:
                 label = column_called(str(asked.label), names)
-            lost = [name for name in selection.keep if name not in names]
+            lost = [name for name in selection.kept if name not in names]
             if lost:
                 raise SourceError(f"{where}: there is no column {lost[0]!r} to keep in its rows")
             return names, replace(selection, label=label), True
@@ -182,6 +182,7 @@ class CsvDecoder:
             if name in selection.one_hot and name not in used - table.unused
         )
         self._places = {name: i for i, name in enumerate(table.names)}
+        self._has_features = bool(free)
         self._told = self.told(self.features, self.texts)
         self._are_blanks_numbers = any(map(is_value, selection.blanks))
 
@@ -194,7 +195,9 @@ class CsvDecoder:
         cells = cells_in(text_in(first), self.table.dialect)
         labels = dict(zip(self.table.names, cells, strict=False))
         is_blank = self.label is None or labels.get(self.label, "").strip() in self.selection.blanks
-        return self.schema if is_blank else self.told(*self.decided(cells))
+        if is_blank and self.selection.join is None:
+            return self.schema
+        return self.told(*self.decided(cells))
 
     def decode(self, record: bytes) -> Sample | Rejected:
         """Return what a record says."""
@@ -203,7 +206,7 @@ class CsvDecoder:
             cells = self._fields(record)
             if len(cells) != len(self.table.names):
                 raise SampleError(f"it has {len(cells):,} fields, not {len(self.table.names):,}")
-            kept = tuple(utf8(cells[self._places[name]]) for name in self.selection.keep)
+            kept = tuple(utf8(cells[self._places[name]]) for name in self.selection.kept)
             cells = self.table.dialect.with_points(cells)
             offset = self._offset(cells)
             features, texts = self.decided(cells)
@@ -220,7 +223,7 @@ class CsvDecoder:
         except SampleError as error:
             return Rejected(str(error), offset)
         ones = tuple(name for name in indicators if name is not None)
-        if label is not None and schema.is_open:
+        if (label is not None or self.selection.join) and schema.is_open:
             there = [name for name, v in zip(features, values.tolist(), strict=True) if v == v]
             schema = schema.with_numbers([*there, *ones])
         n_left = len(self.undecided) + len(self.features) + len(self.texts)
@@ -249,7 +252,8 @@ class CsvDecoder:
     def told(self, features: tuple[str, ...], texts: tuple[str, ...]) -> Schema:
         """Return the schema that knows the columns of numbers and of texts."""
         schema = self.schema
-        if not self._to_learn:
+        has_labels_alone = self.selection.join is not None and not self._has_features
+        if not self._to_learn or has_labels_alone:
             return schema
         if schema.features and not schema.is_open:
             expected = {*self.features, *schema.undecided}

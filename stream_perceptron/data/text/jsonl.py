@@ -39,6 +39,9 @@ class Row(NamedTuple):
     n_nulls: int = 0
 
 
+_NO_FEATURES = Row((), np.empty(0))
+
+
 class JsonFormat:
     """Lines of JSON, an object or a list each."""
 
@@ -96,7 +99,7 @@ class JsonDecoder:
             value = self._flat(whole)
             if asked.position:
                 offset = offset_of(asked, [value.get(name) for name in asked.position])
-            kept = tuple(value.get(name, whole.get(name)) for name in asked.keep)
+            kept = tuple(value.get(name, whole.get(name)) for name in asked.kept)
             # The keys, each with those in it if it holds an object.
             inside = {
                 key: list(part) if isinstance(part, dict) else []
@@ -110,11 +113,14 @@ class JsonDecoder:
             weight = 1.0 if weight is None else as_weight(weight)
             for name in asked.roles:
                 value.pop(name, None)
-            schema, row = self._take(value)
+            is_label = asked.join is not None and all(part is None for part in value.values())
+            schema, row = (self.schema, _NO_FEATURES) if is_label else self._take(value)
             label, schema = schema.with_label(label, is_text=False)
         except SampleError as error:
             return Rejected(str(error), offset)
-        if label is not None:
+        if is_label:
+            schema = schema if schema.label else replace(schema, label=key)
+        elif label is not None or asked.join is not None:
             schema = self._with_columns(schema, inside, key)
             if not schema.is_list:
                 schema = schema.with_numbers((*row.names, *row.indicators))
@@ -305,14 +311,14 @@ class JsonDecoder:
         label = self._label_key(value)
         # Else where the key stands tells.
         is_by_name = asked.label in (None, label) or schema.label is not None
-        are_parts_kept = any(isinstance(value.get(name), list | dict) for name in asked.keep)
+        are_parts_kept = any(isinstance(value.get(name), list | dict) for name in asked.kept)
         if asked.position or not is_by_name or are_parts_kept:
             return None
         texts = (*asked.one_hot, *self._texts)
         beside: dict[str, int] = {}
         by_place, inside, features = [], None, schema.features or ()
         if isinstance(raw, dict):
-            others = asked.keep if asked.label else (*asked.keep, *LABEL_NAMES)
+            others = asked.kept if asked.label else (*asked.kept, *LABEL_NAMES)
             beside = dict.fromkeys(others, tokenizer.ODD)
             beside |= {name: self._role(name, label) for name in (*raw, *asked.roles, *texts)}
         bare = raw.get(_BARE) if isinstance(raw, dict) else raw
@@ -339,7 +345,9 @@ class JsonDecoder:
             features=features,
             are_columns=schema.is_list,
             # An unlabelled record may have the label under another name.
-            is_open=schema.features is None and self._to_learn and label is not None,
+            is_open=schema.features is None
+            and self._to_learn
+            and (label is not None or asked.join is not None),
             label=label,
             parse=_from_json,
             is_text=False,

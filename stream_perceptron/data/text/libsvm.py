@@ -37,10 +37,10 @@ class LibsvmFormat:
         """Return what reads the records."""
         asked = request.selection
         has_columns = asked.position or asked.weight or asked.one_hot
-        if asked.keep or (request.to_learn and has_columns):
+        if asked.kept or (request.to_learn and has_columns):
             raise SourceError(
-                f"{where}: lines of LIBSVM have no columns for --position, --weight, --one-hot or "
-                "--keep"
+                f"{where}: lines of LIBSVM have no columns for --position, --weight, --one-hot, "
+                "--join or --keep"
             )
         return LibsvmDecoder(asked, request.schema)
 

@@ -85,6 +85,7 @@ class Plan:
     ) -> None:
         self._layout, self._selection, self._schema = layout, selection, schema
         self._largest, self._to_learn, self._is_tentative = largest, to_learn, is_tentative
+        self._joins = selection.join is not None  # so that rows without a label are learned, too
         self._is_table = bool(layout.by_place)
         self._names: Any = None if layout.by_name is None else tokenizer.NameTable()
         self._inside: Any = None if layout.inside is None else tokenizer.NameTable()
@@ -98,7 +99,7 @@ class Plan:
             if name != layout.label and name not in selection.roles
         ]
         self._slots: dict[tuple[bool, str | None], int] = {(False, layout.label): 0}
-        for key in (*self._texts, *((False, name) for name in selection.keep)):
+        for key in (*self._texts, *((False, name) for name in selection.kept)):
             self._slots.setdefault(key, len(self._slots))
         self._known: list[dict[bytes | None, Any]] = [{None: None} for _ in self._slots]
         # What was read last, which is used again, as the system clears new memory.
@@ -193,7 +194,7 @@ class Plan:
         n = spans.shape[1]
         wanted: list[tuple[int, Any]] = [(0, self._label)]
         wanted += [(self._slots[key], partial(self._indicator, key[1])) for key in self._texts]
-        wanted += [(self._slots[False, name], None) for name in self._selection.keep]
+        wanted += [(self._slots[False, name], None) for name in self._selection.kept]
         found: list[list[Any]] = []
         for slot, meaning in wanted:
             # What is kept is mostly another thing in each record.
@@ -260,7 +261,7 @@ class Plan:
         first = int(np.argmin(self._is_known))
         rest, columns = self._is_known[first:], rows.places
         if None in labels or (self._largest < _LARGEST and rows.largest() > self._largest):
-            learned = np.array([label is not None for label in labels])
+            learned = np.array([self._joins or label is not None for label in labels])
             learned &= ~rows.beyond(self._largest)
             columns = columns[np.repeat(learned, rows.lengths)]
         occurs = np.zeros(len(rest), bool)

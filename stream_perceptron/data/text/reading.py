@@ -124,7 +124,7 @@ class Reading:
             self._telling = [*self._telling[: _MOST_TELLING - 1], (record, new)]
         self._last = after
         if found is new:
-            if request.to_learn and new.label is not None:
+            if request.to_learn and (new.label is not None or request.selection.join):
                 self._decoder = after
                 if after.schema != decoder.schema:
                     self._useless = 0
