@@ -130,8 +130,10 @@ def summarise(
         tell(text, err=True)
     if live.selection.join is not None:
         click.echo(f"waiting for labels: {shown_waiting(live)}", err=True)
-        if (n := live.progress.samples - live.progress.confusion.tested) > 1:
-            click.echo(f"not scored: {n:,} samples, predicted before a label was known", err=True)
+        if (n_unscored := live.progress.samples - live.progress.confusion.tested) > 1:
+            click.echo(
+                f"not scored: {n_unscored:,} samples, predicted before a label was known", err=True
+            )
     elif live.progress.unlabelled and live.progress.samples:
         n = counted(live.progress.unlabelled, "row")
         click.echo(f"unlabelled: {n}, only predicted", err=True)
