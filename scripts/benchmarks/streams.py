@@ -6,6 +6,7 @@ import json
 import random
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -13,12 +14,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from common import (
     BENCH,
     LEARN,
     SCALE,
     VW,
     bags,
+    digits,
     in_turns,
     long_numbers,
     ratio,
@@ -30,8 +35,16 @@ from common import (
     train_file,
 )
 
+from stream_perceptron import LiveModel
+
 RUNS = 5
 ANSWERS = 500
+WAITING = 100_000
+_ASK = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
 
 
 TEXT_VW = [*VW, "-d", "/dev/stdin"]
@@ -155,6 +168,37 @@ def saving() -> str:
     )
 
 
+def waiting() -> str:
+    """100,000 digits that wait for their labels, as bytes and as decimals."""
+    pixels, _ = digits()
+    pixels, rows = np.resize(pixels, (WAITING, pixels.shape[1])), []
+    names = ["id", "label", *(f"pixel{j}" for j in range(pixels.shape[1]))]
+    beside = [np.arange(WAITING), pa.nulls(WAITING, pa.int64())]
+    for kind, values in (("bytes", pixels), ("decimals", pixels / 255)):
+        with tempfile.TemporaryDirectory(dir=BENCH) as folder:
+            source, path = Path(folder, "digits.parquet"), Path(folder, "m.npz")
+            pq.write_table(pa.table([*beside, *values.T], names), source, row_group_size=1000)
+            command = [*BINARY, source, "-m", path, "--overwrite"]
+            memory = [
+                _memory_of([*command, *more])
+                for more in (["--ignore", "id", "-p", "/dev/null"], ["--join", "id"])
+            ]
+            live = LiveModel.load(path)
+            begin = time.perf_counter()
+            live.save(path)
+            taken = time.perf_counter() - begin
+            size = path.stat().st_size / 1e6
+        rows.append([kind, f"{memory[1] - memory[0]:,.0f} MB", f"{size:,.0f} MB", f"{taken:.2f}"])
+    return table(["100,000 samples that wait", "memory", "checkpoint", "a save, seconds"], rows)
+
+
+def _memory_of(command: list[Any]) -> float:
+    """Return the most memory that a command needs, in MB."""
+    # Asked by a small process, as a child counts what its parent had.
+    asked = [sys.executable, "-c", _ASK, *command]
+    return int(subprocess.run(asked, stdout=subprocess.PIPE, check=True).stdout) / 1024
+
+
 def answer_times(path: Path, has_header: bool) -> list[float]:
     """Return the time of each answer after the first few, in seconds."""
     with path.open("rb") as file:
@@ -187,4 +231,5 @@ SECTIONS = {
     "long numbers": long_number_pipes,
     "latency": latency,
     "saving": saving,
+    "waiting": waiting,
 }

@@ -98,12 +98,16 @@ def to_bytes(meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> bytes:
         text = json.dumps(meta, allow_nan=False, separators=(",", ":"))
         archive.writestr(_member("meta.json"), text)
         for name, array in arrays.items():
-            npy = io.BytesIO()
-            np.lib.format.write_array(npy, np.ascontiguousarray(array), (1, 0), allow_pickle=False)
-            archive.writestr(_member(f"{name}.npy"), npy.getbuffer())
+            member = _member(f"{name}.npy")
+            member.file_size = array.nbytes
+            with archive.open(member, "w") as file:
+                whole = np.ascontiguousarray(array)
+                np.lib.format.write_array(file, whole, (1, 0), allow_pickle=False)
         archive.comment = b" " * _COMMENT_LENGTH
-    body = buffer.getvalue()[:-_COMMENT_LENGTH]
-    return body + _comment(body)
+    comment = _comment(buffer.getbuffer()[:-_COMMENT_LENGTH])
+    buffer.seek(-_COMMENT_LENGTH, io.SEEK_END)
+    buffer.write(comment)
+    return buffer.getvalue()
 
 
 def _member(name: str) -> zipfile.ZipInfo:
