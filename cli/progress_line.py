@@ -148,11 +148,11 @@ class ProgressLine:
 
     def _row(self) -> str:
         progress = self._live.progress
-        eps = progress.mean_epsilon
+        eps, is_tested = progress.mean_epsilon, len(progress.window) > 0 or progress.samples < 2
         return self._aligned(
             f"{progress.samples:,}",
-            f"{progress.accuracy:.2%}",
-            f"{progress.window_accuracy:.2%}",
+            f"{progress.accuracy:.2%}" if is_tested else "-",
+            f"{progress.window_accuracy:.2%}" if is_tested else "-",
             f"{eps:{'.4f' if eps < 1000 else '.2g'}}",
             f"{progress.updated_share:.1%}",
             f"{self._rate():,.0f}",

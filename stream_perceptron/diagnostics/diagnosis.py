@@ -204,7 +204,7 @@ def _no_better(live: LiveModel) -> Iterator[Finding]:
     best = max(progress.accuracy, progress.window_accuracy)
     noise = _noise(scores.baseline, len(progress.window))
     is_no_better = best <= scores.baseline + 2 * noise and scores.cohen_kappa < _LOW_KAPPA
-    if progress.samples >= _ENOUGH and is_no_better:
+    if progress.confusion.tested + 1 >= _ENOUGH and is_no_better:
         always = repr(live.model.classes_[scores.largest])
         yield Finding(
             f"no better than always answering {always}",
@@ -263,7 +263,10 @@ def _follows(values: NDArray[np.float64], weights: NDArray[Any]) -> float:
 def _never_seen(live: LiveModel) -> Iterator[Finding]:
     names, progress = live.model.classes_, live.progress
     seen, _, _ = progress.confusion.sums(len(names))
-    if progress.samples > progress.confusion.tested:
+    n_untested = progress.samples - progress.confusion.tested
+    if n_untested > 1 and live.selection.join is not None:
+        return  # their labels are not known here
+    if n_untested:
         seen[:1] += 1  # of the first sample, which was learned before any label was known
     unseen = [str(name) for name, n in zip(names, seen, strict=True) if not n]
     if unseen and progress.samples >= _ENOUGH and np.count_nonzero(seen) > 1:

@@ -237,8 +237,11 @@ class Progress:
 
     def scores(self, k: int) -> Scores:
         """Return what the counts say of k labels; the baseline is of all samples that are told."""
-        # Labels that were joined to samples from before the first one may be any.
-        return self.confusion.scores(k, min(self.samples - self.confusion.tested, 1))
+        # The first label is that of the first sample; of others that were not tested, as labels
+        # came later, it is not known.
+        tested = self.confusion.tested
+        n = self.samples - tested
+        return self.confusion.scores(k, int(n == 1 or (n > 1 and tested > 0)))
 
     @property
     def window_accuracy(self) -> float:

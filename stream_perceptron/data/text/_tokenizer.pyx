@@ -11,7 +11,7 @@ import numpy as np
 cdef extern from "tokenizer.h" nogil:
     int _CSV "CSV", _JSON "JSON", _LIBSVM "LIBSVM"
     int _SKIP "SKIP", _BLANK "BLANK", _WEIGHT "WEIGHT", _OBJECT "OBJECT", _LIST "LIST"
-    int _ODD "ODD", _WORD "WORD"
+    int _ODD "ODD", _WORD "WORD", _EITHER "EITHER"
     ctypedef struct Name:
         unsigned int begin, length
         int32_t role
@@ -36,7 +36,7 @@ cdef extern from "tokenizer.h" nogil:
         double *values, *weights
     ptrdiff_t read_records(State*)
 
-CSV, JSON, LIBSVM = _CSV, _JSON, _LIBSVM
+CSV, JSON, LIBSVM, EITHER = _CSV, _JSON, _LIBSVM, _EITHER
 SKIP, BLANK, WEIGHT, OBJECT, LIST, ODD, WORD = (
     _SKIP, _BLANK, _WEIGHT, _OBJECT, _LIST, _ODD, _WORD
 )
@@ -97,7 +97,7 @@ cdef class Tokenizer:
     is_open
         Whether there may be other features.
     needs_label
-        Whether objects of JSON have a value in the first slot.
+        Whether objects of JSON have a value in the first slot; or EITHER that or features.
     blanks
         The texts that mean no value.
     delimiter
@@ -113,7 +113,7 @@ cdef class Tokenizer:
 
     def __init__(
         self, int form, list roles, NameTable names, NameTable inside, bint is_open,
-        bint needs_label, list blanks, bytes delimiter, bint are_texts_blank,
+        int needs_label, list blanks, bytes delimiter, bint are_texts_blank,
         bint are_blanks_numbers,
     ):
         memset(&self.state, 0, sizeof(self.state))

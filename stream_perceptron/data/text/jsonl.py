@@ -309,6 +309,8 @@ class JsonDecoder:
         if self._flat(value) is not value:
             return None
         label = self._label_key(value)
+        if label is None and asked.join is not None:
+            label = schema.label  # of the records between
         # Else where the key stands tells.
         is_by_name = asked.label in (None, label) or schema.label is not None
         are_parts_kept = any(isinstance(value.get(name), list | dict) for name in asked.kept)
@@ -320,7 +322,8 @@ class JsonDecoder:
         if isinstance(raw, dict):
             others = asked.kept if asked.label else (*asked.kept, *LABEL_NAMES)
             beside = dict.fromkeys(others, tokenizer.ODD)
-            beside |= {name: self._role(name, label) for name in (*raw, *asked.roles, *texts)}
+            others = (*raw, *asked.roles, *texts, *([label] if label else []))
+            beside |= {name: self._role(name, label) for name in others}
         bare = raw.get(_BARE) if isinstance(raw, dict) else raw
         if isinstance(bare, list) and schema.columns:
             placed = {name: self._role(name, label) for name in schema.columns_of(len(bare)) or ()}

@@ -120,7 +120,7 @@ class Plan:
         by_place = [(role, self._slots.get((False, name), -1)) for role, name in layout.by_place]
         self._tokenizer = tokenizer.Tokenizer(
             layout.form, by_place, self._names, self._inside, layout.is_open,
-            layout.label is not None,
+            tokenizer.EITHER if self._joins else layout.label is not None,
             [blank.encode(errors=layout.surrogates) for blank in selection.blanks],
             layout.delimiter.encode(), layout.are_texts_blank, layout.are_blanks_numbers,
         )  # fmt: skip

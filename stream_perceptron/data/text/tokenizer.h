@@ -12,6 +12,8 @@
 
 enum { CSV, JSON, LIBSVM };
 
+enum { EITHER = 2 }; /* features, or a value in the first slot */
+
 #define TEXT INFINITY /* of a value that is a text; NAN is of none */
 
 /* How records are read, and where to write what is read of them. */
@@ -26,7 +28,7 @@ typedef struct {
     Names *inside;             /* in the object that has the features */
     int is_open;               /* whether there may be features with other names */
     int is_inside_open;
-    int needs_label;           /* whether objects of JSON have a value in the first slot */
+    int needs_label;           /* whether objects of JSON have a value in the first slot, or EITHER */
     int are_texts_blank;       /* whether texts in a list may mean no value */
     const uint8_t *blanks;     /* the texts that mean no value, one after another */
     const intptr_t *blank_ends;
@@ -402,7 +404,8 @@ static ptrdiff_t read_records(Tokenizer *t) {
         t->weight = 1.0;
         p = read_record(t, p, end);
         const ptrdiff_t n_found = t->count - t->starts[t->i] + t->n_missing + t->n_words;
-        const int is_odd = n_found == 0 || (t->needs_label && !t->has_label);
+        const int is_odd = t->needs_label == EITHER ? n_found == 0 && !t->has_label
+                                                    : n_found == 0 || (t->needs_label && !t->has_label);
         if (p != end || (t->form == JSON && is_odd)) {
             if (t->names) truncate_names(t->names, n_names);
             if (t->inside) truncate_names(t->inside, n_inside);
