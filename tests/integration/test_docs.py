@@ -41,7 +41,7 @@ TESTED_ELSEWHERE = {
 }
 
 # The samples per second of a row of progress.
-RATE = re.compile(r"(?m)^( +[\d,]+ +[\d.]+% +[\d.]+% +[\d.]+ +[\d.]+%) +[\d,]+$")
+RATE = re.compile(r"(?m)^( +[\d,]+(?: +[\d.]+%| +-){2} +[\d.]+ +[\d.]+%) +[\d,]+$")
 
 
 def steps_of(text):
