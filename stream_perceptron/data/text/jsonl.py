@@ -113,7 +113,9 @@ class JsonDecoder:
             weight = 1.0 if weight is None else as_weight(weight)
             for name in asked.roles:
                 value.pop(name, None)
-            is_label = asked.join is not None and all(part is None for part in value.values())
+            is_label = asked.join is not None and all(
+                part in (None, {}, []) for part in value.values()
+            )
             schema, row = (self.schema, _NO_FEATURES) if is_label else self._take(value)
             label, schema = schema.with_label(label, is_text=False)
         except SampleError as error:
