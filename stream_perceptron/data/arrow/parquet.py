@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 from pyarrow import types
 
 from stream_perceptron.data.arrow.columns import ColumnDecoder, declared_classes, rows_at_once
-from stream_perceptron.data.batch import BATCH_ROWS, Batch
+from stream_perceptron.data.arrow.pages import longest_value
+from stream_perceptron.data.batch import BATCH_ROWS, MOST_BATCH_ROWS, Batch
 from stream_perceptron.data.byte_stream import first_line, open_file, reason_of
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.source import Request, SingleSource
@@ -29,7 +30,7 @@ class ParquetSource(SingleSource):
         super().__init__(path)
         try:
             opened = open_file(path) if file is None else pa.PythonFile(file, "r")
-            self._size = opened.size()
+            self._opened, self._size = opened, opened.size()
             if not self._size:
                 raise OSError(0, "the file is empty")
             # A buffer for each column, where the default is to read its whole row group.
@@ -98,13 +99,24 @@ class ParquetSource(SingleSource):
 
     def _read(self, groups: list[int], before: int, start: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows from `start` on of row groups that have so many rows before them."""
-        sizes = self.groups
-        n_bytes = sum(map(self.group_bytes, groups))
-        most = rows_at_once(n_bytes, sum(sizes[group] for group in groups))
-        most = max(1, min(most, _DECODED_BYTES // self._first_row_bytes))
+        sizes, together, n_rows = self.groups, [], 0
+        for group in groups:
+            together.append(group)
+            n_rows += sizes[group]
+            if n_rows >= MOST_BATCH_ROWS or group == groups[-1]:
+                yield from self._read_together(together, n_rows, before, max(0, start))
+                before, start = before + n_rows, start - n_rows
+                together, n_rows = [], 0
+
+    def _read_together(
+        self, groups: list[int], n_rows: int, before: int, start: int
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of row groups that share batches."""
+        most = None
         while True:
             done = 0
             try:
+                most = most or self._most_rows(groups, n_rows)
                 for batch in self._file.iter_batches(most, row_groups=groups, use_threads=False):
                     done += batch.num_rows
                     rest = batch.slice(max(0, batch.num_rows - (done - start)))
@@ -113,12 +125,18 @@ class ParquetSource(SingleSource):
                         start = done
                 return
             except (OSError, pa.ArrowException) as error:
-                if most > BATCH_ROWS:
+                if most is not None and most > BATCH_ROWS:
                     most = BATCH_ROWS  # comes closer to the damage
                     continue
                 raise SourceError(
                     f"{self.name}: damaged after row {before + start:,}: {first_line(error)}"
                 ) from None
+
+    def _most_rows(self, groups: list[int], n_rows: int) -> int:
+        """Return how many rows to read at once, by what the pages say of themselves."""
+        longest = max(longest_value(self._opened, self._file.metadata, group) for group in groups)
+        most = rows_at_once(sum(map(self.group_bytes, groups)), n_rows)
+        return max(1, min(most, _DECODED_BYTES // max(longest, self._first_row_bytes)))
 
     @cached_property
     def _first_row_bytes(self) -> int:
@@ -126,6 +144,7 @@ class ParquetSource(SingleSource):
         if not any(types.is_nested(column.type) for column in self._file.schema_arrow):
             return 1
         try:
+            longest_value(self._opened, self._file.metadata, 0)
             first = next(self._file.iter_batches(1, use_threads=False), None)
         except (OSError, pa.ArrowException):
             return 1  # the reading itself will say so

@@ -1,0 +1,149 @@
+"""The pages of a Parquet file, of which a few bytes may claim, or become, as many as memory has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from struct import Struct
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+# Pages that become more bytes than this are read where they take a fair share of them in the file.
+_MOST_BYTES = 2**28
+_MOST_FOR_ONE = 200
+
+# How often a byte becomes another one, at most. Brotli knows no limit.
+_EXPANSION = {"UNCOMPRESSED": 1, "SNAPPY": 64, "LZ4": 255, "GZIP": 1032, "ZSTD": 2**15}
+_HEADER_BYTES = 2**10  # are read at once, and more only where they were too few
+_DICTIONARY = 2  # the kind of a page
+_LENGTH = Struct("<I").unpack_from
+_FIXED_BYTES = {1: 0, 2: 0, 3: 1, 7: 8}  # of bools, bytes and doubles, by their types in Thrift
+
+
+class _Page(NamedTuple):
+    """What the header of a page says."""
+
+    kind: int
+    n_bytes: int  # not compressed
+    n_values: int
+    n_stored: int  # bytes in the file
+    at: int  # where these begin
+
+
+def longest_value(file: pa.NativeFile, metadata: Any, group: int) -> int:
+    """Return the bytes that a text of a row group may have; 1 where it has none.
+
+    Raises
+    ------
+    OSError
+        If a page would become far more than it is.
+
+    """
+    longest, becomes, stored = 1, 0, 0
+    row_group = metadata.row_group(group)
+    for number in range(row_group.num_columns):
+        chunk = row_group.column(number)
+        is_list = metadata.schema.column(number).max_repetition_level > 0
+        is_text = "BYTE_ARRAY" in chunk.physical_type
+        size, expansion = chunk.total_compressed_size, _EXPANSION.get(chunk.compression, 2**28)
+        is_small = expansion * size <= _MOST_BYTES // row_group.num_columns
+        if not (is_list or is_text) and (is_small or expansion <= _MOST_FOR_ONE):
+            continue
+        start = chunk.data_page_offset
+        if chunk.has_dictionary_page:
+            start = min(start, chunk.dictionary_page_offset)
+        largest = 0, 0
+        shares = "DELTA_BYTE_ARRAY" in chunk.encodings  # a text begins as the one before it
+        for page in _pages(file, start, start + size):
+            n_bytes = max(page.n_bytes, 8 * page.n_values if is_list else 0)
+            largest = max(largest, (n_bytes, page.n_stored))
+            if is_text and page.n_bytes > longest:
+                longest = max(longest, _longest_in(file, page, chunk, shares))
+        becomes, stored = becomes + largest[0], stored + largest[1]
+    # Of each column there is a page in memory.
+    if becomes > max(_MOST_BYTES, _MOST_FOR_ONE * stored):
+        raise OSError(f"{stored:,} bytes would become {becomes:,}: write smaller pages")
+    return longest
+
+
+def _longest_in(file: pa.NativeFile, page: _Page, chunk: Any, shares: bool) -> int:
+    """Return the bytes that a text of a page may have."""
+    is_dictionary = page.kind == _DICTIONARY
+    if not shares and not (is_dictionary and chunk.physical_type == "BYTE_ARRAY"):
+        return page.n_bytes // max(page.n_values, 1)
+    if not is_dictionary or page.n_bytes > _MOST_BYTES // 4:
+        return page.n_bytes
+    # Any of them may stand in every row.
+    codec = chunk.compression.lower().replace("lz4", "lz4_raw")
+    data = file.read_at(page.n_stored, page.at)
+    try:
+        if codec != "uncompressed":
+            data = pa.decompress(data, page.n_bytes, codec, asbytes=True)
+    except (OSError, ValueError):
+        return page.n_bytes
+    at = longest = 0
+    while at + 4 <= len(data):
+        (size,) = _LENGTH(data, at)
+        at += 4 + size
+        if size > longest:
+            longest = size
+    return longest
+
+
+def _pages(file: pa.NativeFile, at: int, end: int) -> Iterator[_Page]:
+    """Yield what pages say of themselves, up to a header that is damaged, of which Arrow tells."""
+    size = _HEADER_BYTES
+    while at < end:
+        data = file.read_at(min(size, end - at), at)
+        try:
+            header, length = _fields(data, 0)
+        except (IndexError, RecursionError):
+            if len(data) < size or size > 2**24:
+                return
+            size *= 16  # this one is longer
+            continue
+        kind, n_bytes, n_stored = (header.get(field, -1) for field in (1, 2, 3))
+        told = header.get({0: 5, 2: 7, 3: 8}.get(kind, 0), {})
+        if min(kind, n_bytes, n_stored) < 0:
+            return
+        at, size = at + length, _HEADER_BYTES
+        yield _Page(kind, n_bytes, told.get(1, 0), n_stored, at)
+        at += n_stored
+
+
+def _fields(data: bytes, at: int) -> tuple[dict[int, Any], int]:
+    """Return the numbers of 32 bits and the structs in one of Thrift's structs, and its end."""
+    fields: dict[int, Any] = {}
+    number = 0
+    while head := data[at]:
+        at, kind = at + 1, head & 15
+        number += head >> 4
+        if not head >> 4:
+            number, at = _number(data, at)
+        if kind == 12:
+            fields[number], at = _fields(data, at)
+        elif kind in (4, 5, 6):
+            value, at = _number(data, at)
+            if kind == 5:  # Arrow, too, passes over the others
+                fields[number] = value
+        elif kind == 8:
+            size, at = _size(data, at)
+            at += size
+        elif kind in _FIXED_BYTES:
+            at += _FIXED_BYTES[kind]
+        else:
+            raise OSError("the header of a page has what no page has")
+    return fields, at + 1
+
+
+def _number(data: bytes, at: int) -> tuple[int, int]:
+    size, at = _size(data, at)
+    return size >> 1 ^ -(size & 1), at
+
+
+def _size(data: bytes, at: int) -> tuple[int, int]:
+    size = shift = 0
+    while data[at] > 127 and shift < 63:
+        size |= (data[at] & 127) << shift
+        shift, at = shift + 7, at + 1
+    return size | data[at] << shift, at + 1
