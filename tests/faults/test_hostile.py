@@ -6,6 +6,7 @@ import copy
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers import COMMAND, require_tool, write_lines
+from helpers import COMMAND, require_tool, write_lines, write_parquet
 
 from stream_perceptron import LiveModel, SGDPerceptron, load, save
 from stream_perceptron.data.opening import open_source
@@ -45,6 +46,18 @@ def test_no_nan_leaves_the_program(command, form, run, steep, tmp_path):
     assert "row 3: its net input is not finite: scale the features\n" in result.stderr
     assert 2 + (form == "csv") == len(written.splitlines())
     assert "nan" not in written
+
+
+@pytest.mark.parametrize(
+    "column",
+    [[1.0, 1e300], [1, 2**62], [[0, 1], [2, 2**62]], pa.array([b"12", b"\xff3"], pa.binary(2))],
+    ids=["numbers", "integers", "lists", "bytes"],
+)
+def test_a_scale_that_makes_a_feature_infinite(column, run, tmp_path):
+    path = write_parquet(tmp_path / "s.parquet", {"x": column, "label": ["a", "b"]})
+    result = run("learn", path, "--scale", "1e307", "--quiet", "-p", tmp_path / "p.jsonl", check=1)
+    assert "Warning" not in result.stderr
+    assert re.search("^Error: .*: row [12]: .*column 'x' is ", result.stderr.splitlines()[-1])
 
 
 def test_a_net_input_that_is_not_finite_is_refused_in_python(steep):

@@ -19,6 +19,7 @@ from stream_perceptron.model.rows import Names, Rows
 from stream_perceptron.model.vocabulary import natural_order
 
 _BYTE_SCALE = 1 / 255
+_SCALE_OF_INTEGERS = 1e200  # they stay finite
 
 
 class PlainColumns:
@@ -60,7 +61,7 @@ class PlainColumns:
         n = len(self.columns)
         if cells.dtype == np.uint8 and _fits_bytes(self.scales):
             return Rows.of_table(self.columns, cells, present, float(self.scales[0]), n), rows
-        X: NDArray[np.float64] = np.multiply(cells, self.scales, dtype=np.float64)
+        X = _scaled(cells, self.scales)
         if not _all_finite(X):
             for i, j in np.argwhere(~np.isfinite(X)).tolist():
                 shown = columns.column(j)[i].as_py()
@@ -121,8 +122,9 @@ class VectorColumn:
         present = None if not_null is None else not_null.reshape(cells.shape)
         if values.dtype == np.uint8 and _fits_bytes(self.scales):
             return Rows.of_table(names, cells, present, float(self.scales[0]), n_features), there
-        X: NDArray[np.float64] = np.multiply(cells, self.scales, dtype=np.float64)
-        if values.dtype.kind == "f" and not _all_finite(X):
+        X = _scaled(cells, self.scales)
+        can_be_large = values.dtype.kind == "f" or abs(self.scales[0]) > _SCALE_OF_INTEGERS
+        if can_be_large and not _all_finite(X):
             for i, j in np.argwhere(~np.isfinite(X)).tolist():
                 value = "NaN" if math.isnan(X[i, j]) else "infinite"
                 why = f"value {j} of column {self.name!r} is {value}"
@@ -310,6 +312,12 @@ def _is_image(kind: pa.DataType) -> bool:
     return bool(types.is_binary(data) or types.is_large_binary(data))
 
 
+def _scaled(cells: NDArray[Any], scales: NDArray[np.float64]) -> NDArray[np.float64]:
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled: NDArray[np.float64] = np.multiply(cells, scales, dtype=np.float64)
+    return scaled
+
+
 def _all_finite(X: NDArray[np.float64]) -> bool:
     # Nothing makes a sum finite again, and it costs a third of looking at each; it may overflow.
     with np.errstate(over="ignore", invalid="ignore"):
@@ -318,7 +326,7 @@ def _all_finite(X: NDArray[np.float64]) -> bool:
 
 def _fits_bytes(scales: NDArray[np.float64]) -> bool:
     """Whether bytes times these are finite, and all multiplied by the same."""
-    return bool((scales == scales[0]).all() and np.isfinite(255 * scales[0]))
+    return bool((scales == scales[0]).all() and abs(scales[0]) <= _SCALE_OF_INTEGERS)
 
 
 def _scale(kind: pa.DataType, scale: float | None) -> float:
