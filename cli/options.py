@@ -118,9 +118,10 @@ class Command(click.Command):
             silence_stdout()
             ctx.exit(141)
         except Exception as error:
-            if show_all or not _is_for_users(error):
+            if show_all or not (_is_for_users(error) or isinstance(error, MemoryError)):
                 raise
-            raise OneLineError(_message(error)) from None
+            is_full = isinstance(error, MemoryError)
+            raise OneLineError("out of memory" if is_full else _message(error)) from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}

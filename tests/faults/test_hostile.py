@@ -248,6 +248,34 @@ def test_names_of_files_and_cells_do_not_change_the_screen(run, sample, tmp_path
     assert "odd\\udcff.csv" in run("inspect", model, env=strict, check=0).stdout
 
 
+def test_a_first_line_without_end_is_not_held():
+    """It is a row that cannot be used, and the others are learned."""
+    script = (
+        "(head -c 1000000000 /dev/zero | tr '\\0' x; printf '\\nlabel,a\\nx,1\\ny,2\\n') |"
+        ' (ulimit -v 800000; exec "$0" learn --skip-bad --quiet --json)'
+    )
+    result = subprocess.run(["bash", "-c", script, COMMAND], capture_output=True, text=True)
+    assert 0 == result.returncode, result.stderr
+    assert (2, 1) == tuple(json.loads(result.stdout)[name] for name in ("samples", "skipped"))
+
+
+def test_memory_that_runs_out_while_a_source_is_opened(tmp_path):
+    """One line of 15 MB has so many names that they are more than there is room for."""
+    path = tmp_path / "s.csv"
+    path.write_text(",".join(f"n{i}" for i in range(1_700_000)) + "\n")
+    limited = ["bash", "-c", 'ulimit -v 300000; exec "$0" learn "$1"', COMMAND, path]
+    result = subprocess.run(limited, capture_output=True, text=True)
+    assert (1, "Error: out of memory\n") == (result.returncode, result.stderr)
+
+
+@pytest.mark.parametrize("line", ["", "#" * 100], ids=["blanks", "comments"])
+def test_lines_without_end_that_are_no_rows(line):
+    script = 'yes "$1" | (ulimit -v 2000000; exec "$0" learn)'
+    result = subprocess.run(["bash", "-c", script, COMMAND, line], capture_output=True, text=True)
+    told = "Error: stdin: there is no row in its first 16 MiB\n"
+    assert (1, told) == (result.returncode, result.stderr)
+
+
 LIMITED = ["bash", "-c", 'ulimit -v 2000000; exec "$0" "$@"', COMMAND, "learn", "--quiet"]
 
 
@@ -312,7 +340,8 @@ def test_pages_that_become_far_more_than_they_are(tmp_path):
 def test_large_pages_are_read(tmp_path):
     text = np.random.default_rng(0).bytes(3_000_000) + bytes(300_000_000)
     table = pa.table({"label": ["a", "b"], "x": [0.0, 1.0], "t": [text, b""]})
-    pq.write_table(table, tmp_path / "f.parquet", compression="zstd", use_dictionary=False)
+    options = {"use_dictionary": False, "write_statistics": False}
+    pq.write_table(table, tmp_path / "f.parquet", compression="zstd", **options)
     subprocess.run([*LIMITED, tmp_path / "f.parquet"], check=True)
 
 

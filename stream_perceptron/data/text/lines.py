@@ -17,7 +17,7 @@ from stream_perceptron.data.identity import Identity, TextDigest, TextPart
 from stream_perceptron.data.schema import Selection
 from stream_perceptron.data.source import Fit, Request, SingleSource
 from stream_perceptron.data.text.reading import Reading, batch_of
-from stream_perceptron.data.text.records import RawLines, cut_lines
+from stream_perceptron.data.text.records import LONGEST_LINE, RawLines, cut_lines
 from stream_perceptron.data.text.sample import Decoder
 from stream_perceptron.errors import SourceError
 
@@ -61,6 +61,7 @@ class LineSource(SingleSource):
         self._bytes = start
         self._lines = _cut(start)
         self._begin: list[RawLines] = []
+        self._n_held = 0  # bytes of them
         self._first_records: list[bytes | None] = []
         first = 0  # of the lines that can be held
         while self._line(first) is None and first < len(self._first_records):
@@ -86,12 +87,19 @@ class LineSource(SingleSource):
     def _line(self, number: int) -> bytes | None:
         """Return one of the first lines, None if there are not so many, or if it is too long."""
         while len(self._first_records) <= number:
+            if self._n_held > LONGEST_LINE:
+                raise SourceError(
+                    f"{self.name}: there is no row in its first {LONGEST_LINE // 2**20} MiB"
+                )
             lines = next(self._lines, None)
             if lines is None:
                 return None
-            if len(lines) or lines.are_too_long:
-                self._begin.append(lines)
+            if lines.are_too_long:
+                goes_on = self._begin and self._begin[-1].are_too_long and not len(self._begin[-1])
+                lines = lines.without_text(self._begin.pop().n_dropped if goes_on else 0)
+            self._begin.append(lines)
             self._first_records += lines.without_blanks().records()
+            self._n_held += len(lines.text)
         return self._first_records[number]
 
     def _text(self, number: int) -> str:
@@ -142,7 +150,7 @@ class LineSource(SingleSource):
         size = 0
         for some in self._format.records(lines):
             n, place = len(some.filled), slice(0)
-            size += len(some.text)
+            size += len(some.text) + some.n_dropped
             runs = [(0, n)]
             if 0 <= header < n:
                 runs = [(0, header), (header + 1, n)]

@@ -48,6 +48,7 @@ class RawLines:
     # Whether this is part of one line that is too long to be held; its last part has its end.
     are_too_long: bool = False
     has_comments: bool = False  # whether a line that begins with # is a blank one
+    n_dropped: int = 0  # bytes of such a line that are not held
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -105,6 +106,11 @@ class RawLines:
         except UnicodeDecodeError:
             return False
         return True
+
+    def without_text(self, before: int = 0) -> RawLines:
+        """Return a line that is too long with its bytes only counted, from so many on."""
+        size, ends = before + len(self.data), np.zeros(len(self), np.intp)
+        return RawLines(b"", ends, are_too_long=True, n_dropped=size)
 
     def without_blanks(self) -> RawLines:
         """Return the lines that are not blank."""
