@@ -133,6 +133,8 @@ def _merge(
             added[:] = np.where(added[0] < 0, added, 0.0)
             added[:, united.features.numbers_of(tuple(network.feature_names))] = apart
         total = scaler.merged(total, added)
+    if not np.isfinite(total).all():
+        raise CheckpointError("the variance of a feature in all of them is too large: scale it")
     scaler.put(slice(d), total)
 
 

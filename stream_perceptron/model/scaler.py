@@ -137,10 +137,11 @@ class Scaler:
         counted = other[0] > 0
         n, mean, variance = one[:, counted]
         more, its_mean, its_variance = other[:, counted]
-        both = n + more
-        apart = its_mean - mean
-        squares = n * variance + more * its_variance + apart * apart * (n * more / both)
-        total[:, counted] = both, mean + apart * (more / both), squares / both
+        with np.errstate(all="ignore"):
+            both = n + more
+            apart = its_mean - mean
+            squares = n * variance + more * its_variance + apart * apart * (n * more / both)
+            total[:, counted] = both, mean + apart * (more / both), squares / both
         return total
 
     @staticmethod
@@ -162,10 +163,11 @@ class Scaler:
         n, mean, variance = before[:, counted]
         both, its_mean, its_variance = after[:, counted]
         more = rest[0, counted]
-        rest[1, counted] = mean + (its_mean - mean) * (both / more)
-        apart = rest[1, counted] - mean
-        squares = both * its_variance - n * variance - apart * apart * (n * more / both)
-        rest[2, counted] = np.maximum(0.0, squares / more)
+        with np.errstate(all="ignore"):
+            rest[1, counted] = mean + (its_mean - mean) * (both / more)
+            apart = rest[1, counted] - mean
+            squares = both * its_variance - n * variance - apart * apart * (n * more / both)
+            rest[2, counted] = np.maximum(0.0, squares / more)
         return rest
 
 

@@ -259,6 +259,22 @@ def test_a_first_line_without_end_is_not_held():
     assert (2, 1) == tuple(json.loads(result.stdout)[name] for name in ("samples", "skipped"))
 
 
+def test_an_average_that_would_not_be_finite(run, tmp_path):
+    """Each variance is finite, and times the number of samples no more."""
+    paths = [tmp_path / name for name in ("base.npz", "one.npz", "two.npz")]
+    source = write_lines(tmp_path / "s.jsonl", [{"a": 1, "label": "x"}])
+    run("learn", source, "-m", paths[0], "--standardize", check=0)
+    for number, path in enumerate(paths[1:]):
+        rows = [{"a": (-1) ** i * 1.2e153, "label": "x"} for i in range(400 + number)]
+        path.write_bytes(paths[0].read_bytes())
+        source = write_lines(tmp_path / "t.jsonl", rows)
+        run("learn", source, "--next", "-m", path, check=0)
+    result = run("average", *paths[1:], "--base", paths[0], "-o", tmp_path / "a.npz", check=1)
+    (line,) = result.stderr.splitlines()
+    assert line.endswith("the variance of a feature in all of them is too large: scale it")
+    assert not (tmp_path / "a.npz").exists()
+
+
 def test_memory_that_runs_out_while_a_source_is_opened(tmp_path):
     """One line of 15 MB has so many names that they are more than there is room for."""
     path = tmp_path / "s.csv"
