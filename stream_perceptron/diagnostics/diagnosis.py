@@ -222,6 +222,8 @@ def _quantity(live: LiveModel) -> Iterator[Finding]:
         values = np.array([float(str(name)) for name in names])
     except ValueError:
         return
+    if not np.isfinite(values).all():  # texts such as inf and 1e400
+        return
     seen, _, _ = live.progress.confusion.sums(len(names))
     often = seen > 1
     has_decimals = bool((values % 1 != 0).any())

@@ -259,6 +259,13 @@ def test_a_first_line_without_end_is_not_held():
     assert (2, 1) == tuple(json.loads(result.stdout)[name] for name in ("samples", "skipped"))
 
 
+@pytest.mark.parametrize("label", ["1e400", "inf", "nan"])
+def test_labels_that_are_numbers_without_being_finite(label, run, tmp_path):
+    source = write_lines(tmp_path / "s.jsonl", [{"a": i, "label": label} for i in range(9)])
+    result = run("learn", source, "--classes", f"{label},1", check=0)
+    assert "Warning" not in result.stderr
+
+
 def test_an_average_that_would_not_be_finite(run, tmp_path):
     """Each variance is finite, and times the number of samples no more."""
     paths = [tmp_path / name for name in ("base.npz", "one.npz", "two.npz")]
