@@ -13,10 +13,12 @@ from pathlib import Path
 
 import checkpoints
 import click
+import commands
 import extremes
 import formats
 import kernel
 import numpy as np
+import streams
 
 import stream_perceptron
 from stream_perceptron.model.kernel import NAME
@@ -26,6 +28,8 @@ KINDS = {
     "formats": formats.case,
     "checkpoints": checkpoints.case,
     "extremes": extremes.case,
+    "commands": commands.case,
+    "streams": streams.case,
 }
 
 

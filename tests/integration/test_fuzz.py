@@ -15,6 +15,7 @@ from helpers import ROOT
         ("kernel", 0, 200),
         ("formats", 0, 100),
         ("checkpoints", 0, 100),
+        ("commands", 0, 50),
     ],
 )
 def test_random_inputs(kind, seed, cases, tell):

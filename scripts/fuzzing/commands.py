@@ -1,0 +1,91 @@
+"""Random command lines with extreme values: done, or refused in one line, and no NaN is shown."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+import extremes
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from running import call
+
+from stream_perceptron import LiveModel
+from stream_perceptron_cli.main import main
+
+_NUMBERS = (
+    "0", "-1", "1", "2", "3", "-0", "1e308", "-1e308", "1e-320", "1e400", "nan", "-nan", "inf",
+    "-inf", "Infinity", f"{2**31}", f"{2**63 - 1}", f"{2**63}", f"{2**64}", f"{10**30}",
+    f"{10**400}", "7" * 5000, "0." + "7" * 5000, "1_0", "0x1", "", " ", " 1 ", "+1", "1e0", "1.5",
+    ".", "1/0", "1/3", "1e308/1e-308", "\u0663", "\uff11", "\u00b2", "\u00bd", "1e", "--", "1\n2",
+    "1s", "1e9s", "0.1", "0.01",
+)  # fmt: skip
+_NAMES = ("a", "b", "label", "1", "-1", "0", "99", "a,b", "a,a", "no", "x,y", "0-9", "0-9999999999")
+# What would not end, is another's, names a file, or shows what is looked for.
+_LEFT_OUT = {
+    "--follow", "--ray", "--shards", "--round-rows", "--keep-lr", "--traceback", "--help", "-m",
+    "-o", "-p", "--rejected", "--base",
+}  # fmt: skip
+_COMMANDS = ("predict", "evaluate", "inspect", "sweep", "average", "report", "verify", "learn")
+
+
+def case(rng: np.random.Generator, folder: Path) -> str:
+    """Learn something, and call another command with it."""
+    for left in folder.iterdir():
+        left.unlink()
+    form = str(rng.choice(["csv", "jsonl", "libsvm", "parquet"]))
+    source, other = folder / f"s.{form}", folder / f"t.{form}"
+    model, more = folder / "m.npz", folder / "n.npz"
+    for path in (source, other):
+        _write(rng, path, form)
+    given = _options(rng, "learn") if rng.random() < 0.3 else ["--skip-bad"]
+    call(["learn", str(source), *given, "-m", str(model)], folder)
+    name = str(rng.choice(_COMMANDS))
+    if name == "average" and model.exists():
+        more.write_bytes(model.read_bytes())
+        call(["learn", str(other), "--next", "--skip-bad", "-m", str(more)], folder)
+    arguments = {
+        "predict": [other, "-m", model], "evaluate": [other, "-m", model], "inspect": [model],
+        "sweep": [source], "report": [model], "verify": [model, source], "learn": [source],
+        "average": [model, more, "--base", model, "-o", folder / "a.npz"],
+    }[name]  # fmt: skip
+    outcome = call([name, *map(str, arguments), *_options(rng, name)], folder)
+    for path in folder.glob("*.npz"):
+        assert np.isfinite(LiveModel.load(path).model.weights).all()
+    return f"{name} {outcome}"
+
+
+def _write(rng: np.random.Generator, path: Path, form: str) -> None:
+    text = extremes._rows(rng, "csv" if form == "parquet" else form)
+    for number in extremes._NUMBERS[5:] if rng.integers(2) else ():
+        text = re.sub(rf"(?<=[,: ]){re.escape(number)}(?=[,}}\s])", str(rng.integers(9)), text)
+    if form != "parquet":
+        path.write_text(text)
+        return
+    label, *cells = zip(*(line.split(",") for line in text.splitlines()[1:]), strict=True)
+    table = {"label": label} | {n: np.array(c, float) for n, c in zip("ab", cells, strict=True)}
+    pq.write_table(pa.table(table), path)
+
+
+def _options(rng: np.random.Generator, name: str) -> list[str]:
+    """Return a few options of a command, each with a value of some kind."""
+    command = main.get_command(click.Context(main), name)
+    assert command is not None
+    known = [p for p in command.params if isinstance(p, click.Option)]
+    known = [p for p in known if not _LEFT_OUT.intersection(p.opts)]
+    given = []
+    for place in rng.choice(len(known), min(len(known), rng.integers(4)), replace=False):
+        option = known[place]
+        flag = str(rng.choice([o for o in [*option.opts, *option.secondary_opts] if o[1] == "-"]))
+        given.append(flag if option.is_flag else f"{flag}={_value(rng, option)}")
+    return [*given, "--passes=2"] if "--random" in given else given
+
+
+def _value(rng: np.random.Generator, option: click.Option) -> str:
+    choices = [each for each in getattr(option.type, "choices", ()) if each]
+    values = [_NUMBERS, _NUMBERS, _NAMES, choices or _NAMES][rng.integers(4)]
+    if "--passes" in option.opts:
+        values = [each for each in _NUMBERS if len(each) < 5]
+    return ",".join(map(str, rng.choice(values, 1 + (rng.random() < 0.25))))

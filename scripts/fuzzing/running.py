@@ -1,0 +1,64 @@
+"""The command in a process of its own, and what holds of every run of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import NoReturn
+
+from stream_perceptron_cli.main import run
+
+_SECONDS, _BYTES = 60, 2**30
+_NOT_FINITE = re.compile(r"(?<![\w'])-?(nan|inf|infinity)(?!\w)", re.IGNORECASE)
+
+
+def call(arguments: list[str], folder: Path, source: int | None = None) -> str:
+    """Run a command in a process of its own, and require what holds of all of them."""
+    shown = folder / "stdout.txt", folder / "stderr.txt"
+    child = os.fork()
+    if not child:
+        _become(arguments, shown, source)
+    _, status, used = os.wait4(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    out, told = (path.read_text("utf-8", "backslashreplace") for path in shown)
+    what = f"{code}, {used.ru_maxrss:,} kB: {arguments}\n{out[:2000]}\n{told[-2000:]}"
+    assert code in (0, 1, 2), what
+    assert used.ru_maxrss < _BYTES // 2**10, what
+    lines = told.splitlines()
+    assert not any(word in told for word in ("Traceback", "Warning:", "  File")), what
+    errors = [line for line in lines if line.startswith("Error: ")]
+    assert code == 0 or errors == lines[-1:], what
+    assert code != 2 or len(lines) == 1, what
+    for line in out.splitlines():
+        if line.startswith(("{", "[")):
+            json.loads(line, parse_constant=_refuse)
+        elif not _NOT_FINITE.search(" ".join(arguments)):
+            assert not _NOT_FINITE.search(line), what
+    return ("done", "failed", "refused")[code]
+
+
+def _become(arguments: list[str], shown: tuple[Path, Path], source: int | None) -> NoReturn:
+    try:
+        os.chdir(shown[0].parent)
+        if "LD_PRELOAD" not in os.environ:  # the sanitizer takes all addresses
+            resource.setrlimit(resource.RLIMIT_AS, (4 * _BYTES, 4 * _BYTES))
+        signal.alarm(_SECONDS)
+        os.dup2(os.open(os.devnull, os.O_RDONLY) if source is None else source, 0)
+        for number, path in enumerate(shown, 1):
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        sys.argv = ["stream-perceptron", *arguments]
+        sys.stdout = open(1, "w")  # noqa: SIM115
+        run()
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+
+
+def _refuse(name: str) -> NoReturn:
+    raise AssertionError(f"{name} has left the program")

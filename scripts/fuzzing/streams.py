@@ -1,0 +1,137 @@
+"""Pipes without end, or that lie: read in little memory, and done or refused in one line."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import itertools
+import lzma
+import os
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from running import call
+
+_MOST = 300 * 2**20  # bytes
+_SECONDS = 5
+_SOME = 2**16
+_CSV, _JSON = b"label,a,b\nx,1,2\ny,2,1\n", b'{"label": "x", "a": 1}\n{"label": "y", "a": 2}\n'
+_TEXTS = (
+    b"x", b" ", b'"', b"1", b",", b"\0", b"\n", b"\r", b"[", b"{", b'{"a":', b"[1,", b"1,", b"-",
+    b"\xff", b"\xfe", b"\xef\xbb\xbf", "\u0663".encode(), b'"a', b'""', b"1:1 ", b"1 1:1\n", b"#",
+    b"\t", b"nan,", b"1e", b"0" * 99 + b"\n", b"PAR1", b"\x1f\x8b", b"x\n", b"{}\n", b"[]\n",
+    b"\\u", b'{"a": "\\ud800"}\n', "x,1,2\n".encode("utf-16"), b"true\n", b"9" * 400 + b",",
+)  # fmt: skip
+_NUMBERED = (
+    "n{0},", "label,c{0}\n", "x{0},1,2\n", "x,{0}1,2\n", '{{"k{0}": 1, "label": "x"}}\n',
+    '{{"a": 1, "label": "l{0}"}}\n', '"k{0}": 1, ', '{{"a": {{"b{0}": 1}}, "label": 1}}\n',
+    "{0} 1:1\n", "1 {0}:1\n", "1 {0}{0}{0}:1\n", "1 2147483648:1 {0}:1\n", " {0}:1",
+    '{{"t": "w{0}", "a": 1, "label": "x"}}\n', '{{"x": [{0}, 1], "y": {0}}}\n', "x,1,2,{0}\n",
+)  # fmt: skip
+_PACKERS: tuple[Callable[[bytes], bytes], ...] = (
+    lambda data: gzip.compress(data, 9), bz2.compress, lzma.compress,
+    lambda data: bytes(pa.compress(data, "zstd")), lambda data: gzip.compress(gzip.compress(data)),
+    lambda data: zlib.compress(data),
+)  # fmt: skip
+
+
+def case(rng: np.random.Generator, folder: Path) -> str:
+    """Send something without end, for some seconds, to a command that reads stdin."""
+    for left in folder.iterdir():
+        left.unlink()
+    model = folder / "m.npz"
+    (folder / "s.csv").write_bytes(_CSV)
+    call(["learn", "s.csv", "-m", str(model), "--quiet"], folder)
+    name = str(rng.choice(["learn", "predict", "evaluate", "sweep"]))
+    given = ["--skip-bad"] * int(rng.integers(2))
+    if rng.random() < 0.3:
+        given += ["--format", str(rng.choice(["csv", "jsonl", "libsvm", "arrow", "parquet"]))]
+    if name in ("learn", "sweep"):
+        given += ["--max-weights", "500000", *(["--one-hot", "t"] * (rng.random() < 0.1))]
+        given += ["-p", "-"] * (name == "learn" and rng.integers(2))
+    else:
+        given += ["-m", str(model)]
+    what = str(rng.choice(["text", "numbered", "longer", "packed", "binary", "bytes"]))
+    most = int(rng.choice([2**10, 2**20, 2**24, _MOST]))
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(reader)
+        _send(_pieces(rng, what), writer, most)
+    os.close(writer)
+    try:
+        return f"{what} {call([name, *given], folder, reader)}"
+    except AssertionError as error:
+        raise AssertionError(f"{what}, {most:,} bytes") from error
+    finally:
+        os.close(reader)
+        os.waitpid(child, 0)
+
+
+def _send(pieces: Iterator[bytes], descriptor: int, most: int) -> None:
+    end = time.monotonic() + _SECONDS
+    try:
+        for piece in pieces:
+            rest = memoryview(piece)[:most]
+            most -= len(rest)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+            if not most or time.monotonic() > end:
+                break
+    finally:  # whose reader may have gone
+        os._exit(0)
+
+
+def _pieces(rng: np.random.Generator, what: str) -> Iterator[bytes]:
+    start = bytes(
+        rng.choice(np.array([b"", b"", _CSV, _JSON, b"label,a\n", b'{"a": [', b'x,"'], object))
+    )
+    text = bytes(rng.choice(np.array(_TEXTS, object)))
+    if what == "binary":
+        yield from _binary(rng)
+        return
+    if what == "packed":
+        pack = _PACKERS[rng.integers(len(_PACKERS))]
+        data = pack(start + text * (2 ** (20 if b"\n" in text else 26) // len(text)))
+        yield from itertools.repeat(data, 4)  # rows take time
+        return
+    yield start
+    if what == "text":
+        yield from itertools.repeat(text * (_SOME // len(text) + 1))
+    if what == "bytes":
+        yield from (bytes([byte]) for byte in (start + text * 2000))
+    form = str(rng.choice(_NUMBERED))
+    for n in itertools.count():
+        if what == "longer":
+            yield (form.format(n).rstrip("\n") * 2 ** min(n, 20)).encode() + b"\n"
+        else:
+            yield "".join(form.format(i) for i in range(1000 * n, 1000 * n + 1000)).encode()
+
+
+def _binary(rng: np.random.Generator) -> Iterator[bytes]:
+    """Yield an Arrow stream or a Parquet file in which a few numbers are others."""
+    table, sink = (
+        pa.table({"label": ["x", "y"] * 50, "a": np.arange(100.0)}),
+        pa.BufferOutputStream(),
+    )
+    if rng.random() < 0.3:
+        pq.write_table(
+            table, sink, compression=str(rng.choice(["zstd", "snappy", "brotli", "none"]))
+        )
+    else:
+        codec = [None, "zstd", "lz4"][rng.integers(3)]
+        with pa.ipc.new_stream(
+            sink, table.schema, options=pa.ipc.IpcWriteOptions(compression=codec)
+        ) as w:
+            w.write_table(table)
+    data = bytearray(sink.getvalue())
+    for _ in range(rng.integers(4)):
+        at, size = int(rng.integers(len(data) - 8)), int(rng.choice([1, 4, 8]))
+        number = int(rng.choice([0, 1, 2**31 - 1, 2**31, 2**40, 2**62, 2**63 - 1, 2**7]))
+        data[at : at + size] = (number % 2 ** (8 * size)).to_bytes(size, "little")
+    yield bytes(data)
