@@ -299,6 +299,15 @@ def test_lines_without_end_that_are_no_rows(line):
     assert (1, told) == (result.returncode, result.stderr)
 
 
+def test_an_arrow_stream_whose_parts_are_larger_than_any():
+    lying = rb'printf "\xff\xff\xff\xff\xf0\xff\xff\x7f"; head -c 3000000000 /dev/zero'.decode()
+    script = f'({lying}) | (ulimit -v 1000000; exec "$0" learn --format arrow)'
+    done = subprocess.run(["bash", "-c", script, COMMAND], capture_output=True, timeout=120)
+
+    assert (1, 1) == (done.returncode, done.stderr.count(b"\n"))
+    assert b"2,147,483,632 bytes" in done.stderr
+
+
 LIMITED = ["bash", "-c", 'ulimit -v 2000000; exec "$0" "$@"', COMMAND, "learn", "--quiet"]
 
 
