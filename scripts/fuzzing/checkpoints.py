@@ -6,6 +6,7 @@ import copy
 import io
 import json
 import sys
+import tempfile
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 
 from stream_perceptron import CheckpointError, LiveModel
 from stream_perceptron.checkpoint.archive import _COMMENT_LENGTH, _comment
-from stream_perceptron.data import open_source
+from stream_perceptron.data import Selection, open_source
 from stream_perceptron.diagnostics.diagnosis import diagnose
 from stream_perceptron.diagnostics.report import report
 from stream_perceptron.verification import verify
@@ -106,7 +107,17 @@ def _damaged(rng: np.random.Generator, data: bytes) -> bytes:
 
 @cache
 def _golden() -> list[tuple[str, dict[str, bytes]]]:
-    return [(name, members_of(_GOLDEN / f"{name}-1.npz")) for name in ("checkpoint", "run")]
+    golden = [(name, members_of(_GOLDEN / f"{name}-1.npz")) for name in ("checkpoint", "run")]
+    with tempfile.TemporaryDirectory() as folder:
+        data, path = Path(folder, "s.jsonl"), Path(folder, "m.npz")
+        rows = [{"id": i, "a": i / 2, "b": 1.0, "c": "red"} for i in range(9)]
+        rows += [{"id": i, "label": "left"} for i in range(4)]
+        data.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+        live = LiveModel.start([open_source(str(data))], Selection(join="id", one_hot=("c",)))
+        for _ in live.run([open_source(str(data))]):
+            pass
+        live.save(path)
+        return [*golden, ("waiting", members_of(path))]
 
 
 def _change(rng: np.random.Generator, parts: dict[str, bytes]) -> None:

@@ -51,6 +51,8 @@ def case(rng: np.random.Generator, folder: Path) -> str:
         one_hot=(str(rng.choice(names[1:])),) if has_columns and rng.random() < 0.3 else (),
         missing=(str(rng.choice(_MISSING)),) if rng.random() < 0.3 else (),
         keep=(str(rng.choice(names)),) if has_columns and rng.random() < 0.3 else (),
+        join=str(rng.choice(names[1:])) if has_columns and rng.random() < 0.2 else None,
+        waiting=int(rng.integers(1, 5)),
     )
     one, *told_of_one = _learn(path, file_format, selection, singly=False)
     other, *told_of_other = _learn(path, file_format, selection, singly=True)
@@ -68,7 +70,7 @@ def case(rng: np.random.Generator, folder: Path) -> str:
         assert "\n" not in error
         return f"{kind} refused"
     assert one is not None
-    is_bare = not (selection.one_hot or selection.missing or selection.keep)
+    is_bare = not (selection.one_hot or selection.missing or selection.kept)
     if kind in ("csv", "json", "lists", "libsvm") and is_bare:
         _compare_with_parser(path, file_format)
     return f"{kind} learned"
@@ -95,9 +97,15 @@ def _require_alike(one: LiveModel, other: LiveModel) -> None:
     assert one.model.features_ == other.model.features_
     assert one.schema == other.schema
     assert one.cursor == other.cursor
+    assert _waiting(one) == _waiting(other)
     assert _statistics(one) == _statistics(other)
     for figure in ("samples", "skipped", "rows", "missing"):
         assert getattr(one.progress, figure) == getattr(other.progress, figure), figure
+
+
+def _waiting(live: LiveModel) -> list[Any]:
+    waiting = live.waiting
+    return [waiting.forgotten, *((key, str(each)) for key, each in waiting.samples.items())]
 
 
 def _statistics(live: LiveModel) -> bytes:
@@ -110,15 +118,16 @@ def _rows(rng: np.random.Generator) -> list[dict[str, Any]]:
     labels = [["x", "y"], [0, 1], ["007", "A"]][rng.integers(3)]
     decimals = int(rng.integers(0, 18))
     blanks, has_text = rng.random() * rng.integers(2), rng.random() < 0.3
-    are_small = rng.random() < 0.5
+    are_small, has_labels = rng.random() < 0.5, rng.random() < 0.2
     rows: list[dict[str, Any]] = []
     for _ in range(rng.integers(0, 9)):
         row: dict[str, Any] = {"label": None if rng.random() < 0.1 else labels[rng.integers(2)]}
+        is_label = rng.random() < 0.2 * has_labels
         for name in names:
             value = round(float(rng.normal()), decimals)
             if are_small:
                 value = int(rng.integers(0, 256))
-            row[name] = None if rng.random() < blanks else value
+            row[name] = None if rng.random() < blanks or (is_label and name != "a") else value
         if has_text:
             row["t"] = str(rng.choice(["red", "blue", "NA", 'a "b"', "two\nlines", "1"]))
             if rng.random() < blanks:

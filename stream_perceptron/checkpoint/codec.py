@@ -131,7 +131,7 @@ def _decode_class(value: Any, modules: list[Any]) -> Any:
         try:
             decoded = {key: _decode_class(part, modules[1:]) for key, part in parameters.items()}
             return getattr(modules[0], name)(**decoded)
-        except (TypeError, ValueError, ArithmeticError):
+        except (AttributeError, TypeError, ValueError, ArithmeticError):
             pass
     raise CheckpointError(f"lr is not one of River's schedulers: {name[:50]!r}")
 

@@ -52,7 +52,14 @@ class LearningCurve:
         if sums.dtype != np.float64 or sums.shape != shape or len(sums) > cls.MOST:
             raise CheckpointError("progress has a curve of another kind")
         samples = sums[:, 0]
-        if not 0 < bin_ < 2**62 or (sums < 0).any() or (samples < 1).any() or (samples % 1).any():
+        counts = sums[:, [cls.COLUMNS.index(name) for name in ("right", "updates", "probes")]]
+        if (
+            not 0 < bin_ < 2**62
+            or (sums < 0).any()
+            or (samples < 1).any()
+            or (samples % 1).any()
+            or (counts > samples[:, np.newaxis]).any()
+        ):
             raise CheckpointError("progress has a curve that does not fit together")
         curve.bin, curve.sums = bin_, sums
         return curve

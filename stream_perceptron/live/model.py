@@ -290,10 +290,9 @@ class LiveModel:
 
     def joined(self, batch: Batch) -> Joined | None:
         """Return a batch in which labels have joined their samples, None where they do not."""
-        asked = self.selection
-        if asked.join is None:
+        if self.selection.join is None:
             return None
-        return self.waiting.joined(batch, asked.join, asked.waiting)
+        return self.waiting.joined(batch, self.selection)
 
     def step(
         self,

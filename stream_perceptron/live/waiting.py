@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.labels import text_of
+from stream_perceptron.data.schema import Selection
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.model.kernel.types import BlockResult
 from stream_perceptron.model.rows import Names, Rows, joined
@@ -19,8 +20,10 @@ from stream_perceptron.model.vocabulary import doubled
 
 Arrays = dict[str, NDArray[Any]]
 
+_LARGEST = float(np.finfo(np.float64).max)
+
 # What is saved of the features of all samples, of their weights and of their predictions.
-_ARRAYS = ("starts", "places", "values", "weights", "predicted")
+_ARRAYS = ("starts", "places", "numbers", "bytes", "scales", "weights", "predicted")
 ARRAYS = tuple(f"waiting_{name}" for name in _ARRAYS)
 
 
@@ -29,7 +32,7 @@ class Sample(NamedTuple):
 
     names: Names  # of its features
     values: NDArray[Any]  # float64; or uint8, to be multiplied by `scale`
-    scale: float
+    scale: float  # 1 for float64
     indicators: frozenset[Any]  # the features that stand for a text
     weight: float
     predicted: int  # the number of the label that was predicted, -1 for none
@@ -40,6 +43,7 @@ class Joined:
     """A batch in which rows of labels have the features of the samples that waited for them."""
 
     batch: Batch
+    features: Rows  # those of usable rows, without the samples of before
     old: dict[int, Sample]  # the samples of usable rows, if they were there before
     within: dict[int, int]  # the usable row that another one brings the label of
     begun: dict[str, int]  # the usable row of each sample that waits from now on
@@ -70,14 +74,12 @@ class Waiting:
     ids: list[str] = field(default_factory=list)
     columns: list[str] = field(default_factory=list)  # the names of their features
     indicators: list[str] = field(default_factory=list)
-    scale: float = 1.0
     samples: dict[str, Sample] = field(default_factory=dict, metadata={"saved": False})
+    _last: Names = field(default=(), metadata={"saved": False})
 
-    def joined(self, batch: Batch, name: str, most: int) -> Joined:
-        """Return a batch in which labels have joined their samples; nothing is changed.
-
-        `name` is the column by which they are joined, and at most `most` samples wait.
-        """
+    def joined(self, batch: Batch, asked: Selection) -> Joined:
+        """Return a batch in which labels have joined their samples; nothing is changed."""
+        name = str(asked.join)
         rejected: dict[int, str] = {}
         lengths, labels = batch.features.lengths.tolist(), batch.labels
         used: list[int] = []  # the usable rows that stay
@@ -104,21 +106,24 @@ class Waiting:
                 old[row] = self.samples[key]
                 gone.add(key)
                 n_waiting -= 1
-            if n_waiting > most:
+            if n_waiting > asked.waiting:
                 n_waiting, n_forgotten = n_waiting - 1, n_forgotten + 1
                 first = next((each for each in oldest if each not in gone), None)
                 if first is None:
                     del begun[next(iter(begun))]
                 else:
                     gone.add(first)
-        there = _joined(batch, used, old, within)
+        features = batch.features[np.array(used, np.intp)]
+        if asked.one_hot:  # beside which bytes are numbers, unless all texts of a batch are null
+            features = replace(features, values=features.numbers, scale=1.0)
+        there = _joined(batch, features, used, old, within)
         held = {
             place: partial(_held, batch, i, name)
             for i, place in enumerate(batch.rows.tolist())
             if place in rejected
         }
         there = replace(there, rejected=batch.rejected | rejected, held=batch.held | held)
-        return Joined(there, old, within, begun, gone, n_forgotten)
+        return Joined(there, features, old, within, begun, gone, n_forgotten)
 
     def take(self, joined: Joined, predicted: NDArray[np.intp]) -> None:
         """Take in what a batch brought, with what was predicted of its usable rows."""
@@ -126,78 +131,87 @@ class Waiting:
         for key in joined.gone:
             del self.samples[key]
         self.forgotten += joined.n_forgotten
-        rows = list(begun.values())
-        features = self._cut(batch.features, rows, batch.indicators)
-        weights, numbers = batch.weights[rows].tolist(), predicted[rows].tolist()
-        self.samples |= {
-            key: Sample(*each, weight, number)
-            for key, each, weight, number in zip(begun, features, weights, numbers, strict=True)
-        }
-
-    def _cut(
-        self, rows: Rows, wanted: Iterable[int], indicators: frozenset[Any]
-    ) -> Iterator[tuple[Names, NDArray[Any], float, frozenset[Any]]]:
-        """Yield what samples have of the features of some rows, in memory of their own."""
-        last = next(reversed(self.samples.values())).names if self.samples else ()
-        names = tuple(rows.names) if rows.columns is None else ()
-        starts = rows.starts.tolist()
-        for row in wanted:
-            cells = slice(starts[row], starts[row + 1])
-            if rows.columns is not None:
-                names = tuple(map(rows.names.__getitem__, rows.columns[cells].tolist()))
-            # Samples that are alike share one object.
-            names = last = last if names == last else names
-            ones = indicators and indicators.intersection(names)
-            yield names, rows.values[cells].copy(), rows.scale, ones
+        features = joined.features
+        names = tuple(features.names)
+        starts, weights, numbers = (x.tolist() for x in (features.starts, batch.weights, predicted))
+        for key, row in begun.items():
+            values = features.values[starts[row] : starts[row + 1]]
+            if features.columns is not None:
+                columns = features.columns[starts[row] : starts[row + 1]]
+                if features.n_columns:  # their order in text tells nothing
+                    order = columns.argsort()
+                    columns, values = columns[order], values[order]
+                names = tuple(map(features.names.__getitem__, columns.tolist()))
+            one = batch.indicators, weights[row], numbers[row]
+            self._add(key, names, values, features.scale, *one)
 
     def arrays(self) -> Arrays:
         """Return what is saved as arrays, and take note of the rest."""
         samples = list(self.samples.values())
         rows = _rows_of(samples)
-        self.ids, self.columns, self.scale = list(self.samples), list(map(str, rows.names)), 1.0
+        self.ids, self.columns = list(self.samples), list(map(str, rows.names))
         self.indicators = sorted(frozenset().union(*(sample.indicators for sample in samples)))
-        if rows.values.dtype == np.uint8:
-            self.scale = rows.scale
-        places = np.empty(0, np.int32) if rows.columns is None else rows.columns
-        weights = np.array([sample.weight for sample in samples], np.float64)
-        predicted = np.array([sample.predicted for sample in samples], np.intp)
-        found = rows.starts, places, rows.values, weights, predicted
+        numbers = [np.empty(0), *(s.values for s in samples if s.values.dtype != np.uint8)]
+        cells = [np.empty(0, np.uint8), *(s.values for s in samples if s.values.dtype == np.uint8)]
+        found = (
+            rows.starts,
+            np.empty(0, np.int32) if rows.columns is None else rows.columns,
+            np.concatenate(numbers),
+            np.concatenate(cells),
+            # 0 for numbers.
+            np.array([(s.values.dtype == np.uint8) * s.scale for s in samples], np.float64),
+            np.array([sample.weight for sample in samples], np.float64),
+            np.array([sample.predicted for sample in samples], np.intp),
+        )
         return dict(zip(ARRAYS, found, strict=True))
 
     def restore(self, arrays: Arrays, most: int, n_labels: int) -> None:
         """Take over the samples that were saved; at most so many can be."""
         if arrays.keys() != set(ARRAYS):
             raise CheckpointError("waiting samples have other arrays")
-        starts, places, values, weights, predicted = map(arrays.__getitem__, ARRAYS)
+        starts, places, numbers, cells, scales, weights, predicted = (arrays[n] for n in ARRAYS)
         n, d = len(self.ids), len(self.columns)
+        kinds = np.intp, np.int32, np.float64, np.uint8, np.float64, np.float64, np.intp
         if (
-            n > most
+            [arrays[name].dtype for name in ARRAYS] != list(kinds)
+            or any(array.ndim != 1 for array in arrays.values())
+            or not len(starts) - 1 == len(scales) == len(weights) == len(predicted) == n <= most
             or doubled(self.ids)
             or doubled(self.columns)
-            or values.dtype not in (np.uint8, np.float64)
-            or [part.dtype for part in (starts, places, weights, predicted)]
-            != [np.intp, np.int32, np.float64, np.intp]
-            or [part.shape for part in (starts, weights, predicted)] != [(n + 1,), (n,), (n,)]
-            or not values.ndim == places.ndim == 1
+            or not _are_in(lengths := np.diff(starts), 0 if len(places) else d, d)
             or starts[0] != 0
-            or starts[-1] != len(values)
-            or not _are_in(np.diff(starts), 0 if len(places) else d, d)
-            or len(places) not in (0, len(values))
+            or len(numbers) != lengths[scales == 0].sum()
+            or len(cells) != lengths[scales != 0].sum()
+            or len(places) not in (0, starts[-1])
             or not _are_in(places, 0, d - 1)
-            or len(np.unique(_rows_in(starts)[: len(places)] * d + places)) < len(places)
-            or not np.isfinite(values * self.scale).all()
-            or not _are_in(weights, 0, np.finfo(np.float64).max)
+            or len(np.unique(np.repeat(np.arange(n), lengths)[: len(places)] * d + places))
+            < len(places)
+            or not _are_in(np.abs(scales), 0, _LARGEST / 255)
+            or not _are_in(weights, 0, _LARGEST)
             or not _are_in(predicted, -1, n_labels - 1)
         ):
             raise CheckpointError("waiting samples do not fit together")
-        rows = Rows(self.columns, starts, places if len(places) else None, values, self.scale)
-        features = self._cut(rows, range(n), frozenset(self.indicators))
-        self.samples = {
-            key: Sample(*each, weight, number)
-            for key, each, weight, number in zip(
-                self.ids, features, weights.tolist(), predicted.tolist(), strict=True
-            )
-        }
+        ones, columns = frozenset(self.indicators), tuple(self.columns)
+        left = {False: numbers, True: cells}
+        kept = zip(scales.tolist(), weights.tolist(), predicted.tolist(), strict=True)
+        spans = zip(starts.tolist(), starts[1:].tolist(), strict=False)
+        for key, (start, end), (scale, weight, number) in zip(self.ids, spans, kept, strict=True):
+            names = columns
+            if len(places):
+                names = tuple(map(columns.__getitem__, places[start:end].tolist()))
+            values, left[scale != 0] = np.split(left[scale != 0], [end - start])
+            self._add(key, names, values, scale or 1.0, ones, weight, number)
+
+    def _add(
+        self, key: str, names: Names, values: NDArray[Any], scale: float, ones: frozenset[Any],
+        weight: float, predicted: int,
+    ) -> None:  # fmt: skip
+        """Let a sample wait, in memory of its own."""
+        if names is not self._last and names == self._last:
+            names = self._last  # samples that are alike share one object
+        self._last = names
+        indicators = ones and ones.intersection(names)
+        self.samples[key] = Sample(names, values.copy(), scale, indicators, weight, predicted)
 
 
 def _key(value: Any) -> Any:
@@ -220,11 +234,13 @@ def _why_not(key: Any, name: str, waits: bool, has_features: bool, has_label: bo
     return None
 
 
-def _joined(batch: Batch, used: list[int], old: dict[int, Sample], within: dict[int, int]) -> Batch:
+def _joined(
+    batch: Batch, features: Rows, used: list[int], old: dict[int, Sample], within: dict[int, int]
+) -> Batch:
     """Return the rows that stay of a batch, with the features of samples where labels are."""
     order, missing = np.arange(len(used)), batch.missing
     # As in rows that name their own, a sample brings the features that it has.
-    features = replace(batch.features[np.array(used, np.intp)], n_columns=0)
+    features = replace(features, n_columns=0)
     weights, indicators = batch.weights[used], batch.indicators
     missing = None if missing is None else missing[used]
     if old or within:
@@ -273,10 +289,6 @@ def _rows_of(samples: Sequence[Sample]) -> Rows:
     return Rows.from_rows(
         names, [Rows((), one, None, sample.values, sample.scale).numbers for sample in samples]
     )
-
-
-def _rows_in(starts: NDArray[np.intp]) -> NDArray[np.intp]:
-    return np.repeat(np.arange(len(starts) - 1), np.diff(starts))
 
 
 def _are_in(values: NDArray[Any], least: float, most: float) -> bool:

@@ -102,13 +102,20 @@ def _pages(file: pa.NativeFile, at: int, end: int) -> Iterator[_Page]:
                 return
             size *= 16  # this one is longer
             continue
-        kind, n_bytes, n_stored = (header.get(field, -1) for field in (1, 2, 3))
-        told = header.get({0: 5, 2: 7, 3: 8}.get(kind, 0), {})
+        kind, n_bytes, n_stored = (_count(header, field) for field in (1, 2, 3))
         if min(kind, n_bytes, n_stored) < 0:
             return
+        told = header.get({0: 5, 2: 7, 3: 8}.get(kind, 0))
+        n_values = max(_count(told, 1), 0) if isinstance(told, dict) else 0
         at, size = at + length, _HEADER_BYTES
-        yield _Page(kind, n_bytes, told.get(1, 0), n_stored, at)
+        yield _Page(kind, n_bytes, n_values, n_stored, at)
         at += n_stored
+
+
+def _count(fields: dict[int, Any], number: int) -> int:
+    """Return a number that a struct has, -1 for none."""
+    value = fields.get(number)
+    return value if isinstance(value, int) else -1
 
 
 def _fields(data: bytes, at: int) -> tuple[dict[int, Any], int]:

@@ -308,7 +308,8 @@ class JsonDecoder:
         asked, schema = self.selection, self.schema
         raw = json.loads(record.decode())
         value = self._named(raw)
-        if self._flat(value) is not value:
+        # A label alone does not tell where features are.
+        if self._flat(value) is not value or schema.key is None:
             return None
         label = self._label_key(value)
         if label is None and asked.join is not None:

@@ -231,6 +231,8 @@ class Plan:
         scale = 1.0 if self._selection.scale is None else self._selection.scale
         is_full = self._is_table and len(read) == (len(starts) - 1) * len(layout.features)
         are_bytes = is_full and self._tokenizer.are_bytes and np.isfinite(255 * scale)
+        # What waits is saved, and does not depend on the rows beside it.
+        are_bytes = are_bytes and not self._joins
         if are_bytes:
             values: Any = read.astype(np.uint8)
         else:
