@@ -335,6 +335,11 @@ def _compare(live: LiveModel, again: LiveModel) -> None:
             _require_same(f"the {what} of feature {features[place[1]]!r}", mine[place], its[place])
     _require_same("its last error", model.last_epsilon, other.last_epsilon)
     _compare_progress(live.progress, again.progress)
+    waits = live.waiting, again.waiting
+    _require_same("its count of forgotten samples", *(each.forgotten for each in waits))
+    there = [([a.tobytes() for a in w.arrays().values()], w.ids, w.columns) for w in waits]
+    if there[0] != there[1]:
+        raise VerificationError("what waits for labels in it is not that of the sources")
 
 
 def _compare_progress(mine: Progress, its: Progress) -> None:

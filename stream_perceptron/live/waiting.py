@@ -272,7 +272,7 @@ def _held(batch: Batch, i: int, name: str) -> list[dict[str, Any]]:
     return [
         {
             name: batch.kept[i][-1],
-            "label": batch.labels[i],
+            batch.schema.label or "label": batch.labels[i],
             **{str(n): v for n, v in features.items()},
         }
     ]

@@ -339,7 +339,7 @@ class JsonDecoder:
         elif schema.is_list:
             by_place = [Place(i) for i in range(len(features))]
         elif schema.key:
-            inside = {n: self._role_inside(n) for n in (*value[schema.key], *texts)}
+            inside = {n: self._role_inside(n) for n in (*(value.get(schema.key) or ()), *texts)}
             beside[schema.key] = tokenizer.OBJECT
         if isinstance(raw, dict) and by_place:
             beside[_BARE if isinstance(bare, list) else str(schema.key)] = tokenizer.LIST

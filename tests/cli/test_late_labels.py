@@ -1,0 +1,342 @@
+"""learn --join: labels in rows of their own, in files and on pipes, whatever kills the command."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import re
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from helpers import COMMAND, TIMES, json_lines, kill_after_saves, outcome_in, state_of, write_lines
+from late_labels import FEATURES, Plain, good_rows, random_rows, write_rows
+
+from stream_perceptron import LiveModel, SGDPerceptron
+
+PLAIN = ["--join", "id", "--no-standardize", "--lr", "0.1"]
+LANES = 2  # at once, as there are two cores
+
+
+def plain_of(rows, most=10**9, **parameters):
+    """Return what becomes of rows."""
+    plain = Plain(SGDPerceptron(**{"lr": 0.1, "seed": 0} | parameters), most)
+    for number, row in enumerate(rows, 1):
+        plain.take(number, row)
+    return plain
+
+
+def expected_lines(rows, plain):
+    """Return row, prediction, label and id of each line of predictions, as texts."""
+    return [
+        (str(number), text(predicted), text(row.get("label")), text(row["id"]))
+        for number, predicted in plain.predicted.items()
+        for row in [rows[number - 1]]
+    ]
+
+
+def text(value):
+    return "" if value is None else str(value)
+
+
+def lines_in(path):
+    """Return the same of predictions that were written."""
+    if path.suffix == ".csv":
+        with path.open(newline="") as file:
+            records = list(csv.DictReader(file))
+    else:
+        records = [json.loads(line) for line in path.read_text().splitlines()]
+    return [tuple(text(each[n]) for n in ("row", "prediction", "label", "id")) for each in records]
+
+
+@pytest.mark.parametrize("to", ["p.jsonl", "p.csv"])
+@pytest.mark.parametrize("form", ["json", "csv", "parquet", "arrow"])
+def test_predictions_have_ids_and_labels_no_line(form, to, run, tmp_path):
+    rows = good_rows(0, 1200)
+    source, predictions = write_rows(tmp_path / f"s.{form}", form, rows), tmp_path / to
+    model = tmp_path / "m.npz"
+    run("learn", source, *PLAIN, "-m", model, "-p", predictions, check=0)
+    plain, live = plain_of(rows), LiveModel.load(model)
+
+    assert expected_lines(rows, plain) == lines_in(predictions)
+    assert state_of(plain.model) == state_of(live.model)
+    assert list(FEATURES) == live.model.features_
+    assert plain.accuracy == live.progress.accuracy > 0.5
+    if form == "json" and to == "p.jsonl":
+        kept = [json.loads(line)["id"] for line in predictions.read_text().splitlines()]
+        assert all(type(key) is int for key in kept)
+        assert not any("a" in json.loads(line) for line in predictions.read_text().splitlines())
+
+
+def test_columns_to_keep_stand_beside_ids(run, tmp_path):
+    rows = [{"id": i, "user": f"u{i}", "a": i % 3} for i in range(9)] + [{"id": 3, "label": "x"}]
+    source, predictions = write_lines(tmp_path / "s.jsonl", rows), tmp_path / "p.jsonl"
+    run("learn", source, *PLAIN, "-p", predictions, "--keep", "user", "--learned", check=0)
+    records = [json.loads(line) for line in predictions.read_text().splitlines()]
+
+    assert [(i, f"u{i}", 0) for i in range(9)] == [
+        (record["id"], record["user"], record["learned"]) for record in records
+    ]
+
+
+def test_figures_tell_what_waits_and_what_was_forgotten(run, tmp_path):
+    rows, model = random_rows(0, 3000, 60), tmp_path / "m.npz"
+    source, plain = write_lines(tmp_path / "s.jsonl", rows), plain_of(rows, 9)
+    args = ["learn", source, *PLAIN, "--waiting", "9", "--skip-bad", "-m", model]
+    told = run(*args, "--json", check=0)
+    summary = json.loads(told.stdout)
+    events = [json.loads(line) for line in told.stderr.splitlines()]
+    progress = [event for event in events if event["kind"] == "progress"]
+    skipped = len(plain.rejected)
+
+    assert (len(plain.samples), plain.forgotten) == (summary["waiting"], summary["forgotten"])
+    assert plain.forgotten > 100
+    assert (len(plain.tested), skipped) == (summary["samples"], summary["skipped"])
+    assert 3000 == summary["samples"] + summary["unlabelled"] + summary["skipped"]
+    assert plain.accuracy == summary["accuracy"]
+    assert progress
+    assert all(each["waiting"] <= 9 and each["forgotten"] >= 0 for each in progress)
+
+    # And as text, at the end and later.
+    model.unlink()
+    shown = run(*args, check=0).stderr.splitlines()
+    inspected = run("inspect", model, check=0).stdout
+    contents = json.loads(run("inspect", model, "--json", check=0).stdout)
+    n = f"{len(plain.samples)} samples; {plain.forgotten:,} forgotten, as more than 9 waited"
+    assert f"waiting for labels: {n}" in shown
+    assert re.search(rf"^  waiting for labels +{n}$", inspected, re.MULTILINE)
+    assert re.search(r"^  joined by +id$", inspected, re.MULTILINE)
+    assert "id" not in contents["features"]
+    assert (len(plain.samples), plain.forgotten) == (contents["waiting"], contents["forgotten"])
+
+
+def test_runs_that_join_nothing_do_not_tell_of_it(run, tmp_path):
+    source = tmp_path / "s.csv"
+    source.write_text("id,a,label\n" + "1,1,x\n2,,y\n3,3,\n" * 700)
+    told = run("learn", source, "--json", "-m", tmp_path / "m.npz", check=0)
+    inspected = run("inspect", tmp_path / "m.npz", check=0).stdout
+    for line in [told.stdout, *told.stderr.splitlines()]:
+        assert not {"waiting", "forgotten"}.intersection(json.loads(line))
+    assert "waiting" not in inspected
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--random"], "--random"),
+        (["--passes", "2"], "--passes"),
+        (["--stop"], "--stop"),
+        (["--ray", "--shards", "2"], "--ray"),
+        (["--waiting", "0"], "--waiting"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_options_that_cannot_be_joined(options, named, run, tmp_path):
+    source = write_rows(tmp_path / "s.parquet", "parquet", good_rows(0, 50))
+    result = run("learn", source, "--join", "id", "-m", tmp_path / "m.npz", *options, check=2)
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("Error: ")
+    assert named in line
+    assert "--waiting" in line or "--join" in line
+    assert not (tmp_path / "m.npz").exists()
+
+
+def test_join_is_for_learn_and_of_a_column_that_is_there(run, tmp_path):
+    source = write_rows(tmp_path / "s.csv", "csv", good_rows(0, 50))
+    swept = run("sweep", source, "--lr", "0.1,0.2", "--join", "id", check=2).stderr
+    assert "--join" in swept
+    assert "'nowhere'" in run("learn", source, "--join", "nowhere", check=1).stderr
+
+
+def test_another_join_or_number_is_refused_later(run, tmp_path):
+    rows, model = good_rows(0, 60), tmp_path / "m.npz"
+    source = write_lines(tmp_path / "s.jsonl", rows)
+    run("learn", source, *PLAIN, "--waiting", "50", "-m", model, "--limit", 40, check=0)
+    before = model.read_bytes()
+    for options in (["--join", "a"], ["--join", "id", "--waiting", "9"]):
+        (line,) = run("learn", source, *options, "-m", model, check=1).stderr.splitlines()
+        assert f"{options[-2]} is " in line
+        assert "but the model was made with" in line
+    assert before == model.read_bytes()
+    # And what was asked for once need not be asked for again.
+    run("learn", source, "-m", model, check=0)
+    assert state_of(plain_of(rows).model) == state_of(LiveModel.load(model).model)
+
+
+BAD = [
+    ({"id": 1, "a": 3.0}, "waits"),
+    ({"id": 1, "a": 3.0, "label": "left"}, "waits"),
+    ({"a": 3.0}, "'id'"),
+    ({"id": 9, "label": "left"}, "'9'"),
+    ({"id": 1}, "neither"),
+]
+
+
+@pytest.mark.parametrize("form", ["json", "csv", "parquet"])
+def test_bad_rows_are_listed_and_written_to_a_file(form, run, tmp_path):
+    rows = [{"id": 1, "a": 1.0}, *(row for row, _ in BAD), {"id": 1, "label": "right"}]
+    source = write_rows(tmp_path / f"s.{form}", form, rows, ("a",))
+    rejected = tmp_path / "r.jsonl"
+    ended = run("learn", source, "--join", "id", check=1).stderr.splitlines()[-1]
+    assert ended.startswith(f"Error: {source}: row 2: ")
+    assert "--skip-bad" in ended
+    shown = run("learn", source, "--join", "id", "--skip-bad", check=0).stderr
+    summary = json.loads(
+        run("learn", source, "--join", "id", "--rejected", rejected, "--json", check=0).stdout
+    )
+    found = [json.loads(line) for line in rejected.read_text().splitlines()]
+
+    assert "skipped: 5 of 7 rows, 71.4%" in shown
+    assert f"skipped: {source}: row 2: " in shown
+    assert (1, 1, 5) == tuple(summary[name] for name in ("samples", "unlabelled", "skipped"))
+    assert [2, 3, 4, 5, 6] == [row["row"] for row in found]
+    for row, (_, why), line in zip(found, BAD, summary["skipped_rows"], strict=True):
+        assert why in row["reason"]
+        assert line == f"{source}: row {row['row']}: {row['reason']}"
+    there = {"id": "", "a": "", "label": ""}
+    expected = [list(map(str, (there | row).values())) for row, _ in BAD]
+    values = [
+        there | {k: v for k, v in row["values"].items() if v not in (None, "")} for row in found
+    ]
+    assert expected == [list(map(str, each.values())) for each in values]
+
+
+def consume(folder, options):
+    return [
+        COMMAND, "learn", *PLAIN, *options, "-m", folder / "model.npz", "-p",
+        folder / "predictions.jsonl", "--quiet",
+    ]  # fmt: skip
+
+
+def test_rows_that_come_again_are_left_out(tmp_path):
+    """Of both kinds: questions that were answered are not asked again, and labels not rejected."""
+    rng, rows = random.Random(0), []
+    for i, row in enumerate(random_rows(1, 1000, 40)):
+        rows.append({**row, "part": "pq"[i % 2], "offset": i})
+    options = ["--position", "part,offset", "--skip-bad", "--waiting", "15", "--save-every", "50"]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    whole.mkdir()
+    parts.mkdir()
+    subprocess.run(consume(whole, options), input=json_lines(rows), check=True, timeout=300)
+    done = replayed = 0
+    while done < len(rows):
+        start, stop = rng.randint(0, done), min(done + rng.randint(1, 250), len(rows))
+        replayed += done - start
+        data = json_lines(rows[start:stop])
+        subprocess.run(consume(parts, options), input=data, check=True, timeout=300)
+        done = stop
+    live = LiveModel.load(parts / "model.npz")
+
+    assert replayed > 500
+    assert outcome_in(whole) == outcome_in(parts)
+    plain = plain_of(rows, 15)
+    assert expected_lines(rows, plain) == lines_in(parts / "predictions.jsonl")
+    assert list(plain.samples) == list(live.waiting.samples)
+    assert len(rows) == live.progress.rows
+
+
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_lines_on_a_pipe_are_answered_one_by_one(form, tmp_path):
+    """Each question by the model that has learned the labels before it."""
+    rows = good_rows(3, 400, late=6)
+    source = write_rows(tmp_path / "s", form, rows)
+    lines = source.read_bytes().splitlines(keepends=True)
+    plain, found = plain_of(rows, lr=1.0), []
+    command = [COMMAND, "learn", "--join", "id", "--no-standardize", "--lr", "1", "-p", "-"]
+    with subprocess.Popen(
+        [*command, "--quiet", "--learned"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        if form == "csv":
+            process.stdin.write(lines.pop(0))
+        for number, line in enumerate(lines, 1):
+            process.stdin.write(line)
+            process.stdin.flush()
+            if number in plain.predicted:
+                found.append(json.loads(process.stdout.readline()))
+        process.stdin.close()
+        assert b"" == process.stdout.read()
+        assert 0 == process.wait(60)
+
+    assert expected_lines(rows, plain) == [
+        tuple(text(record[name]) for name in ("row", "prediction", "label", "id"))
+        for record in found
+    ]
+    is_label = [row.get("label") is not None for row in rows]
+    assert [sum(is_label[: number - 1]) for number in plain.predicted] == [
+        record["learned"] for record in found
+    ]
+
+
+def test_a_pipe_that_ends_and_another_that_goes_on(tmp_path):
+    """The labels come in a later run, of samples that were saved while they waited."""
+    rows = [{"id": f"q{i}", "a": i - 5.0, "b": 1.0, "c": 0.0} for i in range(10)]
+    labels = [{"id": f"q{i}", "label": "right" if i > 5 else "left"} for i in range(10)]
+    for part in (rows, labels, rows[:2]):
+        subprocess.run(consume(tmp_path, []), input=json_lines(part), check=True, timeout=60)
+    live, plain = LiveModel.load(tmp_path / "model.npz"), plain_of([*rows, *labels, *rows[:2]])
+
+    assert state_of(plain.model) == state_of(live.model)
+    assert (10, 12) == (live.progress.samples, live.progress.unlabelled)
+    assert ["q0", "q1"] == list(live.waiting.samples)
+    assert expected_lines([*rows, *labels, *rows[:2]], plain) == lines_in(
+        tmp_path / "predictions.jsonl"
+    )
+
+
+def test_the_model_predicts_rows_without_ids(run, tmp_path):
+    source, model = write_lines(tmp_path / "s.jsonl", good_rows(0, 300)), tmp_path / "m.npz"
+    run("learn", source, *PLAIN, "-m", model, check=0)
+    for rows in ([{"a": 1.0, "b": 2.0, "c": 3.0}], [{"id": 7, "a": 1.0, "b": 2.0, "c": 3.0}]):
+        result = run("predict", "-m", model, input=json_lines(rows).decode(), check=0)
+        assert "right" == json.loads(result.stdout)["prediction"]
+
+
+def test_the_whole_is_verified(run, tmp_path):
+    source, model = write_lines(tmp_path / "s.jsonl", random_rows(2, 2000)), tmp_path / "m.npz"
+    for limit in (700, 701, 2000):
+        args = [*PLAIN, "--waiting", "5", "--skip-bad", "--limit", limit]
+        run("learn", source, *args, "-m", model, "--quiet", check=0)
+    assert "follows from these sources" in run("verify", model, source, check=0).stdout
+
+
+def run_until_done(folder, source, rng):
+    """Start and kill until a run ends by itself; return the number of kills."""
+    folder.mkdir()
+    kills, args = 0, [source, "--save-every", "100", "--waiting", "25", "--skip-bad"]
+    while True:
+        process = subprocess.Popen(consume(folder, args), stderr=subprocess.PIPE)
+        saves = rng.choice([0, 1, 4, 15])
+        kills += kill_after_saves(process, folder / "model.npz", saves, rng.uniform(0, 0.1))
+        errors = process.communicate()[1]
+        assert process.returncode in (0, -9), errors
+        if process.returncode == 0:
+            return kills
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_fifty_kills(form, tmp_path, tell):
+    """At random moments; what waits is neither lost nor learned twice."""
+    rows = random_rows(5, 20_000, 60)
+    source = write_rows(tmp_path / f"s.{form}", form, rows)
+    reference, wanted = tmp_path / "reference", 25 * TIMES
+    reference.mkdir()
+    run_once = consume(reference, [source, "--waiting", "25", "--skip-bad"])
+    subprocess.run(run_once, check=True, timeout=300)
+    expected, plain = outcome_in(reference), plain_of(rows, 25)
+    assert expected_lines(rows, plain) == lines_in(reference / "predictions.jsonl")
+    assert state_of(plain.model) == state_of(LiveModel.load(reference / "model.npz").model)
+
+    def lane(number):
+        rng, kills, runs = random.Random(number), 0, 0
+        while kills < wanted / LANES:
+            folder = tmp_path / f"{number}-{runs}"
+            kills, runs = kills + run_until_done(folder, source, rng), runs + 1
+            assert expected == outcome_in(folder)
+        return kills, runs
+
+    with ThreadPoolExecutor(LANES) as pool:
+        kills, runs = (sum(counts) for counts in zip(*pool.map(lane, range(LANES)), strict=True))
+    tell(f"late labels, {form}: {kills} kills over {runs} runs, all ended alike")
+    assert kills >= wanted

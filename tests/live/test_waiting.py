@@ -1,0 +1,392 @@
+"""Samples that wait for labels: what River's loop over late labels does, and a plain dict."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import pickle
+import random
+
+import numpy as np
+import pytest
+from helpers import forge, members_of, npy, state_of, write_lines, write_parquet
+from late_labels import (
+    FEATURES,
+    Plain,
+    by_river,
+    good_rows,
+    random_rows,
+    sparse,
+    timing,
+    write_rows,
+)
+from river import datasets, preprocessing
+
+from stream_perceptron import DivergedError, LiveModel, SampleError, SGDPerceptron
+from stream_perceptron.checkpoint.codec import to_json
+from stream_perceptron.data import open_source
+from stream_perceptron.data.sampling import RandomDraws
+from stream_perceptron.data.schema import Selection
+from stream_perceptron.errors import CheckpointError, StreamPerceptronError, VerificationError
+from stream_perceptron.verification import verify
+
+
+def begin(path, lr=0.1, join="id", **asked):
+    """Return a new model for a file, with labels that come late."""
+    return LiveModel.start([open_source(str(path))], Selection(join=join, **asked), lr=lr, seed=0)
+
+
+def learn(live, path, **options):
+    """Learn a file from where the model is; return what the batches brought."""
+    sources = [open_source(str(path))]
+    return list(live.run(sources, live.resume(sources), **options))
+
+
+def predictions_in(results):
+    """Return what was predicted, by the number of the row."""
+    return {
+        row: predicted
+        for result in results
+        for row, predicted in zip(result.rows.tolist(), result.predictions, strict=True)
+    }
+
+
+def rejected_in(results):
+    """Return the rows that were rejected, and why."""
+    return [(each.row, each.why) for result in results for each in result.rejected]
+
+
+def bytes_of(live, folder):
+    """Return the checkpoint of a model."""
+    live.save(folder / "saved.npz")
+    return (folder / "saved.npz").read_bytes()
+
+
+def story_of(live):
+    """Return all that a rejected row must leave as it was."""
+    progress = live.progress
+    arrays = {name: array.tobytes() for name, array in progress.arrays.items()}
+    waiting = list(live.waiting.samples), live.waiting.forgotten
+    return state_of(live.model), waiting, to_json(progress), arrays, live.schema
+
+
+def dataset_of(seed, n=300):
+    """Return a few hundred samples, and the formats that can hold them."""
+    if seed % 3 == 2:
+        return sparse(seed, n), ("json",)
+    dataset = (datasets.ImageSegments, datasets.Phishing)[seed % 3]()
+    samples = [({name: float(v) for name, v in x.items()}, y) for x, y in dataset.take(n + seed)]
+    return samples[seed:], ("json", "csv", "parquet")
+
+
+def require_as_river(live, results, model, metric, expected, exact=0.0):
+    """Require what River came to: to the bit, unless `exact` says how near."""
+    found, progress, names = predictions_in(results), live.progress, model.classes_
+    assert expected == {row: found[row] for row in expected}
+    assert names == live.model.classes_
+    assert sorted(model.features_) == sorted(live.model.features_)
+    places = [live.model.features_.index(name) for name in model.features_]
+    for ours, theirs in (
+        (live.model.weights[:, places], model.weights),
+        (live.model.biases, model.biases),
+    ):
+        if exact:
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=exact)
+        else:
+            assert ours.tobytes() == theirs.tobytes()
+    assert metric.get() == progress.accuracy
+    matrix = [[metric.cm[a][b] for b in names] for a in names]
+    assert matrix == progress.confusion.matrix(range(len(names))).tolist()
+    n = len(expected)
+    assert (n, n, 0, 2 * n) == (
+        progress.samples, progress.unlabelled, progress.skipped, progress.rows
+    )  # fmt: skip
+    assert ({}, 0) == (live.waiting.samples, live.waiting.forgotten)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_as_rivers_progressive_validation_with_delays(seed, tmp_path):
+    samples, forms = dataset_of(seed)
+    for standardize in (False, True):
+        model = SGDPerceptron(lr=0.1 if standardize else 0.01, seed=0)
+        whole = preprocessing.StandardScaler() | model if standardize else model
+        metric, rows, expected = by_river(samples, timing(seed, len(samples)), whole)
+        for form in forms:
+            path = write_rows(tmp_path / form, form, rows, tuple(samples[0][0]))
+            live = begin(path, model.lr, standardize=standardize)
+            results = learn(live, path, every=1 + 37 * (seed % 2))
+            exact = 1e-12 if standardize else 0.0
+            require_as_river(live, results, model, metric, expected, exact)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_weight_of_a_sample_comes_with_its_features(seed, tmp_path):
+    rng = random.Random(seed)
+    samples = [(x, y, {"w": rng.choice([0.5, 1.0, 3.0])}) for x, y in sparse(seed, 200)]
+    model = SGDPerceptron(lr=0.5, seed=0)
+    metric, rows, expected = by_river(samples, timing(seed, len(samples)), model)
+    path = write_lines(tmp_path / "s.jsonl", rows)
+    live = begin(path, 0.5, weight="w")
+    require_as_river(live, learn(live, path), model, metric, expected)
+
+
+@pytest.mark.parametrize("most", range(1, 21))
+def test_as_a_plain_dict(most, tmp_path):
+    """Rows of all kinds, and so few may wait that some are forgotten."""
+    rows = random_rows(most, 600, 4 + 2 * most)
+    plain = Plain(SGDPerceptron(lr=0.1, seed=0), most)
+    for number, row in enumerate(rows, 1):
+        plain.take(number, row)
+    path = write_lines(tmp_path / "s.jsonl", rows)
+    live = begin(path, waiting=most)
+    results = learn(live, path, skip_rejected=True, every=random.Random(most).randrange(1, 60))
+    found, progress = predictions_in(results), live.progress
+
+    assert plain.rejected == [row for row, _ in rejected_in(results)]
+    assert plain.predicted == {row: found[row] for row in plain.predicted}
+    assert list(plain.samples) == list(live.waiting.samples)
+    assert plain.forgotten == live.waiting.forgotten
+    assert plain.forgotten > 0
+    assert state_of(plain.model) == state_of(live.model)
+    assert plain.accuracy == progress.accuracy
+    n_asked = sum(1 for number in plain.predicted if rows[number - 1].get("label") is None)
+    assert (len(plain.tested), n_asked, len(plain.rejected)) == (
+        progress.samples, progress.unlabelled, progress.skipped
+    )  # fmt: skip
+    assert len(rows) == progress.rows
+
+
+def rows_for(form, seed):
+    """Return rows of all kinds for a format, and the names of their features."""
+    rng, rows = random.Random(seed), random_rows(seed, 400)
+    if not form.startswith(("csv", "json")):
+        rows = [row for row in rows if "oops" not in row.values()]
+    asked = [any(row.get(name) is not None for name in FEATURES) for row in rows]
+    for row, is_asked in zip(rows, asked, strict=True):
+        x = {name: row.pop(name) for name in FEATURES if name in row}
+        if form.endswith("lists"):
+            x = {"pixels": [rng.randrange(256) for _ in range(4)]} if is_asked else {}
+        elif seed % 2:  # whole numbers: bytes, or not
+            some = [0, 7, 255, 300][: 3 + seed // 3]
+            x = {name: rng.choice(some) if type(v) is float else v for name, v in x.items()}
+        if is_asked and not form.endswith("lists"):
+            x["colour"] = rng.choice(["red", "blue", None])
+            if form.startswith("json") and rng.random() < 0.1:
+                x[f"late{rng.randrange(9)}"] = 1.0
+        if form == "json nested":
+            x = {"features": x} if x else {}
+        row |= x
+    return rows, ("pixels",) if form.endswith("lists") else (*FEATURES, "colour")
+
+
+def in_parts(live, path, rng, folder):
+    """Learn a file up to random rows, and go on each time with what was saved or copied."""
+    results = []
+    cuts = {*rng.sample(range(1, 12), 4), *rng.sample(range(12, 390), 4)}
+    for limit in [*sorted(cuts), None]:
+        how = rng.choice(["load", "load", "copy", "pickle"])
+        if how == "load" and live.progress.rows:
+            live.save(folder / "part.npz")
+            live = LiveModel.load(folder / "part.npz")
+        elif how == "copy":
+            live = copy.deepcopy(live)
+        elif how == "pickle":
+            live = pickle.loads(pickle.dumps(live))
+        results += learn(live, path, skip_rejected=True, limit=limit)
+    return live, results
+
+
+FORMS = (
+    "csv", "json", "json nested", "parquet", "arrow", "json lists", "parquet lists", "arrow lists"
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("form", FORMS)
+def test_however_rows_are_cut(form, seed, tmp_path):
+    """The same checkpoint to the byte, the same predictions and reasons."""
+    rows, names = rows_for(form, seed)
+    path, rng = write_rows(tmp_path / "source", form, rows, names), random.Random(seed)
+    asked = {"waiting": 3 + seed % 3}
+    if not form.endswith("lists"):
+        asked |= {"standardize": seed > 2, "one_hot": ("colour",) if seed in (1, 2, 5) else ()}
+    found = []
+    for options in ({}, {"one_by_one": 10**9}, {"every": rng.randrange(1, 50)}, None, None):
+        live = begin(path, **asked)
+        if options is None:
+            live, results = in_parts(live, path, rng, tmp_path)
+        else:
+            results = learn(live, path, skip_rejected=True, **options)
+        told = predictions_in(results), rejected_in(results), story_of(live)
+        found.append((*told, bytes_of(live, tmp_path)))
+        verify(live, [open_source(str(path))])
+
+    assert found[0][1]
+    assert live.waiting.samples
+    assert live.waiting.forgotten
+    assert live.progress.samples > 20
+    for other in found[1:]:
+        assert found[0] == other
+
+
+BEFORE = [
+    {"id": 1, "a": 1.0, "b": 2.0},
+    {"id": 2, "a": -1.0, "b": 0.5},
+    {"id": 2, "label": "left"},
+    {"id": 3, "a": 2.0, "b": 1.0, "label": "right"},
+    {"id": 4, "a": 0.5, "b": 0.25},
+]
+AFTER = [{"id": 4, "label": "left"}, {"id": 2, "a": 3.0}, {"id": 1, "label": "right"}]
+BAD = {
+    "features twice": ({"id": 1, "a": 3.0}, "'1'.* waits"),
+    "features and a label": ({"id": 4, "a": 3.0, "label": "left"}, "'4'.* waits"),
+    "no id": ({"a": 3.0}, "'id'"),
+    "null for an id": ({"id": None, "label": "left"}, "'id'"),
+    "a label of nobody": ({"id": 9, "label": "left"}, "'9'.* wait"),
+    "a label again": ({"id": 2, "label": "left"}, "'2'.* wait"),
+    "a label for a sample that had it": ({"id": 3, "label": "right"}, "'3'.* wait"),
+    "nothing, of a sample that waits": ({"id": 1}, "neither"),
+    "nothing": ({"id": 9, "a": None}, "neither"),
+}
+
+
+@pytest.mark.parametrize("form", ["json", "csv", "parquet"])
+@pytest.mark.parametrize("name", BAD)
+def test_a_rejected_row_ends_the_run_and_changes_nothing(name, form, tmp_path):
+    bad, why = BAD[name]
+    path = write_rows(tmp_path / form, form, [*BEFORE, bad, *AFTER], ("a", "b"))
+    before, live, whole = begin(path), begin(path), begin(path)
+    learn(before, path, limit=len(BEFORE))
+    with pytest.raises(SampleError, match=f"^{path}: row 6: .*{why}") as caught:
+        learn(live, path)
+    assert "\n" not in str(caught.value)
+    assert story_of(before) == story_of(live)
+    assert ["1", "4"] == list(live.waiting.samples)
+
+    # And it can be gone on from there.
+    learn(live, path, skip_rejected=True)
+    ((row, reason),) = rejected_in(learn(whole, path, skip_rejected=True))
+    assert str(caught.value) == f"{path}: row {row}: {reason}"
+    assert bytes_of(whole, tmp_path) == bytes_of(live, tmp_path)
+    assert ["2"] == list(live.waiting.samples)
+    assert (4, 4, 1) == (whole.progress.samples, whole.progress.unlabelled, whole.progress.skipped)
+
+
+def test_a_blank_text_is_no_id(tmp_path):
+    path = write_lines(tmp_path / "s.jsonl", [*BEFORE, {"id": "", "a": 1.0}])
+    with pytest.raises(SampleError, match="row 6: .*'id'"):
+        learn(begin(path), path)
+
+
+def test_ids_are_compared_as_texts(tmp_path):
+    """Of whole numbers in a table, and of numbers and texts in JSON."""
+    columns = {"id": [17, 18, 19], "a": [1.0, 2.0, 3.0], "b": [3.0, 2.0, 1.0]}
+    table = write_parquet(tmp_path / "s.parquet", columns)
+    labels = [{"id": "17", "label": "x"}, {"id": 18, "label": "y"}]
+    sources = [open_source(str(p)) for p in (table, write_lines(tmp_path / "s.jsonl", labels))]
+    live = LiveModel.start(sources, Selection(join="id"), seed=0)
+    list(live.run(sources, live.resume(sources)))
+
+    assert (2, ["19"]) == (live.progress.samples, list(live.waiting.samples))
+    assert ["a", "b"] == live.model.features_
+    assert all(isinstance(key, str) for key in live.waiting.samples)
+
+
+def test_a_label_that_would_diverge_is_left_to_wait(tmp_path):
+    rows = [{"id": i, "a": 1.0, "label": "x" if i % 2 else "y"} for i in range(9)]
+    rows += [{"id": "far", "a": 1e200}, {"id": "near", "a": 1.0}, {"id": "near", "label": "x"}]
+    path = write_lines(tmp_path / "s.jsonl", [*rows, {"id": "far", "label": "x"}])
+    sources = [open_source(str(path))]
+    live = LiveModel.start(sources, Selection(join="id"), activation="identity", seed=0)
+    with pytest.raises(DivergedError, match="row 13: diverged at sample 11"):
+        list(live.run(sources))
+
+    assert (10, ["far"]) == (live.progress.samples, list(live.waiting.samples))
+    assert np.isfinite(live.model.weights).all()
+
+
+@pytest.mark.parametrize("what", ["epochs", "stop", "draws"])
+def test_runs_that_cannot_join_are_refused(what, tmp_path):
+    path = write_lines(tmp_path / "s.jsonl", good_rows(0, 50))
+    live, sources = begin(path), [open_source(str(path))]
+    before = story_of(live)
+    if what == "draws":
+        sources = [RandomDraws(sources, 0)]
+    with pytest.raises(ValueError, match="join"):
+        list(live.run(sources, **{"epochs": {"epochs": 2}, "stop": {"stop": True}}.get(what, {})))
+    assert before == story_of(live)
+
+
+@pytest.mark.parametrize("change", ["forgotten", "one less", "one more"])
+def test_verify_looks_at_what_waits(change, tmp_path):
+    path = write_lines(tmp_path / "s.jsonl", random_rows(0, 300))
+    live, sources = begin(path, waiting=5), [open_source(str(path))]
+    learn(live, path, skip_rejected=True)
+    verify(live, sources)
+    samples = live.waiting.samples
+    if change == "forgotten":
+        live.waiting.forgotten += 1
+    elif change == "one less":
+        del samples[next(iter(samples))]
+    else:
+        samples["other"] = next(iter(samples.values()))
+    with pytest.raises(VerificationError):
+        verify(live, sources)
+
+
+def forged(parts, rng):
+    """Return the members of a checkpoint with something changed in what waits."""
+    parts, meta = dict(parts), json.loads(parts["meta.json"])
+    if rng.random() < 0.4:
+        place = meta["run"]["waiting"]
+        key = rng.choice(sorted(place))
+        value = place[key]
+        odd = [-1, 10**9, 2**62, "x", None, [], {}, [1], ["x", "x"], 0.5, True]
+        if isinstance(value, list):
+            odd += 3 * [value[:-1], value[::-1], [*value, "x"], value + value]
+        place[key] = rng.choice(odd)
+        return parts | {"meta.json": json.dumps(meta).encode()}
+    name = rng.choice([name for name in parts if name.startswith("waiting")])
+    array = np.load(io.BytesIO(parts[name])).copy()
+    how = rng.randrange(6)
+    if how == 0 or not array.size:
+        array = array[:-1] if array.size else np.ones(3, array.dtype)
+    elif how == 1:
+        array = array.astype(rng.choice([np.float32, np.int8, np.int64, np.bool_]))
+    elif how == 2:
+        array = np.stack([array, array])
+    else:
+        odd = [-1, 0, 1, 5, 120, 2**31 - 1]
+        if array.dtype.kind == "f":
+            odd += [np.nan, np.inf, 1e300]
+        array[rng.randrange(len(array))] = np.array(rng.choice(odd)).astype(array.dtype)
+    return parts | {name: npy(array)}
+
+
+@pytest.mark.parametrize("form", ["json", "csv", "parquet lists"])
+def test_forged_samples_are_refused_or_can_be_used(form, tmp_path):
+    rows, names = rows_for(form, 1)
+    path = write_rows(tmp_path / "source", form, rows, names)
+    one_hot = () if form.endswith("lists") else ("colour",)
+    live, refused, n = begin(path, waiting=8, one_hot=one_hot), 0, 300
+    learn(live, path, skip_rejected=True, limit=200)
+    assert live.waiting.samples
+    live.save(tmp_path / "m.npz")
+    parts, rng, told = members_of(tmp_path / "m.npz"), random.Random(form), []
+    for _ in range(n):
+        (tmp_path / "f.npz").write_bytes(forge(forged(parts, rng).items()))
+        try:
+            live = LiveModel.load(tmp_path / "f.npz")
+        except CheckpointError as error:
+            refused, told = refused + 1, [*told, str(error)]
+            continue
+        assert len(live.waiting.samples) <= 8
+        try:
+            learn(live, path, skip_rejected=True)
+        except StreamPerceptronError as error:
+            told.append(str(error))
+        live.save(tmp_path / "f.npz")
+        LiveModel.load(tmp_path / "f.npz")
+    assert n / 5 < refused < n
+    assert not any("\n" in line for line in told)
