@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from stream_perceptron.data.arrow.columns import ColumnDecoder, declared_classes, rows_at_once
+from stream_perceptron.data.arrow.messages import Messages, require_fair_batches
 from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.byte_stream import (
     ByteStream,
@@ -36,7 +37,7 @@ class ArrowSource(SingleSource):
             file = open_file(path) if is_here else pa.PythonFile(spooled(start), "r")
             self._file = self._open(pa.ipc.open_file, file)
         else:
-            self._stream = self._open(pa.ipc.open_stream, pa.PythonFile(start, "r"))
+            self._stream = self._opened_stream(start)
         self._columns: pa.Schema = (self._file or self._stream).schema
 
     @property
@@ -81,10 +82,15 @@ class ArrowSource(SingleSource):
         elif self.is_stream:
             yield from self._stream
         else:
-            yield from self._open(pa.ipc.open_stream, pa.PythonFile(open_bytes(self.path), "r"))
+            yield from self._opened_stream(open_bytes(self.path))
+
+    def _opened_stream(self, start: ByteStream) -> Any:
+        return self._open(pa.ipc.open_stream, pa.PythonFile(Messages(start), "r"))
 
     def _open(self, make: Callable[..., Any], file: pa.NativeFile) -> Any:
         try:
+            if make is pa.ipc.open_file:
+                require_fair_batches(file)
             # No threads: they may let go of Python's bytes when Python has ended already.
             return make(file, options=pa.ipc.IpcReadOptions(use_threads=False))
         except (OSError, pa.ArrowException) as error:

@@ -60,10 +60,14 @@ def longest_value(file: pa.NativeFile, metadata: Any, group: int) -> int:
             if is_text and page.n_bytes > longest:
                 longest = max(longest, _longest_in(file, page, chunk, shares))
         becomes, stored = becomes + largest[0], stored + largest[1]
-    # Of each column there is a page in memory.
-    if becomes > max(_MOST_BYTES, _MOST_FOR_ONE * stored):
-        raise OSError(f"{stored:,} bytes would become {becomes:,}: write smaller pages")
+    require_fair(stored, becomes, "pages")  # of each column there is one in memory
     return longest
+
+
+def require_fair(stored: int, becomes: int, what: str) -> None:
+    """Require that bytes in a file do not become far more than they are."""
+    if becomes > max(_MOST_BYTES, _MOST_FOR_ONE * stored):
+        raise OSError(f"{stored:,} bytes would become {becomes:,}: write smaller {what}")
 
 
 def _longest_in(file: pa.NativeFile, page: _Page, chunk: Any, shares: bool) -> int:

@@ -1,0 +1,119 @@
+"""Small files that become as much as memory has, or say so: refused in one line, or read."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from helpers import COMMAND
+
+
+def test_an_arrow_stream_whose_parts_are_larger_than_any():
+    lying = rb'printf "\xff\xff\xff\xff\xf0\xff\xff\x7f"; head -c 3000000000 /dev/zero'.decode()
+    script = f'({lying}) | (ulimit -v 1000000; exec "$0" learn --format arrow)'
+    done = subprocess.run(["bash", "-c", script, COMMAND], capture_output=True, timeout=120)
+
+    assert (1, 1) == (done.returncode, done.stderr.count(b"\n"))
+    assert b"stdin: not an Arrow stream" in done.stderr
+
+
+@pytest.mark.parametrize("form", ["stream", "file"])
+def test_an_arrow_batch_that_becomes_far_more_than_it_is(form, tmp_path):
+    table = pa.table({"a": np.zeros(10**8), "label": np.zeros(10**8, np.int8)})
+    make = pa.ipc.new_stream if form == "stream" else pa.ipc.new_file
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with make(str(tmp_path / "bomb"), table.schema, options=options) as writer:
+        writer.write_table(table)
+    limited = ["bash", "-c", 'ulimit -v 1000000; exec "$0" learn "$1"', COMMAND, tmp_path / "bomb"]
+    done = subprocess.run(limited, capture_output=True, text=True)
+
+    assert 1 == done.returncode
+    assert "would become 900,000,0" in done.stderr.splitlines()[-1]
+
+
+LIMITED = ["bash", "-c", 'ulimit -v 2000000; exec "$0" "$@"', COMMAND, "learn", "--quiet"]
+
+
+def zstandard(start, size):
+    """Return a frame of Zstandard that becomes some bytes, and then zeros up to a size."""
+    frame = b"\x28\xb5\x2f\xfd\xa0" + size.to_bytes(4, "little")
+    frame += (len(start) << 3).to_bytes(3, "little") + start
+    size -= len(start)
+    while size > 0:
+        n = min(size, 2**17)
+        is_last, size = n == size, size - n
+        frame += (is_last | 1 << 1 | n << 3).to_bytes(3, "little") + b"\0"
+    return frame
+
+
+def varint(number):
+    """Return a number of 32 bits as Thrift writes it."""
+    number, written = number << 1, b""
+    while number > 127:
+        written, number = written + bytes([number & 127 | 128]), number >> 7
+    return written + bytes([number])
+
+
+def with_last_page(file, size):
+    """Return a Parquet file whose last page, not compressed, becomes that of a larger one."""
+    chunk = pq.ParquetFile(io.BytesIO(file)).metadata.row_group(0).column(1)
+    at, end = chunk.data_page_offset, chunk.data_page_offset + chunk.total_compressed_size
+    sizes = next(n for n in range(1, 2**20) if file[at:end].startswith(_page(n, n)))
+    page = zstandard(file[end - sizes : end], size)
+    head = _page(size, len(page)) + file[at + len(_page(sizes, sizes)) : end - sizes]
+    told = [b"\x16" + varint(chunk.total_uncompressed_size)]
+    told += [b"\x16" + varint(n) for n in (chunk.total_compressed_size, len(head + page))]
+    # The codec, behind the path and the number of values, is Zstandard.
+    values = b"\x16" + varint(chunk.num_values)
+    before = file[end:-8]
+    footer = before.replace(told[0] + told[1], told[0] + told[2])
+    spot = footer.index(values + told[0])
+    footer = footer[: spot - 1] + varint(6) + footer[spot:]
+    return file[:at] + head + page + footer + len(footer).to_bytes(4, "little") + b"PAR1"
+
+
+def _page(n_bytes, n_stored):
+    return b"\x15\0\x15" + varint(n_bytes) + b"\x15" + varint(n_stored)
+
+
+def test_pages_that_become_far_more_than_they_are(tmp_path):
+    """Neither are they read, nor does a page that is large count as one of them."""
+    sink = io.BytesIO()
+    table = pa.table({"label": ["a", "b"] * 50, "x": np.arange(100.0)})
+    pq.write_table(table, sink, compression="none", use_dictionary=False)
+    path = tmp_path / "f.parquet"
+    path.write_bytes(with_last_page(sink.getvalue(), 2**27))
+    subprocess.run([*LIMITED, path], check=True)
+    path.write_bytes(with_last_page(sink.getvalue(), 2**31 - 1))
+    assert path.stat().st_size < 100_000
+    result = subprocess.run([*LIMITED, path], capture_output=True, text=True)
+    (line,) = result.stderr.splitlines()
+    assert 1 == result.returncode
+    assert "bytes would become 2,147,484,154: write smaller pages" in line
+
+
+def test_large_pages_are_read(tmp_path):
+    text = np.random.default_rng(0).bytes(3_000_000) + bytes(300_000_000)
+    table = pa.table({"label": ["a", "b"], "x": [0.0, 1.0], "t": [text, b""]})
+    options = {"use_dictionary": False, "write_statistics": False}
+    pq.write_table(table, tmp_path / "f.parquet", compression="zstd", **options)
+    subprocess.run([*LIMITED, tmp_path / "f.parquet"], check=True)
+
+
+@pytest.mark.parametrize("how", ["dictionary", "shared beginnings"])
+def test_a_long_text_that_stands_in_every_row_and_in_the_file_once(how, tmp_path):
+    texts = pa.DictionaryArray.from_arrays(np.minimum(np.arange(4000), 1), ["", "x" * 2**19])
+    options = {}
+    if how != "dictionary":
+        texts = pa.array([text or "" for text in texts[:2000].to_pylist()], pa.large_string())
+        options = {"use_dictionary": False, "column_encoding": {"t": "DELTA_BYTE_ARRAY"}}
+    labels = np.arange(len(texts)) % 2
+    table = pa.table({"label": labels, "x": labels * 1.0, "t": texts})
+    path = tmp_path / "f.parquet"
+    pq.write_table(table, path, compression="zstd", store_schema=False, **options)
+    assert path.stat().st_size < 30_000
+    subprocess.run([*LIMITED, path], check=True)
