@@ -31,7 +31,6 @@ Idle = Callable[[], float | None]
 _SOME = 2**20  # bytes, as many as a pipe may hold
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ of Linux
 _MOST = 2**26  # bytes that are read at once
-_LARGEST_PART = 2**28  # and that must be there together
 _MOST_KEPT = 2**27  # and of a line that has not ended
 
 # By how the bytes begin: what they are called, and the module and the class that read them.
@@ -153,8 +152,6 @@ class ByteStream:
 
     def read(self, size: int) -> bytes:
         """Return the next `size` bytes, fewer at the end only."""
-        if size > _LARGEST_PART:
-            raise SourceError(f"{self.name}: a part of it has {size:,} bytes: write smaller ones")
         parts = [self._ahead]
         missing = size - len(self._ahead)
         with source_errors(self.name):

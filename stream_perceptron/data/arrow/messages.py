@@ -12,6 +12,7 @@ import pyarrow as pa
 from stream_perceptron.data.arrow.pages import require_fair
 from stream_perceptron.data.byte_stream import ByteStream
 
+_MOST_BYTES = 2**28  # in a message
 _MOST_SAID = 2**24  # bytes that a message says of itself: names of columns, and lengths
 
 _CONTINUATION = b"\xff\xff\xff\xff"
@@ -63,7 +64,10 @@ class Messages:
         try:
             message = _Table(said, _INT32(said)[0])
             place = message.place(3)
-            body = self._source.read(0 if place is None else max(0, _INT64(said, place)[0]))
+            n_bytes = 0 if place is None else max(0, _INT64(said, place)[0])
+            if n_bytes > _MOST_BYTES:
+                raise OSError(f"a batch has {n_bytes:,} bytes: write smaller ones")
+            body = self._source.read(n_bytes)
             _require_fair(message, len(body), lambda at: body[at : at + 8])
         except (error, TypeError):  # of which Arrow tells
             return [length, said]

@@ -101,6 +101,8 @@ def _pages(file: pa.NativeFile, at: int, end: int) -> Iterator[_Page]:
         data = file.read_at(min(size, end - at), at)
         try:
             header, length = _fields(data, 0)
+        except ValueError:
+            return
         except (IndexError, RecursionError):
             if len(data) < size or size > 2**24:
                 return
@@ -143,7 +145,7 @@ def _fields(data: bytes, at: int) -> tuple[dict[int, Any], int]:
         elif kind in _FIXED_BYTES:
             at += _FIXED_BYTES[kind]
         else:
-            raise OSError("the header of a page has what no page has")
+            raise ValueError("no page has that")
     return fields, at + 1
 
 
