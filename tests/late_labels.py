@@ -99,6 +99,29 @@ def good_rows(seed, n, late=30, is_apart=0.9):
     return rows
 
 
+def rows_for(form, seed, n=400):
+    """Return rows of all kinds for a format, and the names of their features."""
+    rng, rows = random.Random(seed), random_rows(seed, n, 12 if n > 100 else 4)
+    if not form.startswith(("csv", "json")):
+        rows = [row for row in rows if "oops" not in row.values()]
+    asked = [any(row.get(name) is not None for name in FEATURES) for row in rows]
+    for row, is_asked in zip(rows, asked, strict=True):
+        x = {name: row.pop(name) for name in FEATURES if name in row}
+        if form.endswith("lists"):
+            x = {"pixels": [rng.randrange(256) for _ in range(4)]} if is_asked else {}
+        elif seed % 2:  # whole numbers: bytes, or not
+            some = [0, 7, 255, 300][: 3 + seed // 3 % 2]
+            x = {name: rng.choice(some) if type(v) is float else v for name, v in x.items()}
+        if is_asked and not form.endswith("lists"):
+            x["colour"] = rng.choice(["red", "blue", None])
+            if form.startswith("json") and rng.random() < 0.1:
+                x[f"late{rng.randrange(9)}"] = 1.0
+        if form == "json nested":
+            x = {"features": x} if x else {}
+        row |= x
+    return rows, ("pixels",) if form.endswith("lists") else (*FEATURES, "colour")
+
+
 def write_rows(path, form, rows, names=FEATURES):
     """Write rows in a format; return the path."""
     if form.startswith("json"):

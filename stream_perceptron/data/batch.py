@@ -177,9 +177,11 @@ class Batch:
         limit = float(np.finfo(dtype).max)
         if self.features.largest() <= limit:
             return self
-        beyond = self.features.beyond(limit)
-        why = too_large(dtype)
-        kept = np.flatnonzero(~beyond)
+        return self.without(self.features.beyond(limit), too_large(dtype))
+
+    def without(self, some: NDArray[np.bool_], why: str) -> Batch:
+        """Return the batch with some of its usable rows rejected, shape (n,)."""
+        kept = np.flatnonzero(~some)
         return replace(
             self,
             rows=self.rows[kept],
@@ -188,5 +190,5 @@ class Batch:
             weights=self.weights[kept],
             missing=None if self.missing is None else self.missing[kept],
             kept=[self.kept[i] for i in kept.tolist()] if self.kept else [],
-            rejected=self.rejected | dict.fromkeys(self.rows[beyond].tolist(), why),
+            rejected=self.rejected | dict.fromkeys(self.rows[some].tolist(), why),
         )

@@ -376,6 +376,8 @@ class LiveModel:
         """
         request = self.request(to_learn=False)
         for batch in ahead(read([source], request, Cursor(), 1), [source], idle):
+            if self.selection.join is not None:
+                batch = batch.without(batch.features.lengths == 0, "it has no features")
             size = most or max(len(batch), 1)
             for start in range(0, len(batch), size):
                 yield batch[start : start + size]

@@ -82,7 +82,7 @@ def write_live(
     if selection.join is not None:
         known = model.network.features.numbers
         names = dict.fromkeys([*waiting.names, *schema.numbers])
-        waiting.names = [name for name in names if name not in known]
+        waiting.names = sorted(name for name in names if name not in known)
         arrays |= waiting.arrays()
         run.waiting = waiting
     write_checkpoint(path, meta | {"extra": {}, "run": to_json(run)}, arrays)

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from helpers import forge, members_of, npy, state_of, write_lines, write_parquet
 from late_labels import (
-    FEATURES,
     Plain,
     by_river,
     good_rows,
     random_rows,
+    rows_for,
     sparse,
     timing,
     write_rows,
@@ -157,42 +157,18 @@ def test_as_a_plain_dict(most, tmp_path):
     assert len(rows) == progress.rows
 
 
-def rows_for(form, seed):
-    """Return rows of all kinds for a format, and the names of their features."""
-    rng, rows = random.Random(seed), random_rows(seed, 400)
-    if not form.startswith(("csv", "json")):
-        rows = [row for row in rows if "oops" not in row.values()]
-    asked = [any(row.get(name) is not None for name in FEATURES) for row in rows]
-    for row, is_asked in zip(rows, asked, strict=True):
-        x = {name: row.pop(name) for name in FEATURES if name in row}
-        if form.endswith("lists"):
-            x = {"pixels": [rng.randrange(256) for _ in range(4)]} if is_asked else {}
-        elif seed % 2:  # whole numbers: bytes, or not
-            some = [0, 7, 255, 300][: 3 + seed // 3]
-            x = {name: rng.choice(some) if type(v) is float else v for name, v in x.items()}
-        if is_asked and not form.endswith("lists"):
-            x["colour"] = rng.choice(["red", "blue", None])
-            if form.startswith("json") and rng.random() < 0.1:
-                x[f"late{rng.randrange(9)}"] = 1.0
-        if form == "json nested":
-            x = {"features": x} if x else {}
-        row |= x
-    return rows, ("pixels",) if form.endswith("lists") else (*FEATURES, "colour")
-
-
-def in_parts(live, path, rng, folder):
-    """Learn a file up to random rows, and go on each time with what was saved or copied."""
+def in_parts(live, path, cuts, folder, rng):
+    """Learn a file up to some rows, and go on each time with what was saved or copied."""
     results = []
-    cuts = {*rng.sample(range(1, 12), 4), *rng.sample(range(12, 390), 4)}
     for limit in [*sorted(cuts), None]:
         how = rng.choice(["load", "load", "copy", "pickle"])
-        if how == "load" and live.progress.rows:
-            live.save(folder / "part.npz")
-            live = LiveModel.load(folder / "part.npz")
-        elif how == "copy":
+        if how == "copy":
             live = copy.deepcopy(live)
         elif how == "pickle":
             live = pickle.loads(pickle.dumps(live))
+        elif live.progress.rows:
+            live.save(folder / "part.npz")
+            live = LiveModel.load(folder / "part.npz")
         results += learn(live, path, skip_rejected=True, limit=limit)
     return live, results
 
@@ -202,32 +178,44 @@ FORMS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("seed", range(6))
+def require_alike(form, seed, n, folder):
+    """Require the same checkpoint to the byte, predictions and reasons; return the model."""
+    rows, names = rows_for(form, seed, n)
+    path, rng = write_rows(folder / "source", form, rows, names), random.Random(seed)
+    asked = {"waiting": 2 + seed % 4}
+    if not form.endswith("lists"):
+        asked |= {"standardize": seed % 6 > 2, "one_hot": ("colour",) * (seed % 3 > 0)}
+    some = {*rng.sample(range(1, 12), 4), *rng.sample(range(12, len(rows)), 4)}
+    every = range(1, min(len(rows), 60))
+    found = []
+    for how in ({}, {"one_by_one": 10**9}, {"every": rng.randrange(1, 50)}, some, every):
+        live = begin(path, **asked)
+        if isinstance(how, dict):
+            results = learn(live, path, skip_rejected=True, **how)
+        else:
+            live, results = in_parts(live, path, how, folder, rng)
+        told = predictions_in(results), rejected_in(results), story_of(live)
+        found.append((*told, bytes_of(live, folder)))
+        verify(live, [open_source(str(path))])
+    assert found[0][1]
+    for other in found[1:]:
+        assert found[0] == other
+    return live
+
+
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("form", FORMS)
 def test_however_rows_are_cut(form, seed, tmp_path):
-    """The same checkpoint to the byte, the same predictions and reasons."""
-    rows, names = rows_for(form, seed)
-    path, rng = write_rows(tmp_path / "source", form, rows, names), random.Random(seed)
-    asked = {"waiting": 3 + seed % 3}
-    if not form.endswith("lists"):
-        asked |= {"standardize": seed > 2, "one_hot": ("colour",) if seed in (1, 2, 5) else ()}
-    found = []
-    for options in ({}, {"one_by_one": 10**9}, {"every": rng.randrange(1, 50)}, None, None):
-        live = begin(path, **asked)
-        if options is None:
-            live, results = in_parts(live, path, rng, tmp_path)
-        else:
-            results = learn(live, path, skip_rejected=True, **options)
-        told = predictions_in(results), rejected_in(results), story_of(live)
-        found.append((*told, bytes_of(live, tmp_path)))
-        verify(live, [open_source(str(path))])
-
-    assert found[0][1]
+    live = require_alike(form, seed, 400, tmp_path)
     assert live.waiting.samples
     assert live.waiting.forgotten
     assert live.progress.samples > 20
-    for other in found[1:]:
-        assert found[0] == other
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_short_streams_that_are_cut_at_every_row(form, tmp_path):
+    for seed in range(10, 26):
+        require_alike(form, seed, 40, tmp_path)
 
 
 BEFORE = [

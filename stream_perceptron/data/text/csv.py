@@ -225,7 +225,7 @@ class CsvDecoder:
         ones = tuple(name for name in indicators if name is not None)
         if (label is not None or self.selection.join) and schema.is_open:
             there = [name for name, v in zip(features, values.tolist(), strict=True) if v == v]
-            schema = schema.with_numbers([*there, *ones])
+            schema = schema.with_numbers([*there, *(() if self.selection.join else ones)])
         n_left = len(self.undecided) + len(self.features) + len(self.texts)
         return Sample(
             features, values, label, weight, offset, schema, ones,

@@ -125,7 +125,8 @@ class JsonDecoder:
         elif label is not None or asked.join is not None:
             schema = self._with_columns(schema, inside, key)
             if not schema.is_list:
-                schema = schema.with_numbers((*row.names, *row.indicators))
+                ones = () if asked.join else row.indicators
+                schema = schema.with_numbers((*row.names, *ones))
         return Sample(
             row.names, row.values, label, weight, offset, schema, row.indicators,
             bool(schema.is_list), row.n_nulls, kept,
