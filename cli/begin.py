@@ -95,7 +95,10 @@ def _open(
         require_parquet(sources)
     if live is not None:
         live.needs_label = o.output is None and live.selection.join is None
-        live.selection = replace(live.selection, keep=o.keep)
+        asked = live.selection
+        if live.is_of_python:
+            asked = replace(o.selection(sources), standardize=asked.standardize)
+        live.selection = replace(asked, keep=o.keep)
     else:
         asked = o.selection(sources)
         parameters = {name: getattr(o, name) for name in _PARAMETERS}
@@ -134,7 +137,7 @@ def _require_agreement(live: LiveModel, options: LearnOptions) -> None:
     }
     made_with["seed"] = model.seed_
     for each in fields(selection):
-        if each.compare:
+        if each.compare and (not live.is_of_python or each.name == "standardize"):
             made_with[each.name] = getattr(selection, each.name)
     for name in sorted(made_with.keys() & options.given):
         value = getattr(options, name)

@@ -56,7 +56,7 @@ def inspect(path: Path, as_json: bool) -> None:
 def _groups(live: LiveModel, path: Path) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """Yield what a person wants to know, as titles with rows of names and values."""
     from stream_perceptron.data.naming import listed
-    from stream_perceptron.diagnostics.diagnosis import diagnose
+    from stream_perceptron.diagnostics.diagnosis import findings_in
     from stream_perceptron.live.lineage import shown_lr
 
     model, selection, cursor = live.model, live.selection, live.cursor
@@ -97,7 +97,7 @@ def _groups(live: LiveModel, path: Path) -> Iterator[tuple[str, list[tuple[str, 
                 for name, weights in zip(classes[:_MOST], model.weights, strict=False)
             ],
         )
-    if findings := list(diagnose(live)):
+    if findings := list(findings_in(live)):
         yield "diagnosis", [("", str(finding)) for finding in findings]
 
 
@@ -145,7 +145,7 @@ def _reading(live: LiveModel) -> Iterator[tuple[str, str]]:
 def _contents(live: LiveModel) -> dict[str, Any]:
     from stream_perceptron.checkpoint.archive import FORMAT_VERSION
     from stream_perceptron.checkpoint.codec import to_json
-    from stream_perceptron.diagnostics.diagnosis import diagnose
+    from stream_perceptron.diagnostics.diagnosis import findings_in
 
     model, schema, selection = live.model, live.schema, live.selection
     features = model.features_
@@ -185,7 +185,7 @@ def _contents(live: LiveModel) -> dict[str, Any]:
             {"class": label, "features": _strongest(features, weights)}
             for label, weights in zip(model.classes_, model.weights, strict=True)
         ],
-        "diagnosis": [vars(finding) for finding in diagnose(live)],
+        "diagnosis": [vars(finding) for finding in findings_in(live)],
     }
 
 

@@ -106,7 +106,7 @@ def summarise(
     interrupted: str,
 ) -> None:
     if as_json:
-        from stream_perceptron.diagnostics.diagnosis import diagnose
+        from stream_perceptron.diagnostics.diagnosis import findings_in
         from stream_perceptron.model.kernel import NAME as KERNEL
 
         summary = (
@@ -120,7 +120,7 @@ def summarise(
                 "classes": live.model.classes_,
                 "kernel": KERNEL,
                 "model": None if path is None else str(path),
-                "diagnosis": [vars(finding) for finding in diagnose(live)],
+                "diagnosis": [vars(finding) for finding in findings_in(live)],
             }
         )
         click.echo(json.dumps(summary, default=str))

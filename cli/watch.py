@@ -61,12 +61,12 @@ class Watch:
                 )
 
     def _tell_findings(self, diverged: bool = False) -> None:
-        from stream_perceptron.diagnostics.diagnosis import diagnose
+        from stream_perceptron.diagnostics.diagnosis import findings_in
 
         live, line = self._live, self._line
         if line.is_quiet:
             return
-        findings, before = diagnose(live, diverged), live.progress.told
+        findings, before = findings_in(live, diverged), live.progress.told
         live.progress.told = [finding.name for finding in findings]
         for finding in findings:
             if finding.name not in before and not line.has_warned(finding.name):

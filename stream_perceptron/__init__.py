@@ -1,7 +1,6 @@
 """A single-layer perceptron that learns from a stream, one sample at a time."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import typing as _typing
 
 from stream_perceptron.checkpoint.state import Loaded, load, save
 from stream_perceptron.errors import (
@@ -18,7 +17,7 @@ from stream_perceptron.errors import (
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.perceptron import SGDPerceptron
 
-if TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from stream_perceptron.diagnostics.update_check import check_update
     from stream_perceptron.live.sweep import Trial, sweep
 
@@ -53,11 +52,13 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
     if name not in _LATE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_LATE[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

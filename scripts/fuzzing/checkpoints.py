@@ -17,7 +17,7 @@ import numpy as np
 from stream_perceptron import CheckpointError, LiveModel
 from stream_perceptron.checkpoint.archive import _COMMENT_LENGTH, _comment
 from stream_perceptron.data import Selection, open_source
-from stream_perceptron.diagnostics.diagnosis import diagnose
+from stream_perceptron.diagnostics.diagnosis import findings_in
 from stream_perceptron.diagnostics.report import report
 from stream_perceptron.verification import verify
 from stream_perceptron_cli import inspect
@@ -58,7 +58,7 @@ def case(rng: np.random.Generator, folder: Path) -> str:
     assert model.weights.shape == (len(model.classes_), len(model.features_))
     assert np.isfinite(model.weights).all()
     assert live.progress.accuracy >= 0
-    list(map(str, diagnose(live)))
+    list(map(str, findings_in(live)))
     _show(live, rng.integers(30) == 0)
     _use(live, path, folder)
     return f"{name} accepted"

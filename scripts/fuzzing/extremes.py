@@ -11,7 +11,7 @@ import numpy as np
 
 from stream_perceptron import LiveModel, StreamPerceptronError
 from stream_perceptron.data import Selection, open_source
-from stream_perceptron.diagnostics.diagnosis import diagnose
+from stream_perceptron.diagnostics.diagnosis import findings_in
 from stream_perceptron_cli import inspect
 from stream_perceptron_cli.predictions import JsonLines
 
@@ -52,7 +52,7 @@ def case(rng: np.random.Generator, folder: Path) -> str:
     live.save(path)
     live = LiveModel.load(path)
     json.dumps(inspect._contents(live), default=str, allow_nan=False)
-    list(map(str, diagnose(live)))
+    list(map(str, findings_in(live)))
     try:
         for batch in live.batches(sources[0]):
             result = live.predict(batch if skips else batch.before_rejected())

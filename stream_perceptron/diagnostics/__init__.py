@@ -1,6 +1,7 @@
 """Why a model does not learn, and how it learned."""
 
-from stream_perceptron.diagnostics.diagnosis import Finding, diagnose
+from stream_perceptron.diagnostics.diagnosis import Finding
+from stream_perceptron.diagnostics.trying import diagnose
 from stream_perceptron.diagnostics.update_check import check_update
 
 __all__ = ["Finding", "check_update", "diagnose"]

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import sqrt
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.data.naming import as_option, listed, shortened, tells_origin
 from stream_perceptron.live.drift import CAUSE, FELL
+from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.step_result import unscaled
-
-if TYPE_CHECKING:
-    from stream_perceptron.live.model import LiveModel
 
 _LOW = 0.85  # accuracy
 _ENOUGH = 300  # samples to judge by
@@ -41,29 +39,8 @@ class Finding:
         return f"{self.name}: {self.evidence}; {self.suggestion}"
 
 
-def diagnose(live: LiveModel, diverged: bool = False) -> list[Finding]:
-    """Return what a run shows of the usual reasons for not learning, the gravest first.
-
-    Parameters
-    ----------
-    live
-        The model with its progress.
-    diverged
-        Whether its last sample was refused because it would diverge.
-
-    Examples
-    --------
-    >>> from stream_perceptron import LiveModel
-    >>> from stream_perceptron.data.opening import open_source
-    >>> from stream_perceptron.datasets.mnist import sample_path
-    >>> sources = [open_source(str(sample_path()))]
-    >>> live = LiveModel.start(sources, lr=0.05, epsilon=0.1, seed=0)
-    >>> for result in live.run(sources, stop=True):
-    ...     pass
-    >>> [(finding.name, finding.suggestion) for finding in diagnose(live)]
-    [('stopped too early', 'lower epsilon, or leave --stop out')]
-
-    """
+def findings_in(live: LiveModel, diverged: bool = False) -> list[Finding]:
+    """Return what a run shows, the gravest first; `diverged` if its last sample was refused."""
     findings = [] if not diverged else [_diverged(live)]
     for look in _LOOKS:
         findings += look(live)
@@ -366,7 +343,7 @@ def _noise(accuracy: float, n: int) -> float:
     return sqrt(max(accuracy * (1 - accuracy), 1e-4) / max(n, 1))
 
 
-_Look = Callable[["LiveModel"], Iterator[Finding]]
+_Look = Callable[[LiveModel], Iterator[Finding]]
 _LOOKS: tuple[_Look, ...] = (
     _stopped_too_early,
     _error_rising,

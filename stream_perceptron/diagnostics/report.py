@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.diagnostics.diagnosis import diagnose
+from stream_perceptron.diagnostics.diagnosis import findings_in
 from stream_perceptron.diagnostics.mistakes import Mistake, mistakes_in
 from stream_perceptron.diagnostics.plots import Panel, curves, ink_png, weights_png
 from stream_perceptron.live.lineage import shown_lr
@@ -72,7 +72,7 @@ def report(
         saved=saved,
         style=Markup((_FOLDER / "report.css").read_text()),
         curve=_curve(live),
-        findings=list(diagnose(live)),
+        findings=list(findings_in(live)),
         scores=live.progress.scores(len(live.model.classes_)),
         lineage=live.lineage.lines(),
         matrix=_matrix(live) if is_tested else None,

@@ -194,6 +194,11 @@ class LiveModel:
         return self.ledger.lineage
 
     @property
+    def is_of_python(self) -> bool:
+        """Whether it has learned no source: what to take from one is for the first to say."""
+        return not self.cursor.sources and not self.lineage.entries
+
+    @property
     def stopped(self) -> bool:
         """Whether an error below the model's epsilon ended the run."""
         return self.cursor.stopped_below == self.model.epsilon

@@ -9,6 +9,7 @@ from stream_perceptron.checkpoint.archive import naming, read_checkpoint, write_
 from stream_perceptron.checkpoint.codec import from_json, to_json
 from stream_perceptron.checkpoint.scalers import absorb
 from stream_perceptron.checkpoint.state import apart, model_state
+from stream_perceptron.data.labels import LABEL_TYPES
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.live.cursor import Cursor
@@ -47,7 +48,9 @@ def read_live(path: Path) -> tuple[SGDPerceptron, Selection, Schema, Ledger, str
             asked = Selection(standardize=model.network.scaler is not None)
             lineage = Lineage(is_complete=model.n_seen == 0)
             ledger = Ledger(Progress(), Cursor(), lineage)
-            return model, asked, Schema(features=names or None), ledger, kernel, None
+            types = {type(label).__name__ for label in model.classes_}
+            label_type = types.pop() if len(types) == 1 and types < set(LABEL_TYPES) else None
+            return model, asked, Schema(names or None, label_type), ledger, kernel, None
         saved = from_json(_Run, run, "run")
         asked, waiting = saved.selection, saved.waiting
         if (asked.join is None) != (waiting is None):

@@ -7,7 +7,7 @@ import os
 from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,17 +29,21 @@ from stream_perceptron.perceptron import SGDPerceptron
 SWEPT = ("lr", "epsilon", "init_range", "activation")
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Trial:
     """One combination of settings, and how it did."""
 
     settings: dict[str, Any]  # the parameters that were swept, by name
-    live: LiveModel = field(repr=False)
+    live: LiveModel
     # The number of the first labelled sample whose error was below epsilon, with which the
     # textbook's loop ends; None if there was none.
     first_below: int | None = None
     diverged_at: int | None = None  # the number of the labelled sample that was refused
     refused: str | None = None  # why the model would not hold another sample
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={value!r}" for name, value in self.settings.items())
+        return f"Trial({settings}: {self.progress.accuracy:.2%})"
 
     @property
     def model(self) -> SGDPerceptron:
@@ -165,8 +169,10 @@ def sweep(
     --------
     >>> from river import datasets
     >>> trials = sweep(datasets.Phishing(), lr=[0.01, 0.1, 1.0], seed=0)
-    >>> [(trial.settings["lr"], f"{trial.progress.accuracy:.1%}") for trial in trials]
-    [(1.0, '87.2%'), (0.1, '82.2%'), (0.01, '60.8%')]
+    >>> trials[0].settings["lr"], len(trials)
+    (1.0, 3)
+    >>> sweep(datasets.Phishing(), lr=1.0, seed=0)
+    [Trial(lr=1.0, epsilon=3e-06, init_range=0.03, activation='sigmoid': 87.19%)]
 
     """
     given = {"lr": lr, "epsilon": epsilon, "init_range": init_range, "activation": activation}
@@ -176,12 +182,13 @@ def sweep(
     }
     models = [(each, SGDPerceptron(**each, **parameters)) for each in combinations(swept)]
     trials = [Trial(settings, LiveModel(model)) for settings, model in models]
-    for _ in learn_all(trials, _batches(stream), n_threads=n_threads):
+    for _ in learn_all(trials, batches_of(stream), n_threads=n_threads):
         pass
     return sorted(trials, key=lambda trial: trial.rank)
 
 
-def _batches(stream: Iterable[tuple[Mapping[Hashable, Any], Hashable]]) -> Iterator[Batch]:
+def batches_of(stream: Iterable[tuple[Mapping[Hashable, Any], Hashable]]) -> Iterator[Batch]:
+    """Yield pairs of features and a label as batches."""
     pairs = iter(stream)
     first = 1
     while some := list(itertools.islice(pairs, BATCH_ROWS)):

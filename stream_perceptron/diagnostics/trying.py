@@ -1,0 +1,93 @@
+"""Why a model does not learn, by what it has counted or by samples that a caller has."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from stream_perceptron.diagnostics.diagnosis import Finding, findings_in
+from stream_perceptron.errors import DivergedError
+from stream_perceptron.live.model import LiveModel
+from stream_perceptron.live.sweep import batches_of
+from stream_perceptron.perceptron import SGDPerceptron
+
+if TYPE_CHECKING:
+    from river.compose import Pipeline
+
+Pairs = Iterable[tuple[Mapping[Hashable, Any], Hashable]]
+
+
+def diagnose(
+    model: LiveModel | SGDPerceptron | Pipeline, samples: Pairs = (), diverged: bool = False
+) -> list[Finding]:
+    """Return what a run shows of the usual reasons for not learning, the gravest first.
+
+    Parameters
+    ----------
+    model
+        A live model with its progress; or a perceptron, or a pipeline that ends with one, of which
+        a copy tests and learns the samples.
+    samples
+        Some hundred recent pairs of features and a label, for such a model: 50 tell that features
+        are not scaled, 300 what is wrong with outputs and labels.
+    diverged
+        Whether the last sample of a live model was refused because it would diverge.
+
+    Raises
+    ------
+    SampleError
+        If a sample cannot be used.
+    TypeError
+        If it is no such model.
+
+    Examples
+    --------
+    >>> from river import datasets
+    >>> from stream_perceptron import SGDPerceptron
+    >>> model, recent = SGDPerceptron(seed=0), []
+    >>> for x, y in datasets.ImageSegments().take(500):
+    ...     model.learn_one(x, y)
+    ...     recent = [*recent[-99:], (x, y)]
+    >>> [finding.name for finding in diagnose(model, recent)]
+    ['unscaled features']
+
+    A run of the command line, or of `LiveModel.run`, has counted what is needed:
+
+    >>> from stream_perceptron import LiveModel
+    >>> from stream_perceptron.data.opening import open_source
+    >>> from stream_perceptron.datasets.mnist import sample_path
+    >>> sources = [open_source(str(sample_path()))]
+    >>> live = LiveModel.start(sources, lr=0.05, epsilon=0.1, seed=0)
+    >>> for result in live.run(sources, stop=True):
+    ...     pass
+    >>> [(finding.name, finding.suggestion) for finding in diagnose(live)]
+    [('stopped too early', 'lower epsilon, or leave --stop out')]
+
+    """
+    if not isinstance(model, LiveModel):
+        model, diverged = _tried(model, samples)
+    return findings_in(model, diverged)
+
+
+def _tried(model: SGDPerceptron | Pipeline, samples: Pairs) -> tuple[LiveModel, bool]:
+    """Return a copy of a perceptron that has tested and learned samples, and whether it diverged.
+
+    What stands before it in a pipeline transforms them, and learns nothing.
+    """
+    *steps, last = getattr(model, "steps", {"": model}).values()
+    if not isinstance(last, SGDPerceptron):
+        raise TypeError(f"{type(last).__name__} is no SGDPerceptron, and no pipeline ends with it")
+
+    def transformed() -> Iterator[tuple[Mapping[Hashable, Any], Hashable]]:
+        for x, y in samples:
+            for step in steps:
+                x = step.transform_one(x)
+            yield x, y
+
+    live = LiveModel(copy.deepcopy(last))
+    for batch in batches_of(transformed()):
+        refused = live.step(batch).refused
+        if isinstance(refused, DivergedError):
+            return live, True
+    return live, False
