@@ -53,7 +53,14 @@ _OF_MODEL = ("weights", "biases", "statistics")
 
 
 class Loaded(NamedTuple):
-    """A model, and what was saved with it."""
+    """A model, and what was saved with it.
+
+    Examples
+    --------
+    >>> Loaded(SGDPerceptron(seed=0), {"offset": 3}).extra
+    {'offset': 3}
+
+    """
 
     model: SGDPerceptron | Pipeline
     extra: dict[str, Any]
@@ -139,6 +146,14 @@ def load(path: str | os.PathLike[str] | IO[bytes]) -> Loaded:
         If the file is damaged, forged or of a newer version.
     OSError
         If it cannot be read.
+
+    Examples
+    --------
+    >>> import io
+    >>> file = io.BytesIO()
+    >>> save(SGDPerceptron(lr=0.5, seed=0), file)
+    >>> load(io.BytesIO(file.getvalue())).model.lr
+    0.5
 
     """
     if not isinstance(path, str | os.PathLike):

@@ -31,7 +31,14 @@ SWEPT = ("lr", "epsilon", "init_range", "activation")
 
 @dataclass(eq=False, repr=False)
 class Trial:
-    """One combination of settings, and how it did."""
+    """One combination of settings, and how it did.
+
+    Examples
+    --------
+    >>> Trial({"lr": 0.1}, LiveModel(SGDPerceptron(lr=0.1, seed=0)))
+    Trial(lr=0.1: 0.00%)
+
+    """
 
     settings: dict[str, Any]  # the parameters that were swept, by name
     live: LiveModel

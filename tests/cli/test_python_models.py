@@ -1,0 +1,59 @@
+"""Models that were saved in Python, on the command line."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+from river import datasets, preprocessing
+
+from stream_perceptron import LiveModel, SGDPerceptron, save
+
+MAKE = {
+    "bare": lambda: SGDPerceptron(lr=0.1, seed=0),
+    "scaled": lambda: preprocessing.StandardScaler() | SGDPerceptron(lr=0.1, seed=0),
+}
+
+
+@pytest.fixture(params=MAKE)
+def saved(request, tmp_path):
+    """A model of 600 samples, a file with more of them, and the same model with these learned."""
+    model, rows = MAKE[request.param](), list(datasets.ImageSegments())
+    for x, y in rows[:600]:
+        model.learn_one(x, y)
+    save(model, tmp_path / "py.npz")
+    with (tmp_path / "rest.csv").open("w") as file:
+        writer = csv.writer(file)
+        writer.writerow(["kind", *rows[0][0]])
+        writer.writerows([y, *x.values()] for x, y in rows[600:])
+    for x, y in rows[600:]:
+        model.learn_one(x, y)
+    return tmp_path / "py.npz", tmp_path / "rest.csv", model
+
+
+def test_learn_goes_on_whatever_its_label_is_called(saved, run):
+    path, rest, model = saved
+    last = list(model.steps.values())[-1] if hasattr(model, "steps") else model
+    said = run("learn", rest, "-m", path, check=1).stderr
+    assert "there is no label column" in said
+    run("learn", rest, "-m", path, "--label", "kind", "--limit", "300", "--quiet", check=0)
+    run("learn", rest, "-m", path, "--quiet", check=0)
+    live = LiveModel.load(path)
+    places = [last.features_.index(name) for name in live.model.features_]
+
+    assert (last.n_seen, last.classes_) == (live.model.n_seen, live.model.classes_)
+    exact = 0 if live.model.network.scaler is None else 1e-12
+    assert abs(live.model.weights - last.weights[:, places]).max() <= exact
+    said = run("learn", rest, "-m", path, "--label", "other", check=1).stderr
+    assert "the model was made with 'kind'" in said
+
+
+def test_every_command_takes_it(saved, run, tmp_path):
+    path, rest, _ = saved
+    scores = json.loads(run("evaluate", rest, "-m", path, "--label", "kind", "--json").stdout)
+    assert scores["samples"] == 1710
+    assert run("predict", rest, "-m", path).stdout.count("\n") == 1710
+    assert json.loads(run("inspect", path, "--json").stdout)["samples"] == 600
+    run("report", path, "-o", tmp_path / "report.html", check=0)
+    run("average", path, "--base", path, "-o", tmp_path / "mean.npz", check=0)
