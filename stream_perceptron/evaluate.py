@@ -10,6 +10,8 @@ from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, M
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
+
 from stream_perceptron.checkpoint.codec import Fields, decode_name, encode_name
 from stream_perceptron.checkpoint.state import Loaded, load, save
 from stream_perceptron.checkpoint.steps import split
@@ -151,10 +153,10 @@ def iter_progressive_val_score(
         raise ValueError(f"{type(metric).__name__} metric is not compatible with {model}")
     begin = time.perf_counter()
     run = _Evaluation(Path(checkpoint), model, metric)
-    for prediction in run.go_on(dataset, moment, delay, save_every):
-        is_last, is_between = prediction is _END, step and run.answers % step > 0
-        if not step or is_between != is_last or run.answers < step:
-            continue
+    for prediction in run.go_on(dataset, moment, delay, save_every, step):
+        is_last = prediction is _END
+        if is_last and (not step or run.answers < step or run.answers % step == 0):
+            return
         from river import metrics
 
         each = metric if isinstance(metric, metrics.base.Metrics) else [metric]
@@ -177,24 +179,39 @@ class _Pairs:
     def __init__(self, dataset: Pairs, before: tuple[int, str] | None) -> None:
         self._dataset, self._before = dataset, before
         self.n, self._digest = 0, hashlib.sha256()
+        self._last: list[Any] = []  # labels
 
     @property
     def digest(self) -> str:
-        return self._digest.hexdigest()
+        digest = self._digest.copy()
+        digest.update(repr(self._last).encode())
+        return digest.hexdigest()
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        n, digest = self._before or (0, self.digest)
+        before, digest = self._before or (0, "")
+        n, last = 0, self._last
         for pair in self._dataset:
-            x, y = pair[:2]
-            self._digest.update(repr((x, y) if self.n % _ONE_IN == 0 else y).encode())
-            self.n += 1
-            if self.n == n and self.digest != digest:
+            if n % _ONE_IN == 0:
+                self._digest.update(repr(last).encode() + _bytes_of(pair[0]))
+                last.clear()
+            last.append(pair[1])
+            self.n = n = n + 1
+            if n == before and self.digest != digest:
                 raise SourceError(
                     f"the dataset has other labels or features in its first {n:,} pairs"
                 )
             yield pair
-        if self.n < n:
-            raise SourceError(f"the dataset has {self.n:,} pairs, but {n:,} were read of it before")
+        if n < before:
+            raise SourceError(f"the dataset has {n:,} pairs, but {before:,} were read of it before")
+
+
+def _bytes_of(x: Mapping[Hashable, Any]) -> bytes:
+    """Return what tells features from others."""
+    try:
+        values = np.fromiter(x.values(), np.float64, len(x)).tobytes()
+    except (TypeError, ValueError):  # texts are among them
+        values = repr(list(x.values())).encode()
+    return "\0".join(map(str, x)).encode() + values
 
 
 class _Evaluation:
@@ -231,11 +248,11 @@ class _Evaluation:
             _restore_counts(one, counts)
         vars(self._model).update(vars(loaded.model))
 
-    def _save(self, pairs: _Pairs, waiting: Mapping[int, tuple[Any, Any]]) -> None:
+    def _save(self, pairs: _Pairs, waiting: Mapping[int, tuple[Any, Any]], events: int) -> None:
         state = {
             "what": self._what,
             "answers": self.answers,
-            "events": self._events,
+            "events": events,
             "is_over": self._is_over,
             "n": pairs.n,
             "digest": pairs.digest,
@@ -244,50 +261,50 @@ class _Evaluation:
         }
         save(self._model, self._path, {"evaluation": state})
 
-    def go_on(self, dataset: Pairs, moment: Moment, delay: Delay, save_every: int) -> Iterator[Any]:
-        """Test and train, and yield what was predicted of each sample, at last that it is over."""
+    def go_on(
+        self, dataset: Pairs, moment: Moment, delay: Delay, save_every: int, step: int
+    ) -> Iterator[Any]:
+        """Test and train; yield what was predicted of some samples, and at last that it is over."""
         from river import stream
 
         if self._is_over:
             return
         pairs, waiting = _Pairs(dataset, self._before), {}
-        events = (
-            _at_once(pairs)
-            if moment is None and delay is None
-            else stream.simulate_qa(pairs, moment, delay, copy=True)
-        )
-        model, update, done = self._model, self._metric.update, self._events
+        events: Iterator[tuple[Any, ...]] = stream.simulate_qa(pairs, moment, delay, copy=True)
+        if moment is None and delay is None:
+            events = ((i, *pair) for i, pair in enumerate(pairs))  # a question, and its answer
+        predict, learn, update = self._model.predict_one, self._model.learn_one, self._metric.update
+        number, done, answers = 0, self._events, self.answers
         for number, (i, x, y, *extra) in enumerate(events, 1):
             arguments = dict(extra[0]) if extra else {}
-            weight = arguments.pop("w", None)
+            weight = arguments.pop("w", None) if extra else None
             if number <= done:
                 if y is None and i in self._waiting:
                     waiting[i] = self._waiting[i], weight
                 continue
-            self._events = number
             if y is None:
-                waiting[i] = model.predict_one(x, **arguments), weight
+                waiting[i] = predict(x, **arguments), weight
                 continue
-            predicted, weight = waiting.pop(i)
+            if i in waiting:
+                predicted, weight = waiting.pop(i)
+            else:
+                predicted = predict(x, **arguments)
             if predicted is not None:
                 update(y_true=y, y_pred=predicted)
             if weight is not None:
                 arguments["w"] = weight
-            model.learn_one(x, y, **arguments)
-            self.answers += 1
-            if self.answers % save_every == 0:
-                self._save(pairs, waiting)
-            yield predicted
+            learn(x, y, **arguments)
+            answers += 1
+            if answers % save_every == 0:
+                self.answers = answers
+                self._save(pairs, waiting, number)
+            if step and answers % step == 0:
+                self.answers = answers
+                yield predicted
+        self.answers = answers
         self._is_over = True
-        self._save(pairs, waiting)
+        self._save(pairs, waiting, number)
         yield _END
-
-
-def _at_once(pairs: Pairs) -> Iterator[tuple[Any, ...]]:
-    """Yield each pair as a question and then as its answer."""
-    for i, (x, y, *extra) in enumerate(pairs):
-        yield i, x, None, *extra
-        yield i, x, y, *extra
 
 
 def _counted(metric: Any) -> Iterator[Any]:

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import LEARN, digits, in_turns, seconds_of, spread, table, train_file
+from common import LEARN, digits, in_turns, ratio, seconds_of, spread, table, train_file
+from river import datasets, evaluate, metrics, preprocessing
 
 from stream_perceptron import LiveModel, SGDPerceptron, stream
 from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.source import Request
+from stream_perceptron.evaluate import progressive_val_score
 from stream_perceptron.model import kernel
 from stream_perceptron.model.activations import get_activation
 from stream_perceptron.model.kernel.types import Block, Counters, Rule
@@ -24,6 +26,7 @@ from stream_perceptron.model.weights import WeightStore
 
 RUNS = 7
 BLOCK = 1000
+RIVERS = "River's"
 NAMES = tuple(range(784))
 
 
@@ -138,6 +141,40 @@ def checkpoint() -> str:
     )
 
 
+def evaluation() -> str:
+    """River's progressive validation and this one, of 20,000 samples, saved every 10,000."""
+    segments = list(datasets.ImageSegments())
+    streams = {
+        "ImageSegments, a pipeline": (segments * 9)[:20_000],
+        "MNIST": list(itertools.islice(stream.iter_parquet(train_file()), 20_000)),
+    }
+    rows = []
+    for name, samples in streams.items():
+        makes = {
+            RIVERS: (evaluate.progressive_val_score, False),
+            "without a checkpoint": (progressive_val_score, False),
+            "with one": (progressive_val_score, True),
+        }
+        tasks = {how: partial(_score_seconds, samples, *given) for how, given in makes.items()}
+        taken = in_turns(RUNS, tasks)
+        rows += [
+            [name, how, spread(times), f"{ratio(times, taken[RIVERS]):.3f}"]
+            for how, times in taken.items()
+        ]
+    return table(["20,000 samples", "", "seconds", "to River's"], rows)
+
+
+def _score_seconds(samples: list[Any], score: Callable[..., object], is_saved: bool) -> float:
+    model: Any = SGDPerceptron(lr=0.1, seed=0)
+    if len(samples[0][0]) < 100:
+        model = preprocessing.StandardScaler() | model
+    with tempfile.TemporaryDirectory() as folder:
+        more = {"checkpoint": Path(folder, "m.npz")} if is_saved else {}
+        begin = time.perf_counter()
+        score(samples, model, metrics.Accuracy(), **more)
+        return time.perf_counter() - begin
+
+
 def parts() -> str:
     """Where the time goes: of a pass over 60,000 digits, and of a digit that is given as a dict."""
     pixels, labels = digits()
@@ -195,4 +232,10 @@ def parts() -> str:
     )
 
 
-SECTIONS = {"kernel": dense_kernel, "sparse": sparse, "checkpoint": checkpoint, "parts": parts}
+SECTIONS = {
+    "kernel": dense_kernel,
+    "sparse": sparse,
+    "checkpoint": checkpoint,
+    "parts": parts,
+    "evaluation": evaluation,
+}
