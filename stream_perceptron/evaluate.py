@@ -180,6 +180,7 @@ class _Pairs:
         self._dataset, self._before = dataset, before
         self.n, self._digest = 0, hashlib.sha256()
         self._last: list[Any] = []  # labels
+        self._names: tuple[Hashable, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -192,8 +193,7 @@ class _Pairs:
         n, last = 0, self._last
         for pair in self._dataset:
             if n % _ONE_IN == 0:
-                self._digest.update(repr(last).encode() + _bytes_of(pair[0]))
-                last.clear()
+                self._take(pair[0])
             last.append(pair[1])
             self.n = n = n + 1
             if n == before and self.digest != digest:
@@ -204,14 +204,17 @@ class _Pairs:
         if n < before:
             raise SourceError(f"the dataset has {n:,} pairs, but {before:,} were read of it before")
 
-
-def _bytes_of(x: Mapping[Hashable, Any]) -> bytes:
-    """Return what tells features from others."""
-    try:
-        values = np.fromiter(x.values(), np.float64, len(x)).tobytes()
-    except (TypeError, ValueError):  # texts are among them
-        values = repr(list(x.values())).encode()
-    return "\0".join(map(str, x)).encode() + values
+    def _take(self, x: Mapping[Hashable, Any]) -> None:
+        """Take the last labels in, and some features."""
+        if (names := tuple(x)) != self._names:
+            self._names = names
+            self._digest.update(repr(names).encode())
+        try:
+            values = np.fromiter(x.values(), np.float64, len(x)).tobytes()
+        except (TypeError, ValueError):  # texts are among them
+            values = repr(list(x.values())).encode()
+        self._digest.update(repr(self._last).encode() + values)
+        self._last.clear()
 
 
 class _Evaluation:
