@@ -223,7 +223,11 @@ class _Evaluation:
     def __init__(self, path: Path, model: Any, metric: Any) -> None:
         self._path, self._model, self._metric = path, model, metric
         self._counted = list(_counted(metric))
-        self._what = [repr(model), [type(one).__name__ for one in self._counted]]
+        kinds = [
+            f"{type(getattr(one, 'obj', one)).__name__} {getattr(one, 'window_size', '')}"
+            for one in self._counted
+        ]
+        self._what = [repr(model), kinds]
         self._events, self._is_over = 0, False
         self._before: tuple[int, str] | None = None
         self._waiting: dict[int, Any] = {}  # predictions, by the number of the pair

@@ -185,3 +185,5 @@ def test_what_cannot_be_kept_is_told_before_the_first_sample(tmp_path):
         stopped(path, datasets.Phishing(), model=SGDPerceptron(lr=0.1, seed=0))
     with pytest.raises(CheckpointError, match="is of another model or metric"):
         stopped(path, datasets.Phishing(), metrics.MacroF1())
+    with pytest.raises(CheckpointError, match="is of another model or metric"):
+        stopped(path, datasets.Phishing(), utils.Rolling(metrics.Accuracy, window_size=9))
