@@ -63,7 +63,7 @@ class Joined:
         return answers
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Waiting:
     """Samples that wait for their labels, the oldest first, by the text that identifies each."""
 
@@ -114,7 +114,8 @@ class Waiting:
                 else:
                     gone.add(first)
         features = batch.features[np.array(used, np.intp)]
-        if asked.one_hot:  # beside which bytes are numbers, unless all texts of a batch are null
+        # Beside texts bytes are numbers, unless all of these are null; a scale of 0 tells of numbers.
+        if asked.one_hot or not features.scale:
             features = replace(features, values=features.numbers, scale=1.0)
         there = _joined(batch, features, used, old, within)
         held = {
