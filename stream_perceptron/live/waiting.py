@@ -114,7 +114,7 @@ class Waiting:
                 else:
                     gone.add(first)
         features = batch.features[np.array(used, np.intp)]
-        # Beside texts bytes are numbers, unless all of these are null; a scale of 0 tells of numbers.
+        # Beside texts bytes are numbers, unless all of these are null; and a scale of 0 tells them.
         if asked.one_hot or not features.scale:
             features = replace(features, values=features.numbers, scale=1.0)
         there = _joined(batch, features, used, old, within)
