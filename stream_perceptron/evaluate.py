@@ -8,9 +8,8 @@ import os
 import time
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
+from struct import error, pack
 from typing import TYPE_CHECKING, Any, TypeAlias
-
-import numpy as np
 
 from stream_perceptron.checkpoint.codec import Fields, decode_name, encode_name
 from stream_perceptron.checkpoint.state import Loaded, load, save
@@ -178,7 +177,7 @@ class _Pairs:
 
     def __init__(self, dataset: Pairs, before: tuple[int, str] | None) -> None:
         self._dataset, self._before = dataset, before
-        self.n, self._digest = 0, hashlib.sha256()
+        self.n, self._digest = 0, hashlib.blake2b(digest_size=32)
         self._last: list[Any] = []  # labels
         self._names: tuple[Hashable, ...] = ()
 
@@ -210,8 +209,8 @@ class _Pairs:
             self._names = names
             self._digest.update(repr(names).encode())
         try:
-            values = np.fromiter(x.values(), np.float64, len(x)).tobytes()
-        except (TypeError, ValueError):  # texts are among them
+            values = pack(f"{len(x)}d", *x.values())
+        except error:  # texts are among them
             values = repr(list(x.values())).encode()
         self._digest.update(repr(self._last).encode() + values)
         self._last.clear()
