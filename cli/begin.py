@@ -94,7 +94,7 @@ def _open(
 
         require_parquet(sources)
     if live is not None:
-        live.needs_label = o.output is None and live.selection.join is None
+        live.needs_label = o.output is None and not live.selection.joins
         asked = live.selection
         if live.is_of_python:
             asked = replace(o.selection(sources), standardize=asked.standardize)

@@ -114,7 +114,7 @@ def _figures(live: LiveModel) -> Iterator[tuple[str, str]]:
         yield "largest class", f"{told['largest_class']}, {told['largest_share']:.2%}"
         yield "Cohen's kappa", f"{told['cohen_kappa']:.2%}"
         yield "mean eps", f"{progress.mean_epsilon:.4g}"
-    if live.selection.join is not None:
+    if live.selection.joins:
         yield "waiting for labels", shown_waiting(live)
     for name in ("missing", "unlabelled", "skipped"):
         if count := getattr(progress, name):

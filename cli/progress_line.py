@@ -196,6 +196,6 @@ class ProgressLine:
 def waiting_of(live: LiveModel) -> dict[str, int]:
     """Return how many samples wait for their labels, and did; nothing where none can."""
     waiting = live.waiting
-    if live.selection.join is None:
+    if not live.selection.joins:
         return {}
     return {"waiting": len(waiting.samples), "forgotten": waiting.forgotten}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,6 +97,17 @@ def shown_waiting(live: LiveModel) -> str:
     return n + (most if forgotten else "")
 
 
+def _unlabelled(live: LiveModel) -> Iterator[str]:
+    """Yield what to tell of samples without a label."""
+    progress = live.progress
+    if live.selection.joins:
+        yield f"waiting for labels: {shown_waiting(live)}"
+        if (n := progress.samples - progress.confusion.tested) > 1:
+            yield f"not scored: {n:,} samples, predicted before a label was known"
+    elif progress.unlabelled and progress.samples:
+        yield f"unlabelled: {counted(progress.unlabelled, 'row')}, only predicted"
+
+
 def summarise(
     live: LiveModel,
     line: ProgressLine,
@@ -128,15 +140,8 @@ def summarise(
         return
     for text in rejected.lines(line.rows):
         tell(text, err=True)
-    if live.selection.join is not None:
-        click.echo(f"waiting for labels: {shown_waiting(live)}", err=True)
-        if (n_unscored := live.progress.samples - live.progress.confusion.tested) > 1:
-            click.echo(
-                f"not scored: {n_unscored:,} samples, predicted before a label was known", err=True
-            )
-    elif live.progress.unlabelled and live.progress.samples:
-        n = counted(live.progress.unlabelled, "row")
-        click.echo(f"unlabelled: {n}, only predicted", err=True)
+    for text in _unlabelled(live):
+        click.echo(text, err=True)
     if live.progress.missing:
         click.echo(f"missing: {live.progress.missing:,} feature values", err=True)
     if live.ledger.replayed:

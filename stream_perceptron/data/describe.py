@@ -67,7 +67,7 @@ def describe(selection: Selection, schema: Schema, found: Described) -> tuple[No
         title += " in the first row, more as they appear"
     if selection.standardize:
         title += ", standardized"
-    if selection.join is not None and not features and not schema.is_open:
+    if selection.joins and not features and not schema.is_open:
         title = "labels alone"
     if features:
         title += f": {listed(features)}{found.source}"

@@ -109,6 +109,11 @@ class Selection:
         return {*self.ignore, *self.position, *filter(None, (self.weight, self.join))}
 
     @property
+    def joins(self) -> bool:
+        """Whether labels may come later than their samples."""
+        return self.join is not None
+
+    @property
     def kept(self) -> tuple[str, ...]:
         """The columns whose values go with each row; that of `join` is the last."""
         return self.keep if self.join is None else (*self.keep, self.join)

@@ -243,7 +243,7 @@ def _never_seen(live: LiveModel) -> Iterator[Finding]:
     names, progress = live.model.classes_, live.progress
     seen, _, _ = progress.confusion.sums(len(names))
     n_untested = progress.samples - progress.confusion.tested
-    if n_untested > 1 and live.selection.join is not None:
+    if n_untested > 1 and live.selection.joins:
         return  # their labels are not known here
     if n_untested:
         seen[:1] += 1  # of the first sample, which was learned before any label was known

@@ -295,7 +295,7 @@ class LiveModel:
 
     def joined(self, batch: Batch) -> Joined | None:
         """Return a batch in which labels have joined their samples, None where they do not."""
-        if self.selection.join is None:
+        if not self.selection.joins:
             return None
         return self.waiting.joined(batch, self.selection)
 
@@ -381,7 +381,7 @@ class LiveModel:
         """
         request = self.request(to_learn=False)
         for batch in ahead(read([source], request, Cursor(), 1), [source], idle):
-            if self.selection.join is not None:
+            if self.selection.joins:
                 batch = batch.without(batch.features.lengths == 0, "it has no features")
             size = most or max(len(batch), 1)
             for start in range(0, len(batch), size):

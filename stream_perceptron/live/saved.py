@@ -53,7 +53,7 @@ def read_live(path: Path) -> tuple[SGDPerceptron, Selection, Schema, Ledger, str
             return model, asked, Schema(names or None, label_type), ledger, kernel, None
         saved = from_json(_Run, run, "run")
         asked, waiting = saved.selection, saved.waiting
-        if (asked.join is None) != (waiting is None):
+        if asked.joins == (waiting is None):
             raise CheckpointError("has samples that wait for labels, or lacks them")
         if waiting is not None:
             of_waiting = {name: arrays.pop(name) for name in ARRAYS if name in arrays}
@@ -82,7 +82,7 @@ def write_live(
     progress = ledger.progress
     arrays |= progress.arrays
     run = _Run(selection, schema, progress, progress.curve.bin, ledger.cursor, ledger.lineage)
-    if selection.join is not None:
+    if selection.joins:
         known = model.network.features.numbers
         names = dict.fromkeys([*waiting.names, *schema.numbers])
         waiting.names = sorted(name for name in names if name not in known)

@@ -87,11 +87,10 @@ class ColumnDecoder:
         elif schema.features is not None:
             self._names = vector_names(self._features.name, len(schema.features))
         are_plain = isinstance(self._features, PlainColumns)
-        has_labels_alone = selection.join is not None and not free
-        if (self._names or are_plain) and not has_labels_alone:
+        if (self._names or are_plain) and (free or not selection.joins):
             schema = _with_columns(schema, tuple(map(str, self._names)), where)
-        if are_plain and not schema.columns and not has_labels_alone:
-            schema = replace(schema, columns=tuple(names), label=self._label)
+            if are_plain and not schema.columns:
+                schema = replace(schema, columns=tuple(names), label=self._label)
         self.fit = Fit(schema, self._label)
 
     def batches(self, arrow: Iterable[pa.RecordBatch], request: Request) -> Iterator[Batch]:
@@ -131,7 +130,7 @@ class ColumnDecoder:
         rejected: dict[int, str] = {}  # why a row cannot be used, by its place
         n, selection = rows.num_rows, self._selection
         features, places = self._features.read(rows, names, rejected)
-        if selection.join is not None and len(places) < n:
+        if selection.joins and len(places) < n:
             features, places = features.spread(places, n), np.arange(n)
         offsets = _offsets(rows, selection, rejected)
         weights = _weights(rows, selection, rejected)

@@ -179,10 +179,10 @@ def feature_columns(
             "one with --ignore"
         )
     if vectors:
-        kind, may_be_null = free[vectors[0]], selection.join is not None
+        kind, may_be_null = free[vectors[0]], selection.joins
         return VectorColumn(vectors[0], kind, selection.scale, may_be_null)
     plain = [name for name, kind in free.items() if is_number(kind)]
-    has_labels_alone = selection.join is not None and not free
+    has_labels_alone = selection.joins and not free
     if not plain and not selection.one_hot and not has_labels_alone:
         columns = [f"{name!r} ({kind})" for name, kind in free.items()]
         raise SourceError(

@@ -121,7 +121,7 @@ class CsvFormat:
                 f"{where}: weight column {selection.weight!r} is of type string, not a number"
             )
         features, texts = decoder.decided(list(cells.values()))
-        if is_closed and (free or selection.join is None):
+        if is_closed and (free or not selection.joins):
             may_come = set(schema.undecided).difference(decoder.features)
             schema.with_features(tuple(name for name in features if name not in may_come), where)
         has_none = not features and len(texts) == len(decoder.texts + decoder.undecided)
@@ -181,8 +181,7 @@ class CsvDecoder:
             for name in table.names
             if name in selection.one_hot and name not in used - table.unused
         )
-        self._places = {name: i for i, name in enumerate(table.names)}
-        self._has_features = bool(free)
+        self._places, self._has_features = {n: i for i, n in enumerate(table.names)}, bool(free)
         self._told = self.told(self.features, self.texts)
         self._are_blanks_numbers = any(map(is_value, selection.blanks))
 
@@ -195,9 +194,8 @@ class CsvDecoder:
         cells = cells_in(text_in(first), self.table.dialect)
         labels = dict(zip(self.table.names, cells, strict=False))
         is_blank = self.label is None or labels.get(self.label, "").strip() in self.selection.blanks
-        if is_blank and self.selection.join is None:
-            return self.schema
-        return self.told(*self.decided(cells))
+        is_told = self.selection.joins or not is_blank
+        return self.told(*self.decided(cells)) if is_told else self.schema
 
     def decode(self, record: bytes) -> Sample | Rejected:
         """Return what a record says."""
@@ -223,9 +221,9 @@ class CsvDecoder:
         except SampleError as error:
             return Rejected(str(error), offset)
         ones = tuple(name for name in indicators if name is not None)
-        if (label is not None or self.selection.join) and schema.is_open:
+        if (label is not None or self.selection.joins) and schema.is_open:
             there = [name for name, v in zip(features, values.tolist(), strict=True) if v == v]
-            schema = schema.with_numbers([*there, *(() if self.selection.join else ones)])
+            schema = schema.with_numbers([*there, *(() if self.selection.joins else ones)])
         n_left = len(self.undecided) + len(self.features) + len(self.texts)
         return Sample(
             features, values, label, weight, offset, schema, ones,
@@ -252,8 +250,7 @@ class CsvDecoder:
     def told(self, features: tuple[str, ...], texts: tuple[str, ...]) -> Schema:
         """Return the schema that knows the columns of numbers and of texts."""
         schema = self.schema
-        has_labels_alone = self.selection.join is not None and not self._has_features
-        if not self._to_learn or has_labels_alone:
+        if not self._to_learn or (self.selection.joins and not self._has_features):
             return schema
         if schema.features and not schema.is_open:
             expected = {*self.features, *schema.undecided}

@@ -6,10 +6,9 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stream_perceptron.data import roles
 from stream_perceptron.data.batch import offset_of
@@ -19,27 +18,14 @@ from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.data.source import Request
 from stream_perceptron.data.text.plan import Layout, Place
 from stream_perceptron.data.text.records import RawLines, leaves, objects_in, tokenizer, value_in
-from stream_perceptron.data.text.sample import Rejected, Sample, scaled
+from stream_perceptron.data.text.sample import NO_FEATURES, Rejected, Row, Sample, scaled
 from stream_perceptron.errors import SampleError
-from stream_perceptron.model.rows import Names
 from stream_perceptron.model.validation import as_weight, row_of
 from stream_perceptron.model.vocabulary import doubled, natural_order
 
 _NESTED = "features"
 _BARE = "x"  # says no more than no name
 _FLOAT64 = np.dtype(np.float64)
-
-
-class Row(NamedTuple):
-    """The features in a record."""
-
-    names: Names
-    values: NDArray[np.float64]
-    indicators: tuple[str, ...] = ()
-    n_nulls: int = 0
-
-
-_NO_FEATURES = Row((), np.empty(0))
 
 
 class JsonFormat:
@@ -113,19 +99,17 @@ class JsonDecoder:
             weight = 1.0 if weight is None else as_weight(weight)
             for name in asked.roles:
                 value.pop(name, None)
-            is_label = asked.join is not None and all(
-                part in (None, {}, []) for part in value.values()
-            )
-            schema, row = (self.schema, _NO_FEATURES) if is_label else self._take(value)
+            is_label = asked.joins and all(part in (None, {}, []) for part in value.values())
+            schema, row = (self.schema, NO_FEATURES) if is_label else self._take(value)
             label, schema = schema.with_label(label, is_text=False)
         except SampleError as error:
             return Rejected(str(error), offset)
         if is_label:
             schema = schema if schema.label else replace(schema, label=key)
-        elif label is not None or asked.join is not None:
+        elif label is not None or asked.joins:
             schema = self._with_columns(schema, inside, key)
             if not schema.is_list:
-                ones = () if asked.join else row.indicators
+                ones = () if asked.joins else row.indicators
                 schema = schema.with_numbers((*row.names, *ones))
         return Sample(
             row.names, row.values, label, weight, offset, schema, row.indicators,
@@ -313,7 +297,7 @@ class JsonDecoder:
         if self._flat(value) is not value or schema.key is None:
             return None
         label = self._label_key(value)
-        if label is None and asked.join is not None:
+        if label is None and asked.joins:
             label = schema.label  # of the records between
         # Else where the key stands tells.
         is_by_name = asked.label in (None, label) or schema.label is not None
@@ -324,10 +308,10 @@ class JsonDecoder:
         beside: dict[str, int] = {}
         by_place, inside, features = [], None, schema.features or ()
         if isinstance(raw, dict):
-            others = asked.kept if asked.label else (*asked.kept, *LABEL_NAMES)
-            beside = dict.fromkeys(others, tokenizer.ODD)
-            others = (*raw, *asked.roles, *texts, *([label] if label else []))
-            beside |= {name: self._role(name, label) for name in others}
+            odd = asked.kept if asked.label else (*asked.kept, *LABEL_NAMES)
+            beside = dict.fromkeys(odd, tokenizer.ODD)
+            keys = dict.fromkeys([*raw, *asked.roles, *texts, label])
+            beside |= {name: self._role(name, label) for name in keys if name is not None}
         bare = raw.get(_BARE) if isinstance(raw, dict) else raw
         if isinstance(bare, list) and schema.columns:
             placed = {name: self._role(name, label) for name in schema.columns_of(len(bare)) or ()}
@@ -344,6 +328,7 @@ class JsonDecoder:
             beside[schema.key] = tokenizer.OBJECT
         if isinstance(raw, dict) and by_place:
             beside[_BARE if isinstance(bare, list) else str(schema.key)] = tokenizer.LIST
+        is_told = label is not None or asked.joins
         return Layout(
             tokenizer.JSON,
             by_place,
@@ -352,9 +337,7 @@ class JsonDecoder:
             features=features,
             are_columns=schema.is_list,
             # An unlabelled record may have the label under another name.
-            is_open=schema.features is None
-            and self._to_learn
-            and (label is not None or asked.join is not None),
+            is_open=is_told and self._to_learn and schema.features is None,
             label=label,
             parse=_from_json,
             is_text=False,

@@ -85,7 +85,7 @@ class Plan:
     ) -> None:
         self._layout, self._selection, self._schema = layout, selection, schema
         self._largest, self._to_learn, self._is_tentative = largest, to_learn, is_tentative
-        self._joins = selection.join is not None  # so that rows without a label are learned, too
+        self._joins = selection.joins  # so that rows without a label are learned, too
         self._is_table = bool(layout.by_place)
         self._names: Any = None if layout.by_name is None else tokenizer.NameTable()
         self._inside: Any = None if layout.inside is None else tokenizer.NameTable()

@@ -35,6 +35,18 @@ class Sample(NamedTuple):
     kept: tuple[Any, ...] = ()  # what goes with the prediction
 
 
+class Row(NamedTuple):
+    """The features in a record."""
+
+    names: Names
+    values: NDArray[np.float64]
+    indicators: tuple[str, ...] = ()
+    n_nulls: int = 0
+
+
+NO_FEATURES = Row((), np.empty(0))
+
+
 class Rejected(NamedTuple):
     """Why a record cannot be used, and its offset if that can be read all the same."""
 
