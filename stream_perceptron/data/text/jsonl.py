@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -305,13 +305,8 @@ class JsonDecoder:
         if asked.position or not is_by_name or are_parts_kept:
             return None
         texts = (*asked.one_hot, *self._texts)
-        beside: dict[str, int] = {}
         by_place, inside, features = [], None, schema.features or ()
-        if isinstance(raw, dict):
-            odd = asked.kept if asked.label else (*asked.kept, *LABEL_NAMES)
-            beside = dict.fromkeys(odd, tokenizer.ODD)
-            keys = dict.fromkeys([*raw, *asked.roles, *texts, label])
-            beside |= {name: self._role(name, label) for name in keys if name is not None}
+        beside = self._beside((*raw, *texts), label) if isinstance(raw, dict) else {}
         bare = raw.get(_BARE) if isinstance(raw, dict) else raw
         if isinstance(bare, list) and schema.columns:
             placed = {name: self._role(name, label) for name in schema.columns_of(len(bare)) or ()}
@@ -343,6 +338,13 @@ class JsonDecoder:
             is_text=False,
             are_texts_blank=not schema.is_list,
         )
+
+    def _beside(self, names: Iterable[str], label: str | None) -> dict[str, int]:
+        """Return what the values of these keys are for, and of those that have a role."""
+        asked = self.selection
+        odd = asked.kept if asked.label else (*asked.kept, *LABEL_NAMES)
+        keys = (*names, *asked.roles, *([] if label is None else [label]))
+        return dict.fromkeys(odd, tokenizer.ODD) | {n: self._role(n, label) for n in keys}
 
     def _role(self, name: str, label: str | None) -> int:
         """Return what the value of a key is for, or of a column."""
