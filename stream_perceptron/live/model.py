@@ -195,8 +195,9 @@ class LiveModel:
 
     @property
     def is_of_python(self) -> bool:
-        """Whether it has learned no source: what to take from one is for the first to say."""
-        return not self.cursor.sources and not self.lineage.entries
+        """Whether all it has learned was in Python: the first source says what to take from it."""
+        is_traced = self.lineage.is_complete or self.lineage.entries
+        return not is_traced and not self.cursor.sources
 
     @property
     def stopped(self) -> bool:
