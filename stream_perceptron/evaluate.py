@@ -380,6 +380,8 @@ def _restore_counts(metric: Any, counts: Any) -> None:
     matrix.data.clear()
     for label, row in state.take("cells", list):
         matrix.data[decode_name(label)].update((decode_name(each), count) for each, count in row)
+    if hasattr(metric, "window"):
+        metric.window.clear()
     for y_true, y_pred in state.take("window", list):
         pair = {"y_true": decode_name(y_true), "y_pred": decode_name(y_pred)}
         metric.window.append(((), pair))

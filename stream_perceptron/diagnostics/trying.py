@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from stream_perceptron.diagnostics.diagnosis import Finding, findings_in
 from stream_perceptron.errors import DivergedError
 from stream_perceptron.live.model import LiveModel
-from stream_perceptron.live.sweep import batches_of
 from stream_perceptron.perceptron import SGDPerceptron
 
 if TYPE_CHECKING:
@@ -75,6 +74,8 @@ def _tried(model: SGDPerceptron | Pipeline, samples: Pairs) -> tuple[LiveModel, 
 
     What stands before it in a pipeline transforms them, and learns nothing.
     """
+    from stream_perceptron.live.sweep import batches_of  # late, as it brings threads
+
     *steps, last = getattr(model, "steps", {"": model}).values()
     if not isinstance(last, SGDPerceptron):
         raise TypeError(f"{type(last).__name__} is no SGDPerceptron, and no pipeline ends with it")
