@@ -340,3 +340,28 @@ def test_fifty_kills(form, tmp_path, tell):
         kills, runs = (sum(counts) for counts in zip(*pool.map(lane, range(LANES)), strict=True))
     tell(f"late labels, {form}: {kills} kills over {runs} runs, all ended alike")
     assert kills >= wanted
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("csv", "csv"), ("parquet", "csv"), ("csv", "parquet")]
+)
+def test_labels_in_a_file_of_their_own(first, second, run, tmp_path):
+    """Features in one file and labels in another, in any order, come to what one stream does."""
+    rng = random.Random(first + second)
+    rows = [{"id": i, "a": rng.random(), "b": rng.random()} for i in range(300)]
+    labels = [{"id": i, "label": rng.choice(["left", "right"])} for i in range(300)]
+    rng.shuffle(labels)
+    both = write_rows(tmp_path / "s.csv", "csv", rows + labels, ("a", "b"))
+    sources = [
+        write_rows(tmp_path / f"f.{first}", first, rows, ("a", "b")),
+        write_rows(tmp_path / f"l.{second}", second, labels, ()),
+    ]
+    for name, given in (("one", [both]), ("two", sources)):
+        run("learn", *given, "-m", tmp_path / f"{name}.npz", "--join", "id", "--quiet", check=0)
+    run("learn", *sources, "-m", tmp_path / "cut.npz", "--join", "id", "--limit", "431", check=0)
+    run("learn", *sources, "-m", tmp_path / "cut.npz", "--join", "id", check=0)
+    one, two, cut = (LiveModel.load(tmp_path / f"{n}.npz") for n in ("one", "two", "cut"))
+
+    assert 300 == one.progress.samples == two.progress.samples
+    assert one.model.weights.tobytes() == two.model.weights.tobytes()
+    assert two.model.weights.tobytes() == cut.model.weights.tobytes()

@@ -57,11 +57,12 @@ class ColumnDecoder:
         self._selection = selection
         self._label = selection.label
         schema = request.schema
-        if self._label is not None:
-            label_type = _label_type(columns.field(self._label).type, self._label, where)
-            schema = schema.with_label_type(label_type, where)
-        elif request.needs_label:
-            raise SourceError(no_label(where, names, schema))
+        if self._label is None:
+            if request.needs_label:
+                raise SourceError(no_label(where, names, schema))
+        # A column of nulls alone does not tell what labels are.
+        elif not types.is_null(kind := columns.field(self._label).type):
+            schema = schema.with_label_type(_label_type(kind, self._label, where), where)
         _require_types(columns, selection, where)
         used = {self._label, *selection.roles, *selection.one_hot}
         free = {column.name: column.type for column in columns if column.name not in used}
@@ -135,8 +136,7 @@ class ColumnDecoder:
         offsets = _offsets(rows, selection, rejected)
         weights = _weights(rows, selection, rejected)
         labels: list[Any] = [None] * n
-        if self._label is not None:
-            assert schema.label_type is not None
+        if self._label is not None and schema.label_type is not None:
             values = _as_list(rows.column(self._label))
             if selection.missing and schema.label_type == "str":
                 values = [roles.present(value, selection, is_text=True) for value in values]
@@ -219,7 +219,7 @@ def _index_columns(columns: pa.Schema) -> list[str]:
 
 def _label_type(kind: pa.DataType, label: str, where: str) -> str:
     value = kind.value_type if types.is_dictionary(kind) else kind
-    if types.is_integer(value) or types.is_floating(value) or types.is_null(value):
+    if types.is_integer(value) or types.is_floating(value):
         return "int"
     if types.is_boolean(value):
         return "bool"
