@@ -12,8 +12,8 @@ from struct import error, pack
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from stream_perceptron.checkpoint.codec import Fields, decode_name, encode_name
+from stream_perceptron.checkpoint.pipelines import split
 from stream_perceptron.checkpoint.state import Loaded, load, save
-from stream_perceptron.checkpoint.steps import split
 from stream_perceptron.errors import CheckpointError, SourceError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.checkpoint.codec import decode_lr
+from stream_perceptron.checkpoint.objects import decode_lr
 from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.sampling import RandomDraws

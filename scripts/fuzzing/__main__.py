@@ -18,6 +18,7 @@ import extremes
 import formats
 import kernel
 import numpy as np
+import pipelines
 import streams
 
 import stream_perceptron
@@ -27,6 +28,7 @@ KINDS = {
     "kernel": kernel.case,
     "formats": formats.case,
     "checkpoints": checkpoints.case,
+    "pipelines": pipelines.case,
     "extremes": extremes.case,
     "commands": commands.case,
     "streams": streams.case,

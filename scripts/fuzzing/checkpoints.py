@@ -29,7 +29,9 @@ _GOLDEN = Path(__file__).parents[2] / "tests" / "golden"
 _VALUES: tuple[Any, ...] = (
     None, True, 0, 1, -1, 2, 2**31, 2**63, 2**200, 0.5, -0.0, 1e308, 5e-324, "", "a", "\0", "int",
     "sigmoid", "float32", [], [0], [[]], [["a"]], {}, {"a": 1}, {"date": "2026-01-01"}, 10**400,
-    "1e999", {"class": "Optimal", "parameters": {"loss": 1, "alpha": 1e-300}},
+    "1e999", "os.system", "compose.FuncTransformer", "stats.Mean", "get", "__class__",
+    {"class": "optim.schedulers.Optimal", "state": {"loss": 1, "alpha": 1e-300}},
+    {"class": "stats.Var", "state": {}}, {"type": "int"}, {"set": [1]}, {"float": "nan"},
 )  # fmt: skip
 
 
@@ -133,12 +135,12 @@ def _change(rng: np.random.Generator, parts: dict[str, bytes]) -> None:
             data[rng.integers(len(data))] = rng.integers(256)
         parts[name] = bytes(data)
     elif how < 8 or name == "meta.json":
-        parts["meta.json"] = _changed_json(rng, parts["meta.json"])
+        parts["meta.json"] = changed_json(rng, parts["meta.json"])
     else:
         parts[name] = npy(_changed_array(rng, parts[name]))
 
 
-def _changed_json(rng: np.random.Generator, data: bytes) -> bytes:
+def changed_json(rng: np.random.Generator, data: bytes) -> bytes:
     """Put something else in one place, or put one part where another was."""
     try:
         meta = json.loads(data)

@@ -61,14 +61,7 @@ def write_checkpoint(path: Path, meta: dict[str, Any], arrays: dict[str, NDArray
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Read a checkpoint.
-
-    Returns
-    -------
-    The meta data and the arrays that were written, the arrays checked to be whole and their floats
-    finite.
-
-    """
+    """Return the meta data and the arrays of a checkpoint, whole and with finite floats."""
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise CheckpointError("not a regular file")

@@ -1,10 +1,9 @@
-"""Names, schedulers and dataclasses as JSON, each with its type; nothing is ever unpickled."""
+"""Names and dataclasses as JSON, each with its type; nothing is ever unpickled."""
 
 from __future__ import annotations
 
 import datetime as dt
 import math
-import sys
 from collections.abc import Callable, Hashable
 from contextlib import suppress
 from dataclasses import fields as fields_of
@@ -82,60 +81,6 @@ def decode_names(values: list[Any]) -> list[Hashable]:
     return names
 
 
-def encode_lr(lr: Any) -> Any:
-    """Return a learning rate or one of River's schedulers as JSON."""
-    if isinstance(lr, int | float):
-        return float(lr)
-    name = type(lr).__name__
-    if any(name in m.__all__ and type(lr) is getattr(m, name) for m in _modules()):
-        parameters = {key: getattr(lr, key) for key in lr._get_params()}
-        for key, value in parameters.items():
-            if value is not None and not isinstance(value, bool):
-                parameters[key] = encode_lr(value)
-        return {"class": name, "parameters": parameters}
-    raise CheckpointError(
-        f"{name} cannot be saved as lr: use a number or a scheduler of river.optim"
-    )
-
-
-def decode_lr(value: Any) -> Any:
-    """Return what `encode_lr` was given: a number, or a scheduler, which may have a loss."""
-    if isinstance(value, bool | int | float):
-        if not 0 <= value <= sys.float_info.max:
-            raise CheckpointError("lr is not a finite number of at least 0")
-        return value
-    lr = _decode_class(value, _modules())
-    try:
-        float(lr.get(1))
-    except ArithmeticError:
-        pass  # it may have a rate for other updates
-    except Exception:
-        raise CheckpointError("lr is a schedule that gives no rate") from None
-    return lr
-
-
-def _modules() -> list[Any]:
-    from river.optim import losses, schedulers
-
-    return [schedulers, losses]
-
-
-def _decode_class(value: Any, modules: list[Any]) -> Any:
-    """Return an object of the first module, whose parameters may be objects of the others."""
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    fields = Fields(value, "lr")
-    name, parameters = fields.take("class", str), fields.take("parameters", dict)
-    fields.finish()
-    if modules and name in modules[0].__all__:
-        try:
-            decoded = {key: _decode_class(part, modules[1:]) for key, part in parameters.items()}
-            return getattr(modules[0], name)(**decoded)
-        except (AttributeError, TypeError, ValueError, ArithmeticError):
-            pass
-    raise CheckpointError(f"lr is not one of River's schedulers: {name[:50]!r}")
-
-
 class Fields:
     """Checked access to a JSON object from a file that may be forged.
 
@@ -144,10 +89,6 @@ class Fields:
     >>> fields = Fields({"rows": 3}, "progress")
     >>> fields.take("rows", int, check=lambda rows: rows >= 0)
     3
-    >>> fields.take("samples", int)
-    Traceback (most recent call last):
-    ...
-    stream_perceptron.errors.CheckpointError: progress has no right value for 'samples'
 
     """
 

@@ -22,19 +22,19 @@ from stream_perceptron.checkpoint.archive import (
 )
 from stream_perceptron.checkpoint.codec import (
     Fields,
-    decode_lr,
     decode_name,
     decode_names,
-    encode_lr,
     encode_name,
     from_json,
 )
-from stream_perceptron.checkpoint.scalers import (
+from stream_perceptron.checkpoint.objects import decode_lr, encode_lr
+from stream_perceptron.checkpoint.pipelines import (
     one_hot_of,
     pipeline,
     require_possible,
+    split,
+    steps_from_state,
 )
-from stream_perceptron.checkpoint.steps import split, steps_from_state
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.model.kernel import NAME as KERNEL
 from stream_perceptron.model.network import Snapshot
@@ -79,8 +79,9 @@ def save(
     Parameters
     ----------
     model
-        A perceptron, or a River pipeline that ends with one, behind StandardScaler, MinMaxScaler,
-        MaxAbsScaler, OneHotEncoder, Select, Discard and unions and pipelines of these.
+        A perceptron, or a River pipeline that ends with one: behind scalers, encoders, selectors,
+        renamers, imputers, hashers and bags of words of River, and unions, products and pipelines
+        of these. Functions, windows and River's quantiles (RobustScaler) cannot be saved.
     path
         The file to write, or one that is open for writing in binary mode. To that the checkpoint is
         appended, and whoever opened it sees to it that it is there as a whole.

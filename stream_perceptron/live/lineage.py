@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from stream_perceptron.checkpoint.codec import decode_lr, encode_lr
+from stream_perceptron.checkpoint.objects import decode_lr, encode_lr
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.model.kernel import NAME as KERNEL

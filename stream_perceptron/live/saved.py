@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stream_perceptron.checkpoint.archive import naming, read_checkpoint, write_checkpoint
 from stream_perceptron.checkpoint.codec import from_json, to_json
-from stream_perceptron.checkpoint.scalers import absorb
+from stream_perceptron.checkpoint.pipelines import absorb
 from stream_perceptron.checkpoint.state import apart, model_state
 from stream_perceptron.data.labels import LABEL_TYPES
 from stream_perceptron.data.schema import Schema, Selection

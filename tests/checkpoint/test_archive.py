@@ -118,15 +118,19 @@ FORGERIES = {
     "bad date": lambda p: changed(p, labels=["left", {"date": "31 Feb"}]),
     "unknown activation": lambda p: changed(p, activation="step"),
     "bad lr": lambda p: changed(p, lr=-1.0),
-    "code for lr": lambda p: changed(p, lr={"class": "os.system", "parameters": {}}),
-    "private lr": lambda p: changed(p, lr={"class": "__builtins__", "parameters": {}}),
-    "bad scheduler": lambda p: changed(p, lr={"class": "Constant", "parameters": {"x": 1}}),
+    "code for lr": lambda p: changed(p, lr={"class": "os.system", "state": {}}),
+    "private lr": lambda p: changed(p, lr={"class": "__builtins__", "state": {}}),
+    "bad scheduler": lambda p: changed(
+        p, lr={"class": "optim.schedulers.Constant", "state": {"x": 1}}
+    ),
     "unknown part": lambda p: {
         **p,
         "meta.json": p["meta.json"].replace(b'"extra"', b'"more":0,"extra"'),
     },
     "no kernel": lambda p: {**p, "meta.json": p["meta.json"].replace(b'"kernel"', b'"extra"')},
-    "steps that are none": lambda p: changed(p, steps=[["a", "os.system", {}]]),
+    "steps that are none": lambda p: changed(
+        p, steps={"dict": [["a", {"class": "os.system", "state": {}}]]}
+    ),
     "extra that is none": lambda p: changed(p, extra=[]),
 }
 

@@ -11,14 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from river.optim import losses, schedulers
 
 from stream_perceptron import CheckpointError
 from stream_perceptron.checkpoint.codec import (
-    decode_lr,
     decode_name,
     decode_names,
-    encode_lr,
     encode_name,
     from_json,
     to_json,
@@ -86,43 +83,6 @@ def test_a_name_that_stands_twice_is_refused():
     for twice in (["a", "b", "a"], [1, True], [{"bytes": "61"}, {"bytes": "61"}]):
         with pytest.raises(CheckpointError, match="a name twice"):
             decode_names(twice)
-
-
-SCHEDULES = [
-    schedulers.Constant(0.5),
-    schedulers.InverseScaling(0.1, power=0.3),
-    schedulers.Optimal(losses.Log(), alpha=1e-3),
-]
-
-
-@pytest.mark.parametrize("lr", [0.1, 3, *SCHEDULES], ids=repr)
-def test_rates_come_back(lr):
-    back = decode_lr(json.loads(json.dumps(encode_lr(lr))))
-
-    if isinstance(lr, int | float):
-        assert (float(lr), float) == (back, type(back))
-    else:
-        assert [lr.get(t) for t in range(1, 9)] == [back.get(t) for t in range(1, 9)]
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        None,
-        "0.1",
-        {"class": "Constant"},
-        {"class": "os.system", "parameters": {}},
-        {"class": "Constant", "parameters": {"learning_rate": "a"}},
-        {"class": "Constant", "parameters": {"other": 1}},
-        {"class": "Constant", "parameters": {"learning_rate": 1}, "more": 1},
-        {"class": "Log", "parameters": {}},
-        {"class": "Optimal", "parameters": {"loss": {"class": "Constant", "parameters": {}}}},
-    ],
-    ids=str,
-)
-def test_forged_rates_are_refused(value):
-    with pytest.raises(CheckpointError):
-        decode_lr(value)
 
 
 @dataclass

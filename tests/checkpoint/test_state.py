@@ -103,18 +103,6 @@ class Halving(schedulers.Constant):
         (lambda: SGDPerceptron(classes=[Colour.RED]), "of type Colour cannot be saved"),
         (lambda: SGDPerceptron(classes=[float("inf")]), "of type float cannot be saved"),
         (lambda: SGDPerceptron(Halving(0.1)), "Halving cannot be saved as lr"),
-        (
-            lambda: preprocessing.Normalizer() | SGDPerceptron(),
-            "Normalizer cannot be saved: use StandardScaler, MinMaxScaler, MaxAbsScaler, ",
-        ),
-        (
-            lambda: (compose.Select("a") + preprocessing.Binarizer()) | SGDPerceptron(),
-            "Binarizer cannot be saved",
-        ),
-        (
-            lambda: preprocessing.StandardScaler(window_size=9) | SGDPerceptron(),
-            "StandardScaler with a window_size cannot be saved",
-        ),
         (lambda: compose.Pipeline(preprocessing.StandardScaler()), "end with an SGDPerceptron"),
     ],
 )

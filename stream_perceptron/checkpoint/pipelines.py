@@ -1,4 +1,4 @@
-"""The scaler of a model, and scalers and encoders of River with the same statistics."""
+"""Pipelines of River in a checkpoint, and scalers and encoders that are a model's own."""
 
 from __future__ import annotations
 
@@ -6,14 +6,36 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stream_perceptron.checkpoint.codec import Fields
-from stream_perceptron.checkpoint.steps import Steps, checked, table
+from stream_perceptron.checkpoint.objects import decode, encode
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.model.scaler import CentringScaler, RangeScaler, Scaler
 from stream_perceptron.perceptron import SGDPerceptron
 
 if TYPE_CHECKING:
     from river.compose import Pipeline
+
+Steps = dict[Any, Any]  # by their names in a pipeline
+
+
+def split(model: SGDPerceptron | Pipeline) -> tuple[Any, SGDPerceptron]:
+    """Return the steps before a perceptron as JSON, and the perceptron."""
+    if isinstance(model, SGDPerceptron) and not hasattr(model, "steps"):
+        return encode({}), model
+    *before, (_, last) = getattr(model, "steps", {"": model}).items()
+    if type(last) is not SGDPerceptron:
+        raise CheckpointError(f"{type(last).__name__} cannot be saved: end with an SGDPerceptron")
+    return encode(dict(before)), last
+
+
+def steps_from_state(state: Any) -> Steps:
+    """Return the steps that `split` saved."""
+    try:
+        steps = decode(state)
+    except RecursionError:
+        raise CheckpointError("steps are nested too deeply") from None
+    if type(steps) is not dict or not all(hasattr(s, "transform_one") for s in steps.values()):
+        raise CheckpointError("steps are not those of a pipeline")
+    return steps
 
 
 def one_hot_of(run: Any) -> tuple[str, ...]:
@@ -32,21 +54,20 @@ def pipeline(
     scaler = model.network.scaler
     if scaler is not None:
         model.network.scaler = None
-        steps = [("scaler", _of_river(scaler, model))]
+        steps = {"scaler": _of_river(scaler, model)}
     if not one_hot:
-        return Pipeline(*steps, ("SGDPerceptron", model)) if steps else model
+        return Pipeline(*steps.items(), ("SGDPerceptron", model)) if steps else model
     from river.compose import Discard, Select, TransformerUnion
     from river.preprocessing import OneHotEncoder
 
-    encoder = OneHotEncoder()
+    encoder: Any = OneHotEncoder()
     for feature in map(str, model.features_):
         columns = [name for name in one_hot if feature.startswith(f"{name}_")]
         if columns:
             column = max(columns, key=len)
-            encoder.values[column].add(feature.removeprefix(f"{column}_"))
-            encoder._zero_dict[feature] = 0
+            encoder.learn_one({column: feature.removeprefix(f"{column}_")})
     others: Any = Discard(*one_hot)
-    for _, step in steps:
+    for step in steps.values():
         others = others | step
     return Pipeline(
         ("features", TransformerUnion(others, Select(*one_hot) | encoder)),
@@ -55,28 +76,21 @@ def pipeline(
 
 
 def absorb(steps: Any, model: SGDPerceptron) -> None:
-    """Make the saved scaler before a model its own; River itself takes a second to import.
-
-    Raises
-    ------
-    CheckpointError
-        If there is more than a scaler of that kind, or it knows features that the model does not.
-
-    """
-    saved = checked(steps)
-    if not saved:
+    """Make the saved scaler before a model its own, unless other steps stand there."""
+    step, *others = steps_from_state(steps).values() or [None]
+    kind = type(step).__name__
+    if step is None:
         return
-    _, kind, state = saved[0]
-    if len(saved) > 1 or kind not in ("StandardScaler", "MinMaxScaler"):
+    if others or kind not in ("StandardScaler", "MinMaxScaler"):
         raise CheckpointError("holds a pipeline of River that only Python code can run")
-    fields = Fields(state, "step")
     is_range = kind == "MinMaxScaler"
     of_model: type[Scaler] = RangeScaler
-    if not is_range:
-        of_model = Scaler if fields.take("with_std", bool) else CentringScaler
-    sides = ("min", "max") if is_range else ("counts", "means", "vars")
-    tables = [table(fields.take(side, list)) for side in sides]
-    fields.finish()
+    if is_range:
+        sides = (step.min, step.max)
+        tables = [{name: number.get() for name, number in side.items()} for side in sides]
+    else:
+        of_model = Scaler if step.with_std else CentringScaler
+        tables = [step.counts, step.means, step.vars]
     names = model.network.feature_names
     columns = {name: i for i, name in enumerate(names)}
     statistics = np.zeros((3, len(names)))
@@ -115,13 +129,13 @@ def _of_river(scaler: Scaler, model: SGDPerceptron) -> Any:
     from river.preprocessing import MinMaxScaler, StandardScaler
 
     is_range = isinstance(scaler, RangeScaler)
-    river: Any
-    river = MinMaxScaler() if is_range else StandardScaler(with_std=type(scaler) is Scaler)
+    river: Any = MinMaxScaler() if is_range else StandardScaler(with_std=type(scaler) is Scaler)
     for name, (count, middle, last) in zip(model.features_, scaler.table.T.tolist(), strict=False):
         if count <= 0:
             continue
         if is_range:
-            river.min[name].min, river.max[name].max = middle, last
+            river.min[name].update(middle)
+            river.max[name].update(last)
         else:
             river.counts[name] = int(count)
             river.means[name], river.vars[name] = middle, last

@@ -1,0 +1,71 @@
+"""Forged pipelines of River: refused in one line, or as good as any other; nothing is imported."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from checkpoints import changed_json
+
+from stream_perceptron import CheckpointError, SGDPerceptron, load, save
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "checkpoint"))
+from helpers import forge, members_of
+from test_pipelines import STEPS, go_on, rows
+
+_imported: list[str] = []
+
+
+def case(rng: np.random.Generator, folder: Path) -> str:
+    """Forge the steps of a pipeline, and let it learn on if it is accepted."""
+    members = dict(_learned(list(STEPS)[rng.integers(len(STEPS))]))
+    meta = json.loads(members["meta.json"])
+    for _ in range(rng.integers(1, 4)):
+        meta |= json.loads(changed_json(rng, json.dumps({"steps": meta["steps"]}).encode()))
+    depth = int(rng.integers(3000)) if rng.integers(20) == 0 else 0
+    steps = '{"dict":[["a",' * depth + json.dumps(meta["steps"]) + "]]}" * depth
+    text = json.dumps(meta | {"steps": "forged"}).replace('"forged"', steps, 1)
+    members["meta.json"] = text.encode()
+    model, refused = None, ""
+    _imported.clear()
+    try:
+        model = load(io.BytesIO(forge(members.items()))).model
+    except CheckpointError as error:
+        refused = str(error)
+    assert not _imported, _imported
+    if model is None:
+        assert "\n" not in refused
+        return "refused"
+    once, again = io.BytesIO(), io.BytesIO()
+    save(model, once)
+    save(load(io.BytesIO(once.getvalue())).model, again)
+    assert once.getvalue() == again.getvalue(), "saved again it has other bytes"
+    try:
+        go_on(model, 3)
+    except Exception as error:  # of River, of other features than the samples have
+        return f"accepted, but {type(error).__name__}"
+    return "accepted"
+
+
+@cache
+def _learned(name: str) -> dict[str, bytes]:
+    """Return the members of a checkpoint, once all that River brings is imported."""
+    model, file = STEPS[name]() | SGDPerceptron(0.1, seed=0), io.BytesIO()
+    for x, y in rows(20):
+        model.learn_one(x, y)
+    save(model, file)
+    load(io.BytesIO(file.getvalue()))
+    return members_of(file)
+
+
+def _hear(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "import" and arguments[0] not in sys.modules:
+        _imported.append(arguments[0])
+
+
+sys.addaudithook(_hear)

@@ -1,0 +1,270 @@
+"""Pipelines of River are saved with all that they have learned, to paths and to files."""
+
+from __future__ import annotations
+
+import io
+import random
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import ROOT, dicts
+from river import compose, feature_extraction, feature_selection, preprocessing, stats
+
+from stream_perceptron import CheckpointError, LiveModel, SGDPerceptron, load, save
+from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoint
+
+
+def rows(n, seed=0):
+    rng = random.Random(seed)
+    for _ in range(n):
+        x = {
+            "colour": rng.choice("abcdefgh"), "size": rng.choice([1, 2, 3]), "u": rng.gauss(5, 2),
+            "v": rng.gauss(0, 9), "tags": rng.sample(["x", "y", "z"], rng.randrange(1, 3)),
+            "gap": rng.choice([None, 1.0, 2.5]), "text": " ".join(rng.sample(WORDS, 3)),
+        }  # fmt: skip
+        yield x, x["u"] > 5 or x["colour"] in "ab"
+
+
+WORDS = ["perceptron", "learns", "été", "From", "one", "sample"]
+TEXTS, NUMBERS = compose.Select("colour", "size"), compose.Select("u", "v")
+STEPS = {
+    "StandardScaler": lambda: NUMBERS | preprocessing.StandardScaler(),
+    "StandardScaler that centres": lambda: NUMBERS | preprocessing.StandardScaler(with_std=False),
+    "MinMaxScaler": lambda: NUMBERS | preprocessing.MinMaxScaler(),
+    "MaxAbsScaler": lambda: NUMBERS | preprocessing.MaxAbsScaler(),
+    "Normalizer": lambda: NUMBERS | preprocessing.Normalizer(order=1),
+    "Binarizer": lambda: NUMBERS | preprocessing.Binarizer(threshold=2, dtype=float),
+    "OneHotEncoder": lambda: preprocessing.OneHotEncoder(),
+    "OneHotEncoder without zeros": lambda: preprocessing.OneHotEncoder(drop_zeros=True),
+    "OneHotEncoder without the first": lambda: preprocessing.OneHotEncoder(drop_first=True),
+    "OneHotEncoder of known values": lambda: preprocessing.OneHotEncoder(
+        categories={"colour": set("abc"), "size": {1, 2}, "tags": {"x"}, "text": set(),
+                    "u": set(), "v": set(), "gap": set()}
+    ),
+    "OrdinalEncoder": lambda: TEXTS | preprocessing.OrdinalEncoder(unknown_value=3),
+    "OrdinalEncoder of known values": lambda: TEXTS
+    | preprocessing.OrdinalEncoder(categories={"colour": {"a": 2, "b": 1}, "size": {1: 5}}),
+    "SelectType and Discard": lambda: compose.SelectType(int, float) | compose.Discard("v"),
+    "Prefixer, Suffixer, Renamer": lambda: NUMBERS | compose.Renamer({"u": "w"})
+    | compose.Prefixer("a_") | compose.Suffixer("_b"),
+    "FeatureHasher": lambda: TEXTS | preprocessing.FeatureHasher(n_features=9),
+    "BagOfWords": lambda: feature_extraction.BagOfWords(
+        "text", stop_words={"one"}, ngram_range=(1, 2)
+    ),
+    "TFIDF": lambda: feature_extraction.TFIDF(on="text", lowercase=False),
+    "VarianceThreshold": lambda: NUMBERS | feature_selection.VarianceThreshold(20),
+    "StatImputer": lambda: compose.Select("gap", "u")
+    | preprocessing.StatImputer(("gap", stats.Mean()), ("u", -1.0)),
+    "PreviousImputer": lambda: compose.Select("gap") | preprocessing.PreviousImputer()
+    | preprocessing.StatImputer(("gap", 0.5)),
+    "PolynomialExtender": lambda: NUMBERS | feature_extraction.PolynomialExtender(),
+    "a product": lambda: NUMBERS * (TEXTS | preprocessing.OneHotEncoder()),
+    "two scalers": lambda: NUMBERS | preprocessing.StandardScaler() | preprocessing.MinMaxScaler(),
+    "a union with names": lambda: compose.TransformerUnion(
+        ("texts", compose.Select("colour") | ("encoder", preprocessing.OneHotEncoder())),
+        ("gaps", compose.Select("gap") | preprocessing.StatImputer(("gap", stats.Var()))),
+        ("numbers", NUMBERS | preprocessing.StandardScaler() | preprocessing.MaxAbsScaler()),
+    ),
+}  # fmt: skip
+
+
+def go_on(model, n=300):
+    """Return what a pipeline says of samples that it then learns."""
+    said = []
+    for x, y in rows(n, seed=1):
+        said.append(model.predict_proba_one(x))
+        model.learn_one(x, y)
+    return said
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_pipeline_goes_on_as_if_nothing_had_happened(name, tmp_path):
+    here = STEPS[name]() | SGDPerceptron(0.1, seed=0)
+    for x, y in rows(300):
+        here.learn_one(x, y)
+    save(here, tmp_path / "m.npz")
+    there = load(tmp_path / "m.npz").model
+
+    assert str(here) == str(there)
+    assert go_on(here) == go_on(there)
+    for path, model in (("a.npz", here), ("b.npz", there)):
+        save(model, tmp_path / path)
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
+def test_pipelines_go_on_in_another_process(tmp_path):
+    for name in STEPS:
+        model = STEPS[name]() | SGDPerceptron(0.1, seed=0)
+        for x, y in rows(300):
+            model.learn_one(x, y)
+        save(model, tmp_path / f"{name}.npz")
+        go_on(model)
+        save(model, tmp_path / f"{name} here.npz")
+    code = (
+        "import sys; sys.path[:0] = sys.argv[2:4]\n"
+        "from pathlib import Path; import test_pipelines as t; from stream_perceptron import *\n"
+        "for name in t.STEPS:\n"
+        "    path = Path(sys.argv[1], f'{name}.npz'); model = load(path).model\n"
+        "    t.go_on(model); save(model, path)"
+    )
+    folders = [tmp_path, Path(__file__).parent, ROOT / "tests"]
+    subprocess.run([sys.executable, "-c", code, *folders], check=True)
+
+    for name in STEPS:
+        here, there = (tmp_path / f"{name}{end}.npz" for end in (" here", ""))
+        assert here.read_bytes() == there.read_bytes(), name
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: compose.FuncTransformer(dict), "FuncTransformer cannot be saved: use BagOfWords,"),
+        (lambda: NUMBERS + preprocessing.RobustScaler(), "RobustScaler cannot be saved"),
+        (lambda: preprocessing.MinMaxScaler(window_size=9), "Scaler.min: RollingMin cannot"),
+        (lambda: preprocessing.StatImputer(("a", stats.Quantile())), "imputers: Quantile cannot"),
+        (lambda: feature_extraction.BagOfWords(tokenizer=len), "tokenizer: builtin_function"),
+        (lambda: compose.Prefixer(5), "Prefixer with such prefix cannot be saved"),
+    ],
+)  # fmt: skip
+def test_another_step_is_refused_with_what_can_be_saved(make, reason, tmp_path):
+    with pytest.raises(CheckpointError, match=reason):
+        save(make() | SGDPerceptron(), tmp_path / "m.npz")
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_any_binary_file_will_do(tmp_path):
+    model = preprocessing.StandardScaler() | SGDPerceptron(0.1, seed=0)
+    for i in range(30):
+        model.learn_one({"a": i % 7, "b": i % 3}, i % 7 > 3)
+    save(model, tmp_path / "m.npz", {"offset": 29})
+    whole = (tmp_path / "m.npz").read_bytes()
+    memory = io.BytesIO()
+    save(model, memory, {"offset": 29})
+    path = tmp_path / "state.zip"
+    with zipfile.ZipFile(path, "w") as archive, archive.open("model", "w") as member:
+        save(model, member, {"offset": 29})
+    memory.seek(0)
+    with zipfile.ZipFile(path) as archive, archive.open("model") as member:
+        loaded = [load(memory), load(member)]
+
+    assert whole == memory.getvalue()
+    for model_there, extra in loaded:
+        assert {"offset": 29} == extra
+        again = io.BytesIO()
+        save(model_there, again, extra)
+        assert whole == again.getvalue()
+
+
+def test_files_that_will_not_do(tmp_path):
+    path = tmp_path / "m.npz"
+    with (
+        path.open("w") as file,
+        pytest.raises(CheckpointError, match=r"m\.npz: not open in binary"),
+    ):
+        save(SGDPerceptron(), file)
+    with path.open() as file, pytest.raises(CheckpointError, match=r"m\.npz: not open in binary"):
+        load(file)
+    with pytest.raises(
+        CheckpointError, match="the file: not a stream-perceptron model, or damaged"
+    ):
+        load(io.BytesIO(b"PK"))
+
+
+def test_a_table_of_the_command_line_goes_on_in_python_and_is_saved_again(tmp_path, run):
+    path, source = tmp_path / "m.npz", tmp_path / "table.csv"
+    lines = [f"{x['colour']},{x['u']},{x['v']},{y}" for x, y in rows(200)]
+    source.write_text("\n".join(["colour,u,v,label", *lines]) + "\n")
+    run("learn", source, "-m", path, "--one-hot", "colour", "--standardize", "--quiet", check=0)
+    model = load(path).model
+    again = tmp_path / "again.npz"
+    save(model, again)
+    there = load(again).model
+
+    for x, y in rows(50, seed=2):
+        x = {name: x[name] for name in ("colour", "u", "v")}
+        assert model.predict_proba_one(x) == there.predict_proba_one(x)
+        model.learn_one(x, y)
+        there.learn_one(x, y)
+    assert LiveModel.load(path).model.classes_ == there["SGDPerceptron"].classes_
+
+
+SCALERS = {
+    "standard": preprocessing.StandardScaler,
+    "centred": lambda: preprocessing.StandardScaler(with_std=False),
+    "range": preprocessing.MinMaxScaler,
+}
+
+
+def learned(make, rng, n=200):
+    """Return a pipeline that has learned, and samples that it has not."""
+    X = dicts(rng.normal(3, 5, (n, 6)))
+    y = rng.integers(0, 3, n).tolist()
+    pipeline = make() | SGDPerceptron(lr=0.1, seed=0)
+    for x, label in zip(X, y, strict=True):
+        pipeline.predict_one(x)
+        pipeline.learn_one(x, label)
+    return pipeline, dicts(rng.normal(3, 5, (50, 6)))
+
+
+@pytest.mark.parametrize("name", SCALERS)
+def test_a_pipeline_predicts_alike_in_the_command_line_and_back_in_python(name, rng, tmp_path):
+    path = tmp_path / "m.npz"
+    pipeline, X = learned(SCALERS[name], rng)
+    save(pipeline, path)
+    live = LiveModel.load(path)
+    inside = [live.model.predict_one(x) for x in X]
+    live.save(path)
+    back = load(path).model
+
+    assert [pipeline.predict_one(x) for x in X] == inside == [back.predict_one(x) for x in X]
+    table = live.model.network.scaler.table
+    assert (table[0] == 200).all()
+    again = LiveModel.load(path).model.network.scaler
+    assert (type(live.model.network.scaler), table.tobytes()) == (
+        type(again),
+        again.table.tobytes(),
+    )
+
+
+def forged(table, name):
+    counts, middle, last = table
+    if name == "negative variance":
+        last[0] = -1.0
+    elif name == "half a sample":
+        counts[0] = 1.5
+    elif name == "no number":
+        middle[0] = np.inf
+    elif name == "statistics of nothing":
+        counts[0] = 0
+    return table
+
+
+@pytest.mark.parametrize(
+    "name", ["negative variance", "half a sample", "statistics of nothing", "no number"]
+)
+def test_statistics_that_no_samples_lead_to_are_refused(name, rng, tmp_path):
+    path = tmp_path / "m.npz"
+    pipeline, _ = learned(SCALERS["standard"], rng)
+    save(pipeline, path)
+    LiveModel.load(path).save(path)
+    meta, arrays = read_checkpoint(path)
+    arrays["statistics"] = forged(arrays["statistics"].copy(), name)
+    write_checkpoint(path, meta, arrays)
+    for read in (load, LiveModel.load):
+        with pytest.raises(CheckpointError):
+            read(path)
+
+
+def test_a_scaler_that_knows_more_than_its_model_is_refused(rng, tmp_path):
+    path = tmp_path / "m.npz"
+    pipeline, _ = learned(SCALERS["standard"], rng)
+    pipeline["StandardScaler"].learn_one({"other": 1.0})
+    save(pipeline, path)
+
+    assert "other" in load(path).model["StandardScaler"].means
+    with pytest.raises(CheckpointError, match="'other', which its model does not have"):
+        LiveModel.load(path)
