@@ -10,6 +10,9 @@ from stream_perceptron.data.labels import text_of
 from stream_perceptron.data.naming import LABEL_NAMES, column_called, meant, names_in
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.errors import SampleError, SourceError
+from stream_perceptron.model.vocabulary import doubled
+
+_MOST_COLUMNS = 2**20
 
 
 def named(asked: Selection, schema: Schema) -> Selection:
@@ -110,6 +113,10 @@ def distinct(names: Sequence[str], selection: Selection, where: str) -> list[str
     ['a', 'b', 'a (column 3)']
 
     """
+    if len(names) > _MOST_COLUMNS:
+        raise SourceError(
+            f"{where}: more than {_MOST_COLUMNS:,} columns ({len(names):,}): write rows as LIBSVM"
+        )
     found = list(names)
     if len(set(names)) == len(names):
         return found
@@ -118,13 +125,12 @@ def distinct(names: Sequence[str], selection: Selection, where: str) -> list[str
         if name is not None and name != place and names.count(name) > 1:
             i = int(place) - 1 if int(place) > 0 else int(place) + len(names)
             found[i] = f"{name} (column {i + 1})"
-    for name in found:
-        if found.count(name) > 1:
-            places = [i + 1 for i, other in enumerate(found) if other == name]
-            raise SourceError(
-                f"{where}: columns {places[0]} and {places[1]} are both called {name!r}: drop one "
-                f"with --ignore {places[1]}"
-            )
+    for twice in doubled(found)[:1]:
+        places = [i + 1 for i, other in enumerate(found) if other == twice]
+        raise SourceError(
+            f"{where}: columns {places[0]} and {places[1]} are both called {twice!r}: drop one "
+            f"with --ignore {places[1]}"
+        )
     return found
 
 

@@ -35,6 +35,24 @@ def test_an_arrow_batch_that_becomes_far_more_than_it_is(form, tmp_path):
     assert "would become 900,000,0" in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        (range(2**20), "more than 1,048,576 columns (1,048,577): write rows as LIBSVM"),
+        ([*range(300_000), 299_999], "columns 300000 and 300001 are both called 'c299999'"),
+    ],
+    ids=["many", "one of them twice"],
+)
+def test_columns_without_end(names, reason, tmp_path):
+    path = tmp_path / "f.csv"
+    path.write_text(f"{','.join(f'c{name}' for name in names)},label\n{'1,' * len(names)}a\n")
+    limited = ["bash", "-c", 'ulimit -v 2000000; exec "$0" learn "$1"', COMMAND, path]
+    done = subprocess.run(limited, capture_output=True, text=True, timeout=120)
+
+    assert (1, 1) == (done.returncode, done.stderr.count("\n"))
+    assert reason in done.stderr
+
+
 LIMITED = ["bash", "-c", 'ulimit -v 2000000; exec "$0" "$@"', COMMAND, "learn", "--quiet"]
 
 
@@ -94,6 +112,20 @@ def test_pages_that_become_far_more_than_they_are(tmp_path):
     (line,) = result.stderr.splitlines()
     assert 1 == result.returncode
     assert "bytes would become 2,147,484,154: write smaller pages" in line
+
+
+def test_columns_whose_only_pages_become_more_than_there_is_room_for(tmp_path):
+    """Snappy makes at most 21 bytes of one."""
+    n = 28_000_000
+    zeros = pa.array(np.zeros(n))
+    table = pa.table({"a": zeros, "b": zeros, "label": pa.array(np.zeros(n, np.int8))})
+    path, options = tmp_path / "f.parquet", {"use_dictionary": False, "write_statistics": False}
+    whole = {"row_group_size": n, "data_page_size": 2**31 - 1, "max_rows_per_page": n}
+    pq.write_table(table, path, compression="snappy", **options, **whole)
+    result = subprocess.run([*LIMITED, path], capture_output=True, text=True)
+
+    assert 1 == result.returncode
+    assert "would become 560,000,0" in result.stderr.splitlines()[-1]
 
 
 def test_large_pages_are_read(tmp_path):

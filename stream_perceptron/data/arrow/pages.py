@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-# Pages that become more bytes than this are read where they take a fair share of them in the file.
+# Pages that become more bytes than this are read if each byte in the file becomes at most 200, and
+# those that become twice as many if it becomes at most 16.
 _MOST_BYTES = 2**28
-_MOST_FOR_ONE = 200
+_MOST_FOR_ONE = 200, 16
 
 # How often a byte becomes another one, at most. Brotli knows no limit.
 _EXPANSION = {"UNCOMPRESSED": 1, "SNAPPY": 64, "LZ4": 255, "GZIP": 1032, "ZSTD": 2**15}
@@ -47,7 +48,7 @@ def longest_value(file: pa.NativeFile, metadata: Any, group: int) -> int:
         is_text = "BYTE_ARRAY" in chunk.physical_type
         size, expansion = chunk.total_compressed_size, _EXPANSION.get(chunk.compression, 2**28)
         is_small = expansion * size <= _MOST_BYTES // row_group.num_columns
-        if not (is_list or is_text) and (is_small or expansion <= _MOST_FOR_ONE):
+        if not (is_list or is_text) and (is_small or expansion == 1):
             continue
         start = chunk.data_page_offset
         if chunk.has_dictionary_page:
@@ -66,7 +67,7 @@ def longest_value(file: pa.NativeFile, metadata: Any, group: int) -> int:
 
 def require_fair(stored: int, becomes: int, what: str) -> None:
     """Require that bytes in a file do not become far more than they are."""
-    if becomes > max(_MOST_BYTES, _MOST_FOR_ONE * stored):
+    if becomes > max(_MOST_BYTES, _MOST_FOR_ONE[becomes > 2 * _MOST_BYTES] * stored):
         raise OSError(f"{stored:,} bytes would become {becomes:,}: write smaller {what}")
 
 
