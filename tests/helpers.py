@@ -269,6 +269,7 @@ def blocks_of(page: Path) -> list[CodeBlock]:
 
 
 def recipe(name: str) -> str:
-    """Return the block of docs/pipes.md with a name."""
-    (block,) = [block for block in blocks_of(ROOT / "docs" / "pipes.md") if block.name == name]
+    """Return the block of docs/ with a name."""
+    pages = (ROOT / "docs").glob("*.md")
+    (block,) = [block for page in pages for block in blocks_of(page) if block.name == name]
     return block.text

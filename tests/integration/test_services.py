@@ -1,0 +1,157 @@
+"""The recipes of docs/services.md, in folders of tests in place of those of a server."""
+
+from __future__ import annotations
+
+import configparser
+import datetime as dt
+import getpass
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+
+import pytest
+from helpers import COMMAND, recipe, samples_in, start, wait_for, write_lines
+
+ROWS = [
+    {"a": i % 7 - 3, "b": i % 5 - 2, "label": "up" if i % 7 > 3 else "down"} for i in range(300)
+]
+
+
+def here(text, folder):
+    """Return a recipe with the folders of a test."""
+    return text.replace("/opt/perceptron/bin/stream-perceptron", str(COMMAND)).replace(
+        "/var/lib/perceptron", str(folder)
+    )
+
+
+@pytest.fixture
+def service(tmp_path):
+    """The section [Service] of the unit."""
+    unit = configparser.ConfigParser(interpolation=None)
+    unit.optionxform = str
+    unit.read_string(here(recipe("service"), tmp_path))
+    return unit["Service"]
+
+
+@pytest.fixture
+def run_unit(service, tmp_path):
+    """Start what the unit starts, as systemd does: a FIFO is stdin, open for writing, too."""
+    os.mkfifo(tmp_path / "samples")
+    samples = os.open(tmp_path / "samples", os.O_RDWR)
+    program, subcommand, *options = shlex.split(service["ExecStart"])
+    yield (
+        lambda: start(
+            *options, command=[program], subcommand=subcommand, cwd=tmp_path, stdin=samples
+        ),
+        samples,
+    )
+    os.close(samples)
+
+
+def end_of(process):
+    """Return the exit code of a process, once it has ended."""
+    process.communicate(timeout=60)
+    return process.returncode
+
+
+def codes(text):
+    return {int(code) for code in text.split()}
+
+
+def learned(folder, n):
+    predictions = folder / "predictions.jsonl"
+    return lambda: predictions.exists() and len(predictions.read_text().splitlines()) == n
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+def test_a_service_that_is_asked_to_end_saves_and_ends_in_order(
+    service, run_unit, tmp_path, number
+):
+    run, samples = run_unit
+    os.write(samples, write_lines(tmp_path / "rows", ROWS[:100]).read_bytes())
+    process = run()
+    wait_for(learned(tmp_path, 100), process)
+    process.send_signal(number)
+
+    assert end_of(process) in codes(service["SuccessExitStatus"])
+    assert 100 == samples_in(tmp_path / "events.npz")
+
+
+def test_a_killed_service_starts_again_and_finds_what_was_written_meanwhile(
+    service, run_unit, tmp_path
+):
+    run, samples = run_unit
+    process = run()
+    process.kill()
+    killed = end_of(process)
+    os.write(samples, write_lines(tmp_path / "rows", ROWS).read_bytes())
+    process = run()
+    wait_for(learned(tmp_path, 300), process)
+    process.terminate()
+
+    assert "on-failure" == service["Restart"]
+    assert 128 - killed not in codes(service["SuccessExitStatus"] + " 1 2")
+    assert end_of(process) in codes(service["SuccessExitStatus"])
+    assert 300 == samples_in(tmp_path / "events.npz")
+
+
+def test_a_service_is_not_restarted_where_somebody_must_look(service, run_unit, tmp_path):
+    (tmp_path / "events.npz").write_text("damaged")
+    process = run_unit[0]()
+
+    assert end_of(process) in codes(service["RestartPreventExitStatus"])
+
+
+def test_systemd_finds_nothing_wrong_with_the_units(tmp_path):
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd is not installed")
+    for name in ("socket", "service"):
+        text = here(recipe(name), tmp_path)
+        (tmp_path / f"perceptron.{name}").write_text(
+            text.replace("User=perceptron", f"User={getpass.getuser()}")
+        )
+    result = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", "./perceptron.socket", "./perceptron.service"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+
+    assert 0 == result.returncode, result.stderr
+    assert "perceptron" not in result.stderr
+
+
+def test_cron_learns_what_is_new_and_sends_no_mail(tmp_path):
+    yesterday = dt.date.today() - dt.timedelta(days=1)
+    for name, file in (("cron", "events.jsonl"), ("daily", f"events-{yesterday}.jsonl")):
+        folder = tmp_path / name
+        folder.mkdir()
+        command = here(recipe(name).splitlines()[-1].split(maxsplit=5)[5], folder)
+        for n in (100, 300) if name == "cron" else (300,):
+            write_lines(folder / file, ROWS[:n])
+            result = subprocess.run(
+                ["/bin/sh", "-c", command.replace(r"\%", "%")],
+                env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True,
+            )  # fmt: skip
+
+            assert (0, "", "") == (result.returncode, result.stdout, result.stderr)
+            assert n == samples_in(folder / "events.npz")
+
+
+def test_a_container_runs_the_program_itself_with_what_docker_run_adds(tmp_path):
+    lines = recipe("image").splitlines()
+    (entry,) = [json.loads(line.partition(" ")[2]) for line in lines if "ENTRYPOINT" in line]
+    write_lines(tmp_path / "events.jsonl", ROWS)
+    learned = []
+    for line in recipe("container").splitlines():
+        run, _, arguments = line.partition(" perceptron learn ")
+        if run.startswith("docker run"):
+            subprocess.run(
+                ["bash", "-c", f"exec {shlex.join(entry)} learn {arguments}"],
+                cwd=tmp_path, env={"PATH": f"{COMMAND.parent}:/usr/bin:/bin"}, check=True,
+                capture_output=True,
+            )  # fmt: skip
+            learned.append(samples_in(tmp_path / "events.npz"))
+
+    assert [300, 600] == learned
