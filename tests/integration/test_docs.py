@@ -112,8 +112,24 @@ def after_distributed(folder):
     assert 60_000 == samples_in(folder / "eight.npz")
 
 
+def after_services(folder):
+    assert (folder / "alert.txt").read_text().startswith("look: Error: events.jsonl: row 3: ")
+    assert 2 == samples_in(folder / "events.npz")
+
+
+def after_checkpoints(folder):
+    """The run was killed at work, so that the next one had something to do."""
+    assert 600_000 == samples_in(folder / "mnist.npz")
+    assert samples_in(folder / "mnist.npz.prev") < 600_000
+
+
 # What a page leaves behind, beside what it prints.
-AFTER = {"pipes": after_pipes, "distributed": after_distributed}
+AFTER = {
+    "checkpoints": after_checkpoints,
+    "distributed": after_distributed,
+    "pipes": after_pipes,
+    "services": after_services,
+}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
