@@ -17,14 +17,14 @@ from .signals import ending_in_order
 @click.command(cls=Command, short_help="Write an HTML page that shows how a model learned.")
 @model_argument
 @option("-o/--output FILE", "Where to write the page.", LocalFile(), "report.html")
-@option("--examples SOURCE", "Labelled samples: show the most confident mistakes.")
+@option("--examples SOURCE", "Labelled samples: show the worst mistakes on them.")
 @format_option()
 def report(path: Path, output: Path, examples: str | None, file_format: str | None) -> None:
     """Write an HTML page that shows how a model learned.
 
     Learning curve, diagnosis, confusion matrix, precision and recall, the weights of each class,
-    and with --examples the most confident mistakes. The page is one file without scripts and needs
-    no network.
+    and with --examples the most confident mistakes, and whether the model was trained on them. The
+    page is one file without scripts and needs no network.
 
     \b
     stream-perceptron report mnist.npz -o report.html --examples mnist-test.parquet
@@ -36,11 +36,8 @@ def report(path: Path, output: Path, examples: str | None, file_format: str | No
     from stream_perceptron.data.opening import open_source
     from stream_perceptron.diagnostics.report import report as make_report
 
-    for library in ("jinja2", "matplotlib"):
-        if find_spec(library) is None:
-            raise OneLineError(
-                f"the report needs {library}: pip install 'stream-perceptron[report]'"
-            )
+    if find_spec("jinja2") is None:
+        raise OneLineError("the report needs jinja2: pip install 'stream-perceptron[report]'")
     require_different(MODEL=path, the_page=output, the_examples=examples)
     live = LiveModel.load(path)
     asking(live)

@@ -1,18 +1,24 @@
-"""The most confident mistakes of a model."""
+"""The worst mistakes of a model on labelled samples, and whether it was trained on these."""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
+from stream_perceptron.data.naming import shortened
 from stream_perceptron.errors import SourceError
 from stream_perceptron.live.driver import drive
+from stream_perceptron.live.lineage import ROWS, Entry
 
 if TYPE_CHECKING:
     from stream_perceptron.data.source import Source
     from stream_perceptron.live.model import LiveModel
+
+_SHOWN_FEATURES = 6
 
 
 @dataclass(order=True)
@@ -26,18 +32,22 @@ class Mistake:
     x: dict[Hashable, float] = field(compare=False)  # its features, in the order of the source
 
 
-def mistakes_in(live: LiveModel, source: Source, most: int = 12) -> tuple[list[Mistake], int, int]:
-    """Return the most confident mistakes on a labelled source, most confident first.
+class Examples(NamedTuple):
+    """What a model makes of a labelled source."""
 
-    Returns
-    -------
-    The mistakes, the number of labelled samples, and of those that were predicted correctly.
+    worst: list[Mistake]  # the most confident first
+    rows: int  # that were read
+    labelled: int
+    right: int  # of the labelled ones
 
-    """
+
+def mistakes_in(live: LiveModel, source: Source, most: int = 12) -> Examples:
+    """Return the most confident mistakes on a labelled source."""
     worst: list[Mistake] = []
-    labelled = right = 0
+    rows = labelled = right = 0
     for batch in live.batches(source):
         (result,) = drive([batch], live.predict)
+        rows += len(batch)
         for i, prediction in enumerate(result.predictions):
             label = batch.labels[i]
             labelled += label is not None
@@ -53,4 +63,53 @@ def mistakes_in(live: LiveModel, source: Source, most: int = 12) -> tuple[list[M
             (heapq.heappush if len(worst) < most else heapq.heapreplace)(worst, mistake)
     if not labelled:
         raise SourceError(f"{source.name}: no labels to compare predictions with")
-    return sorted(worst, reverse=True), labelled, right
+    return Examples(sorted(worst, reverse=True), rows, labelled, right)
+
+
+def misleading(live: LiveModel, mistake: Mistake) -> Sequence[tuple[str, float]]:
+    """Return the features of a mistake that speak most for the prediction and against the label."""
+    model = live.model
+    numbers = {label: j for j, label in enumerate(model.classes_)}
+    toward = model.weights[numbers[mistake.prediction]]
+    if mistake.label in numbers:
+        toward = toward - model.weights[numbers[mistake.label]]
+    columns = {name: i for i, name in enumerate(model.features_)}
+    known = [name for name in mistake.x if name in columns]
+    at = np.array([columns[name] for name in known], np.intp)
+    x = np.array([mistake.x[name] for name in known], np.float64)
+    scaler = model.network.scaler
+    spoken = toward[at] * (x if scaler is None else scaler.scaled(at, x))
+    order = np.argsort(-spoken, kind="stable")[:_SHOWN_FEATURES]
+    return [(str(known[i]), float(x[i])) for i in order if spoken[i] > 0]
+
+
+def training_on(live: LiveModel, source: Source, n_rows: int) -> str:
+    """Say whether a model was trained on the rows of a source, as far as its lineage tells."""
+    entries = list(_flat(live.lineage.entries))
+    known = {each for entry in entries for each in entry.sources if not each.is_stream}
+    same = {each for each in known if not source.is_stream and source.identities([each]) == [each]}
+    learned = [entry for entry in entries if same.intersection(entry.sources)]
+    if any(entry.unit != ROWS for entry in learned):
+        return "The model was trained on rows of this file, in another order"
+    parts: list[tuple[int, int]] = []
+    for start, end in sorted((entry.start, entry.end) for entry in learned):
+        if parts and start <= parts[-1][1]:
+            start, end = parts[-1][0], max(end, parts.pop()[1])
+        parts.append((start, end))
+    if parts and parts[0][0] == 0 and parts[0][1] >= n_rows:
+        return "The model was trained on them"
+    if parts:
+        shown = shortened([f"{start + 1:,} to {end:,}" for start, end in parts])
+        return f"The model was trained on rows {shown} of them"
+    is_known = live.lineage.is_complete and not any(entry.is_stream for entry in entries)
+    if not is_known or source.is_stream:
+        return "Whether the model was trained on them is not known"
+    return "The model was not trained on this file"
+
+
+def _flat(entries: Sequence[Entry]) -> Iterator[Entry]:
+    """Yield what was learned, and what each model of a mean learned."""
+    for entry in entries:
+        yield entry
+        for part in entry.models:
+            yield from _flat(part)

@@ -3,92 +3,98 @@
 from __future__ import annotations
 
 import base64
-import io
-import re
+import struct
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from math import ceil, floor, log10
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-_INK = "#010203"  # becomes the page's colour of text
-_FOR, _AGAINST = (0xB2, 0x18, 0x2B), (0x21, 0x66, 0xAC)  # red and blue, legible on light and dark
+# Of weights for and against a label: green and purple, which the colour-blind tell apart.
+FOR, AGAINST = (0x1A, 0x8F, 0x50), (0xA0, 0x50, 0xC8)
+
+_LEFT, _RIGHT, _TOP = 44, 24, 8  # pixels around a panel
+_BELOW, _AXIS = 8, 36  # and below it, without and with the numbers of samples
+_ROW = 90  # pixels of a panel of height 1
 
 
-@dataclass
+class Line(NamedTuple):
+    """A line over samples; its kind is its class in the page's style."""
+
+    name: str
+    kind: str
+    x: Array
+    y: Array
+
+
+@dataclass(frozen=True)
 class Panel:
-    """Lines above each other over the same samples."""
+    """Lines over the same samples, and the part of the y axis to show at least."""
 
-    lines: Sequence[tuple[str, Array, Array, str]]  # label, x, y, colour
+    lines: Sequence[Line]
+    low: float
+    high: float
     height: int = 1
-    is_share: bool = False  # from 0 to 1, shown in percent
+    is_share: bool = False  # shown in percent
+
+    @property
+    def ticks(self) -> list[float]:
+        """Round numbers, the first and the last of which are the ends of the y axis."""
+        return _ticks(self.low, self.high, 2 + 2 * self.height)
 
 
-def curves(panels: Sequence[Panel], marks: Sequence[float] = ()) -> str:
-    """Return panels over samples as SVG, with an upright line at each mark."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import PercentFormatter
-
-    style: Any = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": "report",
-        "text.color": _INK,
-        "axes.labelcolor": _INK,
-        "axes.edgecolor": _INK,
-        "xtick.color": _INK,
-        "ytick.color": _INK,
-        "font.family": "sans-serif",
-        "font.size": 8,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-    }
-    heights = [panel.height for panel in panels]
-    with mpl.rc_context(style):
-        figure = Figure(figsize=(5.4, 0.6 + 1.15 * sum(heights)), layout="constrained")
-        axes = np.atleast_1d(figure.subplots(len(panels), sharex=True, height_ratios=heights))
-        for axis, panel in zip(axes, panels, strict=True):
-            for label, x, y, colour in panel.lines:
-                marker = "o" if len(x) == 1 else None
-                axis.plot(x, y, marker=marker, color=colour, label=label, linewidth=1.3)
-            for mark in marks:
-                axis.axvline(mark, color=_INK, linestyle=":", linewidth=1)
-            axis.grid(color=_INK, alpha=0.12)
-            axis.legend(
-                loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, borderpad=0,
-                borderaxespad=0.2, reverse=True,
-            )  # fmt: skip
-            axis.set_ylim(*_limits(panel))
-            if panel.is_share:
-                axis.yaxis.set_major_formatter(PercentFormatter(1))
-        axes[-1].set_xlim(0, max(float(x[-1]) for _, x, _, _ in panels[0].lines))
-        axes[-1].set_xlabel("samples")
-        axes[-1].xaxis.set_major_formatter("{x:,.0f}")
-        target = io.StringIO()
-        figure.savefig(target, format="svg", transparent=True, metadata={"Date": None})
-    svg = target.getvalue()
-    svg = svg[svg.index("<svg") :].replace(_INK, "currentColor")
-    # The drawing's own title and creator would be read aloud.
-    return re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
+def lines_svg(panel: Panel, end: float, width: int, marks: Sequence[float], is_last: bool) -> str:
+    """Return a panel over samples up to the end as SVG, with an upright line at each mark."""
+    inner, height, ticks = width - _LEFT - _RIGHT, _ROW * panel.height, panel.ticks
+    low, high = ticks[0], ticks[-1]
+    whole = _TOP + height + (_AXIS if is_last else _BELOW)
+    parts = [f'<svg viewBox="{-_LEFT} {-_TOP} {width} {whole}" aria-hidden="true">']
+    for tick in ticks:
+        y = height * ((high - tick) / (high - low))
+        shown = f"{100 * tick:.4g}%" if panel.is_share else f"{tick:.4g}"
+        parts.append(f'<path class="grid" d="M0 {y:.1f}h{inner}"/>')
+        parts.append(f'<text x="-8" y="{y + 4:.1f}" text-anchor="end">{shown}</text>')
+    if low > 0:  # the mark of an axis that does not begin at 0
+        parts.append(f'<path class="cut" d="M0 {height}l-4 -3 8 -4 -8 -4 4 -3"/>')
+    for mark in marks:
+        parts.append(f'<path class="fall" d="M{inner * mark / end:.1f} 0v{height}"/>')
+    for line in panel.lines:
+        places = inner * line.x / end, height * ((high - line.y) / (high - low))
+        parts.append(_path(line.kind, *(each.tolist() for each in places)))
+    if is_last:
+        ticks = [tick for tick in _ticks(0, end, width // 120) if tick <= end and tick % 1 == 0]
+        named = [(tick / end, 16, f"{tick:,.0f}") for tick in ticks] + [(0.5, 32, "samples")]
+        for share, below, shown in named:
+            place = f'x="{inner * share:.1f}" y="{height + below}"'
+            parts.append(f'<text {place} text-anchor="middle">{shown}</text>')
+    return "".join([*parts, "</svg>"])
 
 
-def _limits(panel: Panel) -> tuple[float, float]:
-    """Return the ends of a y axis: a first bin that is far off does not squeeze the others."""
-    later = [y[1:] if len(y) > 2 else y for _, _, y, _ in panel.lines]
-    low, high = (float(end([end(y) for y in later])) for end in (min, max))
-    room = 0.05 * (high - low) or 0.05 * (abs(high) or 1.0)
-    if panel.is_share:
-        return max(0.0, low - room), min(1.005, high + room)
-    return 0.0 if low >= 0 else low - room, high + room
+def _path(kind: str, x: Sequence[float], y: Sequence[float]) -> str:
+    if len(x) == 1:
+        return f'<circle class="dot {kind}" cx="{x[0]:.1f}" cy="{y[0]:.1f}" r="3"/>'
+    points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
+    return f'<polyline class="{kind}" points="{points}"/>'
+
+
+def _ticks(low: float, high: float, most: int) -> list[float]:
+    """Return round numbers at equal steps, about so many, that reach from low to high or beyond."""
+    least = (high - low) / most
+    power = 10.0 ** floor(log10(least))
+    step = next(power * part for part in (1, 2, 5, 10, 20) if power * part >= 0.999 * least)
+    first, last = floor(low / step + 0.001), ceil(high / step - 0.001)
+    return [step * i for i in range(first, last + 1)]
 
 
 def weights_png(weights: Array, reach: float) -> str:
-    """Return weights (side, side) as a data URI: red for, blue against, transparent at 0."""
+    """Return weights (side, side) as a data URI, transparent at 0."""
     pixels = np.empty((*weights.shape, 4), np.uint8)
-    pixels[..., :3] = np.where(weights[..., None] > 0, _FOR, _AGAINST)
+    pixels[..., :3] = np.where(weights[..., None] > 0, FOR, AGAINST)
     pixels[..., 3] = np.rint(255 * np.minimum(np.abs(weights) / reach, 1.0))
     return _png(pixels)
 
@@ -102,8 +108,17 @@ def ink_png(values: Array) -> str:
 
 
 def _png(pixels: Array) -> str:
-    from matplotlib.image import imsave
-
-    png = io.BytesIO()
-    imsave(png, pixels, format="png")
-    return f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}"
+    """Return pixels (height, width, 4) as a data URI."""
+    height, width, _ = pixels.shape
+    # Each row of pixels begins with the number of its filter: 0, none.
+    rows = np.pad(pixels.reshape(height, 4 * width), ((0, 0), (1, 0)))
+    chunks = (
+        (b"IHDR", struct.pack(">2I5B", width, height, 8, 6, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows.tobytes(), 9)),
+        (b"IEND", b""),
+    )
+    png = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"

@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
 from math import isqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from stream_perceptron.diagnostics.curve import curve_of
 from stream_perceptron.diagnostics.diagnosis import findings_in
-from stream_perceptron.diagnostics.mistakes import Mistake, mistakes_in
-from stream_perceptron.diagnostics.plots import Panel, curves, ink_png, weights_png
+from stream_perceptron.diagnostics.mistakes import misleading, mistakes_in, training_on
+from stream_perceptron.diagnostics.plots import AGAINST, FOR, ink_png, weights_png
 from stream_perceptron.live.lineage import shown_lr
 
 if TYPE_CHECKING:
     from stream_perceptron.data.source import Source
     from stream_perceptron.live.model import LiveModel
 
-Array = NDArray[Any]
-
-_MOST_IN_MATRIX = 40
-_MOST_CLASSES = 200  # in the table of classes
-_MOST_DRAWN = 40  # classes whose weights are drawn
+_MOST = 20  # classes in a matrix, and whose weights are drawn
+_MOST_PAIRS = 15
+_MOST_CLASSES = 100  # in the table of classes
 _STRONGEST = 8  # weights of a class
-_SHOWN_FEATURES = 6  # of a mistake that is no picture
+_CHARACTERS = 72  # of a matrix
 
 _FOLDER = Path(__file__).parent
+_COLOURS = f":root {{ --for: rgb{FOR}; --against: rgb{AGAINST} }}\n"
 
 
 def report(
@@ -43,7 +42,7 @@ def report(
     name
         What the page is called, such as the name of the model's file.
     examples
-        Labelled samples, of which the most confident mistakes are shown.
+        Labelled samples, of which the worst mistakes are shown.
     saved
         When the model was saved.
 
@@ -64,19 +63,20 @@ def report(
         undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
+    n_classes = len(live.model.classes_)
     is_tested = live.progress.confusion.tested > 0
     return environment.get_template("report.html").render(
         name=name,
         live=live,
         version=__version__,
         saved=saved,
-        style=Markup((_FOLDER / "report.css").read_text()),
-        curve=_curve(live),
+        style=Markup(_COLOURS + (_FOLDER / "report.css").read_text()),
+        curve=curve_of(live),
         findings=list(findings_in(live)),
-        scores=live.progress.scores(len(live.model.classes_)),
+        scores=live.progress.scores(n_classes) if is_tested else None,
         lineage=live.lineage.lines(),
-        matrix=_matrix(live) if is_tested else None,
-        pairs=_pairs(live) if is_tested else [],
+        matrix=_matrix(live) if is_tested and n_classes <= _MOST else None,
+        pairs=_pairs(live) if is_tested and n_classes > _MOST else None,
         classes=_classes(live) if is_tested else None,
         weights=_weights(live) if live.model.weights.size else None,
         examples=None if examples is None else _examples(live, examples),
@@ -88,75 +88,33 @@ def _names(live: LiveModel) -> list[str]:
     return [str(name) for name in live.model.classes_]
 
 
-def _curve(live: LiveModel) -> dict[str, Any] | None:
-    """Return the drawing of the learning curve, and what it shows in words."""
-    from markupsafe import Markup
-
-    curve = live.progress.curve
-    samples = curve.column("samples")
-    if not len(samples):
-        return None
-    at = samples.cumsum()
-    overall = curve.column("right").cumsum() / at
-    # The last bin is no bin until it is full.
-    n = len(samples) - (len(samples) > 1 and samples[-1] < curve.bin)
-    each, eps, updated = (
-        curve.column(name)[:n] / samples[:n] for name in ("right", "eps", "updates")
-    )
-    panels = [
-        Panel(
-            [
-                (f"accuracy of each {curve.bin:,} samples", at[:n], each, "#8fb8a8"),
-                ("accuracy so far", at, overall, "#2a9f77"),
-            ],
-            height=2,
-            is_share=True,
-        ),
-        Panel([("mean eps", at[:n], eps, "#d9694f")]),
-    ]
-    moves = float(updated.max() - updated.min()) >= 0.001
-    if moves:
-        panels.append(Panel([("samples that changed the weights", at[:n], updated, "#5b84c4")],
-                            is_share=True))  # fmt: skip
-    summary = f"Over {int(at[-1]):,} samples, accuracy is {overall[-1]:.1%}."
-    if n > 1:
-        summary += (
-            f" It went from {each[0]:.1%} in the first {int(samples[0]):,} to {each[-1]:.1%} in "
-            f"the last full {int(samples[n - 1]):,}, and mean eps from {eps[0]:.3g} to "
-            f"{eps[-1]:.3g}."
-        )
-    if moves:
-        summary += (
-            f" The share of samples that changed the weights went from {updated[0]:.1%} to "
-            f"{updated[-1]:.1%}."
-        )
-    changes = live.progress.changes
-    marks = [change.sample for change in changes if change.is_fall]
-    summary += "".join(f" {str(change).capitalize()}." for change in changes)
-    return {"summary": summary, "drawing": Markup(curves(panels, marks))}
-
-
 def _matrix(live: LiveModel) -> dict[str, Any]:
-    """Return the confusion matrix of the classes with most errors, in their order."""
+    """Return the confusion matrix: counts, or percent of each label where these are too wide."""
     names = _names(live)
-    confusion = live.progress.confusion
-    seen, _, right = confusion.sums(len(names))
-    worst = np.argsort(right - seen, kind="stable")[:_MOST_IN_MATRIX]
-    shown = np.sort(worst).tolist()
-    counts = confusion.matrix(shown)
+    counts = live.progress.confusion.matrix(range(len(names)))
+    is_wide = len(names) * (len(f"{counts.max():,}") + 2) > _CHARACTERS
     rows = []
-    for place, i in enumerate(shown):
-        shares = counts[place] / max(int(seen[i]), 1)
+    for i, name in enumerate(names):
+        n = max(int(counts[i].sum()), 1)
         cells = [
-            {
-                "n": n,
-                "kind": "hit" if place == j else "miss",
-                "strength": min(share * (0.5 if place == j else 3), 0.7),
-            }
-            for j, (n, share) in enumerate(zip(counts[place].tolist(), shares, strict=True))
+            _cell(prediction, count, count / n, i == j, is_wide)
+            for j, (prediction, count) in enumerate(zip(names, counts[i].tolist(), strict=True))
         ]
-        rows.append({"name": names[i], "cells": cells})
-    return {"names": [names[i] for i in shown], "rows": rows, "n": len(names)}
+        rows.append({"name": name, "cells": cells})
+    is_numbered = len(names) * max(map(len, names)) > _CHARACTERS
+    return {"names": names, "rows": rows, "is_wide": is_wide, "is_numbered": is_numbered}
+
+
+def _cell(prediction: str, n: int, share: float, is_hit: bool, is_wide: bool) -> dict[str, Any]:
+    is_little = is_wide and 0 < share < 0.005
+    shown = f"{100 * share:.0f}" if is_wide else f"{n:,}"
+    return {
+        "prediction": prediction,
+        "shown": "" if not n else "<1" if is_little else shown,
+        "kind": ("hit" if is_hit else "miss") + " little" * is_little,
+        # Small shares of mistakes are to be seen too.
+        "strength": 0.4 * share if is_hit else min(3 * share, 0.7),
+    }
 
 
 def _pairs(live: LiveModel) -> list[dict[str, Any]]:
@@ -167,7 +125,7 @@ def _pairs(live: LiveModel) -> list[dict[str, Any]]:
     wrong = sorted((-n, i, j) for i, j, n in confusion.pairs.tolist() if i != j)
     return [
         {"label": names[i], "prediction": names[j], "n": -n, "share": -n / seen[i]}
-        for n, i, j in wrong[:5]
+        for n, i, j in wrong[:_MOST_PAIRS]
     ]
 
 
@@ -203,12 +161,16 @@ def _columns(n: int) -> int:
 
 
 def _weights(live: LiveModel) -> dict[str, Any]:
-    """Return the weights of each class: as a picture, or the strongest by name."""
-    model, side = live.model, _side(live)
-    names = _names(live)[:_MOST_DRAWN]
+    """Return the weights of classes, of those of lowest recall if these are many.
+
+    They are a picture, or bars of the strongest by name.
+    """
+    model, side, names = live.model, _side(live), _names(live)
+    recall = live.progress.scores(len(names)).recall
+    shown = np.sort(np.argsort(recall, kind="stable")[:_MOST])
     reach = float(np.abs(model.weights).max()) or 1.0
-    found = {"reach": reach, "left_out": len(model.classes_) - len(names)}
-    each = list(zip(names, model.weights, model.biases, strict=False))
+    found = {"reach": reach, "shown": len(shown), "left_out": len(names) - len(shown)}
+    each = [(names[j], model.weights[j], model.biases[j]) for j in shown.tolist()]
     if side is not None:
         pictures = [
             {
@@ -236,48 +198,28 @@ def _weights(live: LiveModel) -> dict[str, Any]:
 
 
 def _examples(live: LiveModel, source: Source) -> dict[str, Any]:
-    """Return the most confident mistakes: as pictures, or with the features that led astray."""
-    mistakes, labelled, right = mistakes_in(live, source)
+    """Return the worst mistakes: as pictures, or with the features that led astray."""
+    examples = mistakes_in(live, source)
     side = _side(live)
-    as_pictures = side is not None and all(len(mistake.x) == side**2 for mistake in mistakes)
+    as_pictures = side is not None and all(len(m.x) == side**2 for m in examples.worst)
     rows = [
         {
-            "row": m.row,
-            "label": str(m.label),
-            "prediction": str(m.prediction),
-            "probability": m.probability,
+            "mistake": m,
             "data": ink_png(np.array(list(m.x.values())).reshape(side, side))
             if as_pictures and side is not None
             else None,
-            "features": _misleading(live, m),
+            "features": misleading(live, m),
         }
-        for m in mistakes
+        for m in examples.worst
     ]
     return {
         "source": source.name,
-        "labelled": labelled,
-        "right": right,
+        "counts": examples,
+        "training": training_on(live, source, examples.rows),
         "rows": rows,
         "as_pictures": as_pictures,
         "columns": _columns(len(rows)),
     }
-
-
-def _misleading(live: LiveModel, mistake: Mistake) -> Sequence[tuple[str, float]]:
-    """Return the features of a mistake that speak most for the prediction and against the label."""
-    model = live.model
-    numbers = {label: j for j, label in enumerate(model.classes_)}
-    toward = model.weights[numbers[mistake.prediction]]
-    if mistake.label in numbers:
-        toward = toward - model.weights[numbers[mistake.label]]
-    columns = {name: i for i, name in enumerate(model.features_)}
-    known = [name for name in mistake.x if name in columns]
-    at = np.array([columns[name] for name in known], np.intp)
-    x = np.array([mistake.x[name] for name in known], np.float64)
-    scaler = model.network.scaler
-    spoken = toward[at] * (x if scaler is None else scaler.scaled(at, x))
-    order = np.argsort(-spoken, kind="stable")[:_SHOWN_FEATURES]
-    return [(str(known[i]), float(x[i])) for i in order if spoken[i] > 0]
 
 
 def _hyperparameters(live: LiveModel) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,108 @@
+"""The learning curve of a report: accuracy and error over windows of samples."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_perceptron.diagnostics.plots import Line, Panel, lines_svg
+
+if TYPE_CHECKING:
+    from stream_perceptron.live.model import LiveModel
+
+Array = NDArray[Any]
+
+_WINDOW = 100  # samples at least, as fewer say little of accuracy
+_LARGEST = 1e300  # that is drawn: the errors before a run diverges may be as large as any number
+_WIDTHS = {"broad": 600, "narrow": 340}  # of the drawing for a desk, and of that for a phone
+
+
+def curve_of(live: LiveModel) -> dict[str, Any] | None:
+    """Return the drawings of the learning curve, and what they show in words."""
+    from markupsafe import Markup
+
+    progress = live.progress
+    samples = progress.curve.column("samples")
+    if not len(samples):
+        return None
+    begin, end = _windows(samples)
+    n = _sums(samples, begin, end)
+    eps, updated = (_sums(progress.curve.column(s), begin, end) / n for s in ("eps", "updates"))
+    last, at = float(samples.sum()), samples.cumsum()[end - 1]
+    panels = [
+        _accuracy(live, begin, end),
+        Panel([Line("mean eps", "error", at, eps)], 0.0, _reach(eps)),
+    ]
+    moves = float(np.ptp(updated)) >= 0.001
+    if moves:
+        line = Line("samples that changed the weights", "window", at, updated)
+        panels.append(Panel([line], 0.0, _reach(updated), is_share=True))
+    marks = [change.sample for change in progress.changes if change.is_fall]
+    drawn = [
+        {
+            "keys": [(line.kind, line.name) for line in panel.lines[::-1]],
+            "start": panel.ticks[0],
+            "drawings": {
+                name: Markup(lines_svg(panel, last, width, marks, panel is panels[-1]))
+                for name, width in _WIDTHS.items()
+            },
+        }
+        for panel in panels
+    ]
+    went = [("accuracy", panels[0].lines[-1].y, ".1%"), ("mean eps", eps, ".3g")]
+    went += [("the share of samples that changed the weights", updated, ".1%")] * moves
+    parts = [f"{name} from {y[0]:{form}} to {y[-1]:{form}}" for name, y, form in went if len(y)]
+    summary = [f"{str(change).capitalize()}." for change in progress.changes]
+    if len(n) > 1:
+        each = f"From the first {int(n[0]):,} samples to the last {int(n[-1]):,}"
+        summary.insert(0, f"{each}: {', '.join(parts)}.")
+    return {"summary": " ".join(summary), "panels": drawn, "has_falls": bool(marks)}
+
+
+def _accuracy(live: LiveModel, begin: Array, end: Array) -> Panel:
+    """Return the accuracy of windows, that of all samples so far, and what it is compared with."""
+    progress = live.progress
+    samples, right = progress.curve.column("samples"), progress.curve.column("right")
+    at = samples.cumsum()
+    # Samples learned before any label was known, which come first, were not tested.
+    untested = progress.samples - progress.confusion.tested
+    tested = np.diff(np.maximum(at - untested, right.cumsum()), prepend=0)
+    baseline = progress.scores(len(live.model.classes_)).baseline
+    size = int(np.median(_sums(samples, begin, end)))
+    # A window of one bin does not overlap the next.
+    each = "of each" if (end - begin == 1)[:-1].all() else "over"
+    shares = (
+        (f"accuracy {each} {size:,} samples", "window", at[end - 1],
+         _sums(right, begin, end), _sums(tested, begin, end)),
+        ("accuracy so far", "sofar", at, right.cumsum(), tested.cumsum()),
+    )  # fmt: skip
+    lines = [Line("largest class", "base", np.array([0, at[-1]]), np.full(2, baseline))]
+    for name, kind, x, part, whole in shares[::-1]:
+        known = whole > 0
+        lines.append(Line(name, kind, x[known], part[known] / whole[known]))
+    least = min(float(line.y.min(initial=1.0)) for line in lines)
+    low = 0.0 if least < 0.5 else min(least, 0.98)
+    return Panel(lines, low, 1.0, height=2, is_share=True)
+
+
+def _windows(samples: Array) -> tuple[Array, Array]:
+    """Return where windows of bins begin and end: at each bin, the shortest with enough samples."""
+    at = samples.cumsum()
+    need = min(_WINDOW, at[-1])
+    end = np.flatnonzero(at >= need) + 1
+    begin = np.searchsorted(at - samples, at[end - 1] - need, side="right") - 1
+    return begin, end
+
+
+def _sums(column: Array, begin: Array, end: Array) -> Array:
+    with np.errstate(over="ignore"):
+        sums = [column[i:j].sum() for i, j in zip(begin, end, strict=True)]
+    return np.minimum(sums, _LARGEST)
+
+
+def _reach(y: Array) -> float:
+    """Return where an axis from 0 ends: at 1 if there is nothing to see."""
+    reach = float(y.max())
+    return reach if reach > 1e-200 else 1.0

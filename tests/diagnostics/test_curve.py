@@ -1,0 +1,97 @@
+"""The learning curve of a report."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from stream_perceptron import LiveModel
+from stream_perceptron.data.opening import open_source
+from stream_perceptron.datasets.mnist import sample_path
+from stream_perceptron.diagnostics.curve import curve_of
+from stream_perceptron.live.drift import Change
+from stream_perceptron.live.metrics import Confusion
+
+
+def learned(n):
+    sources = [open_source(str(sample_path()))]
+    live = LiveModel.start(sources, lr=0.1, seed=0)
+    for _ in live.run(sources, limit=n):
+        pass
+    return live
+
+
+def heights(drawing, kind):
+    """Return the values of a line, or of a dot, by the numbers beside the axis."""
+    ticks = re.findall(r'd="M0 ([\d.]+)h\d+"/><text x="-8"[^>]*>([\d.]+)%?<', drawing)
+    (bottom, low), (top, high) = ((float(y), float(value)) for y, value in (ticks[0], ticks[-1]))
+    points = re.search(rf'<polyline class="{kind}" points="([^"]*)"', drawing)
+    dot = re.search(rf'<circle class="dot {kind}"[^>]*cy="([\d.]+)"', drawing)
+    places = [each.split(",")[1] for each in points[1].split()] if points else [dot[1]]
+    return [low + (bottom - float(y)) / (bottom - top) * (high - low) for y in places]
+
+
+@pytest.mark.parametrize("n", [2, 30, 150, 999, 5000])
+@pytest.mark.parametrize("width", ["broad", "narrow"])
+def test_lines_end_where_the_figures_of_the_run_are(n, width):
+    """Also where the first sample was not tested, and there are too few for a window."""
+    live = learned(n)
+    progress, (panel, *_) = live.progress, curve_of(live)["panels"]
+    drawing = panel["drawings"][width]
+    scores = progress.scores(10)
+
+    # Places have a digit behind the point, which is less than a tenth of a percent.
+    assert heights(drawing, "sofar")[-1] == pytest.approx(100 * progress.accuracy, abs=0.1)
+    assert heights(drawing, "base") == pytest.approx([100 * scores.baseline] * 2, abs=0.1)
+    assert heights(drawing, "window")
+    assert all(0 <= y <= 100.1 for y in heights(drawing, "window"))
+
+
+@pytest.mark.parametrize("n", [99, 100, 150, 999, 2001, 5000])
+def test_no_window_has_few_samples(n):
+    shown = curve_of(learned(n))
+    sizes = re.match(r"From the first ([\d,]+) samples to the last ([\d,]+):", shown["summary"])
+
+    assert (sizes is None) == (n <= 100)
+    for size in sizes.groups() if sizes else ():
+        assert 100 <= int(size.replace(",", "")) <= n
+
+
+def test_an_axis_begins_at_0_or_says_where():
+    live = learned(1000)
+    progress = live.progress
+    (panel, *_) = curve_of(live)["panels"]
+    assert 0 == panel["start"]
+    assert "cut" not in panel["drawings"]["broad"]
+
+    # As if all had one label, and nearly all were right.
+    progress.confusion = Confusion.restored(np.array([[0, 0, progress.confusion.tested]]))
+    progress.curve.sums[:, 1] = progress.curve.sums[:, 0]
+    progress.curve.sums[[20, 30], 1] -= 1
+    (panel, *_) = curve_of(live)["panels"]
+    assert 0.9 <= panel["start"] < 1
+    assert all('class="cut"' in drawing for drawing in panel["drawings"].values())
+
+
+def test_falls_are_marked_and_recoveries_told():
+    live = learned(1000)
+    live.progress.changes += [
+        Change(True, 501, 500, 600, 0.8, 0.3), Change(False, 700, 699, 700, 0.3, 0.8)
+    ]  # fmt: skip
+    shown = curve_of(live)
+
+    assert "Accuracy fell from 80.0% to 30.0% near row 501." in shown["summary"]
+    assert "Accuracy recovered to 80.0% near row 700." in shown["summary"]
+    for panel in shown["panels"]:
+        for drawing in panel["drawings"].values():
+            assert 1 == drawing.count('class="fall"')
+
+
+def test_errors_as_large_as_numbers_are():
+    live = learned(500)
+    live.progress.curve.sums[-3:, 2] = [1.7e308, 1.7e308, 5e-324]
+    _, panel, *_ = curve_of(live)["panels"]
+
+    assert not re.search("nan|inf", panel["drawings"]["broad"])

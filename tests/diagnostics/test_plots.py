@@ -1,0 +1,93 @@
+"""The drawings of a report, without the page."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from stream_perceptron.diagnostics.plots import (
+    AGAINST,
+    FOR,
+    Line,
+    Panel,
+    ink_png,
+    lines_svg,
+    weights_png,
+)  # fmt: skip
+
+
+def pixels_of(uri):
+    data = base64.b64decode(uri.removeprefix("data:image/png;base64,"))
+    image = Image.open(io.BytesIO(data))
+    image.verify()  # also the checksum of each chunk
+    return np.asarray(Image.open(io.BytesIO(data)))
+
+
+def test_signs_of_weights_are_colours_and_sizes_how_much_of_them(rng):
+    weights = rng.normal(size=(9, 9))
+    pixels = pixels_of(weights_png(weights, 2.0))
+
+    for sign, colour in ((weights > 0, FOR), (weights < 0, AGAINST)):
+        assert (pixels[sign][:, :3] == colour).all()
+    strength = np.minimum(np.abs(weights) / 2, 1)
+    assert pixels[..., 3] == pytest.approx(255 * strength, abs=0.5)
+
+
+def test_ink_is_what_is_larger(rng):
+    values = rng.normal(size=(5, 5))
+    order = pixels_of(ink_png(values))[..., 3].ravel()[values.ravel().argsort()].astype(int)
+
+    assert (0, 255) == (order[0], order[-1])
+    assert (np.diff(order) >= 0).all()
+    assert not pixels_of(ink_png(np.ones((4, 4))))[..., 3].any()
+
+
+@given(
+    st.floats(0, 1e300), st.floats(1e-200, 1e300), st.integers(1, 2),
+    st.integers(1, 10**12), st.sampled_from([340, 600]),
+)  # fmt: skip
+def test_axes_reach_over_what_they_show_at_few_numbers(low, more, height, end, width):
+    if low + more / 100 <= low:
+        low = 0.0
+    y = np.array([low, low + more])
+    panel = Panel([Line("y", "window", np.array([0, end]), y)], low, low + more, height)
+    svg, ticks = lines_svg(panel, end, width, [end / 2], True), panel.ticks
+    steps = np.diff(ticks)
+
+    assert ticks[0] <= low * (1 + 1e-9)
+    assert ticks[-1] >= (low + more) * (1 - 1e-9)
+    assert 1 <= len(steps) <= 3 + 2 * height
+    assert steps == pytest.approx([steps[0]] * len(steps))
+    places = re.search(r'points="([^"]*)"', svg)[1].split()
+    assert all(-1 <= float(place.split(",")[1]) <= 90 * height + 1 for place in places)
+
+
+def lab(colour, seen):
+    """Return a colour in CIELAB, as somebody sees it."""
+    share = np.array(colour) / 255
+    linear = seen @ np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    x, y, z = np.cbrt(to_xyz @ linear.clip(0, 1) / [0.9505, 1.0, 1.0888])
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+# Machado, Oliveira and Fernandes. 2009. A physiologically-based model for simulation of color
+# vision deficiency. https://doi.org/10.1109/TVCG.2009.113
+BLIND = {
+    "protanopia": [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+    "deuteranopia": [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+    "tritanopia": [[1.256, -0.077, -0.179], [-0.078, 0.931, 0.148], [0.005, 0.691, 0.304]],
+}
+
+
+@pytest.mark.parametrize("seen", BLIND.values(), ids=BLIND)
+def test_the_colour_blind_tell_the_signs_apart(seen):
+    """Ten times the difference that is just noticed, 2.3."""
+    assert np.linalg.norm(lab(FOR, np.array(seen)) - lab(AGAINST, np.array(seen))) > 23
