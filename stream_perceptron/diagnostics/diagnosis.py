@@ -96,7 +96,7 @@ def _stopped_too_early(live: LiveModel) -> Iterator[Finding]:
         yield Finding(
             "stopped too early",
             f"one sample's error fell below epsilon {live.model.epsilon:g} after "
-            f"{progress.samples:,} samples, when accuracy was {progress.window_accuracy:.1%}"
+            f"{progress.samples:,} samples, when {_recent(live, 'was')}"
             f"{rising} and {progress.updated_share:.1%} of the samples were still learned",
             "lower epsilon, or leave --stop out",
         )
@@ -157,7 +157,7 @@ def _alike(live: LiveModel) -> Iterator[Finding]:
         yield Finding(
             "outputs alike",
             f"the largest and the smallest of {k} outputs differ by {spread:.2g} on average, of "
-            f"{reach:.3g} at most, and accuracy is {live.progress.window_accuracy:.1%}",
+            f"{reach:.3g} at most, and {_recent(live)}",
             "raise --lr"
             if live.progress.updated_share > _LOW_SHARE
             else f"lower --epsilon: {live.progress.updated_share:.1%} of the samples were learned",
@@ -185,8 +185,8 @@ def _no_better(live: LiveModel) -> Iterator[Finding]:
         always = repr(live.model.classes_[scores.largest])
         yield Finding(
             f"no better than always answering {always}",
-            f"accuracy is {best:.1%}, {scores.baseline:.1%} of the samples are {always}, and "
-            f"kappa is {scores.cohen_kappa:.2f}",
+            f"accuracy is {progress.accuracy:.1%}, {scores.baseline:.1%} of the samples are "
+            f"{always}, and kappa is {scores.cohen_kappa:.1%}",
             "give the other samples a larger weight (--weight), read on, or look for better "
             "features",
         )
@@ -332,10 +332,17 @@ def _never_skips(live: LiveModel) -> Iterator[Finding]:
     ):
         yield Finding(
             "epsilon never skips",
-            f"accuracy is {progress.window_accuracy:.1%}, and still every sample was learned, as "
-            f"no error fell below epsilon {epsilon:g}",
+            f"{_recent(live)}, and still every sample was "
+            f"learned, as no error fell below epsilon {epsilon:g}",
             f"raise it toward the mean eps, {progress.mean_epsilon:.2g}, to save updates",
         )
+
+
+def _recent(live: LiveModel, verb: str = "is") -> str:
+    """Say how accurate the last samples are, and how many they are where there are more."""
+    progress, n = live.progress, len(live.progress.window)
+    over = f" over the last {n:,}" if n < progress.confusion.tested else ""
+    return f"accuracy{over} {verb} {progress.window_accuracy:.1%}"
 
 
 def _noise(accuracy: float, n: int) -> float:
