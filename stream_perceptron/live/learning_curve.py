@@ -57,6 +57,7 @@ class LearningCurve:
             not 0 < bin_ < 2**62
             or (sums < 0).any()
             or (samples < 1).any()
+            or (samples >= 2**53).any()
             or (samples % 1).any()
             or (counts > samples[:, np.newaxis]).any()
         ):

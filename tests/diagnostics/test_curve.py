@@ -9,18 +9,27 @@ import pytest
 
 from stream_perceptron import LiveModel
 from stream_perceptron.data.opening import open_source
-from stream_perceptron.datasets.mnist import sample_path
 from stream_perceptron.diagnostics.curve import curve_of
 from stream_perceptron.live.drift import Change
 from stream_perceptron.live.metrics import Confusion
 
 
-def learned(n):
-    sources = [open_source(str(sample_path()))]
-    live = LiveModel.start(sources, lr=0.1, seed=0)
-    for _ in live.run(sources, limit=n):
-        pass
-    return live
+@pytest.fixture
+def learned(tmp_path, rng):
+    """Learn so many rows of three classes, which are not known before the first of each."""
+
+    def learn(n):
+        labels, noise = rng.integers(3, size=n), rng.normal(size=(n, 3))
+        rows = 1.5 * np.eye(3)[labels] + noise
+        lines = [",".join([f"c{i}", *map(str, row)]) for i, row in zip(labels, rows, strict=True)]
+        (tmp_path / "s.csv").write_text("\n".join(["label,a,b,c", *lines]))
+        sources = [open_source(str(tmp_path / "s.csv"))]
+        live = LiveModel.start(sources, lr=0.1, seed=0)
+        for _ in live.run(sources):
+            pass
+        return live
+
+    return learn
 
 
 def heights(drawing, kind):
@@ -35,13 +44,14 @@ def heights(drawing, kind):
 
 @pytest.mark.parametrize("n", [2, 30, 150, 999, 5000])
 @pytest.mark.parametrize("width", ["broad", "narrow"])
-def test_lines_end_where_the_figures_of_the_run_are(n, width):
+def test_lines_end_where_the_figures_of_the_run_are(n, width, learned):
     """Also where the first sample was not tested, and there are too few for a window."""
     live = learned(n)
     progress, (panel, *_) = live.progress, curve_of(live)["panels"]
     drawing = panel["drawings"][width]
-    scores = progress.scores(10)
+    scores = progress.scores(3)
 
+    assert progress.confusion.tested == n - 1
     # Places have a digit behind the point, which is less than a tenth of a percent.
     assert heights(drawing, "sofar")[-1] == pytest.approx(100 * progress.accuracy, abs=0.1)
     assert heights(drawing, "base") == pytest.approx([100 * scores.baseline] * 2, abs=0.1)
@@ -50,7 +60,7 @@ def test_lines_end_where_the_figures_of_the_run_are(n, width):
 
 
 @pytest.mark.parametrize("n", [99, 100, 150, 999, 2001, 5000])
-def test_no_window_has_few_samples(n):
+def test_no_window_has_few_samples(n, learned):
     shown = curve_of(learned(n))
     sizes = re.match(r"From the first ([\d,]+) samples to the last ([\d,]+):", shown["summary"])
 
@@ -59,7 +69,7 @@ def test_no_window_has_few_samples(n):
         assert 100 <= int(size.replace(",", "")) <= n
 
 
-def test_an_axis_begins_at_0_or_says_where():
+def test_an_axis_begins_at_0_or_says_where(learned):
     live = learned(1000)
     progress = live.progress
     (panel, *_) = curve_of(live)["panels"]
@@ -75,7 +85,7 @@ def test_an_axis_begins_at_0_or_says_where():
     assert all('class="cut"' in drawing for drawing in panel["drawings"].values())
 
 
-def test_falls_are_marked_and_recoveries_told():
+def test_falls_are_marked_and_recoveries_told(learned):
     live = learned(1000)
     live.progress.changes += [
         Change(True, 501, 500, 600, 0.8, 0.3), Change(False, 700, 699, 700, 0.3, 0.8)
@@ -89,7 +99,7 @@ def test_falls_are_marked_and_recoveries_told():
             assert 1 == drawing.count('class="fall"')
 
 
-def test_errors_as_large_as_numbers_are():
+def test_errors_as_large_as_numbers_are(learned):
     live = learned(500)
     live.progress.curve.sums[-3:, 2] = [1.7e308, 1.7e308, 5e-324]
     _, panel, *_ = curve_of(live)["panels"]

@@ -39,6 +39,7 @@ def test_curve_is_restored_with_suspicion():
     wrong_ones = [
         (sums[:, 1:], 10),
         (sums - 1, 10),
+        (sums * 2.0**53, 10),
         (sums + 0.5, 10),
         (sums, 0),
         (np.ones((201, 7)), 10),
