@@ -86,8 +86,8 @@ def _ticks(low: float, high: float, most: int) -> list[float]:
     """Return round numbers at equal steps, about so many, that reach from low to high or beyond."""
     least = (high - low) / most
     power = 10.0 ** floor(log10(least))
-    step = next(power * part for part in (1, 2, 5, 10, 20) if power * part >= 0.999 * least)
-    first, last = floor(low / step + 0.001), ceil(high / step - 0.001)
+    step = next(power * part for part in (1, 2, 5, 10, 20) if power * part >= (1 - 1e-9) * least)
+    first, last = floor(low / step + 1e-9), ceil(high / step - 1e-9)
     return [step * i for i in range(first, last + 1)]
 
 
