@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from .options import (
     skip_option,
     sources_argument,
 )
-from .printable import counted, printable
+from .printable import class_table, columns_of_stdout, counted, printable, table, width_of, wrapped
 from .reading import asking, batches_of
 from .signals import ending_in_order
 
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 
 _MOST_IN_MATRIX = 1000  # classes, of which JSON has a matrix beside the pairs
-_LONGEST = 16  # characters of a name in the confusion matrix
-_LONGEST_TITLE = 40  # that other columns are aligned to
+_MOST_SHOWN = 20  # classes of which people see the matrix, and pairs of classes
+_LONGEST = 16  # columns of a name in the confusion matrix
+_SHORTEST = 5  # and of one above it, if it is cut
 
 
 @click.command(cls=Command, short_help="Test a saved model on labelled samples.")
@@ -86,53 +87,63 @@ def evaluate(
 
 
 def _show(test: _Test, figures: dict[str, Any]) -> None:
-    """Print accuracy, what is known of each class, and the confusion matrix."""
-    click.echo(
+    """Print accuracy, what is known of each class, and which classes were confused."""
+    columns = columns_of_stdout()
+    largest = printable(str(figures["largest_class"]))
+    told = [
         f"{counted(figures['samples'], 'sample')}: accuracy {figures['accuracy']:.2%}, "
-        f"macro F1 {figures['macro_f1']:.2%}, Cohen's kappa {figures['cohen_kappa']:.2%}"
-    )
-    name = printable(str(figures["largest_class"]))
-    click.echo(f"largest class: {name}, {figures['largest_share']:.2%} of the samples")
+        f"macro F1 {figures['macro_f1']:.2%}, Cohen's kappa {figures['cohen_kappa']:.2%}",
+        f"largest class: {largest}, {figures['largest_share']:.2%} of the samples",
+    ]
     if figures["unlabelled"] or figures["skipped"]:
-        click.echo(f"{figures['unlabelled']:,} unlabelled, {figures['skipped']:,} skipped")
-    names = [printable(str(row["class"])) for row in figures["per_class"]]
-    width = min(_LONGEST_TITLE, max(5, *map(len, names)))
-    click.echo(f"\n{'class':>{width}}  precision  recall  samples")
-    for name, row in zip(names, figures["per_class"], strict=True):
-        click.echo(
-            f"{name:>{width}}  {row['precision']:>9.2%}  {row['recall']:>6.2%}"
-            f"  {row['samples']:>7,}"
-        )
-    click.echo("\nconfusion matrix (rows: true, columns: predicted)")
-    for line in _matrix(test, names, shutil.get_terminal_size().columns):
-        click.echo(line)
+        told.append(f"{figures['unlabelled']:,} unlabelled, {figures['skipped']:,} skipped")
+    classes = [row.values() for row in figures["per_class"]]
+    lines = [line for text in told for line in wrapped(text, columns)]
+    lines += ["", *class_table(classes, columns), "", *_confusion(test, figures, columns)]
+    click.echo("\n".join(lines))
 
 
-def _shortened(name: str) -> str:
-    """Return a name without its middle, if it is long: names differ at either end."""
-    if len(name) <= _LONGEST:
-        return name
-    return f"{name[: _LONGEST // 2 - 2]}..{name[-_LONGEST // 2 :]}"
+def _confusion(test: _Test, figures: dict[str, Any], columns: int) -> Iterator[str]:
+    """Yield the lines of a confusion matrix, or of the pairs confused most if it is too large."""
+    seen = {row["class"]: row["samples"] for row in figures["per_class"]}
+    wrong = sorted((pair for pair in figures["pairs"] if pair[0] != pair[1]), key=lambda p: -p[2])
+    if not test.known:
+        yield "the model knows no class yet and predicted none"
+    elif len(seen) <= _MOST_SHOWN and (matrix := _matrix(list(seen), figures["confusion"])):
+        yield "confusion matrix (rows: true, columns: predicted)"
+        yield from matrix
+    elif wrong:
+        yield "classes confused most"
+        rows = [("true -> predicted", "samples", "share of true")]
+        for true, said, n in wrong[:_MOST_SHOWN]:
+            pair = printable(f"{true} -> {said}")
+            rows.append((pair, f"{n:,}", f"{n / seen[true]:.2%}"))
+        yield from table(rows, columns)
+        if (others := len(wrong) - _MOST_SHOWN) > 0:
+            yield f"and {counted(others, 'other pair')}; --json has all"
 
 
-def _matrix(test: _Test, names: Sequence[str], columns: int) -> list[str]:
-    """Return the lines of a confusion matrix, cut to the classes with most errors if it is wide."""
-    names = list(map(_shortened, names))
-    order = test.order
-    seen, _, right = (part[order] for part in test.confusion.sums(max(order, default=0) + 1))
-    cell = max(*map(len, names), len(f"{max(seen):,}"))
-    most = max(2, columns // (cell + 2) - 1)
-    shown = list(range(len(names)))
-    lines = []
-    if len(names) > most:
-        errors = seen - right
-        shown = sorted(sorted(shown, key=lambda i: -errors[i])[:most])
-        lines = [f"the {most} of {len(names):,} classes with most errors; --json has all"]
-    lines.append("  ".join(f"{name:>{cell}}" for name in ["", *(names[j] for j in shown)]))
-    counts = test.confusion.matrix([order[i] for i in shown]).tolist()
-    for i, line in zip(shown, counts, strict=True):
-        lines.append("  ".join([f"{names[i]:>{cell}}", *(f"{count:>{cell},}" for count in line)]))
-    return lines
+def _matrix(classes: Sequence[Any], counts: Sequence[Sequence[int]]) -> list[str]:
+    """Return the lines of a confusion matrix; none if the terminal is too narrow."""
+    names = [_shortened(printable(str(name)), _LONGEST) for name in classes]
+    columns, widest = shutil.get_terminal_size().columns, max(map(width_of, names))
+    room = (columns - widest) // len(names) - 2
+    digits = len(f"{max(map(max, counts)):,}")
+    if room < max(digits, min(widest, _SHORTEST)):
+        return []
+    cell = max(digits, min(widest, room))
+    rows = [["", *(_shortened(name, cell) for name in names)]]
+    rows += [[name, *map("{:,}".format, row)] for name, row in zip(names, counts, strict=True)]
+    return list(table(rows, columns))
+
+
+def _shortened(name: str, width: int) -> str:
+    """Return a name without its middle, if it is wide: names differ at either end."""
+    short, kept = name, width - 2
+    while width_of(short) > width:
+        short = f"{name[: (kept + 1) // 2]}..{name[len(name) - kept // 2 :]}"
+        kept -= 1
+    return short
 
 
 class _Test:
@@ -141,7 +152,7 @@ class _Test:
     def __init__(self, known: list[Any]) -> None:
         from stream_perceptron.live.metrics import Confusion
 
-        self._known = known
+        self.known = known
         self._numbers = {label: i for i, label in enumerate([*known, None])}
         self.confusion = Confusion()
         self._unlabelled = self._skipped = 0
@@ -158,14 +169,14 @@ class _Test:
         targets = [self._numbers[result.labels[i]] for i in labelled]
         predicted = result.predicted[labelled]
         # A model without labels predicts None.
-        predicted = np.where(predicted < 0, len(self._known), predicted)
+        predicted = np.where(predicted < 0, len(self.known), predicted)
         self.confusion.update(np.array(targets, np.intp), predicted)
 
     @property
     def order(self) -> list[int]:
         """The numbers of all labels: those that the model knows, and others by name."""
-        others = sorted(self._numbers.keys() - set(self._known) - {None}, key=repr)
-        return [self._numbers[label] for label in [*self._known, *others]]
+        others = sorted(self._numbers.keys() - set(self.known) - {None}, key=repr)
+        return [self._numbers[label] for label in [*self.known, *others]]
 
     def figures(self) -> dict[str, Any]:
         """Return accuracy, macro F1 and Cohen's kappa, and precision and recall of each class."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import Command, model_argument, option
-from .printable import printable, tell
-from .progress_line import waiting_of
+from .printable import beside, class_table, columns_of_stdout, printable, width_of, wrapped
+from .progress_line import UNTESTED, waiting_of
 from .summary import baseline_of, shown_waiting
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _LAST = 6  # falls of accuracy and recoveries
 _PROGRESS = (
     "missing", "unlabelled", "skipped", "accuracy", "window_accuracy", "mean_epsilon"
 )  # fmt: skip
-_LONGEST = 40  # characters of a name that others are aligned to
+_LONGEST = 24  # columns of a name that others are aligned to
 
 
 @click.command(cls=Command)
@@ -45,74 +45,79 @@ def inspect(path: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"path": str(path), **_contents(live)}, default=str))
         return
-    for title, rows in _groups(live, path):
-        tell(title)
-        rows = [(printable(name), shown) for name, shown in rows]
-        width = min(_LONGEST, max((len(name) for name, _ in rows), default=0))
-        for name, shown in rows:
-            tell(f"  {name:<{width}}  {shown}" if name else f"  {shown}")
+    for title, lines in _groups(live, path):
+        click.echo("\n".join([*wrapped(printable(title), columns_of_stdout()), *lines]))
 
 
-def _groups(live: LiveModel, path: Path) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """Yield what a person wants to know, as titles with rows of names and values."""
-    from stream_perceptron.data.naming import listed
+def _groups(live: LiveModel, path: Path) -> Iterator[tuple[str, Iterable[str]]]:
+    """Yield what a person wants to know, as titles with lines."""
     from stream_perceptron.diagnostics.diagnosis import findings_in
     from stream_perceptron.live.lineage import shown_lr
 
-    model, selection, cursor = live.model, live.selection, live.cursor
-    classes, features = list(map(str, model.classes_)), list(map(str, model.features_))
-    columns = live.schema.in_order(features)
-    label = selection.label or "found by name"
-    yield (
-        str(path),
-        [
-            ("classes", f"{len(classes):,}: {listed(classes)}" if classes else "none yet"),
-            ("features", f"{len(features):,}: {listed(columns)}" if features else "none yet"),
-            ("label", f"{label} ({live.schema.label_type})" if live.schema.label_type else label),
-            *_reading(live),
-        ],
-    )
-    lineage = [("", line) for line in live.lineage.lines()]
+    model, cursor = live.model, live.cursor
+    yield str(path), _named(_reading(live))
+    lineage = live.lineage.lines()
     if cursor.shards is not None:
-        lineage.append(("", f"now {cursor.shards}, {cursor.shards.rounds:,} done in this pass"))
-    yield "learned from", lineage or [("", "nothing")]
-    yield "how well", list(_figures(live))
-    yield (
-        "hyperparameters",
-        [
-            ("lr", shown_lr(model.lr)),
-            ("epsilon", f"{model.epsilon:g}"),
-            ("activation", model.activation),
-            ("init range", f"{model.init_range:g}"),
-            ("seed", str(model.seed_)),
-            ("type", f"{model.dtype}, {live.kernel} kernel"),
-        ],
-    )
+        lineage.append(f"now {cursor.shards}, {cursor.shards.rounds:,} done in this pass")
+    yield "learned from", _indented(lineage or ["nothing"])
+    yield "how well", _named(_figures(live))
+    more = f", the first {_MOST} classes" if len(model.classes_) > _MOST else ""
+    if live.progress.confusion.tested:
+        scores = live.progress.scores(len(model.classes_))
+        figures = scores.precision, scores.recall, scores.counts
+        classes = zip(model.classes_[:_MOST], *figures, strict=False)
+        yield f"by class{more}", class_table(classes, columns_of_stdout(), 2)
+    settings = {
+        "lr": shown_lr(model.lr),
+        "epsilon": f"{model.epsilon:g}",
+        "activation": model.activation,
+        "init range": f"{model.init_range:g}",
+        "seed": str(model.seed_),
+        "type": f"{model.dtype}, {live.kernel} kernel",
+    }
+    yield "hyperparameters", _named(settings.items())
     if model.weights.size:
-        more = f" of the first {_MOST} classes" if len(classes) > _MOST else ""
-        yield (
-            f"strongest features{more}",
-            [
-                (name, ", ".join(f"{f} {w:+.3f}" for f, w in _strongest(features, weights)))
-                for name, weights in zip(classes[:_MOST], model.weights, strict=False)
-            ],
+        features = model.features_
+        strongest = (
+            (str(label), ", ".join(f"{f} {w:+.3f}" for f, w in _strongest(features, weights)))
+            for label, weights in zip(model.classes_[:_MOST], model.weights, strict=False)
         )
+        yield f"strongest features{more}", _named(strongest)
     if findings := list(findings_in(live)):
-        yield "diagnosis", [("", str(finding)) for finding in findings]
+        yield "diagnosis", _indented(map(str, findings))
+
+
+def _named(rows: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Yield the lines of texts with their names on the left."""
+    rows = [(printable(name), printable(text)) for name, text in rows]
+    width = min(_LONGEST, max((width_of(name) for name, _ in rows), default=0))
+    for name, text in rows:
+        yield from beside(name, text, width, columns_of_stdout())
+
+
+def _indented(texts: Iterable[str]) -> Iterator[str]:
+    for text in map(printable, texts):
+        indent = len(text) - len(text.lstrip()) + 4
+        yield from wrapped(text, columns_of_stdout(), indent, "  ")
 
 
 def _figures(live: LiveModel) -> Iterator[tuple[str, str]]:
     """Yield how well the model has done."""
     model, progress = live.model, live.progress
+    tested = progress.confusion.tested
     yield "samples", f"{model.n_seen:,}, {model.n_updates:,} of them changed the weights"
-    if progress.samples:
+    if tested:
         yield "accuracy", f"{progress.accuracy:.2%}, each sample tested before it was learned"
-        yield f"last {len(progress.window):,}", f"{progress.window_accuracy:.2%}"
+        if tested > len(progress.window):
+            yield f"last {len(progress.window):,}", f"{progress.window_accuracy:.2%}"
         for change in progress.changes[-_LAST:]:
             yield "fell" if change.is_fall else "recovered", change.figures
         told = baseline_of(live)
         yield "largest class", f"{told['largest_class']}, {told['largest_share']:.2%}"
         yield "Cohen's kappa", f"{told['cohen_kappa']:.2%}"
+    elif progress.samples:
+        yield "accuracy", UNTESTED
+    if progress.samples:
         yield "mean eps", f"{progress.mean_epsilon:.4g}"
     if live.selection.joins:
         yield "waiting for labels", shown_waiting(live)
@@ -122,12 +127,20 @@ def _figures(live: LiveModel) -> Iterator[tuple[str, str]]:
 
 
 def _reading(live: LiveModel) -> Iterator[tuple[str, str]]:
-    """Yield how rows are read, as far as that was chosen."""
-    selection = live.selection
-    if selection.scale is not None:
-        yield "scale", f"{selection.scale:g}"
-    if selection.standardize:
-        yield "standardized", "yes"
+    """Yield what rows are read as, and how, as far as that was chosen."""
+    from stream_perceptron.data.describe import fraction
+    from stream_perceptron.data.naming import listed
+
+    selection, schema = live.selection, live.schema
+    classes, features = list(map(str, live.model.classes_)), list(map(str, live.model.features_))
+    label = schema.label or selection.label or "found by name"
+    how = ", standardized" if selection.standardize else ""
+    if selection.scale not in (None, 1):
+        how += f", scaled by {fraction(selection.scale)}"
+    names = f"{len(features):,}{how}: {listed(schema.in_order(features))}"
+    yield "classes", f"{len(classes):,}: {listed(classes)}" if classes else "none yet"
+    yield "features", names if features else "none yet"
+    yield "label", f"{label} ({schema.label_type})" if schema.label_type else label
     for name, shown in (
         ("one-hot", selection.one_hot),
         ("missing", selection.missing),

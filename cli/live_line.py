@@ -65,7 +65,8 @@ class LiveLine:
         click.echo(f"{_ERASE}{text[: self.width]}", nl=False, err=True)
 
     def clear(self) -> None:
-        """Erase the line."""
+        """Erase the line, as others are printed."""
+        self._next = time.monotonic() + _REDRAW
         if self._is_drawn:
             click.echo(_ERASE, nl=False, err=True)
         self._is_drawn = False

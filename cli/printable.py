@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, Any
 
 import click
@@ -18,6 +21,12 @@ _HARMFUL = re.compile(
 
 # The colour of a line's first word.
 _COLOURS = {"Error": "red", "warning": "yellow", "diagnosis": "yellow", "hint": "cyan"}
+
+_COLUMNS = 80  # of what is printed for people on stdout
+_LEAST_INDENT = 4  # of a line that a long word begins
+
+# A word, with the figure that belongs to it.
+_WORDS = r" *[^ ]+(?: [(+-]\d[^ ]*)?"
 
 
 def printable(line: str) -> str:
@@ -44,6 +53,64 @@ def counted(n: int, noun: str) -> str:
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
+def width_of(text: str) -> int:
+    """Return how many columns of a terminal a text takes."""
+    if text.isascii():
+        return len(text)
+    marks = sum(unicodedata.category(c) in ("Mn", "Me", "Cf") for c in text)
+    return len(text) - marks + sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+
+
+def columns_of_stdout() -> int:
+    """Return how many columns a line for people may take."""
+    return min(_COLUMNS, shutil.get_terminal_size().columns)
+
+
+def wrapped(text: str, columns: int, indent: int = 0, first: str = "") -> list[str]:
+    """Break a text between words, after what its `first` line begins with.
+
+    No word is cut. The other lines are indented, those with a long word less.
+    """
+    line, lines = first, []
+    for words in re.findall(_WORDS, text):
+        for word in [words] if width_of(words) <= columns else re.findall(" *[^ ]+", words):
+            if width_of(line + word) > columns:
+                if line.strip():
+                    lines.append(line.rstrip())
+                word = word.lstrip()
+                room = max(0, columns - width_of(word))
+                line = " " * (indent if indent <= room else min(room, _LEAST_INDENT))
+            line += word
+    return [*lines, line.rstrip()]
+
+
+def beside(name: str, text: str, width: int, columns: int, indent: int = 2) -> list[str]:
+    """Return the lines of a text with its name on the left, or above it if that is wider."""
+    start = indent + width + 2
+    *lines, last = wrapped(name, columns, indent + 2, " " * indent)
+    if lines or width_of(last) > start - 2:
+        lines, last = [*lines, last], ""
+    return lines + wrapped(text, columns, start, last + " " * (start - width_of(last)))
+
+
+def table(rows: Sequence[Sequence[str]], columns: int, indent: int = 0) -> Iterator[str]:
+    """Yield the lines of a table: a name on the left of each row, and figures on the right."""
+    widths = [max(map(width_of, column)) for column in zip(*rows, strict=True)]
+    width = max(1, min(widths[0], columns - indent - sum(widths[1:]) - 2 * len(widths[1:])))
+    for name, *cells in rows:
+        sized = zip(cells, widths[1:], strict=True)
+        figures = "  ".join(" " * (n - width_of(cell)) + cell for cell, n in sized)
+        yield from beside(name, figures, width, columns, indent)
+
+
+def class_table(classes: Iterable[Iterable[Any]], columns: int, indent: int = 0) -> Iterator[str]:
+    """Return the lines of a table of labels, each with precision, recall and number of samples."""
+    rows = [("class", "precision", "recall", "samples")]
+    for label, precision, recall, n in classes:
+        rows.append((printable(str(label)), f"{precision:.2%}", f"{recall:.2%}", f"{n:,}"))
+    return table(rows, columns, indent)
+
+
 def tell(line: str, err: bool = False) -> None:
     """Print a line, with its first word in colour if it is a warning or the like.
 
@@ -52,10 +119,8 @@ def tell(line: str, err: bool = False) -> None:
     """
     line = printable(line)
     if err and sys.stderr.isatty():
-        import textwrap
-
-        width = columns_of_stderr()
-        line = textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
+        indent = len(line) - len(line.lstrip())
+        line = "\n".join(wrapped(line, columns_of_stderr(), indent))
     kind, colon, rest = line.partition(":")
     if colon and kind in _COLOURS and not os.environ.get("NO_COLOR"):
         line = click.style(f"{kind}:", fg=_COLOURS[kind], bold=True) + rest

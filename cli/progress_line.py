@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,6 +25,7 @@ _COLUMNS = {
     "samples/s": 9,
 }
 _GAP = "  "
+UNTESTED = "untested"  # in place of accuracy before a class is known
 _LOUD = ("warning", "fall")  # what is told to those who asked for quiet, too
 
 
@@ -88,10 +90,12 @@ class ProgressLine:
         """Whether a fault of this name was told as a warning."""
         return any(text.startswith(f"warning: {name}:") for text in self._told)
 
-    def show(self, text: str) -> None:
+    def show(self, lines: Iterable[str]) -> None:
         """Show something that was asked for, whatever the style."""
         self._line.clear()
-        click.echo(text, err=True)
+        self._has_header = False
+        for line in lines:
+            tell(line, err=True)
 
     def update(self) -> None:
         """Tell how it is going, if it is time to."""
@@ -148,11 +152,11 @@ class ProgressLine:
 
     def _row(self) -> str:
         progress = self._live.progress
-        eps, is_tested = progress.mean_epsilon, len(progress.window) > 0 or progress.samples < 2
+        eps, is_tested = progress.mean_epsilon, progress.confusion.tested > 0
         return self._aligned(
             f"{progress.samples:,}",
-            f"{progress.accuracy:.2%}" if is_tested else "-",
-            f"{progress.window_accuracy:.2%}" if is_tested else "-",
+            f"{progress.accuracy:.2%}" if is_tested else UNTESTED,
+            f"{progress.window_accuracy:.2%}" if is_tested else "",
             f"{eps:{'.4f' if eps < 1000 else '.2g'}}",
             f"{progress.updated_share:.1%}",
             f"{self._rate():,.0f}",

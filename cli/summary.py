@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .printable import counted, printable, tell
+from .printable import counted, tell
 from .progress_line import ProgressLine
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from .begin import AtWork
     from .rejections import Rejections
+
+_MOST_COUNTED = 20  # classes that are counted one by one
 
 
 def announce(at_work: AtWork, line: ProgressLine, path: Path | None) -> None:
@@ -97,17 +99,6 @@ def shown_waiting(live: LiveModel) -> str:
     return n + (most if forgotten else "")
 
 
-def _unlabelled(live: LiveModel) -> Iterator[str]:
-    """Yield what to tell of samples without a label."""
-    progress = live.progress
-    if live.selection.joins:
-        yield f"waiting for labels: {shown_waiting(live)}"
-        if (n := progress.samples - progress.confusion.tested) > 1:
-            yield f"not scored: {n:,} samples, predicted before a label was known"
-    elif progress.unlabelled and progress.samples:
-        yield f"unlabelled: {counted(progress.unlabelled, 'row')}, only predicted"
-
-
 def summarise(
     live: LiveModel,
     line: ProgressLine,
@@ -118,47 +109,63 @@ def summarise(
     interrupted: str,
 ) -> None:
     if as_json:
-        from stream_perceptron.diagnostics.diagnosis import findings_in
-        from stream_perceptron.model.kernel import NAME as KERNEL
+        click.echo(json.dumps(_summary(live, line, path, rejected), default=str))
+    elif not quiet:
+        saved = f"saved {path}" if path else "model not saved; use -m MODEL to keep it"
+        for text in [*rejected.lines(line.rows), *_ending(live), f"{interrupted}{saved}"]:
+            tell(text, err=True)
 
-        summary = (
-            line.figures()
-            | baseline_of(live)
-            | {
-                "missing": live.progress.missing,
-                "replayed": live.ledger.replayed,
-                "stopped": live.stopped,
-                "skipped_rows": rejected.first,
-                "classes": live.model.classes_,
-                "kernel": KERNEL,
-                "model": None if path is None else str(path),
-                "diagnosis": [vars(finding) for finding in findings_in(live)],
-            }
-        )
-        click.echo(json.dumps(summary, default=str))
-    if as_json or quiet:
-        return
-    for text in rejected.lines(line.rows):
-        tell(text, err=True)
-    for text in _unlabelled(live):
-        click.echo(text, err=True)
-    if live.progress.missing:
-        click.echo(f"missing: {live.progress.missing:,} feature values", err=True)
+
+def _summary(
+    live: LiveModel, line: ProgressLine, path: Path | None, rejected: Rejections
+) -> dict[str, Any]:
+    from stream_perceptron.diagnostics.diagnosis import findings_in
+    from stream_perceptron.model.kernel import NAME as KERNEL
+
+    return {
+        **line.figures(),
+        **baseline_of(live),
+        "missing": live.progress.missing,
+        "replayed": live.ledger.replayed,
+        "stopped": live.stopped,
+        "skipped_rows": rejected.first,
+        "classes": live.model.classes_,
+        "kernel": KERNEL,
+        "model": None if path is None else str(path),
+        "diagnosis": [vars(finding) for finding in findings_in(live)],
+    }
+
+
+def _ending(live: LiveModel) -> Iterator[str]:
+    """Yield what to tell people at the end of a run."""
+    progress = live.progress
+    if live.selection.joins:
+        yield f"waiting for labels: {shown_waiting(live)}"
+        if (n := progress.samples - progress.confusion.tested) > 1:
+            yield f"not scored: {n:,} samples, predicted before a label was known"
+    elif progress.unlabelled and progress.samples:
+        yield f"unlabelled: {counted(progress.unlabelled, 'row')}, only predicted"
+    if progress.missing:
+        yield f"missing: {progress.missing:,} feature values"
     if live.ledger.replayed:
-        click.echo(f"skipped: {counted(live.ledger.replayed, 'row')} already learned", err=True)
+        yield f"skipped: {counted(live.ledger.replayed, 'row')} already learned"
     if live.stopped:
-        click.echo(
-            f"stopped at sample {live.progress.samples:,}: its error, "
-            f"{live.model.last_epsilon:.3g}, is below epsilon",
-            err=True,
+        yield (
+            f"stopped at sample {progress.samples:,}: its error, {live.model.last_epsilon:.3g}, "
+            "is below epsilon"
         )
     if (told := baseline_of(live))["largest_share"]:
-        click.echo(
-            f"largest class: {printable(str(told['largest_class']))}, {told['largest_share']:.2%} "
-            f"of the samples; Cohen's kappa {told['cohen_kappa']:.2%}",
-            err=True,
-        )
-    if path is None:
-        click.echo(f"{interrupted}model not saved; use -m MODEL to keep it", err=True)
-    else:
-        tell(f"{interrupted}saved {path}", err=True)
+        yield _counts(live)
+        kappa = f"; Cohen's kappa {told['cohen_kappa']:.2%}" if progress.confusion.tested else ""
+        share = f"{told['largest_share']:.2%} of the samples"
+        yield f"largest class: {told['largest_class']}, {share}{kappa}"
+
+
+def _counts(live: LiveModel) -> str:
+    """Say how many samples each class has, or how different that is if there are many."""
+    classes = live.model.classes_
+    counts = live.progress.scores(len(classes)).counts.tolist()
+    if len(classes) > _MOST_COUNTED:
+        return f"classes: {len(classes):,} of {min(counts):,} to {max(counts):,} samples each"
+    each = zip(classes, counts, strict=True)
+    return f"classes: {', '.join(f'{label} ({n:,})' for label, n in each)}"

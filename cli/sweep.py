@@ -173,19 +173,10 @@ def _show(options: SweepOptions, trials: Sequence[Trial], arguments: Sequence[st
         found = [_figures(trial) for trial in trials]
         click.echo(json.dumps({"trials": found, "command": command}))
         return
-    names = [
-        name for name in trials[0].settings if len({trial.settings[name] for trial in trials}) > 1
-    ]
-    rows = [
-        [
-            *(name.replace("_", "-") for name in names),
-            "accuracy",
-            "last 1,000",
-            "mean eps",
-            "updated",
-            "would stop",
-        ]
-    ]
+    settings = [trial.settings for trial in trials]
+    names = [name for name in settings[0] if len({each[name] for each in settings}) > 1]
+    head = [name.replace("_", "-") for name in names]
+    rows = [[*head, "accuracy", "last 1,000", "mean eps", "updated", "would stop"]]
     for trial in trials:
         figures = [str(trial.settings[name]) for name in names]
         progress = trial.progress

@@ -62,7 +62,7 @@ class Described(NamedTuple):
 def describe(selection: Selection, schema: Schema, found: Described) -> tuple[Note, ...]:
     """Say in a few lines what is used of a source and what is not."""
     features = schema.in_order(found.features)
-    title = f"{len(features):,} feature{'s' * (len(features) != 1)}"
+    title = f"{len(features):,} feature{'s' * (len(features) != 1)}{found.source}"
     if schema.is_open:
         title += " in the first row, more as they appear"
     if selection.standardize:
@@ -70,10 +70,10 @@ def describe(selection: Selection, schema: Schema, found: Described) -> tuple[No
     if selection.joins and not features and not schema.is_open:
         title = "labels alone"
     if features:
-        title += f": {listed(features)}{found.source}"
-        scales = ", ".join(map(_fraction, found.scales))
+        scales = ", ".join(map(fraction, found.scales))
         if scales != "1":
             title += f", scaled by {scales}" + (" (8-bit)" if selection.scale is None else "")
+        title += f": {listed(features)}"
     lines: list[str] = [title]
     if selection.one_hot:
         lines.append(f"a feature for each value of {', '.join(selection.one_hot)}")
@@ -175,5 +175,6 @@ def no_label(where: str, names: Sequence[str], schema: Schema) -> str:
     )
 
 
-def _fraction(scale: float) -> str:
+def fraction(scale: float) -> str:
+    """Return a scale as people write it."""
     return "1/255" if scale == 1 / 255 else f"{scale:g}"

@@ -25,9 +25,9 @@ class Scores(NamedTuple):
     """What confusion counts say of k labels; arrays hold a number for each, shape (k,).
 
     `precision` is the share of right ones among those predicted so, `recall` that among those
-    labelled so, 0 where there are none. Macro F1 is the mean over the labels that occur. `largest`
-    is the number of the label that occurs most, and `baseline` its share: the accuracy of always
-    predicting it.
+    labelled so, 0 where there are none. Macro F1 is the mean over the labels that occur. `counts`
+    is `seen` with the samples that were not tested; `largest` is the number of the label with most
+    of these, and `baseline` its share: the accuracy of always predicting it.
     """
 
     seen: NDArray[np.int64]
@@ -38,6 +38,7 @@ class Scores(NamedTuple):
     cohen_kappa: float
     largest: int
     baseline: float
+    counts: NDArray[np.int64]
 
 
 def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
@@ -163,6 +164,7 @@ class Confusion:
             (accuracy - by_chance) / (1 - by_chance) if by_chance < 1 else 0.0,
             int(of_all.argmax()) if k else 0,
             float(_share(of_all).max(initial=0.0)),
+            of_all,
         )
 
     def labels_beyond(self, k: int) -> bool:

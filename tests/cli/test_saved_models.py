@@ -136,8 +136,8 @@ def test_inspect_says_what_is_in_a_model(digits, model, run):
     assert abs(weight) == np.abs(live.model.weights[3]).max()
     text = run("inspect", model, check=0).stdout
     assert [
-        str(model), "learned from", "how well", "hyperparameters", "strongest features"
-    ] == [line for line in text.splitlines() if not line.startswith(" ")][:5]  # fmt: skip
+        str(model), "learned from", "how well", "by class", "hyperparameters", "strongest features"
+    ] == [line for line in text.splitlines() if not line.startswith(" ")][:6]  # fmt: skip
     assert re.search(r"  samples +2,500, 2,500 of them changed the weights\n", text)
     assert re.search(r"  largest class +1, 11\.\d+%\n", text)
 
@@ -166,21 +166,3 @@ def test_a_run_is_saved_after_so_much_time(digits, model):
         process.kill()
 
     assert samples_in(model) > 0
-
-
-def test_a_wide_confusion_matrix_is_cut_to_the_classes_with_most_errors(run, tmp_path, monkeypatch):
-    """To what fits in a line; what is told apart best is left out."""
-    monkeypatch.setenv("COLUMNS", "80")
-    source, model = tmp_path / "s.csv", tmp_path / "m.npz"
-    names = [f"a class with a long name {i}" for i in range(60)]
-    rows = [f"{names[i % 60]},{i % 60 // 30},{i % 7}" for i in range(1200)]
-    source.write_text("\n".join(["label,a,b", *rows]))
-    run("learn", source, "-m", model, check=0)
-    shown = run("evaluate", source, "-m", model, check=0).stdout
-    matrix = shown.partition("confusion matrix (rows: true, columns: predicted)\n")[2].splitlines()
-    whole = json.loads(run("evaluate", source, "-m", model, "--json", check=0).stdout)["confusion"]
-
-    assert "the 3 of 60 classes with most errors; --json has all" == matrix[0]
-    assert 80 >= max(map(len, matrix))
-    assert 5 == len(matrix)
-    assert 60 == len(whole)

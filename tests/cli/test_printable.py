@@ -1,0 +1,126 @@
+"""What people see: tables, and texts that break between words."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_perceptron_cli.printable import beside, table, width_of, wrapped
+
+COLUMNS = 80
+LETTERS = "abcxyzABC019_-.()+\u00e9\u6e7f\u5ea6\u0301"
+WORDS = st.text(LETTERS, min_size=1, max_size=90)
+NAMES = st.lists(WORDS, min_size=1, max_size=12).map(" ".join)
+
+
+def names(rng, n):
+    """Different names of some words, half of them short."""
+    words = ["".join(rng.choices(LETTERS, k=rng.randint(1, 24))) for _ in range(100)]
+    return [" ".join([str(i), *rng.sample(words, rng.choice((0, 0, 1, 6)))]) for i in range(n)]
+
+
+def require_fitting(lines, columns=COLUMNS):
+    """No line is wider, except for a single word."""
+    for line in lines:
+        assert width_of(line) <= columns or " " not in line
+
+
+@given(NAMES, st.integers(10, 100), st.integers(0, 8))
+def test_wrapped_text_fits_and_keeps_its_words(text, columns, indent):
+    lines = wrapped(text, columns, indent)
+
+    require_fitting(lines, columns)
+    assert text.split() == [word for line in lines for word in line.split()]
+    # A line ends only where the next word does not fit.
+    for line, following in pairwise(lines):
+        words = following.split()[:2]
+        assert width_of(" ".join([line, *words])) > columns
+
+
+@given(NAMES, NAMES, st.integers(1, 40))
+def test_a_text_beside_its_name_fits_and_begins_in_its_column(name, text, width):
+    lines = list(beside(name, text, width, COLUMNS))
+
+    require_fitting(lines)
+    assert [*name.split(), *text.split()] == " ".join(lines).split()
+
+
+@given(st.lists(st.tuples(NAMES, *[st.from_regex(r"\A[0-9]{1,7}%\Z")] * 3), min_size=1))
+def test_figures_of_a_table_end_in_the_same_column(rows):
+    lines = list(table(rows, COLUMNS))
+    figures = [line for line in lines if "%" in line]
+
+    require_fitting(lines)
+    assert [[*row[1:]] for row in rows] == [line.split()[-3:] for line in figures]
+    assert 1 == len(set(map(width_of, figures)))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_inspect_and_evaluate_fit_whatever_the_names(seed, run, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(COLUMNS))
+    rng = random.Random(seed)
+    classes, features = names(rng, rng.choice((3, 12, 60))), names(rng, 12)
+    path, model = tmp_path / "s.jsonl", tmp_path / "m.npz"
+    rows = [
+        {"label": rng.choice(classes), **{name: rng.gauss(0, 1) for name in features}}
+        for _ in range(600)
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    told = run("learn", path, "-m", model, check=0).stderr
+    inspected = run("inspect", model, check=0).stdout
+    evaluated = run("evaluate", path, "-m", model, check=0).stdout
+
+    require_fitting([*inspected.splitlines(), *evaluated.splitlines()])
+    words = {*inspected.split(), *evaluated.split()}
+    assert {word for name in classes for word in name.split()} <= words
+    counts = {name: sum(row["label"] == name for row in rows) for name in classes}
+    if len(classes) > 20:
+        low, high = min(counts.values()), max(counts.values())
+        assert f"classes: 60 of {low} to {high} samples each\n" in told
+    else:
+        assert all(f"{name} ({n})" in told for name, n in counts.items())
+
+
+@pytest.mark.parametrize("n", [3, 60])
+def test_evaluate_shows_a_matrix_of_few_classes_and_the_worst_pairs_of_many(
+    n, run, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", str(COLUMNS))
+    source, model = tmp_path / "s.csv", tmp_path / "m.npz"
+    classes = [f"a class with a long name {i}" for i in range(n)]
+    rows = [f"{classes[i % n]},{i % n // 2},{i % 7}" for i in range(1200)]
+    source.write_text("\n".join(["label,a,b", *rows]))
+    run("learn", source, "-m", model, check=0)
+    shown = run("evaluate", source, "-m", model, check=0).stdout
+    figures = json.loads(run("evaluate", source, "-m", model, "--json", check=0).stdout)
+
+    if n == 3:
+        matrix = shown.partition("confusion matrix (rows: true, columns: predicted)\n")[2]
+        counts = [[int(cell) for cell in line.split()[-n:]] for line in matrix.splitlines()[1:]]
+        assert figures["confusion"] == counts
+    else:
+        listed = " ".join(shown.partition("classes confused most\n")[2].split())
+        name = r"(a class with a long name \d+)"
+        pairs = re.findall(rf"{name} -> {name} (\d+) [\d.]+%", listed)
+        wrong = {(y, said): count for y, said, count in figures["pairs"] if y != said}
+        assert sorted(wrong.values())[-20:] == [int(count) for *_, count in pairs][::-1]
+        assert all(wrong[y, said] == int(count) for y, said, count in pairs)
+        assert f"and {len(wrong) - 20} other pairs; --json has all" in shown
+    assert n == len(figures["confusion"])
+
+
+def test_nothing_is_said_of_accuracy_where_nothing_was_tested(run, tmp_path):
+    """The label of the first sample is not known before it."""
+    path = tmp_path / "m.npz"
+    told = run("learn", "-m", path, check=0, input='{"a": 1, "label": "x"}\n').stderr
+    shown = run("inspect", path, check=0).stdout
+
+    assert re.search(r"^ +1  untested  ", told, re.MULTILINE)
+    assert "kappa" not in told + shown
+    assert re.search(r"^  accuracy +untested$", shown, re.MULTILINE)
