@@ -58,15 +58,18 @@ class LiveLine:
         """Return whether it is time to redraw."""
         return self.is_shown and time.monotonic() >= self._next
 
+    def postpone(self) -> None:
+        """Redraw the line later."""
+        self._next = time.monotonic() + _REDRAW
+
     def show(self, text: str) -> None:
         """Redraw the line."""
-        self._next = time.monotonic() + _REDRAW
+        self.postpone()
         self._is_drawn = True
         click.echo(f"{_ERASE}{text[: self.width]}", nl=False, err=True)
 
     def clear(self) -> None:
-        """Erase the line, as others are printed."""
-        self._next = time.monotonic() + _REDRAW
+        """Erase the line."""
         if self._is_drawn:
             click.echo(_ERASE, nl=False, err=True)
         self._is_drawn = False

@@ -93,7 +93,8 @@ class ProgressLine:
     def show(self, lines: Iterable[str]) -> None:
         """Show something that was asked for, whatever the style."""
         self._line.clear()
-        self._has_header = False
+        self._line.postpone()
+        self._has_header = False  # the next row needs one below these lines
         for line in lines:
             tell(line, err=True)
 

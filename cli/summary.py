@@ -165,7 +165,8 @@ def _counts(live: LiveModel) -> str:
     """Say how many samples each class has, or how different that is if there are many."""
     classes = live.model.classes_
     counts = live.progress.scores(len(classes)).counts.tolist()
+    which = "classes of scored samples" if sum(counts) < live.progress.samples else "classes"
     if len(classes) > _MOST_COUNTED:
-        return f"classes: {len(classes):,} of {min(counts):,} to {max(counts):,} samples each"
-    each = zip(classes, counts, strict=True)
-    return f"classes: {', '.join(f'{label} ({n:,})' for label, n in each)}"
+        return f"{which}: {len(classes):,} of {min(counts):,} to {max(counts):,} samples each"
+    each = (f"{label} ({n:,})" for label, n in zip(classes, counts, strict=True))
+    return f"{which}: {', '.join(each)}"
