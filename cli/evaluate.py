@@ -164,7 +164,8 @@ class _Test:
         labelled = [i for i, label in enumerate(result.labels) if label is not None]
         self._unlabelled += len(result.labels) - len(labelled)
         self._skipped += len(result.rejected)
-        for label in {result.labels[i] for i in labelled} - self._numbers.keys():
+        new = {result.labels[i] for i in labelled} - self._numbers.keys()
+        for label in sorted(new, key=repr):  # so that ties of the largest class end alike
             self._numbers[label] = len(self._numbers)
         targets = [self._numbers[result.labels[i]] for i in labelled]
         predicted = result.predicted[labelled]

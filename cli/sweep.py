@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
+import sys
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -193,7 +195,8 @@ def _show(options: SweepOptions, trials: Sequence[Trial], arguments: Sequence[st
     ends = ["", *map(_how_it_ended, trials)]
     for row, end in zip(rows, ends, strict=True):
         line = "  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
-        click.echo(line + end)
+        is_wide = sys.stdout.isatty() and len(line + end) > shutil.get_terminal_size().columns
+        click.echo(f"{line}\n  {end}" if end and is_wide else line + end)
     click.echo(f"\nbest:\n  {printable(command)}")
 
 
