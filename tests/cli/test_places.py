@@ -142,7 +142,7 @@ def test_people_see_features_in_the_order_of_the_columns(trained, tmp_path, run)
         "2 features, standardized: width, area\n" in run("learn", source, *OPTIONS, check=0).stderr
     )
     shown = run("inspect", trained, check=0).stdout
-    assert re.search(r"features +2, standardized: width, area\n", shown)
+    assert re.search(r"features +2(, standardized)?: width, area\n", shown)
 
 
 @pytest.mark.parametrize("form", ["csv", "arrow", "parquet"])
