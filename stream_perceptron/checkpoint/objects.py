@@ -137,8 +137,8 @@ def _state(value: Any, learned: bool) -> dict[str, Any]:
     return state
 
 
-def _object(value: Any) -> Any:
-    fields = Fields(value, "step")
+def _object(value: Any, where: str = "step") -> Any:
+    fields = Fields(value, where)
     name, saved = fields.take("class", str), fields.take("state", dict)
     fields.finish()
     module, _, short = name.rpartition(".")
@@ -242,7 +242,7 @@ def decode_lr(value: Any) -> Any:
         if not 0 <= value <= sys.float_info.max:
             raise CheckpointError("lr is not a finite number of at least 0")
         return value
-    lr = _object(value)
+    lr = _object(value, "lr")
     try:
         float(lr.get(1))
     except ArithmeticError:
