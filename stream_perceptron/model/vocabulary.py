@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 import re
+import sys
 from collections.abc import Hashable, Iterable, Sequence
 from itertools import repeat
 from typing import Any
@@ -34,10 +35,10 @@ def natural_key(name: Hashable) -> tuple[str, Any, str]:
     """Return what sorts a name as `natural_order` does."""
     if isinstance(name, str):
         # Splitting on digits alternates text and number, so that like meets like.
-        parts: list[Any] = _DIGITS.split(name)
+        parts = _DIGITS.split(name)
         for i in range(1, len(parts), 2):
             digits = parts[i].lstrip("0")
-            parts[i] = (len(digits), digits)
+            parts[i] = chr(min(len(digits), sys.maxunicode)) + digits
         return "str", parts, name
     if isinstance(name, numbers.Real):
         return "", name, ""
