@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 
-import drift
-import functions
-import growth
-import inside
-import peers
-import scale
-import streams
-import sweeps
-import tables
-from common import BENCH, machine
+from common import BENCH, SECTIONS, machine
 
-SECTIONS = {
-    **peers.SECTIONS,
-    **streams.SECTIONS,
-    **sweeps.SECTIONS,
-    **tables.SECTIONS,
-    **growth.SECTIONS,
-    **inside.SECTIONS,
-    **functions.SECTIONS,
-    **scale.SECTIONS,
-    **drift.SECTIONS,
-}
+for part in ("processes", "inside", "peers", "tables", "scale", "drift"):
+    importlib.import_module(part)
 
 
 def main() -> None:
@@ -35,12 +18,11 @@ def main() -> None:
         for name, section in SECTIONS.items():
             print(f"{name}\n    {section.__doc__}")
         sys.exit(f"no section {', '.join(sorted(unknown))}" if unknown else 0)
-    print(machine(), flush=True)
     report = [machine()]
+    print(machine(), flush=True)
     for name in sys.argv[1:] or SECTIONS:
-        text = f"\n**{name}**: {SECTIONS[name].__doc__}\n\n{SECTIONS[name]()}"
-        print(text, flush=True)
-        report.append(text)
+        report.append(f"\n**{name}**: {SECTIONS[name].__doc__}\n\n{SECTIONS[name]()}")
+        print(report[-1], flush=True)
     BENCH.mkdir(parents=True, exist_ok=True)
     (BENCH / "report.md").write_text("\n".join(report))
     print(f"written to {BENCH / 'report.md'}")

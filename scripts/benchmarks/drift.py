@@ -6,29 +6,28 @@ import statistics
 import tempfile
 import time
 import timeit
-from collections.abc import Callable
+from collections import deque
 from functools import partial
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import river.datasets
-from common import in_turns, ratio, spread, table, train_file
+from common import compare, median, section, table, to
+from forms import mnist_file
 
 from stream_perceptron import LiveModel
 from stream_perceptron.data import Selection, open_source
 from stream_perceptron.live.drift import Change, Drift
 
-STEADY, LONG = 1000, 100_000  # streams, samples
-LEARNING, FALLS = 200, 1000  # streams
-RUNS = 25
+STREAMS, LEARNING = 1000, 100
+LONG = 100_000  # samples
 AT_ONCE = 4096
-LABELS = 10
-
 # The accuracy before and after, when it falls, and how many rows may pass until that is told.
-CASES = (
+FALLS = (
     (0.9, 0.8, 20_000, 2000),
     (0.9, 0.88, 20_000, 20_000),
     (0.9, 0.88, 50_000, 20_000),
@@ -36,48 +35,39 @@ CASES = (
 )
 
 
-def changes_of(wrong: np.ndarray, labels: np.ndarray) -> list[Change]:
-    """Return what is found in a stream of tested samples."""
-    drift, changes = Drift(), []
-    rows = np.arange(1, len(wrong) + 1)
-    for start in range(0, len(wrong), AT_ONCE):
+def changes_in(rng: np.random.Generator, accuracy: np.ndarray) -> list[Change]:
+    """Return what is found in a stream of ten labels that is right with these probabilities."""
+    found: list[Change] = []
+    drift, n = Drift(), len(accuracy)
+    wrong, labels, rows = rng.random(n) >= accuracy, rng.integers(0, 10, n), np.arange(1, n + 1)
+    for start in range(0, n, AT_ONCE):
         part = slice(start, start + AT_ONCE)
-        drift.update(labels[part], wrong[part], rows[part], changes)
-    return changes
+        drift.update(labels[part], wrong[part], rows[part], found)
+    return found
 
 
-def share(found: list[bool]) -> str:
-    return f"{np.mean(found):.1%}" if found else ""
+def share(found: list[Any]) -> str:
+    return f"{np.mean(list(map(bool, found))):.1%}" if found else ""
 
 
-def simulated(rng: np.random.Generator) -> list[list[str]]:
-    rows = []
-    for accuracy in (0.5, 0.9, 0.99):
-        alarms = [
-            bool(changes_of(rng.random(LONG) >= accuracy, rng.integers(0, LABELS, LONG)))
-            for _ in range(STEADY)
-        ]
-        rows.append([f"{STEADY:,} steady at {accuracy:.0%}", share(alarms), "", "", ""])
-    for before, after, at, within in CASES:
-        told, near, delays = [], [], []
-        for _ in range(FALLS):
-            begin = at + int(rng.integers(0, 100))
-            n = begin + within
-            level = np.where(np.arange(n) < begin, before, after)
-            found = changes_of(rng.random(n) >= level, rng.integers(0, LABELS, n))
-            right = [change for change in found if change.found > begin]
-            told.append(bool(right))
-            if right:
-                delays.append(right[0].found - begin)
-                near.append(abs(right[0].row - begin) <= (2500 if within > 10_000 else 500))
-        what = f"{FALLS:,} that fall from {before:.0%} to {after:.0%} after {at:,}"
-        middle = f"{statistics.median(delays):,.0f} rows"
-        rows.append([what, "", f"{share(told)} in {within:,}", middle, share(near)])
-    return rows
+def fall(rng: np.random.Generator, before: float, after: float, at: int, within: int) -> list[str]:
+    """Return a row of the table, of streams whose accuracy falls."""
+    told, near, delays = [], [], []
+    for _ in range(STREAMS):
+        begin = at + int(rng.integers(0, 100))
+        found = changes_in(rng, np.where(np.arange(begin + within) < begin, before, after))
+        right = [change for change in found if change.found > begin]
+        told.append(right)
+        if right:
+            delays.append(right[0].found - begin)
+            near.append(abs(right[0].row - begin) <= (2500 if within > 10_000 else 500))
+    what = f"{STREAMS:,} that fall from {before:.0%} to {after:.0%} after {at:,}"
+    middle = f"{statistics.median(delays):,.0f} rows"
+    return [what, "", f"{share(told)} in {within:,}", middle, share(near)]
 
 
 def pixels(rng: np.random.Generator) -> pa.Table:
-    digits = pq.read_table(train_file())
+    digits = pq.read_table(mnist_file())
     return digits.take(rng.permutation(len(digits)))
 
 
@@ -93,52 +83,41 @@ def learned(path: Path, seed: int = 0, epochs: int = 1) -> LiveModel:
     is_table = "pixels" not in pq.read_schema(path).names
     selection = Selection(standardize=is_table)
     live = LiveModel.start([source], selection, lr=0.1 if is_table else 0.01, seed=seed)
-    for _ in live.run([source], epochs=epochs):
-        pass
+    deque(live.run([source], epochs=epochs), 0)
     return live
 
 
-def learning(rng: np.random.Generator, make: Callable[[np.random.Generator], pa.Table]) -> str:
-    """Return how many models that still learn raise an alarm."""
-    alarms = []
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "table.parquet"
-        for seed in range(LEARNING // 2):
-            pq.write_table(make(rng), path, row_group_size=AT_ONCE)
-            found = learned(path, seed).progress.changes
-            alarms.append(any(change.is_fall for change in found))
-    return share(alarms)
-
-
+@section("drift")
 def drift() -> str:
     """Streams of samples right or wrong by chance, and models that still learn."""
-    rng = np.random.default_rng(0)
-    rows = simulated(rng)
+    rng, rows = np.random.default_rng(0), []
+    for accuracy in (0.5, 0.9, 0.99):
+        alarms = [changes_in(rng, np.full(LONG, accuracy)) for _ in range(STREAMS)]
+        rows.append([f"{STREAMS:,} steady at {accuracy:.0%}", share(alarms), "", "", ""])
+    rows += [fall(rng, *each) for each in FALLS]
     for name, make in (("MNIST, shuffled", pixels), ("ImageSegments, repeated", segments)):
-        rows.append([f"{LEARNING // 2} of {name}", learning(rng, make), "", "", ""])
+        alarms = []
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "table.parquet"
+            for seed in range(LEARNING):
+                pq.write_table(make(rng), path, row_group_size=AT_ONCE)
+                alarms.append([c for c in learned(path, seed).progress.changes if c.is_fall])
+        rows.append([f"{LEARNING} of {name}", share(alarms), "", "", ""])
     return table(["streams", "false alarms", "told in time", "after (median)", "named near"], rows)
 
 
+@section("drift_cost")
 def drift_cost() -> str:
     """Ten passes over the digits with the search for falls and without, in the learning thread."""
 
     def without() -> None:
         with mock.patch.object(Drift, "update"):
-            learned(train_file(), epochs=10)
+            learned(mnist_file(), epochs=10)
 
-    def seconds(learn: Callable[[], object]) -> float:
-        return timeit.timeit(learn, timer=time.thread_time, number=1)
-
+    seconds = partial(timeit.timeit, timer=time.thread_time, number=1)
     tasks = {
-        "with": partial(seconds, partial(learned, train_file(), epochs=10)),
+        "with": partial(seconds, partial(learned, mnist_file(), epochs=10)),
         "without": partial(seconds, without),
     }
-    taken = in_turns(RUNS, tasks)
-    rows = [
-        [name, spread(times), f"{ratio(times, taken['without']):.3f}"]
-        for name, times in taken.items()
-    ]
-    return table(["600,000 digits from Parquet", "seconds of CPU", "to without"], rows)
-
-
-SECTIONS = {"drift": drift, "drift_cost": drift_cost}
+    header = ["600,000 digits from Parquet", "seconds of CPU", "to without"]
+    return compare(header, 25, tasks, median(), to("without", ".3f"))

@@ -1,51 +1,111 @@
-"""Parts of the program by themselves."""
+"""Parts of the program by themselves, in memory, beside River and scikit-learn."""
 
 from __future__ import annotations
 
 import itertools
+import sys
+import sysconfig
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable
 from functools import partial
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import LEARN, digits, in_turns, ratio, seconds_of, spread, table, train_file
+import pandas as pd
+from common import (
+    DIGITS,
+    ROOT,
+    Taken,
+    Task,
+    compare,
+    in_turns,
+    median,
+    process,
+    section,
+    spread,
+    table,
+    timed,
+    to,
+)
+from forms import PIXELS, digits, mnist_file
 from river import datasets, evaluate, metrics, preprocessing
+from sklearn.linear_model import SGDClassifier
+from threadpoolctl import threadpool_limits
 
 from stream_perceptron import LiveModel, SGDPerceptron, stream
 from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.source import Request
 from stream_perceptron.evaluate import progressive_val_score
 from stream_perceptron.model import kernel
-from stream_perceptron.model.activations import get_activation
+from stream_perceptron.model.activations import ACTIVATIONS
 from stream_perceptron.model.kernel.types import Block, Counters, Rule
 from stream_perceptron.model.rows import Rows
 from stream_perceptron.model.weights import WeightStore
 
-RUNS = 7
 BLOCK = 1000
-RIVERS = "River's"
-NAMES = tuple(range(784))
-
-
-def microseconds(times: list[float], samples: int) -> str:
-    """Return median and spread in microseconds a sample."""
-    return spread([seconds / samples * 1e6 for seconds in times], ".2f")
-
-
+KERNEL = ROOT / "stream_perceptron" / "model" / "kernel"
+FLAGS = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-shared", "-fPIC"]
+LIBM = """
+#include "elementary.h"
+#include <math.h>
+#define ieee_exp exp
+#define ieee_exp_within exp
+#define ieee_tanh tanh
+#define ieee_atan atan
+"""
 # What the kernel is given, made of a block of pixels.
 INPUTS: dict[str, Callable[[np.ndarray], Rows]] = {
-    "digits": lambda pixels: Rows.of_table(NAMES, pixels / 255),
-    "digits as bytes": lambda pixels: Rows.of_table(NAMES, pixels, scale=1 / 255),
-    "digits without a zero": lambda pixels: Rows.of_table(NAMES, pixels / 255 + 1e-3),
+    "digits": lambda pixels: Rows.of_table(tuple(range(784)), pixels / 255),
+    "digits as bytes": lambda pixels: Rows.of_table(tuple(range(784)), pixels, scale=1 / 255),
+    "digits without a zero": lambda pixels: Rows.of_table(tuple(range(784)), pixels / 255 + 1e-3),
 }
 
 
-def pass_seconds(pixels: np.ndarray, labels: list[int], dtype: str, of: str = "digits") -> float:
-    """Return the time that the kernel takes for a pass over digits."""
-    rule = Rule(get_activation("sigmoid"), epsilon=3e-6)
+def some_digits(n: int) -> list[tuple[dict[Any, float], Any]]:
+    return list(itertools.islice(stream.iter_parquet(mnist_file()), n))
+
+
+@section("in_process")
+def in_process() -> str:
+    """A pass over 60,000 digits in memory: test_then_train, learn_many and partial_fit."""
+    pixels, labels = digits()
+    X, y = pixels / 255, np.array(labels)
+    frame, series = pd.DataFrame(X, columns=PIXELS), pd.Series(y)
+
+    def ours(call: str, *data: Any) -> Any:
+        return timed(getattr(SGDPerceptron(classes=range(10), seed=0), call), *data)
+
+    def sklearn() -> float:
+        model = SGDClassifier(loss="log_loss", random_state=0)
+        return timed(model.partial_fit, X, y, range(10))[0]
+
+    def accuracy(taken: Taken) -> str:
+        tested = taken.told is not None
+        return f"{np.mean(np.array(taken.told) == y):.1%}" if tested else "does not test"
+
+    tasks: dict[Any, Task] = {
+        "test_then_train": partial(ours, "test_then_train", X, labels),
+        "learn_many, pandas": partial(ours, "learn_many", frame, series),
+        "SGDClassifier.partial_fit": sklearn,
+    }
+    header = ["in memory", "seconds", "to test_then_train", "progressive accuracy"]
+    return compare(header, 5, tasks, median(), to("test_then_train", ".1f"), accuracy)
+
+
+def kernel_pass(
+    pixels: np.ndarray,
+    labels: list[int],
+    dtype: str,
+    of: str,
+    activation: str = "sigmoid",
+    learn: Callable[..., Any] = kernel.learn,
+) -> float:
+    """Return the seconds that the kernel takes for a pass over digits."""
+    rule = Rule(ACTIVATIONS[activation], epsilon=3e-6)
     store = WeightStore(0, 0.03, np.dtype(dtype))
     store.use(store.grown(10, 784))
     counters, places = Counters(), np.arange(784, dtype=np.int32)
@@ -60,182 +120,167 @@ def pass_seconds(pixels: np.ndarray, labels: list[int], dtype: str, of: str = "d
             eps=np.empty(BLOCK),
             updated=np.zeros(BLOCK, bool),
         )
-        before = time.perf_counter()
-        kernel.learn(store.now, rows, places, rule, block, counters)
-        taken += time.perf_counter() - before
+        taken += timed(learn, store.now, rows, places, rule, block, counters)[0]
     return taken
 
 
-def dense_kernel() -> str:
-    """The kernel's pass over 60,000 digits, 784 features and 10 classes."""
+@section("limit")
+def limit() -> str:
+    """The pass beside the two matrix products X W^T and D^T X that it consists of, one thread."""
     pixels, labels = digits()
-    tasks = {
-        f"{of}, {dtype}": partial(pass_seconds, pixels, labels, dtype, of)
-        for of in INPUTS
-        for dtype in ("float64", "float32")
-    }
-    rows = [
-        [kernel.NAME, name, microseconds(taken, len(labels))]
-        for name, taken in in_turns(RUNS, tasks).items()
-    ]
-    return table(["kernel", "input", "us a sample"], rows)
+    n, tasks = len(labels), {}
+    for dtype in ("float64", "float32"):
+        X, W = (pixels / 255).astype(dtype), np.zeros((10, 784), dtype)
+        D = np.random.default_rng(0).normal(size=(n, 10)).astype(dtype)
+        tasks[dtype, "products"] = partial(timed, lambda X, W, D: (X @ W.T, D.T @ X), X, W, D)
+        for of in INPUTS:
+            tasks[dtype, of] = partial(kernel_pass, pixels, labels, dtype, of)
+    header = ["type", "of", "us a sample", "to the products"]
+    with threadpool_limits(1):
+        return compare(header, 7, tasks, median(factor=1e6 / n), to("products"))
 
 
+def learn_by_libm(folder: Path) -> Callable[..., Any]:
+    """Return the kernel's `learn`, built with the functions of the C library."""
+    header, source, library = (folder / name for name in ("libm.h", "kernel.c", "_compiled.so"))
+    header.write_text(LIBM)
+    process([sys.executable, "-m", "cython", "-o", source, KERNEL / "_compiled.pyx"])
+    folders = [f"-I{KERNEL}", f"-I{sysconfig.get_path('include')}"]
+    process(["gcc", *FLAGS, "-include", header, *folders, "-o", library, source, "-lm"])
+    spec = spec_from_file_location("_compiled", library)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.learn
+
+
+@section("functions")
+def functions() -> str:
+    """A pass over 60,000 digits by the kernel with its own functions and with the C library's."""
+    pixels, labels = digits()
+    with tempfile.TemporaryDirectory() as folder:
+        learn = {"own": kernel.learn, "libm": learn_by_libm(Path(folder))}
+        tasks = {
+            (activation, name): partial(
+                kernel_pass, pixels, labels, "float64", "digits as bytes", activation, learn[name]
+            )
+            for activation in ("sigmoid", "tanh", "arctan")
+            for name in learn
+        }
+        taken = in_turns(15, tasks)
+    rows = []
+    for activation in ("sigmoid", "tanh", "arctan"):
+        own, libm = (taken[activation, name] for name in learn)
+        each = [f"{1e6 * of.median / len(labels):.2f}" for of in (own, libm)]
+        rows.append([activation, *each, f"{own.to('libm'):.3f}"])
+    return table(["activation", "own, us a sample", "libm", "ratio of medians"], rows)
+
+
+@section("sizes")
+def sizes() -> str:
+    """Time a sample in memory against classes and features."""
+    rng, tasks = np.random.default_rng(0), {}
+
+    def pass_over(model: SGDPerceptron, X: np.ndarray, y: list[int]) -> float:
+        return timed(model.test_then_train, X, y)[0] / len(y)
+
+    for k, d in [(10, 784), (100, 784), (1000, 784), (10, 10_000), (10, 100_000)]:
+        n = max(20, min(2000, 40_000_000 // (k * d)))
+        X, y = rng.random((n, d)), rng.integers(0, k, n).tolist()
+        model = SGDPerceptron(classes=range(k), seed=0)
+        model.test_then_train(X, y)
+        tasks[f"{k:,}", f"{d:,}"] = partial(pass_over, model, X, y)
+
+    def of_weight(taken: Taken) -> str:
+        k, d = (int(part.replace(",", "")) for part in taken.name)
+        return spread(taken.figures, factor=1e9 / (k * d))
+
+    header = ["classes", "features", "us a sample", "ns a weight"]
+    return compare(header, 5, tasks, median(",.1f", 1e6), of_weight)
+
+
+@section("sparse")
 def sparse() -> str:
     """Learning a sample of 100 features and 10 classes when many features are known."""
-    rng = np.random.default_rng(0)
-    models, streams = {}, {}
+    rng, tasks = np.random.default_rng(0), {}
+
+    def learn(model: SGDPerceptron, samples: list[Any]) -> None:
+        for x, y in samples:
+            model.learn_one(x, y)
+
     for size in (10**4, 10**5, 10**6):
-        models[size] = SGDPerceptron(classes=range(10), seed=0)
-        models[size].learn_one(dict.fromkeys(range(size), 0.0), 0)
-        streams[size] = [
-            (dict.fromkeys(rng.choice(size, 100, replace=False).tolist(), 1.0), i % 10)
-            for i in range(500)
-        ]
-
-    def seconds(size: int) -> float:
-        before = time.perf_counter()
-        for x, y in streams[size]:
-            models[size].learn_one(x, y)
-        return time.perf_counter() - before
-
-    times = in_turns(RUNS, {f"{size:,}": lambda s=size: seconds(s) for size in models})
-    return table(
-        ["features known", "us a sample"],
-        [[size, microseconds(taken, 500)] for size, taken in times.items()],
-    )
+        model = SGDPerceptron(classes=range(10), seed=0)
+        model.learn_one(dict.fromkeys(range(size), 0.0), 0)
+        chosen = [rng.choice(size, 100, replace=False).tolist() for _ in range(500)]
+        samples = [(dict.fromkeys(some, 1.0), i % 10) for i, some in enumerate(chosen)]
+        tasks[f"{size:,}"] = partial(timed, learn, model, samples)
+    return compare(["features known", "us a sample"], 7, tasks, median(factor=1e6 / 500))
 
 
-def checkpoint() -> str:
-    """Saving within a run over 600,000 rows: time in saves over the time of the rest."""
-    sources = [ParquetSource(str(train_file()))]
-    saves: dict[str, int] = {}
-
-    # Within a run, as whole runs differ by more than the saves cost.
-    def share(name: str, rows: int | None) -> float:
-        taken = []
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "model.npz"
-            start = saved_at = time.perf_counter()
-            live = LiveModel.start(sources, seed=0)
-            cursor = live.resume(sources)
-            saving = time.perf_counter() - start  # telling the sources apart is part of it
-            for _ in live.run(sources, cursor, epochs=10, every=rows):
-                now = time.perf_counter()
-                if live.cursor.read % rows == 0 if rows else now - saved_at >= 60:
-                    live.save(path)
-                    saved_at = time.perf_counter()
-                    taken.append(saved_at - now)
-            now = time.perf_counter()
-            live.save(path)
-            taken.append(time.perf_counter() - now)
-            saving += sum(taken)
-            saves[name] = len(taken)
-            return saving / (time.perf_counter() - start - saving)
-
-    intervals = {"60 s, the default": None, "10,000 rows": 10_000}
-    times = in_turns(3, {n: lambda n=n, rows=rows: share(n, rows) for n, rows in intervals.items()})
-    return table(
-        ["every", "share of the time", "saves"],
-        [[name, spread(shares, ".2%"), str(saves[name])] for name, shares in times.items()],
-    )
-
-
+@section("evaluation")
 def evaluation() -> str:
     """River's progressive validation and this one, of 20,000 samples, saved every 10,000."""
-    segments = list(datasets.ImageSegments())
-    streams = {
-        "ImageSegments, a pipeline": (segments * 9)[:20_000],
-        "MNIST": list(itertools.islice(stream.iter_parquet(train_file()), 20_000)),
-    }
-    rows = []
-    for name, samples in streams.items():
-        makes = {
-            RIVERS: (evaluate.progressive_val_score, False),
-            "without a checkpoint": (progressive_val_score, False),
-            "with one": (progressive_val_score, True),
-        }
-        tasks = {how: partial(_score_seconds, samples, *given) for how, given in makes.items()}
-        taken = in_turns(RUNS, tasks)
-        rows += [
-            [name, how, spread(times), f"{ratio(times, taken[RIVERS]):.3f}"]
-            for how, times in taken.items()
-        ]
-    return table(["20,000 samples", "", "seconds", "to River's"], rows)
+    tasks = {}
+
+    def score(samples: list[Any], scaled: bool, by: Callable[..., Any], is_saved: bool) -> float:
+        model: Any = SGDPerceptron(lr=0.1, seed=0)
+        model = preprocessing.StandardScaler() | model if scaled else model
+        with tempfile.TemporaryDirectory() as folder:
+            more = {"checkpoint": Path(folder, "m.npz")} if is_saved else {}
+            return timed(partial(by, samples, model, metrics.Accuracy(), **more))[0]
+
+    for name, samples in {
+        "ImageSegments, a pipeline": (list(datasets.ImageSegments()) * 9)[:20_000],
+        "MNIST": some_digits(20_000),
+    }.items():
+        each = partial(score, samples, name != "MNIST")
+        tasks[name, "River's"] = partial(each, evaluate.progressive_val_score, False)
+        tasks[name, "without a checkpoint"] = partial(each, progressive_val_score, False)
+        tasks[name, "with one"] = partial(each, progressive_val_score, True)
+    header = ["20,000 samples", "", "seconds", "to River's"]
+    return compare(header, 7, tasks, median(), to("River's", ".3f"))
 
 
-def _score_seconds(samples: list[Any], score: Callable[..., object], is_saved: bool) -> float:
-    model: Any = SGDPerceptron(lr=0.1, seed=0)
-    if len(samples[0][0]) < 100:
-        model = preprocessing.StandardScaler() | model
-    with tempfile.TemporaryDirectory() as folder:
-        more = {"checkpoint": Path(folder, "m.npz")} if is_saved else {}
-        begin = time.perf_counter()
-        score(samples, model, metrics.Accuracy(), **more)
-        return time.perf_counter() - begin
-
-
+@section("parts")
 def parts() -> str:
     """Where the time goes: of a pass over 60,000 digits, and of a digit that is given as a dict."""
     pixels, labels = digits()
-    samples = list(itertools.islice(stream.iter_parquet(train_file()), 2000))
+    n, samples = len(labels), some_digits(2000)
     model = SGDPerceptron(classes=range(10), seed=0)
     for x, y in samples:
         model.learn_one(x, y)
 
     def of_each(task: Callable[[dict[Any, float], Any], Any]) -> float:
+        return sum(task(x, y) for x, y in samples) / len(samples) * 1e6
+
+    def learned(x: dict[Any, float], y: Any) -> float:
+        model.predict_one(x)
+        return timed(model.learn_one, x, y)[0]
+
+    def looked_at(x: dict[Any, float], y: Any) -> float:
         before = time.perf_counter()
-        for x, y in samples:
-            task(x, y)
-        return (time.perf_counter() - before) / len(samples) * 1e6
+        for _ in x.items():
+            pass
+        return time.perf_counter() - before
 
-    def of_learning() -> float:
-        taken = 0.0
-        for x, y in samples:
-            model.predict_one(x)
-            before = time.perf_counter()
-            model.learn_one(x, y)
-            taken += time.perf_counter() - before
-        return taken / len(samples) * 1e6
-
-    def of_a_pass() -> float:
-        sources = [ParquetSource(str(train_file()))]
+    def a_pass() -> float:
+        sources = [ParquetSource(str(mnist_file()))]
         live = LiveModel.start(sources, seed=0)
-        before = time.perf_counter()
-        for _ in live.run(sources):
-            pass
-        return (time.perf_counter() - before) / len(labels) * 1e6
+        return timed(deque, live.run(sources), 0)[0] / n * 1e6
 
-    def of_reading() -> float:
-        before = time.perf_counter()
-        for _ in ParquetSource(str(train_file())).batches(Request()):
-            pass
-        return (time.perf_counter() - before) / len(labels) * 1e6
+    def reading() -> float:
+        batches = ParquetSource(str(mnist_file())).batches(Request())
+        return timed(deque, batches, 0)[0] / n * 1e6
 
-    learn_one_row = [*LEARN, train_file(), "--limit", "1"]
-    tasks: dict[str, Callable[[], float]] = {
-        "a run over one row: Python, imports and all, ms": lambda: 1e3 * seconds_of(learn_one_row),
-        "a pass, us a row": of_a_pass,
-        "reading and decoding, in a thread beside it": of_reading,
-        "the kernel": lambda: (
-            pass_seconds(pixels, labels, "float64", "digits as bytes") / len(labels) * 1e6
-        ),
-        "predict_one of a dict, us": lambda: of_each(lambda x, y: model.predict_one(x)),
-        "learn_one of a dict, us": of_learning,
-        "a loop over the items of the dicts in Python": lambda: of_each(
-            lambda x, y: [None for item in x.items()]
-        ),
+    learn_one_row = [*DIGITS, mnist_file(), "--limit", "1"]
+    tasks: dict[Any, Task] = {
+        "a run over one row: Python, imports and all, ms": lambda: 1e3 * process(learn_one_row)[0],
+        "a pass, us a row": a_pass,
+        "reading and decoding, in a thread beside it": reading,
+        "the kernel": lambda: kernel_pass(pixels, labels, "float64", "digits as bytes") / n * 1e6,
+        "predict_one of a dict, us": lambda: of_each(lambda x, y: timed(model.predict_one, x)[0]),
+        "learn_one of a dict, us": lambda: of_each(learned),
+        "a loop over the items of the dicts in Python": lambda: of_each(looked_at),
     }
-    return table(
-        ["part", "time"],
-        [[name, spread(taken, ".2f")] for name, taken in in_turns(RUNS, tasks).items()],
-    )
-
-
-SECTIONS = {
-    "kernel": dense_kernel,
-    "sparse": sparse,
-    "checkpoint": checkpoint,
-    "parts": parts,
-    "evaluation": evaluation,
-}
+    return compare(["part", "time"], 7, tasks, median())

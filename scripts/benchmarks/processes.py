@@ -1,0 +1,342 @@
+"""Whole processes: files, pipes, answers, saves and the start, beside Vowpal Wabbit."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import forms
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from common import (
+    DIGITS,
+    LEARN,
+    OURS,
+    VW,
+    Column,
+    Task,
+    accuracy,
+    compare,
+    in_turns,
+    json_in,
+    median,
+    ours_to_this,
+    process,
+    section,
+    spread,
+    table,
+    timed,
+    to,
+    with_memory,
+)
+from forms import BENCH, mnist_file
+
+from stream_perceptron import LiveModel
+
+ANSWERS = 500
+WAITING = 100_000
+SCALE = ["--scale", "1/255"]
+VW_STDIN = [*VW, "--quiet", "-d", "/dev/stdin"]
+VW_BINARY = [*VW_STDIN, "--loss_function", "logistic"]
+GRID = {
+    "--lr": ["0.01", "0.1", "1"],
+    "--epsilon": ["3e-6", "0.03"],
+    "--activation": ["sigmoid", "tanh"],
+}
+SKLEARN = """
+import sys
+import numpy as np, pyarrow.parquet as pq
+from sklearn.linear_model import SGDClassifier
+model, hits, n = SGDClassifier(loss="log_loss", random_state=0), 0, 0
+for turn in range(int(sys.argv[2])):
+    for batch in pq.ParquetFile(sys.argv[1]).iter_batches(1000):
+        pixels = np.frombuffer(batch["pixels"].buffers()[1], np.uint8, 784 * len(batch),
+                               batch["pixels"].offset * 784)
+        X, y = pixels.reshape(-1, 784) / 255, np.asarray(batch["label"])
+        if n:
+            hits += (model.predict(X) == y).sum()
+        model.partial_fit(X, y, classes=range(10))
+        n += len(y)
+print(hits / n)
+"""
+
+
+def of_ours(output: str) -> float:
+    return float(json_in(output)["accuracy"])
+
+
+def of_vw(output: str) -> float:
+    match = re.search(r"average loss = ([0-9.]+)", output)
+    return 1 - float(match[1]) if match else float("nan")
+
+
+@section("processes")
+def processes() -> str:
+    """Whole processes over MNIST: start, read, predict, learn. Ours from Parquet."""
+    text, cache, vw = forms.texts()["vw text"], BENCH / "digits.vw.cache", [*VW, "--oaa", "10"]
+    cached = [*vw, "-d", text, "--cache_file", cache]
+    if not cache.exists():
+        process([*cached, "-k"])
+    cached.append("--holdout_off")
+    tasks: dict[Any, Task] = {}
+    for passes, samples in ((1, "60,000"), (10, "600,000")):
+        again = ["--passes", passes]
+        ours = [*DIGITS, "--json", mnist_file(), *again]
+        sklearn = [sys.executable, "-c", SKLEARN, mnist_file(), passes]
+        tasks |= {
+            (samples, "ours, float64"): partial(process, ours, find=of_ours),
+            (samples, "ours, float32"): partial(
+                process, [*ours, "--dtype", "float32"], find=of_ours
+            ),
+            (samples, "vw, text"): partial(
+                process, [*vw, "-d", "/dev/stdin"], *[text] * passes, find=of_vw
+            ),
+            (samples, "vw, cache"): partial(process, [*cached, *again], find=of_vw),
+            (samples, "vw, cache, --sgd"): partial(process, [*cached, *again, "--sgd"], find=of_vw),
+            (samples, "scikit-learn"): partial(process, sklearn, find=float),
+        }
+    header = ["samples", "program", "seconds", "ours to this", "progressive accuracy"]
+    return compare(header, 5, tasks, median(), ours_to_this("ours, float64"), accuracy)
+
+
+@section("wide text")
+def wide_text() -> str:
+    """Whole processes over 781,265 texts in the shape of RCV1: 76 of 47,236 words each."""
+    files = forms.rcv1()
+    vw = [*VW, "-d", files["vw text"], "--loss_function", "logistic", "--binary"]
+    tasks: dict[Any, Task] = {
+        "ours": partial(process, [*LEARN, files["libsvm"], "--json", "--lr", "2"], find=of_ours),
+        "vw": partial(process, vw, find=of_vw),
+        "vw --sgd": partial(process, [*vw, "--sgd"], find=of_vw),
+    }
+    header = ["program", "seconds", "ours to this", "progressive accuracy"]
+    return compare(header, 5, tasks, median(), ours_to_this("ours"), accuracy)
+
+
+Piped = dict[str, tuple[list[Any], list[Path]]]  # by name, a command and what it is fed with
+
+
+def piped(title: str, n: int, commands: Piped, *others: str) -> str:
+    """Return a table of the times in which each command reads n rows from `cat`."""
+    sizes = {
+        name: sum(path.stat().st_size for path in paths) / 1e6
+        for name, (_, paths) in commands.items()
+    }
+    columns: list[Column] = [
+        median(),
+        lambda taken: f"{1e6 * taken.median / n:.1f}",
+        lambda taken: f"{sizes[taken.name] / taken.median:.0f}" if sizes[taken.name] else "",
+    ]
+    header = [title, "seconds", "us a row", "MB/s", *(f"to {other}" for other in others)]
+    tasks = {name: partial(process, command, *paths) for name, (command, paths) in commands.items()}
+    return compare(header, 5, tasks, *columns, *map(to, others))
+
+
+def of_each(files: dict[str, Path], ours: list[Any], vw: list[Any] | None = None) -> Piped:
+    """Return a command for each file: VW's for its own text, ours for the others."""
+    return {
+        name: (vw if vw and name == "vw text" else ours, [path]) for name, path in files.items()
+    }
+
+
+@section("pipes")
+def pipes() -> str:
+    """Whole process, 60,000 digits from `cat`: each format, and VW's; its CSV only predicts."""
+    files = forms.texts()
+    body = files.pop("csv body")
+    vw = [*VW_STDIN, "--oaa", "10"]
+    others = {"vw text": vw, "vw csv": [*vw, "--csv"], "vw json": [*vw, "--json"]}
+    one = {
+        name: (
+            others.get(name)
+            or [*DIGITS, *([] if name == "arrow" or "decimals" in name else SCALE)],
+            [path],
+        )
+        for name, path in files.items()
+    }
+    ten = {name: (one[name][0], one[name][1] * 10) for name in ("json, list", "libsvm", "vw text")}
+    ten["csv"] = (one["csv"][0], [files["csv"], *[body] * 9])
+    one["parquet, a file"] = ([*DIGITS, mnist_file()], [])
+    first = piped("60,000 digits", 60_000, one, *others)
+    return first + "\n" + piped("600,000 digits", 600_000, ten, "vw text")
+
+
+@section("bags")
+def bag_pipes() -> str:
+    """Whole process, 200,000 bags of words from `cat`, and VW's in its own text."""
+    commands = of_each(forms.bags(), [*LEARN, "--lr", "0.1"], [*VW_BINARY, "-b", "20"])
+    return piped("200,000 bags of words", 200_000, commands, "vw text")
+
+
+@section("tables in pipes")
+def table_pipes() -> str:
+    """Whole process, 200,000 rows of CSV from `cat`, with what tables have beside numbers."""
+    commands = of_each(forms.mixed_tables(), [*LEARN, "--standardize"])
+    ours, with_texts = commands["3 texts, blanks, quotes"]
+    commands["texts one-hot"] = ([*ours, "--one-hot", "a,b,c"], with_texts)
+    return piped("a table of 200,000 rows", 200_000, commands, "numbers only")
+
+
+@section("long numbers")
+def long_number_pipes() -> str:
+    """Whole process, 200,000 rows of 20 numbers with 17 digits, as pandas writes them."""
+    commands = of_each(forms.long_numbers(), [*LEARN, "--standardize"], VW_BINARY)
+    return piped("200,000 rows of 17 digits", 200_000, commands, "vw text")
+
+
+def answer_times(
+    command: Sequence[Any], lines: Sequence[bytes], header: bytes = b""
+) -> list[float]:
+    """Return the time of each answer in ms, from the moment when its line is sent."""
+    with subprocess.Popen(
+        [*command, "-p", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as run:
+        assert run.stdin is not None
+        assert run.stdout is not None
+        send, receive = run.stdin, run.stdout
+        send.write(header)
+
+        def answer(line: bytes) -> None:
+            send.write(line)
+            send.flush()
+            assert "prediction" in json.loads(receive.readline())
+
+        taken = [1e3 * timed(answer, line)[0] for line in lines]
+        send.close()
+    return taken
+
+
+@section("latency")
+def latency() -> str:
+    """From the moment a sample is sent to its answer, one after another, 784 features."""
+    rows, files = [], forms.texts()
+    for name in ("csv", "json, list", "json, flat", "libsvm"):
+        with files[name].open("rb") as file:
+            header = next(file) if name == "csv" else b""
+            lines = list(itertools.islice(file, ANSWERS))
+        taken = answer_times([*DIGITS, *SCALE], lines, header)[20:]
+        late = sorted(taken)[int(0.95 * len(taken))]
+        rows.append([name, f"{statistics.median(taken):.2f}", f"{late:.2f}"])
+    return table(["one sample at a time", "median, ms", "95 %, ms"], rows)
+
+
+@section("saving")
+def saving() -> str:
+    """How long an answer waits that comes while a model of 64 MB is saved."""
+    n, words, rng = 10, 800_000, random.Random(0)  # labels, and features; 8 bytes a weight
+    parts = [range(start, start + 4000) for start in range(0, words, 4000)]
+    some = [*parts, *(sorted(rng.sample(range(words), 20)) for _ in range(ANSWERS))]
+    lines = [f"{i % n} {' '.join(f'{j}:1' for j in row)}\n".encode() for i, row in enumerate(some)]
+    with tempfile.TemporaryDirectory(dir=BENCH) as folder:
+        path = Path(folder, "m.npz")
+        command = [*LEARN, "--classes", f"0-{n - 1}", "-m", path, "--save-every", "100"]
+        after = answer_times(command, lines)[len(parts) :]
+        size = path.stat().st_size / 1e6
+    # The row behind a hundredth one waits until that is saved.
+    while_saving = [max(after[i - 2 : i + 3]) for i in range(100, len(after), 100)]
+    return table(
+        ["a checkpoint of", "answer, median, ms", "answer while it is saved, ms"],
+        [[f"{size:,.0f} MB", f"{statistics.median(after):.2f}", spread(while_saving)]],
+    )
+
+
+@section("waiting")
+def waiting() -> str:
+    """100,000 digits that wait for their labels, as bytes and as decimals."""
+    pixels, rows = np.resize(forms.digits()[0], (WAITING, 784)), []
+    beside = [np.arange(WAITING), pa.nulls(WAITING, pa.int64())]
+    for kind, values in (("bytes", pixels), ("decimals", pixels / 255)):
+        with tempfile.TemporaryDirectory(dir=BENCH) as folder:
+            source, path = Path(folder, "digits.parquet"), Path(folder, "m.npz")
+            columns = pa.table([*beside, *values.T], ["id", "label", *forms.PIXELS])
+            pq.write_table(columns, source, row_group_size=1000)
+            command = [*LEARN, source, "-m", path, "--overwrite"]
+            none, waits = (
+                with_memory([*command, *more])[1]
+                for more in (["--ignore", "id", "-p", "/dev/null"], ["--join", "id"])
+            )
+            live = LiveModel.load(path)
+            taken, _ = timed(live.save, path)
+            size = path.stat().st_size / 1e6
+        rows.append([kind, f"{waits - none:,.0f} MB", f"{size:,.0f} MB", f"{taken:.2f}"])
+    return table(["100,000 samples that wait", "memory", "checkpoint", "a save, seconds"], rows)
+
+
+@section("sweep")
+def sweeps() -> str:
+    """Whole process: 12 settings over 60,000 digits, and over 600,000 as ten passes."""
+    swept = [part for name, values in GRID.items() for part in (name, ",".join(values))]
+    command = [*OURS, "sweep", mnist_file(), "--quiet", *swept]
+
+    def runs() -> float:
+        """Return the summed time of a run for each setting."""
+        settings = itertools.product(*([(name, v) for v in GRID[name]] for name in GRID))
+        return sum(process([*LEARN, mnist_file(), *sum(each, ())])[0] for each in settings)
+
+    tasks: dict[Any, Task] = {"12 runs": runs}
+    for name, more in (("sweep", []), ("sweep, 10 passes", ["--passes", 10])):
+        tasks[name] = partial(process, [*command, *more])
+        tasks[f"{name}, 1 thread"] = partial(process, [*command, *more, "--threads", 1])
+    taken = in_turns(3, tasks)
+    rows = [
+        [
+            one,
+            spread(taken[one].figures),
+            other,
+            f"{taken[other].median:.2f}",
+            to(other)(taken[one]),
+        ]
+        for one, other in (
+            ("sweep", "12 runs"),
+            ("sweep", "sweep, 1 thread"),
+            ("sweep, 10 passes", "sweep, 10 passes, 1 thread"),
+        )
+    ]
+    return table(["", "seconds", "beside", "seconds", "ratio"], rows)
+
+
+@section("samples")
+def samples() -> str:
+    """Time a sample and peak memory, 60,000 to 6,000,000 samples; the start is left out."""
+    tasks = {
+        f"{60_000 * passes:,}": partial(with_memory, [*DIGITS, mnist_file(), "--passes", passes])
+        for passes in (1, 10, 100)
+    }
+    runs = [(name, [task() for _ in range(3)]) for name, task in tasks.items()]
+    start = statistics.median(seconds for seconds, _ in runs[0][1])
+    rows = []
+    for (name, found), passes in zip(runs, (1, 10, 100), strict=True):
+        each = [1e6 * (seconds - start) / max(60_000 * (passes - 1), 1) for seconds, _ in found]
+        time = spread(each) if passes > 1 else f"{start:.2f} s in all"
+        rows.append([name, time, spread([peak for _, peak in found], ".0f")])
+    return table(["samples", "us a sample beyond the first 60,000", "peak memory, MB"], rows)
+
+
+@section("start_up")
+def start_up() -> str:
+    """Start: help, and one row predicted or learned, beside the libraries alone."""
+    BENCH.mkdir(parents=True, exist_ok=True)
+    model, row = BENCH / "start.npz", BENCH / "row.json"
+    process([*DIGITS, mnist_file(), "-m", model, "--overwrite"])
+    row.write_text("[" + ", ".join(["0"] * 784) + "]\n")
+    commands = {
+        "--help": [*OURS, "--help"],
+        "learn --help": [*OURS, "learn", "--help"],
+        "predict one row of JSON": [*OURS, "predict", row, "-m", model],
+        "learn one row of Parquet": [*DIGITS, mnist_file(), "--limit", "1"],
+    }
+    for library in ("click", "numpy", "pyarrow.parquet"):
+        commands[f"python -c 'import {library}'"] = [sys.executable, "-c", f"import {library}"]
+    tasks = {name: partial(process, command) for name, command in commands.items()}
+    return compare(["start", "ms"], 9, tasks, median(".0f", 1e3))
