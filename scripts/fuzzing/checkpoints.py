@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import io
 import json
-import sys
 import tempfile
 from contextlib import suppress
 from functools import cache
@@ -13,17 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from helpers import forge, members_of, npy
+from running import require_line, require_shown
 
-from stream_perceptron import CheckpointError, LiveModel
+from stream_perceptron import CheckpointError, LiveModel, StreamPerceptronError
 from stream_perceptron.checkpoint.archive import _COMMENT_LENGTH, _comment
 from stream_perceptron.data import Selection, open_source
-from stream_perceptron.diagnostics.diagnosis import findings_in
 from stream_perceptron.diagnostics.report import report
 from stream_perceptron.verification import verify
 from stream_perceptron_cli import inspect
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
-from helpers import forge, members_of, npy
 
 _GOLDEN = Path(__file__).parents[2] / "tests" / "golden"
 _VALUES: tuple[Any, ...] = (
@@ -46,11 +43,7 @@ def case(rng: np.random.Generator, folder: Path) -> str:
     try:
         live = LiveModel.load(path)
     except CheckpointError as error:
-        message = str(error)
-        live = None
-    if live is None:
-        assert "\n" not in message
-        assert message.startswith(f"{path}: ")
+        require_line(error, f"{path}: ")
         return "refused"
     live.save(path)
     once = path.read_bytes()
@@ -60,16 +53,17 @@ def case(rng: np.random.Generator, folder: Path) -> str:
     assert model.weights.shape == (len(model.classes_), len(model.features_))
     assert np.isfinite(model.weights).all()
     assert live.progress.accuracy >= 0
-    list(map(str, findings_in(live)))
-    _show(live, rng.integers(30) == 0)
+    require_shown(live)
+    for _ in inspect._groups(live, path):
+        pass
+    if rng.integers(30) == 0:
+        report(live, "m.npz")
     _use(live, path, folder)
     return f"{name} accepted"
 
 
 def _use(live: LiveModel, path: Path, folder: Path) -> None:
     """Predict with it, and learn."""
-    from stream_perceptron import StreamPerceptronError
-
     data = folder / "s.jsonl"
     row = {"label": "left", **{str(name): 1.0 for name in live.model.features_[:3]}}
     data.write_text(f"{json.dumps(row)}\n" * 3)
@@ -87,15 +81,6 @@ def _use(live: LiveModel, path: Path, folder: Path) -> None:
     LiveModel.load(path)
     with suppress(StreamPerceptronError):  # what it was learned from is not there
         verify(live, sources)
-
-
-def _show(live: LiveModel, is_long: bool) -> None:
-    """Tell of it all that `inspect` and `report` tell."""
-    json.dumps(inspect._contents(live), default=str, allow_nan=False)
-    for _ in inspect._groups(live, Path("m.npz")):
-        pass
-    if is_long:
-        report(live, "m.npz")
 
 
 def _damaged(rng: np.random.Generator, data: bytes) -> bytes:

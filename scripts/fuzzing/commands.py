@@ -33,8 +33,6 @@ _COMMANDS = ("predict", "evaluate", "inspect", "sweep", "average", "report", "ve
 
 def case(rng: np.random.Generator, folder: Path) -> str:
     """Learn something, and call another command with it."""
-    for left in folder.iterdir():
-        left.unlink()
     form = str(rng.choice(["csv", "jsonl", "libsvm", "parquet"]))
     source, other = folder / f"s.{form}", folder / f"t.{form}"
     model, more = folder / "m.npz", folder / "n.npz"
@@ -58,8 +56,8 @@ def case(rng: np.random.Generator, folder: Path) -> str:
 
 
 def _write(rng: np.random.Generator, path: Path, form: str) -> None:
-    text = extremes._rows(rng, "csv" if form == "parquet" else form)
-    for number in extremes._NUMBERS[5:] if rng.integers(2) else ():
+    text = extremes.rows(rng, "csv" if form == "parquet" else form)
+    for number in extremes.NUMBERS[5:] if rng.integers(2) else ():
         text = re.sub(rf"(?<=[,: ]){re.escape(number)}(?=[,}}\s])", str(rng.integers(9)), text)
     if form != "parquet":
         path.write_text(text)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import csv
 import gzip
-import io
 import json
 import math
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+from splits import MISSING, Table, write_file
 
 from stream_perceptron import LiveModel, StreamPerceptronError
 from stream_perceptron.data import open_source
@@ -22,10 +21,16 @@ from stream_perceptron.data.schema import Selection
 from stream_perceptron.data.source import Request
 from stream_perceptron.data.text import reading
 
-_MISSING = ["NA", "0", "7", "99", "255", "-9", "1", "red"]
+Features = dict[str, float]
+Parser = Callable[[bytes, Features], Features]
 
-Parser = Callable[[bytes, dict[str, float]], dict[str, float]]
-
+# The forms of tests/splits.py, each with what its format is called; a plain parser reads the first.
+_FORMS = {
+    "csv": "csv", "headerless": "csv", "objects": "jsonl", "lists of numbers": "jsonl",
+    "libsvm": "libsvm", "nested": "jsonl", "paths": "jsonl", "lists": "jsonl",
+    "parquet": "parquet", "arrow": "arrow",
+}  # fmt: skip
+_PLAIN = list(_FORMS)[:5]
 # What means something to some format, or looks as if it did.
 _PIECES = (
     b'"', b'""', b",", b";", b"\t", b"\n", b"\r", b"\r\n", b"\0", b" ", b":", b"#", b"{", b"}",
@@ -37,23 +42,18 @@ _PIECES = (
 
 def case(rng: np.random.Generator, folder: Path) -> str:
     """Damage a file, read it, and learn it in two ways."""
-    kind = str(rng.choice(["csv", "json", "lists", "libsvm", "parquet", "arrow"]))
-    rows = _rows(rng)
-    data = _damaged(rng, _file(kind, rows), 0 if rng.random() < 0.1 else 3)
+    table, form = Table(random.Random(int(rng.integers(2**32)))), str(rng.choice(list(_FORMS)))
+    missing = str(rng.choice(MISSING))
+    path = folder / "f"
+    rows = [table.row() for _ in range(rng.integers(0, 12))]
+    write_file(path, form, rows, table.columns, table, missing, 0.0)
+    data = path.read_bytes()
+    data = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
+    data = _damaged(rng, data, 0 if rng.random() < 0.1 else 3)
     path = folder / ("f.csv.gz" if rng.random() < 0.1 else "f")
     path.write_bytes(gzip.compress(data, 1) if path.suffix else data)
-    given = kind if kind in ("csv", "libsvm", "parquet", "arrow") else "jsonl"
-    file_format = given if rng.random() < 0.5 else None
-    has_columns = given != "libsvm"
-    names = list(rows[0]) if rows else ["label", "a"]
-    selection = Selection(
-        standardize=bool(rng.random() < 0.3),
-        one_hot=(str(rng.choice(names[1:])),) if has_columns and rng.random() < 0.3 else (),
-        missing=(str(rng.choice(_MISSING)),) if rng.random() < 0.3 else (),
-        keep=(str(rng.choice(names)),) if has_columns and rng.random() < 0.3 else (),
-        join=str(rng.choice(names[1:])) if has_columns and rng.random() < 0.2 else None,
-        waiting=int(rng.integers(1, 5)),
-    )
+    file_format = _FORMS[form] if rng.random() < 0.5 else None
+    selection = _selection(rng, table, form, missing)
     one, *told_of_one = _learn(path, file_format, selection, singly=False)
     other, *told_of_other = _learn(path, file_format, selection, singly=True)
     reading.tokenizer, compiled = None, reading.tokenizer
@@ -68,12 +68,33 @@ def case(rng: np.random.Generator, folder: Path) -> str:
             _require_alike(one, each)
     if error is not None:
         assert "\n" not in error
-        return f"{kind} refused"
-    assert one is not None
-    is_bare = not (selection.one_hot or selection.missing or selection.kept)
-    if kind in ("csv", "json", "lists", "libsvm") and is_bare:
+        return f"{form} refused"
+    if form in _PLAIN and not (selection.one_hot or selection.missing or selection.kept):
         _compare_with_parser(path, file_format)
-    return f"{kind} learned"
+    return f"{form} learned"
+
+
+def _selection(rng: np.random.Generator, table: Table, form: str, missing: str) -> Selection:
+    """Return what may be asked for of a table in a form."""
+    names = [name for name in table.columns if name != table.label]
+    if form == "libsvm":
+        names = []
+    elif form == "headerless":
+        names = [str(i + 1) for i, name in enumerate(table.columns) if name in names]
+
+    def some(share: float) -> tuple[str, ...]:
+        return (str(rng.choice(names)),) if names and rng.random() < share else ()
+
+    label = table.label if table.label == "species" and form != "headerless" else None
+    return Selection(
+        label=label if names else None,
+        standardize=bool(rng.random() < 0.3),
+        one_hot=some(0.3),
+        missing=(missing,) if rng.random() < 0.3 else (),
+        keep=some(0.3),
+        join=(some(0.2) or (None,))[0],
+        waiting=int(rng.integers(1, 5)),
+    )
 
 
 def _learn(
@@ -93,97 +114,34 @@ def _learn(
 
 
 def _require_alike(one: LiveModel, other: LiveModel) -> None:
-    assert one.model.weights.tobytes() == other.model.weights.tobytes()
-    assert one.model.features_ == other.model.features_
-    assert one.schema == other.schema
-    assert one.cursor == other.cursor
-    assert _waiting(one) == _waiting(other)
-    assert _statistics(one) == _statistics(other)
-    for figure in ("samples", "skipped", "rows", "missing"):
-        assert getattr(one.progress, figure) == getattr(other.progress, figure), figure
+    def told(live: LiveModel) -> dict[str, Any]:
+        scaler = live.model.network.snapshot().scaler
+        figures = ("samples", "skipped", "rows", "missing")
+        return {
+            "weights": live.model.weights.tobytes(),
+            "features": live.model.features_,
+            "schema": live.schema,
+            "cursor": live.cursor,
+            "waiting": (
+                live.waiting.forgotten, [(key, str(x)) for key, x in live.waiting.samples.items()]
+            ),
+            "statistics": b"" if scaler is None else scaler.table.tobytes(),
+            **{figure: getattr(live.progress, figure) for figure in figures},
+        }  # fmt: skip
 
-
-def _waiting(live: LiveModel) -> list[Any]:
-    waiting = live.waiting
-    return [waiting.forgotten, *((key, str(each)) for key, each in waiting.samples.items())]
-
-
-def _statistics(live: LiveModel) -> bytes:
-    scaler = live.model.network.snapshot().scaler
-    return b"" if scaler is None else scaler.table.tobytes()
-
-
-def _rows(rng: np.random.Generator) -> list[dict[str, Any]]:
-    names = ["a", "b", "c"][: rng.integers(1, 4)]
-    labels = [["x", "y"], [0, 1], ["007", "A"]][rng.integers(3)]
-    decimals = int(rng.integers(0, 18))
-    blanks, has_text = rng.random() * rng.integers(2), rng.random() < 0.3
-    are_small, has_labels = rng.random() < 0.5, rng.random() < 0.2
-    rows: list[dict[str, Any]] = []
-    for _ in range(rng.integers(0, 9)):
-        row: dict[str, Any] = {"label": None if rng.random() < 0.1 else labels[rng.integers(2)]}
-        is_label = rng.random() < 0.2 * has_labels
-        for name in names:
-            value = round(float(rng.normal()), decimals)
-            if are_small:
-                value = int(rng.integers(0, 256))
-            row[name] = None if rng.random() < blanks or (is_label and name != "a") else value
-        if has_text:
-            row["t"] = str(rng.choice(["red", "blue", "NA", 'a "b"', "two\nlines", "1"]))
-            if rng.random() < blanks:
-                row["t"] = None
-        rows.append(row)
-    return rows
-
-
-def _file(kind: str, rows: list[dict[str, Any]]) -> bytes:
-    names = list(rows[0]) if rows else ["label", "a"]
-    if kind == "csv":
-        sink = io.StringIO()
-        writer = csv.writer(sink, lineterminator="\n")
-        writer.writerows([names, *(row.values() for row in rows)])
-        return sink.getvalue().encode()
-    if kind == "json":
-        lines = [json.dumps(row) for row in rows]
-    elif kind == "lists":
-        lines = [
-            json.dumps(
-                {"label": r["label"], "x": [v for v in list(r.values())[1:] if v != r.get("t")]}
-            )
-            for r in rows
-        ]
-    elif kind == "libsvm":
-        lines = [
-            " ".join([str(v) if i == 0 else f"{i}:{v}" for i, v in enumerate(row.values()) if v])
-            for row in rows
-        ]
-    else:
-        table = pa.Table.from_pylist(rows or [{"label": "x", "a": 1.0}])
-        sink = pa.BufferOutputStream()
-        if kind == "parquet":
-            pq.write_table(table, sink)
-        else:
-            with pa.ipc.new_stream(sink, table.schema) as writer:
-                writer.write_table(table)
-        return bytes(sink.getvalue().to_pybytes())
-    return "".join(line + "\n" for line in lines).encode()
+    first, second = told(one), told(other)
+    for what, value in first.items():
+        assert value == second[what], what
 
 
 def _damaged(rng: np.random.Generator, data: bytes, most: int) -> bytes:
     for _ in range(rng.integers(0, most + 1)):
         at, end = sorted(rng.integers(0, len(data) + 1, 2).tolist())
         end = min(end, at + int(rng.integers(1, 30)))
-        how = rng.integers(5)
-        if how == 0:
-            data = data[:at] + _PIECES[rng.integers(len(_PIECES))] + data[at:]
-        elif how == 1:
-            data = data[:at] + data[end:]
-        elif how == 2:
-            data = data[:end] + data[at:]
-        elif how == 3:
-            data = data[:at] + rng.bytes(end - at) + data[end:]
-        else:
-            data = data[:at] + _PIECES[rng.integers(len(_PIECES))] + data[end:]
+        piece = _PIECES[rng.integers(len(_PIECES))]
+        # Something added, left out, repeated, or replaced by anything, or by a piece.
+        middle = (piece + data[at:end], b"", data[at:end] * 2, rng.bytes(end - at), piece)
+        data = data[:at] + middle[rng.integers(5)] + data[end:]
     return data
 
 
@@ -204,22 +162,18 @@ def _compare_with_parser(path: Path, file_format: str | None) -> None:
             assert any(agree), f"{line!r}: {found}"
 
 
-def _agrees(parse: Parser, line: bytes, found: dict[str, float]) -> bool:
+def _agrees(parse: Parser, line: bytes, found: Features) -> bool:
     try:
         return parse(line, found) == found
     except (ValueError, AttributeError, csv.Error):  # a line of another format
         return False
 
 
-def _dicts(batch: Batch) -> list[dict[str, float]]:
-    features = batch.features
-    if hasattr(features, "dicts"):
-        return [{str(name): v for name, v in x.items()} for x in features.dicts()]
-    rows = features.numbers(np.float64).tolist()
-    return [dict(zip(map(str, features.names), row, strict=True)) for row in rows]
+def _dicts(batch: Batch) -> list[Features]:
+    return [{str(name): v for name, v in x.items()} for x in batch.features.dicts()]
 
 
-def _of_json(line: bytes, found: dict[str, float]) -> dict[str, float]:
+def _of_json(line: bytes, found: Features) -> Features:
     """Return the features of a line that were found, as Python's parser sees them."""
     values: dict[str, Any] = {}
     for name, value in json.loads(line).items():
@@ -230,13 +184,13 @@ def _of_json(line: bytes, found: dict[str, float]) -> dict[str, float]:
     return _numbers(values, found)
 
 
-def _of_libsvm(line: bytes, found: dict[str, float]) -> dict[str, float]:
+def _of_libsvm(line: bytes, found: Features) -> Features:
     text = line.decode(errors="replace").split("#")[0]
     pairs = [pair.rpartition(":") for pair in text.split()]
     return _numbers({name: value for name, _, value in pairs}, found)
 
 
-def _of_csv(line: bytes, found: dict[str, float]) -> dict[str, float]:
+def _of_csv(line: bytes, found: Features) -> Features:
     """Which column is which stands in another line; the values must be among the cells."""
     text = line.decode(errors="surrogateescape").strip("\r\n\ufeff")
     (cells,) = csv.reader([text], delimiter=max(",\t;", key=text.count))
@@ -245,7 +199,7 @@ def _of_csv(line: bytes, found: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in found.items() if value in numbers}
 
 
-def _numbers(values: dict[str, Any], found: dict[str, float]) -> dict[str, float]:
+def _numbers(values: dict[str, Any], found: Features) -> Features:
     return {
         name: float(value)
         for name, value in values.items()

@@ -1,66 +1,131 @@
-"""Samples in every form, learned by the kernels and by the rule as it is written on paper."""
+"""Samples in every form and way, learned by the kernels, and by the rule as written on paper."""
 
 from __future__ import annotations
 
-import sys
+import contextlib
+import copy
+import signal
+import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-import growing
 import numpy as np
+from helpers import state_of
+from oracle import step
 
 from stream_perceptron import DivergedError, SampleError, SGDPerceptron
-from stream_perceptron.model import activations
+from stream_perceptron.model.activations import ACTIVATIONS
+from stream_perceptron.model.rows import Rows, Samples
+from stream_perceptron.model.scaler import Scaler
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
-from oracle import step
+Sample = dict[Any, float]
+Array = np.ndarray[Any, Any]
 
 
 def case(rng: np.random.Generator, folder: Path) -> str:
-    """Learn random samples one by one, in one block, and on paper; or with a model that grows."""
-    if rng.random() < 0.3:
-        return growing.case(rng, folder)
-    k, d, n = int(rng.integers(2, 5)), int(rng.integers(0, 12)), int(rng.integers(1, 20))
-    activation = str(rng.choice(list(activations.ACTIVATIONS)))
+    """Learn random samples one by one, and in another way that says the same."""
+    way = str(rng.choice(["block"] * 6 + ["sparse", "bytes", "hostile", "interrupts", "threads"]))
+    k, n = int(rng.integers(2, 6)), int(rng.integers(1, 25))
+    names = [f"f{i}" for i in range(int(rng.integers(way != "block", 12 if k % 2 else 40)))]
     parameters: dict[str, Any] = {
         "lr": float(10 ** rng.uniform(-3, 0)),
         "epsilon": float(rng.choice([0.0, 3e-6, 0.1])),
-        "activation": activation,
+        "activation": str(rng.choice(list(ACTIVATIONS))),
         "dtype": str(rng.choice(["float64", "float32"])),
         "seed": int(rng.integers(2**32)),
-        "classes": list(range(k)),
+        "classes": list(range(k)) if rng.random() < 0.5 else None,
     }
-    X = _values(rng, n, d)
+    is_scaled = bool(rng.random() < 0.3)
     labels = rng.integers(0, k, n).tolist()
-    names = [f"f{i}" for i in range(d)]
+    X, scale = _values(rng, n, len(names)), float(rng.choice([1 / 255, 1.0, -3.0]))
+    if way == "bytes":
+        X = rng.integers(0, 256, X.shape).astype(np.uint8)
+    rows = Rows.of_table(tuple(names), X, scale=scale) if way == "bytes" else None
+    if way == "block":
+        samples = [_mapping(rng, names, row) for row in X]
+    elif rows is not None:
+        samples = list(rows.dicts())
+    else:
+        samples = [_sample(rng, names) for _ in range(n)]
+    expected, model = _fresh(parameters, is_scaled), _fresh(parameters, is_scaled)
+    error = _error_of(lambda: _learn(expected, samples, labels))
 
-    single, block = SGDPerceptron(**parameters), SGDPerceptron(**parameters)
-    diverged = None
-    for i in range(n):
-        x = _mapping(rng, names, X[i])
-        try:
-            single.learn_one(x, labels[i])
-        except (DivergedError, SampleError) as error:
-            diverged = type(error)
-            break
+    def learn() -> None:
+        if way == "block":
+            model.test_then_train(_laid_out(rng, X), labels, names)
+        elif way in ("bytes", "sparse"):
+            _train(model, rows or _sparse(samples), labels, int(rng.integers(0, n + 1)))
+        else:
+            with _others(model) if way == "threads" else contextlib.nullcontext():
+                _learn(model, samples, labels, rng, way)
+
+    other = _error_of(learn)
+    assert error is other, f"singly: {error}, otherwise: {other}"
+    if error is SampleError:  # a block is refused whole
+        return f"{way} refused"
+    assert _state(expected) == _state(model), f"another model from {way}"
+    if error is None and way == "block" and not is_scaled and parameters["classes"]:
+        _compare_with_paper(expected, parameters, X, labels)
+    return f"{way} diverged" if error else f"{way} learned"
+
+
+def _fresh(parameters: dict[str, Any], is_scaled: bool) -> SGDPerceptron:
+    model = SGDPerceptron(**parameters)
+    if is_scaled:
+        model.network.scaler = Scaler()
+    return model
+
+
+def _error_of(learn: Any) -> type[Exception] | None:
     try:
-        block.test_then_train(_laid_out(rng, X), labels, names)
-        assert diverged is None, f"singly: {diverged}, but nothing in a block"
-    except DivergedError:
-        assert diverged is DivergedError, "diverged in a block only"
-    except SampleError:
-        assert diverged is SampleError, "refused in a block only"
-        return "refused"
-    assert single.n_seen == block.n_seen
-    assert single.n_updates == block.n_updates
-    assert _weights(single) == _weights(block), "other bits in a block than singly"
-    if diverged is not None:
-        return "diverged"
-    _compare_with_paper(single, parameters, X, labels)
-    return "learned"
+        learn()
+    except (DivergedError, SampleError) as error:
+        return type(error)
+    return None
 
 
-def _values(rng: np.random.Generator, n: int, d: int) -> np.ndarray[Any, Any]:
+def _learn(
+    model: SGDPerceptron,
+    samples: list[Sample],
+    labels: list[int],
+    rng: np.random.Generator | None = None,
+    way: str = "",
+) -> None:
+    for x, y in zip(samples, labels, strict=True):
+        if rng is not None and way == "hostile":
+            _try_hostile(rng, model, x, y)
+        if rng is None or way != "interrupts" or not _interrupted(rng, model, x, y):
+            model.learn_one(x, y)
+
+
+def _train(model: SGDPerceptron, rows: Rows, labels: list[int], cut: int) -> None:
+    for part in (slice(0, cut), slice(cut, len(labels))):
+        model.train(Samples(rows[part], labels[part], np.ones(len(labels[part]))))
+
+
+def _sparse(samples: list[Sample]) -> Rows:
+    return Rows.from_rows(
+        [tuple(x) for x in samples], [np.array(list(x.values())) for x in samples]
+    )
+
+
+def _state(model: SGDPerceptron) -> tuple[Any, ...]:
+    """Return all that was learned; features that one row brings may come in any order."""
+    order = np.argsort([str(name) for name in model.features_])
+    scaler = model.network.snapshot().scaler
+    table = b"" if scaler is None else np.sort(scaler.table, axis=-1).tobytes()
+    others = model.classes_, model.biases.tobytes(), model.n_seen, model.n_updates
+    return *others, repr(model.last_epsilon), len(order), model.weights[:, order].tobytes(), table
+
+
+def _sample(rng: np.random.Generator, names: list[str]) -> Sample:
+    some = rng.permutation(len(names))[: rng.integers(0, len(names) + 1)]
+    return {names[i]: float(rng.choice([0.0, -1.5, rng.normal()])) for i in some.tolist()}
+
+
+def _values(rng: np.random.Generator, n: int, d: int) -> Array:
     kind = rng.integers(4)
     if kind == 0:
         return rng.integers(0, 256, (n, d)).astype(np.uint8)
@@ -73,7 +138,7 @@ def _values(rng: np.random.Generator, n: int, d: int) -> np.ndarray[Any, Any]:
     return X
 
 
-def _laid_out(rng: np.random.Generator, X: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _laid_out(rng: np.random.Generator, X: Array) -> Array:
     """Return the same values elsewhere in memory: by columns, in steps, unaligned, read-only."""
     kind = rng.integers(5)
     if kind == 0:
@@ -94,40 +159,126 @@ def _laid_out(rng: np.random.Generator, X: np.ndarray[Any, Any]) -> np.ndarray[A
     return X[::-1].copy()[::-1]
 
 
-def _mapping(rng: np.random.Generator, names: list[str], row: np.ndarray[Any, Any]) -> Any:
+def _mapping(rng: np.random.Generator, names: list[str], row: Array) -> Sample:
     """Return a sample as a dict, in some order, of numbers of some type."""
     order = rng.permutation(len(names)) if rng.random() < 0.2 else range(len(names))
     values = row.tolist() if rng.random() < 0.7 else list(row)
     return {names[i]: values[i] for i in order}
 
 
-def _weights(model: SGDPerceptron) -> tuple[Any, ...]:
-    order = np.argsort([str(name) for name in model.features_])
-    return model.weights[:, order].tobytes(), model.biases.tobytes(), len(order)
+class _Hostile(Mapping[Any, Any]):
+    """A mapping that fails, changes or lies while it is read."""
+
+    def __init__(self, x: Sample, how: int, model: SGDPerceptron) -> None:
+        self.x, self.how, self.model = dict(x), how, model
+
+    def __getitem__(self, name: Any) -> Any:
+        if self.how == 0:
+            raise RuntimeError("no value")
+        return self.x[name]
+
+    def __len__(self) -> int:
+        return 2 * len(self.x) + 1 if self.how == 1 else len(self.x)
+
+    def __iter__(self) -> Iterator[Any]:
+        for i, name in enumerate(list(self.x)):
+            if self.how == 2 and i == 1:
+                raise KeyError("no name")
+            if self.how == 3:
+                self.model.learn_one({f"inner{i}": 1.0}, "inner")
+            yield name
+        if self.how == 4:
+            yield "absent"
+        if self.how == 5:
+            yield []  # cannot be hashed
+
+
+def _try_hostile(rng: np.random.Generator, model: SGDPerceptron, x: Sample, y: Any) -> None:
+    """Offer something that must be refused, or be the sample itself, and leave the model alone."""
+    before, other = state_of(model), copy.deepcopy(model)
+    bad: Any = [None, "1", np.nan, np.inf, 10**400, object(), 1j, [1.0]][rng.integers(8)]
+    odd: Any = {**x, "bad": bad}
+    if rng.random() < 0.5:
+        odd = _Hostile({**x, "more": 1.0, "and": 2.0}, int(rng.integers(6)), other)
+    with contextlib.suppress(Exception):
+        model.predict_one(odd)
+    assert before == state_of(model), "predicting changed the model"
+    learns_within = isinstance(odd, _Hostile) and odd.how == 3
+    if learns_within:
+        odd.model = other = copy.deepcopy(model)
+    try:
+        other.learn_one(odd, y)
+    except Exception:
+        assert learns_within or before == state_of(other), "a refused sample changed the model"
+    assert other.weights.shape == (len(other.classes_), len(other.features_))
+
+
+def _interrupted(rng: np.random.Generator, model: SGDPerceptron, x: Sample, y: Any) -> bool:
+    """Learn a sample while SIGALRM raises KeyboardInterrupt; return whether it was learned."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    seen, before = model.n_seen, state_of(model)
+    old = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-6, 2e-4))
+        model.learn_one(x, y)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        signal.signal(signal.SIGALRM, old)
+    assert model.n_seen > seen or before == state_of(model), "an interrupt changed the model"
+    return model.n_seen > seen
+
+
+@contextlib.contextmanager
+def _others(model: SGDPerceptron) -> Iterator[None]:
+    """Have two threads predict with a model, and look at it, meanwhile."""
+    done = threading.Event()
+    errors: list[BaseException] = []
+
+    def look() -> None:
+        try:
+            while not done.is_set():
+                model.predict_proba_one({"f0": 1.0, "f1": -2.0})
+                model.predict_one({"f2": 1.0})
+                assert np.isfinite(model.weights).all()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=look) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    if errors:
+        raise errors[0]
 
 
 def _compare_with_paper(
-    model: SGDPerceptron,
-    parameters: dict[str, Any],
-    X: np.ndarray[Any, Any],
-    labels: list[int],
+    model: SGDPerceptron, parameters: dict[str, Any], X: Array, labels: list[int]
 ) -> None:
     start = SGDPerceptron(**parameters)
     start.network.add(model.features_, [])
     order = [int(str(name)[1:]) for name in model.features_]
     w, b = start.weights.astype(float).tolist(), start.biases.astype(float).tolist()
+    lr, epsilon, activation = (parameters[name] for name in ("lr", "epsilon", "activation"))
     updates = 0
     for x, label in zip(X.astype(float)[:, order].tolist(), labels, strict=True):
         try:
             before = [row[:] for row in w], b[:]
-            _, eps = step(
-                w, b, x, label, parameters["lr"], parameters["epsilon"], parameters["activation"]
-            )
+            _, eps = step(w, b, x, label, lr, epsilon, activation)
         except OverflowError:  # where paper has no infinity
             return
-        if abs(eps - parameters["epsilon"]) < 1e-3 * parameters["epsilon"]:
+        if abs(eps - epsilon) < 1e-3 * epsilon:
             return  # rounding decides
-        updates += before != (w, b) or eps >= parameters["epsilon"]
+        updates += before != (w, b) or eps >= epsilon
     largest = max(map(abs, np.ravel(w).tolist() + b))
     # Where an error grows from sample to sample, so does that of rounding.
     if not largest < 100:

@@ -1,4 +1,4 @@
-"""The command in a process of its own, and what holds of every run of it."""
+"""The command in a process of its own, and what holds of every run and of every model."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ import traceback
 from pathlib import Path
 from typing import NoReturn
 
+from stream_perceptron import LiveModel
+from stream_perceptron.diagnostics.diagnosis import findings_in
+from stream_perceptron_cli import inspect
 from stream_perceptron_cli.main import run
 
 _IS_SANITIZED = "LD_PRELOAD" in os.environ  # which takes ten times the time, and all addresses
@@ -38,7 +41,7 @@ def call(arguments: list[str], folder: Path, source: int | None = None) -> str:
     assert code != 2 or len(lines) == 1, what
     for line in out.splitlines():
         if line.startswith(("{", "[")):
-            json.loads(line, parse_constant=_refuse)
+            require_finite(line)
         elif not _NOT_FINITE.search(" ".join(arguments)):
             assert not _NOT_FINITE.search(line), what
     return ("done", "failed", "refused")[code]
@@ -61,5 +64,22 @@ def _become(arguments: list[str], shown: tuple[Path, Path], source: int | None) 
         os._exit(1)
 
 
-def _refuse(name: str) -> NoReturn:
-    raise AssertionError(f"{name} has left the program")
+def require_finite(line: str) -> None:
+    """Require JSON without NaN and infinity."""
+
+    def refuse(name: str) -> NoReturn:
+        raise AssertionError(f"{name} has left the program")
+
+    json.loads(line, parse_constant=refuse)
+
+
+def require_line(error: Exception, start: str = "") -> None:
+    message = str(error)
+    assert "\n" not in message, message
+    assert message.startswith(start), message
+
+
+def require_shown(live: LiveModel) -> None:
+    """Require that all can be told of a model that `inspect` and the report tell."""
+    json.dumps(inspect._contents(live), default=str, allow_nan=False)
+    list(map(str, findings_in(live)))

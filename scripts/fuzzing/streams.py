@@ -42,8 +42,6 @@ _PACKERS: tuple[Callable[[bytes], bytes], ...] = (
 
 def case(rng: np.random.Generator, folder: Path) -> str:
     """Send something without end, for some seconds, to a command that reads stdin."""
-    for left in folder.iterdir():
-        left.unlink()
     model = folder / "m.npz"
     (folder / "s.csv").write_bytes(_CSV)
     call(["learn", "s.csv", "-m", str(model), "--quiet"], folder)
@@ -88,10 +86,9 @@ def _send(pieces: Iterator[bytes], descriptor: int, most: int) -> None:
 
 
 def _pieces(rng: np.random.Generator, what: str) -> Iterator[bytes]:
-    start = bytes(
-        rng.choice(np.array([b"", b"", _CSV, _JSON, b"label,a\n", b'{"a": [', b'x,"'], object))
-    )
-    text = bytes(rng.choice(np.array(_TEXTS, object)))
+    starts = [b"", b"", _CSV, _JSON, b"label,a\n", b'{"a": [', b'x,"']
+    start = starts[rng.integers(len(starts))]
+    text = _TEXTS[rng.integers(len(_TEXTS))]
     if what == "binary":
         yield from _binary(rng)
         return
@@ -115,20 +112,15 @@ def _pieces(rng: np.random.Generator, what: str) -> Iterator[bytes]:
 
 def _binary(rng: np.random.Generator) -> Iterator[bytes]:
     """Yield an Arrow stream or a Parquet file in which a few numbers are others."""
-    table, sink = (
-        pa.table({"label": ["x", "y"] * 50, "a": np.arange(100.0)}),
-        pa.BufferOutputStream(),
-    )
+    table = pa.table({"label": ["x", "y"] * 50, "a": np.arange(100.0)})
+    sink = pa.BufferOutputStream()
+    codec = str(rng.choice(["zstd", "lz4", "snappy", "brotli", "none"]))
     if rng.random() < 0.3:
-        pq.write_table(
-            table, sink, compression=str(rng.choice(["zstd", "snappy", "brotli", "none"]))
-        )
+        pq.write_table(table, sink, compression=codec)
     else:
-        codec = [None, "zstd", "lz4"][rng.integers(3)]
-        with pa.ipc.new_stream(
-            sink, table.schema, options=pa.ipc.IpcWriteOptions(compression=codec)
-        ) as w:
-            w.write_table(table)
+        options = pa.ipc.IpcWriteOptions(compression=codec if codec in ("zstd", "lz4") else None)
+        with pa.ipc.new_stream(sink, table.schema, options=options) as writer:
+            writer.write_table(table)
     data = bytearray(sink.getvalue())
     for _ in range(rng.integers(4)):
         at, size = int(rng.integers(len(data) - 8)), int(rng.choice([1, 4, 8]))
