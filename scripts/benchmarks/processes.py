@@ -48,6 +48,7 @@ ANSWERS = 500
 WAITING = 100_000
 SCALE = ["--scale", "1/255"]
 VW_STDIN = [*VW, "--quiet", "-d", "/dev/stdin"]
+Piped = dict[str, tuple[list[Any], list[Path]]]  # by name, a command and what it is fed with
 VW_BINARY = [*VW_STDIN, "--loss_function", "logistic"]
 GRID = {
     "--lr": ["0.01", "0.1", "1"],
@@ -81,6 +82,9 @@ def of_vw(output: str) -> float:
     return 1 - float(match[1]) if match else float("nan")
 
 
+by_ours, by_vw = partial(process, find=of_ours), partial(process, find=of_vw)
+
+
 @section("processes")
 def processes() -> str:
     """Whole processes over MNIST: start, read, predict, learn. Ours from Parquet."""
@@ -90,21 +94,17 @@ def processes() -> str:
         process([*cached, "-k"])
     cached.append("--holdout_off")
     tasks: dict[Any, Task] = {}
-    for passes, samples in ((1, "60,000"), (10, "600,000")):
+    for passes, n in ((1, "60,000"), (10, "600,000")):
         again = ["--passes", passes]
         ours = [*DIGITS, "--json", mnist_file(), *again]
         sklearn = [sys.executable, "-c", SKLEARN, mnist_file(), passes]
         tasks |= {
-            (samples, "ours, float64"): partial(process, ours, find=of_ours),
-            (samples, "ours, float32"): partial(
-                process, [*ours, "--dtype", "float32"], find=of_ours
-            ),
-            (samples, "vw, text"): partial(
-                process, [*vw, "-d", "/dev/stdin"], *[text] * passes, find=of_vw
-            ),
-            (samples, "vw, cache"): partial(process, [*cached, *again], find=of_vw),
-            (samples, "vw, cache, --sgd"): partial(process, [*cached, *again, "--sgd"], find=of_vw),
-            (samples, "scikit-learn"): partial(process, sklearn, find=float),
+            (n, "ours, float64"): partial(by_ours, ours),
+            (n, "ours, float32"): partial(by_ours, [*ours, "--dtype", "float32"]),
+            (n, "vw, text"): partial(by_vw, [*vw, "-d", "/dev/stdin"], *[text] * passes),
+            (n, "vw, cache"): partial(by_vw, [*cached, *again]),
+            (n, "vw, cache, --sgd"): partial(by_vw, [*cached, *again, "--sgd"]),
+            (n, "scikit-learn"): partial(process, sklearn, find=float),
         }
     header = ["samples", "program", "seconds", "ours to this", "progressive accuracy"]
     return compare(header, 5, tasks, median(), ours_to_this("ours, float64"), accuracy)
@@ -116,15 +116,12 @@ def wide_text() -> str:
     files = forms.rcv1()
     vw = [*VW, "-d", files["vw text"], "--loss_function", "logistic", "--binary"]
     tasks: dict[Any, Task] = {
-        "ours": partial(process, [*LEARN, files["libsvm"], "--json", "--lr", "2"], find=of_ours),
-        "vw": partial(process, vw, find=of_vw),
-        "vw --sgd": partial(process, [*vw, "--sgd"], find=of_vw),
+        "ours": partial(by_ours, [*LEARN, files["libsvm"], "--json", "--lr", "2"]),
+        "vw": partial(by_vw, vw),
+        "vw --sgd": partial(by_vw, [*vw, "--sgd"]),
     }
     header = ["program", "seconds", "ours to this", "progressive accuracy"]
     return compare(header, 5, tasks, median(), ours_to_this("ours"), accuracy)
-
-
-Piped = dict[str, tuple[list[Any], list[Path]]]  # by name, a command and what it is fed with
 
 
 def piped(title: str, n: int, commands: Piped, *others: str) -> str:
@@ -143,39 +140,34 @@ def piped(title: str, n: int, commands: Piped, *others: str) -> str:
     return compare(header, 5, tasks, *columns, *map(to, others))
 
 
-def of_each(files: dict[str, Path], ours: list[Any], vw: list[Any] | None = None) -> Piped:
-    """Return a command for each file: VW's for its own text, ours for the others."""
+def of_each(files: dict[str, Path], ours: list[Any], **others: list[Any]) -> Piped:
+    """Return a command for each file: ours, or another's for its own form."""
     return {
-        name: (vw if vw and name == "vw text" else ours, [path]) for name, path in files.items()
+        name: (others.get(name.replace(" ", "_"), ours), [path]) for name, path in files.items()
     }
 
 
 @section("pipes")
 def pipes() -> str:
     """Whole process, 60,000 digits from `cat`: each format, and VW's; its CSV only predicts."""
-    files = forms.texts()
+    files, vw = forms.texts(), [*VW_STDIN, "--oaa", "10"]
     body = files.pop("csv body")
-    vw = [*VW_STDIN, "--oaa", "10"]
-    others = {"vw text": vw, "vw csv": [*vw, "--csv"], "vw json": [*vw, "--json"]}
-    one = {
-        name: (
-            others.get(name)
-            or [*DIGITS, *([] if name == "arrow" or "decimals" in name else SCALE)],
-            [path],
-        )
-        for name, path in files.items()
-    }
+    others = {"vw_text": vw, "vw_csv": [*vw, "--csv"], "vw_json": [*vw, "--json"]}
+    one = of_each(files, [*DIGITS, *SCALE], **others)
+    for name in one:
+        if name == "arrow" or "decimals" in name:
+            one[name] = DIGITS, [files[name]]
     ten = {name: (one[name][0], one[name][1] * 10) for name in ("json, list", "libsvm", "vw text")}
-    ten["csv"] = (one["csv"][0], [files["csv"], *[body] * 9])
-    one["parquet, a file"] = ([*DIGITS, mnist_file()], [])
-    first = piped("60,000 digits", 60_000, one, *others)
+    ten["csv"] = one["csv"][0], [files["csv"], *[body] * 9]
+    one["parquet, a file"] = [*DIGITS, mnist_file()], []
+    first = piped("60,000 digits", 60_000, one, "vw text", "vw csv", "vw json")
     return first + "\n" + piped("600,000 digits", 600_000, ten, "vw text")
 
 
 @section("bags")
 def bag_pipes() -> str:
     """Whole process, 200,000 bags of words from `cat`, and VW's in its own text."""
-    commands = of_each(forms.bags(), [*LEARN, "--lr", "0.1"], [*VW_BINARY, "-b", "20"])
+    commands = of_each(forms.bags(), [*LEARN, "--lr", "0.1"], vw_text=[*VW_BINARY, "-b", "20"])
     return piped("200,000 bags of words", 200_000, commands, "vw text")
 
 
@@ -184,14 +176,14 @@ def table_pipes() -> str:
     """Whole process, 200,000 rows of CSV from `cat`, with what tables have beside numbers."""
     commands = of_each(forms.mixed_tables(), [*LEARN, "--standardize"])
     ours, with_texts = commands["3 texts, blanks, quotes"]
-    commands["texts one-hot"] = ([*ours, "--one-hot", "a,b,c"], with_texts)
+    commands["texts one-hot"] = [*ours, "--one-hot", "a,b,c"], with_texts
     return piped("a table of 200,000 rows", 200_000, commands, "numbers only")
 
 
 @section("long numbers")
 def long_number_pipes() -> str:
     """Whole process, 200,000 rows of 20 numbers with 17 digits, as pandas writes them."""
-    commands = of_each(forms.long_numbers(), [*LEARN, "--standardize"], VW_BINARY)
+    commands = of_each(forms.long_numbers(), [*LEARN, "--standardize"], vw_text=VW_BINARY)
     return piped("200,000 rows of 17 digits", 200_000, commands, "vw text")
 
 
@@ -309,17 +301,14 @@ def sweeps() -> str:
 @section("samples")
 def samples() -> str:
     """Time a sample and peak memory, 60,000 to 6,000,000 samples; the start is left out."""
-    tasks = {
-        f"{60_000 * passes:,}": partial(with_memory, [*DIGITS, mnist_file(), "--passes", passes])
-        for passes in (1, 10, 100)
-    }
-    runs = [(name, [task() for _ in range(3)]) for name, task in tasks.items()]
-    start = statistics.median(seconds for seconds, _ in runs[0][1])
+    command, start = [*DIGITS, mnist_file(), "--passes"], 0.0
     rows = []
-    for (name, found), passes in zip(runs, (1, 10, 100), strict=True):
-        each = [1e6 * (seconds - start) / max(60_000 * (passes - 1), 1) for seconds, _ in found]
-        time = spread(each) if passes > 1 else f"{start:.2f} s in all"
-        rows.append([name, time, spread([peak for _, peak in found], ".0f")])
+    for n in (60_000, 600_000, 6_000_000):
+        found = [with_memory([*command, n // 60_000]) for _ in range(3)]
+        start = start or statistics.median(seconds for seconds, _ in found)
+        each = [1e6 * (seconds - start) / max(n - 60_000, 1) for seconds, _ in found]
+        time = spread(each) if rows else f"{start:.2f} s in all"
+        rows.append([f"{n:,}", time, spread([peak for _, peak in found], ".0f")])
     return table(["samples", "us a sample beyond the first 60,000", "peak memory, MB"], rows)
 
 
