@@ -8,6 +8,7 @@ import json
 import math
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,12 @@ from splits import MISSING, Table, write_file
 
 from stream_perceptron import LiveModel, StreamPerceptronError
 from stream_perceptron.data import open_source
-from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.schema import Selection
 from stream_perceptron.data.source import Request
 from stream_perceptron.data.text import reading
 
 Features = dict[str, float]
-Parser = Callable[[bytes, Features], Features]
+Parser = Callable[[bytes], dict[str, Any] | list[Any]]
 
 # The forms of tests/splits.py, each with what its format is called; a plain parser reads the first.
 _FORMS = {
@@ -146,69 +146,57 @@ def _damaged(rng: np.random.Generator, data: bytes, most: int) -> bytes:
 
 
 def _compare_with_parser(path: Path, file_format: str | None) -> None:
+    """Require that plain parsers of one line find the features that were read of it."""
     source = open_source(str(path), file_format)
     data = path.read_bytes() if path.suffix == "" else gzip.decompress(path.read_bytes())
     end = 0
     for batch in source.batches(Request(known=source.identities()[0])):
         ends = [] if batch.text is None else [end, *batch.text.ends]
         end = ends[-1] if ends else 0
-        for place, x in zip(batch.rows.tolist(), _dicts(batch), strict=True) if ends else ():
-            # The header stands before the first row, and so do blank lines.
-            line = data[ends[place] : ends[place + 1]].strip(b"\r\n")
-            parts = [line, line.partition(b"\n")[2].strip(b"\r\n")]
-            found = {name: value for name, value in x.items() if value != 0.0}
-            parsers = (_of_json, _of_libsvm, _of_csv)
-            agree = (_agrees(parse, part, found) for parse in parsers for part in parts)
-            assert any(agree), f"{line!r}: {found}"
+        for place, x in zip(batch.rows.tolist(), batch.features.dicts(), strict=True):
+            if ends:
+                # The header stands before the first row, and so do blank lines.
+                line = data[ends[place] : ends[place + 1]].strip(b"\r\n")
+                parts = [line, line.partition(b"\n")[2].strip(b"\r\n")]
+                found = {str(name): value for name, value in x.items() if value != 0.0}
+                agree = (_agrees(parse, part, found) for parse in _PARSERS for part in parts)
+                assert any(agree), f"{line!r}: {found}"
 
 
 def _agrees(parse: Parser, line: bytes, found: Features) -> bool:
     try:
-        return parse(line, found) == found
+        values = parse(line)
     except (ValueError, AttributeError, csv.Error):  # a line of another format
         return False
+    if isinstance(values, list):  # which is whose stands in another line
+        return set(found.values()) <= {_number(value) for value in values}
+    numbers = {name: _number(values[name]) for name in found if name in values}
+    return {name: number for name, number in numbers.items() if number} == found
 
 
-def _dicts(batch: Batch) -> list[Features]:
-    return [{str(name): v for name, v in x.items()} for x in batch.features.dicts()]
-
-
-def _of_json(line: bytes, found: Features) -> Features:
-    """Return the features of a line that were found, as Python's parser sees them."""
+def _of_json(line: bytes) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, value in json.loads(line).items():
-        if isinstance(value, list):
-            values |= {f"{name}{i}": v for i, v in enumerate(value)}
-        else:
-            values[name] = value
-    return _numbers(values, found)
+        lists = isinstance(value, list)
+        values |= {f"{name}{i}": v for i, v in enumerate(value)} if lists else {name: value}
+    return values
 
 
-def _of_libsvm(line: bytes, found: Features) -> Features:
-    text = line.decode(errors="replace").split("#")[0]
-    pairs = [pair.rpartition(":") for pair in text.split()]
-    return _numbers({name: value for name, _, value in pairs}, found)
+def _of_libsvm(line: bytes) -> dict[str, Any]:
+    pairs = [pair.rpartition(":") for pair in line.decode(errors="replace").split("#")[0].split()]
+    return {name: value for name, _, value in pairs}
 
 
-def _of_csv(line: bytes, found: Features) -> Features:
-    """Which column is which stands in another line; the values must be among the cells."""
+def _of_csv(line: bytes) -> list[Any]:
     text = line.decode(errors="surrogateescape").strip("\r\n\ufeff")
     (cells,) = csv.reader([text], delimiter=max(",\t;", key=text.count))
-    numbers = {float(cell) for cell in cells if _is_number(cell)}
-    numbers |= {float(cell.lower() == "true") for cell in cells}
-    return {name: value for name, value in found.items() if value in numbers}
+    return [*cells, *(cell.lower() == "true" for cell in cells)]
 
 
-def _numbers(values: dict[str, Any], found: Features) -> Features:
-    return {
-        name: float(value)
-        for name, value in values.items()
-        if name in found and _is_number(value) and float(value) != 0.0
-    }
+def _number(value: Any) -> float | None:
+    with suppress(TypeError, ValueError, OverflowError):
+        return float(value) if math.isfinite(float(value)) else None
+    return None
 
 
-def _is_number(value: Any) -> bool:
-    try:
-        return math.isfinite(float(value))
-    except (TypeError, ValueError, OverflowError):
-        return False
+_PARSERS: tuple[Parser, ...] = (_of_json, _of_libsvm, _of_csv)
