@@ -42,8 +42,8 @@ _PIECES = (
 
 def case(rng: np.random.Generator, folder: Path) -> str:
     """Damage a file, read it, and learn it in two ways."""
-    table, form = Table(random.Random(int(rng.integers(2**32)))), str(rng.choice(list(_FORMS)))
-    missing = str(rng.choice(MISSING))
+    table = Table(random.Random(int(rng.integers(2**32))))
+    form, missing = str(rng.choice([*_FORMS, *_PLAIN])), str(rng.choice(MISSING))
     path = folder / "f"
     rows = [table.row() for _ in range(rng.integers(0, 12))]
     write_file(path, form, rows, table.columns, table, missing, 0.0)
