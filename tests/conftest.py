@@ -9,12 +9,31 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from forked import run_forked
 from helpers import COMMAND, ROOT, dicts
 
 from stream_perceptron import SGDPerceptron
 from stream_perceptron.datasets import mnist
 
 FIGURES = pytest.StashKey[list[str]]()
+# What has processes, servers and signals of its own takes seconds.
+THOROUGH = ("faults", "integration", "distributed/test_ray.py")
+CASES = 4  # of a test that scripts/test --quick runs
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark what scripts/test --quick leaves out: some files, and all but a few cases of a test."""
+    tests = {}
+    for item in items:
+        tests.setdefault(item.nodeid.partition("[")[0], []).append(item)
+        if any(item.path.is_relative_to(ROOT / "tests" / each) for each in THOROUGH):
+            item.add_marker("thorough")
+    for cases in tests.values():
+        kept = {round(i * (len(cases) - 1) / (CASES - 1)) for i in range(CASES)}
+        for number, item in enumerate(cases):
+            if number not in kept:
+                item.add_marker("thorough")
 
 
 def pytest_configure(config):
@@ -48,12 +67,16 @@ def tell(pytestconfig):
 
 @pytest.fixture(scope="session")
 def run():
-    """Run the installed command and return the finished process."""
+    """Run the command and return the finished process; with `env`, the installed program."""
 
-    def run_command(*args, check=None, **kwargs):
-        result = subprocess.run(
-            [COMMAND, *map(str, args)], capture_output=True, text=True, timeout=300, **kwargs
-        )
+    def run_command(*args, check=None, env=None, **kwargs):
+        arguments = list(map(str, args))
+        if env is None:
+            result = run_forked(arguments, **kwargs)
+        else:
+            result = subprocess.run(
+                [COMMAND, *arguments], env=env, capture_output=True, text=True, timeout=300
+            )
         if check is not None:
             assert check == result.returncode, result.stderr
         return result

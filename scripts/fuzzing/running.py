@@ -6,16 +6,15 @@ import json
 import os
 import re
 import resource
-import signal
-import sys
 import traceback
 from pathlib import Path
 from typing import NoReturn
 
+from forked import become
+
 from stream_perceptron import LiveModel
 from stream_perceptron.diagnostics.diagnosis import findings_in
 from stream_perceptron_cli import inspect
-from stream_perceptron_cli.main import run
 
 _IS_SANITIZED = "LD_PRELOAD" in os.environ  # which takes ten times the time, and all addresses
 _SECONDS, _BYTES = (600, 2**31) if _IS_SANITIZED else (60, 2**30)
@@ -49,19 +48,14 @@ def call(arguments: list[str], folder: Path, source: int | None = None) -> str:
 
 def _become(arguments: list[str], shown: tuple[Path, Path], source: int | None) -> NoReturn:
     try:
-        os.chdir(shown[0].parent)
         if not _IS_SANITIZED:
             resource.setrlimit(resource.RLIMIT_AS, (4 * _BYTES, 4 * _BYTES))
-        signal.alarm(_SECONDS)
-        os.dup2(os.open(os.devnull, os.O_RDONLY) if source is None else source, 0)
-        for number, path in enumerate(shown, 1):
-            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-        sys.argv = ["stream-perceptron", *arguments]
-        sys.stdout = open(1, "w")  # noqa: SIM115
-        run()
+        files = [os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) for path in shown]
+        given = os.open(os.devnull, os.O_RDONLY) if source is None else source
+        become(arguments, [given, *files], shown[0].parent, _SECONDS)
     except BaseException:
         traceback.print_exc()
-        os._exit(1)
+    os._exit(1)
 
 
 def require_finite(line: str) -> None:

@@ -27,8 +27,8 @@ from helpers import (
 def pixels(sample):
     """The 5,000 digits that come with the package, as lists of labels and of pixels."""
     table = pq.read_table(sample)
-    rows = np.array([list(row) for row in table["pixels"].to_pylist()])
-    return table["label"].to_pylist(), rows.tolist()
+    rows = np.frombuffer(table["pixels"].combine_chunks().buffers()[1], np.uint8)
+    return table["label"].to_pylist(), rows.reshape(-1, 784).tolist()
 
 
 @pytest.fixture(scope="session")

@@ -106,7 +106,7 @@ def test_nothing_on_stdin(model_is_there, tmp_path, sample, run):
     if model_is_there:
         run("learn", sample, "-m", path, "--quiet", check=0)
     before = path.read_bytes() if model_is_there else None
-    result = run("learn", "-m", path, "--quiet", stdin=subprocess.DEVNULL)
+    result = run("learn", "-m", path, "--quiet")
 
     error = "" if model_is_there else "Error: stdin: it has no rows\n"
     assert (int(not model_is_there), error) == (result.returncode, result.stderr)

@@ -22,6 +22,7 @@ def table(result):
     }
 
 
+@pytest.mark.slow
 def test_twelve_combinations_over_mnist_are_twelve_runs(run, digits):
     grid = [
         (lr, epsilon, 0.03, activation)

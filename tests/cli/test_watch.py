@@ -221,6 +221,7 @@ def test_a_model_without_a_test_for_drift_begins_one(run, tmp_path):
     assert ("fall", 20_000) == (fall["kind"], fall["near"] // 100 * 100)
 
 
+@pytest.mark.slow
 def test_shards_do_not_look(digits, run):
     told = run("learn", digits["test"], "--ray", "--shards", "2", "--json", check=0).stderr
     assert [] == events_in(told, ("fall", "recovery"))

@@ -136,6 +136,7 @@ def test_sample_is_the_first_5000_training_digits(digits, sample, tmp_path):
     assert sample.stat().st_size < 1_000_000
 
 
+@pytest.mark.slow
 def test_fetch_from_an_https_mirror(run, mirror, idx, digits, tmp_path):
     url = mirror(idx)
     run("fetch", "mnist", "--mirror", url, "--out", tmp_path, check=0, env=without_npm(tmp_path))

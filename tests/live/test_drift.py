@@ -120,6 +120,7 @@ def test_other_shares_of_labels_are_no_fall():
         assert abs(fall.row - 45_000) < 200
 
 
+@pytest.mark.slow
 def test_state_and_changes_do_not_depend_on_the_parts():
     rng = np.random.default_rng(6)
     for _ in range(20):

@@ -65,6 +65,7 @@ def frozen_heap():
     gc.unfreeze()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("frozen_heap")
 @pytest.mark.parametrize(("error", "with_every"), [(BrokenStepError, True), (MemoryError, False)])
 def test_an_error_at_any_call_of_a_step(error, with_every, tmp_path):

@@ -18,6 +18,7 @@ def late(tmp_path):
     return write_lines(tmp_path / "late.jsonl", rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [1, None])
 def test_each_checkpoint_knows_what_its_rows_told(every, late, tmp_path):
     path = tmp_path / "m.npz"

@@ -212,6 +212,7 @@ def test_however_rows_are_cut(form, seed, tmp_path):
     assert live.progress.samples > 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_short_streams_that_are_cut_at_every_row(form, tmp_path):
     for seed in range(10, 26):

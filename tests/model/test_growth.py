@@ -52,6 +52,7 @@ def steps_of(task):
     return -1 - counter.left
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [3, 1500])
 def test_an_interrupt_at_any_moment_of_growing_leaves_a_model_that_works(d, tell):
     """The sample is learned and counted, or nothing of it is there."""

@@ -219,6 +219,7 @@ def small_record(rng):
     return between.join([*rng.choice([["left"], ["right"], []]), *pairs])
 
 
+@pytest.mark.slow
 def test_mutated_records_of_small_whole_numbers(tmp_path):
     """Each file begins with all features, so that they are known."""
     rng, n_read = random.Random(0), 0

@@ -1,0 +1,78 @@
+"""The command in a process that is forked from one that has imported it already.
+
+That takes a tenth of the time of a start, and leaves a process of its own with pipes and signals.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from multiprocessing.connection import Connection
+
+from stream_perceptron_cli.main import run
+
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload([
+    "__main__", "forked", "pyarrow.parquet", "river.metrics", "stream_perceptron_cli.learn",
+    "stream_perceptron.diagnostics",
+])  # fmt: skip
+SECONDS = 300
+
+
+def become(arguments, descriptors, folder, seconds=SECONDS):
+    """Be the command, with these as stdin, stdout and stderr; ended by a signal after some time."""
+    os.chdir(folder)
+    signal.alarm(seconds)
+    for number, descriptor in enumerate(descriptors):
+        os.dup2(descriptor, number)
+    sys.argv = ["stream-perceptron", *arguments]
+    sys.stdin, sys.stdout = open(0), open(1, "w")  # noqa: SIM115
+    run()
+
+
+def _begin(arguments, environment, folder, ends):
+    os.environ.clear()
+    os.environ.update(environment)
+    become(arguments, [end.fileno() for end in ends], folder)
+
+
+def _read(end, shown, name):
+    with open(end.fileno(), closefd=False) as file:
+        shown[name] = file.read()
+
+
+def _write(end, text):
+    with suppress(BrokenPipeError), open(end.fileno(), "w", closefd=False) as file:
+        file.write(text)
+    end.close()
+
+
+def run_forked(arguments, input=None, stdin=None, cwd=None):  # noqa: A002
+    """Do as subprocess.run does with text, and return what that returns."""
+    (given, feed), (out, told), (err, failed) = (FORKS.Pipe(duplex=False) for _ in range(3))
+    if input is None:
+        given.close()
+        given = Connection(os.dup(stdin.fileno()) if stdin else os.open(os.devnull, os.O_RDONLY))
+    process = FORKS.Process(
+        target=_begin, args=(arguments, dict(os.environ), cwd or os.getcwd(), (given, told, failed))
+    )
+    process.start()
+    for end in (given, told, failed):
+        end.close()
+    shown = {}
+    threads = [
+        threading.Thread(target=_write, args=(feed, input or "")),
+        threading.Thread(target=_read, args=(out, shown, "stdout")),
+        threading.Thread(target=_read, args=(err, shown, "stderr")),
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    process.join()
+    return subprocess.CompletedProcess(arguments, process.exitcode, **shown)
