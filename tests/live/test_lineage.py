@@ -95,7 +95,7 @@ def test_schedules_are_saved_and_shown():
     schedule = schedulers.InverseScaling(0.1)
 
     assert (0.1, "0.1") == (saved_lr(0.1), shown_lr(0.1))
-    assert "InverseScaling" == saved_lr(schedule)["class"]
+    assert "optim.schedulers.InverseScaling" == saved_lr(schedule)["class"]
     assert saved_lr(object()) is None
     assert "InverseScaling" in shown_lr(schedule)
 
