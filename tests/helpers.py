@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,6 +119,35 @@ def kill_after_saves(process, path, saves, more, number=signal.SIGKILL):
         return False
     process.send_signal(number)
     return True
+
+
+def kill_runs(command_in, saves, wanted, tmp_path):
+    """Start a command in new folders, and kill and start it again until it ends by itself.
+
+    `command_in(folder)` saves folder/model.npz; it is killed after one of some numbers of `saves`.
+    Two run at once, as there are two cores. Return the number of kills, `wanted` at least, and what
+    each run left.
+    """
+
+    def lane(number):
+        rng, kills, outcomes = random.Random(number), 0, []
+        while kills < wanted / 2:
+            folder = tmp_path / f"{number}-{len(outcomes)}"
+            folder.mkdir()
+            code = None
+            while code != 0:
+                process = subprocess.Popen(command_in(folder), stderr=subprocess.PIPE)
+                n, more = rng.choice(saves), rng.uniform(0, 0.1)
+                kills += kill_after_saves(process, folder / "model.npz", n, more)
+                errors, code = process.communicate()[1], process.returncode
+                assert code in (0, -9), errors
+            outcomes.append(outcome_in(folder))
+            assert not list(folder.glob(".*.tmp"))
+        return kills, outcomes
+
+    with ThreadPoolExecutor(2) as pool:
+        (kills, outcomes), (more_kills, others) = pool.map(lane, range(2))
+    return kills + more_kills, outcomes + others
 
 
 def saved_at(path):

@@ -7,16 +7,14 @@ import json
 import random
 import re
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from helpers import COMMAND, TIMES, json_lines, kill_after_saves, outcome_in, state_of, write_lines
+from helpers import COMMAND, TIMES, json_lines, kill_runs, outcome_in, state_of, write_lines
 from late_labels import FEATURES, Plain, good_rows, random_rows, write_rows
 
 from stream_perceptron import LiveModel, SGDPerceptron
 
 PLAIN = ["--join", "id", "--no-standardize", "--lr", "0.1"]
-LANES = 2  # at once, as there are two cores
 
 
 def plain_of(rows, most=10**9, **parameters):
@@ -300,20 +298,6 @@ def test_the_whole_is_verified(run, tmp_path):
     assert "follows from these sources" in run("verify", model, source, check=0).stdout
 
 
-def run_until_done(folder, source, rng):
-    """Start and kill until a run ends by itself; return the number of kills."""
-    folder.mkdir()
-    kills, args = 0, [source, "--save-every", "100", "--waiting", "25", "--skip-bad"]
-    while True:
-        process = subprocess.Popen(consume(folder, args), stderr=subprocess.PIPE)
-        saves = rng.choice([0, 1, 4, 15])
-        kills += kill_after_saves(process, folder / "model.npz", saves, rng.uniform(0, 0.1))
-        errors = process.communicate()[1]
-        assert process.returncode in (0, -9), errors
-        if process.returncode == 0:
-            return kills
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["json", "csv"])
 def test_fifty_kills(form, tmp_path, tell):
@@ -328,17 +312,12 @@ def test_fifty_kills(form, tmp_path, tell):
     assert expected_lines(rows, plain) == lines_in(reference / "predictions.jsonl")
     assert state_of(plain.model) == state_of(LiveModel.load(reference / "model.npz").model)
 
-    def lane(number):
-        rng, kills, runs = random.Random(number), 0, 0
-        while kills < wanted / LANES:
-            folder = tmp_path / f"{number}-{runs}"
-            kills, runs = kills + run_until_done(folder, source, rng), runs + 1
-            assert expected == outcome_in(folder)
-        return kills, runs
-
-    with ThreadPoolExecutor(LANES) as pool:
-        kills, runs = (sum(counts) for counts in zip(*pool.map(lane, range(LANES)), strict=True))
-    tell(f"late labels, {form}: {kills} kills over {runs} runs, all ended alike")
+    args = [source, "--save-every", "100", "--waiting", "25", "--skip-bad"]
+    kills, outcomes = kill_runs(
+        lambda folder: consume(folder, args), [0, 1, 4, 15], wanted, tmp_path
+    )
+    tell(f"late labels, {form}: {kills} kills over {len(outcomes)} runs, all ended alike")
+    assert all(outcome == expected for outcome in outcomes)
     assert kills >= wanted
 
 

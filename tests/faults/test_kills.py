@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import random
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from helpers import COMMAND, TIMES, kill_after_saves, outcome_in
+from helpers import COMMAND, TIMES, kill_runs, outcome_in
 
 from stream_perceptron import LiveModel
 
@@ -19,7 +18,6 @@ SCENARIOS = {
     "until the stop": (["--random", "--stop", "--epsilon", "1e-5"], 2),
     "a table": (["--standardize", "--one-hot", "colour", "--lr", "0.1"], 2),
 }
-LANES = 2  # at once, as there are two cores
 
 
 def learn(folder, source, options):
@@ -41,20 +39,6 @@ def table(path):
     return path
 
 
-def run_until_done(folder, source, options, rng):
-    """Start and kill until a run ends by itself; return the number of kills."""
-    folder.mkdir()
-    kills = 0
-    while True:
-        process = subprocess.Popen(learn(folder, source, options), stderr=subprocess.PIPE)
-        saves = rng.choice([0, 1, 10, 40])
-        kills += kill_after_saves(process, folder / "model.npz", saves, rng.uniform(0, 0.1))
-        errors = process.communicate()[1]
-        assert process.returncode in (0, -9), errors
-        if process.returncode == 0:
-            return kills
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_kill_9_at_random_moments(name, digits, tmp_path, tell):
@@ -67,22 +51,11 @@ def test_kill_9_at_random_moments(name, digits, tmp_path, tell):
     expected = outcome_in(reference)
     rows = LiveModel.load(reference / "model.npz").progress.rows
 
-    def lane(number):
-        rng = random.Random(number)
-        kills = runs = 0
-        while kills < wanted / LANES:
-            folder = tmp_path / f"{number}-{runs}"
-            kills += run_until_done(folder, source, options, rng)
-            runs += 1
-            assert expected == outcome_in(folder)
-            assert not list(folder.glob(".*.tmp"))
-        return kills, runs
+    kills, outcomes = kill_runs(
+        lambda folder: learn(folder, source, options), [0, 1, 10, 40], wanted, tmp_path
+    )
 
-    with ThreadPoolExecutor(LANES) as pool:
-        lanes = list(pool.map(lane, range(LANES)))
-    kills, runs = (sum(counts) for counts in zip(*lanes, strict=True))
-    lines = expected[1].count(b"\n")
-
-    tell(f"{name}: {kills} kills over {runs} runs of {rows:,} rows, all ended alike")
+    tell(f"{name}: {kills} kills over {len(outcomes)} runs of {rows:,} rows, all ended alike")
     assert kills >= wanted
-    assert rows == lines
+    assert all(outcome == expected for outcome in outcomes)
+    assert rows == expected[1].count(b"\n")
