@@ -23,7 +23,7 @@ if _typing.TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Imported when they are asked for, as most programs do without them.
+# Imported on first use, because most programs do without them.
 _LATE = {
     "Trial": "stream_perceptron.live.sweep",
     "check_update": "stream_perceptron.diagnostics.update_check",

@@ -1,13 +1,10 @@
-"""What can go wrong, for callers who want to tell the cases apart.
-
-All have a message of one line: what, where, what to do.
-"""
+"""The package's errors. Each has a message of one line: where, what, what to do."""
 
 from __future__ import annotations
 
 
 class StreamPerceptronError(ValueError):
-    """What all errors of this package are.
+    """Base class of this package's errors.
 
     Examples
     --------
@@ -18,9 +15,9 @@ class StreamPerceptronError(ValueError):
 
 
 class SampleError(StreamPerceptronError):
-    """A sample was refused: a feature, label or weight that cannot be used.
+    """A sample was refused, because a feature, label or weight in it cannot be used.
 
-    The model is as it was before the sample.
+    The model is unchanged.
 
     Examples
     --------
@@ -34,7 +31,7 @@ class SampleError(StreamPerceptronError):
 
 
 class FullError(SampleError):
-    """A sample was refused, as the model would become larger than `max_weights` allows.
+    """A sample was refused, because the model would outgrow `max_weights`.
 
     Examples
     --------
@@ -48,16 +45,16 @@ class FullError(SampleError):
 
 
 class DivergedError(StreamPerceptronError):
-    """A weight, a net input or an error would have stopped being finite.
+    """A weight, a net input or an error would have become infinite or NaN.
 
-    The model is as it was before the sample.
+    The model is as before the sample.
 
     Parameters
     ----------
     sample
-        The number of the labelled sample, counted from 1 over the life of the model.
+        The labelled sample's number, counted from 1 over the life of the model.
     where
-        Where it came from.
+        The sample's place: its source and row.
 
     Examples
     --------
@@ -77,7 +74,7 @@ class DivergedError(StreamPerceptronError):
 
 
 class CheckpointError(StreamPerceptronError):
-    """A checkpoint cannot be read or written, or does not fit what is asked of it.
+    """A checkpoint cannot be read or written, or does not fit the request.
 
     Examples
     --------
@@ -92,7 +89,7 @@ class CheckpointError(StreamPerceptronError):
 
 
 class SourceError(StreamPerceptronError):
-    """A file or a stream cannot be read, or does not hold what was asked for.
+    """A file or a stream cannot be read, or lacks a column that was asked for.
 
     Examples
     --------
@@ -106,18 +103,18 @@ class SourceError(StreamPerceptronError):
 
 
 class ClusterError(StreamPerceptronError):
-    """Ray is not there, or could not do what it was asked for.
+    """Ray is not installed, or a task on it failed.
 
     Examples
     --------
-    >>> print(ClusterError("Ray is not there"))
-    Ray is not there
+    >>> print(ClusterError("Ray is not installed"))
+    Ray is not installed
 
     """
 
 
 class VerificationError(StreamPerceptronError):
-    """A model does not follow from what it says it was learned from.
+    """A model does not follow from the sources in its lineage.
 
     Examples
     --------
@@ -134,7 +131,7 @@ class VerificationError(StreamPerceptronError):
 
 
 class UpdateError(StreamPerceptronError):
-    """An update that somebody wrote differs from the delta rule.
+    """A user's update function differs from the delta rule.
 
     Examples
     --------

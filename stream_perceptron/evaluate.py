@@ -1,4 +1,4 @@
-"""River's progressive validation, which can be stopped at any moment and goes on where it was."""
+"""River's progressive validation, with a checkpoint to resume it from."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Moment: TypeAlias = "str | Callable[[dict[Any, Any]], Any] | None"
 Delay: TypeAlias = "str | int | dt.timedelta | Callable[..., Any] | None"
 Pairs: TypeAlias = Iterable[tuple[Any, ...]]
 
-_ONE_IN = 64  # pairs whose features are part of the digest; labels always are
+_ONE_IN = 64  # the digest covers every label, and the features of one pair in 64
 
 
 def progressive_val_score(
@@ -43,34 +43,34 @@ def progressive_val_score(
     save_every: int = 10_000,
     **print_kwargs: Any,
 ) -> Metric:
-    """Evaluate a model as `river.evaluate.progressive_val_score` does, and save where it is.
+    """Evaluate a model as `river.evaluate.progressive_val_score` does, and save its state.
 
-    Killed at any moment and called again, it goes on where it was, and ends with the same metric,
-    predictions and weights. Called again when it has ended, it returns the metric.
+    If the call is killed at any moment, the next one resumes from the checkpoint and ends with the
+    same metric, predictions and weights. Once it has ended, further calls return the metric.
 
     Parameters
     ----------
     dataset
-        Pairs of features and a label, or triples with a dict of arguments for `learn_one`, such as
-        a weight w: the same each time. With a delay they are read again from the start.
+        Pairs of features and a label, or triples that end with a dict of arguments for `learn_one`,
+        such as a weight w. Give the same dataset each time; a resumed call reads it from the start.
     model
-        A perceptron, or a pipeline that `save` takes; when it goes on, this object is what it was.
+        A perceptron, or a pipeline that `save` accepts. To resume, its state is restored.
     metric
-        One that River makes from a confusion matrix, several joined by +, or `Rolling` of one; when
-        it goes on, this object has what was counted.
+        A metric that River computes from a confusion matrix, several joined by +, or `Rolling` of
+        one. To resume, its counts are restored.
     moment, delay, print_every, show_time, show_memory, print_kwargs
-        As River's; time is that since this call.
+        As River's; time counts from this call.
     checkpoint
-        The file to save to, and to go on from if it is there; None to do just what River does.
+        The file to save to, and to resume from if it exists. None calls River's function.
     save_every
-        The samples between two saves.
+        The number of samples between saves.
 
     Raises
     ------
     CheckpointError
-        If the model or the metric cannot be saved, or the file is of another evaluation.
+        If the model or the metric cannot be saved, or the file belongs to another evaluation.
     SourceError
-        If the dataset is shorter than it was, or has something else in what was read.
+        If the dataset has become shorter, or its first pairs differ from those read before.
 
     Examples
     --------
@@ -119,12 +119,12 @@ def iter_progressive_val_score(
     checkpoint: str | os.PathLike[str] | None = None,
     save_every: int = 10_000,
 ) -> Generator[dict[str, Any], None, None]:
-    """Do so, and yield what River's function of this name does, from where it goes on.
+    """Evaluate likewise, and yield as River's function of this name does, from the resumed place.
 
     Parameters
     ----------
     step
-        The samples between two yields, as River's.
+        The number of samples between yields, as River's.
     measure_time, measure_memory, yield_predictions
         As River's.
 
@@ -173,7 +173,7 @@ _END = object()
 
 
 class _Pairs:
-    """A dataset, with a digest of what was read of it."""
+    """A dataset, with a digest of the pairs read so far."""
 
     def __init__(self, dataset: Pairs, before: tuple[int, str] | None) -> None:
         self._dataset, self._before = dataset, before
@@ -201,23 +201,23 @@ class _Pairs:
                 )
             yield pair
         if n < before:
-            raise SourceError(f"the dataset has {n:,} pairs, but {before:,} were read of it before")
+            raise SourceError(f"the dataset has {n:,} pairs, but {before:,} were read before")
 
     def _take(self, x: Mapping[Hashable, Any]) -> None:
-        """Take the last labels in, and some features."""
+        """Add the last labels and the features of one pair to the digest."""
         if (names := tuple(x)) != self._names:
             self._names = names
             self._digest.update(repr(names).encode())
         try:
             values = pack(f"{len(x)}d", *x.values())
-        except error:  # texts are among them
+        except error:  # some are texts
             values = repr(list(x.values())).encode()
         self._digest.update(repr(self._last).encode() + values)
         self._last.clear()
 
 
 class _Evaluation:
-    """Where an evaluation is, in a checkpoint."""
+    """An evaluation that is saved to a checkpoint and resumed from it."""
 
     def __init__(self, path: Path, model: Any, metric: Any) -> None:
         self._path, self._model, self._metric = path, model, metric
@@ -229,22 +229,22 @@ class _Evaluation:
         self._what = [repr(model), kinds]
         self._events, self._is_over = 0, False
         self._before: tuple[int, str] | None = None
-        self._waiting: dict[int, Any] = {}  # predictions, by the number of the pair
+        self._waiting: dict[int, Any] = {}  # predictions by the pair's number
         self.answers = 0
-        split(model)  # that it can be saved is said before the first sample
+        split(model)  # refuses a model that cannot be saved, before the first sample
         if path.exists():
             try:
                 self._restore(load(path))
             except CheckpointError:
                 raise
             except (LookupError, TypeError, ValueError):
-                raise CheckpointError(f"{path}: is not of an evaluation") from None
+                raise CheckpointError(f"{path}: not a checkpoint of an evaluation") from None
 
     def _restore(self, loaded: Loaded) -> None:
         state = Fields(loaded.extra.get("evaluation"), f"{self._path}: the evaluation")
         if state.take("what", list) != self._what:
             raise CheckpointError(
-                f"{self._path}: is of another model or metric; name another checkpoint"
+                f"{self._path}: belongs to another model or metric: give another checkpoint"
             )
         self.answers, self._events = state.take("answers", int), state.take("events", int)
         self._is_over = state.take("is_over", bool)
@@ -270,7 +270,7 @@ class _Evaluation:
     def go_on(
         self, dataset: Pairs, moment: Moment, delay: Delay, save_every: int, step: int
     ) -> Iterator[Any]:
-        """Test and train; yield what was predicted of some samples, and at last that it is over."""
+        """Test and train; yield the prediction after each `step` samples, and _END at the end."""
         from river import stream
 
         if self._is_over:
@@ -278,7 +278,7 @@ class _Evaluation:
         pairs, waiting = _Pairs(dataset, self._before), {}
         events: Iterator[tuple[Any, ...]] = stream.simulate_qa(pairs, moment, delay, copy=True)
         if moment is None and delay is None:
-            events = ((i, *pair) for i, pair in enumerate(pairs))  # a question, and its answer
+            events = ((i, *pair) for i, pair in enumerate(pairs))  # question and answer at once
         predict, learn, update = self._model.predict_one, self._model.learn_one, self._metric.update
         number, done, answers = 0, self._events, self.answers
         for number, (i, x, y, *extra) in enumerate(events, 1):
@@ -314,12 +314,12 @@ class _Evaluation:
 
 
 def _counted(metric: Any) -> Iterator[Any]:
-    """Yield the metrics of a confusion matrix in one that can be kept.
+    """Yield the metrics of a confusion matrix that a metric consists of.
 
     Raises
     ------
     CheckpointError
-        If it is another one.
+        If it has another part, which cannot be saved.
 
     """
     from river import metrics, utils
@@ -333,21 +333,21 @@ def _counted(metric: Any) -> Iterator[Any]:
     parts = (value for name, value in kept.items() if name != "cm")
     if "cm" not in kept or not inner.requires_labels or not all(map(_is_fixed, parts)):
         raise CheckpointError(
-            f"{type(inner).__name__} cannot be kept: use a metric of a confusion matrix, such as "
+            f"{type(inner).__name__} cannot be saved: use a metric of a confusion matrix, such as "
             "Accuracy, MacroF1 or CohenKappa, several joined by +, or utils.Rolling of one"
         )
     yield metric
 
 
 def _is_fixed(part: Any) -> bool:
-    """Whether a part of a metric is a parameter, or is itself of the same matrix."""
+    """Whether a metric's attribute is a parameter, or a metric of the same matrix."""
     from river import metrics
 
     return isinstance(part, metrics.base.Metric) or part is None or isinstance(part, Hashable)
 
 
 def _counts_of(metric: Any) -> dict[str, Any]:
-    """Return what a metric has counted, as JSON."""
+    """Return a metric's counts as JSON."""
     matrix = getattr(metric, "obj", metric).cm
     window = [
         [encode_name(arguments["y_true"]), encode_name(arguments["y_pred"])]
@@ -369,7 +369,7 @@ def _named(counts: Mapping[Hashable, float]) -> list[list[Any]]:
 
 
 def _restore_counts(metric: Any, counts: Any) -> None:
-    """Let a metric have counted that."""
+    """Put saved counts into a metric."""
     state = Fields(counts, "the evaluation's metric")
     matrix = getattr(metric, "obj", metric).cm
     matrix.n_samples, matrix.total_weight = state.take("n", int), state.take("weight", int, float)

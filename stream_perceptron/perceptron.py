@@ -33,39 +33,37 @@ class SGDPerceptron(base.MiniBatchClassifier):
     $net_j = \\sum_i w_{ij} x_i$, and its target $d_j$ is the activation's high value for the
     sample's label and its low value for all others. The error of the sample is
     $eps = \\frac{1}{2} \\sum_j (d_j - y_j)^2$. If $eps < epsilon$ the sample already fits and
-    nothing is changed. Otherwise the generalised delta rule[^1] applies,
+    the weights stay as they are. Otherwise the generalised delta rule[^1] applies,
     $w_{ij} \\leftarrow w_{ij} + lr \\, \\delta_j x_i$ with $\\delta_j = (d_j - y_j) f'(net_j)$:
     one delta for each output.
 
-    This is not `river.linear_model.Perceptron`, which is Rosenblatt's rule for two classes.
+    `river.linear_model.Perceptron` is another model: Rosenblatt's rule for two classes.
 
-    New features and labels may appear at any time. A feature that is absent from a sample counts
-    as 0, and a sample costs time in proportion to its nonzero features.
+    New features and labels may appear at any time. An absent feature counts as 0. Learning a sample
+    takes time in proportion to its nonzero features.
 
     Parameters
     ----------
     lr
-        The learning rate, or one of River's schedulers, which is asked with the number of updates
-        made so far.
+        The learning rate, or one of River's schedulers, called with the number of updates so far.
     epsilon
-        Samples with an error below this are not learned. Not comparable across activations: tanh
-        with (lr, epsilon, init_range) is sigmoid with (16 lr, epsilon / 4, 2 init_range).
+        Samples with an error below this are not learned. It depends on the activation: tanh with
+        (lr, epsilon, init_range) equals sigmoid with (16 lr, epsilon / 4, 2 init_range).
     activation
         sigmoid, with targets 0 and 1; tanh, -1 and 1; arctan, -pi/2 and pi/2; or identity, 0
         and 1.
     init_range
-        Initial weights and biases are uniform between -init_range and init_range. Each depends on
-        the seed, the label's number and the feature's number alone.
+        Initial weights and biases are uniform between -init_range and init_range. Each depends
+        only on the seed, the label's number and the feature's number.
     classes
-        Labels to know from the start, in this order. Others are added as they come.
+        Labels known from the start, in this order. Others are added when they first occur.
     dtype
         float64 or float32, the type of weights and arithmetic.
     seed
-        From 0 to 2^64 - 1. None draws one, kept in `seed_`.
+        From 0 to 2^64 - 1. None draws one and keeps it in `seed_`.
     max_weights
-        The size that the model may grow to: its weights, where classes are filled up to 2, 4 or a
-        multiple of 8, and 32 for each label and each feature. A sample that would take it beyond is
-        refused.
+        The largest size of the model: its weights, with classes rounded up to 2, 4 or a multiple
+        of 8, plus 32 for each label and each feature. A sample that would exceed it is refused.
 
     Attributes
     ----------
@@ -76,18 +74,18 @@ class SGDPerceptron(base.MiniBatchClassifier):
     last_epsilon : float
         The error of the last labelled sample; NaN before the first.
     classes_ : list
-        The labels known so far. Ties in prediction go to the earlier one.
+        The labels known so far. If labels tie in a prediction, the earlier one wins.
     features_ : list
         The features known so far, in the order of the weights' columns.
     weights : numpy.ndarray
-        The weights, shape (len(classes_), len(features_)), read-only. It is a view of memory that
-        has them feature by feature, and follows the model until the next label or feature comes.
+        The weights, shape (len(classes_), len(features_)): a read-only view, stored feature by
+        feature. It follows the model until a label or feature is added.
     biases : numpy.ndarray
-        The weights of $x_0$, shape (len(classes_),), likewise.
+        The weights of $x_0$, shape (len(classes_),): a view likewise.
     seed_ : int
         The seed in use.
     network : stream_perceptron.model.network.Network
-        Where all of this is kept.
+        Holds the state listed here.
 
     Raises
     ------
@@ -199,18 +197,18 @@ class SGDPerceptron(base.MiniBatchClassifier):
         Parameters
         ----------
         x
-            The features: numbers and bools by name. None stands for a feature that is absent.
+            The features: numbers and bools by name. None marks an absent feature.
         y
-            The label: anything hashable that is not missing.
+            The label: any hashable value that is not missing.
         w
-            The sample weight, which multiplies the learning rate; at least 0.
+            The sample weight, at least 0. It multiplies the learning rate.
 
         Raises
         ------
         SampleError
-            If something in the sample cannot be used; the model is unchanged.
+            If a feature, the label or the weight cannot be used; the model is unchanged.
         DivergedError
-            If a weight or an error would stop being finite; the model is unchanged.
+            If a weight or an error would become infinite or NaN; the model is unchanged.
 
         """
         weight = validation.as_weight(w)
@@ -224,12 +222,12 @@ class SGDPerceptron(base.MiniBatchClassifier):
         self._learn(row, [validation.as_label(y)], weight)
 
     def predict_one(self, x: Mapping[Hashable, Any], **kwargs: Any) -> Any:
-        """Return the label with the largest net input, None if no label is known yet.
+        """Return the label with the largest net input, or None if no label is known yet.
 
         Parameters
         ----------
         x
-            The features. Unknown ones contribute nothing, whatever they hold.
+            The features. Unknown ones are ignored.
 
         Raises
         ------
@@ -248,8 +246,8 @@ class SGDPerceptron(base.MiniBatchClassifier):
     def predict_proba_one(self, x: Mapping[Hashable, Any], **kwargs: Any) -> dict[Any, float]:
         """Return the probability of every known label, in descending order.
 
-        The outputs above the activation's low value, scaled to a sum of 1. The perceptron is
-        trained to separate labels, not to give calibrated probabilities.
+        A probability is the output's height above the activation's low value, scaled to a sum
+        of 1. It is not calibrated: the perceptron is trained to separate labels.
 
         Parameters
         ----------
@@ -268,19 +266,19 @@ class SGDPerceptron(base.MiniBatchClassifier):
         Parameters
         ----------
         X
-            A pandas, polars or pyarrow frame of features. A null, in pandas also a NaN and the fill
-            value of a sparse column, is a feature absent from its row.
+            A pandas, polars or pyarrow frame of features. A null is an absent feature; in pandas so
+            are a NaN and the fill value of a sparse column.
         y
-            The labels: a series of any kind, an array, a sequence, or one column of them.
+            The labels: a series of any kind, an array, a sequence, or a frame of one column.
         w
             One sample weight for all rows, or one for each.
 
         Raises
         ------
         SampleError
-            If something in the frame cannot be used; nothing is learned from any row.
+            If a value in the frame, a label or a weight cannot be used; no row is learned.
         DivergedError
-            If a weight or an error would stop being finite; the rows before are learned.
+            If a weight or an error would become infinite or NaN; the rows before are learned.
 
         """
         rows = frames.frame_rows(frames.as_frame(X), self.network.row_dtype)
@@ -314,36 +312,36 @@ class SGDPerceptron(base.MiniBatchClassifier):
         stop: bool = False,
         w: Any = 1.0,
     ) -> list[Hashable]:
-        """Predict and then learn each row of an array, in one forward pass a row.
+        """Predict and then learn each row of an array, with one forward pass a row.
 
-        The weights end with the bits that `learn_one` would give.
+        The weights become bit-identical to those that `learn_one` gives.
 
         Parameters
         ----------
         X
             Features, shape (n, d): an array, a masked array, a sparse matrix of SciPy, or a frame.
-            What is masked, missing or not held by a sparse matrix is absent from its row.
+            A value that is masked, missing or not stored in a sparse matrix is an absent feature.
         labels
             Labels, length n.
         features
-            The names of the columns; None for those of a frame, else for 0 to d - 1, as in
-            `river.stream.iter_array`.
+            The names of the columns. None means a frame's own names, or 0 to d - 1 for an array, as
+            in `river.stream.iter_array`.
         stop
-            End at the first sample whose error is below epsilon, as the textbook's loop does.
+            End at the first sample with an error below epsilon, as the textbook's loop does.
         w
             One sample weight for all rows, or one for each.
 
         Returns
         -------
-        The prediction made for each row before it was learned, None where no label was known.
-        With `stop`, up to the row that ended the training.
+        The prediction made for each row before it was learned; None if no label was known. With
+        `stop`, the last one is that of the row that ended the training.
 
         Raises
         ------
         SampleError
-            If something in the arrays cannot be used; nothing is learned from any row.
+            If a feature, label or weight cannot be used; no row is learned.
         DivergedError
-            If a weight or an error would stop being finite; the rows before are learned.
+            If a weight or an error would become infinite or NaN; the rows before are learned.
 
         Examples
         --------
@@ -367,10 +365,10 @@ class SGDPerceptron(base.MiniBatchClassifier):
         with_probability: bool = False,
         with_nets: bool = False,
     ) -> BlockResult:
-        """Predict and then learn samples, and say what happened to each.
+        """Predict and then learn samples, and return the outcome of each.
 
-        If a row would diverge the result ends before it and says so; nothing is raised. Numbers
-        stand for labels in the order of `classes_`. `with_nets` asks for the net inputs.
+        If a row would diverge, the result ends before it and reports this; nothing is raised.
+        Labels are numbers in the order of `classes_`. `with_nets` adds the net inputs.
         """
         return self.network.train(samples, self.lr, self.epsilon, stop, with_probability, with_nets)
 
@@ -391,7 +389,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         try:
             row = validation.as_row(x, self.network.row_dtype)
         except SampleError:
-            # Scalers give NaN for a feature that they have not seen, and the model has not either.
+            # A scaler gives NaN for a feature it has not seen; the model does not know it either.
             x = {name: x[name] for name in x if name in self.network.features.numbers}
             row = validation.as_row(x, self.network.row_dtype)
         return np.asarray(self.network.nets(row)[0])

@@ -25,26 +25,26 @@ def iter_source(
 ) -> Iterator[tuple[Any, ...]]:
     """Iterate over the samples of sources of any format, one source after another.
 
-    A block of rows is held in memory, and rows of a pipe are yielded as they come.
+    Memory holds one block of rows. Rows of a pipe are yielded as they arrive.
 
     Parameters
     ----------
     paths
-        Paths, URIs that `pyarrow.fs` knows, or - for stdin, compressed or not.
+        Paths, URIs for `pyarrow.fs`, or - for stdin, compressed or not.
     label, weight, ignore, scale, one_hot, missing
-        What the options of `learn` are that have these names.
+        As the options of the command `learn`.
     file_format
-        parquet, arrow, csv, jsonl or libsvm; None to tell by how a source begins.
+        parquet, arrow, csv, jsonl or libsvm; None detects it from the first bytes of a source.
 
     Yields
     ------
-    Pairs of a dict of features and a label or None; with `weight` triples, that end with
-    `{"w": weight}`, as River's evaluation loops take it.
+    Pairs of a dict of features and a label or None; with `weight`, triples that end with
+    `{"w": weight}`, as River's evaluation loops expect.
 
     Raises
     ------
     SourceError
-        If a source cannot be read, or does not hold what was asked for.
+        If a source cannot be read, or lacks a column that was asked for.
     SampleError
         If a row cannot be used; the rows before it were yielded.
 
@@ -72,7 +72,7 @@ def iter_parquet(
     ignore: Sequence[str] = (),
     scale: float | None = None,
 ) -> Iterator[tuple[Any, ...]]:
-    """Iterate over the samples of Parquet files; `iter_source` says more.
+    """Iterate over the samples of Parquet files, as `iter_source` does.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Whether every bit of a model follows from the sources in its lineage."""
+"""Verify that every bit of a model follows from the sources in its lineage."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from stream_perceptron.model.kernel import NAME as KERNEL
 from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.perceptron import SGDPerceptron
 
-# Is called with the rows learned so far, and with all that are to be learned.
+# Called with the number of rows learned so far and the number of all rows.
 Advance = Callable[[int, int], None]
 
 
@@ -48,18 +48,18 @@ def verify(
     Parameters
     ----------
     live
-        The model, with what it says that it was learned from.
+        The model with its lineage.
     sources
-        Files that have it, under whatever names: each is found by its digest, and a text file that
-        has grown by that of its first rows. Others stand for the pipes that were read, in order.
+        The files that the model learned from. Names do not matter: each file is found by its
+        digest, a text file that has grown by the digest of its first rows. All other files stand
+        for the pipes that were read, in order.
     advance
-        Is called with the number of rows learned so far, and that of all.
+        Called with the number of rows learned so far and the number of all rows.
 
     Raises
     ------
     VerificationError
-        If the model does not follow from these sources: says the first row, count or weight that
-        does not.
+        If the model does not follow from these sources; the message names the first difference.
     SourceError
         If a source cannot be read.
 
@@ -85,7 +85,7 @@ sources give 5000
 
 
 def _require_verifiable(lineage: Lineage, sources: Sequence[Source]) -> None:
-    """Require that a lineage can be learned again here, from these sources."""
+    """Check that this program can learn a lineage again from these sources."""
     if not lineage.is_complete:
         raise VerificationError(
             "was partly learned in Python, so there is no record of all its rows"
@@ -104,7 +104,7 @@ def _require_verifiable(lineage: Lineage, sources: Sequence[Source]) -> None:
 
 
 def _begin(live: LiveModel) -> LiveModel:
-    """Return the model as it was before its first row."""
+    """Return a model in the state before its first row."""
     was = live.model
     model = SGDPerceptron(
         activation=was.activation,
@@ -116,27 +116,27 @@ def _begin(live: LiveModel) -> LiveModel:
     )
     if live.selection.standardize:
         model.network.scaler = Scaler()
-    # Without classes the first label that is learned tells of which type all are.
+    # Without classes the first learned label decides the type of all.
     label_type = None if was.classes is None else live.schema.label_type
     return LiveModel(model, live.selection, Schema(label_type=label_type))
 
 
 @dataclass
 class _Pipe:
-    """Files that stand for pipes, and how far they were read."""
+    """Files that stand for pipes, and the place reached in them."""
 
     sources: list[Source]
     index: int = 0
-    row: int = 0  # the rows of the file that were read, with those that came before
+    row: int = 0  # rows read of the current file
 
     def begin_next(self) -> None:
-        """Begin the next file, unless nothing was read of this one."""
+        """Move to the next file, unless no row of this one was read."""
         if self.row:
             self.index, self.row = self.index + 1, 0
 
 
 class _Again:
-    """Learns what a lineage says."""
+    """Learns a lineage's entries again."""
 
     def __init__(
         self, entries: Sequence[Entry], sources: Sequence[Source], advance: Advance
@@ -162,7 +162,7 @@ class _Again:
         self._pipe = _Pipe(rest)
 
     def learn(self, live: LiveModel, entries: Sequence[Entry]) -> LiveModel:
-        """Learn what some entries say; return the model, which may be another one."""
+        """Learn entries into a model; return it, or a new one if they average models."""
         for entry in entries:
             if entry.models:
                 branches = [self.learn(copy.deepcopy(live), part) for part in entry.models]
@@ -195,7 +195,7 @@ class _Again:
         return live
 
     def _learn_rows(self, live: LiveModel, entry: Entry) -> None:
-        """Learn rows of a file or of files that stand for a pipe, or draws."""
+        """Learn rows of a file, of files that stand for a pipe, or random draws."""
         left, pipe = entry.end - entry.start, self._pipe
         if entry.is_stream:
             if entry.start == 0:
@@ -226,7 +226,7 @@ class _Again:
     def _drive(
         self, live: LiveModel, source: Source, here: Cursor, limit: int, is_pipe: bool = False
     ) -> Iterator[int]:
-        """Learn at most so many rows of a source from a cursor on; yield how many at a time."""
+        """Learn at most `limit` rows of a source from a cursor on; yield the rows of each step."""
         here.offsets = live.cursor.offsets
         epochs = None if source.is_random else 1
 
@@ -273,25 +273,25 @@ def _flat(entries: Sequence[Entry]) -> Iterator[Entry]:
 
 
 def _require_possible(entry: Entry) -> None:
-    """Require that an entry is one that a run can leave."""
+    """Check that a run can have written an entry."""
     deals = entry.unit == ROUNDS
     if (
         not entry.sources
         or entry.start >= entry.end
         or (deals and not entry.shards * entry.round_rows)
     ):
-        raise VerificationError("has a lineage that no run can leave")
+        raise VerificationError("has an inconsistent lineage")
 
 
 def _rows_in(entry: Entry) -> int:
-    """Return how many rows an entry has, for shards at most."""
+    """Return the number of an entry's rows; for shards an upper bound."""
     if entry.models:
         return sum(_rows_in(each) for part in entry.models for each in part)
     return (entry.end - entry.start) * max(entry.shards * entry.round_rows, 1)
 
 
 def _matching(source: Source, wanted: Sequence[Identity]) -> list[Identity]:
-    """Return which identities are of a source."""
+    """Return the identities that match a source."""
     if not isinstance(source, LineSource):
         (identity,) = source.identities()
         return [one for one in wanted if one == identity]
@@ -299,7 +299,7 @@ def _matching(source: Source, wanted: Sequence[Identity]) -> list[Identity]:
 
 
 def _compare(live: LiveModel, again: LiveModel) -> None:
-    """Require that two models are bit-identical."""
+    """Check that two models are bit-identical."""
     model, other = live.model, again.model
     pairs: list[tuple[str, Any, Any]] = [
         ("the number of its samples", model.n_seen, other.n_seen),
@@ -339,13 +339,13 @@ def _compare(live: LiveModel, again: LiveModel) -> None:
     _require_same("its count of forgotten samples", *(each.forgotten for each in waits))
     there = [([a.tobytes() for a in w.arrays().values()], w.ids, w.columns) for w in waits]
     if there[0] != there[1]:
-        raise VerificationError("what waits for labels in it is not that of the sources")
+        raise VerificationError("its samples that wait for labels differ from the sources'")
 
 
 def _compare_progress(mine: Progress, its: Progress) -> None:
     for field in fields(mine):
         rules = field.metadata
-        # What was not counted when the model was saved is None.
+        # A count is None if it was not kept when the model was saved.
         if (
             rules.get("saved", True)
             and rules.get("verified", True)
@@ -358,7 +358,7 @@ def _compare_progress(mine: Progress, its: Progress) -> None:
     for what in ("confusion", "window", "curve"):
         here, there = mine.arrays[what], its.arrays[what]
         if here.tobytes() != there.tobytes():
-            raise VerificationError(f"its {what} is not that of the sources")
+            raise VerificationError(f"its {what} differs from that of the sources")
 
 
 def _first_difference(mine: NDArray[Any], its: NDArray[Any]) -> tuple[int, int] | None:
@@ -373,6 +373,6 @@ def _first_difference(mine: NDArray[Any], its: NDArray[Any]) -> tuple[int, int] 
 
 def _require_same(what: str, here: Any, there: Any) -> None:
     here, there = (x.item() if isinstance(x, np.generic) else x for x in (here, there))
-    # Written out, as 0.0 equals -0.0, and 1 equals True.
+    # repr tells 0.0 from -0.0, and 1 from True.
     if repr(here) != repr(there):
         raise VerificationError(f"{what} is {here!r}, but the sources give {there!r}")

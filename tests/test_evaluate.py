@@ -177,15 +177,15 @@ def test_another_dataset_is_told(change, told, tmp_path):
 def test_what_cannot_be_kept_is_told_before_the_first_sample(tmp_path):
     path = tmp_path / "m.npz"
     for metric in (metrics.ROCAUC(), metrics.Accuracy() + metrics.LogLoss()):
-        with pytest.raises(CheckpointError, match="cannot be kept: use a metric of a confusion"):
+        with pytest.raises(CheckpointError, match="cannot be saved: use a metric of a confusion"):
             stopped(path, datasets.Phishing(), metric)
     with pytest.raises(CheckpointError, match="cannot be saved"):
         stopped(path, datasets.Phishing(), model=preprocessing.LDA() | SGDPerceptron())
     assert not path.exists()
     stopped(path, datasets.Phishing())
-    with pytest.raises(CheckpointError, match="is of another model or metric"):
+    with pytest.raises(CheckpointError, match="belongs to another model or metric"):
         stopped(path, datasets.Phishing(), model=SGDPerceptron(lr=0.1, seed=0))
-    with pytest.raises(CheckpointError, match="is of another model or metric"):
+    with pytest.raises(CheckpointError, match="belongs to another model or metric"):
         stopped(path, datasets.Phishing(), metrics.MacroF1())
-    with pytest.raises(CheckpointError, match="is of another model or metric"):
+    with pytest.raises(CheckpointError, match="belongs to another model or metric"):
         stopped(path, datasets.Phishing(), utils.Rolling(metrics.Accuracy, window_size=9))

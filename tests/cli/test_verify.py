@@ -248,8 +248,8 @@ def _with_more_rows(meta, _):
         (_with_fewer_rows, "the number of its samples is 2500, but the sources give 2499"),
         (_with_more_rows, "rows 1 to 1,501: "),
         (_with({"lr": "x"}), "lr is not a JSON object"),
-        (_with({"unit": "rounds"}), "has a lineage that no run can leave"),
-        (_with({"start": 9000}), "has a lineage that no run can leave"),
+        (_with({"unit": "rounds"}), "has an inconsistent lineage"),
+        (_with({"start": 9000}), "has an inconsistent lineage"),
     ],
 )
 def test_a_lineage_that_was_changed_is_noticed(change, why, days, run, tmp_path, refused):
