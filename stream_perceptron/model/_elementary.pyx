@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""exp, tanh and atan with the same bits on every machine; see elementary.h."""
+"""exp, tanh and atan, bit-identical on every machine; see elementary.h."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ cdef extern from "elementary.h" nogil:
 
 cdef _write(double (*function)(double) noexcept nogil, x, out):
     numbers = np.array(x, np.float64, order="C")
-    # Not a memoryview, whose code takes seconds to compile.
+    # A memoryview would take seconds to compile.
     cdef double *y = <double *><size_t>numbers.__array_interface__["data"][0]
     cdef Py_ssize_t i, n = numbers.size
     with nogil:
@@ -24,15 +24,15 @@ cdef _write(double (*function)(double) noexcept nogil, x, out):
 
 
 def exp(x, out):
-    """Write e^x into an array of the same shape, elementwise; return it."""
+    """Write e^x elementwise into `out`, an array of the same shape; return it."""
     return _write(ieee_exp, x, out)
 
 
 def tanh(x, out):
-    """Write the hyperbolic tangent, as `exp`."""
+    """Write the hyperbolic tangent, as `exp` does."""
     return _write(ieee_tanh, x, out)
 
 
 def arctan(x, out):
-    """Write the arc tangent, as `exp`."""
+    """Write the arc tangent, as `exp` does."""
     return _write(ieee_atan, x, out)

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 try:
-    # The same bits on every machine.
+    # Bit-identical on every machine.
     _functions: Any = import_module("stream_perceptron.model._elementary")
-except ImportError:  # there was no compiler
+except ImportError:  # built without a compiler
     _functions = np
 
 Array = NDArray[Any]
@@ -21,11 +21,11 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Activation:
-    """An output function y = f(net), with the targets that go with it."""
+    """An output function y = f(net), with its targets."""
 
-    name: str  # the name users give
-    low: float  # the target of every output but one
-    high: float  # the target of the output that stands for the sample's label
+    name: str  # users choose it by this name
+    low: float  # target of the other outputs
+    high: float  # target of the output for the sample's label
     # `function(net, out)` writes f(net) into `out`, elementwise.
     function: Callable[[Array, Array], Array]
     # `derivative(net, y)` returns f'(net), given y = f(net).
@@ -43,7 +43,7 @@ def row_sums(numbers: Array) -> NDArray[np.float64]:
 
 
 def _sigmoid(net: Array, out: Array) -> Array:
-    # exp overflows to infinity for net below -709, and 1 / infinity is the right answer, 0.
+    # For net below -709 exp overflows to infinity, and 1 / infinity is 0, as it should be.
     _functions.exp(np.negative(net, out), out)
     return np.reciprocal(np.add(out, 1.0, out), out)
 
@@ -71,7 +71,7 @@ _STEPS = {"step", "unit_step", "unit step", "heaviside", "sign", "sgn", "thresho
 
 
 def get_activation(name: str) -> Activation:
-    """Return the activation called `name`.
+    """Return the activation with this name.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def get_activation(name: str) -> Activation:
     Raises
     ------
     ValueError
-        If there is no such activation, or if it is the unit step, which this rule cannot train.
+        If the name is unknown, or is that of the unit step, which this rule cannot train.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Frames, arrays and sparse matrices as rows, checked before anything is changed."""
+"""Frames, arrays and sparse matrices as checked rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def as_frame(X: Any) -> nw.DataFrame[Any]:
-    """Return a pandas, polars or pyarrow frame as narwhals has it."""
+    """Return a pandas, polars or pyarrow frame wrapped by narwhals."""
     from narwhals.exceptions import DuplicateError
     from river.utils import dataframe
 
@@ -42,9 +42,9 @@ def frame_rows(
     dtype: np.dtype[Any],
     is_wanted: Callable[[Hashable], bool] = lambda name: True,
 ) -> Rows:
-    """Return the rows of a frame, of the columns that are wanted.
+    """Return the wanted columns of a frame as rows.
 
-    A null, in pandas also a NaN, is an absent feature, and so is the fill value of a sparse column.
+    A null is an absent feature; in pandas so are a NaN and the fill value of a sparse column.
     """
     names: Names = tuple(frame.columns)
     places = [i for i, name in enumerate(names) if is_wanted(name)]
@@ -78,7 +78,7 @@ def _dense_rows(frame: nw.DataFrame[IntoDataFrame], names: Names, dtype: np.dtyp
                 f"feature {name!r} is of type {kind}: only numbers and bools can be learned; "
                 "encode or drop it"
             )
-    # River's helper gives NaN for what is missing in every kind of frame.
+    # River's helper turns missing values into NaN in every kind of frame.
     rows = dataframe.to_numpy(frame)
     missing = np.isnan(rows)
     if not missing.any():
@@ -90,7 +90,7 @@ def _dense_rows(frame: nw.DataFrame[IntoDataFrame], names: Names, dtype: np.dtyp
 
 
 def _sparse_rows(frame: Any, names: Names, dtype: np.dtype[Any]) -> Rows:
-    """Return the rows of a pandas frame of which some columns are sparse."""
+    """Return the rows of a pandas frame with some sparse columns."""
     rows: list[NDArray[np.intp]] = []
     values: list[NDArray[Any]] = []
     for name, (_, series) in zip(names, frame.items(), strict=True):
@@ -121,8 +121,8 @@ def _sparse_rows(frame: Any, names: Names, dtype: np.dtype[Any]) -> Rows:
 def as_rows(X: Any, names: Sequence[Hashable] | None, dtype: np.dtype[Any]) -> Rows:
     """Return a frame, an array (n, d) or a sparse matrix as rows.
 
-    `names` are those of the columns; None for those of a frame, else for 0 to d - 1. A masked cell
-    is an absent feature, and so is one that a sparse matrix does not hold.
+    `names` are the columns' names; None means a frame's own names, or 0 to d - 1. A cell that is
+    masked, or not stored in a sparse matrix, is an absent feature.
     """
     if hasattr(X, "columns") and not isinstance(X, np.ndarray):
         frame = as_frame(X)
@@ -146,7 +146,7 @@ def as_rows(X: Any, names: Sequence[Hashable] | None, dtype: np.dtype[Any]) -> R
 
 
 def _sparse_matrix(matrix: Any, names: Sequence[Hashable] | None) -> Rows:
-    """Return the rows of a matrix of SciPy in CSR."""
+    """Return the rows of a SciPy matrix in CSR form."""
     matrix.sum_duplicates()
     names = _different(_fitting(names, matrix.shape[1]))
     starts, columns = matrix.indptr.astype(np.intp), matrix.indices.astype(np.int32)
@@ -161,7 +161,7 @@ def _fitting(names: Sequence[Hashable] | None, d: int) -> Names:
 
 
 def _different(names: Names) -> Names:
-    """Return names that must differ."""
+    """Return names after checking that they differ."""
     twice = [] if isinstance(names, range) else doubled(names)
     if twice:
         raise SampleError(f"two features are called {twice[0]!r}: give each its own name")

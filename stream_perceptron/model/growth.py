@@ -1,4 +1,4 @@
-"""What a model knows by name, and how it grows with the rows that bring something new."""
+"""The names that a model knows, and its growth by rows with new ones."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from stream_perceptron.model.weights import WeightStore
 
 Places = NDArray[np.intp]
 
-UNKNOWN = -2  # in the place of a label's number
+UNKNOWN = -2  # stands for the number of a new label
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Growth:
-    """What some rows bring that is new: features in the order of growth, and labels."""
+    """The new features, in the order of growth, and the new labels that some rows bring."""
 
     names: list[Hashable]
-    places: Places  # of the names among those of the rows
-    brought_by: Places  # the row that brings each of them, ascending
+    places: Places  # the place of each in the rows' names
+    brought_by: Places  # the row that brings each, ascending
     labels: dict[int, Hashable]  # by the row that brings each
 
     @classmethod
     def plan(
         cls, rows: Rows, labels: Sequence[Hashable], targets: Places, columns: NDArray[np.int32]
     ) -> Growth:
-        """Return what rows bring whose labels and features have these numbers.
+        """Return the growth by rows whose labels have the numbers `targets` and names `columns`.
 
-        The order of growth is the natural one for the names of one row.
+        New names of one row are added in natural order.
         """
         if columns.min(initial=0) >= 0 and targets.min(initial=0) > UNKNOWN:
             return _NOTHING
@@ -62,21 +62,21 @@ class Growth:
         )  # fmt: skip
 
     def parts(self, n: int) -> list[tuple[int, int]]:
-        """Return the parts of n rows, the first last: each ends before a row that brings a label.
+        """Return n rows as parts (start, end), the first last; a new label begins a new part.
 
         The kernel learns all rows of a part at once.
         """
         return list(pairwise(sorted({0, n, *self.labels})))[::-1]
 
     def within(self, start: int, end: int) -> slice:
-        """Return which of the names the rows from `start` to before `end` bring."""
+        """Return the slice of `names` that the rows [start, end) bring."""
         if not self.names:
             return slice(0, 0)
         first, last = np.searchsorted(self.brought_by, [start, end]).tolist()
         return slice(first, last)
 
     def widths(self, start: int, end: int, d: int) -> Places | None:
-        """Return how many features are known before and after each row; None if none is new."""
+        """Return the number of known features before and after each row; None if none is new."""
         new = self.within(start, end)
         if new.stop == new.start:
             return None
@@ -84,7 +84,7 @@ class Growth:
         return np.asarray(d + known)
 
     def middle(self, start: int, end: int) -> int:
-        """Return the row in the midst of those that grow, `start` if the part cannot be split."""
+        """Return the middle one of the rows with new names; `start` if the part cannot be split."""
         growing = np.unique(self.brought_by[self.within(start, end)]).tolist()
         return growing[len(growing) // 2] if growing else start
 
@@ -95,7 +95,7 @@ _NOTHING = Growth([], np.empty(0, np.intp), np.empty(0, np.intp), {})
 class Known:
     """Labels and features with their weights, which grow and shrink together.
 
-    Names beyond the shape of the weights are left over from interrupted growth; nobody sees them,
+    Names beyond the shape of the weights are left over from interrupted growth. They are ignored,
     and the next growth removes them.
     """
 
@@ -108,19 +108,19 @@ class Known:
     def add(self, features: Sequence[Hashable], labels: Sequence[Hashable]) -> None:
         """Add new features and new labels with their initial weights."""
         k, d = self.store.shape
-        # The weights first: where memory is short, no name is known that has none.
+        # The weights come first: if memory is short, no name is left without weights.
         grown = self.store.grown(k + len(labels), d + len(features))
         self.take(features, labels)
         self.store.use(grown)
 
     def take(self, features: Sequence[Hashable], labels: Sequence[Hashable]) -> None:
-        """Take note of names whose weights are there or about to come."""
+        """Add names whose weights exist or are about to be installed."""
         self.labels.extend(labels)
         self.features.extend(features)
         self._label_types |= set(map(type, labels))
 
     def targets_of(self, labels: Sequence[Hashable]) -> Places:
-        """Return the numbers of labels, -1 for None and `UNKNOWN` where there is none yet."""
+        """Return the numbers of labels: -1 for None, `UNKNOWN` for a new one."""
         found = map(self.labels.numbers.get, labels, repeat(UNKNOWN))
         targets = np.fromiter(found, np.intp, len(labels))
         if np.count_nonzero(targets == UNKNOWN):
@@ -128,15 +128,15 @@ class Known:
         return targets
 
     def columns_of(self, rows: Rows) -> NDArray[np.int32]:
-        """Return the column of each name, -1 where there is none."""
+        """Return the column of each name of the rows, -1 if it is new."""
         columns = self.features.numbers_of(rows.names).copy()
         if len(self.features) > self.store.shape[1]:
             columns[columns >= self.store.shape[1]] = -1
         return columns
 
     def warn_of_twins(self, label: Hashable) -> None:
-        """Warn of a new label that looks like a known one of another type."""
-        # Labels of one type, as they mostly are, have no twins.
+        """Warn of a new label written like a known one of another type."""
+        # Labels of one type, the usual case, have no twins.
         others = self.labels.names if self._label_types - {type(label)} else []
         twins = [known for known in others if str(known) == str(label)]
         if twins:
@@ -150,7 +150,7 @@ class Known:
     def narrowed_to_what_is_learned(
         self, widths: Places | None, targets: Places, counters: Counters
     ) -> Iterator[None]:
-        """Take growth back that belongs to rows that were not learned, whatever was raised."""
+        """Undo, on exit, the growth by rows that were not learned, even after an error."""
         (k, d), seen = self.store.shape, int(counters.counts[0])
         is_labelled = targets != -1
         try:

@@ -1,4 +1,4 @@
-"""The perceptron itself: what is known, what is learned, and how both grow."""
+"""The network: names, weights and counters, and their training."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
-PROBED = 32  # one labelled sample of so many has its outputs looked at
+PROBED = 32  # the outputs of one labelled sample in 32 are examined
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def _alone(method: Method) -> Method:
-    """Let a method learn while no other one does.
+    """Make a method that learns wait for the others.
 
-    What learning itself called, such as a name's `__eq__`, gets a RuntimeError.
+    A call from within learning, such as by a name's `__eq__`, raises a RuntimeError.
     """
 
     @wraps(method)
@@ -42,9 +42,8 @@ def _alone(method: Method) -> Method:
         with self._lock:
             if self._is_learning:
                 raise RuntimeError(
-                    "the model is learning a sample, and was asked to learn another one by "
-                    "something that this sample called: a method of a name or a label, or a "
-                    "schedule"
+                    "the model was asked to learn while learning a sample, by code that this "
+                    "sample called: a method of a name or a label, or a schedule"
                 )
             try:
                 self._is_learning = True
@@ -56,7 +55,7 @@ def _alone(method: Method) -> Method:
 
 
 class Snapshot(NamedTuple):
-    """What a network has learned."""
+    """A copy of a network's learned state."""
 
     labels: list[Hashable]
     features: list[Hashable]
@@ -69,11 +68,11 @@ class Snapshot(NamedTuple):
 
 
 class _Task(NamedTuple):
-    """What is to be trained on, and what came of it so far."""
+    """Samples to train on, and the result so far."""
 
     samples: Samples
-    targets: NDArray[np.intp]  # the number of each label
-    columns: NDArray[np.int32]  # that of each name of the rows
+    targets: NDArray[np.intp]  # the number of each row's label
+    columns: NDArray[np.int32]  # the column of each name
     growth: Growth
     rule: Rule
     lr: float | Scheduler
@@ -81,7 +80,7 @@ class _Task(NamedTuple):
     result: BlockResult
 
     def predict(self, rows: slice | NDArray[np.intp], nets: Array) -> None:
-        """Take note of what some rows are predicted as."""
+        """Record the predictions of some rows from their net inputs."""
         result = self.result
         if result.nets is not None:
             result.nets.append((rows, nets))
@@ -98,9 +97,9 @@ class _Task(NamedTuple):
 class Network:
     """Weights with the names of their rows and columns.
 
-    Values that come in were checked: finite, with labels that are hashable or None. Calls from
-    several threads act as if one came after the other. With a scaler, features are standardized
-    before they are predicted and learned.
+    Callers have checked the samples: values are finite, labels are hashable or None. Calls from
+    several threads run one after another. A scaler standardizes features before prediction and
+    learning.
     """
 
     def __init__(
@@ -113,10 +112,10 @@ class Network:
         self.labels, self.features = self.known.labels, self.known.features
         self.counters = Counters()
         self._lock = threading.RLock()
-        self._is_learning = False  # to notice a call within a call
+        self._is_learning = False  # detects a call within a call
 
     def snapshot(self) -> Snapshot:
-        """Return a copy of all that learning changes, as it is between two samples."""
+        """Return a copy of the learned state, taken between two samples."""
         with self._lock:
             return Snapshot(
                 self.label_names, self.feature_names, self.store.weights.copy(),
@@ -141,7 +140,7 @@ class Network:
 
     @property
     def row_dtype(self) -> np.dtype[Any]:
-        """The type in which rows are to come."""
+        """The type in which the values of rows must be finite."""
         return self.dtype if self.scaler is None else np.dtype(np.float64)
 
     @property
@@ -170,7 +169,7 @@ class Network:
         return self.features.names[: self.store.shape[1]]
 
     def count(self, n_seen: int, n_updates: int, last_epsilon: float) -> None:
-        """Set what was counted."""
+        """Set the counters."""
         self.counters.counts[:] = n_seen, n_updates
         self.counters.last[0] = last_epsilon
 
@@ -183,7 +182,7 @@ class Network:
         lr: float | Scheduler,
         epsilon: float,
     ) -> Outcome:
-        """Learn a sample if it brings nothing new, and its values are plain numbers."""
+        """Learn a sample if its names are known and its values are plain numbers."""
         target = self.labels.numbers.get(label)
         if target is None or self.scaler is not None:
             return Outcome.NOT_PLAIN
@@ -194,21 +193,21 @@ class Network:
         )
 
     def net_one(self, x: Mapping[Hashable, Any]) -> Array | None:
-        """Return the net inputs (k,) of such a sample, None if it is not of this kind."""
+        """Return the net inputs (k,) of a sample of plain numbers, else None."""
         with self._lock:
             if self.scaler is not None:
                 return None
             return kernel.net_one(x, self.features, self.store.now)
 
     def predict_one(self, x: Mapping[Hashable, Any]) -> int:
-        """Return the output with the largest net input for it, -1 if it is not of this kind."""
+        """Return the output with the largest net input for a sample of plain numbers, else -1."""
         with self._lock:
             if self.scaler is not None:
                 return -1
             return kernel.predict_one(x, self.features, self.store.now)
 
     def nets(self, rows: Rows) -> Array:
-        """Return the net inputs (n, k) of samples, with the bits that training would compute."""
+        """Return the net inputs (n, k) of samples, bit-identical to those in training."""
         with self._lock:
             nets, done = self._nets(rows, self.known.columns_of(rows))
         if done.diverged:
@@ -242,10 +241,7 @@ class Network:
         with_probability: bool = False,
         with_nets: bool = False,
     ) -> BlockResult:
-        """Predict each row and then learn it; see `SGDPerceptron.train`.
-
-        `lr` is the learning rate or its schedule.
-        """
+        """Predict each row and then learn it, as `SGDPerceptron.train` does."""
         rows, labels, known = samples.rows, samples.labels, self.known
         known.forget_interrupted_growth()
         targets, columns = known.targets_of(labels), known.columns_of(rows)
@@ -262,7 +258,7 @@ class Network:
                 done = self._train_part(task, start, end)
             except (FullError, MemoryError) as error:
                 if self.n_seen > seen:
-                    raise  # as rows were learned, and nobody knows how they did
+                    raise  # some rows were learned, and their results are lost
                 # If a part does not fit in memory, split it.
                 middle = growth.middle(start, end)
                 if middle == start:
@@ -281,7 +277,7 @@ class Network:
         return result
 
     def _train_part(self, task: _Task, start: int, end: int) -> Done:
-        """Predict and learn rows of which none but the first brings a label."""
+        """Predict and learn rows, of which only the first may bring a new label."""
         known, growth, part = self.known, task.growth, slice(start, end)
         rows, labels, weights, indicators = task.samples
         d, new = self.store.shape[1], growth.within(start, end)
@@ -293,7 +289,7 @@ class Network:
         targets = task.targets[part]
         with known.narrowed_to_what_is_learned(widths, targets, self.counters):
             if added:
-                # The prediction is made from what was known before the row.
+                # Predict from the labels and features known before this row.
                 before, tested = self._nets(rows[start : start + 1], task.columns)
                 if tested.diverged:
                     return tested
@@ -344,7 +340,7 @@ class Network:
         self.known.add(features, labels)
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Take over what was learned before."""
+        """Replace the learned state by a snapshot."""
         self.known.take(snapshot.features, snapshot.labels)
         self.store.restore(snapshot.weights, snapshot.biases)
         self.scaler = snapshot.scaler
@@ -356,9 +352,9 @@ class Network:
         )
 
     def _probe(self, result: BlockResult, start: int, nets: Array, seen: int) -> None:
-        """Look at the outputs of some samples, the same ones in whatever blocks they come.
+        """Record slope and spread of every 32nd labelled sample, whatever the size of blocks.
 
-        `nets` are those of the samples from `start` on, and so many were `seen` before.
+        `nets` are those of the samples from `start` on; `seen` samples came before.
         """
         if -seen % PROBED >= self.n_seen - seen:
             return

@@ -1,4 +1,4 @@
-"""Rows of features, in the one form in which samples come: compressed sparse rows."""
+"""Rows of features as compressed sparse rows: the one form of samples from reader to kernel."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-Names = Sequence[Hashable]  # which does not change: mostly a tuple, or a range
+Names = Sequence[Hashable]  # immutable: mostly a tuple or a range
 
-_FEW_NAMES = 1000  # whose cost is that of leaving some out
+_FEW_NAMES = 1000  # so few cost less than removing unused ones
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Rows:
-    """Rows that each have some of the names: what is stored is present, and finite.
+    """Rows that each have some of the names. A stored value is present and finite.
 
     Examples
     --------
@@ -28,7 +28,7 @@ class Rows:
     >>> rows.names, list(rows.dicts()), rows.largest()
     (('a', 'b', 'c'), [{'a': 1.0, 'b': 2.0}, {'c': -3.0}], 3.0)
 
-    Pixels stay bytes on their way to a kernel, which scales them:
+    Pixels stay bytes until a kernel scales them:
 
     >>> rows = Rows.of_table(("a", "b"), np.array([[0, 255]], np.uint8), scale=1 / 255)
     >>> len(rows), list(rows.dicts())
@@ -37,14 +37,14 @@ class Rows:
     """
 
     names: Names
-    # Where each row begins in `values`, and where the last one ends, shape (n + 1,).
+    # Row i is values[starts[i] : starts[i + 1]]; shape (n + 1,).
     starts: NDArray[np.intp]
-    # The places in `names` of the values, which differ within a row; None for a table, of which
-    # every row has every name.
+    # Each value's place in `names`, unique within a row; None for a table, whose rows have every
+    # name.
     columns: NDArray[np.int32] | None
-    values: Array  # float64; or uint8, to be multiplied by `scale`
+    values: Array  # float64; or uint8, multiplied by `scale` when used
     scale: float = 1.0
-    # So many names are columns of a table: the first row that is learned brings them, there or not.
+    # The first n_columns names are a table's columns: the first learned row adds all, even absent.
     n_columns: int = 0
 
     @classmethod
@@ -56,7 +56,7 @@ class Rows:
         scale: float = 1.0,
         n_columns: int = 0,
     ) -> Rows:
-        """Return rows of cells, shape (n, d), of which some may be absent."""
+        """Return rows of cells (n, d); those not `there` are absent."""
         if cells.dtype != np.uint8:
             cells = np.require(cells, np.float64, ["C", "A"])
         n, d = cells.shape
@@ -68,12 +68,12 @@ class Rows:
 
     @classmethod
     def from_rows(cls, names: Sequence[Names], values: Sequence[Array]) -> Rows:
-        """Return rows made of the names and the values of each."""
+        """Return rows made from each row's names and values."""
         known: dict[Hashable, int] = {}
         last: Names | None = None
         places: list[NDArray[np.int32]] = []
         for row in names:
-            # Rows of one stream mostly have the same names, often the same objects.
+            # Consecutive rows mostly have the same names.
             if last is None or row != last:
                 found = [known.setdefault(name, len(known)) for name in row]
                 here, last = np.array(found, np.int32), row
@@ -86,7 +86,7 @@ class Rows:
         return len(self.starts) - 1
 
     def __getitem__(self, rows: slice | NDArray[np.intp]) -> Rows:
-        """Return some of the rows: those that follow each other, or those of the given numbers."""
+        """Return a slice of the rows, or the rows of the given numbers."""
         if isinstance(rows, slice):
             first, end, _ = rows.indices(len(self))
             if end - first == len(self):
@@ -113,12 +113,12 @@ class Rows:
 
     @property
     def lengths(self) -> NDArray[np.intp]:
-        """How many features each row has, shape (n,)."""
+        """The number of features of each row, shape (n,)."""
         return np.diff(self.starts)
 
     @property
     def rows(self) -> NDArray[np.intp]:
-        """The row of each value."""
+        """The row number of each value."""
         return np.repeat(np.arange(len(self)), self.lengths)
 
     @property
@@ -130,31 +130,31 @@ class Rows:
 
     @property
     def numbers(self) -> NDArray[np.float64]:
-        """The values as numbers."""
+        """The values as float64."""
         return self.values if self.values.dtype == np.float64 else self.of_byte[self.values]
 
     @property
     def of_byte(self) -> NDArray[np.float64]:
-        """The number that each byte stands for, shape (256,)."""
+        """The number for each byte, shape (256,)."""
         return _of_byte(self.scale)
 
     def largest(self) -> float:
-        """Return the largest absolute value, 0 if there is none; NaN if one is NaN."""
+        """Return the largest absolute value; 0 without values, NaN if one is NaN."""
         values = self.values
         largest = max(float(values.max(initial=0)), -float(values.min(initial=0)))
         return largest * abs(self.scale)
 
     def beyond(self, limit: float) -> NDArray[np.bool_]:
-        """Return which rows have a value of a larger absolute value, shape (n,)."""
+        """Return which rows have a value with |value| > limit, shape (n,)."""
         beyond = np.zeros(len(self), bool)
         cells = np.flatnonzero(np.abs(self.numbers) > limit)
         beyond[np.searchsorted(self.starts, cells, side="right") - 1] = True
         return beyond
 
     def dicts(self) -> Iterator[dict[Hashable, float]]:
-        """Yield each row as the features that it has, by name."""
+        """Yield each row as a dict of its features."""
         names, columns = self.names, self.columns
-        # Equal bytes are one object: to make them costs less, and so does reading them.
+        # Equal bytes share one float object, which saves time and memory.
         every = self.of_byte.astype(object)
         for start, end in zip(self.starts[:-1].tolist(), self.starts[1:].tolist(), strict=True):
             row = self.values[start:end]
@@ -164,13 +164,13 @@ class Rows:
             yield dict(zip(names, values, strict=True))
 
     def by_name(self) -> Iterator[tuple[int, NDArray[np.float64]]]:
-        """Yield the place of each name that occurs, and its values."""
+        """Yield the place of each name that occurs, with its values."""
         order = np.argsort(self.places, kind="stable")
         found, starts = np.unique(self.places[order], return_index=True)
         return zip(found.tolist(), np.split(self.numbers[order], starts[1:]), strict=False)
 
     def reaches(self) -> dict[str, float]:
-        """Return the largest absolute value of each feature that all rows have, by its name."""
+        """Return, by name, the largest absolute value of each feature that all rows have."""
         return {
             str(self.names[place]): float(np.abs(values).max())
             for place, values in self.by_name()
@@ -178,7 +178,7 @@ class Rows:
         }
 
     def first_rows(self, wanted: NDArray[np.intp], rows: NDArray[np.bool_]) -> NDArray[np.intp]:
-        """Return the first of the `rows` that brings each of the wanted names, -1 where none."""
+        """Return, for each wanted name, the first of the `rows` that adds it, or -1."""
         first = np.full(len(self.names), -1, np.intp)
         if self.columns is not None:
             is_wanted = np.zeros(len(self.names), bool)
@@ -192,9 +192,7 @@ class Rows:
         return first[wanted]
 
     def with_ones(self, rows: Any, names: Sequence[Hashable]) -> Rows:
-        """Return rows of which some have more features that are 1: each the one of its name.
-
-        None is no name.
+        """Return rows with a further feature names[i] = 1 in row rows[i]; None adds nothing.
 
         Examples
         --------
@@ -222,13 +220,13 @@ class Rows:
         )
 
     def spread(self, places: NDArray[np.intp], n: int) -> Rows:
-        """Return n rows: these at some places, and others without features."""
+        """Return n rows: these at the given places, and rows without features elsewhere."""
         lengths = np.zeros(n, np.intp)
         lengths[places] = self.lengths
         return replace(self, starts=_starts(lengths), columns=self.places)
 
     def without_unused_names(self) -> Rows:
-        """Return the rows with the names that occur, if most do not: each name has its cost."""
+        """Return the rows without names that do not occur, if most do not: names cost time."""
         if self.columns is None or len(self.names) <= 4 * len(self.values) + _FEW_NAMES:
             return self
         occurs = np.zeros(len(self.names), bool)
@@ -241,12 +239,12 @@ class Rows:
 
 
 class Samples(NamedTuple):
-    """Rows of features that were checked, and what goes with each of them."""
+    """Checked rows of features, with a label and a weight for each."""
 
     rows: Rows
-    labels: Sequence[Hashable]  # None for a row that is only predicted
+    labels: Sequence[Hashable]  # None: predict the row only
     weights: NDArray[np.float64]  # the sample weights, shape (n,)
-    # The features that a scaler is to leave alone when they are new.
+    # New features with these names are not scaled.
     indicators: AbstractSet[Hashable] = frozenset()
 
 
@@ -256,12 +254,12 @@ def _of_byte(scale: float) -> NDArray[np.float64]:
 
 
 def _starts(lengths: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return where rows of these lengths begin, and where the last one ends."""
+    """Return where rows of these lengths begin, and the end of the last one."""
     return np.concatenate([[0], np.cumsum(lengths)])
 
 
 def joined(parts: Sequence[Rows]) -> Rows:
-    """Return the rows of several parts one after another.
+    """Return the rows of all parts in order.
 
     Examples
     --------

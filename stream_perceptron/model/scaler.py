@@ -1,4 +1,4 @@
-"""Running statistics of features, by which they are scaled before the perceptron."""
+"""Running statistics of features, and scaling by them."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _LEFT_ALONE = -1.0
 
 
 class Scaler:
-    """Counts, means and variances of features, and what makes standardized features of them.
+    """Standardizes features by their running counts, means and variances.
 
-    It is what River's `StandardScaler` is: Welford's recurrences [^1], and 0 where a feature has
-    not varied. Only features that are present are counted and scaled. A feature that is an
-    indicator is left as it is.
+    It computes the same as River's `StandardScaler`: Welford's recurrences [^1], and 0 for a
+    feature that has not varied. It counts and scales only features that are present, and leaves
+    indicators unscaled.
 
     Parameters
     ----------
     table
-        Statistics to begin with, shape (3, d).
+        Initial statistics, shape (3, d).
 
     Examples
     --------
@@ -45,22 +45,22 @@ class Scaler:
 
     """
 
-    kind = "standard"  # what it is called in checkpoints
-    is_compiled = True  # whether the compiled kernel does the same
+    kind = "standard"  # its name in checkpoints
+    is_compiled = True  # whether the compiled kernel can do this
 
     def __init__(self, table: Floats | None = None) -> None:
-        # Counts, means and variances, shape (3, d) with room for more; an indicator's count is -1.
+        # Counts, means and variances, shape (3, at least d); an indicator's count is -1.
         self.table: Floats = np.zeros((3, 0)) if table is None else np.array(table, np.float64)
 
     def __len__(self) -> int:
         return len(self.table[0])
 
     def copy(self, d: int) -> Scaler:
-        """Return a copy that has the first d features."""
+        """Return a copy with the first d features."""
         return type(self)(self.table[:, :d])
 
     def extend(self, d: int, indicators: NDArray[np.bool_]) -> None:
-        """Let new features follow the first d; what was behind those is forgotten."""
+        """Add new features after the first d, replacing any that followed these."""
         end = d + len(indicators)
         table = self.table
         if end > len(self):
@@ -71,7 +71,7 @@ class Scaler:
         self.table = table
 
     def indicators(self, names: Sequence[Hashable]) -> set[Hashable]:
-        """Return which of the first features, called so, are indicators."""
+        """Return the indicators among the features with these names."""
         return {
             name for name, count in zip(names, self.table[0].tolist(), strict=False) if count < 0
         }
@@ -81,17 +81,17 @@ class Scaler:
         return self.table[:, columns].copy()
 
     def put(self, columns: Columns, statistics: Floats) -> None:
-        """Put back what `at` returned."""
+        """Set the statistics of features at some columns, shape (3, m)."""
         self.table[:, columns] = statistics
 
     def scaled(self, columns: Columns, x: Floats) -> Floats:
-        """Return the features of a sample at some columns, scaled; shape (m,)."""
+        """Return a sample's features x at some columns, scaled; shape (m,)."""
         statistics = self.at(columns)
         with np.errstate(all="ignore"):
             return np.where(statistics[0] < 0, x, self._scaled(statistics, x))
 
     def update(self, columns: Columns, x: Floats) -> bool:
-        """Count the features of a sample; if they would not stay finite do nothing, return True."""
+        """Count a sample's features; if a statistic would overflow, do nothing and return True."""
         before = self.at(columns)
         with np.errstate(all="ignore"):
             after = np.where(before[0] < 0, before, self._updated(before, x))
@@ -112,12 +112,12 @@ class Scaler:
 
     @staticmethod
     def of_values(values: Floats) -> Floats:
-        """Return the statistics of some values of one feature, shape (3,)."""
+        """Return the statistics of one feature's values, shape (3,)."""
         return np.array([len(values), values.mean(), values.var()])
 
     @staticmethod
     def merged(one: Floats, other: Floats) -> Floats:
-        """Return the statistics of samples that were counted apart, shape (3, d).
+        """Return the statistics of two sets of samples together, shape (3, d).
 
         By Chan's formula [^1].
 
@@ -146,9 +146,9 @@ class Scaler:
 
     @staticmethod
     def added(before: Floats, after: Floats) -> Floats:
-        """Return the statistics of the samples that `after` has beyond `before`, shape (3, d).
+        """Return the statistics of the samples in `after` but not in `before`, shape (3, d).
 
-        Chan's formula the other way round; a variance that rounding would make negative is 0.
+        Chan's formula, inverted; a variance that rounding makes negative becomes 0.
 
         Examples
         --------
@@ -172,7 +172,7 @@ class Scaler:
 
 
 class CentringScaler(Scaler):
-    """Features less their means, as River's `StandardScaler(with_std=False)` makes them."""
+    """Subtracts the means, as River's `StandardScaler(with_std=False)` does."""
 
     kind = "centring"
     is_compiled = False
@@ -182,9 +182,9 @@ class CentringScaler(Scaler):
 
 
 class RangeScaler(Scaler):
-    """Features from 0 to 1 between the least and the largest so far, as River's `MinMaxScaler`.
+    """Scales features to [0, 1] by their range so far, as River's `MinMaxScaler` does.
 
-    The statistics are counts, least and largest values.
+    The statistics are counts, smallest and largest values.
 
     Examples
     --------
@@ -216,12 +216,12 @@ class RangeScaler(Scaler):
 
     @staticmethod
     def of_values(values: Floats) -> Floats:
-        """Return the statistics of some values of one feature, shape (3,)."""
+        """Return the statistics of one feature's values, shape (3,)."""
         return np.array([len(values), values.min(), values.max()])
 
     @staticmethod
     def merged(one: Floats, other: Floats) -> Floats:
-        """Return the statistics of samples that were counted apart, shape (3, d)."""
+        """Return the statistics of two sets of samples together, shape (3, d)."""
         both = np.stack(
             [one[0] + other[0], np.minimum(one[1], other[1]), np.maximum(one[2], other[2])]
         )
@@ -229,7 +229,7 @@ class RangeScaler(Scaler):
 
     @staticmethod
     def added(before: Floats, after: Floats) -> Floats:
-        """Return statistics that make `after` when they are merged with `before`."""
+        """Return statistics that give `after` when merged with `before`."""
         counts = np.where(after[0] < 0, after[0], after[0] - before[0])
         return np.where(counts == 0, 0.0, np.stack([counts, after[1], after[2]]))
 

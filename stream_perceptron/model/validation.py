@@ -1,4 +1,4 @@
-"""What users pass as features, labels and weights, checked before anything is changed."""
+"""Checks of the features, labels, weights and parameters that users pass."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PLAIN_LABELS = {str, int, bool, type(None)}
 
 
 def as_label(y: Any) -> Hashable:
-    """Return the label as a plain Python value, None if it is missing (None, NaN, NaT, NA)."""
+    """Return the label as a plain Python value; None if it is missing (None, NaN, NaT, NA)."""
     if isinstance(y, np.generic):
         y = y.item()
     if y is None or isinstance(y, str):
@@ -36,7 +36,7 @@ def as_label(y: Any) -> Hashable:
             f"label {y!r} is a {type(y).__name__}, which is not hashable: use a string, a number "
             "or a tuple"
         ) from None
-    # NaN and NaT differ from themselves, and pandas' NA refuses to say.
+    # NaN and NaT differ from themselves; pandas' NA raises TypeError.
     try:
         return y if y == y else None
     except TypeError:
@@ -46,7 +46,7 @@ def as_label(y: Any) -> Hashable:
 def as_labels(y: Any, n: int) -> list[Hashable]:
     """Return the labels of n samples.
 
-    `y` is a series of any kind, an array, a sequence, or one column of a frame or an array.
+    `y` is a series of any kind, an array, a sequence, or a frame or an array of one column.
     """
     values: list[Any]
     shape: tuple[int, ...] = getattr(y, "shape", None) or ()
@@ -97,7 +97,7 @@ def as_weights(w: Any, n: int) -> NDArray[np.float64]:
 
 
 def require_dict(x: Any) -> None:
-    """Require that a sample is a dict of features."""
+    """Check that a sample is a dict of features."""
     if not isinstance(x, Mapping):
         raise SampleError(
             f"a sample is of type {type(x).__name__}: pass a dict of features by name"
@@ -105,7 +105,7 @@ def require_dict(x: Any) -> None:
 
 
 def as_row(x: Mapping[Hashable, Any], dtype: np.dtype[Any]) -> Rows:
-    """Return a dict of features as one row; None stands for a feature that is absent."""
+    """Return a dict of features as one row; None marks an absent feature."""
     require_dict(x)
     if any(value is None for value in x.values()):
         x = {name: value for name, value in x.items() if value is not None}
@@ -114,7 +114,7 @@ def as_row(x: Mapping[Hashable, Any], dtype: np.dtype[Any]) -> Rows:
 
 
 def row_of(names: Names, values: Collection[Any], dtype: np.dtype[Any]) -> Rows:
-    """Return the values of some features as one row; as `as_row`."""
+    """Return features as one row, from their names and values."""
     if not _PLAIN_TYPES.issuperset(map(type, values)):
         for name, value in zip(names, values, strict=True):
             require_number(name, value)
@@ -126,7 +126,7 @@ def row_of(names: Names, values: Collection[Any], dtype: np.dtype[Any]) -> Rows:
 
 
 def require_number(name: Hashable, value: Any) -> None:
-    """Require that the value of a feature is a number or a bool."""
+    """Check that a feature's value is a number or a bool."""
     if not isinstance(value, numbers.Real | Decimal | np.bool_):
         raise SampleError(
             f"feature {name!r} is {value!r}, a {type(value).__name__}: only numbers and bools can "
@@ -135,7 +135,7 @@ def require_number(name: Hashable, value: Any) -> None:
 
 
 def require_finite(rows: Rows, dtype: np.dtype[Any]) -> Rows:
-    """Return rows, all of whose values must be finite in a type."""
+    """Return rows after checking that all values are finite in a type."""
     if not rows.largest() <= float(np.finfo(dtype).max):
         with np.errstate(over="ignore"):
             wrong = np.flatnonzero(~np.isfinite(rows.numbers.astype(dtype)))
@@ -157,7 +157,7 @@ def _float_or_infinity(value: Any) -> float:
 def require_parameters(
     lr: Any, epsilon: Any, init_range: Any, dtype: Any, seed: Any, max_weights: Any
 ) -> None:
-    """Require that the parameters of a perceptron are in their ranges."""
+    """Check that the parameters of a perceptron are in their ranges."""
     if dtype not in ("float64", "float32"):
         raise ValueError(f"dtype is {dtype!r}: choose float64 or float32")
     if not hasattr(lr, "get"):
@@ -173,9 +173,9 @@ def require_parameters(
 
 
 def _shown(value: Any) -> str:
-    """Return a parameter for people; Python does not write whole numbers of any length."""
+    """Return a parameter as text for an error; Python refuses to write very long integers."""
     if isinstance(value, int) and value.bit_length() > 200:
-        return "a number of very many digits"
+        return "a number with very many digits"
     return repr(value)[:50]
 
 
@@ -206,7 +206,7 @@ def declared_classes(classes: Sequence[Hashable]) -> list[Hashable]:
 
 
 def names_of(numbers: NDArray[np.intp], classes: Sequence[Hashable]) -> list[Hashable]:
-    """Return the labels that belong to their numbers; None for -1.
+    """Return the labels with these numbers; None for -1.
 
     Examples
     --------
@@ -214,12 +214,12 @@ def names_of(numbers: NDArray[np.intp], classes: Sequence[Hashable]) -> list[Has
     ['right', None]
 
     """
-    names = [*classes, None]  # -1 is the last place
+    names = [*classes, None]  # number -1 indexes the last place
     return [names[number] for number in numbers.tolist()]
 
 
 def read_only(array: Array) -> Array:
-    """Return a view of an array that cannot be written to."""
+    """Return a read-only view of an array."""
     view = array.view()
     view.flags.writeable = False
     return view

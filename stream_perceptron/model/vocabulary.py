@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from stream_perceptron.errors import SampleError
 
-_LONGEST = 13_000  # bits of a whole number as a name
+_LONGEST = 13_000  # bits of an integer used as a name
 _DIGITS = re.compile("([0-9]+)")
 
 
@@ -32,9 +32,9 @@ def natural_order(names: Iterable[Hashable]) -> list[Hashable]:
 
 
 def natural_key(name: Hashable) -> tuple[str, Any, str]:
-    """Return what sorts a name as `natural_order` does."""
+    """Return the sort key of a name for `natural_order`."""
     if isinstance(name, str):
-        # Splitting on digits alternates text and number, so that like meets like.
+        # Splitting on digits alternates text and number, so text is compared with text.
         parts = _DIGITS.split(name)
         for i in range(1, len(parts), 2):
             digits = parts[i].lstrip("0")
@@ -46,7 +46,7 @@ def natural_key(name: Hashable) -> tuple[str, Any, str]:
 
 
 def require_short(names: Iterable[Hashable]) -> None:
-    """Require that names can be written: Python writes whole numbers of at most 4,300 digits."""
+    """Check that names can be written: Python writes integers of at most 4,300 digits."""
     if any(type(name) is int and name.bit_length() > _LONGEST for name in names):
         raise SampleError("a name that is a whole number has more than 3,900 digits: use a string")
 
@@ -55,7 +55,7 @@ _NOTHING: tuple[Sequence[Hashable], NDArray[np.int32]] = (), np.zeros(0, np.int3
 
 
 def doubled(names: Sequence[Hashable]) -> list[Hashable]:
-    """Return the names that were there before, in order; none if all differ.
+    """Return the repeated names in order; none if all differ.
 
     Examples
     --------
@@ -74,7 +74,7 @@ def doubled(names: Sequence[Hashable]) -> list[Hashable]:
 
 
 class FirstNames(Sequence[Hashable]):
-    """The first names of a list to which others may be added.
+    """The first names of a list that may grow.
 
     Examples
     --------
@@ -99,7 +99,7 @@ class FirstNames(Sequence[Hashable]):
         return self.all[places.start : places.stop : places.step]
 
     def shares_list_with(self, other: Sequence[Hashable]) -> bool:
-        """Whether other names are the first ones of the same list."""
+        """Whether `other` is the beginning of the same list."""
         return isinstance(other, FirstNames) and other.all is self.all
 
 
@@ -118,17 +118,17 @@ class Vocabulary:
     def __init__(self, names: Iterable[Hashable] = ()) -> None:
         self.names: list[Hashable] = []
         self.numbers: dict[Hashable, int] = {}
-        self._last = _NOTHING  # names, and the numbers of the first ones of them
+        self._last = _NOTHING  # the last names asked for, and the numbers of the first of them
         self.extend(names)
 
     def __len__(self) -> int:
         return len(self.names)
 
     def __reduce__(self) -> tuple[type[Vocabulary], tuple[list[Hashable]]]:
-        return Vocabulary, (self.names,)  # from which the rest is made, when it is copied or sent
+        return Vocabulary, (self.names,)  # the names determine the rest
 
     def extend(self, names: Iterable[Hashable]) -> None:
-        """Give the next numbers to new `names`; after an error `truncate` undoes it."""
+        """Number new `names` onwards; `truncate` undoes this after an error."""
         n = len(self.names)
         self.names.extend(names)
         self.numbers.update(zip(self.names[n:], range(n, len(self.names)), strict=True))
@@ -141,8 +141,8 @@ class Vocabulary:
         del self.names[length:]
 
     def numbers_of(self, names: Sequence[Hashable]) -> NDArray[np.int32]:
-        """Return the number of each name, -1 where it is unknown."""
-        # Samples of one stream mostly come with the same names, often the same objects, or more.
+        """Return the number of each name, -1 if it is unknown."""
+        # Consecutive samples mostly have the same names, or the same and some more.
         known, numbers = self._last
         n = min(len(numbers), len(names))
         is_same = names is known or (

@@ -1,4 +1,4 @@
-"""Weights that grow, and what a new one starts with."""
+"""Weights that grow, and their initial values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stream_perceptron.errors import FullError
 
 MAX_WEIGHTS = 2**27
-NAME_COST = 32  # weights, which take about as much memory as a name
+NAME_COST = 32  # a name takes about as much memory as 32 weights
 
 _CACHE_LINE = 64  # bytes
 
@@ -19,10 +19,10 @@ _CACHE_LINE = 64  # bytes
 def initial_weights(
     seed: int, labels: NDArray[Any], features: NDArray[Any], init_range: float
 ) -> NDArray[np.float64]:
-    """Return the weights that every label and feature starts with.
+    """Return the initial weights of labels and features.
 
-    Each is a pure function of the seed, the number of the label and the number of the feature, so
-    the order of growth cannot change it. The generator is SplitMix64 [^1], used as a hash.
+    Each is a pure function of the seed, the label's number and the feature's number, so the order
+    of growth cannot change it. The generator is SplitMix64 [^1], used as a hash.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def initial_weights(
     states = _mix(label_states + features.astype(np.uint64)[:, np.newaxis])
     # The upper 53 bits make a double in [0, 1).
     uniform = (states >> np.uint64(11)) / 2**53
-    # Adding 0 makes -0 a 0: only so does a step of 0 leave every weight as it is.
+    # Adding 0 turns -0 into 0, as a step of 0 would; so such a step changes no weight.
     return np.asarray((2.0 * uniform - 1.0) * init_range + 0.0).T
 
 
@@ -69,19 +69,19 @@ def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 class Grown(NamedTuple):
-    """Weights (k, d) and biases (k,), views of memory in which there is room for more."""
+    """Weights (k, d) and biases (k,): views of memory with room for more."""
 
     weights: NDArray[Any]
     biases: NDArray[Any]
-    room: NDArray[Any]  # the biases, then the weights of each feature, for the outputs and more
+    room: NDArray[Any]  # rows: the biases, then each feature's weights; columns: outputs, and spare
 
 
 class WeightStore:
     """Weights (k, d) and biases (k,) that grow by doubling.
 
     The weights of a feature lie together, in vectors of `padded` outputs. New labels and features
-    get their initial weights; what is there stays as it is. To grow takes two steps: `grown` makes
-    the larger weights, and `use` puts them in place, by one assignment that no interrupt can
+    get their initial weights; present weights stay unchanged. Growing takes two steps: `grown`
+    makes the larger weights, and `use` installs them by one assignment that no interrupt can
     divide.
     """
 
@@ -99,7 +99,7 @@ class WeightStore:
 
     @property
     def weights(self) -> NDArray[Any]:
-        """The weights, shape (k, d): a view of memory that has them feature by feature."""
+        """The weights, shape (k, d): a view of memory ordered by feature."""
         return self.now.weights
 
     @property
@@ -109,17 +109,16 @@ class WeightStore:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The number of labels, and of features."""
+        """The numbers of labels and of features."""
         return self.now.weights.shape
 
     def grown(self, k: int, d: int) -> Grown:
-        """Return weights of at least the present shape, the new ones with their initial values.
+        """Return weights of at least the present shape, new ones with their initial values.
 
         Raises
         ------
         FullError
-            If they are more than `max_weights`; each label and each feature counts as 32, for the
-            memory that its name takes.
+            If they exceed `max_weights`; the name of each label and feature counts as 32 weights.
 
         """
         size = padded(k) * d + NAME_COST * (k + d)
@@ -134,7 +133,7 @@ class WeightStore:
             rows = len(room) if d < len(room) else max(d + 1, 2 * len(room))
             room = _aligned_zeros(rows, padded(k), room.dtype)
             room[: old_d + 1, :old_k] = self.now.room[: old_d + 1, :old_k]
-        # The bias is the weight of a feature 0, which is always 1.
+        # The bias is the weight of feature 0, which is always 1.
         if k > old_k:
             room[: old_d + 1, old_k:k] = self._initial(range(old_k, k), range(old_d + 1)).T
         if d > old_d:
@@ -142,15 +141,15 @@ class WeightStore:
         return _view(room, k, d)
 
     def use(self, grown: Grown) -> None:
-        """Put weights in place that `grown` made."""
+        """Install weights made by `grown`."""
         self.now = grown
 
     def shrink(self, k: int, d: int) -> None:
-        """Give up the last labels and features."""
+        """Keep only the first k labels and d features."""
         self.now = _view(self.now.room, k, d)
 
     def restore(self, weights: NDArray[Any], biases: NDArray[Any]) -> None:
-        """Take over weights (k, d) and biases (k,) that were learned before."""
+        """Replace all weights by learned weights (k, d) and biases (k,)."""
         k, d = weights.shape
         room = _aligned_zeros(d + 1, padded(k), self.now.room.dtype)
         room[0, :k], room[1:, :k] = biases, weights.T
@@ -161,7 +160,7 @@ class WeightStore:
 
 
 def padded(k: int) -> int:
-    """Return how many numbers the weights of a feature for k outputs take: whole vectors.
+    """Return the length of a feature's weights for k outputs, filled up to whole vectors.
 
     Examples
     --------
@@ -177,7 +176,7 @@ def _view(room: NDArray[Any], k: int, d: int) -> Grown:
 
 
 def _aligned_zeros(rows: int, columns: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return zeros (rows, columns) that begin with a cache line."""
+    """Return zeros (rows, columns), aligned to a cache line."""
     size = rows * columns * dtype.itemsize
     memory = np.zeros(size + _CACHE_LINE, np.uint8)
     start = -memory.ctypes.data % _CACHE_LINE

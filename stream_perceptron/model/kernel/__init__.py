@@ -1,6 +1,6 @@
-"""The kernel in use: the arithmetic of forward pass and update, and nothing else.
+"""The kernel in use: the arithmetic of forward pass and update.
 
-The compiled one, unless it was not built or the environment has STREAM_PERCEPTRON_KERNEL=numpy.
+It is the compiled one, unless that was not built or STREAM_PERCEPTRON_KERNEL=numpy is set.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ except ImportError:
 NAME: str = _kernel.NAME
 learn: Callable[..., Done] = _kernel.learn
 probabilities: Callable[..., NDArray[Any]] = _kernel.probabilities
-# Short ways for a single dict; the NumPy kernel refuses them all.
+# Fast paths for a single dict; the NumPy kernel has none.
 learn_one: Callable[..., Outcome] = getattr(_kernel, "learn_one", lambda *_: Outcome.NOT_PLAIN)
 net_one: Callable[..., NDArray[Any] | None] = getattr(_kernel, "net_one", lambda *_: None)
 predict_one: Callable[..., int] = getattr(_kernel, "predict_one", lambda *_: -1)

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""The delta rule, compiled: what `numpy_kernel` does. It is in kernel.h; here objects are unpacked."""
+"""The compiled delta rule, as in `numpy_kernel`: unpacks Python objects for kernel.h."""
 
 from cpython.buffer cimport PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer
 from cpython.dict cimport PyDict_Next, PyDict_Size
@@ -38,7 +38,7 @@ cdef extern from "kernel.h" nogil:
     void activate(Function, const double*, ptrdiff_t, double*, double*)
     void to_probabilities(double*, ptrdiff_t, double)
 
-# Without the counting of references that Cython adds for objects.
+# Declared for PyObject*, so that Cython does not count references.
 cdef extern from "Python.h":
     bint PyFloat_CheckExact(PyObject*)
     bint PyLong_CheckExact(PyObject*)
@@ -51,7 +51,7 @@ _FUNCTIONS = {"sigmoid": SIGMOID, "tanh": TANH, "arctan": ARCTAN, "identity": ID
 
 
 cdef void* _address(array) except NULL:
-    """Return where the numbers of an array begin; cheaper than a memoryview of it."""
+    """Return the address of an array's numbers; faster than a memoryview."""
     cdef Py_buffer view
     PyObject_GetBuffer(array, &view, PyBUF_STRIDES)
     PyBuffer_Release(&view)  # the caller holds the array
@@ -59,13 +59,13 @@ cdef void* _address(array) except NULL:
 
 
 cdef Samples _samples_of(weights, biases):
-    """Return a model's weights (k, d) and biases (k,), as a `WeightStore` has them, unpacked."""
+    """Unpack a `WeightStore`'s weights (k, d) and biases (k,)."""
     cdef Py_buffer view
     cdef Samples samples
     memset(&samples, 0, sizeof(samples))
     PyObject_GetBuffer(weights, &view, PyBUF_STRIDES)
     samples.k, samples.d = view.shape[0], view.shape[1]
-    # A buffer has other strides where there is one feature.
+    # With one feature the buffer's own strides differ.
     samples.stride = <ptrdiff_t>weights.strides[1] // view.itemsize
     samples.is_double = view.itemsize == sizeof(double)
     samples.W = view.buf
@@ -81,7 +81,7 @@ cdef void _set_rule(Samples* samples, rule):
 
 
 cdef ptrdiff_t _learn(Samples* samples) except -1:
-    """Learn rows, and return how many."""
+    """Learn rows; return their number."""
     cdef ptrdiff_t done
     with nogil:
         done = learn_samples(samples)
@@ -91,7 +91,7 @@ cdef ptrdiff_t _learn(Samples* samples) except -1:
 
 
 def learn(store, rows, places, rule, block, counters, scaler=None):
-    """Predict from and learn rows of features, one after another; as `numpy_kernel.learn`."""
+    """Predict and then learn rows of features, as `numpy_kernel.learn` does."""
     weights, biases, _ = store
     cdef Samples samples = _samples_of(weights, biases)
     cdef const int32_t* place
@@ -137,7 +137,7 @@ def learn(store, rows, places, rule, block, counters, scaler=None):
 
 
 def probabilities(activation, nets):
-    """Return the probabilities (n, k) of net inputs (n, k); as `numpy_kernel.probabilities`."""
+    """Return the probabilities (n, k) for net inputs (n, k), as `numpy_kernel` does."""
     numbers = np.array(nets, np.float64, order="C")
     cdef ptrdiff_t i, n = numbers.shape[0], k = numbers.shape[1]
     cdef double low = activation.low
@@ -170,9 +170,9 @@ cdef inline bint _as_number(PyObject* value, double* number) except -1:
 
 cdef ptrdiff_t _read(dict x, list names, dict numbers, bint is_float, ptrdiff_t d,
                      bint with_others, double* values, int32_t* columns) except -2:
-    """Write the features of a dict; return how many, -1 if not all are plain, finite numbers.
+    """Write a dict's features; return their number, -1 if not all are plain, finite numbers.
 
-    Features that are not known are left out if there may be others; if not, the answer is -1.
+    Unknown features are left out `with_others`; otherwise they too give -1.
     """
     cdef Py_ssize_t position = 0, i = 0, n = 0, m = PyDict_Size(x)
     cdef PyObject* key
@@ -185,7 +185,7 @@ cdef ptrdiff_t _read(dict x, list names, dict numbers, bint is_float, ptrdiff_t 
         if i < PyList_GET_SIZE(names) and key == PyList_GET_ITEM(names, i):
             column = i
         else:
-            # Other keys may run code of their own, which could change the dict or the model.
+            # Other types of keys may run their own code, which could change the dict or the model.
             if not PyUnicode_CheckExact(key) and not PyLong_CheckExact(key):
                 return -1
             found = numbers.get(<object>key)
@@ -235,10 +235,10 @@ cdef intptr_t _NO_TARGET = -1
 
 
 def net_one(x, known, store):
-    """Return the net inputs (k,) of a dict of features, of which unknown ones are left out.
+    """Return the net inputs (k,) of a dict of features without the unknown ones.
 
-    `known` is the `Vocabulary` of the others, and `store` what a `WeightStore` has `now`. None if x
-    is no dict or has more features than the model, a value is no plain, finite number, or k is 0.
+    `known` is the `Vocabulary` of features and `store` a `WeightStore.now`. Returns None if x is no
+    dict or has more features than the model, a value is no plain, finite number, or k is 0.
     """
     weights, biases, _ = store
     cdef Samples samples = _samples_of(weights, biases)
@@ -250,7 +250,7 @@ def net_one(x, known, store):
 
 
 def predict_one(x, known, store):
-    """Return the output with the largest net input, the first of equals; -1 where `net_one` None.
+    """Return the output with the largest net input, the first of equals; -1 for None in `net_one`.
     """
     weights, biases, _ = store
     cdef Samples samples = _samples_of(weights, biases)
@@ -267,7 +267,7 @@ def predict_one(x, known, store):
             return -1
         for j in range(samples.k):
             net = nets[j] if samples.is_double else small[j]
-            if net != net:  # NumPy takes NaN for the largest
+            if net != net:  # as NumPy's argmax, which returns the first NaN
                 return j
             if net > top:
                 best, top = j, net
@@ -277,10 +277,10 @@ def predict_one(x, known, store):
 
 
 def learn_one(x, known, store, rule, intptr_t target, double weight, lr, counters):
-    """Learn a dict of features, all known, with the output that stands for its label.
+    """Learn a dict of known features for the output `target`; return its `Outcome`.
 
-    As `net_one` and `learn`; `lr` is the learning rate, or what to call for it once the sample is
-    known to be plain. Returns what became of it.
+    `known` and `store` are as in `net_one`. `lr` is the learning rate, or a function that returns
+    it, called once the sample is found to be plain.
     """
     weights, biases, _ = store
     cdef Samples samples = _samples_of(weights, biases)

@@ -1,9 +1,9 @@
-/* exp, tanh and atan in the four operations of IEEE 754 on doubles, each rounded once: the same bits
-   wherever these are kept, by any compiler, in vectors or not. Nothing is taken from the C library.
+/* exp, tanh and atan from the four operations of IEEE 754 on doubles, each rounded once: bit-identical
+   with any conforming compiler, in vectors or not. They call nothing of the C library.
 
-   Error bounds are in units in the last place of the result (ulp), of subnormal ones too. The
-   polynomials interpolate at the Chebyshev nodes of their interval, in 300 bits, which is near the
-   best of their degree. Reductions: W. J. Cody and W. Waite, Software Manual for the Elementary
+   Error bounds are in units in the last place of the result (ulp), subnormal results included. The
+   polynomials interpolate at the Chebyshev nodes of their interval, computed in 300 bits, and are near
+   the best of their degree. Reductions: W. J. Cody and W. Waite, Software Manual for the Elementary
    Functions, 1980. */
 
 #ifndef ELEMENTARY_H
@@ -35,7 +35,7 @@ static inline uint64_t bits_of(double number) {
     return bits;
 }
 
-/* y, which is not negative, with the sign of x */
+/* y >= 0 with the sign of x */
 static inline double with_sign_of(double x, double y) {
     return double_of(bits_of(y) | (bits_of(x) & UINT64_C(1) << 63));
 }
@@ -44,10 +44,10 @@ static inline double size_of(double x) {
     return double_of(bits_of(x) & ~(UINT64_C(1) << 63));
 }
 
-/* Added to a number of less than 2^51, this leaves the nearest whole one in the last bits. */
+/* Adding it to |x| < 2^51 leaves the nearest integer in the last bits. */
 #define ROUNDER 0x1.8p52
 
-/* 2^(i / 64), rounded, and by which part of itself it is too small. */
+/* Pairs: 2^(i / 64) rounded, and the fraction of itself by which it is too small. */
 static const double POWERS[128] = {
     1.0, 0.0, 0x1.02c9a3e778061p+0, -0x1.160139cd8dc5dp-56,
     0x1.059b0d3158574p+0, 0x1.cd2523567f613p-55, 0x1.0874518759bc8p+0, 0x1.0f74e61e6c861p-57,
@@ -83,7 +83,7 @@ static const double POWERS[128] = {
     0x1.f50765b6e4540p+0, 0x1.a64a931d185eep-55, 0x1.fa7c1819e90d8p+0, 0x1.7893b4d91cd9dp-56,
 };
 
-/* The mantissa of e^x: e^x = mantissa 2^(steps >> 6), with 64 steps to a power of two.
+/* The mantissa of e^x = mantissa 2^(steps >> 6), with 64 steps to a power of two.
 
    x = steps ln 2 / 64 + r with |r| <= ln 2 / 128; steps times the upper part of ln 2 is exact.
    P. T. P. Tang, Table-driven implementation of the exponential function in IEEE floating-point
@@ -93,13 +93,13 @@ static inline double mantissa_of_exp(double x, int64_t *steps) {
     const double r = (x - n * 0x1.62e42feep-7) - n * 0x1.a39ef35793c76p-39, r2 = r * r;
     *steps = (int64_t)(bits_of(rounded) - bits_of(ROUNDER));
     const double *power = POWERS + 2 * (*steps & 63);
-    /* In pairs, which do not wait for each other. */
+    /* Pairs of terms do not wait for each other. */
     const double p = (power[1] + r) + r2 * ((0.4999999999998506 + 0.16666666666664534 * r) +
                                             r2 * (0.041666707403338075 + 0.008333339152857227 * r));
     return power[0] + power[0] * p;
 }
 
-/* e^x, of -708 or 709 if x is beyond: where neither it nor 1 + e^x is subnormal or infinite. Error
+/* e^x with x clipped to [-708, 709], so that e^x and 1 + e^x are neither subnormal nor infinite. Error
    below 1 ulp. x must not be NaN. */
 static inline double ieee_exp_within(double x) {
     x = 709.0 < x ? 709.0 : x;
@@ -115,8 +115,8 @@ static inline double ieee_exp(double x) {
     x = -746.0 > x ? -746.0 : x;
     int64_t steps;
     const double mantissa = mantissa_of_exp(x, &steps);
-    /* By two powers of two, as one may be beyond the largest number or below the smallest: the
-       exponents of both, as they stand in a double, have the sum of its own and 2046. */
+    /* Multiply by two powers of two, because a single one may overflow or underflow: their biased
+       exponents add up to steps >> 6 plus 2046. */
     const uint64_t sum = (uint64_t)(steps + (2046 << 6)) >> 6, half = sum >> 1;
     return mantissa * double_of(half << 52) * double_of((sum - half) << 52);
 }
@@ -132,14 +132,13 @@ static inline double ieee_tanh(double x) {
                                  z2 * -2.060276537636634e-05));
     const double near = size + size * (z * p);
     const double far = 1.0 - 2.0 / (ieee_exp_within(2.0 * size) + 1.0);
-    return with_sign_of(x, size >= 0.55 ? far : near); /* NaN is near */
+    return with_sign_of(x, size >= 0.55 ? far : near); /* near for NaN */
 }
 
 /* The arc tangent; error below 1 ulp.
 
-   |x| is brought below 7/16 by atan x = atan c + atan ((x - c) / (1 + c x)) for c = 1/2, 1, 3/2
-   and infinity, whose own arc tangents are kept in two parts. There are no branches, so that several
-   are computed at once. */
+   |x| is reduced below 7/16 by atan x = atan c + atan ((x - c) / (1 + c x)) for c = 1/2, 1, 3/2
+   and infinity, with atan c stored in two parts. There are no branches, so that it vectorizes. */
 static inline double ieee_atan(double x) {
     const double size = size_of(x);
     const int is_small = size < 0.4375, is_large = size >= 2.4375;
@@ -157,7 +156,7 @@ static inline double ieee_atan(double x) {
     const double above = is_small ? size : is_large ? -1.0 : size - c;
     const double below = is_small ? 1.0 : is_large ? size : 1.0 + c * size;
     const double t = above / below, z = t * t, z2 = z * z, z4 = z2 * z2;
-    /* In pairs, which do not wait for each other. */
+    /* Pairs of terms do not wait for each other. */
     const double p = ((-0.3333333333333333 + 0.1999999999999941 * z) +
                       z2 * (-0.14285714285566806 + 0.11111111096645038 * z)) +
                      z4 * (((-0.09090908355602592 + 0.07692285554889286 * z) +

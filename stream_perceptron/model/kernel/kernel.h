@@ -1,10 +1,10 @@
 /* The compiled kernel: the delta rule, one sample after another, for doubles and for floats.
 
-   Its arithmetic is IEEE 754, in an order that is the same in every build, without anything of the C
-   library that rounds. Contraction to fused multiply-add must be off: -ffp-contract=off.
+   Its arithmetic is IEEE 754, in the same order in every build, without functions of the C library that
+   round. Contraction to fused multiply-add must be off: -ffp-contract=off.
 
    GCC on Linux compiles each inner loop for several generations of processors and picks one when the
-   program starts; others compile it once. */
+   program starts; other compilers compile it once. */
 
 #ifndef KERNEL_H
 #define KERNEL_H
@@ -22,7 +22,7 @@
 
 #include "elementary.h"
 
-/* HAS_AVX512 tells whether this processor can pick numbers of a vector, where that may be asked. */
+/* HAS_AVX512, if defined, tells whether this processor can compress vectors. */
 #if defined(__AVX512VL__) && defined(__AVX512BW__)
 #define HAS_AVX512 1
 #endif
@@ -44,36 +44,36 @@
 
 typedef enum { SIGMOID, TANH, ARCTAN, IDENTITY } Function;
 
-/* A model, rows of features, what comes with each, and where to write what becomes of it. */
+/* A model, rows of features, the inputs that come with them, and where to write the results. */
 typedef struct {
-    ptrdiff_t k, d, stride;   /* outputs; features; from the weights of one to those of the next */
+    ptrdiff_t k, d, stride;   /* outputs; features; numbers from one feature's weights to the next's */
     int is_double;
-    void *W, *biases;         /* which end like the weights of a feature */
+    void *W, *biases;         /* biases: filled up like a feature's weights */
     Function function;
-    double low, high;         /* the target of every output but one, and of that one */
+    double low, high;         /* targets: of the label's output high, of the others low */
     double epsilon;
     int stop;
     ptrdiff_t n;              /* rows */
-    const intptr_t *starts;   /* where each row begins among the values, and where the last one ends */
-    const int32_t *columns;   /* of the values; or NULL if each row has the first features */
-    const double *values;     /* or NULL if they are */
-    const uint8_t *bytes;     /* each of which stands for */
-    const double *of_byte;    /* one of 256 numbers */
-    const int32_t *places;    /* the feature of each column, negative if it is not known; or NULL */
-    ptrdiff_t longest;        /* how many values the longest row has */
-    const intptr_t *targets;  /* the output that stands for the label; negative: only predict */
+    const intptr_t *starts;   /* the first value of each row, and the end of the last row */
+    const int32_t *columns;   /* column of each value; NULL if each row has the first ones */
+    const double *values;     /* NULL if the values are bytes */
+    const uint8_t *bytes;     /* values as indices into */
+    const double *of_byte;    /* 256 numbers */
+    const int32_t *places;    /* the feature of each column, negative if unknown; or NULL */
+    ptrdiff_t longest;        /* number of values in the longest row */
+    const intptr_t *targets;  /* the label's output; negative: predict only */
     const double *sample_weights;
     const double *rates;      /* by the number of updates */
-    double *statistics;       /* of a scaler, or NULL: counts, means and variances, */
-    ptrdiff_t apart;          /* each so far apart */
-    const intptr_t *widths;   /* how many features are known before the first row and after each */
-    void *tests;              /* written: nets of the rows that bring some, without these; or NULL */
-    void *nets;               /* (n, k), written: net inputs before the update */
+    double *statistics;       /* a scaler's counts, means and variances, */
+    ptrdiff_t apart;          /* so many numbers apart; or NULL */
+    const intptr_t *widths;   /* number of features known before the first row and after each */
+    void *tests;              /* written: nets of rows with new features, without these; or NULL */
+    void *nets;               /* written: net inputs before the update, (n, k) */
     double *eps;
     uint8_t *updated;
     int64_t *counts;          /* samples learned, and updates */
     double *last;             /* the last eps */
-    int diverged;             /* written: whether a row was refused as it would not be finite */
+    int diverged;             /* written: whether a row was refused because it would diverge */
 } Samples;
 
 /* y = f(net) and slopes = f'(net) of k outputs, in doubles. */
@@ -82,7 +82,7 @@ static void activate(Function function, const double *net, ptrdiff_t k, double *
                      double *restrict slopes) {
     switch (function) {
     case SIGMOID:
-        /* In two loops, of which a processor has more turns under way at a time. */
+        /* Two loops: the processor overlaps more turns of each. */
         for (ptrdiff_t j = 0; j < k; j++) y[j] = ieee_exp_within(-net[j]);
         for (ptrdiff_t j = 0; j < k; j++) {
             y[j] = 1.0 / (1.0 + y[j]);
@@ -109,8 +109,8 @@ static void activate(Function function, const double *net, ptrdiff_t k, double *
     }
 }
 
-/* Make the outputs of a sample into probabilities: minus the low target, minus the smallest if that is
-   negative, scaled to a sum of 1; uniform if all are zero. */
+/* Turn a sample's outputs into probabilities: subtract the low target, then the smallest if that is
+   negative; scale to a sum of 1. If all are zero, the probabilities are uniform. */
 static void to_probabilities(double *y, ptrdiff_t k, double low) {
     double least = 0.0, top = 0.0, sum = 0.0;
     for (ptrdiff_t j = 0; j < k; j++) {
@@ -129,8 +129,8 @@ static void to_probabilities(double *y, ptrdiff_t k, double low) {
     for (ptrdiff_t j = 0; j < k; j++) y[j] /= sum;
 }
 
-/* after = counts, means and variances that have x in them, by Welford's recurrences; all three have m
-   numbers each. Returns whether all are finite. */
+/* after = counts, means and variances (m numbers each) with x counted, by Welford's recurrences.
+   Returns whether all are finite. */
 FOR_EACH_PROCESSOR
 static int welford(const double *restrict x, const double *counts, const double *means,
                    const double *variances, ptrdiff_t m, double *restrict after) {
@@ -160,8 +160,8 @@ static void standardize(const double *restrict x, const double *counts, const do
 }
 
 #ifdef HAS_AVX512
-/* As `nonzero`, of sixteen at a time, which no compiler does by itself; return how many of the d
-   numbers it has looked at. */
+/* `nonzero` for sixteen at a time, which no compiler does by itself; returns how many of the d numbers
+   it has examined. */
 __attribute__((target("avx512f,avx512vl,avx512bw"))) static ptrdiff_t nonzero_avx512(
     const double *values, const uint8_t *bytes, ptrdiff_t d, double limit, int32_t *at,
     ptrdiff_t *m) {
@@ -188,8 +188,8 @@ __attribute__((target("avx512f,avx512vl,avx512bw"))) static ptrdiff_t nonzero_av
 }
 #endif
 
-/* Write which of d doubles are beyond a limit in absolute value, or which of d bytes are not zero;
-   return how many. There is room for 16 more. */
+/* Write to `at` the places of doubles with |x| > limit, or of nonzero bytes, among d; return their
+   number. `at` has room for 16 more. */
 static ptrdiff_t nonzero(const double *values, const uint8_t *bytes, ptrdiff_t d, double limit,
                          int32_t *at) {
     ptrdiff_t m = 0, c = 0;
@@ -197,7 +197,7 @@ static ptrdiff_t nonzero(const double *values, const uint8_t *bytes, ptrdiff_t d
 #ifdef HAS_AVX512
     if (HAS_AVX512) c = nonzero_avx512(values, bytes, d, limit, at, &m);
 #endif
-    /* Most of a picture is paper: eight at a time. */
+    /* Most of a picture is blank: skip eight zeros at a time. */
     for (; c + 8 <= d; c += 8) {
         if (bytes != NULL) {
             memcpy(any, bytes + c, 8);
@@ -219,15 +219,15 @@ static ptrdiff_t nonzero(const double *values, const uint8_t *bytes, ptrdiff_t d
     return m;
 }
 
-/* A row as it comes to a scaler: m numbers, of the features `at`, or NULL for the first ones, and the
-   statistics of these, each so far apart. */
+/* A row before scaling: m numbers x, their features `at` (NULL: the first m), and the statistics of
+   these, the three kinds `apart` numbers apart. */
 typedef struct {
     ptrdiff_t m, apart;
     const double *x, *statistics;
     const int32_t *at;
 } Given;
 
-/* Keep what statistics became of a row's features, shape (3, m). */
+/* Store the new statistics `after` of a row's features, shape (3, m). */
 static void keep(const Given *given, const double *after, const Samples *samples) {
     for (int part = 0; part < 3; part++, after += given->m) {
         double *there = samples->statistics + part * samples->apart;

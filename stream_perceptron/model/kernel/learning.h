@@ -1,17 +1,17 @@
-/* Learning one sample after another, for numbers of type T; OF(name) is what a name is called for it.
+/* Learning one sample after another, in numbers of type T; OF(name) is a name's form for this type.
 
-   W has the weights of one feature for all k outputs together, `stride` numbers from those of the next.
-   A sample is the features of it that are not zero, in ascending order: the r-th of m is at[r], of
-   the value x[r]. A sum over them is made in four parts: the product of the r-th goes to part r mod 4,
-   and the parts are added as (0 + 2) + (1 + 3). Vectors run over the outputs, so their width changes no
-   bit, and nor does the form in which a sample comes. */
+   W holds a feature's weights for all k outputs together; the next feature's are `stride` numbers on.
+   A sample is its m nonzero features in ascending order: the r-th is feature at[r] with value x[r]. A
+   sum over them has four parts: the r-th product is added to part r mod 4, and the parts are summed as
+   (0 + 2) + (1 + 3). Vectors run over the outputs, so neither their width nor the form of a sample
+   changes a bit. */
 
 #if defined(__GNUC__) && !defined(PLAIN_C)
 typedef T OF(eight) __attribute__((vector_size(8 * sizeof(T)), aligned(sizeof(T)), may_alias));
 typedef T OF(four) __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
 typedef T OF(two) __attribute__((vector_size(2 * sizeof(T)), aligned(sizeof(T)), may_alias));
 
-/* Outputs by eights; up to four more go with the last ones, as a register has no more room. */
+/* Outputs by eights; up to four more join the last eight: registers hold no more. */
 #define ALL_OUTPUTS(STEP, SUM)                                                                     \
     for (; k - j > 12; j += 8) OUTPUTS(ONE, OF(eight), OF(eight), STEP, SUM)                       \
     if (k - j > 10)                                                                                \
@@ -32,7 +32,7 @@ typedef T OF(two) __attribute__((vector_size(2 * sizeof(T)), aligned(sizeof(T)),
 #define ONE(...)
 #define TWO(...) __VA_ARGS__
 
-/* W += step x^T where STEP is 1, then part += W next where SUM is 1: of the r-th feature. */
+/* For the r-th feature: W += step x^T if STEP, then part += W next if SUM. */
 #define CELLS(V, place, step, part, STEP, SUM)                                                     \
     {                                                                                              \
         V *cells = (V *)(place), now = *cells;                                                     \
@@ -48,7 +48,7 @@ typedef T OF(two) __attribute__((vector_size(2 * sizeof(T)), aligned(sizeof(T)),
         r++;                                                                                       \
     }
 
-/* The same of all features, for the outputs from j on that V has, and MORE of them in U. */
+/* The same for all features, for the outputs of a vector V from j on and, if MORE, of U after them. */
 #define OUTPUTS(MORE, V, U, STEP, SUM)                                                             \
     {                                                                                              \
         V part0 = (V){0}, part1 = part0, part2 = part0, part3 = part0;                             \
@@ -70,8 +70,8 @@ typedef T OF(two) __attribute__((vector_size(2 * sizeof(T)), aligned(sizeof(T)),
                  (more0 + more2) + (more1 + more3) + *(const U *)(biases + j + 8);)                \
     }
 
-/* W += steps x^T if there are steps, then net = W next + biases if there is a net: the same in one
-   reading of W, if both rows have the same features. */
+/* W += steps x^T if steps is given, then net = W next + biases if net is given: both in one pass over
+   W, for two rows with the same features. */
 FOR_EACH_PROCESSOR
 static void OF(pass)(T *W, ptrdiff_t stride, const int32_t *at, const T *x, const T *next,
                      ptrdiff_t m, ptrdiff_t k, const T *steps, const T *biases, T *net) {
@@ -85,15 +85,15 @@ static void OF(pass)(T *W, ptrdiff_t stride, const int32_t *at, const T *x, cons
     }
 }
 
-/* The features of a sample. */
+/* A sample's features in ascending order, and their values. */
 typedef struct {
     ptrdiff_t m;
     int32_t *at;
     T *x;
 } OF(Row);
 
-/* Sort a row by its features: a few by counting those before each, which needs no guess of a processor,
-   many by one byte of them after another. */
+/* Sort a row by its features: up to 64 by counting the smaller ones, without branches; more by radix
+   sort, byte by byte. */
 FOR_EACH_PROCESSOR
 static void OF(sort)(OF(Row) *row, OF(Row) *spare) {
     const ptrdiff_t m = row->m;
@@ -121,7 +121,7 @@ static void OF(sort)(OF(Row) *row, OF(Row) *spare) {
     }
 }
 
-/* Append a feature to a row, and 1 to its length if it is not zero. */
+/* Append a feature to a row; zeros only with_zeros. */
 #define APPEND(place, value, with_zeros)                                                           \
     {                                                                                              \
         const T number = (T)(value);                                                               \
@@ -130,7 +130,7 @@ static void OF(sort)(OF(Row) *row, OF(Row) *spare) {
         row->m += (with_zeros) | (fabs(number) > 0);                                               \
     }
 
-/* Make a row of those of the first d features that are not zero, as doubles or as bytes. */
+/* Make a row of the nonzero ones of the first d features, given as doubles or bytes. */
 static void OF(find)(const double *values, const uint8_t *bytes, const double *of_byte,
                      ptrdiff_t d, OF(Row) *row) {
     const int32_t *restrict at = row->at;
@@ -149,7 +149,7 @@ static void OF(find)(const double *values, const uint8_t *bytes, const double *o
     }
 }
 
-/* Write the features of row i that are known up to a width, and zeros if they are wanted. */
+/* Read the features of row i below `width` into a sorted row; zeros only with_zeros. */
 static void OF(read)(const Samples *samples, ptrdiff_t i, ptrdiff_t width, int with_zeros,
                      OF(Row) *row, OF(Row) *spare) {
     const ptrdiff_t end = samples->starts[i + 1];
@@ -173,12 +173,12 @@ typedef struct {
     double *y, *slopes, *delta;
     T *steps, *net;
     OF(Row) rows[2], spare; /* this row and the last one */
-    Given given;            /* this row, if it is scaled, */
-    double *z, *gathered, *after; /* and what becomes of it */
+    Given given;            /* with a scaler: this row before scaling, */
+    double *z, *gathered, *after; /* its scaled values, and its statistics before and after */
     Row_double raw, spare_raw;
 } OF(Scratch);
 
-/* Make a row of what statistics make of the numbers that are given. */
+/* Make a row of the given numbers, scaled by statistics. */
 static void OF(scale)(const double *statistics, ptrdiff_t apart, const OF(Scratch) *scratch,
                       OF(Row) *row) {
     const Given *given = &scratch->given;
@@ -191,7 +191,7 @@ static void OF(scale)(const double *statistics, ptrdiff_t apart, const OF(Scratc
         for (ptrdiff_t r = 0; r < given->m; r++) APPEND(given->at[r], scratch->z[r], 0)
 }
 
-/* Make row i of the features that are known up to a width. */
+/* Make a row of the features of row i below `width`, scaled if there is a scaler. */
 static void OF(take)(const Samples *samples, ptrdiff_t i, ptrdiff_t width, OF(Scratch) *scratch,
                      OF(Row) *row) {
     const ptrdiff_t start = samples->starts[i], length = samples->starts[i + 1] - start;
@@ -226,7 +226,7 @@ static void OF(take)(const Samples *samples, ptrdiff_t i, ptrdiff_t width, OF(Sc
     OF(scale)(given.statistics, given.apart, scratch, row);
 }
 
-/* Count the row that is given, and make it anew; return whether its statistics stay finite. */
+/* Count the given row and scale it again; return whether its statistics stay finite. */
 static int OF(count)(const OF(Scratch) *scratch, OF(Row) *row) {
     const Given *given = &scratch->given;
     const double *before = given->statistics;
@@ -237,7 +237,7 @@ static int OF(count)(const OF(Scratch) *scratch, OF(Row) *row) {
     return 1;
 }
 
-/* Whether all weights are finite after the steps. */
+/* Whether all weights would be finite after the steps. */
 static int OF(would_be_finite)(const Samples *samples, const OF(Row) *row, const T *steps) {
     const T *W = samples->W, *biases = samples->biases;
     for (ptrdiff_t j = 0; j < samples->k; j++) {
@@ -249,7 +249,7 @@ static int OF(would_be_finite)(const Samples *samples, const OF(Row) *row, const
     return 1;
 }
 
-/* Returns a number that is at least 1, and that no |x| exceeds. */
+/* Return a bound of all |x|, at least 1. */
 FOR_EACH_PROCESSOR
 static double OF(reach)(const T *x, ptrdiff_t m) {
     double squares[8] = {1.0};
@@ -267,13 +267,13 @@ static int OF(are_finite)(const T *net, ptrdiff_t k) {
     return finite;
 }
 
-/* Write eps of a sample, and what it comes from; return whether it is finite. */
+/* Compute eps and the errors of a sample; return whether nets and eps are finite. */
 static int OF(test)(const Samples *samples, intptr_t target, const OF(Scratch) *scratch,
                     double *eps) {
     const ptrdiff_t k = samples->k;
     double total = 0.0, *delta = scratch->delta;
     for (ptrdiff_t j = 0; j < k; j++) delta[j] = scratch->net[j];
-    /* Whole vectors take less time than their parts; behind the last output there are zeros. */
+    /* Whole vectors are faster than parts of one; zeros follow the last output. */
     activate(samples->function, delta, k < 4 ? k : (k + 3) / 4 * 4, scratch->y, scratch->slopes);
     for (ptrdiff_t j = 0; j < k; j++) {
         delta[j] = (j == target ? samples->high : samples->low) - scratch->y[j];
@@ -283,7 +283,7 @@ static int OF(test)(const Samples *samples, intptr_t target, const OF(Scratch) *
     return OF(are_finite)(scratch->net, k) && isfinite(*eps);
 }
 
-/* Write the steps of the outputs at a rate; return whether all weights stay finite. */
+/* Compute the steps of the outputs at a rate; return whether all weights stay finite. */
 static int OF(make_steps)(const Samples *samples, const OF(Row) *row, double rate,
                           const OF(Scratch) *scratch) {
     T *steps = scratch->steps;
@@ -292,8 +292,7 @@ static int OF(make_steps)(const Samples *samples, const OF(Row) *row, double rat
         steps[j] = (T)(rate * (scratch->delta[j] * scratch->slopes[j]));
         largest = fabs(steps[j]) > largest ? fabs(steps[j]) : largest;
     }
-    /* An increment below half the spacing of the largest numbers cannot make a finite weight
-       overflow. */
+    /* A step below half the spacing of the largest numbers cannot make a finite weight overflow. */
     const double reach = samples->bytes != NULL && samples->statistics == NULL
                              ? 1.0 + fabs(samples->of_byte[255])
                              : OF(reach)(row->x, row->m);
@@ -301,12 +300,12 @@ static int OF(make_steps)(const Samples *samples, const OF(Row) *row, double rat
     return OF(would_be_finite)(samples, row, steps);
 }
 
-/* Learn rows, up to one that would diverge or that ends the training; return how many. */
+/* Learn rows until one would diverge or ends the training; return the number learned. */
 static ptrdiff_t OF(learn_rows)(Samples *samples, OF(Scratch) *scratch) {
     const ptrdiff_t k = samples->k, stride = samples->stride;
     const int is_scaled = samples->statistics != NULL;
     ptrdiff_t width = PTRDIFF_MAX, n_updates = 0, i = 0;
-    const OF(Row) *waiting = NULL; /* a row whose steps are not yet made */
+    const OF(Row) *waiting = NULL; /* the last row, if its steps are not yet added to W */
     const T *steps = scratch->steps;
     T *W = samples->W, *biases = samples->biases;
     T *net = scratch->net, *nets = samples->nets, *test = samples->tests;
@@ -371,7 +370,7 @@ static ptrdiff_t OF(learn_rows)(Samples *samples, OF(Scratch) *scratch) {
     return i;
 }
 
-/* Returns memory for what learning needs, with room for a last vector; NULL if it is short. */
+/* Allocate the scratch arrays, with room for a last whole vector; return NULL if memory is short. */
 static char *OF(make_scratch)(OF(Scratch) *scratch, const Samples *samples) {
     const size_t m = samples->longest + 16, k = samples->stride;
     const size_t raw = samples->statistics != NULL ? m : 0;

@@ -1,7 +1,6 @@
 """The delta rule in NumPy, one sample after another.
 
-For a sample x with target d, k outputs and the m features that are not zero, in the order of the
-code:
+For a sample x with target d, k outputs and m nonzero features, in the order of the code:
 
     net   = x W + b                      W (m, k), b (k,)
     y     = f(net)
@@ -10,7 +9,7 @@ code:
     W    += rate * outer(x, delta)
     b    += rate * delta
 
-So a sample costs what its features cost, however many are known.
+So a sample's cost depends on its nonzero features, not on how many are known.
 """
 
 from __future__ import annotations
@@ -35,11 +34,11 @@ def learn(
     store: Grown, rows: Rows, places: NDArray[np.int32], rule: Rule, block: Block,
     counters: Counters, scaler: Scaler | None = None,
 ) -> Done:  # fmt: skip
-    """Predict from and learn rows of features, one after another.
+    """Predict and then learn rows of features, one after another.
 
-    `places` are the columns of the weights for the names of the rows, -1 for none. With a scaler,
-    each row is predicted with the statistics so far; then they are updated with it, and it is
-    scaled anew to be learned. With `rule.stop`, the first row with eps < epsilon is the last one.
+    `places` has the column of the weights for each name of the rows, -1 for none. A scaler predicts
+    each row with the statistics so far, counts it, and scales it again to learn it. With
+    `rule.stop`, the first row with eps < epsilon ends the training.
     """
     W, biases, dtype = store.weights.T, store.biases, store.biases.dtype
     widths = np.full(len(rows) + 1, len(W)) if block.widths is None else block.widths
@@ -68,7 +67,7 @@ def learn(
                 net = x @ W[at] + biases
             eps, delta = _errors(rule.activation, net, target)
             updates = eps >= rule.epsilon
-            # The rate by itself may be more than the type can hold.
+            # The rate alone may overflow the type.
             rate = block.rates[n_updates] * block.sample_weights[i] if updates else 0.0
             step = (rate * delta).astype(dtype)
             new_weights, new_biases = W[at] + np.outer(x, step), biases + step
@@ -98,23 +97,23 @@ def _errors(activation: Activation, net: Array, target: int) -> tuple[float, Arr
 
 
 def _chosen(at: Array, x: Array, width: int) -> tuple[Array, Array]:
-    """Return the features of a row that are known, in ascending order, and their values."""
+    """Return a row's known features in ascending order, and their values."""
     order = np.argsort(at, kind="stable")
     order = order[(at[order] >= 0) & (at[order] < width)]
     return at[order], x[order]
 
 
 def _nonzero(at: Array, x: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
-    """Return the features whose values are not zero in a type."""
+    """Return the features with nonzero values in a type."""
     x = x.astype(dtype)
     return at[x != 0], x[x != 0]
 
 
 def probabilities(activation: Activation, nets: Array) -> NDArray[np.float64]:
-    """Return the probabilities (n, k) that belong to net inputs (n, k).
+    """Return the probabilities (n, k) for net inputs (n, k).
 
-    Outputs minus the low target, minus the smallest if that is negative, scaled to a sum of 1;
-    uniform if all are zero.
+    From each output subtract the low target, then the smallest if that is negative; scale to a sum
+    of 1. If all are zero, the probabilities are uniform.
     """
     y = np.empty(nets.shape)
     with np.errstate(over="ignore"):

@@ -1,4 +1,4 @@
-"""What a kernel is given, what it writes, and what becomes of it."""
+"""The inputs and results of a kernel."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Array = NDArray[Any]
 
 
 class Rule(NamedTuple):
-    """What does not change from sample to sample."""
+    """The settings of learning, the same for all samples."""
 
     activation: Activation
     epsilon: float
@@ -25,23 +25,23 @@ class Rule(NamedTuple):
 
 
 class Block(NamedTuple):
-    """What comes with each of n samples, and what is written for each of them."""
+    """The inputs that come with n samples, and the arrays to write their results to."""
 
-    targets: NDArray[np.intp]  # row of the weights that stands for the label; -1: only predict
+    targets: NDArray[np.intp]  # the label's row of the weights; -1: predict only
     sample_weights: NDArray[np.float64]
-    rates: NDArray[np.float64]  # learning rate by the number of updates made in this block
+    rates: NDArray[np.float64]  # learning rates by the number of updates in this block
     nets: Array  # (n, k), written: net inputs before the update
     eps: NDArray[np.float64]  # (n,), written
     updated: NDArray[np.bool_]  # (n,), written where true
-    # How many columns were there before the first row and after each, (n + 1,), as rows may bring
-    # features; the others are passed over until then. None if none does.
+    # The number of columns known before the first row and after each, (n + 1,); further columns are
+    # skipped until a row brings them. None if no row brings any.
     widths: NDArray[np.intp] | None = None
-    # The net inputs of the rows that bring features, without these; one row for each, written.
+    # Written: for each row that brings features, its net inputs without these.
     tests: Array | None = None
 
 
 class Counters:
-    """What a kernel counts, as part of learning a sample, so that no interrupt comes between."""
+    """Counts that a kernel updates as it learns a sample, so that no interrupt parts them."""
 
     __slots__ = ("counts", "last")
 
@@ -51,52 +51,52 @@ class Counters:
 
 
 class Done(NamedTuple):
-    """How far a kernel came: rows done, and whether it refused the next one as diverging."""
+    """The number of rows done, and whether the next one was refused as diverging."""
 
     rows: int
     diverged: bool
 
 
 class Outcome(IntEnum):
-    """What became of one sample."""
+    """The outcome of one sample."""
 
-    LEARNED = 0  # or tested only, if its error is below epsilon
-    DIVERGED = 1  # refused, and nothing is changed
-    NOT_PLAIN = 2  # not of the kind that has a short way; nothing is changed
+    LEARNED = 0  # or only tested, if its error is below epsilon
+    DIVERGED = 1  # refused; nothing is changed
+    NOT_PLAIN = 2  # the fast path cannot take it; nothing is changed
 
 
 @dataclass(eq=False, repr=False)
 class BlockResult:
-    """What happened to each of n samples, tested and then trained on: arrays of shape (n,)."""
+    """The results of n samples, tested and then trained on: arrays of shape (n,)."""
 
-    target: NDArray[np.intp]  # the number of the label; -1 where there was none
-    predicted: NDArray[np.intp]  # that of the predicted label; -1 where none was known yet
+    target: NDArray[np.intp]  # the label's number; -1 without a label
+    predicted: NDArray[np.intp]  # the predicted label's number; -1 if no label was known
     eps: NDArray[np.float64]  # half the squared error before the update; NaN without a label
     updated: NDArray[np.bool_]  # whether the weights were changed
     # The probability of the predicted label if it was asked for, else NaN.
     probability: NDArray[np.float64]
-    # The mean of f' over the outputs of the samples that were probed, else NaN.
+    # The mean of f' over the outputs if the sample was probed, else NaN.
     slope: NDArray[np.float64]
-    spread: NDArray[np.float64]  # their largest output minus the smallest
-    # Rows of the whole, and their net inputs before the update (rows, k), of which the last ones
-    # count; None if nobody asked.
+    spread: NDArray[np.float64]  # the largest output minus the smallest, likewise
+    # Pairs of rows and their net inputs (rows, k) before the update. If a row is in several, the
+    # last one counts. None if not asked for.
     nets: list[tuple[Any, Array]] | None = None
-    diverged: bool = False  # whether the sample after these was refused because it would diverge
+    diverged: bool = False  # whether the next sample was refused because it would diverge
     stopped: bool = False  # whether the last sample's error, below epsilon, ended the training
-    refused: Exception | None = None  # why the sample after these would not fit in memory
+    refused: Exception | None = None  # why the next sample does not fit in memory
 
     def __len__(self) -> int:
         return len(self.target)
 
     @property
     def arrays(self) -> Any:
-        """What there is of each sample."""
+        """The arrays with a value for each sample."""
         return list(vars(self).values())[:7]
 
     @classmethod
     def blank(cls, n: int) -> BlockResult:
-        """Return the result of n samples not yet tested."""
-        # `np.full` takes several times as long, and many blocks have one row.
+        """Return a blank result for n samples."""
+        # `np.full` takes several times as long, which counts in blocks of one row.
         target, predicted = integers = np.empty((2, n), np.intp)
         integers.fill(-1)
         eps, probability, slope, spread = numbers = np.empty((4, n))
@@ -105,7 +105,7 @@ class BlockResult:
 
     @classmethod
     def joined(cls, results: Sequence[BlockResult]) -> BlockResult:
-        """Return the samples of several results."""
+        """Return several results as one."""
         joined: Any = map(np.concatenate, zip(*(each.arrays for each in results), strict=True))
         return results[0] if len(results) == 1 else cls(*joined)
 
