@@ -1,4 +1,4 @@
-"""A model at work on a stream."""
+"""Models that learn from streams, and what they record."""
 
 from stream_perceptron.live.cursor import Cursor
 from stream_perceptron.live.driver import RunOptions, drive

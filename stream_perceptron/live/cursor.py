@@ -1,4 +1,4 @@
-"""Where a run is in its sources, and whether it may continue with others."""
+"""The cursor of a run in its sources, and the rules of resuming with other sources."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from stream_perceptron.errors import CheckpointError
 
 @dataclass(frozen=True)
 class Shards:
-    """How a run that is split into shards goes through its sources."""
+    """The split of a run into shards, and its place."""
 
     n: int = field(metadata={"least": 1})  # the number of shards
-    rows: int = field(metadata={"least": 1})  # the rows that each of them learns in a round
+    rows: int = field(metadata={"least": 1})  # the rows of each shard in a round
     rounds: int = 0  # the rounds done in the epoch
 
     def __str__(self) -> str:
@@ -26,31 +26,31 @@ class Shards:
 
 @dataclass
 class Cursor:
-    """Where a run is: rows before it were learned, those after it were not."""
+    """The place of a run: rows before it are learned, rows after it are not."""
 
-    sources: list[Identity] = field(default_factory=list)  # what is read, in order
+    sources: list[Identity] = field(default_factory=list)  # in order
     at_random: bool = False  # whether rows are drawn at random from all sources
-    epoch: int = 0  # the pass over the sources, from 0
-    index: int = 0  # the source within the epoch; the number of sources when the epoch is over
-    # The rows read of that source, or the draws made in the epoch. A stream continues in all runs,
-    # and rows that come again do not count in it.
+    epoch: int = 0  # counted from 0
+    index: int = 0  # the source within the epoch; the number of sources after the last
+    # The rows read of that source, or the draws made in the epoch. For a stream all runs count, and
+    # replayed rows do not.
     row: int = 0
     read: int = 0  # the rows read of these sources in all epochs
     finished: bool = True  # whether the run ended by itself, so that other sources may follow
-    stopped_below: float | None = None  # the epsilon below which an error ended the run, if one did
-    # The files that predictions were written to, by their paths from the folder of the checkpoint
-    # on, and the bytes in each that belong to the rows that were learned.
+    stopped_below: float | None = None  # the epsilon, if an error below it ended the run
+    # The files of predictions, by path relative to the checkpoint's folder, and the bytes in each
+    # that belong to learned rows.
     outputs: dict[str, int] = field(default_factory=dict)
-    # The lines of learned rows that no reader has taken from the pipe of predictions.
+    # Predictions of learned rows that no reader has taken from the output pipe.
     untaken: str = field(default="", metadata={"optional": True})
-    rest: Rest | None = field(default=None, metadata={"optional": True})  # of the pipe it reads
-    # The highest offset read of each partition, by the values that name it, as text.
+    rest: Rest | None = field(default=None, metadata={"optional": True})  # of the input pipe
+    # The highest offset read of each partition, by the partition's values as text.
     offsets: dict[tuple[str, ...], int] = field(default_factory=dict)
-    # How rows are split into shards, if they are; `index` and `row` are 0 then.
+    # The split into shards, if any; `index` and `row` are then 0.
     shards: Shards | None = None
 
     def begun(self, epsilon: float, stop: bool) -> Cursor:
-        """Return the cursor of a run from here on; it is finished if it had stopped already."""
+        """Return the cursor of a run from here on; it is finished if the run already stopped."""
         here = replace(self, sources=list(self.sources), offsets=dict(self.offsets))
         here.finished = stop and self.stopped_below == epsilon
         if not here.finished:
@@ -58,9 +58,9 @@ class Cursor:
         return here
 
     def require_fit(self, position: tuple[str, ...]) -> None:
-        """Require that this can be the cursor of a run with these position columns."""
+        """Check that the cursor fits a run with these position columns."""
         if self.index > len(self.sources):
-            raise CheckpointError("cursor lies behind its sources")
+            raise CheckpointError("cursor lies beyond its sources")
         if any(len(key) != len(position) - 1 for key in self.offsets):
             raise CheckpointError("cursor has offsets that do not fit the position columns")
 
@@ -74,8 +74,8 @@ class Cursor:
     ) -> Cursor:
         """Return the cursor from which to read these sources.
 
-        The sources of before continue where they were, also when others were added. Others
-        are begun if those of before are finished, or with `go_next`; `new` tells them then.
+        The earlier sources continue where they stopped, also if others were added. Other sources
+        begin if the earlier ones are finished, or with `go_next`; `new` are then their identities.
         """
         begin = Cursor(
             list(new), at_random, offsets=self.offsets, shards=shards,
@@ -104,9 +104,9 @@ class Cursor:
 
     def _difference(self, sources: Sequence[Identity], how: str) -> str:
         here = self.sources[min(self.index, len(self.sources) - 1)]
-        where = f"row {self.row:,} of {here.name} is not the end of it"
+        where = f"{here.name} was learned only up to row {self.row:,}"
         if self.shards is not None:
-            where = f"round {self.shards.rounds:,} of {here.name} is not the last one"
+            where = f"{here.name} was learned only up to round {self.shards.rounds:,}"
         before = self._how(self.at_random, self.shards)
         if how != before:
             return f"{where}, and rows were read {before}, now {how}"
@@ -131,7 +131,7 @@ class Cursor:
         return f"{where}, and there are more files than before"
 
     def move(self, batch: Batch, is_stream: bool) -> int:
-        """Move over learned rows; return how many count: those of a stream that are new."""
+        """Move over learned rows; return how many count: replayed rows of a stream do not."""
         rows = len(batch)
         if is_stream and batch.replayed is not None:
             rows -= int(np.count_nonzero(batch.replayed))
@@ -141,7 +141,7 @@ class Cursor:
         return rows
 
     def pass_offsets(self, offsets: Iterable[Offset | None]) -> None:
-        """Take note of the offsets of rows that were read."""
+        """Record the offsets of rows that were read."""
         for offset in offsets:
             if offset is not None:
                 before = self.offsets.get(offset.key, offset.value)

@@ -1,4 +1,4 @@
-"""When the accuracy of a model falls, and when it has recovered."""
+"""Detection of falls and recoveries of a model's accuracy."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ Array = NDArray[np.float64]
 FELL = "accuracy fell"
 CAUSE = "the stream has changed, or lr is too high: look at the rows from there on"
 
-_BLOCK = 50  # tested samples that are looked at together
-_BINS = 16  # of labels, by their number
-_MOST = 50  # changes that are remembered
-_REGAINED = 0.9  # of what was lost, after which a model has recovered
-# By what the odds of a mistake are multiplied: falls, then rises.
+_BLOCK = 50  # tested samples that are examined together
+_BINS = 16  # labels are counted in bins, by their number modulo 16
+_MOST = 50  # changes that are kept
+_REGAINED = 0.9  # the share of the lost accuracy that a recovery regains
+# The odds ratios of a mistake that are tested: falls, then rises.
 _ODDS = np.array([1.1, 1.2, 2.0, 20.0, 1 / 1.2, 1 / 3.0])
 _FALLS = 4
-# The least odds find small falls soonest, but say worst where these came.
+# The smallest odds ratio finds small falls soonest, but locates them worst.
 _TRUST = np.array([0.5, 1.0, 1.0, 1.0, 1.0, 1.0])
 _LOG_2 = 0.6931471805599453
-_THRESHOLD = 12.0  # above this a sum tells of a change
+_THRESHOLD = 12.0  # a sum above it shows a change
 
-# What is known at a moment: a sum of gains and its minimum, the number of the last row and of the
-# last tested sample, and how many samples of each bin were seen, and predicted wrongly, since the
-# last change. In place of a sum, what is known now has whether that change was a rise.
+# A state: a sum of gains and its minimum, the numbers of the last row and the last tested sample,
+# and the counts, by bin, of samples seen and predicted wrongly since the last change. The present
+# state has, instead of a sum, whether that change was a rise.
 _SUM, _LEAST_SUM, _ROW, _SAMPLE, _COUNTS = 0, 1, 2, 3, 4
 _WIDTH = _COUNTS + 2 * _BINS
 _SEEN, _WRONG = slice(_COUNTS, _COUNTS + _BINS), slice(_COUNTS + _BINS, _WIDTH)
-# The moments: now, the block that is not full, and of each sum: its minimum, and a block later.
+# The states: now, the block that is not full, and for each sum: at its minimum, and a block later.
 _NOW, _OPEN = 0, 1
 _AT, _LATER = slice(2, 2 + len(_ODDS)), slice(2 + len(_ODDS), 2 + 2 * len(_ODDS))
 
 
 def _log(x: Array) -> Array:
-    """Return logarithms to ten digits, by arithmetic that gives the same bits on every machine."""
+    """Return logarithms to ten digits, bit-identical on every machine."""
     part, power = np.frexp(x)
     s = (part - sqrt(0.5)) / (part + sqrt(0.5))
     t = s * s
@@ -55,15 +55,15 @@ class Change:
     """A fall of accuracy, or the recovery from it."""
 
     is_fall: bool
-    row: int  # near which it came
-    sample: int  # the number of tested samples until then
+    row: int  # the row near which it began
+    sample: int  # the number of tested samples until that row
     found: int  # the row at which it was found
-    before: float  # the accuracy before, of samples with the labels that came after
+    before: float  # the accuracy before, weighted by the labels that came after
     after: float
 
     @property
     def figures(self) -> str:
-        """How far it went, and where."""
+        """The accuracies and the row, as text."""
         begin = f"from {self.before:.1%} " if self.is_fall else ""
         return f"{begin}to {self.after:.1%} near row {self.row:,}"
 
@@ -72,20 +72,19 @@ class Change:
 
 
 class Drift:
-    r"""A sequential test for falls of accuracy, whose state has the same size after any stream.
+    r"""A sequential test for falls of accuracy, with a state of constant size.
 
-    Each 50 samples, for each of some odds ratios $\theta$, a sum grows by
-    $w \ln \theta - 50 \ln(1 + q (\theta - 1))$, where $w$ of them were predicted wrongly. $q$ is
-    the mean, over the 50, of the share of mistakes since the last change among samples of the same
-    label. That is the log likelihood ratio of odds $\theta$ times as large to those so far. When a
-    sum is more than 12 above its minimum, twice in turn, there is a change, which came where the
-    minimum was (Page's CUSUM). $q$ contains the samples that are judged: so, where samples of a
-    label are exchangeable, the exponential of what blocks add has an expectation of at most 1,
-    whatever the accuracy is (Hoeffding, theorem 4). Another mix of labels is no fall, and after a
-    rise the test begins anew.
+    After every 50 samples, $w$ of them predicted wrongly, the sum for each odds ratio $\theta$
+    grows by $w \ln \theta - 50 \ln(1 + q (\theta - 1))$. $q$ is the mean over the 50 samples of the
+    share of mistakes since the last change among samples of the same label. So the sum is the log
+    likelihood ratio of odds $\theta$ times as large to the present odds. If a sum exceeds its
+    minimum by more than 12 in two blocks in turn, accuracy changed at that minimum (Page's CUSUM
+    [^1]). $q$ includes the samples under test: if samples of a label are exchangeable, the
+    exponential of a block's gain has an expectation of at most 1 for any accuracy (Hoeffding [^2],
+    theorem 4). Another mix of labels is no fall. After a rise the test begins again.
 
-    In steady streams there is less than one false alarm in 20 million samples:
-    `scripts/bench drift` measures that.
+    In steady streams there is less than one false alarm in 20 million samples, as measured by
+    `scripts/bench drift`.
 
     References
     ----------
@@ -109,10 +108,10 @@ class Drift:
 
     @classmethod
     def restored(cls, table: NDArray[np.float64]) -> Drift:
-        """Return the test with a state that was saved."""
+        """Return the test from its saved table."""
         drift = cls()
         if table.dtype != np.float64 or table.shape != drift.table.shape:
-            raise CheckpointError("progress has a test for drift of another kind")
+            raise CheckpointError("progress has a test for drift of another type or shape")
         at, later = table[_AT], table[_LATER]
         with np.errstate(all="ignore"):
             parts = np.concatenate([at, later - at, table[_NOW] - later, table[[_OPEN]]])
@@ -123,7 +122,7 @@ class Drift:
             or table[_OPEN, _SEEN].sum() >= _BLOCK
             or (at[:, _SUM] < at[:, _LEAST_SUM]).any()
         ):
-            raise CheckpointError("progress has a test for drift that does not fit together")
+            raise CheckpointError("progress has an inconsistent test for drift")
         drift.table = table
         return drift
 
@@ -134,7 +133,7 @@ class Drift:
         rows: NDArray[np.intp],
         changes: list[Change],
     ) -> None:
-        """Take in tested samples by number of label and row, and add the changes they show."""
+        """Test more samples, given their labels' numbers and rows; append the changes found."""
         open_block = self.table[_OPEN]
         filled = int(open_block[_SEEN].sum())
         n = (filled + len(labels)) // _BLOCK
@@ -155,7 +154,7 @@ class Drift:
             begin += self._advance(blocks[begin:n], changes)
 
     def _advance(self, blocks: Array, changes: list[Change]) -> int:
-        """Take in blocks up to the first change; return how many."""
+        """Test blocks up to the first change; return the number of blocks used."""
         now, at, later = self.table[_NOW], self.table[_AT], self.table[_LATER]
         # Here and below, index 0 is the state before these blocks.
         until = np.concatenate([now[np.newaxis], blocks]).cumsum(axis=0)
@@ -169,7 +168,7 @@ class Drift:
         before = (at[:, _SAMPLE] - now[_SAMPLE]) // _BLOCK
         lowest = np.where(sums <= least, np.arange(len(sums))[:, np.newaxis], before)
         np.maximum.accumulate(lowest, axis=0, out=lowest)
-        # A block may be half before a change; the next one shows how far it goes.
+        # A change may fall within a block, so the next block must confirm it.
         excess = sums - least
         excess[1:] = np.minimum(excess[1:], excess[:-1])
         is_found = excess.max(axis=1) > _THRESHOLD
@@ -191,7 +190,7 @@ class Drift:
         return end
 
     def _recovered(self, until: Array, changes: list[Change]) -> NDArray[np.bool_]:
-        """Whether the accuracy since a rise is nearly that before the last fall, each moment."""
+        """Whether, at each state, the accuracy since a rise nearly equals that before the fall."""
         if not changes or not changes[-1].is_fall or not self.table[_NOW, _SUM]:
             return np.zeros(len(until), bool)
         lost = changes[-1]
@@ -200,7 +199,7 @@ class Drift:
         return np.asarray((seen > 0) & (wrong <= (1 - target) * seen))
 
     def _change(self, k: int, changes: list[Change]) -> None:
-        """Tell of a fall that a sum shows, and begin the test anew at the change."""
+        """Append the fall that sum k shows, and begin the test again at the change."""
         now, at, later = self.table[_NOW], self.table[_AT][k], self.table[_LATER][k]
         if k < _FALLS:
             shares = at[_WRONG] / np.maximum(at[_SEEN], 1)
@@ -210,7 +209,7 @@ class Drift:
             n = max(float(since.sum()), 1.0)
             before, after = 1 - float((since * shares).sum()) / n, 1 - float(made.sum()) / n
             lost = changes[-1] if changes and changes[-1].is_fall else None
-            # A fall that goes on is told again when half as much again is lost.
+            # Report a continuing fall again only after a further loss of half its size.
             if lost is None or after < lost.after - (lost.before - lost.after) / 2:
                 row, sample = int(at[_ROW]) + 1, int(at[_SAMPLE]) + 1
                 changes.append(Change(True, row, sample, int(now[_ROW]), before, after))

@@ -1,4 +1,4 @@
-"""The one loop around a step: whatever learns, tests or predicts rows goes through it."""
+"""The only loop around training: reads, cuts and learns batches."""
 
 from __future__ import annotations
 
@@ -14,38 +14,40 @@ from stream_perceptron.live.step_result import StepResult
 
 Step = Callable[[Batch], StepResult]
 
-_FIRST_TOLD = 1000  # rows
-_FLOOD = 2**16  # bytes that wait in a pipe, as many as it mostly holds
+_FIRST_TOLD = 1000  # rows before the first progress report
+_FLOOD = 2**16  # bytes ready in a pipe from which a thread reads ahead; most pipes hold as many
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What a run is asked."""
+    """The options of a run."""
 
-    epochs: int | None = 1  # how often to read all sources; None for without end
-    # The rows to read of these sources at most, with those read before; of a stream, of this run.
+    epochs: int | None = 1  # how often to read all sources; None: without end
+    # The most rows to read of these sources, earlier runs included; of a stream, in this run.
     limit: int | None = None
-    stop: bool = False  # whether the first sample whose error is below epsilon ends the run
-    skip_rejected: bool = False  # whether rows that cannot be used are left out
+    stop: bool = False  # whether the first sample with an error below epsilon ends the run
+    skip_rejected: bool = False  # whether to leave out rows that cannot be used
     with_probabilities: bool = False  # whether to compute the probability of each prediction
-    with_every: bool = False  # and that of each label
-    every: int | None = None  # yield, if not before, at multiples of so many rows read
-    one_by_one: int = 0  # the rows, from here on, that are learned one by one
+    with_every: bool = False  # whether to compute the probability of each label
+    every: int | None = None  # yield at multiples of this number of rows read
+    one_by_one: int = 0  # the number of next rows to learn one by one
 
 
 def drive(
     batches: Iterable[Batch], step: Step, skip_rejected: bool = False
 ) -> Generator[StepResult, None, None]:
-    """Do a step with each batch, and yield what it brought.
+    """Do a step with each batch, and yield its result.
+
+    When an error is raised, the rows before it are done.
 
     Raises
     ------
     SampleError
-        If a row cannot be used, unless such rows are skipped; the rows before it are done.
+        If a row cannot be used, unless such rows are skipped.
     DivergedError
-        If a weight or an error would stop being finite; the rows before it are done.
+        If a weight or an error would become infinite or NaN.
     FullError
-        If the model would become too large; the rows before it are done.
+        If the model would become too large.
 
     """
     for batch in batches:
@@ -62,10 +64,10 @@ def drive(
 def cut(
     batches: Iterable[Batch], cursor: Cursor, limit: int | None = None, every: int | None = None
 ) -> Iterator[Batch]:
-    """Cut batches where a run ends or is to yield, and move a cursor to the start of each.
+    """Cut batches where a run ends or yields, and set the cursor to the source of each.
 
-    A run yields at 1,000 rows, 2,000, 4,000 and so on, where its progress is told, at multiples of
-    `every`, and whenever a batch is done. The caller moves the cursor over the rows.
+    A run yields at 1,000, 2,000, 4,000 and so on rows, where progress is reported, at multiples of
+    `every`, and after each batch. The caller moves the cursor over the rows.
     """
     is_stream = any(source.is_stream for source in cursor.sources)
     end = None if limit is None else limit + (cursor.read if is_stream else 0)
@@ -85,11 +87,11 @@ def cut(
             yield whole[done : done + most]
             done += most
             if end is not None and cursor.read >= end:
-                return  # at once, as nothing more may come of a pipe
+                return  # without waiting for the next batch, which may never come from a pipe
 
 
 def singly(batches: Iterable[Batch], n: int) -> Iterator[Batch]:
-    """Yield the first n rows of all batches one by one, and the rest as it comes."""
+    """Yield the first n rows of all batches one by one, and the rest unchanged."""
     for batch in batches:
         single = min(n, len(batch))
         n -= single
@@ -105,7 +107,7 @@ def read(
     cursor: Cursor,
     epochs: int | None,
 ) -> Iterator[Batch]:
-    """Yield the batches from a cursor on; what becomes of the cursor meanwhile does not matter."""
+    """Yield the batches from a cursor on; later changes of the cursor have no effect."""
     replays = Replays(cursor.offsets if request.to_learn else None)
     schema = request.schema
     epoch, begin, row = cursor.epoch, cursor.index, cursor.row
@@ -127,17 +129,17 @@ def read(
             source.require_unchanged()
             row = 0
         if not n_rows:
-            return  # or a run without end over empty sources would have none
+            return  # a run of endless epochs over empty sources would never end
         epoch, begin, row = epoch + 1, 0, 0
 
 
 def ahead(
     batches: Iterator[Batch], sources: Sequence[Source], idle: Idle | None
 ) -> Generator[Batch, None, None]:
-    """Yield batches that a thread reads ahead.
+    """Yield batches that a thread prefetches.
 
-    As long as little waits in the pipes that they come from, there is no thread: a row that is to
-    be answered before the next one is sent would lose time between the two.
+    While all sources are pipes with little data ready, no thread is used: if the sender waits for
+    an answer to each row, a thread would only delay it.
     """
     streams = [source.stream for source in sources]
     pipes = [stream for stream in streams if stream is not None]

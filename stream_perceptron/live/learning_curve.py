@@ -1,4 +1,4 @@
-"""How a run went from one bin of samples to the next."""
+"""The learning curve of a run, in bins of samples."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from numpy.typing import NDArray
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.model.kernel.types import BlockResult
 
-# No sum is larger: the errors before a run diverges may be as large as a number can be.
+# The largest sum: the errors before a run diverges may be as large as the type allows.
 LARGEST = sys.float_info.max
 
 
 class LearningCurve:
-    """Sums over bins of labelled samples, at most `MOST` of them whatever the run's length.
+    """Sums over bins of labelled samples, at most `MOST` bins for a run of any length.
 
-    A bin is full when it has `bin` samples. When there are `MOST` bins and the last one is full,
-    each two become one, and `bin` doubles. So the curve does not depend on the blocks in which
-    samples come.
+    A bin is full with `bin` samples. When there are `MOST` full bins, neighbours are joined in
+    pairs, and `bin` doubles. So the curve does not depend on the size of blocks.
 
     Examples
     --------
@@ -41,16 +40,16 @@ class LearningCurve:
 
     def __init__(self) -> None:
         self.bin = self._FIRST_BIN  # the number of labelled samples that fill a bin
-        # A row for each bin that was begun, a column for each of `COLUMNS`.
+        # Shape (bins begun, COLUMNS).
         self.sums = np.zeros((0, len(self.COLUMNS)))
 
     @classmethod
     def restored(cls, sums: NDArray[Any], bin_: int) -> LearningCurve:
-        """Return the curve with these sums."""
+        """Return the curve from its saved sums and bin size."""
         curve = cls()
         shape = (len(sums) if sums.ndim else 0, len(cls.COLUMNS))
         if sums.dtype != np.float64 or sums.shape != shape or len(sums) > cls.MOST:
-            raise CheckpointError("progress has a curve of another kind")
+            raise CheckpointError("progress has a curve of another type or shape")
         samples = sums[:, 0]
         counts = sums[:, [cls.COLUMNS.index(name) for name in ("right", "updates", "probes")]]
         if (
@@ -61,20 +60,20 @@ class LearningCurve:
             or (samples % 1).any()
             or (counts > samples[:, np.newaxis]).any()
         ):
-            raise CheckpointError("progress has a curve that does not fit together")
+            raise CheckpointError("progress has an inconsistent curve")
         curve.bin, curve.sums = bin_, sums
         return curve
 
     def column(self, name: str) -> NDArray[np.float64]:
-        """Return the sums of one kind."""
+        """Return the sums of one of `COLUMNS`."""
         return self.sums[:, self.COLUMNS.index(name)]
 
     def update(self, result: BlockResult) -> None:
-        """Take in the labelled samples of a block; many at once cost hardly more than one."""
+        """Add the labelled samples of a block; many at once cost hardly more than one."""
         labelled = result.target >= 0
         slope = result.slope[labelled]
         probed = ~np.isnan(slope)
-        # In the order of COLUMNS: which labelled samples, and their numbers or None to count.
+        # In the order of COLUMNS: a mask of labelled samples, and numbers to add or None to count.
         columns: tuple[tuple[NDArray[np.bool_] | None, NDArray[np.float64] | None], ...] = (
             (None, None),
             ((result.target == result.predicted)[labelled], None),
@@ -104,7 +103,7 @@ class LearningCurve:
                     sums += np.bincount(some, minlength=len(sums))
                     continue
                 terms = numbers[part] if chosen is None else numbers[part][chosen[part]]
-                # The numbers are added one by one, so that sums do not depend on the blocks.
+                # bincount adds one by one, so sums do not depend on the blocks.
                 added_up = np.bincount(
                     np.concatenate([np.arange(len(sums)), some]), np.concatenate([sums, terms])
                 )
@@ -112,7 +111,7 @@ class LearningCurve:
             start = end
 
     def append(self, sums: NDArray[np.float64]) -> None:
-        """Add the sums of a round: in a bin of its own, or in one with others once these joined."""
+        """Add a round as a new bin, or to the last bin if it fits."""
         n = int(sums[0])
         if not n:
             return
@@ -124,7 +123,7 @@ class LearningCurve:
             self.sums = np.vstack([self.sums, sums])
 
     def _make_room(self) -> None:
-        """Make a place for another bin."""
+        """Join bins in pairs if there is no room for another."""
         if len(self.sums) >= self.MOST:
             padded = np.pad(self.sums, ((0, len(self.sums) % 2), (0, 0)))
             with np.errstate(over="ignore"):

@@ -1,4 +1,4 @@
-"""What a model has counted, where it is in its sources, and what it was learned from."""
+"""The ledger of a model: progress, cursor and lineage, kept together."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from stream_perceptron.model.kernel.types import BlockResult
 if TYPE_CHECKING:
     from stream_perceptron.perceptron import SGDPerceptron
 
-# Results, and samples in them, that wait to be counted at once: many cost hardly more than one.
+# The most results, and samples in them, to collect before counting them in one go, which is faster.
 _MOST_RESULTS, _MOST_SAMPLES = 256, 2**14
-_SOME = 50  # samples that are worth being counted while nothing comes
+_SOME = 50  # samples that are worth counting during a wait
 
 
 class Ledger:
-    """The record of a model at work: its progress, its cursor and its lineage."""
+    """A model's progress, cursor and lineage."""
 
     def __init__(self, progress: Progress, cursor: Cursor, lineage: Lineage) -> None:
         self._progress = progress
-        # What the progress does not have yet, and the numbers of its rows.
+        # Results that the progress does not count yet, and the numbers of their rows.
         self._uncounted: list[tuple[BlockResult, NDArray[np.intp]]] = []
         self._n_uncounted = 0
         self.cursor = cursor
         self.lineage = lineage
-        self.replayed = 0  # rows that came again, since the model was made or loaded
-        self.lock = RLock()  # held while they change, and while they are read together
-        # Whether the model and all of these belong together. If not, a step ended in an error that
-        # nobody foresaw, and nothing can be saved.
+        self.replayed = 0  # replayed rows since the model was made or loaded
+        self.lock = RLock()  # held while the model or the ledger changes or is copied
+        # Whether model and ledger are consistent. After an unforeseen error in a step they are not,
+        # and cannot be saved.
         self.is_whole = True
 
     def __getstate__(self) -> dict[str, Any]:
@@ -50,33 +50,33 @@ class Ledger:
 
     @property
     def progress(self) -> Progress:
-        """How the model has done so far, up to the last row."""
+        """The metrics up to the last row."""
         self._count()
         return self._progress
 
     @property
     def rows(self) -> int:
-        """All rows that were read."""
+        """The number of rows read."""
         return self._progress.rows + self._n_uncounted
 
     @property
     def has_untold(self) -> bool:
-        """Whether people are to be told of a change, as far as rows were counted."""
+        """Whether the counted rows have a change that was not yet reported."""
         changes = self._progress.changes
         return bool(changes) and changes[-1].found > self._progress.told_row
 
     def count_while_waiting(self) -> None:
-        """Count what waits to be, unless it is little."""
+        """Count the collected results, unless they are few."""
         if self._n_uncounted >= _SOME:
             self._count()
 
     def count(self, batch: Batch, result: BlockResult, rows: NDArray[np.intp]) -> None:
-        """Count the rows of a batch that are done.
+        """Count a batch of done rows.
 
-        `result` is of its first usable rows, and `rows` are their numbers in the run.
+        `result` is that of its usable rows, and `rows` are their numbers in the run.
         """
         n, progress = len(result), self._progress
-        # The result is kept for a while, and its arrays are lent to the caller.
+        # The caller shares these arrays, and they are counted later.
         result.nets = None
         result.predicted.flags.writeable = result.updated.flags.writeable = False
         self._uncounted.append((result, rows))
@@ -93,7 +93,7 @@ class Ledger:
             progress.look_at(batch.features[probed])
 
     def _count(self) -> None:
-        """Take the results that wait into the progress."""
+        """Add the collected results to the progress."""
         with self.lock:
             if not self._uncounted:
                 return
@@ -104,7 +104,7 @@ class Ledger:
     def move(
         self, cursor: Cursor, sources: Sequence[Source], batch: Batch, model: SGDPerceptron
     ) -> None:
-        """Move a cursor over rows that a model has learned, and take it over."""
+        """Move a cursor over learned rows, add them to the lineage, and keep the cursor."""
         source = sources[batch.index]
         start, before = cursor.row, list(cursor.sources)
         rows = cursor.move(batch, source.is_stream)

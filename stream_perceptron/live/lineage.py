@@ -1,4 +1,4 @@
-"""What a model was learned from: enough to train it again."""
+"""The lineage of a model: a record of its sources that suffices to train it again."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ ROWS, DRAWS, ROUNDS = "rows", "draws", "rounds"
 
 @dataclass(frozen=True)
 class Entry:
-    """What was learned one after another, with one learning rate and one epsilon; or a mean."""
+    """Rows learned in a row with one learning rate and one epsilon; or a mean of models."""
 
-    lr: Any = field(default=None, metadata={"is_json": True})  # by `encode_lr`
+    lr: Any = field(default=None, metadata={"is_json": True})  # as returned by `encode_lr`
     epsilon: float = 0.0
-    # The source; all sources where rows were drawn from them or dealt out to shards.
+    # The source; all sources if rows were drawn from them or split into shards.
     sources: tuple[Identity, ...] = ()
-    # Whether `start` and `end` count rows of the source, draws or rounds over all passes.
+    # What `start` and `end` count: rows of the source, or draws or rounds over all epochs.
     unit: str = field(default=ROWS, metadata={"one_of": (ROWS, DRAWS, ROUNDS)})
     start: int = 0  # the first, counted from 0
-    end: int = 0  # the first that does not belong to it
-    rejected: int = 0  # rows among them that could not be used
+    end: int = 0  # one past the last
+    rejected: int = 0  # rejected rows among them
     seed: int = field(default=0, metadata={"optional": True, "below": 2**64})  # of draws
     shards: int = field(default=0, metadata={"optional": True})
     round_rows: int = field(default=0, metadata={"optional": True})  # of each shard in a round
-    # Whether the shards learned with lr itself, rather than as many times lr as there are shards.
+    # Whether the shards learned with lr itself, rather than with lr times the number of shards.
     kept_lr: bool = field(default=False, metadata={"optional": True})
-    # What each model added, in the order in which they were averaged; of a mean that is all.
+    # A mean has only this: the entries that each model added, in the order of averaging.
     models: tuple[tuple[Entry, ...], ...] = field(default=(), metadata={"optional": True})
 
     @property
     def place(self) -> str:
-        """Which rows it is about, for a message."""
+        """The source and rows, for a message."""
         names = ", ".join(source.name for source in self.sources)
         return f"{names}: {self.unit} {self.start + 1:,} to {self.end:,}"
 
     def lines(self) -> Iterator[str]:
-        """Yield what a person wants to know of it, a line each."""
+        """Yield the lines that describe the entry to users."""
         if self.models:
             yield f"mean of {len(self.models):,} models:"
             for i, part in enumerate(self.models):
@@ -65,7 +65,7 @@ class Entry:
         return any(source.is_stream for source in self.sources)
 
     def follows(self, before: Entry) -> bool:
-        """Whether this continues where another entry ends, in the same way but for the source."""
+        """Whether this entry continues where another ends, with the same settings."""
         return self.start == before.end and self._circumstances == before._circumstances
 
     @property
@@ -78,9 +78,9 @@ class Entry:
 
 @dataclass(eq=False, repr=False)
 class Lineage:
-    """What a model was learned from, in order.
+    """The entries that a model learned, in order.
 
-    The entries are the same however often a run was stopped and went on.
+    They do not depend on how often a run was stopped and resumed.
 
     Examples
     --------
@@ -94,14 +94,15 @@ class Lineage:
     """
 
     entries: list[Entry] = field(default_factory=list)
-    # Whether they are all that was learned: a model may have learned in Python before.
+    # Whether the entries cover everything learned; learning in Python is not recorded.
     is_complete: bool = True
-    kernels: tuple[str, ...] = ()  # that have learned it
+    kernels: tuple[str, ...] = ()  # the kernels used
 
     def add(self, entry: Entry, before: Sequence[Identity]) -> None:
-        """Take note of what was learned, of sources that were `before` what is said of them here.
+        """Add an entry, joined to the last one if it continues it.
 
-        What is said of a text file changes, as that is of its rows so far.
+        `before` are the sources' identities before this step: that of a text file covers its rows
+        so far.
         """
         if KERNEL not in self.kernels:
             self.kernels = (*self.kernels, KERNEL)
@@ -113,7 +114,7 @@ class Lineage:
         self.entries.append(entry)
 
     def require_rates(self) -> None:
-        """Require that each learning rate is one."""
+        """Check that each learning rate can be decoded."""
         parts = list(self.entries)
         while parts:
             entry = parts.pop()
@@ -122,16 +123,14 @@ class Lineage:
                 decode_lr(entry.lr)
 
     def lines(self) -> list[str]:
-        """Return what a person wants to know of it, a line each."""
+        """Return the lines that describe the lineage to users."""
         lines = [line for entry in self.entries for line in entry.lines()]
         return (
-            lines
-            if self.is_complete
-            else ["samples in Python, of which there is no record", *lines]
+            lines if self.is_complete else ["samples learned in Python, without a record", *lines]
         )
 
     def since(self, before: Lineage) -> tuple[Entry, ...] | None:
-        """Return what was learned since; None if this does not continue it."""
+        """Return the entries added since `before`; None if this does not continue it."""
         known = before.entries
         if self.entries[: len(known)] == known:
             return tuple(self.entries[len(known) :])
@@ -146,7 +145,7 @@ class Lineage:
         return (part, *rest[1:])
 
     def mean_of(self, lineages: Sequence[Lineage]) -> Lineage:
-        """Return the lineage of the mean of models that went on from this one."""
+        """Return the lineage of the mean of models that continue this lineage."""
         models = [lineage.since(self) for lineage in lineages]
         is_complete = None not in models and all(
             lineage.is_complete for lineage in (self, *lineages)
@@ -162,12 +161,12 @@ class Lineage:
 
 
 def shown_lr(lr: Any) -> str:
-    """Return a learning rate, or its schedule, for people."""
+    """Return a learning rate or its schedule as text."""
     return f"{lr:g}" if isinstance(lr, float | int) else repr(lr)
 
 
 def saved_lr(lr: Any) -> Any:
-    """Return a learning rate as an entry has it; None for a schedule that cannot be saved."""
+    """Return a learning rate for an entry; None for a schedule that cannot be saved."""
     try:
         return encode_lr(lr)
     except CheckpointError:

@@ -1,4 +1,4 @@
-"""Progressive validation: every sample is a test before it is learned."""
+"""Progressive validation: each sample is predicted before it is learned."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from stream_perceptron.model.rows import Rows
 WINDOW = 1000
 
 _MOST_REACHES = 256
-_PAIR = 2**31  # beyond the number of any label
+_PAIR = 2**31  # above every label's number; combines two into one key
 
 
 class Scores(NamedTuple):
-    """What confusion counts say of k labels; arrays hold a number for each, shape (k,).
+    """Scores of k labels from confusion counts; arrays have shape (k,).
 
-    `precision` is the share of right ones among those predicted so, `recall` that among those
-    labelled so, 0 where there are none. Macro F1 is the mean over the labels that occur. `counts`
-    is `seen` with the samples that were not tested; `largest` is the number of the label with most
-    of these, and `baseline` its share: the accuracy of always predicting it.
+    `precision` is the share of correct predictions among the predictions of a label, `recall` that
+    among its samples; 0 without any. Macro F1 is the mean over the labels that occur. `counts` is
+    `seen` with the untested samples; `largest` is the number of the label with most of these, and
+    `baseline` its share: the accuracy of always predicting it.
     """
 
     seen: NDArray[np.int64]
@@ -42,12 +42,12 @@ class Scores(NamedTuple):
 
 
 def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
-    """Return part / whole, 0 where the whole is 0."""
+    """Return part / whole elementwise, or 0 for a whole of 0."""
     return np.asarray(np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0))
 
 
 def shared_reach(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
-    """Return how far the features reach that are in both, in the order of their names."""
+    """Return the larger reach of each feature that is in both, sorted by name."""
     return {name: max(one[name], other[name]) for name in sorted(one.keys() & other.keys())}
 
 
@@ -56,7 +56,7 @@ def _share(counts: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 class Confusion:
-    """How often each label was predicted as each label, as far as that occurred.
+    """Counts of (label, predicted label) pairs that occurred.
 
     Examples
     --------
@@ -74,9 +74,9 @@ class Confusion:
 
     @classmethod
     def restored(cls, pairs: NDArray[Any]) -> Confusion:
-        """Return the counts that `pairs` gave."""
+        """Return the counts from their saved `pairs`."""
         if pairs.dtype != np.int64 or pairs.ndim != 2 or pairs.shape[1] != 3:
-            raise CheckpointError("progress has confusion counts of another kind")
+            raise CheckpointError("progress has confusion counts of another type or shape")
         targets, predicted, counts = pairs.T
         labels = np.concatenate([targets, predicted])
         keys = targets * _PAIR + predicted
@@ -87,7 +87,7 @@ class Confusion:
             or (np.diff(keys) <= 0).any()
             or sum(counts.tolist()) >= 2**62
         ):
-            raise CheckpointError("progress has confusion counts that do not fit together")
+            raise CheckpointError("progress has inconsistent confusion counts")
         confusion = cls()
         confusion._counts = dict(zip(keys.tolist(), counts.tolist(), strict=True))
         confusion.tested = int(counts.sum())
@@ -95,7 +95,7 @@ class Confusion:
         return confusion
 
     def update(self, targets: NDArray[np.intp], predicted: NDArray[np.intp]) -> None:
-        """Count samples by the numbers of their labels and of the predicted ones."""
+        """Count samples by the numbers of their labels and predicted labels."""
         keys, counts = np.unique(targets * _PAIR + predicted, return_counts=True)
         for key, count in zip(keys.tolist(), counts.tolist(), strict=True):
             self._counts[key] = self._counts.get(key, 0) + count
@@ -103,11 +103,11 @@ class Confusion:
         self.right += int(np.count_nonzero(targets == predicted))
 
     def contains(self, before: Confusion) -> bool:
-        """Whether each pair occurred at least as often as `before`."""
+        """Whether each pair occurred at least as often as in `before`."""
         return all(self._counts.get(key, 0) >= count for key, count in before._counts.items())
 
     def add(self, after: Confusion, before: Confusion, numbers: NDArray[np.intp]) -> None:
-        """Add what was counted since `before`, by labels that have other `numbers` here."""
+        """Add the counts of `after` since `before`; its label i has number `numbers[i]` here."""
         for key, count in after._counts.items():
             added = count - before._counts.get(key, 0)
             if added:
@@ -144,9 +144,9 @@ class Confusion:
         return seen, said, right
 
     def scores(self, k: int, untested: int = 0) -> Scores:
-        """Return what the counts say of k labels.
+        """Return the scores of k labels.
 
-        So many samples of the first label were not tested, and count for the baseline alone.
+        The baseline also counts `untested` samples of the first label.
         """
         seen, predicted, right = self.sums(k)
         precision, recall = _ratio(right, predicted), _ratio(right, seen)
@@ -168,13 +168,13 @@ class Confusion:
         )
 
     def labels_beyond(self, k: int) -> bool:
-        """Whether there is a label that is none of k."""
+        """Whether a label's number is k or larger."""
         return bool((self.pairs[:, :2] >= k).any())
 
 
 @dataclass(eq=False, repr=False)
 class Progress:
-    """How a run over a stream is going.
+    """The metrics of a run over a stream, by progressive validation [^1].
 
     Examples
     --------
@@ -198,38 +198,36 @@ class Progress:
     unlabelled: int = 0  # samples that were only predicted
     skipped: int = 0  # rows that were rejected
     updates: int = 0  # samples that changed the weights
-    repeats: int = 0  # labelled samples with the label of the labelled sample before
+    repeats: int = 0  # labelled samples with the same label as the labelled sample before
     # The number of the last label, -1 before the first.
     last_target: int = field(default=-1, metadata={"least": -1})
     epsilon_sum: float = 0.0  # the sum of the errors of all labelled samples, added one by one
-    largest: float = 0.0  # the largest absolute value of a feature in the samples that were probed
-    # The same for each feature that all of these samples have, by name; of 256 names at most.
+    largest: float = 0.0  # the largest absolute value of a feature in the probed samples
+    # The same by feature name, for features that all probed samples have; at most 256 names.
     reach: dict[str, float] | None = field(default=None, metadata={"optional": True})
-    # The last value of each feature that has risen from each of these samples to the next.
+    # The last value of each feature that has risen from each probed sample to the next.
     rising: dict[str, float] | None = field(default=None, metadata={"optional": True})
-    # How many features were missing in all samples, of those that every row has.
+    # The number of missing values in all samples, in columns of a table.
     missing: int = field(default=0, metadata={"optional": True})
-    # The last falls of accuracy, and recoveries.
+    # The last falls and recoveries of accuracy.
     changes: list[Change] = field(
         default_factory=list, metadata={"optional": True, "verified": False}
     )
-    # What people were told: the findings that hold since, by name, and the row where the last of
-    # the changes was found.
+    # What was reported: the names of findings that still hold, and the row where the last reported
+    # change was found.
     told: list[str] = field(default_factory=list, metadata={"optional": True, "verified": False})
     told_row: int = field(default=0, metadata={"optional": True, "verified": False})
-    # How often each label was predicted as each; the numbers are those of the model's `classes_`.
-    # Samples tested before any label was known are not in it.
+    # Labels have their numbers in `classes_`. Samples seen before any label was known are left out.
     confusion: Confusion = field(default_factory=Confusion, metadata={"saved": False})
     window: NDArray[np.bool_] = field(
         default_factory=lambda: np.zeros(0, bool), metadata={"saved": False}
     )
-    # How the run went from one bin of samples to the next.
     curve: LearningCurve = field(default_factory=LearningCurve, metadata={"saved": False})
     drift: Drift = field(default_factory=Drift, metadata={"saved": False})
 
     @property
     def rows(self) -> int:
-        """All rows that were read."""
+        """The number of rows read."""
         return self.samples + self.unlabelled + self.skipped
 
     @property
@@ -238,16 +236,16 @@ class Progress:
         return self.confusion.right / self.confusion.tested if self.confusion.tested else 0.0
 
     def scores(self, k: int) -> Scores:
-        """Return what the counts say of k labels; the baseline is of all samples that are told."""
-        # The first label is that of the first sample; of others that were not tested, as labels
-        # came later, it is not known.
+        """Return the scores of k labels."""
+        # The first label is that of the first sample, which is untested. The labels of further
+        # untested samples are unknown.
         tested = self.confusion.tested
         n = self.samples - tested
         return self.confusion.scores(k, int(n == 1 or (n > 1 and tested > 0)))
 
     @property
     def window_accuracy(self) -> float:
-        """The same over the last 1,000 tested samples."""
+        """The accuracy over the last 1,000 tested samples."""
         return float(self.window.mean()) if len(self.window) else 0.0
 
     @property
@@ -262,36 +260,36 @@ class Progress:
 
     @property
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """What is saved as arrays."""
+        """The part that is saved as arrays."""
         return {
             "confusion": self.confusion.pairs, "window": self.window, "curve": self.curve.sums,
             "drift": self.drift.table,
         }  # fmt: skip
 
     def restore(self, arrays: dict[str, NDArray[Any]], curve_bin: int, n_labels: int) -> None:
-        """Take over what was saved as arrays."""
+        """Set the part that was saved as arrays."""
         if set(arrays) - {"drift"} != {"confusion", "window", "curve"}:
-            raise CheckpointError("progress has no confusion counts, no window or no curve")
+            raise CheckpointError("progress lacks confusion counts, window or curve")
         self.confusion = Confusion.restored(arrays["confusion"])
         self.window = arrays["window"]
         self.curve = LearningCurve.restored(arrays["curve"], curve_bin)
         if "drift" in arrays:
             self.drift = Drift.restored(arrays["drift"])
         if self.window.dtype != np.bool_ or self.window.ndim != 1 or len(self.window) > WINDOW:
-            raise CheckpointError("progress has a window of another kind")
+            raise CheckpointError("progress has a window of another type or shape")
         if (
             self.confusion.tested > self.samples
             or self.confusion.labels_beyond(n_labels)
             or self.last_target >= max(n_labels, 0)
             or any(not 0 <= x <= 1 for each in self.changes for x in (each.before, each.after))
         ):
-            raise CheckpointError("progress has counts that do not fit together")
+            raise CheckpointError("progress has inconsistent counts")
 
     def look_at(self, rows: Rows) -> None:
-        """Take note of how far the features of some samples reach, and of those that only rise."""
+        """Update the reach of the features of some samples, and those that only rise."""
         self.largest = max(self.largest, rows.largest())
         if self.reach is None and self.samples:
-            return  # it was not looked at before
+            return  # earlier samples were not looked at
         for x in rows.dicts() if self.rising is None or self.rising else ():
             last = self.rising
             risen = {str(n): v for n, v in x.items() if last is None or v > last.get(str(n), v)}
@@ -300,9 +298,9 @@ class Progress:
         self.reach = shared_reach(reach if self.reach is None else self.reach, reach)
 
     def update(self, result: BlockResult, rows: NDArray[np.intp] | None = None) -> None:
-        """Take in what happened to some more samples; many at once cost hardly more than one.
+        """Count the results of more samples; many at once cost hardly more than one.
 
-        `rows` are their numbers in the run, by default those that follow.
+        `rows` are their numbers in the run, by default the next ones.
         """
         target, predicted, eps = result.target, result.predicted, result.eps
         if rows is None:
@@ -321,7 +319,7 @@ class Progress:
         self.repeats += int(target[0]) == self.last_target
         self.repeats += int(np.count_nonzero(target[1:] == target[:-1]))
         self.last_target = int(target[-1])
-        # cumsum adds in order, so that the sum does not depend on how the rows came in blocks.
+        # cumsum adds in order, so the sum does not depend on the size of blocks.
         terms = np.empty(n + 1)
         terms[0], terms[1:] = self.epsilon_sum, eps
         with np.errstate(over="ignore"):

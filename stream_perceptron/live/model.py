@@ -1,4 +1,4 @@
-"""A model at work on a stream."""
+"""LiveModel, a model with all that it needs to resume."""
 
 from __future__ import annotations
 
@@ -33,34 +33,34 @@ from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.model.weights import MAX_WEIGHTS, NAME_COST
 from stream_perceptron.perceptron import SGDPerceptron
 
-# Is called with what learns a batch and the batch, to look at the model before and after.
+# Called with the step and a batch, in place of the step, to examine the model before and after.
 Around = Callable[[Step, Batch], StepResult]
 
 _PLAIN = RunOptions()
 
 
 class LiveModel:
-    """A model with what it takes from its sources and how it has done so far.
+    """A model with its selection, schema, progress, cursor and lineage.
 
     Parameters
     ----------
     model
         The perceptron.
     selection
-        What it was asked to take from its sources.
+        The columns asked for, and how to read them.
     schema
-        What it has found in the rows that it has learned.
+        The columns and types found in the learned rows.
     ledger
-        What it has counted, where it is, and what it was learned from.
+        The progress, the cursor and the lineage.
 
     Attributes
     ----------
     kernel : str
         The kernel that the model was saved with.
     waiting : Waiting
-        The samples whose labels have not come, where labels are joined.
+        The samples that wait for their labels, if labels are joined.
     needs_label : bool
-        Whether a table without a label column is refused where it is to be learned.
+        Whether learning from a table without a label column is an error.
 
     Examples
     --------
@@ -106,11 +106,11 @@ class LiveModel:
         Parameters
         ----------
         sources
-            What will be read.
+            The sources to read.
         selection
-            What to take from it.
+            The columns to read, and how.
         classes
-            The labels to know from the start, as text; None for those that the first source names.
+            The labels known from the start, as text; None for those that the first source declares.
         needs_label
             As the attribute.
         parameters
@@ -119,7 +119,7 @@ class LiveModel:
         Raises
         ------
         SourceError
-            If a source does not hold what is asked for.
+            If a source has no rows, or lacks a column that was asked for.
         ValueError
             If a parameter is out of its range, or a class is not of the labels' type.
 
@@ -146,25 +146,25 @@ class LiveModel:
 
     @classmethod
     def load(cls, path: Path) -> LiveModel:
-        """Load a live model, or one that `stream_perceptron.save` wrote.
+        """Load a live model, or a model written by `stream_perceptron.save`.
 
         Raises
         ------
         CheckpointError
             If the file is damaged, forged or of a newer version.
         OSError
-            If it cannot be read.
+            If the file cannot be read.
 
         """
         return cls(*read_live(path))
 
     def save(self, path: Path) -> None:
-        """Save everything that is needed to resume, in one step; see `write_checkpoint`.
+        """Save everything needed to resume, in one step; see `write_checkpoint`.
 
         Raises
         ------
         CheckpointError
-            If something in the model cannot be saved, or a step did not come to its end.
+            If something in the model cannot be saved, or an error interrupted a step.
         OSError
             If the file cannot be written; the old one is unchanged.
 
@@ -180,22 +180,22 @@ class LiveModel:
 
     @property
     def progress(self) -> Progress:
-        """How it has done so far, up to the last row."""
+        """The metrics up to the last row."""
         return self.ledger.progress
 
     @property
     def cursor(self) -> Cursor:
-        """Where it is in its sources."""
+        """The place reached in the sources."""
         return self.ledger.cursor
 
     @property
     def lineage(self) -> Lineage:
-        """What it was learned from."""
+        """The record of the rows that the model learned from."""
         return self.ledger.lineage
 
     @property
     def is_of_python(self) -> bool:
-        """Whether all it has learned was in Python: the first source says what to take from it."""
+        """Whether the model learned in Python only, so the first source decides its columns."""
         is_traced = self.lineage.is_complete or self.lineage.entries
         return not is_traced and not self.cursor.sources
 
@@ -205,7 +205,7 @@ class LiveModel:
         return self.cursor.stopped_below == self.model.epsilon
 
     def request(self, to_learn: bool = True) -> Request:
-        """Return what to ask of a source; no row is left out as one that came before."""
+        """Return the request for a source; it treats no row as replayed."""
         known = dict.fromkeys([*self.model.features_, *self.waiting.names, *self.schema.numbers])
         numbers = KnownNames(known if self.schema.is_open else ())
         return Request(
@@ -220,7 +220,7 @@ class LiveModel:
     def resume(
         self, sources: Sequence[Source], go_next: bool = False, shards: Shards | None = None
     ) -> Cursor:
-        """Return where to resume in some sources; the model stays as it is."""
+        """Return the cursor from which to resume in these sources; the model stays unchanged."""
         request = self.request()
         for source in sources:
             fit = source.fit(request)
@@ -234,7 +234,7 @@ class LiveModel:
         return self.cursor.resumed(identities, new, at_random, go_next, shards)
 
     def grown_but_passed(self, sources: Sequence[Source], cursor: Cursor | None) -> list[str]:
-        """Return the sources that have grown, but are not read from a cursor on in this pass."""
+        """Return the sources that have grown but lie before the cursor in this pass."""
         if cursor is None or cursor.at_random or cursor.shards is not None:
             return []
         before = zip(sources[: cursor.index], cursor.sources, strict=False)
@@ -250,20 +250,20 @@ class LiveModel:
     ) -> Generator[StepResult, None, None]:
         """Test and train on the rows of some sources; yield after every batch.
 
-        Whenever it yields, the model, its progress and its cursor belong together, and may be
-        saved. Before the first row is learned nothing of the model has changed.
+        At each yield the model, its progress and its cursor are consistent and may be saved. The
+        model stays unchanged until the first row is learned.
 
         Parameters
         ----------
         sources
-            What to read, in order.
+            The sources to read, in order.
         cursor
-            Where to begin, as `resume` returned it; None for where the model is.
+            The cursor to begin from, as returned by `resume`; None for the model's own.
         idle
-            Is called before and while rows are waited for, when all may be saved too; returns the
-            seconds until it is to be called again, None for never.
+            Called before and during a wait for rows, when you may save too. It returns the seconds
+            until the next call, or None for no further call.
         around
-            Is called with what learns a batch, and with each batch.
+            Called with the step and each batch, in place of the step.
         options
             The fields of `RunOptions`, such as `epochs`, `limit` or `every`.
 
@@ -272,8 +272,8 @@ class LiveModel:
         SourceError
             If a source is damaged or does not fit.
         SampleError, DivergedError
-            If a row cannot be used, or a weight or an error would stop being finite. The model is
-            as after the row before.
+            If a row cannot be used, or a weight or an error would become infinite or NaN. The model
+            is as after the row before.
 
         """
         asked = RunOptions(**options)
@@ -295,7 +295,7 @@ class LiveModel:
         self.ledger.cursor = here
 
     def joined(self, batch: Batch) -> Joined | None:
-        """Return a batch in which labels have joined their samples, None where they do not."""
+        """Return a batch with labels joined to their samples; None if labels are not joined."""
         if not self.selection.joins:
             return None
         return self.waiting.joined(batch, self.selection)
@@ -309,8 +309,8 @@ class LiveModel:
     ) -> StepResult:
         """Test and train on the rows of a batch; rejected rows are counted and left out.
 
-        The model, its progress and its schema change together, and so does a cursor in the sources
-        if it is given. A row that does not join its sample ends the step, unless such are skipped.
+        The model, its progress and its schema change together with the cursor `here`, if given. A
+        label without a waiting sample ends the step, unless rejected rows are skipped.
         """
         with self.ledger.lock:
             ledger, seen, rows_before = self.ledger, self.model.n_seen, self.ledger.rows
@@ -332,7 +332,7 @@ class LiveModel:
             done = batch[:taken]
             rows = rows_before + 1 + batch.rows[:n]
             if batch.replayed is not None:
-                # Rows that came again have no number.
+                # Replayed rows have no number.
                 rows = rows_before + np.cumsum(~batch.replayed)[batch.rows[:n]]
             told = told_of(self, batch, result, rows, done)
             told.answers = answers
@@ -350,7 +350,7 @@ class LiveModel:
             return told
 
     def _take(self, whole: Batch, joined: Joined, told: StepResult) -> None:
-        """Let samples wait that a batch brought, as far as it was done."""
+        """Keep the unlabelled samples of the rows done waiting for their labels."""
         if told.taken < len(whole):
             if told.refused is None:
                 told.refused = SampleError(str(joined.batch.rejections()[0]))
@@ -362,9 +362,9 @@ class LiveModel:
         self.waiting.take(joined, told.predicted)
 
     def predict(self, batch: Batch, with_every: bool = False) -> StepResult:
-        """Predict the rows of a batch, and learn nothing; they have the numbers of their source.
+        """Predict the rows of a batch without learning; row numbers are those in the source.
 
-        `with_every` asks for the probability of each label.
+        `with_every` adds the probability of each label.
         """
         options = RunOptions(with_probabilities=True, with_every=with_every)
         result = self._train(batch, [None] * len(batch.rows), options)
@@ -376,7 +376,7 @@ class LiveModel:
     def batches(
         self, source: Source, most: int | None = None, idle: Idle | None = None
     ) -> Generator[Batch, None, None]:
-        """Yield the rows of a source that is to be predicted, at most so many at once.
+        """Yield the rows of a source to predict, in batches of at most `most` rows.
 
         `idle` is as for `run`.
         """

@@ -1,4 +1,4 @@
-"""A live model in a checkpoint."""
+"""Saving and loading of live models."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from stream_perceptron.perceptron import SGDPerceptron
 
 @dataclass(eq=False, repr=False)
 class _Run:
-    """What is saved of a run beside the model and the arrays."""
+    """The saved state of a run, beside the model and the arrays."""
 
     selection: Selection
     schema: Schema
@@ -34,9 +34,9 @@ class _Run:
 
 
 def read_live(path: Path) -> tuple[SGDPerceptron, Selection, Schema, Ledger, str, Waiting | None]:
-    """Return what makes a live model that was saved, with the kernel that saved it.
+    """Return the arguments of `LiveModel` for a checkpoint.
 
-    One that `stream_perceptron.save` wrote has no more than the model.
+    A file written by `stream_perceptron.save` has only the model; the rest is new.
     """
     with naming(path):
         meta, members = read_checkpoint(path)
@@ -54,7 +54,7 @@ def read_live(path: Path) -> tuple[SGDPerceptron, Selection, Schema, Ledger, str
         saved = from_json(_Run, run, "run")
         asked, waiting = saved.selection, saved.waiting
         if asked.joins == (waiting is None):
-            raise CheckpointError("has samples that wait for labels, or lacks them")
+            raise CheckpointError("has samples that wait for labels without --join, or lacks them")
         if waiting is not None:
             of_waiting = {name: arrays.pop(name) for name in ARRAYS if name in arrays}
             waiting.restore(of_waiting, asked.waiting, len(model.classes_))
@@ -77,7 +77,7 @@ def write_live(
 ) -> None:
     """Save a live model in one step."""
     if not ledger.is_whole:
-        raise CheckpointError(f"{path}: not saved, as an error ended a step in its midst")
+        raise CheckpointError(f"{path}: not saved, because an error interrupted a step")
     meta, arrays = model_state(model)
     progress = ledger.progress
     arrays |= progress.arrays

@@ -1,4 +1,4 @@
-"""What one batch of rows brought."""
+"""The result of a step over one batch of rows."""
 
 from __future__ import annotations
 
@@ -21,59 +21,55 @@ from stream_perceptron.model.validation import names_of
 if TYPE_CHECKING:
     from stream_perceptron.live.model import LiveModel
 
-# Beyond this net inputs are far out where bounded activations are flat.
+# Features beyond this drive net inputs to where bounded activations are flat.
 LARGE_FEATURE = 16.0
 _SMALL_FEATURE = 0.1
-_FAR_APART = 100  # the ratio of how far features reach
+_FAR_APART = 100  # the ratio of two features' reaches
 
-_ENOUGH = 1000  # samples to judge labels by
+_ENOUGH = 1000  # samples needed to judge labels
 
 
 @dataclass(eq=False, repr=False)
 class StepResult:
-    """What one batch of rows brought."""
+    """The result of a step over a batch with n samples."""
 
-    # The number of each sample in the run, counted from 1 with the rows that were rejected; shape
-    # (n,).
+    # The number of each sample in the run, counted from 1, rejected rows included; shape (n,).
     rows: NDArray[np.intp]
-    # The number of the label predicted for each sample before it was learned; -1 where none was
-    # known. Shape (n,).
+    # The number of the label predicted for each sample before it was learned, -1 if none was known;
+    # shape (n,).
     predicted: NDArray[np.intp]
-    classes: list[Hashable]  # the labels by their number
-    # The probability of each prediction if it was asked for, else NaN. Shape (n,).
+    classes: list[Hashable]  # the labels by number
+    # The probability of each prediction if it was asked for, else NaN; shape (n,).
     probabilities: NDArray[np.float64]
-    # The probability of each label if that was asked for, NaN for one that was not known yet; shape
-    # (n, k).
+    # The probability of each label if it was asked for, NaN if it was unknown; shape (n, k).
     every_probability: NDArray[np.float64] | None
-    labels: list[Hashable]  # the label of each sample; None where there is none
+    labels: list[Hashable]  # the label of each sample, or None
     # Whether each sample changed the weights, shape (n,).
     updated: NDArray[np.bool_]
-    # The number of each label, -1 of a sample that was only predicted; shape (n,).
+    # The number of each label, -1 for a sample that was only predicted; shape (n,).
     targets: NDArray[np.intp]
-    n_learned: int  # how many samples the model has learned, with these
-    taken: int  # how many rows of the batch are done, with those that were rejected or replayed
-    # What was wrong with each row that was rejected, and where it stands.
+    n_learned: int  # samples the model has learned, these included
+    taken: int  # rows of the batch that are done, rejected and replayed ones included
+    # Place and reason of each rejected row.
     rejected: list[Rejection] = field(default_factory=list)
-    notes: list[Note] = field(default_factory=list)  # what a user should be told, one line each
-    # The values of the position columns and of those to keep of each sample, by name; None if
-    # nobody asked for them, or they are not there.
+    notes: list[Note] = field(default_factory=list)  # messages to the user, one line each
+    # Values of position columns and kept columns of each sample, by name; None without any.
     carried: list[dict[str, Any]] | None = None
-    # Which samples were only waiting for the label that came, and were predicted before; None where
-    # labels are not joined.
+    # Which rows brought the label of a sample predicted before; None if labels are not joined.
     answers: NDArray[np.bool_] | None = None
-    # Whether the last sample ended the training, as its error is below epsilon.
+    # Whether the last sample ended the training with an error below epsilon.
     stopped: bool = False
-    # Why the row after these was refused: it would diverge, or the model would become too large.
+    # Why the next row was refused: it would diverge, or the model would become too large.
     refused: Exception | None = None
 
     @property
     def predictions(self) -> list[Hashable]:
-        """The label predicted for each sample; None where none was known."""
+        """The label predicted for each sample; None if no label was known."""
         return names_of(self.predicted, self.classes)
 
     @property
     def learned(self) -> NDArray[np.intp]:
-        """How many samples the model had learned when it predicted each of these; shape (n,)."""
+        """The number of samples learned before each of these was predicted; shape (n,)."""
         return self.n_learned - np.cumsum(self.targets[::-1] >= 0)[::-1]
 
 
@@ -81,7 +77,7 @@ def told_of(
     live: LiveModel, batch: Batch, result: BlockResult, rows: NDArray[np.intp], done: Batch,
     to_learn: bool = True,
 ) -> StepResult:  # fmt: skip
-    """Return what the first usable rows of a batch brought."""
+    """Return the result of a batch's first usable rows; `done` is the part of the batch done."""
     n, refused = len(result), result.refused
     place = "" if len(done) == len(batch) else batch.place(len(done))
     if result.diverged and to_learn and batch.labels[n] is not None:
@@ -122,7 +118,7 @@ def _every_probability(live: LiveModel, result: BlockResult) -> NDArray[np.float
 
 
 def carried(batch: Batch, n: int, asked: Selection) -> list[dict[str, Any]] | None:
-    """Return the offsets of the first n usable rows, and what is kept of them."""
+    """Return the position and kept columns of the first n usable rows, by name."""
     offsets = [batch.offsets[i] for i in batch.rows[:n].tolist()] if batch.offsets else []
     carried = [
         dict(zip(asked.position, [*offset.partition, offset.value], strict=True))
@@ -131,7 +127,7 @@ def carried(batch: Batch, n: int, asked: Selection) -> list[dict[str, Any]] | No
     ]
     if not batch.kept:
         return carried or None
-    # Rows to be predicted may lack the last one.
+    # Rows to predict may lack the last column.
     kept = [dict(zip(asked.kept, values, strict=False)) for values in batch.kept[:n]]
     if not carried:
         return kept
@@ -139,10 +135,10 @@ def carried(batch: Batch, n: int, asked: Selection) -> list[dict[str, Any]] | No
 
 
 def unscaled(live: LiveModel) -> tuple[str, str] | None:
-    """Return which features are too large or small, or far from others, and what to do."""
+    """Return evidence that features need scaling, and advice; None if they do not."""
     model, largest = live.model, live.progress.largest
     reach = {name: value for name, value in (live.progress.reach or {}).items() if value}
-    # Where each sample has a few features of many, such as words, no scaling helps.
+    # If each sample has a few features of many, such as words, scaling does not help.
     is_sparse = live.schema.is_open and len(live.progress.reach or {}) < len(model.features_)
     if model.network.scaler is not None or not model.features_ or is_sparse:
         return None
@@ -165,12 +161,12 @@ def unscaled(live: LiveModel) -> tuple[str, str] | None:
 
 
 def notes_about(batch: Batch, live: LiveModel) -> list[Note]:
-    """Return the notes of a batch, and warnings about its features and about all labels so far."""
+    """Return the notes of a batch, with warnings about features and labels so far."""
     notes, model = list(batch.notes), live.model
     if notes and live.progress.largest > LARGE_FEATURE and (advice := unscaled(live)):
         notes.append(warning(f"unscaled features: {'; '.join(advice)}"))
     k = len(model.network.store.biases)
-    # To ask for the progress has its cost.
+    # Reading the progress takes time, so check k first.
     if k >= _ENOUGH / 2 and _ENOUGH <= live.progress.samples <= 2 * k:
         notes.append(
             warning(

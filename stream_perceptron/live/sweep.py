@@ -1,4 +1,4 @@
-"""Several settings learned side by side from one reading of a stream."""
+"""Training with several settings in one pass over a stream."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SWEPT = ("lr", "epsilon", "init_range", "activation")
 
 @dataclass(eq=False, repr=False)
 class Trial:
-    """One combination of settings, and how it did.
+    """One combination of settings, with its model and results.
 
     Examples
     --------
@@ -42,11 +42,11 @@ class Trial:
 
     settings: dict[str, Any]  # the parameters that were swept, by name
     live: LiveModel
-    # The number of the first labelled sample whose error was below epsilon, with which the
-    # textbook's loop ends; None if there was none.
+    # The number of the first labelled sample with an error below epsilon, which ends the textbook's
+    # loop; None if there was none.
     first_below: int | None = None
-    diverged_at: int | None = None  # the number of the labelled sample that was refused
-    refused: str | None = None  # why the model would not hold another sample
+    diverged_at: int | None = None  # the number of the labelled sample that would diverge
+    refused: str | None = None  # why the model cannot hold another sample
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{name}={value!r}" for name, value in self.settings.items())
@@ -59,17 +59,17 @@ class Trial:
 
     @property
     def progress(self) -> Progress:
-        """How it did."""
+        """The metrics of the trial."""
         return self.live.progress
 
     @property
     def has_ended(self) -> bool:
-        """Whether it learns no more samples, as it diverged or grew too large."""
+        """Whether the trial learns no more samples, because it diverged or grew too large."""
         return self.diverged_at is not None or self.refused is not None
 
     @property
     def rank(self) -> tuple[bool, float, float]:
-        """What trials are ordered by, the best first."""
+        """The key that sorts trials, the best first."""
         return self.has_ended, -self.progress.accuracy, self.progress.mean_epsilon
 
     def step(self, batch: Batch) -> StepResult | None:
@@ -106,10 +106,10 @@ def learn_all(
     skip_rejected: bool = False,
     n_threads: int | None = None,
 ) -> Iterator[StepResult]:
-    """Let every trial learn every batch; yield after each what the first of them found in it.
+    """Let every trial learn every batch; yield the result of the first trial for each.
 
-    The compiled kernel runs beside others, so that as many trials learn at a time as there are
-    threads, one for each processor if that is not said.
+    Trials learn in parallel in `n_threads` threads, by default one for each processor; the compiled
+    kernel releases the GIL.
     """
     with ThreadPoolExecutor(n_threads or os.cpu_count()) as pool:
 
@@ -130,7 +130,7 @@ def learn_sources(
     n_threads: int | None = None,
     idle: Idle | None = None,
 ) -> Generator[StepResult, None, None]:
-    """Do so with the rows of some sources; `idle` is as for `LiveModel.run`."""
+    """Let every trial learn the rows of some sources; `idle` is as for `LiveModel.run`."""
     here = Cursor()
     rows = read(sources, trials[0].live.request(), here, options.epochs)
     with closing(ahead(rows, sources, idle)) as batches:
@@ -150,20 +150,20 @@ def sweep(
     n_threads: int | None = None,
     **parameters: Any,
 ) -> list[Trial]:
-    """Train a model with every combination of some settings, in one read of a stream.
+    """Train a model with every combination of some settings, in one pass over a stream.
 
-    Return the trials, the best progressive accuracy first, and those that ended before the stream
-    did last. The figures of each are those of a separate run.
+    Return the trials by progressive accuracy, the best first; trials that ended before the stream
+    come last. Each trial has the same results as a separate run.
 
     Parameters
     ----------
     stream
-        Pairs of features and a label, such as a data set of River's. A label may be None: such a
-        sample is only predicted.
+        Pairs of features and a label, such as one of River's datasets. A sample with the label None
+        is only predicted.
     lr, epsilon, init_range, activation
         Parameters of `SGDPerceptron`: a value, or several.
     n_threads
-        How many trials learn at a time; None for as many as there are processors.
+        The number of trials that learn in parallel; None for one for each processor.
     parameters
         Other parameters of `SGDPerceptron`, for all.
 

@@ -22,36 +22,39 @@ Arrays = dict[str, NDArray[Any]]
 
 _LARGEST = float(np.finfo(np.float64).max)
 
-# What is saved of the features of all samples, of their weights and of their predictions.
+# The saved arrays: the features of all samples, their weights and their predictions.
 _ARRAYS = ("starts", "places", "numbers", "bytes", "scales", "weights", "predicted")
 ARRAYS = tuple(f"waiting_{name}" for name in _ARRAYS)
 
 
 class Sample(NamedTuple):
-    """A sample that waits, as it was read."""
+    """A sample that waits for its label, as it was read."""
 
     names: Names  # of its features
-    values: NDArray[Any]  # float64; or uint8, to be multiplied by `scale`
+    values: NDArray[Any]  # float64; or uint8, multiplied by `scale` when used
     scale: float  # 1 for float64
     indicators: frozenset[Any]  # the features that stand for a text
     weight: float
-    predicted: int  # the number of the label that was predicted, -1 for none
+    predicted: int  # the number of the predicted label, -1 for none
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Joined:
-    """A batch in which rows of labels have the features of the samples that waited for them."""
+    """A batch whose rows of labels have the features of the samples that waited for them.
+
+    Rows are numbered among the usable ones.
+    """
 
     batch: Batch
-    features: Rows  # those of usable rows, without the samples of before
-    old: dict[int, Sample]  # the samples of usable rows, if they were there before
-    within: dict[int, int]  # the usable row that another one brings the label of
-    begun: dict[str, int]  # the usable row of each sample that waits from now on
-    gone: set[str]  # samples that were there before, and do not wait any more
-    n_forgotten: int  # how many had to make room
+    features: Rows  # as read, before samples are joined
+    old: dict[int, Sample]  # by row: the earlier sample that its label joins
+    within: dict[int, int]  # by row: the row of the same batch that its label joins
+    begun: dict[str, int]  # the row of each sample that begins to wait
+    gone: set[str]  # earlier samples that stop waiting
+    n_forgotten: int  # the number of samples dropped to make room
 
     def settle(self, result: BlockResult) -> NDArray[np.bool_]:
-        """Let samples have their first predictions; return which rows were labels of these."""
+        """Set the first predictions of joined samples; return which rows are such."""
         n = len(result)
         answers = np.zeros(n, bool)
         for row, sample in self.old.items():
@@ -67,10 +70,10 @@ class Joined:
 class Waiting:
     """Samples that wait for their labels, the oldest first, by the text that identifies each."""
 
-    forgotten: int = 0  # samples that had to make room for others
-    # Features that rows have had, beside those that the model has learned.
+    forgotten: int = 0  # samples dropped to make room
+    # Features that rows have had but the model has not learned.
     names: list[str] = field(default_factory=list)
-    # What is saved of the samples beside arrays.
+    # The saved part of the samples that is not in arrays.
     ids: list[str] = field(default_factory=list)
     columns: list[str] = field(default_factory=list)  # the names of their features
     indicators: list[str] = field(default_factory=list)
@@ -78,7 +81,7 @@ class Waiting:
     _last: Names = field(default=(), metadata={"saved": False})
 
     def joined(self, batch: Batch, asked: Selection) -> Joined:
-        """Return a batch in which labels have joined their samples; nothing is changed."""
+        """Return a batch with labels joined to their samples; nothing is changed."""
         name = str(asked.join)
         rejected: dict[int, str] = {}
         lengths, labels = batch.features.lengths.tolist(), batch.labels
@@ -114,7 +117,7 @@ class Waiting:
                 else:
                     gone.add(first)
         features = batch.features[np.array(used, np.intp)]
-        # Beside texts bytes are numbers, unless all of these are null; and a scale of 0 tells them.
+        # Beside texts, bytes become numbers unless all are null; a saved scale of 0 means numbers.
         if asked.one_hot or not features.scale:
             features = replace(features, values=features.numbers, scale=1.0)
         there = _joined(batch, features, used, old, within)
@@ -127,7 +130,7 @@ class Waiting:
         return Joined(there, features, old, within, begun, gone, n_forgotten)
 
     def take(self, joined: Joined, predicted: NDArray[np.intp]) -> None:
-        """Take in what a batch brought, with what was predicted of its usable rows."""
+        """Add and remove the samples of a batch, given the predictions of its usable rows."""
         batch, begun = joined.batch, joined.begun
         for key in joined.gone:
             del self.samples[key]
@@ -139,7 +142,7 @@ class Waiting:
             values = features.values[starts[row] : starts[row + 1]]
             if features.columns is not None:
                 columns = features.columns[starts[row] : starts[row + 1]]
-                if features.n_columns:  # their order in text tells nothing
+                if features.n_columns:  # the order of columns in text has no meaning
                     order = columns.argsort()
                     columns, values = columns[order], values[order]
                 names = tuple(map(features.names.__getitem__, columns.tolist()))
@@ -147,7 +150,7 @@ class Waiting:
             self._add(key, names, values, features.scale, *one)
 
     def arrays(self) -> Arrays:
-        """Return what is saved as arrays, and take note of the rest."""
+        """Return the part that is saved as arrays, and set the fields with the rest."""
         samples = list(self.samples.values())
         rows = _rows_of(samples)
         self.ids, self.columns = list(self.samples), list(map(str, rows.names))
@@ -167,9 +170,9 @@ class Waiting:
         return dict(zip(ARRAYS, found, strict=True))
 
     def restore(self, arrays: Arrays, most: int, n_labels: int) -> None:
-        """Take over the samples that were saved; at most so many can be."""
+        """Restore the saved samples, of which there may be at most `most`."""
         if arrays.keys() != set(ARRAYS):
-            raise CheckpointError("waiting samples have other arrays")
+            raise CheckpointError("waiting samples lack arrays")
         starts, places, numbers, cells, scales, weights, predicted = (arrays[n] for n in ARRAYS)
         n, d = len(self.ids), len(self.columns)
         kinds = np.intp, np.int32, np.float64, np.uint8, np.float64, np.float64, np.intp
@@ -191,7 +194,7 @@ class Waiting:
             or not _are_in(weights, 0, _LARGEST)
             or not _are_in(predicted, -1, n_labels - 1)
         ):
-            raise CheckpointError("waiting samples do not fit together")
+            raise CheckpointError("waiting samples are inconsistent")
         ones, columns = frozenset(self.indicators), tuple(self.columns)
         left = {False: numbers, True: cells}
         kept = zip(scales.tolist(), weights.tolist(), predicted.tolist(), strict=True)
@@ -207,40 +210,40 @@ class Waiting:
         self, key: str, names: Names, values: NDArray[Any], scale: float, ones: frozenset[Any],
         weight: float, predicted: int,
     ) -> None:  # fmt: skip
-        """Let a sample wait, in memory of its own."""
+        """Add a waiting sample with its own copy of the values."""
         if names is not self._last and names == self._last:
-            names = self._last  # samples that are alike share one object
+            names = self._last  # samples with equal names share one object
         self._last = names
         indicators = ones and ones.intersection(names)
         self.samples[key] = Sample(names, values.copy(), scale, indicators, weight, predicted)
 
 
 def _key(value: Any) -> Any:
-    """Return what identifies a sample, as text; None for nothing."""
+    """Return the ID of a sample as text; None if it is missing."""
     if value is None or value != value or isinstance(value, list | dict):
         return None
     return text_of(value, is_text=False) or None
 
 
 def _why_not(key: Any, name: str, waits: bool, has_features: bool, has_label: bool) -> str | None:
-    """Say why a row cannot be used, None if it can."""
+    """Return why a row cannot be used, or None."""
     if key is None:
         return f"it has no {name!r} that identifies a sample"
     if not has_features and not has_label:
         return "it has neither features nor a label"
     if has_features and waits:
-        return f"{name!r} is {key[:50]!r}, whose sample waits for its label already"
+        return f"{name!r} is {key[:50]!r}, and a sample with it already waits for its label"
     if not has_features and not waits:
-        return f"{name!r} is {key[:50]!r}, of which no sample waits for a label"
+        return f"{name!r} is {key[:50]!r}, and no sample with it waits for a label"
     return None
 
 
 def _joined(
     batch: Batch, features: Rows, used: list[int], old: dict[int, Sample], within: dict[int, int]
 ) -> Batch:
-    """Return the rows that stay of a batch, with the features of samples where labels are."""
+    """Return the usable rows of a batch, labels with the features of their samples."""
     order, missing = np.arange(len(used)), batch.missing
-    # As in rows that name their own, a sample brings the features that it has.
+    # A sample brings only the features that it has, not all columns of a table.
     features = replace(features, n_columns=0)
     weights, indicators = batch.weights[used], batch.indicators
     missing = None if missing is None else missing[used]
@@ -268,7 +271,7 @@ def _joined(
 
 
 def _held(batch: Batch, i: int, name: str) -> list[dict[str, Any]]:
-    """Return what a usable row holds, by name."""
+    """Return the values of a usable row by name."""
     (features,) = batch.features[i : i + 1].dicts()
     return [
         {
@@ -280,7 +283,7 @@ def _held(batch: Batch, i: int, name: str) -> list[dict[str, Any]]:
 
 
 def _rows_of(samples: Sequence[Sample]) -> Rows:
-    """Return the features of samples."""
+    """Return the features of samples as rows."""
     names = [sample.names for sample in samples]
     kinds = {(sample.scale, sample.values.dtype) for sample in samples}
     if len(kinds) == 1 and all(each is names[0] or each == names[0] for each in names):

@@ -61,7 +61,7 @@ def test_others_are_begun_when_those_of_before_are_done():
         (at(A), [A], {"at_random": True}, "were read in order, now at random"),
         (at(A, at_random=True), [A, B], {"at_random": True}, "there are more files"),
         (at(A), [A], {"shards": Shards(2, 5)}, "now in 2 shards by rounds of 5 rows"),
-        (at(A, shards=Shards(2, 5, 3)), [A], {"shards": Shards(4, 5)}, "round 3 of a.csv"),
+        (at(A, shards=Shards(2, 5, 3)), [A], {"shards": Shards(4, 5)}, "only up to round 3"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -118,7 +118,7 @@ def test_a_run_that_had_stopped_is_over_before_it_begins():
 
 def test_a_cursor_that_no_run_can_leave_is_refused():
     for cursor, position, why in (
-        (Cursor([A], index=2), (), "lies behind its sources"),
+        (Cursor([A], index=2), (), "lies beyond its sources"),
         (Cursor([A], offsets={("p",): 1}), ("offset",), "do not fit the position columns"),
     ):
         with pytest.raises(CheckpointError, match=why):

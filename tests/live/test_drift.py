@@ -155,5 +155,5 @@ def test_forged_states_are_refused_or_can_be_used():
         Drift.restored(drift.table)
     assert 0 < refused < 400
     for other in (table.astype(np.float32), table[1:], table[:, 1:]):
-        with pytest.raises(CheckpointError, match="of another kind"):
+        with pytest.raises(CheckpointError, match="of another type or shape"):
             Drift.restored(other)

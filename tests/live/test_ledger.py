@@ -87,7 +87,9 @@ def test_an_error_at_any_call_of_a_step(error, with_every, tmp_path):
         with suppress(error):
             has_ended = not interrupt(results, error, n)
         if not live.ledger.is_whole:
-            with pytest.raises(CheckpointError, match="not saved, as an error ended a step"):
+            with pytest.raises(
+                CheckpointError, match="not saved, because an error interrupted a step"
+            ):
                 live.save(path)
             assert before == path.read_bytes()
             refused += 1

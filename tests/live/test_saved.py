@@ -69,7 +69,7 @@ def test_members_that_belong_to_nothing_are_refused(source, tmp_path):
     of_run = {"confusion", "window", "curve"}
     for wrong, why in (
         ((meta | {"run": None}, arrays), "are of no run"),
-        ((meta, {n: a for n, a in arrays.items() if n not in of_run}), "no confusion counts"),
+        ((meta, {n: a for n, a in arrays.items() if n not in of_run}), "lacks confusion counts"),
         ((meta, {n: a for n, a in arrays.items() if n != "weights"}), "no weights and biases"),
         ((meta, {n: a for n, a in arrays.items() if n != "statistics"}), "do not fit a scaler"),
         ((meta | {"more": 1}, arrays), "unknown"),
