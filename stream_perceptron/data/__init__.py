@@ -1,4 +1,4 @@
-"""Sources of rows, and the batches that they become."""
+"""Sources of rows, and the batches made from them."""
 
 from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.opening import open_source

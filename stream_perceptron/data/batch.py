@@ -1,4 +1,4 @@
-"""Rows on their way from a source to the model."""
+"""Batches of rows, passed from a source to the model."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.errors import SampleError
 from stream_perceptron.model.rows import Rows
 
-# Enough rows to spread the cost of a batch, few enough to stay in the processor's cache.
+# Enough rows to spread the cost of a batch, few enough for the processor's cache.
 BATCH_ROWS = 1000
-MOST_BATCH_ROWS = 4 * BATCH_ROWS  # where they are short
+MOST_BATCH_ROWS = 4 * BATCH_ROWS  # for short rows
 
 
 class Offset(NamedTuple):
-    """Where in its origin a row comes from: the values of the --position columns."""
+    """A row's place in its origin: the values of the --position columns."""
 
     partition: tuple[str | int, ...]
     value: int
 
     @property
     def key(self) -> tuple[str, ...]:
-        """The partition, as text."""
+        """The partition as text."""
         return tuple(map(str, self.partition))
 
 
 def offset_of(selection: Selection, values: Sequence[Any]) -> Offset:
-    """Return the offset that the values of the position columns say."""
+    """Return the offset given by the values of the position columns."""
     for name, value in zip(selection.position, values, strict=True):
         is_last = name == selection.position[-1]
         if type(value) is not int and (is_last or type(value) is not str):
@@ -44,12 +44,12 @@ def offset_of(selection: Selection, values: Sequence[Any]) -> Offset:
     return Offset(tuple(values[:-1]), values[-1])
 
 
-# Returns what a row holds: its text, or a list of it alone with its values by name.
+# Returns a row's content: its text, or a list of one dict with its values by name.
 Held = Callable[[], str | list[dict[str, Any]]]
 
 
 class Rejection(NamedTuple):
-    """A row that cannot be used: where it stands, and why."""
+    """The place of a row that cannot be used, and the reason."""
 
     source: str
     row: int
@@ -61,12 +61,12 @@ class Rejection(NamedTuple):
 
 
 def too_large(dtype: DTypeLike) -> str:
-    """Say that a feature is too large for a type."""
+    """Return the reason for rejecting a feature too large for a type."""
     return f"a feature is beyond {np.finfo(dtype).max:.3g}, the largest number of its type"
 
 
 class Replays:
-    """Tells which rows of a stream came before: none if nobody keeps the highest offsets.
+    """Detects replayed rows of a stream by the highest offsets so far; none if these are None.
 
     Examples
     --------
@@ -80,7 +80,7 @@ class Replays:
         self._highest = None if highest is None else dict(highest)
 
     def had(self, offset: Offset) -> bool:
-        """Take note of a row; return whether its offset is at or below the highest before."""
+        """Record a row's offset; return whether it is at or below the highest before."""
         if self._highest is None:
             return False
         before = self._highest.get(offset.key)
@@ -90,38 +90,38 @@ class Replays:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Batch:
-    """Rows that follow each other in a source; the only thing between reading and learning."""
+    """Consecutive rows of a source, the only form between reading and learning; n are usable."""
 
-    source: str  # what the source is called in messages
+    source: str  # the source's name in messages
     first_row: int  # the number of the first row in the source, counted from 1
-    n_rows: int  # the number of rows, with those that are rejected and replayed
-    rows: NDArray[np.intp]  # the place of each usable row among them, ascending, shape (n,)
-    features: Rows  # the features of the usable rows
-    labels: list[Any]  # their labels, None where there is none; length n
-    weights: NDArray[np.float64]  # their sample weights, shape (n,)
-    schema: Schema  # what is known of the source once these rows are read
-    rejected: dict[int, str] = field(default_factory=dict)  # why a row cannot be used, by its place
-    held: dict[int, Held] = field(default_factory=dict)  # and what it holds
-    # The offset of every row, None where a rejected row has none; empty if nobody asked.
+    n_rows: int  # the number of rows, rejected and replayed ones included
+    rows: NDArray[np.intp]  # the place of each usable row in the batch, ascending, shape (n,)
+    features: Rows  # of the usable rows
+    labels: list[Any]  # of the usable rows, None without a label; length n
+    weights: NDArray[np.float64]  # the sample weights of the usable rows, shape (n,)
+    schema: Schema  # after these rows
+    rejected: dict[int, str] = field(default_factory=dict)  # by place: why a row cannot be used
+    held: dict[int, Held] = field(default_factory=dict)  # by place: a rejected row's content
+    # The offset of every row, None for a rejected row without one; empty without --position.
     offsets: tuple[Offset | None, ...] = ()
-    # Which rows came before, and are left out; shape (n_rows,), None for none.
+    # Which rows are replayed, and left out; shape (n_rows,), None for none.
     replayed: NDArray[np.bool_] | None = None
-    # What users should be told of the source; it stands with its first usable rows.
+    # Notes to users about the source; they come with its first usable rows.
     notes: tuple[Note, ...] = ()
-    # How many features of each usable row are missing, shape (n,); None for none.
+    # The number of missing features of each usable row, shape (n,); None for none.
     missing: NDArray[np.intp] | None = None
-    # The features that stand for a text each, and are 1 where it is that one.
+    # The features that stand for a text and are 1 if a row has it.
     indicators: frozenset[str] = frozenset()
-    kept: list[tuple[Any, ...]] = field(default_factory=list)  # what goes with each usable row
-    text: TextPart | None = None  # the bytes of the rows, if their source is told by them
-    epoch: int = 0  # the pass over all sources, and the source in it; both from 0
-    index: int = 0
+    kept: list[tuple[Any, ...]] = field(default_factory=list)  # kept columns of each usable row
+    text: TextPart | None = None  # the rows' bytes, if they identify the source
+    epoch: int = 0  # counted from 0
+    index: int = 0  # the source in the epoch, counted from 0
 
     def __len__(self) -> int:
         return self.n_rows
 
     def __getitem__(self, part: slice) -> Batch:
-        """Return the rows from one place to before another."""
+        """Return the rows of a slice of places."""
         start, end, _ = part.indices(self.n_rows)
         if start == 0 and end == self.n_rows:
             return self
@@ -146,15 +146,15 @@ class Batch:
 
     @property
     def tells(self) -> bool:
-        """Whether a row is learned, so that the schema holds from here on."""
+        """Whether a row is learned, so that the schema is kept from here on."""
         return self.labels.count(None) < len(self.labels)
 
     def place(self, i: int) -> str:
-        """Return where the row at place i stands, for a message."""
+        """Return the source and number of the row at place i, for a message."""
         return f"{self.source}: row {self.first_row + i}"
 
     def rejections(self) -> list[Rejection]:
-        """Return what is wrong with each rejected row, and where it stands."""
+        """Return the rejected rows with their reasons, in order."""
         first, held = self.first_row, self.held
         return [
             Rejection(self.source, first + i, why, held.get(i))
@@ -166,12 +166,12 @@ class Batch:
         return self[: min(self.rejected)] if self.rejected else self
 
     def require_usable(self) -> None:
-        """Require that no row is rejected."""
+        """Check that no row is rejected."""
         if self.rejected:
             raise SampleError(str(self.rejections()[0]))
 
     def fitting(self, dtype: DTypeLike) -> Batch:
-        """Return the rows whose features a type can hold; the others are rejected."""
+        """Return the batch with rows rejected whose features do not fit a type."""
         if np.dtype(dtype) == np.float64:
             return self
         limit = float(np.finfo(dtype).max)
@@ -180,7 +180,7 @@ class Batch:
         return self.without(self.features.beyond(limit), too_large(dtype))
 
     def without(self, some: NDArray[np.bool_], why: str) -> Batch:
-        """Return the batch with some of its usable rows rejected, shape (n,)."""
+        """Return the batch with some of its usable rows (a mask, shape (n,)) rejected."""
         kept = np.flatnonzero(~some)
         return replace(
             self,

@@ -1,4 +1,4 @@
-"""Bytes from files and pipes as they arrive, and lines cut from them."""
+"""Bytes from files and pipes, read as they arrive and decompressed."""
 
 from __future__ import annotations
 
@@ -21,19 +21,18 @@ if TYPE_CHECKING:
 
 STDIN = "-"
 
-# Is called with a descriptor before it is read; returns whether there is something to read, after
-# some seconds at most, None for as long as it takes.
+# Called with a descriptor and seconds (None: no limit) before it is read; returns whether data is
+# ready.
 Wait = Callable[[int, float | None], bool]
-# Is called while something is waited for; returns the seconds until it must be called again, None
-# for never.
+# Called during a wait; returns the seconds until the next call, or None for no further call.
 Idle = Callable[[], float | None]
 
-_SOME = 2**20  # bytes, as many as a pipe may hold
+_SOME = 2**20  # bytes; the size of pipe to ask for
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ of Linux
-_MOST = 2**26  # bytes that are read at once
-_MOST_KEPT = 2**27  # and of a line that has not ended
+_MOST = 2**26  # bytes to read at once
+_MOST_KEPT = 2**27  # bytes to keep of an unfinished line
 
-# By how the bytes begin: what they are called, and the module and the class that read them.
+# By the first bytes: the name of a compression, and the module and class that read it.
 _COMPRESSIONS = {
     b"\x1f\x8b": ("gzip", "gzip", "GzipFile"),
     b"BZh": ("bzip2", "bz2", "BZ2File"),
@@ -43,17 +42,17 @@ _ZSTANDARD = b"\x28\xb5\x2f\xfd"
 
 
 def is_stream(path: str) -> bool:
-    """Whether this can be read once only: stdin, a pipe or a device."""
+    """Whether a path can be read only once: stdin, a pipe or a device."""
     return path == STDIN or (os.path.exists(path) and not os.path.isfile(path))
 
 
 def name_of(path: str) -> str:
-    """Return what a source is called in messages."""
+    """Return the name of a source for messages."""
     return "stdin" if path == STDIN else without_password(path)
 
 
 def without_password(path: str) -> str:
-    """Return a URI without the user and password in it, and anything else as it is.
+    """Return a URI without its user and password; other paths stay unchanged.
 
     Examples
     --------
@@ -63,26 +62,26 @@ def without_password(path: str) -> str:
     's3://bucket/a@b.csv'
 
     """
-    # A password may have a slash that should have been escaped; a port is a number.
+    # A password may have an unescaped slash; a port is a number.
     return re.sub(r"(?<=://)(?:[^/@:]*:(?![0-9]+/).*|[^/]*)@", "", path, count=1)
 
 
 def open_file(path: str) -> pa.NativeFile:
-    """Open a file or a URI that `pyarrow.fs` knows."""
+    """Open a file or a URI for `pyarrow.fs`."""
     import pyarrow as pa
 
     if "://" in path:
         with _remote(path) as (filesystem, inner):
             return filesystem.open_input_file(inner)
-    # Python's own errors are plainer than Arrow's.
+    # Python's errors are plainer than Arrow's.
     with open(path, "rb"):
         return pa.OSFile(path)
 
 
 def version_of(path: str) -> str:
-    """Return what differs once the object behind a URI is another; nothing for a local path.
+    """Return a text that changes with the object behind a URI; empty for a local path.
 
-    That is its ETag where the file system has one, else the time when it was written.
+    It is the ETag if the file system has one, else the time of the last change.
     """
     if "://" not in path:
         return ""
@@ -94,18 +93,18 @@ def version_of(path: str) -> str:
 
 @contextmanager
 def _remote(path: str) -> Iterator[tuple[Any, str]]:
-    """Give the file system of a URI and the path in it; any error becomes one that names it."""
+    """Yield the file system of a URI and the path in it; turn any error into a SourceError."""
     import pyarrow.fs
 
     try:
         yield pyarrow.fs.FileSystem.from_uri(path)
-    except Exception as error:  # each file system has its own errors
+    except Exception as error:  # each file system raises its own errors
         name = without_password(path)
         raise SourceError(f"{name}: {reason_of(error).replace(path, name)}") from None
 
 
 class ByteStream:
-    """Bytes that can be looked at before they are read; pyarrow takes it for a file."""
+    """A stream of bytes with `peek` and `unread`; pyarrow can read it like a file."""
 
     closed = False
 
@@ -120,29 +119,29 @@ class ByteStream:
     ) -> None:
         self.name = name
         self.is_compressed = is_compressed
-        self.rest: Rest | None = None  # takes note of what is read
+        self.rest: Rest | None = None  # records the bytes read
         self._read = read
         self._read_into = read_into
-        self.idle: Idle | None = None  # is called while it waits
-        self.n_ready = n_ready  # the bytes that can be read at once, if that is known
+        self.idle: Idle | None = None  # called while waiting
+        self.n_ready = n_ready  # returns the number of bytes ready; 0 if unknown
         self._wait = wait
-        self.n_bytes = 0  # that were read of it, with those that are ahead
+        self.n_bytes = 0  # bytes read, unread ones included
         self._ahead = b""
         self._ended = False
 
     def read_some(self, most: int = _SOME) -> bytes:
-        """Return what there is, not more than some bytes; nothing at the end only."""
+        """Return the bytes that are ready, at most `most`; none only at the end."""
         data, self._ahead = self._ahead[:most], self._ahead[most:]
         with source_errors(self.name):
             return data or self._next(most)
 
     def fill(self, buffer: memoryview) -> int:
-        """Read what there is into a buffer; return how many bytes, 0 at the end only."""
+        """Read the bytes that are ready into a buffer; return their number, 0 only at the end."""
         size = 0
         with source_errors(self.name):
             if not self._ahead and not self._ended:
-                self._await()  # and not again, as a signal that ends it would lose what was read
-            # A pipe gives a little at a time, though there may be more.
+                self._await()  # only before the first read: a signal during a wait would lose bytes
+            # A pipe returns a little at a time, even if more is ready.
             while size < len(buffer) and (not size or self.n_ready()):
                 more = self._next_into(buffer[size:])
                 size += more
@@ -151,7 +150,7 @@ class ByteStream:
         return size
 
     def read(self, size: int) -> bytes:
-        """Return the next `size` bytes, fewer at the end only."""
+        """Return the next `size` bytes; fewer only at the end."""
         parts = [self._ahead]
         missing = size - len(self._ahead)
         with source_errors(self.name):
@@ -163,29 +162,28 @@ class ByteStream:
         return data[:size]
 
     def peek(self, size: int) -> bytes:
-        """Return what `read` would, and leave it there."""
+        """Return the next `size` bytes without reading past them."""
         data = self.read(size)
         self.unread(data)
         return data
 
     def unread(self, data: bytes) -> None:
-        """Put bytes back, to be read next."""
+        """Put bytes back; they are read next."""
         self._ahead = data + self._ahead
 
     def pass_over(self, n: int, header: slice = slice(0)) -> None:
-        """Take note that bytes are in rows; those of a header are what the next ones need, too."""
+        """Record that n bytes are in rows; those of the header are kept for the next rows."""
         if self.rest is not None:
             self.rest.pass_over(n, header)
 
     def forget_rest(self) -> None:
-        """Take note of nothing that is read, as no next run could go on with it."""
+        """Stop recording, because no next run could resume within these bytes."""
         if self.rest is not None:
             self.rest.forget()
             self.rest = None
 
     def _next(self, size: int) -> bytes:
-        # A terminal that came to its end would start again; what a damaged file asks for may be
-        # larger than memory.
+        # A terminal would start again after its end, hence _ended.
         if self._ended:
             return b""
         self._await()
@@ -196,7 +194,7 @@ class ByteStream:
             pass
 
     def _read_some(self, size: int) -> bytes:
-        data = self._read(min(size, _MOST))
+        data = self._read(min(size, _MOST))  # a damaged file may ask for more than memory
         self._note(data)
         return data
 
@@ -221,11 +219,11 @@ class ByteStream:
         return size
 
     def close(self) -> None:
-        """Do nothing: pyarrow closes what it has read, and stdin is not ours to close."""
+        """Do nothing: pyarrow closes what it reads, but stdin must stay open."""
 
 
 def open_bytes(path: str, wait: Wait | None = None, rest: Rest | None = None) -> ByteStream:
-    """Open a path, a URI or - for stdin; compressed bytes are told by how they begin."""
+    """Open a path, a URI or - for stdin; detect compression from the first bytes."""
     name = name_of(path)
     with source_errors(name):
         if is_stream(path):
@@ -235,12 +233,12 @@ def open_bytes(path: str, wait: Wait | None = None, rest: Rest | None = None) ->
         else:
             file = _File(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
             source = ByteStream(path, file.read, file.read_into)
-    start = source.peek(4)  # a pipe may have a short line, to be answered before the next
+    start = source.peek(4)  # no more: a pipe's first line may be short, and need an answer first
     for magic, how in _COMPRESSIONS.items():
         if start.startswith(magic):
             source.forget_rest()
             read = _decompressed(source, *how)
-            # Of a file, there is more until its end.
+            # A file is ready until its end.
             n_ready = source.n_ready if is_stream(path) else lambda: 1
             return ByteStream(name, read, n_ready=n_ready, is_compressed=True)
     if start.startswith(_ZSTANDARD):
@@ -253,17 +251,17 @@ def open_bytes(path: str, wait: Wait | None = None, rest: Rest | None = None) ->
 
 
 def spooled(start: ByteStream) -> IO[bytes]:
-    """Return the file that arrives on a pipe, when it is there as a whole."""
+    """Copy a pipe to a temporary file until its end; return the file."""
     import tempfile
 
-    spool = tempfile.TemporaryFile()  # noqa: SIM115, as the source reads from it
+    spool = tempfile.TemporaryFile()  # noqa: SIM115, the source reads from it
     while data := start.read_some():
         spool.write(data)
     return spool
 
 
 class _File:
-    """A descriptor that is open as long as somebody may read from it."""
+    """A descriptor that stays open as long as the object is in use."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
@@ -280,8 +278,8 @@ class _File:
 
 
 def _decompressed(source: ByteStream, name: str, module: str, kind: str) -> Callable[[int], bytes]:
-    """Return what reads the bytes that compressed ones stand for, as far as they have come."""
-    import zlib  # late, as few sources are compressed
+    """Return a function that reads decompressed bytes as they arrive."""
+    import zlib  # late: few sources are compressed
 
     library = import_module(module)
     make = getattr(library, kind)
@@ -296,7 +294,7 @@ def _decompressed(source: ByteStream, name: str, module: str, kind: str) -> Call
             raise
         except EOFError:
             raise SourceError(f"{source.name}: its {name} data ends too early") from None
-        except errors:  # and none of what ends the waiting for more
+        except errors:  # not every exception: some end the wait for data
             raise SourceError(f"{source.name}: its {name} data is damaged") from None
 
     return read
@@ -309,7 +307,7 @@ def first_line(error: Exception) -> str:
 
 @contextmanager
 def source_errors(name: str) -> Iterator[None]:
-    """Turn errors of the system and of Arrow into one that names the source."""
+    """Turn errors of the system and of Arrow into a SourceError with the source's name."""
     try:
         yield
     except Exception as error:
@@ -321,7 +319,7 @@ def source_errors(name: str) -> Iterator[None]:
 
 
 def reason_of(error: Exception) -> str:
-    """Return what went wrong in one line, without what the system adds to it."""
+    """Return an error's reason in one line, without number and path."""
     # Only errors of the system have a number.
     if isinstance(error, OSError) and error.errno is not None:
         return str(error.strerror)
@@ -329,15 +327,14 @@ def reason_of(error: Exception) -> str:
 
 
 def _open_pipe(path: str, wait: Wait, rest: Rest | None) -> ByteStream:
-    # A FIFO that nobody writes to yet must not hold up the opening, but the waiting, which a signal
-    # can end.
+    # Without a writer, opening a FIFO must not block; the wait does, which a signal can end.
     file = _File(0)
     if path != STDIN:
         file = _File(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
         os.set_blocking(file.descriptor, True)
-    with suppress(OSError):  # it may be no pipe
+    with suppress(OSError):  # not every stream is a pipe
         fcntl.fcntl(file.descriptor, _SET_PIPE_SIZE, _SOME)
-    from termios import FIONREAD  # late, as files do not need it
+    from termios import FIONREAD  # late: files do not need it
 
     stream = ByteStream(
         name_of(path),
@@ -353,17 +350,17 @@ def _open_pipe(path: str, wait: Wait, rest: Rest | None) -> ByteStream:
 
 
 def is_readable(descriptor: int, seconds: float | None) -> bool:
-    """Wait for something to read, or for the end; None for as long as it takes.
+    """Wait for data or the end, at most some seconds; return whether it came.
 
-    A FIFO that was opened before its writer is not at its end.
+    A FIFO opened before its writer is not at its end.
     """
-    poll = select.poll()  # knows descriptors beyond 1,024, which select does not
+    poll = select.poll()  # unlike select, it accepts descriptors above 1,024
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(None if seconds is None else 1000 * seconds))
 
 
 def _n_ready(descriptor: int, request: int) -> int:
-    """Ask how many bytes can be read at once; return 0 where that is not known."""
+    """Return the number of bytes ready, or 0 if it is unknown."""
     try:
         return int.from_bytes(fcntl.ioctl(descriptor, request, bytes(4)), sys.byteorder)
     except OSError:

@@ -1,4 +1,4 @@
-"""What people are told of a source."""
+"""Notes to users about a source."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from stream_perceptron.data.naming import (
 )
 from stream_perceptron.data.schema import Schema, Selection
 
-# Texts by which people mean that there is no value.
+# Texts that most likely mean a missing value.
 _LIKE_MISSING = frozenset(
     {"na", "n/a", "nan", "null", "none", "nil", "?", "-", "--", ".", "missing"}
 )
 
-# Dates, times, addresses, numbers, ids, and texts of many words.
-# What is long is told first, as the search for words would take the square of its length.
+# Dates, times, addresses, numbers, ids, and texts of many words. Long texts match first: the search
+# for words takes time quadratic in the length.
 _NO_CATEGORY = re.compile(r"(?s).{41}|[0-9]{4}|[0-9][-/:.,][0-9]|^[+-]?[0-9]+$|(\S+\s+){4}|@|://")
 
 UNKNOWN = "not in the model"  # why a column is not used
 
 
 class Note(str):
-    """A line that people are told of a source.
+    """A line to users about a source.
 
     Attributes
     ----------
     is_warning
-        Whether it is told to those who asked for quiet, too.
+        Whether it is shown even with --quiet.
     names_unknown
         Whether it names columns that the model does not know.
 
@@ -46,21 +46,21 @@ class Note(str):
 
 
 class Described(NamedTuple):
-    """What is used of a source, to be told."""
+    """The used and ignored columns of a source."""
 
     features: Sequence[str]
-    source: str = ""  # where in a row they are
+    source: str = ""  # the features' place in a row
     scales: Sequence[float] = (1.0,)
     label: str | None = None
-    ignored: Mapping[str, str] = {}  # why columns are not used
-    # The columns of texts, which are not used either, each with the texts in the first rows.
+    ignored: Mapping[str, str] = {}  # by column: why it is not used
+    # Ignored columns of texts, each with the texts of the first rows.
     texts: Mapping[str, Sequence[Any]] = {}
-    origins: Sequence[str] = ()  # the columns that most likely tell where a row comes from
+    origins: Sequence[str] = ()  # columns that most likely identify rows
     hints: Sequence[str] = ()
 
 
 def describe(selection: Selection, schema: Schema, found: Described) -> tuple[Note, ...]:
-    """Say in a few lines what is used of a source and what is not."""
+    """Return a few lines on the used and ignored columns of a source."""
     features = schema.in_order(found.features)
     title = f"{len(features):,} feature{'s' * (len(features) != 1)}{found.source}"
     if schema.is_open:
@@ -113,28 +113,28 @@ def describe(selection: Selection, schema: Schema, found: Described) -> tuple[No
 
 
 def _are_few(name: str, texts: Sequence[Any]) -> bool:
-    """Whether a column most likely has one of a few texts: no id, date, number or free text."""
+    """Whether a column has categories most likely: not ids, dates, numbers or free text."""
     known = [text for text in map(str, texts) if text]
     is_odd = tells_origin(name) or any(map(_NO_CATEGORY.search, known))
     return not is_odd and 0 < len(set(known)) <= max(5, len(known) // 4)
 
 
 def warning(text: str) -> Note:
-    """Return a line that warns."""
+    """Return a warning to users."""
     note = Note(f"warning: {text}")
     note.is_warning = True
     return note
 
 
 def if_missing(text: str) -> str:
-    """Say what to do about a text that most likely means a missing value; nothing for another."""
+    """Return advice for a text that most likely means a missing value; else empty."""
     if text.strip().lower() not in _LIKE_MISSING:
         return ""
     return f"; if that means a missing value: --missing {as_option([text.strip()])}"
 
 
 def missing_hints(first: Mapping[str, str]) -> list[str]:
-    """Say how to name what means a missing value, by the first text in each column of texts."""
+    """Return hints at texts that most likely mean missing values, given columns' first texts."""
     return [
         f"hint: column {name!r} begins with {text!r}{hint}"
         for name, text in first.items()
@@ -143,22 +143,20 @@ def missing_hints(first: Mapping[str, str]) -> list[str]:
 
 
 def advice_on(key: str | None, name: str, text: str) -> str:
-    """Say what to do about a text of JSON that means no value or a number; nothing for another.
+    """Return advice for a text in JSON that means a missing value or a number; else empty.
 
-    `key` is that of the object which has the features, if they have one.
+    `key` is that of the object with the features, if any.
     """
     if not re.fullmatch(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", text.strip()):
         return if_missing(text)
-    if "." in name:  # which may be a path
+    if "." in name:  # may be a path
         return "; numbers have no quotes"
     path = "".join(f"[{json.dumps(part)}]" for part in (key, name) if part)
-    return (
-        f"; numbers have no quotes, and jq -c {shlex.quote(f'.{path} |= tonumber')} takes them away"
-    )
+    return f"; numbers have no quotes: jq -c {shlex.quote(f'.{path} |= tonumber')} removes them"
 
 
 def json_hints(key: str | None, first: Mapping[str, str]) -> list[str]:
-    """Say so of the first text under each name."""
+    """Return hints with advice on the first text under each name."""
     return [
         f"hint: {name!r} is {text!r}, a text{hint}"
         for name, text in first.items()
@@ -167,7 +165,7 @@ def json_hints(key: str | None, first: Mapping[str, str]) -> list[str]:
 
 
 def no_label(where: str, names: Sequence[str], schema: Schema) -> str:
-    """Say that a table has no label column."""
+    """Return the message for a table without a label column."""
     how = "name it with --label" if schema.is_new else "rename it"
     return (
         f"{where}: there is no label column: none of {names_in(names)} is called "

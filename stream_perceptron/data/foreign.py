@@ -1,4 +1,4 @@
-"""Sources of other kinds: recognised, and answered with what would make one of them."""
+"""Unsupported sources: recognised, and refused with a command that converts them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from stream_perceptron.data.byte_stream import STDIN, without_password
 from stream_perceptron.errors import SourceError
 
 _ENDINGS = (".parquet", ".arrow", ".csv", ".tsv", ".jsonl", ".json", ".libsvm", ".svm")
-# By how other kinds begin: what they are called, and what makes something of them that is read.
+# By the first bytes: the name of a format, and a command that converts it.
 _FOREIGN = {
     b"\xff\xfe": ("text in UTF-16", "iconv -f UTF-16 -t UTF-8 {} | stream-perceptron ..."),
     b"\xfe\xff": ("text in UTF-16", "iconv -f UTF-16 -t UTF-8 {} | stream-perceptron ..."),
@@ -30,7 +30,7 @@ _ARRAY_OF_OBJECTS = re.compile(r"\s*\[\s*(\{|$)")
 
 
 def refuse_place(path: str) -> None:
-    """Refuse a path that is no file: a folder, a pattern, or the address of a page."""
+    """Refuse a folder, a pattern, a tar archive or a web address."""
     if re.match("https?://", path, re.IGNORECASE):
         name = without_password(path)
         raise SourceError(
@@ -49,13 +49,13 @@ def refuse_place(path: str) -> None:
         raise SourceError(f"{path}: a folder; name the files in it: {pattern}")
     if re.search(r"[*?\[]", path) and "://" not in path and not os.path.exists(path):
         raise SourceError(
-            f"{path}: no such file: a shell puts in the files that a pattern means, if it is not "
-            "quoted and there are any"
+            f"{path}: no such file: unquote the pattern so that the shell expands it, if any file "
+            "matches"
         )
 
 
 def refuse_content(name: str, path: str, start: bytes) -> None:
-    """Refuse what begins as a file of a kind that is not read; it is called so in messages."""
+    """Refuse a source whose first bytes show an unsupported format; `name` is for messages."""
     quoted = shlex.quote(name) if path != STDIN else "FILE"
     if start == b"\x93NUM":
         given, at = "sys.argv[1]", f" {quoted}"
@@ -74,8 +74,8 @@ def refuse_content(name: str, path: str, start: bytes) -> None:
 
 
 def _in_archive(path: str, quoted: str) -> str:
-    """Return what a ZIP archive is, and what reads it."""
-    import zipfile  # late, as hardly anybody gives one
+    """Return the kind of a ZIP archive, and a command that reads it."""
+    import zipfile  # late: rarely needed
 
     try:
         with zipfile.ZipFile(path) as archive:
@@ -83,20 +83,20 @@ def _in_archive(path: str, quoted: str) -> str:
     except (OSError, zipfile.BadZipFile):
         names = []
     if "meta.json" in names and "weights.npy" in names:
-        return f"a model that was saved, not samples: -m {quoted}"
+        return f"a saved model, not samples: -m {quoted}"
     if "[Content_Types].xml" in names:
         return f"a spreadsheet: libreoffice --headless --convert-to csv {quoted}"
     if names and all(name.endswith(".npy") for name in names):
         return _in_npz([name.removesuffix(".npy") for name in names], quoted)
     if not names:
-        return "a ZIP archive: write it to a file, and what unzip -p FILE says into the pipe"
+        return "a ZIP archive: write it to a file, and pipe the output of unzip -p FILE"
     if len(names) > 1:
         return f"a ZIP archive: unzip -p {quoted} {shlex.quote(names[0])} | stream-perceptron ..."
     return f"a ZIP archive: unzip -p {quoted} | stream-perceptron ..."
 
 
 def _in_npz(names: list[str], path: str) -> str:
-    """Return what writes arrays as CSV, the labels first."""
+    """Return a command that writes NumPy arrays as CSV, the labels first."""
     known = {name.lower(): name for name in names}
     for y in names:
         x = known.get(f"x{y[1:].lower()}")
@@ -114,7 +114,7 @@ def _in_npz(names: list[str], path: str) -> str:
 
 
 def refuse_array(name: str, first: str) -> None:
-    """Refuse a JSON array of objects, over several lines or on one, by its first line."""
+    """Refuse a JSON array of objects, recognised by its first line."""
     if _ARRAY_OF_OBJECTS.match(first):
         cat = "" if name == "stdin" else f" {shlex.quote(name)}"
         raise SourceError(

@@ -1,4 +1,4 @@
-"""How one source is told from another."""
+"""Identities of sources: names, sizes and digests."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-# A local file up to this size is identified by all of its bytes, another by its footer.
+# A local file up to this size is identified by all its bytes, a larger one by its footer.
 _WHOLE_FILE = 2**30
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What tells a source from others, whatever its name."""
+    """The identity of a source's content; the name does not count."""
 
-    # What it was called, for messages; files are equal if their content is.
+    # For messages.
     name: str = field(compare=False)
-    # The number of bytes; of a text file, not compressed, those up to the last row that was read.
+    # The number of bytes; of an uncompressed text file, those up to the last row read.
     size: int
     # The SHA-256 of these bytes, or of a large or remote file's footer; empty for a stream.
     digest: str
-    # The ETag or the time of an object behind a URI, but of text, which may have grown.
+    # The ETag or time of an object behind a URI; empty for text, which may grow.
     version: str = field(default="", metadata={"optional": True})
 
     @classmethod
     def of_file(cls, name: str, size: int, footer: bytes, version: str = "") -> Identity:
         """Return the identity of a file with this Parquet footer or Arrow schema."""
-        import hashlib  # late, as runs without a checkpoint do not need it
+        import hashlib  # late: runs without a checkpoint do not need it
 
         if os.path.exists(name) and size <= _WHOLE_FILE:
             with open(name, "rb") as file:
@@ -41,14 +41,14 @@ class Identity:
 
     @classmethod
     def of_text(cls, name: str) -> Identity:
-        """Return the identity of a text file of which nothing was read."""
+        """Return the identity of a text file before its first row."""
         import hashlib
 
         return cls(name, 0, hashlib.sha256().hexdigest())
 
     @classmethod
     def of_stream(cls, name: str) -> Identity:
-        """Return the identity of stdin or a pipe, which is that of any other."""
+        """Return the identity of stdin or a pipe; all streams are equal."""
         return cls(name, 0, "")
 
     def __str__(self) -> str:
@@ -58,40 +58,40 @@ class Identity:
 
     @property
     def is_stream(self) -> bool:
-        """Whether it can be read once only."""
+        """Whether the source can be read only once."""
         return not self.digest
 
 
 @dataclass
 class Rest:
-    """What was read of a pipe and is in no row yet; the next run on the same pipe begins with it.
+    """Bytes read of a pipe that are in no row yet; the next run on the same pipe begins with them.
 
-    Only a pipe without a name has one, as whoever writes to a FIFO may begin anew.
+    Only an anonymous pipe has a rest: the writer of a FIFO may start again.
     """
 
-    pipe: str = ""  # tells it from all others
-    header: bytearray = field(default_factory=bytearray)  # what the next rows need before them
+    pipe: str = ""  # identifies the pipe
+    header: bytearray = field(default_factory=bytearray)  # needed again before the next rows
     part: bytearray = field(default_factory=bytearray)
 
     def begin(self, descriptor: int) -> bytes:
-        """Return what the bytes from a descriptor continue; forget that of another pipe."""
+        """Return the rest that a descriptor continues; drop the rest of another pipe."""
         pipe = _pipe_at(descriptor)
         part = self.header + self.part if pipe == self.pipe else bytearray()
         self.pipe, self.header, self.part = pipe, bytearray(), part
         return bytes(part)
 
     def forget(self) -> None:
-        """Let there be nothing for a next run to begin with."""
+        """Drop the rest."""
         self.pipe, self.header, self.part = "", bytearray(), bytearray()
 
     def pass_over(self, n: int, header: slice) -> None:
-        """Forget bytes that are in rows, but not those of a header."""
+        """Drop n bytes that are in rows, but keep those of a header."""
         self.header += self.part[header]
         del self.part[:n]
 
 
 def _pipe_at(descriptor: int) -> str:
-    """Return what tells a pipe without a name from all others; nothing for anything else."""
+    """Return a text that identifies an anonymous pipe; empty for anything else."""
     try:
         pipe = os.readlink(f"/proc/self/fd/{descriptor}")
         with open("/proc/sys/kernel/random/boot_id") as file:
@@ -101,27 +101,27 @@ def _pipe_at(descriptor: int) -> str:
 
 
 class TextDigest:
-    """The SHA-256 of a text file up to any of its rows, while other rows are read ahead.
+    """The SHA-256 of a text file up to any of its rows, while further rows are prefetched.
 
-    One thread adds the bytes, and another asks for what they come to.
+    One thread adds bytes, and another asks for digests.
     """
 
     def __init__(self, name: str) -> None:
-        from hashlib import sha256  # late, as runs without a checkpoint do not need it
+        from hashlib import sha256  # late: runs without a checkpoint do not need it
 
         self._name = name
         self._digest, self._size = sha256(), 0
-        # The bytes that follow; or a digest up to their end and their number.
+        # The next bytes, or the digest up to their end with their number.
         self._ahead: deque[memoryview | tuple[_Hash, int]] = deque()
         self._lock = threading.Lock()
 
     def add(self, data: memoryview) -> None:
-        """Add bytes in which rows end."""
+        """Add bytes with ends of rows, where digests may be asked for."""
         with self._lock:
             self._ahead.append(data)
 
     def pass_over(self, data: memoryview) -> None:
-        """Add bytes that need not be held, as nobody asks for rows that end in them."""
+        """Add bytes that need not be kept, because no digest is asked for within them."""
         with self._lock:
             digest, n = self._digest.copy(), 0
             if self._ahead and isinstance(self._ahead[-1], tuple):
@@ -136,7 +136,7 @@ class TextDigest:
             self._ahead.append((digest, n + len(data)))
 
     def identity(self, size: int) -> Identity:
-        """Return what tells the file by its first bytes, which are more each time."""
+        """Return the identity of the file's first `size` bytes; `size` must not decrease."""
         with self._lock:
             while self._size < size:
                 first = self._ahead.popleft()
@@ -153,16 +153,16 @@ class TextDigest:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class TextPart:
-    """Rows of a text file that follow each other."""
+    """Consecutive rows of a text file."""
 
     digest: TextDigest
-    ends: Sequence[int]  # the number of bytes of the file up to the end of each
+    ends: Sequence[int]  # the number of bytes up to the end of each row
 
     def __getitem__(self, rows: slice) -> TextPart:
-        """Return some of these rows."""
+        """Return a slice of these rows."""
         return TextPart(self.digest, self.ends[rows])
 
     @property
     def identity(self) -> Identity:
-        """What tells the file up to the end of these rows."""
+        """The identity of the file up to the end of these rows."""
         return self.digest.identity(self.ends[-1])

@@ -1,4 +1,4 @@
-"""Labels in columns, in text and in JSON, and the one type that those of a run have."""
+"""Labels read from columns, text and JSON, all of one type within a run."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import math
 import re
 from typing import Any
 
-# By name: the Python type, and what it is called.
+# By name: the Python type, and its name in messages.
 LABEL_TYPES = {
     "int": (int, "a whole number"),
     "bool": (bool, "true or false"),
     "str": (str, "a text"),
 }
 
-# Leading zeros make a code of a number: 007 is not 7.
+# A number with leading zeros is a code: 007 is not 7.
 _WHOLE = re.compile(r"([+-]?(?:0|[1-9][0-9]*))(?:\.0*)?")
 _DECIMAL = re.compile(r"[+-]?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _BOOLS = {"true": True, "false": False}
 
 
 def label_type_of(value: str | float | bool, is_text: bool) -> str:
-    """Return int, bool or str, the type of the labels in a run whose first is this.
+    """Return int, bool or str: the type of labels after this first one.
 
     Examples
     --------
@@ -38,7 +38,7 @@ def label_type_of(value: str | float | bool, is_text: bool) -> str:
 
 
 def typed_label(value: Any, label_type: str, is_text: bool) -> Any:
-    """Return the label that a value stands for, given the type of the labels.
+    """Return the label for a value, given the type of labels.
 
     Examples
     --------
@@ -47,7 +47,7 @@ def typed_label(value: Any, label_type: str, is_text: bool) -> Any:
     >>> typed_label("A", "int", is_text=True)
     Traceback (most recent call last):
     ...
-    ValueError: 'A' is not a whole number, as labels are
+    ValueError: 'A' is not a whole number, but the labels are
 
     """
     kind, called = LABEL_TYPES[label_type]
@@ -62,11 +62,11 @@ def typed_label(value: Any, label_type: str, is_text: bool) -> Any:
             return _BOOLS[value.lower()]
     shown = repr(value) if isinstance(value, str) else str(value)
     hint = ": put a quantity into bins" if isinstance(value, float) else ""
-    raise ValueError(f"{shown[:50]} is not {called}, as labels are{hint}")
+    raise ValueError(f"{shown[:50]} is not {called}, but the labels are{hint}")
 
 
 def text_of(value: str | float | bool, is_text: bool) -> str:
-    """Return the text that a value stands for where each text is a feature: the shortest.
+    """Return the shortest text for a value, to name its feature.
 
     Examples
     --------
@@ -92,15 +92,14 @@ def text_of(value: str | float | bool, is_text: bool) -> str:
 
 
 def is_missing(value: Any, is_text: bool) -> bool:
-    """Whether a value of the label column is no label: None, NaN or, in text, nothing."""
+    """Whether a value of the label column is missing: None, NaN or an empty text."""
     return value is None or value != value or (is_text and value == "")
 
 
 def typed_labels(values: list[Any], label_type: str, rejected: dict[int, str]) -> list[Any]:
-    """Return the labels that the values of a column stand for, None where there is none.
+    """Return the labels for the values of a column, None for missing ones.
 
-    A row with a value that does not fit is named in `rejected`; rows named before are not looked
-    at.
+    Rows whose value has another type are added to `rejected`; rows already in it are skipped.
     """
     if not rejected and set(map(type, values)) == {LABEL_TYPES[label_type][0]}:
         return values

@@ -1,4 +1,4 @@
-"""Names of columns and features: which ones people mean, and how they are told."""
+"""Names of columns and features: found as users give them, and listed in messages."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ LABEL_NAMES = ("label", "class", "target", "y")
 
 _PIXEL_COLUMNS = ("pixels", "pixel", "image")
 
-# Of a column that counts rows, or says where they come from.
+# Matches the name of a column that numbers rows or identifies their origin.
 _ORIGIN = re.compile(r"(?i:id|index|.*[_ ]id|unnamed: \d+|__index_level_\d+__|)|.*[a-z0-9]I[dD]")
 
 _MOST_NAMES = 5  # in one list of a message
 
 
 def column_called(wanted: str, names: Sequence[str]) -> str | None:
-    """Return the column that a person means, None if there is no such one.
+    """Return the column that a user means by name, in any case, or by position from 1; or None.
 
     Examples
     --------
@@ -38,7 +38,7 @@ def column_called(wanted: str, names: Sequence[str]) -> str | None:
 
 
 def meant(wanted: str, names: Sequence[str]) -> str:
-    """Say which name was most likely meant; nothing if none is like it.
+    """Return a hint with the most similar name; empty if none is similar.
 
     Examples
     --------
@@ -46,14 +46,14 @@ def meant(wanted: str, names: Sequence[str]) -> str:
     ("; did you mean 'price'?", '')
 
     """
-    from difflib import get_close_matches  # late, as it is for errors only
+    from difflib import get_close_matches  # late: only errors need it
 
     close = get_close_matches(wanted, names, 1, 0.75)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def vector_names(name: str, n_features: int) -> tuple[str, ...]:
-    """Return names for many numbers under one name: pixel0, pixel1.. or name0, name1...
+    """Return names for the numbers of a vector: pixel0, pixel1.. or name0, name1...
 
     Examples
     --------
@@ -66,7 +66,7 @@ def vector_names(name: str, n_features: int) -> tuple[str, ...]:
 
 
 def is_pixel(name: str) -> bool:
-    """Whether a column of this name is a pixel of a picture.
+    """Whether a column with this name is a pixel of a picture.
 
     Examples
     --------
@@ -78,7 +78,7 @@ def is_pixel(name: str) -> bool:
 
 
 def tells_origin(name: str) -> bool:
-    """Whether a column of this name most likely tells where a row comes from, such as a row number.
+    """Whether a column with this name most likely identifies rows, such as a row number.
 
     Examples
     --------
@@ -92,18 +92,18 @@ def tells_origin(name: str) -> bool:
 
 
 def shortened(parts: Sequence[str], most: int = _MOST_NAMES) -> str:
-    """Return the first parts of a list for a message, and how many more there are."""
+    """Return the first parts of a list for a message, and the number of the others."""
     more = f" and {len(parts) - most:,} more" if len(parts) > most else ""
     return ", ".join(parts[:most]) + more
 
 
 def names_in(names: Sequence[str], most: int = _MOST_NAMES) -> str:
-    """Return names in quotes for a message, the first few of them."""
+    """Return the first few names in quotes, for a message."""
     return shortened(list(map(repr, names)), most)
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return names for a message: all if they are few, else the first, or the ends of a family.
+    """Return names for a message: all of a few, else the ends of a series or the first ones.
 
     Examples
     --------
@@ -122,6 +122,6 @@ def listed(names: Sequence[str]) -> str:
 
 
 def as_option(names: Sequence[str]) -> str:
-    """Return names as a shell takes them for an option."""
-    # A column without a name has a place; that of an index is the first.
+    """Return names as the value of an option, quoted for a shell."""
+    # A column without a name is given by position; an index without a name comes first.
     return shlex.quote(",".join(name or "1" for name in names[:_MOST_NAMES]))

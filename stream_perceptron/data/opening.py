@@ -1,4 +1,4 @@
-"""Which format a source is of."""
+"""Opening of sources, with detection of the format."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from stream_perceptron.data.schema import Selection
     from stream_perceptron.data.text.lines import LineFormat
 
-# By how the format begins.
+# Formats by their first bytes.
 _MAGIC = {b"PAR1": "parquet", b"\xff\xff\xff\xff": "arrow", b"ARRO": "arrow"}
 
 _PAIR = r"[^\s:]+:\S+"
@@ -33,22 +33,22 @@ def open_source(
     Parameters
     ----------
     path
-        A path, a URI that `pyarrow.fs` knows, or - for stdin. Compressed files are told by their
-        first bytes.
+        A path, a URI for `pyarrow.fs`, or - for stdin. Compression is detected from the first
+        bytes.
     file_format
-        parquet, arrow, csv, jsonl or libsvm; None to tell by the first bytes, and by the first
-        line if that is text.
+        parquet, arrow, csv, jsonl or libsvm; None to detect it from the first bytes, or from the
+        first line of text.
     wait
-        Is called with a descriptor before a pipe is read; returns whether there is something to
-        read, after some seconds at most, None for as long as it takes.
+        Called with a descriptor and seconds (None: no limit) before a pipe is read; returns whether
+        data is ready.
     rest
-        What a run before has read of a pipe and not learned: text begins with it where this is the
-        same pipe. It is kept up to date.
+        Bytes that an earlier run read of a pipe but did not learn. If this is the same pipe, text
+        begins with them. It is kept up to date.
 
     Raises
     ------
     SourceError
-        If it cannot be read, or is not of the format.
+        If the source cannot be read, or has another format.
 
     Examples
     --------
@@ -66,7 +66,7 @@ def open_source(
     file_format = file_format or _MAGIC.get(magic)
     if file_format in ("parquet", "arrow"):
         start.forget_rest()
-    # Late, as each of them imports what the others do not need.
+    # Late: each format imports libraries that the others do not need.
     if file_format == "parquet":
         from stream_perceptron.data.arrow.parquet import ParquetSource
 
@@ -103,7 +103,7 @@ def _line_format(file_format: str | None, first: str, where: str, asked: Selecti
 
 
 def _looks_like(first: str, where: str) -> str:
-    """Return the format that a first line is of."""
+    """Return the text format that a first line looks like."""
     if "\0" in first or first.count("\N{REPLACEMENT CHARACTER}") > len(first) / 10:
         raise SourceError(f"{where}: neither Parquet nor Arrow nor text in UTF-8")
     if first.lstrip().startswith(("{", "[")):

@@ -1,4 +1,4 @@
-"""Items made in a thread before they are asked for."""
+"""Prefetch: a thread that makes items ahead."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from stream_perceptron.data.byte_stream import Idle
 T = TypeVar("T")
 
 _DEPTH = 2
-_PATIENCE = 0.5  # seconds that the thread has to end, once nobody wants its work
+_PATIENCE = 0.5  # seconds to wait for the thread's end
 
 
 def prefetch(items: Iterable[T], idle: Idle | None = None) -> Iterator[T]:
-    """Yield the items, while the next ones are made in a thread.
+    """Yield items while a thread makes the next ones.
 
-    What is raised in making them is raised here, after the items before.
+    An error in making an item is raised here in its place.
 
     Examples
     --------
@@ -28,7 +28,7 @@ def prefetch(items: Iterable[T], idle: Idle | None = None) -> Iterator[T]:
     """
     # These queues wait in C; `queue.Queue` costs a live pipe a tenth of a millisecond a row.
     made: queue.SimpleQueue[tuple[bool, T | BaseException | None]] = queue.SimpleQueue()
-    places: queue.SimpleQueue[bool] = queue.SimpleQueue()  # that are free; False at the end
+    places: queue.SimpleQueue[bool] = queue.SimpleQueue()  # True for a free place, False to end
     for _ in range(_DEPTH):
         places.put(True)
     is_left = False
@@ -43,7 +43,7 @@ def prefetch(items: Iterable[T], idle: Idle | None = None) -> Iterator[T]:
         except BaseException as error:
             made.put((False, error))
 
-    # A daemon, as it may be waiting for a pipe that is silent for ever.
+    # A daemon, because it may wait for a pipe for ever.
     worker = threading.Thread(target=work, daemon=True)
     worker.start()
     try:
@@ -62,5 +62,5 @@ def prefetch(items: Iterable[T], idle: Idle | None = None) -> Iterator[T]:
     finally:
         is_left = True
         places.put(False)
-        # At exit a thread must not be in the midst of Arrow's code.
+        # At exit the thread must not be within Arrow's code.
         worker.join(_PATIENCE)

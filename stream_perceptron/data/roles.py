@@ -1,4 +1,4 @@
-"""Which column is the label, and what the others are for: the same for CSV, Arrow and JSON."""
+"""The roles of columns, label first, found alike for CSV, Arrow and JSON."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _MOST_COLUMNS = 2**20
 
 
 def named(asked: Selection, schema: Schema) -> Selection:
-    """Return what was asked for with the names of the columns that places meant.
+    """Return the selection with positions replaced by the names of columns.
 
-    Places are those of the first source whose columns have names; in others they may differ. Keys
-    of JSON have no places, but for the label's.
+    Positions refer to the first source with named columns; in others they may differ. JSON keys
+    have no positions, except the label's.
     """
     label = asked.label and (schema.label or asked.label)
     if not schema.columns or schema.is_open:
@@ -40,14 +40,14 @@ def named(asked: Selection, schema: Schema) -> Selection:
 
 
 def among(asked: Selection, names: Sequence[str], where: str, to_learn: bool) -> Selection:
-    """Return what was asked for with the names that columns have; the label is found.
+    """Return the selection with the exact names of columns, and with the label column found.
 
-    To predict, columns need not be there.
+    To predict, columns may be missing.
 
     Raises
     ------
     SourceError
-        If a column that was named is not there, or several could be the label.
+        If a column is missing, or several could be the label.
 
     """
 
@@ -85,12 +85,12 @@ def among(asked: Selection, names: Sequence[str], where: str, to_learn: bool) ->
 
 
 def label_among(asked: Selection, names: Iterable[str]) -> str | None:
-    """Return which of these names is the label's by itself, if any.
+    """Return the one of these names that is a label's by default, if any.
 
     Raises
     ------
     SampleError
-        If several are.
+        If there are several.
 
     """
     called = {name: name.strip().lower() for name in names if name not in asked.roles}
@@ -105,7 +105,7 @@ def label_among(asked: Selection, names: Iterable[str]) -> str | None:
 
 
 def distinct(names: Sequence[str], selection: Selection, where: str) -> list[str]:
-    """Return the names of columns, with another one for each that is there twice and not used.
+    """Return the names of columns, with duplicates renamed if they are ignored.
 
     Examples
     --------
@@ -135,7 +135,7 @@ def distinct(names: Sequence[str], selection: Selection, where: str) -> list[str
 
 
 def names_by_place(selection: Selection, schema: Schema, n: int, where: str) -> list[str]:
-    """Return names for n columns that have none."""
+    """Return names for n columns without names."""
     places = [f"column {i + 1}" for i in range(n)]
     asked = among(selection, places, where, to_learn=False)
     used = {*asked.roles, *asked.one_hot}
@@ -152,7 +152,7 @@ def names_by_place(selection: Selection, schema: Schema, n: int, where: str) -> 
 
 
 def indicator(name: str, value: Any, asked: Selection, is_text: bool) -> str | None:
-    """Return the feature that is 1 for a value of a --one-hot column, None if there is no value.
+    """Return the feature that is 1 for a value of a --one-hot column; None for a missing value.
 
     Examples
     --------
@@ -170,6 +170,6 @@ def indicator(name: str, value: Any, asked: Selection, is_text: bool) -> str | N
 
 
 def present(value: Any, asked: Selection, is_text: bool) -> Any:
-    """Return the value of a label column, None if it is a text that means none."""
+    """Return the value of a label column; None for a text that means a missing value."""
     blanks: Collection[str] = asked.blanks if is_text else asked.missing
     return None if isinstance(value, str) and value.strip() in blanks else value

@@ -61,7 +61,7 @@ class RandomDraws(Source):
             source.require_unchanged()
 
     def batches(self, request: Request) -> Iterator[Batch]:
-        """Yield draws from `start` on, in all as many as there are rows; others in every epoch."""
+        """Yield an epoch's draws from `start` on: as many as there are rows, new each epoch."""
         rows = self.read(request)
         begin = request.epoch * rows.n_rows
         for first in range(request.start, rows.n_rows, BATCH_ROWS):
@@ -71,9 +71,9 @@ class RandomDraws(Source):
             yield replace(_taken(rows, draws), first_row=first + 1, notes=notes)
 
     def read(self, request: Request) -> Batch:
-        """Return all rows to draw from; none is left out as one that came before.
+        """Return all rows to draw from; none counts as replayed.
 
-        They are read by all that any of them tells, as a resumed run reads them.
+        They are read with the schema that all of them lead to, as in a resumed run.
         """
         if self._rows is not None:
             return self._rows
@@ -87,10 +87,10 @@ class RandomDraws(Source):
                     n_learned += len(batch) - batch.labels.count(None) - len(batch.rejected)
                     if batch.tells:
                         if batch.schema == schemas[-1]:
-                            schemas.pop()  # it may know fewer names of features
+                            schemas.pop()  # the later one may know more names
                         schemas.append(batch.schema)
                 asked = asked.after(schemas[-1])
-            # Where the first row told all, and was learned like the others, they are as they stay.
+            # If the first row decided the schema and all rows are learned, do not read again.
             is_told_at_once = len(schemas) <= 2 and n_learned == sum(map(len, batches))
             is_all_known = len(schemas) == 1 and n_numbers == len(asked.schema.numbers)
             if is_all_known or is_told_at_once:
@@ -137,7 +137,7 @@ def _joined(batches: Sequence[Batch], source: str, schema: Schema) -> Batch:
 
 
 def _taken(rows: Batch, draws: NDArray[np.intp]) -> Batch:
-    """Return some rows, in any order and any number of times."""
+    """Return the drawn rows, in any order and with repeats."""
     place = np.full(rows.n_rows, -1, np.intp)
     place[rows.rows] = np.arange(len(rows.rows))
     usable = place[draws] >= 0

@@ -1,4 +1,4 @@
-"""What a run asks of its sources, and what it has found in them."""
+"""Selection, what a run asks of its sources, and Schema, what it has found in them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from stream_perceptron.errors import SampleError, SourceError
 
 
 class KnownNames:
-    """The names of features that have held numbers in rows that were learned.
+    """The names of features with numbers in learned rows.
 
-    One object never changes; with more names it is another one, which shares its memory if it can.
+    It is immutable; `with_names` returns a larger one, which shares memory if it can.
 
     Examples
     --------
@@ -30,7 +30,7 @@ class KnownNames:
     def __init__(self, names: Iterable[Hashable] = ()) -> None:
         self._names = list(map(str, names))
         self._n = len(self._names)
-        # The place of each name, as far as somebody asked: of as many as the list says.
+        # The place of each of the first n_placed[0] names; filled on demand.
         self._places: dict[str, int] = {}
         self._n_placed = [0]
 
@@ -47,8 +47,8 @@ class KnownNames:
         return self._places.get(name, self._n) < self._n
 
     def with_names(self, names: Sequence[str]) -> KnownNames:
-        """Return these names and others, of which some may be there."""
-        if len(self._names) > self._n:  # somebody else has added others
+        """Return these names and further ones, which may repeat known names."""
+        if len(self._names) > self._n:  # another object has extended the shared list
             return KnownNames([*self, *names])
         self._names.extend(names)
         more = KnownNames()
@@ -62,50 +62,50 @@ class KnownNames:
 
 @dataclass(frozen=True)
 class Selection:
-    """What was asked for; kept with the model.
+    """The columns asked for, and how to read them; saved with the model.
 
-    A column is named as it is called, whatever its case and the blanks around it, or by its place:
-    counted from 1, and -1 is the last. A column of that very name wins.
+    Columns are given by name (any case, blanks around it ignored) or by position: from 1, or -1 for
+    the last. An exact name wins.
     """
 
-    # The label column; None for the only one of label, class, target and y that there is.
+    # The label column; None for the only one named label, class, target or y.
     label: str | None = None
-    weight: str | None = None  # the column of sample weights, if any
+    weight: str | None = None  # the column of sample weights
     ignore: tuple[str, ...] = ()  # columns not to use
-    # What features are multiplied by; None for 1/255 where they are 8-bit, else 1.
+    # The factor of features; None for 1/255 if they are 8-bit, else 1.
     scale: float | None = None
-    # The columns that say where in its origin a row comes from: any that name a partition, and last
-    # one whose whole numbers, the offsets, grow within the partition.
+    # The columns of a row's place in its origin: any number for the partition, then the offset, an
+    # integer that grows within the partition.
     position: tuple[str, ...] = ()
     standardize: bool = field(default=False, metadata={"optional": True})
-    # The text columns that become a feature for each value, such as colour_red.
+    # Text columns to turn into a feature for each value, such as colour_red.
     one_hot: tuple[str, ...] = field(default=(), metadata={"optional": True})
-    missing: tuple[str, ...] = field(default=(), metadata={"optional": True})  # what means no value
-    # What stands between the cells of CSV; None for the most frequent of comma, tab and semicolon.
+    missing: tuple[str, ...] = field(default=(), metadata={"optional": True})  # missing values
+    # The delimiter of CSV; None for the most frequent of comma, tab and semicolon.
     delimiter: str | None = field(default=None, metadata={"optional": True})
-    # What stands before the decimals of numbers in CSV.
+    # The decimal mark of numbers in CSV.
     decimal: str = field(default=".", metadata={"optional": True, "one_of": (".", ",")})
-    # The column that tells which sample a row is of, where labels come in rows of their own.
+    # The column with a sample's ID, if labels come later, in rows of their own.
     join: str | None = field(default=None, metadata={"optional": True})
-    # How many samples may wait for their labels.
+    # The most samples that may wait for their labels.
     waiting: int = field(default=100_000, metadata={"optional": True, "least": 1})
-    # The columns to copy to the predictions; that is no matter of the model.
+    # The columns to copy to the predictions; they do not concern the model.
     keep: tuple[str, ...] = field(default=(), compare=False, metadata={"saved": False})
-    # Whether the label must be in that column; a model that only predicts finds it as in learning.
+    # Whether the label column is required even to predict.
     is_label_sure: bool = field(default=False, compare=False, metadata={"saved": False})
 
     def __post_init__(self) -> None:
         if self.scale is not None:
-            object.__setattr__(self, "scale", float(self.scale))  # as no field may be assigned
+            object.__setattr__(self, "scale", float(self.scale))  # the class is frozen
 
     @property
     def factor(self) -> float | None:
-        """What features of text are multiplied by; None for nothing."""
+        """The factor of features read from text; None for 1."""
         return None if self.scale == 1.0 else self.scale
 
     @cached_property
     def roles(self) -> set[str]:
-        """The columns that are no features, without the label."""
+        """The columns that are not features, the label aside."""
         return {*self.ignore, *self.position, *filter(None, (self.weight, self.join))}
 
     @property
@@ -115,66 +115,69 @@ class Selection:
 
     @property
     def kept(self) -> tuple[str, ...]:
-        """The columns whose values go with each row; that of `join` is the last."""
+        """The columns whose values are kept with each row; that of `join` is the last."""
         return self.keep if self.join is None else (*self.keep, self.join)
 
     @cached_property
     def blanks(self) -> frozenset[str]:
-        """The texts that mean no value."""
+        """The texts that mean a missing value."""
         return frozenset({"", *self.missing})
 
 
 @dataclass(frozen=True)
 class Schema:
-    """What was found in the rows read so far; travels with every batch."""
+    """What was found in the rows read so far; comes with every batch.
 
-    # The names of the features, once known; None where each row brings its own.
+    Rows are columns of a table, or name their own features, as JSON objects and LIBSVM do.
+    """
+
+    # The names of a table's features, once known; None if rows name their own.
     features: tuple[str, ...] | None = None
     # int, str or bool, once known.
     label_type: str | None = field(default=None, metadata={"one_of": tuple(LABEL_TYPES)})
-    # The columns or keys that hold texts; of rows that bring their own names None before the first.
+    # The columns or keys with texts; None before the first row if rows name their own.
     texts: tuple[str, ...] | None = None
-    # The columns of a table that have had no value yet, and may be anything.
+    # The columns of a table without a value so far; their type is open.
     undecided: tuple[str, ...] = field(default=(), metadata={"optional": True})
-    # All columns of the first source whose columns have names, in its order; rows without names
-    # mean these.
+    # All columns of the first source with named columns, in its order; rows without names have
+    # these.
     columns: tuple[str, ...] = field(default=(), metadata={"optional": True})
-    # The column of the label among them; in JSON the key of the first label.
+    # The label column among them; in JSON the key of the first label.
     label: str | None = field(default=None, metadata={"optional": True})
-    # The key of JSON under which the features are: "" for the record itself, None if none was read.
+    # The JSON key that holds the features: "" for the record itself, None before the first record.
     key: str | None = field(default=None, metadata={"optional": True})
     is_list: bool = field(default=False, metadata={"optional": True})  # whether they are a list
-    # The features of rows that name their own; a model has them.
+    # The features of rows that name their own; saved as the model's.
     numbers: KnownNames = field(
         default_factory=KnownNames, compare=False, metadata={"saved": False}
     )
 
     @property
     def is_new(self) -> bool:
-        """Whether no row was learned."""
+        """Whether no row is learned yet."""
         return self.features is None and self.texts is None
 
     @property
     def is_table(self) -> bool:
-        """Whether features are columns of numbers, each with a scale of its own: not pixels."""
+        """Whether features are columns of numbers with scales of their own, unlike pixels."""
         if self.features is None or self.is_list:
             return False
         return not all(map(is_pixel, (*self.features, *self.undecided))) or not self.features
 
     @property
     def is_open(self) -> bool:
-        """Whether rows bring names of their own, so that features may be added at any time."""
+        """Whether rows name their own features, so that new ones may come at any time."""
         return self.features is None and self.texts is not None
 
     def columns_of(self, n: int) -> tuple[str, ...] | None:
-        """Return the columns that n values without names mean: all, or all but the label.
+        """Return the columns of n values without names: all, or all but the label.
 
-        None if no source had columns with names.
+        None if no source had named columns.
 
         Raises
         ------
         SampleError
-            If there are not so many columns.
+            If n is neither number of columns.
 
         """
         if not self.columns:
@@ -191,7 +194,7 @@ class Schema:
         )
 
     def in_order(self, names: Iterable[str]) -> list[str]:
-        """Return names of features in the order of their columns, others behind them.
+        """Return feature names in the order of their columns, others after them.
 
         Examples
         --------
@@ -203,7 +206,7 @@ class Schema:
         return sorted(names, key=lambda name: places.get(name, len(places)))
 
     def difference(self, features: tuple[str, ...]) -> str:
-        """Say how features differ from those known; nothing if they do not."""
+        """Return how features differ from the known ones, as text; empty if they do not."""
         known, given = set(self.features or ()), set(features)
         lacking = [name for name in self.features or () if name not in given]
         added = [name for name in features if name not in known]
@@ -214,9 +217,9 @@ class Schema:
         return f"its features are not those read before: it {' and '.join(differences)}"
 
     def with_features(self, features: tuple[str, ...], where: str) -> Schema:
-        """Return the schema with these features; all sources have the same.
+        """Return the schema with these features; all sources must have the same.
 
-        Unless rows bring their own names.
+        If rows name their own features, the schema stays as it is.
         """
         if self.is_open or self.features == features:
             return self
@@ -224,15 +227,15 @@ class Schema:
             return replace(self, features=features)
         if difference := self.difference(features):
             raise SourceError(f"{where}: {difference}")
-        return self  # a model made in Python has an order of its own
+        return self  # a model made in Python may have them in another order
 
     def with_numbers(self, names: Iterable[Hashable]) -> Schema:
-        """Return the schema with more features of rows that name their own."""
+        """Return the schema with more names of features, for rows that name their own."""
         new = [name for name in map(str, names) if name not in self.numbers]
         return replace(self, numbers=self.numbers.with_names(new)) if new else self
 
     def with_decided(self, features: tuple[str, ...], texts: Iterable[str]) -> Schema:
-        """Return the schema that knows what columns are that were undecided."""
+        """Return the schema after columns were found to be features or texts."""
         decided = {*features, *texts}
         return replace(
             self,
@@ -241,7 +244,7 @@ class Schema:
         )
 
     def with_label_type(self, label_type: str, where: str) -> Schema:
-        """Return the schema with labels of this type; all sources have the same."""
+        """Return the schema with this label type; all sources must have the same."""
         if self.label_type == label_type:
             return self
         if self.label_type is None:
@@ -249,7 +252,7 @@ class Schema:
         raise SourceError(f"{where}: labels are of type {label_type}, but {self.label_type} so far")
 
     def with_label(self, value: Any, is_text: bool) -> tuple[Any, Schema]:
-        """Return the label that a value stands for, None for none, and the schema with its type.
+        """Return the label for a value, None if it is missing, and the schema with its type.
 
         Examples
         --------
@@ -268,7 +271,7 @@ class Schema:
         return label, self if self.label_type else replace(self, label_type=label_type)
 
     def with_classes(self, texts: Sequence[str]) -> tuple[list[Any], Schema]:
-        """Return the labels that texts stand for, and the schema with their type.
+        """Return the labels for texts, and the schema with their type.
 
         Examples
         --------

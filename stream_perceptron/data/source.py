@@ -1,4 +1,4 @@
-"""What a source of rows is, whatever its format."""
+"""Sources of rows, of any format, and requests to them."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.errors import SourceError
 
-# Where our own files keep shape, classes and origin, as JSON.
+# The key under which our own files keep shape, classes and origin, as JSON.
 METADATA_KEY = b"stream_perceptron"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Request:
-    """What is to be read, and from where on."""
+    """The rows to read from a source, and how."""
 
-    selection: Selection = field(default_factory=Selection)  # what to take
-    schema: Schema = field(default_factory=Schema)  # what is known already
-    # Whether all columns that were named must be there; to predict, labels need not be.
+    selection: Selection = field(default_factory=Selection)
+    schema: Schema = field(default_factory=Schema)  # from the rows read before
+    # Whether all columns asked for are required; predictions need no label column.
     to_learn: bool = True
     needs_label: bool = False  # whether a table without a label column is refused
-    epoch: int = 0  # the pass, from 0
-    start: int = 0  # the number of rows to leave out
-    # What told a text file up to there; None if nobody asks by what it is told after each row.
+    epoch: int = 0  # counted from 0
+    start: int = 0  # the number of rows to skip
+    # The identity of a text file up to `start`; None if identities are not needed.
     known: Identity | None = None
-    dtype: str = "float64"  # what features must fit
+    dtype: str = "float64"  # the type that must hold the features
     most_features: int = 2**22  # a row with more is rejected before its names are made
-    replays: Replays = field(default_factory=lambda: Replays(None))  # tells which rows came before
+    replays: Replays = field(default_factory=lambda: Replays(None))  # detects replayed rows
 
     def after(self, schema: Schema) -> Request:
-        """Return what to ask of a source behind others that led to this schema."""
+        """Return the request for the next source, after others led to this schema."""
         return replace(self, selection=roles.named(self.selection, schema), schema=schema)
 
 
 class Fit(NamedTuple):
-    """How a source fits a request: the schema that its columns lead to, and its label column."""
+    """A source's fit to a request: the schema after its first row, and its label column."""
 
     schema: Schema
     label: str | None
 
 
 class Source(ABC):
-    """Where rows come from."""
+    """A source of rows: a file, a pipe or a URI."""
 
     is_random = False  # whether its rows are drawn at random
 
@@ -65,49 +65,49 @@ class Source(ABC):
 
     @property
     def classes(self) -> list[Any] | None:
-        """The labels that it declares, if it is one of the files that `datasets` writes."""
+        """The labels that the source declares, as the files written by `datasets` do."""
         return None
 
     @property
     def grows(self) -> bool:
-        """Whether it is told by what was read of it, so that rows may be added."""
+        """Whether rows may be appended, because the identity covers only the rows read."""
         return False
 
     @property
     def stream(self) -> ByteStream | None:
-        """The bytes of a pipe from which rows are taken as they come; None for other sources."""
+        """The bytes of a pipe whose rows are read as they arrive; None for other sources."""
         return None
 
     @abstractmethod
     def fit(self, request: Request) -> Fit | None:
-        """Say how the source fits; None if it has no rows."""
+        """Return how the source fits a request; None if it has no rows."""
 
     @abstractmethod
     def batches(self, request: Request) -> Iterator[Batch]:
         """Yield the rows in batches of a few thousand at most.
 
-        A batch never spans a change of schema: the row that changes it begins a new one. A row that
-        is rejected or replayed changes nothing.
+        A row that changes the schema begins a new batch. Rejected and replayed rows do not change
+        it.
         """
 
     @abstractmethod
     def identities(self, before: Sequence[Identity] = ()) -> list[Identity]:
-        """Return what tells this source from others.
+        """Return the identities of this source, one for each file in it.
 
-        That is the first of those `before` where that is of its beginning, if it may grow.
+        A source that may grow returns the first of those `before` if it begins with those rows.
         """
 
     def whole(self) -> Identity:
-        """Return what tells all that it holds now."""
+        """Return the identity of the present content as a whole."""
         (identity,) = self.identities()
         return identity
 
     def has_grown(self, known: Identity) -> bool:
-        """Whether there are rows behind those that were read when this told it."""
+        """Whether there are rows after those that `known` covers."""
         return False
 
     def require_unchanged(self) -> None:
-        """Require that the object behind a URI is the one that was opened.
+        """Check that the object behind a URI is the one that was opened.
 
         Raises
         ------
@@ -117,24 +117,24 @@ class Source(ABC):
         """
         if version_of(self.path) != self.version:
             raise SourceError(
-                f"{self.name}: was replaced while it was read, so that rows of both may have been "
-                "learned; start over with --overwrite"
+                f"{self.name}: was replaced while it was read, so rows of both versions may have "
+                "been learned; start over with --overwrite"
             )
 
 
 class SingleSource(Source):
-    """A source that is read from one place."""
+    """A source in one file, pipe or URI."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
-        self._prepared: tuple[Any, Any] | None = None  # what was asked for last, and what it gave
+        self._prepared: tuple[Any, Any] | None = None  # the last key and its result
 
     def fit(self, request: Request) -> Fit | None:
         prepared = self.prepared(request)
         return None if prepared is None else prepared.fit
 
     def prepared(self, request: Request) -> Any:
-        """Return what reads the rows that a request asks for, made once; None if there are none."""
+        """Return the reader for a request, made once; None if the source has no rows."""
         asked, numbers = request.selection, request.schema.numbers
         key = (
             asked, asked.keep, request.schema, len(numbers) and numbers, request.to_learn,
@@ -146,11 +146,11 @@ class SingleSource(Source):
 
     @abstractmethod
     def _prepare(self, request: Request) -> Any:
-        """Return what `prepared` does; it has a `Fit`.
+        """Make the reader that `prepared` returns; its attribute `fit` is a `Fit`.
 
         Raises
         ------
         SourceError
-            If the source does not hold what is asked for.
+            If the source lacks a column that was asked for.
 
         """

@@ -371,7 +371,7 @@ def test_truncated_file_is_one_line_and_exit_code_1(run, digits, tmp_path):
         (["--classes", "9-0"], "'9-0' is not a range such as 0-9"),
         (["--classes", "a,,b"], "not a list of different names"),
         (["--classes", "left,left"], "not a list of different names"),
-        (["--classes", "a,b"], "class 'a' is not a whole number, as labels are"),
+        (["--classes", "a,b"], "class 'a' is not a whole number, but the labels are"),
         (["--dtype", "float16"], "'float64', 'float32'"),
         (["--seed", "-1"], "seed is -1: choose a whole number from 0 to 2^64 - 1"),
         (["--passes", "0"], "0 is not in the range"),

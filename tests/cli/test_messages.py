@@ -41,7 +41,7 @@ def test_numbers_in_quotes_are_named_with_what_takes_them_away(row, run, tmp_pat
     rows[row] = rows[row] | {"my key": str(rows[row]["my key"])}
     source = write_lines(tmp_path / "s.jsonl", rows)
     told = run("learn", source).stderr
-    how = told.partition("jq -c ")[2].partition(" takes them away")[0]
+    how = told.partition("jq -c ")[2].partition(" removes them")[0]
 
     assert shlex.split(how) == ['.["my key"] |= tonumber']
     assert "--one-hot" not in told

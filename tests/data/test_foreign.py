@@ -78,14 +78,14 @@ def test_a_model_is_told_from_samples(run, tmp_path):
     path.write_text("label,a\n1,2\n")
     run("learn", path, "-m", tmp_path / "m.npz", check=0)
 
-    assert "a model that was saved, not samples" in run("learn", tmp_path / "m.npz", check=1).stderr
+    assert "a saved model, not samples" in run("learn", tmp_path / "m.npz", check=1).stderr
 
 
 def test_places_that_are_no_files(run, tmp_path):
     (tmp_path / "b.parquet").touch()
     for path, why in [
         (tmp_path, f"{tmp_path}: a folder; name the files in it: {tmp_path}/*.parquet"),
-        (f"{tmp_path}/*.csv", "no such file: a shell puts in the files"),
+        (f"{tmp_path}/*.csv", "no such file: unquote the pattern"),
         ("https://example.invalid/a.csv", "curl -sSfL https://example.invalid/a.csv | "),
     ]:
         result = run("learn", path, check=1)

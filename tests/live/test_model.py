@@ -241,7 +241,7 @@ def test_divergence_names_the_row_and_keeps_the_model_before_it(tmp_path):
 def test_declared_classes_take_the_type_of_the_labels(text, label_type, label):
     assert [label] == Schema(label_type=label_type).with_classes([text])[0]
     for bad_type in ("int", "bool"):
-        with pytest.raises(ValueError, match="as labels are"):
+        with pytest.raises(ValueError, match="but the labels are"):
             Schema(label_type=bad_type).with_classes(["seven"])
 
 

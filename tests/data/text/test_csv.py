@@ -39,8 +39,8 @@ def test_what_lines_say(text, features, labels, require_said):
         ("label,a\n1,2\n1,nan\n", "column 'a' is 'nan', not a number"),
         ("label,a\n1,2\n1,1e999\n", "column 'a' is 1e999, not finite"),
         ("label,a\n1,true\n1,x\n", "column 'a' is 'x', not a number"),
-        ("label,a\n1,2\nA,3\n", "label 'A' is not a whole number, as labels are"),
-        ("label,a\n1,2\n2.5,3\n", "label '2.5' is not a whole number, as labels are"),
+        ("label,a\n1,2\nA,3\n", "label 'A' is not a whole number, but the labels are"),
+        ("label,a\n1,2\n2.5,3\n", "label '2.5' is not a whole number, but the labels are"),
         ('label,a\n1,2\n"3,4\n', "it has an open quote"),
     ],
 )
