@@ -1,1 +1,1 @@
-"""Sources of text: CSV, lines of JSON, and LIBSVM."""
+"""Sources of text: CSV, JSON Lines and LIBSVM."""

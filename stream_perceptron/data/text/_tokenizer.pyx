@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""Records of text, many at once, without the GIL: see tokenizer.h; here objects are unpacked."""
+"""The tokenizer of text records, run without the GIL: unpacks Python objects for tokenizer.h."""
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int32_t, intptr_t, uint8_t, uint64_t
@@ -43,7 +43,7 @@ SKIP, BLANK, WEIGHT, OBJECT, LIST, ODD, WORD = (
 
 
 cdef class NameTable:
-    """Names that occur in records, each with its role; features are numbered as they come."""
+    """Names in records, each with its role; features are numbered in order of arrival."""
 
     cdef CNames table
 
@@ -61,7 +61,7 @@ cdef class NameTable:
         return self.table.n_features
 
     def add(self, bytes name, int role, int slot=-1):
-        """Add a name unless it is there; any role of 0 or more is that of the next feature."""
+        """Add a name unless it is known; a role of 0 or more means the next feature."""
         cdef const uint8_t* p = name
         cdef ptrdiff_t length = len(name)
         if find_name(&self.table, p, length, p + length) < 0 and (
@@ -70,10 +70,10 @@ cdef class NameTable:
             raise MemoryError
 
     def features(self, ptrdiff_t first):
-        """Return the names of the features from a number on."""
+        """Return the names of the features from number `first` on."""
         cdef ptrdiff_t i
         cdef list found = []
-        for i in range(first, self.table.n):  # no feature stands before its number
+        for i in range(first, self.table.n):  # a feature's place is at least its number
             if self.table.items[i].role >= first:
                 found.append(PyBytes_FromStringAndSize(
                     <const char*>self.table.pool + self.table.items[i].begin,
@@ -83,27 +83,26 @@ cdef class NameTable:
 
 
 cdef class Tokenizer:
-    """Reads records of a form whose values have roles, by place or by name.
+    """Reads records of one form, given the roles of values by place or by name.
 
     Parameters
     ----------
     form
         CSV, JSON or LIBSVM.
     roles
-        The roles by place, each with the slot for where its value stands, -1 for none.
+        The roles by place, each with the slot that records the value's place, or -1.
     names, inside
-        The names of members or pairs, None if there are none; and those in the object that has the
-        features.
+        The names of members or pairs, and those in the object with the features; or None.
     is_open
-        Whether there may be other features.
+        Whether records may have other features.
     needs_label
-        Whether objects of JSON have a value in the first slot; or EITHER that or features.
+        Whether JSON objects must have a value in the first slot; EITHER that or features.
     blanks
-        The texts that mean no value.
+        The texts that mean a missing value.
     delimiter
-        That of CSV.
+        The delimiter of CSV.
     are_texts_blank, are_blanks_numbers
-        Whether texts in a list may mean no value, and numbers of CSV.
+        Whether texts in a list, and numbers of CSV, may be missing values.
 
     """
 
@@ -117,7 +116,7 @@ cdef class Tokenizer:
         bint are_blanks_numbers,
     ):
         memset(&self.state, 0, sizeof(self.state))
-        # Each with one more, so that it has a first one.
+        # One more element each, so that a first one exists.
         cdef const int32_t[::1] by_place = np.array([role for role, _ in roles] + [0], np.int32)
         cdef const int32_t[::1] slots = np.array([slot for _, slot in roles] + [0], np.int32)
         cdef const intptr_t[::1] blank_ends = np.cumsum([*map(len, blanks), 0]).astype(np.intp)
@@ -139,7 +138,7 @@ cdef class Tokenizer:
 
     @property
     def are_bytes(self):
-        """Whether all features that were read last are whole numbers from 0 to 255."""
+        """Whether all features of the last read are integers from 0 to 255."""
         return self.state.bits < 256
 
     def read(
@@ -147,12 +146,12 @@ cdef class Tokenizer:
         bint is_utf8, intptr_t[::1] starts, int32_t[::1] columns, double[::1] values,
         intptr_t[:, :, ::1] spans, intptr_t[::1] missing, double[::1] weights,
     ):
-        """Read lines from one on; return the first that is left to the reference parser.
+        """Read lines from `first` on; return the first that is left to the reference parser.
 
-        The first line begins at `begin` of the data, and each ends at its place in `ends`.
-        `starts`, shape (n + 1,), gets where the features of each end in `columns` and `values`;
-        `spans` where values stand, by slot and line, `missing` how many features have no value, and
-        `weights` the sample weights.
+        The first line of the data begins at `begin`, and `ends` are the ends of all lines. Written:
+        `starts` (n + 1,), the bounds of each line's features in `columns` and `values`; `spans`,
+        the places of values by slot and line; `missing`, the numbers of missing features; and
+        `weights`, the sample weights.
         """
         cdef State* state = &self.state
         cdef ptrdiff_t done
@@ -168,7 +167,7 @@ cdef class Tokenizer:
 
 
 def line_ends(const uint8_t[::1] data):
-    """Return where each line ends, behind its newline."""
+    """Return the end of each line, after its newline."""
     cdef ptrdiff_t n = data.shape[0], count = 0, room = 1024 if n < 65536 else n // 64
     cdef const uint8_t* start = &data[0] if n else NULL
     cdef const uint8_t* p = start
@@ -186,7 +185,7 @@ def line_ends(const uint8_t[::1] data):
 
 
 def cut(const uint8_t[::1] data, const intptr_t[:, ::1] spans):
-    """Return the bytes of each span, None where it ends before it begins."""
+    """Return the bytes of each span; None for one that ends before it begins."""
     cdef ptrdiff_t i
     cdef list found = []
     for i in range(spans.shape[0]):

@@ -1,4 +1,4 @@
-"""Cells of CSV: what stands in them."""
+"""Cells of CSV as texts and numbers."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _BOOLS = {"true": 1.0, "false": 0.0}
 
 
 def cells_in(line: str, dialect: Dialect) -> list[str]:
-    """Return the fields of one of the first lines, as far as they can be told."""
+    """Return the fields of one of the first lines, errors ignored."""
     return dialect.with_points(dialect.fields(line.replace("\r", " ")))
 
 
 def text_in(record: bytes) -> str:
-    """Return a record without its newline; a byte that is not UTF-8 is half a surrogate."""
+    """Return a record without its newline; a byte that is not UTF-8 becomes a surrogate."""
     return record.decode(errors="surrogateescape").removesuffix("\n").removesuffix("\r")
 
 
 def utf8(cell: str) -> str:
-    """Return a text that is used, if it was UTF-8."""
+    """Return a text after checking that it was UTF-8."""
     try:
         cell.encode()
     except UnicodeEncodeError:
@@ -33,7 +33,7 @@ def utf8(cell: str) -> str:
 
 
 def looks_numeric(cell: str) -> bool:
-    """Whether a column or a line with this cell is not of texts, though it may be no number."""
+    """Whether float() accepts a cell, so that its column is not of texts."""
     try:
         float(cell)
     except ValueError:

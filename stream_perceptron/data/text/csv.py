@@ -1,4 +1,4 @@
-"""Records of CSV."""
+"""CSV: the format and its reference parser."""
 
 from __future__ import annotations
 
@@ -50,16 +50,16 @@ _WHOLE = re.compile(r" *-?[0-9]{1,19} *")
 
 
 class Table(NamedTuple):
-    """The columns of a source, whatever is known of them."""
+    """The columns of a source."""
 
     names: tuple[str, ...]
     dialect: Dialect
-    are_named: bool  # whether the source itself names them
-    unused: frozenset[str]  # those that the model does not know
+    are_named: bool  # whether the source has a header
+    unused: frozenset[str]  # columns that the model does not know
 
 
 class CsvFormat:
-    """What the first line of a source tells about the others.
+    """The dialect, header and number of fields, detected from the first line.
 
     Examples
     --------
@@ -71,7 +71,7 @@ class CsvFormat:
     has_comments = False
 
     def __init__(self, first: str, delimiter: str | None = None, decimal: str = ".") -> None:
-        # One that was asked for another source, or the earliest of the most frequent.
+        # The given delimiter may be meant for another source; else use the most frequent one.
         if delimiter is None or delimiter not in first:
             delimiter = max(",\t;" if decimal == "." else "\t;|", key=first.count)
             delimiter = delimiter if delimiter in first else ","
@@ -84,19 +84,19 @@ class CsvFormat:
 
     @property
     def n_header_lines(self) -> int:
-        """The lines before the first record."""
+        """The number of lines before the first record."""
         return int(self.header is not None)
 
     def records(self, lines: Iterator[RawLines]) -> Iterator[RawLines]:
-        """Yield the records that lines make."""
+        """Yield the records of lines."""
         return joined(lines, self.dialect, self._n_fields)
 
     def decoder(self, request: Request, where: str, first: bytes) -> CsvDecoder:
-        """Return what reads the records, of which the first one is this.
+        """Return the decoder of the records, given the first one.
 
-        A column is of numbers or of texts, which are left out, by the first value in it. Without a
-        header the columns are those of the first source that named them, else the label comes
-        first, and the features have the names that the model knows, or x0, x1 and so on.
+        The first value of a column decides whether it has numbers, or texts, which are left out.
+        Without a header the columns are those of the first source that had one. If none had, the
+        label comes first, and features have the model's names, or x0, x1 and so on.
         """
         schema = request.schema
         names, selection, is_by_place = self._columns(request, where)
@@ -107,7 +107,7 @@ class CsvFormat:
         is_closed = schema.features is not None and not schema.is_open
         known = {*(schema.features or ()), *schema.undecided, *(schema.texts or ())}
         if not request.to_learn:
-            # A model is asked about what it knows.
+            # To predict, use the columns that the model knows.
             asked = schema.features or [name for name in free if name in schema.numbers] or free
             unused = set(free).difference(asked)
         else:
@@ -128,13 +128,13 @@ class CsvFormat:
         if schema.is_new and has_none and not selection.one_hot:
             shown = ", ".join(f"{name!r} (text)" for name in texts[:5])
             raise SourceError(
-                f"{where}: no usable features{f' among {shown}' if shown else ''}: they are number "
-                f"or bool columns, or texts that --one-hot names{_if_written_otherwise(cells)}"
+                f"{where}: no usable features{f' among {shown}' if shown else ''}: use number or "
+                f"bool columns, or texts with --one-hot{_if_written_otherwise(cells)}"
             )
         return decoder
 
     def _columns(self, request: Request, where: str) -> tuple[list[str], Selection, bool]:
-        """Return the columns, the selection with their names, and whether they are by place."""
+        """Return the columns, the selection with their names, and whether names go by position."""
         asked, schema = request.selection, request.schema
         if self.header is None and schema.columns:
             try:
@@ -155,9 +155,9 @@ class CsvFormat:
 
 
 class CsvDecoder:
-    """Reads records of CSV, by what each column is known to be.
+    """Reads CSV records by the known types of columns.
 
-    `selection` is what was asked for, with the names that the columns of the table have.
+    `selection` has the exact names of the table's columns.
     """
 
     def __init__(self, table: Table, selection: Selection, schema: Schema, to_learn: bool) -> None:
@@ -171,7 +171,7 @@ class CsvDecoder:
         if not known and (schema.is_open or not to_learn):
             known = tuple(map(str, natural_order([n for n in free if n in schema.numbers])))
         there = set(free).difference(texts, selection.one_hot)
-        # The columns of numbers, of texts, and those that have had no value.
+        # The columns of numbers, of texts, and those without a value so far.
         self.features = tuple(name for name in known if name in there)
         self.texts = tuple(name for name in free if name in texts)
         decided = {*self.features, *self.texts}
@@ -186,11 +186,11 @@ class CsvDecoder:
         self._are_blanks_numbers = any(map(is_value, selection.blanks))
 
     def with_schema(self, schema: Schema) -> CsvDecoder:
-        """Return what reads records once more is known."""
+        """Return the decoder for a later schema."""
         return CsvDecoder(self.table, self.selection, schema, self._to_learn)
 
     def outlook(self, first: bytes) -> Schema:
-        """Return what would be known if the first record is learned."""
+        """Return the schema after the first record, if that is learned."""
         cells = cells_in(text_in(first), self.table.dialect)
         labels = dict(zip(self.table.names, cells, strict=False))
         is_blank = self.label is None or labels.get(self.label, "").strip() in self.selection.blanks
@@ -198,7 +198,7 @@ class CsvDecoder:
         return self.told(*self.decided(cells)) if is_told else self.schema
 
     def decode(self, record: bytes) -> Sample | Rejected:
-        """Return what a record says."""
+        """Return the sample in a record, or why it is rejected."""
         offset = None
         try:
             cells = self._fields(record)
@@ -231,7 +231,7 @@ class CsvDecoder:
         )  # fmt: skip
 
     def decided(self, cells: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Return the columns of numbers and of texts, some by their first value in these cells."""
+        """Return the columns of numbers and of texts, undecided ones decided by these cells."""
         asked = self.selection
         numbers: list[str] = []
         texts: list[str] = []
@@ -248,7 +248,7 @@ class CsvDecoder:
         return features, (*self.texts, *texts)
 
     def told(self, features: tuple[str, ...], texts: tuple[str, ...]) -> Schema:
-        """Return the schema that knows the columns of numbers and of texts."""
+        """Return the schema with these columns of numbers and of texts."""
         schema = self.schema
         if not self._to_learn or (self.selection.joins and not self._has_features):
             return schema
@@ -269,7 +269,7 @@ class CsvDecoder:
         return schema if found == schema else found
 
     def _fields(self, record: bytes) -> list[str]:
-        # What is no UTF-8 in a column that is not used does no harm.
+        # Invalid UTF-8 is allowed in columns that are not used.
         text = text_in(record)
         dialect = self.table.dialect
         if '"' in text or dialect.delimiter == " ":
@@ -279,7 +279,7 @@ class CsvDecoder:
         return text.split(dialect.delimiter)
 
     def _text(self, name: str, cells: list[str]) -> str | None:
-        """Return the text in a column, None if that is missing."""
+        """Return the text in a column; None if it is missing."""
         text = roles.present(cells[self._places[name]], self.selection, is_text=True)
         return None if text is None else utf8(text)
 
@@ -293,7 +293,7 @@ class CsvDecoder:
         return offset_of(self.selection, [*map(utf8, values[:-1]), int(values[-1])])
 
     def _values(self, names: Sequence[str], cells: list[str]) -> NDArray[np.float64]:
-        """Return the features, NaN where one is missing."""
+        """Return the features, NaN for missing ones."""
         text = "" if self._are_blanks_numbers else "\n".join([*cells, ""])
         if text.count("\n") == len(cells) and _NUMBERS.fullmatch(text):
             values = np.array(list(map(float, cells)))
@@ -325,7 +325,7 @@ class CsvDecoder:
             raise SampleError(f"weight {cell[:50]} is not a finite number of at least 0") from None
 
     def layout(self, record: bytes) -> Layout | None:
-        """Return where values stand in records."""
+        """Return the layout of records; None if the tokenizer cannot read them."""
         asked, dialect = self.selection, self.table.dialect
         is_odd = dialect.delimiter == " " or dialect.decimal != "."
         if is_odd or asked.position or not (self.features or self.one_hot):
@@ -348,7 +348,7 @@ class CsvDecoder:
     def describe(
         self, told: Sequence[tuple[bytes, Sample]], first: Sequence[bytes | None]
     ) -> tuple[Note, ...]:
-        """Say in a few lines what is used and what is not."""
+        """Return notes on the used and ignored columns."""
         selection = self.selection
         scale = 1.0 if selection.scale is None else selection.scale
         rows = [self._fields(record) for record, _ in told]
@@ -372,7 +372,7 @@ class CsvDecoder:
         return describe(selection, self.schema, found)
 
     def _hints(self, texts: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-        """Return what a person may want to set, by the first text in each column."""
+        """Return hints at options, given by the first text in each column."""
         first: dict[str, str] = {}
         for name in texts:
             cells = (row[self._places[name]].strip() for row in rows)
@@ -392,7 +392,7 @@ class CsvDecoder:
 
 
 def _if_written_otherwise(cells: Mapping[str, str]) -> str:
-    """Say how to read a row whose cells are all texts, if that can be told."""
+    """Return advice on options for a row whose cells are all texts, or an empty text."""
     if any(map(DECIMAL_COMMA.fullmatch, cells.values())):
         return "; for decimal commas: --decimal ,"
     found = [c for c in "|: " if len(cells) == 1 and c in next(iter(cells.values()))]

@@ -1,4 +1,4 @@
-"""Records of JSON."""
+"""JSON Lines: the format and its reference parser."""
 
 from __future__ import annotations
 
@@ -24,61 +24,62 @@ from stream_perceptron.model.validation import as_weight, row_of
 from stream_perceptron.model.vocabulary import doubled, natural_order
 
 _NESTED = "features"
-_BARE = "x"  # says no more than no name
+_BARE = "x"  # a list with this key counts as one without a name
 _FLOAT64 = np.dtype(np.float64)
 
 
 class JsonFormat:
-    """Lines of JSON, an object or a list each."""
+    """JSON Lines: an object or a list in each line."""
 
     has_comments = False
     n_header_lines = 0
 
     def records(self, lines: Iterator[RawLines]) -> Iterator[RawLines]:
-        """Yield the records that lines make: one each."""
+        """Yield the records of lines: one each."""
         return lines
 
     def decoder(self, request: Request, where: str, first: bytes) -> JsonDecoder:
-        """Return what reads the records."""
+        """Return the decoder of the records."""
         return JsonDecoder(
             request.selection, request.schema, request.to_learn, request.most_features
         )
 
 
 class JsonDecoder:
-    """Reads records of JSON.
+    """Reads JSON records.
 
-    The features are the object under "features", else the one list, which may be nested, else all
-    numbers and bools, those in objects by their path, such as http.status; a line may also be just
-    a list. The first row that is learned decides.
-    Features that have names of their own may be absent from a row, and new ones may come, unless
-    the model was made from columns; the first value of a key decides whether it is of numbers or of
-    texts. A null is a feature that is missing. The values of a bare list, or of one called x, are
-    the columns that the model knows, else they have the names of its features. A list with more
-    than `most_features` values is rejected before it gets their names.
+    The features are the object under "features", else the only list, which may be nested, else all
+    numbers and bools, those in objects by path, such as http.status. A line may also be just a
+    list. The first learned row decides which.
+
+    Features with names of their own may be absent from a row, and new ones may come, unless the
+    model was made from columns. The first value of a key decides whether it has numbers or texts.
+    A null is a missing feature. The values of a bare list, or of one under x, are those of the
+    model's columns, if it has any. A list of more than `most_features` values is rejected before
+    its names are made.
     """
 
     def __init__(
         self, selection: Selection, schema: Schema, to_learn: bool, most_features: int
     ) -> None:
         self.selection, self.schema = selection, schema
-        self.label = schema.label  # once there was one
+        self.label = schema.label  # None before the first label
         self._to_learn, self._most_features = to_learn, most_features
         self._known = frozenset(schema.features or ())
         self._texts = frozenset(schema.texts or ())
-        # Whether a model is asked about what it knows, whatever else there is.
+        # Whether to ignore unknown keys, because rows are only predicted.
         self._is_only_asked = not to_learn and schema.features is None and len(schema.numbers) > 0
 
     def with_schema(self, schema: Schema) -> JsonDecoder:
-        """Return what reads records once more is known."""
+        """Return the decoder for a later schema."""
         return JsonDecoder(self.selection, schema, self._to_learn, self._most_features)
 
     def outlook(self, first: bytes) -> Schema:
-        """Return what is known before the first record."""
+        """Return the schema before the first record."""
         return self.schema
 
     def decode(self, record: bytes) -> Sample | Rejected:
-        """Return what a record says."""
+        """Return the sample in a record, or why it is rejected."""
         offset, asked = None, self.selection
         try:
             whole = self._named(value_in(record))
@@ -86,7 +87,7 @@ class JsonDecoder:
             if asked.position:
                 offset = offset_of(asked, [value.get(name) for name in asked.position])
             kept = tuple(value.get(name, whole.get(name)) for name in asked.kept)
-            # The keys, each with those in it if it holds an object.
+            # The keys, each with the keys inside if its value is an object.
             inside = {
                 key: list(part) if isinstance(part, dict) else []
                 for key, part in ([] if self.schema.columns else value.items())
@@ -117,7 +118,7 @@ class JsonDecoder:
         )  # fmt: skip
 
     def _named(self, value: Any) -> dict[str, Any]:
-        """Return a record as an object; the values of a bare list are columns that are known."""
+        """Return a record as an object; a bare list gets the names of the known columns."""
         record: dict[str, Any] = {_BARE: value} if isinstance(value, list) else value
         cells = record.get(_BARE)
         if not isinstance(cells, list) or not self.schema.columns:
@@ -132,7 +133,7 @@ class JsonDecoder:
         return named
 
     def _flat(self, value: dict[str, Any]) -> dict[str, Any]:
-        """Return a record with what objects in it hold by its path, unless one has the features."""
+        """Return a record with nested values by path, unless an object has the features."""
         asked, key = self.selection, self.schema.key
         is_nested = key == _NESTED or (key is None and isinstance(value.get(_NESTED), dict))
         if is_nested or not any(isinstance(part, dict) for part in value.values()):
@@ -163,7 +164,7 @@ class JsonDecoder:
     def _with_columns(
         self, schema: Schema, inside: dict[str, list[str]], label: str | None
     ) -> Schema:
-        """Return the schema with the keys of a record that is learned, unless it has others."""
+        """Return the schema with the keys of a learned record as columns, unless it has columns."""
         if schema.columns or schema.is_list:
             return schema if schema.label else replace(schema, label=label)
         columns = list(inside)
@@ -180,7 +181,7 @@ class JsonDecoder:
         return replace(schema, columns=tuple(columns), label=label)
 
     def _take(self, value: dict[str, Any]) -> tuple[Schema, Row]:
-        """Return the schema that knows where the features are, and the features."""
+        """Return the schema with the place of the features, and the features."""
         schema = self.schema if self.schema.key is not None else self._placed(value)
         key, is_list = schema.key, schema.is_list
         features = value.get(key) if key else value
@@ -193,7 +194,7 @@ class JsonDecoder:
         return schema, row
 
     def _placed(self, value: dict[str, Any]) -> Schema:
-        """Return the schema that knows from the first row where the features are."""
+        """Return the schema with the place of the features, found in the first row."""
         lists = [name for name, part in value.items() if isinstance(part, list)]
         key, is_list = "", False
         if isinstance(value.get(_NESTED), dict):
@@ -247,9 +248,9 @@ class JsonDecoder:
         return schema, Row(names, scaled(asked, row), indicators, n_nulls)
 
     def _decided(self, schema: Schema, values: dict[str, Any], texts: dict[str, Any]) -> Schema:
-        """Return the schema that knows what columns of a table are that were undecided.
+        """Return the schema with undecided columns of a table decided by these values.
 
-        Where the features are those of columns, there are no others.
+        If features are columns, a record may not add others.
         """
         if schema.features is None:
             return schema
@@ -283,23 +284,23 @@ class JsonDecoder:
         return schema if known is not None else replace(schema, features=names), Row(names, values)
 
     def _indicators(self, value: dict[str, Any]) -> tuple[str, ...]:
-        """Return the features that stand for the texts of --one-hot."""
+        """Return the features for the texts of --one-hot."""
         asked = self.selection
         found = [roles.indicator(n, value.get(n), asked, is_text=False) for n in asked.one_hot]
         return tuple(name for name in found if name is not None)
 
     def layout(self, record: bytes) -> Layout | None:
-        """Return where values stand in records like one that can be used, None if that is odd."""
+        """Return the layout of records like this usable one; None if it is not plain."""
         asked, schema = self.selection, self.schema
         raw = json.loads(record.decode())
         value = self._named(raw)
-        # A label alone does not tell where features are.
+        # A label alone does not show where features are.
         if self._flat(value) is not value or schema.key is None:
             return None
         label = self._label_key(value)
         if label is None and asked.joins:
-            label = schema.label  # of the records between
-        # Else where the key stands tells.
+            label = schema.label  # labels come in records of their own
+        # A label given by position depends on the order of keys.
         is_by_name = asked.label in (None, label) or schema.label is not None
         are_parts_kept = any(isinstance(value.get(name), list | dict) for name in asked.kept)
         if asked.position or not is_by_name or are_parts_kept:
@@ -312,7 +313,7 @@ class JsonDecoder:
             placed = {name: self._role(name, label) for name in schema.columns_of(len(bare)) or ()}
             features = tuple(name for name, role in placed.items() if role == 0)
             if not all(name in schema.numbers or name in self._known for name in features):
-                return None  # a null does not tell that numbers follow
+                return None  # a null does not show that numbers follow
             placed |= {name: i for i, name in enumerate(features)}
             by_place = [Place(role, name) for name, role in placed.items()]
             beside = {name: role or tokenizer.ODD for name, role in beside.items()}
@@ -340,14 +341,14 @@ class JsonDecoder:
         )
 
     def _beside(self, names: Iterable[str], label: str | None) -> dict[str, int]:
-        """Return what the values of these keys are for, and of those that have a role."""
+        """Return the roles of the values of these keys, and of keys in the selection."""
         asked = self.selection
         odd = asked.kept if asked.label else (*asked.kept, *LABEL_NAMES)
         keys = (*names, *asked.roles, *([] if label is None else [label]))
         return dict.fromkeys(odd, tokenizer.ODD) | {n: self._role(n, label) for n in keys}
 
     def _role(self, name: str, label: str | None) -> int:
-        """Return what the value of a key is for, or of a column."""
+        """Return the role of the value of a key or a column."""
         if name == self.selection.weight:
             return int(tokenizer.WEIGHT)
         if name == label or name in self.selection.roles or self.schema.key:
@@ -355,9 +356,9 @@ class JsonDecoder:
         return self._role_inside(name)
 
     def _role_inside(self, name: str) -> int:
-        """Return what the value of a key is for among the features."""
+        """Return the role of the value of a key among the features."""
         if name in self.selection.one_hot and name not in self._texts and self._to_learn:
-            return int(tokenizer.ODD)  # the first one is yet to be told
+            return int(tokenizer.ODD)  # its first value has not been read
         is_unknown = self._is_only_asked and name not in self.schema.numbers
         if is_unknown or name in self._texts or name in self.selection.one_hot:
             return int(tokenizer.WORD)
@@ -367,7 +368,7 @@ class JsonDecoder:
     def describe(
         self, told: Sequence[tuple[bytes, Sample]], first: Sequence[bytes | None]
     ) -> tuple[Note, ...]:
-        """Say in a few lines what is used and what is not."""
+        """Return notes on the used and ignored keys."""
         asked, schema = self.selection, self.schema
         told = [each for each in told if each[1].schema.key == schema.key]
         values = [self._flat(self._named(value_in(record))) for record, _ in told]

@@ -1,4 +1,4 @@
-"""Records of LIBSVM."""
+"""LIBSVM: the format and its reference parser."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _PAIR = re.compile(rf"([^\s:]+):({NUMBER})")
 
 
 class LibsvmFormat:
-    """Lines of LIBSVM: a label, and pairs such as 3:0.5 of a feature and its value."""
+    """Lines of LIBSVM: a label, then pairs of a feature and its value, such as 3:0.5."""
 
     has_comments = True
     n_header_lines = 0
 
     def records(self, lines: Iterator[RawLines]) -> Iterator[RawLines]:
-        """Yield the records that lines make: one each, but for comments."""
+        """Yield the records of lines: one each, comments excepted."""
         return (replace(each, has_comments=True) for each in lines)
 
     def decoder(self, request: Request, where: str, first: bytes) -> LibsvmDecoder:
-        """Return what reads the records."""
+        """Return the decoder of the records."""
         asked = request.selection
         has_columns = asked.position or asked.weight or asked.one_hot
         if asked.kept or (request.to_learn and has_columns):
@@ -46,10 +46,10 @@ class LibsvmFormat:
 
 
 class LibsvmDecoder:
-    """Reads records of LIBSVM.
+    """Reads LIBSVM records.
 
-    The names of the features are kept as they are, whether they begin with 0 or 1. A line that
-    begins with a pair has no label.
+    Features keep their names, counted from 0 or from 1. A line that begins with a pair has no
+    label.
     """
 
     def __init__(self, selection: Selection, schema: Schema) -> None:
@@ -58,15 +58,15 @@ class LibsvmDecoder:
         self._known = frozenset(schema.features or ())
 
     def with_schema(self, schema: Schema) -> LibsvmDecoder:
-        """Return what reads records once more is known."""
+        """Return the decoder for a later schema."""
         return LibsvmDecoder(self.selection, schema)
 
     def outlook(self, first: bytes) -> Schema:
-        """Return what is known before the first record."""
+        """Return the schema before the first record."""
         return self.schema
 
     def decode(self, record: bytes) -> Sample | Rejected:
-        """Return what a record says."""
+        """Return the sample in a record, or why it is rejected."""
         try:
             text, x = self._parsed(record)
             unknown = [name for name in x if name not in self._known] if self._known else []
@@ -88,7 +88,7 @@ class LibsvmDecoder:
         return Sample(tuple(x), values, label, 1.0, None, schema, are_columns=False)
 
     def _parsed(self, record: bytes) -> tuple[str | None, dict[str, float]]:
-        """Return the label and the features in a record."""
+        """Return the label and the features of a record."""
         try:
             tokens = record.decode().partition("#")[0].split()
         except UnicodeDecodeError:
@@ -101,7 +101,7 @@ class LibsvmDecoder:
         return text, {name: value for name, value in pairs if name not in self.selection.ignore}
 
     def layout(self, record: bytes) -> Layout:
-        """Return where values stand in records."""
+        """Return the layout of records."""
         return Layout(
             tokenizer.LIBSVM,
             by_name=dict.fromkeys(self.selection.ignore, tokenizer.SKIP),
@@ -112,7 +112,7 @@ class LibsvmDecoder:
     def describe(
         self, told: Sequence[tuple[bytes, Sample]], first: Sequence[bytes | None]
     ) -> tuple[Note, ...]:
-        """Say in a few lines what is used and what is not."""
+        """Return notes on the features and the label."""
         scale = 1.0 if self.selection.scale is None else self.selection.scale
         names = tuple(map(str, natural_order(told[0][1].names)))
         found = Described(names, " from 'features'", [scale], self.label)

@@ -1,4 +1,4 @@
-"""Sources of text, whose records stand in lines."""
+"""Sources of text: records in lines."""
 
 from __future__ import annotations
 
@@ -22,36 +22,36 @@ from stream_perceptron.data.text.sample import Decoder
 from stream_perceptron.errors import SourceError
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_SHOWN = 200  # of the first records, whose texts are looked at
+_SHOWN = 200  # the number of first records whose texts are examined for notes
 
 
 class LineFormat(Protocol):
-    """A format of lines, told by the first of them."""
+    """A format of text, detected from the first line."""
 
-    has_comments: bool  # whether lines that begin with # are no records
+    has_comments: bool  # whether lines that begin with # are skipped
 
     @property
     def n_header_lines(self) -> int:
-        """The lines before the first record."""
+        """The number of lines before the first record."""
 
     def records(self, lines: Iterator[RawLines]) -> Iterator[RawLines]:
-        """Yield the records that lines make."""
+        """Yield the records of lines."""
 
     def decoder(self, request: Request, where: str, first: bytes) -> Decoder:
-        """Return what reads the records, of which the first one is this."""
+        """Return the decoder of the records, given the first one."""
 
 
 class _Fitted(NamedTuple):
-    """What reads the records of a source, and how it fits."""
+    """The decoder of a source's records, and the source's fit."""
 
     decoder: Decoder
     fit: Fit
 
 
 class LineSource(SingleSource):
-    """A source of text, a record a line.
+    """A source of text with a record a line.
 
-    A file is told from others by its bytes up to the last row that was read, so that it may grow.
+    A file is identified by its bytes up to the last row read, so it may grow.
     """
 
     def __init__(
@@ -61,9 +61,9 @@ class LineSource(SingleSource):
         self._bytes = start
         self._lines = _cut(start)
         self._begin: list[RawLines] = []
-        self._n_held = 0  # bytes of them
+        self._n_held = 0  # bytes in _begin
         self._first_records: list[bytes | None] = []
-        first = 0  # of the lines that can be held
+        first = 0  # the place of the first line that is not too long
         while self._line(first) is None and first < len(self._first_records):
             first += 1
         self._first, beyond = first, first
@@ -85,7 +85,7 @@ class LineSource(SingleSource):
         return self._bytes if self.is_stream and not self._bytes.is_compressed else None
 
     def _line(self, number: int) -> bytes | None:
-        """Return one of the first lines, None if there are not so many, or if it is too long."""
+        """Return one of the first lines; None if it does not exist or is too long."""
         while len(self._first_records) <= number:
             if self._n_held > LONGEST_LINE:
                 raise SourceError(
@@ -111,10 +111,10 @@ class LineSource(SingleSource):
         line = self._line(number)
         if line is None and len(self._first_records) <= number:
             return None
-        # As much as has come of a record that spans several lines.
+        # A record may span several lines; use the part that has arrived.
         whole = self._format.records(iter(self._begin))
         records = [record for each in whole for record in each.without_blanks().records()]
-        # A header that leaves a quote open may have taken it.
+        # A header with an open quote may have swallowed the line.
         first = (records[number] if number < len(records) else line) or b""
         decoder = self._format.decoder(request, self.name, first)
         return _Fitted(decoder, Fit(decoder.outlook(first), decoder.label))
@@ -127,7 +127,7 @@ class LineSource(SingleSource):
         reading = Reading(fitted.decoder, request)
         for lines, text in self._from(request):
             done = 0
-            # What is told of a source includes what its other first rows have told.
+            # Read all of the first rows before making notes, which describe them.
             runs = list(reading.runs(lines))
             notes = () if is_described else reading.notes(lines[:_SHOWN].records())
             for decoder, run in runs:
@@ -139,7 +139,7 @@ class LineSource(SingleSource):
                 done += len(run)
 
     def _from(self, request: Request) -> Iterator[tuple[RawLines, TextPart | None]]:
-        """Yield the lines of the records from the start on, and what tells the file up to each."""
+        """Yield the records from the start on, with their part of the file for its identity."""
         lines, left, text = chain(self._begin, self._lines), request.start, None
         if not self.is_stream:
             stream = open_bytes(self.path)
@@ -172,7 +172,7 @@ class LineSource(SingleSource):
                     if text is not None and ends is not None:
                         part = TextPart(text.digest, ends[start:end])
                     yield some[start:end], part
-            if len(some) or not some.are_too_long:  # which goes on
+            if len(some) or not some.are_too_long:  # a line too long to keep may continue
                 self._bytes.pass_over(size, place)
                 size = 0
         if text is not None and left:
@@ -189,7 +189,7 @@ class LineSource(SingleSource):
         return self._up_to(None)
 
     def begins_with(self, known: Identity) -> bool:
-        """Whether its first bytes are those by which a file was told."""
+        """Whether the file's first bytes match an identity."""
         return not known.is_stream and self._up_to(known.size) == known
 
     def has_grown(self, known: Identity) -> bool:
@@ -205,7 +205,7 @@ class LineSource(SingleSource):
         return False
 
     def _up_to(self, size: int | None) -> Identity:
-        """Return what tells the file by its first bytes, by all of them without a size."""
+        """Return the identity of the first `size` bytes, or of the whole file."""
         from hashlib import sha256
 
         digest, stream, n = sha256(), open_bytes(self.path), 0
@@ -217,18 +217,18 @@ class LineSource(SingleSource):
 
 
 class _Text:
-    """What was read of a text file so far."""
+    """The bytes read of a text file, with their digest."""
 
     def __init__(self, name: str, stream: ByteStream, request: Request) -> None:
         self.digest, self._request = TextDigest(name), request
         self._name, self._stream, self._size = name, stream, 0
-        # The lines begin behind a byte order mark.
+        # The lines begin after a byte order mark.
         if (mark := stream.peek(len(_BYTE_ORDER_MARK))) == _BYTE_ORDER_MARK:
             self.digest.pass_over(memoryview(mark))
             self._size = len(mark)
 
     def take(self, lines: RawLines, is_wanted: bool) -> list[int]:
-        """Take lines that follow those before; return the bytes up to each that is not blank."""
+        """Add the next lines; return the number of bytes up to the end of each filled line."""
         data, before = self._data(lines), self._size
         self._size += len(data)
         ends = np.minimum(lines.ends[lines.filled] - lines.begin, len(data)) + before
@@ -239,13 +239,13 @@ class _Text:
         return ends.tolist()  # type: ignore[no-any-return]
 
     def _data(self, lines: RawLines) -> memoryview:
-        # The last line may have got a newline that the file has not.
+        # The last line may have a newline that is not in the file.
         return lines.text[: self._stream.n_bytes - self._size]
 
     def require_end(self, lines: RawLines, row: int) -> None:
-        """Require that a row, the last that was read before, ends where it ended then.
+        """Check that the last row read before ends where it ended then.
 
-        A row that had no newline may have one now. The lines are those that `take` takes next.
+        It may have a newline now. `lines` are the ones to be passed to `take` next, with this row.
         """
         assert self._request.known is not None
         before = self._request.known.size - self._size
@@ -255,10 +255,10 @@ class _Text:
             raise self.changed()
 
     def changed(self) -> SourceError:
-        """Return what is raised if the last row that was read before is another one now."""
+        """Return the error for a last row that has changed since it was read."""
         return SourceError(
             f"{self._name}: row {self._request.start:,} has changed since it was read: the file "
-            "ended in the midst of it then; start over with --overwrite"
+            "then ended within it; start over with --overwrite"
         )
 
 

@@ -1,4 +1,4 @@
-/* The names that occur in records, each with its role: a table of hashes. */
+/* A hash table of the names in records, with their roles. */
 
 #ifndef NAMES_H
 #define NAMES_H
@@ -7,20 +7,20 @@
 
 #include "number.h"
 
-/* What a value is for, unless it is a feature, whose role is its number. */
+/* The role of a value; that of a feature is its number. */
 enum { SKIP = -1, BLANK = -2, WEIGHT = -3, OBJECT = -4, LIST = -5, ODD = -6, WORD = -7, UNKNOWN = -8 };
 
 enum { MOST_WRONG = 3, MOST_NUMBER = 1000000 };
 
-/* Half a cache line, as each word of a text is looked for among many. */
+/* Half a cache line, because look-ups among many names are frequent. */
 typedef struct {
-    uint64_t head;   /* its first eight bytes */
+    uint64_t head;   /* the first eight bytes */
     uint32_t begin;  /* in the pool */
     uint32_t length;
     int32_t role;
-    int32_t slot;    /* where to write where its value stands; negative if nobody asks */
-    uint32_t stamp;  /* the record in which it was last */
-    int32_t after;   /* the name that last came after it */
+    int32_t slot;    /* the slot that records its value's place; negative for none */
+    uint32_t stamp;  /* the last record with it */
+    int32_t after;   /* the name that last followed it */
 } Name;
 
 typedef struct {
@@ -29,8 +29,8 @@ typedef struct {
 } Numbered;
 
 typedef struct {
-    uint32_t name; /* and 1 more; 0 for none */
-    uint32_t tag;  /* the upper half of its hash */
+    uint32_t name; /* place of the name plus 1; 0 for none */
+    uint32_t tag;  /* upper half of its hash */
 } Slot;
 
 typedef struct {
@@ -40,16 +40,16 @@ typedef struct {
     Numbered *numbered; /* features whose names are numbers */
     ptrdiff_t n, room, pool_size, pool_room, n_numbered, n_features;
     uint32_t serial; /* of the record */
-    int n_wrong;     /* guesses at the next name in this record: a text without order is spared more */
+    int n_wrong;     /* wrong guesses at the next name in this record; a few end the guessing */
 } Names;
 
-/* The first eight bytes of a name, and zeros behind a shorter one. */
+/* The first eight bytes of a name, filled up with zeros. */
 static inline uint64_t head_of(const uint8_t *p, ptrdiff_t length, const uint8_t *limit) {
     const uint64_t word = word_at(p, limit);
     return length >= 8 ? word : word & ((UINT64_C(1) << 8 * length) - 1);
 }
 
-/* A hash of a name that begins with these eight bytes. */
+/* The hash of a name with this head. */
 static inline uint64_t hash_of(uint64_t head, const uint8_t *p, ptrdiff_t length) {
     const uint64_t odd = UINT64_C(0x9E3779B97F4A7C15);
     uint64_t value = (length * odd ^ head) * odd;
@@ -58,12 +58,12 @@ static inline uint64_t hash_of(uint64_t head, const uint8_t *p, ptrdiff_t length
         value = (value ^ word_at(q, end)) * odd;
         value ^= value >> 32;
     }
-    /* Once more, so that the last bytes come to the lowest bits, which choose a slot. */
+    /* Mix once more, so that the last bytes reach the lowest bits, which choose a slot. */
     value *= odd;
     return value ^ value >> 32;
 }
 
-/* The number that a name is, if it is written as numbers are, and not too large; else -1. */
+/* The value of a name that is a number of at most six digits without leading zeros; else -1. */
 static inline ptrdiff_t number_of(const uint8_t *p, ptrdiff_t length) {
     ptrdiff_t number = 0;
     if (length == 0 || length > 6 || (*p == '0' && length > 1)) return -1;
@@ -81,7 +81,7 @@ static inline int is_name(const Names *names, ptrdiff_t i, uint64_t head, const 
            (length <= 8 || memcmp(names->pool + name->begin + 8, p + 8, length - 8) == 0);
 }
 
-/* The place of a name among the items; -1 if it is not there. */
+/* The place of a name among the items; -1 if it is unknown. */
 static inline ptrdiff_t find_name(const Names *names, const uint8_t *p, ptrdiff_t length,
                                   const uint8_t *limit) {
     if (names->room == 0) return -1;
@@ -113,7 +113,7 @@ static int resize(void *block, size_t size) {
     return new != NULL;
 }
 
-/* Note the role of a feature whose name is a number; without memory do without. */
+/* Store the role of a feature whose name is a number; skip this if memory is short. */
 static void set_numbered(Names *names, const Name *name, int32_t role) {
     const ptrdiff_t number = number_of(names->pool + name->begin, name->length);
     if (number < 0) return;
@@ -128,8 +128,8 @@ static void set_numbered(Names *names, const Name *name, int32_t role) {
     names->numbered[number].role = role;
 }
 
-/* Add a name that is not there; return its place, -1 if memory is short. A role that is not negative
-   is the next feature. */
+/* Add a new name; return its place, or -1 if memory is short. A role of 0 or more means the next
+   feature. */
 static ptrdiff_t add_name(Names *names, const uint8_t *p, ptrdiff_t length, const uint8_t *limit,
                           int32_t role, int32_t slot) {
     if (names->n == names->room) {
@@ -156,7 +156,7 @@ static ptrdiff_t add_name(Names *names, const uint8_t *p, ptrdiff_t length, cons
     return names->n++;
 }
 
-/* Forget all names after the first n: the last one first, as its slot alone has no others behind. */
+/* Remove all names after the first n, the last one first: no other name was placed after it. */
 static void truncate_names(Names *names, ptrdiff_t n) {
     while (names->n > n) {
         const Name *name = &names->items[--names->n];
@@ -169,7 +169,7 @@ static void truncate_names(Names *names, ptrdiff_t n) {
     }
 }
 
-/* The name that came after another, if it is the one at p in front of a byte; else -1. */
+/* The name that last followed another, if it stands at p before the byte `stop`; else -1. */
 static inline ptrdiff_t guess_name(Names *names, ptrdiff_t before, const uint8_t *p,
                                    const uint8_t *limit, uint8_t stop) {
     const ptrdiff_t guess = before < 0 ? -1 : names->items[before].after;
@@ -182,7 +182,7 @@ static inline ptrdiff_t guess_name(Names *names, ptrdiff_t before, const uint8_t
     return -1;
 }
 
-/* Whether a name was in this record before, which is noted. */
+/* Whether a name occurred in this record before; stamps it. */
 static inline int is_twice(uint32_t *stamp, uint32_t serial) {
     const int twice = *stamp == serial;
     *stamp = serial;

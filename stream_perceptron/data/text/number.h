@@ -1,4 +1,4 @@
-/* Numbers in text, rounded as IEEE 754 rounds them: to the nearest double, ties to even. */
+/* Numbers in text, correctly rounded: to the nearest double, ties to even. */
 
 #ifndef NUMBER_H
 #define NUMBER_H
@@ -16,7 +16,7 @@ static const uint32_t SHORT_TENS[8] = {1, 10, 100, 1000, 10000, 100000, 1000000,
 
 #define HIGH_BITS UINT64_C(0x8080808080808080) /* of eight bytes */
 
-/* Eight bytes, the first as the lowest; zeros behind a limit. */
+/* Eight bytes, the first one lowest; zeros beyond the limit. */
 static inline uint64_t word_at(const uint8_t *p, const uint8_t *limit) {
     uint64_t word = 0;
     if (limit - p >= 8)
@@ -26,15 +26,15 @@ static inline uint64_t word_at(const uint8_t *p, const uint8_t *limit) {
     return word;
 }
 
-/* The number that eight digits make, of which the lowest byte has the first. */
+/* The value of eight digits, the first one in the lowest byte. */
 static inline uint64_t eight_digits(uint64_t digits) {
     digits = digits * 10 + (digits >> 8);
     return ((digits & UINT64_C(0xFF000000FF)) * UINT64_C(0xF424000000064) +
             (digits >> 16 & UINT64_C(0xFF000000FF)) * UINT64_C(0x271000000001)) >> 32;
 }
 
-/* Append the digits at p to a number, modulo 2^64; return where they end. Eight are looked at
-   together, as a processor guesses wrongly where a loop over them ends. */
+/* Append the digits at p to a number, modulo 2^64; return their end. Eight at a time, because the end
+   of a loop over single digits is often mispredicted. */
 static inline const uint8_t *read_digits(const uint8_t *p, const uint8_t *limit, uint64_t *number) {
     for (;;) {
         const uint64_t digits = word_at(p, limit) ^ UINT64_C(0x3030303030303030);
@@ -56,10 +56,10 @@ static inline double double_of_bits(uint64_t bits) {
     return number;
 }
 
-/* The double nearest to w 10^q, for w above 0; -1 if it is infinite or this cannot tell.
+/* The double nearest to w 10^q, for w above 0; -1 if it is infinite or undecided here.
 
-   Daniel Lemire, Number parsing at a gigabyte per second, Software: Practice and Experience 51(8),
-   2021; its terms are used here. */
+   Names follow Daniel Lemire, Number parsing at a gigabyte per second, Software: Practice and
+   Experience 51(8), 2021. */
 static double eisel_lemire(uint64_t w, int q) {
     if (q < -342) return 0.0;
     if (q > 308) return -1.0;
@@ -76,7 +76,7 @@ static double eisel_lemire(uint64_t w, int q) {
     if (low == UINT64_MAX && (q < -27 || q > 55)) return -1.0;
     const int upper = (int)(high >> 63), shift = upper + 64 - 52 - 3;
     uint64_t mantissa = high >> shift;
-    /* log2 of 10^q, from below: 217706 / 2^16 is log2 10 */
+    /* log2 of 10^q, rounded down: 217706 / 2^16 is log2 10 */
     int exponent = (int)((217706 * (int64_t)q) >> 16) + 63 + upper - zeros + 1023;
     if (exponent <= 0) { /* subnormal */
         if (exponent < -62) return 0.0;
@@ -84,7 +84,7 @@ static double eisel_lemire(uint64_t w, int q) {
         mantissa = (mantissa + (mantissa & 1)) >> 1;
         return double_of_bits(mantissa);
     }
-    /* Halfway between two: to the even one. */
+    /* A tie: round to even. */
     if (low <= 1 && q >= -4 && q <= 23 && (mantissa & 3) == 1 && mantissa << shift == high)
         mantissa &= ~UINT64_C(1);
     mantissa = (mantissa + (mantissa & 1)) >> 1;
@@ -96,8 +96,8 @@ static double eisel_lemire(uint64_t w, int q) {
     return double_of_bits((mantissa & ~(UINT64_C(1) << 52)) | (uint64_t)exponent << 52);
 }
 
-/* The double nearest to the digits from p to end, of which a point may be one, times 10^exponent, if
-   they are more than 19 without zeros in front; -1 as above. */
+/* The double nearest to the digits from p to end (a point among them is skipped) times 10^exponent, for
+   more than 19 digits; -1 as above. */
 static double of_many_digits(const uint8_t *p, const uint8_t *end, int exponent) {
     uint64_t w = 0;
     int n = 0, is_more = 0;
@@ -113,12 +113,12 @@ static double of_many_digits(const uint8_t *p, const uint8_t *end, int exponent)
     }
     if (w == 0) return 0.0;
     const double least = eisel_lemire(w, exponent);
-    /* What was left out is less than one in the last digit. */
+    /* The omitted digits are worth less than one unit of the last digit. */
     return is_more && least != eisel_lemire(w + 1, exponent) ? -1.0 : least;
 }
 
-/* As `read_number`, behind the n digits of a number, which are w modulo 2^64 and stand up to p, a point
-   before the last `n_behind` of them. */
+/* Finish `read_number` after n digits: they end at p, are w modulo 2^64, and the last `n_behind` follow
+   the point. */
 static const uint8_t *read_rest(const uint8_t *p, const uint8_t *limit, ptrdiff_t n,
                                 ptrdiff_t n_behind, uint64_t w, double *value) {
     const uint8_t *end = p, *start = p - n - (n_behind > 0);
@@ -144,11 +144,11 @@ static const uint8_t *read_rest(const uint8_t *p, const uint8_t *limit, ptrdiff_
     return *value < 0.0 ? NULL : p;
 }
 
-/* Read [+-]digits[.digits][e[+-]digits], or a number of JSON; return where it ends, NULL if it is none,
-   is infinite, or cannot be told. Behind it there is a byte that is none of a number.
+/* Read [+-]digits[.digits][e[+-]digits], or a JSON number; return its end, NULL if there is none, or if
+   it is infinite or undecided. A byte that cannot belong to a number must follow.
 
-   At most 15 digits are exact after one operation with a power of ten up to 10^22: William D. Clinger,
-   How to read floating point numbers accurately, PLDI 1990. */
+   For at most 15 digits one operation with a power of ten up to 10^22 rounds correctly: William D.
+   Clinger, How to read floating point numbers accurately, PLDI 1990. */
 static inline const uint8_t *read_number(const uint8_t *p, const uint8_t *limit, int is_json,
                                          double *value) {
     const int is_negative = *p == '-';
@@ -173,12 +173,12 @@ static inline const uint8_t *read_number(const uint8_t *p, const uint8_t *limit,
     } else {
         *value = (double)w / TENS[n_behind];
     }
-    /* A whole number of JSON has no sign where it is 0. */
+    /* A JSON integer of 0 has no sign. */
     if (is_negative && !(is_json && is_whole && *value == 0.0)) *value = -*value;
     return p;
 }
 
-/* Read a whole number in front of a byte, NULL if it is another one or a long one: most are such. */
+/* The fast path: read an integer of at most 15 digits before the byte `stop`; NULL if it is other. */
 static inline const uint8_t *read_whole(const uint8_t *p, uint8_t stop, uint64_t *value) {
     const uint8_t *start = p;
     uint64_t w = 0;

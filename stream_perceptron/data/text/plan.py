@@ -1,6 +1,6 @@
-"""Plain records of text, read many at once by the compiled tokenizer.
+"""Plans to read plain records of text many at once, by the compiled tokenizer.
 
-A plan says how records are read, once one of them could be; others are left to the decoder.
+A plan is made from one record that could be used. Records that it cannot read go to the decoder.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LARGEST = float(np.finfo(np.float64).max)
 
 
 class Place(NamedTuple):
-    """What a value is for, and what it is called."""
+    """The role and the name of a value."""
 
     role: int  # the number of a feature; else one of the tokenizer's roles
     name: str | None = None
@@ -33,45 +33,45 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Layout:
-    """Where values stand in records, by place or by name."""
+    """The roles of values in records, by place or by name."""
 
     form: int
-    by_place: Sequence[Place] = ()  # of a record of CSV, or of a list
+    by_place: Sequence[Place] = ()  # of a CSV record or a list
     by_name: Mapping[str, int] | None = None  # the role of each member or pair; None for a list
-    inside: Mapping[str, int] | None = None  # the same in the object that has the features
-    features: Names = ()  # the names of those by place, by their numbers
-    are_columns: bool = True  # whether each of these is in every record
+    inside: Mapping[str, int] | None = None  # likewise in the object with the features
+    features: Names = ()  # the names of features by place
+    are_columns: bool = True  # whether every record has all of these
     is_open: bool = False  # whether other features may come
     label: str | None = None
-    parse: Callable[[bytes], Any] = bytes.decode  # what the bytes of a value stand for
-    is_text: bool = True  # whether numbers are texts too
+    parse: Callable[[bytes], Any] = bytes.decode  # converts the bytes of a value
+    is_text: bool = True  # whether numbers are written as texts
     delimiter: str = "\0"
-    are_texts_blank: bool = True  # whether texts in a list may mean no value
-    are_blanks_numbers: bool = False
-    surrogates: str = "surrogatepass"  # how bytes that are no UTF-8 stand in texts
+    are_texts_blank: bool = True  # whether texts in a list may be missing values
+    are_blanks_numbers: bool = False  # whether missing values may look like numbers
+    surrogates: str = "surrogatepass"  # the error handler for bytes that are not UTF-8
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PlainRecords:
-    """Records that were read together."""
+    """Records read by a plan."""
 
     rows: Rows
     labels: list[Any]
     weights: NDArray[np.float64]
-    missing: NDArray[np.intp] | None  # how many features each lacks; None for none
+    missing: NDArray[np.intp] | None  # the number of missing features of each; None for none
     indicators: frozenset[str]
-    kept: Sequence[tuple[Any, ...]]  # what goes with each
-    new_names: Sequence[str]  # features by name that are learned here for the first time
+    kept: Sequence[tuple[Any, ...]]  # values of the kept columns of each
+    new_names: Sequence[str]  # features that are learned here for the first time
 
     def __len__(self) -> int:
         return len(self.labels)
 
 
 class Plan:
-    """How plain records are read by what is known, many at once.
+    """Reads plain records by a layout and a schema.
 
-    A record with a number beyond `largest` is left to the decoder, and so are those that are to be
-    learned if a plan is tentative: what is known was told by a record that was not learned.
+    A record with a number beyond `largest` is left to the decoder. If the schema comes from a
+    record that was not learned, the plan is tentative and leaves records to learn to the decoder.
     """
 
     def __init__(
@@ -85,13 +85,13 @@ class Plan:
     ) -> None:
         self._layout, self._selection, self._schema = layout, selection, schema
         self._largest, self._to_learn, self._is_tentative = largest, to_learn, is_tentative
-        self._joins = selection.joins  # so that rows without a label are learned, too
+        self._joins = selection.joins  # if so, rows without a label count as learned
         self._is_table = bool(layout.by_place)
         self._names: Any = None if layout.by_name is None else tokenizer.NameTable()
         self._inside: Any = None if layout.inside is None else tokenizer.NameTable()
-        # Of the features, if they are read by name.
+        # The table of features read by name.
         self._table: Any = self._names if self._inside is None else self._inside
-        # Slots for where values stand, by whether they are inside an object, and their name.
+        # Values whose place is recorded: (is inside the object with the features, name) to slot.
         self._texts = [
             (is_inside, name)
             for is_inside in ([False] if layout.inside is None else [True, False])
@@ -102,19 +102,19 @@ class Plan:
         for key in (*self._texts, *((False, name) for name in selection.kept)):
             self._slots.setdefault(key, len(self._slots))
         self._known: list[dict[bytes | None, Any]] = [{None: None} for _ in self._slots]
-        # What was read last, which is used again, as the system clears new memory.
+        # Arrays that are reused, because the system clears new memory.
         self._columns, self._values = np.empty(0, np.int32), np.empty(0)
-        self._features: list[Any] = []  # the names of features by name
-        self._is_known = np.zeros(0, bool)  # which of these were learned
+        self._features: list[Any] = []  # the names of features read by name
+        self._is_known = np.zeros(0, bool)  # which of these are learned
         self._add({name: role for name, role in (layout.by_name or {}).items() if role})
         self._add({name: role for name, role in (layout.inside or {}).items() if role}, True)
         if not self._is_table:
-            # Before others, so that their numbers do not depend on the record.
+            # Add learned features first, so that numbers do not depend on the record.
             learned = schema.numbers if schema.features is None else schema.features
             n_learned = self._add(dict.fromkeys(learned, 0), self._inside is not None)
             self._is_known = np.ones(n_learned, bool)
             self.extend(layout, schema, is_tentative)
-        # Where the features of a table stand, if not in the order of their numbers.
+        # The order of a table's features in records, if it is not that of their numbers.
         numbers = [role for role, _ in layout.by_place if role >= 0]
         self._order = None if numbers == sorted(numbers) else np.argsort(numbers)
         by_place = [(role, self._slots.get((False, name), -1)) for role, name in layout.by_place]
@@ -126,7 +126,7 @@ class Plan:
         )  # fmt: skip
 
     def extend(self, layout: Layout, schema: Schema, is_tentative: bool) -> bool:
-        """Add the names in a record that has others; return whether it is like those before."""
+        """Add the names of a further record; return False if its layout is too different."""
         before = self._layout.label, self._inside is None, self._is_tentative
         is_alike = before == (layout.label, layout.inside is None, is_tentative)
         if self._is_table or self._schema != schema or not is_alike:
@@ -136,7 +136,7 @@ class Plan:
         return True
 
     def _add(self, names: Mapping[str, int], is_inside: bool = False) -> int:
-        """Add names with their roles, unless they are there; return how many are of features."""
+        """Add missing names with their roles; return the number of features in the table."""
         table = self._inside if is_inside else self._names
         for name, role in names.items():
             slot = self._slots.get((is_inside, name), -1)
@@ -144,9 +144,9 @@ class Plan:
         return len(table or ())
 
     def read(self, lines: RawLines, first: int) -> PlainRecords | None:
-        """Return the plain records from one on, None if that one is not plain."""
+        """Return the plain records from `first` on; None if that record is not plain."""
         n, start = len(lines), int(lines.ends[first - 1]) if first else lines.begin
-        # No pair or member takes less than four bytes.
+        # Every pair or member has at least four bytes.
         most = (int(lines.ends[-1]) - start) // 4 + 1
         if self._is_table:
             most = (n - first) * len(self._layout.features) + 1
@@ -154,7 +154,7 @@ class Plan:
         if most > len(self._values):
             self._columns, self._values = np.empty(most, np.int32), np.empty(most)
         spans = np.zeros((len(self._slots), n, 2), np.intp)
-        spans[..., 1] = -1  # for what no record has
+        spans[..., 1] = -1  # marks absent values
         is_utf8 = self._layout.form == tokenizer.JSON and lines.is_utf8
         end = self._tokenizer.read(
             lines.data, lines.begin, lines.ends, first, is_utf8,
@@ -187,9 +187,9 @@ class Plan:
     def _resolved(
         self, data: bytes, spans: NDArray[np.intp]
     ) -> tuple[list[Any], list[list[Any]], list[tuple[Any, ...]]]:
-        """Return labels, the features of texts, and what is kept, up to the first odd record.
+        """Return labels, features for texts, and kept values, up to the first odd record.
 
-        `spans` are where their values stand, shape (slots, n, 2).
+        `spans` are the start and end of each value in the data, shape (slots, n, 2).
         """
         n = spans.shape[1]
         wanted: list[tuple[int, Any]] = [(0, self._label)]
@@ -197,7 +197,7 @@ class Plan:
         wanted += [(self._slots[False, name], None) for name in self._selection.kept]
         found: list[list[Any]] = []
         for slot, meaning in wanted:
-            # What is kept is mostly another thing in each record.
+            # Kept values mostly differ, so they are not remembered.
             known = {None: None} if meaning is None else self._known[slot]
             cells = tokenizer.cut(data, spans[slot, :n])
             each = None
@@ -222,16 +222,16 @@ class Plan:
         value = roles.present(value, self._selection, self._layout.is_text)
         label, schema = self._schema.with_label(value, self._layout.is_text)
         if label is not None and (self._is_tentative or schema is not self._schema):
-            raise SampleError("a record that is learned may change how others are read")
+            raise SampleError("a learned record may change the schema")
         return label
 
     def _rows(self, starts: NDArray[np.intp]) -> Rows | None:
-        """Return rows of what was read; None if a value would be too large."""
+        """Return the values read as rows; None if a value overflows."""
         layout, read = self._layout, self._values[: starts[-1]]
         scale = 1.0 if self._selection.scale is None else self._selection.scale
         is_full = self._is_table and len(read) == (len(starts) - 1) * len(layout.features)
         are_bytes = is_full and self._tokenizer.are_bytes and np.isfinite(255 * scale)
-        # What waits is saved, and does not depend on the rows beside it.
+        # Waiting samples are saved, so their form may not depend on other rows in the block.
         are_bytes = are_bytes and not self._joins
         if are_bytes:
             values: Any = read.astype(np.uint8)
@@ -254,7 +254,7 @@ class Plan:
         return Rows(names, starts, columns, values, n_columns=n_columns)
 
     def _newly_learned(self, rows: Rows, labels: Sequence[Any]) -> list[str]:
-        """Return the features by name that are learned for the first time."""
+        """Return the names of features that are learned for the first time."""
         n_new = len(self._features) - len(self._is_known)
         if n_new:
             self._is_known = np.concatenate([self._is_known, np.zeros(n_new, bool)])

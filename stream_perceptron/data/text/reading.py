@@ -1,4 +1,4 @@
-"""How records are read, one after another, or many at once where they are plain."""
+"""Reading of records: plain ones many at once by the tokenizer, others one by one."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ Run = tuple[Decoder, list[Found] | PlainRecords]
 
 
 class Reading:
-    """How lines are read, one after another, or many at once where they are plain."""
+    """Reads lines, and keeps the decoder up to date with the schema."""
 
     def __init__(self, decoder: Decoder, request: Request) -> None:
         self._decoder, self._request = decoder, request
         self._largest = float(np.finfo(request.dtype).max)
         self._plan: Plan | None = None
-        # The record that the next plan is made from, for another like it, which may never come, and
-        # what knows what it tells.
+        # A record to make the next plan from, and the decoder after it. The plan is made when
+        # another record comes.
         self._like: tuple[bytes, Decoder] | None = None
-        # The records that told something of the source, and what they said.
+        # The records that changed the schema, and their samples.
         self._telling: list[tuple[bytes, Sample]] = []
-        self._last: Decoder | None = None  # what the last record that could be read led to
-        self._useless = 0  # records that no plan could read since one that could
+        self._last: Decoder | None = None  # the decoder after the last readable record
+        self._useless = 0  # plans made since one could read a record
 
     def runs(self, lines: RawLines) -> Iterator[Run]:
-        """Yield what lines say in runs of one schema, each with what reads the records after it.
+        """Yield the records of lines in runs of one schema, each with the decoder after it.
 
-        Only rows that are learned tell something: those with a label, where rows are learned.
+        Only learned rows change the schema: those with a label, unless rows are only predicted.
         """
         found: list[Found] = []
         records: list[bytes | None] = []
@@ -72,11 +72,11 @@ class Reading:
             yield self._decoder, found
 
     def notes(self, first: Sequence[bytes | None]) -> tuple[Note, ...]:
-        """Return what is to be told of a source, once a record could be read."""
+        """Return notes on the source, once a record could be read."""
         return () if self._last is None else self._last.describe(self._telling, first)
 
     def _block(self, lines: RawLines, first: int) -> PlainRecords | None:
-        """Return the records from one on that a plan can read."""
+        """Return the records from `first` on that a plan can read; None if it cannot read one."""
         if self._like is not None:
             self._make_plan(*self._like)
             self._like = None
@@ -90,11 +90,11 @@ class Reading:
         return block
 
     def _make_plan(self, record: bytes, decoder: Decoder) -> None:
-        """Plan for records that are like this one, unless that was of no use several times."""
+        """Make a plan for records like this one, unless several plans were useless."""
         self._useless += 1
         told, known = decoder.schema, self._decoder.schema
         is_tentative = self._request.to_learn and told != known
-        # By what a record alone tells that is not learned, others are not read as texts.
+        # A record that is not learned does not decide for others which columns are texts.
         is_odd = is_tentative and (told.texts or ()) != (known.texts or ())
         is_tried = not is_odd and self._useless <= _MOST_USELESS
         layout = decoder.layout(record) if is_tried else None
@@ -106,7 +106,7 @@ class Reading:
             )
 
     def _read(self, record: bytes | None) -> Found:
-        """Read a record, and take note of what it tells if it is learned."""
+        """Read a record; if it is learned, update the decoder."""
         request, decoder = self._request, self._decoder
         if record is None:
             return Rejected(f"the line is longer than {LONGEST_LINE // 2**20} MiB")
@@ -120,7 +120,7 @@ class Reading:
             return found if found is not new else new._replace(record=record)
         after = decoder if new.schema is decoder.schema else decoder.with_schema(new.schema)
         if self._last is None or after.schema != self._last.schema:
-            # The last one is kept in any case, as it told what is known now.
+            # Always keep the last one, which led to the present schema.
             self._telling = [*self._telling[: _MOST_TELLING - 1], (record, new)]
         self._last = after
         if found is new:

@@ -1,4 +1,4 @@
-"""Lines of text, and the records that they make."""
+"""Lines of text, and the records made from them."""
 
 from __future__ import annotations
 
@@ -22,39 +22,39 @@ from stream_perceptron.model.vocabulary import doubled
 
 try:
     tokenizer: Any = import_module("stream_perceptron.data.text._tokenizer")
-except ImportError:  # there was no compiler
+except ImportError:  # built without a compiler
     tokenizer = None
 
-LONGEST_LINE = 2**24  # bytes; a line beyond this is not used, and mostly not held in memory
+LONGEST_LINE = 2**24  # bytes; a longer line is rejected, and mostly not kept in memory
 
 DECIMAL_COMMA = re.compile(r" *[+-]?[0-9]+,[0-9]+(?:[eE][+-]?[0-9]+)? *")
-NOT_UTF8 = "it is not UTF-8, which iconv -f LATIN1 -t UTF-8 makes of Latin-1"
+NOT_UTF8 = "it is not UTF-8; to convert Latin-1: iconv -f LATIN1 -t UTF-8"
 _RETURN = ord("\r")
-_FIRST = 2**16  # bytes of lines that are cut together, at first
-_BLOCK = 2**21  # and at most
-_MOST_LINES = 64  # that a record of CSV spans
-_MOST_BYTES = 2**16
+_FIRST = 2**16  # initial size in bytes of a block of lines
+_BLOCK = 2**21  # its largest size
+_MOST_LINES = 64  # of a CSV record
+_MOST_BYTES = 2**16  # of a CSV record with several lines
 
-csv.field_size_limit(max(csv.field_size_limit(), LONGEST_LINE))  # a field is a record at most
+csv.field_size_limit(max(csv.field_size_limit(), LONGEST_LINE))  # a field may be a whole record
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RawLines:
-    """Lines of text as they stand in their source, each with its newline."""
+    """Consecutive lines of a source, each with its newline."""
 
-    data: bytes  # has all their bytes, one line after another
-    ends: NDArray[np.intp]  # where each line ends in `data`
-    begin: int = 0  # where the first line begins
-    # Whether this is part of one line that is too long to be held; its last part has its end.
+    data: bytes  # the bytes of all lines
+    ends: NDArray[np.intp]  # the end of each line in `data`
+    begin: int = 0  # the start of the first line in `data`
+    # Whether this is part of one line too long to keep; its last part has the end.
     are_too_long: bool = False
-    has_comments: bool = False  # whether a line that begins with # is a blank one
-    n_dropped: int = 0  # bytes of such a line that are not held
+    has_comments: bool = False  # whether a line that begins with # counts as blank
+    n_dropped: int = 0  # dropped bytes of a line too long to keep
 
     def __len__(self) -> int:
         return len(self.ends)
 
     def __getitem__(self, rows: slice) -> RawLines:
-        """Return some lines that follow each other."""
+        """Return a slice of the lines."""
         start, end, _ = rows.indices(len(self))
         if start == 0 and end == len(self):
             return self
@@ -70,7 +70,7 @@ class RawLines:
 
     @cached_property
     def lengths(self) -> NDArray[np.intp]:
-        """The bytes of each line."""
+        """The number of bytes of each line."""
         lengths = self.ends.copy()
         lengths[1:] -= self.ends[:-1]
         lengths[:1] -= self.begin
@@ -78,7 +78,7 @@ class RawLines:
 
     @cached_property
     def filled(self) -> NDArray[np.intp]:
-        """The numbers of the lines that are not blank."""
+        """The places of the lines that are not blank."""
         lengths = self.lengths
         may_be_comments = self.has_comments and self.data.find(b"#", self.begin) >= 0
         if self.are_too_long or (lengths.min(initial=3) > 2 and not may_be_comments):
@@ -91,14 +91,14 @@ class RawLines:
 
     @cached_property
     def are_whole(self) -> bool:
-        """Whether none is too long to be used."""
+        """Whether no line is too long."""
         if self.are_too_long:
             return False
         return len(self.text) <= LONGEST_LINE or int(self.lengths.max(initial=0)) <= LONGEST_LINE
 
     @cached_property
     def is_utf8(self) -> bool:
-        """Whether they are UTF-8."""
+        """Whether the lines are valid UTF-8."""
         if self.data.isascii():
             return True
         try:
@@ -108,7 +108,7 @@ class RawLines:
         return True
 
     def without_text(self, before: int = 0) -> RawLines:
-        """Return a line that is too long with its bytes only counted, from so many on."""
+        """Return a line too long to keep without its bytes; `before` are dropped already."""
         size, ends = before + len(self.data), np.zeros(len(self), np.intp)
         return RawLines(b"", ends, are_too_long=True, n_dropped=size)
 
@@ -123,7 +123,7 @@ class RawLines:
         return RawLines(data, np.cumsum(lengths[filled]))
 
     def records(self) -> list[bytes | None]:
-        """Return the lines one by one; None for one that is too long."""
+        """Return the lines as a list; None for a line that is too long."""
         if self.are_too_long:
             return [None] * len(self)
         ends = self.ends.tolist()
@@ -134,13 +134,13 @@ class RawLines:
 
 
 def cut_lines(source: ByteStream, most: int) -> Iterator[RawLines]:
-    """Yield the whole lines that have arrived, at most so many at once, until the end.
+    """Yield whole lines as they arrive, at most `most` at once, until the end.
 
-    The last line gets a newline if it has none. A line that is too long to be held comes in parts,
-    of which the last has its end.
+    The last line gets a newline if it has none. A line too long to keep comes in parts; the last
+    one has its end.
     """
     buffer = bytearray(_FIRST)
-    n = 0  # bytes of a line whose end has not come
+    n = 0  # bytes of an unfinished line
     while True:
         with memoryview(buffer) as view, view[n:] as rest:
             more = source.fill(rest)
@@ -172,27 +172,27 @@ def cut_lines(source: ByteStream, most: int) -> Iterator[RawLines]:
 
 
 def _lines(block: bytes, most: int) -> Iterator[RawLines]:
-    """Yield a block of whole lines, at most so many at once."""
+    """Yield a block of whole lines, at most `most` at once."""
     lines = RawLines(block, _line_ends(block))
     for start in range(0, len(lines), most):
         yield lines[start : start + most]
 
 
 def _line_ends(data: bytes) -> NDArray[np.intp]:
-    """Return where each line ends in some bytes, behind its newline."""
+    """Return the end of each line in some bytes, after its newline."""
     if tokenizer is not None:
         return np.asarray(tokenizer.line_ends(data))
     return np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n")) + 1
 
 
 class Dialect(NamedTuple):
-    """How CSV is written."""
+    """The delimiter and the decimal mark of CSV."""
 
-    delimiter: str = ","  # several blanks are one
+    delimiter: str = ","  # several blanks count as one
     decimal: str = "."
 
     def fields(self, line: str, strict: bool = False) -> list[str]:
-        """Return the fields of a line that may have quotes; those of a blank one are none."""
+        """Return the fields of a line that may have quotes; none for a blank line."""
         are_blanks = self.delimiter == " "
         lines = [line.strip(" ") if are_blanks else line]
         reader = csv.reader(
@@ -201,14 +201,14 @@ class Dialect(NamedTuple):
         return next(reader, [])
 
     def with_points(self, cells: list[str]) -> list[str]:
-        """Return cells in which numbers have a decimal point."""
+        """Return cells with decimal commas replaced by points."""
         if self.decimal == ".":
             return cells
         return [c.replace(",", ".") if DECIMAL_COMMA.fullmatch(c) else c for c in cells]
 
 
 def fields(record: str, dialect: Dialect) -> list[str]:
-    """Return the fields of a record that may have quotes, without its newline.
+    """Return the fields of a record without its newline, which may have quotes.
 
     Examples
     --------
@@ -227,10 +227,10 @@ def fields(record: str, dialect: Dialect) -> list[str]:
 
 
 def joined(blocks: Iterator[RawLines], dialect: Dialect, n_fields: int) -> Iterator[RawLines]:
-    """Yield the records that lines make, which mostly are one each.
+    """Yield the records of lines, mostly one a line.
 
-    A line that leaves a quote open spans at most 64 lines or 64 KiB, up to the quote that
-    closes it, if all of it has the right number of fields. If not, the line is a record by itself.
+    A record whose first line leaves a quote open continues to the closing quote, over at most 64
+    lines or 64 KiB, if it then has `n_fields` fields. Otherwise the line is a record by itself.
     """
     held = RawLines(b"", np.zeros(0, np.intp))
     for lines in chain(blocks, [None]):
@@ -247,7 +247,7 @@ def joined(blocks: Iterator[RawLines], dialect: Dialect, n_fields: int) -> Itera
 def _join(
     lines: RawLines, is_end: bool, dialect: Dialect, n_fields: int
 ) -> tuple[RawLines, RawLines]:
-    """Return records, and the lines of the last one if more of it may come."""
+    """Return the complete records, and the lines of the last one if it may continue."""
     n = len(lines)
     if not n or lines.data.find(b'"', lines.begin, lines.ends[-1]) < 0:
         return lines, lines[n:]
@@ -287,12 +287,12 @@ def _is_record(data: bytes, dialect: Dialect, n_fields: int) -> bool:
 
 
 def value_in(record: bytes) -> dict[str, Any] | list[Any]:
-    """Return the object or the list in a record of JSON."""
+    """Return the object or the list in a JSON record."""
     try:
         text = record.decode()
         value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object_of)
         if "\\u" in text:
-            # Half of a surrogate pair can be escaped, but not written anywhere.
+            # Half of a surrogate pair can be escaped, but not encoded.
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeError:
         raise SampleError(NOT_UTF8) from None
@@ -303,16 +303,16 @@ def value_in(record: bytes) -> dict[str, Any] | list[Any]:
     except SampleError:
         raise
     except ValueError:
-        raise SampleError("it holds a number that JSON does not have, or one too long") from None
+        raise SampleError("it has a number that is too long or is not JSON") from None
     if not isinstance(value, list | dict):
         raise SampleError(f"it is {text.strip()[:50]}, not an object or a list")
     return value
 
 
 def leaves(path: str, value: Any, whole: Collection[Any] = ()) -> Iterator[tuple[str, Any]]:
-    """Yield what an object holds, and objects in it, by its path; anything else as it is.
+    """Yield the values in nested objects by path, such as http.status.
 
-    What has one of some paths stays whole.
+    An object with one of the paths `whole` is not taken apart.
 
     Examples
     --------
@@ -332,7 +332,7 @@ def leaves(path: str, value: Any, whole: Collection[Any] = ()) -> Iterator[tuple
 def objects_in(
     records: Sequence[bytes | None], change: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> Iterator[dict[str, Any]]:
-    """Yield the objects among records, changed, as far as that goes."""
+    """Yield the objects among records, changed; skip records that cannot be read."""
     for record in records:
         with suppress(SampleError):
             if isinstance(value := value_in(record or b""), dict):

@@ -1,4 +1,4 @@
-"""What a record of text says, and what reads it."""
+"""Samples read from records of text, and the interface of decoders."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stream_perceptron.data.text.plan import Layout
 from stream_perceptron.errors import SampleError
 from stream_perceptron.model.rows import Names, Rows
 
-# A number, and nothing else that float() takes.
+# A number; float() would accept more.
 NUMBER = r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 
 
@@ -28,11 +28,11 @@ class Sample(NamedTuple):
     label: Any
     weight: float
     offset: Offset | None
-    schema: Schema  # what is known if it is learned
-    indicators: tuple[str, ...] = ()  # features that are 1, as a text is theirs
-    are_columns: bool = True  # whether the names are those of every record
-    n_nulls: int = 0  # how many features were null, and have no name here
-    kept: tuple[Any, ...] = ()  # what goes with the prediction
+    schema: Schema  # after this record, if it is learned
+    indicators: tuple[str, ...] = ()  # features that are 1 for the texts of --one-hot
+    are_columns: bool = True  # whether every record has these names
+    n_nulls: int = 0  # null features, which are not in `names`
+    kept: tuple[Any, ...] = ()  # values of the kept columns
 
 
 class Row(NamedTuple):
@@ -48,7 +48,7 @@ NO_FEATURES = Row((), np.empty(0))
 
 
 class Rejected(NamedTuple):
-    """Why a record cannot be used, and its offset if that can be read all the same."""
+    """Why a record cannot be used, with its offset if that can be read."""
 
     why: str
     offset: Offset | None = None
@@ -56,13 +56,13 @@ class Rejected(NamedTuple):
 
 
 class Replayed(NamedTuple):
-    """A record that came before."""
+    """A replayed record."""
 
     offset: Offset
 
 
 class Decoder(Protocol):
-    """Reads the records of a source, by what is known; it never changes."""
+    """Reads the records of a source by a schema; immutable."""
 
     selection: Selection
     schema: Schema
@@ -72,36 +72,36 @@ class Decoder(Protocol):
         """The label column or key, if one is known."""
 
     def with_schema(self, schema: Schema) -> Decoder:
-        """Return what reads records once more is known."""
+        """Return the decoder for a later schema."""
 
     def outlook(self, first: bytes) -> Schema:
-        """Return what would be known if the first record is learned."""
+        """Return the schema after the first record, if that is learned."""
 
     def decode(self, record: bytes) -> Sample | Rejected:
-        """Return what a record says."""
+        """Return the sample in a record, or why it is rejected."""
 
     def layout(self, record: bytes) -> Layout | None:
-        """Return where values stand in records like one that can be used, None if it is odd."""
+        """Return the layout of records like this usable one; None if it is not plain."""
 
     def describe(
         self, told: Sequence[tuple[bytes, Sample]], first: Sequence[bytes | None]
     ) -> tuple[Note, ...]:
-        """Say in a few lines what is used and what is not, by what told it and the first."""
+        """Return notes on the columns, given the records that decided them and the first ones."""
 
 
 def scaled(selection: Selection, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return values times the scale that was asked for; missing ones stay so."""
+    """Return values times the scale asked for; missing ones stay NaN."""
     if selection.factor is None:
         return values
     with np.errstate(over="ignore"):
         found = values * selection.factor
     if np.isinf(found).any():
-        raise SampleError("a feature is not finite when it is scaled")
+        raise SampleError("a feature is not finite after scaling")
     return found
 
 
 def rows_of(samples: Sequence[Sample]) -> Rows:
-    """Return the features of samples."""
+    """Return the features of samples as rows."""
     if not samples:
         return Rows.from_rows([], [])
     first = samples[0]

@@ -1,7 +1,7 @@
-/* Records of text, read one after another as far as that is certain.
+/* Reads text records as long as they are plain.
 
-   What is read is what the reference parsers say; the first record that is not certain is left to
-   them. Each record ends with a newline, at which all searches end. */
+   The results equal those of the reference parsers; the first record that is not plain is left to
+   them. Each record ends with a newline, which ends all searches. */
 
 #ifndef TOKENIZER_H
 #define TOKENIZER_H
@@ -14,37 +14,37 @@ enum { CSV, JSON, LIBSVM };
 
 enum { EITHER = 2 }; /* features, or a value in the first slot */
 
-#define TEXT INFINITY /* of a value that is a text; NAN is of none */
+#define TEXT INFINITY /* the value of a text; NAN is that of a missing value */
 
-/* How records are read, and where to write what is read of them. */
+/* The inputs of a read, and where to write its results. */
 typedef struct {
     int form;
     uint8_t delimiter;         /* of CSV */
-    int is_utf8;               /* whether JSON may be other than ASCII */
-    const int32_t *roles;      /* of the values of CSV, of a list or a record that is a list, */
-    const int32_t *slots;      /* and where to write where they stand, as in `Name` */
+    int is_utf8;               /* whether JSON may have bytes beyond ASCII */
+    const int32_t *roles;      /* roles by place, of CSV fields or a list, */
+    const int32_t *slots;      /* and their slots, as in `Name` */
     ptrdiff_t n_roles;
-    Names *names;              /* of a record's members, or pairs; NULL for a list */
-    Names *inside;             /* in the object that has the features */
-    int is_open;               /* whether there may be features with other names */
+    Names *names;              /* of a record's members or pairs; NULL for a list */
+    Names *inside;             /* in the object with the features */
+    int is_open;               /* whether other features may come */
     int is_inside_open;
-    int needs_label;           /* whether objects of JSON have a value in the first slot, or EITHER */
-    int are_texts_blank;       /* whether texts in a list may mean no value */
-    const uint8_t *blanks;     /* the texts that mean no value, one after another */
+    int needs_label;           /* whether JSON objects need a value in the first slot, or EITHER */
+    int are_texts_blank;       /* whether texts in a list may be missing values */
+    const uint8_t *blanks;     /* the texts that mean a missing value, joined */
     const intptr_t *blank_ends;
     ptrdiff_t n_blanks;
     int are_blanks_numbers;    /* whether one of them could be a number */
     const uint8_t *data, *limit;
-    ptrdiff_t begin, n, first; /* where the first line begins; lines; the one to begin with */
-    const intptr_t *ends;
-    intptr_t *starts;          /* written: where each record's features end, behind the first place */
+    ptrdiff_t begin, n, first; /* start of the first line; number of lines; first line to read */
+    const intptr_t *ends;      /* of the lines */
+    intptr_t *starts;          /* written from first + 1 on: the end of each record's features */
     int32_t *restrict columns;
     double *restrict values;
-    intptr_t *spans;           /* (slots, n, 2), written where there is a value */
-    intptr_t *missing;         /* written: how many features have no value */
+    intptr_t *spans;           /* written for present values, (slots, n, 2) */
+    intptr_t *missing;         /* written: number of missing features */
     double *weights;
-    uint64_t bits;             /* written: those of all values; above 255 if one is not whole */
-    /* of one record */
+    uint64_t bits;             /* written: bitwise or of all values; above 255 if one is not whole */
+    /* of the current record */
     ptrdiff_t i, count, n_missing, n_words;
     int has_label;
     double weight;
@@ -55,21 +55,21 @@ static inline const uint8_t *pass_spaces(const uint8_t *p) {
     return p;
 }
 
-/* Pass bytes of at least `least` and at most 126, up to a stop or an odd one: eight at a time, as a
-   processor guesses wrongly where a name ends. */
+/* Pass bytes from `least` to 126, up to `stop`, `odd` or another byte: eight at a time, to avoid
+   mispredicted branches at the ends of names. */
 static inline const uint8_t *pass_plain(const uint8_t *p, const uint8_t *limit, uint64_t stop,
                                         uint64_t odd, uint64_t least) {
     const uint64_t ones = UINT64_C(0x0101010101010101);
     for (;; p += 8) {
         const uint64_t word = word_at(p, limit), stops = word ^ stop * ones, odds = word ^ odd * ones;
-        /* The highest bit of each byte that is not passed, and perhaps of some behind it. */
+        /* The highest bit of each byte to stop at, and perhaps of some after it. */
         uint64_t found = ((stops - ones) & ~stops) | ((odds - ones) & ~odds) | (word - least * ones);
         found = (found | (word + ones) | word) & HIGH_BITS;
         if (found) return p + (__builtin_ctzll(found) >> 3);
     }
 }
 
-/* Whether a text means no value; blanks around it do not count. */
+/* Whether a text means a missing value; blanks around it are ignored. */
 static int is_blank(const Tokenizer *t, const uint8_t *p, const uint8_t *end) {
     while (p < end && *p == ' ') p++;
     while (end > p && end[-1] == ' ') end--;
@@ -90,8 +90,8 @@ static inline void put_any(Tokenizer *t, int32_t role, double value) {
     put(t, role, value);
 }
 
-/* Write what a value is for; return whether that can be. `value` is NAN for none, TEXT for a text, as
-   far as the role needs it. */
+/* Use a value according to its role; return whether it fits. `value` is NAN if missing, TEXT for a
+   text; roles that ignore it may get anything. */
 static inline int take(Tokenizer *t, int32_t role, double value) {
     if (role >= 0) {
         if (value == TEXT) return 0;
@@ -114,7 +114,7 @@ static inline void note_place(Tokenizer *t, int32_t slot, const uint8_t *from, c
     t->spans[2 * (slot * t->n + t->i) + 1] = to - t->data;
 }
 
-/* Find a field's text, without its quotes; return where the field ends, NULL if that is not plain. */
+/* Find a field's text without quotes; return the end of the field, NULL if it is not plain. */
 static const uint8_t *find_field(const uint8_t *p, const uint8_t *end, uint8_t delimiter,
                                  const uint8_t **from, const uint8_t **to) {
     *from = p;
@@ -138,7 +138,7 @@ static int is_word(const uint8_t *p, const char *word, size_t length) {
     return 1;
 }
 
-/* Read a field's number: NAN for none, TEXT for what is another text. */
+/* Read a field's number: NAN if missing, TEXT for any other text. */
 static double field_value(const Tokenizer *t, const uint8_t *from, const uint8_t *to) {
     double value;
     if (is_blank(t, from, to)) return NAN;
@@ -150,7 +150,7 @@ static double field_value(const Tokenizer *t, const uint8_t *from, const uint8_t
     return TEXT;
 }
 
-/* Read a field of a role for which no number was found where it begins. */
+/* Read a field that does not begin with a plain number, or whose role needs none. */
 static const uint8_t *read_field(Tokenizer *t, const uint8_t *p, const uint8_t *end, int32_t role,
                                  int32_t slot) {
     const uint8_t *from, *to, *stop = find_field(p, end, t->delimiter, &from, &to);
@@ -165,8 +165,8 @@ static const uint8_t *read_field(Tokenizer *t, const uint8_t *p, const uint8_t *
     return take(t, role, value) ? stop : NULL;
 }
 
-/* Read whole numbers, each in front of a byte, for features by place from one on; return where the
-   first value begins that is another. */
+/* Read integers, each before the byte `stop`, for features from *place on; return the start of the
+   first other value. */
 static const uint8_t *read_wholes(Tokenizer *t, const uint8_t *p, uint8_t stop, ptrdiff_t *place) {
     const int32_t *roles = t->roles, *slots = t->slots;
     int32_t *restrict columns = t->columns + t->count;
@@ -210,7 +210,7 @@ static const uint8_t *read_fields(Tokenizer *t, const uint8_t *p, const uint8_t 
     }
 }
 
-/* Where a string of JSON without escapes ends, behind its quote; NULL if it is another. */
+/* The end of a JSON string, after its quote; NULL if it has escapes or invalid bytes. */
 static const uint8_t *read_string(const Tokenizer *t, const uint8_t *p, const uint8_t *end) {
     p = pass_plain(p + 1, t->limit, '"', '\\', 32);
     while (p < end && *p != '"') {
@@ -235,7 +235,7 @@ static inline const uint8_t *read_scalar(const Tokenizer *t, const uint8_t *p, c
     return read_number(p, t->limit, 1, value);
 }
 
-/* Read a value that is for a role of one; bools are no weights. */
+/* Read a value of a given role; a bool is no weight. */
 static inline const uint8_t *read_value(Tokenizer *t, const uint8_t *p, const uint8_t *end,
                                         int are_texts_blank, int32_t role, int32_t slot) {
     double value;
@@ -249,11 +249,11 @@ static inline const uint8_t *read_value(Tokenizer *t, const uint8_t *p, const ui
     return take(t, role, value) ? stop : NULL;
 }
 
-/* Read a list, in which others may be, all as deep; its values have their roles by place. */
+/* Read a list, nested to an equal depth everywhere; its values have roles by place. */
 static const uint8_t *read_list(Tokenizer *t, const uint8_t *p, const uint8_t *end) {
     ptrdiff_t c = 0;
     int depth = 0, depth_of_values = 0;
-    for (;; p = pass_spaces(p + 1)) { /* at the start of the list, or behind a bracket or a comma */
+    for (;; p = pass_spaces(p + 1)) { /* at the first bracket, or after a bracket or a comma */
         if (*p == '[') {
             depth++;
             continue;
@@ -271,7 +271,7 @@ static const uint8_t *read_list(Tokenizer *t, const uint8_t *p, const uint8_t *e
     }
 }
 
-/* Read the members of an object, of which some may be in another one. */
+/* Read an object's members, with those of the object that has the features. */
 static const uint8_t *read_object(Tokenizer *t, const uint8_t *p, const uint8_t *end, Names *names,
                                   int is_open) {
     ptrdiff_t name = -1;
@@ -319,7 +319,7 @@ static const uint8_t *read_object(Tokenizer *t, const uint8_t *p, const uint8_t 
     }
 }
 
-/* Read pairs such as 3:0.5, behind a label if there is one. */
+/* Read an optional label, and pairs such as 3:0.5. */
 static const uint8_t *read_pairs(Tokenizer *t, const uint8_t *p, const uint8_t *end) {
     Names *names = t->names;
     ptrdiff_t name = -1;
@@ -330,7 +330,7 @@ static const uint8_t *read_pairs(Tokenizer *t, const uint8_t *p, const uint8_t *
     while (*p > 32 && *p < 127 && *p != ':' && *p != '#') p++;
     if (p == start) return NULL;
     if (*p == ':')
-        p = start; /* there is no label */
+        p = start; /* no label */
     else if (p == end || *p == ' ' || *p == '\t')
         note_place(t, 0, start, p);
     else
@@ -362,7 +362,7 @@ static const uint8_t *read_pairs(Tokenizer *t, const uint8_t *p, const uint8_t *
             }
             role = names->items[name].role;
             if (is_twice(&names->items[name].stamp, names->serial)) return NULL;
-            /* From now on it may be found by its number. */
+            /* The next time it may be found by its number. */
             if (number < (uint64_t)names->n_numbered &&
                 number_of(p, stop - p) == (ptrdiff_t)number)
                 names->numbered[number].stamp = names->serial;
@@ -374,7 +374,7 @@ static const uint8_t *read_pairs(Tokenizer *t, const uint8_t *p, const uint8_t *
     }
 }
 
-/* Where a record ends, without its newline. */
+/* The end of a record, before its newline. */
 static const uint8_t *end_of(const uint8_t *p, const uint8_t *end) {
     if (end > p && end[-1] == '\n') end--;
     if (end > p && end[-1] == '\r') end--;
@@ -392,7 +392,7 @@ static const uint8_t *read_record(Tokenizer *t, const uint8_t *p, const uint8_t 
     return p == NULL ? NULL : pass_spaces(p);
 }
 
-/* Read records from one on; return the first that is left to others. */
+/* Read records from t->first on; return the first that is not plain. */
 static ptrdiff_t read_records(Tokenizer *t) {
     t->count = t->starts[t->first];
     t->bits = 0;
