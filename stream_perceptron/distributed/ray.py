@@ -1,4 +1,4 @@
-"""A run on a Ray cluster: shards learn side by side and are averaged every round."""
+"""Runs on a Ray cluster: shards learn in parallel and are averaged every round."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ from stream_perceptron.live.model import LiveModel
 from stream_perceptron.model.kernel import NAME as KERNEL
 
 _RETRIES = 10  # of a task whose worker was lost
-_PATIENCE = 0.1  # seconds between two looks whether the run is to end
+_PATIENCE = 0.1  # seconds between checks whether the run should end
 _CONNECT_SECONDS = 10.0
 
 
 @dataclass
 class Round:
-    """What one round brought."""
+    """The result of one round."""
 
-    # What was wrong with each row that was rejected, and where it stands.
+    # Place and reason of each rejected row.
     rejected: list[Rejection] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)  # what a user should be told, one line each
+    notes: list[str] = field(default_factory=list)  # messages to the user, one line each
 
 
 @contextmanager
 def cluster(address: str | None = None) -> Generator[None, None, None]:
-    """Be connected to a Ray cluster; one on this machine is started if no address is given."""
-    # What a program learns from is nobody else's business.
+    """Connect to a Ray cluster; without an address start one on this machine."""
+    # Send no usage statistics.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
@@ -72,7 +72,7 @@ def cluster(address: str | None = None) -> Generator[None, None, None]:
             where = f"at {address}" if address else "here"
             if "Version mismatch" in str(error):
                 versions = " ".join(str(error).split())
-                raise ClusterError(f"the Ray cluster {where} is another one: {versions}") from None
+                raise ClusterError(f"the Ray cluster {where} differs: {versions}") from None
             raise ClusterError(f"there is no Ray cluster {where}: {first_line(error)}") from None
         yield
     finally:
@@ -80,13 +80,13 @@ def cluster(address: str | None = None) -> Generator[None, None, None]:
 
 
 def _require_cluster(address: str) -> None:
-    """Require that Ray answers at host:port, and takes our token.
+    """Check that Ray answers at host:port and accepts our token.
 
-    Ray's own client would wait for minutes, or say all of these alike.
+    Ray's client would wait for minutes, or report all failures alike.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
-        return  # auto, or what Ray knows better
+        return  # leave auto and other forms to Ray
     try:
         socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
     except OSError as error:
@@ -107,12 +107,12 @@ def _require_cluster(address: str) -> None:
 def _no_token(address: str | None) -> str:
     return (
         f"the Ray cluster at {address} rejected the token, or needs one: set "
-        "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN as where it was started"
+        "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN as on the machine that started it"
     )
 
 
 def require_alike() -> None:
-    """Require that all machines have this program with the same kernel, for the same bits."""
+    """Check that all machines have this version and kernel, for bit-identical results."""
     import ray
 
     kernel_of = ray.remote(num_cpus=1, max_retries=_RETRIES)(_kernel)
@@ -140,9 +140,8 @@ def run(
 ) -> Generator[Round, None, None]:
     """Test and train on files in shards, from the model's cursor on; yield after every round.
 
-    In a round every shard starts from the same model, testing each of its samples before learning
-    it, and the models are averaged. Whenever it yields the model, its progress and its cursor
-    belong together, and may be saved.
+    In a round all shards start from the same model, test each sample before learning it, and are
+    averaged. At each yield the model, its progress and its cursor are consistent and may be saved.
     """
     here = replace(live.cursor if cursor is None else cursor, finished=False)
     if here.shards is None:
@@ -157,7 +156,7 @@ def run(
             return
         mean = mean_of(live, outcomes)
         epoch, shards = coming[0], replace(coming[1], rounds=coming[1].rounds + 1)
-        # The next round is under way while this one is told and saved.
+        # The next round runs while this one is reported and saved.
         coming = tasks.following(epoch, shards)
         pending = tasks.begin(mean, coming)
         if here.read == 0:
@@ -182,7 +181,7 @@ def run(
 class _Tasks:
     """Rounds as tasks of Ray.
 
-    A round that comes is a pass and the shards with the rounds done in it.
+    A coming round is given by its epoch and the shards, with the rounds done in that epoch.
     """
 
     def __init__(
@@ -199,18 +198,18 @@ class _Tasks:
         self._scale_lr = scale_lr
 
     def n_rounds(self, shards: Shards) -> int:
-        """Return how many rounds a pass has."""
+        """Return the number of rounds in an epoch."""
         return rounds_in(self._groups, shards)
 
     def following(self, epoch: int, shards: Shards) -> tuple[int, Shards] | None:
-        """Return the round that comes next, None if there is none."""
+        """Return the next round, or None after the last."""
         n_rounds = self.n_rounds(shards)
         if shards.rounds >= n_rounds:
             epoch, shards = epoch + 1, replace(shards, rounds=0)
         return (epoch, shards) if epoch < self._epochs and n_rounds else None
 
     def notes(self, live: LiveModel, shards: Shards) -> list[str]:
-        """Say with which learning rate the shards learn."""
+        """Return a note on the shards' learning rate, if it differs from lr."""
         dealt, factor = self._parts(shards)
         n = len(dealt)
         if factor == 1.0:
@@ -223,7 +222,7 @@ class _Tasks:
         return parts_of_round(self._groups, shards, not self._scale_lr)
 
     def begin(self, live: LiveModel, coming: tuple[int, Shards] | None) -> list[Any]:
-        """Begin a round, a task for each shard that has rows left."""
+        """Begin a round with a task for each shard that has rows left."""
         if coming is None:
             return []
         import ray
@@ -236,7 +235,7 @@ class _Tasks:
         ]
 
     def wait(self, pending: list[Any], is_over: Callable[[], bool]) -> list[Outcome] | None:
-        """Return what came of a round, in the order of the shards; None if the run is over."""
+        """Return a round's outcomes in the order of the shards; None if the run is over."""
         import ray
 
         rest = pending
@@ -253,7 +252,7 @@ class _Tasks:
             if outcome.error is not None:
                 raise outcome.error
             features = outcome.live.schema.features
-            if features is not None:  # in the first round each may have met others
+            if features is not None:  # in the first round shards may have found different ones
                 schema = schema.with_features(features, outcome.last)
         return outcomes
 

@@ -28,8 +28,8 @@ from stream_perceptron.live.step_result import StepResult
 if TYPE_CHECKING:
     from river.optim.base import Scheduler
 
-# Row groups that a process keeps decoded: for the next round, which continues in the same one, or
-# for the next epoch if there is room for all.
+# Bytes of decoded row groups to cache in a process: for the next round, which continues in the same
+# group, or for the next epoch if all fit.
 KEPT_BYTES = 2**30
 
 
@@ -37,15 +37,15 @@ KEPT_BYTES = 2**30
 class Piece:
     """Rows of one row group."""
 
-    file: int  # the number of the file
-    group: int  # the number of the row group in it
-    start: int  # the rows of the group: from `start` to before `end`
-    end: int
-    first: int  # the number of the first of them in the file, counted from 1
+    file: int  # the file's number
+    group: int  # the row group's number in the file
+    start: int  # the first row in the group
+    end: int  # one past the last row
+    first: int  # the first row's number in the file, counted from 1
 
 
 def require_parquet(sources: Sequence[Source]) -> list[ParquetSource]:
-    """Return the sources, which must be Parquet files, as others cannot be split."""
+    """Return the sources after checking that they are Parquet files, which can be split."""
     files = []
     for source in sources:
         if not isinstance(source, ParquetSource) or source.is_stream:
@@ -55,7 +55,7 @@ def require_parquet(sources: Sequence[Source]) -> list[ParquetSource]:
 
 
 def rounds_in(groups: Sequence[Sequence[int]], shards: Shards) -> int:
-    """Return how many rounds an epoch has.
+    """Return the number of rounds in an epoch.
 
     Examples
     --------
@@ -68,14 +68,14 @@ def rounds_in(groups: Sequence[Sequence[int]], shards: Shards) -> int:
 
 
 def deal(groups: Sequence[Sequence[int]], shards: Shards) -> list[list[Piece]]:
-    """Return what each shard learns in the round that comes next.
+    """Return the pieces that each shard learns in the next round.
 
-    Each shard has a contiguous range of all rows; the ranges differ by a row at most, so
-    that all have work until the end, however many row groups there are.
+    Each shard has a contiguous range of all rows. Their sizes differ by at most one row, so all
+    shards have work until the end for any number of row groups.
 
     Returns
     -------
-    The pieces of each shard, in order; none if it has come to its end.
+    The pieces of each shard, in order; none for a shard that has ended.
 
     Examples
     --------
@@ -97,14 +97,14 @@ def deal(groups: Sequence[Sequence[int]], shards: Shards) -> list[list[Piece]]:
 def parts_of_round(
     groups: Sequence[Sequence[int]], shards: Shards, keep_lr: bool
 ) -> tuple[list[list[Piece]], float]:
-    """Return the pieces of each shard that has some left, and what lr is multiplied by for them."""
+    """Return the pieces of each shard with rows left, and the factor for their learning rate."""
     dealt = [pieces for pieces in deal(groups, shards) if pieces]
     return dealt, 1.0 if keep_lr else float(len(dealt))
 
 
 def _pieces(groups: Sequence[Sequence[int]], start: int, end: int) -> Iterator[Piece]:
-    """Yield the pieces that the rows from `start` to before `end` of all files consist of."""
-    begin = 0  # of a row group, among all rows
+    """Yield the pieces of the rows [start, end), counted over all files."""
+    begin = 0  # the first row of a row group, counted over all files
     for file, sizes in enumerate(groups):
         begin_of_file = begin
         for group, size in enumerate(sizes):
@@ -116,15 +116,15 @@ def _pieces(groups: Sequence[Sequence[int]], start: int, end: int) -> Iterator[P
 
 @dataclass
 class Outcome:
-    """What came of a shard's part in a round."""
+    """The result of a shard's part in a round."""
 
-    live: LiveModel  # the model with what it learned and counted
-    # What was wrong with each row that was rejected, and where it stands.
+    live: LiveModel  # the trained model
+    # Place and reason of each rejected row.
     rejected: list[Rejection] = field(default_factory=list)
-    notes: list[Note] = field(default_factory=list)  # what users should be told of the first file
-    last: str = ""  # the file that it came to
-    error: ValueError | None = None  # why it ended
-    # The statistics of its scaler over what it learned, shape (3, d); None if it has none.
+    notes: list[Note] = field(default_factory=list)  # notes to users about the first file
+    last: str = ""  # the last file read
+    error: ValueError | None = None  # the error that ended it
+    # The scaler's statistics over the learned rows, shape (3, d); None without a scaler.
     counted: NDArray[np.float64] | None = None
 
 
@@ -176,7 +176,7 @@ def learn_pieces(
 
 
 def mean_of(live: LiveModel, outcomes: Sequence[Outcome]) -> LiveModel:
-    """Return the mean of what shards learned in a round, or raise what ended one of them."""
+    """Return the mean of the shards' models after a round, or raise a shard's error."""
     for outcome in outcomes:
         if outcome.error is not None:
             raise outcome.error
@@ -186,7 +186,7 @@ def mean_of(live: LiveModel, outcomes: Sequence[Outcome]) -> LiveModel:
 
 
 def _count(outcome: Outcome, batch: Batch) -> None:
-    """Add the labelled samples of a batch to what was counted."""
+    """Add the labelled samples of a batch to the outcome's statistics."""
     network = outcome.live.model.network
     scaler, d = network.scaler, len(network.feature_names)
     if scaler is None:
@@ -207,7 +207,7 @@ def _count(outcome: Outcome, batch: Batch) -> None:
 
 
 def _times(lr: float | Scheduler, factor: float) -> Any:
-    """Return a learning rate or its schedule, times a number."""
+    """Return a learning rate or its schedule, times a factor."""
     if isinstance(lr, float | int):
         return lr * factor
     return SimpleNamespace(get=lambda t: float(lr.get(t)) * factor)
@@ -218,7 +218,7 @@ def _opened(path: str) -> ParquetSource:
     return ParquetSource(path)
 
 
-# By file, row group, and what was asked and known of it.
+# The cache, by file, row group, selection and schema.
 _kept: OrderedDict[tuple[str, int, Selection, Schema], list[Batch]] = OrderedDict()
 
 
@@ -238,8 +238,8 @@ def _rows_of(source: ParquetSource, piece: Piece, live: LiveModel, keep: bool) -
 def _group(source: ParquetSource, piece: Piece, live: LiveModel, keep: bool) -> Iterable[Batch]:
     """Return the row group of a piece.
 
-    One that is not read as a whole is kept in any case if it is not too large: the next round would
-    have to decode its first rows again to come to the others.
+    A partly read group is cached even without `keep`, if it is not too large, because the next
+    round needs the rest.
     """
     key = source.name, piece.group, live.selection, live.schema
     if key in _kept:

@@ -441,7 +441,7 @@ def test_statistics_are_averaged(tmp_path, run):
     result = run(
         "average", paths[0], tmp_path / "plain.npz", "--base", base, "-o", tmp_path / "o.npz"
     )
-    assert "it standardizes, or scales, in another way than the base" in result.stderr
+    assert "it scales features in another way than the base" in result.stderr
 
 
 def test_indicators_that_are_new_to_the_base_are_left_alone_in_the_mean(tmp_path, run):

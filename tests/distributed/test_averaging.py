@@ -180,7 +180,7 @@ def test_models_that_do_not_fit_are_refused_by_name(partitions, run, tmp_path):
     other = tmp_path / "other.npz"
     run("learn", tmp_path / "q.jsonl", "-m", other, "--ignore", "part,offset", check=0)
 
-    assert f"Error: {twin}: is the same as {one} and would count twice\n" == refused(one, twin)
+    assert f"Error: {twin}: is the same as {one}, and would count twice\n" == refused(one, twin)
     assert f"Error: {other}: does not continue {base}: its" in refused(one, other)
     assert "has seen 100 samples, but the base 1,600 already" in refused(base, two, base=one)
     assert "does not continue" in refused(two, base=one)
@@ -220,7 +220,7 @@ def test_learners_that_met_other_columns_do_not_fit_together(run, tmp_path):
     result = run("average", *models, "--base", base, "-o", mean, check=1)
 
     assert (
-        "Error: models that do not fit together: its features are not those of the others\n"
+        "Error: one of the models does not fit: its features are not those of the others\n"
         == result.stderr
     )
     assert not mean.exists()

@@ -401,7 +401,7 @@ def test_another_version_is_named(cluster, sample):
         tell(before)
 
     assert 1 == error.count("\n")
-    assert error.startswith(f"Error: the Ray cluster at {cluster.address} is another one: Version")
+    assert error.startswith(f"Error: the Ray cluster at {cluster.address} differs: Version")
     assert "Ray: 2.1.0 Python: 3.9.0" in error
 
 

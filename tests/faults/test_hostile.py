@@ -276,7 +276,7 @@ def test_an_average_that_would_not_be_finite(run, tmp_path):
         run("learn", source, "--next", "-m", path, check=0)
     result = run("average", *paths[1:], "--base", paths[0], "-o", tmp_path / "a.npz", check=1)
     (line,) = result.stderr.splitlines()
-    assert line.endswith("the variance of a feature in all of them is too large: scale it")
+    assert line.endswith("a feature's variance over all models is too large: scale it")
     assert not (tmp_path / "a.npz").exists()
 
 
