@@ -54,10 +54,10 @@ def progressive_val_score(
         Pairs of features and a label, or triples that end with a dict of arguments for `learn_one`,
         such as a weight w. Give the same dataset each time; a resumed call reads it from the start.
     model
-        A perceptron, or a pipeline that `save` accepts. To resume, its state is restored.
+        A perceptron, or a pipeline that `save` accepts. A resumed call restores its state.
     metric
         A metric that River computes from a confusion matrix, several joined by +, or `Rolling` of
-        one. To resume, its counts are restored.
+        one. A resumed call restores its counts.
     moment, delay, print_every, show_time, show_memory, print_kwargs
         As River's; time counts from this call.
     checkpoint

@@ -125,7 +125,7 @@ class ByteStream:
         self.idle: Idle | None = None  # called while waiting
         self.n_ready = n_ready  # returns the number of bytes ready; 0 if unknown
         self._wait = wait
-        self.n_bytes = 0  # bytes read, unread ones included
+        self.n_bytes = 0  # bytes read, those put back included
         self._ahead = b""
         self._ended = False
 

@@ -78,8 +78,8 @@ class Drift:
     grows by $w \ln \theta - 50 \ln(1 + q (\theta - 1))$. $q$ is the mean over the 50 samples of the
     share of mistakes since the last change among samples of the same label. So the sum is the log
     likelihood ratio of odds $\theta$ times as large to the present odds. If a sum exceeds its
-    minimum by more than 12 in two blocks in turn, accuracy changed at that minimum (Page's CUSUM
-    [^1]). $q$ includes the samples under test: if samples of a label are exchangeable, the
+    minimum by more than 12 in two consecutive blocks, accuracy changed at that minimum (Page's
+    CUSUM [^1]). $q$ includes the samples under test: if samples of a label are exchangeable, the
     exponential of a block's gain has an expectation of at most 1 for any accuracy (Hoeffding [^2],
     theorem 4). Another mix of labels is no fall. After a rise the test begins again.
 

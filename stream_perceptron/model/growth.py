@@ -39,7 +39,7 @@ class Growth:
     def plan(
         cls, rows: Rows, labels: Sequence[Hashable], targets: Places, columns: NDArray[np.int32]
     ) -> Growth:
-        """Return the growth by rows whose labels have the numbers `targets` and names `columns`.
+        """Return the growth by rows, given the numbers of their labels and of their names.
 
         New names of one row are added in natural order.
         """

@@ -64,8 +64,8 @@ typedef struct {
     const intptr_t *targets;  /* the label's output; negative: predict only */
     const double *sample_weights;
     const double *rates;      /* by the number of updates */
-    double *statistics;       /* a scaler's counts, means and variances, */
-    ptrdiff_t apart;          /* so many numbers apart; or NULL */
+    double *statistics;       /* a scaler's counts, then means, then variances; or NULL */
+    ptrdiff_t apart;          /* numbers from the first of one kind to that of the next */
     const intptr_t *widths;   /* number of features known before the first row and after each */
     void *tests;              /* written: nets of rows with new features, without these; or NULL */
     void *nets;               /* written: net inputs before the update, (n, k) */
