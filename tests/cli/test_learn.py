@@ -320,8 +320,8 @@ def columns(**more):
         (None, [], "No such file or directory"),
         ("folder", [], "a folder; name the files in it"),
         (b"", [], "is empty"),
-        (b"label,pixel0\n1,2\n", [], "not a Parquet file, or not a whole one"),
-        (b"PAR1" + b"\0" * 100 + b"PAR1", [], "not a Parquet file, or not a whole one"),
+        (b"label,pixel0\n1,2\n", [], "not a Parquet file, or truncated"),
+        (b"PAR1" + b"\0" * 100 + b"PAR1", [], "not a Parquet file, or truncated"),
         ({"label": [0, 1]}, [], "no usable features"),
         ({"name": ["a", "b"], "label": [0, 1]}, [], "no usable features among 'name' (string)"),
         (columns(pixels=[[1, 2], None]), [], "row 2: column 'pixels' is null"),
@@ -355,7 +355,7 @@ def test_truncated_file_is_one_line_and_exit_code_1(run, digits, tmp_path):
     result = run("learn", path, check=1)
 
     assert 1 == len(result.stderr.splitlines())
-    assert "not a Parquet file, or not a whole one" in result.stderr
+    assert "not a Parquet file, or truncated" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from stream_perceptron.data.source import Request
         (b"a,a,label\n1,2,3\n", "columns 1 and 2 are both called 'a': drop one with --ignore 2"),
         (b"class,label,a\n1,2,3\n", "could each be the label"),
         (b"\xff\xff\xff\xff1234", "not an Arrow stream"),
-        (b"PAR1 and no more", "not a Parquet file, or not a whole one"),
+        (b"PAR1 and no more", "not a Parquet file, or truncated"),
         (gzip.compress(b"label,a\n" + b"1,2\n" * 100_000)[:-20], "its gzip data ends too early"),
     ],
 )

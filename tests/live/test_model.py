@@ -255,7 +255,7 @@ def test_source_that_cannot_be_read_is_refused_before_anything_is_learned(points
         "": "Is a directory",
         "empty.parquet": "is empty",
         "text.parquet": "not a Parquet file",
-        "cut.parquet": "not a Parquet file, or not a whole one",
+        "cut.parquet": "not a Parquet file, or truncated",
     }.items():
         with pytest.raises(SourceError, match=reason) as caught:
             ParquetSource(str(tmp_path / name))

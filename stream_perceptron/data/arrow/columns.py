@@ -36,11 +36,11 @@ from stream_perceptron.errors import SampleError, SourceError
 from stream_perceptron.model.rows import Names
 
 _BATCH_BYTES = 2**22
-_SHOWN = 200  # of the first rows, whose texts are looked at
+_SHOWN = 200  # the number of first rows whose texts are examined for notes
 
 
 class ColumnDecoder:
-    """How the columns of a source become batches."""
+    """Turns record batches of a source into batches."""
 
     def __init__(self, columns: pa.Schema, where: str, request: Request) -> None:
         try:
@@ -60,7 +60,7 @@ class ColumnDecoder:
         if self._label is None:
             if request.needs_label:
                 raise SourceError(no_label(where, names, schema))
-        # A column of nulls alone does not tell what labels are.
+        # A column of nulls does not decide the label type.
         elif not types.is_null(kind := columns.field(self._label).type):
             schema = schema.with_label_type(_label_type(kind, self._label, where), where)
         _require_types(columns, selection, where)
@@ -68,7 +68,7 @@ class ColumnDecoder:
         free = {column.name: column.type for column in columns if column.name not in used}
         unknown: list[str] = []
         if not request.to_learn and schema.features and not schema.is_open:
-            # A model of columns is asked about those that it knows.
+            # To predict, use the columns that the model knows.
             is_known = set(schema.features).__contains__
             unknown = [n for n, kind in free.items() if is_number(kind) and not is_known(n)]
         left_out = set(unknown)
@@ -81,7 +81,7 @@ class ColumnDecoder:
         self._ignored |= {n: str(kind) for n, kind in left.items() if not _is_text(kind)}
         self._ignored |= dict.fromkeys(selection.ignore, "as asked")
         self._origins = _index_columns(columns)
-        # Those of a vector are known once there was a usable row.
+        # A vector's names are known after the first usable row.
         self._names: Names = ()
         if isinstance(self._features, PlainColumns):
             self._names = self._features.columns
@@ -95,16 +95,16 @@ class ColumnDecoder:
         self.fit = Fit(schema, self._label)
 
     def batches(self, arrow: Iterable[pa.RecordBatch], request: Request) -> Iterator[Batch]:
-        """Yield record batches that begin where a request does as batches."""
+        """Yield batches from record batches that begin at the request's start."""
         schema, names, first_row = self.fit.schema, self._names, request.start + 1
         is_described = first_row > 1
-        # Where each row has a text of its own, a batch has as many features as rows.
+        # If each row has its own text, a batch has as many features as rows.
         most = BATCH_ROWS if self._selection.one_hot else MOST_BATCH_ROWS
         for rows in arrow:
             if self._renamed is not None:
                 rows = rows.rename_columns(self._renamed)
             while rows.num_rows:
-                # The first usable row says how many features there are.
+                # The first usable row decides the number of features.
                 is_known = names or isinstance(self._features, PlainColumns)
                 n = most if is_known else 1
                 here, rows = rows[:n], rows[n:]
@@ -128,7 +128,7 @@ class ColumnDecoder:
         first_row: int,
         request: Request,
     ) -> Batch:
-        rejected: dict[int, str] = {}  # why a row cannot be used, by its place
+        rejected: dict[int, str] = {}  # by place: why a row cannot be used
         n, selection = rows.num_rows, self._selection
         features, places = self._features.read(rows, names, rejected)
         if selection.joins and len(places) < n:
@@ -163,7 +163,7 @@ class ColumnDecoder:
         return replace(batch, held=held) if held else batch
 
     def _describe(self, schema: Schema, names: Names, first: pa.RecordBatch) -> tuple[Note, ...]:
-        """Say in a few lines what is used and what is not, by the first rows."""
+        """Return notes on the used and ignored columns, given the first rows."""
         found = Described(
             tuple(map(str, names)),
             self._features.source,
@@ -177,12 +177,12 @@ class ColumnDecoder:
 
 
 def _require_types(columns: pa.Schema, selection: Selection, where: str) -> None:
-    """Require that weights are numbers, and that a value of a text column is one text."""
+    """Check that weights are numbers, and that columns of --one-hot are not nested."""
     for name in selection.one_hot:
         kind = columns.field(name).type
         if types.is_nested(kind):
             raise SourceError(
-                f"{where}: text column {name!r} is of type {kind}: --one-hot takes texts, numbers "
+                f"{where}: text column {name!r} is of type {kind}: --one-hot is for texts, numbers "
                 "and bools"
             )
     if selection.weight is not None and not is_number(columns.field(selection.weight).type):
@@ -193,7 +193,7 @@ def _require_types(columns: pa.Schema, selection: Selection, where: str) -> None
 
 
 def _with_columns(schema: Schema, names: tuple[str, ...], where: str) -> Schema:
-    """Return the schema with these features, of which some may have been undecided before."""
+    """Return the schema with these features; some may have been undecided before."""
     decided = [name for name in names if name in schema.undecided]
     if not decided:
         return schema.with_features(names, where)
@@ -209,7 +209,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _index_columns(columns: pa.Schema) -> list[str]:
-    """Return the columns that were the index of a frame of pandas."""
+    """Return the columns that were the index of a pandas frame."""
     try:
         told = json.loads((columns.metadata or {}).get(b"pandas", b"{}"))["index_columns"]
     except (ValueError, KeyError, TypeError):
@@ -269,15 +269,15 @@ def _as_list(column: pa.Array) -> list[Any]:
     kind = column.type
     if column.null_count or not (types.is_integer(kind) or types.is_floating(kind)):
         return list(column.to_pylist())
-    return list(numbers(column).tolist())  # many times faster
+    return list(numbers(column).tolist())  # many times faster than to_pylist
 
 
 def declared_classes(columns: pa.Schema) -> list[Any] | None:
-    """Return the classes that one of our own files declares."""
+    """Return the classes declared in one of our own files."""
     metadata = (columns.metadata or {}).get(METADATA_KEY)
     return None if metadata is None else json.loads(metadata)["classes"]
 
 
 def rows_at_once(size: int, n_rows: int) -> int:
-    """Return how many rows of this many bytes in all make a batch."""
+    """Return the rows of a batch, given the size in bytes of n_rows rows."""
     return min(MOST_BATCH_ROWS, max(BATCH_ROWS, _BATCH_BYTES * n_rows // max(size, 1)))

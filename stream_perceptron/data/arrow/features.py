@@ -1,4 +1,4 @@
-"""Feature columns of Arrow record batches, as rows of features."""
+"""Feature columns of Arrow record batches as rows."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from stream_perceptron.model.rows import Names, Rows
 from stream_perceptron.model.vocabulary import natural_order
 
 _BYTE_SCALE = 1 / 255
-_SCALE_OF_INTEGERS = 1e200  # they stay finite
+_SCALE_OF_INTEGERS = 1e200  # integers times this stay finite
 
 
 class PlainColumns:
-    """Features in a column each."""
+    """Features with one column each."""
 
     source = ""
 
@@ -36,13 +36,13 @@ class PlainColumns:
             or types.is_float32(kind)
             or types.is_float64(kind)
         )
-        # Columns of different types must meet in one that holds them all.
+        # Columns of different types are cast to one type.
         self._cast = None if is_plain else pa.schema([(name, pa.float64()) for name in kinds])
 
     def read(
         self, batch: pa.RecordBatch, names: Names, rejected: dict[int, str]
     ) -> tuple[Rows, NDArray[np.intp]]:
-        """Return the features of all rows, and their places; unusable rows are rejected."""
+        """Return the features of all rows, and their places; add unusable rows to `rejected`."""
         if not self.columns:
             return Rows.of_table((), np.zeros((batch.num_rows, 0))), np.arange(batch.num_rows)
         columns = batch.select(self.columns)
@@ -69,12 +69,12 @@ class PlainColumns:
         return Rows.of_table(self.columns, X, present, n_columns=n), rows
 
     def names_in(self, row: pa.RecordBatch, most: int) -> Names:
-        """Return the names of the features in one row."""
+        """Return the names of the features of a row."""
         return self.columns
 
 
 class VectorColumn:
-    """Features in one column, expanded row by row."""
+    """Features in one column of vectors."""
 
     def __init__(
         self, name: str, kind: pa.DataType, scale: float | None, may_be_null: bool
@@ -90,7 +90,7 @@ class VectorColumn:
         self.scales = np.array([_scale(leaf, scale)])
 
     def names_in(self, row: pa.RecordBatch, most: int) -> Names:
-        """Return the names of the features in one row, none if it has no features."""
+        """Return the names of the features of a row; none if it is empty or too long."""
         _, lengths, _ = self._flatten(row, {})
         n = int(lengths.sum())
         return vector_names(self.name, n) if n <= most else ()
@@ -98,9 +98,9 @@ class VectorColumn:
     def read(
         self, batch: pa.RecordBatch, names: Names, rejected: dict[int, str]
     ) -> tuple[Rows, NDArray[np.intp]]:
-        """Return the features of the rows that have them all, and the places of these rows.
+        """Return the features of the usable rows, and the places of these rows.
 
-        Rows whose features cannot be used are rejected, those with null unless that may be.
+        Other rows are added to `rejected`, except nulls if they are allowed.
         """
         n_features = len(names)
         there = _places(_storage_of(batch.column(self.name)))
@@ -134,9 +134,9 @@ class VectorColumn:
     def _flatten(
         self, batch: pa.RecordBatch, rejected: dict[int, str]
     ) -> tuple[NDArray[Any], NDArray[np.intp], NDArray[np.bool_] | None]:
-        """Return all values of the rows that are no null, one after another, and their numbers.
+        """Return the joined values of all rows that are not null, and the length of each row.
 
-        And which values are no null themselves; None for all, and 0 stands for those that are.
+        Also return a mask of the values that are not null, or None if none is; nulls become 0.
         """
         column = _storage_of(batch.column(self.name))
         there = _places(column)
@@ -171,7 +171,7 @@ class VectorColumn:
 def feature_columns(
     free: dict[str, pa.DataType], selection: Selection, where: str
 ) -> PlainColumns | VectorColumn:
-    """Say which of the columns that have no other role hold the features."""
+    """Return the feature columns among those without another role."""
     vectors = [name for name, kind in free.items() if _is_vector(kind)]
     if len(vectors) > 1:
         raise SourceError(
@@ -187,8 +187,8 @@ def feature_columns(
         columns = [f"{name!r} ({kind})" for name, kind in free.items()]
         raise SourceError(
             f"{where}: no usable features{' among ' if columns else ''}{', '.join(columns[:5])}"
-            ": they are number or bool columns, one column of lists, bytes or images, or texts "
-            "that --one-hot names"
+            ": use number or bool columns, one column of lists, bytes or images, or texts with "
+            "--one-hot"
         )
     in_order = [str(name) for name in natural_order(plain)]
     return PlainColumns({name: free[name] for name in in_order}, selection.scale)
@@ -197,9 +197,9 @@ def feature_columns(
 def with_indicators(
     features: Rows, places: NDArray[np.intp], batch: pa.RecordBatch, selection: Selection
 ) -> tuple[Rows, frozenset[str]]:
-    """Return features with those that stand for the texts of --one-hot behind them.
+    """Return features with those for the texts of --one-hot added, and the names of these.
 
-    `places` are those of the rows in their batch.
+    `places` are the rows' places in the batch.
     """
     names: list[Any] = []
     for name in selection.one_hot:
@@ -210,14 +210,14 @@ def with_indicators(
 
 
 def numbers(column: pa.Array) -> NDArray[Any]:
-    """Return a number or bool column as an array, NaN where it is null."""
+    """Return a number or bool column as an array, NaN for nulls."""
     if types.is_boolean(column.type):
         column = column.cast(pa.uint8())
     elif types.is_decimal(column.type) or types.is_float16(column.type):
         column = column.cast(pa.float64())
     if column.null_count:
         return np.asarray(column.to_numpy(zero_copy_only=False))
-    # Column.to_numpy would import pandas first, if it is there.
+    # Column.to_numpy would import pandas, if that is installed.
     return np.from_dlpack(column)
 
 
@@ -229,7 +229,7 @@ def _require_pillow() -> None:
 
 
 def _decode(data: bytes | None) -> NDArray[np.uint8]:
-    """Return a picture's bytes, row by row; grey pictures one a pixel, coloured ones three."""
+    """Return a picture's bytes row by row: one a pixel if it is grey, three if coloured."""
     from PIL import Image, UnidentifiedImageError
 
     if data is None:
@@ -243,11 +243,11 @@ def _decode(data: bytes | None) -> NDArray[np.uint8]:
 
 
 def _flatten_lists(column: pa.Array) -> tuple[pa.Array, NDArray[np.intp]]:
-    """Return the innermost values, and how many each row has."""
+    """Return the innermost values, and the number of them in each row."""
     if types.is_fixed_size_list(column.type):
         lengths = numbers(column.is_valid()).astype(np.intp) * column.type.list_size
     else:
-        # A null is as long as an empty list.
+        # The length of a null is NaN; count it as 0.
         import pyarrow.compute as pc
 
         lengths = np.nan_to_num(numbers(pc.list_value_length(column))).astype(np.intp)
@@ -261,7 +261,7 @@ def _flatten_lists(column: pa.Array) -> tuple[pa.Array, NDArray[np.intp]]:
 
 
 def _places(column: pa.Array) -> NDArray[np.intp]:
-    """Return the places that are not null."""
+    """Return the places of values that are not null."""
     # is_valid would import pyarrow.compute.
     if not column.null_count:
         return np.arange(len(column))
@@ -277,7 +277,7 @@ def _storage_of(column: pa.Array) -> pa.Array:
 
 
 def is_number(kind: pa.DataType) -> bool:
-    """Whether a column of this type holds one number or bool a row."""
+    """Whether a column of this type has one number or bool a row."""
     return bool(
         types.is_integer(kind)
         or types.is_floating(kind)
@@ -287,7 +287,7 @@ def is_number(kind: pa.DataType) -> bool:
 
 
 def _is_vector(kind: pa.DataType) -> bool:
-    """Whether a column of this type holds many numbers a row: a list, bytes or an image."""
+    """Whether a column of this type has many numbers a row: a list, bytes or an image."""
     kind = _storage(kind)
     return types.is_fixed_size_binary(kind) or _is_image(kind) or _list_depth(kind) > 0
 
@@ -305,7 +305,7 @@ def _list_depth(kind: pa.DataType) -> int:
 
 
 def _is_image(kind: pa.DataType) -> bool:
-    """Whether this is an image as Hugging Face stores it, struct<bytes: binary, path: string>."""
+    """Whether this is Hugging Face's type of images, struct<bytes: binary, path: string>."""
     if not types.is_struct(kind) or kind.get_field_index("bytes") < 0:
         return False
     data = kind.field("bytes").type
@@ -319,13 +319,13 @@ def _scaled(cells: NDArray[Any], scales: NDArray[np.float64]) -> NDArray[np.floa
 
 
 def _all_finite(X: NDArray[np.float64]) -> bool:
-    # Nothing makes a sum finite again, and it costs a third of looking at each; it may overflow.
+    # A finite sum means finite values, and is three times faster to check; it may overflow.
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isfinite(X.sum()) or np.isfinite(X).all())
 
 
 def _fits_bytes(scales: NDArray[np.float64]) -> bool:
-    """Whether bytes times these are finite, and all multiplied by the same."""
+    """Whether all scales are equal, and bytes times them stay finite."""
     return bool((scales == scales[0]).all() and abs(scales[0]) <= _SCALE_OF_INTEGERS)
 
 

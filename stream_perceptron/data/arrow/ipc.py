@@ -25,11 +25,11 @@ _FILE = b"ARROW1\0\0"
 
 
 class ArrowSource(SingleSource):
-    """An Arrow IPC stream, or a file in that format, read message by message."""
+    """An Arrow IPC stream or file, read message by message."""
 
     def __init__(self, path: str, start: ByteStream) -> None:
         super().__init__(path)
-        # A file has an index at its end, and so has to be there as a whole.
+        # A file's index is at its end, so the whole file is needed.
         self._file: Any = None
         self._stream: Any = None
         if start.peek(len(_FILE)) == _FILE:
@@ -62,7 +62,7 @@ class ArrowSource(SingleSource):
         done = 0
         try:
             for batch in self._batches():
-                # Arrow believes what a stream says of where texts and lists begin and end.
+                # Arrow trusts a stream's offsets of texts and lists.
                 batch.validate(full=True)
                 done += batch.num_rows
                 rest = batch.slice(max(0, batch.num_rows - (done - start)))
@@ -76,7 +76,7 @@ class ArrowSource(SingleSource):
             ) from None
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
-        """Yield all that the source holds."""
+        """Yield all record batches of the source."""
         if self._file is not None:
             yield from map(self._file.get_batch, range(self._file.num_record_batches))
         elif self.is_stream:
@@ -91,10 +91,10 @@ class ArrowSource(SingleSource):
         try:
             if make is pa.ipc.open_file:
                 require_fair_batches(file)
-            # No threads: they may let go of Python's bytes when Python has ended already.
+            # No threads: they may release Python's bytes after Python has ended.
             return make(file, options=pa.ipc.IpcReadOptions(use_threads=False))
         except (OSError, pa.ArrowException) as error:
             kind = "file" if make is pa.ipc.open_file else "stream"
             raise SourceError(
-                f"{self.name}: not an Arrow {kind}, or not a whole one ({first_line(error)})"
+                f"{self.name}: not an Arrow {kind}, or truncated ({first_line(error)})"
             ) from None

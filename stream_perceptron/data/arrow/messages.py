@@ -1,4 +1,4 @@
-"""The messages of Arrow, each looked at before Arrow takes memory for what it becomes."""
+"""Checks of Arrow messages, before Arrow allocates memory for their decoded size."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ import pyarrow as pa
 from stream_perceptron.data.arrow.pages import require_fair
 from stream_perceptron.data.byte_stream import ByteStream
 
-_MOST_BYTES = 2**28  # in a message
-_MOST_SAID = 2**24  # bytes that a message says of itself: names of columns, and lengths
+_MOST_BYTES = 2**28  # of a message's body
+_MOST_SAID = 2**24  # of a message's metadata: names of columns, and lengths
 
 _CONTINUATION = b"\xff\xff\xff\xff"
 _DICTIONARY = 2  # a kind of message
 _FILE_END = b"ARROW1"
-_BUFFER, _BLOCK = Struct("<qq"), Struct("<qi4xq")  # where it starts, and its sizes
+_BUFFER, _BLOCK = Struct("<qq"), Struct("<qi4xq")  # start and sizes
 _INT16, _INT32, _INT64 = (Struct(f"<{kind}").unpack_from for kind in "Hiq")
 
 
 class Messages:
-    """A stream of which Arrow reads one message after another.
+    """A stream from which Arrow reads one message after another.
 
     Raises
     ------
     OSError
-        While it is read, if a message would become far more than it is.
+        In `read`, if a message would decode to far more bytes than it has.
 
     """
 
@@ -36,10 +36,10 @@ class Messages:
 
     def __init__(self, source: ByteStream) -> None:
         self._source = source
-        self._parts: list[memoryview] = []  # of a message, what was not read
+        self._parts: list[memoryview] = []  # the unread parts of a message
 
     def read(self, size: int) -> memoryview:
-        """Return the next bytes, not more than there are in one part of a message."""
+        """Return the next bytes, at most the rest of one part of a message."""
         if not self._parts:
             self._parts = [memoryview(part) for part in self._next() if part]
         if not self._parts:
@@ -50,7 +50,7 @@ class Messages:
         return part[:size]
 
     def _next(self) -> list[bytes]:
-        """Return the parts of the next message: its length, what it says of itself, its body."""
+        """Return the parts of the next message: its length, metadata and body."""
         length = self._source.read(4)
         if length == _CONTINUATION:
             length += self._source.read(4)
@@ -69,13 +69,13 @@ class Messages:
                 raise OSError(f"a batch has {n_bytes:,} bytes: write smaller ones")
             body = self._source.read(n_bytes)
             _require_fair(message, len(body), lambda at: body[at : at + 8])
-        except (error, TypeError):  # of which Arrow tells
+        except (error, TypeError):  # Arrow reports these
             return [length, said]
         return [length, said, body]
 
 
 def require_fair_batches(file: pa.NativeFile) -> None:
-    """Require that no batch of an Arrow file would become far more than it is."""
+    """Check that no batch of an Arrow file would decode to far more bytes than it has."""
     size = file.size()
     try:
         (length,) = _INT32(file.read_at(4, size - len(_FILE_END) - 4))
@@ -85,7 +85,7 @@ def require_fair_batches(file: pa.NativeFile) -> None:
             message, begin = _Table(said, 8 + _INT32(said, 8)[0]), start + said_size
             _require_fair(message, n_bytes, partial(_eight_bytes, file, begin))
     except (error, TypeError):
-        pass  # Arrow tells of that
+        pass  # Arrow reports these
 
 
 def _eight_bytes(file: pa.NativeFile, begin: int, at: int) -> bytes:
@@ -93,34 +93,34 @@ def _eight_bytes(file: pa.NativeFile, begin: int, at: int) -> bytes:
 
 
 def _require_fair(message: _Table, n_bytes: int, read: Callable[[int], bytes]) -> None:
-    """Require that a message does not become far more than its body, of which `read` reads."""
+    """Check that a message does not decode to far more than its body, which `read` reads."""
     kind = message.place(1)
     if not n_bytes or kind is None or message.place(2) is None:
         return
     batch = message.table(2)
     if message.data[kind] == _DICTIONARY:
         batch = batch.table(1)
-    if batch.place(3) is None:  # it is not compressed
+    if batch.place(3) is None:  # uncompressed
         return
     becomes = sum(_INT64(read(start))[0] for start, size in batch.structs(2, _BUFFER) if size)
     require_fair(n_bytes, becomes, "batches")
 
 
 class _Table:
-    """A table of FlatBuffers, at some place in bytes."""
+    """A FlatBuffers table within bytes."""
 
     def __init__(self, data: bytes, at: int) -> None:
         self.data, self._at = data, at
 
     def place(self, number: int) -> Any:
-        """Return where a field stands, None if it is not there."""
+        """Return the place of a field; None if it is absent."""
         fields = self._at - _INT32(self.data, self._at)[0]
         is_there = 4 + 2 * number < _INT16(self.data, fields)[0]
         offset = _INT16(self.data, fields + 4 + 2 * number)[0] if is_there else 0
         return self._at + offset if offset else None
 
     def end_of(self, number: int) -> int:
-        """Return where what a field points to stands."""
+        """Return the place that a field points to."""
         place = self.place(number)
         return int(place + _INT32(self.data, place)[0])
 

@@ -1,4 +1,4 @@
-"""The pages of a Parquet file, of which a few bytes may claim, or become, as many as memory has."""
+"""Checks of Parquet pages: a few bytes in a file may claim to decode to more than memory."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-# Pages that become more bytes than this are read if each byte in the file becomes at most 200, and
-# those that become twice as many if it becomes at most 16.
+# Pages of more decoded bytes are read only if a byte in the file decodes to at most 200; those of
+# more than twice as many, only if it decodes to at most 16.
 _MOST_BYTES = 2**28
 _MOST_FOR_ONE = 200, 16
 
-# How often a byte becomes another one, at most. Brotli knows no limit.
+# The most bytes that one byte decodes to. Brotli has no limit.
 _EXPANSION = {"UNCOMPRESSED": 1, "SNAPPY": 64, "LZ4": 255, "GZIP": 1032, "ZSTD": 2**15}
-_HEADER_BYTES = 2**10  # are read at once, and more only where they were too few
+_HEADER_BYTES = 2**10  # to read at once; more only if a header is longer
 _DICTIONARY = 2  # the kind of a page
 _LENGTH = Struct("<I").unpack_from
 _FIXED_BYTES = {1: 0, 2: 0, 3: 1, 7: 8}  # of bools, bytes and doubles, by their types in Thrift
 
 
 class _Page(NamedTuple):
-    """What the header of a page says."""
+    """The header of a page."""
 
     kind: int
-    n_bytes: int  # not compressed
+    n_bytes: int  # uncompressed
     n_values: int
     n_stored: int  # bytes in the file
-    at: int  # where these begin
+    at: int  # the start of these
 
 
 def longest_value(file: pa.NativeFile, metadata: Any, group: int) -> int:
-    """Return the bytes that a text of a row group may have; 1 where it has none.
+    """Return an upper bound for the bytes of a text in a row group; 1 without texts.
 
     Raises
     ------
     OSError
-        If a page would become far more than it is.
+        If pages would decode to far more bytes than they have.
 
     """
     longest, becomes, stored = 1, 0, 0
@@ -54,31 +54,31 @@ def longest_value(file: pa.NativeFile, metadata: Any, group: int) -> int:
         if chunk.has_dictionary_page:
             start = min(start, chunk.dictionary_page_offset)
         largest = 0, 0
-        shares = "DELTA_BYTE_ARRAY" in chunk.encodings  # a text begins as the one before it
+        shares = "DELTA_BYTE_ARRAY" in chunk.encodings  # texts share their beginnings
         for page in _pages(file, start, start + size):
             n_bytes = max(page.n_bytes, 8 * page.n_values if is_list else 0)
             largest = max(largest, (n_bytes, page.n_stored))
             if is_text and page.n_bytes > longest:
                 longest = max(longest, _longest_in(file, page, chunk, shares))
         becomes, stored = becomes + largest[0], stored + largest[1]
-    require_fair(stored, becomes, "pages")  # of each column there is one in memory
+    require_fair(stored, becomes, "pages")  # one page of each column is in memory at a time
     return longest
 
 
 def require_fair(stored: int, becomes: int, what: str) -> None:
-    """Require that bytes in a file do not become far more than they are."""
+    """Check that bytes in a file do not decode to far more."""
     if becomes > max(_MOST_BYTES, _MOST_FOR_ONE[becomes > 2 * _MOST_BYTES] * stored):
         raise OSError(f"{stored:,} bytes would become {becomes:,}: write smaller {what}")
 
 
 def _longest_in(file: pa.NativeFile, page: _Page, chunk: Any, shares: bool) -> int:
-    """Return the bytes that a text of a page may have."""
+    """Return an upper bound for the bytes of a text in a page."""
     is_dictionary = page.kind == _DICTIONARY
     if not shares and not (is_dictionary and chunk.physical_type == "BYTE_ARRAY"):
         return page.n_bytes // max(page.n_values, 1)
     if not is_dictionary or page.n_bytes > _MOST_BYTES // 4:
         return page.n_bytes
-    # Any of them may stand in every row.
+    # Every row may have the longest text of a dictionary.
     codec = chunk.compression.lower().replace("lz4", "lz4_raw")
     data = file.read_at(page.n_stored, page.at)
     try:
@@ -96,7 +96,7 @@ def _longest_in(file: pa.NativeFile, page: _Page, chunk: Any, shares: bool) -> i
 
 
 def _pages(file: pa.NativeFile, at: int, end: int) -> Iterator[_Page]:
-    """Yield what pages say of themselves, up to a header that is damaged, of which Arrow tells."""
+    """Yield the headers of pages, up to a damaged one, which Arrow reports."""
     size = _HEADER_BYTES
     while at < end:
         data = file.read_at(min(size, end - at), at)
@@ -107,7 +107,7 @@ def _pages(file: pa.NativeFile, at: int, end: int) -> Iterator[_Page]:
         except (IndexError, RecursionError):
             if len(data) < size or size > 2**24:
                 return
-            size *= 16  # this one is longer
+            size *= 16  # the header is longer
             continue
         kind, n_bytes, n_stored = (_count(header, field) for field in (1, 2, 3))
         if min(kind, n_bytes, n_stored) < 0:
@@ -120,13 +120,13 @@ def _pages(file: pa.NativeFile, at: int, end: int) -> Iterator[_Page]:
 
 
 def _count(fields: dict[int, Any], number: int) -> int:
-    """Return a number that a struct has, -1 for none."""
+    """Return an integer field of a struct; -1 if it is absent."""
     value = fields.get(number)
     return value if isinstance(value, int) else -1
 
 
 def _fields(data: bytes, at: int) -> tuple[dict[int, Any], int]:
-    """Return the numbers of 32 bits and the structs in one of Thrift's structs, and its end."""
+    """Return the 32-bit integers and the structs in a Thrift struct, and its end."""
     fields: dict[int, Any] = {}
     number = 0
     while head := data[at]:
@@ -138,7 +138,7 @@ def _fields(data: bytes, at: int) -> tuple[dict[int, Any], int]:
             fields[number], at = _fields(data, at)
         elif kind in (4, 5, 6):
             value, at = _number(data, at)
-            if kind == 5:  # Arrow, too, passes over the others
+            if kind == 5:  # Arrow skips the other types, too
                 fields[number] = value
         elif kind == 8:
             size, at = _size(data, at)
@@ -146,7 +146,7 @@ def _fields(data: bytes, at: int) -> tuple[dict[int, Any], int]:
         elif kind in _FIXED_BYTES:
             at += _FIXED_BYTES[kind]
         else:
-            raise ValueError("no page has that")
+            raise ValueError("a type that no page header has")
     return fields, at + 1
 
 

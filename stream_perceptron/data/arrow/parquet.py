@@ -33,15 +33,15 @@ class ParquetSource(SingleSource):
             self._opened, self._size = opened, opened.size()
             if not self._size:
                 raise OSError(0, "the file is empty")
-            # A buffer for each column, where the default is to read its whole row group.
+            # Read through a buffer for each column; the default reads its whole row group.
             self._file = pq.ParquetFile(opened, buffer_size=_BUFFER, pre_buffer=False)
         except UnicodeDecodeError:
             raise SourceError(f"{self.name}: the name of a column is not UTF-8") from None
         except (OSError, pa.ArrowException) as error:
-            # Only errors of the system have a number; the others are about what the file holds.
+            # Errors of the system have a number; others concern the file's content.
             reason = reason_of(error)
             if not isinstance(error, OSError) or error.errno is None:
-                reason = f"not a Parquet file, or not a whole one ({reason})"
+                reason = f"not a Parquet file, or truncated ({reason})"
             raise SourceError(f"{self.name}: {reason}") from None
 
     @property
@@ -72,15 +72,15 @@ class ParquetSource(SingleSource):
 
     @property
     def n_bytes(self) -> int:
-        """The size of all row groups, not compressed."""
+        """The uncompressed size of all row groups."""
         return sum(map(self.group_bytes, range(len(self.groups))))
 
     def group_bytes(self, group: int) -> int:
-        """Return the size of a row group that is not compressed."""
+        """Return the uncompressed size of a row group."""
         return int(self._file.metadata.row_group(group).total_byte_size)
 
     def group(self, group: int, request: Request) -> Iterator[Batch]:
-        """Yield the rows of one row group; as `batches`."""
+        """Yield the rows of one row group, as `batches` does."""
         first = sum(self.groups[:group])
         asked = replace(request, start=first)
         batches: Iterator[Batch] = self.prepared(asked).batches(
@@ -98,7 +98,7 @@ class ParquetSource(SingleSource):
         yield from self.prepared(request).batches(rest, request)
 
     def _read(self, groups: list[int], before: int, start: int) -> Iterator[pa.RecordBatch]:
-        """Yield the rows from `start` on of row groups that have so many rows before them."""
+        """Yield the rows from `start` on of row groups; `before` rows precede these groups."""
         sizes, together, n_rows = self.groups, [], 0
         for group in groups:
             together.append(group)
@@ -126,26 +126,26 @@ class ParquetSource(SingleSource):
                 return
             except (OSError, pa.ArrowException) as error:
                 if most is not None and most > BATCH_ROWS:
-                    most = BATCH_ROWS  # comes closer to the damage
+                    most = BATCH_ROWS  # smaller batches come closer to the damage
                     continue
                 raise SourceError(
                     f"{self.name}: damaged after row {before + start:,}: {first_line(error)}"
                 ) from None
 
     def _most_rows(self, groups: list[int], n_rows: int) -> int:
-        """Return how many rows to read at once, by what the pages say of themselves."""
+        """Return the number of rows to read at once, by the headers of pages."""
         longest = max(longest_value(self._opened, self._file.metadata, group) for group in groups)
         most = rows_at_once(sum(map(self.group_bytes, groups)), n_rows)
         return max(1, min(most, _DECODED_BYTES // max(longest, self._first_row_bytes)))
 
     @cached_property
     def _first_row_bytes(self) -> int:
-        """The decoded size of the first row, as lists may be much larger than they look; or 1."""
+        """The decoded size of the first row, a guess for lists (pages do not show it); or 1."""
         if not any(types.is_nested(column.type) for column in self._file.schema_arrow):
             return 1
         try:
             longest_value(self._opened, self._file.metadata, 0)
             first = next(self._file.iter_batches(1, use_threads=False), None)
         except (OSError, pa.ArrowException):
-            return 1  # the reading itself will say so
+            return 1  # reading will report it
         return max(1, 0 if first is None else int(first.nbytes))
