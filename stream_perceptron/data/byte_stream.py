@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
 STDIN = "-"
 
-# Called with a descriptor and seconds (None: no limit) before it is read; returns whether data is
-# ready.
+# Called with a descriptor and seconds (None: no limit) before a read; returns if data is ready.
 Wait = Callable[[int, float | None], bool]
 # Called during a wait; returns the seconds until the next call, or None for no further call.
 Idle = Callable[[], float | None]

@@ -139,8 +139,7 @@ class Schema:
     texts: tuple[str, ...] | None = None
     # The columns of a table without a value so far; their type is open.
     undecided: tuple[str, ...] = field(default=(), metadata={"optional": True})
-    # All columns of the first source with named columns, in its order; rows without names have
-    # these.
+    # All columns of the first source with named ones, in its order; rows without names have these.
     columns: tuple[str, ...] = field(default=(), metadata={"optional": True})
     # The label column among them; in JSON the key of the first label.
     label: str | None = field(default=None, metadata={"optional": True})

@@ -86,8 +86,7 @@ class Source(ABC):
     def batches(self, request: Request) -> Iterator[Batch]:
         """Yield the rows in batches of a few thousand at most.
 
-        A row that changes the schema begins a new batch. Rejected and replayed rows do not change
-        it.
+        A row that changes the schema begins a new batch. Rejected and replayed rows change nothing.
         """
 
     @abstractmethod

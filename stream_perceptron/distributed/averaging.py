@@ -248,8 +248,7 @@ def average_live(
 def average_files(paths: Sequence[Path], base: Path) -> LiveModel:
     """Return the `average_live` of saved models that continue a saved base.
 
-    Models are added up in the order of their files' SHA-256, so the order of `paths` does not
-    matter.
+    Models are added up in the order of their files' SHA-256, whatever the order of `paths`.
     """
     begin = LiveModel.load(base)
     lives: dict[str, LiveModel] = {}

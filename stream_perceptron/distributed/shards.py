@@ -238,8 +238,7 @@ def _rows_of(source: ParquetSource, piece: Piece, live: LiveModel, keep: bool) -
 def _group(source: ParquetSource, piece: Piece, live: LiveModel, keep: bool) -> Iterable[Batch]:
     """Return the row group of a piece.
 
-    A partly read group is cached even without `keep`, if it is not too large, because the next
-    round needs the rest.
+    A partly read group is cached even without `keep`: the next round needs the rest.
     """
     key = source.name, piece.group, live.selection, live.schema
     if key in _kept:

@@ -32,14 +32,12 @@ class Cursor:
     at_random: bool = False  # whether rows are drawn at random from all sources
     epoch: int = 0  # counted from 0
     index: int = 0  # the source within the epoch; the number of sources after the last
-    # The rows read of that source, or the draws made in the epoch. For a stream all runs count, and
-    # replayed rows do not.
+    # The rows read of that source (of a stream in all runs, without replays), or the epoch's draws.
     row: int = 0
     read: int = 0  # the rows read of these sources in all epochs
     finished: bool = True  # whether the run ended by itself, so that other sources may follow
     stopped_below: float | None = None  # the epsilon, if an error below it ended the run
-    # The files of predictions, by path relative to the checkpoint's folder, and the bytes in each
-    # that belong to learned rows.
+    # Files of predictions, by path relative to the checkpoint: their bytes for learned rows.
     outputs: dict[str, int] = field(default_factory=dict)
     # Predictions of learned rows that no reader has taken from the output pipe.
     untaken: str = field(default="", metadata={"optional": True})

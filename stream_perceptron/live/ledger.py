@@ -37,8 +37,7 @@ class Ledger:
         self.lineage = lineage
         self.replayed = 0  # replayed rows since the model was made or loaded
         self.lock = RLock()  # held while the model or the ledger changes or is copied
-        # Whether model and ledger are consistent. After an unforeseen error in a step they are not,
-        # and cannot be saved.
+        # Whether model and ledger are consistent; if an error interrupted a step they are not.
         self.is_whole = True
 
     def __getstate__(self) -> dict[str, Any]:

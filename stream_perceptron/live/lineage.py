@@ -101,8 +101,7 @@ class Lineage:
     def add(self, entry: Entry, before: Sequence[Identity]) -> None:
         """Add an entry, joined to the last one if it continues it.
 
-        `before` are the sources' identities before this step: that of a text file covers its rows
-        so far.
+        `before` are the sources' identities before this step; that of a text file changes with it.
         """
         if KERNEL not in self.kernels:
             self.kernels = (*self.kernels, KERNEL)

@@ -213,8 +213,7 @@ class Progress:
     changes: list[Change] = field(
         default_factory=list, metadata={"optional": True, "verified": False}
     )
-    # What was reported: the names of findings that still hold, and the row where the last reported
-    # change was found.
+    # The reported findings that still hold, and the row where the last reported change was found.
     told: list[str] = field(default_factory=list, metadata={"optional": True, "verified": False})
     told_row: int = field(default=0, metadata={"optional": True, "verified": False})
     # Labels have their numbers in `classes_`. Samples seen before any label was known are left out.
@@ -237,8 +236,7 @@ class Progress:
 
     def scores(self, k: int) -> Scores:
         """Return the scores of k labels."""
-        # The first label is that of the first sample, which is untested. The labels of further
-        # untested samples are unknown.
+        # The first sample is untested, and its label is the first; others' labels are unknown.
         tested = self.confusion.tested
         n = self.samples - tested
         return self.confusion.scores(k, int(n == 1 or (n > 1 and tested > 0)))

@@ -35,8 +35,7 @@ class StepResult:
 
     # The number of each sample in the run, counted from 1, rejected rows included; shape (n,).
     rows: NDArray[np.intp]
-    # The number of the label predicted for each sample before it was learned, -1 if none was known;
-    # shape (n,).
+    # The number of the label predicted for each sample, -1 if none was known; shape (n,).
     predicted: NDArray[np.intp]
     classes: list[Hashable]  # the labels by number
     # The probability of each prediction if it was asked for, else NaN; shape (n,).

@@ -42,8 +42,7 @@ class Trial:
 
     settings: dict[str, Any]  # the parameters that were swept, by name
     live: LiveModel
-    # The number of the first labelled sample with an error below epsilon, which ends the textbook's
-    # loop; None if there was none.
+    # The number of the first labelled sample with an error below epsilon; None if there was none.
     first_below: int | None = None
     diverged_at: int | None = None  # the number of the labelled sample that would diverge
     refused: str | None = None  # why the model cannot hold another sample

@@ -98,8 +98,7 @@ class Network:
     """Weights with the names of their rows and columns.
 
     Callers have checked the samples: values are finite, labels are hashable or None. Calls from
-    several threads run one after another. A scaler standardizes features before prediction and
-    learning.
+    several threads run one after another. A scaler standardizes features first.
     """
 
     def __init__(

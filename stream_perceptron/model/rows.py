@@ -39,8 +39,7 @@ class Rows:
     names: Names
     # Row i is values[starts[i] : starts[i + 1]]; shape (n + 1,).
     starts: NDArray[np.intp]
-    # Each value's place in `names`, unique within a row; None for a table, whose rows have every
-    # name.
+    # Each value's place in `names`, unique within a row; None for a table: rows have every name.
     columns: NDArray[np.int32] | None
     values: Array  # float64; or uint8, multiplied by `scale` when used
     scale: float = 1.0

@@ -19,8 +19,7 @@ class Scaler:
     """Standardizes features by their running counts, means and variances.
 
     It computes the same as River's `StandardScaler`: Welford's recurrences [^1], and 0 for a
-    feature that has not varied. It counts and scales only features that are present, and leaves
-    indicators unscaled.
+    feature that has not varied. Only present features count; indicators stay unscaled.
 
     Parameters
     ----------

@@ -81,8 +81,7 @@ class WeightStore:
 
     The weights of a feature lie together, in vectors of `padded` outputs. New labels and features
     get their initial weights; present weights stay unchanged. Growing takes two steps: `grown`
-    makes the larger weights, and `use` installs them by one assignment that no interrupt can
-    divide.
+    makes the larger weights, and `use` installs them by one uninterruptible assignment.
     """
 
     def __init__(

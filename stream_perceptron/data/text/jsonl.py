@@ -55,8 +55,7 @@ class JsonDecoder:
     Features with names of their own may be absent from a row, and new ones may come, unless the
     model was made from columns. The first value of a key decides whether it has numbers or texts.
     A null is a missing feature. The values of a bare list, or of one under x, are those of the
-    model's columns, if it has any. A list of more than `most_features` values is rejected before
-    its names are made.
+    model's columns, if it has any. A list of more than `most_features` values is rejected.
     """
 
     def __init__(

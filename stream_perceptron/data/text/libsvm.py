@@ -48,8 +48,7 @@ class LibsvmFormat:
 class LibsvmDecoder:
     """Reads LIBSVM records.
 
-    Features keep their names, counted from 0 or from 1. A line that begins with a pair has no
-    label.
+    Features keep their names, counted from 0 or 1. A line that begins with a pair has no label.
     """
 
     def __init__(self, selection: Selection, schema: Schema) -> None:

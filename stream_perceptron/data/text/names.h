@@ -128,8 +128,7 @@ static void set_numbered(Names *names, const Name *name, int32_t role) {
     names->numbered[number].role = role;
 }
 
-/* Add a new name; return its place, or -1 if memory is short. A role of 0 or more means the next
-   feature. */
+/* Add a new name; return its place, -1 if memory is short. A role from 0 on means the next feature. */
 static ptrdiff_t add_name(Names *names, const uint8_t *p, ptrdiff_t length, const uint8_t *limit,
                           int32_t role, int32_t slot) {
     if (names->n == names->room) {

@@ -117,8 +117,7 @@ static double of_many_digits(const uint8_t *p, const uint8_t *end, int exponent)
     return is_more && least != eisel_lemire(w + 1, exponent) ? -1.0 : least;
 }
 
-/* Finish `read_number` after n digits: they end at p, are w modulo 2^64, and the last `n_behind` follow
-   the point. */
+/* Finish `read_number` after n digits, w modulo 2^64, that end at p; `n_behind` follow the point. */
 static const uint8_t *read_rest(const uint8_t *p, const uint8_t *limit, ptrdiff_t n,
                                 ptrdiff_t n_behind, uint64_t w, double *value) {
     const uint8_t *end = p, *start = p - n - (n_behind > 0);

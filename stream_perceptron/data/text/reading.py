@@ -33,8 +33,7 @@ class Reading:
         self._decoder, self._request = decoder, request
         self._largest = float(np.finfo(request.dtype).max)
         self._plan: Plan | None = None
-        # A record to make the next plan from, and the decoder after it. The plan is made when
-        # another record comes.
+        # A record and the decoder after it, to make a plan from once another record comes.
         self._like: tuple[bytes, Decoder] | None = None
         # The records that changed the schema, and their samples.
         self._telling: list[tuple[bytes, Sample]] = []

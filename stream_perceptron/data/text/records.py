@@ -136,8 +136,7 @@ class RawLines:
 def cut_lines(source: ByteStream, most: int) -> Iterator[RawLines]:
     """Yield whole lines as they arrive, at most `most` at once, until the end.
 
-    The last line gets a newline if it has none. A line too long to keep comes in parts; the last
-    one has its end.
+    The last line gets a newline if it has none. A line too long to keep comes in parts.
     """
     buffer = bytearray(_FIRST)
     n = 0  # bytes of an unfinished line

@@ -165,8 +165,7 @@ static const uint8_t *read_field(Tokenizer *t, const uint8_t *p, const uint8_t *
     return take(t, role, value) ? stop : NULL;
 }
 
-/* Read integers, each before the byte `stop`, for features from *place on; return the start of the
-   first other value. */
+/* Read integers, each before `stop`, for features from *place on; return the first other value. */
 static const uint8_t *read_wholes(Tokenizer *t, const uint8_t *p, uint8_t stop, ptrdiff_t *place) {
     const int32_t *roles = t->roles, *slots = t->slots;
     int32_t *restrict columns = t->columns + t->count;

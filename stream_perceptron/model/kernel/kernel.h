@@ -160,8 +160,7 @@ static void standardize(const double *restrict x, const double *counts, const do
 }
 
 #ifdef HAS_AVX512
-/* `nonzero` for sixteen at a time, which no compiler does by itself; returns how many of the d numbers
-   it has examined. */
+/* `nonzero` for sixteen at a time, which no compiler does by itself; returns how many it examined. */
 __attribute__((target("avx512f,avx512vl,avx512bw"))) static ptrdiff_t nonzero_avx512(
     const double *values, const uint8_t *bytes, ptrdiff_t d, double limit, int32_t *at,
     ptrdiff_t *m) {

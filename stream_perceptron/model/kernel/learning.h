@@ -92,8 +92,7 @@ typedef struct {
     T *x;
 } OF(Row);
 
-/* Sort a row by its features: up to 64 by counting the smaller ones, without branches; more by radix
-   sort, byte by byte. */
+/* Sort a row by its features: up to 64 by counting smaller ones without branches; more by radix. */
 FOR_EACH_PROCESSOR
 static void OF(sort)(OF(Row) *row, OF(Row) *spare) {
     const ptrdiff_t m = row->m;
