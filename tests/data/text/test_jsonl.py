@@ -99,4 +99,4 @@ def test_rows_of_many_structures_are_described_by_the_last(tmp_path):
     path.write_text('{"x": [1]}\n{"a": 1}\n' * 60 + '{"features": {"b": 1}}\n')
     notes = [note for batch in open_source(str(path)).batches(Request()) for note in batch.notes]
 
-    assert notes[0].endswith(": b from 'features'")
+    assert notes[0].endswith(" from 'features' in the first row, more as they appear: b")
