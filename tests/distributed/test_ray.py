@@ -199,7 +199,7 @@ def test_what_shards_learn_with_is_said_and_can_be_kept(cluster, sample):
     )
 
     assert "shards learn at 0.05, 5 times 0.01" in scaled.stderr
-    assert "784 features: pixel0 .. pixel783" in scaled.stderr
+    assert "scaled by 1/255 (8-bit): pixel0 .. pixel783" in scaled.stderr
     assert "shards learn at" not in kept.stderr
 
 
@@ -311,7 +311,7 @@ def test_a_run_in_shards_goes_on_as_it_was_begun(cluster, run, sample, tmp_path)
     assert (143, "") == (process.returncode, errors)
     assert 3 <= rounds < 250
     refused = cluster.run(sample, shards=3, rows=5, model=path, check=1).stderr
-    assert f"round {rounds:,} of" in refused
+    assert f"only up to round {rounds:,}, and" in refused
     assert "in 4 shards by rounds of 5 rows, now in 3 shards by rounds of 5 rows" in refused
     refused = cluster.run(sample, sample, shards=4, rows=5, model=path, check=1).stderr
     assert "and there are more files than before" in refused
