@@ -5,7 +5,7 @@ import signal
 from contextlib import suppress
 from typing import NoReturn
 
-# Imports make many objects and no garbage, which Python by itself would look for all the time.
+# Imports create many objects and no garbage, so collect rarely.
 gc.set_threshold(100_000)
 
 
@@ -21,5 +21,5 @@ def end_at_interrupts(at_once: bool) -> None:
     """Let SIGINT end the process at once, or raise KeyboardInterrupt, as usual."""
     usual, ending = signal.default_int_handler, signal.SIG_DFL
     if signal.getsignal(signal.SIGINT) is (usual if at_once else ending):
-        with suppress(ValueError):  # it may be another thread that calls this
+        with suppress(ValueError):  # raised in threads other than the main one
             signal.signal(signal.SIGINT, ending if at_once else usual)

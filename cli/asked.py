@@ -1,4 +1,4 @@
-"""What the options of `learn` and `sweep` ask for, and what does not go together."""
+"""The options of `learn` and `sweep`, and which of them exclude each other."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ Asked = TypeVar("Asked", bound="ReadingOptions")
 
 @dataclass(frozen=True)
 class ReadingOptions:
-    """How sources are read, and what a model is made with that cannot be swept."""
+    """The options common to `learn` and `sweep`."""
 
-    given: frozenset[str]  # the names of those that were given
+    given: frozenset[str]  # the names of the options on the command line
     sources: tuple[str, ...]
     file_format: str | None
     label: str | None
@@ -48,10 +48,7 @@ class ReadingOptions:
     quiet: bool
 
     def selection(self, sources: Sequence[Source]) -> Selection:
-        """Return what to take from some sources: tables are standardized, if nothing else is said.
-
-        Numbers in a table are no pixels, whatever their type.
-        """
+        """Return the selection for these sources; by default, tables are standardized, unscaled."""
         from stream_perceptron.data.schema import Selection
         from stream_perceptron.data.source import Request
 
@@ -66,7 +63,7 @@ class ReadingOptions:
         return replace(asked, scale=1.0, standardize=is_on is not False)
 
     def open_sources(self, signals: Signals, seed: int, rest: Rest | None = None) -> list[Source]:
-        """Open the sources, as one from which rows are drawn if that is asked for."""
+        """Open the sources; with --random, return one source that draws from all of them."""
         from stream_perceptron.data.opening import open_source
         from stream_perceptron.data.sampling import RandomDraws
 
@@ -112,7 +109,7 @@ class LearnOptions(ReadingOptions):
 
     @property
     def skips(self) -> bool:
-        """Whether rows that cannot be used are left out."""
+        """Whether rejected rows are skipped."""
         return self.skip_rejected or self.rejected is not None
 
 
@@ -129,12 +126,12 @@ class SweepOptions(ReadingOptions):
 
 
 def usual_lr(selection: Selection) -> float:
-    """Return the learning rate where none is given."""
+    """Return the default learning rate."""
     return 0.1 if selection.standardize else 0.01
 
 
 def asked_of(cls: type[Asked], ctx: click.Context) -> Asked:
-    """Return the options of a command; require that they go together."""
+    """Return the options of a command, checked against the rules."""
     default = ParameterSource.DEFAULT
     given = frozenset(name for name in ctx.params if ctx.get_parameter_source(name) is not default)
     options = cls(given=given, **ctx.params)
@@ -146,7 +143,7 @@ def asked_of(cls: type[Asked], ctx: click.Context) -> Asked:
 
 
 def _first(options: ReadingOptions, *names: str) -> str | None:
-    """Return the first of some options that was given, as it is called."""
+    """Return the flag of the first of these options that was given."""
     flags = {
         "go_next": "next", "at_random": "random", "output": "predictions", "n_traced": "trace",
         "with_learned": "learned",
@@ -155,7 +152,7 @@ def _first(options: ReadingOptions, *names: str) -> str | None:
     return name and "--" + flags.get(name, name).replace("_", "-")
 
 
-# Why options do not go together, by their class, and what tells that they do not.
+# For each class: messages, and functions that return a true value if the message applies.
 _RULES: dict[type[ReadingOptions], dict[str, Callable[[Any], object]]] = {
     ReadingOptions: {
         "- (stdin) cannot be combined with other sources": lambda o: (

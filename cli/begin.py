@@ -1,4 +1,4 @@
-"""What a run of `learn` begins with: its sources, its model, and where it is in them."""
+"""The beginning of a run of `learn`: sources, model and cursor."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ _PARAMETERS = ("lr", "epsilon", "activation", "init_range", "dtype", "seed", "ma
 
 
 class AtWork(NamedTuple):
-    """A model, what it is to read, and where it begins; None for where it is."""
+    """A model, its sources, and the cursor to begin at; None for the model's own."""
 
     live: LiveModel
     sources: list[Source]
     cursor: Cursor | None
-    rest: Rest  # what was read of a pipe and is in no row yet
-    changed: dict[str, float]  # the parameters that are others from now on
-    n_left_out: int  # the bytes of a line that came from a pipe that has ended
+    rest: Rest  # bytes read from a pipe that are in no row yet
+    changed: dict[str, float]  # parameters with new values
+    n_left_out: int  # bytes dropped: a partial line from a pipe that ended
 
 
 def begin(options: LearnOptions, signals: Signals, stack: ExitStack) -> AtWork:
-    """Open what is read until the stack is closed; the checkpoint is locked and not touched."""
+    """Lock the checkpoint and open the sources until the stack closes; write nothing."""
     o, saved = options, None
     others = {"the_predictions": o.output, "the_rejected_rows": o.rejected}
     require_different(SOURCE=o.sources, MODEL=o.path, **others)
-    if o.path is not None:  # which may be the same file, where a save was killed
+    if o.path is not None:  # after a killed save, MODEL and MODEL.prev may be one file
         require_different(SOURCE=o.sources, the_previous_save=previous_of(o.path), **others)
     require_regular(o.path, o.rejected)
     if o.path is not None:
@@ -72,7 +72,7 @@ def begin(options: LearnOptions, signals: Signals, stack: ExitStack) -> AtWork:
 
 
 def _keep(rest: Rest, saved: LiveModel | None, path: Path | None) -> None:
-    """Save what was read of a pipe before its first row could be."""
+    """Save the bytes read from a pipe before its first complete row."""
     if saved is not None and path is not None:
         if rest.part and rest != saved.cursor.rest:
             saved.cursor.rest = rest
@@ -85,9 +85,9 @@ def _keep(rest: Rest, saved: LiveModel | None, path: Path | None) -> None:
 def _open(
     options: LearnOptions, signals: Signals, saved: LiveModel | None, rest: Rest
 ) -> tuple[LiveModel, list[Source], Cursor | None]:
-    """Open the sources, and find where to begin in them; make the model if there is none."""
+    """Open the sources, find the cursor, and make the model if none is saved."""
     o, live = options, saved
-    kept = rest if o.path is not None else None  # or nobody could go on with it
+    kept = rest if o.path is not None else None  # only a checkpoint can keep it
     sources = o.open_sources(signals, o.seed if saved is None else saved.model.seed_, kept)
     if o.ray is not None:
         from stream_perceptron.distributed.shards import require_parquet
@@ -117,8 +117,7 @@ def _connect(address: str, signals: Signals, stack: ExitStack) -> None:
     """Connect to a Ray cluster until the stack is closed."""
     from stream_perceptron.distributed.ray import cluster, require_alike
 
-    # Ray tells at length that it waits, and puts handlers of its own in place, which exit
-    # with the number of the signal.
+    # Ray prints much while it waits, and installs handlers that exit with the signal's number.
     try:
         with quiet_stderr():
             stack.enter_context(cluster(address or None))
@@ -130,7 +129,7 @@ def _connect(address: str, signals: Signals, stack: ExitStack) -> None:
 
 
 def _require_agreement(live: LiveModel, options: LearnOptions) -> None:
-    """Require that options about the making of a model are those that it was made with."""
+    """Check that options fixed when the model was made have their values from then."""
     model, selection = live.model, live.selection
     made_with: dict[str, Any] = {
         name: getattr(model, name) for name in ("activation", "init_range", "dtype", "classes")

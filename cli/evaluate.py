@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from stream_perceptron.live.step_result import StepResult
 
 
-_MOST_IN_MATRIX = 1000  # classes, of which JSON has a matrix beside the pairs
-_MOST_SHOWN = 20  # classes of which people see the matrix, and pairs of classes
-_LONGEST = 16  # columns of a name in the confusion matrix
-_SHORTEST = 5  # and of one above it, if it is cut
+_MOST_IN_MATRIX = 1000  # classes, for a matrix in JSON
+_MOST_SHOWN = 20  # classes in a printed matrix, or else pairs of classes
+_LONGEST = 16  # columns of a row's name in the confusion matrix
+_SHORTEST = 5  # columns of a shortened name above it
 
 
 @click.command(cls=Command, short_help="Test a saved model on labelled samples.")
@@ -87,7 +87,7 @@ def evaluate(
 
 
 def _show(test: _Test, figures: dict[str, Any]) -> None:
-    """Print accuracy, what is known of each class, and which classes were confused."""
+    """Print accuracy, the figures of each class, and the confused classes."""
     columns = columns_of_stdout()
     largest = printable(str(figures["largest_class"]))
     told = [
@@ -104,7 +104,7 @@ def _show(test: _Test, figures: dict[str, Any]) -> None:
 
 
 def _confusion(test: _Test, figures: dict[str, Any], columns: int) -> Iterator[str]:
-    """Yield the lines of a confusion matrix, or of the pairs confused most if it is too large."""
+    """Yield the lines of a confusion matrix or, if it is too large, the most confused pairs."""
     seen = {row["class"]: row["samples"] for row in figures["per_class"]}
     wrong = sorted((pair for pair in figures["pairs"] if pair[0] != pair[1]), key=lambda p: -p[2])
     if not test.known:
@@ -124,7 +124,7 @@ def _confusion(test: _Test, figures: dict[str, Any], columns: int) -> Iterator[s
 
 
 def _matrix(classes: Sequence[Any], counts: Sequence[Sequence[int]]) -> list[str]:
-    """Return the lines of a confusion matrix; none if the terminal is too narrow."""
+    """Return the lines of a confusion matrix, or [] if the terminal is too narrow."""
     names = [_shortened(printable(str(name)), _LONGEST) for name in classes]
     columns, widest = shutil.get_terminal_size().columns, max(map(width_of, names))
     room = (columns - widest) // len(names) - 2
@@ -138,7 +138,7 @@ def _matrix(classes: Sequence[Any], counts: Sequence[Sequence[int]]) -> list[str
 
 
 def _shortened(name: str, width: int) -> str:
-    """Return a name without its middle, if it is wide: names differ at either end."""
+    """Cut the middle out of a wide name, as names differ at either end."""
     short, kept = name, width - 2
     while width_of(short) > width:
         short = f"{name[: (kept + 1) // 2]}..{name[len(name) - kept // 2 :]}"
@@ -147,7 +147,7 @@ def _shortened(name: str, width: int) -> str:
 
 
 class _Test:
-    """Predictions beside labels, of which the model may not know all."""
+    """Counts of predictions by label; the model may not know all labels."""
 
     def __init__(self, known: list[Any]) -> None:
         from stream_perceptron.live.metrics import Confusion
@@ -165,7 +165,7 @@ class _Test:
         self._unlabelled += len(result.labels) - len(labelled)
         self._skipped += len(result.rejected)
         new = {result.labels[i] for i in labelled} - self._numbers.keys()
-        for label in sorted(new, key=repr):  # so that ties of the largest class end alike
+        for label in sorted(new, key=repr):  # so that ties for the largest class resolve alike
             self._numbers[label] = len(self._numbers)
         targets = [self._numbers[result.labels[i]] for i in labelled]
         predicted = result.predicted[labelled]
@@ -175,12 +175,12 @@ class _Test:
 
     @property
     def order(self) -> list[int]:
-        """The numbers of all labels: those that the model knows, and others by name."""
+        """The numbers of all labels: known labels first, then the others by name."""
         others = sorted(self._numbers.keys() - set(self.known) - {None}, key=repr)
         return [self._numbers[label] for label in [*self.known, *others]]
 
     def figures(self) -> dict[str, Any]:
-        """Return accuracy, macro F1 and Cohen's kappa, and precision and recall of each class."""
+        """Return accuracy, macro F1, Cohen's kappa, and the precision and recall of each class."""
         confusion, labels, order = self.confusion, list(self._numbers), self.order
         scores, classes = confusion.scores(len(labels)), [labels[i] for i in order]
         is_small = len(order) <= _MOST_IN_MATRIX

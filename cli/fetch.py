@@ -49,7 +49,7 @@ def fetch(name: str, directory: Path, mirrors: tuple[str, ...]) -> None:
 
 
 class _Download:
-    """What is being done, on stderr; with a bar on a terminal where its size is known."""
+    """Progress on stderr; on a terminal, a bar if the size is known."""
 
     def __init__(self, line: LiveLine) -> None:
         self._line = line

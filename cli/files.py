@@ -1,4 +1,4 @@
-"""Files that a command names: each is another one, and of the right kind."""
+"""Types and checks of file arguments: distinct regular files on this machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 
 
 class LocalFile(click.Path):
-    """The path of a file on this machine: what is written there must be replaced in one step."""
+    """The path of a local file: only local files can be replaced in one step."""
 
     def __init__(self) -> None:
         super().__init__(dir_okay=False, path_type=Path)
@@ -31,7 +31,7 @@ class LocalFile(click.Path):
 
 
 class OutputFile(LocalFile):
-    """The same as text, or - for stdout."""
+    """The path of a local file as text, or - for stdout."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # type: ignore[override]
         super().convert(value, param, ctx)
@@ -39,9 +39,9 @@ class OutputFile(LocalFile):
 
 
 def require_different(**files: str | Path | Sequence[str] | None) -> None:
-    """Require that no two of the files that a command names are the same, by whatever link.
+    """Check that no two arguments are one file, also through links.
 
-    Each is called by its name on the command line, with _ for a space.
+    Keywords are the arguments' names in messages, with _ for a space.
     """
     seen: dict[str, str] = {}
     for name, given in files.items():
@@ -59,7 +59,7 @@ def require_different(**files: str | Path | Sequence[str] | None) -> None:
 
 
 def require_regular(*paths: Path | None) -> None:
-    """Require that files to be replaced or cut back are regular ones, if they are there."""
+    """Check that existing files to be replaced or truncated are regular."""
     for path in paths:
         if path is not None and _is_device(path):
             raise click.UsageError(f"{path} is not a regular file: name another one")

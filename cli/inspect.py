@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 _STRONGEST = 5  # features of a class
 _MOST = 40  # classes
 _LAST = 6  # falls of accuracy and recoveries
-# What is shown of the progress.
+# The fields of Progress in JSON.
 _PROGRESS = (
     "missing", "unlabelled", "skipped", "accuracy", "window_accuracy", "mean_epsilon"
 )  # fmt: skip
-_LONGEST = 24  # columns of a name that others are aligned to
+_LONGEST = 24  # columns of the widest name that sets the alignment
 
 
 @click.command(cls=Command)
@@ -50,7 +50,7 @@ def inspect(path: Path, as_json: bool) -> None:
 
 
 def _groups(live: LiveModel, path: Path) -> Iterator[tuple[str, Iterable[str]]]:
-    """Yield what a person wants to know, as titles with lines."""
+    """Yield the sections of the output: titles with their lines."""
     from stream_perceptron.diagnostics.diagnosis import findings_in
     from stream_perceptron.live.lineage import shown_lr
 
@@ -88,7 +88,7 @@ def _groups(live: LiveModel, path: Path) -> Iterator[tuple[str, Iterable[str]]]:
 
 
 def _named(rows: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """Yield the lines of texts with their names on the left."""
+    """Yield lines with names on the left and texts beside them."""
     rows = [(printable(name), printable(text)) for name, text in rows]
     width = min(_LONGEST, max((width_of(name) for name, _ in rows), default=0))
     for name, text in rows:
@@ -102,7 +102,7 @@ def _indented(texts: Iterable[str]) -> Iterator[str]:
 
 
 def _figures(live: LiveModel) -> Iterator[tuple[str, str]]:
-    """Yield how well the model has done."""
+    """Yield the names and texts of the model's figures."""
     model, progress = live.model, live.progress
     tested = progress.confusion.tested
     yield "samples", f"{model.n_seen:,}, {model.n_updates:,} of them changed the weights"
@@ -127,7 +127,7 @@ def _figures(live: LiveModel) -> Iterator[tuple[str, str]]:
 
 
 def _reading(live: LiveModel) -> Iterator[tuple[str, str]]:
-    """Yield what rows are read as, and how, as far as that was chosen."""
+    """Yield the names and texts of how rows are read."""
     from stream_perceptron.data.describe import fraction
     from stream_perceptron.data.naming import listed
 
@@ -203,7 +203,7 @@ def _contents(live: LiveModel) -> dict[str, Any]:
 
 
 def _place(live: LiveModel) -> dict[str, Any]:
-    """Return where the model is in its sources."""
+    """Return the cursor as JSON."""
     cursor, position = live.cursor, live.selection.position
     return {
         "at_random": cursor.at_random,
@@ -222,6 +222,6 @@ def _place(live: LiveModel) -> dict[str, Any]:
 
 
 def _strongest(features: Sequence[Hashable], weights: NDArray[Any]) -> list[tuple[Hashable, float]]:
-    """Return the features with the largest weights of one class, and these."""
+    """Return the features with the largest absolute weights, and the weights."""
     order = sorted(range(len(features)), key=lambda i: -abs(weights[i]))
     return [(features[i], float(weights[i])) for i in order[:_STRONGEST]]

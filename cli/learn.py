@@ -105,7 +105,7 @@ def input_options(standardize: Decorator = _STANDARDIZE) -> Decorator:
     )
 
 
-# How the model is made, beside what can be swept.
+# Options of the model that cannot be swept.
 model_options = in_order(
     on_model("--classes a,b,c|0-9", "Labels known from the start.", CLASSES),
     on_advanced(

@@ -9,7 +9,7 @@ import time
 import click
 
 _WIDTH = 20  # characters of a whole bar
-_LEAST = 4  # and of the shortest
+_LEAST = 4  # characters of the shortest bar
 _REDRAW = 0.1  # seconds
 _ERASE = "\r\x1b[K"
 
@@ -20,7 +20,7 @@ def _bar(share: float, width: int = _WIDTH) -> str:
 
 
 def bar_with(share: float, text: str, room: int) -> str:
-    """Return a bar and a text in so many characters: the bar shrinks and goes first."""
+    """Return a bar and a text that fit into `room`: the bar shrinks, then is left out."""
     width = min(_WIDTH, room - len(_bar(share, 0)) - len(text))
     if width >= _LEAST:
         return _bar(share, width) + text
@@ -28,7 +28,7 @@ def bar_with(share: float, text: str, room: int) -> str:
 
 
 def columns_of_stderr() -> int:
-    """Return how many characters fit into a line of the terminal."""
+    """Return the width of the terminal."""
     try:
         return os.get_terminal_size(sys.stderr.fileno()).columns or 80
     except OSError:
@@ -36,7 +36,7 @@ def columns_of_stderr() -> int:
 
 
 class LiveLine:
-    """A line that is redrawn, ten times a second at most; not drawn where stderr is no terminal."""
+    """A line on a terminal that is redrawn at most ten times a second."""
 
     def __init__(self) -> None:
         self.is_shown = sys.stderr.isatty()
@@ -51,7 +51,7 @@ class LiveLine:
 
     @property
     def width(self) -> int:
-        """The characters that fit into a line; one in the last column would wrap the cursor."""
+        """The characters in a line; the last column stays free, or the cursor would wrap."""
         return columns_of_stderr() - 1
 
     def is_due(self) -> bool:
@@ -59,7 +59,7 @@ class LiveLine:
         return self.is_shown and time.monotonic() >= self._next
 
     def postpone(self) -> None:
-        """Redraw the line later."""
+        """Wait a full interval before the next redraw."""
         self._next = time.monotonic() + _REDRAW
 
     def show(self, text: str) -> None:

@@ -28,7 +28,7 @@ COMMANDS = (
 
 
 class CommandGroup(click.Group):
-    """Commands in a file each, imported when they are asked for."""
+    """A group that imports each command's file when the command is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -44,7 +44,7 @@ class CommandGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command that is called; one that is mistyped gets a suggestion."""
+        """Return the command; suggest one if the name is mistyped."""
         name = args[0]
         if name in COMMANDS or name.startswith("-") or ctx.resilient_parsing:
             return super().resolve_command(ctx, args)
@@ -92,7 +92,7 @@ def main() -> None:
 
 
 class _Tolerant(io.TextIOWrapper):
-    """A stream that ignores that it is full, or that nobody reads it any more."""
+    """A stream that ignores errors of writing, such as a full disk or a closed pipe."""
 
     def write(self, text: str) -> int:
         with suppress(OSError):
@@ -105,12 +105,12 @@ class _Tolerant(io.TextIOWrapper):
 
 
 def _open_what_is_closed() -> None:
-    """Let stdin, stdout and stderr be /dev/null where the process was started without them."""
+    """Open /dev/null as stdin, stdout or stderr if the process started without it."""
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
     sys.stdin = sys.stdin or open(0)  # noqa: SIM115
     sys.stdout = sys.stdout or open(1, "w")  # noqa: SIM115
 
@@ -118,13 +118,13 @@ def _open_what_is_closed() -> None:
 def run() -> NoReturn:
     """Run the command and end the process at once.
 
-    Python would first take every library apart, which costs as much as learning 20,000 digits,
-    while a thread may still be reading ahead.
+    Python's own exit frees every library, which costs as much as learning 20,000 digits, while a
+    prefetch thread may still be reading.
     """
-    # NumPy starts a thread for each processor, for larger products of matrices than any here.
+    # No product of matrices here is large enough for the threads that NumPy would start.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     _open_what_is_closed()
-    # What is told there matters less than the run.
+    # A run goes on if its messages cannot be written.
     raw = open(2, "wb", buffering=0, closefd=False)  # noqa: SIM115
     sys.stderr = _Tolerant(raw, "utf-8", "backslashreplace", write_through=True)
     code: object = 0
@@ -132,7 +132,7 @@ def run() -> NoReturn:
         main()
     except SystemExit as end:
         code = end.code
-    except OSError as error:  # of what Click writes by itself, such as help
+    except OSError as error:  # Click could not write its own output, such as help
         if "--traceback" in sys.argv:
             raise
         code = 1

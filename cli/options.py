@@ -31,7 +31,7 @@ class SectionOption(click.Option):
 
 
 def option_in(section: str) -> Callable[..., Callable[[F], F]]:
-    """Return what makes the options under one heading, as `option`."""
+    """Return `option` for the options under one heading."""
     return partial(option, section=section)
 
 
@@ -44,10 +44,10 @@ def option(
     section: str = "Other",
     **more: Any,
 ) -> Callable[[F], F]:
-    """Return `click.option` for flags such as "-m/--model MODEL"; a flag without MODEL is a switch.
+    """Return `click.option` for flags such as "-m/--model MODEL"; without a MODEL, a switch.
 
-    A switch such as "--a/--no-a" is None if neither is given.
-    `name` is the parameter's, if not the flag's, and `more` whatever else click takes.
+    A switch such as "--a/--no-a" is None by default. `name` is the parameter's name if it differs
+    from the flag's; `more` goes to click.
     """
     spelled, _, metavar = flags.partition(" ")
     goes_both_ways = "/--no-" in spelled
@@ -55,7 +55,7 @@ def option(
     names += [name] if name else []
     if metavar:
         more |= {"type": type, "metavar": metavar}
-        if default is not None:  # which click takes for a value of an option that is required
+        if default is not None:  # click would count None as the value of a required option
             more["default"] = default
         more["show_default"] = default not in (None, (), "-")
         if "flag_value" in more:
@@ -66,7 +66,7 @@ def option(
 
 
 def in_order(*decorators: Callable[[F], F]) -> Callable[[F], F]:
-    """Return a decorator that does what several do, one below the other."""
+    """Return a decorator that applies several, as if they stood one below the other."""
 
     def decorate(command: F) -> F:
         for decorator in reversed(decorators):
@@ -95,7 +95,7 @@ class Command(click.Command):
             except click.NoSuchOption as error:
                 from difflib import get_close_matches
 
-                # Options that are like it only in part mean something else.
+                # Less similar options mean something else.
                 close = get_close_matches(error.option_name, error.possibilities or [], 1, 0.8)
                 raise click.NoSuchOption(error.option_name, None, close, ctx) from None
             _, _, order = self.make_parser(ctx).parse_args(given)
@@ -129,7 +129,7 @@ class Command(click.Command):
             record = parameter.get_help_record(ctx)
             if record is not None and isinstance(parameter, click.Option):
                 sections.setdefault(getattr(parameter, "section", "Other"), []).append(record)
-        # What few need comes last.
+        # Rarely needed sections come last.
         for name in ("Advanced", "Other"):
             if name in sections:
                 sections[name] = sections.pop(name)
@@ -142,7 +142,7 @@ class Command(click.Command):
 
 @contextmanager
 def usage_errors_on_one_line(ctx: click.Context) -> Iterator[None]:
-    """Let an error of usage be one line, which says where the help is."""
+    """Turn usage errors into one line that points to the help."""
     try:
         yield
     except click.UsageError as error:
@@ -152,7 +152,7 @@ def usage_errors_on_one_line(ctx: click.Context) -> Iterator[None]:
 
 @contextmanager
 def bad_parameters_are_usage_errors() -> Iterator[None]:
-    """Turn the library's plain ValueErrors, which are about parameters, into usage errors."""
+    """Turn the library's plain ValueErrors, which concern parameters, into usage errors."""
     try:
         yield
     except ValueError as error:
@@ -162,13 +162,13 @@ def bad_parameters_are_usage_errors() -> Iterator[None]:
 
 
 def silence_stdout() -> None:
-    """Let nothing more be written to a stdout that nobody reads, at exit above all."""
+    """Redirect stdout to /dev/null, so that flushing a closed pipe at exit raises no error."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Let nothing be written to stderr meanwhile, also not by libraries in C."""
+    """Redirect stderr to /dev/null meanwhile, also for libraries in C."""
     sys.stderr.flush()
     number = sys.stderr.fileno()
     kept, nowhere = os.dup(number), os.open(os.devnull, os.O_WRONLY)
@@ -195,7 +195,7 @@ def _message(error: Exception) -> str:
 
 
 def sources_argument(command: F) -> F:
-    """Add the sources to read, stdin if there are none."""
+    """Add the argument SOURCE; the default is stdin."""
     argument = click.argument(
         "sources",
         metavar="[SOURCE]...",
@@ -207,7 +207,7 @@ def sources_argument(command: F) -> F:
 
 
 def paths(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Let the shell complete a path."""
+    """Tell the shell to complete a path."""
     from click.shell_completion import CompletionItem
 
     return [CompletionItem(incomplete, type="file")]
@@ -226,7 +226,7 @@ def format_option(section: str = "Other") -> Callable[[F], F]:
 
 
 def reading_options(command: F) -> F:
-    """Add the options for a source that is written in another way than what the model learned."""
+    """Add the options for a source that differs from what the model learned."""
     return in_order(
         option(
             "--label NAME|N",
@@ -245,7 +245,7 @@ def reading_options(command: F) -> F:
 
 
 def skip_option(what: str) -> Callable[[F], F]:
-    """Return the option to leave rows out that cannot be used, and do what with them."""
+    """Return --skip-bad; `what` is the verb for what happens to skipped rows."""
     return option(
         "--skip-bad", f"Skip rows that cannot be used, and {what} them.", name="skip_rejected"
     )
@@ -255,7 +255,7 @@ _FIELDS = ("row", "prediction", "probability", "probabilities", "label", "learne
 
 
 def not_a_field(ctx: click.Context, parameter: click.Parameter, value: Any) -> Any:
-    """Require that names of columns to copy to predictions are none of their fields."""
+    """Check that no column to copy to predictions has the name of a field of theirs."""
     for name in [value] if isinstance(value, str) else value or ():
         if name in _FIELDS:
             option = parameter.opts[0]
@@ -266,7 +266,7 @@ def not_a_field(ctx: click.Context, parameter: click.Parameter, value: Any) -> A
 
 
 def prediction_options(section: str = "Other") -> Callable[[F], F]:
-    """Return the options for what stands in predictions."""
+    """Return the options for the content of predictions."""
     return in_order(
         option(
             "--keep NAMES", "Columns to copy to the predictions, such as an id.", NAMES, (),
@@ -288,7 +288,7 @@ def prediction_options(section: str = "Other") -> Callable[[F], F]:
 
 
 def hint_at_terminal(sources: tuple[str, ...]) -> None:
-    """Say what is awaited, if a person is to type it."""
+    """Say that samples are read from the terminal, if stdin is one."""
     if "-" in sources and sys.stdin.isatty():
         click.echo("reading samples from the terminal, one per line; Ctrl-D ends", err=True)
 
@@ -303,12 +303,12 @@ json_option = option("--json", "Print JSON.", name="as_json")
 def joined(
     ctx: click.Context, parameter: click.Parameter, value: tuple[tuple[str, ...], ...]
 ) -> tuple[str, ...]:
-    """Return the names of an option that was given any number of times."""
+    """Return the distinct names of a repeatable option."""
     return tuple(dict.fromkeys(name for names in value for name in names))
 
 
 def ignore_option(section: str = "Other") -> Callable[[F], F]:
-    """Return the option for the columns that are not to be used."""
+    """Return the option --ignore."""
     return option(
         "--ignore NAMES",
         "Columns to ignore. May be repeated.",

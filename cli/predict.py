@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from stream_perceptron.data.batch import Batch
     from stream_perceptron.live.step_result import StepResult
 
-_PATIENCE = 0.1  # seconds between two looks for a model that is not there yet
+_PATIENCE = 0.1  # seconds between two looks for a missing model
 _FOLLOWED_ROWS = 100  # predicted between two looks at the checkpoint
 
 
@@ -110,7 +110,7 @@ def _predict(options: _Options, signals: Signals) -> None:
     lines = lines_for(o.output, o.output_format, live.selection, classes, o.with_learned)
     most = _FOLLOWED_ROWS if o.follow else None
     rows = partial(batches_of, file_format=o.file_format, live=live, signals=signals, most=most)
-    # What is not there must not cost the file of predictions its lines.
+    # Check sources before the file of predictions is truncated.
     files = {i: rows(name) for i, name in enumerate(o.sources) if not is_stream(name)}
     output = open_predictions(o.output, lines, signals)
     output.wait = partial(_until_writable, signals)
@@ -135,7 +135,7 @@ def _until_writable(signals: Signals, descriptor: int) -> None:
 
 
 def _take_up(live: LiveModel, path: Path) -> None:
-    """Predict with the model as saved last, or keep the old one if that is damaged."""
+    """Load the latest save, or keep the present model if the save is damaged."""
     from stream_perceptron import CheckpointError
 
     try:

@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 
 _MOST_KNOWN = 2**16  # words in JSON
 _PATIENCE = 0.05  # seconds between two tries to open a FIFO
-_PAUSE = 0.002  # seconds between two looks at what a reader has taken
+_PAUSE = 0.002  # seconds between two looks at how much a reader has read
 _MOST_WRITTEN = 2**22  # bytes: several times what a pipe can hold
 
 
 class PredictionFile:
-    """Predictions in a file that can be cut back to where a model was saved, or on a pipe.
+    """Predictions in a file that can be truncated to the last save, or on a pipe.
 
-    `path` is that of such a file from the folder of the checkpoint on. What no reader has taken
-    from a pipe is kept, to be saved with the model.
+    `path` is the file's path relative to the checkpoint's folder. Lines that no reader has taken
+    from a pipe are kept and saved with the model.
     """
 
     def __init__(
@@ -45,8 +45,8 @@ class PredictionFile:
         self._lines, self._begin = lines, begin.encode()
         mode = os.fstat(descriptor).st_mode
         self._is_pipe, self._is_file = stat.S_ISFIFO(mode), stat.S_ISREG(mode)
-        self._unwritten, self._done = b"", 0  # lines, and how many bytes of them are written
-        self._written = bytearray()  # the last that was, as much as a pipe may still hold
+        self._unwritten, self._done = b"", 0  # lines, and the number of their bytes written
+        self._written = bytearray()  # the last bytes written, as many as a pipe can hold
         self.wait: Callable[[int], None] = lambda descriptor: None
         self.pause: Callable[[], None] = lambda: None
 
@@ -63,11 +63,11 @@ class PredictionFile:
             self.flush()
 
     def require_room(self, result: StepResult) -> None:
-        """Require that the lines of some samples said all of what is asked for."""
+        """Check that the samples' lines held everything asked for."""
         self._lines.require_room(result)
 
     def put(self, untaken: str) -> None:
-        """Begin with lines that no reader has taken before."""
+        """Begin with the lines that no reader took in the last run."""
         if untaken:
             self._append(untaken)
 
@@ -76,7 +76,7 @@ class PredictionFile:
         self._begin, self._done = b"", 0
 
     def flush(self) -> None:
-        """Write all that was added, by whole lines where a pipe may block."""
+        """Write all added lines; on a pipe that may block, in whole lines."""
         data = memoryview(self._unwritten)
         with self._named_errors():
             while self._done < len(data):
@@ -92,8 +92,8 @@ class PredictionFile:
                 self._done += n
 
     def _line_end(self) -> int:
-        """Return the end of the whole lines, or of the part of one, that can be written at once."""
-        # So much can be written without blocking to a pipe that is empty, or that has room at all.
+        """Return the end of the whole lines, or of a part of one, that can be written at once."""
+        # An empty pipe accepts its whole size without blocking; any writable one, PIPE_BUF bytes.
         is_empty = self._is_pipe and not self._in_pipe()
         most = self._done + (self._capacity() if is_empty else select.PIPE_BUF)
         end = self._unwritten.rfind(b"\n", self._done, most) + 1
@@ -101,7 +101,7 @@ class PredictionFile:
             return end or most
         end = self._unwritten.find(b"\n", most) + 1
         if end - self._done > self._capacity():
-            with suppress(OSError):  # there is a limit to it
+            with suppress(OSError):  # beyond the system's limit
                 fcntl.fcntl(self._descriptor, fcntl.F_SETPIPE_SZ, end - self._done)
         self.drain()
         return min(end, self._done + self._capacity())
@@ -110,13 +110,13 @@ class PredictionFile:
         return fcntl.fcntl(self._descriptor, fcntl.F_GETPIPE_SZ)
 
     def _in_pipe(self) -> int:
-        """Return how many bytes no reader has taken from the pipe."""
+        """Return the number of unread bytes in the pipe."""
         n = bytearray(4)
         fcntl.ioctl(self._descriptor, termios.FIONREAD, n)
         return int.from_bytes(n, sys.byteorder)
 
     def untaken(self) -> str:
-        """Return the lines of which no reader has taken all."""
+        """Return the lines that no reader has taken completely."""
         unwritten = self._unwritten[self._done :]
         n = len(unwritten) + (self._in_pipe() if self._is_pipe else 0)
         data = bytes(self._written + unwritten)
@@ -124,14 +124,7 @@ class PredictionFile:
         return data[start:].decode().removeprefix(self._lines.header) if n else ""
 
     def drain(self) -> None:
-        """Return when a reader has taken all.
-
-        Raises
-        ------
-        BrokenPipeError
-            If it has left before.
-
-        """
+        """Wait until a reader has taken all lines; BrokenPipeError if it leaves before."""
         while self._is_pipe and self._in_pipe():
             poll = select.poll()
             poll.register(self._descriptor, 0)
@@ -140,7 +133,7 @@ class PredictionFile:
             self.pause()
 
     def sync(self, cursor: Cursor) -> None:
-        """Let a cursor have how much of a file is safe on the disk."""
+        """Sync the file to disk and record its size in a cursor."""
         if self._path is not None:
             with self._named_errors():
                 os.fsync(self._descriptor)
@@ -148,7 +141,7 @@ class PredictionFile:
 
     @contextmanager
     def _named_errors(self) -> Iterator[None]:
-        """Let errors of the system name the file."""
+        """Name the file in errors of the system."""
         try:
             yield
         except OSError as error:
@@ -163,9 +156,9 @@ def open_predictions(
     folder: Path | None = None,
     kept: Mapping[str, int] = {},
 ) -> PredictionFile:
-    """Open what predictions are written to.
+    """Open the output of predictions.
 
-    `kept` has how much of each file belongs to rows that the model in the folder has learned.
+    `kept` maps files to the bytes in each that belong to learned rows of the model in `folder`.
     """
     if path == "-":
         sys.stdout.flush()
@@ -182,7 +175,7 @@ _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
 
 
 def _open_device(path: str, signals: Signals) -> int:
-    """Open a device or a FIFO: it keeps nothing that could be cut, and may have no reader yet."""
+    """Open a device or a FIFO, which cannot be truncated and may have no reader yet."""
     while True:
         try:
             descriptor = os.open(path, _FLAGS | os.O_NONBLOCK)
@@ -196,7 +189,7 @@ def _open_device(path: str, signals: Signals) -> int:
 
 
 def _open_file(path: str, lines: Lines, folder: Path, before: Mapping[str, int]) -> PredictionFile:
-    """Open a file, and cut it back to where it was when the model was saved."""
+    """Open a file, and truncate it to its size when the model was saved."""
     from stream_perceptron import CheckpointError
     from stream_perceptron.checkpoint.atomic import sync_folder
 
@@ -216,7 +209,7 @@ def _open_file(path: str, lines: Lines, folder: Path, before: Mapping[str, int])
                 )
     descriptor = os.open(path, _FLAGS | os.O_APPEND, 0o666)
     os.truncate(descriptor, kept)
-    with suppress(OSError):  # a folder may be written to and not read
+    with suppress(OSError):  # a folder may be writable and not readable
         sync_folder(Path(os.path.realpath(path)).parent)  # or a crash could lose the file
     return PredictionFile(path, descriptor, lines, "" if kept else lines.header, relative)
 
@@ -228,10 +221,10 @@ def lines_for(
     classes: Sequence[Any] | None,
     with_learned: bool,
 ) -> Lines:
-    """Return what makes lines: of CSV if they are asked for or the file's name ends so, or of JSON.
+    """Return a writer of CSV, if asked for or by the file's suffix, or else of JSON.
 
-    `classes` are those whose probabilities are asked for; `with_learned` asks for how many samples
-    the model had learned.
+    `classes` are the classes to write probabilities of; with `with_learned`, write the number of
+    samples that the model had learned.
     """
     if (output_format or ("csv" if path.lower().endswith(".csv") else "json")) == "json":
         return JsonLines(with_learned)
@@ -240,7 +233,7 @@ def lines_for(
 
 
 def _words() -> Callable[[Any], str]:
-    """Return what says a label, or another value, in JSON, and knows it the next time."""
+    """Return a caching function from a label or another value to its JSON."""
     known: dict[tuple[type, Any], str] = {}
 
     def word(value: Any) -> str:
@@ -255,10 +248,10 @@ def _words() -> Callable[[Any], str]:
 
 
 def _samples(result: StepResult, with_learned: bool) -> Iterator[tuple[Any, ...]]:
-    """Yield what a line says of each sample.
+    """Yield for each sample the values of its line.
 
-    That is row, number and probability of the prediction, label, how many samples were learned,
-    what is carried, and shares. A label that came later says nothing.
+    They are row, number and probability of the prediction, label, samples learned, copied columns,
+    and probabilities. Labels that came later have no line.
     """
     n = len(result.rows)
     every = result.every_probability
@@ -276,16 +269,16 @@ def _samples(result: StepResult, with_learned: bool) -> Iterator[tuple[Any, ...]
 
 
 class Lines:
-    """Makes the lines of samples."""
+    """Base class of writers of lines."""
 
-    header = ""  # what stands before the first line
+    header = ""
 
     def __call__(self, result: StepResult) -> Iterator[str]:
         """Yield a line for each sample."""
         raise NotImplementedError
 
     def require_room(self, result: StepResult) -> None:
-        """Require that the lines said all of what is asked for."""
+        """Check that the lines held everything asked for."""
 
 
 class JsonLines(Lines):
@@ -296,20 +289,20 @@ class JsonLines(Lines):
         self._with_learned = with_learned
 
     def __call__(self, result: StepResult) -> Iterator[str]:
-        # What `json.dumps` would say, for less.
+        # The output of `json.dumps`, made faster.
         word, classes = self._word, result.classes
         keys: list[str] = []
         if result.every_probability is not None:
             keys = [json.dumps(str(label)) for label in classes]
         samples = _samples(result, self._with_learned)
         for row, number, probability, label, learned, carried, shares in samples:
-            name, share = "null", "null"  # -1, where no label was known
+            name, share = "null", "null"  # the number is -1: no label was known
             if number >= 0:
                 name, share = word(classes[number]), repr(probability)
             beside = "" if learned is None else f', "learned": {learned}'
             beside += f", {json.dumps(carried)[1:-1]}" if carried else ""
             if result.every_probability is not None:
-                # A label that was not known yet has no probability.
+                # NaN: the label was not known yet.
                 known = ((key, p) for key, p in zip(keys, shares, strict=True) if p == p)
                 beside += f', "probabilities": {{{", ".join(f"{key}: {p!r}" for key, p in known)}}}'
             yield (
@@ -319,7 +312,7 @@ class JsonLines(Lines):
 
 
 class CsvLines(Lines):
-    """Samples as lines of CSV, a header in front."""
+    """Samples as lines of CSV after a header."""
 
     def __init__(
         self, carried: tuple[str, ...], classes: Sequence[Any] | None, with_learned: bool
@@ -354,7 +347,7 @@ class CsvLines(Lines):
 
 
 def _cell(value: Any) -> str:
-    """Return a value as a cell of CSV, nothing for None."""
+    """Return a value as a cell of CSV; None is empty."""
     if value is None:
         return ""
     text = value if isinstance(value, str) else json.dumps(value, default=str)

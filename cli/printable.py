@@ -1,4 +1,4 @@
-"""What is printed for people: without control characters, and with colour on a terminal."""
+"""Printing for people: without control characters, and with colour on a terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import click
 
 from .live_line import columns_of_stderr
 
-# Control characters, those that turn the direction of text, and halves of characters.
+# Control characters, characters that change the direction of text, and lone surrogates.
 _HARMFUL = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
@@ -22,15 +22,15 @@ _HARMFUL = re.compile(
 # The colour of a line's first word.
 _COLOURS = {"Error": "red", "warning": "yellow", "diagnosis": "yellow", "hint": "cyan"}
 
-_COLUMNS = 80  # of what is printed for people on stdout
-_LEAST_INDENT = 4  # of a line that a long word begins
+_COLUMNS = 80  # the usual width of stdout
+_LEAST_INDENT = 4  # of a line that begins with a long word
 
-# A word, with the figure that belongs to it.
+# A word with the figure after it.
 _WORDS = r" *[^ ]+(?: [(+-]\d[^ ]*)?"
 
 
 def printable(line: str) -> str:
-    r"""Return a line with the characters escaped that would change what is around it.
+    r"""Escape the characters of a line that would change the text around them.
 
     Examples
     --------
@@ -42,7 +42,7 @@ def printable(line: str) -> str:
 
 
 def counted(n: int, noun: str) -> str:
-    """Return how many there are of something.
+    """Return a number with its noun.
 
     Examples
     --------
@@ -54,7 +54,7 @@ def counted(n: int, noun: str) -> str:
 
 
 def width_of(text: str) -> int:
-    """Return how many columns of a terminal a text takes."""
+    """Return the number of terminal columns of a text."""
     if text.isascii():
         return len(text)
     marks = sum(unicodedata.category(c) in ("Mn", "Me", "Cf") for c in text)
@@ -62,14 +62,14 @@ def width_of(text: str) -> int:
 
 
 def columns_of_stdout() -> int:
-    """Return how many columns a line for people may take."""
+    """Return the width of stdout, or the usual one if it is no terminal."""
     return min(_COLUMNS, shutil.get_terminal_size().columns)
 
 
 def wrapped(text: str, columns: int, indent: int = 0, first: str = "") -> list[str]:
-    """Break a text between words, after what its `first` line begins with.
+    """Break a text between words; the first line begins with `first`.
 
-    No word is cut. The other lines are indented, those with a long word less.
+    No word is cut. Other lines are indented, less if they begin with a long word.
     """
     line, lines = first, []
     for words in re.findall(_WORDS, text):
@@ -85,7 +85,7 @@ def wrapped(text: str, columns: int, indent: int = 0, first: str = "") -> list[s
 
 
 def beside(name: str, text: str, width: int, columns: int, indent: int = 2) -> list[str]:
-    """Return the lines of a text with its name on the left, or above it if that is wider."""
+    """Return the lines of a text with its name on the left, or above it if the name is wider."""
     start = indent + width + 2
     *lines, last = wrapped(name, columns, indent + 2, " " * indent)
     if lines or width_of(last) > start - 2:
@@ -94,7 +94,7 @@ def beside(name: str, text: str, width: int, columns: int, indent: int = 2) -> l
 
 
 def table(rows: Sequence[Sequence[str]], columns: int, indent: int = 0) -> Iterator[str]:
-    """Yield the lines of a table: a name on the left of each row, and figures on the right."""
+    """Yield the lines of a table: names aligned left, figures aligned right."""
     widths = [max(map(width_of, column)) for column in zip(*rows, strict=True)]
     width = max(1, min(widths[0], columns - indent - sum(widths[1:]) - 2 * len(widths[1:])))
     for name, *cells in rows:
@@ -104,7 +104,7 @@ def table(rows: Sequence[Sequence[str]], columns: int, indent: int = 0) -> Itera
 
 
 def class_table(classes: Iterable[Iterable[Any]], columns: int, indent: int = 0) -> Iterator[str]:
-    """Return the lines of a table of labels, each with precision, recall and number of samples."""
+    """Return the lines of a table of labels with precision, recall and number of samples."""
     rows = [("class", "precision", "recall", "samples")]
     for label, precision, recall, n in classes:
         rows.append((printable(str(label)), f"{precision:.2%}", f"{recall:.2%}", f"{n:,}"))
@@ -112,10 +112,9 @@ def class_table(classes: Iterable[Iterable[Any]], columns: int, indent: int = 0)
 
 
 def tell(line: str, err: bool = False) -> None:
-    """Print a line, with its first word in colour if it is a warning or the like.
+    """Print a line; colour its first word if it is a warning or the like.
 
-    Click leaves colours out where no terminal reads them. Messages on a terminal break between
-    words.
+    Click omits colours where stdout or stderr is no terminal. On one, messages break between words.
     """
     line = printable(line)
     if err and sys.stderr.isatty():
@@ -128,7 +127,7 @@ def tell(line: str, err: bool = False) -> None:
 
 
 class OneLineError(click.ClickException):
-    """An error that is told in one line."""
+    """An error printed on one line."""
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))
@@ -138,6 +137,6 @@ class OneLineError(click.ClickException):
 
 
 class OneLineUsageError(OneLineError):
-    """The same of an error in how the command was called."""
+    """A usage error printed on one line."""
 
     exit_code = 2

@@ -15,7 +15,7 @@ from .printable import counted, tell
 if TYPE_CHECKING:
     from stream_perceptron.live.model import LiveModel
 
-# The columns of a row; where a terminal is too narrow, the last ones are left out.
+# The columns of a row; a narrow terminal shows only the first.
 _COLUMNS = {
     "samples": 10,
     "accuracy": 8,
@@ -25,15 +25,14 @@ _COLUMNS = {
     "samples/s": 9,
 }
 _GAP = "  "
-UNTESTED = "untested"  # in place of accuracy before a class is known
-_LOUD = ("warning", "fall")  # what is told to those who asked for quiet, too
+UNTESTED = "untested"  # instead of accuracy, before a class is known
+_LOUD = ("warning", "fall")  # events that --quiet prints too
 
 
 class ProgressLine:
-    """Progress on stderr.
+    """Progress on stderr: a row, as text or JSON, whenever the rows read have doubled.
 
-    A row whenever the samples have doubled, as text or as JSON, and below it on a terminal a line
-    that is redrawn, unless others write to that terminal.
+    On a terminal a live line follows, unless predictions go to that terminal (`is_alone=False`).
     """
 
     def __init__(
@@ -69,12 +68,12 @@ class ProgressLine:
         return self._live.ledger.rows - self._rows_before
 
     def note(self, text: str) -> None:
-        """Tell something once."""
+        """Print a note or a warning once."""
         if text not in self._told:
             self.event("warning" if getattr(text, "is_warning", False) else "note", text)
 
     def event(self, kind: str, text: str, row: int | None = None, **figures: Any) -> None:
-        """Tell of an event: its text, or as JSON all of it, with the rows that were read."""
+        """Print an event: its text, or as JSON its text, figures and number of rows read."""
         if self.is_quiet and kind not in _LOUD:
             return
         self._told.add(text)
@@ -87,11 +86,11 @@ class ProgressLine:
             tell(text, err=True)
 
     def has_warned(self, name: str) -> bool:
-        """Whether a fault of this name was told as a warning."""
+        """Whether a warning of this name was printed."""
         return any(text.startswith(f"warning: {name}:") for text in self._told)
 
     def show(self, lines: Iterable[str]) -> None:
-        """Show something that was asked for, whatever the style."""
+        """Print lines even with --quiet and --json."""
         self._line.clear()
         self._line.postpone()
         self._has_header = False  # the next row needs one below these lines
@@ -99,7 +98,7 @@ class ProgressLine:
             tell(line, err=True)
 
     def update(self) -> None:
-        """Tell how it is going, if it is time to."""
+        """Print a row or redraw the live line, if due."""
         if not self.is_quiet and self.rows >= self._next:
             while self.rows >= self._next:
                 self._next *= 2
@@ -108,7 +107,7 @@ class ProgressLine:
             self._draw()
 
     def finish(self) -> None:
-        """Tell how it ended."""
+        """Print the last row."""
         self._line.clear()
         if self._as_json or self.is_quiet or not self._live.progress.rows:
             return
@@ -137,7 +136,7 @@ class ProgressLine:
             click.echo(self._row(), err=True)
 
     def figures(self) -> dict[str, Any]:
-        """Return the state of the run in figures."""
+        """Return the figures of the run."""
         progress = self._live.progress
         return {
             "samples": progress.samples,
@@ -171,7 +170,7 @@ class ProgressLine:
         return self.rows / max(self.seconds, 1e-9)
 
     def _aligned(self, *cells: str) -> str:
-        """Return cells below each other, as many as fit."""
+        """Return cells aligned to the columns, as many as fit."""
         row = ""
         for cell, width in zip(cells, _COLUMNS.values(), strict=True):
             longer = f"{row}{_GAP if row else ''}{cell:>{width}}"
@@ -181,7 +180,7 @@ class ProgressLine:
         return row[-self._line.width :] if self._is_live else row
 
     def _bar(self, room: int) -> str:
-        """Return a bar with the time left, if it is known how many rows there will be."""
+        """Return a bar with the time left, or "" if the number of rows is unknown."""
         if not self._total:
             return ""
         read = self._live.cursor.read
@@ -199,7 +198,7 @@ class ProgressLine:
 
 
 def waiting_of(live: LiveModel) -> dict[str, int]:
-    """Return how many samples wait for their labels, and did; nothing where none can."""
+    """Return the numbers of waiting and forgotten samples; {} without --join."""
     waiting = live.waiting
     if not live.selection.joins:
         return {}

@@ -1,4 +1,4 @@
-"""Sources of commands that learn nothing."""
+"""Sources of commands that do not learn."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 def batches_of(
     source: str, file_format: str | None, live: LiveModel, signals: Signals, most: int | None = None
 ) -> Iterator[Batch]:
-    """Open a source that is to be predicted, and yield its rows; a signal ends every wait for them.
+    """Open a source to predict and yield its batches; a signal ends each wait.
 
-    Columns that the model does not know are named on stderr.
+    Columns unknown to the model are named on stderr.
     """
     from stream_perceptron.data.opening import open_source
 
@@ -33,9 +33,9 @@ def batches_of(
 def _batches(
     opened: Source, live: LiveModel, signals: Signals, most: int | None
 ) -> Iterator[Batch]:
-    # What came through a pipe is nowhere else; the waiting ends there.
+    # Bytes read from a pipe cannot be read again, so stop only between reads.
     idle = None if opened.is_stream else signals.check
-    # Closed before Python ends, as a thread reads ahead for it.
+    # Close it before Python ends, to stop its prefetch thread.
     with closing(live.batches(opened, most, idle)) as batches:
         for batch in batches:
             for note in batch.notes:
@@ -46,7 +46,7 @@ def _batches(
 
 @contextmanager
 def hinting_at_skips() -> Iterator[None]:
-    """Let the error of a row that cannot be used say how such rows are skipped."""
+    """Add to the error of a rejected row how to skip such rows."""
     from stream_perceptron import FullError, SampleError
 
     try:
@@ -58,13 +58,13 @@ def hinting_at_skips() -> Iterator[None]:
 
 
 def asking(live: LiveModel, ignore: tuple[str, ...] = (), **others: Any) -> None:
-    """Let a model not use some more columns of what it predicts, and read them in another way.
+    """Change how a model reads what it predicts: ignore more columns, set other fields.
 
-    `others` are fields of a `Selection`, None for what is as the model learned.
+    `others` are fields of a `Selection`; None keeps the learned value.
     """
     from stream_perceptron.data.roles import named
 
-    # Places are those of what it learned from, and these are of what it predicts.
+    # Saved positions refer to the learned source, so turn them into names first.
     asked = named(live.selection, live.schema)
     ignore = tuple(dict.fromkeys([*asked.ignore, *ignore]))
     given = {name: value for name, value in others.items() if value is not None}

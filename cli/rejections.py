@@ -1,4 +1,4 @@
-"""Rejected rows: what is told of them, and the lines that hold them."""
+"""Rejected rows: their summary, and their lines of JSON."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 _MOST_GROUPS = 10
 _MOST_LISTED = 10
 
-# What differs from row to row for one and the same reason.
+# The parts of a reason that differ from row to row.
 _VALUE = re.compile(r"(?<= is ).+?(?=, |$)|(?<=label )'.*?'|\d[\d,]*")
 
 
 class Rejections:
-    """Counts rejected rows by reason, and keeps the first of each."""
+    """Counts of rejected rows by reason, with the first row of each."""
 
     def __init__(self) -> None:
         self.total = 0
@@ -30,7 +30,7 @@ class Rejections:
         self._groups: dict[str, list[int | str]] = {}
 
     def add(self, rejections: Iterable[Rejection]) -> None:
-        """Count some more."""
+        """Count more rejected rows."""
         for rejection in rejections:
             self.total += 1
             if len(self.first) < _MOST_LISTED:
@@ -41,7 +41,7 @@ class Rejections:
                 group[1] = int(group[1]) + 1
 
     def lines(self, rows: int) -> list[str]:
-        """Return what to tell of them, of so many rows in all."""
+        """Return the lines of the summary, given the number of rows read."""
         if not self.total:
             return []
         lines = []
@@ -56,7 +56,7 @@ class Rejections:
 
 
 class RejectedLines(Lines):
-    """Rejected rows as lines of JSON, with what each held: a line of text, or values by name."""
+    """Rejected rows as lines of JSON, with their text, or their values by name."""
 
     def __call__(self, result: StepResult) -> Iterator[str]:
         for source, row, why, held in result.rejected:
@@ -70,7 +70,7 @@ class RejectedLines(Lines):
 
 
 def _finite(value: Any) -> Any:
-    """Return a value in which numbers that JSON does not have are texts."""
+    """Return a value with its infinities and NaN as texts, which JSON lacks as numbers."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""A run of `learn`: how it opens, resumes, learns, saves and ends."""
+"""A run of `learn`, from opening to the summary."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 def run(options: LearnOptions) -> int:
-    """Do what the options of `learn` ask for, and return the exit code."""
+    """Run `learn` with these options, and return the exit code."""
     hint_at_terminal(options.sources)
     with ExitStack() as stack:
         signals = stack.enter_context(Signals())
@@ -56,7 +56,7 @@ def run(options: LearnOptions) -> int:
 
 
 def open_run(options: LearnOptions, signals: Signals, stack: ExitStack) -> Run:
-    """Open what is read and written until the stack is closed; the checkpoint is not touched."""
+    """Open all inputs and outputs until the stack closes; leave the checkpoint as it is."""
     at_work = begin(options, signals, stack)
     opened = Run(options, signals, stack, at_work)
     announce(at_work, opened.line, options.path)
@@ -64,7 +64,7 @@ def open_run(options: LearnOptions, signals: Signals, stack: ExitStack) -> Run:
 
 
 class Run:
-    """A model at work, with what saves it and tells of it."""
+    """A model that learns, is saved and reports its progress."""
 
     def __init__(
         self, options: LearnOptions, signals: Signals, stack: ExitStack, at_work: AtWork
@@ -82,7 +82,7 @@ class Run:
         self._predictions, self._rejected_rows = self._open_predictions(), None
         if o.rejected is not None:
             self._rejected_rows = self._open(str(o.rejected), RejectedLines())
-        # On Ray each round is saved, and none has fewer rows than one.
+        # On Ray save after each round, which has at least one row.
         every = 1 if o.ray is not None and "save_every" not in o.given else o.save_every
         self._saver = Saver(o.path, every, live, self._predictions, self._rejected_rows, here.read)
         rows = None if o.stop else _rows_to_read(self._sources, self._epochs, o.limit)
@@ -111,31 +111,31 @@ class Run:
         return open_predictions(path, lines, self._signals, folder, self._live.cursor.outputs)
 
     def _while_waiting(self) -> float | None:
-        """Save if that is due, and end at a signal; return when to look again."""
+        """Save if due, and end at a signal; return the seconds until the next look."""
         self._live.ledger.count_while_waiting()
         self._watch.look()
         left = self._saver.save_if_due()
-        # What was read of a pipe already is nowhere else; its own waiting ends such a run.
+        # Bytes read from a pipe cannot be read again, so stop only between reads.
         if self._sources[0].is_stream:
             return left
         return min(self._signals.check(), math.inf if left is None else left)
 
     def _wait_to_write(self, descriptor: int) -> None:
-        """Return when predictions can be written; save meanwhile when that is due."""
+        """Wait until predictions can be written, and save meanwhile if due."""
         while not self._signals.wait_to_write(descriptor, self._saver.save_if_due()):
             pass
 
     def learn(self) -> None:
-        """Learn all rows, save, and tell how it went."""
+        """Learn all rows, save, and print the summary."""
         o, live, rest = self._options, self._live, None
-        # Closed before Python ends, as a thread reads ahead for it.
+        # Close it before Python ends, to stop its prefetch thread.
         results = self._stack.enter_context(closing(self._results()))
         try:
-            self._flush()  # what no reader has taken before
+            self._flush()  # lines that no reader took in the last run
             with hinting_at_skips():
                 for result in results:
                     self._take(result)
-                    # What was read of a pipe is nowhere else; the waiting ends such a run.
+                    # Bytes read from a pipe cannot be read again, so stop only between reads.
                     if self._signals.caught is not None and not self._sources[0].is_stream:
                         break
                     self._saver.save_if_due()
@@ -157,7 +157,7 @@ class Run:
         self._finish(rest)
 
     def _finish(self, rest: Rest | None) -> None:
-        """Save what was learned, and tell how it went; require that there was something."""
+        """Save and print the summary; raise an error if no row could be used."""
         o, live, line = self._options, self._live, self.line
         self._drain()
         rows = live.progress.rows - self._rows_before
@@ -168,7 +168,7 @@ class Run:
                 f"no usable row among {counted(rows, 'row')}; the first: {self._rejected.first[0]}"
             )
         line.finish()
-        self._watch.finish()  # what was told is saved
+        self._watch.finish()  # before saving, as the checkpoint records printed findings
         self._saver.save(rest)
         is_all = o.limit is None and self._signals.caught is None
         if rows and is_all and live.needs_label and not live.progress.samples:
@@ -182,7 +182,7 @@ class Run:
         summarise(live, line, o.path, self._rejected, o.as_json, o.quiet, interrupted)
 
     def _drain(self) -> None:
-        """Wait until a reader has taken all predictions, if what it leaves can be saved."""
+        """Wait until a reader has taken all predictions, if a checkpoint can keep the rest."""
         try:
             if self._predictions is not None and self._options.path is not None:
                 self._predictions.drain()
@@ -192,10 +192,10 @@ class Run:
             self._signals.end(signal.SIGPIPE)
 
     def _end_early(self, diverged: bool = False) -> None:
-        """Tell and save what was learned before an error."""
+        """Report and save the rows learned before an error."""
         path = self._options.path
         self.line.finish()
-        with suppress(MemoryError):  # the model is to be saved, whatever can be told of it
+        with suppress(MemoryError):  # saving matters more than findings
             self._watch.finish(diverged)
         if path is None:
             return
@@ -236,7 +236,7 @@ class Run:
         )
 
     def _explained(self, learn: Step, batch: Batch) -> StepResult:
-        """Learn a batch, and keep how its one sample was worked out if that was asked for."""
+        """Learn a batch, and keep the arithmetic of its one sample if --trace asks for it."""
         from stream_perceptron.diagnostics.worked_sample import WorkedSample
 
         is_asked_for = self._to_explain > 0 and len(batch.rows) == 1
@@ -251,7 +251,7 @@ class Run:
         return result
 
     def _take(self, result: StepResult | Round) -> None:
-        """Tell and write what a batch brought."""
+        """Print and write the results of a batch."""
         for note in result.notes:
             self.line.note(note)
         if self._live.cursor.epoch == 1 and self._is_first_pass and not self._options.at_random:
@@ -274,9 +274,9 @@ class Run:
             self._predictions.require_room(result)
 
     def _flush(self) -> None:
-        """Write predictions, until a signal comes or the reader leaves.
+        """Write predictions until a signal comes or the reader leaves.
 
-        The rows that were read of a pipe by then are learned, and their predictions saved.
+        Rows already read from a pipe are still learned, and their predictions saved.
         """
         try:
             if self._predictions is not None and self._signals.caught is None:
@@ -300,7 +300,7 @@ class Run:
 
 
 def _rows_to_read(sources: Sequence[Source], epochs: int | None, limit: int | None) -> int | None:
-    """Return how many rows all will be, None if that is not known."""
+    """Return the number of rows to read, or None if it is unknown."""
     counts = [source.n_rows for source in sources]
     if epochs is None or None in counts:
         return limit

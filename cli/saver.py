@@ -1,4 +1,4 @@
-"""When a run saves its model."""
+"""Regular saves of a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Saver:
-    """Saves a model with what was written of its predictions, now and then."""
+    """Saves a model regularly, with the sizes of its outputs."""
 
     def __init__(
         self,
@@ -34,23 +34,23 @@ class Saver:
         self._saved_at = time.monotonic()
         self._first_cursor, self._first_read = live.cursor, read
         self._saved_rows = read
-        if live.cursor.rest is not None:  # what this run begins with must not begin another one
+        if live.cursor.rest is not None:  # save soon, so that no other run reads the rest again
             self._saved_at, self._saved_rows = -math.inf, -1
 
     @property
     def _read(self) -> int:
-        """The rows read of the sources of this run; the cursor is theirs from the first row on."""
+        """The rows read of this run's sources; the cursor is the run's from its first row on."""
         cursor = self._live.cursor
         return self._first_read if cursor is self._first_cursor else cursor.read
 
     def seconds_left(self) -> float | None:
-        """Return the time until rows that wait for it must be saved, None if there are none."""
+        """Return the seconds until unsaved rows must be saved, or None if there are none."""
         if self._seconds is None or self._read == self._saved_rows:
             return None
         return max(0.0, self._saved_at + self._seconds - time.monotonic())
 
     def save_if_due(self) -> float | None:
-        """Save after so many rows, or so much time; return the time left."""
+        """Save if the interval in rows or seconds is over; return the seconds left."""
         if self.rows is not None:
             is_due = self._read // self.rows > self._saved_rows // self.rows
         else:
@@ -60,7 +60,7 @@ class Saver:
         return self.seconds_left()
 
     def save(self, rest: Rest | None = None) -> None:
-        """Save now, if there is a place to save to; `rest` was read of a pipe and is in no row."""
+        """Save if there is a path; `rest` has bytes read from a pipe that are in no row."""
         if self._path is None:
             return
         cursor = self._live.cursor

@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP as a request to end in order."""
+"""Orderly ends at SIGINT, SIGTERM and SIGHUP."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import click
 T = TypeVar("T")
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_PATIENCE = 0.1  # seconds between two looks whether a signal came
+_PATIENCE = 0.1  # seconds between two checks for a signal
 
 
 class InterruptedWaitError(Exception):
@@ -26,9 +26,9 @@ class InterruptedWaitError(Exception):
 
 
 class Signals:
-    """While entered, the first such signal is noted, and a second SIGINT ends at once.
+    """Records the first signal while entered; a second SIGINT ends the process at once.
 
-    SIGHUP stays ignored where it was, as under nohup.
+    SIGHUP stays ignored if it was, as under nohup.
     """
 
     def __init__(self) -> None:
@@ -44,13 +44,13 @@ class Signals:
         return self
 
     def install(self) -> None:
-        """Put the handlers in place, again if something else has put its own there."""
+        """Install the handlers, also again after a library has installed its own."""
         for number in self._numbers:
             signal.signal(number, self._note)
 
     def __exit__(self, *exception: object) -> None:
-        # The process is about to end, and a signal by then must not spoil its exit code. The
-        # handlers stay until Python would put back the default ones.
+        # Near the end of the process a signal must not change the exit code. The handlers stay
+        # until Python would restore the default ones.
         atexit.register(_ignore)
         signal.set_wakeup_fd(-1)
         os.close(self._wakes)
@@ -58,40 +58,40 @@ class Signals:
 
     @property
     def exit_code(self) -> int:
-        """128 plus the signal, as shells have it."""
+        """128 plus the signal's number, as in shells."""
         return 128 + (self.caught or 0)
 
     def wait(self, descriptor: int, seconds: float | None = None) -> bool:
-        """Return whether there is something to read, after some seconds at most.
+        """Wait up to some seconds for input; return whether there is any.
 
         Raises InterruptedWaitError at a signal.
         """
         return self._wait(descriptor, select.POLLIN, seconds)
 
     def wait_to_write(self, descriptor: int, seconds: float | None = None) -> bool:
-        """Return whether something can be written, after some seconds at most; as `wait`."""
+        """Wait up to some seconds until writing is possible; otherwise like `wait`."""
         return self._wait(descriptor, select.POLLOUT, seconds)
 
     def sleep(self, seconds: float) -> None:
-        """Return after some seconds; as `wait`."""
+        """Sleep for some seconds; raises as `wait` does."""
         self._wait(None, 0, seconds)
 
     def check(self) -> float:
-        """Raise InterruptedWaitError after a signal; return when to look again, in seconds."""
+        """Raise InterruptedWaitError after a signal; return the seconds until the next check."""
         if self.caught is not None:
             raise InterruptedWaitError
         return _PATIENCE
 
     def end(self, number: int) -> None:
-        """End as if a signal had come; waiting in other threads ends, too."""
+        """End as if this signal had come; waits in other threads end too."""
         self.caught = self.caught or number
         os.write(self._woken, b"\0")
 
     def call(self, function: Callable[[], T], sources: Iterable[str]) -> T:
-        """Return what a function returns that opens sources; as `wait`.
+        """Call a function that opens sources and return its result; raises as `wait` does.
 
-        Libraries that open a URI may hang without end and hear no signal, so that they are called
-        in a thread, which is left behind.
+        Libraries that open a URI may hang and react to no signal, so call them in a thread and
+        abandon it at a signal.
         """
         if not any("://" in source for source in sources):
             return function()
@@ -132,7 +132,7 @@ class Signals:
 
 @contextmanager
 def ending_in_order() -> Iterator[Signals]:
-    """Give signals, of which the first ends the command with its exit code."""
+    """Yield Signals; after the first one the command ends with its exit code."""
     with Signals() as signals:
         try:
             yield signals

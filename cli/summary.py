@@ -1,4 +1,4 @@
-"""What a run tells at its beginning and its end."""
+"""Messages at the beginning and the end of a run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MOST_COUNTED = 20  # classes that are counted one by one
 
 
 def announce(at_work: AtWork, line: ProgressLine, path: Path | None) -> None:
-    """Tell where a run begins, and what is changed in its model."""
+    """Print where a run begins, and the parameters that it changes."""
     from stream_perceptron.data.describe import warning
     from stream_perceptron.model.kernel import NAME as KERNEL
 
@@ -59,7 +59,7 @@ def announce(at_work: AtWork, line: ProgressLine, path: Path | None) -> None:
 
 
 def _place(live: LiveModel) -> str:
-    """Say how far a model has read."""
+    """Return the cursor's place as text."""
     cursor = live.cursor
     rows = f"{live.progress.rows:,}"
     if cursor.at_random or cursor.epoch or not cursor.row:
@@ -71,7 +71,7 @@ def _place(live: LiveModel) -> str:
 
 
 def nothing_new(live: LiveModel) -> str:
-    """Say why no row was learned."""
+    """Return a sentence on why no row was learned."""
     if live.ledger.replayed:
         return "nothing new: every row was already learned"
     if live.stopped:
@@ -82,7 +82,7 @@ def nothing_new(live: LiveModel) -> str:
 
 
 def baseline_of(live: LiveModel) -> dict[str, Any]:
-    """Return what accuracy is to be compared with: the share of the largest class, and kappa."""
+    """Return the baselines of accuracy: the largest class, its share, and kappa."""
     labels = live.model.classes_
     scores = live.progress.scores(len(labels))
     return {
@@ -93,7 +93,7 @@ def baseline_of(live: LiveModel) -> dict[str, Any]:
 
 
 def shown_waiting(live: LiveModel) -> str:
-    """Say how many samples wait for their labels, and how many were forgotten."""
+    """Return the numbers of waiting and forgotten samples as text."""
     n, forgotten = counted(len(live.waiting.samples), "sample"), live.waiting.forgotten
     most = f"; {forgotten:,} forgotten, as more than {live.selection.waiting:,} waited"
     return n + (most if forgotten else "")
@@ -137,7 +137,7 @@ def _summary(
 
 
 def _ending(live: LiveModel) -> Iterator[str]:
-    """Yield what to tell people at the end of a run."""
+    """Yield the lines of the summary."""
     progress = live.progress
     if live.selection.joins:
         yield f"waiting for labels: {shown_waiting(live)}"
@@ -162,7 +162,7 @@ def _ending(live: LiveModel) -> Iterator[str]:
 
 
 def _counts(live: LiveModel) -> str:
-    """Say how many samples each class has, or how different that is if there are many."""
+    """Return the samples of each class as text or, if there are many classes, their range."""
     classes = live.model.classes_
     counts = live.progress.scores(len(classes)).counts.tolist()
     which = "classes of scored samples" if sum(counts) < live.progress.samples else "classes"

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 _ARGUMENTS = "stream_perceptron_cli.arguments"
 
-# Options that `learn` has not, and how many values each takes.
+# Options that `learn` lacks, with the number of their values.
 _ONLY_HERE = {"--threads": 1, "--json": 0, "--quiet": 0, "-q": 0}
 
 _STANDARDIZE = on_input(
@@ -144,7 +144,7 @@ def _learn(
     rejected: Rejections,
     signals: Signals,
 ) -> None:
-    """Let all trials learn all rows."""
+    """Train all trials on all rows."""
     from stream_perceptron.live.driver import RunOptions
     from stream_perceptron.live.sweep import learn_sources
 
@@ -169,7 +169,7 @@ def _learn(
 
 
 def _show(options: SweepOptions, trials: Sequence[Trial], arguments: Sequence[str]) -> None:
-    """Tell how the trials did, the best first, and the command that learns with its settings."""
+    """Print the trials, best first, and the `learn` command with the best settings."""
     command = _learn_command(arguments, trials[0])
     if options.as_json:
         found = [_figures(trial) for trial in trials]
@@ -223,7 +223,7 @@ def _figures(trial: Trial) -> dict[str, Any]:
 
 
 def _learn_command(arguments: Sequence[str], best: Trial) -> str:
-    """Return the command that learns with the settings of a trial and is else as this one."""
+    """Return this command as `learn` with the settings of a trial."""
     swept = {f"--{name.replace('_', '-')}": 1 for name in best.settings}
     left_out = swept | _ONLY_HERE
     kept: list[str] = []

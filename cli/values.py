@@ -1,4 +1,4 @@
-"""What the values of options are."""
+"""Types of option values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Parsed(click.ParamType):
-    """A value that a function makes of the text; it raises a ValueError that says what is wrong."""
+    """A value parsed from text by a function; its ValueErrors become usage errors."""
 
     def __init__(self, name: str, parse: Callable[[str], Any], choices: str = "") -> None:
         self.name, self._parse, self.choices = name, parse, choices.split("|")
@@ -40,7 +40,7 @@ class Parsed(click.ParamType):
 
 
 def several(kind: Parsed) -> Parsed:
-    """Return the type of different values with commas between them."""
+    """Return the type of distinct values separated by commas."""
 
     def parse(text: str) -> tuple[Any, ...]:
         values = (kind.convert(part.strip(), None, None) for part in text.split(","))
@@ -101,7 +101,7 @@ def _interval(text: str) -> int | float:
 def _activation(text: str) -> str:
     from stream_perceptron.model.activations import get_activation
 
-    return get_activation(text).name  # which says why it refuses others
+    return get_activation(text).name  # its error says why others are refused
 
 
 def _delimiter(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What is told of a model while it learns."""
+"""Findings and falls of accuracy, printed while a model learns."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from .progress_line import ProgressLine
 if TYPE_CHECKING:
     from stream_perceptron import LiveModel
 
-_FIRST = 1000  # rows after which findings are looked for, then whenever they have doubled
+_FIRST = 1000  # rows before the first diagnosis; then diagnose whenever the rows have doubled
 
 
 class Watch:
-    """Tells of falls of accuracy when they are found, and of findings as they come and go.
+    """Prints falls of accuracy when they are found, and findings as they appear and vanish.
 
-    What it has told is saved with the model, so that a resumed run does not tell it again.
+    The model records what was printed, so that a resumed run does not repeat it.
     """
 
     def __init__(self, live: LiveModel, line: ProgressLine, read: int) -> None:
         self._live, self._line = live, line
-        self._before = live.ledger.rows - read  # the rows of other sources
+        self._before = live.ledger.rows - read  # rows of earlier sources
         self._level = _level(read)
 
     def look(self) -> None:
-        """Tell what is new, if it is time to look."""
+        """Print new falls, and new findings if a diagnosis is due."""
         if self._live.ledger.has_untold:
             self._tell_changes()
         if (level := _level(self._live.ledger.rows - self._before)) > self._level:
@@ -34,7 +34,7 @@ class Watch:
             self._tell_findings()
 
     def finish(self, diverged: bool = False) -> None:
-        """Tell what is new at the end, and which findings that were told still hold."""
+        """Print new findings at the end, and name the earlier ones that still hold."""
         before = self._live.progress.told
         self._tell_changes()
         self._tell_findings(diverged)
@@ -77,5 +77,5 @@ class Watch:
 
 
 def _level(rows: int) -> int:
-    """Return how often the rows have doubled."""
+    """Return how often the rows have doubled since `_FIRST`."""
     return (rows // _FIRST).bit_length()

@@ -1,4 +1,4 @@
-"""A sample worked as on paper, as a table."""
+"""The table of a worked sample."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MOST = 6  # features that are listed
 def worked_sample_table(
     number: int, sample: WorkedSample, activation: str, epsilon: float
 ) -> list[str]:
-    """Return the lines that show how a sample was learned."""
+    """Return the lines of the table."""
     from stream_perceptron.data.naming import shortened
 
     features = [f"{printable(str(name))} {value:.4g}" for name, value in sample.x.items()]
