@@ -1,4 +1,4 @@
-"""The file that a live model is saved in."""
+"""Checkpoints: the files that models are saved in."""
 
 from stream_perceptron.checkpoint.state import Loaded, load, save
 

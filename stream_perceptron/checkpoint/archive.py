@@ -1,8 +1,7 @@
-"""The checkpoint file: written so that a crash cannot spoil it, read with suspicion.
+"""The checkpoint file: an uncompressed .npz, which is a ZIP archive of `meta.json` and arrays.
 
-A checkpoint is an uncompressed .npz: a ZIP archive with `meta.json` and arrays. NumPy and unzip can
-open it. The archive's comment holds the SHA-256 of all bytes before it, so that any damage shows.
-There are no clock times in it, and members have a fixed order: equal state gives equal bytes.
+The archive's comment holds the SHA-256 of all bytes before it. Equal state gives equal bytes, as
+members have a fixed order and no clock times.
 """
 
 from __future__ import annotations
@@ -29,23 +28,23 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 
 _FORMAT = "stream_perceptron checkpoint"
-_LONGEST = 2**31  # no array has as many rows or columns
+_LONGEST = 2**31  # rows or columns of an array, exclusive
 _LARGEST = 2**34  # bytes
 _DTYPES = ("<f8", "<f4", "<i8", "<i4", "|u1", "|b1")
 _DIGEST = "sha256:{}"
 _COMMENT_LENGTH = len(_DIGEST) - 2 + 64
-_END_LENGTH = 22  # of a ZIP archive's last record, without the comment
+_END_LENGTH = 22  # bytes of a ZIP archive's last record, without the comment
 
 
 def previous_of(path: Path) -> Path:
-    """Return the name under which the checkpoint before the one at `path` is kept."""
+    """Return the path of the previous save of the checkpoint at `path`."""
     path = Path(os.path.realpath(path))
     return path.with_name(f"{path.name}.prev")
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a checkpoint."""
+    """Lock a checkpoint; raise a CheckpointError if another process holds the lock."""
     try:
         with atomic.locked(path):
             yield
@@ -54,14 +53,14 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def write_checkpoint(path: Path, meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
-    """Write a checkpoint, and keep the one that was there as `previous_of(path)`."""
+    """Write a checkpoint, and keep the present one as `previous_of(path)`."""
     data = to_bytes(meta, arrays)
     with atomic.replacing(path, previous=previous_of(path)) as file:
         file.write(data)
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Return the meta data and the arrays of a checkpoint, whole and with finite floats."""
+    """Return the meta data and arrays of a checkpoint, checked for damage and finite floats."""
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise CheckpointError("not a regular file")
@@ -72,7 +71,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Let a CheckpointError name the file, and the checkpoint before it if there is one."""
+    """Add to a CheckpointError the file's name and its previous save, if any."""
     try:
         yield
     except CheckpointError as error:
@@ -82,7 +81,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def to_bytes(meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> bytes:
-    """Return a checkpoint as it stands in its file."""
+    """Return the bytes of a checkpoint."""
     import zipfile
 
     meta = {"format": _FORMAT, "format_version": FORMAT_VERSION, **meta}
@@ -106,20 +105,20 @@ def to_bytes(meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> bytes:
 def _member(name: str) -> zipfile.ZipInfo:
     import zipfile
 
-    info = zipfile.ZipInfo(name)  # of the first of January 1980, whatever the clock says
+    info = zipfile.ZipInfo(name)  # always dated 1980-01-01
     info.create_system = 3
     info.external_attr = 0o600 << 16
     return info
 
 
 def _comment(body: bytes | memoryview) -> bytes:
-    import hashlib  # late, as runs without a checkpoint do not need it
+    import hashlib  # late, as only runs with a checkpoint need it
 
     return _DIGEST.format(hashlib.sha256(body).hexdigest()).encode()
 
 
 def from_bytes(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Return what `read_checkpoint` returns, from the bytes of a file."""
+    """Return the meta data and arrays from the bytes of a checkpoint, as `read_checkpoint`."""
     import zipfile
 
     body = memoryview(data)[:-_COMMENT_LENGTH]
@@ -127,7 +126,7 @@ def from_bytes(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         raise CheckpointError("not a stream-perceptron model, or damaged")
     if data[-_COMMENT_LENGTH:] != _comment(body):
         raise CheckpointError("damaged: its SHA-256 does not match")
-    # From here on nothing is damaged, but anything may be forged.
+    # A right digest excludes damage, but not forgery.
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = _members(archive, len(data))
@@ -181,13 +180,13 @@ def _refuse_constant(name: str) -> None:
 
 
 def _array(name: str, npy: bytes) -> NDArray[Any]:
-    """Parse an array whose header was checked against its size before anything is allocated."""
+    """Parse an array; check its header against its size before allocating."""
     stream = io.BytesIO(npy)
     try:
         if np.lib.format.read_magic(stream) != (1, 0):
             raise ValueError("version")
         shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(stream, max_header_size=1000)
-    except Exception:  # NumPy's parser raises whatever Python's does
+    except Exception:  # NumPy's parser raises many types
         raise CheckpointError(f"member {name!r} is not a plain array") from None
     size = dtype.itemsize * math.prod(shape)
     rest = len(npy) - stream.tell()

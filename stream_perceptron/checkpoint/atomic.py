@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Atomic replacement and locking of files."""
 
 from __future__ import annotations
 
@@ -12,32 +12,22 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-# How a file system says that it makes no second names.
+# The errors of file systems without hard links.
 _CANNOT = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EMLINK, errno.EINVAL, errno.EXDEV)
 
 
 @contextmanager
 def replacing(path: Path, previous: Path | None = None) -> Iterator[BinaryIO]:
-    """Open a temporary file that takes the place of `path` when all was written and is on disk.
+    """Open a temporary file that replaces `path` once it is complete and on disk.
 
-    On any error the temporary file is removed and what was at `path` stays.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "greeting.txt"
-    >>> with replacing(path) as file:
-    ...     _ = file.write(b"hello")
-    >>> path.read_bytes()
-    b'hello'
-
+    On any error the temporary file is removed and `path` stays as it was.
     """
     path = Path(os.path.realpath(path))
     temporary = _temporary(path)
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
     try:
         with open(os.open(temporary, flags, 0o666), "wb") as file:
-            # Where all files have one mode, as on FAT, even to set that one may be refused.
+            # A file system with one mode for all files, such as FAT, may refuse to set even that.
             mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
             if mode not in (None, stat.S_IMODE(os.fstat(file.fileno()).st_mode)):
                 os.fchmod(file.fileno(), mode)
@@ -56,11 +46,11 @@ def replacing(path: Path, previous: Path | None = None) -> Iterator[BinaryIO]:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of `path`, a file beside it, and clear away what a killed holder left."""
+    """Hold the lock file of `path`, and remove temporary files of killed writers."""
     path = Path(os.path.realpath(path))
     with open(f"{path}.lock", "ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Exactly the names of `_temporary`, not those of a file with a longer name.
+        # Match exactly the names of `_temporary`, not those of files with longer names.
         for litter in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 16}.tmp"):
             litter.unlink()
         yield
@@ -71,24 +61,24 @@ def _temporary(path: Path) -> Path:
 
 
 def _link(path: Path, previous: Path) -> None:
-    """Make `previous` a name of the file at `path`, in one step."""
+    """Make `previous` a hard link to `path` in one step, where the file system can."""
     temporary = _temporary(path)
     try:
         os.link(path, temporary)
     except OSError as error:
         if error.errno in _CANNOT:
-            return  # not every file system can; the new file is what matters
+            return
         raise
     try:
         os.replace(temporary, previous)
     finally:
-        # Where both are names of one file already, to rename one to the other leaves both.
+        # If both are links to one file already, renaming leaves both.
         with suppress(OSError):
             os.remove(temporary)
 
 
 def sync_folder(folder: Path) -> None:
-    """See the names in a folder on to the disk."""
+    """Sync the names in a folder to disk."""
     number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(number)

@@ -1,4 +1,4 @@
-"""Names and dataclasses as JSON, each with its type; nothing is ever unpickled."""
+"""Names and dataclasses as typed JSON, without pickle."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 _DEEPEST = 8  # tuples within tuples
 _DEEPEST_PART = 40  # dataclasses within dataclasses
 
-# Names that JSON has no form for: by their tag the type, and how they become text and come back.
+# Names that JSON lacks: their type, and functions to text and back, by tag.
 _TAGGED: dict[str, tuple[type, Callable[[Any], str], Callable[[str], Hashable]]] = {
     "bytes": (bytes, bytes.hex, bytes.fromhex),
     "date": (dt.date, dt.date.isoformat, dt.date.fromisoformat),
@@ -34,14 +34,7 @@ def _is_plain(name: Any) -> bool:
 
 
 def encode_name(name: Hashable, depth: int = 0) -> Any:
-    """Return a label or feature name as JSON that `decode_name` takes back.
-
-    Examples
-    --------
-    >>> encode_name(("a", b"b", 1.0))
-    {'tuple': ['a', {'bytes': '62'}, 1.0]}
-
-    """
+    """Return a label or feature name as JSON; ("a", b"b") is {"tuple": ["a", {"bytes": "62"}]}."""
     if isinstance(name, np.generic):
         name = name.item()
     if _is_plain(name):
@@ -58,7 +51,7 @@ def encode_name(name: Hashable, depth: int = 0) -> Any:
 
 
 def decode_name(value: Any, depth: int = 0) -> Hashable:
-    """Return the name that `encode_name` was given."""
+    """Return the name from the JSON of `encode_name`."""
     if _is_plain(value):
         return value  # type: ignore[no-any-return]
     if isinstance(value, dict) and len(value) == 1:
@@ -74,7 +67,7 @@ def decode_name(value: Any, depth: int = 0) -> Hashable:
 
 
 def decode_names(values: list[Any]) -> list[Hashable]:
-    """Return the different names that `encode_name` was given."""
+    """Return distinct names from the JSON of `encode_name`."""
     names = [decode_name(value) for value in values]
     if doubled(names):
         raise CheckpointError("model has a name twice")
@@ -82,15 +75,7 @@ def decode_names(values: list[Any]) -> list[Hashable]:
 
 
 class Fields:
-    """Checked access to a JSON object from a file that may be forged.
-
-    Examples
-    --------
-    >>> fields = Fields({"rows": 3}, "progress")
-    >>> fields.take("rows", int, check=lambda rows: rows >= 0)
-    3
-
-    """
+    """Checked access to a JSON object, which may be forged; `where` names it in errors."""
 
     def __init__(self, value: Any, where: str) -> None:
         if not isinstance(value, dict):
@@ -99,38 +84,27 @@ class Fields:
         self._where = where
 
     def take(self, name: str, *kinds: Any, check: Callable[[Any], bool] | None = None) -> Any:
-        """Return a value of one of some types that passes a check."""
+        """Remove and return a value of one of these types that passes the check."""
         value = self._value.pop(name, self)
         if type(value) not in kinds or (check is not None and not check(value)):
             raise CheckpointError(f"{self._where} has no right value for {name!r}")
         return value
 
     def has(self, name: str) -> bool:
-        """Whether there is such a value still to be taken."""
+        """Whether a value of this name is left."""
         return name in self._value
 
     def finish(self) -> None:
-        """Require that everything was taken."""
+        """Check that no value is left."""
         if self._value:
             raise CheckpointError(f"{self._where} has {min(self._value)[:50]!r}, which is unknown")
 
 
 def to_json(value: Any) -> Any:
-    """Return a dataclass, or what its fields hold, as JSON that `from_json` takes back.
+    """Return a dataclass, or a value of a field, as JSON for `from_json`.
 
-    Fields with `metadata={"saved": False}` are left out, and so are those with `{"optional": True}`
-    that have their default. A field with `{"is_json": True}` holds JSON already.
-
-    Examples
-    --------
-    >>> from dataclasses import dataclass
-    >>> @dataclass
-    ... class Point:
-    ...     names: tuple[str, ...]
-    ...     at: dict[tuple[str, ...], int]
-    >>> to_json(Point(("a",), {("p", "q"): 3}))
-    {'names': ['a'], 'at': [[['p', 'q'], 3]]}
-
+    Fields with `metadata={"saved": False}` are omitted, and so are fields with `{"optional": True}`
+    at their default. A field with `{"is_json": True}` holds JSON. A dict becomes sorted pairs.
     """
     if is_dataclass(value):
         return {
@@ -150,10 +124,9 @@ def to_json(value: Any) -> Any:
 
 
 def from_json(cls: type[T], value: Any, where: str) -> T:
-    """Return the dataclass that `to_json` was given, checked by the types of its fields.
+    """Return the dataclass from the JSON of `to_json`, checked by the types of its fields.
 
-    A whole number is from 0 to before 2^62, or what the field's metadata has for "least" and
-    "below", unless it is the value of a dict.
+    Integers, except in dicts, lie between the metadata's "least" (0) and "below" (2^62, exclusive).
     """
     if where.count(".") > _DEEPEST_PART:
         raise CheckpointError(f"{where[:50]}... is nested too deeply")
@@ -171,7 +144,7 @@ def from_json(cls: type[T], value: Any, where: str) -> T:
 
 
 def _part(hint: Any, value: Any, where: str, numbers: range) -> Any:
-    """Return a value as the type that a hint names, a whole number if it is one of some."""
+    """Return a value as the hint's type; an integer must lie in `numbers`."""
     kind, kinds = get_origin(hint), get_args(hint)
     if kind is UnionType:  # with None
         return None if value is None else _part(kinds[0], value, where, numbers)

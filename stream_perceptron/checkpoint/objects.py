@@ -1,4 +1,4 @@
-"""Objects of River as JSON: a class that is on a list, and its plain data. Nothing is unpickled."""
+"""River objects as JSON, without pickle: a listed class and its plain data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import numpy as np
 from stream_perceptron.checkpoint.codec import Fields, decode_name, encode_name
 from stream_perceptron.errors import CheckpointError
 
-# Classes by the module of River that people import them from.
+# The classes that can be saved, by their public module in River.
 _CLASSES = {
     "compose": "Discard Pipeline Prefixer Renamer Select SelectType Suffixer TransformerProduct "
     "TransformerUnion",
@@ -35,27 +35,15 @@ _STEPS = ("compose", "feature_extraction", "feature_selection", "preprocessing")
 _TYPES = {kind.__name__: kind for kind in (bool, bytes, float, int, str)}
 _NUMBER = (bool, int, float)
 _NOT_FINITE = ("inf", "-inf", "nan")
-_COMPOSED = {"steps", "transformers"}  # parameters *NAME that are kept by their names
+_COMPOSED = {"steps", "transformers"}  # parameters *NAME that are stored as dicts
 _SEVERAL = {"imputers", "keys", "types"}  # other parameters *NAME
-_DERIVED = {"processing_steps"}  # functions, which a class derives from its parameters
+_DERIVED = {"processing_steps"}  # attributes that a class derives from its parameters
 
 
 def encode(value: Any, learned: bool = True) -> Any:
-    """Return plain data, or an object whose class is on the list, as JSON.
+    """Return plain data or an object of a listed class as JSON, or raise a CheckpointError.
 
-    With `learned=False`, save only the object's parameters. Anything else is a CheckpointError.
-
-    Examples
-    --------
-    >>> from river import preprocessing
-    >>> scaler = preprocessing.MaxAbsScaler()
-    >>> scaler.learn_one({"a": -3.0})
-    >>> saved = encode(scaler)
-    >>> saved["class"]
-    'preprocessing.MaxAbsScaler'
-    >>> decode(saved).transform_one({"a": 1.5})
-    {'a': 0.5}
-
+    With `learned=False`, save only the object's parameters.
     """
     value = value.item() if isinstance(value, np.generic) else value
     kind: Any = type(value)
@@ -65,11 +53,11 @@ def encode(value: Any, learned: bool = True) -> Any:
         return {"float": repr(value)}
     if kind in (list, tuple, set):
         parts = [encode(part, learned) for part in value]
-        if kind is set:  # in an order that does not depend on its inside
+        if kind is set:  # its own order may differ between runs
             parts.sort(key=repr)
         return parts if kind is list else {kind.__name__: parts}
     if isinstance(value, dict):
-        encode(_default(value, None))  # what comes later can be saved, too
+        encode(_default(value, None))  # check that values of new keys can be saved
         return {"dict": [encode([key, part], learned) for key, part in value.items()]}
     if kind is type and value in _TYPES.values():
         return {"type": value.__name__}
@@ -83,7 +71,7 @@ def encode(value: Any, learned: bool = True) -> Any:
 
 
 def decode(value: Any) -> Any:
-    """Return what `encode` was given; an object has the attributes of its class, and no others."""
+    """Return the data or object from the JSON of `encode`; refuse attributes its class lacks."""
     if value is None or type(value) in (bool, int, float, str):
         return value
     if type(value) is list:
@@ -109,7 +97,7 @@ def decode(value: Any) -> Any:
 
 @cache
 def _name_of(cls: type) -> str | None:
-    """Return the name of a class with its module of River, if it is on the list."""
+    """Return the name of a listed class with its River module, or None."""
     for module, names in _CLASSES.items():
         of_river = getattr(sys.modules.get(f"river.{module}"), cls.__name__, None)
         if cls is of_river and cls.__name__ in names.split():
@@ -118,7 +106,7 @@ def _name_of(cls: type) -> str | None:
 
 
 def _state(value: Any, learned: bool) -> dict[str, Any]:
-    """Return the attributes of an object as JSON; of one that consists of steps, the steps."""
+    """Return an object's attributes as JSON, or its steps if it is composed."""
     cls: Any = type(value)
     attributes, parameters = vars(value), _parameters(cls)
     for name in parameters.keys() & _COMPOSED:
@@ -129,7 +117,7 @@ def _state(value: Any, learned: bool) -> dict[str, Any]:
     for name in attributes:
         is_parameter = name in parameters
         try:
-            # An imputer learns in its parameters, but what is made with them starts anew.
+            # An imputer learns in the objects it has as parameters: save these as new.
             if is_parameter or (learned and name not in _DERIVED):
                 state[name] = encode(attributes[name], learned and not is_parameter)
         except CheckpointError as error:
@@ -159,7 +147,7 @@ def _object(value: Any, where: str = "step") -> Any:
 
 @cache
 def _parameters(cls: Any) -> dict[str, tuple[Any, ...]]:
-    """Return the types that each parameter of a class takes, by its annotation or its default."""
+    """Return the types of a class's parameters, by annotation or default."""
     hints, kinds = get_type_hints(cls.__init__), {}
     for name, parameter in inspect.signature(cls).parameters.items():
         default = parameter.default
@@ -170,7 +158,7 @@ def _parameters(cls: Any) -> dict[str, tuple[Any, ...]]:
 
 
 def _made(cls: Any, attributes: dict[str, Any]) -> Any:
-    """Return a new object of a class, with the parameters that are among some attributes."""
+    """Return a new object, with its parameters taken from attributes."""
     positional, named = [], {}
     for name in _parameters(cls).keys() & attributes.keys():
         part, kinds = attributes[name], _parameters(cls)[name]
@@ -193,12 +181,12 @@ def _made(cls: Any, attributes: dict[str, Any]) -> Any:
 
 
 def _is_of(value: Any, *kinds: Any) -> bool:
-    """Whether a value is of one of some types; any number is of each type of numbers."""
+    """Whether a value is of one of these types; number types are interchangeable."""
     return Any in kinds or isinstance(value, (*kinds, *(_NUMBER if {*kinds} & {*_NUMBER} else ())))
 
 
 def _set(made: Any, attribute: str, part: Any) -> None:
-    """Set an attribute that an object has to what is of the same type, down to a dict's values."""
+    """Set an existing attribute to a value of its type; check the values of a dict too."""
     fresh = vars(made)[attribute]
     kind = dict if isinstance(fresh, dict) else type(fresh)
     if attribute in _DERIVED or not (fresh is None or _is_of(part, kind)):
@@ -206,7 +194,7 @@ def _set(made: Any, attribute: str, part: Any) -> None:
     if not isinstance(fresh, dict):
         setattr(made, attribute, part)
         return
-    if fresh and part.keys() != fresh.keys():  # keys that a parameter names
+    if fresh and part.keys() != fresh.keys():  # a parameter sets these keys
         raise TypeError
     for key, value in part.items():
         like = fresh.get(key, _default(fresh, value))
@@ -219,13 +207,13 @@ def _set(made: Any, attribute: str, part: Any) -> None:
 
 
 def _default(table: Any, other: Any) -> Any:
-    """Return the value that a table has for a new key, or another if it has none."""
+    """Return a table's default value, or `other` if it has none."""
     factory = int if isinstance(table, Counter) else getattr(table, "default_factory", None)
     return other if factory is None else factory()
 
 
 def encode_lr(lr: Any) -> Any:
-    """Return a learning rate or one of River's schedulers as JSON."""
+    """Return a learning rate or River scheduler as JSON."""
     if isinstance(lr, int | float):
         return float(lr)
     try:
@@ -237,7 +225,7 @@ def encode_lr(lr: Any) -> Any:
 
 
 def decode_lr(value: Any) -> Any:
-    """Return what `encode_lr` was given: a number, or a scheduler, which may have a loss."""
+    """Return the learning rate or scheduler from the JSON of `encode_lr`."""
     if isinstance(value, bool | int | float):
         if not 0 <= value <= sys.float_info.max:
             raise CheckpointError("lr is not a finite number of at least 0")
@@ -246,7 +234,7 @@ def decode_lr(value: Any) -> Any:
     try:
         float(lr.get(1))
     except ArithmeticError:
-        pass  # it may have a rate for other updates
+        pass  # other updates may have a rate
     except Exception:
         raise CheckpointError("lr is a schedule that gives no rate") from None
     return lr

@@ -1,4 +1,4 @@
-"""Pipelines of River in a checkpoint, and scalers and encoders that are a model's own."""
+"""River pipelines in checkpoints, and their conversion to and from a model's own scaler."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Steps = dict[Any, Any]  # by their names in a pipeline
 
 
 def split(model: SGDPerceptron | Pipeline) -> tuple[Any, SGDPerceptron]:
-    """Return the steps before a perceptron as JSON, and the perceptron."""
+    """Return the steps before the perceptron as JSON, and the perceptron."""
     if isinstance(model, SGDPerceptron) and not hasattr(model, "steps"):
         return encode({}), model
     *before, (_, last) = getattr(model, "steps", {"": model}).items()
@@ -28,7 +28,7 @@ def split(model: SGDPerceptron | Pipeline) -> tuple[Any, SGDPerceptron]:
 
 
 def steps_from_state(state: Any) -> Steps:
-    """Return the steps that `split` saved."""
+    """Return the steps from the JSON of `split`."""
     try:
         steps = decode(state)
     except RecursionError:
@@ -39,7 +39,7 @@ def steps_from_state(state: Any) -> Steps:
 
 
 def one_hot_of(run: Any) -> tuple[str, ...]:
-    """Return the text columns that a saved run makes features of."""
+    """Return the one-hot columns of a saved run."""
     selection = run.get("selection") if isinstance(run, dict) else None
     names = selection.get("one_hot", []) if isinstance(selection, dict) else []
     return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
@@ -48,7 +48,7 @@ def one_hot_of(run: Any) -> tuple[str, ...]:
 def pipeline(
     steps: Steps, model: SGDPerceptron, one_hot: tuple[str, ...]
 ) -> SGDPerceptron | Pipeline:
-    """Return a model as River runs it: behind the scalers of its pipeline, or behind its own."""
+    """Return a model for River: behind its steps, or behind its own scaler and encoder."""
     from river.compose import Pipeline
 
     scaler = model.network.scaler
@@ -76,7 +76,7 @@ def pipeline(
 
 
 def absorb(steps: Any, model: SGDPerceptron) -> None:
-    """Make the saved scaler before a model its own, unless other steps stand there."""
+    """Make the scaler of a saved pipeline the model's own; refuse other steps."""
     step, *others = steps_from_state(steps).values() or [None]
     kind = type(step).__name__
     if step is None:
@@ -112,7 +112,7 @@ def absorb(steps: Any, model: SGDPerceptron) -> None:
 
 
 def require_possible(scaler: Scaler) -> None:
-    """Require that statistics are some that samples can lead to."""
+    """Check that samples can produce these statistics."""
     counts, middle, last = scaler.table
     if not np.isfinite(scaler.table).all():
         raise CheckpointError("statistics are not finite numbers")
@@ -125,7 +125,7 @@ def require_possible(scaler: Scaler) -> None:
 
 
 def _of_river(scaler: Scaler, model: SGDPerceptron) -> Any:
-    """Return the scaler of River with the statistics of a model's own."""
+    """Return a River scaler with the statistics of a model's own."""
     from river.preprocessing import MinMaxScaler, StandardScaler
 
     is_range = isinstance(scaler, RangeScaler)

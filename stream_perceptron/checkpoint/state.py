@@ -1,4 +1,4 @@
-"""What of a model goes into a checkpoint, and `save` and `load` for your own loops."""
+"""The state of a model in a checkpoint, and `save` and `load` for your own loops."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ Arrays = dict[str, NDArray[Any]]
 
 _SEED = {"below": 2**64}
 
-# The arrays of a model, the last one of its scaler if it has one; a run has others.
+# The arrays of a model and its scaler; other members belong to the run.
 _OF_MODEL = ("weights", "biases", "statistics")
 
 
 class Loaded(NamedTuple):
-    """A model, and what was saved with it.
+    """A model, and the extra data saved with it.
 
     Examples
     --------
@@ -71,29 +71,31 @@ def save(
     path: str | os.PathLike[str] | IO[bytes],
     extra: dict[str, Any] | None = None,
 ) -> None:
-    """Save a live model, so that it continues after `load` as if nothing had happened.
+    """Save a model, so that it continues after `load` with bit-identical results.
 
-    The file is replaced in one step: after a crash it holds the old model or the new one, whole.
-    The old one is kept beside it as PATH.prev.
+    The file is replaced in one step: after a crash it is the old checkpoint or the new one. The old
+    one is kept as PATH.prev.
 
     Parameters
     ----------
     model
-        A perceptron, or a River pipeline that ends with one: behind scalers, encoders, selectors,
-        renamers, imputers, hashers and bags of words of River, and unions, products and pipelines
-        of these. Functions, windows and River's quantiles (RobustScaler) cannot be saved.
+        A perceptron, or a River pipeline that ends with one. Its other steps may be River's
+        scalers, encoders, selectors, renamers, imputers, hashers and bags of words, and unions,
+        products and pipelines of them. Functions, windows and quantiles (RobustScaler) cannot be
+        saved.
     path
-        The file to write, or one that is open for writing in binary mode. To that the checkpoint is
-        appended, and whoever opened it sees to it that it is there as a whole.
+        The path to write, or a file open for writing in binary mode. `save` writes to an open file
+        at its position, without fsync and without replacing it in one step.
     extra
-        What else must change together with the weights, as JSON, such as an offset or a metric.
+        Data that must change together with the weights, such as an offset or a metric. It must fit
+        into JSON.
 
     Raises
     ------
     CheckpointError
-        If something in the model cannot be saved, or another process is writing the file.
+        If part of the model cannot be saved, or another process is writing the file.
     OSError
-        If the file cannot be written; the old one is unchanged.
+        If the file cannot be written; the old file is unchanged.
 
     Examples
     --------
@@ -130,23 +132,23 @@ def _as_json(extra: Any) -> dict[str, Any]:
 
 
 def load(path: str | os.PathLike[str] | IO[bytes]) -> Loaded:
-    """Load what `save` or the command line saved.
+    """Load a model saved by `save` or the command line.
 
     Parameters
     ----------
     path
-        The file, or one that is open for reading in binary mode and is read to its end.
+        The path to read, or a file open for reading in binary mode, which is read to its end.
 
     Returns
     -------
-    The model, and the dict `extra` that was saved with it.
+    The model, and the dict `extra` saved with it.
 
     Raises
     ------
     CheckpointError
-        If the file is damaged, forged or of a newer version.
+        If the file is damaged, forged or from a newer version.
     OSError
-        If it cannot be read.
+        If the file cannot be read.
 
     Examples
     --------
@@ -180,7 +182,7 @@ def _loaded(meta: dict[str, Any], members: Arrays) -> Loaded:
 
 
 def apart(meta: dict[str, Any], members: Arrays) -> tuple[SGDPerceptron, Any, Arrays]:
-    """Return the model of a checkpoint, and its run as JSON and arrays; None where it has none."""
+    """Return the model of a checkpoint, and its run as JSON (None if it has none) and arrays."""
     run = meta.get("run")
     arrays = {name: array for name, array in members.items() if name not in _OF_MODEL}
     if run is None and arrays:
@@ -221,7 +223,7 @@ def model_state(model: SGDPerceptron | Pipeline) -> tuple[dict[str, Any], Arrays
 
 @dataclass(eq=False, repr=False)
 class _State:
-    """What is saved of a perceptron beside its arrays; labels and features are encoded names."""
+    """The JSON state of a perceptron; labels and features are encoded names."""
 
     lr: Any
     epsilon: float
@@ -241,7 +243,7 @@ class _State:
 
 
 def _model_from_state(meta: dict[str, Any], members: Arrays) -> SGDPerceptron:
-    """Return the model that `model_state` was given, without the steps before it."""
+    """Return the perceptron from the JSON and arrays of `model_state`."""
     statistics = members.get("statistics")
     if not {"weights", "biases"} <= set(members):
         raise CheckpointError(f"members {sorted(members)} have no weights and biases")
@@ -286,7 +288,7 @@ def _model_from_state(meta: dict[str, Any], members: Arrays) -> SGDPerceptron:
 
 
 def _scaler(kind: str | None, statistics: NDArray[Any] | None, d: int) -> Scaler:
-    """Return a scaler with checked statistics of d features."""
+    """Return a scaler with checked statistics; d is the number of features."""
     if kind is None or statistics is None or statistics.shape != (3, d):
         raise CheckpointError(f"statistics do not fit a scaler of {d} features")
     if statistics.dtype != np.float64:
