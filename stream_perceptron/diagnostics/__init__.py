@@ -1,4 +1,4 @@
-"""Why a model does not learn, and how it learned."""
+"""Diagnosis of models, the HTML report, and a check for update rules."""
 
 from stream_perceptron.diagnostics.diagnosis import Finding
 from stream_perceptron.diagnostics.trying import diagnose

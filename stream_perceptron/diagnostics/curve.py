@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
-_WINDOW = 100  # samples at least, as fewer say little of accuracy
-_LARGEST = 1e300  # that is drawn: the errors before a run diverges may be as large as any number
-_WIDTHS = {"broad": 600, "narrow": 340}  # of the drawing for a desk, and of that for a phone
+_WINDOW = 100  # the least samples of a window; the accuracy of fewer is mostly noise
+_LARGEST = 1e300  # the largest value drawn; errors of a diverging run can overflow
+_WIDTHS = {"broad": 600, "narrow": 340}  # of the drawings for desktops and for phones
 
 
 def curve_of(live: LiveModel) -> dict[str, Any] | None:
-    """Return the drawings of the learning curve, and what they show in words."""
+    """Return the drawings of the learning curve and a summary in words, or None without samples."""
     from markupsafe import Markup
 
     progress = live.progress
@@ -62,11 +62,11 @@ def curve_of(live: LiveModel) -> dict[str, Any] | None:
 
 
 def _accuracy(live: LiveModel, begin: Array, end: Array) -> Panel:
-    """Return the accuracy of windows, that of all samples so far, and what it is compared with."""
+    """Return the panel with the accuracy of windows and of all samples so far, and the baseline."""
     progress = live.progress
     samples, right = progress.curve.column("samples"), progress.curve.column("right")
     at = samples.cumsum()
-    # Samples learned before any label was known, which come first, were not tested.
+    # The first samples were learned before any label was known, so they are untested.
     untested = progress.samples - progress.confusion.tested
     tested = np.diff(np.maximum(at - untested, right.cumsum()), prepend=0)
     baseline = progress.scores(len(live.model.classes_)).baseline
@@ -88,7 +88,7 @@ def _accuracy(live: LiveModel, begin: Array, end: Array) -> Panel:
 
 
 def _windows(samples: Array) -> tuple[Array, Array]:
-    """Return where windows of bins begin and end: at each bin, the shortest with enough samples."""
+    """Return the begins and ends of windows: for each bin, the shortest that has enough samples."""
     at = samples.cumsum()
     need = min(_WINDOW, at[-1])
     end = np.flatnonzero(at >= need) + 1
@@ -103,6 +103,6 @@ def _sums(column: Array, begin: Array, end: Array) -> Array:
 
 
 def _reach(y: Array) -> float:
-    """Return where an axis from 0 ends: at 1 if there is nothing to see."""
+    """Return the end of an axis from 0, or 1 if all values are nearly 0."""
     reach = float(y.max())
     return reach if reach > 1e-200 else 1.0

@@ -1,4 +1,4 @@
-"""Why a model does not learn, or not as well as it could."""
+"""Findings: why a model does not learn, or not as well as it could."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ _FEW = 20  # samples of one label
 _LOW_RECALL = 0.05
 _LOW_SHARE = 0.05  # of samples that changed the weights
 _LOW_KAPPA = 0.2
-_MANY_NUMBERS = 20  # different labels that may be a quantity
-_MOST_LOOKED_AT = 1000  # features whose weights are compared with the labels
+_MANY_NUMBERS = 20  # distinct labels from which on they may be a quantity
+_MOST_LOOKED_AT = 1000  # features whose weights are compared with the order of labels
 _SURE = 6.0  # standard errors of a rank correlation
 _DEFAULT_EPSILON = 3e-6
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that keeps a model from learning, or a reader from judging it."""
+    """A fault that keeps a model from learning, or makes its accuracy misleading."""
 
-    name: str  # what it is called
-    evidence: str  # the figures that show it
-    suggestion: str  # what to do about it
+    name: str
+    evidence: str  # the figures that show the fault
+    suggestion: str  # the remedy
 
     def __str__(self) -> str:
         return f"{self.name}: {self.evidence}; {self.suggestion}"
 
 
 def findings_in(live: LiveModel, diverged: bool = False) -> list[Finding]:
-    """Return what a run shows, the gravest first; `diverged` if its last sample was refused."""
+    """Return the findings of a run, gravest first; `diverged`: its last sample was refused."""
     findings = [] if not diverged else [_diverged(live)]
     for look in _LOOKS:
         findings += look(live)
@@ -62,7 +62,7 @@ def _diverged(live: LiveModel) -> Finding:
 
 
 def _quarters(live: LiveModel, sums: str) -> list[float]:
-    """Return the mean of something a sample in each quarter of the run; none if it is short."""
+    """Return the mean of `sums` per sample in each quarter of the run; [] if the run is short."""
     curve = live.progress.curve
     samples = curve.column("samples")
     if len(samples) < 4 or samples.sum() < _ENOUGH:
@@ -72,7 +72,7 @@ def _quarters(live: LiveModel, sums: str) -> list[float]:
 
 
 def _last_probes(live: LiveModel) -> tuple[float, float]:
-    """Return slope and spread, the means over the last quarter's probes; NaN if there are none."""
+    """Return the mean slope and spread of the last quarter's probes, or NaN without probes."""
     curve = live.progress.curve
     last = slice(3 * len(curve.sums) // 4, None)
     probes = float(curve.column("probes")[last].sum())
@@ -150,7 +150,7 @@ def _alike(live: LiveModel) -> Iterator[Finding]:
     activation = live.model.network.activation
     reach = activation.high - activation.low
     k = len(live.model.classes_)
-    # Outputs that are saturated are alike, but for a reason of their own.
+    # Saturated outputs are alike too, but have their own finding.
     if any(_saturated(live)):
         return
     if k > 1 and spread < 0.3 * reach and live.progress.window_accuracy < max(0.5, 1.5 / k):
@@ -193,20 +193,20 @@ def _no_better(live: LiveModel) -> Iterator[Finding]:
 
 
 def _quantity(live: LiveModel) -> Iterator[Finding]:
-    """Look whether labels are numbers with decimals, or whose order the weights follow."""
+    """Yield a finding if labels are decimal numbers, or numbers whose order the weights follow."""
     names, weights = live.model.classes_, live.model.weights[:, :_MOST_LOOKED_AT]
     try:
         values = np.array([float(str(name)) for name in names])
     except ValueError:
         return
-    if not np.isfinite(values).all():  # texts such as inf and 1e400
+    if not np.isfinite(values).all():  # labels such as "inf" and "1e400"
         return
     seen, _, _ = live.progress.confusion.sums(len(names))
     often = seen > 1
     has_decimals = bool((values % 1 != 0).any())
     if len(names) < _MANY_NUMBERS or live.progress.samples < (_FEW if has_decimals else _ENOUGH):
         return
-    are_own = 2 * len(names) > live.progress.samples  # of each sample
+    are_own = 2 * len(names) > live.progress.samples  # nearly every sample has its own label
     if has_decimals or are_own or _follows(values[often], weights[often]) > _SURE:
         yield Finding(
             "labels are a quantity",
@@ -224,14 +224,14 @@ def _quantity(live: LiveModel) -> Iterator[Finding]:
 
 
 def _follows(values: NDArray[np.float64], weights: NDArray[Any]) -> float:
-    """Return by how many standard errors some column of weights has the order of the values.
+    """Return the largest rank correlation of any weights column with values, in standard errors.
 
-    That is Spearman's rank correlation, whose standard error for n values is 1 / sqrt(n - 1).
+    Spearman's rank correlation of n values has a standard error of 1 / sqrt(n - 1).
     """
     n = len(values)
     if n < _MANY_NUMBERS:
         return 0.0
-    # Equal weights, as of a feature that is always 0, have no order.
+    # Equal weights, as of an always-zero feature, have no order.
     varied = [column for column in weights.T if len(np.unique(column)) == n]
     columns = np.column_stack([values, *varied])
     ranks = columns.argsort(axis=0).argsort(axis=0) - (n - 1) / 2
@@ -244,9 +244,9 @@ def _never_seen(live: LiveModel) -> Iterator[Finding]:
     seen, _, _ = progress.confusion.sums(len(names))
     n_untested = progress.samples - progress.confusion.tested
     if n_untested > 1 and live.selection.joins:
-        return  # their labels are not known here
+        return  # the labels of tested samples are unknown here
     if n_untested:
-        seen[:1] += 1  # of the first sample, which was learned before any label was known
+        seen[:1] += 1  # count the untested first sample, which brought the first label
     unseen = [str(name) for name, n in zip(names, seen, strict=True) if not n]
     if unseen and progress.samples >= _ENOUGH and np.count_nonzero(seen) > 1:
         yield Finding(
@@ -299,7 +299,7 @@ def _row_number(live: LiveModel) -> Iterator[Finding]:
     names, weights = live.model.features_, live.model.weights
     if not any(tells_origin(str(name)) for name in names):
         return
-    # Without a copy of all weights, as this is asked for while a large model learns.
+    # Avoid a copy of all weights, as a large model may be learning.
     sizes = np.maximum(weights.max(axis=0, initial=0.0), -weights.min(axis=0, initial=0.0))
     typical = float(np.sort(sizes)[len(sizes) // 2]) if len(sizes) else 0.0
     for name, size in zip(names, sizes.tolist(), strict=True):
@@ -325,7 +325,7 @@ def _never_skips(live: LiveModel) -> Iterator[Finding]:
     progress, epsilon = live.progress, live.model.epsilon
     if (
         epsilon > 0
-        and epsilon != _DEFAULT_EPSILON  # which hardly any sample is below
+        and epsilon != _DEFAULT_EPSILON  # hardly any error is below the default
         and progress.samples >= 1000
         and progress.updates == progress.samples
         and progress.window_accuracy >= 0.98
@@ -339,7 +339,7 @@ def _never_skips(live: LiveModel) -> Iterator[Finding]:
 
 
 def _recent(live: LiveModel, verb: str = "is") -> str:
-    """Say how accurate the last samples are, and how many they are where there are more."""
+    """Return the accuracy of the last samples as text, with their number if there are more."""
     progress, n = live.progress, len(live.progress.window)
     over = f" over the last {n:,}" if n < progress.confusion.tested else ""
     return f"accuracy{over} {verb} {progress.window_accuracy:.1%}"

@@ -1,4 +1,4 @@
-"""The worst mistakes of a model on labelled samples, and whether it was trained on these."""
+"""A model's most confident mistakes on labelled samples, and whether it was trained on them."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ _SHOWN_FEATURES = 6
 
 @dataclass(order=True)
 class Mistake:
-    """A sample that was predicted wrongly; the more confident, the larger."""
+    """A sample that was predicted wrongly; mistakes compare by confidence."""
 
-    probability: float  # that of the prediction
-    row: int  # its number in its source, from 1
+    probability: float  # of the prediction
+    row: int  # counted from 1 in the source
     label: Any = field(compare=False)
     prediction: Any = field(compare=False)
-    x: dict[Hashable, float] = field(compare=False)  # its features, in the order of the source
+    x: dict[Hashable, float] = field(compare=False)  # features in the source's order
 
 
 class Examples(NamedTuple):
-    """What a model makes of a labelled source."""
+    """The results of a model on a labelled source."""
 
-    worst: list[Mistake]  # the most confident first
-    rows: int  # that were read
+    worst: list[Mistake]  # most confident first
+    rows: int  # rows read
     labelled: int
-    right: int  # of the labelled ones
+    right: int  # labelled rows predicted correctly
 
 
 def mistakes_in(live: LiveModel, source: Source, most: int = 12) -> Examples:
@@ -67,7 +67,7 @@ def mistakes_in(live: LiveModel, source: Source, most: int = 12) -> Examples:
 
 
 def misleading(live: LiveModel, mistake: Mistake) -> Sequence[tuple[str, float]]:
-    """Return the features of a mistake that speak most for the prediction and against the label."""
+    """Return the features and values that most favour the wrong prediction over the label."""
     model = live.model
     numbers = {label: j for j, label in enumerate(model.classes_)}
     toward = model.weights[numbers[mistake.prediction]]
@@ -84,7 +84,7 @@ def misleading(live: LiveModel, mistake: Mistake) -> Sequence[tuple[str, float]]
 
 
 def training_on(live: LiveModel, source: Source, n_rows: int) -> str:
-    """Say whether a model was trained on the rows of a source, as far as its lineage tells."""
+    """Return a sentence on whether a model was trained on a source, according to its lineage."""
     entries = list(_flat(live.lineage.entries))
     known = {each for entry in entries for each in entry.sources if not each.is_stream}
     same = {each for each in known if not source.is_stream and source.identities([each]) == [each]}
@@ -108,7 +108,7 @@ def training_on(live: LiveModel, source: Source, n_rows: int) -> str:
 
 
 def _flat(entries: Sequence[Entry]) -> Iterator[Entry]:
-    """Yield what was learned, and what each model of a mean learned."""
+    """Yield lineage entries, and below each average those of its models."""
     for entry in entries:
         yield entry
         for part in entry.models:

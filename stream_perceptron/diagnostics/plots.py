@@ -1,4 +1,4 @@
-"""Drawings of a report: lines as SVG in the page's colours, pixels as PNG without a background."""
+"""Drawings of the report: lines as SVG in the page's colours, pixels as transparent PNG."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-# Of weights for and against a label: green and purple, which the colour-blind tell apart.
+# Colours of positive and negative weights; colour-blind people tell green and purple apart.
 FOR, AGAINST = (0x1A, 0x8F, 0x50), (0xA0, 0x50, 0xC8)
 
 _LEFT, _RIGHT, _TOP = 44, 24, 8  # pixels around a panel
-_BELOW, _AXIS = 8, 36  # and below it, without and with the numbers of samples
-_ROW = 90  # pixels of a panel of height 1
+_BELOW, _AXIS = 8, 36  # pixels below a panel, without and with an axis of samples
+_ROW = 90  # pixels per unit of a panel's height
 
 
 class Line(NamedTuple):
-    """A line over samples; its kind is its class in the page's style."""
+    """A line over samples; `kind` is its CSS class."""
 
     name: str
     kind: str
@@ -34,7 +34,7 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True)
 class Panel:
-    """Lines over the same samples, and the part of the y axis to show at least."""
+    """Lines over the same samples, and the least range of the y axis."""
 
     lines: Sequence[Line]
     low: float
@@ -44,12 +44,12 @@ class Panel:
 
     @property
     def ticks(self) -> list[float]:
-        """Round numbers, the first and the last of which are the ends of the y axis."""
+        """Round numbers; the first and the last are the ends of the y axis."""
         return _ticks(self.low, self.high, 2 + 2 * self.height)
 
 
 def lines_svg(panel: Panel, end: float, width: int, marks: Sequence[float], is_last: bool) -> str:
-    """Return a panel over samples up to the end as SVG, with an upright line at each mark."""
+    """Return a panel as SVG: samples from 0 to `end`, with a vertical line at each mark."""
     inner, height, ticks = width - _LEFT - _RIGHT, _ROW * panel.height, panel.ticks
     low, high = ticks[0], ticks[-1]
     whole = _TOP + height + (_AXIS if is_last else _BELOW)
@@ -59,7 +59,7 @@ def lines_svg(panel: Panel, end: float, width: int, marks: Sequence[float], is_l
         shown = f"{100 * tick:.4g}%" if panel.is_share else f"{tick:.4g}"
         parts.append(f'<path class="grid" d="M0 {y:.1f}h{inner}"/>')
         parts.append(f'<text x="-8" y="{y + 4:.1f}" text-anchor="end">{shown}</text>')
-    if low > 0:  # the mark of an axis that does not begin at 0
+    if low > 0:  # mark that the axis does not begin at 0
         parts.append(f'<path class="cut" d="M0 {height}l-4 -3 8 -4 -8 -4 4 -3"/>')
     for mark in marks:
         parts.append(f'<path class="fall" d="M{inner * mark / end:.1f} 0v{height}"/>')
@@ -83,7 +83,7 @@ def _path(kind: str, x: Sequence[float], y: Sequence[float]) -> str:
 
 
 def _ticks(low: float, high: float, most: int) -> list[float]:
-    """Return round numbers at equal steps, about so many, that reach from low to high or beyond."""
+    """Return about `most` round numbers at equal steps that span low to high."""
     least = (high - low) / most
     power = 10.0 ** floor(log10(least))
     step = next(power * part for part in (1, 2, 5, 10, 20) if power * part >= (1 - 1e-9) * least)
@@ -92,7 +92,7 @@ def _ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def weights_png(weights: Array, reach: float) -> str:
-    """Return weights (side, side) as a data URI, transparent at 0."""
+    """Return weights (side, side) as the data URI of a PNG, transparent at 0."""
     pixels = np.empty((*weights.shape, 4), np.uint8)
     pixels[..., :3] = np.where(weights[..., None] > 0, FOR, AGAINST)
     pixels[..., 3] = np.rint(255 * np.minimum(np.abs(weights) / reach, 1.0))
@@ -100,7 +100,7 @@ def weights_png(weights: Array, reach: float) -> str:
 
 
 def ink_png(values: Array) -> str:
-    """Return values (side, side) as a data URI: black, transparent at the smallest."""
+    """Return values (side, side) as the data URI of a black PNG, transparent at the smallest."""
     low, high = float(values.min()), float(values.max())
     pixels = np.zeros((*values.shape, 4), np.uint8)
     pixels[..., 3] = np.rint(255 * (values - low) / (high - low or 1.0))
@@ -108,9 +108,9 @@ def ink_png(values: Array) -> str:
 
 
 def _png(pixels: Array) -> str:
-    """Return pixels (height, width, 4) as a data URI."""
+    """Return RGBA pixels (height, width, 4) as the data URI of a PNG."""
     height, width, _ = pixels.shape
-    # Each row of pixels begins with the number of its filter: 0, none.
+    # In PNG each row begins with the number of its filter; 0 is none.
     rows = np.pad(pixels.reshape(height, 4 * width), ((0, 0), (1, 0)))
     chunks = (
         (b"IHDR", struct.pack(">2I5B", width, height, 8, 6, 0, 0, 0)),

@@ -1,4 +1,4 @@
-"""A run as one page of HTML that needs nothing else: no network, no scripts."""
+"""The report of a run: one page of HTML without scripts or network access."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from stream_perceptron.data.source import Source
     from stream_perceptron.live.model import LiveModel
 
-_MOST = 20  # classes in a matrix, and whose weights are drawn
+_MOST = 20  # classes in the matrix and in the drawings of weights
 _MOST_PAIRS = 15
 _MOST_CLASSES = 100  # in the table of classes
 _STRONGEST = 8  # weights of a class
-_CHARACTERS = 72  # of a matrix
+_CHARACTERS = 72  # the largest width of the matrix
 
 _FOLDER = Path(__file__).parent
 _COLOURS = f":root {{ --for: rgb{FOR}; --against: rgb{AGAINST} }}\n"
@@ -33,16 +33,16 @@ _COLOURS = f":root {{ --for: rgb{FOR}; --against: rgb{AGAINST} }}\n"
 def report(
     live: LiveModel, name: str, examples: Source | None = None, saved: datetime | None = None
 ) -> str:
-    """Return a page about a run: HTML in which every name is escaped.
+    """Return the report of a run as HTML, in which every name is escaped.
 
     Parameters
     ----------
     live
         The run.
     name
-        What the page is called, such as the name of the model's file.
+        The title, such as the name of the model's file.
     examples
-        Labelled samples, of which the worst mistakes are shown.
+        Labelled samples; the page shows the most confident mistakes on them.
     saved
         When the model was saved.
 
@@ -89,7 +89,7 @@ def _names(live: LiveModel) -> list[str]:
 
 
 def _matrix(live: LiveModel) -> dict[str, Any]:
-    """Return the confusion matrix: counts, or percent of each label where these are too wide."""
+    """Return the confusion matrix: counts, or percent of each label if counts are too wide."""
     names = _names(live)
     counts = live.progress.confusion.matrix(range(len(names)))
     is_wide = len(names) * (len(f"{counts.max():,}") + 2) > _CHARACTERS
@@ -112,13 +112,13 @@ def _cell(prediction: str, n: int, share: float, is_hit: bool, is_wide: bool) ->
         "prediction": prediction,
         "shown": "" if not n else "<1" if is_little else shown,
         "kind": ("hit" if is_hit else "miss") + " little" * is_little,
-        # Small shares of mistakes are to be seen too.
+        # Colour mistakes more strongly, so that small shares are visible.
         "strength": 0.4 * share if is_hit else min(3 * share, 0.7),
     }
 
 
 def _pairs(live: LiveModel) -> list[dict[str, Any]]:
-    """Return the most common mistakes."""
+    """Return the most frequent pairs of label and wrong prediction."""
     names = _names(live)
     confusion = live.progress.confusion
     seen, _, _ = confusion.sums(len(names))
@@ -130,7 +130,7 @@ def _pairs(live: LiveModel) -> list[dict[str, Any]]:
 
 
 def _classes(live: LiveModel) -> dict[str, Any]:
-    """Return precision and recall of the classes, the worst first."""
+    """Return precision and recall of the classes, worst first."""
     names = _names(live)
     scores = live.progress.scores(len(names))
     rows = [
@@ -147,7 +147,7 @@ def _classes(live: LiveModel) -> dict[str, Any]:
 
 
 def _side(live: LiveModel) -> int | None:
-    """Return the side of the square picture that the features are, None if they are none."""
+    """Return the side of the square image that the features form, or None if they form none."""
     names = [str(name) for name in live.model.features_]
     side = isqrt(len(names))
     if side < 4 or side**2 != len(names) or not all(name[-1:].isdigit() for name in names):
@@ -156,14 +156,14 @@ def _side(live: LiveModel) -> int | None:
 
 
 def _columns(n: int) -> int:
-    """Return how many of n pictures stand in a row, so that the last row is as full as can be."""
+    """Return the number of images per row that leaves the fewest gaps in the last row."""
     return min((6, 5, 7, 4), key=lambda columns: -n % columns)
 
 
 def _weights(live: LiveModel) -> dict[str, Any]:
-    """Return the weights of classes, of those of lowest recall if these are many.
+    """Return the weights of classes as images, or as bars of the strongest by name.
 
-    They are a picture, or bars of the strongest by name.
+    If there are many classes, choose those of lowest recall.
     """
     model, side, names = live.model, _side(live), _names(live)
     recall = live.progress.scores(len(names)).recall
@@ -198,7 +198,7 @@ def _weights(live: LiveModel) -> dict[str, Any]:
 
 
 def _examples(live: LiveModel, source: Source) -> dict[str, Any]:
-    """Return the worst mistakes: as pictures, or with the features that led astray."""
+    """Return the most confident mistakes, as images or with the features that caused them."""
     examples = mistakes_in(live, source)
     side = _side(live)
     as_pictures = side is not None and all(len(m.x) == side**2 for m in examples.worst)

@@ -1,4 +1,4 @@
-"""Why a model does not learn, by what it has counted or by samples that a caller has."""
+"""`diagnose`: findings from a live model's progress, or from samples that you pass."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ Pairs = Iterable[tuple[Mapping[Hashable, Any], Hashable]]
 def diagnose(
     model: LiveModel | SGDPerceptron | Pipeline, samples: Pairs = (), diverged: bool = False
 ) -> list[Finding]:
-    """Return what a run shows of the usual reasons for not learning, the gravest first.
+    """Return findings on why a model does not learn well, gravest first.
 
     Parameters
     ----------
     model
-        A live model with its progress; or a perceptron, or a pipeline that ends with one, of which
-        a copy tests and learns the samples.
+        A live model with its progress; or a perceptron, or a pipeline that ends with one. A copy of
+        the perceptron tests and learns the samples.
     samples
-        Some hundred recent pairs of features and a label, for such a model: 50 tell that features
-        are not scaled, 300 what is wrong with outputs and labels.
+        Recent pairs of features and a label, for a perceptron or a pipeline. 50 samples show
+        unscaled features; 300 show faults of outputs and labels.
     diverged
-        Whether the last sample of a live model was refused because it would diverge.
+        Whether a live model refused its last sample because it would have diverged.
 
     Raises
     ------
     SampleError
         If a sample cannot be used.
     TypeError
-        If it is no such model.
+        If `model` is of none of these types.
 
     Examples
     --------
@@ -51,7 +51,7 @@ def diagnose(
     >>> [finding.name for finding in diagnose(model, recent)]
     ['unscaled features']
 
-    A run of the command line, or of `LiveModel.run`, has counted what is needed:
+    A model of the command line or of `LiveModel.run` needs no samples:
 
     >>> from stream_perceptron import LiveModel
     >>> from stream_perceptron.data.opening import open_source
@@ -70,11 +70,11 @@ def diagnose(
 
 
 def _tried(model: SGDPerceptron | Pipeline, samples: Pairs) -> tuple[LiveModel, bool]:
-    """Return a copy of a perceptron that has tested and learned samples, and whether it diverged.
+    """Return a copy of a perceptron that has learned the samples, and whether it diverged.
 
-    What stands before it in a pipeline transforms them, and learns nothing.
+    Earlier steps of a pipeline transform the samples and learn nothing.
     """
-    from stream_perceptron.live.sweep import batches_of  # late, as it brings threads
+    from stream_perceptron.live.sweep import batches_of  # late, as it imports threads
 
     *steps, last = getattr(model, "steps", {"": model}).values()
     if not isinstance(last, SGDPerceptron):

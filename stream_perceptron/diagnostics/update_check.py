@@ -1,4 +1,4 @@
-"""Find the mistake in an update that somebody wrote."""
+"""`check_update` finds the mistake in your own update rule."""
 
 from __future__ import annotations
 
@@ -20,26 +20,27 @@ _FEATURES, _OUTPUTS, _SAMPLES = 4, 3, 5
 def check_update(
     update: Update, activation: str = "sigmoid", lr: float = 0.1, seed: int = 0
 ) -> None:
-    """Run an update of your own beside this one, and name the first quantity that is wrong.
+    """Compare your update with the right one, and name the mistake.
 
     Parameters
     ----------
     update
-        Is called as `update(x, d, weights, bias)` with a sample x (n,), its targets d (k,), weights
-        (k, n) and biases (k,), and returns the new weights and biases: weights + lr outer(delta, x)
-        and bias + lr delta, where delta = (d - y) f'(net), y = f(net), net = weights x + bias.
+        A function, called as `update(x, d, weights, bias)` with a sample x (n,), its targets d
+        (k,), weights (k, n) and biases (k,). It returns new weights and biases: weights +
+        lr outer(delta, x) and bias + lr delta, where delta = (d - y) f'(net), y = f(net),
+        net = weights x + bias.
     activation
-        The f that it uses: sigmoid, tanh, arctan or identity.
+        The f of the update: sigmoid, tanh, arctan or identity.
     lr
-        The learning rate that it uses.
+        The learning rate of the update.
     seed
-        The seed of the samples.
+        Seed of the random samples.
 
     Raises
     ------
     UpdateError
-        If an update differs; says which mistake makes just that difference, or which quantity is
-        wrong.
+        If the update differs. The message names the mistake that explains the difference, or else
+        the wrong quantity.
     ValueError
         If there is no such activation.
 
@@ -69,7 +70,7 @@ must be one per output: delta = (d - y) * f'(net), without a sum
 
 
 def _mistake(update: Update, sample: _Sample, number: int) -> str | None:
-    """Return what an update does wrong with a sample, None if nothing."""
+    """Return the mistake of an update on a sample as text, or None."""
     inputs = [sample.x, sample.d, sample.weights, sample.bias]
     given = [each.copy() for each in inputs]
     try:
@@ -88,7 +89,7 @@ def _mistake(update: Update, sample: _Sample, number: int) -> str | None:
 
 
 class _Sample:
-    """One sample, and what an update makes of the weights."""
+    """One sample, and the right update of the weights."""
 
     def __init__(
         self, f: Activation, lr: float, x: Array, d: Array, weights: Array, bias: Array
@@ -106,7 +107,7 @@ class _Sample:
         return y
 
     def mistake(self, weights: Array, bias: Array) -> str | None:
-        """Say what is wrong with new weights and biases, None if nothing is."""
+        """Return the mistake in new weights and biases as text, or None."""
         for name, new, old in (("weights", weights, self.weights), ("biases", bias, self.bias)):
             if new.shape != old.shape:
                 return f"the new {name} have shape {new.shape}, the old ones {old.shape}"
@@ -123,7 +124,7 @@ class _Sample:
             return (
                 f"the biases change by {_shown(moved_bias)}, not by lr * delta, {_shown(right[1])}"
             )
-        # The change of the weights is lr * outer(delta, x), whatever delta is.
+        # Solve moved = lr * outer(delta, x) for delta.
         delta = moved @ self.x / (self.lr * (self.x @ self.x))
         if not _same(moved, self.lr * np.multiply.outer(delta, self.x)):
             return "the change of the weights is not lr * np.outer(delta, x)"

@@ -1,4 +1,4 @@
-"""One sample worked as on paper."""
+"""The arithmetic of one learned sample."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ Array = NDArray[Any]
 
 @dataclass
 class WorkedSample:
-    """How one labelled sample was learned; arrays hold a number for each output, shape (k,)."""
+    """The arithmetic of one labelled sample; arrays have one number per output, shape (k,)."""
 
     label: Hashable  # the sample's label
     classes: list[Hashable]  # the labels that the outputs stand for
-    x: dict[Hashable, float]  # the features that are not zero, by name
+    x: dict[Hashable, float]  # the nonzero features, by name
     net: Array  # W x + b, before the update
     y: Array  # f(net)
-    d: Array  # what y should have been
+    d: Array  # the targets of y
     eps: float  # half the sum of (d - y)^2
     delta: Array  # (d - y) f'(net)
     rate: float  # the learning rate times the sample weight
-    updated: bool  # whether eps reached epsilon, so that rate * delta * x was added to the weights
-    bias_change: Array  # by how much each bias changed
-    weight_change: Array  # by how much the weight that changed most did, of each output
+    updated: bool  # whether eps >= epsilon, so that the weights grew by rate * delta * x
+    bias_change: Array  # the change of each bias
+    weight_change: Array  # the largest change of a weight of each output
 
     @classmethod
     def of(cls, before: SGDPerceptron, after: SGDPerceptron, batch: Batch) -> WorkedSample | None:
-        """Return how a model learned one row, None if that had no label."""
+        """Return the arithmetic of one row, or None if it has no label."""
         label = batch.labels[0] if batch.labels else None
         if label is None:
             return None
         lr = after.lr if isinstance(after.lr, float) else after.lr.get(before.n_updates)
-        # A step of no length makes the names known that the row brings.
+        # Train with lr=0 to add the row's names.
         before.mutate({"lr": 0.0})
         result = LiveModel(before).step(batch)
         activation = before.network.activation
