@@ -1,6 +1,6 @@
 # Sourced by the other scripts: makes .venv and installs the project into it, once.
 
-# Every command that is started would compile all modules again.
+# Otherwise every command would compile all modules again.
 unset PYTHONDONTWRITEBYTECODE
 
 find_python() {
@@ -15,7 +15,7 @@ find_python() {
     return 1
 }
 
-# make_environment: makes .venv, and sets pip to what installs into it.
+# make_environment: makes .venv, and sets `pip` to the command that installs into it.
 make_environment() {
     local python
     if [ -x .venv/bin/python ] && .venv/bin/python -m pip --version > /dev/null 2>&1; then
@@ -24,7 +24,7 @@ make_environment() {
     fi
     python=$(find_python)
     echo "make .venv with $("$python" --version)" >&2
-    # The pip that is there installs into .venv; to unpack another one takes seconds.
+    # An existing pip installs into .venv, as unpacking another one takes seconds.
     pip=("$python" -m pip --python .venv/bin/python)
     "$python" -m venv --without-pip .venv
     if ! "${pip[@]}" --version > /dev/null 2>&1; then
@@ -37,7 +37,7 @@ make_environment() {
     fi
 }
 
-# install_project EXTRAS: EXTRAS is empty or like [dev]; nothing is done where nothing changed.
+# install_project EXTRAS: EXTRAS is empty or like [dev]; does nothing if nothing changed.
 install_project() {
     local extras=$1 stamp libraries others
     stamp=.venv/installed$extras-$(cat pyproject.toml setup.py stream_perceptron/*/*.pyx stream_perceptron/*/*/*.pyx \
@@ -47,7 +47,7 @@ install_project() {
     fi
     make_environment
     echo "install stream-perceptron$extras" >&2
-    # The libraries are fetched while the compiled modules are built.
+    # Fetch libraries while the compiled modules build.
     libraries=$(.venv/bin/python - "$extras" <<'END'
 import sys
 import tomllib

@@ -1,8 +1,8 @@
 """Reproduce the experiment that this project began with, on the whole of MNIST.
 
-A learner's perceptron would not learn, whatever epsilon and learning rate were set. Shown here:
-the three reasons, each by itself; how epsilon decides when training stops; the four activations;
-and one pass in order, with epsilon as a filter of samples rather than as an end.
+A learner's perceptron did not learn with any epsilon or learning rate. This script shows the three
+reasons, one by one; how epsilon decides when training stops; the four activations; and one epoch in
+order, with epsilon as a filter of samples instead of a stop.
 
     scripts/reproduce_textbook.py [--seeds N] [--plot FILE.png]
 """
@@ -23,7 +23,7 @@ from stream_perceptron.datasets import mnist
 DATA = Path(__file__).parent.parent / "data"
 EPSILONS = (3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6)
 FILTERS = (0.0, 3e-6, 1e-3, 1e-2, 3e-2, 1e-1, 3e-1)
-# An lr that suits each; identity wants small steps, as its outputs have no bounds.
+# A suitable lr for each; identity needs small steps, as its outputs have no bounds.
 LEARNING_RATES = {"sigmoid": 0.1, "tanh": 0.005, "arctan": 0.005, "identity": 0.001}
 BLOCK = 500
 
@@ -48,7 +48,7 @@ def tested(model: SGDPerceptron, test: tuple[np.ndarray, np.ndarray]) -> float:
 
 
 def train_until_stop(model, train, draws, position=0) -> int:
-    """Train on the rows `draws` from `position` on, and return where the textbook's loop stops."""
+    """Train on the rows `draws` from `position` on, and return the place of the textbook's stop."""
     X, labels = train
     while position < len(draws):
         rows = draws[position : position + BLOCK]
@@ -59,7 +59,7 @@ def train_until_stop(model, train, draws, position=0) -> int:
 
 
 def one_delta(train, draws, lr: float) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
-    """Train as the first program did: one number, an inner product, is the delta of all outputs."""
+    """Train like the first program: an inner product is the one delta of all outputs."""
     X, labels = train
     rng = np.random.default_rng(0)
     w, b = rng.uniform(-0.03, 0.03, (10, X.shape[1])), rng.uniform(-0.03, 0.03, 10)
@@ -105,7 +105,7 @@ def show_reasons(train, test, seeds: int) -> None:
 def measure_stops(train, test, seeds: int) -> dict[float, list[tuple[int, float]]]:
     """Return draws until the stop and test accuracy, for every epsilon and seed.
 
-    Until its stop, a run does not depend on epsilon; so one run goes on from each stop to the next.
+    A run does not depend on epsilon until it stops, so one run goes from each stop to the next.
     """
     results: dict[float, list[tuple[int, float]]] = {epsilon: [] for epsilon in EPSILONS}
     for seed in range(seeds):
@@ -114,7 +114,7 @@ def measure_stops(train, test, seeds: int) -> dict[float, list[tuple[int, float]
         stop = 1
         for epsilon in EPSILONS:
             model.mutate({"epsilon": epsilon})
-            # The draw that stopped the last run was not learned, and is looked at again.
+            # The draw at the last stop was not learned, so try it again.
             stop = train_until_stop(model, train, draws, stop - 1)
             results[epsilon].append((stop, tested(model, test)))
     return results

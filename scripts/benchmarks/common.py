@@ -1,4 +1,4 @@
-"""What the sections share: runs that take turns, the columns of their tables, and processes."""
+"""Helpers of the sections: alternating runs, columns of tables, and processes."""
 
 from __future__ import annotations
 
@@ -26,45 +26,45 @@ BENCH = DATA / "bench"
 OURS = [str(Path(sys.executable).with_name("stream-perceptron"))]
 LEARN = [*OURS, "learn", "--quiet"]
 DIGITS = [*LEARN, "--classes", "0-9"]
-# VW has no command of its own on PyPI, and reads stdin only if it is told to.
+# VW's package installs no command; VW reads stdin only on request.
 VW = [sys.executable, "-m", "vowpalwabbit"]
 PACKAGES = ("numpy", "pyarrow", "river", "ray", "scikit-learn", "vowpalwabbit", "capymoa")
 SECTIONS: dict[str, Callable[[], str]] = {}
 
-# Python may keep what it compiled, as an installed package does, also where it was told not to.
+# Let Python cache bytecode, as for an installed package.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def section(name: str) -> Callable[[Callable[[], str]], Callable[[], str]]:
-    """Have a function that returns a table be known by a name."""
+    """Register a function that returns a table under a name."""
     return lambda function: SECTIONS.setdefault(name, function)
 
 
 @dataclass
 class Taken:
-    """What the runs of one task took."""
+    """The figures of one task's runs."""
 
     name: Any
     figures: list[float]
     all: dict[Any, Taken]
-    told: Any = None  # what the last run returned beside its figure
+    told: Any = None  # the second value that the last run returned
 
     @property
     def median(self) -> float:
         return statistics.median(self.figures)
 
     def to(self, other: str) -> float:
-        """Return the ratio to another task; of names with several parts the last is replaced."""
+        """Return the ratio to another task; `other` replaces the last part of a name with parts."""
         key = other if isinstance(self.name, str) else (*self.name[:-1], other)
         return self.median / self.all[key].median
 
 
-Task = Callable[[], Any]  # returns a figure, or one and something else
+Task = Callable[[], Any]  # returns a figure, or a figure and another value
 Column = Callable[[Taken], str]
 
 
 def in_turns(runs: int, tasks: dict[Any, Task]) -> dict[Any, Taken]:
-    """Run all tasks, then all again, as a machine may be slow for minutes."""
+    """Run all tasks in turn, several times, as a machine may be slow for minutes."""
     taken: dict[Any, Taken] = {}
     taken |= {name: Taken(name, [], taken) for name in tasks}
     for _ in range(runs):
@@ -76,7 +76,7 @@ def in_turns(runs: int, tasks: dict[Any, Task]) -> dict[Any, Taken]:
 
 
 def compare(header: Sequence[str], runs: int, tasks: dict[Any, Task], *columns: Column) -> str:
-    """Return a table with a row for each task: the parts of its name, and the columns."""
+    """Return a table with a row for each task: the parts of its name, then the columns."""
     rows = []
     for name, taken in in_turns(runs, tasks).items():
         parts = [name] if isinstance(name, str) else list(name)
@@ -91,7 +91,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def spread(figures: Sequence[float], form: str = ".2f", factor: float = 1.0) -> str:
-    """Return the median with least and most."""
+    """Return the median with minimum and maximum."""
     values = [factor * figure for figure in figures]
     return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
 
@@ -101,7 +101,7 @@ def median(form: str = ".2f", factor: float = 1.0) -> Column:
 
 
 def to(other: str, form: str = ".2f") -> Column:
-    """A column: the time to that of another task."""
+    """Return a column: the ratio to another task's time."""
     return lambda taken: f"{taken.to(other):{form}}"
 
 
@@ -114,7 +114,7 @@ def accuracy(taken: Taken) -> str:
 
 
 def timed(task: Task, *arguments: Any) -> tuple[float, Any]:
-    """Return the seconds of a call, and what it returned."""
+    """Return the seconds of a call, and its result."""
     before = time.perf_counter()
     found = task(*arguments)
     return time.perf_counter() - before, found
@@ -123,9 +123,9 @@ def timed(task: Task, *arguments: Any) -> tuple[float, Any]:
 def process(
     command: Sequence[Any], *sources: Path, find: Callable[[str], Any] | None = None
 ) -> tuple[float, Any]:
-    """Return the seconds of a whole process, fed from a pipe if there are sources.
+    """Return the seconds of a process and, with `find`, the result of `find` on its output.
 
-    With `find`, what that finds in its output is returned too.
+    Sources are fed to it through a pipe.
     """
     output = subprocess.DEVNULL if find is None else subprocess.PIPE
     run = partial(
@@ -142,7 +142,7 @@ def process(
 
 
 def json_in(output: str) -> dict[str, Any]:
-    """Return the object that a command printed first."""
+    """Return the first JSON object in the output of a command."""
     found: dict[str, Any] = json.loads(next(li for li in output.splitlines() if li[:1] == "{"))
     return found
 
@@ -158,14 +158,14 @@ print(seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
 
 def with_memory(command: Sequence[Any]) -> tuple[float, float]:
     """Return the seconds and the peak memory in MB of a process."""
-    # Asked by a small process, as a child counts what its parent had.
+    # Measure from a small process, as a child's peak includes its parent's memory.
     asked = [sys.executable, "-c", _ASK, *map(str, command)]
     seconds, peak = subprocess.run(asked, stdout=subprocess.PIPE, check=True).stdout.split()
     return float(seconds), float(peak)
 
 
 def machine() -> str:
-    """Return what the figures were measured on."""
+    """Return a description of this machine and its software."""
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     versions = []
     for name in PACKAGES:

@@ -1,4 +1,4 @@
-"""How soon a fall of accuracy is found, how often a false one, and what looking for it costs."""
+"""Detection of falls of accuracy: delay, false alarms and cost."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from stream_perceptron.live.drift import Change, Drift
 STREAMS, LEARNING = 1000, 100
 LONG = 100_000  # samples
 AT_ONCE = 4096
-# The accuracy before and after, when it falls, and how many rows may pass until that is told.
+# The accuracy before and after, the row of the fall, and the rows allowed until detection.
 FALLS = (
     (0.9, 0.8, 20_000, 2000),
     (0.9, 0.88, 20_000, 20_000),
@@ -36,7 +36,7 @@ FALLS = (
 
 
 def changes_in(rng: np.random.Generator, accuracy: np.ndarray) -> list[Change]:
-    """Return what is found in a stream of ten labels that is right with these probabilities."""
+    """Return the changes found in a stream of ten labels, given each sample's accuracy."""
     found: list[Change] = []
     drift, n = Drift(), len(accuracy)
     wrong, labels, rows = rng.random(n) >= accuracy, rng.integers(0, 10, n), np.arange(1, n + 1)
@@ -51,7 +51,7 @@ def share(found: list[Any]) -> str:
 
 
 def fall(rng: np.random.Generator, before: float, after: float, at: int, within: int) -> list[str]:
-    """Return a row of the table, of streams whose accuracy falls."""
+    """Return a row of the table: streams with one fall of accuracy."""
     told, near, delays = [], [], []
     for _ in range(STREAMS):
         begin = at + int(rng.integers(0, 100))
@@ -78,7 +78,7 @@ def segments(rng: np.random.Generator) -> pa.Table:
 
 
 def learned(path: Path, seed: int = 0, epochs: int = 1) -> LiveModel:
-    """Return a model that learned a file with the usual settings."""
+    """Return a model that learned a file with default settings."""
     source = open_source(str(path))
     is_table = "pixels" not in pq.read_schema(path).names
     selection = Selection(standardize=is_table)

@@ -1,4 +1,4 @@
-"""What the sections learn, written once for all runs in the forms that are read."""
+"""The data of the sections, written once in each form."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from stream_perceptron.datasets import mnist
 PIXELS = [f"pixel{i}" for i in range(784)]
 DECIMALS = [f"{v / 255:.4f}" if v else "0" for v in range(256)]
 
-Line = Callable[[Any, Any], str]  # made of a label and a row
-Form = tuple[str, Line] | tuple[str, Line, str]  # a file's end, its lines, and its header
+Line = Callable[[Any, Any], str]  # from a label and a row
+Form = tuple[str, Line] | tuple[str, Line, str]  # the suffix, the lines, and the header
 
 
 def mnist_file(part: str = "train") -> Path:
-    """Return MNIST's digits as Parquet, fetched if need be."""
+    """Return the path of MNIST's digits as Parquet; fetch them if missing."""
     path = DATA / f"mnist-{part}.parquet"
     if not path.exists():
         mnist.fetch("mnist", DATA)
@@ -38,7 +38,7 @@ def digits() -> tuple[np.ndarray, list[int]]:
 
 
 def prepared(name: str, write: Callable[[Any], Any]) -> Path:
-    """Return a file that is written once for all runs."""
+    """Return the path of a file, written if missing."""
     path = BENCH / name
     if not path.exists():
         BENCH.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ def prepared(name: str, write: Callable[[Any], Any]) -> Path:
 def in_forms(
     stem: str, rows: Callable[[], Iterable[tuple[Any, Any]]], forms: dict[str, Form]
 ) -> dict[str, Path]:
-    """Return a file with these labels and rows in each form."""
+    """Return the path of a file in each form, with these labels and rows."""
 
     def write(file: Any, line: Line, header: str) -> None:
         file.write(header.encode())
@@ -82,7 +82,7 @@ def decimal(row: list[int]) -> list[str]:
 
 
 def texts() -> dict[str, Path]:
-    """Return the training digits in the forms that are read from pipes, by name."""
+    """Return files of the training digits in the forms read from pipes, by name."""
     sparse, header = [f"{v / 255:.6g}" for v in range(256)], cells("label", PIXELS) + "\n"
 
     def rows() -> Iterator[tuple[int, list[int]]]:
@@ -105,7 +105,7 @@ def texts() -> dict[str, Path]:
         "libsvm, decimals": ("-decimals.libsvm", lambda y, x: f"{y} {pairs(decimal(x))}"),
         "vw text": (".vw", lambda y, x: f"{y + 1} | {pairs([sparse[v] for v in x])}"),
         "vw json": ("-vw.jsonl", lambda y, x: members(y + 1, x, "_label")),
-        # VW's parser reads a class up to the next space, past the comma.
+        # VW's parser ends a class only at a space, not at a comma.
         "vw csv": ("-vw.csv", lambda y, x: cells(f"{y + 1} ", x), f"_{header}"),
     }
     files = in_forms("digits", rows, forms)
@@ -113,12 +113,12 @@ def texts() -> dict[str, Path]:
 
 
 def bags() -> dict[str, Path]:
-    """Return 200,000 bags of some 20 words of 50,000, as a text has them, by name of the form."""
+    """Return files of 200,000 bags of about 20 of 50,000 words, by name of the form."""
 
     def rows() -> Iterator[tuple[int, list[str]]]:
         rng = np.random.default_rng(0)
         words = [f"w{i:x}" for i in rng.permutation(50_000).tolist()]
-        of_class = rng.permutation(50_000)  # words that a class has more often
+        of_class = rng.permutation(50_000)  # words more frequent in a class
         for label in rng.integers(0, 2, 200_000).tolist():
             some = rng.zipf(1.3, 20) % 50_000
             some = np.where(rng.random(20) < 0.3, of_class[(some % 25_000) + 25_000 * label], some)
@@ -137,7 +137,7 @@ def bags() -> dict[str, Path]:
 def rcv1() -> dict[str, Path]:
     """Return a text set in the shape of RCV1: 781,265 rows, 76 of 47,236 words each, 2 classes.
 
-    Words occur by Zipf's law and have a weight each; a linear rule with noise makes the labels.
+    Words follow Zipf's law and have weights; a linear rule with noise makes the labels.
     """
     n, d, m, at_once = 781_265, 47_236, 76, 5000
 
@@ -167,7 +167,7 @@ def rcv1() -> dict[str, Path]:
 
 
 def long_numbers() -> dict[str, Path]:
-    """Return a table of 200,000 rows and 20 numbers with 17 digits each, by name of the form."""
+    """Return files of 200,000 rows with 20 numbers of 17 digits, by name of the form."""
     values = np.random.default_rng(0).normal(size=(200_000, 20))
     labels = (values[:, :4].sum(axis=1) > 0).astype(int).tolist()
     names = [f"x{i}" for i in range(20)]
@@ -188,7 +188,7 @@ def long_numbers() -> dict[str, Path]:
 
 
 def mixed_tables() -> dict[str, Path]:
-    """Return a table of 200,000 rows and 20 columns, 3 of them texts, and its numbers alone."""
+    """Return files of 200,000 rows with 20 columns, 3 of them texts, and of the numbers alone."""
     rng, n = np.random.default_rng(0), 200_000
     values = rng.normal(0, 10, (n, 16)).round(3)
     values[:, :8] = values[:, :8].round()

@@ -57,7 +57,7 @@ LIBM = """
 #define ieee_tanh tanh
 #define ieee_atan atan
 """
-# What the kernel is given, made of a block of pixels.
+# Inputs of the kernel, made from a block of pixels.
 INPUTS: dict[str, Callable[[np.ndarray], Rows]] = {
     "digits": lambda pixels: Rows.of_table(tuple(range(784)), pixels / 255),
     "digits as bytes": lambda pixels: Rows.of_table(tuple(range(784)), pixels, scale=1 / 255),
@@ -104,7 +104,7 @@ def kernel_pass(
     activation: str = "sigmoid",
     learn: Callable[..., Any] = kernel.learn,
 ) -> float:
-    """Return the seconds that the kernel takes for a pass over digits."""
+    """Return the seconds of the kernel for one epoch of digits."""
     rule = Rule(ACTIVATIONS[activation], epsilon=3e-6)
     store = WeightStore(0, 0.03, np.dtype(dtype))
     store.use(store.grown(10, 784))
@@ -141,7 +141,7 @@ def limit() -> str:
 
 
 def learn_by_libm(folder: Path) -> Callable[..., Any]:
-    """Return the kernel's `learn`, built with the functions of the C library."""
+    """Return the kernel's `learn`, built with the C library's functions."""
     header, source, library = (folder / name for name in ("libm.h", "kernel.c", "_compiled.so"))
     header.write_text(LIBM)
     process([sys.executable, "-m", "cython", "-o", source, KERNEL / "_compiled.pyx"])

@@ -23,13 +23,13 @@ Samples = list[tuple[dict[Any, float], Any]]
 
 
 def with_river(make: Callable[[], Any], samples: Samples) -> tuple[float, float]:
-    """Return the seconds and the accuracy of a model in River's loop."""
+    """Return seconds and accuracy of a model in River's loop."""
     metric = metrics.Accuracy()
     return timed(evaluate.progressive_val_score, samples, make(), metric)[0], metric.get()
 
 
 def one_by_one(step: Callable[[Any, Any], bool], samples: Iterable[Any]) -> tuple[float, float]:
-    """Return the seconds and the accuracy of a step that predicts and then learns a sample."""
+    """Return seconds and accuracy of a step that predicts a sample, then learns it."""
     seconds, hits = timed(lambda: [step(x, y) for x, y in samples])
     return seconds, float(np.mean(hits))
 
@@ -140,7 +140,7 @@ def fields() -> str:
 
 
 def docstrings() -> Iterator[tuple[dict[str, float], str]]:
-    """Yield the words of docstrings of installed packages, each with its package."""
+    """Yield the words of each docstring of installed packages, with its package."""
     for package in map(importlib.import_module, ("numpy", "scipy", "sklearn", "pyarrow", "river")):
         seen = set()
         for info in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
@@ -150,7 +150,7 @@ def docstrings() -> Iterator[tuple[dict[str, float], str]]:
                     module = importlib.import_module(info.name)
                     texts = [getattr(module, name, None).__doc__ for name in dir(module)]
                 except Exception:
-                    continue  # some need what is not installed
+                    continue  # a dependency is missing
             for text in texts:
                 if isinstance(text, str) and len(text) > 200 and text not in seen:
                     seen.add(text)

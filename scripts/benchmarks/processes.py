@@ -48,7 +48,7 @@ ANSWERS = 500
 WAITING = 100_000
 SCALE = ["--scale", "1/255"]
 VW_STDIN = [*VW, "--quiet", "-d", "/dev/stdin"]
-Piped = dict[str, tuple[list[Any], list[Path]]]  # by name, a command and what it is fed with
+Piped = dict[str, tuple[list[Any], list[Path]]]  # by name, a command and the files piped to it
 VW_BINARY = [*VW_STDIN, "--loss_function", "logistic"]
 GRID = {
     "--lr": ["0.01", "0.1", "1"],
@@ -125,7 +125,7 @@ def wide_text() -> str:
 
 
 def piped(title: str, n: int, commands: Piped, *others: str) -> str:
-    """Return a table of the times in which each command reads n rows from `cat`."""
+    """Return a table of each command's time to read n rows from `cat`."""
     sizes = {
         name: sum(path.stat().st_size for path in paths) / 1e6
         for name, (_, paths) in commands.items()
@@ -141,7 +141,7 @@ def piped(title: str, n: int, commands: Piped, *others: str) -> str:
 
 
 def of_each(files: dict[str, Path], ours: list[Any], **others: list[Any]) -> Piped:
-    """Return a command for each file: ours, or another's for its own form."""
+    """Return a command for each file: ours, or a peer's for its own form."""
     return {
         name: (others.get(name.replace(" ", "_"), ours), [path]) for name, path in files.items()
     }
@@ -190,7 +190,7 @@ def long_number_pipes() -> str:
 def answer_times(
     command: Sequence[Any], lines: Sequence[bytes], header: bytes = b""
 ) -> list[float]:
-    """Return the time of each answer in ms, from the moment when its line is sent."""
+    """Return the ms from sending each line to its answer."""
     with subprocess.Popen(
         [*command, "-p", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as run:
@@ -226,7 +226,7 @@ def latency() -> str:
 @section("saving")
 def saving() -> str:
     """How long an answer waits that comes while a model of 64 MB is saved."""
-    n, words, rng = 10, 800_000, random.Random(0)  # labels, and features; 8 bytes a weight
+    n, words, rng = 10, 800_000, random.Random(0)  # labels and features; 8 bytes per weight
     parts = [range(start, start + 4000) for start in range(0, words, 4000)]
     some = [*parts, *(sorted(rng.sample(range(words), 20)) for _ in range(ANSWERS))]
     lines = [f"{i % n} {' '.join(f'{j}:1' for j in row)}\n".encode() for i, row in enumerate(some)]
@@ -235,7 +235,7 @@ def saving() -> str:
         command = [*LEARN, "--classes", f"0-{n - 1}", "-m", path, "--save-every", "100"]
         after = answer_times(command, lines)[len(parts) :]
         size = path.stat().st_size / 1e6
-    # The row behind a hundredth one waits until that is saved.
+    # Every hundredth row is saved; the row behind it waits.
     while_saving = [max(after[i - 2 : i + 3]) for i in range(100, len(after), 100)]
     return table(
         ["a checkpoint of", "answer, median, ms", "answer while it is saved, ms"],
@@ -272,7 +272,7 @@ def sweeps() -> str:
     command = [*OURS, "sweep", mnist_file(), "--quiet", *swept]
 
     def runs() -> float:
-        """Return the summed time of a run for each setting."""
+        """Return the total time of separate runs, one per setting."""
         settings = itertools.product(*([(name, v) for v in GRID[name]] for name in GRID))
         return sum(process([*LEARN, mnist_file(), *sum(each, ())])[0] for each in settings)
 

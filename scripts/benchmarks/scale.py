@@ -54,7 +54,7 @@ def seconds_of(*options: Any) -> float:
 
 
 def moved(shards: int, rows: int) -> int:
-    """Return the bytes of a model that goes to the shards, and of what comes back from each."""
+    """Return the bytes that a round moves: the model to each shard, and each shard's result."""
     source = ParquetSource(str(mnist_file()))
     live = LiveModel.load(BENCH / "scale.npz")
     dealt = deal([source.groups], Shards(shards, rows))
@@ -63,7 +63,7 @@ def moved(shards: int, rows: int) -> int:
 
 
 def tested(*options: Any) -> tuple[float, float]:
-    """Return the accuracy on the test digits of a model learned so, and the seconds."""
+    """Return the test accuracy of a run with these options, and its seconds."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.npz"
         seconds = seconds_of(mnist_file(), "-m", path, *options)

@@ -51,7 +51,7 @@ def rows_of(name: str) -> Rows:
 
 
 def customer(rng: np.random.Generator) -> dict[str, Any]:
-    """Return one whose leaving depends on how long they stayed, what they pay and ask."""
+    """Return a customer; whether they leave depends on their time, payments and questions."""
     months, calls = int(rng.integers(1, 72)), int(rng.poisson(2))
     monthly = round(float(rng.uniform(20, 120)), 2)
     urge = 0.8 - 0.06 * months + 0.02 * monthly + 0.5 * calls + rng.normal()
@@ -79,7 +79,7 @@ def tables() -> str:
         source = prepared(f"table-{name}.csv", partial(write_csv, data))
         text = prepared(f"table-{name}.vw", partial(write_vw, data))
         labels = [row["label"] + 1 for row in data]
-        # The first rate is the program's own.
+        # The first rate is our default.
         ours = [by_ours(source, *options)]
         ours += [by_ours(source, *options, "--lr", rate) for rate in RATES]
         vw = [by_vw(text, labels, rate) for rate in VW_RATES]
@@ -94,7 +94,7 @@ def tables() -> str:
 
 
 def by_river(rows: Rows) -> float:
-    """Return the progressive accuracy of a usual pipeline of River's."""
+    """Return the progressive accuracy of a usual River pipeline."""
     encode = compose.SelectType(str) | preprocessing.OneHotEncoder()
     scale = compose.SelectType(float, int, bool) | preprocessing.StandardScaler()
     model = (scale + encode) | multiclass.OneVsRestClassifier(linear_model.LogisticRegression())
@@ -106,7 +106,7 @@ def by_ours(source: Path, *options: str) -> float:
 
 
 def by_vw(text: Path, labels: Sequence[int], rate: str) -> float:
-    """Return the share of samples that VW predicted correctly before it learned them."""
+    """Return VW's progressive accuracy."""
     predicted = BENCH / "predicted"
     oaa = ["--oaa", max(labels), "-l", rate]
     process([*VW, "--quiet", *oaa, "-d", text, "-p", predicted])
@@ -149,7 +149,7 @@ def standardize() -> str:
 
 
 def by_model(path: Path, is_standardized: bool) -> float:
-    """Return the time that the model takes, without the reading."""
+    """Return the time of the model without reading."""
     sources = [open_source(str(path))]
     live = LiveModel.start(sources, Selection(standardize=is_standardized), lr=0.1, seed=0)
     batches = list(sources[0].batches(live.request()))

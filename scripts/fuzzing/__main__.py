@@ -1,4 +1,4 @@
-"""Try random inputs, and compare what comes of them with what is right."""
+"""Run random inputs, and check the results."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 @click.option("--minutes", type=float, help="How long to try each kind, rather than how many.")
 @click.option("--seed", default=0, show_default=True, help="Of the first case.")
 def main(kinds: tuple[str, ...], cases: int, minutes: float | None, seed: int) -> None:
-    """Try random inputs, kinds side by side; end with 1 at the first that goes wrong.
+    """Run random inputs, kinds in parallel; exit with 1 at the first failure.
 
-    Case N of a kind is the same whatever comes before it: --seed N --cases 1 repeats it.
+    Case N of a kind does not depend on earlier cases: --seed N --cases 1 repeats it.
     """
     if len(kinds) != 1:
         arguments = [arg for arg in sys.argv[1:] if arg not in KINDS]

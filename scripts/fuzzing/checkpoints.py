@@ -1,4 +1,4 @@
-"""Forged checkpoints with a right digest: refused in one line, or as good as any other."""
+"""Forged checkpoints with a valid digest: refused in one line, or fully usable."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _VALUES: tuple[Any, ...] = (
 
 
 def case(rng: np.random.Generator, folder: Path) -> str:
-    """Forge a checkpoint, and use it if it is accepted."""
+    """Forge a checkpoint, and use it if accepted."""
     path = folder / "m.npz"
     name, parts = _golden()[rng.integers(len(_golden()))]
     parts = dict(parts)
@@ -63,11 +63,11 @@ def case(rng: np.random.Generator, folder: Path) -> str:
 
 
 def _use(live: LiveModel, path: Path, folder: Path) -> None:
-    """Predict with it, and learn."""
+    """Predict and learn with a forged model."""
     data = folder / "s.jsonl"
     row = {"label": "left", **{str(name): 1.0 for name in live.model.features_[:3]}}
     data.write_text(f"{json.dumps(row)}\n" * 3)
-    with suppress(StreamPerceptronError):  # weights may be so large that no net input is finite
+    with suppress(StreamPerceptronError):  # large weights may make net inputs infinite
         live.model.predict_one(dict.fromkeys(live.model.features_, 1.0))
     sources = [open_source(str(data), "jsonl")]
     try:
@@ -76,15 +76,15 @@ def _use(live: LiveModel, path: Path, folder: Path) -> None:
         for _ in live.run(sources, live.resume(sources, go_next=True), skip_rejected=True):
             pass
     except StreamPerceptronError:
-        pass  # it is of other data
+        pass  # the checkpoint is of other data
     live.save(path)
     LiveModel.load(path)
-    with suppress(StreamPerceptronError):  # what it was learned from is not there
+    with suppress(StreamPerceptronError):  # its sources are missing
         verify(live, sources)
 
 
 def _damaged(rng: np.random.Generator, data: bytes) -> bytes:
-    """Return a checkpoint, one in ten with other bytes in its directory and a right digest."""
+    """Return a checkpoint; one in ten has changed bytes in its directory and a valid digest."""
     if rng.integers(10):
         return data
     body = bytearray(data[:-_COMMENT_LENGTH])
@@ -126,7 +126,7 @@ def _change(rng: np.random.Generator, parts: dict[str, bytes]) -> None:
 
 
 def changed_json(rng: np.random.Generator, data: bytes) -> bytes:
-    """Put something else in one place, or put one part where another was."""
+    """Replace a part of the JSON by another value or another part."""
     try:
         meta = json.loads(data)
     except ValueError:
@@ -155,7 +155,7 @@ def changed_json(rng: np.random.Generator, data: bytes) -> bytes:
     else:
         part[key] = _VALUES[rng.integers(len(_VALUES))]
     if rng.integers(5) == 0:
-        with suppress(AttributeError, LookupError, TypeError, ValueError):  # it is no lineage now
+        with suppress(AttributeError, LookupError, TypeError, ValueError):  # no lineage is left
             entries = meta["run"]["lineage"]["entries"]
             for _ in range(rng.integers(100)):
                 entries[:] = [dict(entries[0]) | {"models": [entries[:1]]}]
@@ -165,7 +165,7 @@ def changed_json(rng: np.random.Generator, data: bytes) -> bytes:
 def _changed_array(rng: np.random.Generator, data: bytes) -> np.ndarray[Any, Any]:
     try:
         array = np.load(io.BytesIO(data), allow_pickle=False)
-    except Exception:  # NumPy has many for a header that is damaged
+    except Exception:  # NumPy raises many types for a damaged header
         return np.zeros(1)
     how = rng.integers(4)
     if how == 0:

@@ -1,4 +1,4 @@
-"""Random command lines with extreme values: done, or refused in one line, and no NaN is shown."""
+"""Random command lines with extreme values: done or refused in one line, without NaN."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NUMBERS = (
     "1s", "1e9s", "0.1", "0.01",
 )  # fmt: skip
 _NAMES = ("a", "b", "label", "1", "-1", "0", "99", "a,b", "a,a", "no", "x,y", "0-9", "0-9999999999")
-# What would not end, is another's, names a file, or shows what is looked for.
+# Options that never end, belong to Click, name a file, or show a traceback.
 _LEFT_OUT = {
     "--follow", "--ray", "--shards", "--round-rows", "--keep-lr", "--traceback", "--help", "-m",
     "-o", "-p", "--rejected", "--base",
@@ -32,7 +32,7 @@ _COMMANDS = ("predict", "evaluate", "inspect", "sweep", "average", "report", "ve
 
 
 def case(rng: np.random.Generator, folder: Path) -> str:
-    """Learn something, and call another command with it."""
+    """Learn with random options, and call another command with the model."""
     form = str(rng.choice(["csv", "jsonl", "libsvm", "parquet"]))
     source, other = folder / f"s.{form}", folder / f"t.{form}"
     model, more = folder / "m.npz", folder / "n.npz"
@@ -68,7 +68,7 @@ def _write(rng: np.random.Generator, path: Path, form: str) -> None:
 
 
 def _options(rng: np.random.Generator, name: str) -> list[str]:
-    """Return a few options of a command, each with a value of some kind."""
+    """Return random options of a command with random values."""
     command = main.get_command(click.Context(main), name)
     assert command is not None
     known = [p for p in command.params if isinstance(p, click.Option)]

@@ -1,4 +1,4 @@
-"""Extreme numbers as features and options: refused in one line, or learned, saved and answered."""
+"""Extreme numbers as features and options: refused in one line, or learned, saved, predicted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OPTIONS = (0.0, 1.0, 1e-300, 5e-324, 1e300, 1.7e308, 0.01, 3.4e38, 1e39, -1.0, 
 
 
 def case(rng: np.random.Generator, folder: Path) -> str:
-    """Learn from a few rows of extreme numbers, and predict them."""
+    """Learn a few rows of extreme numbers, and predict them."""
     form = str(rng.choice(["csv", "jsonl", "libsvm"]))
     source, path = folder / f"s.{form}", folder / "m.npz"
     source.write_text(rows(rng, form))
@@ -57,7 +57,7 @@ def case(rng: np.random.Generator, folder: Path) -> str:
 
 
 def rows(rng: np.random.Generator, form: str) -> str:
-    """Return text of a few rows."""
+    """Return a few rows as text."""
     lines = ["label,a,b"] if form == "csv" else []
     for _ in range(rng.integers(1, 30)):
         label, (a, b) = rng.choice(["x", "y", "1"]), rng.choice(NUMBERS, 2)

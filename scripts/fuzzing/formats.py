@@ -1,4 +1,4 @@
-"""Damaged files of every format: what is accepted equals what a plain parser makes of it."""
+"""Damaged files of every format: accepted rows are those of a plain parser."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from stream_perceptron.data.text import reading
 Features = dict[str, float]
 Parser = Callable[[bytes], dict[str, Any] | list[Any]]
 
-# The forms of tests/splits.py, each with what its format is called; a plain parser reads the first.
+# The forms of tests/splits.py with their formats; plain parsers read the first forms.
 _FORMS = {
     "csv": "csv", "headerless": "csv", "objects": "jsonl", "lists of numbers": "jsonl",
     "libsvm": "libsvm", "nested": "jsonl", "paths": "jsonl", "lists": "jsonl",
     "parquet": "parquet", "arrow": "arrow",
 }  # fmt: skip
 _PLAIN = list(_FORMS)[:5]
-# What means something to some format, or looks as if it did.
+# Pieces with a meaning in some format, or similar to such.
 _PIECES = (
     b'"', b'""', b",", b";", b"\t", b"\n", b"\r", b"\r\n", b"\0", b" ", b":", b"#", b"{", b"}",
     b"[", b"]", b"nan", b"inf", b"null", b"true", b"1e999", b"1e400", b"-0", b"+1", b".5", b"5.",
@@ -41,7 +41,7 @@ _PIECES = (
 
 
 def case(rng: np.random.Generator, folder: Path) -> str:
-    """Damage a file, read it, and learn it in two ways."""
+    """Damage a file, read it, and learn it in blocks and row by row."""
     table = Table(random.Random(int(rng.integers(2**32))))
     form, missing = str(rng.choice([*_FORMS, *_PLAIN])), str(rng.choice(MISSING))
     path = folder / "f"
@@ -75,7 +75,7 @@ def case(rng: np.random.Generator, folder: Path) -> str:
 
 
 def _selection(rng: np.random.Generator, table: Table, form: str, missing: str) -> Selection:
-    """Return what may be asked for of a table in a form."""
+    """Return a random selection for a table in a form."""
     names = [name for name in table.columns if name != table.label]
     if form == "libsvm":
         names = []
@@ -100,7 +100,7 @@ def _selection(rng: np.random.Generator, table: Table, form: str, missing: str) 
 def _learn(
     path: Path, file_format: str | None, selection: Selection, singly: bool
 ) -> tuple[LiveModel | None, str | None, list[dict[str, Any]]]:
-    """Return what was learned, what the error said that ended it, and what was kept of each row."""
+    """Return the model, the message of the error that ended it, and the kept values of each row."""
     live, kept = None, []
     try:
         sources = [open_source(str(path), file_format)]
@@ -139,14 +139,14 @@ def _damaged(rng: np.random.Generator, data: bytes, most: int) -> bytes:
         at, end = sorted(rng.integers(0, len(data) + 1, 2).tolist())
         end = min(end, at + int(rng.integers(1, 30)))
         piece = _PIECES[rng.integers(len(_PIECES))]
-        # Something added, left out, repeated, or replaced by anything, or by a piece.
+        # Insert a piece, delete, repeat, replace by random bytes, or replace by a piece.
         middle = (piece + data[at:end], b"", data[at:end] * 2, rng.bytes(end - at), piece)
         data = data[:at] + middle[rng.integers(5)] + data[end:]
     return data
 
 
 def _compare_with_parser(path: Path, file_format: str | None) -> None:
-    """Require that plain parsers of one line find the features that were read of it."""
+    """Check the features read against plain parsers of single lines."""
     source = open_source(str(path), file_format)
     data = path.read_bytes() if path.suffix == "" else gzip.decompress(path.read_bytes())
     end = 0
@@ -155,7 +155,7 @@ def _compare_with_parser(path: Path, file_format: str | None) -> None:
         end = ends[-1] if ends else 0
         for place, x in zip(batch.rows.tolist(), batch.features.dicts(), strict=True):
             if ends:
-                # The header stands before the first row, and so do blank lines.
+                # The header and blank lines precede the first row.
                 line = data[ends[place] : ends[place + 1]].strip(b"\r\n")
                 parts = [line, line.partition(b"\n")[2].strip(b"\r\n")]
                 found = {str(name): value for name, value in x.items() if value != 0.0}
@@ -168,7 +168,7 @@ def _agrees(parse: Parser, line: bytes, found: Features) -> bool:
         values = parse(line)
     except (ValueError, AttributeError, csv.Error):  # a line of another format
         return False
-    if isinstance(values, list):  # which is whose stands in another line
+    if isinstance(values, list):  # the columns of a list stand in another line
         return set(found.values()) <= {_number(value) for value in values}
     numbers = {name: _number(values[name]) for name in found if name in values}
     return {name: number for name, number in numbers.items() if number} == found

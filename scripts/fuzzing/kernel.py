@@ -1,4 +1,4 @@
-"""Samples in every form and way, learned by the kernels, and by the rule as written on paper."""
+"""Samples in every form, learned by both kernels and by the oracle."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Array = np.ndarray[Any, Any]
 
 
 def case(rng: np.random.Generator, folder: Path) -> str:
-    """Learn random samples one by one, and in another way that says the same."""
+    """Learn random samples one by one, and in another equivalent way."""
     way = str(rng.choice(["block"] * 6 + ["sparse", "bytes", "hostile", "interrupts", "threads"]))
     k, n = int(rng.integers(2, 6)), int(rng.integers(1, 25))
     names = [f"f{i}" for i in range(int(rng.integers(way != "block", 12 if k % 2 else 40)))]
@@ -63,7 +63,7 @@ def case(rng: np.random.Generator, folder: Path) -> str:
 
     other = _error_of(learn)
     assert error is other, f"singly: {error}, {way}: {other}"
-    if error is SampleError:  # a block is refused whole
+    if error is SampleError:  # a block is refused as a whole
         return f"{way} refused"
     assert _state(expected) == _state(model), f"another model from {way}"
     if error is None and way == "block" and not is_scaled and parameters["classes"]:
@@ -114,7 +114,7 @@ def _sparse(samples: list[Sample]) -> Rows:
 
 
 def _state(model: SGDPerceptron) -> tuple[Any, ...]:
-    """Return all that was learned; features that one row brings may come in any order."""
+    """Return the learned state, with the new features of one row in a fixed order."""
     order = np.argsort([str(name) for name in model.features_])
     scaler = model.network.snapshot().scaler
     table = b"" if scaler is None else scaler.table[:, order].tobytes()
@@ -141,7 +141,7 @@ def _values(rng: np.random.Generator, n: int, d: int) -> Array:
 
 
 def _laid_out(rng: np.random.Generator, X: Array) -> Array:
-    """Return the same values elsewhere in memory: by columns, in steps, unaligned, read-only."""
+    """Return the values in another memory layout: by columns, strided, unaligned, read-only."""
     kind = rng.integers(5)
     if kind == 0:
         return np.asfortranarray(X)
@@ -162,7 +162,7 @@ def _laid_out(rng: np.random.Generator, X: Array) -> Array:
 
 
 def _mapping(rng: np.random.Generator, names: list[str], row: Array) -> Sample:
-    """Return a sample as a dict, in some order, of numbers of some type."""
+    """Return a sample as a dict in random order, with numbers of a random type."""
     order = rng.permutation(len(names)) if rng.random() < 0.2 else range(len(names))
     values = row.tolist() if rng.random() < 0.7 else list(row)
     return {names[i]: values[i] for i in order}
@@ -192,11 +192,11 @@ class _Hostile(Mapping[Any, Any]):
         if self.how == 4:
             yield "absent"
         if self.how == 5:
-            yield []  # cannot be hashed
+            yield []  # not hashable
 
 
 def _try_hostile(rng: np.random.Generator, model: SGDPerceptron, x: Sample, y: Any) -> None:
-    """Offer something that must be refused, or be the sample itself, and leave the model alone."""
+    """Learn a hostile sample: refused, or learned as the plain sample."""
     before, other = state_of(model), copy.deepcopy(model)
     bad: Any = [None, "1", np.nan, np.inf, 10**400, object(), 1j, [1.0]][rng.integers(8)]
     odd: Any = {**x, "bad": bad}
@@ -237,7 +237,7 @@ def _interrupted(rng: np.random.Generator, model: SGDPerceptron, x: Sample, y: A
 
 @contextlib.contextmanager
 def _others(model: SGDPerceptron) -> Iterator[None]:
-    """Have two threads predict with a model, and look at it, meanwhile."""
+    """Let two threads predict with a model and inspect it meanwhile."""
     done = threading.Event()
     errors: list[BaseException] = []
 
@@ -276,13 +276,13 @@ def _compare_with_paper(
         try:
             before = [row[:] for row in w], b[:]
             _, eps = step(w, b, x, label, lr, epsilon, activation)
-        except OverflowError:  # where paper has no infinity
+        except OverflowError:  # the oracle has no infinity
             return
         if abs(eps - epsilon) < 1e-3 * epsilon:
-            return  # rounding decides
+            return  # the result depends on rounding
         updates += before != (w, b) or eps >= epsilon
     largest = max(map(abs, np.ravel(w).tolist() + b))
-    # Where an error grows from sample to sample, so does that of rounding.
+    # Rounding errors grow with the errors of samples.
     if not largest < 100:
         return
     exact = 1e-9 if parameters["dtype"] == "float64" else 2e-2

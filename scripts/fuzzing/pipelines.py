@@ -1,4 +1,4 @@
-"""Forged pipelines of River: refused in one line, or as good as any other; nothing is imported."""
+"""Forged River pipelines: refused in one line, or fully usable; nothing is imported."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _imported: list[str] = []
 
 
 def case(rng: np.random.Generator, folder: Path) -> str:
-    """Forge the steps of a pipeline, and let it learn on if it is accepted."""
+    """Forge the steps of a pipeline, and continue to learn if accepted."""
     members = dict(_learned(list(STEPS)[rng.integers(len(STEPS))]))
     meta = json.loads(members["meta.json"])
     for _ in range(rng.integers(1, 4)):
@@ -47,14 +47,14 @@ def case(rng: np.random.Generator, folder: Path) -> str:
     assert once.getvalue() == again.getvalue(), "saved again it has other bytes"
     try:
         go_on(model, 3)
-    except Exception as error:  # of River, of other features than the samples have
+    except Exception as error:  # raised by River: the samples lack features
         return f"accepted, but {type(error).__name__}"
     return "accepted"
 
 
 @cache
 def _learned(name: str) -> dict[str, bytes]:
-    """Return the members of a checkpoint, once all that River brings is imported."""
+    """Return the members of a checkpoint; imports all of River first."""
     model, file = STEPS[name]() | SGDPerceptron(0.1, seed=0), io.BytesIO()
     for x, y in rows(20):
         model.learn_one(x, y)

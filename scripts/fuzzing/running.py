@@ -1,4 +1,4 @@
-"""The command in a process of its own, and what holds of every run and of every model."""
+"""The command in its own process, and the properties of every run and every model."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from stream_perceptron import LiveModel
 from stream_perceptron.diagnostics.diagnosis import findings_in
 from stream_perceptron_cli import inspect
 
-_IS_SANITIZED = "LD_PRELOAD" in os.environ  # which takes ten times the time, and all addresses
+_IS_SANITIZED = "LD_PRELOAD" in os.environ  # needs ten times the time, and all addresses
 _SECONDS, _BYTES = (600, 2**31) if _IS_SANITIZED else (60, 2**30)
 _NOT_FINITE = re.compile(r"(?<![\w'])-?(nan|inf|infinity)(?!\w)", re.IGNORECASE)
 
 
 def call(arguments: list[str], folder: Path, source: int | None = None) -> str:
-    """Run a command in a process of its own, and require what holds of all of them."""
+    """Run a command in its own process, and check the properties of every run."""
     shown = folder / "stdout.txt", folder / "stderr.txt"
     child = os.fork()
     if not child:
@@ -59,7 +59,7 @@ def _become(arguments: list[str], shown: tuple[Path, Path], source: int | None) 
 
 
 def require_finite(line: str) -> None:
-    """Require JSON without NaN and infinity."""
+    """Check that a line is JSON without NaN and infinity."""
 
     def refuse(name: str) -> NoReturn:
         raise AssertionError(f"{name} has left the program")
@@ -74,6 +74,6 @@ def require_line(error: Exception, start: str = "") -> None:
 
 
 def require_shown(live: LiveModel) -> None:
-    """Require that all can be told of a model that `inspect` and the report tell."""
+    """Check that `inspect` and the report work on a model."""
     json.dumps(inspect._contents(live), default=str, allow_nan=False)
     list(map(str, findings_in(live)))

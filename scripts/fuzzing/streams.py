@@ -1,4 +1,4 @@
-"""Pipes without end, or that lie: read in little memory, and done or refused in one line."""
+"""Endless or forged pipes: read in little memory, and done or refused in one line."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _PACKERS: tuple[Callable[[bytes], bytes], ...] = (
 
 
 def case(rng: np.random.Generator, folder: Path) -> str:
-    """Send something without end, for some seconds, to a command that reads stdin."""
+    """Send an endless stream to a command for some seconds."""
     model = folder / "m.npz"
     (folder / "s.csv").write_bytes(_CSV)
     call(["learn", "s.csv", "-m", str(model), "--quiet"], folder)
@@ -81,7 +81,7 @@ def _send(pieces: Iterator[bytes], descriptor: int, most: int) -> None:
                 rest = rest[os.write(descriptor, rest) :]
             if not most or time.monotonic() > end:
                 break
-    finally:  # whose reader may have gone
+    finally:  # the reader may have ended
         os._exit(0)
 
 
@@ -95,7 +95,7 @@ def _pieces(rng: np.random.Generator, what: str) -> Iterator[bytes]:
     if what == "packed":
         pack = _PACKERS[rng.integers(len(_PACKERS))]
         data = pack(start + text * (2 ** (20 if b"\n" in text else 26) // len(text)))
-        yield from itertools.repeat(data, 4)  # rows take time
+        yield from itertools.repeat(data, 4)  # many rows would take long
         return
     yield start
     if what == "text":
@@ -111,7 +111,7 @@ def _pieces(rng: np.random.Generator, what: str) -> Iterator[bytes]:
 
 
 def _binary(rng: np.random.Generator) -> Iterator[bytes]:
-    """Yield an Arrow stream or a Parquet file in which a few numbers are others."""
+    """Yield an Arrow stream or a Parquet file with a few changed numbers."""
     table = pa.table({"label": ["x", "y"] * 50, "a": np.arange(100.0)})
     sink = pa.BufferOutputStream()
     codec = str(rng.choice(["zstd", "lz4", "snappy", "brotli", "none"]))
