@@ -21,7 +21,7 @@ class LocalFile(click.Path):
             from stream_perceptron.data.byte_stream import without_password
 
             self.fail(
-                f"{without_password(str(value))}: models and what is written are files on this "
+                f"{without_password(str(value))}: models and outputs must be files on this "
                 "machine; only sources may be URIs",
                 param,
                 ctx,

@@ -205,7 +205,7 @@ def _open_file(path: str, lines: Lines, folder: Path, before: Mapping[str, int])
         with open(path, "rb") as file:
             if file.read(len(lines.header.encode())) != lines.header.encode():
                 raise CheckpointError(
-                    f"{path}: has other columns than are asked for now: write to another file"
+                    f"{path}: has other columns than this run writes: write to another file"
                 )
     descriptor = os.open(path, _FLAGS | os.O_APPEND, 0o666)
     os.truncate(descriptor, kept)

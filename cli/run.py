@@ -200,7 +200,7 @@ class Run:
         if path is None:
             return
         if not self._live.ledger.is_whole:
-            self.line.note(f"{path} is as it was saved last: a step did not end")
+            self.line.note(f"{path} keeps its last save: a step did not finish")
             return
         self._saver.save()
         self.line.note(f"saved {path}")

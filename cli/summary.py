@@ -47,12 +47,12 @@ def announce(at_work: AtWork, line: ProgressLine, path: Path | None) -> None:
         line.note(
             warning(
                 f"{name} has grown, but a later source was begun, so its new rows are not read; to "
-                "learn them, put them in a file of their own and name that last"
+                "learn them, put them into a new file and name it last"
             )
         )
     if at_work.n_left_out:
         n = counted(at_work.n_left_out, "byte")
-        line.note(warning(f"{n} of a line are left out: the pipe that they came from ended"))
+        line.note(warning(f"{n} of an unfinished line are left out: their pipe ended"))
     for name, value in at_work.changed.items():
         shown = f"{value:,}" if name == "max_weights" else f"{value:g}"
         line.note(f"{name.replace('_', '-')} is {shown} from now on")
@@ -77,7 +77,7 @@ def nothing_new(live: LiveModel) -> str:
     if live.stopped:
         return "nothing new: the run has already stopped"
     if live.cursor.finished:
-        return "nothing new: all that was asked for was already learned"
+        return "nothing new: all requested rows were already learned"
     return "no new rows"
 
 

@@ -16,14 +16,14 @@ from stream_perceptron import SGDPerceptron
 from stream_perceptron.datasets import mnist
 
 FIGURES = pytest.StashKey[list[str]]()
-# What has processes, servers and signals of its own takes seconds.
+# Tests with processes, servers and signals, which take seconds.
 THOROUGH = ("faults", "integration", "distributed/test_ray.py")
 CASES = 4  # of a test that scripts/test --quick runs
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Mark what scripts/test --quick leaves out: some files, and all but a few cases of a test."""
+    """Mark as slow what scripts/test --quick omits: some files, and most cases of each test."""
     tests = {}
     for item in items:
         tests.setdefault(item.nodeid.partition("[")[0], []).append(item)
@@ -42,7 +42,7 @@ def pytest_configure(config):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node, error):
-    """Take over what a worker was told."""
+    """Collect the figures of a worker."""
     node.config.stash[FIGURES] += getattr(node, "workeroutput", {}).get("figures", [])
 
 
@@ -52,7 +52,7 @@ def pytest_sessionfinish(session):
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    """Show what tests measured and counted."""
+    """Show the figures that tests measured and counted."""
     if config.stash[FIGURES]:
         terminalreporter.section("figures")
         for line in config.stash[FIGURES]:
@@ -61,13 +61,13 @@ def pytest_terminal_summary(terminalreporter, config):
 
 @pytest.fixture
 def tell(pytestconfig):
-    """Have a figure shown at the end of the run."""
+    """A function that shows a figure at the end of the run."""
     return pytestconfig.stash[FIGURES].append
 
 
 @pytest.fixture(scope="session")
 def run():
-    """Run the command and return the finished process; with `env`, the installed program."""
+    """A function that runs the command; with `env`, the installed program."""
 
     def run_command(*args, check=None, env=None, **kwargs):
         arguments = list(map(str, args))
@@ -86,7 +86,7 @@ def run():
 
 @pytest.fixture
 def on_terminal():
-    """Run the installed command on a pseudo-terminal, and return all that it was sent."""
+    """A function that runs the installed command on a pseudo-terminal and returns its output."""
 
     def run_on_terminal(*args, columns=80, **variables):
         master, slave = pty.openpty()
@@ -97,7 +97,7 @@ def on_terminal():
         ) as process:  # fmt: skip
             os.close(slave)
             shown = []
-            # Linux tells of the end by an error.
+            # Linux signals the end by an error.
             with suppress(OSError):
                 while data := os.read(master, 1024):
                     shown.append(data)

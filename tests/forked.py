@@ -1,6 +1,6 @@
-"""The command in a process that is forked from one that has imported it already.
+"""The command, forked from a process that has imported it already.
 
-That takes a tenth of the time of a start, and leaves a process of its own with pipes and signals.
+This takes a tenth of the time of a start, and gives a real process with pipes and signals.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SECONDS = 300
 
 
 def become(arguments, descriptors, folder, seconds=SECONDS):
-    """Be the command, with these as stdin, stdout and stderr; ended by a signal after some time."""
+    """Become the command with these descriptors as stdin, stdout and stderr, and a time limit."""
     os.chdir(folder)
     signal.alarm(seconds)
     for number, descriptor in enumerate(descriptors):
@@ -53,7 +53,7 @@ def _write(end, text):
 
 
 def run_forked(arguments, input=None, stdin=None, cwd=None):  # noqa: A002
-    """Do as subprocess.run does with text, and return what that returns."""
+    """Run the command like `subprocess.run` with text."""
     (given, feed), (out, told), (err, failed) = (FORKS.Pipe(duplex=False) for _ in range(3))
     if input is None:
         given.close()

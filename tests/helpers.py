@@ -1,4 +1,4 @@
-"""What several test files need."""
+"""Helpers that several test files share."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from stream_perceptron import LiveModel
 ROOT = Path(__file__).parent.parent
 NAMES = [f"x{i}" for i in range(6)]
 COMMAND = Path(sys.executable).with_name("stream-perceptron")
-# How many times as many random moments are tried as in a run of all tests.
+# The factor by which tests increase their random cases.
 TIMES = int(os.environ.get("TEST_TIMES", "1"))
 
 
 def require_tool(name):
-    """Skip a test where a program is not installed; under CI that fails it."""
+    """Skip a test if a program is not installed; under CI, fail it."""
     if shutil.which(name) is None:
         assert not os.environ.get("CI"), f".ci/run installs {name}"
         pytest.skip(f"{name} is not installed")
@@ -47,7 +47,7 @@ def dicts(X):
 
 
 def state_of(model):
-    """Return everything that learning changes, and that a refused sample must leave as it was."""
+    """Return all state that learning changes and a refused sample must not."""
     return (
         model.classes_,
         model.features_,
@@ -77,7 +77,7 @@ def samples_in(path):
 
 
 def outcome_in(folder):
-    """Return the bytes of the model and of the predictions in a folder."""
+    """Return the bytes of the model and the predictions in a folder."""
     return (folder / "model.npz").read_bytes(), (folder / "predictions.jsonl").read_bytes()
 
 
@@ -88,7 +88,7 @@ def members_of(path):
 
 
 def wait_for(condition, process=None):
-    """Wait until a condition holds; fail if it never does, or if the process ends before."""
+    """Wait until a condition holds; fail after a minute, or if the process ends before."""
     for _ in range(6000):
         if condition():
             return
@@ -98,10 +98,9 @@ def wait_for(condition, process=None):
 
 
 def kill_after_saves(process, path, saves, more, number=signal.SIGKILL):
-    """Kill a process after so many saves of a model and some seconds more.
+    """Kill a process after a number of saves and `more` seconds; return whether it still ran.
 
-    A test that kills by seconds alone depends on the speed of the machine. Return whether it was
-    killed before it ended by itself.
+    Counting saves makes tests independent of the machine's speed.
     """
     last, waited = saved_at(path), 0
     while saves and process.poll() is None:
@@ -122,11 +121,10 @@ def kill_after_saves(process, path, saves, more, number=signal.SIGKILL):
 
 
 def kill_runs(command_in, saves, wanted, tmp_path):
-    """Start a command in new folders, and kill and start it again until it ends by itself.
+    """Start a command in new folders, and kill and restart it until it ends by itself.
 
-    `command_in(folder)` saves folder/model.npz; it is killed after one of some numbers of `saves`.
-    Two run at once, as there are two cores. Return the number of kills, `wanted` at least, and what
-    each run left.
+    `command_in(folder)` saves folder/model.npz; each kill comes after a random choice of `saves`.
+    Two commands run at once. Return the number of kills, at least `wanted`, and each outcome.
     """
 
     def lane(number):
@@ -151,14 +149,14 @@ def kill_runs(command_in, saves, wanted, tmp_path):
 
 
 def saved_at(path):
-    """Return when a file was written last, or None where there is none."""
+    """Return the time of a file's last write, or None if it does not exist."""
     with suppress(FileNotFoundError):
         return path.stat().st_mtime_ns
     return None
 
 
 def end_group(process):
-    """Kill a process that leads a session, and all that it has started there."""
+    """Kill a session leader and all processes of its group."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait(60)
@@ -183,7 +181,7 @@ def catches(process, number=signal.SIGTERM):
 
 
 def start(*args, command=(COMMAND,), subcommand="learn", **kwargs):
-    """Start a command, and return when it has taken the signals over."""
+    """Start a command, and wait until it handles signals."""
     process = subprocess.Popen(
         [*command, subcommand, *args], stderr=subprocess.PIPE, text=True, **kwargs
     )
@@ -218,7 +216,7 @@ def ipc(table, most=None, kind=pa.ipc.new_stream):
 
 
 def outcome_of(path):
-    """Return what a run comes to, whatever the features are called."""
+    """Return the outcome of a run without the names of features."""
     live = LiveModel.load(path)
     progress = live.progress
     return (
@@ -238,7 +236,7 @@ def learn_from_pipe(path, options, data, **kwargs):
 
 
 def chunks(data, how):
-    """Cut lines into what is sent at once."""
+    """Cut lines into chunks that are sent at once."""
     if how == "at once":
         return [data]
     if how == "line by line":
@@ -262,7 +260,7 @@ def lines_of(form, n):
 
 
 def forge(parts, compression=zipfile.ZIP_STORED):
-    """Make an archive with a right digest; `parts` are pairs of name and bytes."""
+    """Return an archive with a valid digest; `parts` are pairs of name and bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", compression) as archive:
         for name, content in parts:
@@ -289,7 +287,7 @@ class CodeBlock:
     """A fenced block of a page."""
 
     language: str
-    name: str  # what stands behind the language, if anything
+    name: str  # the text after the language, or ""
     text: str
 
 
@@ -300,7 +298,7 @@ def blocks_of(page: Path) -> list[CodeBlock]:
 
 
 def recipe(name: str) -> str:
-    """Return the block of docs/ with a name."""
+    """Return the block of docs/ with this name."""
     pages = (ROOT / "docs").glob("*.md")
     (block,) = [block for page in pages for block in blocks_of(page) if block.name == name]
     return block.text

@@ -1,4 +1,4 @@
-"""Labels that come late: random rows, files of them, and in plain Python what becomes of them."""
+"""Late labels: random rows, files of them, and an oracle in plain Python."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ START = dt.datetime(2024, 1, 1)
 
 
 class Plain:
-    """Takes rows one by one, as a loop over River's models and a dict would."""
+    """The oracle: processes rows one by one with a River model and a dict."""
 
     def __init__(self, model, most=10**9):
         self.model, self.most = model, most
-        self.samples, self.forgotten = {}, 0  # those that wait, the oldest first
+        self.samples, self.forgotten = {}, 0  # waiting samples, oldest first
         self.predicted, self.rejected, self.tested = {}, [], []
 
     def take(self, number, row):
-        """Take the row with a number."""
+        """Process a row, given its number."""
         key, y = row.get("id"), row.get("label")
         key = None if key in (None, "") else str(key)
         x = {name: row[name] for name in FEATURES if row.get(name) is not None}
@@ -45,13 +45,13 @@ class Plain:
 
     @property
     def accuracy(self):
-        """The share of the samples whose label came, and was predicted."""
+        """The share of correct predictions among samples whose label came."""
         hits = [predicted == y for predicted, y in self.tested if predicted is not None]
         return sum(hits) / len(hits) if hits else 0.0
 
 
 def features(rng, has_gaps=True):
-    """Return random features, of which one is there at least."""
+    """Return random features, at least one of them present."""
     x = {name: round(rng.gauss(0, 1), 3) for name in FEATURES}
     for name in rng.sample(FEATURES, rng.randrange(len(FEATURES)) if has_gaps else 0):
         x[name] = None
@@ -63,7 +63,7 @@ def label_of(x):
 
 
 def random_rows(seed, n, n_ids=12):
-    """Return rows of all kinds, the good ones and those that are to be rejected."""
+    """Return valid and invalid rows."""
     rng, rows = random.Random(seed), []
     for i in range(n):
         x, key = features(rng), rng.randrange(n_ids)
@@ -75,16 +75,13 @@ def random_rows(seed, n, n_ids=12):
                 row[rng.choice(FEATURES)] = "oops"
         if kind in ("label", "both"):
             row["label"] = label_of(x)
-        # A key may be null or not be there.
+        # A key may be null or absent.
         rows.append({name: v for name, v in row.items() if v is not None or rng.random() < 0.5})
     return rows
 
 
 def good_rows(seed, n, late=30, is_apart=0.9):
-    """Return n rows that can all be used, and whose labels come up to `late` rows later, or never.
-
-    Some labels come with the features.
-    """
+    """Return n valid rows; their labels come with them, up to `late` rows later, or never."""
     rng, rows, due, n_asked = random.Random(seed), [], {}, 0
     while len(rows) < n:
         if now := due.pop(len(rows), None):
@@ -100,7 +97,7 @@ def good_rows(seed, n, late=30, is_apart=0.9):
 
 
 def rows_for(form, seed, n=400):
-    """Return rows of all kinds for a format, and the names of their features."""
+    """Return valid and invalid rows for a format, and the names of their features."""
     rng, rows = random.Random(seed), random_rows(seed, n, 12 if n > 100 else 4)
     if not form.startswith(("csv", "json")):
         rows = [row for row in rows if "oops" not in row.values()]
@@ -109,7 +106,7 @@ def rows_for(form, seed, n=400):
         x = {name: row.pop(name) for name in FEATURES if name in row}
         if form.endswith("lists"):
             x = {"pixels": [rng.randrange(256) for _ in range(4)]} if is_asked else {}
-        elif seed % 2:  # whole numbers: bytes, or not
+        elif seed % 2:  # integers: bytes, or not
             some = [0, 7, 255, 300][: 3 + seed // 3 % 2]
             x = {name: rng.choice(some) if type(v) is float else v for name, v in x.items()}
         if is_asked and not form.endswith("lists"):
@@ -145,7 +142,7 @@ def write_rows(path, form, rows, names=FEATURES):
 
 
 def timing(seed, n):
-    """Return what makes the moment and the delay of samples, which are drawn by chance."""
+    """Return a function that makes the moments and random delays of n samples."""
     rng = np.random.default_rng(seed)
     gaps = rng.choice([0, 1, 1, 5, 60], n).tolist()
     delays = {
@@ -165,7 +162,7 @@ def timing(seed, n):
 
 
 def sparse(seed, n):
-    """Return samples of which each has some of the features."""
+    """Return samples that each have some of the features."""
     rng, samples = random.Random(seed), []
     for _ in range(n):
         names = rng.sample([f"f{i}" for i in range(8)], rng.randrange(1, 8))
@@ -175,10 +172,7 @@ def sparse(seed, n):
 
 
 def by_river(samples, fresh, model):
-    """Return River's metric, the rows in its order, and what it predicted.
-
-    That is by the row of the question.
-    """
+    """Return River's metric, the rows in its order, and its predictions by question's row."""
     metric, asked, rows, answered = metrics.Accuracy(), {}, [], []
     for i, x, y, *more in stream.simulate_qa(copy.deepcopy(samples), **fresh()):
         rows.append({"id": i, **x, **(more[0] if more else {})} if y is None else {"id": i})

@@ -1,4 +1,4 @@
-"""The rule as one would write it on paper, in plain Python."""
+"""The rule in plain Python, as on paper."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ACTIVATIONS = {
 
 
 def step(w, b, x, label, lr, epsilon, activation):
-    """Change w and b in place for one sample; return its net inputs and its error."""
+    """Update w and b in place for one sample; return its net inputs and its error."""
     low, high, f, df = ACTIVATIONS[activation]
     net = [b[j] + sum(w[j][i] * x[i] for i in range(len(x))) for j in range(len(b))]
     y = [f(n) for n in net]

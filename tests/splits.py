@@ -1,4 +1,4 @@
-"""Random streams in every format, and random ways of learning them piece by piece."""
+"""Random streams in every format, and random ways to learn them in pieces."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ KINDS = ("together", "together", "one after another", "one after another", "pipe
 WORDS = ["red", "blue", "a, b", 'a "b"', "two\nlines", "NA", "x"]
 MISSING = ["NA", "-9", "99", "0", "7"]
 TABLES = ("csv", "csv", "csv", "headerless", "parquet", "arrow", "objects", "lists")
-# What a run in one go may see only later, or never: a source that does not fit what others told,
-# and a file of bad rows alone.
+# Errors that an unsplit run may raise later or never: a source that does not fit earlier ones, or a
+# file of bad rows alone.
 EARLIER = (
     "are not those read before",
     "labels are of type",
@@ -42,12 +42,12 @@ STREAMS = ("objects", "objects", "nested", "paths", "lists of numbers", "libsvm"
 
 @dataclass
 class Case:
-    """What is learned, and how."""
+    """A stream and the options to learn it."""
 
     files: list[Path]
     formats: list[str]
     options: list[str]
-    kind: str  # together, one after another, or pipe
+    kind: str  # one of KINDS
     pieces: list[bytes] = field(default_factory=list)  # the rows of a pipe
     header: bytes = b""
 
@@ -56,7 +56,7 @@ class Case:
 
 
 class Table:
-    """A table with columns of several kinds, and rows of it."""
+    """Columns of several kinds, and random rows of them."""
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
@@ -171,7 +171,7 @@ def libsvm_line(rng, row, label, odd=0.0):
 
 
 def typed(rows, columns, table):
-    """Return rows as a table of Arrow, whose columns have a type each."""
+    """Return rows as an Arrow table with typed columns."""
     data = {}
     for name in columns:
         values = [row[name] for row in rows]
@@ -267,7 +267,7 @@ def options_for(rng, table, formats, kind, missing):
 
 
 def make_case(rng: random.Random, folder: Path, kinds=KINDS, most=40) -> Case:
-    """Write the files of a random case, of so many rows each at most."""
+    """Write the files of a random case with at most `most` rows each."""
     table = Table(rng)
     missing = rng.choice(MISSING)
     kind = rng.choice(kinds)
@@ -282,7 +282,7 @@ def make_case(rng: random.Random, folder: Path, kinds=KINDS, most=40) -> Case:
     else:
         formats = [rng.choice(STREAMS)] * n_files
     if len(set(formats)) > 1 and table.labels[0] == "7":
-        table.labels = ["x", "y"]  # as a number is a text in some formats only
+        table.labels = ["x", "y"]  # some formats read numbers as texts
     if {*formats} <= {"csv", "headerless"} and rng.random() < 0.3:
         table.delimiter = "|"
     files, columns = [], table.columns
@@ -317,7 +317,7 @@ def make_pipe(rng, table, missing, odd):
             )
         else:
             line = ""
-            while not line:  # until it has its offset, so that it is known when it comes again
+            while not line:  # until it has an offset, so that its replay is recognized
                 line = json_line(rng, row, table.label, missing, odd=odd)
                 told = json.loads(line) if line.startswith('{"') else {}
                 if repr((told.get("p"), told.get("o"))) != repr((part, row["o"])):  # 1 is not True
@@ -329,7 +329,7 @@ def make_pipe(rng, table, missing, odd):
 
 
 class Learner:
-    """Runs `learn` in this process, as often as is asked, with a model and its predictions."""
+    """Runs `learn` repeatedly in this process, with a model and its predictions."""
 
     def __init__(self, folder: Path, case: Case, monkeypatch) -> None:
         folder.mkdir()
@@ -339,7 +339,7 @@ class Learner:
         self.code, self.error = 0, ""
 
     def run(self, sources, *more, signal_at=None, on_save=None):
-        """Run once; a signal comes at a look whether to save, and each save is told of."""
+        """Run once, with a signal at a check for a due save, and call `on_save` at each save."""
         from stream_perceptron_cli.main import main
         from stream_perceptron_cli.saver import Saver
 
@@ -380,7 +380,7 @@ class Learner:
     def run_until_done(self, rng, sources):
         """Start the installed command and kill it until it ends by itself; return the kills.
 
-        It is killed soon after its start, or after some saves, however fast the machine is.
+        Kills come soon after the start or after some saves, whatever the machine's speed.
         """
         kills = 0
         while True:
@@ -413,7 +413,7 @@ class Learner:
             writer.join()
 
     def crash(self, rng, run):
-        """Run, and leave what a kill at some moment would have left."""
+        """Run, and leave the files that a kill at a random moment leaves."""
         found = [self.model.read_bytes()] if self.model.exists() else [None]
         run(
             "--save-every",
@@ -427,7 +427,7 @@ class Learner:
             self.model.write_bytes(kept)
 
     def rows(self):
-        """Return the rows that were learned."""
+        """Return the learned rows."""
         return LiveModel.load(self.model).progress.rows if self.model.exists() else 0
 
 
@@ -453,7 +453,7 @@ def learn_split(rng: random.Random, learner: Learner, sources: list[Path], longe
 
 
 def feed_split(rng: random.Random, learner: Learner) -> int:
-    """Learn a pipe piece by piece, each of which begins with rows that came before."""
+    """Learn a pipe piece by piece; each piece begins with replayed rows."""
     pieces, cuts = learner.case.pieces, 0
     for _ in range(rng.randrange(5)):
         done = learner.rows()
@@ -470,7 +470,7 @@ def feed_split(rng: random.Random, learner: Learner) -> int:
 
 
 def state_in(learner: Learner):
-    """Return what must not depend on the way, by what it is."""
+    """Return by name the results that splitting must not change."""
     if not learner.model.exists():
         return {}
     live = LiveModel.load(learner.model)
@@ -501,9 +501,9 @@ def kill_split(rng: random.Random, learner: Learner, sources: list[Path], longes
 def require_alike(
     rng: random.Random, folder: Path, monkeypatch, split_by=learn_split, **size
 ) -> tuple[Case, int, bool]:
-    """Learn a random case in one go and in pieces; return it, the cuts, whether it was learned.
+    """Learn a random case whole and in pieces; return it, the cuts, and whether it was learned.
 
-    Raises AssertionError if the two differ, or if what was learned cannot be verified.
+    Raises AssertionError if the results differ or do not verify.
     """
     case = make_case(rng, folder, **size)
     whole = Learner(folder / "whole", case, monkeypatch)
@@ -535,7 +535,7 @@ def require_alike(
         whole.error,
         split.error,
     )
-    # Behind a row that ended it, a run with a limit that was reached is finished all the same.
+    # A run that reached its limit is finished, even behind a row that ended it.
     if case.kind == "together" and whole.code == 0:
         assert whole.model.read_bytes() == split.model.read_bytes(), case
     one, other = state_in(whole), state_in(split)
@@ -548,7 +548,7 @@ def require_alike(
 
 
 def require_verified(learner: Learner) -> None:
-    """Require that a model follows from its files."""
+    """Check that a model verifies from its files."""
     from stream_perceptron_cli.main import main
 
     if not learner.model.exists() or not LiveModel.load(learner.model).lineage.entries:

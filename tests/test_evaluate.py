@@ -1,4 +1,4 @@
-"""Evaluations that are killed, and go on: what River's own function says, to the last bit."""
+"""Killed and resumed evaluations give River's own results, bit-identical."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def line_of(step):
 
 
 def go_on(name, delay, path):
-    """Go on with an evaluation, and write what each step says beside its checkpoint."""
+    """Resume an evaluation, and write each step's report beside its checkpoint."""
     steps = iter_progressive_val_score(
         *begun(name), delay=late if delay else None, yield_predictions=True,
         checkpoint=path, save_every=SAVES,
@@ -126,7 +126,7 @@ def test_steps_are_rivers(step, tmp_path):
 
 
 def stopped(path, pairs, metric=None, model=None, n=500):
-    """Evaluate up to some sample, with a save every 64, and return what was given."""
+    """Evaluate n samples with a save every 64, and return model and metric."""
     model, metric = model or scaled(), metric or metrics.Accuracy()
     steps = iter_progressive_val_score(pairs, model, metric, checkpoint=path, save_every=64)
     for _ in itertools.islice(steps, n):
@@ -143,7 +143,7 @@ def test_windows_and_weights_are_kept(tmp_path):
     )
     path, same = tmp_path / "m.npz", utils.Rolling(metrics.MacroF1, window_size=200)
     for n in (100, 180, 900, 10_000):
-        # A caller may give the metric of before, or another one.
+        # A caller may pass the earlier metric, or a new one.
         given = same if n != 180 else utils.Rolling(metrics.MacroF1, window_size=200)
         _, metric = stopped(path, weighted(), given, n=n)
     assert repr(expected) == repr(metric)

@@ -218,14 +218,14 @@ def test_copies_learn_on_alike_and_apart(trained):
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_dicts_that_change_between_prediction_and_learning_are_learned_as_they_are(dtype, rng):
-    """What was read of a dict for its prediction may serve again only if nothing has changed."""
+    """The values cached by a prediction are used again only if the dict has not changed."""
 
     def model(names, lr=0.3):
         made = SGDPerceptron(lr=lr, classes=["low", "high"], dtype=dtype, seed=0)
         made.learn_one(dict.fromkeys(names, 1.0), "low")
         return made
 
-    many = [f"y{i}" for i in range(3000)]  # so many that a sample is sparse
+    many = [f"y{i}" for i in range(3000)]  # enough that a sample is sparse
     vocabularies = [NAMES, NAMES[::-1], [*NAMES, *many]]
     models = [model(names) for names in vocabularies]
     twins = [model(names) for names in vocabularies]

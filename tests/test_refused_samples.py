@@ -1,4 +1,4 @@
-"""Samples that cannot be used leave the model as it was."""
+"""Refused samples leave the model unchanged."""
 
 from __future__ import annotations
 

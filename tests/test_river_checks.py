@@ -1,4 +1,4 @@
-"""River's own checks, each as a test of its own, and none skipped."""
+"""River's own checks, one test each, and none skipped."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_river_check(model, check):
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.activation)
 def test_mini_batch_checks_are_among_them(model):
-    """River leaves them out silently where pandas is missing."""
+    """River omits them silently if pandas is missing."""
     names = [check.__name__ for check in checks.yield_checks(model)]
 
     assert set() == MINI_BATCH_CHECKS - set(names)

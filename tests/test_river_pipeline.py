@@ -1,4 +1,4 @@
-"""In River's pipelines and evaluation loops."""
+"""The perceptron in River's pipelines and evaluation loops."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_progressive_val_score_learns(dataset, least):
 
 
 def test_min_max_scaler_gives_nan_for_what_nobody_has_seen():
-    """Its first sample is NaN to predict from, which a model that knows no feature can ignore."""
+    """The first prediction gets NaN, which a model without features ignores."""
     model = preprocessing.MinMaxScaler() | SGDPerceptron(lr=0.5, classes=[False, True], seed=0)
     metric = evaluate.progressive_val_score(datasets.Phishing(), model, metrics.Accuracy())
 
@@ -68,7 +68,7 @@ def test_iter_progressive_val_score_reports_on_the_way():
 
 
 def test_labels_that_arrive_late_are_learned_late():
-    """River asks for predictions at once, and hands in the answers after two days."""
+    """River asks for predictions at once, and passes the labels after two days."""
     start = dt.datetime(2024, 1, 1)
     days = itertools.count()
     dataset = (

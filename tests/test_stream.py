@@ -1,4 +1,4 @@
-"""Sources of every format as streams for River."""
+"""Sources of every format as River streams."""
 
 from __future__ import annotations
 

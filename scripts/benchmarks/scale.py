@@ -54,7 +54,7 @@ def seconds_of(*options: Any) -> float:
 
 
 def moved(shards: int, rows: int) -> int:
-    """Return the bytes that a round moves: the model to each shard, and each shard's result."""
+    """Return the bytes moved in a round: the model, and a result for each shard."""
     source = ParquetSource(str(mnist_file()))
     live = LiveModel.load(BENCH / "scale.npz")
     dealt = deal([source.groups], Shards(shards, rows))

@@ -192,7 +192,7 @@ def _array(name: str, npy: bytes) -> NDArray[Any]:
     rest = len(npy) - stream.tell()
     fits = 1 <= len(shape) <= 2 and all(0 <= length < _LONGEST for length in shape)
     if dtype.str not in _DTYPES or is_fortran or not fits or size != rest:
-        raise CheckpointError(f"member {name!r}, {dtype} {shape}, does not hold what it says")
+        raise CheckpointError(f"member {name!r}, {dtype} {shape}, has a wrong type, shape or size")
     array = np.frombuffer(npy, dtype, offset=stream.tell()).reshape(shape).copy()
     if dtype.kind == "f" and not np.isfinite(array).all():
         raise CheckpointError(f"member {name!r} holds numbers that are not finite")

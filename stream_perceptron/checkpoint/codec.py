@@ -87,7 +87,7 @@ class Fields:
         """Remove and return a value of one of these types that passes the check."""
         value = self._value.pop(name, self)
         if type(value) not in kinds or (check is not None and not check(value)):
-            raise CheckpointError(f"{self._where} has no right value for {name!r}")
+            raise CheckpointError(f"{self._where} has an invalid value for {name!r}")
         return value
 
     def has(self, name: str) -> bool:
@@ -136,7 +136,7 @@ def from_json(cls: type[T], value: Any, where: str) -> T:
         if rules.get("saved", True) and (given.has(name) or not rules.get("optional")):
             part = given.take(name, dict, list, str, int, float, bool, type(None))
             if part is not None and part not in rules.get("one_of", [part]):
-                raise CheckpointError(f"{where}.{name} has no right value")
+                raise CheckpointError(f"{where}.{name} has an invalid value")
             numbers = range(rules.get("least", 0), rules.get("below", 2**62))
             parts[name] = _part(hints[name], part, f"{where}.{name}", numbers)
     given.finish()
@@ -168,4 +168,4 @@ def _part(hint: Any, value: Any, where: str, numbers: range) -> Any:
         raise CheckpointError(f"{where} is not finite")
     if hint is Any or (type(value) is hint and (hint is not int or value in numbers)):
         return value
-    raise CheckpointError(f"{where} has no right value")
+    raise CheckpointError(f"{where} has an invalid value")

@@ -87,9 +87,9 @@ def decode(value: Any) -> Any:
             try:
                 made = {"tuple": tuple, "set": set, "dict": dict}[tag](parts)
             except (TypeError, ValueError):
-                raise CheckpointError(f"a saved {tag} does not hold what it can hold") from None
+                raise CheckpointError(f"a saved {tag} has invalid contents") from None
             if tag != "tuple" and any(hasattr(key, "__dict__") for key in made):
-                raise CheckpointError(f"a saved {tag} has a key that is no plain data")
+                raise CheckpointError(f"a saved {tag} has a key that is not plain data")
             return made
         return decode_name(value)
     return _object(value)
@@ -141,7 +141,7 @@ def _object(value: Any, where: str = "step") -> Any:
     except CheckpointError:
         raise
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
-        raise CheckpointError(f"{name} does not fit together") from None
+        raise CheckpointError(f"{name} is inconsistent") from None
     return made
 
 
@@ -172,7 +172,7 @@ def _made(cls: Any, attributes: dict[str, Any]) -> Any:
             named[name] = part
             fits = _is_of(part, *kinds)
         if not fits:
-            raise CheckpointError(f"{cls.__name__} with such {name} cannot be saved")
+            raise CheckpointError(f"{cls.__name__} with this {name} cannot be saved")
     made = cls(*positional, **named)
     for name in _parameters(cls).keys() & attributes.keys():
         if not isinstance(vars(made)[name], type(attributes[name])):
@@ -236,5 +236,5 @@ def decode_lr(value: Any) -> Any:
     except ArithmeticError:
         pass  # other updates may have a rate
     except Exception:
-        raise CheckpointError("lr is a schedule that gives no rate") from None
+        raise CheckpointError("lr is a scheduler that returns no rate") from None
     return lr

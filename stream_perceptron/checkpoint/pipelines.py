@@ -34,7 +34,7 @@ def steps_from_state(state: Any) -> Steps:
     except RecursionError:
         raise CheckpointError("steps are nested too deeply") from None
     if type(steps) is not dict or not all(hasattr(s, "transform_one") for s in steps.values()):
-        raise CheckpointError("steps are not those of a pipeline")
+        raise CheckpointError("steps do not form a pipeline")
     return steps
 
 
@@ -121,7 +121,7 @@ def require_possible(scaler: Scaler) -> None:
     none = counts <= 0
     wrong = last < (middle if isinstance(scaler, RangeScaler) else 0.0)
     if wrong.any() or (middle[none] != 0).any() or (last[none] != 0).any():
-        raise CheckpointError("statistics do not fit together")
+        raise CheckpointError("statistics are inconsistent")
 
 
 def _of_river(scaler: Scaler, model: SGDPerceptron) -> Any:

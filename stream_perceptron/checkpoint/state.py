@@ -186,7 +186,7 @@ def apart(meta: dict[str, Any], members: Arrays) -> tuple[SGDPerceptron, Any, Ar
     run = meta.get("run")
     arrays = {name: array for name, array in members.items() if name not in _OF_MODEL}
     if run is None and arrays:
-        raise CheckpointError(f"members {sorted(arrays)} are of no run")
+        raise CheckpointError(f"members {sorted(arrays)} belong to no run")
     return _model_from_state(meta, members), run, arrays
 
 
@@ -246,10 +246,10 @@ def _model_from_state(meta: dict[str, Any], members: Arrays) -> SGDPerceptron:
     """Return the perceptron from the JSON and arrays of `model_state`."""
     statistics = members.get("statistics")
     if not {"weights", "biases"} <= set(members):
-        raise CheckpointError(f"members {sorted(members)} have no weights and biases")
+        raise CheckpointError(f"members {sorted(members)} lack weights or biases")
     unknown = set(meta) - {"kernel", "model", "steps", "extra", "run"}
     if unknown or type(meta.get("kernel")) is not str:
-        raise CheckpointError(f"meta.json has no kernel, or what is unknown: {sorted(unknown)}")
+        raise CheckpointError(f"meta.json has no kernel, or unknown entries: {sorted(unknown)}")
     state = from_json(_State, meta.get("model"), "model")
     lr = decode_lr(state.lr)
     try:

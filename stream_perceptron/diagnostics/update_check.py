@@ -166,7 +166,7 @@ class _Sample:
             self._update(2 * delta),
         )
         yield (
-            "only the output of the label learns; all do, those whose target is low too",
+            "only the output of the label learns; all outputs must, also those with a low target",
             self._update(np.where(d == self.f.high, delta, 0.0)),
         )
         net = self.weights @ x

@@ -1,4 +1,4 @@
-"""A damaged or forged checkpoint is refused: in one line, without a crash, in little memory."""
+"""Damaged and forged checkpoints are refused in one line, without a crash, in little memory."""
 
 from __future__ import annotations
 
@@ -164,12 +164,12 @@ def test_forged_archives_are_refused(small, tmp_path):
         path.write_bytes(data)
         with pytest.raises(CheckpointError, match=reason):
             load(path)
-    # Two entries of the directory for one and the same content, which would be read twice.
+    # Two directory entries for the same content, which would be read twice.
     assert len(bomb) < 10**5
 
 
 def test_unforged_forgery_is_read(small, tmp_path):
-    """What the forgeries change is what makes them refused."""
+    """An unchanged rebuilt archive is accepted, so the forgeries fail by their changes."""
     path = tmp_path / "model.npz"
     path.write_bytes(forge(members_of(io.BytesIO(small)).items()))
 

@@ -1,4 +1,4 @@
-"""When a checkpoint cannot be written, the old one stays and nothing else is left."""
+"""If a checkpoint cannot be written, the old one stays and nothing else is left."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def folder_of(path):
 
 @pytest.fixture
 def saved(tmp_path):
-    """A checkpoint that was saved twice, and a model that has learned on."""
+    """A checkpoint that was saved twice, and its model with more samples learned."""
     path = tmp_path / "model.npz"
     model = SGDPerceptron(seed=0)
     for label in ("left", "right", "left"):
@@ -33,7 +33,7 @@ def saved(tmp_path):
 
 
 def failing(function, at, number):
-    """Return a function that fails at its call number `at`, and counts its calls."""
+    """Return a function that counts its calls and fails at call `at`."""
 
     def fail(*args, **kwargs):
         fail.calls += 1
@@ -59,9 +59,9 @@ def failing(function, at, number):
     ],
 )
 def test_error_at_any_step_leaves_a_whole_file_and_no_other(step, at, number, saved, monkeypatch):
-    """Temporary file, its fsync, the second name in two steps, the new name, the folder's fsync."""
+    """The steps: temporary file, fsync, hard link in two steps, rename, fsync of the folder."""
     if (step, at) == ("link", 2):
-        at = 1  # there is one link only
+        at = 1  # os.link is called only once
     path, model = saved
     before = folder_of(path)
     fail = failing(getattr(os, step), at, number)
@@ -73,7 +73,7 @@ def test_error_at_any_step_leaves_a_whole_file_and_no_other(step, at, number, sa
     assert at == fail.calls
     assert before.keys() == after.keys()
     if at == 2 and step != "replace":
-        # The new file was in place already; only its being on disk is not sure.
+        # The new file is already in place, but perhaps not on disk.
         assert 4 == load(path).model.n_seen
     else:
         assert before["model.npz"] == after["model.npz"]
@@ -123,7 +123,7 @@ def test_file_system_without_links_keeps_no_old_file_but_saves(saved, monkeypatc
 
 
 def test_old_file_that_was_kept_already_leaves_nothing_behind(saved):
-    """As after a kill between the steps that keep the old file and put the new one in place."""
+    """The state follows a kill between linking the old file and renaming the new one."""
     path, model = saved
     previous = path.with_name("model.npz.prev")
     previous.unlink()
@@ -135,7 +135,7 @@ def test_old_file_that_was_kept_already_leaves_nothing_behind(saved):
 
 
 def test_full_file_system(digits, tmp_path):
-    """A real one: a tmpfs with room for one checkpoint and not for two."""
+    """A tmpfs has room for one checkpoint and not for two."""
     script = f"""
 set -e
 mount -t tmpfs -o size=120k tmpfs {tmp_path}
@@ -161,7 +161,7 @@ ls -A
 
 
 def test_read_only_folder(tmp_path):
-    """As an ordinary user: root may write anywhere."""
+    """The test runs as an ordinary user, as root may write anywhere."""
     folder = tmp_path / "folder"
     folder.mkdir()
     path = folder / "model.npz"
@@ -200,7 +200,7 @@ def test_link_to_a_checkpoint_stays_a_link(tmp_path):
 
 
 def test_planted_temporary_link_is_not_followed(tmp_path, monkeypatch):
-    """Whoever guessed the temporary name could otherwise have another file overwritten."""
+    """Otherwise a link with a guessed name could overwrite another file."""
     monkeypatch.setattr(files.os, "urandom", lambda n: bytes(n))
     victim = tmp_path / "victim"
     victim.write_text("precious")
@@ -215,7 +215,7 @@ def test_planted_temporary_link_is_not_followed(tmp_path, monkeypatch):
 
 
 def test_eight_writers_of_one_checkpoint(digits, tmp_path, tell):
-    """One wins; the others say so and end; the file is whole."""
+    """One writes; the others end with an error; the file is whole."""
     path = tmp_path / "model.npz"
     command = [COMMAND, "learn", digits["test"], "-m", path, "--save-every", "500", "--quiet"]
     processes = [

@@ -1,4 +1,4 @@
-"""Objects come back from JSON as they were, and forged ones are refused."""
+"""Objects survive JSON, and forged ones are refused."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_rates_come_back(lr):
 
 
 def changed(value, path, new):
-    """Return saved JSON with something else at one place."""
+    """Return saved JSON with one part changed."""
     saved = encode(value)
     *before, last = path
     part = saved

@@ -1,4 +1,4 @@
-"""Pipelines of River are saved with all that they have learned, to paths and to files."""
+"""River pipelines are saved with their learned state, to paths and to open files."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ STEPS = {
 
 
 def go_on(model, n=300):
-    """Return what a pipeline says of samples that it then learns."""
+    """Return a pipeline's predictions of samples that it then learns."""
     said = []
     for x, y in rows(n, seed=1):
         said.append(model.predict_proba_one(x))
@@ -127,7 +127,7 @@ def test_pipelines_go_on_in_another_process(tmp_path):
         (lambda: preprocessing.MinMaxScaler(window_size=9), "Scaler.min: RollingMin cannot"),
         (lambda: preprocessing.StatImputer(("a", stats.Quantile())), "imputers: Quantile cannot"),
         (lambda: feature_extraction.BagOfWords(tokenizer=len), "tokenizer: builtin_function"),
-        (lambda: compose.Prefixer(5), "Prefixer with such prefix cannot be saved"),
+        (lambda: compose.Prefixer(5), "Prefixer with this prefix cannot be saved"),
     ],
 )  # fmt: skip
 def test_another_step_is_refused_with_what_can_be_saved(make, reason, tmp_path):
@@ -200,7 +200,7 @@ SCALERS = {
 
 
 def learned(make, rng, n=200):
-    """Return a pipeline that has learned, and samples that it has not."""
+    """Return a trained pipeline, and new samples."""
     X = dicts(rng.normal(3, 5, (n, 6)))
     y = rng.integers(0, 3, n).tolist()
     pipeline = make() | SGDPerceptron(lr=0.1, seed=0)

@@ -1,4 +1,4 @@
-"""Models that are saved and loaded go on as if nothing had happened."""
+"""Saved and loaded models continue bit-identical."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_golden_checkpoint_of_version_1_is_read():
 
 
 def test_three_lines_of_numpy_predict(sample, run, tmp_path):
-    """As docs/checkpoints.md has them."""
+    """The lines are those of docs/checkpoints.md."""
     path = tmp_path / "mnist.npz"
     run("learn", sample, "-m", path, "--quiet", check=0)
     x = np.arange(784) / 784

@@ -1,4 +1,4 @@
-"""What the tests of pipes and of models on disk have in common."""
+"""Fixtures for tests of pipes and of models on disk."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from helpers import (
 
 @pytest.fixture(scope="session")
 def pixels(sample):
-    """The 5,000 digits that come with the package, as lists of labels and of pixels."""
+    """The shipped 5,000 digits, as lists of labels and of pixels."""
     table = pq.read_table(sample)
     rows = np.frombuffer(table["pixels"].combine_chunks().buffers()[1], np.uint8)
     return table["label"].to_pylist(), rows.reshape(-1, 784).tolist()
@@ -33,7 +33,7 @@ def pixels(sample):
 
 @pytest.fixture(scope="session")
 def layouts(sample, pixels):
-    """The same digits, by format: options, and bytes."""
+    """Options and bytes of these digits, by format."""
     labels, rows = pixels
     both = list(zip(labels, rows, strict=True))
     table = pq.read_table(sample)
@@ -72,7 +72,7 @@ def expected(layouts, tmp_path_factory):
 
 @pytest.fixture
 def peak_memory_of_pipe():
-    """Let the command learn what a file holds from a pipe; return the most memory used in MB."""
+    """Learn a file through a pipe; return the peak memory in MB."""
 
     def run_command(source, *args):
         script = (
@@ -92,7 +92,7 @@ def peak_memory_of_pipe():
 
 @pytest.fixture
 def days(tmp_path, rng):
-    """Three files of 1,500 points of two classes, as they come day by day."""
+    """Three files of 1,500 points of two classes, one for each day."""
     paths = []
     for day in range(3):
         X = rng.normal(size=(1500, 2))

@@ -15,7 +15,7 @@ from stream_perceptron.model.kernel import NAME
 
 
 def test_a_finished_source_may_be_followed_by_another(days, model, run, tmp_path):
-    """The next day's file after a finished one; the same again has nothing to add."""
+    """The next day's file continues a finished one; the same file again adds nothing."""
     for day, expected in ((0, 1500), (0, 1500), (1, 3000), (2, 4500), (2, 4500)):
         run("learn", days[day], "-m", model, "--quiet", check=0)
         assert expected == samples_in(model)
@@ -29,7 +29,7 @@ def test_a_finished_source_may_be_followed_by_another(days, model, run, tmp_path
 
 @pytest.mark.parametrize("forms", [["csv"] * 2, ["jsonl"] * 2, ["svm"] * 2, ["parquet", "csv"]])
 def test_a_text_file_that_follows_another_is_learned_once(forms, tmp_path, model, run):
-    """And a larger one is not mistaken for one that has shrunk."""
+    """A smaller file that follows is not mistaken for the first one, truncated."""
     files = []
     for i, (form, n) in enumerate(zip(forms, (3000, 1200), strict=True)):
         path = tmp_path / f"{i}.{form}"
@@ -52,7 +52,7 @@ def test_a_text_file_that_follows_another_is_learned_once(forms, tmp_path, model
     assert "" == result.stderr
     assert 4200 == samples_in(model)
     run("verify", model, *files, check=0)
-    for again in (files, files[:1]):  # that are begun anew, though the first is known each time
+    for again in (files, files[:1]):  # these begin anew, although the first file is known
         run("learn", *again, "-m", model, "--quiet", check=0)
     assert 4200 + 4200 + 3000 == samples_in(model)
     run("verify", model, *files, check=0)
@@ -300,7 +300,7 @@ def test_predictions_are_written_on_and_begun_anew_elsewhere(days, model, run, t
 
 def test_a_second_source_is_saved_as_often_as_the_first(days, model, run):
     run("learn", days[0], "-m", model, "--quiet", check=0)
-    # Nobody reads the predictions, so that it never comes to as many rows as the first had.
+    # Nobody reads the predictions, so this run stops before the rows of the first file.
     with start(
         days[1], "-m", model, "--quiet", "--save-every", "100", "-p", "-", stdout=subprocess.PIPE
     ) as process:

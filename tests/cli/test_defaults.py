@@ -1,4 +1,4 @@
-"""What `learn` does with a table if nothing is said: it standardizes, and the model remembers."""
+"""`learn` standardizes tables by default, and the model keeps this setting."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def rows_of(n, seed=0):
 
 
 def write(path, rows, names=("age", "income", "b", "label"), has_header=True):
-    """Write rows in the form that a file's ending says; ages are bytes where there are types."""
+    """Write rows in the form of a file's suffix; ages are bytes in typed formats."""
     rows = list(rows)
     if path.suffix in (".parquet", ".arrow"):
         table = pa.Table.from_pylist([{name: row[name] for name in names} for row in rows])
@@ -53,7 +53,7 @@ def what_was_chosen(path):
 
 @pytest.mark.parametrize("ending", [".csv", ".parquet", ".arrow"])
 def test_a_table_is_standardized_in_any_form(ending, run, tmp_path):
-    """With the columns in any order, and bytes as what they are."""
+    """Columns may have any order, and bytes are plain numbers."""
     outcomes = set()
     names = ["age", "income", "b", "label"]
     for order in (names, names[::-1], [names[2], names[0], names[3], names[1]]):
@@ -71,7 +71,7 @@ def test_a_table_is_standardized_in_any_form(ending, run, tmp_path):
 
 
 def test_a_table_is_the_same_in_every_form(run, tmp_path):
-    """Also without a header, where columns have other names."""
+    """A file without a header only has other names of columns."""
     found = set()
     renamed = dict(zip(("x0", "x1", "x2"), NAMES, strict=True))
     for name, has_header in (("a.csv", True), ("b.csv", False), ("c.parquet", True)):
@@ -99,7 +99,7 @@ def test_a_table_is_the_same_in_every_form(run, tmp_path):
 @pytest.mark.parametrize("ending", [".csv", ".parquet", ".jsonl"])
 def test_what_is_not_standardized(row, options, ending, run, tmp_path):
     source, path = tmp_path / f"s{ending}", tmp_path / "m.npz"
-    if ending == ".csv" and "x" in row:  # which has no lists
+    if ending == ".csv" and "x" in row:  # CSV has no lists
         ending, source = ".jsonl", tmp_path / "s.jsonl"
     if ending == ".csv":
         source.write_text(",".join(row) + "\n" + ",".join(map(str, row.values())) + "\n")
@@ -129,7 +129,7 @@ def test_columns_that_are_like_pixels_are_a_table(run, tmp_path):
 
 @pytest.mark.parametrize("first", ["table", "json"])
 def test_the_model_goes_on_as_it_began(first, run, tmp_path):
-    """When resumed after kill -9, with the next source, in shards and by draws; `verify` agrees."""
+    """It does so after kill -9, with the next source, in shards and by draws; `verify` agrees."""
     table = write(tmp_path / "a.csv", rows_of(1500))
     other = write(tmp_path / "b.jsonl", rows_of(1500, 1))
     if first == "json":

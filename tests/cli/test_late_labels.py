@@ -1,4 +1,4 @@
-"""learn --join: labels in rows of their own, in files and on pipes, whatever kills the command."""
+"""learn --join: labels in their own rows, in files and on pipes, under kills."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PLAIN = ["--join", "id", "--no-standardize", "--lr", "0.1"]
 
 
 def plain_of(rows, most=10**9, **parameters):
-    """Return what becomes of rows."""
+    """Return the oracle after these rows."""
     plain = Plain(SGDPerceptron(**{"lr": 0.1, "seed": 0} | parameters), most)
     for number, row in enumerate(rows, 1):
         plain.take(number, row)
@@ -26,7 +26,7 @@ def plain_of(rows, most=10**9, **parameters):
 
 
 def expected_lines(rows, plain):
-    """Return row, prediction, label and id of each line of predictions, as texts."""
+    """Return the expected row, prediction, label and id of each line, as texts."""
     return [
         (str(number), text(predicted), text(row.get("label")), text(row["id"]))
         for number, predicted in plain.predicted.items()
@@ -39,7 +39,7 @@ def text(value):
 
 
 def lines_in(path):
-    """Return the same of predictions that were written."""
+    """Return the same of written predictions."""
     if path.suffix == ".csv":
         with path.open(newline="") as file:
             records = list(csv.DictReader(file))
@@ -96,7 +96,7 @@ def test_figures_tell_what_waits_and_what_was_forgotten(run, tmp_path):
     assert progress
     assert all(each["waiting"] <= 9 and each["forgotten"] >= 0 for each in progress)
 
-    # And as text, at the end and later.
+    # Also as text, at the end and later.
     model.unlink()
     shown = run(*args, check=0).stderr.splitlines()
     inspected = run("inspect", model, check=0).stdout
@@ -157,7 +157,7 @@ def test_another_join_or_number_is_refused_later(run, tmp_path):
         assert f"{options[-2]} is " in line
         assert "but the model was made with" in line
     assert before == model.read_bytes()
-    # And what was asked for once need not be asked for again.
+    # A resumed run needs no --join.
     run("learn", source, "-m", model, check=0)
     assert state_of(plain_of(rows).model) == state_of(LiveModel.load(model).model)
 
@@ -208,7 +208,7 @@ def consume(folder, options):
 
 
 def test_rows_that_come_again_are_left_out(tmp_path):
-    """Of both kinds: questions that were answered are not asked again, and labels not rejected."""
+    """Replayed samples are not predicted again, and replayed labels are not rejected."""
     rng, rows = random.Random(0), []
     for i, row in enumerate(random_rows(1, 1000, 40)):
         rows.append({**row, "part": "pq"[i % 2], "offset": i})
@@ -236,7 +236,7 @@ def test_rows_that_come_again_are_left_out(tmp_path):
 
 @pytest.mark.parametrize("form", ["json", "csv"])
 def test_lines_on_a_pipe_are_answered_one_by_one(form, tmp_path):
-    """Each question by the model that has learned the labels before it."""
+    """Each sample is predicted by the model that has learned the earlier labels."""
     rows = good_rows(3, 400, late=6)
     source = write_rows(tmp_path / "s", form, rows)
     lines = source.read_bytes().splitlines(keepends=True)
@@ -267,7 +267,7 @@ def test_lines_on_a_pipe_are_answered_one_by_one(form, tmp_path):
 
 
 def test_a_pipe_that_ends_and_another_that_goes_on(tmp_path):
-    """The labels come in a later run, of samples that were saved while they waited."""
+    """A later run brings the labels of samples that were saved waiting."""
     rows = [{"id": f"q{i}", "a": i - 5.0, "b": 1.0, "c": 0.0} for i in range(10)]
     labels = [{"id": f"q{i}", "label": "right" if i > 5 else "left"} for i in range(10)]
     for part in (rows, labels, rows[:2]):
@@ -301,7 +301,7 @@ def test_the_whole_is_verified(run, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["json", "csv"])
 def test_fifty_kills(form, tmp_path, tell):
-    """At random moments; what waits is neither lost nor learned twice."""
+    """After kills at random moments no waiting sample is lost or learned twice."""
     rows = random_rows(5, 20_000, 60)
     source = write_rows(tmp_path / f"s.{form}", form, rows)
     reference, wanted = tmp_path / "reference", 25 * TIMES
@@ -325,7 +325,7 @@ def test_fifty_kills(form, tmp_path, tell):
     ("first", "second"), [("csv", "csv"), ("parquet", "csv"), ("csv", "parquet")]
 )
 def test_labels_in_a_file_of_their_own(first, second, run, tmp_path):
-    """Features in one file and labels in another, in any order, come to what one stream does."""
+    """Features in one file and labels in another, in any order, equal one stream."""
     rng = random.Random(first + second)
     rows = [{"id": i, "a": rng.random(), "b": rng.random()} for i in range(300)]
     labels = [{"id": i, "label": rng.choice(["left", "right"])} for i in range(300)]

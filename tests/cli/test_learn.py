@@ -1,4 +1,4 @@
-"""The command `learn`, as it is installed."""
+"""The installed command `learn`."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_accuracy_is_rivers_to_the_last_digit(run, digits):
 
 @pytest.fixture
 def peak_memory():
-    """Run the command and return the most memory that it used, in MB."""
+    """Run the command and return its peak memory in MB."""
     script = (
         "import re, sys; from stream_perceptron_cli.main import main\n"
         "try: main(sys.argv[1:])\n"
@@ -103,7 +103,7 @@ def test_peak_memory_on_mnist_is_below_200_mb(digits, peak_memory, tell):
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path, rng, peak_memory, tell):
-    """Ten times the rows, all in one row group, take at most a tenth more memory."""
+    """Ten times the rows, in one row group, need at most a tenth more memory."""
     peaks = []
     for n in (100_000, 1_000_000):
         X = rng.integers(0, 256, (n, 64), np.uint8)
@@ -141,7 +141,7 @@ def test_quiet_says_nothing_but_the_summary_asked_for(run, points):
 
 
 def lines_of(shown):
-    """Return what stood in a line of the terminal at any time."""
+    """Return every state of a line of the terminal."""
     return re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;]*[mK]", "", shown))
 
 
@@ -169,7 +169,7 @@ def test_no_line_of_the_table_is_wider_than_the_terminal(on_terminal, digits, co
 
     assert len(table) >= 3
     assert columns > max(map(len, table))
-    # The bar shrinks first, then columns go.
+    # The bar shrinks first, then columns vanish.
     assert (columns == 120) == any("[###" in line for line in table)
     assert (columns >= 80) == any("left" in line for line in table)
     assert (columns > 60) == ("samples/s" in table[0])
@@ -241,7 +241,7 @@ def test_predictions_are_lines_of_json(run, points, tmp_path):
 
 
 def test_random_and_stop(run, digits):
-    """The learner's settings: the textbook's loop ends early, and low."""
+    """With the learner's settings the textbook's loop stops early, at low accuracy."""
     options = ["--random", "--stop", "--lr", 0.05, "--epsilon", 0.01]
     result = run("learn", digits["train"], *options, check=0)
     again = run("learn", digits["train"], *options, "--json", check=0)

@@ -1,4 +1,4 @@
-"""The command itself: mistyped commands and options, and what shells complete."""
+"""The command itself: mistyped commands and options, and shell completion."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_what_is_mistyped_gets_one_line_with_a_suggestion(arguments, error, run)
     assert 1 == result.stderr.count("\n")
     assert error in result.stderr
     if arguments[-1].startswith("--") or arguments[-1] == "tanh":
-        assert "Did you mean" in result.stderr  # which Click says in its own words
+        assert "Did you mean" in result.stderr  # Click's own words
 
 
 def test_without_a_command_the_help_is_shown(run):
@@ -37,7 +37,7 @@ def test_without_a_command_the_help_is_shown(run):
 
 
 def completed(words):
-    """Return what bash is given to complete the last word."""
+    """Return bash's completions of the last word."""
     environment = os.environ | {
         "_STREAM_PERCEPTRON_COMPLETE": "bash_complete",
         "COMP_WORDS": words,
@@ -83,9 +83,7 @@ def test_models_are_files_on_this_machine(arguments, run):
     result = run(*arguments, "s3://key:secret@bucket/m.npz", check=2)
 
     assert 1 == result.stderr.count("\n")
-    assert (
-        "s3://bucket/m.npz: models and what is written are files on this machine" in result.stderr
-    )
+    assert "s3://bucket/m.npz: models and outputs must be files on this machine" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What is said to a person who uses a plain table, and what it leads to when it is followed."""
+"""Messages to users of plain tables, and the results of following them."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_ctrl_c_says_that_it_saved(number, tmp_path):
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 def test_rows_without_labels_are_counted_and_need_predictions(form, run, tmp_path):
-    """Both formats end alike."""
+    """Both formats give the same error."""
     labels = ["x", None, "y", None]
     for name, shown in (("some", labels), ("none", [None] * 4)):
         rows = [{"a": i, "label": label} for i, label in enumerate(shown)]
@@ -162,7 +162,7 @@ def run_shell(command, folder):
 
 
 def test_texts_of_a_few_kinds_are_worth_encoding(run, tmp_path):
-    """Not ids, dates, free texts or numbers; what is suggested works as printed."""
+    """The suggestion omits ids, dates, free texts and numbers, and works as printed."""
     rng = random.Random(0)
     lines = ["user id,day,city,the note,price,label"]
     for i in range(400):
@@ -207,7 +207,7 @@ def test_the_label_may_have_another_name_in_a_test(command, run, tmp_path):
 
     more = ["--json"] if command == "evaluate" else []
     assert ["x", "y"] == labels("kind", *more)
-    assert ["x", "y"] == labels("class", *more)  # by its usual name
+    assert ["x", "y"] == labels("class", *more)  # found by its usual name
     assert ["x", "y"] == labels("verdict", "--label", "verdict", *more)
     assert ["x", "y"] == labels("verdict", "--label", "2", *more)
     error = labels("class", "--label", "klass", *more, check=1)
@@ -226,7 +226,7 @@ def test_the_label_may_have_another_name_in_a_test(command, run, tmp_path):
     ],
 )
 def test_delimiters_and_decimals(text, options, run, tmp_path):
-    """The same as with commas and points; checked on resume, and kept for `predict`."""
+    """They give the model of commas and points, are checked on resume and kept for `predict`."""
     names = [] if text.startswith("1") else ["a", "b"]
     plain = "a,b,label\n1,2,x\n3,4,y\n" if names else "1,2,x\n3,4,y\n"
     more = options[-2:] if "--label" in options else []
@@ -274,7 +274,7 @@ def test_comments_in_libsvm_are_no_rows(run, tmp_path):
      ("--classes", ["x", "y"])],
 )  # fmt: skip
 def test_lists_are_given_once(option, values, run):
-    """Or the first of two would be lost."""
+    """Otherwise the first of two would be lost."""
     args = [part for value in values for part in (option, value)]
     error = run("learn", "-p", "-", *args, input=HEADER + "1,2,x\n", check=2).stderr
 
@@ -292,7 +292,7 @@ def test_latin_1_is_answered_with_what_converts_it(run, tmp_path):
 
 
 def test_a_label_that_has_another_name_later(run, tmp_path):
-    """What is advised is possible: --label may not change, but the column may."""
+    """The advice works: --label may not change, but the column may."""
     path = tmp_path / "m.npz"
     run("learn", "-m", path, input="a,label\n1,x\n2,y\n", check=0)
     later = run("learn", "-m", path, input="a,kind\n3,x\n", check=1).stderr

@@ -1,4 +1,4 @@
-"""Pipes that are long, that nobody reads, or that bring nothing."""
+"""Pipes that are long, unread or empty."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from stream_perceptron import LiveModel
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["csv", "json", "arrow"])
 def test_memory_does_not_grow_with_the_pipe(name, tmp_path, rng, peak_memory_of_pipe, tell):
-    """Five times the rows take at most a tenth more, once as much is read ahead as ever is."""
+    """Once the prefetch buffer is full, five times the rows need at most a tenth more memory."""
     peaks = []
     for n in (400_000, 2_000_000):
         source = tmp_path / str(n)
@@ -60,7 +60,7 @@ def test_memory_does_not_grow_with_the_pipe(name, tmp_path, rng, peak_memory_of_
 
 @pytest.mark.slow
 def test_runs_into_head(layouts, tmp_path, tell):
-    """Nobody reads on: no traceback, 141, and a checkpoint that loads."""
+    """The reader leaves: exit code 141, no traceback, and a checkpoint that loads."""
     source = tmp_path / "digits.csv"
     source.write_bytes(layouts["csv"][1])
     script = (
@@ -101,7 +101,7 @@ def test_a_terminal_on_stdin_gets_a_hint(tmp_path):
 
 @pytest.mark.parametrize("model_is_there", [False, True])
 def test_nothing_on_stdin(model_is_there, tmp_path, sample, run):
-    """An error for a new model; nothing new for one that is there."""
+    """A new model gives an error; an existing one reports nothing new."""
     path = tmp_path / "model.npz"
     if model_is_there:
         run("learn", sample, "-m", path, "--quiet", check=0)

@@ -1,4 +1,4 @@
-"""Every format, by path and by pipe, in blocks and as it trickles."""
+"""Every format by path and by pipe, in blocks and byte by byte."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from stream_perceptron import LiveModel, SGDPerceptron
 
 
 def answers(path, options, lines, before=b""):
-    """Send samples one by one, each when the one before was answered; return the answers."""
+    """Send samples one by one, each after the previous answer; return the answers."""
     command = [COMMAND, "learn", "-m", path, "--quiet", "-p", "-", *options]
     found = []
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
@@ -96,7 +96,7 @@ def test_each_arrow_message_is_answered_before_the_next_is_sent(sample, expected
 @pytest.mark.parametrize("first", [0, 1])
 @pytest.mark.parametrize("how", ["path", "pipe"])
 def test_libsvm_has_the_bits_of_a_river_loop(first, how, pixels, tmp_path, run):
-    """As MNIST8M has it: only what is not zero, counted from 0 or 1."""
+    """The file is like MNIST8M: nonzero features only, counted from 0 or 1."""
     lines = [
         f"{y} " + " ".join(f"{i + first}:{v}" for i, v in enumerate(x) if v) + "\n"
         for y, x in zip(*pixels, strict=True)
@@ -134,7 +134,7 @@ def test_libsvm_has_the_bits_of_a_river_loop(first, how, pixels, tmp_path, run):
     ],
 )
 def test_the_first_label_gives_all_their_type(labels, classes, kind, n_bad, how, tmp_path):
-    """Whatever arrives together."""
+    """The chunks of the stream do not matter."""
     data = csv_lines([[label, i % 3] for i, label in enumerate(labels)], ["label", "a"])
     path = tmp_path / "model.npz"
     command = [COMMAND, "learn", "-m", path, "--skip-bad", "--json"]
@@ -176,7 +176,7 @@ def test_classes_fix_the_type_of_labels_before_the_first(tmp_path):
 
 @pytest.mark.parametrize("how", ["at once", "line by line"])
 def test_a_key_that_comes_later_is_a_new_feature(how, tmp_path, rng):
-    """Keys come and go, in the bits of a loop over learn_one."""
+    """Keys appear and vanish; the model is bit-identical to a loop over learn_one."""
     rows = []
     for i in range(3000):
         x = {f"f{j}": rng.normal() for j in rng.choice(3 + i // 100, 3, replace=False)}

@@ -1,4 +1,4 @@
-"""Columns by place: rows without names, other orders, and two columns of one name."""
+"""Columns by position: rows without names, other orders, and duplicate names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from helpers import json_lines, state_of
 
 from stream_perceptron import LiveModel
 
-COLUMNS = ["width", "note", "kind", "heavy", "area", "code"]  # not in the order of the alphabet
+COLUMNS = ["width", "note", "kind", "heavy", "area", "code"]  # not in alphabetical order
 LABEL = "kind"
 OPTIONS = ["--label", "kind", "--weight", "heavy", "--ignore", "code", "--lr", "0.1"]
 
@@ -41,7 +41,7 @@ def as_csv(some, columns, header=True):
 
 
 def in_form(form, some):
-    """Return rows without names, with the label or without it."""
+    """Return rows without names, with or without the label."""
     columns = [name for name in COLUMNS if "without" not in form or name != LABEL]
     if form.startswith("csv"):
         return as_csv(some, columns, header=False)
@@ -54,7 +54,7 @@ def in_form(form, some):
 
 @pytest.fixture(scope="module", params=["csv", "parquet", "objects"])
 def trained(request, tmp_path_factory, run):
-    """A model made from columns with names."""
+    """A model made from named columns."""
     folder = tmp_path_factory.mktemp("trained")
     source, path = folder / "s", folder / "m.npz"
     some = list(rows(300))
@@ -113,7 +113,7 @@ def test_rows_without_names_are_learned_as_those_with_them(form, trained, tmp_pa
 
 
 def test_named_columns_in_another_order_are_read_by_name(tmp_path, run):
-    """A glob of files, with a label and a column to ignore by their places in the first."""
+    """In a glob of files, positions of the label and an ignored column refer to the first."""
     some, rng = list(rows(300)), random.Random(0)
     one = tmp_path / "one.csv"
     one.write_bytes(as_csv(some, COLUMNS))

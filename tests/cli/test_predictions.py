@@ -1,4 +1,4 @@
-"""Predictions that other programs can use: kept columns, all probabilities, CSV."""
+"""Predictions for other programs: kept columns, all probabilities, CSV."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_labels_that_are_new_have_no_column_of_csv(run, tmp_path):
 
     assert "--classes" in run(*args, file, check=2).stderr
     assert "label 'R' has no column" in run(*args, file, "--classes", "L,Q", check=1).stderr
-    # What was learned has its prediction all the same.
+    # Learned samples have their predictions nevertheless.
     assert len(file.read_text().splitlines()) > 1
     run(*args, file, "--classes", "L,R", check=0)
     assert len(ROWS) + 1 == len(file.read_text().splitlines())
@@ -128,7 +128,7 @@ def test_a_file_with_other_columns_is_not_gone_on_with(run, tmp_path):
     before = file.read_text(), model.read_bytes()
     result = run(*args, "--probabilities", check=1)
 
-    assert f"{file}: has other columns than are asked for now" in result.stderr
+    assert f"{file}: has other columns than this run writes" in result.stderr
     assert before == (file.read_text(), model.read_bytes())
     run(*args, check=0)
     assert len(ROWS) + 1 == len(file.read_text().splitlines())
@@ -136,7 +136,7 @@ def test_a_file_with_other_columns_is_not_gone_on_with(run, tmp_path):
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
 def test_keep_only_copies(suffix, tmp_path, run):
-    """Features, the label and the weight; what is kept is learned and predicted as without."""
+    """Features, label and weight may be kept; the model and its predictions stay the same."""
     rows = [row | {"w": 1 + i % 2} for i, row in enumerate(ROWS)]
     source = write(tmp_path / f"s{suffix}", rows)
     outputs, models = [], []
@@ -183,7 +183,7 @@ def test_what_cannot_be_kept(args, why, run, tmp_path):
 
 
 def test_from_train_to_submission_without_jq(run, tmp_path, sample):
-    """Kaggle's digits: no label and no id in the test set, two columns wanted."""
+    """Kaggle's digits have no label and no id in the test set; the submission has two columns."""
     table = pq.read_table(sample)
     pixels = np.array([list(row) for row in table["pixels"].to_pylist()])
     header = ",".join(f"pixel{i}" for i in range(784))
@@ -203,7 +203,7 @@ def test_from_train_to_submission_without_jq(run, tmp_path, sample):
 
 @pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
 def test_a_line_says_how_many_samples_the_model_had_learned(ending, run, tmp_path):
-    """Of rows with and without labels, whatever a run learns at once."""
+    """This holds for rows with and without labels, and for any block size."""
     rows = [row | {"y": None if i % 7 == 3 else row["y"]} for i, row in enumerate(ROWS)]
     source, model = write(tmp_path / f"s{ending}", rows), tmp_path / "m.npz"
     args = ["learn", source, "--label", "y", "--ignore", "id", "--learned", "-m", model, "-p", "-"]

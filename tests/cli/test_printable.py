@@ -1,4 +1,4 @@
-"""What people see: tables, and texts that break between words."""
+"""Output for people: tables, and texts that break between words."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ NAMES = st.lists(WORDS, min_size=1, max_size=12).map(" ".join)
 
 
 def names(rng, n):
-    """Different names of some words, half of them short."""
+    """Distinct names of several words, half of them short."""
     words = ["".join(rng.choices(LETTERS, k=rng.randint(1, 24))) for _ in range(100)]
     return [" ".join([str(i), *rng.sample(words, rng.choice((0, 0, 1, 6)))]) for i in range(n)]
 
 
 def require_fitting(lines, columns=COLUMNS):
-    """No line is wider, except for a single word."""
+    """Check that no line is too wide, except for a single word."""
     for line in lines:
         assert width_of(line) <= columns or " " not in line
 
@@ -37,7 +37,7 @@ def test_wrapped_text_fits_and_keeps_its_words(text, columns, indent):
 
     require_fitting(lines, columns)
     assert text.split() == [word for line in lines for word in line.split()]
-    # A line ends only where the next word does not fit.
+    # A line ends only if the next word does not fit.
     for line, following in pairwise(lines):
         words = following.split()[:2]
         assert width_of(" ".join([line, *words])) > columns
@@ -116,7 +116,7 @@ def test_evaluate_shows_a_matrix_of_few_classes_and_the_worst_pairs_of_many(
 
 
 def test_nothing_is_said_of_accuracy_where_nothing_was_tested(run, tmp_path):
-    """The label of the first sample is not known before it."""
+    """A single sample is untested, as its label is new."""
     path = tmp_path / "m.npz"
     told = run("learn", "-m", path, check=0, input='{"a": 1, "label": "x"}\n').stderr
     shown = run("inspect", path, check=0).stdout

@@ -1,4 +1,4 @@
-"""Models that were saved in Python, on the command line."""
+"""Models saved in Python, used on the command line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAKE = {
 
 @pytest.fixture(params=MAKE)
 def saved(request, tmp_path):
-    """A model of 600 samples, a file with more of them, and the same model with these learned."""
+    """A model of 600 samples, a file of more samples, and the model that has learned them too."""
     model, rows = MAKE[request.param](), list(datasets.ImageSegments())
     for x, y in rows[:600]:
         model.learn_one(x, y)

@@ -1,4 +1,4 @@
-"""Rows that cannot be used, among others that can."""
+"""Rejected rows among valid ones."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_ten_thousand_bad_rows_among_good_ones(name, tmp_path, tell):
     good = list(good_lines(name, 20_000))
     kinds = [line for line in BAD[name](6) if line]
     bad = [kinds[i % len(kinds)] for i in range(10_000)]
-    # Deep nesting is long, and a few of it are enough.
+    # Deeply nested lines are long, and a few are enough.
     bad = [line if len(line) < 50_000 or rng.random() < 0.02 else kinds[0] for line in bad]
     mixed = [*((line, True) for line in good[1:]), *((line, False) for line in bad)]
     order = sorted(range(len(mixed)), key=lambda i: rng.random())
@@ -135,7 +135,7 @@ def test_ten_thousand_bad_rows_among_good_ones(name, tmp_path, tell):
 
 @pytest.fixture(scope="session")
 def after_25(tmp_path_factory):
-    """What 25 good rows come to, by format."""
+    """The model after 25 good rows, by format."""
     outcomes = {}
     for name in BAD:
         path = tmp_path_factory.mktemp("good") / "model.npz"
@@ -150,7 +150,7 @@ def after_25(tmp_path_factory):
     ("name", "number"), [(name, i) for name in BAD for i, bad in enumerate(BAD[name](6)) if bad]
 )
 def test_the_first_bad_row_is_named_and_ends_the_run(name, number, how, tmp_path, after_25):
-    """The model is as after the last good row, and saved, whatever arrived together."""
+    """The model is saved as after the last good row, whatever the chunks."""
     good = list(good_lines(name, 40))
     bad = BAD[name](6)[number]
     path = tmp_path / "model.npz"
@@ -202,7 +202,7 @@ def test_a_line_of_100_mb_is_a_bad_row(name, tmp_path, peak_memory_of_pipe):
 
 @pytest.mark.parametrize("name", BAD)
 def test_rejected_rows_are_repaired_and_learned(name, run, tmp_path):
-    """A thousand of five, under kill -9: each is written once, and sed makes them good."""
+    """A thousand of 5,000 rows are rejected once each under kill -9, and sed repairs them."""
     good = list(good_lines(name, 5000))
     number = re.compile(r"(?:(?<=[,:])|(?<=: ))(?=-?[0-9])")
     mixed = [number.sub("oops", row, count=1) if i % 5 == 3 else row for i, row in enumerate(good)]
@@ -234,7 +234,7 @@ def test_rejected_rows_are_repaired_and_learned(name, run, tmp_path):
 
 @pytest.mark.parametrize("name", ["csv", "json"])
 def test_a_rejected_line_is_what_was_read(name, run, tmp_path):
-    """To the byte, whatever is wrong with it."""
+    """It equals the input line to the byte."""
     bad = [line for line in BAD[name](6) if line and len(line) < 10_000]
     data = as_bytes([HEADER[name], *good_lines(name, 2), *bad])
     source, rejected = tmp_path / "rows", tmp_path / "rejected.jsonl"
@@ -256,7 +256,7 @@ def test_a_rejected_row_of_a_table_has_its_values(dtype, run, tmp_path):
     found = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
     expected = rows[3:] if dtype == "float64" else [rows[1], rows[3]]
 
-    expected[-1] = expected[-1] | {"a": "inf"}  # which JSON has no number for
+    expected[-1] = expected[-1] | {"a": "inf"}  # JSON has no infinity
     assert expected == [row["values"] for row in found]
     assert "Infinity" not in (tmp_path / "r.jsonl").read_text()
 

@@ -1,4 +1,4 @@
-"""Saved models that are used: predict, evaluate, inspect."""
+"""Saved models in predict, evaluate and inspect."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_predict_needs_no_label_and_leaves_other_features_out(days, model, run, 
 
 
 def test_openml_names_are_not_let_through(sample, model, run, tmp_path):
-    """pixel1 to pixel784 are not pixel0 to pixel783, though there are as many."""
+    """pixel1 to pixel784 are refused for pixel0 to pixel783."""
     run("learn", sample, "-m", model, "--quiet", check=0)
     path = tmp_path / "openml.parquet"
     pq.write_table(pa.table({f"pixel{i + 1}": [0.0] for i in range(784)}), path)
@@ -61,7 +61,7 @@ def test_openml_names_are_not_let_through(sample, model, run, tmp_path):
 
 
 def test_predict_follows_a_learner(digits, model, run):
-    """A predictor whose reader is slow takes up the model that was saved meanwhile."""
+    """A predictor with a slow reader loads the model saved meanwhile."""
     run("learn", digits["train"], "-m", model, "--limit", 100, "--quiet", check=0)
     command = [COMMAND, "predict", digits["test"], "-m", model, "--follow", "--learned"]
     with subprocess.Popen(
@@ -159,7 +159,7 @@ def test_model_that_python_saved_serves_the_command_line(days, tmp_path, run):
 
 
 def test_a_run_is_saved_after_so_much_time(digits, model):
-    """Long before it ends, and without a signal."""
+    """It saves long before its end, and without a signal."""
     command = [COMMAND, "learn", digits["train"], "-m", model, "--save-every", "1s", "--quiet"]
     with subprocess.Popen([*command, "--passes", "1000"]) as process:
         wait_for(model.exists, process)

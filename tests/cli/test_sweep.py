@@ -1,4 +1,4 @@
-"""Many settings side by side: the figures of as many runs by themselves."""
+"""The trials of a sweep have the figures of separate runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FIGURES = ("samples", "accuracy", "window_accuracy", "mean_epsilon", "updates")
 
 
 def table(result):
-    """Return the trials that a sweep tells of, by their settings."""
+    """Return the trials in a sweep's output, by their settings."""
     trials = json.loads(result.stdout)["trials"]
     return {
         (t["lr"], t["epsilon"], t["init_range"], t["activation"]): {f: t[f] for f in FIGURES}

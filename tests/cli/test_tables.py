@@ -1,4 +1,4 @@
-"""Ordinary tables: unscaled, with texts, blanks and quotes, and with labels anywhere."""
+"""Ordinary tables: unscaled, with texts, blanks and quotes, and the label in any column."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def learn(run, path, source, *options, check=0):
 
 @pytest.fixture(scope="session")
 def of_river():
-    """The accuracy, and the pipeline afterwards, of River's progressive loop over a table."""
+    """The accuracy and the final pipeline of River's progressive loop over a table."""
     found = {}
     for name in TABLES:
         model = preprocessing.StandardScaler() | SGDPerceptron(lr=0.1, seed=0)
@@ -102,7 +102,7 @@ def test_standardized_tables_come_to_what_river_says(name, form, how, of_river, 
     ids=["standard", "range", "centring"],
 )
 def test_a_pipeline_of_python_goes_on_here_and_there(scaler, tmp_path, run):
-    """Saved half-way, learned on by the command line, and loaded again."""
+    """It is saved half-way, continued by the command line, and loaded again."""
     names, rows = rows_of("iris")
     samples = [({n: row[n] for n in names}, row["target"]) for row in rows]
     pipeline, path = scaler() | SGDPerceptron(lr=0.1, seed=0), tmp_path / "m.npz"
@@ -196,10 +196,10 @@ def test_texts_are_learned_as_by_river(tmp_path, run):
 
 
 def test_missing_values_are_absent_features_in_every_format(tmp_path, run):
-    """The same bits from blank cells, nulls in tables, objects and lists, and tokens."""
+    """Blank cells, nulls in tables, objects and lists, and tokens give bit-identical models."""
     rng = np.random.default_rng(0)
     X = rng.normal(3, 2, (200, 3)).round(3)
-    X[1:][rng.random(X[1:].shape) < 0.2] = np.nan  # in the first row it is not known what they are
+    X[1:][rng.random(X[1:].shape) < 0.2] = np.nan  # the first row must fix the types
     labels = rng.choice(["u", "v"], 200).tolist()
     cells = [[None if v != v else v for v in row] for row in X.tolist()]
     rows = [dict(zip(("x0", "x1", "x2"), c, strict=True)) for c in cells]
@@ -237,7 +237,7 @@ def test_missing_values_are_absent_features_in_every_format(tmp_path, run):
 
 @pytest.mark.parametrize("how", ["at once", "line by line", "in shreds of 7 bytes"])
 def test_the_first_value_decides_what_a_column_is(how, tmp_path):
-    """However it arrives; a column without a value so far is added when it has one."""
+    """Chunks do not matter; a column is added at its first value."""
     lines = [b"a,b,c,y\n", b",1,,u\n", b"2,,,v\n", b",3,word,u\n", b"4,4,5,v\n", b"x,1,1,u\n"]
     path = tmp_path / "m.npz"
     with subprocess.Popen(
@@ -266,7 +266,7 @@ def test_number_columns_are_numbered_at_the_first_learned_row(tmp_path, run):
 
 
 def test_a_messy_table_is_learned_as_its_first_message_suggests(tmp_path, run):
-    """A byte order mark, tabs or semicolons, spaces, texts, dates, blanks, quotes, an id."""
+    """It has a byte order mark, tabs or semicolons, spaces, texts, dates, blanks, quotes, an id."""
     rng = np.random.default_rng(0)
     for delimiter in ("\t", ";"):
         lines = [
@@ -414,7 +414,7 @@ def test_a_feature_that_never_varied_is_named(tmp_path, run):
 
 
 def test_statistics_are_averaged(tmp_path, run):
-    """Halves learned apart have the statistics of the whole; one alone is taken as it is."""
+    """Averaged halves have the statistics of the whole; a single model keeps its own."""
     rows = rows_of("wine")[1]
     base = tmp_path / "base.npz"
     parts = {"base": rows[:10], "one": rows[10:90], "two": rows[90:]}

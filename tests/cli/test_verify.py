@@ -1,4 +1,4 @@
-"""verify learns a model anew from what it says it was learned from, and compares every bit."""
+"""verify retrains a model from its recorded sources, and compares every bit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FOLLOWS = "every bit of {} x {} weights follows from these sources\n"
 
 @pytest.fixture
 def proven(run):
-    """Require that a model follows from some sources."""
+    """Check that a model verifies from these sources."""
 
     def require(path, *sources):
         shape = LiveModel.load(path).model.weights.shape
@@ -37,7 +37,7 @@ def proven(run):
 
 @pytest.fixture
 def refused(run):
-    """Require that a model does not follow from some sources; return why not."""
+    """Check that a model does not verify from these sources; return the reason."""
 
     def require(path, *sources):
         result = run("verify", path, *sources, check=1)
@@ -53,7 +53,7 @@ def entries_of(path):
 
 
 def changed(path, change):
-    """Write a checkpoint with something changed in it, and the digest of what it is then."""
+    """Write a changed checkpoint with a valid digest."""
     meta, arrays = read_checkpoint(path)
     change(meta, arrays)
     write_checkpoint(path, meta, arrays)
@@ -71,7 +71,7 @@ def changed(path, change):
     ids=lambda options: " ".join(options) or "in order",
 )
 def test_a_run_that_was_killed_again_and_again_is_proven(options, digits, tmp_path, proven, tell):
-    """Its lineage is that of a run left alone."""
+    """Its lineage equals that of an uninterrupted run."""
     path, alone = tmp_path / "model.npz", tmp_path / "alone.npz"
     command = [COMMAND, "learn", digits["train"], "--save-every", "500", "--quiet", *options]
     subprocess.run([*command, "-m", alone], check=True)
@@ -91,7 +91,7 @@ def test_a_run_that_was_killed_again_and_again_is_proven(options, digits, tmp_pa
 
 
 def test_another_rate_two_files_and_pipes(days, run, tmp_path, proven, refused):
-    """The files that verify is given have other names and another order."""
+    """The files given to verify have other names and another order."""
     path = tmp_path / "m.npz"
     run("learn", days[0], "-m", path, "--limit", 700, "--quiet", check=0)
     run("learn", days[0], "-m", path, "--lr", "0.2", "--quiet", check=0)
@@ -137,7 +137,7 @@ def test_a_text_file_that_has_grown_is_found_by_its_first_rows(run, tmp_path, pr
 
 
 def test_rows_that_came_again_are_left_out_again(run, tmp_path, proven):
-    """Offsets tell which; the file may have the topic once or as it came."""
+    """Offsets identify them; the file may hold the topic with or without replays."""
     path = tmp_path / "m.npz"
     rows = [{"a": i % 7, "b": -i % 5, "label": i % 2, "offset": i} for i in range(300)]
     lines = [json.dumps(row) + "\n" for row in rows]
@@ -160,7 +160,7 @@ def test_a_mean_is_proven_from_what_each_model_added(days, run, tmp_path, proven
     for i, day in enumerate(days):
         models.append(tmp_path / f"{i}.npz")
         models[-1].write_bytes(base.read_bytes())
-        # The first goes on in the file of the base, so that its entry has the rows of both.
+        # The first continues the base's file, so that its entry has the rows of both.
         more = ["--next"] if i else []
         run("learn", day, "-m", models[-1], "--lr", "0.03", "--quiet", *more, check=0)
     run("average", *models, "--base", base, "-o", mean, check=0)
@@ -192,7 +192,7 @@ def test_a_weight_changed_by_one_bit_is_named(sample, run, tmp_path, refused):
 
 
 def test_a_weight_of_another_zero_is_named(run, tmp_path, refused):
-    """Equal to what it should be, but not to the bit."""
+    """Positive and negative zero are equal, but not bit-identical."""
     path, source = tmp_path / "m.npz", tmp_path / "zeros.csv"
     source.write_text("a,label\n1,x\n2,y\n")
     run("learn", source, "-m", path, "--init-range", 0, "--epsilon", 9, "--quiet", check=0)
@@ -263,7 +263,7 @@ def test_a_lineage_that_was_changed_is_noticed(change, why, days, run, tmp_path,
 
 
 def test_what_has_no_record_is_refused(sample, run, tmp_path, refused):
-    """A model of Python, one that Python has taught, and one of the other kernel."""
+    """Such are models made or trained in Python, and models of the other kernel."""
     model = SGDPerceptron(seed=0)
     model.learn_one({f"pixel{i}": 1.0 for i in range(784)}, 1)
     in_python, path, numpy = (tmp_path / f"{name}.npz" for name in "abc")
@@ -298,7 +298,7 @@ def test_inspect_shows_what_a_model_was_learned_from(days, run, tmp_path):
     run("learn", days[0], "-m", path, "--limit", 1000, "--quiet", check=0)
     run("learn", days[1], "-m", path, "--next", "--random", "--limit", 500, "--quiet", check=0)
     shown = run("inspect", path, check=0).stdout.partition("learned from\n")[2]
-    shown = " ".join(shown.split())  # it breaks between words
+    shown = " ".join(shown.split())  # undo line breaks
     entries = json.loads(run("inspect", path, "--json", check=0).stdout)["lineage"]["entries"]
 
     assert shown.startswith(f"{days[0]} (")

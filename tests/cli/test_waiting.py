@@ -1,4 +1,4 @@
-"""Pipes that are waited for, and models made from columns beside other formats."""
+"""Waiting for pipes, and models of tables with sources of other formats."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_evaluate_reads_pipes(columns_model, run):
 
 
 def test_format_overrides_the_look_of_a_source(tmp_path, run):
-    """A line of LIBSVM with texts for names looks like CSV with a colon."""
+    """A line of LIBSVM with texts as names looks like CSV with a colon."""
     source = tmp_path / "source"
     source.write_text("a b:1\n")
     run("learn", source, "--format", "libsvm", "--quiet", check=0)

@@ -1,4 +1,4 @@
-"""What is told while a run goes on: the same however rows come, and whatever kills it."""
+"""Events of a run are the same for all chunks of the stream, and after kills."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KINDS = ("fall", "recovery", "finding", "resolved")
 
 
 def flipped(path, n=20_000, flips=(10_000,), seed=0):
-    """Write samples whose two labels are swapped at some rows; return the path."""
+    """Write samples whose two labels swap at some rows; return the path."""
     rng, lines = random.Random(seed), ["label,a,b"]
     for i in range(n):
         a, b = rng.uniform(-1, 1), rng.uniform(-1, 1)
@@ -29,7 +29,7 @@ def flipped(path, n=20_000, flips=(10_000,), seed=0):
 
 
 def events_in(stderr, kinds=KINDS):
-    """Return the events of some kinds that `--json` tells on stderr."""
+    """Return the events of some kinds in the stderr of `--json`."""
     events = [json.loads(line) for line in stderr.splitlines() if line.startswith("{")]
     return [event for event in events if event["kind"] in kinds]
 
@@ -57,7 +57,7 @@ def test_a_fall_and_its_recovery(run, tmp_path):
 
 
 def test_a_fall_that_lasts_is_a_finding(run, tmp_path):
-    """Its label is drawn by chance, so there is nothing to learn any more."""
+    """Labels become random, so there is nothing left to learn."""
     source, rng = flipped(tmp_path / "s.csv", 8000, ()), random.Random(1)
     with source.open("a") as file:
         for _ in range(4000):
@@ -90,7 +90,7 @@ def test_quiet_runs_tell_of_falls_alone(options, run, tmp_path):
 
 
 def test_findings_come_and_go(run, tmp_path):
-    """One column varies late, and one class is found late."""
+    """One column varies late, and one class is predicted late."""
     rng, rows = random.Random(0), []
     for i in range(9000):
         a, late = rng.gauss(0, 1), rng.gauss(0, 1) if i > 3000 else 1.0
@@ -109,7 +109,7 @@ def test_findings_come_and_go(run, tmp_path):
 
 
 def sent(source, options, write):
-    """Return the events of a run on a pipe into which `write` puts the bytes of a file."""
+    """Return the events of a run on a pipe, to which `write` sends a file."""
     with subprocess.Popen(
         [COMMAND, "learn", "--json", *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=False,
@@ -154,7 +154,7 @@ def test_events_do_not_depend_on_how_rows_come(run, tmp_path):
     for options in (["-p", tmp_path / "p.jsonl"], ["--trace", "50"], ["--dtype", "float64"]):
         shown = run("learn", source, "--json", *options, check=0).stderr
         assert expected == events_in(shown)
-    # In two files, in the order of one.
+    # Two files with the rows of one, in order.
     text = source.read_text().splitlines(keepends=True)
     parts = [tmp_path / "one.csv", tmp_path / "two.csv"]
     parts[0].write_text("".join(text[:5001]))
@@ -163,7 +163,7 @@ def test_events_do_not_depend_on_how_rows_come(run, tmp_path):
 
 
 def test_a_fall_on_a_live_pipe_is_told_at_once(tmp_path):
-    """Before the pipe is closed, and with fewer rows than a batch of many."""
+    """It is printed before the pipe closes, and before a full batch."""
     lines = flipped(tmp_path / "s.csv", 3000, (2000,)).read_bytes().splitlines(keepends=True)
     with subprocess.Popen(
         [COMMAND, "learn", "--json"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -188,7 +188,7 @@ def test_a_fall_on_a_live_pipe_is_told_at_once(tmp_path):
 
 @pytest.mark.slow
 def test_killed_runs_tell_the_same(run, tmp_path):
-    """What is told after the last save is told again, and nothing else twice."""
+    """Events after the last save are printed again, and no other event twice."""
     source = flipped(tmp_path / "s.csv", 60_000, (20_000, 40_000))
     args = ["learn", source, "--json", "-m", tmp_path / "m.npz", "--save-every", "500"]
     expected = events_in(run(*args, check=0).stderr)
@@ -211,7 +211,7 @@ def test_killed_runs_tell_the_same(run, tmp_path):
 
 
 def test_a_model_without_a_test_for_drift_begins_one(run, tmp_path):
-    """As one that was saved before there was any."""
+    """Older checkpoints have none."""
     source, model = flipped(tmp_path / "s.csv", 30_000, (20_000,)), tmp_path / "m.npz"
     run("learn", source, "-m", model, "--limit", "5000", check=0)
     live = LiveModel.load(model)
@@ -228,7 +228,7 @@ def test_shards_do_not_look(digits, run):
 
 
 def test_a_run_over_another_source_looks_again(run, tmp_path):
-    """At its own 1,000 rows, however many were read before."""
+    """The diagnosis comes at the source's own 1,000 rows, however many came before."""
     first, later = flipped(tmp_path / "a.csv", 9000, ()), flipped(tmp_path / "b.csv", 8000, (), 1)
     model = tmp_path / "m.npz"
     run("learn", first, "-m", model, "--lr", "1e-9", check=0)
@@ -250,7 +250,7 @@ def test_what_was_told_before_an_error_is_not_told_again(run, tmp_path):
 
 
 def test_rows_without_a_label_and_bad_ones_are_counted(run, tmp_path):
-    """The row that is named is that of the source, whatever stands between the samples."""
+    """The event names the row in the source, not the number of samples."""
     rng, plain = random.Random(0), flipped(tmp_path / "s.csv", 12_000, (8000,))
     header, *lines = plain.read_text().splitlines()
     mixed, turned = [header], None

@@ -1,4 +1,4 @@
-"""Bytes from files and pipes as they arrive."""
+"""Streams of bytes from files and pipes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is no source says so, with a command that makes one of it."""
+"""The errors of foreign formats name a command that converts them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def write(path, kind):
 
 
 def learned_by(command, folder):
-    """Return what a command that a message named comes to."""
+    """Run the command in a message; return the finished process."""
     command = command.replace("stream-perceptron ...", f"{COMMAND} learn --json")
     return subprocess.run(
         command, shell=True, capture_output=True, text=True, cwd=folder,

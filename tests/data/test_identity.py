@@ -1,4 +1,4 @@
-"""How one source is told from another."""
+"""The identities of sources."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stream_perceptron.data.identity import Identity, TextDigest, TextPart
 
 @pytest.mark.parametrize("seed", range(50))
 def test_a_digest_is_that_of_the_first_bytes(seed):
-    """However much is read ahead, and whatever of it is passed over."""
+    """Prefetched and skipped bytes do not matter."""
     rng = random.Random(seed)
     digest, data, ends, asked = TextDigest("f"), b"", [], 0
     for _ in range(rng.randrange(1, 30)):

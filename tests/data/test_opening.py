@@ -1,4 +1,4 @@
-"""Which format a source is of, and what is none."""
+"""Detection of formats, and errors for other files."""
 
 from __future__ import annotations
 

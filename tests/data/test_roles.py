@@ -1,4 +1,4 @@
-"""Which column is what, by one rule in every format."""
+"""The roles of columns follow one rule in every format."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from stream_perceptron import LiveModel
 
 
 def test_random_draws_are_of_rows_that_are_read_by_all_that_others_tell(tmp_path, run):
-    """A key that holds nothing at first, and texts later, is never a number that is missing."""
+    """A key with nulls at first and texts later never becomes a missing number."""
     source = tmp_path / "s.jsonl"
     rows = [{"a": i % 5, "d": "red" if i > 30 else None, "y": i % 2} for i in range(40)]
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -1,4 +1,4 @@
-"""What was found in rows, as values that never change."""
+"""Schemas are immutable values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stream_perceptron.data.schema import KnownNames, Schema, Selection
 
 
 def test_names_that_are_known_are_those_of_a_set_whatever_was_added_since():
-    """From any of them, names are added, asked for and copied in any order."""
+    """Names are added to, looked up in and copied from any schema, in any order."""
     rng = random.Random(0)
     made = [(KnownNames(), [])]
     for _ in range(2000):
@@ -39,5 +39,5 @@ def test_nothing_is_assigned(value):
 
 
 def test_schemas_are_equal_whatever_numbers_rows_brought():
-    """So that a batch need not end where a row brings a feature of its own."""
+    """So a batch need not end at a row with a new feature."""
     assert Schema(texts=()) == Schema(texts=()).with_numbers(["a"])

@@ -1,4 +1,4 @@
-"""Getting data sets and converting them."""
+"""Fetching and converting data sets."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def write_idx(path, array, code=0x08):
 
 
 def read(path):
-    """Return pictures, labels and metadata of a Parquet file, read with nothing of ours."""
+    """Return images, labels and metadata of a Parquet file, read with PyArrow alone."""
     table = pq.read_table(path)
     metadata = json.loads(table.schema.metadata[METADATA_KEY])
     pixels = np.frombuffer(b"".join(table["pixels"].to_pylist()), np.uint8)
@@ -41,7 +41,7 @@ def read(path):
 
 @pytest.fixture(scope="session")
 def idx(digits, tmp_path_factory):
-    """The four IDX files of MNIST, gzipped, in a folder as a mirror has it."""
+    """A folder like a mirror's, with the four gzipped IDX files of MNIST."""
     folder = tmp_path_factory.mktemp("mirror")
     for part, (images, labels) in mnist._IDX_FILES.items():
         pixels, digit, _ = read(digits[part])
@@ -54,7 +54,7 @@ def idx(digits, tmp_path_factory):
 
 @pytest.fixture
 def mirror(tmp_path, monkeypatch):
-    """Serve a folder over HTTPS on 127.0.0.1, with a certificate that is trusted here."""
+    """Serve a folder over HTTPS on 127.0.0.1, with a certificate trusted by the test."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "authority.pem")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
@@ -148,7 +148,7 @@ def test_fetch_from_an_https_mirror(run, mirror, idx, digits, tmp_path):
 
 
 def test_public_mirrors_are_next_where_npm_is_missing(mirror, idx, tmp_path, monkeypatch):
-    """The mirrors are replaced by one of our own, so that nothing leaves this machine."""
+    """A local mirror replaces the public ones, so that nothing leaves this machine."""
     url = mirror(idx)
     dataset = mnist.DATASETS["mnist"]
     monkeypatch.setitem(

@@ -1,4 +1,4 @@
-"""Each piece of advice, followed on a stream to which it is given: accuracy rises."""
+"""Each suggestion raises the accuracy on the stream that it was made for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from helpers import write_lines, write_parquet
 
 
 def learned(run, source, *options):
-    """Return the accuracy, and the findings by name, as `learn --json` tells them."""
+    """Return the accuracy and the findings by name from `learn --json`."""
     told = json.loads(run("learn", source, *options, "--json", "--quiet", check=0).stdout)
     return told | {"diagnosis": {each["name"]: each for each in told["diagnosis"]}}
 
@@ -32,7 +32,7 @@ def people(n, seed=0):
 
 
 def follows(run, source, name, given, advice, *more):
-    """Require that a finding is there with one set of options, and that accuracy rises without."""
+    """Check that one set of options has a finding, and the other a higher accuracy without it."""
     before = learned(run, source, *given)
     assert name in before["diagnosis"], before["diagnosis"]
     after = learned(run, source, *advice, *more)
@@ -43,7 +43,7 @@ def follows(run, source, name, given, advice, *more):
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 def test_unscaled_features_of_a_table(form, run, tmp_path):
-    """Of JSON by default, of CSV where it was asked for; the column is named."""
+    """JSON is unscaled by default, CSV on request; the finding names the column."""
     rows, source = list(people(3000)), tmp_path / f"s.{form}"
     if form == "csv":
         write(source, "age,income,label", rows)
@@ -59,7 +59,7 @@ def test_unscaled_features_of_a_table(form, run, tmp_path):
 
 
 def test_features_of_scales_far_apart(run, tmp_path):
-    """None is large, and still the small one is hardly heard."""
+    """None is large, but the small one has hardly any effect."""
     rows = [{"a": age / 1000, "b": income / 10_000, "label": y} for age, income, y in people(3000)]
     source = write_lines(tmp_path / "s.jsonl", rows)
     found = follows(run, source, "unscaled features", [], ["--standardize"])
@@ -78,7 +78,7 @@ def test_raw_pixels(run, digits):
 
 
 def test_sparse_samples_get_no_advice_to_scale(run, tmp_path):
-    """With it, bags of words would be learned less well."""
+    """Scaling would lower the accuracy of bags of words."""
     rng, rows = random.Random(0), []
     for _ in range(4000):
         topic, words = rng.randrange(5), {}
@@ -112,7 +112,7 @@ def test_stopped_too_early(run, digits):
 
 
 def test_saturated_outputs(run, digits, tmp_path):
-    """Pixels as lines of LIBSVM are sparse, so that nothing else is found."""
+    """Pixels in LIBSVM are sparse, so there is no other finding."""
     table = pq.read_table(digits["train"]).slice(0, 3000).to_pydict()
     lines = (
         f"{label} " + " ".join(f"{i}:{v}" for i, v in enumerate(pixels) if v)
@@ -125,7 +125,7 @@ def test_saturated_outputs(run, digits, tmp_path):
 
 
 def test_error_rising(run, tmp_path):
-    """Features grow until a step is too long."""
+    """Features grow until steps are too long."""
     rng, rows = random.Random(0), []
     for i in range(4000):
         a, b = (rng.gauss(0, 1 + i / 1000) for _ in "ab")
@@ -137,7 +137,7 @@ def test_error_rising(run, tmp_path):
 
 
 def test_sorted_labels(run, digits, tmp_path):
-    """What is learned from labels in order is no good for others."""
+    """A model of sorted labels fails on others."""
     rows = pq.read_table(digits["train"]).slice(0, 5000)
     source, path = tmp_path / "s.parquet", tmp_path / "m.npz"
     pq.write_table(rows.sort_by("label"), source)
@@ -179,7 +179,7 @@ def fraud(n):
 
 
 def test_a_rare_class(run, tmp_path):
-    """Accuracy is no better than a constant; a larger weight finds the rare ones."""
+    """Accuracy is no better than a constant; a larger sample weight finds the rare class."""
     rows = list(fraud(20_000))
     source = write(tmp_path / "s.csv", "a,b,w,label", rows)
     share = sum(row[3] == "fraud" for row in rows) / len(rows)
@@ -220,7 +220,7 @@ def test_one_label(run, tmp_path):
 
 @pytest.mark.parametrize("how", ["whole", "decimals", "classes"])
 def test_labels_that_are_a_quantity(how, run, tmp_path):
-    """255 whole prices or more, but not 1,000 numbers of classes at random."""
+    """They are 255 or more integer prices, but not 1,000 random class numbers."""
     rng = random.Random(0)
     rows = []
     if how == "classes":
@@ -249,7 +249,7 @@ def test_labels_that_are_a_quantity(how, run, tmp_path):
 
 
 def test_a_clock(run, tmp_path):
-    """Time goes on, so what was learned of it misleads; drawn at random, it does no harm."""
+    """A rising time misleads the model; random draws make it harmless."""
     rng, rows, now = random.Random(0), [], 0.0
     for _ in range(6000):
         a, now = rng.gauss(0, 1), now + rng.uniform(0.1, 5)
@@ -267,7 +267,7 @@ def test_a_clock(run, tmp_path):
 
 
 def test_features_that_are_small(run, digits, tmp_path):
-    """Bytes that reach 16 only are scaled by 1/255 all the same."""
+    """Bytes up to 16 are scaled by 1/255 nevertheless."""
     table = pq.read_table(digits["train"]).slice(0, 5000).to_pydict()
     pixels = [[value // 16 for value in row] for row in table["pixels"]]
     columns = {"pixels": pa.array(pixels, pa.list_(pa.uint8())), "label": table["label"]}
@@ -302,7 +302,7 @@ def test_weights_that_are_equal_have_no_order(run, tmp_path):
 
 
 def test_what_is_found_does_not_depend_on_delivery(run, tmp_path):
-    """Rows bring names of their own; the same rows by a pipe in two parts are verified."""
+    """Rows bring new names; the same rows by a pipe in two parts verify."""
     rows = []
     for i in range(95):
         names = {f"w{3 * i + j}": 1 for j in range(3)}

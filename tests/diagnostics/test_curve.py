@@ -1,4 +1,4 @@
-"""The learning curve of a report."""
+"""The learning curve of the report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stream_perceptron.live.metrics import Confusion
 
 @pytest.fixture
 def learned(tmp_path, rng):
-    """Learn so many rows of three classes, which are not known before the first of each."""
+    """Learn n rows of three classes, none of them declared."""
 
     def learn(n):
         labels, noise = rng.integers(3, size=n), rng.normal(size=(n, 3))
@@ -33,7 +33,7 @@ def learned(tmp_path, rng):
 
 
 def heights(drawing, kind):
-    """Return the values of a line, or of a dot, by the numbers beside the axis."""
+    """Return the values of a line or dot, read against the axis's numbers."""
     ticks = re.findall(r'd="M0 ([\d.]+)h\d+"/><text x="-8"[^>]*>([\d.]+)%?<', drawing)
     (bottom, low), (top, high) = ((float(y), float(value)) for y, value in (ticks[0], ticks[-1]))
     points = re.search(rf'<polyline class="{kind}" points="([^"]*)"', drawing)
@@ -45,14 +45,14 @@ def heights(drawing, kind):
 @pytest.mark.parametrize("n", [2, 30, 150, 999, 5000])
 @pytest.mark.parametrize("width", ["broad", "narrow"])
 def test_lines_end_where_the_figures_of_the_run_are(n, width, learned):
-    """Also where the first sample was not tested, and there are too few for a window."""
+    """This holds with an untested first sample, and with too few samples for a window."""
     live = learned(n)
     progress, (panel, *_) = live.progress, curve_of(live)["panels"]
     drawing = panel["drawings"][width]
     scores = progress.scores(3)
 
     assert progress.confusion.tested == n - 1
-    # Places have a digit behind the point, which is less than a tenth of a percent.
+    # Coordinates have one decimal, finer than a tenth of a percent.
     assert heights(drawing, "sofar")[-1] == pytest.approx(100 * progress.accuracy, abs=0.1)
     assert heights(drawing, "base") == pytest.approx([100 * scores.baseline] * 2, abs=0.1)
     assert heights(drawing, "window")
@@ -76,7 +76,7 @@ def test_an_axis_begins_at_0_or_says_where(learned):
     assert 0 == panel["start"]
     assert "cut" not in panel["drawings"]["broad"]
 
-    # As if all had one label, and nearly all were right.
+    # Pretend that all had one label, and nearly all were right.
     progress.confusion = Confusion.restored(np.array([[0, 0, progress.confusion.tested]]))
     progress.curve.sums[:, 1] = progress.curve.sums[:, 0]
     progress.curve.sums[[20, 30], 1] -= 1

@@ -1,4 +1,4 @@
-"""Each finding in a run that has it, none in runs that are well; samples worked as on paper."""
+"""Each finding appears in a run that has it, and none in good runs; worked samples."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stream_perceptron import LiveModel, UpdateError, check_update
 
 
 def findings(run, *args):
-    """Return what `learn` finds, by name."""
+    """Return the findings of `learn`, by name."""
     result = run("learn", *args, "--json", "--quiet", check=0)
     return {found["name"]: found for found in json.loads(result.stdout)["diagnosis"]}
 
@@ -28,7 +28,7 @@ def write(path, rows, header="label,a,b"):
 
 
 def points(n, seed=0, flip=0.0):
-    """Two classes told apart by the sign of a."""
+    """Two classes, separated by the sign of a."""
     rng = random.Random(seed)
     for _ in range(n):
         a, b = rng.uniform(-1, 1), rng.uniform(-1, 1)
@@ -58,7 +58,7 @@ def lines(samples):
     ids=" ".join,
 )
 def test_no_false_alarm_on_digits(run, digits, options, tmp_path_factory):
-    """Shuffled, as the digits of some rows are harder to read than those before."""
+    """The digits are shuffled, as some of the file's rows are harder than earlier ones."""
     source = tmp_path_factory.getbasetemp() / "shuffled.parquet"
     if not source.exists():
         table = pq.read_table(digits["train"])
@@ -67,7 +67,7 @@ def test_no_false_alarm_on_digits(run, digits, options, tmp_path_factory):
 
 
 def test_the_settings_of_the_learner(run, digits, tell):
-    """Lr 0.05, epsilon 0.01, random draws until one error is below epsilon."""
+    """They are lr 0.05, epsilon 0.01, and random draws until one error is below epsilon."""
     options = ["--random", "--stop", "--lr", "0.05", "--epsilon", "0.01"]
     found = findings(run, digits["train"], *options)
     shown = run("learn", digits["train"], *options, check=0).stderr
@@ -241,7 +241,7 @@ def right(x, d, weights, bias):
 
 
 def scalar_delta(x, d, weights, bias):
-    """What the first program did."""
+    """The mistake of the first program."""
     y = f(weights @ x + bias)
     delta = np.dot(d - y, y * (1 - y))
     return weights + 0.1 * delta * x, bias + 0.1 * delta

@@ -1,4 +1,4 @@
-"""The worst mistakes, and whether the model was trained on them."""
+"""The most confident mistakes, and whether the model was trained on their source."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_worst_are_the_most_confident_of_all(run, rng, tmp_path):
     ids=["whole", "passes", "part", "drawn"],
 )
 def test_rows_that_were_learned_are_known(options, expected, run, rng, tmp_path):
-    """By what is in the file, whatever it is called."""
+    """The file's contents count, not its name."""
     data, model = write(tmp_path / "s.csv", rng), tmp_path / "m.npz"
     run("learn", data, "-m", model, *options, check=0)
     live = LiveModel.load(model)

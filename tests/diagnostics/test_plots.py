@@ -1,4 +1,4 @@
-"""The drawings of a report, without the page."""
+"""The drawings of the report."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from stream_perceptron.diagnostics.plots import (
 def pixels_of(uri):
     data = base64.b64decode(uri.removeprefix("data:image/png;base64,"))
     image = Image.open(io.BytesIO(data))
-    image.verify()  # also the checksum of each chunk
+    image.verify()  # checks each chunk's checksum too
     return np.asarray(Image.open(io.BytesIO(data)))
 
 
@@ -69,7 +69,7 @@ def test_axes_reach_over_what_they_show_at_few_numbers(share, high, height, end,
 
 
 def lab(colour, seen):
-    """Return a colour in CIELAB, as somebody sees it."""
+    """Return a colour in CIELAB, as seen with a given vision."""
     share = np.array(colour) / 255
     linear = seen @ np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
     to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
@@ -88,5 +88,5 @@ BLIND = {
 
 @pytest.mark.parametrize("seen", BLIND.values(), ids=BLIND)
 def test_the_colour_blind_tell_the_signs_apart(seen):
-    """Ten times the difference that is just noticed, 2.3."""
+    """The colours differ by ten times the just noticeable difference, 2.3."""
     assert np.linalg.norm(lab(FOR, np.array(seen)) - lab(AGAINST, np.array(seen))) > 23

@@ -1,4 +1,4 @@
-"""The page about a run, in a real browser."""
+"""The report in a real browser."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ VOID = {"meta", "link", "img"}
 
 
 class Page(HTMLParser):
-    """What a page is made of; every element that is opened must be closed."""
+    """The elements of a page; every opened element must be closed."""
 
     def __init__(self, text):
         super().__init__()
@@ -65,7 +65,7 @@ def page(run, digits, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory):
-    """Run Chromium on an address, and return what it said."""
+    """Run Chromium on an address, and return its output."""
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:
         assert not os.environ.get("CI"), ".ci/run installs chromium"
@@ -87,7 +87,7 @@ def browser(tmp_path_factory):
 
 @pytest.fixture
 def served(page):
-    """The folder of the page on a server that remembers what it was asked for."""
+    """A server of the page's folder that records requests."""
     asked = []
 
     class Handler(http.server.SimpleHTTPRequestHandler):
@@ -112,7 +112,7 @@ def test_page_is_small_whole_and_can_be_read_aloud(page, tell):
     assert 22 == len(parsed.of("img"))
     assert all(attrs["alt"] and attrs["src"].startswith("data:") for attrs in parsed.of("img"))
     (drawing,) = [attrs for attrs in parsed.of("div") if attrs.get("role") == "img"]
-    # Two charts, each for a desk and for a phone.
+    # Two charts, each for desktops and for phones.
     assert 4 == len(parsed.of("svg"))
     assert "en" == parsed.of("html")[0]["lang"]
     assert re.match(r"From the first 320 samples to the last \d+: ", drawing["aria-label"])
@@ -152,7 +152,7 @@ def test_page_in_a_browser(page, browser, served, scheme, tmp_path):
     assert [f"/{page.name}"] == asked
     paper = pixels[5, 5].mean()
     assert paper > 0.9 if scheme == "light" else paper < 0.2
-    # Lines, tables and pictures leave more than one tone.
+    # Lines, tables and images have more than one tone.
     assert len(np.unique((pixels[::4, ::4] * 15).astype(int).reshape(-1, 3), axis=0)) > 50
 
 
@@ -176,13 +176,13 @@ document.title = "seen: " + seen.join(", ");
 
 @pytest.fixture(scope="session")
 def pages(page, run, tmp_path_factory):
-    """Pages with few classes and many, whose names are short, or long and nearly equal."""
+    """Pages with few and many classes, whose names are short, or long and similar."""
     folder, rng = tmp_path_factory.mktemp("pages"), np.random.default_rng(0)
     pages = [page]
     kinds = ((2, "c{}"), (12, "c{}"), (20, "c{}"), (20, LONG), (60, LONG), (3, 300 * "w" + "{}"))
     for k, label in kinds:
         source, path = folder / f"{k}-{len(label)}.csv", folder / f"{k}-{len(label)}.html"
-        # A blank more or less is another name too.
+        # Names may differ by a blank.
         names = ["same name", "same  name", *map(label.format, range(k - 2))]
         x = rng.normal(size=(k, 5))
         labels = rng.integers(k, size=2000)
@@ -220,7 +220,7 @@ def luminance(colour):
 
 
 def test_colours_stand_out(page):
-    """WCAG 2.2 asks for 4.5 : 1 for text and 3 : 1 for what is drawn."""
+    """WCAG 2.2 requires 4.5 : 1 for text and 3 : 1 for drawings."""
     style = re.search("<style>(.*?)</style>", page.read_text(), re.S)[1]
     common, dark = re.split("prefers-color-scheme: dark", style, maxsplit=1)
 
@@ -249,7 +249,7 @@ def test_colours_stand_out(page):
     ids=["names", "pictures"],
 )
 def test_names_are_shown_as_they_are(browser, run, tmp_path, names, shown):
-    """Labels and features that look like HTML stay text."""
+    """Names that look like HTML stay text."""
     source = tmp_path / "<b>samples.csv"
     quoted = [f'"{label.replace(chr(34), 2 * chr(34))}"' for label in LABELS]
     rows = [
@@ -285,7 +285,7 @@ def test_report_shows_the_diagnosis(run, digits, tmp_path):
 
 
 def test_models_with_little_in_them(run, tmp_path):
-    """Saved in Python, of an older version, without a label, with many classes."""
+    """They are saved in Python, of an older version, without a label, or with many classes."""
     save(SGDPerceptron(classes=["left", "right"], seed=0), tmp_path / "empty.npz")
     (tmp_path / "bare.csv").write_text("a,b\n1,2\n")
     run("learn", tmp_path / "bare.csv", "-m", tmp_path / "bare.npz", "-p", "-", check=0)
@@ -322,12 +322,12 @@ def test_named_features_have_bars_and_mistakes_their_values(run, tmp_path, rng):
     weights = live.model.weights
     bars = [a for a in parsed.of("span") if a.get("class") in ("for", "against")]
 
-    # Each class lists its features, the strongest first.
+    # Each class lists its features, strongest first.
     expected = [
         "for" if w > 0 else "against" for row in weights for w in sorted(row, key=abs)[::-1]
     ]
     assert expected == [bar["class"] for bar in bars]
-    # Each mistake lists what spoke for the prediction and against the label, the strongest first.
+    # Each mistake lists the features that favoured the prediction over the label, strongest first.
     row = r'<th scope="row">(\d+)</th><td[^>]*>(up|down)</td>.*<td class="features">(.*)</td></tr>'
     shown = re.findall(row, path.read_text())
     assert len(shown) > 5

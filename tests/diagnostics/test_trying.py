@@ -1,4 +1,4 @@
-"""Models of any loop, diagnosed by samples at hand."""
+"""Diagnosis of models from your own loops, by samples."""
 
 from __future__ import annotations
 

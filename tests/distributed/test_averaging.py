@@ -1,4 +1,4 @@
-"""Models that went on from one, each by itself, and are made one again."""
+"""Averaging of models that were trained from one base."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_known_weights_are_averaged_and_samples_added(base):
 
 
 def test_new_labels_and_features_are_united_by_name(base):
-    """A weight is its start, a function of its place, and what all models learned, divided."""
+    """A weight is its initial value plus the mean of the models' changes."""
     one = trained(base, [({"a": 0.5, "c": 1.0}, "left")])
     two = trained(base, [({"d": 1.0, "c": 2.0}, "right"), ({"b": 1.0}, "left")])
     mean = average(base, [one, two])
@@ -109,7 +109,7 @@ def test_models_of_another_origin_are_refused(other, reason, base):
 
 @pytest.fixture
 def partitions(run, tmp_path):
-    """A base, and three learners of a partition each that went on from it."""
+    """A base, and three models that continued from it with a partition each."""
     rng = random.Random(0)
     base = tmp_path / "base.npz"
     options = ["--position", "part,offset", "--quiet"]
@@ -201,7 +201,7 @@ def test_the_last_samples_of_a_mean_are_those_of_the_base_and_what_each_added(ru
     window = LiveModel.load(mean).progress.window
     windows = [LiveModel.load(path).progress.window for path in (base, *paths)]
 
-    assert 99 == len(windows[0])  # the first was tested before any label was known
+    assert 99 == len(windows[0])  # the first sample is untested, as no label was known
     assert 149 == len(window)
     assert windows[0].tolist() == window[:99].tolist()
     assert sum(each[99:].sum() for each in windows[1:]) == window[99:].sum()
@@ -242,7 +242,7 @@ def test_the_window_of_a_mean_is_that_of_the_models_in_their_order(partitions):
     window = average_live(begin, lives).progress.window
     expected = np.concatenate([begin.progress.window, *(each.progress.window for each in lives)])
 
-    # The first has 1,000 of its own, the second 700 and the third 30 that it added.
+    # The first model added 1,000 samples, the second 700 and the third 30.
     assert 1000 == len(window)
     assert lives[2].progress.window[-30:].tolist() == window[-30:].tolist()
     assert lives[1].progress.window[-700:].tolist() == window[-730:-30].tolist()
@@ -251,7 +251,7 @@ def test_the_window_of_a_mean_is_that_of_the_models_in_their_order(partitions):
 
 
 def test_shards_count_apart_what_they_standardize(tmp_path, rng):
-    """The statistics of all rows, and those of the plain stream where there is one shard."""
+    """Together they have the statistics of all rows; one shard has those of the plain stream."""
     X = rng.normal([3, 200], [1, 50], size=(400, 2))
     columns = {"a": X[:, 0], "b": X[:, 1], "y": rng.integers(0, 2, 400)}
     source = ParquetSource(str(write_parquet(tmp_path / "f.parquet", columns)))

@@ -1,4 +1,4 @@
-"""Learning shared out over a real Ray cluster on this machine."""
+"""Learning in shards on a real Ray cluster on this machine."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Cluster:
         )  # fmt: skip
 
     def processors(self):
-        """Return how many processors it has."""
+        """Return the number of processors."""
         script = (
             "import ray, sys; ray.init(sys.argv[1], logging_level='ERROR')\n"
             "print(int(ray.cluster_resources().get('CPU', 0)))"
@@ -71,12 +71,12 @@ class Cluster:
         ).stdout)  # fmt: skip
 
     def end(self):
-        # In order it would take half a minute.
+        # An orderly end would take half a minute.
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
     def wait(self):
-        """Return when somebody listens."""
+        """Wait until a server listens."""
         host, port = self.address.split(":")
         for _ in range(1200):
             with suppress(ConnectionRefusedError), socket.create_connection((host, int(port))):
@@ -107,14 +107,14 @@ class Cluster:
         )
 
     def workers(self):
-        """Return the processes that learn just now."""
+        """Return the processes that are learning."""
         parents, learning = {}, []
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 status = (folder / "stat").read_text()
                 line = (folder / "cmdline").read_bytes()
             except OSError:
-                continue  # it has ended
+                continue  # the process has ended
             pid = int(folder.name)
             parents[pid] = int(status.rpartition(")")[2].split()[1])
             if line.startswith(b"ray::learn_pieces"):
@@ -137,7 +137,7 @@ def cluster():
 
 
 def rounds_of(path):
-    """Return how many rounds a checkpoint holds, over all passes; -1 if there is none."""
+    """Return the rounds of a checkpoint over all epochs, or -1 without a checkpoint."""
     if not path.exists():
         return -1
     cursor = LiveModel.load(path).cursor
@@ -145,7 +145,7 @@ def rounds_of(path):
 
 
 def wait_for_round(path, after, process):
-    """Return the round of a checkpoint once that is behind another."""
+    """Wait until a checkpoint is beyond a round, and return its round."""
     for _ in range(6000):
         if (rounds := rounds_of(path)) > after:
             return rounds
@@ -204,7 +204,7 @@ def test_what_shards_learn_with_is_said_and_can_be_kept(cluster, sample):
 
 
 def test_row_groups_of_every_size_are_learned_as_a_whole(cluster, run, tmp_path):
-    """Fewer groups than shards, empty ones, and shards without a row."""
+    """There may be fewer groups than shards, empty groups, and shards without rows."""
     schema = pa.schema([("a", pa.float64()), ("label", pa.string())])
     path, model = tmp_path / "few.parquet", tmp_path / "model.npz"
     with pq.ParquetWriter(path, schema) as writer:
@@ -300,7 +300,7 @@ def test_without_ray_one_line_says_what_to_install(sample):
 
 
 def test_a_run_in_shards_goes_on_as_it_was_begun(cluster, run, sample, tmp_path):
-    """Other shards would be another deal of the rows."""
+    """Another number of shards would distribute the rows differently."""
     path = tmp_path / "model.npz"
     process = cluster.start(sample, shards=4, rows=5, model=path, options=["--passes", 9])
     wait_for_round(path, 2, process)
@@ -338,7 +338,7 @@ def test_shards_are_inspected_and_forged_ones_refused(cluster, run, sample, tmp_
 
     assert "now in 4 shards by rounds of 1,000 rows, 2 done in this pass" in text
     assert {"n": 4, "rows": 1000, "rounds": 2} == contents["shards"]
-    assert "cursor.shards.n has no right value" in run("inspect", path, check=1).stderr
+    assert "cursor.shards.n has an invalid value" in run("inspect", path, check=1).stderr
 
 
 def test_a_cluster_that_is_not_there_is_named_in_one_line(run, sample):
@@ -421,7 +421,7 @@ def test_eight_shards_learn_mnist_as_well_as_one_stream(cluster, run, digits, tm
     )
     assert abs(accuracy["plain"] - accuracy["shared"]) <= 0.005
     assert shared.read_bytes() == again.read_bytes()
-    # On one machine, without Ray.
+    # verify runs on one machine, without Ray.
     assert run("verify", shared, digits["train"], check=0).stdout.endswith(
         "every bit of 10 x 784 weights follows from these sources\n"
     )
@@ -475,7 +475,7 @@ def test_a_killed_driver_goes_on_at_its_last_round(cluster, digits, tmp_path, te
 
 @pytest.mark.slow
 def test_a_node_that_dies_costs_no_sample(digits, tmp_path):
-    """Of two nodes on this host."""
+    """One of two nodes on this host dies."""
     reference, path = tmp_path / "reference.npz", tmp_path / "model.npz"
     cluster = Cluster(processors=1)
     node = None

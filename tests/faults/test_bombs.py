@@ -1,4 +1,4 @@
-"""Small files that become as much as memory has, or say so: refused in one line, or read."""
+"""Small files that expand to all memory, or claim to: refused in one line, or read."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ LIMITED = ["bash", "-c", 'ulimit -v 2000000; exec "$0" "$@"', COMMAND, "learn", 
 
 
 def zstandard(start, size):
-    """Return a frame of Zstandard that becomes some bytes, and then zeros up to a size."""
+    """Return a Zstandard frame that expands to some bytes and then zeros up to a size."""
     frame = b"\x28\xb5\x2f\xfd\xa0" + size.to_bytes(4, "little")
     frame += (len(start) << 3).to_bytes(3, "little") + start
     size -= len(start)
@@ -69,7 +69,7 @@ def zstandard(start, size):
 
 
 def varint(number):
-    """Return a number of 32 bits as Thrift writes it."""
+    """Return a 32-bit number in Thrift's encoding."""
     number, written = number << 1, b""
     while number > 127:
         written, number = written + bytes([number & 127 | 128]), number >> 7
@@ -77,7 +77,7 @@ def varint(number):
 
 
 def with_last_page(file, size):
-    """Return a Parquet file whose last page, not compressed, becomes that of a larger one."""
+    """Return a Parquet file whose uncompressed last page expands to a larger one."""
     chunk = pq.ParquetFile(io.BytesIO(file)).metadata.row_group(0).column(1)
     at, end = chunk.data_page_offset, chunk.data_page_offset + chunk.total_compressed_size
     sizes = next(n for n in range(1, 2**20) if file[at:end].startswith(_page(n, n)))
@@ -85,7 +85,7 @@ def with_last_page(file, size):
     head = _page(size, len(page)) + file[at + len(_page(sizes, sizes)) : end - sizes]
     told = [b"\x16" + varint(chunk.total_uncompressed_size)]
     told += [b"\x16" + varint(n) for n in (chunk.total_compressed_size, len(head + page))]
-    # The codec, behind the path and the number of values, is Zstandard.
+    # Set the codec, which follows the path and the number of values, to Zstandard.
     values = b"\x16" + varint(chunk.num_values)
     before = file[end:-8]
     footer = before.replace(told[0] + told[1], told[0] + told[2])
@@ -99,7 +99,7 @@ def _page(n_bytes, n_stored):
 
 
 def test_pages_that_become_far_more_than_they_are(tmp_path):
-    """Neither are they read, nor does a page that is large count as one of them."""
+    """Expanding pages are refused; merely large pages are read."""
     sink = io.BytesIO()
     table = pa.table({"label": ["a", "b"] * 50, "x": np.arange(100.0)})
     pq.write_table(table, sink, compression="none", use_dictionary=False)
@@ -115,7 +115,7 @@ def test_pages_that_become_far_more_than_they_are(tmp_path):
 
 
 def test_columns_whose_only_pages_become_more_than_there_is_room_for(tmp_path):
-    """Snappy makes at most 21 bytes of one."""
+    """Snappy expands a byte to at most 21."""
     n = 28_000_000
     zeros = pa.array(np.zeros(n))
     table = pa.table({"a": zeros, "b": zeros, "label": pa.array(np.zeros(n, np.int8))})

@@ -1,8 +1,8 @@
-"""A power cut at any moment of a run leaves a whole model, and predictions that fit it.
+"""A power cut at any moment of a run leaves a whole model and predictions that fit it.
 
-The system calls of the command are recorded. What may be on the disk after each of them follows
-from what POSIX says: of what was written to a file since it was synced, each part is there, or is
-zeros, or is not; and so is each change to the names in a folder since the folder was synced.
+The command's system calls are recorded. POSIX defines the possible states of the disk after each
+call: every unsynced write to a file is there, is zeros, or is missing, and so is every unsynced
+change to the names in a folder.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ ON_NAMES = [
 
 class Scenario(NamedTuple):
     predictions: str
-    before: int = 0  # rows learned before the run that is recorded
-    rows: int = 600  # learned in all when it ends
-    room: str = ""  # of the file system with the model: options of a tmpfs
-    full: str = ""  # the file that finds no room
+    before: int = 0  # rows learned before the recorded run
+    rows: int = 600  # rows learned at the end
+    room: str = ""  # the options of the tmpfs with the model
+    full: str = ""  # the file that does not fit
 
 
 SCENARIOS = {
@@ -72,20 +72,20 @@ def calls_in(log, root):
 
 
 class Disk:
-    """Files as a process sees them, and all that a power cut may leave of them."""
+    """Files as a process sees them, and their possible states after a power cut."""
 
     def __init__(self, root):
         at_first = files_in(root)
         self.files = dict(enumerate(at_first.values()))
         self.names = dict(zip(at_first, self.files, strict=True))
         self.synced_files, self.synced_names = dict(self.files), dict(self.names)
-        # What is not synced of each file: pairs of an offset and bytes, or of a size and None.
+        # Unsynced changes of each file: pairs of an offset and bytes, or of a size and None.
         self.writes = defaultdict(list)
-        # And of each folder: names and the files that they were given to, None where one was taken.
+        # Unsynced changes of each folder: pairs of a name and its file, or None if it was removed.
         self.changes = defaultdict(list)
 
     def take(self, name, arguments, paths, data):
-        """Take a call over."""
+        """Apply a call."""
         path, target = paths[0], paths[-1]
         file = self.names.get(path)
         if name.startswith("open") and file is None:
@@ -95,7 +95,7 @@ class Disk:
         elif name.startswith("open") and "O_TRUNC" in arguments:
             self._write(file, 0, None)
         elif name == "write":
-            # At the end of the file, as all that the command writes; it shows if that is wrong.
+            # The command only appends; otherwise the comparison would fail.
             self._write(file, len(self.files[file]), data)
         elif name == "ftruncate":
             self._write(file, int(arguments.rpartition(", ")[2]), None)
@@ -103,7 +103,7 @@ class Disk:
             self._rename({target: file})
         elif name.startswith("unlink"):
             self._rename({path: None})
-        # Where both are names of one file, to rename one to the other leaves both.
+        # If both are links to one file, renaming leaves both.
         elif name.startswith("rename") and self.names.get(target) != file:
             self._rename({path: None, target: file})
         elif name in ("fsync", "fdatasync"):
@@ -126,7 +126,7 @@ class Disk:
         return {name: self.files[file] for name, file in self.names.items() if file is not None}
 
     def states(self):
-        """Yield what a power cut may leave now, as sets of names with what is in the files."""
+        """Yield the possible states after a power cut now, as files by name."""
         contents = {
             file: {written(data, part) for part in parts(self.writes[file])}
             for file, data in self.synced_files.items()
@@ -149,7 +149,7 @@ def files_in(root):
 
 
 def parts(writes):
-    """Yield what may be on the disk of some writes: of each all, none, or some sectors."""
+    """Yield the possible effects of some writes: of each all, none, or some sectors."""
     choices = [[[], [(offset, data)]] for offset, data in writes]
     for choice, (offset, data) in zip(choices, writes, strict=True):
         for n in (*range(0, len(data), SECTOR), len(data) - 1) if data else ():
@@ -158,7 +158,7 @@ def parts(writes):
             choice += [[(offset, each)] for each in torn]
     if math.prod(map(len, choices)) < 5000:
         return map(chain.from_iterable, product(*choices))
-    # Of many, one in part, and those behind it all or none.
+    # Of many writes, take one in part, and those behind it all or none.
     return (
         [*writes[:i], *part, *rest]
         for i, choice in enumerate(choices)
@@ -181,7 +181,7 @@ def learn(root, scenario, rows=600):
 
 
 def record(root, scenario, log):
-    """Run the command with its calls recorded; return its errors and the files that it leaves."""
+    """Run the command and record its calls; return its errors and its files."""
     command = [
         "strace", "-f", "-y", "-z", "-xx", "-s", "10000000", "--seccomp-bpf", "-o", log,
         "-e", "trace=" + ",".join(f"?{call}" for call in ON_NAMES + ON_DESCRIPTORS),
@@ -201,7 +201,7 @@ def record(root, scenario, log):
 
 
 def made(root, state=()):
-    """Make the folders of a run, with files in them."""
+    """Make the folders and files of a run."""
     for folder in ("model", "other"):
         (root / folder).mkdir(parents=True)
     for name, content in state:
@@ -210,7 +210,7 @@ def made(root, state=()):
 
 
 def finished(root, scenario):
-    """Learn all rows that are left; return the model and the predictions."""
+    """Learn the remaining rows; return the model and the predictions."""
     subprocess.run(learn(root, scenario), check=True, timeout=300)
     return (root / MODEL).read_bytes(), (root / scenario.predictions).read_bytes()
 
@@ -225,7 +225,7 @@ def test_every_state_that_a_power_cut_may_leave(name, tmp_path, tell):
     root = made(tmp_path / "run")
     if scenario.before:
         subprocess.run(learn(root, scenario, scenario.before), check=True)
-        # As after a power cut.
+        # A leftover of a power cut.
         (root / f"model/.model.npz.{'0f' * 8}.tmp").write_bytes(expected[0][:1000])
         output = root / scenario.predictions
         output.write_bytes(output.read_bytes() + bytes(100))
@@ -236,7 +236,7 @@ def test_every_state_that_a_power_cut_may_leave(name, tmp_path, tell):
 
     @cache
     def kept(model):
-        """Return how much of the predictions belongs to a model."""
+        """Return the number of bytes of predictions that belong to a model."""
         (tmp_path / "loaded.npz").write_bytes(model)
         (length,) = LiveModel.load(tmp_path / "loaded.npz").cursor.outputs.values()
         return length
@@ -250,7 +250,7 @@ def test_every_state_that_a_power_cut_may_leave(name, tmp_path, tell):
         # A run that goes on, or ends, relies on its last save.
         if call is None or call[0] in ("open", "openat", "write"):
             done = len(saves)
-        # Each save is there, or the one after it, with the one before that as the previous one.
+        # Each save or the next one is there, with its predecessor as the previous save.
         models = saves[done - 1 :] if done else [None, *saves]
         previous = saves[done - 2 : done] if done > 1 else [None, *saves[:done]]
         for state in disk.states():

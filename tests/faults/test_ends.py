@@ -1,4 +1,4 @@
-"""However a run ends, it ends soon, in order, and with its model saved."""
+"""Every run ends soon, in order, and with its model saved."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROWS = b"label,a\n" + b"left,1\nright,2\n" * 200_000
 
 @pytest.mark.parametrize("number", CODES)
 def test_a_signal_ends_a_run_whose_output_is_blocked(number, tmp_path):
-    """Nobody reads its predictions, so that it waits to write them."""
+    """Nobody reads its predictions, so it waits to write them."""
     source, path = tmp_path / "s.csv", tmp_path / "m.npz"
     source.write_bytes(ROWS)
     with start(

@@ -1,4 +1,4 @@
-"""No command writes to a file that it reads, and every error names its file."""
+"""No command writes to its own input, and every error names its file."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_predictions_and_model_are_two_files(data, tmp_path, run):
 
 
 def test_the_previous_save_is_no_source(tmp_path, run):
-    """It would be replaced by what is learned from it."""
+    """The save would replace its own source."""
     source, model = tmp_path / "m.npz.prev", tmp_path / "m.npz"
     source.write_text(ROWS)
 
@@ -115,7 +115,7 @@ def test_predictions_may_go_to_a_device(data, tmp_path, run):
 
 
 def test_predictions_may_go_to_a_fifo(data, tmp_path):
-    """Its reader may come later."""
+    """The FIFO's reader may come later."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     with start(data, "-p", fifo, "--quiet") as process:
@@ -126,7 +126,7 @@ def test_predictions_may_go_to_a_fifo(data, tmp_path):
 
 
 def test_a_file_of_predictions_is_known_by_where_it_is(data, tmp_path, run):
-    """Not by how it was spelled."""
+    """The spelling of its path does not matter."""
     folder = tmp_path / "folder"
     folder.mkdir()
     (tmp_path / "link").symlink_to(folder)
@@ -167,7 +167,7 @@ def test_a_new_checkpoint_follows_the_umask_and_an_old_one_keeps_its_mode(umask,
 
 
 def test_the_error_of_a_damaged_model_names_the_one_before(tmp_path, run):
-    """Also where the damage is in what it means, not in its bytes."""
+    """The error names it for invalid contents too, not only for damaged bytes."""
     from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoint
 
     path = tmp_path / "m.npz"
@@ -225,7 +225,7 @@ def test_a_pipeline_of_several_scalers_is_one_clear_line(tmp_path, run):
 
 
 def test_predictions_go_to_a_folder_that_cannot_be_read(data, tmp_path, monkeypatch):
-    """Its names cannot be seen on to the disk, which is no reason to refuse."""
+    """Such a folder cannot be synced, and is accepted nevertheless."""
 
     def refuse(folder):
         raise PermissionError(errno.EACCES, "Permission denied", str(folder))

@@ -1,4 +1,4 @@
-"""What an adversary gives: numbers, files and moments that nobody meant to be used."""
+"""Hostile numbers, files and moments."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HUGE = 10**5000  # more digits than Python writes
 
 @pytest.fixture
 def steep(tmp_path):
-    """A model whose net inputs are too large for a number where a feature is 1e308."""
+    """A model whose net inputs overflow if a feature is 1e308."""
     model = SGDPerceptron(activation="identity", classes=["x", "y"], seed=0, init_range=5.0)
     model.learn_one({"a": 0.1}, "x")
     save(model, tmp_path / "steep.npz")
@@ -66,7 +66,7 @@ def test_a_net_input_that_is_not_finite_is_refused_in_python(steep):
 
 
 def test_parameters_are_refused_or_can_be_saved(tmp_path):
-    """A property over parameters of all kinds: one clear error, or a model that loads again."""
+    """Parameters of all kinds give one clear error, or a model that can be saved and loaded."""
     rng, made, told = np.random.default_rng(0), 0, []
     numbers = [
         0, 1, -1, 0.1, 1e300, 1e-300, 10**400, HUGE, "1", None, np.float32(0.1), True, np.int64(1),
@@ -110,7 +110,7 @@ def test_options_that_no_model_can_have(options, told, run, sample, tmp_path):
 @pytest.mark.parametrize("kind", ["device", "fifo", "folder"])
 @pytest.mark.parametrize("command", ["inspect", "predict", "evaluate", "report", "average"])
 def test_models_are_regular_files(kind, command, run, sample, tmp_path):
-    """A device without end is not read, and a FIFO without a writer not waited for."""
+    """The command neither reads an endless device nor waits for a FIFO's writer."""
     path = {"device": "/dev/zero", "fifo": tmp_path / "fifo", "folder": tmp_path}[kind]
     if kind == "fifo":
         os.mkfifo(path)
@@ -126,7 +126,7 @@ def test_models_are_regular_files(kind, command, run, sample, tmp_path):
 
 
 def test_many_labels_are_tested_in_little_memory(tmp_path):
-    """A matrix of so many labels would take 8 GB."""
+    """A full confusion matrix would take 8 GB."""
     lines = [f"{i},{i % 97},{i % 89}\n" for i in range(32_000)]
     (tmp_path / "a.csv").write_text("label,a,b\n" + "".join(lines[:2000]))
     (tmp_path / "b.csv").write_text("label,a,b\n" + "".join(lines))
@@ -143,7 +143,7 @@ def test_many_labels_are_tested_in_little_memory(tmp_path):
 
 
 def test_a_file_system_without_links(run, sample, tmp_path):
-    """Each save succeeds, and the one before is not kept."""
+    """Each save succeeds; the previous one is not kept."""
     require_tool("cc")
     shim = tmp_path / "nolink.c"
     shim.write_text(
@@ -165,7 +165,7 @@ def test_a_file_system_without_links(run, sample, tmp_path):
 
 
 def test_progress_copies_and_saves_from_another_thread(digits, tmp_path):
-    """Each is of one moment, whatever the run does meanwhile."""
+    """Each copy shows one moment, whatever the run does meanwhile."""
     sources = [open_source(str(digits["test"]))]
     live = LiveModel.start(sources, seed=0)
     is_done, found, path = threading.Event(), [], tmp_path / "m.npz"
@@ -202,7 +202,7 @@ def test_help_to_a_full_device(args):
 
 
 def test_an_interrupt_while_the_command_is_imported(tmp_path):
-    """By a module that sends it, in the midst of the imports; there is no traceback."""
+    """A module sends the interrupt during imports; there is no traceback."""
     for module in ("click", "numpy", "pyarrow"):
         script = (
             "import sys, os, signal\n"
@@ -224,7 +224,7 @@ NASTY = "m\x1b[31m\u202egpj\n.npz"
 
 
 def test_names_of_files_and_cells_do_not_change_the_screen(run, sample, tmp_path):
-    """Control characters, turned text and bytes that are no UTF-8, wherever a name is told."""
+    """Control characters, reversed text and invalid UTF-8 are escaped wherever names appear."""
     harmful = set(NASTY) - set("m[31gpj.npz") - {"\n"}
     model, odd = tmp_path / NASTY, tmp_path / os.fsdecode(b"odd\xff.csv")
     odd.write_text('label,a\u202e\x1b[2J,b\n"x\x1b]0;t\x07",1,2\ny\u2067,3,4\n' * 1)
@@ -241,13 +241,13 @@ def test_names_of_files_and_cells_do_not_change_the_screen(run, sample, tmp_path
     assert not harmful.intersection(page)
     assert "\\u202e" in page
 
-    # Where a terminal takes nothing but UTF-8.
+    # For a terminal that accepts only UTF-8.
     strict = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
     assert "odd\\udcff.csv" in run("inspect", model, env=strict, check=0).stdout
 
 
 def test_a_first_line_without_end_is_not_held():
-    """It is a row that cannot be used, and the others are learned."""
+    """It is a rejected row, and the others are learned."""
     script = (
         "(head -c 1000000000 /dev/zero | tr '\\0' x; printf '\\nlabel,a\\nx,1\\ny,2\\n') |"
         ' (ulimit -v 800000; exec "$0" learn --skip-bad --quiet --json)'
@@ -265,7 +265,7 @@ def test_labels_that_are_numbers_without_being_finite(label, run, tmp_path):
 
 
 def test_an_average_that_would_not_be_finite(run, tmp_path):
-    """Each variance is finite, and times the number of samples no more."""
+    """Each variance is finite, but its product with the number of samples is not."""
     paths = [tmp_path / name for name in ("base.npz", "one.npz", "two.npz")]
     source = write_lines(tmp_path / "s.jsonl", [{"a": 1, "label": "x"}])
     run("learn", source, "-m", paths[0], "--standardize", check=0)
@@ -281,7 +281,7 @@ def test_an_average_that_would_not_be_finite(run, tmp_path):
 
 
 def test_memory_that_runs_out_while_a_source_is_opened(tmp_path):
-    """One line of 15 MB has so many names that they are more than there is room for."""
+    """The names in one line of 15 MB do not fit in memory."""
     path = tmp_path / "s.csv"
     path.write_text(",".join(f"n{i}" for i in range(1_700_000)) + "\n")
     limited = ["bash", "-c", 'ulimit -v 300000; exec "$0" learn "$1"', COMMAND, path]

@@ -1,4 +1,4 @@
-"""Killed at any moment and started again, a run ends in the bits of one that was not."""
+"""A run that is killed at any moment and restarted ends bit-identical to an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from helpers import COMMAND, TIMES, kill_runs, outcome_in
 from stream_perceptron import LiveModel
 
 SCENARIOS = {
-    # Options, and the kills that are wanted.
+    # Options, and the required number of kills.
     "in order": ([], 6),
     "at random": (["--random"], 2),
     "three passes with a limit": (["--passes", "3", "--limit", "130000"], 2),

@@ -1,4 +1,4 @@
-"""Memory has limits, and what would go beyond them is refused with the model as it was."""
+"""Inputs beyond the limits of memory are refused and leave the model unchanged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stream_perceptron import FullError, LiveModel, SGDPerceptron, load, save
 
 @pytest.fixture
 def peak():
-    """Run the command and return its result, and the most memory that it used in MB."""
+    """Run the command; return its result and its peak memory in MB."""
     script = (
         "import re, sys; from stream_perceptron_cli.main import main\n"
         "code = 0\n"
@@ -83,7 +83,7 @@ def test_the_limit_is_kept_with_the_model_and_may_be_raised(tmp_path, run):
 
 
 def test_a_label_that_is_mostly_new_is_remarked_on(tmp_path, peak):
-    """It is learned and saved all the same, in little memory."""
+    """The warning does not prevent learning and saving, in little memory."""
     source, path = tmp_path / "ids.csv", tmp_path / "m.npz"
     rows = [f"{i % 7},{i % 5},id{i}" for i in range(10_000)]
     source.write_text("\n".join(["a,b,label", *rows]) + "\n")
@@ -96,7 +96,7 @@ def test_a_label_that_is_mostly_new_is_remarked_on(tmp_path, peak):
 
 
 def test_a_list_of_thirty_million_zeros_is_a_rejected_row(tmp_path, peak):
-    """Which Parquet keeps in less than a kilobyte."""
+    """Parquet stores it in less than a kilobyte."""
     column = pa.array([np.zeros(30_000_000, np.int64)], pa.list_(pa.int64()))
     path = write_parquet(tmp_path / "f.parquet", {"x": column, "label": [1]}, compression="zstd")
     result, megabytes = peak("learn", path)
@@ -133,7 +133,7 @@ def test_a_text_of_its_own_in_each_row_is_encoded_a_few_rows_at_a_time(form, tmp
 
 
 def test_many_columns_are_read_in_time_that_grows_with_their_number(tmp_path, run):
-    """A look through a list for each of them would take minutes."""
+    """A linear search for each column would take minutes."""
     n = 200_000
     source = tmp_path / "wide.csv"
     names = ",".join(f"c{i}" for i in range(n))
@@ -173,7 +173,7 @@ def test_a_checkpoint_is_not_read_if_it_is_larger_than_any(tmp_path):
     path = tmp_path / "m.npz"
     save(SGDPerceptron(seed=0), path)
     with path.open("ab") as file:
-        file.truncate(2**40)  # a hole, which takes no room on the disk
+        file.truncate(2**40)  # a sparse file, which needs no space
     result = subprocess.run([COMMAND, "inspect", path], capture_output=True, text=True)
 
     assert (1, 1) == (result.returncode, result.stderr.count("\n"))

@@ -1,4 +1,4 @@
-"""Signals of all kinds, one after another: a run that is done at last ends as one left alone."""
+"""A run that many signals interrupt ends bit-identical to an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROWS = 40_000
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory):
-    """Files of rows in the forms that the runs read."""
+    """Files of rows in the forms of the runs."""
     folder = tmp_path_factory.mktemp("sources")
     rng = np.random.default_rng(0)
     X = rng.normal(size=(ROWS, 6)).round(4).tolist()
@@ -41,7 +41,7 @@ def sources(tmp_path_factory):
     (folder / "two.csv").write_text(good)
     with (folder / "rows.jsonl").open("w") as file:
         for i, (label, x) in enumerate(zip(labels, X, strict=True)):
-            # Each ninth row comes again.
+            # Each ninth row is replayed.
             at = i - 1 if i % 9 == 8 else i
             row = {"part": f"p{i % 3}", "at": at, "label": label}
             file.write(json.dumps(row | dict(zip("abcdef", x, strict=True))) + "\n")
@@ -92,7 +92,7 @@ def test_signals_in_a_random_mixture(name, sources, tmp_path, tell):
             if process.returncode == 0:
                 break
             assert EXPECTED[number] == process.returncode
-        # The checkpoint before depends on when a run was interrupted.
+        # The previous save depends on the moments of signals.
         for path in (path for path in expected.iterdir() if path.suffix != ".prev"):
             assert path.read_bytes() == (folder / path.name).read_bytes(), path.name
 

@@ -1,4 +1,4 @@
-"""Runs on one plain pipe, one after another: each row is learned and answered, or still there."""
+"""Successive runs on one pipe learn and answer each row, or leave it in the pipe."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FORMS = ["csv", "csv without a header", "jsonl", "libsvm"]
 
 
 def lines_of(form):
-    """Return a header, if there is one, and rows; a field of CSV may have a newline in it."""
+    """Return the header, if any, and the rows; a field of CSV may have a newline."""
     rng = random.Random(form)
     if form == "csv":
         yield "\ufeffid,a,b,label\n"
@@ -40,7 +40,7 @@ def lines_of(form):
 
 
 class Writer(threading.Thread):
-    """Writes bytes to a pipe, cut anywhere, as they come."""
+    """Writes bytes to a pipe, cut at random places."""
 
     def __init__(self, descriptor, data, seed):
         super().__init__(daemon=True)
@@ -58,7 +58,7 @@ class Writer(threading.Thread):
 
 
 def read_slowly(descriptor, most, taken, rng):
-    """Take bytes until the end, or so many and leave."""
+    """Read to the end, or a number of bytes, slowly."""
     while len(taken) < most and (data := os.read(descriptor, rng.choice([500, 5000]))):
         taken += data
         time.sleep(rng.random() / 50)
@@ -66,7 +66,7 @@ def read_slowly(descriptor, most, taken, rng):
 
 
 def by_row(data):
-    """Return lines by their rows; those that come again must be the same."""
+    """Return lines by row; repeated lines must be equal."""
     found = {}
     for line in data.decode().splitlines():
         assert line == found.setdefault(json.loads(line)["row"], line)
@@ -98,7 +98,7 @@ def test_rows_of_a_pipe_add_up_after_each_end(form, output, tmp_path, tell):
             taken = bytearray()
             reader = threading.Thread(target=read_slowly, args=(reading, most, taken, rng))
             reader.start()
-            # Without a model there is nothing to keep a part of the first rows in.
+            # Before the first save there is no model to keep a partial row in.
             saves, seconds = 0 if model.exists() else 1, rng.uniform(0, 0.25)
             kill_after_saves(process, model, saves, seconds, signal.SIGTERM)
             errors = process.communicate()[1]
@@ -120,7 +120,7 @@ def test_rows_of_a_pipe_add_up_after_each_end(form, output, tmp_path, tell):
 
 
 def test_a_part_of_a_line_waits_for_its_pipe(run, tmp_path):
-    """It is kept through runs that end before the line does, and left out on another pipe."""
+    """It is kept through runs that end before the line does, and dropped on another pipe."""
     model = tmp_path / "m.npz"
     into, out = os.pipe()
     for more, rows in ((b"a,b,label\n1,2,x\n3,", 1), (b"4", 1), (b",y\n5,", 2)):
@@ -136,7 +136,7 @@ def test_a_part_of_a_line_waits_for_its_pipe(run, tmp_path):
     os.close(out)
     result = run("learn", "-m", model, input="a,b,label\n6,7,x\n", check=0)
 
-    assert "2 bytes of a line are left out" in result.stderr
+    assert "2 bytes of an unfinished line are left out" in result.stderr
     assert 3 == LiveModel.load(model).progress.rows
 
 
@@ -156,7 +156,7 @@ def test_without_a_model_it_is_said_what_is_lost(tmp_path):
 
 
 class Pipe:
-    """A pipe that several runs inherit, one after another."""
+    """A pipe that successive runs inherit."""
 
     def __init__(self):
         self.into, self.out = os.pipe()
@@ -165,7 +165,7 @@ class Pipe:
         threading.Thread(target=os.write, args=(self.out, data), daemon=True).start()
 
     def learn(self, model, *options, saves=0, seconds=0.5, **kwargs):
-        """Run until a signal; return its exit code and what it said."""
+        """Run until a signal; return the exit code and the messages."""
         process = start("-m", model, "--quiet", *options, stdin=self.into, **kwargs)
         kill_after_saves(process, model, saves, seconds, signal.SIGTERM)
         errors = process.communicate()[1]
@@ -174,7 +174,7 @@ class Pipe:
 
 @pytest.mark.parametrize("options", [["--limit", "3"], ["--stop", "--epsilon", "9"]])
 def test_what_a_limit_left_is_not_learned_again(options, tmp_path):
-    """A signal while a reader is awaited, when all that was asked for was learned."""
+    """The signal comes while the run waits for a reader, after all requested rows are learned."""
     pipe, model = Pipe(), tmp_path / "m.npz"
     pipe.write(b"a,b,label\n" + b"1,2,x\n3,4,y\n" * 10)
     reading, writing = os.pipe()
@@ -211,7 +211,7 @@ def test_a_line_that_is_too_long_does_not_shift_the_rest(place, tmp_path):
 
 @pytest.mark.parametrize("how", ["gzip", "arrow", "zstd"])
 def test_what_cannot_go_on_leaves_nothing_behind(how, tmp_path):
-    """Compressed and Arrow data end in order at a signal, and the next run is told nothing."""
+    """Runs on compressed and Arrow data end in order at a signal, and the next run gets no rest."""
     table = pa.table({"a": [1.0, 2.0] * 500, "label": ["x", "y"] * 500})
     text = b"a,label\n" + b"1,x\n2,y\n" * 500
     data = {"gzip": gzip.compress, "zstd": lambda data: pa.compress(data, "zstd", asbytes=True)}
@@ -228,7 +228,7 @@ def test_what_cannot_go_on_leaves_nothing_behind(how, tmp_path):
 
 
 def test_two_pipes_keep_nothing(tmp_path):
-    """A part of a line belongs to one of them, and nobody could tell to which."""
+    """A partial line could not be assigned to one of them."""
     pipes, model = [Pipe(), Pipe()], tmp_path / "m.npz"
     pipes[0].write(b"a,b,label\n1,2,x\n3,")
     pipes[1].write(b"a,b,label\n5,6,y\n")

@@ -1,4 +1,4 @@
-"""Sources behind URIs: servers that say nothing any more, and objects that are replaced."""
+"""Sources behind URIs: servers that hang, and objects that are replaced."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def uri(port, name="digits.parquet"):
 
 @pytest.fixture(scope="module")
 def server():
-    """The port of a server of the S3 protocol, with a bucket."""
+    """The port of an S3 server with a bucket."""
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
@@ -58,7 +58,7 @@ def put(port, path, name="digits.parquet"):
 
 @pytest.fixture
 def silent():
-    """The port of a server that accepts connections and says nothing."""
+    """The port of a server that accepts connections and never answers."""
     with closing(socket.create_server(("127.0.0.1", 0))) as listening:
         listening.settimeout(60)
         yield listening
@@ -66,7 +66,7 @@ def silent():
 
 @pytest.fixture
 def stalling(server):
-    """The port of a proxy that passes 5 MB of answers on, and then no more."""
+    """The port of a proxy that forwards 5 MB of answers, and then hangs."""
     left, opened, threads = [5_000_000], [], []
     listening = socket.create_server(("127.0.0.1", 0))
 
@@ -138,7 +138,7 @@ def test_a_signal_ends_the_opening_of_what_does_not_answer(
     }.get(command, [where, "-m", path])
     before = path.read_bytes()
     with start(*options, subcommand=command) as process:
-        with silent.accept()[0]:  # it is at it
+        with silent.accept()[0]:  # the command has connected
             process.send_signal(number)
             process.wait(10)
 
@@ -161,7 +161,7 @@ def test_a_signal_ends_the_reading_of_what_stops_in_the_midst(number, server, st
 
 
 def test_a_run_goes_on_with_an_object_and_knows_another_by_its_tag(server, sample, tmp_path, run):
-    """The other object has the size and the footer of the first."""
+    """The other object has the same size and footer."""
     path = tmp_path / "m.npz"
     other = tmp_path / "other.parquet"
     data = bytearray(sample.read_bytes())
@@ -212,7 +212,7 @@ def test_a_digit_is_the_same_from_a_server(server, sample, tmp_path, run):
 
 
 def test_an_object_from_a_server_after_kill_9_and_whole(server, digits, tmp_path, run):
-    """Learned, killed and gone on with, verified, predicted and tested, as a file would be."""
+    """It is learned, resumed after kills, verified, predicted and tested like a file."""
     name = "train.parquet"
     put(server, digits["train"], name)
     put(server, digits["test"], "test.parquet")

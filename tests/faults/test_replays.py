@@ -1,4 +1,4 @@
-"""A consumer that is killed and reads its topic again learns every message exactly once."""
+"""A consumer that is killed and replays its topic learns every message exactly once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LANES = 2  # at once, as there are two cores
 
 
 def topic(n):
-    """Messages of three partitions, some without a label, some that are bad."""
+    """Messages of three partitions, some unlabelled, some bad."""
     rng = random.Random(0)
     offsets = [100, 0, 7]
     lines = []
@@ -45,7 +45,7 @@ def consume(folder):
 
 
 def seen(path):
-    """Return the number of messages that a checkpoint has seen."""
+    """Return the number of messages seen by a checkpoint."""
     return LiveModel.load(path).cursor.read if path.exists() else 0
 
 
@@ -71,7 +71,7 @@ def test_a_topic_replayed_after_each_kill(tmp_path, tell):
                 process = subprocess.Popen(
                     consume(folder), stdin=subprocess.PIPE, stderr=subprocess.PIPE
                 )
-                # Now and then the killer is late, and the topic is read to its end.
+                # Sometimes the kill comes after the topic's end.
                 position, stop = start, start + rng.randint(1, 5000)
                 while position < min(stop, len(lines)):
                     end = position + rng.randint(1, 60)
@@ -81,7 +81,7 @@ def test_a_topic_replayed_after_each_kill(tmp_path, tell):
                     except BrokenPipeError:
                         break
                     position = end
-                    time.sleep(0.002)  # a topic is not a flood
+                    time.sleep(0.002)  # slow down, as a topic does
                 if position < len(lines):
                     time.sleep(rng.uniform(0, 0.2))
                     process.kill()
@@ -133,7 +133,7 @@ def test_next_offsets_are_shown_and_positions_echoed(tmp_path, run):
 
 @pytest.mark.parametrize("form", ["csv", "arrow"])
 def test_positions_in_columns(form, tmp_path, run):
-    """One increasing field alone, and a partition that is a text."""
+    """A single increasing field, and a text as partition."""
     table = pa.table(
         {
             "topic": ["a", "a", "b", "a", "b", "a"],

@@ -1,4 +1,4 @@
-"""Rejected rows are told of in order, by reason; a run that has nothing says so."""
+"""Rejected rows are reported in order, by reason; a run without rows says so."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def learned(path):
 
 
 def test_a_short_row_says_nothing_of_where_it_comes_from(tmp_path, run):
-    """Its last field is not its offset, beyond which all later rows would be left out."""
+    """Its last field is not its offset; taken as one, it would make the run skip later rows."""
     source, path = tmp_path / "s.csv", tmp_path / "m.npz"
     rows = [f"left,{i % 3},p,{i}" for i in range(20)]
     rows[5] = "left,p,99999"
@@ -70,7 +70,7 @@ def test_a_run_with_nothing_new_says_so(tmp_path, run):
     again = run("learn", source, "-m", path, check=0)
     replayed = run("learn", "-m", path, input=source.read_text(), check=0)
 
-    assert "nothing new: all that was asked for was already learned" in again.stderr
+    assert "nothing new: all requested rows were already learned" in again.stderr
     assert "nothing new: every row was already learned" in replayed.stderr
     assert 3 == learned(path)
 
@@ -247,7 +247,7 @@ def test_the_numpy_kernel_writes_nothing_that_is_not_finite_when_the_rate_is_bey
 
 
 def test_a_stopped_run_that_was_killed_before_it_could_say_so_finishes(tmp_path):
-    """With the bytes of the run that was not."""
+    """It ends with the bytes of an uninterrupted run."""
     rows = [{"x": 1.0, "label": "a"}] * 50
     source = str(write_lines(tmp_path / "s.jsonl", rows))
 

@@ -1,4 +1,4 @@
-"""What only its owner should see is not shown, and what a name holds does nothing to a terminal."""
+"""Secrets are not shown, and names cannot control the terminal."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_password_is_in_no_error(command, uri, tmp_path, run):
 
 
 def test_a_password_is_in_no_checkpoint_and_no_note(tmp_path, monkeypatch):
-    """The file system is one that needs none."""
+    """The test's file system needs no password."""
     (tmp_path / "s.csv").write_text("label,a\nx,1\ny,2\nx,nan\n")
     real = pa.fs.FileSystem.from_uri
 

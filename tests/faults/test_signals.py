@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM end a run in order, at work or waiting."""
+"""SIGINT and SIGTERM end a run in order while it works or waits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 @pytest.mark.slow
 def test_signals_at_random_moments_of_the_work(digits, tmp_path, tell):
-    """Interrupted and started again until it is done, a run ends as one that was not."""
+    """A run that is interrupted and restarted until done ends like an uninterrupted run."""
     rng = random.Random(0)
     counts = dict.fromkeys(CODES, 0)
     options = ["--save-every", "20000"]
@@ -69,7 +69,7 @@ def test_signals_while_waiting_for_stdin(digits, sample, tmp_path, tell):
             process.stdin.flush()
             time.sleep(rng.uniform(0, 0.5))
             process.send_signal(number)
-            # The pipe stays open, so only the signal can end the waiting.
+            # The pipe stays open, so only the signal can end the wait.
             errors = process.stderr.read()
 
         assert (CODES[number], "") == (process.returncode, errors)
@@ -87,7 +87,7 @@ def test_signals_while_waiting_for_stdin(digits, sample, tmp_path, tell):
 
 
 def test_what_was_read_of_a_pipe_is_learned_before_the_end(tmp_path, tell):
-    """What is not learned is still in the pipe, for the next one to read."""
+    """Other rows stay in the pipe for the next reader."""
     rng = random.Random(2)
     lines = b"left,0.5,1\nright,1,0.5\n" * 1_500_000
     learned = []
@@ -118,7 +118,7 @@ def test_what_was_read_of_a_pipe_is_learned_before_the_end(tmp_path, tell):
 
 
 def test_second_sigint_leaves_at_once(digits, tmp_path):
-    """While a save hangs: the last checkpoint is whole."""
+    """A save hangs meanwhile; the last checkpoint stays whole."""
     path = tmp_path / "model.npz"
     subprocess.run([COMMAND, "learn", digits["test"], "-m", path, "--quiet"], check=True)
     before = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Split anywhere and run twice, a stream of any format ends in the same bits."""
+"""A stream of any format ends bit-identical however it is split and rerun."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pytest
 from helpers import TIMES
 from splits import kill_split, require_alike
 
-PARTS = 12  # that run beside each other
+PARTS = 12  # run in parallel
 CASES = 300
 KILLED = 20
 
 
 @pytest.fixture(autouse=True)
 def handlers():
-    """Put the handlers of signals back, which the command leaves in place until it ends."""
+    """Restore the signal handlers, which the command leaves in place until it ends."""
     numbers = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
     before = [signal.getsignal(number) for number in numbers]
     yield
@@ -26,7 +26,7 @@ def handlers():
 
 
 def try_cases(seeds, folder, monkeypatch, **how):
-    """Try a case for each seed; return how often each kind and format came, and was learned."""
+    """Try a case per seed; return how often each kind and format came and was learned."""
     counts = Counter()
     for seed in seeds:
         here = folder / str(seed)

@@ -1,4 +1,4 @@
-"""Predictions on a pipe are never lost, whatever ends the run or its reader."""
+"""No prediction on a pipe is lost when the run or its reader ends."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ENDS = ["SIGKILL", "SIGTERM", "reader"]
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
-    """A table of two classes, and the lines of its predictions by their rows."""
+    """A table of two classes, and the lines of its predictions by row."""
     folder = tmp_path_factory.mktemp("untaken")
     rng = random.Random(0)
     points = [(rng.gauss(0, 1), rng.gauss(0, 1)) for _ in range(ROWS)]
@@ -43,7 +43,7 @@ def learn(source, model, *more):
 
 
 def by_row(data):
-    """Return lines by their rows; those that come again must be the same."""
+    """Return lines by row; repeated lines must be equal."""
     found = {}
     for line in data.splitlines():
         assert line == found.setdefault(json.loads(line)["row"], line)
@@ -51,7 +51,7 @@ def by_row(data):
 
 
 class Reader(threading.Thread):
-    """Takes bytes from a pipe, now and then slowly, until its end or so many bytes."""
+    """Reads a pipe, sometimes slowly, to its end or a number of bytes."""
 
     def __init__(self, descriptor, most, seed):
         super().__init__()
@@ -71,7 +71,7 @@ class Reader(threading.Thread):
 
 
 def run_once(command, end, rng, model, fifo=None):
-    """Run until something ends it; return its exit code and what a reader got."""
+    """Run until something ends it; return the exit code and the bytes that the reader got."""
     reading, writing = (None, None) if fifo else os.pipe()
     most = rng.randint(1, 60_000) if end == "reader" else 2**30
     process = subprocess.Popen(command, stdout=writing, stderr=subprocess.PIPE)
@@ -109,7 +109,7 @@ def test_every_prediction_of_a_file_is_taken_in_the_end(through, table, tmp_path
             code, data = run_once(command, end, rng, model, fifo)
             if end is not None:
                 ends[end] += code != 0
-            # A reader that leaves may have a part of a line; a run writes none.
+            # A reader that leaves may have a partial line; a run writes only whole ones.
             whole = data[: data.rfind(b"\n") + 1]
             assert whole == data or end == "reader"
             got.append(whole)
@@ -124,7 +124,7 @@ def test_every_prediction_of_a_file_is_taken_in_the_end(through, table, tmp_path
 
 
 def test_lines_in_the_pipe_are_saved_and_come_first(table, tmp_path):
-    """A reader that takes nothing, and leaves."""
+    """The reader leaves without reading."""
     source, expected = table
     model = tmp_path / "m.npz"
     reading, writing = os.pipe()
@@ -136,7 +136,7 @@ def test_lines_in_the_pipe_are_saved_and_come_first(table, tmp_path):
         os.close(reading)
         process.stderr.read()
     kept = LiveModel.load(model).cursor.untaken
-    # A run without predictions keeps them for the next one.
+    # A run without predictions keeps the lines for the next one.
     subprocess.run([COMMAND, "learn", source, "-m", model, "--limit", "40", "--quiet"], check=True)
     again = subprocess.run(learn(source, model), capture_output=True, check=True)
 
@@ -147,7 +147,7 @@ def test_lines_in_the_pipe_are_saved_and_come_first(table, tmp_path):
 
 @pytest.mark.parametrize("output", ["predictions.csv", "-"])
 def test_a_file_goes_on_after_another_one(output, table, tmp_path):
-    """-p a, then -p b, then -p a again: a keeps its lines."""
+    """With -p a, -p b and -p a again, a keeps its lines."""
     source, _ = table
     model, first = tmp_path / "m.npz", tmp_path / "a.csv"
     for path, limit in ((first, 10), (output, 20), (first, 30)):
@@ -162,7 +162,7 @@ def test_a_file_goes_on_after_another_one(output, table, tmp_path):
 
 
 def test_lines_longer_than_a_pipe_takes_at_once_are_whole(tmp_path):
-    """Each has the probabilities of many classes; the reader is slow and leaves twice."""
+    """Each line has the probabilities of many classes; the slow reader leaves twice."""
     n, model, source = 60, tmp_path / "m.npz", tmp_path / "f.csv"
     source.write_text("\n".join(["a,label", *(f"{i % 7},{i % 3000}" for i in range(n))]) + "\n")
     command = learn(source, model, "--probabilities", "--classes", "0-2999")
@@ -181,7 +181,7 @@ def test_lines_longer_than_a_pipe_takes_at_once_are_whole(tmp_path):
 
 @pytest.mark.parametrize("form", ["json", "csv"])
 def test_predictions_and_rejected_rows_of_two_files(form, tmp_path):
-    """Options together: both outputs fit, whatever ends the runs, and in either format."""
+    """Both outputs match the model in either format, whatever ends the runs."""
     rng, sources = random.Random(form), [tmp_path / "one.csv", tmp_path / "two.csv"]
     for path in sources:
         columns = rng.sample(["a", "b", "label"], 3)

@@ -9,10 +9,7 @@ from helpers import COMMAND, end_group, recipe
 
 @pytest.fixture
 def shell(tmp_path, monkeypatch):
-    """Start a recipe in a folder of its own, with some texts of it replaced.
-
-    Whatever is left of it is killed at the end.
-    """
+    """A function that starts a recipe in its own folder, with texts replaced; killed at the end."""
     monkeypatch.setenv("PATH", f"{COMMAND.parent}:{os.environ['PATH']}")
     started = []
 

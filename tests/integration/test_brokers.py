@@ -1,4 +1,4 @@
-"""The recipes for brokers in docs/pipes.md, run as they stand with real ones on this machine."""
+"""The recipes for brokers in docs/pipes.md, run unchanged with real brokers on this machine."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def kafka():
 
 
 def test_a_topic_with_kills_and_replays(kafka, shell, tmp_path, tell):
-    """Whatever kills the consumer, it learns each message exactly once."""
+    """The consumer learns each message exactly once, whatever kills it."""
     path, errors = tmp_path / "topic.npz", tmp_path / "errors"
     runs = kills = 0
 
     def consume(number):
         process = shell("kafka", "errors", ("-b broker", kafka))
-        # It is said with the first rows what is used of them, the position last.
+        # The first rows print the roles of columns, the position last.
         wait_for(lambda: "position: partition, offset" in errors.read_text(), process)
         process.send_signal(number)
         assert process.wait(60) == (143 if number == signal.SIGTERM else -9), errors.read_text()
-        end_group(process)  # what feeds it
+        end_group(process)  # the consumer's input
 
     while not path.exists() or samples_in(path) < 900:
         consume(signal.SIGKILL)
@@ -58,7 +58,7 @@ def test_a_topic_with_kills_and_replays(kafka, shell, tmp_path, tell):
 
 
 def test_a_topic_by_many_learners(kafka, shell, tmp_path, run):
-    """What the base has learned already comes again to every learner, and is left out."""
+    """Every learner gets the base's messages again, and skips them."""
     with (tmp_path / "begin.jsonl").open("w") as file:
         for i, message in enumerate(MESSAGES[:300]):
             file.write(json.dumps(message | {"partition": i % 3, "offset": i // 3}) + "\n")
@@ -76,7 +76,7 @@ def test_a_topic_by_many_learners(kafka, shell, tmp_path, run):
 
 @pytest.fixture
 def server(tmp_path):
-    """Start a server on a port of this machine; return how it is called."""
+    """Start a server on a local port; return its address."""
     started = []
 
     def start(command, port):
@@ -94,7 +94,7 @@ def server(tmp_path):
 
 
 def publish(command, is_heard):
-    """Publish a sample again and again until it is heard, then others, and one with label 7."""
+    """Publish a sample repeatedly until it is received, then others, and one with label 7."""
     sample = json.dumps(MESSAGES[0])
     while not is_heard():
         subprocess.run([*command, sample], check=True, capture_output=True)

@@ -1,6 +1,6 @@
-"""README.md and docs/ are true: every block runs as printed, page by page, in one folder.
+"""Every block of README.md and docs/ runs as printed, page by page, in one folder.
 
-`scripts/update_docs` writes what commands print now, and the tables of the last `scripts/bench`.
+`scripts/update_docs` renews the output of commands and the tables of the last `scripts/bench`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from stream_perceptron_cli.main import COMMANDS
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 RENEW = "UPDATE_DOCS" in os.environ
 
-# Blocks with a name after their language are not run here: tests of theirs do that.
+# Named blocks, which have their own tests.
 TESTED_ELSEWHERE = {
     "setup": "scripts/demo and scripts/test themselves",
     "install": "test_packaging",
@@ -52,13 +52,13 @@ RATE = re.compile(r"(?m)^( +[\d,]+(?:(?: +[\d.]+%){2}| +untested) +[\d.]+ +[\d.]
 
 
 def steps_of(text):
-    """Yield the commands of a console block, each with what it prints."""
+    """Yield the commands of a console block with their output."""
     for command, output in re.findall(r"(?m)^\$ (.*\n(?:> .*\n)*)((?:(?!\$ ).*\n)*)", text):
         yield command.replace("\n> ", "\n").rstrip("\n"), output
 
 
 def said_by(command, folder, *options):
-    """Run a command of a page, and return all that it prints."""
+    """Run a command of a page, and return its output."""
     result = subprocess.run(
         ["bash", "-eu", *options, "-c", command], cwd=folder, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, timeout=300,
@@ -68,7 +68,7 @@ def said_by(command, folder, *options):
 
 
 def require_same(page, command, shown, said):
-    """Require that a command prints what is shown; or write it into the page."""
+    """Check a command's output against the page, or update the page."""
     if RATE.sub(r"\1", shown) == RATE.sub(r"\1", said):
         return
     assert RENEW, f"{page.name}: $ {command}\n{said}"
@@ -80,9 +80,9 @@ def require_same(page, command, shown, said):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder in which the installed command is found, as in an activated environment."""
+    """A folder for running pages, with the installed command on the PATH."""
     monkeypatch.setenv("PATH", f"{COMMAND.parent}:{os.environ['PATH']}")
-    # The width of help is that of the terminal.
+    # Help depends on the width of the terminal.
     monkeypatch.delenv("COLUMNS", raising=False)
     return tmp_path
 
@@ -118,12 +118,12 @@ def after_services(folder):
 
 
 def after_checkpoints(folder):
-    """The run was killed at work, so that the next one had something to do."""
+    """Check that the run was killed at work, so that the next one had rows to learn."""
     assert 600_000 == samples_in(folder / "mnist.npz")
     assert samples_in(folder / "mnist.npz.prev") < 600_000
 
 
-# What a page leaves behind, beside what it prints.
+# Checks of the files that a page leaves.
 AFTER = {
     "checkpoints": after_checkpoints,
     "distributed": after_distributed,
@@ -161,7 +161,7 @@ def test_every_block_runs_as_printed(page, folder):
 
 
 def children_of(process):
-    """Return the numbers of the processes that a process has started."""
+    """Return the ids of a process's children."""
     stats = [path.read_text() for path in Path("/proc").glob("[0-9]*/stat") if path.exists()]
     fields = [(int(stat.split()[0]), int(stat.rpartition(")")[2].split()[1])) for stat in stats]
     return [number for number, parent in fields if parent == process.pid]
@@ -217,7 +217,7 @@ def test_the_front_page_is_short_and_its_links_lead_somewhere():
 
 
 def test_tables_of_the_last_benchmark():
-    """Each stands between two comments; scripts/update_docs fills them in."""
+    """Each table stands between two comments; scripts/update_docs fills it in."""
     report = ROOT / "data" / "bench" / "report.md"
     if RENEW and report.exists():
         sections = dict(
@@ -240,7 +240,7 @@ def test_tables_of_the_last_benchmark():
 
 
 def table_of(sections, found):
-    """Return a section's table; of a part, the rows that begin with it."""
+    """Return a section's table, or its rows that begin with a part's name."""
     if found[2] not in sections:
         return found[0].partition("\n")[2].removesuffix("<!-- end -->")
     lines = sections[found[2]].strip().splitlines()

@@ -1,4 +1,4 @@
-"""Random inputs, as many as take seconds; scripts/fuzz tries more."""
+"""Random inputs for some seconds; scripts/fuzz tries more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rule about imports between packages holds, and would notice a breach."""
+"""The contract on imports between packages holds and detects violations."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def lint(folder):
 
 @pytest.fixture
 def copy(tmp_path):
-    """The packages and the contract in a folder of their own."""
+    """A copy of the packages and the contract."""
     ignore = shutil.ignore_patterns("__pycache__", "*.so")
     shutil.copytree(ROOT / "stream_perceptron", tmp_path / "stream_perceptron", ignore=ignore)
     shutil.copytree(ROOT / "cli", tmp_path / "stream_perceptron_cli", ignore=ignore)

@@ -26,7 +26,7 @@ LINES = 200 * TIMES
 
 
 def lines_of(writer):
-    """Return the samples of a writer; some lines are as long as is written as one piece."""
+    """Return the samples of a writer; some lines have PIPE_BUF bytes, the longest atomic write."""
     rng = random.Random(writer)
     lines = []
     for i in range(LINES):
@@ -46,7 +46,7 @@ def in_threads(function):
 
 
 def require_an_answer_for_each_line(answers):
-    """A line that was torn would be skipped, or have another id."""
+    """Check the ids of answers; a torn line would be skipped or have another id."""
     found = [json.loads(line)["id"] for line in answers]
     for writer in range(WRITERS):
         own = [name for name in found if name.startswith(f"{writer}-")]
@@ -55,7 +55,7 @@ def require_an_answer_for_each_line(answers):
 
 
 def test_connections_that_send_at_once(shell, tmp_path, tell):
-    """Segments end anywhere in a line."""
+    """Segments may end within a line."""
     require_tool("socat")
     port = free_port()
     answers = tmp_path / "answers"
@@ -81,7 +81,7 @@ def test_connections_that_send_at_once(shell, tmp_path, tell):
 
 
 def test_writers_that_share_a_fifo(tmp_path):
-    """Lines of up to PIPE_BUF bytes, each in one write, as long as the FIFO is held open."""
+    """Lines of up to PIPE_BUF bytes stay whole, each in one write to a FIFO held open."""
     fifo, model = tmp_path / "shared", tmp_path / "many.npz"
     os.mkfifo(fifo)
     process = subprocess.Popen(
@@ -90,7 +90,7 @@ def test_writers_that_share_a_fifo(tmp_path):
     holder = os.open(fifo, os.O_WRONLY)
 
     def write(writer):
-        for part in range(2):  # a writer may leave and come again
+        for part in range(2):  # a writer may leave and return
             with fifo.open("wb", buffering=0) as file:
                 for line in lines_of(writer)[part::2]:
                     file.write(line)

@@ -1,4 +1,4 @@
-"""What is built and installed."""
+"""The built and installed packages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from helpers import ROOT
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """The wheel, built from the sdist, as pip would from what is published; once in a test run."""
+    """The wheel, built from the sdist as pip does, once per test run."""
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
     folder = tmp_path_factory.getbasetemp().parent / f"dist-{run}"
     folder.mkdir(exist_ok=True)
@@ -36,7 +36,7 @@ def built(tmp_path_factory):
 
 
 def tracked(folder, package):
-    """The files of a package that git knows, by the names that they have when installed."""
+    """The tracked files of a package, by their installed names."""
     if not (ROOT / ".git").exists():
         pytest.skip("this is no checkout, whose files git knows")
     listed = subprocess.run(
@@ -80,7 +80,7 @@ def test_sdist_holds_everything_and_its_tests_run(built, tmp_path):
     ]
     result = subprocess.run(
         [Path(sys.executable).with_name("pytest"), "-q", "-p", "no:cacheprovider", *tests],
-        # What is installed has a kernel, and the folder has none yet.
+        # Only the installed package has a compiled kernel, not the folder.
         cwd=folder, env=os.environ | {"PYTHONSAFEPATH": "1"}, capture_output=True, text=True,
     )  # fmt: skip
 
@@ -117,7 +117,7 @@ def test_without_a_compiler_it_installs_and_runs_on_numpy(sample, tmp_path):
          tmp_path, ROOT],
         check=True, env={**os.environ, "CC": "/bin/false"}, capture_output=True,
     )  # fmt: skip
-    # The checkout, which has a kernel, would be found behind it.
+    # Otherwise the checkout, which has a kernel, would be found too.
     script = (
         "import sys; sys.meta_path = [f for f in sys.meta_path if 'ditable' not in str(f)]\n"
         "from stream_perceptron_cli.main import main; main()"
@@ -137,7 +137,7 @@ def test_without_a_compiler_it_installs_and_runs_on_numpy(sample, tmp_path):
 
 
 def test_everything_that_is_imported_is_declared_and_nothing_else():
-    """Four packages, and one that comes with River."""
+    """Four packages, and one that River installs."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared = {line.partition(">=")[0] for line in project["dependencies"]}
     optional = {"PIL", "jinja2", "markupsafe", "ray"}

@@ -1,4 +1,4 @@
-"""The recipes of docs/services.md, in folders of tests in place of those of a server."""
+"""The recipes of docs/services.md, with test folders instead of a server's."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROWS = [
 
 
 def here(text, folder):
-    """Return a recipe with the folders of a test."""
+    """Return a recipe with the test's folders."""
     return text.replace("/opt/perceptron/bin/stream-perceptron", str(COMMAND)).replace(
         "/var/lib/perceptron", str(folder)
     )
@@ -38,7 +38,7 @@ def service(tmp_path):
 
 @pytest.fixture
 def run_unit(service, tmp_path):
-    """Start what the unit starts, as systemd does: a FIFO is stdin, open for writing, too."""
+    """Start the unit's command as systemd does: stdin is a FIFO, open for writing too."""
     os.mkfifo(tmp_path / "samples")
     samples = os.open(tmp_path / "samples", os.O_RDWR)
     program, subcommand, *options = shlex.split(service["ExecStart"])
@@ -52,7 +52,7 @@ def run_unit(service, tmp_path):
 
 
 def end_of(process):
-    """Return the exit code of a process, once it has ended."""
+    """Wait for a process to end, and return its exit code."""
     process.communicate(timeout=60)
     return process.returncode
 

@@ -1,4 +1,4 @@
-"""The recipes of docs/pipes.md from a topic to a topic: whatever is killed, nothing is lost."""
+"""The recipes of docs/pipes.md from topic to topic lose nothing, whatever is killed."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from helpers import (
 
 from stream_perceptron import LiveModel
 
-# The order of the messages of one partition is known, so that predictions can be compared.
+# One partition has a fixed order of messages, so that predictions can be compared.
 KILLS = 12 * TIMES
 MESSAGES = min(5000 * TIMES, 50_000)
-LAST = {"partition": 9, "offset": 0}  # no prediction, but the end of them
+LAST = {"partition": 9, "offset": 0}  # marks the end of predictions
 SAVING = ("-m topic.npz", "-m topic.npz --save-every 25 --lr 0.1 --quiet")
 
 
@@ -57,7 +57,7 @@ class Broker:
         assert 0 == self.producer.flush(30)
 
     def end(self):
-        """Return how many predictions were delivered."""
+        """Return the number of delivered predictions."""
         settings = {"bootstrap.servers": self.address, "group.id": "end", "log_level": 0}
         with closing(Consumer(settings)) as consumer:
             return consumer.get_watermark_offsets(TopicPartition("predictions", 0), 30)[1]
@@ -73,7 +73,7 @@ def broker():
 
 
 def expected_lines(folder, n):
-    """Return the predictions of a run that nothing interrupts."""
+    """Return the predictions of an uninterrupted run."""
     source = folder / "reference.jsonl"
     source.write_text(
         "".join(json.dumps(message(i) | {"partition": 0, "offset": i}) + "\n" for i in range(n))
@@ -86,17 +86,17 @@ def expected_lines(folder, n):
 
 
 class Learner:
-    """The learner in a recipe, which is a child of its shell."""
+    """The learner of a recipe, a child of the recipe's shell."""
 
     def __init__(self, shell):
-        self.pid = 0  # until it is there; it may have ended before it was found
+        self.pid = 0  # 0 until found; it may have ended before
         wait_for(lambda: self._find(shell.pid) or shell.poll() is not None)
 
     def _find(self, shell):
         with suppress(FileNotFoundError, ProcessLookupError):
             for number in Path(f"/proc/{shell}/task/{shell}/children").read_text().split():
                 words = Path(f"/proc/{number}/cmdline").read_bytes().split(b"\0")
-                if b"learn" in words and b"-c" not in words:  # no shell that is to become it
+                if b"learn" in words and b"-c" not in words:  # skip a shell before its exec
                     self.pid = int(number)
         return self.pid
 
@@ -113,20 +113,20 @@ class Learner:
     def send_signal(self, number):
         """Send a signal; SIGINT to the whole group, as Ctrl-C does."""
         if not self.pid:
-            return  # or it would go to the tests themselves
+            return  # signalling 0 would reach the tests themselves
         with suppress(ProcessLookupError):
             os.kill(self.pid if number != signal.SIGINT else -os.getpgid(self.pid), number)
 
 
 def start_of(path, rng):
-    """Return where to read from: now and then the beginning, else the place that was saved."""
+    """Return the offset to read from: the saved one, or sometimes the beginning."""
     offsets = LiveModel.load(path).cursor.offsets if path.exists() else {}
     return str(offsets[("0",)] + 1) if offsets and rng.random() < 0.75 else "beginning"
 
 
 @pytest.mark.slow
 def test_predictions_of_a_topic_in_a_topic(broker, shell, tmp_path, tell):
-    """Signals end the learner; consumers that drop repeats see what a whole run predicts."""
+    """Signals end the learner; consumers that drop repeats see the predictions of a whole run."""
     path, rng = tmp_path / "topic.npz", random.Random(0)
     here = ("-b broker", f"-b {broker.address}")
     start_consumer(shell, here, tmp_path)
@@ -143,7 +143,7 @@ def test_predictions_of_a_topic_in_a_topic(broker, shell, tmp_path, tell):
             number = getattr(signal, end)
             ends[end] += kill_after_saves(Learner(process), path, saves, more, number)
         process.wait(120)
-        end_group(process)  # what feeds it
+        end_group(process)  # the learner's input
         if rng.random() < 2 / KILLS:
             end_group(database)
             database = start_database(broker, shell)
@@ -164,13 +164,13 @@ def test_predictions_of_a_topic_in_a_topic(broker, shell, tmp_path, tell):
 
 
 def start_consumer(shell, here, folder):
-    """Read predictions as they come: the mock broker keeps the last 5 MB of a partition."""
+    """Read predictions as they come, as the mock broker keeps only the last 5 MB of a partition."""
     with (folder / "once").open("w") as once:
         shell("kafka-once", "once.errors", here, output=once)
 
 
 def consumed(broker, folder):
-    """Return what the consumer has let through, when all has come."""
+    """Return the consumer's output after the last prediction."""
     broker.producer.produce("predictions", json.dumps(LAST).encode(), partition=0)
     assert 0 == broker.producer.flush(30)
     wait_for(lambda: (folder / "once").read_text().endswith(json.dumps(LAST) + "\n"))
@@ -183,7 +183,7 @@ def start_database(broker, shell):
 
 
 def kept_in(folder):
-    """Return the lines that the database keeps, in the order of their places."""
+    """Return the lines in the database, ordered by position."""
     path = folder / "predictions.db"
     with closing(sqlite3.connect(path)) as database, suppress(sqlite3.OperationalError):
         rows = database.execute("SELECT line FROM predictions ORDER BY part, place").fetchall()
@@ -193,7 +193,7 @@ def kept_in(folder):
 
 @pytest.mark.slow
 def test_predictions_by_way_of_a_file(broker, shell, tmp_path, tell):
-    """All of the recipe is killed at once, while it learns or while it sends."""
+    """The whole recipe is killed at once while it learns or sends."""
     path, rng = tmp_path / "topic.npz", random.Random(0)
     here, errors = ("-b broker", f"-b {broker.address}"), tmp_path / "errors"
     kills = {"learner": 0, "sender": 0}
@@ -225,7 +225,7 @@ def test_predictions_by_way_of_a_file(broker, shell, tmp_path, tell):
 
 
 def is_sending(shell):
-    """Whether a recipe has come to its last step."""
+    """Whether a recipe has reached its last step."""
     for number in os.listdir("/proc"):
         with suppress(FileNotFoundError, NotADirectoryError, ProcessLookupError):
             words = Path(f"/proc/{number}/cmdline").read_bytes().split(b"\0")

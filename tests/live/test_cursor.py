@@ -1,4 +1,4 @@
-"""A cursor goes on in the sources that it knows, and in others only when it may."""
+"""A cursor continues in its own sources, and begins others only when allowed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_others_are_begun_when_those_of_before_are_done():
     for cursor, how in (
         (at(A, finished=True), {}),
         (at(A), {"go_next": True}),
-        (at(STDIN), {}),  # whose rest is nowhere
+        (at(STDIN), {}),  # the rest of stdin is lost
         (Cursor(), {}),
     ):
         here = resumed(replace(cursor, offsets=offsets), B, **how)
@@ -74,7 +74,7 @@ def test_what_is_not_done_says_why_it_cannot_go_on(cursor, sources, how, why):
 
 
 def part(offsets, replayed):
-    """Return what a batch says of its rows."""
+    """Return the parts of a batch that a cursor reads."""
 
     class Part(SimpleNamespace):
         def __len__(self):

@@ -1,4 +1,4 @@
-"""Falls of accuracy in streams drawn at random: told soon, near where they came, and never else."""
+"""Falls of accuracy in random streams are found soon and near their row, without false alarms."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stream_perceptron.live.drift import Change, Drift
 
 
 def found_in(wrong, labels=None, cuts=(), rows=None):
-    """Return the state and the changes after samples that come in parts."""
+    """Return the state and the changes after samples in parts."""
     drift, changes = Drift(), []
     labels = np.zeros(len(wrong), np.intp) if labels is None else labels
     rows = np.arange(1, len(wrong) + 1) if rows is None else rows
@@ -23,7 +23,7 @@ def found_in(wrong, labels=None, cuts=(), rows=None):
 
 
 def stream(rng, accuracies, n, k=1):
-    """Return which samples are predicted wrongly, with n of each accuracy in turn, and labels."""
+    """Return wrong predictions (bool) and labels of a stream: n samples per accuracy, in turn."""
     wrong = np.concatenate([rng.random(n) >= accuracy for accuracy in accuracies])
     return wrong, rng.integers(0, k, len(wrong))
 
@@ -33,7 +33,7 @@ def falls_in(changes):
 
 
 def test_steady_streams_raise_no_alarm():
-    """Of 120 streams of 100,000 samples one may, by a bound of 1 % for each."""
+    """One of 120 streams of 100,000 samples may, as the bound is 1 % for each."""
     rng = np.random.default_rng(0)
     alarms = sum(
         bool(found_in(*stream(rng, [rng.uniform(0.3, 0.999)], 100_000, rng.integers(1, 40)))[1])
@@ -85,7 +85,7 @@ def test_recovery_is_told_and_the_next_fall():
 
 
 def test_a_slow_recovery_is_told():
-    """The accuracy climbs back by and by, and no more than nearly to where it was."""
+    """The accuracy recovers gradually, and only nearly to its old value."""
     for seed in range(10):
         rng = np.random.default_rng(seed)
         climb = np.linspace(0.5, 0.055, 3000)
@@ -107,14 +107,14 @@ def test_a_slow_fall_is_told_a_few_times():
 
 
 def test_other_shares_of_labels_are_no_fall():
-    """The hard label becomes frequent, slowly or at once; predictions of each are as before."""
+    """The hard label becomes frequent, slowly or at once; each label's accuracy is constant."""
     rng = np.random.default_rng(5)
     for share in (np.linspace(0.05, 0.9, 60_000), np.repeat([0.05, 0.9], 30_000)):
         labels = (rng.random(60_000) < share).astype(np.intp)
         wrong = rng.random(60_000) < np.where(labels == 1, 0.3, 0.01)
         assert [] == found_in(wrong, labels)[1]
 
-        # And a fall beside it is one.
+        # A real fall at the same time is found.
         wrong[45_000:] = rng.random(15_000) < 0.6
         (fall,) = falls_in(found_in(wrong, labels)[1])
         assert abs(fall.row - 45_000) < 200

@@ -1,4 +1,4 @@
-"""One loop: where it cuts, where it ends, and that there is no other."""
+"""The only training loop: where it cuts batches, and where it ends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from stream_perceptron.model.rows import Rows
 
 
 def batches(rng, sizes, bad=()):
-    """Return batches of some sizes, with rows that are rejected at some places of all."""
+    """Return batches of some sizes, with rejected rows at some places."""
     first = 0
     for n in sizes:
         rejected = {i - first: "it is bad" for i in bad if first <= i < first + n}
@@ -106,7 +106,7 @@ def test_what_a_step_refuses_ends_it(rng):
 
 
 def test_one_call_of_train_outside_the_model():
-    """Whatever learns, tests or predicts goes through one place."""
+    """All learning, testing and prediction goes through one function."""
     calls = []
     for folder in ("stream_perceptron", "cli"):
         for path in sorted((ROOT / folder).rglob("*.py")):
@@ -118,7 +118,7 @@ def test_one_call_of_train_outside_the_model():
 
 
 def walks():
-    """Return the functions that docs/design.md names for each kind of row, in order."""
+    """Return the functions in docs/design.md for each kind of row, in order."""
     text = (ROOT / "docs" / "design.md").read_text()
     section = text.partition("## The way of a row")[2].partition("\n## ")[0]
     found = {}
@@ -127,7 +127,7 @@ def walks():
     return found
 
 
-# Learns from a source, and prints each function that is entered, at its first time.
+# Learns from a source, and prints each function at its first call.
 ENTERED = """
 import sys
 import threading
@@ -157,7 +157,7 @@ print("\\n".join(entered))
 
 @pytest.mark.parametrize("kind", ["CSV from stdin", "Parquet", "JSON objects"])
 def test_rows_take_the_way_that_the_design_names(kind, tmp_path):
-    """The named functions are entered, each for the first time after the one before it."""
+    """The first calls of the named functions come in this order."""
     path = tmp_path / "rows"
     if kind == "Parquet":
         pq.write_table(pa.table({"a": [0.5, 1.5, 2.5], "y": [0, 1, 0]}), path)

@@ -1,4 +1,4 @@
-"""The curve of a run is the same in whatever blocks its samples come."""
+"""The learning curve does not depend on the blocks of samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Model, progress, cursor and lineage are saved as they belong together, or not at all."""
+"""Model, progress, cursor and lineage are saved consistently, or not at all."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ ROWS = "a,b,t,label\n" + "1,2,u,x\n2,1,v,y\n" + "3,1,w,z\n,5,u,\n4,2,v,x\nbad,1,
 
 
 class BrokenStepError(Exception):
-    """What is raised in the midst of a step."""
+    """Raised within a step."""
 
 
 def interrupt(results, error, n):
-    """Take the next result, but raise at the n-th call on the way; return whether it came to it."""
+    """Get the next result, but raise at the n-th call; return whether that call came."""
     left = n
 
     def count(frame, event, arg):
         nonlocal left
-        # What is raised where a generator ends is lost.
+        # Errors raised while a generator closes are lost.
         if event in ("call", "c_call") and not frame.f_code.co_flags & inspect.CO_GENERATOR:
             left -= 1
             if left == 0:
@@ -35,7 +35,7 @@ def interrupt(results, error, n):
                 raise error
 
     gc.collect()
-    gc.disable()  # or what ends readers of before would be interrupted
+    gc.disable()  # otherwise finalizers of earlier readers would be interrupted
     sys.setprofile(count)
     try:
         next(results)
@@ -46,7 +46,7 @@ def interrupt(results, error, n):
 
 
 def belong_together(live):
-    """Whether all that is saved tells of the same rows."""
+    """Whether all saved parts agree on the rows."""
     rows = live.progress.rows
     ends = [entry.end for entry in live.lineage.entries]
     return (
@@ -58,7 +58,7 @@ def belong_together(live):
 
 @pytest.fixture
 def frozen_heap():
-    """Make collections cheap, of which there are many."""
+    """Make the many garbage collections cheap."""
     gc.collect()
     gc.freeze()
     yield

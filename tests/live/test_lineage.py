@@ -1,4 +1,4 @@
-"""Entries say what was learned, however often a run was stopped."""
+"""Entries record the learned rows, however often a run stopped."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ EMPTY = Identity.of_text("a.csv")
 
 
 def text(size):
-    """Return what tells a text file up to some size."""
+    """Return the identity of a text file's first bytes."""
     return Identity("a.csv", size, f"{size:x}")
 
 
 def learned(lineage, steps):
-    """Add what was learned of a text file, row by row or in larger steps."""
+    """Add the rows learned of a text file, one by one or in larger steps."""
     row, before = 0, EMPTY
     for size, rejected in steps:
         here = text(row + size)
@@ -60,12 +60,12 @@ def test_what_is_learned_in_another_way_is_another_entry(change):
     lineage.add(replace(entry, **change), (text(60),))
 
     assert [60, 70] == [entry.end for entry in lineage.entries]
-    lineage.add(replace(entry, **change), (text(65),))  # of a file that is another one
+    lineage.add(replace(entry, **change), (text(65),))  # another file
     assert 3 == len(lineage.entries)
 
 
 def test_what_was_learned_since():
-    """What an entry has more is all that came since."""
+    """An entry's additional rows were learned since."""
     for first in (1, 30, 59):
         before = learned(Lineage(), [(first, 1)])
         after = learned(Lineage(), [(first, 1), (60 - first, 2)])
@@ -101,7 +101,7 @@ def test_schedules_are_saved_and_shown():
 
 
 def test_rates_that_cannot_be_saved_do_not_lose_the_model(sample, tmp_path):
-    """A schedule of one's own is told of in the lineage, and one that River has is kept."""
+    """The lineage notes a custom schedule, and keeps one of River's."""
 
     class Mine:
         def get(self, t):

@@ -1,4 +1,4 @@
-"""Progress in blocks is progress in rows, and what one counts by hand."""
+"""Progress in blocks equals progress by row, and counts by hand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_progress_is_what_one_counts_by_hand(step, rng):
     whole = BlockResult.blank(n)
     whole.target[:] = rng.integers(-1, 3, n)
     whole.predicted[:] = rng.integers(0, 3, n)
-    whole.predicted[:5] = -1  # no label was known yet
+    whole.predicted[:5] = -1  # no label is known yet
     whole.eps[:] = np.where(whole.target < 0, np.nan, rng.random(n))
     whole.updated[:] = (whole.target >= 0) & (rng.random(n) < 0.5)
     progress = Progress()

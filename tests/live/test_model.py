@@ -1,4 +1,4 @@
-"""A model at work on Parquet files."""
+"""Live models on Parquet files."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def finish(live, sources, **options):
 
 @pytest.fixture
 def points(tmp_path, rng):
-    """2,500 points of three classes in the plane, every tenth without a label."""
+    """2,500 points of three classes in the plane, every tenth unlabelled."""
     X = rng.normal(size=(2500, 2))
     y = ["left" if a < -0.3 else "right" if a > 0.3 else "middle" for a in X[:, 0]]
     y = [None if i % 10 == 0 else label for i, label in enumerate(y)]
@@ -46,7 +46,7 @@ def points(tmp_path, rng):
 @pytest.mark.parametrize("classes", [None, "declared"])
 @pytest.mark.parametrize("limit", [5000, 4321])
 def test_accuracy_is_that_of_rivers_progressive_validation(digits, classes, limit):
-    """To the last digit, on the first rows of MNIST; with classes declared and without."""
+    """They are equal on the first rows of MNIST, with and without declared classes."""
     path = digits["train"]
     live, sources = start(path)
     if classes is None:
@@ -92,7 +92,7 @@ def test_progress_is_what_a_loop_over_samples_finds(points):
 
 
 def test_rows_without_label_are_predicted_in_place(points):
-    """Each prediction is the one that the model would make at that moment."""
+    """Each prediction is the model's at that row."""
     live, sources = start(points, lr=0.5)
     steps = finish(live, sources, with_probabilities=True)
     model = SGDPerceptron(0.5, seed=0)
@@ -165,7 +165,7 @@ def test_random_draws_are_reproducible_rows_with_replacement(points):
 
 
 def test_random_draws_until_the_stop(digits):
-    """The learner's settings, epsilon 0.01 at lr 0.05, stop early and low."""
+    """With the learner's settings, epsilon 0.01 and lr 0.05, runs stop early, at low accuracy."""
     live, sources = start(digits["train"], lr=0.05, epsilon=0.01)
     steps = finish(live, [RandomDraws(sources, 0)], epochs=None, stop=True)
     rows = [row for step in steps for row in step.rows.tolist()]
@@ -177,7 +177,7 @@ def test_random_draws_until_the_stop(digits):
 
 
 def test_stop_does_not_read_on(tmp_path):
-    """Neither the bad row after the stop nor the rows behind it count."""
+    """The bad row after the stop and later rows do not count."""
     columns = {"x": [1.0] * 50 + [float("nan")] + [1.0] * 50, "y": ["a"] * 101}
     live, sources = start(write_parquet(tmp_path / "f.parquet", columns), lr=1.0, epsilon=0.05)
     finish(live, sources, stop=True)
@@ -288,17 +288,17 @@ def test_uri_is_read_through_pyarrow(points):
 
 
 def told(progress):
-    """What a progress says, to the bit."""
+    """Return all of a progress, comparable to the bit."""
     arrays = {name: array.tobytes() for name, array in progress.arrays.items()}
     return to_json(progress), arrays, progress.curve.bin
 
 
 @pytest.mark.parametrize("every", [7, 1000])
 def test_progress_is_the_same_however_often_it_is_asked_for(every, tmp_path, rng):
-    """Blocks wait to be counted; copies and what is sent elsewhere have all that was learned."""
+    """Blocks are counted late, but copies and pickles include all learned samples."""
     lines = [f"{x:.3f},{'left' if x < 0 else 'right'}" for x in rng.normal(size=2500)]
     for i in range(0, 2500, 50):
-        lines[i : i + 3] = ["1.5,", ",left", "bad,right"]  # no label, no value, and not a number
+        lines[i : i + 3] = ["1.5,", ",left", "bad,right"]  # no label, no value, no number
     path = tmp_path / "points.csv"
     path.write_text("\n".join(["a,label", "1,left", *lines]) + "\n")
     sources = [open_source(str(path))]
@@ -314,7 +314,7 @@ def test_progress_is_the_same_however_often_it_is_asked_for(every, tmp_path, rng
         assert len(result.rows) == 0 or int(result.rows[-1]) <= asked.ledger.rows
         if len(result.predicted):
             with pytest.raises(ValueError, match="read-only"):
-                result.predicted[0] = 0  # which is still to be counted
+                result.predicted[0] = 0  # this result is not counted yet
         if asked.ledger.rows % 2501 == 0:
             shallow.append(copy.copy(copied))
             sent = pickle.loads(pickle.dumps(copied))
@@ -344,7 +344,7 @@ def test_progress_before_anything_is_all_zero():
 
 
 def test_golden_run_of_version_1_goes_on(tmp_path):
-    """Saved by format version 1 at the eleventh of twelve rows of a topic, one of them rejected."""
+    """Format version 1 saved it at row 11 of 12 of a topic, one of them rejected."""
     live = LiveModel.load(ROOT / "tests" / "golden" / "run-1.npz")
 
     assert (10, 1, 11) == (live.progress.samples, live.progress.skipped, live.cursor.row)
@@ -361,7 +361,7 @@ def test_golden_run_of_version_1_goes_on(tmp_path):
 
 
 def test_sample_errors_of_libraries_keep_the_model(tmp_path):
-    """In Python as on the command line."""
+    """This holds in Python and on the command line."""
     path = tmp_path / "source.csv"
     path.write_text("label,a\nleft,1\nright,x\n")
     sources = [open_source(str(path))]

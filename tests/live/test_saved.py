@@ -1,4 +1,4 @@
-"""A live model is loaded as it was saved, and nothing else is taken for one."""
+"""Live models load as they were saved, and other files are refused."""
 
 from __future__ import annotations
 
@@ -68,9 +68,9 @@ def test_members_that_belong_to_nothing_are_refused(source, tmp_path):
     meta, arrays = read_checkpoint(path)
     of_run = {"confusion", "window", "curve"}
     for wrong, why in (
-        ((meta | {"run": None}, arrays), "are of no run"),
+        ((meta | {"run": None}, arrays), "belong to no run"),
         ((meta, {n: a for n, a in arrays.items() if n not in of_run}), "lacks confusion counts"),
-        ((meta, {n: a for n, a in arrays.items() if n != "weights"}), "no weights and biases"),
+        ((meta, {n: a for n, a in arrays.items() if n != "weights"}), "lack weights or biases"),
         ((meta, {n: a for n, a in arrays.items() if n != "statistics"}), "do not fit a scaler"),
         ((meta | {"more": 1}, arrays), "unknown"),
     ):

@@ -1,4 +1,4 @@
-"""A checkpoint holds nothing of rows that are not yet learned."""
+"""A checkpoint holds nothing of unlearned rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stream_perceptron.data import open_source
 
 @pytest.fixture
 def late(tmp_path):
-    """1,000 rows without a label, then one with."""
+    """1,000 unlabelled rows, then a labelled one."""
     rows = [{"a": float(i % 7)} for i in range(1000)] + [{"a": 1.0, "label": "x"}]
     return write_lines(tmp_path / "late.jsonl", rows)
 
@@ -40,7 +40,7 @@ def test_each_checkpoint_knows_what_its_rows_told(every, late, tmp_path):
 
 @pytest.mark.parametrize("options", [["--save-every", "1"], []])
 def test_the_command_line_saves_what_was_learned(options, late, tmp_path, run):
-    """Up to the row before the labelled one, and on from there."""
+    """It saves before the labelled row, and resumes there."""
     path, whole = tmp_path / "m.npz", tmp_path / "whole.npz"
     run("learn", late, "-m", path, "--limit", 1000, "--quiet", *options, check=0)
     live = LiveModel.load(path)
@@ -75,7 +75,7 @@ def test_rejected_and_replayed_rows_tell_nothing(tmp_path):
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "jsonl in a list", "libsvm"])
 def test_a_source_that_does_not_fit_touches_nothing(form, tmp_path, run):
-    """Neither the checkpoint, nor where it is in its own source."""
+    """The checkpoint and its cursor stay unchanged."""
     path = tmp_path / "iris.npz"
     iris, wine = tmp_path / "iris.csv", tmp_path / "wine"
     iris.write_text("a,b,label\n" + "1,2,x\n2,1,y\n" * 50)

@@ -1,4 +1,4 @@
-"""What a step tells of its rows: notes, and what goes with each prediction."""
+"""Results of a step: notes, and values copied to predictions."""
 
 from __future__ import annotations
 

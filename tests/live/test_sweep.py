@@ -1,4 +1,4 @@
-"""Trials that learn side by side learn what each would learn alone."""
+"""The trials of a sweep learn the same as separate runs."""
 
 from __future__ import annotations
 

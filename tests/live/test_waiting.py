@@ -1,4 +1,4 @@
-"""Samples that wait for labels: what River's loop over late labels does, and a plain dict."""
+"""Samples that wait for labels, compared with River's loop and with a plain dict."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ from stream_perceptron.verification import verify
 
 
 def begin(path, lr=0.1, join="id", **asked):
-    """Return a new model for a file, with labels that come late."""
+    """Return a new model for a file with late labels."""
     return LiveModel.start([open_source(str(path))], Selection(join=join, **asked), lr=lr, seed=0)
 
 
 def learn(live, path, **options):
-    """Learn a file from where the model is; return what the batches brought."""
+    """Learn a file from the model's cursor on; return the results."""
     sources = [open_source(str(path))]
     return list(live.run(sources, live.resume(sources), **options))
 
 
 def predictions_in(results):
-    """Return what was predicted, by the number of the row."""
+    """Return the predictions by row."""
     return {
         row: predicted
         for result in results
@@ -53,18 +53,18 @@ def predictions_in(results):
 
 
 def rejected_in(results):
-    """Return the rows that were rejected, and why."""
+    """Return the rejected rows with reasons."""
     return [(each.row, each.why) for result in results for each in result.rejected]
 
 
 def bytes_of(live, folder):
-    """Return the checkpoint of a model."""
+    """Return the bytes of a model's checkpoint."""
     live.save(folder / "saved.npz")
     return (folder / "saved.npz").read_bytes()
 
 
 def story_of(live):
-    """Return all that a rejected row must leave as it was."""
+    """Return all state that a rejected row must not change."""
     progress = live.progress
     arrays = {name: array.tobytes() for name, array in progress.arrays.items()}
     waiting = list(live.waiting.samples), live.waiting.forgotten
@@ -72,7 +72,7 @@ def story_of(live):
 
 
 def dataset_of(seed, n=300):
-    """Return a few hundred samples, and the formats that can hold them."""
+    """Return a few hundred samples, and the formats for them."""
     if seed % 3 == 2:
         return sparse(seed, n), ("json",)
     dataset = (datasets.ImageSegments, datasets.Phishing)[seed % 3]()
@@ -81,7 +81,7 @@ def dataset_of(seed, n=300):
 
 
 def require_as_river(live, results, model, metric, expected, exact=0.0):
-    """Require what River came to: to the bit, unless `exact` says how near."""
+    """Check the results against River's: to the bit, or within a tolerance."""
     found, progress, names = predictions_in(results), live.progress, model.classes_
     assert expected == {row: found[row] for row in expected}
     assert names == live.model.classes_
@@ -133,7 +133,7 @@ def test_the_weight_of_a_sample_comes_with_its_features(seed, tmp_path):
 
 @pytest.mark.parametrize("most", range(1, 21))
 def test_as_a_plain_dict(most, tmp_path):
-    """Rows of all kinds, and so few may wait that some are forgotten."""
+    """Rows are valid and invalid, and few may wait, so that some are forgotten."""
     rows = random_rows(most, 600, 4 + 2 * most)
     plain = Plain(SGDPerceptron(lr=0.1, seed=0), most)
     for number, row in enumerate(rows, 1):
@@ -158,7 +158,7 @@ def test_as_a_plain_dict(most, tmp_path):
 
 
 def in_parts(live, path, cuts, folder, rng):
-    """Learn a file up to some rows, and go on each time with what was saved or copied."""
+    """Learn a file up to some rows, and continue each time with a saved or copied model."""
     results = []
     for limit in [*sorted(cuts), None]:
         how = rng.choice(["load", "load", "copy", "pickle"])
@@ -179,7 +179,7 @@ FORMS = (
 
 
 def require_alike(form, seed, n, folder):
-    """Require the same checkpoint to the byte, predictions and reasons; return the model."""
+    """Check that checkpoints, predictions and reasons are equal; return the model."""
     rows, names = rows_for(form, seed, n)
     path, rng = write_rows(folder / "source", form, rows, names), random.Random(seed)
     asked = {"waiting": 2 + seed % 4}
@@ -253,7 +253,7 @@ def test_a_rejected_row_ends_the_run_and_changes_nothing(name, form, tmp_path):
     assert story_of(before) == story_of(live)
     assert ["1", "4"] == list(live.waiting.samples)
 
-    # And it can be gone on from there.
+    # It can be resumed.
     learn(live, path, skip_rejected=True)
     ((row, reason),) = rejected_in(learn(whole, path, skip_rejected=True))
     assert str(caught.value) == f"{path}: row {row}: {reason}"
@@ -269,7 +269,7 @@ def test_a_blank_text_is_no_id(tmp_path):
 
 
 def test_ids_are_compared_as_texts(tmp_path):
-    """Of whole numbers in a table, and of numbers and texts in JSON."""
+    """They may be integers in a table, or numbers and texts in JSON."""
     columns = {"id": [17, 18, 19], "a": [1.0, 2.0, 3.0], "b": [3.0, 2.0, 1.0]}
     table = write_parquet(tmp_path / "s.parquet", columns)
     labels = [{"id": "17", "label": "x"}, {"id": 18, "label": "y"}]
@@ -325,7 +325,7 @@ def test_verify_looks_at_what_waits(change, tmp_path):
 
 
 def forged(parts, rng):
-    """Return the members of a checkpoint with something changed in what waits."""
+    """Return the members of a checkpoint with changed waiting samples."""
     parts, meta = dict(parts), json.loads(parts["meta.json"])
     if rng.random() < 0.4:
         place = meta["run"]["waiting"]

@@ -1,4 +1,4 @@
-"""Rows of one block that bring features: as if each had been a block of its own."""
+"""Rows that bring features to a block give the results of separate blocks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CELLS = st.sampled_from([None, None, 0, 1, 3, 255])
 
 @st.composite
 def blocks(draw):
-    """Rows in one of the forms, some without a label, some with a label that is new."""
+    """Rows in one of the forms, some unlabelled, some with a new label."""
     width = draw(st.sampled_from([1, 4, 12]))
     n = draw(st.integers(1, 14))
     cells = [draw(st.lists(CELLS, min_size=width, max_size=width)) for _ in range(n)]
@@ -80,7 +80,7 @@ def test_a_block_is_its_rows(
             one = train(single, features[i : i + 1], labels[i : i + 1], stop)
             done.append(one)
             if len(one) and nets.shape[1]:
-                # The prediction is made before the row brings anything.
+                # The prediction precedes the row's growth.
                 expected = probabilities(single.network.activation, nets).max(axis=1)
                 np.testing.assert_array_equal(expected, one.probability)
             ended = (one.diverged, one.stopped, type(one.refused))

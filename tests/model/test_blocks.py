@@ -1,4 +1,4 @@
-"""Blocks of rows end in the bits that one sample after another would give."""
+"""Blocks of rows and single samples give bit-identical models."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ VALUES = st.sampled_from([None, 0.0, 0.0, 0.0, 1.0, -2.5, 0.125])
 
 @st.composite
 def streams(draw):
-    """Rows with absent cells over names that come in any order, cut into blocks anywhere."""
+    """Rows with absent cells and names in any order, cut into random blocks."""
     width = draw(st.sampled_from([1, 3, 9]))
     rows = draw(st.lists(st.lists(VALUES, min_size=width, max_size=width), min_size=1, max_size=12))
     names = draw(st.permutations([f"f{i}" for i in range(width)]))
@@ -58,7 +58,7 @@ def test_learn_many_is_the_loop_of_learn_one(kind, stream, lr, classes, epsilon,
     one = SGDPerceptron(lr, epsilon, classes=classes, seed=0)
     many = SGDPerceptron(lr, epsilon, classes=classes, seed=0)
     if wide:
-        # So many known features that samples of this stream are computed as sparse ones.
+        # Enough known features that this stream's samples are sparse.
         for model in (one, many):
             model.learn_one({f"g{i}": 1.0 for i in range(1100)}, "b")
     expected = []

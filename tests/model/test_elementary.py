@@ -1,4 +1,4 @@
-"""exp, tanh and atan: how far they are from the truth, and their special values."""
+"""exp, tanh and atan: their errors and their special values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from stream_perceptron.model import _elementary
 
 FUNCTIONS = {
-    # The function, the truth, the bound of its error in ulp, and where it has joints.
+    # The function, its reference, the bound of its error in ulp, and its joints.
     "exp": (_elementary.exp, mpmath.exp, 1.0, [0.3466, 1.0397, 709.78, 745.13]),
     "tanh": (_elementary.tanh, mpmath.tanh, 2.0, [0.55, 19.06]),
     "arctan": (_elementary.arctan, mpmath.atan, 1.0, [0.4375, 0.6875, 1.1875, 2.4375]),
@@ -19,7 +19,7 @@ FUNCTIONS = {
 
 
 def values(joints):
-    """Numbers of all exponents and signs, and many around the joints of a function."""
+    """Numbers of all exponents and signs, many of them near a function's joints."""
     rng = np.random.default_rng(0)
     exponents = np.repeat(np.arange(-1073, 1025), 8)
     anywhere = np.ldexp(rng.uniform(0.5, 1.0, len(exponents)), exponents)
@@ -30,7 +30,7 @@ def values(joints):
 
 
 def error(found, truth):
-    """Return how far a number is from the truth in ulp of the truth."""
+    """Return the error of a number in ulp of its reference."""
     nearest = float(truth)
     if math.isinf(nearest) or math.isinf(found):
         return 0.0 if found == nearest else math.inf
@@ -64,7 +64,7 @@ def test_special_values(name):
     }[name]
 
     assert np.array(expected).tobytes() == function(x, np.empty(8)).tobytes()
-    # NaN, and one with something else in its last bits.
+    # NaN, and a NaN with another payload.
     odd = np.array([0x7FF8000000000000, 0x7FF8000000000040], np.uint64).view(np.float64)
     assert np.isnan(function(odd, np.empty(2))).all()
 

@@ -1,4 +1,4 @@
-"""Frames, arrays and sparse matrices are learned as the dicts that stand for their rows."""
+"""Frames, arrays and sparse matrices are learned like dicts of their rows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def model():
 
 @pytest.fixture
 def matrix(rng):
-    """Numbers of which most are 0, shape (40, 6)."""
+    """A matrix of mostly zeros, shape (40, 6)."""
     return np.round(rng.normal(size=(40, 6)), 3) * (rng.random((40, 6)) < 0.3)
 
 
@@ -34,7 +34,7 @@ def labels(rng):
 
 
 def looped(samples, labels):
-    """Return a model that has learned dicts one after another."""
+    """Return a model that learned dicts one by one."""
     one = model()
     for x, y in zip(samples, labels, strict=True):
         one.learn_one(x, y)
@@ -42,7 +42,7 @@ def looped(samples, labels):
 
 
 def without(value, names, rows):
-    """Return rows as dicts, without the cells of some value."""
+    """Return rows as dicts, without the cells that have `value`."""
     return [
         {name: x for name, x in zip(names, row, strict=True) if x != value} for row in rows.tolist()
     ]
@@ -88,7 +88,7 @@ def test_the_fill_value_of_a_sparse_column_is_an_absent_feature(fill, matrix, la
 
 
 def test_sparse_columns_beside_dense_ones(matrix, labels):
-    """Of bools, of whole numbers with nulls, of objects."""
+    """Dense columns of bools, of integers with nulls, and of objects."""
     frame = pd.DataFrame({
         "sparse": pd.arrays.SparseArray(matrix[:, 0], fill_value=0.0),
         "flag": matrix[:, 1] > 0,
@@ -127,7 +127,7 @@ def documents(n, words, seed=0):
 
 @pytest.mark.parametrize("encoder", ["BagOfWords", "OneHotEncoder"])
 def test_encoders_that_give_sparse_frames(encoder):
-    """By blocks that bring new words, what the loop of learn_one learns."""
+    """Blocks with new words give the model of a loop over learn_one."""
     texts = documents(200, WORDS)
     rng = random.Random(1)
     y = [rng.choice("ab") for _ in texts]
@@ -151,7 +151,7 @@ def test_encoders_that_give_sparse_frames(encoder):
 
 @pytest.mark.slow
 def test_a_hundred_thousand_words_in_blocks(tell):
-    """Weights grow with the words, and nothing is made dense on the way."""
+    """Weights grow with the words, and no block is made dense."""
     import tracemalloc
 
     words = [f"w{i}" for i in range(100_000)]

@@ -1,4 +1,4 @@
-"""One digest of what is learned, on every machine, with every compiler."""
+"""Learned models have the same digests on every machine and with every compiler."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FLAGS = ["-O3", "-ffp-contract=off", "-Wno-psabi", "-Wno-unused-function"]
 
 
 class Halving(Base):
-    """A rate that falls by the four operations alone."""
+    """A falling rate, computed by elementary arithmetic alone."""
 
     def get(self, t):
         return 0.1 / (1.0 + t / 1000.0)
@@ -46,7 +46,7 @@ def digits():
 
 
 def learn_digits(spread=1, **parameters):
-    """Learn the shipped digits by blocks of 1,000, as bytes, or sparse over more columns."""
+    """Learn the shipped digits in blocks of 1,000, as bytes, or sparse over more columns."""
     pixels, labels = digits()
     model = SGDPerceptron(classes=range(10), seed=0, **parameters)
     model.network.add([f"x{i}" for i in range(784 * spread)], [])
@@ -105,7 +105,7 @@ CASES = {
 
 
 def digest_of(model, probabilities):
-    """Return the digest of what was learned and predicted."""
+    """Return the digest of a model and its predictions."""
     learned = hashlib.sha256(model.weights.tobytes() + model.biases.tobytes())
     if model.network.scaler is not None:
         learned.update(model.network.scaler.table.tobytes())
@@ -115,7 +115,7 @@ def digest_of(model, probabilities):
 
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory):
-    """Return the digest of each case, and its calls of the kernel with what they wrote."""
+    """Return the digest of each case, and its kernel calls with their outputs."""
     folder = tmp_path_factory.mktemp("golden")
     digests, calls, written, first = {}, [], [], 0
     real = kernel.learn
@@ -125,7 +125,7 @@ def learned(tmp_path_factory):
         call = call_of(weights, biases, rows, places, rule, block, scaler)
         before = counters.counts.copy()
         done = real(store, rows, places, rule, block, counters, scaler)
-        # Of the digits two blocks are enough for each compiler, one of them emulated.
+        # Two blocks of digits are enough for each compiler, as one of them is emulated.
         if not len(weights) or sum(len(each) > 500_000 for each in calls[first:]) == 2:
             return done
         eps = np.where(block.targets < 0, 0.0, block.eps)
@@ -148,17 +148,17 @@ def learned(tmp_path_factory):
 
 
 def n_tests(block):
-    """Return how many rows of a block bring features."""
+    """Return the number of rows in a block that bring features."""
     return 0 if block.widths is None else np.count_nonzero(np.diff(block.widths))
 
 
 def call_of(weights, biases, rows, places, rule, block, scaler):
-    """Return a call of the kernel as the driver reads it."""
+    """Return a kernel call in the form that the C program reads."""
     k, d = weights.shape
     activation = rule.activation
     function = list(ACTIVATIONS).index(activation.name)
     is_bytes, is_table = rows.values.dtype == np.uint8, rows.columns is None
-    # A table of columns in another order has its own way, which tests of the kernel take.
+    # Tables with other column orders have another code path, covered by tests of the kernel.
     assert not is_table or places.tolist() == list(range(len(places)))
     weights_apart = weights.strides[1] // weights.itemsize
     numbers = (
@@ -203,7 +203,7 @@ NEEDED = {
 
 @pytest.mark.slow
 def test_every_compiler_and_processor_gives_the_same_bits(learned, tmp_path, tell):
-    """The headers of the kernel, built alone, learn what the installed module has learned."""
+    """The kernel's headers, built alone, learn the same as the installed module."""
     _, calls, written = learned
     here = Path("/proc/cpuinfo").read_text().split()
     builds = {name: way for name, way in BUILDS.items() if NEEDED.get(name, here[0]) in here}
@@ -228,7 +228,7 @@ def test_every_compiler_and_processor_gives_the_same_bits(learned, tmp_path, tel
 
 
 def test_excess_precision_is_refused(tmp_path):
-    """As of the 387, which would round twice."""
+    """The 387 would round twice."""
     require_tool("gcc")
     if platform.machine() != "x86_64":
         pytest.skip("only x86 has a 387")
@@ -241,18 +241,18 @@ def test_excess_precision_is_refused(tmp_path):
 
 @pytest.fixture(scope="module")
 def another_library(tmp_path_factory):
-    """The environment of a C library that rounds otherwise."""
+    """The environment of a C library that rounds differently."""
     require_tool("gcc")
     library = tmp_path_factory.mktemp("library") / "moved.so"
     source = GOLDEN / "moved.c"
     subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
-    # Python computes powers of constants when it compiles, and keeps them.
+    # Python computes constant powers when it compiles, and caches them.
     return {"LD_PRELOAD": str(library), "PYTHONPYCACHEPREFIX": str(library.parent)}
 
 
 @pytest.fixture(scope="module")
 def plain_numpy():
-    """The environment in which NumPy uses no more of the processor than every one has."""
+    """The environment in which NumPy uses only baseline instructions."""
     from numpy._core import _multiarray_umath as info
 
     features = [name for name in info.__cpu_dispatch__ if info.__cpu_features__[name]]
@@ -261,7 +261,7 @@ def plain_numpy():
 
 @pytest.fixture(scope="module")
 def other_hashes():
-    """The environment in which sets and dicts of texts have another order inside."""
+    """The environment with other hashes of texts."""
     return {"PYTHONHASHSEED": "1"}
 
 
@@ -276,7 +276,7 @@ def other_hashes():
     ids=lambda options: options[2],
 )
 def test_a_checkpoint_does_not_depend_on_libraries(options, environment, sample, request, tmp_path):
-    """Nor do predictions, with all probabilities."""
+    """The same for predictions with all probabilities."""
     written = []
     source, *options = options
     source = sample if source == "digits" else table_in(tmp_path)
@@ -294,7 +294,7 @@ def test_a_checkpoint_does_not_depend_on_libraries(options, environment, sample,
 
 
 def test_the_other_library_is_another(another_library):
-    """Or the test above would show nothing."""
+    """Otherwise the test above would prove nothing."""
     script = "import math; print([math.exp(1.5), math.tanh(0.3), math.atan(0.3), 1.7 ** 0.3])"
     shown = [
         json.loads(

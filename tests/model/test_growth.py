@@ -1,4 +1,4 @@
-"""Growth is all or nothing: whatever is raised, by whatever code runs meanwhile."""
+"""Growth is all or nothing, whatever is raised meanwhile."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def fresh(**parameters):
 
 
 class Interrupter:
-    """Raises KeyboardInterrupt at one of the steps that Python makes in this package."""
+    """Raises KeyboardInterrupt at one of Python's steps in this package."""
 
     def __init__(self, at):
         self.left = at
@@ -42,7 +42,7 @@ class Interrupter:
 
 
 def steps_of(task):
-    """Return how many steps a task makes."""
+    """Return the number of steps of a task."""
     counter = Interrupter(-1)
     sys.settrace(counter)
     try:
@@ -55,7 +55,7 @@ def steps_of(task):
 @pytest.mark.slow
 @pytest.mark.parametrize("d", [3, 1500])
 def test_an_interrupt_at_any_moment_of_growing_leaves_a_model_that_works(d, tell):
-    """The sample is learned and counted, or nothing of it is there."""
+    """The sample is learned and counted, or it leaves no trace."""
     rng = random.Random(0)
     x = {f"new{i}": 1.0 for i in range(d)} | {"a": 2.0}
     expected = fresh()
@@ -84,7 +84,7 @@ def test_an_interrupt_at_any_moment_of_growing_leaves_a_model_that_works(d, tell
 
 
 def test_a_real_signal_while_features_are_added(tell):
-    """Ctrl-C as a user presses it, in the midst of a stream with new names in every row."""
+    """Ctrl-C during a stream with new names in every row."""
     counts = []
 
     def beat(number, frame):
@@ -103,7 +103,7 @@ def test_a_real_signal_while_features_are_added(tell):
             except KeyboardInterrupt:
                 pass
             signal.setitimer(signal.ITIMER_REAL, 0)
-            # The call that was interrupted may have learned its sample.
+            # The interrupted call may have learned its sample.
             assert calls <= model.n_seen <= calls + 1
             assert (len(model.classes_), len(model.features_)) == model.weights.shape
             model.learn_one({"after": 1.0}, "left")
@@ -140,7 +140,7 @@ def test_memory_that_runs_out_while_growing_changes_nothing(where, monkeypatch):
 
 
 class Name:
-    """A name that collides with every other one, and runs some code when it is compared."""
+    """A name that collides with every other and runs code when compared."""
 
     def __init__(self, value, code=lambda: None):
         self.value, self.code = value, code
@@ -190,7 +190,7 @@ def test_a_name_that_changes_the_dict_that_it_is_in(call, change):
 
 @pytest.mark.parametrize("inner", ["learn_one", "test_then_train", "predict_one"])
 def test_a_name_that_uses_the_model_that_learns_it(inner):
-    """To learn within learning is refused; to predict is not."""
+    """Learning within learning is refused; predicting is allowed."""
     model = fresh()
 
     def code():
@@ -240,7 +240,7 @@ def test_a_schedule_that_uses_the_model():
 
 @pytest.mark.parametrize("seed", range(20))
 def test_calls_from_several_threads_are_each_counted_once(seed):
-    """Four threads predict and learn, with new features, in dicts and in blocks."""
+    """Four threads predict and learn dicts and blocks with new features."""
     model = SGDPerceptron(classes=["left", "right"], lr=0.1, seed=0)
     errors = []
 
@@ -276,7 +276,7 @@ def test_calls_from_several_threads_are_each_counted_once(seed):
 
 
 def test_several_threads_leave_what_one_after_the_other_would():
-    """Samples over features of their own, and no rounding, so that the order does not matter."""
+    """Samples have separate features and no rounding, so the order does not matter."""
     model, expected = (
         SGDPerceptron(1.0, 0, "identity", 0.0, classes=["only"], seed=0) for _ in range(2)
     )
@@ -301,7 +301,7 @@ def test_several_threads_leave_what_one_after_the_other_would():
 
 
 def test_copies_beside_a_thread_that_learns_are_whole(tmp_path):
-    """Saved, pickled and copied while every sample adds a feature, and some a label."""
+    """The model is saved, pickled and copied while samples add features and labels."""
     model = SGDPerceptron(seed=0)
     done = threading.Event()
 

@@ -1,4 +1,4 @@
-"""The two kernels do the same, and the compiled one gives the same bits however a sample comes."""
+"""The two kernels agree, and the compiled one is bit-identical for all forms of a sample."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def block_of(targets, k, dtype, rates=0.1, sample_weights=1.0):
 
 
 def stored(W, b):
-    """Return weights (k, d) and biases (k,) as a model has them."""
+    """Return weights (k, d) and biases (k,) in a model's storage."""
     store = WeightStore(0, 0.0, W.dtype)
     store.restore(W, b)
     return store
@@ -102,9 +102,9 @@ def test_kernels_do_what_the_oracle_does(kernel, activation, rng):
 @pytest.mark.parametrize("k", [1, 4, 10, 12, 20])
 @pytest.mark.parametrize("d", [5, 784, 2000])
 def test_bits_do_not_depend_on_how_a_sample_comes(dtype, k, d, rng):
-    """In blocks of any size, without zeros, in another order, among other names, or as a dict."""
+    """Blocks of any size, no zeros, another order, more names, or dicts."""
     X, targets, W, b = problem(rng, dtype, k=k, d=d, density=0.1)
-    X[::3] = abs(rng.normal(size=(20, d)))  # some that follow each other have the same features
+    X[::3] = abs(rng.normal(size=(20, d)))  # some consecutive rows have the same features
     X[1::3] = abs(rng.normal(size=(20, d)))
     rule = Rule(ACTIVATIONS["sigmoid"], 0.05)
     whole, block = stored(W, b), block_of(targets, k, dtype)
@@ -160,7 +160,7 @@ def test_bytes_are_learned_as_the_numbers_that_they_stand_for(kernel, dtype, d, 
 @pytest.mark.parametrize("m", [2, 24, 25, 700])
 @pytest.mark.parametrize("d", [700, 70_000, 20_000_000])
 def test_features_in_any_order_are_sorted(m, d, rng):
-    """A few by insertion, many by one byte of their columns after another."""
+    """Few are sorted by insertion, many by radix."""
     columns = rng.choice(d, m, replace=False).astype(np.int32)
     x = rng.normal(size=m)
     nets = []
@@ -193,7 +193,7 @@ def test_features_in_any_order_are_sorted(m, d, rng):
     ],
 )
 def test_nothing_that_is_not_finite_is_ever_written(kernel, dtype, x, rate, weight, bias):
-    """The sample that would do it is refused, and all is as before it."""
+    """A sample that would write such a number is refused, and leaves the model unchanged."""
     largest = float(np.finfo(dtype).max)
     W = np.full((2, 20), min(weight, largest), dtype)
     X = np.full((3, 20), min(x, largest))
@@ -231,13 +231,13 @@ def test_a_schedule_is_asked_by_the_number_of_updates(kernel):
     rule = Rule(ACTIVATIONS["identity"], 0.0)
     learn(KERNELS[kernel], store, np.zeros((4, 1)), rule, block._replace(rates=rates))
 
-    # 0 -> 1 at rate 1; then the target 1 is met.
+    # The bias goes from 0 to 1 at rate 1, and then meets the target 1.
     assert 1.0 == store.biases[0]
 
 
 @pytest.mark.parametrize("d", [16, 1100])
 def test_bytes_find_features_that_are_known_in_another_order(d, rng):
-    """Also where the model knows features that they lack."""
+    """The model may know features that the bytes lack."""
     pixels = rng.integers(0, 256, (40, d)).astype(np.uint8)
     labels = rng.integers(0, 3, 40).tolist()
     names = tuple(f"pixel{i}" for i in range(d))
@@ -274,7 +274,7 @@ def test_largest_of_bytes_is_that_of_their_numbers(scale, n, rng):
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_kernels_agree_on_probabilities(activation, rng):
-    """Also where all outputs are zero, and where they are far out."""
+    """Outputs may all be zero, or saturated."""
     nets = np.vstack([rng.normal(size=(50, 7)), np.zeros((1, 7)), np.full((1, 7), -800.0)])
     nets[50] = ACTIVATIONS[activation].low if activation == "identity" else -800.0
     rule = ACTIVATIONS[activation]

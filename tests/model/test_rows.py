@@ -1,4 +1,4 @@
-"""A sample gives the same bits in whatever form it comes."""
+"""All forms of a sample give bit-identical models."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ N_MODELS = 400 * TIMES
 
 
 def random_case(rng):
-    """Return cells (n, d), which of them are there, their names, labels, and a model's maker."""
+    """Return cells (n, d), which of them are present, names, labels, and a function for a model."""
     n, d, k = (int(rng.integers(low, high)) for low, high in ((1, 30), (1, 40), (1, 21)))
     cells = rng.integers(-4, 5, (n, d)) / 8
     if rng.random() < 0.3:
@@ -78,7 +78,7 @@ def by_dicts(rng, model, rows, labels):
 
 
 def shuffled(rng, cells, there, names):
-    """Return rows that store these cells, each in another order."""
+    """Return rows that store these cells, each in its own order."""
     orders = [rng.permutation(np.flatnonzero(row)) for row in there]
     return Rows.from_rows(
         [tuple(names[i] for i in order) for order in orders],
@@ -148,7 +148,7 @@ def test_behind_a_scaler_the_same_bits_of_what_stores_the_same():
 
 @pytest.mark.parametrize("scale", [1.0, 1 / 255, -0.3])
 def test_parts_of_rows_and_what_they_hold(scale, rng):
-    """Slices, chosen rows, joined and renamed ones have the dicts of the rows that they are of."""
+    """Sliced, chosen, joined and renamed rows have the dicts of the original rows."""
     cells = rng.integers(0, 4, (20, 5)).astype(np.uint8)
     names = tuple("abcde")
     for there in (None, cells > 1, cells > 3):

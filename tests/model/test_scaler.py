@@ -1,4 +1,4 @@
-"""Standardizing in the kernels: what River's StandardScaler before the perceptron does."""
+"""Standardizing in the kernels equals River's StandardScaler before the perceptron."""
 
 from __future__ import annotations
 

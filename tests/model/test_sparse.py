@@ -1,4 +1,4 @@
-"""A sample costs what its features cost, however many are known."""
+"""The cost of a sample depends on its own features, not on the number of known ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ N_CLASSES, N_NONZERO = 5, 100
 
 
 class Counted(np.ndarray):
-    """An array that counts the elements of it that are read or written."""
+    """An array that counts the elements read or written."""
 
     touched = 0
 
@@ -49,7 +49,7 @@ def wide_model(n_features):
 
 @pytest.fixture
 def numpy_kernel(monkeypatch):
-    """The kernel whose arrays can be watched."""
+    """The NumPy kernel, whose arrays can be counted."""
     monkeypatch.setattr(kernel, "learn", _numpy_kernel.learn)
     for name, refusal in (("learn_one", Outcome.NOT_PLAIN), ("net_one", None), ("predict_one", -1)):
         monkeypatch.setattr(kernel, name, lambda *_, refusal=refusal: refusal)
@@ -83,14 +83,14 @@ def test_elements_touched_do_not_depend_on_the_vocabulary(zeros, rng, tell, nump
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("n_features", [40, 5000])
 def test_features_that_are_not_known_are_left_out_of_a_prediction(n_features, dtype, rng):
-    """By the short way for a dict, with the bits of the long one."""
+    """The fast path for dicts gives the bits of the general one."""
     names = [f"x{i}" for i in range(n_features)]
     model = SGDPerceptron(classes=range(N_CLASSES), seed=0, dtype=dtype)
     model.learn_one(dict(zip(names, rng.normal(size=n_features).tolist(), strict=True)), 0)
     for n_known in (0, 1, 20, 40):
         some = [*rng.choice(names, n_known, replace=False).tolist(), "new", 7, "newer"]
         x = {some[i]: float(rng.normal()) for i in rng.permutation(len(some))[:40]}
-        model.predict_one(dict.fromkeys(names, 3.0))  # whose memory is used again
+        model.predict_one(dict.fromkeys(names, 3.0))  # its memory is used again
         net = model.network.net_one(x)
 
         assert net.tobytes() == model.network.nets(as_row(x, dtype))[0].tobytes()
@@ -100,7 +100,7 @@ def test_features_that_are_not_known_are_left_out_of_a_prediction(n_features, dt
 
 
 def test_growth_by_few_features_copies_weights_seldom(rng):
-    """Storage doubles, so 2,000 samples with new features lead to few copies."""
+    """Storage doubles, so 2,000 samples with new features cause few copies."""
     model = SGDPerceptron(classes=range(N_CLASSES), seed=0)
     store = model.network.store
     buffers = set()
@@ -114,7 +114,7 @@ def test_growth_by_few_features_copies_weights_seldom(rng):
 
 
 def test_wide_and_narrow_models_agree(rng):
-    """Features that a sample has not change nothing."""
+    """Features that a sample lacks change nothing."""
     narrow = SGDPerceptron(0.5, classes=range(3), seed=0)
     wide = SGDPerceptron(0.5, classes=range(3), seed=0)
     names = [f"a{i}" for i in range(20)]

@@ -75,7 +75,7 @@ def test_initial_weights_are_uniform_and_differ_with_the_seed():
 
 
 def test_initial_weights_are_those_of_splitmix64():
-    """The state after the published generator's first step from seed 0 is its known output."""
+    """The published generator's first output for seed 0 is known."""
     from stream_perceptron.model.weights import _mix
 
     assert int(_mix(np.array([0], np.uint64))[0]) == 0xE220A8397B1DCDAF

@@ -1,4 +1,4 @@
-"""Which column is what, whatever the layout of the file."""
+"""The roles of columns in all layouts of files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def lists(pixels, kind):
 
 
 def plain(pixels, kind, first=0):
-    # In no order at all, as the columns of a file may be.
+    # A file's columns may have any order.
     order = np.random.default_rng(0).permutation(784)
     return {f"pixel{first + j}": pa.array(pixels[:, j], kind) for j in order}
 
@@ -46,7 +46,7 @@ def png(row):
 
 
 def hugging_face(path, pixels, labels):
-    """As the `datasets` library writes it: struct<bytes, path> with PNGs, and a class label."""
+    """A file of the `datasets` library: struct<bytes, path> with PNGs, and a class label."""
     import datasets
 
     features = datasets.Features(
@@ -281,7 +281,7 @@ def test_row_that_cannot_be_used_is_named(columns, reason, tmp_path):
 
 
 def test_bad_rows_leave_the_others_in_place(tmp_path):
-    """Rows of all lengths and nulls between good ones, in lists, nested lists and bytes."""
+    """Rows of wrong lengths and nulls stand between good ones, in lists, nested lists and bytes."""
     good = [[1, 2], [3, 4], [5, 6]]
     mixed = [[1, 2], None, [3, 4], [], [9], [5, 6], [7, 8, 9], [1]]
     nested = [None if row is None else [[value] for value in row] for row in mixed]

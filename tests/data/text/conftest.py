@@ -1,4 +1,4 @@
-"""What the tests of the formats share."""
+"""Fixtures for tests of text formats."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from stream_perceptron.data import Request, Selection, open_source
 
 @pytest.fixture
 def read(tmp_path):
-    """Return the features by row, the labels, and what is wrong, of some text in a file."""
+    """A function that reads text in a file and returns features by row, labels and rejections."""
 
     def read_text(text, **selection):
         path = tmp_path / "source"
@@ -26,7 +26,7 @@ def read(tmp_path):
 
 @pytest.fixture
 def require_said(read):
-    """Require that lines say these features and labels, of these types."""
+    """A function that checks the features and labels of lines, with their types."""
 
     def require(text, features, labels):
         found = read(text)
@@ -39,7 +39,7 @@ def require_said(read):
 
 @pytest.fixture
 def require_wrong(read):
-    """Require that the second row alone is rejected, for this reason."""
+    """A function that checks that only the second row is rejected, for this reason."""
 
     def require(text, reason):
         bad = read(text)[2]

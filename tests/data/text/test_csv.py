@@ -1,4 +1,4 @@
-"""Records of CSV: what they say, and what is wrong with them."""
+"""Records of CSV: their samples and rejections."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_what_is_wrong_with_lines(text, reason, require_wrong):
 
 @pytest.mark.parametrize("missing", ["0", "7", "99", "-9"])
 def test_numbers_may_mean_a_missing_value(missing, tmp_path):
-    """In the first row too, and where rows are read many at once."""
+    """This holds in the first row too, and in blocks."""
     cells = [missing, "1", "2.5", missing, "3"] * 40
     path = tmp_path / "s.csv"
     path.write_text("a,b,c,d,e,y\n" + "".join(f"{c},{c},{c},{c},{c},u\n" for c in cells))
@@ -67,7 +67,7 @@ def test_a_header_that_leaves_a_quote_open_takes_the_line_that_closes_it(read):
 
 
 def test_lines_between_quotes_are_one_record_only_if_it_has_all_its_fields(read):
-    """Else each is a record by itself."""
+    """Otherwise each line is a record."""
     features, labels, rejected = read('a,t,y\n1,"x,0\n5,6,y",1,0\n3,z,1\n4,"two\nlines",0\n')
 
     assert ([{"a": 3}, {"a": 4}], [1, 0]) == (features, labels)

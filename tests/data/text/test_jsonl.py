@@ -1,4 +1,4 @@
-"""Records of JSON: what they say, and what is wrong with them."""
+"""Records of JSON: their samples and rejections."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_what_is_wrong_with_lines(text, reason, require_wrong):
 @pytest.mark.parametrize(
     ("rows", "learned", "why"),
     [
-        (  # an unlabelled row does not make a number of a key
+        (  # an unlabelled row does not make a key a number
             [{"a": 1, "y": 0}, {"a": 2, "y": 1}, {"a": 1, "e": 5}, {"a": 2, "e": "red", "y": 1}],
             [0, 1, 3], {},
         ),
@@ -73,7 +73,7 @@ def test_what_is_wrong_with_lines(text, reason, require_wrong):
 )  # fmt: skip
 @pytest.mark.parametrize("are_split", [False, True])
 def test_only_learned_rows_tell_what_others_mean(rows, learned, why, are_split, tmp_path):
-    """Whether they are read in one go, or one after another by runs that resume."""
+    """This holds in one run, and in runs that resume after each row."""
     source, path = tmp_path / "s.jsonl", tmp_path / "m.npz"
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
     sources = [open_source(str(source))]
@@ -94,7 +94,7 @@ def test_only_learned_rows_tell_what_others_mean(rows, learned, why, are_split, 
 
 
 def test_rows_of_many_structures_are_described_by_the_last(tmp_path):
-    """None of them is learned, so each one says by itself where its features are."""
+    """Unlabelled rows do not fix the schema, so each row's own structure counts."""
     path = tmp_path / "s.jsonl"
     path.write_text('{"x": [1]}\n{"a": 1}\n' * 60 + '{"features": {"b": 1}}\n')
     notes = [note for batch in open_source(str(path)).batches(Request()) for note in batch.notes]

@@ -1,4 +1,4 @@
-"""Records of LIBSVM: what they say, and what is wrong with them."""
+"""Records of LIBSVM: their samples and rejections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text files: where runs stop in them, and how they go on."""
+"""Text files: where runs stop, and how they resume."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_files_that_have_grown_but_are_passed_are_named(tmp_path, run):
 
 @pytest.mark.parametrize("is_compressed", [False, True])
 def test_a_text_file_is_told_by_the_bytes_up_to_its_last_row(is_compressed, tmp_path, run):
-    """With the header, blank lines, a byte order mark, and a line that is too long to be held."""
+    """These include a header, blank lines, a byte order mark, and a line too long to hold."""
     long = b"x" * (17 * 2**20)
     lines = [
         b"\xef\xbb\xbf\nlabel,a\n",

@@ -1,4 +1,4 @@
-"""Numbers in text are the doubles nearest to them."""
+"""Numbers in text become the nearest doubles."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ N = 60_000
 
 
 def double(rng):
-    """Return a finite number of random bits."""
+    """Return a finite double with random bits."""
     number = float("nan")
     while number - number != 0:
         (number,) = struct.unpack("d", rng.randbytes(8))
@@ -29,7 +29,7 @@ def double(rng):
 
 
 def halfway(rng):
-    """Return the decimal digits of a number in the middle between two doubles, or next to it."""
+    """Return the decimal digits of the midpoint of two doubles, or of a number next to it."""
     low = abs(rng.choice([double, lambda rng: rng.uniform(0, 10 ** rng.randrange(25))])(rng))
     with localcontext() as context:
         context.prec = 800
@@ -39,7 +39,7 @@ def halfway(rng):
 
 
 def any_digits(rng):
-    """Return a number with many digits or few, in front of a point and behind it."""
+    """Return a number with random digits before and after a point."""
     parts = [str(rng.randrange(10 ** rng.randrange(1, 21))) for _ in range(2)]
     return f"{parts[0]}.{parts[1]:0>{rng.randrange(1, 30)}}e{rng.randrange(-360, 280)}"
 
@@ -57,7 +57,7 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_numbers_are_rounded_as_python_rounds_them(kind, tmp_path):
-    """And read by the compiled tokenizer, not by Python, but for a few."""
+    """The compiled tokenizer reads all but a few of them."""
     rng, path = random.Random(kind), tmp_path / "numbers.csv"
     n = N * TIMES // len(KINDS)
     texts = [KINDS[kind](rng) for _ in range(n)]

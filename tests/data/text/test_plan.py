@@ -1,4 +1,4 @@
-"""Decoders are functions of what was asked for, what is known, and a record."""
+"""Decoders are functions of selection, schema and record."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DECODERS = {"csv": CsvDecoder, "jsonl": JsonDecoder, "libsvm": LibsvmDecoder}
 
 
 def text_of(form, rng):
-    """Return rows of which later ones tell something new."""
+    """Return rows; later ones add to the schema."""
     rows = [{"a": rng.random(), "b": rng.choice([None, 1, 2]), "t": rng.choice([None, "red"]),
              "y": rng.choice(["u", "v", None])} for _ in range(40)]  # fmt: skip
     if form == "jsonl":
@@ -62,7 +62,7 @@ def test_no_attribute_of_a_decoder_changes_after_it_was_made(form, compiled, tmp
 
 @pytest.mark.parametrize("form", DECODERS)
 def test_a_record_is_read_alike_whatever_was_read_before(form, tmp_path):
-    """By the schema alone that is known then."""
+    """Only the present schema counts."""
     rng, path = random.Random(1), tmp_path / "rows"
     path.write_text(text_of(form, rng))
     source = open_source(str(path), form)

@@ -1,4 +1,4 @@
-"""The compiled reader of text says what the reference parsers say, to the bit."""
+"""The compiled tokenizer and the reference parsers give bit-identical samples."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NUMBERS = [*PLAIN.split(), "", " ", " 2 ", "2 3", "9" * 200]
 
 
 def read(path, selection, compiled):
-    """Return all that is read, to the bit, and how many rows were read many at once."""
+    """Return all samples, comparable to the bit, and the number of rows read in blocks."""
     kept, reading.tokenizer = reading.tokenizer, reading.tokenizer if compiled else None
     rows, rejected, labels, weights, missing, schema = [], {}, [], [], 0, None
     told, kept_values = set(), []
@@ -84,7 +84,7 @@ MUTATED = 5_000 * TIMES  # records of each form
 
 
 def numbers(rng):
-    """Return some features as text: whole, or of any kind."""
+    """Return features as text: integers, or any numbers."""
     if rng.random() < 0.5:
         return [str(rng.choice([0, 0, 0, 1, 7, 12, 200, 255])) for _ in range(4)]
     return [rng.choice([repr(rng.gauss(0, 1)), str(round(rng.gauss(0, 9), 2)), "256", "-0", "0"])
@@ -159,7 +159,7 @@ MISSING = ["NA", "x", "-9", "0", "7", "12", "99", "255", "1", "1.5"]
 
 
 def options_for(rng, form):
-    """Return random options that a form of records takes."""
+    """Return random options for a form of records."""
     columns = COLUMNS.get(form, ())
     options = {"scale": rng.choice([None, None, 0.5, 1 / 255, -1e300])}
     if rng.random() < 0.5:
@@ -176,7 +176,7 @@ def options_for(rng, form):
 
 
 def with_blank(rng, record):
-    """Return a record of which a value is missing, mostly by one of the ways to say so."""
+    """Return a record with a missing value, mostly in a valid notation."""
     values = list(re.finditer(rb"(?<=[ :,\[])-?[0-9.]+(?=[,}\]])", record))
     if not values:
         return record
@@ -187,7 +187,7 @@ def with_blank(rng, record):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_mutated_records(form, tmp_path):
-    """Records with a byte changed, left out or doubled, or a blank, among others as they were."""
+    """Records with a byte changed, deleted or doubled, or a blank, stand among valid ones."""
     rng, path, n = random.Random(form), tmp_path / "s", 250
     n_rows = n_rejected = 0
     for _ in range(MUTATED // n):
@@ -221,7 +221,7 @@ def small_record(rng):
 
 @pytest.mark.slow
 def test_mutated_records_of_small_whole_numbers(tmp_path):
-    """Each file begins with all features, so that they are known."""
+    """Each file begins with a row of all features, so that the schema has them."""
     rng, n_read = random.Random(0), 0
     n, path = 8, tmp_path / "s"
     first = "left " + " ".join(f"{name}:1" for name in ("007", 3, *range(0, 1200, 2)))
@@ -287,7 +287,7 @@ def test_a_text_of_its_own_in_each_record(tmp_path):
 
 
 def test_plain_records_are_read_many_at_once(tmp_path, monkeypatch):
-    """So that nothing but the first records comes to the reference parser."""
+    """Only the first records go to the reference parser."""
     from stream_perceptron.data.text.csv import CsvDecoder
 
     path = tmp_path / "s.csv"
@@ -309,7 +309,7 @@ def test_plain_records_are_read_many_at_once(tmp_path, monkeypatch):
      ("libsvm", b"1:1\n1:2\n1:3\n", b"u 1:4\nv 2:1\n")],
 )  # fmt: skip
 def test_the_first_row_that_is_learned_tells_the_schema(form, first, then, tmp_path, monkeypatch):
-    """Though the type of labels is known, and rows without a label were read many at once."""
+    """The type of labels is known, and unlabelled rows were read in blocks before."""
     path, told = tmp_path / "s", []
     path.write_bytes(first + then * 3)
     for compiled in (True, False):
