@@ -18,7 +18,7 @@ def run() -> NoReturn:
 
 
 def end_at_interrupts(at_once: bool) -> None:
-    """Let SIGINT end the process at once, or raise KeyboardInterrupt, as usual."""
+    """Make SIGINT end the process at once, or raise KeyboardInterrupt as usual."""
     usual, ending = signal.default_int_handler, signal.SIG_DFL
     if signal.getsignal(signal.SIGINT) is (usual if at_once else ending):
         with suppress(ValueError):  # raised in threads other than the main one

@@ -30,7 +30,7 @@ from stream_perceptron import LiveModel
 ROOT = Path(__file__).parent.parent
 NAMES = [f"x{i}" for i in range(6)]
 COMMAND = Path(sys.executable).with_name("stream-perceptron")
-# The factor by which tests increase their random cases.
+# The factor of random cases.
 TIMES = int(os.environ.get("TEST_TIMES", "1"))
 
 

@@ -137,7 +137,7 @@ def load(path: str | os.PathLike[str] | IO[bytes]) -> Loaded:
     Parameters
     ----------
     path
-        The path to read, or a file open for reading in binary mode, which is read to its end.
+        The path to read, or a file open in binary mode, which `load` reads to its end.
 
     Returns
     -------

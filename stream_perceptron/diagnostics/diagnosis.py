@@ -21,7 +21,7 @@ _FEW = 20  # samples of one label
 _LOW_RECALL = 0.05
 _LOW_SHARE = 0.05  # of samples that changed the weights
 _LOW_KAPPA = 0.2
-_MANY_NUMBERS = 20  # distinct labels from which on they may be a quantity
+_MANY_NUMBERS = 20  # the fewest distinct labels of a quantity
 _MOST_LOOKED_AT = 1000  # features whose weights are compared with the order of labels
 _SURE = 6.0  # standard errors of a rank correlation
 _DEFAULT_EPSILON = 3e-6
@@ -44,7 +44,7 @@ def findings_in(live: LiveModel, diverged: bool = False) -> list[Finding]:
     findings = [] if not diverged else [_diverged(live)]
     for look in _LOOKS:
         findings += look(live)
-    # Each of these explains those that follow.
+    # Each finding explains the later ones.
     for look in _WHY_LABELS_ARE_MISSED:
         if not _EXPLAINED.intersection(finding.name for finding in findings):
             findings += look(live)

@@ -247,7 +247,7 @@ def test_every_state_that_a_power_cut_may_leave(name, tmp_path, tell):
             disk.take(*call)
         if (model := disk.seen().get(MODEL)) not in (None, *saves):
             saves.append(model)
-        # A run that goes on, or ends, relies on its last save.
+        # A run relies on its last save when it continues or ends.
         if call is None or call[0] in ("open", "openat", "write"):
             done = len(saves)
         # Each save or the next one is there, with its predecessor as the previous save.

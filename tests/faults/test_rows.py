@@ -21,7 +21,7 @@ def learned(path):
 
 
 def test_a_short_row_says_nothing_of_where_it_comes_from(tmp_path, run):
-    """Its last field is not its offset; taken as one, it would make the run skip later rows."""
+    """Its last field is no offset; a run that believed it would skip later rows."""
     source, path = tmp_path / "s.csv", tmp_path / "m.npz"
     rows = [f"left,{i % 3},p,{i}" for i in range(20)]
     rows[5] = "left,p,99999"
