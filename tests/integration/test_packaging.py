@@ -74,7 +74,7 @@ def test_sdist_holds_everything_and_its_tests_run(built, tmp_path):
     (folder,) = tmp_path.iterdir()
     tests = [
         "tests/model/test_activations.py",
-        "tests/checkpoint/test_steps.py",
+        "tests/checkpoint/test_pipelines.py",
         "tests/integration/test_docs.py::test_every_block_runs_as_printed[command-line]",
         "tests/integration/test_docs.py::test_the_front_page_is_short_and_its_links_lead_somewhere",
     ]
