@@ -27,8 +27,9 @@ def case(rng: np.random.Generator, folder: Path) -> str:
     meta = json.loads(members["meta.json"])
     for _ in range(rng.integers(1, 4)):
         meta |= json.loads(changed_json(rng, json.dumps({"steps": meta["steps"]}).encode()))
-    depth = int(rng.integers(3000)) if rng.integers(20) == 0 else 0
-    steps = '{"dict":[["a",' * depth + json.dumps(meta["steps"]) + "]]}" * depth
+    steps = json.dumps(meta["steps"])
+    if rng.integers(20) == 0:
+        steps = _nested(rng, int(rng.integers(2000)))
     text = json.dumps(meta | {"steps": "forged"}).replace('"forged"', steps, 1)
     members["meta.json"] = text.encode()
     model, refused = None, ""
@@ -50,6 +51,20 @@ def case(rng: np.random.Generator, folder: Path) -> str:
     except Exception as error:  # raised by River: the samples lack features
         return f"accepted, but {type(error).__name__}"
     return "accepted"
+
+
+def _nested(rng: np.random.Generator, depth: int) -> str:
+    """Return steps within steps, or within lists."""
+    wraps = [
+        ('{"class":"compose.TransformerUnion","state":{"transformers":{"dict":[["u",', "]]}}}"),
+        ('{"class":"compose.Pipeline","state":{"steps":{"dict":[["u",', "]]}}}"),
+        ("[", "]"),
+    ][: rng.integers(1, 4)]
+    chosen = [wraps[rng.integers(len(wraps))] for _ in range(depth)]
+    inner = '{"class":"compose.Select","state":{"keys":{"set":["u"]}}}'
+    step = "".join(begin for begin, _ in chosen) + inner
+    step += "".join(end for _, end in reversed(chosen))
+    return f'{{"dict":[["u",{step}],["SGDPerceptron",null]]}}'
 
 
 @cache

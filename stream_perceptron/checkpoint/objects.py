@@ -6,7 +6,9 @@ import datetime as dt
 import inspect
 import math
 import sys
-from collections import Counter
+from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
 from types import UnionType
@@ -33,10 +35,14 @@ _CLASSES = {
 }
 _STEPS = ("compose", "feature_extraction", "feature_selection", "preprocessing")
 _TYPES = {kind.__name__: kind for kind in (bool, bytes, float, int, str)}
-_NUMBER = (bool, int, float)
-_NOT_FINITE = ("inf", "-inf", "nan")
+_NUMBER = (bool, int, float, np.number, np.bool_)
+# Types of numbers with which River computes otherwise than with Python's.
+_NUMPY = ("float16", "float32", "int8", "int16", "int32", "uint8", "uint16", "uint32", "uint64")
+_NOT_FINITE = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
+_TABLES = {kind.__name__: kind for kind in (dict, float, int, list, set, str)}  # default factories
 _COMPOSED = {"steps", "transformers"}  # parameters *NAME that are stored as dicts
 _SEVERAL = {"imputers", "keys", "types"}  # other parameters *NAME
+_LONGEST = 13_000  # bits of an integer, of which Python writes 4,300 digits
 _DERIVED = {"processing_steps"}  # attributes that a class derives from its parameters
 
 
@@ -45,20 +51,30 @@ def encode(value: Any, learned: bool = True) -> Any:
 
     With `learned=False`, save only the object's parameters.
     """
-    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, np.generic):
+        if value.dtype.name in _NUMPY:
+            return {"numpy": [value.dtype.name, encode(value.item())]}
+        if isinstance(value, np.float64 | np.int64 | np.bool_ | np.str_):
+            value = value.item()
     kind: Any = type(value)
-    if value is None or kind in (bool, int, str) or (kind is float and math.isfinite(value)):
-        return value
-    if kind is float:
+    if kind is float and not math.isfinite(value):
         return {"float": repr(value)}
+    if kind is int and value.bit_length() > _LONGEST:
+        raise CheckpointError("an integer of more than 3,900 digits cannot be saved")
+    if value is None or kind in (bool, int, float, str):
+        return value
     if kind in (list, tuple, set):
         parts = [encode(part, learned) for part in value]
         if kind is set:  # its own order may differ between runs
             parts.sort(key=repr)
         return parts if kind is list else {kind.__name__: parts}
-    if isinstance(value, dict):
-        encode(_default(value, None))  # check that values of new keys can be saved
-        return {"dict": [encode([key, part], learned) for key, part in value.items()]}
+    if kind in (dict, OrderedDict, Counter, defaultdict):
+        pairs = [encode([key, part], learned) for key, part in value.items()]
+        if learned or kind is not defaultdict:
+            encode(_default(value, None))  # check that values of new keys can be saved
+            return {"dict": pairs}
+        if value.default_factory in _TABLES.values():
+            return {"defaultdict": [value.default_factory.__name__, pairs]}
     if kind is type and value in _TYPES.values():
         return {"type": value.__name__}
     if kind in (bytes, dt.date, dt.datetime):
@@ -78,21 +94,41 @@ def decode(value: Any) -> Any:
         return [decode(part) for part in value]
     if type(value) is dict and len(value) == 1:
         ((tag, content),) = value.items()
-        if tag == "float" and content in _NOT_FINITE:
-            return float(content)
-        if tag == "type" and type(content) is str and content in _TYPES:
-            return _TYPES[content]
+        if tag in ("float", "type") and type(content) is str:
+            named = _NOT_FINITE if tag == "float" else _TYPES
+            if content in named:
+                return named[content]
+        if tag in ("numpy", "defaultdict") and type(content) is list and len(content) == 2:
+            return _number(*content) if tag == "numpy" else _table(*content)
         if tag in ("tuple", "set", "dict") and type(content) is list:
             parts = decode(content)
             try:
                 made = {"tuple": tuple, "set": set, "dict": dict}[tag](parts)
             except (TypeError, ValueError):
                 raise CheckpointError(f"a saved {tag} has invalid contents") from None
-            if tag != "tuple" and any(hasattr(key, "__dict__") for key in made):
+            if tag != "tuple" and any(
+                hasattr(key, "__dict__") and type(key) is not type for key in made
+            ):
                 raise CheckpointError(f"a saved {tag} has a key that is not plain data")
             return made
         return decode_name(value)
     return _object(value)
+
+
+def _number(name: Any, value: Any) -> Any:
+    if name in _NUMPY and type(value) in (int, float, dict):
+        with np.errstate(all="ignore"), suppress(OverflowError, TypeError):
+            number = np.dtype(name).type(decode(value))
+            if encode(number.item()) == value:
+                return number
+    raise CheckpointError(f"a saved {str(name)[:20]} is not such a number")
+
+
+def _table(factory: Any, pairs: Any) -> Any:
+    table = decode({"dict": pairs})
+    if factory not in _TABLES or type(table) is not dict:
+        raise CheckpointError("a saved defaultdict has invalid contents")
+    return defaultdict(_TABLES[factory], table)
 
 
 @cache
@@ -111,18 +147,15 @@ def _state(value: Any, learned: bool) -> dict[str, Any]:
     attributes, parameters = vars(value), _parameters(cls)
     for name in parameters.keys() & _COMPOSED:
         return {name: encode(attributes[name])}
-    if parameters:
-        _made(cls, attributes)
-    state = {}
-    for name in attributes:
-        is_parameter = name in parameters
-        try:
-            # An imputer learns in the objects it has as parameters: save these as new.
-            if is_parameter or (learned and name not in _DERIVED):
-                state[name] = encode(attributes[name], learned and not is_parameter)
-        except CheckpointError as error:
-            raise CheckpointError(f"{cls.__name__}.{name}: {error}") from None
-    return state
+    with _checking(cls.__name__):
+        if parameters:
+            _made(cls, attributes)
+        # An imputer learns in the objects it has as parameters: save these as new.
+        return {
+            name: encode(part, learned and name not in parameters)
+            for name, part in attributes.items()
+            if name in parameters or (learned and name not in _DERIVED)
+        }
 
 
 def _object(value: Any, where: str = "step") -> Any:
@@ -133,15 +166,37 @@ def _object(value: Any, where: str = "step") -> Any:
     if short not in _CLASSES.get(module, "").split():
         raise CheckpointError(f"{name[:50]!r} is no class of River that can be saved")
     cls = getattr(import_module(f"river.{module}"), short)
-    state = {attribute: decode(part) for attribute, part in saved.items()}
-    try:
+    with _checking(short):
+        state = {attribute: decode(part) for attribute, part in saved.items()}
+        if _parameters(cls).keys() & _COMPOSED:
+            return _composed(cls, state)
         made = _made(cls, state)
         for attribute in state.keys() - _parameters(cls).keys():
             _set(made, attribute, state[attribute])
-    except CheckpointError:
-        raise
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        return made
+
+
+@contextmanager
+def _checking(name: str) -> Iterator[None]:
+    """Turn errors of a River class, given data that it cannot have, into a CheckpointError."""
+    try:
+        yield
+    except CheckpointError as error:
+        before = "" if str(error).startswith(name) else f"{name}: "
+        raise CheckpointError(f"{before}{error}") from None
+    except RecursionError:
+        raise CheckpointError(f"{name} is nested too deeply") from None
+    except Exception:
         raise CheckpointError(f"{name} is inconsistent") from None
+
+
+def _composed(cls: Any, state: dict[str, Any]) -> Any:
+    """Return an object of steps, which a union would copy if it were made with them."""
+    ((name, steps),) = state.items()
+    if name not in _parameters(cls) or not all(hasattr(s, "transform_one") for s in steps.values()):
+        raise TypeError
+    made = cls()
+    getattr(made, name).update(steps)
     return made
 
 
@@ -159,24 +214,17 @@ def _parameters(cls: Any) -> dict[str, tuple[Any, ...]]:
 
 def _made(cls: Any, attributes: dict[str, Any]) -> Any:
     """Return a new object, with its parameters taken from attributes."""
-    positional, named = [], {}
-    for name in _parameters(cls).keys() & attributes.keys():
-        part, kinds = attributes[name], _parameters(cls)[name]
-        if name in _COMPOSED:
-            positional = list(part.items())
-            fits = all(hasattr(step, "transform_one") for step in part.values())
-        elif name in _SEVERAL:
-            positional = list(part)
-            fits = all(_is_of(value, *kinds) for value in positional)
-        else:
-            named[name] = part
-            fits = _is_of(part, *kinds)
-        if not fits:
+    given = {name: attributes[name] for name in _parameters(cls) if name in attributes}
+    several = [part for name in given.keys() & _SEVERAL for part in given[name]]
+    for name, part in given.items():
+        parts = several if name in _SEVERAL else [part]
+        if not all(_is_of(each, *_parameters(cls)[name]) for each in parts):
             raise CheckpointError(f"{cls.__name__} with this {name} cannot be saved")
-    made = cls(*positional, **named)
-    for name in _parameters(cls).keys() & attributes.keys():
-        if not isinstance(vars(made)[name], type(attributes[name])):
-            raise TypeError
+    made = cls(*several, **{name: given[name] for name in given.keys() - _SEVERAL})
+    if not all(isinstance(vars(made)[name], type(part)) for name, part in given.items()):
+        raise TypeError
+    for part in vars(made).values():
+        encode(_default(part, None))
     return made
 
 
@@ -199,7 +247,7 @@ def _set(made: Any, attribute: str, part: Any) -> None:
     for key, value in part.items():
         like = fresh.get(key, _default(fresh, value))
         if not _is_of(value, type(like)) or (
-            fresh and like != value and not hasattr(like, "__dict__")
+            fresh and encode(like) != encode(value) and not hasattr(like, "__dict__")
         ):
             raise TypeError
     fresh.clear()

@@ -14,17 +14,20 @@ from stream_perceptron.perceptron import SGDPerceptron
 if TYPE_CHECKING:
     from river.compose import Pipeline
 
-Steps = dict[Any, Any]  # by their names in a pipeline
+Steps = dict[Any, Any]  # by their names in a pipeline; None for its perceptron
 
 
 def split(model: SGDPerceptron | Pipeline) -> tuple[Any, SGDPerceptron]:
-    """Return the steps before the perceptron as JSON, and the perceptron."""
+    """Return the steps of a pipeline as JSON that loads, and its perceptron."""
     if isinstance(model, SGDPerceptron) and not hasattr(model, "steps"):
         return encode({}), model
-    *before, (_, last) = getattr(model, "steps", {"": model}).items()
+    steps = dict(getattr(model, "steps", {"": model}))
+    name, last = steps.popitem()
     if type(last) is not SGDPerceptron:
         raise CheckpointError(f"{type(last).__name__} cannot be saved: end with an SGDPerceptron")
-    return encode(dict(before)), last
+    state = encode(steps | {name: None})
+    steps_from_state(state)
+    return state, last
 
 
 def steps_from_state(state: Any) -> Steps:
@@ -33,7 +36,10 @@ def steps_from_state(state: Any) -> Steps:
         steps = decode(state)
     except RecursionError:
         raise CheckpointError("steps are nested too deeply") from None
-    if type(steps) is not dict or not all(hasattr(s, "transform_one") for s in steps.values()):
+    if type(steps) is not dict or not all(
+        step is None if name == [*steps][-1] else hasattr(step, "transform_one")
+        for name, step in steps.items()
+    ):
         raise CheckpointError("steps do not form a pipeline")
     return steps
 
@@ -53,21 +59,23 @@ def pipeline(
 
     scaler = model.network.scaler
     if scaler is not None:
+        if steps:
+            raise CheckpointError("has a pipeline and a scaler of its own")
         model.network.scaler = None
-        steps = {"scaler": _of_river(scaler, model)}
+        steps = {"scaler": _of_river(scaler, model), "SGDPerceptron": None}
+    named = [(name, model if step is None else step) for name, step in steps.items()]
     if not one_hot:
-        return Pipeline(*steps.items(), ("SGDPerceptron", model)) if steps else model
+        return Pipeline(*named) if named else model
     from river.compose import Discard, Select, TransformerUnion
     from river.preprocessing import OneHotEncoder
 
     encoder: Any = OneHotEncoder()
     for feature in map(str, model.features_):
-        columns = [name for name in one_hot if feature.startswith(f"{name}_")]
-        if columns:
-            column = max(columns, key=len)
-            encoder.learn_one({column: feature.removeprefix(f"{column}_")})
+        ends = [i for i, sign in enumerate(feature) if sign == "_" and feature[:i] in one_hot]
+        if ends:  # the longest name of a column that it begins with
+            encoder.learn_one({feature[: ends[-1]]: feature[ends[-1] + 1 :]})
     others: Any = Discard(*one_hot)
-    for step in steps.values():
+    for _, step in named[:-1]:
         others = others | step
     return Pipeline(
         ("features", TransformerUnion(others, Select(*one_hot) | encoder)),
@@ -77,11 +85,11 @@ def pipeline(
 
 def absorb(steps: Any, model: SGDPerceptron) -> None:
     """Make the scaler of a saved pipeline the model's own; refuse other steps."""
-    step, *others = steps_from_state(steps).values() or [None]
-    kind = type(step).__name__
-    if step is None:
+    before = [step for step in steps_from_state(steps).values() if step is not None]
+    if not before:
         return
-    if others or kind not in ("StandardScaler", "MinMaxScaler"):
+    step, kind = before[0], type(before[0]).__name__
+    if len(before) > 1 or kind not in ("StandardScaler", "MinMaxScaler"):
         raise CheckpointError("holds a pipeline of River that only Python code can run")
     is_range = kind == "MinMaxScaler"
     of_model: type[Scaler] = RangeScaler

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import itertools
+import math
 import random
 import subprocess
 import sys
@@ -124,9 +126,9 @@ def test_pipelines_go_on_in_another_process(tmp_path):
     [
         (lambda: compose.FuncTransformer(dict), "FuncTransformer cannot be saved: use BagOfWords,"),
         (lambda: NUMBERS + preprocessing.RobustScaler(), "RobustScaler cannot be saved"),
-        (lambda: preprocessing.MinMaxScaler(window_size=9), "Scaler.min: RollingMin cannot"),
-        (lambda: preprocessing.StatImputer(("a", stats.Quantile())), "imputers: Quantile cannot"),
-        (lambda: feature_extraction.BagOfWords(tokenizer=len), "tokenizer: builtin_function"),
+        (lambda: preprocessing.MinMaxScaler(window_size=9), "Scaler: RollingMin cannot"),
+        (lambda: preprocessing.StatImputer(("a", stats.Quantile())), "Imputer: Quantile cannot"),
+        (lambda: feature_extraction.BagOfWords(tokenizer=len), "BagOfWords: builtin_function"),
         (lambda: compose.Prefixer(5), "Prefixer with this prefix cannot be saved"),
     ],
 )  # fmt: skip
@@ -134,6 +136,148 @@ def test_another_step_is_refused_with_what_can_be_saved(make, reason, tmp_path):
     with pytest.raises(CheckpointError, match=reason):
         save(make() | SGDPerceptron(), tmp_path / "m.npz")
     assert [] == list(tmp_path.iterdir())
+
+
+def learned_encoder(encoder, *values):
+    """Return an encoder that knows values of a column."""
+    for value in values:
+        encoder.learn_one({"a": value})
+    return encoder
+
+
+ODD_VALUES = {
+    "NaN": (1.0, math.nan, 2.5),
+    "types": (int, str, float),
+    "nothing": (None, "", 0, False),
+    "halves of characters": ("\ud800", "a"),
+    "large numbers": (2**80, -(2**70), 1e308, -0.0),
+    "tuples": ((1, "a"), ((), 2.5)),
+}
+
+
+@pytest.mark.parametrize("make", [preprocessing.OneHotEncoder, preprocessing.OrdinalEncoder])
+@pytest.mark.parametrize("name", ODD_VALUES)
+def test_odd_values_are_known_after_loading(name, make, tmp_path):
+    """Also where they are fixed as the categories of another encoder."""
+    values = ODD_VALUES[name]
+    for encoder in (make(), make(categories=learned_encoder(make(), *values).values)):
+        here = learned_encoder(encoder, *values) | SGDPerceptron(seed=0)
+        save(here, tmp_path / "m.npz")
+        there = load(tmp_path / "m.npz").model
+        for x in [{"a": value} for value in values] + [{"b": "new"}]:
+            mine, yours = (model[make.__name__].transform_one(x) for model in (here, there))
+            assert repr(sorted(mine.items())) == repr(sorted(yours.items()))
+
+
+def test_numbers_of_numpy_stay_what_they_are(tmp_path):
+    """River computes with them, with their precision."""
+    rng = np.random.default_rng(0)
+    scalers = (
+        preprocessing.StandardScaler(),
+        preprocessing.MaxAbsScaler(),
+        preprocessing.MinMaxScaler(),
+    )
+    for scaler, kind in itertools.product(scalers, (np.float32, np.float64, np.float16)):
+        here = scaler.clone() | SGDPerceptron(0.1, seed=0)
+        for x in rng.normal(size=(50, 3)).astype(kind):
+            here.learn_one(dict(enumerate(x)), bool(x[0] > 0))
+        save(here, tmp_path / "m.npz")
+        there = load(tmp_path / "m.npz").model
+        for x in rng.normal(size=(50, 3)):
+            assert here.predict_proba_one(dict(enumerate(x))) == there.predict_proba_one(
+                dict(enumerate(x))
+            )
+            for model in (here, there):
+                model.learn_one(dict(enumerate(x.tolist())), bool(x[0] > 0))
+
+
+def test_steps_keep_their_names(tmp_path):
+    for names in (["scale", "model"], ["only"]):
+        steps = dict(zip(names, [preprocessing.MaxAbsScaler(), SGDPerceptron()], strict=False))
+        steps[names[-1]] = SGDPerceptron()
+        save(compose.Pipeline(*steps.items()), tmp_path / "m.npz")
+        assert names == list(load(tmp_path / "m.npz").model.steps)
+
+
+def nested(make, depth):
+    step = compose.Select("a")
+    for _ in range(depth):
+        step = make(step)
+    return step
+
+
+@pytest.mark.parametrize("make", [compose.Pipeline, compose.TransformerUnion])
+@pytest.mark.parametrize("depth", [1, 9, 150])
+def test_what_is_nested_is_saved_if_it_loads(depth, make, tmp_path):
+    if make is compose.TransformerUnion:  # River takes twice the time for each
+        depth = min(depth, 10)
+    here = compose.Pipeline(("steps", nested(make, depth)), ("model", SGDPerceptron()))
+    if depth == 150:
+        with pytest.raises(CheckpointError, match="nested too deeply"):
+            save(here, tmp_path / "m.npz")
+    else:
+        save(here, tmp_path / "m.npz")
+        assert str(here) == str(load(tmp_path / "m.npz").model)
+
+
+def forged(tmp_path, **changes):
+    """Return a checkpoint of a perceptron, with other steps or another lr."""
+    path = tmp_path / "forged.npz"
+    save(SGDPerceptron(seed=0), path)
+    meta, arrays = read_checkpoint(path)
+    meta["model"] |= {name: changes.pop(name) for name in ("lr",) if name in changes}
+    write_checkpoint(path, meta | changes, arrays)
+    return path
+
+
+def test_unions_in_unions_are_loaded_at_once(tmp_path):
+    """River copies what it puts into a union, and with it all unions inside."""
+    step = {"class": "compose.Select", "state": {"keys": {"set": ["a"]}}}
+    for _ in range(40):
+        state = {"transformers": {"dict": [["u", step]]}}
+        step = {"class": "compose.TransformerUnion", "state": state}
+    path = forged(tmp_path, steps={"dict": [["u", step], ["SGDPerceptron", None]]})
+    assert 2 == len(load(path).model.steps)
+
+
+def in_lists(value, depth):
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+FORGED = {
+    "a deep learning rate": {
+        "lr": {"class": "optim.schedulers.Constant", "state": {"learning_rate": in_lists(0, 700)}}
+    },
+    "a window": {"class": "preprocessing.StandardScaler", "state": {"window_size": 5}},
+    "an impossible window": {"class": "preprocessing.MinMaxScaler", "state": {"window_size": -1}},
+    "a plan": {
+        "class": "compose.Pipeline",
+        "state": {"steps": {"dict": []}, "_plan": {"tuple": []}},
+    },
+    "a number that its type has not": {"numpy": ["int8", 300]},
+    "a number of no type": {"numpy": ["object", 3]},
+    "a table of no type": {"defaultdict": ["SGDPerceptron", []]},
+    "no perceptron": {"class": "preprocessing.StandardScaler", "state": {}},
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_forged_steps_are_refused(name, tmp_path):
+    step = FORGED[name]
+    last = [] if name == "no perceptron" else [["SGDPerceptron", None]]
+    changes = step if "lr" in step else {"steps": {"dict": [["a", step], *last]}}
+    path = forged(tmp_path, **changes)
+    with pytest.raises(CheckpointError):
+        load(path)
+
+
+@pytest.mark.parametrize("value", [10**4400, np.datetime64("2020-01-01T00:00:00")], ids=type)
+def test_values_that_no_json_holds_are_refused(value, tmp_path):
+    model = learned_encoder(preprocessing.OrdinalEncoder(), value) | SGDPerceptron()
+    with pytest.raises(CheckpointError, match="cannot be saved"):
+        save(model, tmp_path / "m.npz")
 
 
 def test_any_binary_file_will_do(tmp_path):
@@ -230,7 +374,7 @@ def test_a_pipeline_predicts_alike_in_the_command_line_and_back_in_python(name, 
     )
 
 
-def forged(table, name):
+def changed(table, name):
     counts, middle, last = table
     if name == "negative variance":
         last[0] = -1.0
@@ -252,7 +396,7 @@ def test_statistics_that_no_samples_lead_to_are_refused(name, rng, tmp_path):
     save(pipeline, path)
     LiveModel.load(path).save(path)
     meta, arrays = read_checkpoint(path)
-    arrays["statistics"] = forged(arrays["statistics"].copy(), name)
+    arrays["statistics"] = changed(arrays["statistics"].copy(), name)
     write_checkpoint(path, meta, arrays)
     for read in (load, LiveModel.load):
         with pytest.raises(CheckpointError):
