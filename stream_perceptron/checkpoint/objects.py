@@ -7,7 +7,7 @@ import inspect
 import math
 import sys
 from collections import Counter, OrderedDict, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
@@ -37,8 +37,7 @@ _STEPS = ("compose", "feature_extraction", "feature_selection", "preprocessing")
 _TYPES = {kind.__name__: kind for kind in (bool, bytes, float, int, str)}
 _NUMBER = (bool, int, float, np.number, np.bool_)
 # Types of numbers with which River computes otherwise than with Python's.
-_NUMPY = ("float16", "float32", "int8", "int16", "int32", "uint8", "uint16", "uint32", "uint64")
-_NOT_FINITE = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
+_NUMPY = {np.dtype(code).name: np.dtype(code).type for code in "efbhiBHIL"}
 _TABLES = {kind.__name__: kind for kind in (dict, float, int, list, set, str)}  # default factories
 _COMPOSED = {"steps", "transformers"}  # parameters *NAME that are stored as dicts
 _SEVERAL = {"imputers", "keys", "types"}  # other parameters *NAME
@@ -47,10 +46,7 @@ _DERIVED = {"processing_steps"}  # attributes that a class derives from its para
 
 
 def encode(value: Any, learned: bool = True) -> Any:
-    """Return plain data or an object of a listed class as JSON, or raise a CheckpointError.
-
-    With `learned=False`, save only the object's parameters.
-    """
+    """Return plain data or a listed class's object as JSON; only parameters if not `learned`."""
     if isinstance(value, np.generic):
         if value.dtype.name in _NUMPY:
             return {"numpy": [value.dtype.name, encode(value.item())]}
@@ -92,43 +88,34 @@ def decode(value: Any) -> Any:
         return value
     if type(value) is list:
         return [decode(part) for part in value]
-    if type(value) is dict and len(value) == 1:
-        ((tag, content),) = value.items()
-        if tag in ("float", "type") and type(content) is str:
-            named = _NOT_FINITE if tag == "float" else _TYPES
-            if content in named:
-                return named[content]
-        if tag in ("numpy", "defaultdict") and type(content) is list and len(content) == 2:
-            return _number(*content) if tag == "numpy" else _table(*content)
-        if tag in ("tuple", "set", "dict") and type(content) is list:
-            parts = decode(content)
-            try:
-                made = {"tuple": tuple, "set": set, "dict": dict}[tag](parts)
-            except (TypeError, ValueError):
-                raise CheckpointError(f"a saved {tag} has invalid contents") from None
-            if tag != "tuple" and any(
-                hasattr(key, "__dict__") and type(key) is not type for key in made
-            ):
-                raise CheckpointError(f"a saved {tag} has a key that is not plain data")
-            return made
+    if type(value) is not dict or len(value) != 1:
+        return _object(value)
+    ((tag, content),) = value.items()
+    if tag not in _TAGGED:
         return decode_name(value)
-    return _object(value)
+    try:
+        with np.errstate(all="ignore"):
+            made = _TAGGED[tag](content)
+    except CheckpointError:
+        raise
+    except (ArithmeticError, LookupError, TypeError, ValueError):
+        raise CheckpointError(f"a saved {tag} has invalid contents") from None
+    keys = made if tag in ("set", "dict", "defaultdict") else ()
+    if any(hasattr(key, "__dict__") and type(key) is not type for key in keys):
+        raise CheckpointError(f"a saved {tag} has a key that is not plain data")
+    return made
 
 
-def _number(name: Any, value: Any) -> Any:
-    if name in _NUMPY and type(value) in (int, float, dict):
-        with np.errstate(all="ignore"), suppress(OverflowError, TypeError):
-            number = np.dtype(name).type(decode(value))
-            if encode(number.item()) == value:
-                return number
-    raise CheckpointError(f"a saved {str(name)[:20]} is not such a number")
-
-
-def _table(factory: Any, pairs: Any) -> Any:
-    table = decode({"dict": pairs})
-    if factory not in _TABLES or type(table) is not dict:
-        raise CheckpointError("a saved defaultdict has invalid contents")
-    return defaultdict(_TABLES[factory], table)
+# Return what each tag stands for, given its content.
+_TAGGED: dict[str, Callable[[Any], Any]] = {
+    "float": {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}.__getitem__,
+    "type": _TYPES.__getitem__,
+    "numpy": lambda content: _NUMPY[content[0]](decode(content[1])),
+    "tuple": lambda content: tuple(decode(content)),
+    "set": lambda content: set(decode(content)),
+    "dict": lambda content: dict(decode(content)),
+    "defaultdict": lambda content: defaultdict(_TABLES[content[0]], decode(content[1])),
+}
 
 
 @cache
@@ -169,11 +156,21 @@ def _object(value: Any, where: str = "step") -> Any:
     with _checking(short):
         state = {attribute: decode(part) for attribute, part in saved.items()}
         if _parameters(cls).keys() & _COMPOSED:
-            return _composed(cls, state)
+            ((parameter, steps),) = state.items()
+            if parameter not in _COMPOSED or not all(map(is_transformer, steps.values())):
+                raise TypeError
+            made = cls()  # given its steps, a union would copy them
+            getattr(made, parameter).update(steps)
+            return made
         made = _made(cls, state)
         for attribute in state.keys() - _parameters(cls).keys():
             _set(made, attribute, state[attribute])
         return made
+
+
+def is_transformer(step: Any) -> bool:
+    """Whether an object can be a step before a model."""
+    return hasattr(step, "transform_one")
 
 
 @contextmanager
@@ -188,16 +185,6 @@ def _checking(name: str) -> Iterator[None]:
         raise CheckpointError(f"{name} is nested too deeply") from None
     except Exception:
         raise CheckpointError(f"{name} is inconsistent") from None
-
-
-def _composed(cls: Any, state: dict[str, Any]) -> Any:
-    """Return an object of steps, which a union would copy if it were made with them."""
-    ((name, steps),) = state.items()
-    if name not in _parameters(cls) or not all(hasattr(s, "transform_one") for s in steps.values()):
-        raise TypeError
-    made = cls()
-    getattr(made, name).update(steps)
-    return made
 
 
 @cache
@@ -264,12 +251,11 @@ def encode_lr(lr: Any) -> Any:
     """Return a learning rate or River scheduler as JSON."""
     if isinstance(lr, int | float):
         return float(lr)
-    try:
+    with suppress(CheckpointError):
         return encode(lr)
-    except CheckpointError:
-        raise CheckpointError(
-            f"{type(lr).__name__} cannot be saved as lr: use a number or a scheduler of river.optim"
-        ) from None
+    raise CheckpointError(
+        f"{type(lr).__name__} cannot be saved as lr: use a number or a scheduler of river.optim"
+    )
 
 
 def decode_lr(value: Any) -> Any:

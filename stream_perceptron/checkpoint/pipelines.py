@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stream_perceptron.checkpoint.objects import decode, encode
+from stream_perceptron.checkpoint.objects import decode, encode, is_transformer
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.model.scaler import CentringScaler, RangeScaler, Scaler
 from stream_perceptron.perceptron import SGDPerceptron
@@ -37,7 +37,7 @@ def steps_from_state(state: Any) -> Steps:
     except RecursionError:
         raise CheckpointError("steps are nested too deeply") from None
     if type(steps) is not dict or not all(
-        step is None if name == [*steps][-1] else hasattr(step, "transform_one")
+        step is None if name == [*steps][-1] else is_transformer(step)
         for name, step in steps.items()
     ):
         raise CheckpointError("steps do not form a pipeline")

@@ -194,31 +194,26 @@ def model_state(model: SGDPerceptron | Pipeline) -> tuple[dict[str, Any], Arrays
     """Return a model as JSON and arrays."""
     steps, perceptron = split(model)
     learned, classes = perceptron.network.snapshot(), perceptron.classes
-    state = _State(
-        lr=encode_lr(perceptron.lr),
-        epsilon=float(perceptron.epsilon),
-        activation=perceptron.activation,
-        init_range=float(perceptron.init_range),
-        classes=None if classes is None else [encode_name(label) for label in classes],
-        dtype=perceptron.dtype,
-        seed=None if perceptron.seed is None else int(perceptron.seed),
-        drawn_seed=perceptron.seed_,
-        max_weights=perceptron.max_weights,
-        n_seen=learned.n_seen,
-        n_updates=learned.n_updates,
-        last_epsilon=None if math.isnan(learned.last_epsilon) else learned.last_epsilon,
-        labels=[encode_name(label) for label in learned.labels],
-        features=[encode_name(name) for name in learned.features],
-        scaler=None if learned.scaler is None else learned.scaler.kind,
-    )
-    saved = vars(state)
-    if learned.scaler is None:
-        del saved["scaler"]
-    meta = {"kernel": KERNEL, "model": saved, "steps": steps}
+    saved = {
+        "lr": encode_lr(perceptron.lr),
+        "epsilon": float(perceptron.epsilon),
+        "activation": perceptron.activation,
+        "init_range": float(perceptron.init_range),
+        "classes": None if classes is None else list(map(encode_name, classes)),
+        "dtype": perceptron.dtype,
+        "seed": None if perceptron.seed is None else int(perceptron.seed),
+        "drawn_seed": perceptron.seed_,
+        "max_weights": perceptron.max_weights,
+        "n_seen": learned.n_seen,
+        "n_updates": learned.n_updates,
+        "last_epsilon": None if math.isnan(learned.last_epsilon) else learned.last_epsilon,
+        "labels": list(map(encode_name, learned.labels)),
+        "features": list(map(encode_name, learned.features)),
+    }
     arrays = {"weights": learned.weights, "biases": learned.biases}
     if learned.scaler is not None:
-        arrays["statistics"] = learned.scaler.table
-    return meta, arrays
+        saved["scaler"], arrays["statistics"] = learned.scaler.kind, learned.scaler.table
+    return {"kernel": KERNEL, "model": saved, "steps": steps}, arrays
 
 
 @dataclass(eq=False, repr=False)
@@ -251,17 +246,11 @@ def _model_from_state(meta: dict[str, Any], members: Arrays) -> SGDPerceptron:
     if unknown or type(meta.get("kernel")) is not str:
         raise CheckpointError(f"meta.json has no kernel, or unknown entries: {sorted(unknown)}")
     state = from_json(_State, meta.get("model"), "model")
+    names = ("epsilon", "activation", "init_range", "dtype", "max_weights")
+    parameters: dict[str, Any] = {name: getattr(state, name) for name in names}
     lr = decode_lr(state.lr)
     try:
-        model = SGDPerceptron(
-            lr=lr,
-            epsilon=state.epsilon,
-            activation=state.activation,
-            init_range=state.init_range,
-            dtype=state.dtype,
-            seed=state.drawn_seed,
-            max_weights=state.max_weights,
-        )
+        model = SGDPerceptron(lr, seed=state.drawn_seed, **parameters)
     except ValueError as error:
         raise CheckpointError(f"model: {error}") from None
     model.seed = state.seed
