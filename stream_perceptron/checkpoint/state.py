@@ -12,14 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.checkpoint.archive import (
-    from_bytes,
-    locked,
-    naming,
-    read_checkpoint,
-    to_bytes,
-    write_checkpoint,
-)
+from stream_perceptron.checkpoint import archive, pipelines
 from stream_perceptron.checkpoint.codec import (
     Fields,
     decode_name,
@@ -28,13 +21,6 @@ from stream_perceptron.checkpoint.codec import (
     from_json,
 )
 from stream_perceptron.checkpoint.objects import decode_lr, encode_lr
-from stream_perceptron.checkpoint.pipelines import (
-    one_hot_of,
-    pipeline,
-    require_possible,
-    split,
-    steps_from_state,
-)
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.model.kernel import NAME as KERNEL
 from stream_perceptron.model.network import Snapshot
@@ -45,8 +31,6 @@ if TYPE_CHECKING:
     from river.compose import Pipeline
 
 Arrays = dict[str, NDArray[Any]]
-
-_SEED = {"below": 2**64}
 
 # The arrays of a model and its scaler; other members belong to the run.
 _OF_MODEL = ("weights", "biases", "statistics")
@@ -113,12 +97,13 @@ def save(
     meta["extra"] = _as_json(extra)
     if not isinstance(path, str | os.PathLike):
         try:
-            path.write(to_bytes(meta, arrays))
+            path.write(archive.to_bytes(meta, arrays))
         except TypeError:
-            raise CheckpointError(f"{_name_of(path)}: not open in binary mode") from None
+            name = getattr(path, "name", "the file")
+            raise CheckpointError(f"{name}: not open in binary mode") from None
         return
-    with locked(Path(path)):
-        write_checkpoint(Path(path), meta, arrays)
+    with archive.locked(Path(path)):
+        archive.write_checkpoint(Path(path), meta, arrays)
 
 
 def _as_json(extra: Any) -> dict[str, Any]:
@@ -164,21 +149,18 @@ def load(path: str | os.PathLike[str] | IO[bytes]) -> Loaded:
         try:
             if not isinstance(data, bytes):
                 raise CheckpointError("not open in binary mode")
-            return _loaded(*from_bytes(data))
+            return _loaded(*archive.from_bytes(data))
         except CheckpointError as error:
-            raise CheckpointError(f"{_name_of(path)}: {error}") from None
-    with naming(Path(path)):
-        return _loaded(*read_checkpoint(Path(path)))
-
-
-def _name_of(file: IO[bytes]) -> str:
-    return str(getattr(file, "name", "the file"))
+            raise CheckpointError(f"{getattr(path, 'name', 'the file')}: {error}") from None
+    with archive.naming(Path(path)):
+        return _loaded(*archive.read_checkpoint(Path(path)))
 
 
 def _loaded(meta: dict[str, Any], members: Arrays) -> Loaded:
-    extra, steps = Fields(meta, "checkpoint").take("extra", dict), meta.get("steps")
+    extra = Fields(meta, "checkpoint").take("extra", dict)
     model, run, _ = apart(meta, members)
-    return Loaded(pipeline(steps_from_state(steps), model, one_hot_of(run)), extra)
+    steps = pipelines.steps_from_state(meta.get("steps"))
+    return Loaded(pipelines.pipeline(steps, model, pipelines.one_hot_of(run)), extra)
 
 
 def apart(meta: dict[str, Any], members: Arrays) -> tuple[SGDPerceptron, Any, Arrays]:
@@ -192,7 +174,7 @@ def apart(meta: dict[str, Any], members: Arrays) -> tuple[SGDPerceptron, Any, Ar
 
 def model_state(model: SGDPerceptron | Pipeline) -> tuple[dict[str, Any], Arrays]:
     """Return a model as JSON and arrays."""
-    steps, perceptron = split(model)
+    steps, perceptron = pipelines.split(model)
     learned, classes = perceptron.network.snapshot(), perceptron.classes
     saved = {
         "lr": encode_lr(perceptron.lr),
@@ -226,8 +208,8 @@ class _State:
     init_range: float
     classes: list[Any] | None
     dtype: str
-    seed: int | None = field(metadata=_SEED)
-    drawn_seed: int = field(metadata=_SEED)
+    seed: int | None = field(metadata={"below": 2**64})
+    drawn_seed: int = field(metadata={"below": 2**64})
     max_weights: int
     n_seen: int
     n_updates: int
@@ -278,10 +260,9 @@ def _model_from_state(meta: dict[str, Any], members: Arrays) -> SGDPerceptron:
 
 def _scaler(kind: str | None, statistics: NDArray[Any] | None, d: int) -> Scaler:
     """Return a scaler with checked statistics; d is the number of features."""
-    if kind is None or statistics is None or statistics.shape != (3, d):
+    wanted = (3, d), np.dtype(np.float64)
+    if kind is None or statistics is None or (statistics.shape, statistics.dtype) != wanted:
         raise CheckpointError(f"statistics do not fit a scaler of {d} features")
-    if statistics.dtype != np.float64:
-        raise CheckpointError("statistics are not float64")
     scaler = SCALERS[kind](statistics)
-    require_possible(scaler)
+    pipelines.require_possible(scaler)
     return scaler
