@@ -18,7 +18,7 @@ from stream_perceptron.datasets import mnist
 FIGURES = pytest.StashKey[list[str]]()
 # Tests with processes, servers and signals, which take seconds.
 THOROUGH = ("faults", "integration", "distributed/test_ray.py")
-CASES = 4  # of a test that scripts/test --quick runs
+CASES = 3  # of a test that scripts/test --quick runs
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -196,6 +196,7 @@ def pages(page, run, tmp_path_factory):
     return pages
 
 
+@pytest.mark.slow
 def test_nothing_is_off_any_screen(pages, browser, tmp_path):
     """Chromium's window is at least 500 wide; a frame may be narrower."""
     for page in pages:
