@@ -229,13 +229,13 @@ def _set(made: Any, attribute: str, part: Any) -> None:
     if not isinstance(fresh, dict):
         setattr(made, attribute, part)
         return
-    if fresh and part.keys() != fresh.keys():  # a parameter sets these keys
+    is_given = bool(fresh) or fresh in [vars(made)[name] for name in _parameters(made.__class__)]
+    if is_given and part.keys() != fresh.keys():  # a parameter sets these keys
         raise TypeError
     for key, value in part.items():
         like = fresh.get(key, _default(fresh, value))
-        if not _is_of(value, type(like)) or (
-            fresh and encode(like) != encode(value) and not hasattr(like, "__dict__")
-        ):
+        is_same = not fresh or hasattr(like, "__dict__") or encode(like) == encode(value)
+        if not (is_same and _is_of(value, type(like))):
             raise TypeError
     fresh.clear()
     fresh.update(part)

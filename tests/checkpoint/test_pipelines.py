@@ -264,6 +264,10 @@ FORGED = {
     "a number that its type has not": {"numpy": ["int8", 300]},
     "a number of no type": {"numpy": ["object", 3]},
     "a table of no type": {"defaultdict": ["SGDPerceptron", []]},
+    "values beside no categories": {
+        "class": "preprocessing.OneHotEncoder",
+        "state": {"categories": {"dict": []}, "values": {"dict": [["a", "b"]]}},
+    },
     "no perceptron": {"class": "preprocessing.StandardScaler", "state": {}},
 }
 
