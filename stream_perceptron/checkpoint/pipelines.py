@@ -33,13 +33,11 @@ def split(model: SGDPerceptron | Pipeline) -> tuple[Any, SGDPerceptron]:
 def steps_from_state(state: Any) -> Steps:
     """Return the steps from the JSON of `split`."""
     try:
-        steps = decode(state)
+        steps: Steps = decode(state)
     except RecursionError:
         raise CheckpointError("steps are nested too deeply") from None
-    if type(steps) is not dict or not all(
-        step is None if name == [*steps][-1] else is_transformer(step)
-        for name, step in steps.items()
-    ):
+    parts = list(steps.values()) if type(steps) is dict else [steps, steps]
+    if parts and not (parts[-1] is None and all(map(is_transformer, parts[:-1]))):
         raise CheckpointError("steps do not form a pipeline")
     return steps
 

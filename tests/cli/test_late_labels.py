@@ -282,6 +282,18 @@ def test_a_pipe_that_ends_and_another_that_goes_on(tmp_path):
     )
 
 
+@pytest.mark.parametrize("name", ["label", "Label", "TARGET"])
+def test_a_label_is_found_in_the_first_row_that_has_it(name, run, tmp_path):
+    rows = [{"id": i, "a": i % 2, "b": 1} for i in range(40)]
+    rows += [{"id": i, name: ["up", "down"][i % 2]} for i in range(40)]
+    source, model = write_lines(tmp_path / "s.jsonl", rows), tmp_path / "m.npz"
+    run("learn", source, "--join", "id", "-m", model, "-q", check=0)
+
+    live = LiveModel.load(model)
+    assert (40, name) == (live.progress.samples, live.schema.label)
+    assert ["a", "b"] == list(live.model.features_)
+
+
 def test_the_model_predicts_rows_without_ids(run, tmp_path):
     source, model = write_lines(tmp_path / "s.jsonl", good_rows(0, 300)), tmp_path / "m.npz"
     run("learn", source, *PLAIN, "-m", model, check=0)

@@ -323,7 +323,6 @@ class JsonDecoder:
             beside[schema.key] = tokenizer.OBJECT
         if isinstance(raw, dict) and by_place:
             beside[_BARE if isinstance(bare, list) else str(schema.key)] = tokenizer.LIST
-        is_told = label is not None or asked.joins
         return Layout(
             tokenizer.JSON,
             by_place,
@@ -332,7 +331,7 @@ class JsonDecoder:
             features=features,
             are_columns=schema.is_list,
             # An unlabelled record may have the label under another name.
-            is_open=is_told and self._to_learn and schema.features is None,
+            is_open=label is not None and self._to_learn and schema.features is None,
             label=label,
             parse=_from_json,
             is_text=False,
