@@ -31,13 +31,14 @@ def split(model: SGDPerceptron | Pipeline) -> tuple[Any, SGDPerceptron]:
 
 
 def steps_from_state(state: Any) -> Steps:
-    """Return the steps from the JSON of `split`."""
+    """Return the steps from the JSON of `split`, which is the only JSON that they have."""
     try:
         steps: Steps = decode(state)
+        is_whole = encode(steps) == state
     except RecursionError:
         raise CheckpointError("steps are nested too deeply") from None
     parts = list(steps.values()) if type(steps) is dict else [steps, steps]
-    if parts and not (parts[-1] is None and all(map(is_transformer, parts[:-1]))):
+    if parts and not (is_whole and parts[-1] is None and all(map(is_transformer, parts[:-1]))):
         raise CheckpointError("steps do not form a pipeline")
     return steps
 
