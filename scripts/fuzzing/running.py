@@ -16,8 +16,8 @@ from stream_perceptron import LiveModel
 from stream_perceptron.diagnostics.diagnosis import findings_in
 from stream_perceptron_cli import inspect
 
-_IS_SANITIZED = "LD_PRELOAD" in os.environ  # needs ten times the time, and all addresses
-_SECONDS, _BYTES = (600, 2**31) if _IS_SANITIZED else (60, 2**30)
+IS_SANITIZED = "LD_PRELOAD" in os.environ  # needs ten times the time, and all addresses
+_SECONDS, _BYTES = (600, 2**31) if IS_SANITIZED else (60, 2**30)
 _NOT_FINITE = re.compile(r"(?<![\w'])-?(nan|inf|infinity)(?!\w)", re.IGNORECASE)
 
 
@@ -48,7 +48,7 @@ def call(arguments: list[str], folder: Path, source: int | None = None) -> str:
 
 def _become(arguments: list[str], shown: tuple[Path, Path], source: int | None) -> NoReturn:
     try:
-        if not _IS_SANITIZED:
+        if not IS_SANITIZED:
             resource.setrlimit(resource.RLIMIT_AS, (4 * _BYTES, 4 * _BYTES))
         files = [os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) for path in shown]
         given = os.open(os.devnull, os.O_RDONLY) if source is None else source

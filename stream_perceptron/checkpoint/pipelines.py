@@ -91,12 +91,10 @@ def absorb(steps: Any, model: SGDPerceptron) -> None:
     if len(before) > 1 or kind not in ("StandardScaler", "MinMaxScaler"):
         raise CheckpointError("holds a pipeline of River that only Python code can run")
     is_range = kind == "MinMaxScaler"
-    of_model: type[Scaler] = RangeScaler
+    of_model = RangeScaler if is_range else Scaler if step.with_std else CentringScaler
     if is_range:
-        sides = (step.min, step.max)
-        tables = [{name: number.get() for name, number in side.items()} for side in sides]
+        tables = [{n: stat.get() for n, stat in side.items()} for side in (step.min, step.max)]
     else:
-        of_model = Scaler if step.with_std else CentringScaler
         tables = [step.counts, step.means, step.vars]
     names = model.network.feature_names
     columns = {name: i for i, name in enumerate(names)}

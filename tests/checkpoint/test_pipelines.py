@@ -129,6 +129,8 @@ def test_pipelines_go_on_in_another_process(tmp_path):
         (lambda: preprocessing.MinMaxScaler(window_size=9), "Scaler: RollingMin cannot"),
         (lambda: preprocessing.StatImputer(("a", stats.Quantile())), "Imputer: Quantile cannot"),
         (lambda: feature_extraction.BagOfWords(tokenizer=len), "BagOfWords: builtin_function"),
+        (lambda: feature_extraction.TFIDF(ngram_range=(1, 2**31)), "combines more than 100"),
+        (lambda: feature_extraction.PolynomialExtender(101), "combines more than 100 at once"),
         (lambda: compose.Prefixer(5), "Prefixer with this prefix cannot be saved"),
     ],
 )  # fmt: skip
