@@ -41,7 +41,7 @@ _NUMPY = {np.dtype(code).name: np.dtype(code).type for code in "efbhiBHIL"}
 _TABLES = {kind.__name__: kind for kind in (dict, float, int, list, set, str)}  # default factories
 _COMPOSED = {"steps", "transformers"}  # parameters *NAME that are stored as dicts
 _SEVERAL = {"imputers", "keys", "types"}  # other parameters *NAME
-_MOST_COMBINED = 100  # words or features, so that one sample does not take all memory
+_MOST_COMBINED = 100  # words or features, so that one sample cannot take all memory
 _LONGEST = 13_000  # bits of an integer, of which Python writes 4,300 digits
 _DERIVED = {"processing_steps"}  # attributes that a class derives from its parameters
 
@@ -209,7 +209,7 @@ def _made(cls: Any, attributes: dict[str, Any]) -> Any:
         if not all(_is_of(each, *_parameters(cls)[name]) for each in parts):
             raise CheckpointError(f"{cls.__name__} with this {name} cannot be saved")
     if max([*given.get("ngram_range", ()), given.get("degree", 0)]) > _MOST_COMBINED:
-        raise CheckpointError(f"{cls.__name__} combines more than {_MOST_COMBINED} at once")
+        raise CheckpointError(f"{cls.__name__} of more than {_MOST_COMBINED} parts cannot be saved")
     made = cls(*several, **{name: given[name] for name in given.keys() - _SEVERAL})
     if not all(isinstance(vars(made)[name], type(part)) for name, part in given.items()):
         raise TypeError

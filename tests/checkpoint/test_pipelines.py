@@ -129,8 +129,8 @@ def test_pipelines_go_on_in_another_process(tmp_path):
         (lambda: preprocessing.MinMaxScaler(window_size=9), "Scaler: RollingMin cannot"),
         (lambda: preprocessing.StatImputer(("a", stats.Quantile())), "Imputer: Quantile cannot"),
         (lambda: feature_extraction.BagOfWords(tokenizer=len), "BagOfWords: builtin_function"),
-        (lambda: feature_extraction.TFIDF(ngram_range=(1, 2**31)), "combines more than 100"),
-        (lambda: feature_extraction.PolynomialExtender(101), "combines more than 100 at once"),
+        (lambda: feature_extraction.TFIDF(ngram_range=(1, 2**31)), "of more than 100 parts cannot"),
+        (lambda: feature_extraction.PolynomialExtender(101), "of more than 100 parts cannot"),
         (lambda: compose.Prefixer(5), "Prefixer with this prefix cannot be saved"),
     ],
 )  # fmt: skip
@@ -266,6 +266,14 @@ FORGED = {
     "a number that its type has not": {"numpy": ["int8", 300]},
     "a number of no type": {"numpy": ["object", 3]},
     "a table of no type": {"defaultdict": ["SGDPerceptron", []]},
+    "no tables": {
+        "class": "preprocessing.StandardScaler",
+        "state": {"with_std": True, "window_size": None},
+    },
+    "a statistic as a name": {
+        "class": "preprocessing.StatImputer",
+        "state": {"imputers": {"tuple": [{"tuple": [{"class": "stats.Mean", "state": {}}, 1.0]}]}},
+    },
     "values beside no categories": {
         "class": "preprocessing.OneHotEncoder",
         "state": {"categories": {"dict": []}, "values": {"dict": [["a", "b"]]}},

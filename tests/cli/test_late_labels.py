@@ -283,9 +283,11 @@ def test_a_pipe_that_ends_and_another_that_goes_on(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["label", "Label", "TARGET"])
-def test_a_label_is_found_in_the_first_row_that_has_it(name, run, tmp_path):
+@pytest.mark.parametrize("labels", [("up", "down"), (7, 8)], ids=["texts", "numbers"])
+def test_a_label_is_found_in_the_first_row_that_has_it(labels, name, run, tmp_path):
+    """A number under a name that is new might be a feature, too."""
     rows = [{"id": i, "a": i % 2, "b": 1} for i in range(40)]
-    rows += [{"id": i, name: ["up", "down"][i % 2]} for i in range(40)]
+    rows += [{"id": i, name: labels[i % 2]} for i in range(40)]
     source, model = write_lines(tmp_path / "s.jsonl", rows), tmp_path / "m.npz"
     run("learn", source, "--join", "id", "-m", model, "-q", check=0)
 
