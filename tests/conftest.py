@@ -23,7 +23,7 @@ CASES = 3  # of a test that scripts/test --quick runs
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Mark as slow what scripts/test --quick omits: some files, and most cases of each test."""
+    """Mark as thorough what scripts/test --quick omits: some files, and most cases of each test."""
     tests = {}
     for item in items:
         tests.setdefault(item.nodeid.partition("[")[0], []).append(item)

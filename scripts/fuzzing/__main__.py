@@ -36,7 +36,8 @@ def main(kinds: tuple[str, ...], cases: int, minutes: float | None, seed: int) -
         arguments = [arg for arg in sys.argv[1:] if arg not in KINDS]
         command = [sys.executable, str(Path(__file__).parent)]
         runs = [subprocess.Popen([*command, kind, *arguments]) for kind in kinds or KINDS]
-        sys.exit(max(run.wait() for run in runs))
+        codes = [run.wait() for run in runs]  # negative for a signal
+        sys.exit(any(codes))
     (kind,) = kinds
     case = importlib.import_module(kind).case
     print(f"{kind}: {stream_perceptron.__file__}, kernel {NAME}", file=sys.stderr)
