@@ -15,7 +15,9 @@ LABEL_TYPES = {
 
 # A number with leading zeros is a code: 007 is not 7.
 _WHOLE = re.compile(r"([+-]?(?:0|[1-9][0-9]*))(?:\.0*)?")
-_DECIMAL = re.compile(r"[+-]?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_DECIMAL = re.compile(
+    r"[+-]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?",
+)
 _BOOLS = {"true": True, "false": False}
 
 
@@ -72,7 +74,7 @@ def text_of(value: str | float | bool, is_text: bool) -> str:
     --------
     >>> [text_of(value, is_text=False) for value in (200, 200.0, 0.50, True, "007", "1.0")]
     ['200', '200', '0.5', 'true', '007', '1.0']
-    >>> [text_of(value, is_text=True) for value in ("200", " 200.0", "5e-1", "TRUE", "007", "red")]
+    >>> [text_of(value, is_text=True) for value in ("200", " 200.0", ".5", "TRUE", "007", "red")]
     ['200', '200', '0.5', 'true', '007', 'red']
 
     """

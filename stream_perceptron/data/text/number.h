@@ -117,10 +117,10 @@ static double of_many_digits(const uint8_t *p, const uint8_t *end, int exponent)
     return is_more && least != eisel_lemire(w + 1, exponent) ? -1.0 : least;
 }
 
-/* Finish `read_number` after n digits, w modulo 2^64, that end at p; `n_behind` follow the point. */
-static const uint8_t *read_rest(const uint8_t *p, const uint8_t *limit, ptrdiff_t n,
-                                ptrdiff_t n_behind, uint64_t w, double *value) {
-    const uint8_t *end = p, *start = p - n - (n_behind > 0);
+/* Finish `read_number` after n digits, w modulo 2^64, from start to p; `n_behind` follow the point. */
+static const uint8_t *read_rest(const uint8_t *start, const uint8_t *p, const uint8_t *limit,
+                                ptrdiff_t n, ptrdiff_t n_behind, uint64_t w, double *value) {
+    const uint8_t *end = p;
     if (n_behind > 1000) return NULL;
     int exponent = -(int)n_behind;
     if ((*p | 32) == 'e') {
@@ -143,8 +143,9 @@ static const uint8_t *read_rest(const uint8_t *p, const uint8_t *limit, ptrdiff_
     return *value < 0.0 ? NULL : p;
 }
 
-/* Read [+-]digits[.digits][e[+-]digits], or a JSON number; return its end, NULL if there is none, or if
-   it is infinite or undecided. A byte that cannot belong to a number must follow.
+/* Read [+-]digits[.digits][e[+-]digits], where the digits before or after the point may be omitted, or
+   a JSON number; return its end, NULL if there is none, or if it is infinite or undecided. A byte that
+   cannot belong to a number must follow.
 
    For at most 15 digits one operation with a power of ten up to 10^22 rounds correctly: William D.
    Clinger, How to read floating point numbers accurately, PLDI 1990. */
@@ -156,19 +157,20 @@ static inline const uint8_t *read_number(const uint8_t *p, const uint8_t *limit,
     uint64_t w = 0;
     for (; *p >= '0' && *p <= '9'; p++) w = w * 10 + (*p - '0');
     ptrdiff_t n = p - start, n_behind = 0;
-    if (n == 0 || (is_json && *start == '0' && n > 1)) return NULL;
+    if (is_json && (n == 0 || (*start == '0' && n > 1))) return NULL;
     int is_whole = 1;
     if (*p == '.') {
         const uint8_t *point = p + 1;
         p = read_digits(point, limit, &w);
         n_behind = p - point;
-        if (n_behind == 0) return NULL;
+        if (is_json && n_behind == 0) return NULL;
         n += n_behind;
         is_whole = 0;
     }
+    if (n == 0) return NULL;
     if (n > 15 || (*p | 32) == 'e') {
         is_whole &= (*p | 32) != 'e';
-        p = read_rest(p, limit, n, n_behind, w, value);
+        p = read_rest(start, p, limit, n, n_behind, w, value);
     } else {
         *value = (double)w / TENS[n_behind];
     }

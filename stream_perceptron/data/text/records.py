@@ -27,7 +27,7 @@ except ImportError:  # built without a compiler
 
 LONGEST_LINE = 2**24  # bytes; a longer line is rejected, and mostly not kept in memory
 
-DECIMAL_COMMA = re.compile(r" *[+-]?[0-9]+,[0-9]+(?:[eE][+-]?[0-9]+)? *")
+DECIMAL_COMMA = re.compile(r" *[+-]?(?:[0-9]+,[0-9]*|,[0-9]+)(?:[eE][+-]?[0-9]+)? *")
 NOT_UTF8 = "it is not UTF-8; to convert Latin-1: iconv -f LATIN1 -t UTF-8"
 _RETURN = ord("\r")
 _FIRST = 2**16  # initial size in bytes of a block of lines

@@ -17,7 +17,7 @@ from stream_perceptron.errors import SampleError
 from stream_perceptron.model.rows import Names, Rows
 
 # A number; float() would accept more.
-NUMBER = r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
+NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 
 
 class Sample(NamedTuple):

@@ -24,6 +24,7 @@ from stream_perceptron.data.source import Request
          [{"a": 1, "b": 2}, {"a": 0, "b": 1}, {"a": 0, "b": 1}], [1, 1, 1]),
         ("label,a\n1,2\n1,true\n0,3\n", [{"a": 2}, {"a": 1}, {"a": 3}], [1, 1, 0]),
         ("label,a\n, 2 \n", [{"a": 2}], [None]),
+        ("label,a\n1,.5\n1,5.\n0,-.5e1\n", [{"a": 0.5}, {"a": 5}, {"a": -5}], [1, 1, 0]),
         ("\N{BYTE ORDER MARK}1 0:5\n", [{"0": 5}], [1]),
     ],
 )  # fmt: skip

@@ -49,6 +49,9 @@ KINDS = {
     "shortest": lambda rng: repr(double(rng)),
     "of size 1": lambda rng: repr(rng.gauss(0, 1)),
     "decimals": lambda rng: f"{rng.uniform(-999, 999):.{rng.randrange(1, 9)}f}",
+    "a point at an end": lambda rng: rng.choice(
+        [f".{rng.randrange(10**25)}", f"{rng.randrange(10**25)}."]
+    ),
     "whole": lambda rng: str(rng.randrange(-(10 ** rng.randrange(1, 23)), 10**18)),
     "any": any_digits,
     "halfway": halfway,
