@@ -15,6 +15,7 @@ from stream_perceptron.checkpoint.archive import locked, previous_of
 from stream_perceptron.data.byte_stream import is_stream
 from stream_perceptron.data.describe import warning
 from stream_perceptron.data.identity import Rest
+from stream_perceptron.data.naming import column_called, is_position
 from stream_perceptron.data.source import Source
 from stream_perceptron.live.cursor import Cursor, Shards
 
@@ -145,6 +146,11 @@ def _require_agreement(live: LiveModel, options: LearnOptions) -> None:
                 value, _ = live.schema.with_classes(value)
             except ValueError as error:
                 raise CheckpointError(f"{options.path}: {error}") from None
+        if name == "join" and value is not None:
+            columns = live.schema.columns
+            if not columns and is_position(value):
+                continue  # which column that is shows when the source is opened
+            value = column_called(value, columns) or value
         if value != made_with[name]:
             option = name.replace("_", "-")
             raise CheckpointError(

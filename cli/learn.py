@@ -22,7 +22,7 @@ from .values import ACTIVATION, CLASSES, DELIMITER, INTERVAL, NAMES, NUMBER, POS
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-_COUNT = click.IntRange(1)
+_COUNT = click.IntRange(1, 10**12)  # any of these can be saved
 _FILE = LocalFile()
 
 on_input = option_in("Input")

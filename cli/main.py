@@ -105,12 +105,15 @@ class _Tolerant(io.TextIOWrapper):
 
 
 def _open_what_is_closed() -> None:
-    """Open /dev/null as stdin, stdout or stderr if the process started without it."""
+    """Open /dev/null for reading as stdin, stdout or stderr if the process started without it.
+
+    No other file can get its number, and writing to stdout fails.
+    """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
+            os.open(os.devnull, os.O_RDONLY)  # gets the lowest free number
     sys.stdin = sys.stdin or open(0)  # noqa: SIM115
     sys.stdout = sys.stdout or open(1, "w")  # noqa: SIM115
 
@@ -132,11 +135,15 @@ def run() -> NoReturn:
         main()
     except SystemExit as end:
         code = end.code
+        if isinstance(sys.stdout, click.utils.PacifyFlushWrapper):
+            code = 141  # Click's own output, such as help, had no reader any more
     except OSError as error:  # Click could not write its own output, such as help
         if "--traceback" in sys.argv:
             raise
+        from .options import describe_error
+
         code = 1
-        sys.stderr.write(f"Error: {error.strerror}\n")
+        sys.stderr.write(f"Error: {describe_error(error)}\n")
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

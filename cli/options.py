@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -121,7 +122,7 @@ class Command(click.Command):
             if show_all or not (_is_for_users(error) or isinstance(error, MemoryError)):
                 raise
             is_full = isinstance(error, MemoryError)
-            raise OneLineError("out of memory" if is_full else _message(error)) from None
+            raise OneLineError("out of memory" if is_full else describe_error(error)) from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
@@ -187,8 +188,11 @@ def _is_for_users(error: Exception) -> bool:
     return isinstance(error, StreamPerceptronError | OSError)
 
 
-def _message(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
+    """Return the message of an error for users."""
     if isinstance(error, OSError) and error.strerror:
+        if error.errno == errno.EBADF and error.filename in (None, "stdout"):
+            return "stdout is closed"
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}"
     return str(error)

@@ -162,6 +162,8 @@ def open_predictions(
     """
     if path == "-":
         sys.stdout.flush()
+        if fcntl.fcntl(1, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))  # before any row is read
         opened = PredictionFile("stdout", sys.stdout.fileno(), lines, lines.header)
     elif os.path.exists(path) and not os.path.isfile(path):
         opened = PredictionFile(path, _open_device(path, signals), lines, lines.header)

@@ -46,7 +46,7 @@ def run(options: LearnOptions) -> int:
     """Run `learn` with these options, and return the exit code."""
     hint_at_terminal(options.sources)
     with ExitStack() as stack:
-        signals = stack.enter_context(Signals())
+        signals = stack.enter_context(Signals(saves=options.path is not None))
         try:
             opened = open_run(options, signals, stack)
         except InterruptedWaitError:

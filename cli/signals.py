@@ -9,7 +9,7 @@ import select
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, Self, TypeVar
 
@@ -26,13 +26,15 @@ class InterruptedWaitError(Exception):
 
 
 class Signals:
-    """Records the first signal while entered; a second SIGINT ends the process at once.
+    """Records the first signal while entered; another SIGINT ends the process at once.
 
-    SIGHUP stays ignored if it was, as under nohup.
+    With `saves`, the next SIGINT only prints that a save is under way, and the one after it ends
+    the process. SIGHUP stays ignored if it was, as under nohup.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, saves: bool = False) -> None:
         self.caught: int | None = None
+        self._warns = saves
         hangs_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
         self._numbers = _NUMBERS if hangs_up else _NUMBERS[:2]
 
@@ -126,7 +128,11 @@ class Signals:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.caught is not None and number == signal.SIGINT:
-            os._exit(128 + number)
+            if not self._warns:
+                os._exit(128 + number)
+            self._warns = False
+            with suppress(OSError):
+                os.write(2, b"saving; press Ctrl-C again to end without saving\n")
         self.caught = self.caught or number
 
 

@@ -31,10 +31,22 @@ def column_called(wanted: str, names: Sequence[str]) -> str | None:
     alike = [name for name in names if name.strip().lower() == wanted.strip().lower()]
     if len(alike) == 1:
         return alike[0]
-    if re.fullmatch("-?[1-9][0-9]{0,6}", wanted) and -len(names) <= int(wanted) <= len(names):
+    if is_position(wanted) and -len(names) <= int(wanted) <= len(names):
         place = int(wanted)
         return names[place - 1 if place > 0 else place]
     return None
+
+
+def is_position(text: str) -> bool:
+    """Whether a text can be the position of a column, from 1, or from -1 backwards.
+
+    Examples
+    --------
+    >>> [is_position(text) for text in ("1", "-1", "0", "age")]
+    [True, True, False, False]
+
+    """
+    return re.fullmatch("-?[1-9][0-9]{0,6}", text) is not None
 
 
 def meant(wanted: str, names: Sequence[str]) -> str:

@@ -12,6 +12,8 @@ from stream_perceptron.data.labels import LABEL_TYPES, is_missing, label_type_of
 from stream_perceptron.data.naming import is_pixel, names_in
 from stream_perceptron.errors import SampleError, SourceError
 
+MAX_WAITING = 10**12  # samples
+
 
 class KnownNames:
     """The names of features with numbers in learned rows.
@@ -88,7 +90,9 @@ class Selection:
     # The column with a sample's ID, if labels come later, in rows of their own.
     join: str | None = field(default=None, metadata={"optional": True})
     # The most samples that may wait for their labels.
-    waiting: int = field(default=100_000, metadata={"optional": True, "least": 1})
+    waiting: int = field(
+        default=100_000, metadata={"optional": True, "least": 1, "below": MAX_WAITING + 1}
+    )
     # The columns to copy to the predictions; they do not concern the model.
     keep: tuple[str, ...] = field(default=(), compare=False, metadata={"saved": False})
     # Whether the label column is required even to predict.
@@ -97,6 +101,8 @@ class Selection:
     def __post_init__(self) -> None:
         if self.scale is not None:
             object.__setattr__(self, "scale", float(self.scale))  # the class is frozen
+        if not 0 < self.waiting <= MAX_WAITING:
+            raise ValueError(f"waiting is {self.waiting}, not from 1 to {MAX_WAITING:,}")
 
     @property
     def factor(self) -> float | None:

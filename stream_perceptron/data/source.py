@@ -41,10 +41,20 @@ class Request:
 
 
 class Fit(NamedTuple):
-    """A source's fit to a request: the schema after its first row, and its label column."""
+    """A source's fit to a request.
+
+    Attributes
+    ----------
+    schema
+        The schema after the source's first row.
+    label, join
+        The names of the label column and of the --join column; None if there is none.
+
+    """
 
     schema: Schema
     label: str | None
+    join: str | None = None
 
 
 class Source(ABC):

@@ -127,13 +127,17 @@ class LiveModel:
         asked = selection or Selection()
         most = parameters.get("max_weights", MAX_WEIGHTS) // NAME_COST
         request = Request(asked, needs_label=needs_label, most_features=most)
-        declared, schema = None, Schema()
+        declared: list[Any] | None = None
+        schema = Schema()
         for i, source in enumerate(sources):
             fit = source.fit(request)
             if fit is None:
                 raise SourceError(f"{source.name}: it has no rows")
-            if i == 0 and fit.label is not None:
-                declared = source.classes
+            if i == 0:
+                declared = source.classes if fit.label is not None else None
+                # Keep its name, because the columns of the next source may have another order.
+                asked = replace(asked, join=fit.join or asked.join)
+                request = replace(request, selection=asked)
             request = request.after(fit.schema)
         if classes is not None:
             declared, typed = request.schema.with_classes(classes)

@@ -8,6 +8,9 @@ import random
 import re
 import subprocess
 
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
 import pytest
 from helpers import COMMAND, TIMES, json_lines, kill_runs, outcome_in, state_of, write_lines
 from late_labels import FEATURES, Plain, good_rows, random_rows, write_rows
@@ -358,3 +361,39 @@ def test_labels_in_a_file_of_their_own(first, second, run, tmp_path):
     assert 300 == one.progress.samples == two.progress.samples
     assert one.model.weights.tobytes() == two.model.weights.tobytes()
     assert two.model.weights.tobytes() == cut.model.weights.tobytes()
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_the_join_column_may_be_given_by_position(form, run, tmp_path):
+    """A second source may have its columns in another order."""
+    features = [{"a": i, "label": None, "id": f"u{i}"} for i in range(5)]
+    labels = [{"id": f"u{i}", "label": "xy"[i % 2]} for i in range(5)]
+    for name, rows in (("features", features), ("labels", labels)):
+        table, path = pa.Table.from_pylist(rows), tmp_path / f"{name}.{form}"
+        if form == "jsonl":
+            write_lines(path, rows)
+        elif form == "csv":
+            pa.csv.write_csv(table, path)
+        else:
+            pq.write_table(table, path)
+    sources = [tmp_path / f"features.{form}", tmp_path / f"labels.{form}"]
+    learn = ["learn", *sources, "-m", tmp_path / "m.npz", "--join"]
+
+    run(*learn, "-1", "-p", tmp_path / "p.jsonl", check=0)
+    again = run(*learn, "id", check=0)
+
+    predictions = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
+    assert [prediction["id"] for prediction in predictions] == [f"u{i}" for i in range(5)]
+    assert LiveModel.load(tmp_path / "m.npz").progress.samples == 5
+    assert "nothing new" in again.stderr
+
+
+@pytest.mark.parametrize("n", ["0", "-1", str(10**12 + 1), str(2**62), str(2**70)])
+def test_a_number_of_pending_samples_that_cannot_be_saved_is_a_usage_error(n, run, tmp_path):
+    source, model = tmp_path / "s.csv", tmp_path / "m.npz"
+    source.write_text("a,label,id\n1,x,u\n")
+
+    result = run("learn", source, "--join", "id", "--waiting", n, "-m", model, check=2)
+
+    assert f"Invalid value for '--waiting': {n} is not in the range" in result.stderr
+    assert not model.exists()

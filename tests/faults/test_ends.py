@@ -112,10 +112,24 @@ def test_streams_that_are_closed_at_the_start(closed, command, tmp_path, sample,
         text=True,
     )
 
-    assert 0 == result.returncode, result.stderr
-    assert "Traceback" not in result.stderr
+    if ">&-" in closed.split():
+        error = "" if "2>&-" in closed else "Error: stdout is closed\n"
+        assert (result.returncode, result.stderr) == (1, error)
+    else:
+        assert result.returncode == 0, result.stderr
+        assert "Error" not in result.stderr
     if ">&-" not in closed.split() and command in ("inspect", "predict"):
         assert result.stdout
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["learn", "--help"], ["--version"]])
+def test_help_that_nobody_reads_ends_like_any_output_without_a_reader(arguments):
+    reading, writing = os.pipe()
+    os.close(reading)
+    result = subprocess.run([COMMAND, *arguments], stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+
+    assert (result.returncode, result.stderr) == (128 + signal.SIGPIPE, b"")
 
 
 def test_nothing_on_a_stdin_that_is_closed(tmp_path):

@@ -92,7 +92,7 @@ class ColumnDecoder:
             schema = _with_columns(schema, tuple(map(str, self._names)), where)
             if are_plain and not schema.columns:
                 schema = replace(schema, columns=tuple(names), label=self._label)
-        self.fit = Fit(schema, self._label)
+        self.fit = Fit(schema, self._label, selection.join)
 
     def batches(self, arrow: Iterable[pa.RecordBatch], request: Request) -> Iterator[Batch]:
         """Yield batches from record batches that begin at the request's start."""

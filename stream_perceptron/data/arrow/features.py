@@ -64,8 +64,10 @@ class PlainColumns:
         X = _scaled(cells, self.scales)
         if not _all_finite(X):
             for i, j in np.argwhere(~np.isfinite(X)).tolist():
-                shown = columns.column(j)[i].as_py()
-                rejected.setdefault(i, f"column {self.columns[j]!r} is {shown}")
+                reason = f"column {self.columns[j]!r} is {columns.column(j)[i].as_py()}"
+                if np.isfinite(cells[i, j]):
+                    reason += f", too large for --scale {self.scales[j]:g}"
+                rejected.setdefault(i, reason)
         return Rows.of_table(self.columns, X, present, n_columns=n), rows
 
     def names_in(self, row: pa.RecordBatch, most: int) -> Names:
@@ -127,8 +129,10 @@ class VectorColumn:
         if can_be_large and not _all_finite(X):
             for i, j in np.argwhere(~np.isfinite(X)).tolist():
                 value = "NaN" if math.isnan(X[i, j]) else "infinite"
-                why = f"value {j} of column {self.name!r} is {value}"
-                rejected.setdefault(int(there[i]), why)
+                if np.isfinite(cells[i, j]):
+                    value = f"{cells[i, j]:g}, too large for --scale {self.scales[0]:g}"
+                reason = f"value {j} of column {self.name!r} is {value}"
+                rejected.setdefault(int(there[i]), reason)
         return Rows.of_table(names, X, present, n_columns=n_features), there
 
     def _flatten(

@@ -40,7 +40,7 @@ from stream_perceptron.data.text.records import (
     joined,
     tokenizer,
 )
-from stream_perceptron.data.text.sample import NUMBER, Rejected, Sample
+from stream_perceptron.data.text.sample import NUMBER, Rejected, Sample, scale_features
 from stream_perceptron.errors import SampleError, SourceError
 from stream_perceptron.model.validation import as_weight
 from stream_perceptron.model.vocabulary import natural_order
@@ -305,14 +305,10 @@ class CsvDecoder:
             found = [number_in(name, cell) if is_there else np.nan for name, cell, is_there in read]
             values = np.array(found)
             odd = ~np.isfinite(values) & there
-        if self.selection.factor is not None:
-            with np.errstate(over="ignore"):
-                values *= self.selection.factor
-            odd |= np.isinf(values)
         if odd.any():
             place = int(np.flatnonzero(odd)[0])
             raise SampleError(f"column {names[place]!r} is {cells[place][:50]}, not finite")
-        return values
+        return scale_features(self.selection, tuple(names), values)
 
     def _weight(self, cells: list[str]) -> float:
         name = self.selection.weight

@@ -13,12 +13,18 @@ import numpy as np
 from stream_perceptron.data import roles
 from stream_perceptron.data.batch import offset_of
 from stream_perceptron.data.describe import Described, Note, advice_on, describe, json_hints
-from stream_perceptron.data.naming import LABEL_NAMES, column_called, names_in, vector_names
+from stream_perceptron.data.naming import (
+    LABEL_NAMES,
+    column_called,
+    is_position,
+    names_in,
+    vector_names,
+)
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.data.source import Request
 from stream_perceptron.data.text.plan import Layout, Place
 from stream_perceptron.data.text.records import RawLines, leaves, objects_in, tokenizer, value_in
-from stream_perceptron.data.text.sample import NO_FEATURES, Rejected, Row, Sample, scaled
+from stream_perceptron.data.text.sample import NO_FEATURES, Rejected, Row, Sample, scale_features
 from stream_perceptron.errors import SampleError
 from stream_perceptron.model.validation import as_weight, row_of
 from stream_perceptron.model.vocabulary import doubled, natural_order
@@ -39,10 +45,12 @@ class JsonFormat:
         return lines
 
     def decoder(self, request: Request, where: str, first: bytes) -> JsonDecoder:
-        """Return the decoder of the records."""
-        return JsonDecoder(
-            request.selection, request.schema, request.to_learn, request.most_features
-        )
+        """Return the decoder of the records, given the first one."""
+        asked = request.selection
+        if asked.join is not None and is_position(asked.join):
+            keys = next(objects_in([first], dict), {})
+            asked = replace(asked, join=column_called(asked.join, list(keys)) or asked.join)
+        return JsonDecoder(asked, request.schema, request.to_learn, request.most_features)
 
 
 class JsonDecoder:
@@ -240,11 +248,11 @@ class JsonDecoder:
         schema = self._decided(schema, values, texts)
         names = tuple(values)
         indicators = self._indicators(texts)
-        row = row_of(names, values.values(), _FLOAT64).values
+        row = scale_features(asked, names, row_of(names, values.values(), _FLOAT64).values)
         new = [name for name in texts if name not in self._texts]
         if new or schema.is_new:
             schema = replace(schema, texts=(*(schema.texts or ()), *new))
-        return schema, Row(names, scaled(asked, row), indicators, n_nulls)
+        return schema, Row(names, row, indicators, n_nulls)
 
     def _decided(self, schema: Schema, values: dict[str, Any], texts: dict[str, Any]) -> Schema:
         """Return the schema with undecided columns of a table decided by these values.
@@ -278,7 +286,7 @@ class JsonDecoder:
         if None in cells:
             nulls = [i for i, cell in enumerate(cells) if cell is None]
             cells = [0.0 if cell is None else cell for cell in cells]
-        values = scaled(self.selection, row_of(names, cells, _FLOAT64).values)
+        values = scale_features(self.selection, names, row_of(names, cells, _FLOAT64).values)
         values[nulls] = np.nan
         return schema if known is not None else replace(schema, features=names), Row(names, values)
 

@@ -16,7 +16,7 @@ from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.data.source import Request
 from stream_perceptron.data.text.plan import Layout
 from stream_perceptron.data.text.records import NOT_UTF8, RawLines, tokenizer
-from stream_perceptron.data.text.sample import NUMBER, Rejected, Sample, scaled
+from stream_perceptron.data.text.sample import NUMBER, Rejected, Sample, scale_features
 from stream_perceptron.errors import SampleError, SourceError
 from stream_perceptron.model.vocabulary import doubled, natural_order
 
@@ -75,7 +75,7 @@ class LibsvmDecoder:
             if not np.isfinite(values).all():
                 name = list(x)[int(np.flatnonzero(~np.isfinite(values))[0])]
                 raise SampleError(f"feature {name!r} is not finite")
-            values = scaled(self.selection, values)
+            values = scale_features(self.selection, tuple(x), values)
             text = roles.present(text, self.selection, is_text=True)
             label, schema = self.schema.with_label(text, is_text=True)
         except SampleError as error:

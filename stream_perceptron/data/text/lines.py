@@ -110,6 +110,10 @@ class LineSource(SingleSource):
         number = self._first + self._format.n_header_lines
         line = self._line(number)
         if line is None and len(self._first_records) <= number:
+            n_too_long = self._first_records.count(None)
+            if n_too_long and n_too_long == len(self._first_records):
+                rows = "its only row is" if n_too_long == 1 else "each of its rows is"
+                raise SourceError(f"{self.name}: {rows} longer than {LONGEST_LINE // 2**20} MiB")
             return None
         # A record may span several lines; use the part that has arrived.
         whole = self._format.records(iter(self._begin))
@@ -117,7 +121,8 @@ class LineSource(SingleSource):
         # A header with an open quote may have swallowed the line.
         first = (records[number] if number < len(records) else line) or b""
         decoder = self._format.decoder(request, self.name, first)
-        return _Fitted(decoder, Fit(decoder.outlook(first), decoder.label))
+        fit = Fit(decoder.outlook(first), decoder.label, decoder.selection.join)
+        return _Fitted(decoder, fit)
 
     def batches(self, request: Request) -> Iterator[Batch]:
         fitted = self.prepared(request)

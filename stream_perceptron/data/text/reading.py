@@ -47,7 +47,7 @@ class Reading:
         """
         found: list[Found] = []
         records: list[bytes | None] = []
-        is_plain, i = tokenizer is not None and lines.are_whole, 0
+        is_plain, i = tokenizer is not None and not lines.are_too_long, 0
         while i < len(lines):
             block = self._block(lines, i) if is_plain else None
             if block is not None:

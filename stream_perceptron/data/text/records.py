@@ -90,13 +90,6 @@ class RawLines:
         return np.flatnonzero(~blank)
 
     @cached_property
-    def are_whole(self) -> bool:
-        """Whether no line is too long."""
-        if self.are_too_long:
-            return False
-        return len(self.text) <= LONGEST_LINE or int(self.lengths.max(initial=0)) <= LONGEST_LINE
-
-    @cached_property
     def is_utf8(self) -> bool:
         """Whether the lines are valid UTF-8."""
         if self.data.isascii():
@@ -127,10 +120,7 @@ class RawLines:
         if self.are_too_long:
             return [None] * len(self)
         ends = self.ends.tolist()
-        return [
-            self.data[a:b] if b - a <= LONGEST_LINE else None
-            for a, b in zip([self.begin, *ends], ends, strict=False)
-        ]
+        return [self.data[a:b] for a, b in zip([self.begin, *ends], ends, strict=False)]
 
 
 def cut_lines(source: ByteStream, most: int) -> Iterator[RawLines]:
@@ -171,10 +161,17 @@ def cut_lines(source: ByteStream, most: int) -> Iterator[RawLines]:
 
 
 def _lines(block: bytes, most: int) -> Iterator[RawLines]:
-    """Yield a block of whole lines, at most `most` at once."""
+    """Yield a block of whole lines, at most `most` at once, each line that is too long alone."""
     lines = RawLines(block, _line_ends(block))
-    for start in range(0, len(lines), most):
-        yield lines[start : start + most]
+    too_long = np.flatnonzero(lines.lengths > LONGEST_LINE).tolist()
+    first = 0
+    for end in [*too_long, len(lines)]:
+        for start in range(first, end, most):
+            yield lines[start : min(start + most, end)]
+        if end < len(lines):
+            line = bytes(lines[end : end + 1].text)
+            yield RawLines(line, np.array([len(line)], np.intp), are_too_long=True)
+        first = end + 1
 
 
 def _line_ends(data: bytes) -> NDArray[np.intp]:

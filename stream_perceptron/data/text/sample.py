@@ -89,15 +89,28 @@ class Decoder(Protocol):
         """Return notes on the columns, given the records that decided them and the first ones."""
 
 
-def scaled(selection: Selection, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return values times the scale asked for; missing ones stay NaN."""
+def scale_features(
+    selection: Selection, names: Names, values: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return values times the scale asked for; missing ones stay NaN.
+
+    Raises
+    ------
+    SampleError
+        If a product is infinite.
+
+    """
     if selection.factor is None:
         return values
     with np.errstate(over="ignore"):
-        found = values * selection.factor
-    if np.isinf(found).any():
-        raise SampleError("a feature is not finite after scaling")
-    return found
+        scaled = values * selection.factor
+    if np.isinf(scaled).any():
+        place = int(np.flatnonzero(np.isinf(scaled))[0])
+        name, value = names[place], values[place]
+        raise SampleError(
+            f"feature {name!r} is {value:g}, too large for --scale {selection.scale:g}"
+        )
+    return scaled
 
 
 def rows_of(samples: Sequence[Sample]) -> Rows:

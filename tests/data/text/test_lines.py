@@ -157,3 +157,26 @@ def test_a_text_file_is_told_by_the_bytes_up_to_its_last_row(is_compressed, tmp_
         assert (len(read), hashlib.sha256(read).hexdigest()) == (identity.size, identity.digest)
     run("learn", source, "-m", whole, "--skip-bad", "--quiet", check=0)
     assert whole.read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("size", [17, 40], ids="{} MB".format)
+@pytest.mark.parametrize("rows", [1, 2])
+def test_an_error_names_a_row_that_is_too_long(size, rows, tmp_path, run):
+    """The length decides whether the row is held whole or dropped in parts."""
+    source = tmp_path / "source.csv"
+    source.write_bytes((b"1," * (size * 500_000) + b"1\n") * rows)
+
+    result = run("learn", source, "--quiet", check=1)
+
+    which = "its only row is" if rows == 1 else "each of its rows is"
+    assert result.stderr == f"Error: {source}: {which} longer than 16 MiB\n"
+
+
+def test_rows_beside_one_that_is_too_long_are_learned(tmp_path, run):
+    source, path = tmp_path / "source.csv", tmp_path / "m.npz"
+    source.write_bytes(b"a,label\n1,x\n" + b"1," * 8_500_000 + b"1\n2,y\n")
+
+    run("learn", source, "-m", path, "--skip-bad", "--quiet", check=0)
+
+    progress = LiveModel.load(path).progress
+    assert (progress.samples, progress.skipped) == (2, 1)
