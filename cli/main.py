@@ -130,13 +130,14 @@ def run() -> NoReturn:
     # A run goes on if its messages cannot be written.
     raw = open(2, "wb", buffering=0, closefd=False)  # noqa: SIM115
     sys.stderr = _Tolerant(raw, "utf-8", "backslashreplace", write_through=True)
+    stdout = sys.stdout
     code: object = 0
     try:
         main()
     except SystemExit as end:
         code = end.code
-        if isinstance(sys.stdout, click.utils.PacifyFlushWrapper):
-            code = 141  # Click's own output, such as help, had no reader any more
+        if sys.stdout is not stdout:  # Click replaces it after its help met a broken pipe
+            code = 141
     except OSError as error:  # Click could not write its own output, such as help
         if "--traceback" in sys.argv:
             raise

@@ -106,10 +106,8 @@ def scale_features(
         scaled = values * selection.factor
     if np.isinf(scaled).any():
         place = int(np.flatnonzero(np.isinf(scaled))[0])
-        name, value = names[place], values[place]
-        raise SampleError(
-            f"feature {name!r} is {value:g}, too large for --scale {selection.scale:g}"
-        )
+        feature = f"feature {names[place]!r} is {values[place]:g}"
+        raise SampleError(f"{feature}, too large for --scale {selection.scale:g}")
     return scaled
 
 
