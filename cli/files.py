@@ -9,6 +9,11 @@ from typing import Any
 
 import click
 
+from .printable import OneLineError
+
+# What to do about an existing file that is not an output of this program.
+REMEDY = "to replace it: --overwrite"
+
 
 class LocalFile(click.Path):
     """The path of a local file: only local files can be replaced in one step."""
@@ -63,6 +68,21 @@ def require_regular(*paths: Path | None) -> None:
     for path in paths:
         if path is not None and _is_device(path):
             raise click.UsageError(f"{path} is not a regular file: name another one")
+
+
+def require_own_output(
+    path: str | Path, beginnings: Sequence[str], content: str, remedy: str
+) -> None:
+    """Check that a file to be replaced or truncated is empty or begins as this program writes it.
+
+    `content` says what such a file holds, and `remedy` what to do about another one.
+    """
+    if not os.path.exists(path) or _is_device(path):
+        return
+    with open(path, "rb") as file:
+        start = file.read(max(map(len, beginnings)))
+    if start and not start.startswith(tuple(text.encode() for text in beginnings)):
+        raise OneLineError(f"{path}: exists and does not hold {content}: {remedy}")
 
 
 def _is_device(path: str | Path) -> bool:

@@ -217,6 +217,9 @@ def paths(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> li
     return [CompletionItem(incomplete, type="file")]
 
 
+overwrite_option = option("--overwrite", "Replace an existing file, whatever it holds.")
+
+
 def format_option(section: str = "Other") -> Callable[[F], F]:
     """Return the option for the format of the sources."""
     formats = ("parquet", "arrow", "csv", "jsonl", "libsvm")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .files import OutputFile, require_different
+from .files import REMEDY, OutputFile, require_different
 from .options import (
     Command,
     format_option,
@@ -18,6 +18,7 @@ from .options import (
     ignore_option,
     model_option,
     option,
+    overwrite_option,
     prediction_options,
     reading_options,
     skip_option,
@@ -50,6 +51,7 @@ class _Options:
     decimal: str | None
     ignore: tuple[str, ...]
     output: str
+    overwrite: bool
     keep: tuple[str, ...]
     probabilities: bool
     with_learned: bool
@@ -71,6 +73,7 @@ class _Options:
     "-",
     name="output",
 )
+@overwrite_option
 @prediction_options()
 @option("--follow", "Reload MODEL whenever it is saved again.")
 @skip_option("report")
@@ -112,7 +115,8 @@ def _predict(options: _Options, signals: Signals) -> None:
     rows = partial(batches_of, file_format=o.file_format, live=live, signals=signals, most=most)
     # Check sources before the file of predictions is truncated.
     files = {i: rows(name) for i, name in enumerate(o.sources) if not is_stream(name)}
-    output = open_predictions(o.output, lines, signals)
+    remedy = None if o.overwrite else REMEDY
+    output = open_predictions(o.output, lines, signals, remedy=remedy)
     output.wait = partial(_until_writable, signals)
 
     def step(batch: Batch) -> StepResult:

@@ -17,6 +17,8 @@ from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .files import require_own_output
+
 if TYPE_CHECKING:
     from stream_perceptron.data.schema import Selection
     from stream_perceptron.live.cursor import Cursor
@@ -155,10 +157,12 @@ def open_predictions(
     signals: Signals,
     folder: Path | None = None,
     kept: Mapping[str, int] = {},
+    remedy: str | None = "remove it, or name another file",
 ) -> PredictionFile:
     """Open the output of predictions.
 
-    `kept` maps files to the bytes in each that belong to learned rows of the model in `folder`.
+    `kept` maps files to the bytes in each that belong to learned rows of the model in `folder`. A
+    file with other content is refused with a `remedy`, unless that is None.
     """
     if path == "-":
         sys.stdout.flush()
@@ -168,6 +172,8 @@ def open_predictions(
     elif os.path.exists(path) and not os.path.isfile(path):
         opened = PredictionFile(path, _open_device(path, signals), lines, lines.header)
     else:
+        if remedy is not None:
+            require_own_output(path, lines.beginnings, lines.content, remedy)
         opened = _open_file(path, lines, folder or Path(), kept)
     opened.pause = partial(signals.sleep, _PAUSE)
     return opened
@@ -274,6 +280,8 @@ class Lines:
     """Base class of writers of lines."""
 
     header = ""
+    content = "predictions"
+    beginnings: tuple[str, ...] = ('{"row": ', "row,prediction")  # of files with this content
 
     def __call__(self, result: StepResult) -> Iterator[str]:
         """Yield a line for each sample."""

@@ -58,6 +58,9 @@ class Rejections:
 class RejectedLines(Lines):
     """Rejected rows as lines of JSON, with their text, or their values by name."""
 
+    content = "rejected rows"
+    beginnings = ('{"source": ',)
+
     def __call__(self, result: StepResult) -> Iterator[str]:
         for source, row, why, held in result.rejected:
             line: dict[str, Any] = {"source": source, "row": row, "reason": why}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from .files import LocalFile, require_different
-from .options import Command, format_option, model_argument, option
+from .files import REMEDY, LocalFile, require_different, require_own_output
+from .options import Command, format_option, model_argument, option, overwrite_option
 from .printable import OneLineError, printable, tell
 from .reading import asking
 from .signals import ending_in_order
@@ -18,8 +18,11 @@ from .signals import ending_in_order
 @model_argument
 @option("-o/--output FILE", "Where to write the page.", LocalFile(), "report.html")
 @option("--examples SOURCE", "Labelled samples: show the worst mistakes on them.")
+@overwrite_option
 @format_option()
-def report(path: Path, output: Path, examples: str | None, file_format: str | None) -> None:
+def report(
+    path: Path, output: Path, examples: str | None, overwrite: bool, file_format: str | None
+) -> None:
     """Write an HTML page that shows how a model learned.
 
     Learning curve, diagnosis, confusion matrix, precision and recall, the weights of each class,
@@ -39,6 +42,8 @@ def report(path: Path, output: Path, examples: str | None, file_format: str | No
     if find_spec("jinja2") is None:
         raise OneLineError("the report needs jinja2: pip install 'stream-perceptron[report]'")
     require_different(MODEL=path, the_page=output, the_examples=examples)
+    if not overwrite:
+        require_own_output(output, ("<!doctype html",), "a report", REMEDY)
     live = LiveModel.load(path)
     asking(live)
     saved = datetime.fromtimestamp(path.stat().st_mtime)
