@@ -41,7 +41,11 @@ _NUMPY = {np.dtype(code).name: np.dtype(code).type for code in "efbhiBHIL"}
 _TABLES = {kind.__name__: kind for kind in (dict, float, int, list, set, str)}  # default factories
 _COMPOSED = {"steps", "transformers"}  # parameters *NAME that are stored as dicts
 _SEVERAL = {"imputers", "keys", "types"}  # other parameters *NAME
-_MOST_COMBINED = 100  # words or features, so that one sample cannot take all memory
+# The largest number of features in a product, and of words in an n-gram, so that one sample takes
+# neither minutes nor all memory.
+_LARGEST_COMBINATION = {"degree": 10, "ngram_range": 100}
+_COUNTS = {"counts", "dfs", "n"}  # learned attributes that count samples
+_MAX_COUNT = 2**53
 _LONGEST = 13_000  # bits of an integer, of which Python writes 4,300 digits
 _DERIVED = {"processing_steps"}  # attributes that a class derives from its parameters
 
@@ -208,8 +212,10 @@ def _made(cls: Any, attributes: dict[str, Any]) -> Any:
         parts = several if name in _SEVERAL else [part]
         if not all(_is_of(each, *_parameters(cls)[name]) for each in parts):
             raise CheckpointError(f"{cls.__name__} with this {name} cannot be saved")
-    if max([*given.get("ngram_range", ()), given.get("degree", 0)]) > _MOST_COMBINED:
-        raise CheckpointError(f"{cls.__name__} of more than {_MOST_COMBINED} parts cannot be saved")
+    for name, limit in _LARGEST_COMBINATION.items():
+        parts = given.get(name, 0)
+        if max(parts if isinstance(parts, tuple) else [parts]) > limit:
+            raise CheckpointError(f"{cls.__name__} with {name} above {limit} cannot be saved")
     made = cls(*several, **{name: given[name] for name in given.keys() - _SEVERAL})
     if not all(isinstance(vars(made)[name], type(part)) for name, part in given.items()):
         raise TypeError
@@ -229,6 +235,11 @@ def _set(made: Any, attribute: str, part: Any) -> None:
     kind = dict if isinstance(fresh, dict) else type(fresh)
     if attribute in _DERIVED or not (fresh is None or _is_of(part, kind)):
         raise TypeError
+    numbers = part.values() if isinstance(part, dict) else [part]
+    if attribute in _COUNTS and not all(0 <= number < _MAX_COUNT for number in numbers):
+        raise CheckpointError(f"{type(made).__name__} has impossible {attribute}")
+    if attribute == "vars" and not all(number >= 0 for number in numbers):
+        raise CheckpointError(f"{type(made).__name__} has negative variances")
     if not isinstance(fresh, dict):
         setattr(made, attribute, part)
         return

@@ -19,12 +19,15 @@ Steps = dict[Any, Any]  # by their names in a pipeline; None for its perceptron
 
 def split(model: SGDPerceptron | Pipeline) -> tuple[Any, SGDPerceptron]:
     """Return the steps of a pipeline as JSON that loads, and its perceptron."""
-    if isinstance(model, SGDPerceptron) and not hasattr(model, "steps"):
+    if type(model) is SGDPerceptron:
         return encode({}), model
     steps = dict(getattr(model, "steps", {"": model}))
     name, last = steps.popitem()
     if type(last) is not SGDPerceptron:
-        raise CheckpointError(f"{type(last).__name__} cannot be saved: end with an SGDPerceptron")
+        remedy = "end with an SGDPerceptron"
+        if isinstance(last, SGDPerceptron):
+            remedy = "use SGDPerceptron itself, not a subclass, whose code no file holds"
+        raise CheckpointError(f"{type(last).__name__} cannot be saved: {remedy}")
     state = encode(steps | {name: None})
     steps_from_state(state)
     return state, last

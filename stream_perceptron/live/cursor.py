@@ -55,10 +55,16 @@ class Cursor:
             here.stopped_below = None
         return here
 
+    def without_place(self) -> Cursor:
+        """Return a cursor that keeps outputs and offsets, for sources without an identity."""
+        return Cursor(outputs=self.outputs, untaken=self.untaken, offsets=self.offsets)
+
     def require_fit(self, position: tuple[str, ...]) -> None:
         """Check that the cursor fits a run with these position columns."""
         if self.index > len(self.sources):
             raise CheckpointError("cursor lies beyond its sources")
+        if not self.sources and self != self.without_place():
+            raise CheckpointError("cursor has a place, but no sources")
         if any(len(key) != len(position) - 1 for key in self.offsets):
             raise CheckpointError("cursor has offsets that do not fit the position columns")
 

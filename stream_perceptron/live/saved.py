@@ -81,7 +81,10 @@ def write_live(
     meta, arrays = model_state(model)
     progress = ledger.progress
     arrays |= progress.arrays
-    run = _Run(selection, schema, progress, progress.curve.bin, ledger.cursor, ledger.lineage)
+    cursor = ledger.cursor
+    if not cursor.sources:  # a run without identities cannot be resumed at its place
+        cursor = cursor.without_place()
+    run = _Run(selection, schema, progress, progress.curve.bin, cursor, ledger.lineage)
     if selection.joins:
         known = model.network.features.numbers
         names = dict.fromkeys([*waiting.names, *schema.numbers])

@@ -215,6 +215,7 @@ PLACES = {
     "an offset without its part": (["cursor", "offsets"], [[[], 14]]),
     "a bin of nothing": (["curve_bin"], 0),
     "a part that is not known": (["cursor", "surprise"], 1),
+    "a place in no source": (["cursor", "sources"], []),
 }
 
 

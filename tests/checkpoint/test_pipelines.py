@@ -129,8 +129,8 @@ def test_pipelines_go_on_in_another_process(tmp_path):
         (lambda: preprocessing.MinMaxScaler(window_size=9), "Scaler: RollingMin cannot"),
         (lambda: preprocessing.StatImputer(("a", stats.Quantile())), "Imputer: Quantile cannot"),
         (lambda: feature_extraction.BagOfWords(tokenizer=len), "BagOfWords: builtin_function"),
-        (lambda: feature_extraction.TFIDF(ngram_range=(1, 2**31)), "of more than 100 parts cannot"),
-        (lambda: feature_extraction.PolynomialExtender(101), "of more than 100 parts cannot"),
+        (lambda: feature_extraction.TFIDF(ngram_range=(1, 101)), "ngram_range above 100 cannot"),
+        (lambda: feature_extraction.PolynomialExtender(11), "degree above 10 cannot"),
         (lambda: compose.Prefixer(5), "Prefixer with this prefix cannot be saved"),
     ],
 )  # fmt: skip
@@ -277,6 +277,33 @@ FORGED = {
     "values beside no categories": {
         "class": "preprocessing.OneHotEncoder",
         "state": {"categories": {"dict": []}, "values": {"dict": [["a", "b"]]}},
+    },
+    "a degree that takes minutes": {
+        "class": "feature_extraction.PolynomialExtender",
+        "state": {
+            "degree": 100,
+            "interaction_only": False,
+            "include_bias": False,
+            "bias_name": "bias",
+        },
+    },
+    **{
+        name: {
+            "class": "preprocessing.StandardScaler",
+            "state": {
+                "with_std": True,
+                "window_size": None,
+                "counts": {"dict": [["a", count]]},
+                "means": {"dict": [["a", 0.5]]},
+                "vars": {"dict": [["a", variance]]},
+            },
+        }
+        for name, count, variance in [
+            ("a negative count", -1, 1.0),
+            ("a count beyond any stream", 10**400, 1.0),
+            ("a negative variance", 3, -1.0),
+            ("a variance that is no number", 3, {"float": "nan"}),
+        ]
     },
     "no perceptron": {"class": "preprocessing.StandardScaler", "state": {}},
 }

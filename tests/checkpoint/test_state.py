@@ -182,3 +182,19 @@ def test_paths_may_be_text(tmp_path):
     assert 0 == load(str(tmp_path / "model.npz")).model.seed_
     with pytest.raises(FileNotFoundError):
         load(Path("missing.npz"))
+
+
+class Subclass(SGDPerceptron):
+    """A perceptron with code that no file holds."""
+
+
+@pytest.mark.parametrize("in_pipeline", [False, True])
+def test_a_subclass_is_refused(in_pipeline, tmp_path):
+    model = Subclass(seed=0)
+    if in_pipeline:
+        model = preprocessing.StandardScaler() | model
+
+    with pytest.raises(CheckpointError, match="Subclass cannot be saved: use SGDPerceptron itself"):
+        save(model, tmp_path / "m.npz")
+
+    assert not list(tmp_path.iterdir())

@@ -9,6 +9,7 @@ from stream_perceptron import CheckpointError, LiveModel, SGDPerceptron, save
 from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoint
 from stream_perceptron.checkpoint.codec import to_json
 from stream_perceptron.data import Selection, open_source
+from stream_perceptron.live import Cursor
 
 
 @pytest.fixture
@@ -77,3 +78,19 @@ def test_members_that_belong_to_nothing_are_refused(source, tmp_path):
         write_checkpoint(path, *wrong)
         with pytest.raises(CheckpointError, match=why):
             LiveModel.load(path)
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_a_run_without_identities_is_loaded_without_a_place(epochs, sample, tmp_path, run):
+    """Its sources were never identified, so that a further run reads them from the start."""
+    sources = [open_source(str(sample)) for _ in range(2)]
+    live = LiveModel.start(sources, seed=0)
+    list(live.run(sources, epochs=epochs))
+    live.save(tmp_path / "m.npz")
+
+    loaded = LiveModel.load(tmp_path / "m.npz")
+    result = run("learn", sample, "-m", tmp_path / "m.npz", check=0)
+
+    assert loaded.progress.samples == epochs * 10_000
+    assert loaded.cursor == Cursor()
+    assert f"after {epochs * 10_000:,} rows" in result.stderr
