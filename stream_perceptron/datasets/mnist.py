@@ -30,6 +30,9 @@ _IDX_FILES = {
 _MIRROR_TIMEOUT = 5  # seconds to connect to a mirror, and between two of its answers
 _TOOL_TIMEOUT = 600  # seconds
 _MAX_FILE_SIZE = 2**26  # bytes; every file of the data sets is smaller
+_FAILURES = (
+    OSError, SourceError, EOFError, zlib.error, tarfile.TarError, subprocess.SubprocessError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -148,21 +151,13 @@ def _download(
 ) -> tuple[dict[str, Path], str]:
     """Return the uncompressed IDX files by name, and the origin that has them."""
     failures = []
-    expected = (
-        OSError,
-        SourceError,
-        EOFError,
-        zlib.error,
-        tarfile.TarError,
-        subprocess.SubprocessError,
-    )
     for origin, download in _origins(dataset, mirrors, report):
         report(f"get {origin}", 0, 0)
         folder = Path(tempfile.mkdtemp(dir=scratch))
         try:
             download(folder)
             return _find_files(folder, dataset.sha256), origin
-        except expected as error:
+        except _FAILURES as error:
             failures.append(f"{origin} ({first_line(error)})")
     raise SourceError(f"download failed; tried {'; '.join(failures)}")
 
