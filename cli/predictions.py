@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
+import math
 import os
 import select
 import stat
@@ -310,7 +311,8 @@ class JsonLines(Lines):
             if number >= 0:
                 name, share = word(classes[number]), repr(probability)
             beside = "" if learned is None else f', "learned": {learned}'
-            beside += f", {json.dumps(carried)[1:-1]}" if carried else ""
+            if carried:
+                beside += f", {json.dumps(replace_infinities(carried), default=str)[1:-1]}"
             if result.every_probability is not None:
                 # NaN: the label was not known yet.
                 known = ((key, p) for key, p in zip(keys, shares, strict=True) if p == p)
@@ -364,3 +366,14 @@ def _cell(value: Any) -> str:
     if any(c in text for c in ',"\r\n'):
         return '"' + text.replace('"', '""') + '"'
     return text
+
+
+def replace_infinities(value: Any) -> Any:
+    """Return a value with its infinities and NaN as texts, which JSON lacks as numbers."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, list):
+        return [replace_infinities(part) for part in value]
+    if isinstance(value, dict):
+        return {name: replace_infinities(part) for name, part in value.items()}
+    return value

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from .predictions import Lines
+from .predictions import Lines, replace_infinities
 
 if TYPE_CHECKING:
     from stream_perceptron.data.batch import Rejection
@@ -66,18 +65,7 @@ class RejectedLines(Lines):
             line: dict[str, Any] = {"source": source, "row": row, "reason": why}
             content = None if held is None else held()
             if isinstance(content, list):
-                line["values"] = _finite(content[0])
+                line["values"] = replace_infinities(content[0])
             else:
                 line["line"] = content and content.removesuffix("\n").removesuffix("\r")
             yield json.dumps(line, default=str) + "\n"
-
-
-def _finite(value: Any) -> Any:
-    """Return a value with its infinities and NaN as texts, which JSON lacks as numbers."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, list):
-        return [_finite(part) for part in value]
-    if isinstance(value, dict):
-        return {name: _finite(part) for name, part in value.items()}
-    return value

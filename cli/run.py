@@ -233,6 +233,7 @@ class Run:
             with_every=o.probabilities,
             every=self._saver.rows,
             one_by_one=self._to_explain,
+            holds_rejected=o.rejected is not None,
         )
 
     def _explained(self, learn: Step, batch: Batch) -> StepResult:

@@ -33,6 +33,8 @@ class Request:
     known: Identity | None = None
     dtype: str = "float64"  # the type that must hold the features
     most_features: int = 2**22  # a row with more is rejected before its names are made
+    # Whether rejected rows are held with all of their columns, not just those that are used.
+    holds_rejected: bool = False
     replays: Replays = field(default_factory=lambda: Replays(None))  # detects replayed rows
 
     def after(self, schema: Schema) -> Request:

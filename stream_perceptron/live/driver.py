@@ -31,6 +31,7 @@ class RunOptions:
     with_every: bool = False  # whether to compute the probability of each label
     every: int | None = None  # yield at multiples of this number of rows read
     one_by_one: int = 0  # the number of next rows to learn one by one
+    holds_rejected: bool = False  # whether rejected rows are held with all of their columns
 
 
 def drive(

@@ -286,7 +286,8 @@ class LiveModel:
             raise ValueError("labels are joined in one pass over rows in order, without stop")
         here = (cursor or self.cursor).begun(self.model.epsilon, asked.stop)
         if not here.finished:
-            rows = ahead(read(sources, self.request(), here, asked.epochs), sources, idle)
+            request = replace(self.request(), holds_rejected=asked.holds_rejected)
+            rows = ahead(read(sources, request, here, asked.epochs), sources, idle)
             batches = cut(rows, here, asked.limit, asked.every)
             if asked.one_by_one:
                 batches = singly(batches, asked.one_by_one)

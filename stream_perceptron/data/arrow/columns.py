@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,11 @@ from stream_perceptron.data.batch import (
     BATCH_ROWS,
     MOST_BATCH_ROWS,
     Batch,
+    Held,
     Offset,
     offset_of,
 )
+from stream_perceptron.data.byte_stream import first_line
 from stream_perceptron.data.describe import UNKNOWN, Described, Note, describe, no_label
 from stream_perceptron.data.labels import typed_labels
 from stream_perceptron.data.naming import vector_names
@@ -39,16 +42,27 @@ _BATCH_BYTES = 2**22
 _SHOWN = 200  # the number of first rows whose texts are examined for notes
 
 
+# Returns the first rows of the columns at some positions.
+ReadFirst = Callable[[Sequence[int]], pa.RecordBatch | pa.Table]
+
+
 class ColumnDecoder:
-    """Turns record batches of a source into batches."""
+    """Turns record batches of a source into batches.
+
+    Attributes
+    ----------
+    used
+        The positions of the columns that are decoded, ascending.
+
+    """
 
     def __init__(self, columns: pa.Schema, where: str, request: Request) -> None:
         try:
             names = roles.distinct(columns.names, request.selection, where)
         except UnicodeDecodeError:
             raise SourceError(f"{where}: the name of a column is not UTF-8") from None
-        self._renamed = names if names != columns.names else None
-        if self._renamed is not None:
+        self._names_by_position = names
+        if names != columns.names:
             fields = [field.with_name(n) for field, n in zip(columns, names, strict=True)]
             columns = pa.schema(fields, columns.metadata)
         selection = roles.among(request.selection, names, where, request.to_learn)
@@ -64,8 +78,8 @@ class ColumnDecoder:
         elif not types.is_null(kind := columns.field(self._label).type):
             schema = schema.with_label_type(_label_type(kind, self._label, where), where)
         _require_types(columns, selection, where)
-        used = {self._label, *selection.roles, *selection.one_hot}
-        free = {column.name: column.type for column in columns if column.name not in used}
+        taken = {self._label, *selection.roles, *selection.one_hot}
+        free = {column.name: column.type for column in columns if column.name not in taken}
         unknown: list[str] = []
         if not request.to_learn and schema.features and not schema.is_open:
             # To predict, use the columns that the model knows.
@@ -74,35 +88,49 @@ class ColumnDecoder:
         left_out = set(unknown)
         free = {name: kind for name, kind in free.items() if name not in left_out}
         self._features = feature_columns(free, selection, where)
-        taken = set(self._features.columns)
-        left = {name: kind for name, kind in free.items() if name not in taken}
+        used = {*self._features.columns, *taken}.difference(selection.ignore).union(selection.kept)
+        self.used = [i for i, name in enumerate(names) if name in used]
+        left = {name: kind for name, kind in free.items() if name not in self._features.columns}
         self._texts = [name for name, kind in left.items() if _is_text(kind)]
         self._ignored = dict.fromkeys(unknown, UNKNOWN)
         self._ignored |= {n: str(kind) for n, kind in left.items() if not _is_text(kind)}
         self._ignored |= dict.fromkeys(selection.ignore, "as asked")
         self._origins = _index_columns(columns)
         # A vector's names are known after the first usable row.
-        self._names: Names = ()
+        self._feature_names: Names = ()
         if isinstance(self._features, PlainColumns):
-            self._names = self._features.columns
+            self._feature_names = self._features.columns
         elif schema.features is not None:
-            self._names = vector_names(self._features.name, len(schema.features))
+            self._feature_names = vector_names(self._features.name, len(schema.features))
         are_plain = isinstance(self._features, PlainColumns)
-        if (self._names or are_plain) and (free or not selection.joins):
-            schema = _with_columns(schema, tuple(map(str, self._names)), where)
+        if (self._feature_names or are_plain) and (free or not selection.joins):
+            schema = _with_columns(schema, tuple(map(str, self._feature_names)), where)
             if are_plain and not schema.columns:
                 schema = replace(schema, columns=tuple(names), label=self._label)
         self.fit = Fit(schema, self._label, selection.join)
 
-    def batches(self, arrow: Iterable[pa.RecordBatch], request: Request) -> Iterator[Batch]:
-        """Yield batches from record batches that begin at the request's start."""
-        schema, names, first_row = self.fit.schema, self._names, request.start + 1
+    def batches(
+        self,
+        arrow: Iterable[pa.RecordBatch],
+        request: Request,
+        columns: Sequence[int] | None = None,
+        read_first: ReadFirst | None = None,
+    ) -> Iterator[Batch]:
+        """Yield batches from record batches that begin at the request's start.
+
+        `columns` are the positions of the columns that they have, None for all. `read_first` reads
+        others, which the notes describe.
+        """
+        schema, names, first_row = self.fit.schema, self._feature_names, request.start + 1
+        column_names = self._names_by_position
+        if columns is not None:
+            column_names = [column_names[i] for i in columns]
         is_described = first_row > 1
         # If each row has its own text, a batch has as many features as rows.
         most = BATCH_ROWS if self._selection.one_hot else MOST_BATCH_ROWS
         for rows in arrow:
-            if self._renamed is not None:
-                rows = rows.rename_columns(self._renamed)
+            if rows.schema.names != column_names:
+                rows = rows.rename_columns(column_names)
             while rows.num_rows:
                 # The first usable row decides the number of features.
                 is_known = names or isinstance(self._features, PlainColumns)
@@ -115,7 +143,9 @@ class ColumnDecoder:
                     names, batch = found, replace(batch, schema=schema)
                 if not is_described and len(batch.rejected) < len(batch):
                     is_described = True
-                    notes = self._describe(schema, found, here[:_SHOWN])
+                    notes = self._describe(
+                        schema, found, self._first_texts(read_first or here[:_SHOWN].select)
+                    )
                     batch = replace(batch, notes=notes)
                 first_row += len(batch)
                 yield batch
@@ -134,10 +164,14 @@ class ColumnDecoder:
         if selection.joins and len(places) < n:
             features, places = features.spread(places, n), np.arange(n)
         offsets = _offsets(rows, selection, rejected)
+        one_hot, kept = (
+            [_values(rows.column(name), name, rejected) for name in names]
+            for names in (selection.one_hot, selection.kept)
+        )
         weights = _weights(rows, selection, rejected)
         labels: list[Any] = [None] * n
         if self._label is not None and schema.label_type is not None:
-            values = _as_list(rows.column(self._label))
+            values = _label_values(rows, self._label, rejected)
             if selection.missing and schema.label_type == "str":
                 values = [roles.present(value, selection, is_text=True) for value in values]
             labels = typed_labels(values, schema.label_type, rejected)
@@ -148,29 +182,43 @@ class ColumnDecoder:
         if len(places) < n or rejected or replayed is not None:
             left_out = np.zeros(n, bool) if replayed is None else replayed.copy()
             left_out[list(rejected)] = True
-            kept = np.flatnonzero(~left_out[places])
-            features, places = features[kept], places[kept]
+            usable = np.flatnonzero(~left_out[places])
+            features, places = features[usable], places[usable]
             labels, weights = [labels[i] for i in places.tolist()], weights[places]
         missing = features.n_columns - features.lengths
-        features, indicators = with_indicators(features, places, rows, selection)
-        columns = [rows.column(name).take(places).to_pylist() for name in selection.kept]
+        features, indicators = with_indicators(features, places, one_hot, selection)
         batch = Batch(
             self._where, first_row, n, places, features, labels, weights, schema, rejected,
             offsets=tuple(offsets), replayed=replayed, missing=missing if missing.any() else None,
-            indicators=indicators, kept=list(zip(*columns, strict=True)),
+            indicators=indicators,
+            kept=[tuple(values[i] for values in kept) for i in places.tolist()] if kept else [],
         ).fitting(request.dtype)  # fmt: skip
-        held = {i: rows.slice(i, 1).to_pylist for i in batch.rejected}
+        held: dict[int, Held] = {
+            i: partial(_readable_row, rows.slice(i, 1)) for i in batch.rejected
+        }
         return replace(batch, held=held) if held else batch
 
-    def _describe(self, schema: Schema, names: Names, first: pa.RecordBatch) -> tuple[Note, ...]:
-        """Return notes on the used and ignored columns, given the first rows."""
+    def _first_texts(self, read_first: ReadFirst) -> dict[str, list[str]]:
+        """Return the texts in the first rows of the columns that are ignored as texts."""
+        if not self._texts:
+            return {}
+        first = read_first([self._names_by_position.index(name) for name in self._texts])
+        columns = zip(self._texts, first.columns, strict=True)
+        return {
+            name: [text or "" for text in _values(column, name, {})] for name, column in columns
+        }
+
+    def _describe(
+        self, schema: Schema, names: Names, texts: dict[str, list[str]]
+    ) -> tuple[Note, ...]:
+        """Return notes on the used and ignored columns, given the first texts of the latter."""
         found = Described(
             tuple(map(str, names)),
             self._features.source,
             sorted(set(self._features.scales.tolist())),
             self._label,
             self._ignored,
-            {name: [t or "" for t in first.column(name).to_pylist()] for name in self._texts},
+            texts,
             self._origins,
         )
         return describe(self._selection, schema, found)
@@ -237,14 +285,14 @@ def _offsets(
     names = selection.position
     if not names:
         return []
-    columns = [batch.column(name).to_pylist() for name in names]
+    columns = [_values(batch.column(name), name, rejected) for name in names]
     offsets: list[Offset | None] = []
     for i, values in enumerate(zip(*columns, strict=True)):
         try:
             offsets.append(offset_of(selection, values))
         except SampleError as error:
             offsets.append(None)
-            rejected[i] = str(error)
+            rejected.setdefault(i, str(error))
     return offsets
 
 
@@ -265,11 +313,49 @@ def _weights(
     return weights.astype(np.float64)
 
 
-def _as_list(column: pa.Array) -> list[Any]:
+def _label_values(rows: pa.RecordBatch, name: str, rejected: dict[int, str]) -> list[Any]:
+    """Return the values of a label column, as `_values`."""
+    column = rows.column(name)
     kind = column.type
     if column.null_count or not (types.is_integer(kind) or types.is_floating(kind)):
-        return list(column.to_pylist())
+        return _values(column, name, rejected)
     return list(numbers(column).tolist())  # many times faster than to_pylist
+
+
+def _values(column: pa.Array | pa.ChunkedArray, name: str, rejected: dict[int, str]) -> list[Any]:
+    """Return the values of a column; add rows with a value that Python cannot hold to `rejected`.
+
+    These are texts that are not UTF-8, and times outside of Python's range.
+    """
+    try:
+        return list(column.to_pylist())
+    except (ValueError, OverflowError):
+        pass
+    values = []
+    for i, scalar in enumerate(column):
+        try:
+            values.append(scalar.as_py())
+        except (ValueError, OverflowError) as error:
+            values.append(None)
+            is_text = isinstance(error, UnicodeDecodeError)
+            problem = "is not UTF-8" if is_text else f"cannot be read: {first_line(error)}"
+            rejected.setdefault(i, f"column {name!r} {problem}")
+    return values
+
+
+def _readable_row(row: pa.RecordBatch) -> list[dict[str, Any]]:
+    """Return the values of one row by name; invalid UTF-8 becomes lone surrogates."""
+    return [{name: _readable(row.column(i)[0]) for i, name in enumerate(row.schema.names)}]
+
+
+def _readable(scalar: pa.Scalar) -> Any:
+    try:
+        return scalar.as_py()
+    except (ValueError, OverflowError):
+        value = scalar.value if isinstance(scalar, pa.DictionaryScalar) else scalar
+        if not _is_text(value.type):
+            return str(scalar)
+        return value.as_buffer().to_pybytes().decode(errors="surrogateescape")
 
 
 def declared_classes(columns: pa.Schema) -> list[Any] | None:

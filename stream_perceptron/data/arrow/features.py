@@ -87,7 +87,7 @@ class VectorColumn:
         if _is_image(kind):
             _require_pillow()
         leaf = _storage(kind)
-        while _is_list(leaf):
+        while is_list(leaf):
             leaf = leaf.value_type
         self.scales = np.array([_scale(leaf, scale)])
 
@@ -199,16 +199,17 @@ def feature_columns(
 
 
 def with_indicators(
-    features: Rows, places: NDArray[np.intp], batch: pa.RecordBatch, selection: Selection
+    features: Rows, places: NDArray[np.intp], one_hot: list[list[Any]], selection: Selection
 ) -> tuple[Rows, frozenset[str]]:
-    """Return features with those for the texts of --one-hot added, and the names of these.
+    """Return features with those for the values of --one-hot columns added, and their names.
 
-    `places` are the rows' places in the batch.
+    `places` are the rows' places among the values of each column in `one_hot`.
     """
     names: list[Any] = []
-    for name in selection.one_hot:
-        texts = batch.column(name).take(places).to_pylist()
-        names += [roles.indicator(name, value, selection, is_text=False) for value in texts]
+    for name, values in zip(selection.one_hot, one_hot, strict=True):
+        names += [
+            roles.indicator(name, values[i], selection, is_text=False) for i in places.tolist()
+        ]
     rows = np.tile(np.arange(len(places)), len(selection.one_hot))
     return features.with_ones(rows, names), frozenset(names) - {None}
 
@@ -256,7 +257,7 @@ def _flatten_lists(column: pa.Array) -> tuple[pa.Array, NDArray[np.intp]]:
 
         lengths = np.nan_to_num(numbers(pc.list_value_length(column))).astype(np.intp)
     values = column.flatten()
-    if not _is_list(values.type):
+    if not is_list(values.type):
         return values, lengths
     values, inner = _flatten_lists(values)
     ends = np.cumsum(lengths)
@@ -296,13 +297,14 @@ def _is_vector(kind: pa.DataType) -> bool:
     return types.is_fixed_size_binary(kind) or _is_image(kind) or _list_depth(kind) > 0
 
 
-def _is_list(kind: pa.DataType) -> bool:
+def is_list(kind: pa.DataType) -> bool:
+    """Whether a column of this type has a list in each row."""
     return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))
 
 
 def _list_depth(kind: pa.DataType) -> int:
     depth = 0
-    while _is_list(kind):
+    while is_list(kind):
         kind = kind.value_type
         depth += 1
     return depth if is_number(kind) else 0

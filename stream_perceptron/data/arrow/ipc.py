@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
+from pyarrow import types
 
 from stream_perceptron.data.arrow.columns import ColumnDecoder, declared_classes, rows_at_once
 from stream_perceptron.data.arrow.messages import Messages, require_fair_batches
@@ -62,8 +63,8 @@ class ArrowSource(SingleSource):
         done = 0
         try:
             for batch in self._batches():
-                # Arrow trusts a stream's offsets of texts and lists.
-                batch.validate(full=True)
+                for column in batch.columns:
+                    _require_valid(column)
                 done += batch.num_rows
                 rest = batch.slice(max(0, batch.num_rows - (done - start)))
                 # `nbytes` fails for string views in older versions of Arrow.
@@ -98,3 +99,42 @@ class ArrowSource(SingleSource):
             raise SourceError(
                 f"{self.name}: not an Arrow {kind}, or truncated ({first_line(error)})"
             ) from None
+
+
+def _require_valid(column: pa.Array) -> None:
+    """Check offsets and indices, which Arrow trusts; texts may have any bytes.
+
+    Raises
+    ------
+    pyarrow.ArrowException
+        If the column is damaged.
+
+    """
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        _as_bytes(column).validate(full=True)
+
+
+def _as_bytes(column: pa.Array) -> pa.Array:
+    """Return a column with its texts as bytes."""
+    if isinstance(column, pa.ExtensionArray):
+        return _as_bytes(column.storage)
+    if isinstance(column, pa.DictionaryArray):
+        values = _as_bytes(column.dictionary)
+        return pa.DictionaryArray.from_arrays(column.indices, values, safe=False)
+    return column.view(_bytes_type(column.type))
+
+
+def _bytes_type(kind: pa.DataType) -> pa.DataType:
+    if types.is_string(kind):
+        return pa.binary()
+    if types.is_large_string(kind):
+        return pa.large_binary()
+    if types.is_string_view(kind):
+        return pa.binary_view()
+    if types.is_list(kind):
+        return pa.list_(_bytes_type(kind.value_type))
+    if types.is_struct(kind):
+        return pa.struct([field.with_type(_bytes_type(field.type)) for field in kind])
+    return kind

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
 from typing import IO, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import types
 
 from stream_perceptron.data.arrow.columns import ColumnDecoder, declared_classes, rows_at_once
+from stream_perceptron.data.arrow.features import is_list
 from stream_perceptron.data.arrow.pages import longest_value
 from stream_perceptron.data.batch import BATCH_ROWS, MOST_BATCH_ROWS, Batch
 from stream_perceptron.data.byte_stream import first_line, open_file, reason_of
@@ -19,8 +20,12 @@ from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.source import Request, SingleSource
 from stream_perceptron.errors import SourceError
 
-_DECODED_BYTES = 2**26
 _BUFFER = 2**18  # bytes
+_FIRST_ROWS = 16  # read at once before the size of rows is known
+_GROWTH = 4  # the largest ratio of the rows in a batch to those in the one before
+_DECODED_BYTES = 2**26  # of a batch
+_VALUE_BYTES = 8  # of a value in a list, at most
+_DESCRIBED_ROWS, _DESCRIBED_BYTES = 200, 2**22  # of unused columns, for notes
 
 
 class ParquetSource(SingleSource):
@@ -35,6 +40,7 @@ class ParquetSource(SingleSource):
                 raise OSError(0, "the file is empty")
             # Read through a buffer for each column; the default reads its whole row group.
             self._file = pq.ParquetFile(opened, buffer_size=_BUFFER, pre_buffer=False)
+            self._last_batch_rows = 0
         except UnicodeDecodeError:
             raise SourceError(f"{self.name}: the name of a column is not UTF-8") from None
         except (OSError, pa.ArrowException) as error:
@@ -82,11 +88,7 @@ class ParquetSource(SingleSource):
     def group(self, group: int, request: Request) -> Iterator[Batch]:
         """Yield the rows of one row group, as `batches` does."""
         first = sum(self.groups[:group])
-        asked = replace(request, start=first)
-        batches: Iterator[Batch] = self.prepared(asked).batches(
-            self._read([group], first, 0), asked
-        )
-        return batches
+        return self._decode([group], first, 0, replace(request, start=first))
 
     def batches(self, request: Request) -> Iterator[Batch]:
         groups = self.groups
@@ -94,30 +96,53 @@ class ParquetSource(SingleSource):
         while first < len(groups) and before + groups[first] <= request.start:
             before += groups[first]
             first += 1
-        rest = self._read(list(range(first, len(groups))), before, request.start - before)
-        yield from self.prepared(request).batches(rest, request)
+        rest = list(range(first, len(groups)))
+        yield from self._decode(rest, before, request.start - before, request)
 
-    def _read(self, groups: list[int], before: int, start: int) -> Iterator[pa.RecordBatch]:
+    def _decode(
+        self, groups: list[int], before: int, start: int, request: Request
+    ) -> Iterator[Batch]:
+        """Yield the rows from `start` on of row groups; `before` rows precede these groups."""
+        decoder: ColumnDecoder = self.prepared(request)
+        every = range(len(self._file.schema_arrow))
+        columns = list(every) if request.holds_rejected else decoder.used
+        rows = self._read(groups, before, start, columns)
+        yield from decoder.batches(rows, request, columns, self._read_first)
+
+    def _read_first(self, columns: Sequence[int]) -> pa.Table:
+        """Return the first rows of some columns: at most 200, fewer if they are long."""
+        first: list[pa.RecordBatch] = []
+        n_rows = n_bytes = 0
+        group = next(group for group, size in enumerate(self.groups) if size)
+        for batch in self._read_adaptively([group], columns, _FIRST_ROWS):
+            first.append(batch)
+            n_rows, n_bytes = n_rows + batch.num_rows, n_bytes + batch.nbytes
+            if n_rows >= _DESCRIBED_ROWS or n_bytes > _DESCRIBED_BYTES:
+                break
+        return pa.Table.from_batches(first)
+
+    def _read(
+        self, groups: list[int], before: int, start: int, columns: Sequence[int]
+    ) -> Iterator[pa.RecordBatch]:
         """Yield the rows from `start` on of row groups; `before` rows precede these groups."""
         sizes, together, n_rows = self.groups, [], 0
         for group in groups:
             together.append(group)
             n_rows += sizes[group]
             if n_rows >= MOST_BATCH_ROWS or group == groups[-1]:
-                yield from self._read_together(together, n_rows, before, max(0, start))
+                yield from self._read_together(together, n_rows, before, max(0, start), columns)
                 before, start = before + n_rows, start - n_rows
                 together, n_rows = [], 0
 
     def _read_together(
-        self, groups: list[int], n_rows: int, before: int, start: int
+        self, groups: list[int], n_rows: int, before: int, start: int, columns: Sequence[int]
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows of row groups that share batches."""
-        most = None
+        limit = rows_at_once(sum(map(self.group_bytes, groups)), n_rows)
         while True:
             done = 0
             try:
-                most = most or self._most_rows(groups, n_rows)
-                for batch in self._file.iter_batches(most, row_groups=groups, use_threads=False):
+                for batch in self._read_adaptively(groups, columns, limit):
                     done += batch.num_rows
                     rest = batch.slice(max(0, batch.num_rows - (done - start)))
                     if rest.num_rows:
@@ -125,27 +150,80 @@ class ParquetSource(SingleSource):
                         start = done
                 return
             except (OSError, pa.ArrowException) as error:
-                if most is not None and most > BATCH_ROWS:
-                    most = BATCH_ROWS  # smaller batches come closer to the damage
+                if limit > BATCH_ROWS:
+                    limit = BATCH_ROWS  # smaller batches come closer to the damage
                     continue
                 raise SourceError(
                     f"{self.name}: damaged after row {before + start:,}: {first_line(error)}"
                 ) from None
 
-    def _most_rows(self, groups: list[int], n_rows: int) -> int:
-        """Return the number of rows to read at once, by the headers of pages."""
-        longest = max(longest_value(self._opened, self._file.metadata, group) for group in groups)
-        most = rows_at_once(sum(map(self.group_bytes, groups)), n_rows)
-        return max(1, min(most, _DECODED_BYTES // max(longest, self._first_row_bytes)))
+    def _read_adaptively(
+        self, groups: list[int], columns: Sequence[int], limit: int
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield batches of at most `limit` rows, and of few rows where these are long.
 
-    @cached_property
-    def _first_row_bytes(self) -> int:
-        """The decoded size of the first row, a guess for lists (pages do not show it); or 1."""
-        if not any(types.is_nested(column.type) for column in self._file.schema_arrow):
-            return 1
-        try:
-            longest_value(self._opened, self._file.metadata, 0)
-            first = next(self._file.iter_batches(1, use_threads=False), None)
-        except (OSError, pa.ArrowException):
-            return 1  # reading will report it
-        return max(1, 0 if first is None else int(first.nbytes))
+        Lists and texts may be much longer in later rows than in earlier ones. The number of values
+        in a row group shows that such lists remain; these rows are read one by one.
+        """
+        for group in groups:
+            longest_value(self._opened, self._file.metadata, group)
+        leaves = self._leaves(columns)
+        rows_left = sum(self.groups[group] for group in groups)
+        values_left = self._count_list_values(groups, leaves)
+        n = limit
+        if any(_has_variable_size(self._file.schema_arrow.field(i).type) for i in columns):
+            n = min(limit, max(_FIRST_ROWS, self._last_batch_rows))
+        longest_mean = 0.0  # the largest mean length of lists in a batch
+        reader = self._file.reader
+        for batch in reader.iter_batches(
+            n, row_groups=groups, column_indices=leaves, use_threads=False
+        ):
+            yield batch
+            n_values = sum(_count_leaves(column) for column in batch.columns)
+            rows_left, values_left = rows_left - batch.num_rows, values_left - n_values
+            longest_mean = max(longest_mean, n_values / batch.num_rows)
+            row_bytes = max(
+                batch.get_total_buffer_size() / batch.num_rows,
+                _VALUE_BYTES * values_left / max(rows_left, 1),
+            )
+            n = min(limit, _GROWTH * batch.num_rows, int(_DECODED_BYTES / max(row_bytes, 1)))
+            if _VALUE_BYTES * (values_left - longest_mean * rows_left) > _DECODED_BYTES:
+                n = 1
+            self._last_batch_rows = n = max(n, 1)
+            reader.set_batch_size(n)
+
+    def _leaves(self, columns: Sequence[int]) -> list[int]:
+        """Return the positions of the leaf columns below some columns of the Arrow schema."""
+        starts = np.cumsum([0, *(_leaf_count(field.type) for field in self._file.schema_arrow)])
+        return [leaf for i in columns for leaf in range(starts[i], starts[i + 1])]
+
+    def _count_list_values(self, groups: Sequence[int], leaves: Sequence[int]) -> int:
+        """Return the number of values in lists of some row groups, as their metadata says."""
+        metadata = self._file.metadata
+        lists = [i for i in leaves if metadata.schema.column(i).max_repetition_level > 0]
+        return sum(metadata.row_group(g).column(i).num_values for g in groups for i in lists)
+
+
+def _leaf_count(kind: pa.DataType) -> int:
+    """Return the number of leaf columns that Parquet has for a column of this type."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return _leaf_count(kind.storage_type)
+    if types.is_struct(kind):
+        return sum(_leaf_count(field.type) for field in kind)
+    if types.is_map(kind):
+        return _leaf_count(kind.key_type) + _leaf_count(kind.item_type)
+    return _leaf_count(kind.value_type) if is_list(kind) else 1
+
+
+def _has_variable_size(kind: pa.DataType) -> bool:
+    return not (types.is_primitive(kind) or types.is_fixed_size_binary(kind) or types.is_null(kind))
+
+
+def _count_leaves(column: pa.Array) -> int:
+    """Return the number of values in the lists of a column; 0 if it has no lists."""
+    column = column.storage if isinstance(column, pa.ExtensionArray) else column
+    if not is_list(column.type):
+        return 0
+    while is_list(column.type):
+        column = column.flatten()
+    return len(column)

@@ -1,0 +1,112 @@
+"""Bytes that are not UTF-8 in Arrow and Parquet: such a row is rejected, as in text formats."""
+
+from __future__ import annotations
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from stream_perceptron import LiveModel
+
+# The options that use the text column, by its role.
+ROLES = {
+    "label": ["--label", "t"],
+    "one-hot": ["--one-hot", "t"],
+    "keep": ["--keep", "t", "-p", "predictions.jsonl"],
+    "join": ["--join", "t"],
+    "partition": ["--position", "t,o"],
+}
+KINDS = [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())]
+TEXTS = [b"p", b"q", b"caf\xe9", b"p", b"q"]
+
+
+def texts(kind):
+    """Return the texts as a column without a check of their encoding."""
+    column = pa.array(TEXTS, pa.large_binary() if kind == pa.large_string() else pa.binary())
+    column = column.view(pa.large_string() if kind == pa.large_string() else pa.string())
+    return column.dictionary_encode() if pa.types.is_dictionary(kind) else column
+
+
+def write(path, form, kind, labels):
+    table = pa.table({"a": [1.0, 2.0, 3.0, 4.0, 5.0], "t": texts(kind), "o": range(5)} | labels)
+    if form == "parquet":
+        pq.write_table(table, path)
+    else:
+        make = pa.ipc.new_stream if form == "stream" else pa.ipc.new_file
+        with make(path, table.schema) as writer:
+            writer.write_table(table)
+    return path
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())]
+)
+@pytest.mark.parametrize("form", ["parquet", "stream", "file"])
+@pytest.mark.parametrize("role", ROLES)
+def test_a_row_whose_text_is_not_utf8_is_rejected(role, form, kind, tmp_path, run):
+    labels = {} if role == "label" else {"label": ["x", "y", "x", "y", "x"]}
+    source = write(tmp_path / "source", form, kind, labels)
+    learn = ["learn", source, *ROLES[role], "--quiet"]
+    rejected = tmp_path / "rejected.jsonl"
+
+    error = run(*learn, cwd=tmp_path, check=1).stderr
+    run(*learn, "-m", "m.npz", "--rejected", rejected, cwd=tmp_path, check=0)
+
+    assert error == (
+        f"Error: {source}: row 3: column 't' is not UTF-8; --skip-bad skips such rows\n"
+    )
+    progress = LiveModel.load(tmp_path / "m.npz").progress
+    assert (progress.samples, progress.skipped) == (4, 1)
+    (line,) = map(json.loads, rejected.read_text().splitlines())
+    assert line["row"] == 3
+    assert line["values"]["t"].encode(errors="surrogateescape") == TEXTS[2]
+
+
+@pytest.mark.parametrize("form", ["parquet", "stream", "file"])
+def test_a_text_that_is_not_used_may_have_any_bytes(form, tmp_path, run):
+    source = write(tmp_path / "source", form, pa.string(), {"label": ["x", "y", "x", "y", "x"]})
+
+    result = run("learn", source, "-m", tmp_path / "m.npz", check=0)
+
+    assert "ignored (text): t" in result.stderr
+    assert LiveModel.load(tmp_path / "m.npz").progress.samples == 5
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+def test_other_commands_reject_the_row_too(command, tmp_path, run):
+    labels = {"label": ["x", "y", "x", "y", "x"]}
+    source = write(tmp_path / "source", "parquet", pa.string(), labels)
+    model = tmp_path / "m.npz"
+    run("learn", source, "-m", model, "--one-hot", "t", "--skip-bad", "--quiet", check=0)
+
+    refused = run(command, source, "-m", model, check=1)
+    run(command, source, "-m", model, "--skip-bad", check=0)
+
+    assert "row 3: column 't' is not UTF-8" in refused.stderr
+
+
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_passthrough_values_of_any_type_are_written(form, tmp_path, run):
+    """A time that Python cannot hold has its row rejected."""
+    times = pa.array([0, 1000, 2**62 // 10**6], pa.int64()).view(pa.timestamp("ms"))
+    columns = {
+        "a": [1.0, 2.0, 3.0],
+        "t": times,
+        "b": [float("nan"), 1.5, 2.5],
+        "y": ["x", "y", "x"],
+    }
+    pq.write_table(pa.table(columns), tmp_path / "s.parquet")
+
+    result = run(
+        "learn", tmp_path / "s.parquet", "--ignore", "b", "--keep", "t,b", "-p", "-", "--skip-bad",
+        "--output-format", form, check=0,
+    )  # fmt: skip
+
+    lines = result.stdout.splitlines()
+    if form == "json":
+        kept = [(row["t"], row["b"]) for row in map(json.loads, lines)]
+        assert kept == [("1970-01-01 00:00:00", "nan"), ("1970-01-01 00:00:01", 1.5)]
+    assert len(lines) == 2 + (form == "csv")
+    assert "row 3: column 't' cannot be read: " in result.stderr
