@@ -22,7 +22,7 @@ from .values import ACTIVATION, CLASSES, DELIMITER, INTERVAL, NAMES, NUMBER, POS
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-_COUNT = click.IntRange(1, 10**12)  # any of these can be saved
+_COUNT = click.IntRange(1)
 _FILE = LocalFile()
 
 on_input = option_in("Input")
@@ -139,7 +139,12 @@ model_options = in_order(
     "Column that identifies a sample, where labels come later, in rows with the same ID.",
     callback=not_a_field,
 )
-@on_input("--waiting N", "How many samples may wait for their labels.", _COUNT, 100_000)
+@on_input(
+    "--waiting N",
+    "How many samples may wait for their labels.",
+    click.IntRange(1, 10**12),
+    100_000,
+)
 @on_model("--stop", "Stop at the first sample whose error is below the threshold, epsilon.")
 @on_model(
     "--activation sigmoid|tanh|arctan|identity", "Activation function.", ACTIVATION, "sigmoid"

@@ -362,7 +362,8 @@ def _cell(value: Any) -> str:
     """Return a value as a cell of CSV; None is empty."""
     if value is None:
         return ""
-    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    is_json = isinstance(value, bool | int | float | list | dict)
+    text = json.dumps(value, default=str) if is_json else str(value)
     if any(c in text for c in ',"\r\n'):
         return '"' + text.replace('"', '""') + '"'
     return text

@@ -56,8 +56,10 @@ class Cursor:
         return here
 
     def without_place(self) -> Cursor:
-        """Return a cursor that keeps outputs and offsets, for sources without an identity."""
-        return Cursor(outputs=self.outputs, untaken=self.untaken, offsets=self.offsets)
+        """Return a cursor that keeps no place, for sources without an identity."""
+        return Cursor(
+            read=self.read, outputs=self.outputs, untaken=self.untaken, offsets=self.offsets
+        )
 
     def require_fit(self, position: tuple[str, ...]) -> None:
         """Check that the cursor fits a run with these position columns."""

@@ -92,5 +92,5 @@ def test_a_run_without_identities_is_loaded_without_a_place(epochs, sample, tmp_
     result = run("learn", sample, "-m", tmp_path / "m.npz", check=0)
 
     assert loaded.progress.samples == epochs * 10_000
-    assert loaded.cursor == Cursor()
+    assert loaded.cursor == Cursor(read=epochs * 10_000)
     assert f"after {epochs * 10_000:,} rows" in result.stderr
