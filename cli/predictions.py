@@ -74,6 +74,12 @@ class PredictionFile:
         if untaken:
             self._append(untaken)
 
+    @property
+    def has_lines(self) -> bool:
+        """Whether anything was written to the file, or is to be written."""
+        is_written = self._is_file and os.fstat(self._descriptor).st_size > 0
+        return bool(is_written or self._unwritten or self._written)
+
     def _append(self, text: str) -> None:
         self._unwritten = self._unwritten[self._done :] + self._begin + text.encode()
         self._begin, self._done = b"", 0

@@ -161,15 +161,13 @@ class Run:
         o, live, line = self._options, self._live, self.line
         self._drain()
         rows = live.progress.rows - self._rows_before
-        is_new = self._cursor is None or self._cursor.read == 0
-        if rows and rows == self._rejected.total and is_new and self._signals.caught is None:
-            line.finish()
-            raise SampleError(
-                f"no usable row among {counted(rows, 'row')}; the first: {self._rejected.first[0]}"
-            )
         line.finish()
         self._watch.finish()  # before saving, as the checkpoint records printed findings
-        self._saver.save(rest)
+        is_saved = self._saver.save(rest)
+        if live.cursor.has_only_rejected and self._signals.caught is None:
+            if is_saved:
+                line.note(f"saved {o.path}")
+            raise SampleError(self._no_usable_row())
         is_all = o.limit is None and self._signals.caught is None
         if rows and is_all and live.needs_label and not live.progress.samples:
             raise SourceError(
@@ -178,8 +176,19 @@ class Run:
             )
         if not rows:
             line.note(nothing_new(live))
-        interrupted = "interrupted; " if self._signals.caught == signal.SIGINT else ""
-        summarise(live, line, o.path, self._rejected, o.as_json, o.quiet, interrupted)
+        ending = "model not saved; use -m MODEL to keep it"
+        if o.path is not None:
+            ending = f"saved {o.path}" if is_saved else "nothing to save: no row could be used"
+        if self._signals.caught == signal.SIGINT:
+            ending = f"interrupted; {ending}"
+        path = o.path if is_saved else None
+        summarise(live, line, path, self._rejected, o.as_json, o.quiet, ending)
+
+    def _no_usable_row(self) -> str:
+        """Return the message for sources whose rows were all rejected."""
+        rows = counted(self._live.cursor.read, "row")
+        first = f"; the first: {self._rejected.first[0]}" if self._rejected.first else ""
+        return f"no usable row among {rows}{first}"
 
     def _drain(self) -> None:
         """Wait until a reader has taken all predictions, if a checkpoint can keep the rest."""
@@ -202,8 +211,8 @@ class Run:
         if not self._live.ledger.is_whole:
             self.line.note(f"{path} keeps its last save: a step did not finish")
             return
-        self._saver.save()
-        self.line.note(f"saved {path}")
+        if self._saver.save():
+            self.line.note(f"saved {path}")
 
     def _results(self) -> Generator[StepResult | Round, None, None]:
         o = self._options
@@ -264,7 +273,7 @@ class Run:
         self.line.update()
         self._watch.look()
         if isinstance(result, StepResult):
-            if self._rejected_rows is not None:
+            if self._rejected_rows is not None and self._is_first_pass:
                 self._rejected_rows.add(result)
             self._write(result)
 

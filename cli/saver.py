@@ -59,13 +59,21 @@ class Saver:
             self.save()
         return self.seconds_left()
 
-    def save(self, rest: Rest | None = None) -> None:
-        """Save if there is a path; `rest` has bytes read from a pipe that are in no row."""
+    def save(self, rest: Rest | None = None) -> bool:
+        """Save and return True if there is a path, and anything that a further run would need.
+
+        Where all rows were rejected, that is rows of a pipe, which cannot be read again, and lines
+        of output. `rest` has bytes read from a pipe that are in no row.
+        """
         if self._path is None:
-            return
-        cursor = self._live.cursor
+            return False
+        cursor, outputs = self._live.cursor, (self._predictions, self._rejected)
+        has_output = any(file is not None and file.has_lines for file in outputs)
+        self._saved_at, self._saved_rows = time.monotonic(), self._read
+        if cursor.has_only_rejected and not has_output and not cursor.is_of_stream:
+            return False
         cursor.rest = rest
-        for file in (self._predictions, self._rejected):
+        for file in outputs:
             if file is not None:
                 file.sync(cursor)
         if self._predictions is not None:
@@ -75,5 +83,4 @@ class Saver:
         except OSError as error:
             error.filename = str(self._path)
             raise
-        self._saved_at = time.monotonic()
-        self._saved_rows = self._read
+        return True

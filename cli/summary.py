@@ -72,7 +72,7 @@ def _place(live: LiveModel) -> str:
 
 def nothing_new(live: LiveModel) -> str:
     """Return a sentence on why no row was learned."""
-    if live.ledger.replayed:
+    if live.ledger.n_redelivered:
         return "nothing new: every row was already learned"
     if live.stopped:
         return "nothing new: the run has already stopped"
@@ -106,13 +106,12 @@ def summarise(
     rejected: Rejections,
     as_json: bool,
     quiet: bool,
-    interrupted: str,
+    ending: str,
 ) -> None:
     if as_json:
         click.echo(json.dumps(_summary(live, line, path, rejected), default=str))
     elif not quiet:
-        saved = f"saved {path}" if path else "model not saved; use -m MODEL to keep it"
-        for text in [*rejected.lines(line.rows), *_ending(live), f"{interrupted}{saved}"]:
+        for text in [*rejected.lines(line.rows), *_ending(live), ending]:
             tell(text, err=True)
 
 
@@ -126,7 +125,7 @@ def _summary(
         **line.figures(),
         **baseline_of(live),
         "missing": live.progress.missing,
-        "replayed": live.ledger.replayed,
+        "replayed": live.ledger.n_redelivered,
         "stopped": live.stopped,
         "skipped_rows": rejected.first,
         "classes": live.model.classes_,
@@ -147,8 +146,8 @@ def _ending(live: LiveModel) -> Iterator[str]:
         yield f"unlabelled: {counted(progress.unlabelled, 'row')}, only predicted"
     if progress.missing:
         yield f"missing: {progress.missing:,} feature values"
-    if live.ledger.replayed:
-        yield f"skipped: {counted(live.ledger.replayed, 'row')} already learned"
+    if live.ledger.n_redelivered:
+        yield f"skipped: {counted(live.ledger.n_redelivered, 'row')} already learned"
     if live.stopped:
         yield (
             f"stopped at sample {progress.samples:,}: its error, {live.model.last_epsilon:.3g}, "

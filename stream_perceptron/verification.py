@@ -172,6 +172,7 @@ class _Again:
             skipped = live.progress.skipped
             try:
                 live.model.mutate({"lr": decode_lr(entry.lr), "epsilon": entry.epsilon})
+                live.selection = replace(live.selection, keep=entry.keep)
                 if entry.unit == ROUNDS:
                     live = self._learn_rounds(live, entry)
                 else:
@@ -227,7 +228,7 @@ class _Again:
         self, live: LiveModel, source: Source, here: Cursor, limit: int, is_pipe: bool = False
     ) -> Iterator[int]:
         """Learn at most `limit` rows of a source from a cursor on; yield the rows of each step."""
-        here.offsets = live.cursor.offsets
+        here.redeliveries = live.cursor.redeliveries
         epochs = None if source.is_random else 1
 
         def step(batch: Batch) -> StepResult:

@@ -27,17 +27,16 @@ KINDS = ("together", "together", "one after another", "one after another", "pipe
 WORDS = ["red", "blue", "a, b", 'a "b"', "two\nlines", "NA", "x"]
 MISSING = ["NA", "-9", "99", "0", "7"]
 TABLES = ("csv", "csv", "csv", "headerless", "parquet", "arrow", "objects", "lists")
-# Errors that an unsplit run may raise later or never: a source that does not fit earlier ones, or a
-# file of bad rows alone.
+# Errors that an unsplit run may raise later or never, as a source does not fit earlier ones.
 EARLIER = (
     "are not those read before",
     "labels are of type",
-    "no usable row",
     "to keep in its rows",
     "there is no label column",
+    "values without names",
 )
 LABELS = ("label", "y", "Class", "species")
-STREAMS = ("objects", "objects", "nested", "paths", "lists of numbers", "libsvm")
+STREAMS = ("objects", "objects", "nested", "paths", "lists of numbers", "libsvm", "vectors")
 
 
 @dataclass
@@ -50,6 +49,8 @@ class Case:
     kind: str  # one of KINDS
     pieces: list[bytes] = field(default_factory=list)  # the rows of a pipe
     header: bytes = b""
+    has_offset: list[bool] = field(default_factory=list)  # whether that of each piece is readable
+    keeps_rejected: bool = False  # whether rejected rows are written to a file
 
     def __str__(self) -> str:
         return f"{self.kind}: {' '.join(self.formats)}; {' '.join(self.options)}"
@@ -73,6 +74,10 @@ class Table:
         self.blanks = rng.choice([0.0, 0.0, 0.1, 0.5])
         self.unlabelled = rng.choice([0.0, 0.1, 0.5])
         self.delimiter = ","
+
+    def is_number(self, name: str) -> bool:
+        """Whether a column has numbers that are features."""
+        return name != self.label and self.kinds[name] not in ("text", "mixed", "row", "weight")
 
     def row(self) -> dict[str, object]:
         rng, row = self.rng, {}
@@ -170,7 +175,26 @@ def libsvm_line(rng, row, label, odd=0.0):
     return " ".join([*y, *pairs])
 
 
-def typed(rows, columns, table):
+def text_column(rng, values, odd):
+    """Return texts as a column; some of them are no UTF-8."""
+    data = [value if value is None else value.encode() for value in values]
+    for i, value in enumerate(data):
+        if value is not None and rng.random() < odd / 4:
+            data[i] = rng.choice([b"\xff", value + b"\xe9", b"\xc3"])
+    column = pa.array(data, pa.binary()).view(pa.string())
+    return column.dictionary_encode() if rng.random() < 0.2 else column
+
+
+def vector_column(rng, rows, names, odd):
+    """Return numbers as a column of lists; some are shorter or much longer than the others."""
+    lists = [[None if row[name] is None else float(row[name]) for name in names] for row in rows]
+    for i in range(1, len(lists)):
+        if rng.random() < odd:
+            lists[i] = rng.choice([[], None, lists[i][1:], lists[i] * rng.choice([2, 3000])])
+    return pa.array(lists, pa.list_(pa.float64()))
+
+
+def typed(rows, columns, table, odd):
     """Return rows as an Arrow table with typed columns."""
     data = {}
     for name in columns:
@@ -178,7 +202,9 @@ def typed(rows, columns, table):
         if name == table.label or table.kinds[name] in ("text", "mixed"):
             as_text = name != table.label or isinstance(table.labels[0], str)
             values = [None if v is None else str(v) if as_text else v for v in values]
-            data[name] = pa.array(values, pa.string() if as_text else pa.int64())
+            data[name] = (
+                text_column(table.rng, values, odd) if as_text else pa.array(values, pa.int64())
+            )
         elif table.kinds[name] == "bytes":
             data[name] = pa.array(values, pa.uint8())
         else:
@@ -197,10 +223,16 @@ def write_file(path, form, rows, columns, table, missing, odd):
             data = csv_file(rng, rows, others, missing, False, delimiter=table.delimiter)
     elif form == "libsvm":
         data = "".join(libsvm_line(rng, row, table.label, odd) + "\n" for row in rows).encode()
-    elif form in ("parquet", "arrow"):
+    elif form in ("parquet", "arrow", "vectors"):
         sink = io.BytesIO()
-        arrow = typed(rows, columns, table)
-        if form == "parquet":
+        if form == "vectors":
+            numbers = [name for name in columns if table.is_number(name)]
+            others = [name for name in columns if name not in numbers]
+            arrow = typed(rows, others, table, odd)
+            arrow = arrow.append_column("v", vector_column(rng, rows, numbers, odd))
+        else:
+            arrow = typed(rows, columns, table, odd)
+        if form == "parquet" or (form == "vectors" and rng.random() < 0.7):
             pq.write_table(arrow, sink, row_group_size=rng.choice([3, 100]))
         else:
             make = rng.choice([pa.ipc.new_stream, pa.ipc.new_file])
@@ -212,7 +244,7 @@ def write_file(path, form, rows, columns, table, missing, odd):
         data = "".join(line + "\n" for line in lines).encode()
         if rng.random() < 0.2:
             data = data.rstrip(b"\n")
-    if form not in ("parquet", "arrow") and rng.random() < 0.15:
+    if form not in ("parquet", "arrow", "vectors") and rng.random() < 0.15:
         data = gzip.compress(data)
     path.write_bytes(data)
 
@@ -226,7 +258,6 @@ def options_for(rng, table, formats, kind, missing):
     is_sparse = "libsvm" in formats
     maybe = [
         [rng.choice(["--standardize", "--no-standardize"])],
-        ["--dtype", "float32"],
         ["--classes", ",".join(map(str, table.labels))],
         ["--probabilities"],
     ]
@@ -237,12 +268,12 @@ def options_for(rng, table, formats, kind, missing):
             maybe += [["--one-hot", rng.choice(texts)]] * 2
         if "w" in table.kinds:
             maybe.append(["--weight", "w"])
-        if len(table.kinds) > 2:
+        if len(table.kinds) > 2 and "vectors" not in formats:
             maybe.append(["--ignore", rng.choice(list(table.kinds))])
         if (
             kind != "pipe"
             and not {"nested", "paths"}.intersection(formats)
-            and "lists of numbers" not in formats
+            and not {"lists of numbers", "vectors"}.intersection(formats)
         ):
             keep = rng.sample(table.columns, min(2, rng.randrange(1, 3)))
             maybe += [["--keep", ",".join(keep)]] * 2
@@ -272,8 +303,11 @@ def make_case(rng: random.Random, folder: Path, kinds=KINDS, most=40) -> Case:
     missing = rng.choice(MISSING)
     kind = rng.choice(kinds)
     odd = rng.choice([0.0, 0.1, 0.3])
+    keeps_rejected = rng.random() < 0.3
     if kind == "pipe":
-        return make_pipe(rng, table, missing, odd)
+        case = make_pipe(rng, table, missing, odd)
+        case.keeps_rejected = keeps_rejected
+        return case
     n_files = rng.randrange(1, 4)
     if rng.random() < 0.6:
         formats = ["headerless"]
@@ -293,8 +327,20 @@ def make_case(rng: random.Random, folder: Path, kinds=KINDS, most=40) -> Case:
             here = rng.sample(columns, len(columns))
         rows = [table.row() for _ in range(rng.randrange(1, most))]
         write_file(path, form, rows, here, table, missing, odd)
+        if rng.random() < 0.05 and form in ("csv", "objects"):
+            spoil(path)
         files.append(path)
-    return Case(files, formats, options_for(rng, table, formats, kind, missing), kind)
+    case = Case(files, formats, options_for(rng, table, formats, kind, missing), kind)
+    case.keeps_rejected = keeps_rejected and "--random" not in case.options
+    return case
+
+
+def spoil(path):
+    """Make all rows of a text file unusable."""
+    data = path.read_bytes()
+    data = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
+    header = data[: data.find(b"\n") + 1] if path.suffix == ".csv" else b""
+    path.write_bytes(header + b'"open\n' * (data.count(b"\n") or 1))
 
 
 def make_pipe(rng, table, missing, odd):
@@ -303,8 +349,13 @@ def make_pipe(rng, table, missing, odd):
     table.columns = [*table.kinds, table.label]
     form = rng.choice(["csv", "objects"])
     columns = [*table.columns, "p", "o"]
-    pieces, offsets = [], {"left": 0, "right": 0}
+    pieces, has_offset, offsets = [], [], {"left": 0, "right": 0}
+    unreadable = rng.choice([0.0, 0.0, 0.1, 0.4])
     for _ in range(rng.randrange(1, 60)):
+        has_offset.append(rng.random() >= unreadable)
+        if not has_offset[-1]:
+            pieces.append(unreadable_piece(rng, form, columns))
+            continue
         part = rng.choice(list(offsets))
         offsets[part] += rng.randrange(1, 3)
         row = table.row() | {"p": part, "o": offsets[part]}
@@ -317,7 +368,7 @@ def make_pipe(rng, table, missing, odd):
             )
         else:
             line = ""
-            while not line:  # until it has an offset, so that its replay is recognized
+            while not line:  # until it has an offset
                 line = json_line(rng, row, table.label, missing, odd=odd)
                 told = json.loads(line) if line.startswith('{"') else {}
                 if repr((told.get("p"), told.get("o"))) != repr((part, row["o"])):  # 1 is not True
@@ -325,7 +376,24 @@ def make_pipe(rng, table, missing, odd):
             pieces.append(line.encode() + b"\n")
     header = ",".join(columns).encode() + b"\n" if form == "csv" else b""
     options = options_for(rng, table, [form], "pipe", missing)
-    return Case([], [form], [*options, "--position", "p,o"], "pipe", pieces, header)
+    options += ["--position", "p,o"]
+    return Case([], [form], options, "pipe", pieces, header, has_offset)
+
+
+def unreadable_piece(rng, form, columns):
+    """Return a row without a readable offset."""
+    if form == "csv":
+        cells = ["1"] * len(columns)
+        cells[-1] = rng.choice(["", "nan", "1.5", "x"])
+        return ",".join(rng.choice([cells, [*cells, "1"], cells[:-1]])).encode() + b"\n"
+    rows = [
+        '{"p": "left", "o": NaN}',
+        '{"p": "left", "o": 5',
+        '{"o": 5}',
+        "[1]",
+        '{"p": "a", "o": null}',
+    ]
+    return rng.choice(rows).encode() + b"\n"
 
 
 class Learner:
@@ -335,6 +403,7 @@ class Learner:
         folder.mkdir()
         self.folder, self.case = folder, case
         self.model, self.predictions = folder / "model.npz", folder / "predictions.jsonl"
+        self.rejected = folder / "rejected.jsonl"
         self._patch = monkeypatch
         self.code, self.error = 0, ""
 
@@ -370,11 +439,15 @@ class Learner:
     def arguments(self, sources):
         """Return the arguments of the command."""
         args = ["learn", *sources, "-m", self.model, "-p", self.predictions, "--quiet"]
+        if self.case.keeps_rejected:
+            args += ["--rejected", self.rejected]
         return [*map(str, args), *self.case.options]
 
     def _ended(self, code, told):
         errors = [line for line in told.splitlines() if line.startswith("Error")]
-        self.error = re.sub(r"/dev/fd/\d+: row \d+", "pipe", errors[-1]) if errors else ""
+        # A run that was cut names the first of its own rows.
+        error = errors[-1].partition("; the first: ")[0] if errors else ""
+        self.error = re.sub(r"/dev/fd/\d+", "pipe", error)
         self.code = code
 
     def run_until_done(self, rng, sources):
@@ -457,7 +530,7 @@ def feed_split(rng: random.Random, learner: Learner) -> int:
     pieces, cuts = learner.case.pieces, 0
     for _ in range(rng.randrange(5)):
         done = learner.rows()
-        start = rng.randrange(done + 1)
+        start = redelivery_start(rng, learner, done)
         some = pieces[start : max(done, rng.randrange(len(pieces) + 1))]
         cuts += 1
         if rng.random() < 0.5:
@@ -465,8 +538,20 @@ def feed_split(rng: random.Random, learner: Learner) -> int:
         else:
             learner.feed(some, "--save-every", str(rng.randrange(1, 9)))
     for _ in range(rng.choice([1, 2])):
-        learner.feed(pieces[rng.randrange(learner.rows() + 1) :])
+        learner.feed(pieces[redelivery_start(rng, learner, learner.rows()) :])
     return cuts
+
+
+def redelivery_start(rng, learner, done):
+    """Return the first row of a redelivery: one with a readable offset, or the next new one."""
+    return rng.choice([*(i for i in range(done) if learner.case.has_offset[i]), done])
+
+
+def rejected_rows(learner):
+    """Return the rejected rows that were written, without the name of a pipe."""
+    if not learner.rejected.exists():
+        return ""
+    return re.sub(r"/dev/fd/\d+", "pipe", learner.rejected.read_text())
 
 
 def state_in(learner: Learner):
@@ -517,7 +602,10 @@ def require_alike(
         case.files[0].write_bytes(case.header + b"".join(case.pieces))
     else:
         whole.run(case.files)
-        if not whole.model.exists() or any(why in whole.error for why in EARLIER):
+        has_no_usable_row = case.kind == "together" and "no usable row" in whole.error
+        if any(why in whole.error for why in EARLIER) or not (
+            whole.model.exists() or has_no_usable_row
+        ):
             return case, 0, False
         longest = whole.rows()
         if case.kind == "together":
@@ -530,6 +618,8 @@ def require_alike(
                     break
     if any(why in split.error for why in EARLIER):
         return case, 0, False
+    if case.kind == "one after another" and "no usable row" in split.error:
+        return case, 0, False  # of one file, while others may have usable rows
     assert (whole.code, whole.error) == (split.code, split.error), (
         str(case),
         whole.error,
@@ -542,6 +632,7 @@ def require_alike(
     for what in one.keys() | other.keys():
         assert one.get(what) == other.get(what), (what, str(case))
     assert whole.predictions.read_bytes() == split.predictions.read_bytes(), case
+    assert rejected_rows(whole) == rejected_rows(split), case
     for learner in (whole, split):
         require_verified(learner)
     return case, cuts, bool(one)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -65,27 +65,53 @@ def too_large(dtype: DTypeLike) -> str:
     return f"a feature is beyond {np.finfo(dtype).max:.3g}, the largest number of its type"
 
 
-class Replays:
-    """Detects replayed rows of a stream by the highest offsets so far; none if these are None.
+@dataclass
+class Redeliveries:
+    """Tells redelivered rows of a source from new ones, by their offsets.
+
+    A row is redelivered if its offset is at or below the highest one of its partition. A row
+    without a readable offset has the status of the row before it. Those that followed the last new
+    row are counted, so that further ones are new.
 
     Examples
     --------
-    >>> replays = Replays({("p",): 3})
-    >>> [replays.had(Offset(("p",), value)) for value in (3, 4, 4)]
+    >>> redeliveries = Redeliveries({("p",): 3})
+    >>> [redeliveries.update(Offset(("p",), value)) for value in (3, 4, 4)]
     [True, False, True]
+    >>> redeliveries.update(None)
+    False
 
     """
 
-    def __init__(self, highest: Mapping[tuple[str, ...], int] | None) -> None:
-        self._highest = None if highest is None else dict(highest)
+    offsets: dict[tuple[str, ...], int] = field(default_factory=dict)  # the highest, by partition
+    last_partition: tuple[str, ...] | None = None  # of the last new row with a readable offset
+    n_unreadable: int = 0  # new rows without a readable offset since then
+    is_redelivered: bool = False  # whether the last row was
+    # The rows without a readable offset that are known to follow the last row; None for any number.
+    n_known: int | None = None
 
-    def had(self, offset: Offset) -> bool:
-        """Record a row's offset; return whether it is at or below the highest before."""
-        if self._highest is None:
-            return False
-        before = self._highest.get(offset.key)
-        self._highest[offset.key] = max(offset.value, offset.value if before is None else before)
-        return before is not None and offset.value <= before
+    def begin_source(self) -> None:
+        """Forget the status of the last row, which was one of another source or run."""
+        self.is_redelivered, self.n_known = False, None
+
+    def update(self, offset: Offset | None) -> bool:
+        """Return whether the next row is redelivered, given its offset (None if unreadable)."""
+        if offset is not None:
+            highest = self.offsets.get(offset.key)
+            self.is_redelivered = highest is not None and offset.value <= highest
+            self.n_known = None
+            if not self.is_redelivered:
+                self.offsets[offset.key] = offset.value
+                self.last_partition, self.n_unreadable = offset.key, 0
+            elif offset.key == self.last_partition and offset.value == highest:
+                self.n_known = self.n_unreadable
+        elif self.n_known:
+            self.n_known -= 1
+        else:
+            self.is_redelivered &= self.n_known is None
+            self.n_unreadable += not self.is_redelivered
+            self.n_known = None
+        return self.is_redelivered
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -94,7 +120,7 @@ class Batch:
 
     source: str  # the source's name in messages
     first_row: int  # the number of the first row in the source, counted from 1
-    n_rows: int  # the number of rows, rejected and replayed ones included
+    n_rows: int  # the number of rows, rejected and redelivered ones included
     rows: NDArray[np.intp]  # the place of each usable row in the batch, ascending, shape (n,)
     features: Rows  # of the usable rows
     labels: list[Any]  # of the usable rows, None without a label; length n
@@ -104,8 +130,10 @@ class Batch:
     held: dict[int, Held] = field(default_factory=dict)  # by place: a rejected row's content
     # The offset of every row, None for a rejected row without one; empty without --position.
     offsets: tuple[Offset | None, ...] = ()
-    # Which rows are replayed, and left out; shape (n_rows,), None for none.
-    replayed: NDArray[np.bool_] | None = None
+    # Which rows are redelivered, and left out; shape (n_rows,), None for none.
+    redelivered: NDArray[np.bool_] | None = None
+    # Whether redelivered rows have numbers, as rows of files do and rows of pipes do not.
+    numbers_redelivered: bool = True
     # Notes to users about the source; they come with its first usable rows.
     notes: tuple[Note, ...] = ()
     # The number of missing features of each usable row, shape (n,); None for none.
@@ -128,7 +156,7 @@ class Batch:
         usable = slice(*np.searchsorted(self.rows, [start, end]).tolist())
         return replace(
             self,
-            first_row=self.first_row + start,
+            first_row=self.number(start),
             n_rows=end - start,
             rows=self.rows[usable] - start,
             features=self.features[usable],
@@ -137,7 +165,7 @@ class Batch:
             rejected={i - start: why for i, why in self.rejected.items() if start <= i < end},
             held={i - start: held for i, held in self.held.items() if start <= i < end},
             offsets=self.offsets[start:end],
-            replayed=None if self.replayed is None else self.replayed[start:end],
+            redelivered=None if self.redelivered is None else self.redelivered[start:end],
             notes=() if usable.start else self.notes,
             missing=None if self.missing is None else self.missing[usable],
             kept=self.kept[usable],
@@ -149,15 +177,20 @@ class Batch:
         """Whether a row is learned, so that the schema is kept from here on."""
         return self.labels.count(None) < len(self.labels)
 
+    def number(self, i: int) -> int:
+        """Return the number in the source of the row at place i, or of the next row for i = n."""
+        if self.redelivered is None or self.numbers_redelivered:
+            return self.first_row + i
+        return self.first_row + i - int(np.count_nonzero(self.redelivered[:i]))
+
     def place(self, i: int) -> str:
         """Return the source and number of the row at place i, for a message."""
-        return f"{self.source}: row {self.first_row + i}"
+        return f"{self.source}: row {self.number(i)}"
 
     def rejections(self) -> list[Rejection]:
         """Return the rejected rows with their reasons, in order."""
-        first, held = self.first_row, self.held
         return [
-            Rejection(self.source, first + i, why, held.get(i))
+            Rejection(self.source, self.number(i), why, self.held.get(i))
             for i, why in sorted(self.rejected.items())
         ]
 

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from stream_perceptron.errors import SourceError
+
 if TYPE_CHECKING:
     from hashlib import _Hash
 
@@ -60,6 +62,13 @@ class Identity:
     def is_stream(self) -> bool:
         """Whether the source can be read only once."""
         return not self.digest
+
+
+def changed_since_first_pass(name: str) -> SourceError:
+    """Return the error for a text file that is not the same in a further pass."""
+    return SourceError(
+        f"{name}: the file has changed since the first pass over it; start over with --overwrite"
+    )
 
 
 @dataclass

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.data.batch import BATCH_ROWS, Batch, Replays
+from stream_perceptron.data.batch import BATCH_ROWS, Batch
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.source import Fit, Request, Source
@@ -71,13 +71,13 @@ class RandomDraws(Source):
             yield replace(_taken(rows, draws), first_row=first + 1, notes=notes)
 
     def read(self, request: Request) -> Batch:
-        """Return all rows to draw from; none counts as replayed.
+        """Return all rows to draw from; none counts as redelivered.
 
         They are read with the schema that all of them lead to, as in a resumed run.
         """
         if self._rows is not None:
             return self._rows
-        asked = replace(request, epoch=0, start=0, known=None, replays=Replays(None))
+        asked = replace(request, epoch=0, start=0, known=None, redeliveries=None)
         while True:
             batches, schemas = [], [asked.schema]
             n_numbers, n_learned = len(asked.schema.numbers), 0

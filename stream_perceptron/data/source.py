@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from stream_perceptron.data import roles
-from stream_perceptron.data.batch import Batch, Replays
+from stream_perceptron.data.batch import Batch, Redeliveries
 from stream_perceptron.data.byte_stream import ByteStream, is_stream, name_of, version_of
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.schema import Schema, Selection
@@ -29,13 +29,26 @@ class Request:
     needs_label: bool = False  # whether a table without a label column is refused
     epoch: int = 0  # counted from 0
     start: int = 0  # the number of rows to skip
-    # The identity of a text file up to `start`; None if identities are not needed.
+    # The identity of a text file up to `start`, or in a further pass up to where the first one was
+    # when the run began; None if identities are not needed.
     known: Identity | None = None
     dtype: str = "float64"  # the type that must hold the features
     most_features: int = 2**22  # a row with more is rejected before its names are made
     # Whether rejected rows are held with all of their columns, not just those that are used.
     holds_rejected: bool = False
-    replays: Replays = field(default_factory=lambda: Replays(None))  # detects replayed rows
+    redeliveries: Redeliveries | None = None  # detects redelivered rows; None for no detection
+    # For a pipe, the number of rows read in earlier runs: its rows are numbered over all runs.
+    rows_before: int | None = None
+
+    @property
+    def first_row(self) -> int:
+        """The number of the first row to be read, counted from 1."""
+        return 1 + (self.start if self.rows_before is None else self.rows_before)
+
+    @property
+    def numbers_redelivered(self) -> bool:
+        """Whether redelivered rows have numbers, as in `Batch`."""
+        return self.rows_before is None
 
     def after(self, schema: Schema) -> Request:
         """Return the request for the next source, after others led to this schema."""
@@ -98,7 +111,8 @@ class Source(ABC):
     def batches(self, request: Request) -> Iterator[Batch]:
         """Yield the rows in batches of a few thousand at most.
 
-        A row that changes the schema begins a new batch. Rejected and replayed rows change nothing.
+        A row that changes the schema begins a new batch. Rejected and redelivered rows change
+        nothing.
         """
 
     @abstractmethod

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.data.batch import Offset
+from stream_perceptron.data.batch import Redeliveries
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.live.cursor import Cursor
@@ -233,15 +233,17 @@ def average_live(
 
     """
     model = average(begin.model, [live.model for live in lives], counted)
-    schema, cursor = begin.schema, Cursor(offsets=dict(begin.cursor.offsets))
+    schema, offsets = begin.schema, dict(begin.cursor.offsets)
     for live in lives:
         _require_alike(begin.selection, live.selection)
         if live.waiting.samples:
             raise CheckpointError("it has samples that wait for labels, which cannot be averaged")
         schema = _united(schema, live.schema)
-        cursor.pass_offsets(Offset(key, value) for key, value in live.cursor.offsets.items())
+        for partition, offset in live.cursor.offsets.items():
+            offsets[partition] = max(offset, offsets.get(partition, offset))
     progress = _sum(model, begin.progress, lives)
     lineage = begin.lineage.mean_of([live.lineage for live in lives])
+    cursor = Cursor(redeliveries=Redeliveries(offsets))
     return LiveModel(model, begin.selection, schema, Ledger(progress, cursor, lineage))
 
 

@@ -162,9 +162,10 @@ def run(
         if here.read == 0:
             notes += outcomes[0].notes
         here.epoch, here.shards = epoch, shards
-        here.read += mean.progress.rows - live.progress.rows
-        done = epoch * tasks.n_rounds(shards) + shards.rounds
         skipped = mean.progress.skipped - live.progress.skipped
+        here.read += mean.progress.rows - live.progress.rows
+        here.rejected += skipped
+        done = epoch * tasks.n_rounds(shards) + shards.rounds
         entry = Entry(
             saved_lr(live.model.lr), float(live.model.epsilon), tuple(here.sources), ROUNDS,
             done - 1, done, skipped, 0, shards.n, shards.rows, kept_lr=not scale_lr,

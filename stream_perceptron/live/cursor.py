@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from stream_perceptron.data.batch import Batch, Offset
-from stream_perceptron.data.identity import Identity, Rest
+from stream_perceptron.data.batch import Batch, Redeliveries
+from stream_perceptron.data.identity import Identity, Rest, changed_since_first_pass
 from stream_perceptron.errors import CheckpointError
 
 
@@ -32,9 +33,11 @@ class Cursor:
     at_random: bool = False  # whether rows are drawn at random from all sources
     epoch: int = 0  # counted from 0
     index: int = 0  # the source within the epoch; the number of sources after the last
-    # The rows read of that source (of a stream in all runs, without replays), or the epoch's draws.
+    # The rows read of that source, or the epoch's draws; of a pipe those read in all runs, without
+    # redelivered ones.
     row: int = 0
     read: int = 0  # the rows read of these sources in all epochs
+    rejected: int = field(default=0, metadata={"optional": True})  # the rejected rows among these
     finished: bool = True  # whether the run ended by itself, so that other sources may follow
     stopped_below: float | None = None  # the epsilon, if an error below it ended the run
     # Files of predictions, by path relative to the checkpoint: their bytes for learned rows.
@@ -42,24 +45,49 @@ class Cursor:
     # Predictions of learned rows that no reader has taken from the output pipe.
     untaken: str = field(default="", metadata={"optional": True})
     rest: Rest | None = field(default=None, metadata={"optional": True})  # of the input pipe
-    # The highest offset read of each partition, by the partition's values as text.
-    offsets: dict[tuple[str, ...], int] = field(default_factory=dict)
+    redeliveries: Redeliveries = field(default_factory=Redeliveries)
+    # What a further pass has read of a text file so far.
+    reread: Identity | None = field(default=None, compare=False, metadata={"saved": False})
     # The split into shards, if any; `index` and `row` are then 0.
     shards: Shards | None = None
 
     def begun(self, epsilon: float, stop: bool) -> Cursor:
         """Return the cursor of a run from here on; it is finished if the run already stopped."""
-        here = replace(self, sources=list(self.sources), offsets=dict(self.offsets))
+        here = replace(
+            self, sources=list(self.sources), redeliveries=copy.deepcopy(self.redeliveries)
+        )
+        if self.is_of_stream:
+            here.redeliveries.begin_source()
         here.finished = stop and self.stopped_below == epsilon
         if not here.finished:
             here.stopped_below = None
         return here
 
+    @property
+    def has_only_rejected(self) -> bool:
+        """Whether rows of these sources were read, and all of them were rejected."""
+        return 0 < self.read == self.rejected
+
+    @property
+    def is_of_stream(self) -> bool:
+        """Whether it stands in a source that can be read only once."""
+        return any(source.is_stream for source in self.sources)
+
+    def to_be_saved(self) -> Cursor:
+        """Return the part of the cursor that a further run can use."""
+        if not self.sources:
+            return self.without_place()
+        saved = replace(self, redeliveries=copy.copy(self.redeliveries))
+        if self.is_of_stream:  # the next row may be any row
+            saved.redeliveries.begin_source()
+        return saved
+
     def without_place(self) -> Cursor:
         """Return a cursor that keeps no place, for sources without an identity."""
         return Cursor(
-            read=self.read, outputs=self.outputs, untaken=self.untaken, offsets=self.offsets
-        )
+            read=self.read, rejected=self.rejected, outputs=self.outputs, untaken=self.untaken,
+            redeliveries=self.redeliveries,
+        )  # fmt: skip
 
     def require_fit(self, position: tuple[str, ...]) -> None:
         """Check that the cursor fits a run with these position columns."""
@@ -84,7 +112,7 @@ class Cursor:
         begin if the earlier ones are finished, or with `go_next`; `new` are then their identities.
         """
         begin = Cursor(
-            list(new), at_random, offsets=self.offsets, shards=shards,
+            list(new), at_random, redeliveries=self.redeliveries, shards=shards,
             outputs=self.outputs, untaken=self.untaken,
         )  # fmt: skip
         known = len(self.sources)
@@ -94,12 +122,7 @@ class Cursor:
         )
         if same and known and not ((at_random or shards) and len(sources) > known):
             return replace(self, sources=list(sources))
-        if (
-            not known
-            or self.finished
-            or go_next
-            or any(source.is_stream for source in self.sources)
-        ):
+        if not known or self.finished or go_next or self.is_of_stream:
             return begin
         difference = self._difference(sources, how)
         raise CheckpointError(f"{difference}; --next leaves the rest out")
@@ -136,19 +159,25 @@ class Cursor:
             return f"{where}, and the file's content has changed"
         return f"{where}, and there are more files than before"
 
+    @property
+    def offsets(self) -> dict[tuple[str, ...], int]:
+        """The highest offset read of each partition, by the partition's values as text."""
+        return self.redeliveries.offsets
+
+    def require_same_text(self) -> None:
+        """Check that a further pass over a text file has read what the first pass read."""
+        if self.reread is not None and self.reread != self.sources[self.index]:
+            raise changed_since_first_pass(self.sources[self.index].name)
+        self.reread = None
+
     def move(self, batch: Batch, is_stream: bool) -> int:
-        """Move over learned rows; return how many count: replayed rows of a stream do not."""
+        """Move over learned rows; return how many count: redelivered rows of a stream do not."""
         rows = len(batch)
-        if is_stream and batch.replayed is not None:
-            rows -= int(np.count_nonzero(batch.replayed))
+        if is_stream and batch.redelivered is not None:
+            rows -= int(np.count_nonzero(batch.redelivered))
         self.row += rows
         self.read += rows
-        self.pass_offsets(batch.offsets)
+        self.rejected += len(batch.rejected)
+        for offset in batch.offsets:
+            self.redeliveries.update(offset)
         return rows
-
-    def pass_offsets(self, offsets: Iterable[Offset | None]) -> None:
-        """Record the offsets of rows that were read."""
-        for offset in offsets:
-            if offset is not None:
-                before = self.offsets.get(offset.key, offset.value)
-                self.offsets[offset.key] = max(offset.value, before)

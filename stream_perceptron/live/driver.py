@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from stream_perceptron.data.batch import Batch, Replays
+from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.byte_stream import Idle
 from stream_perceptron.data.prefetch import prefetch
 from stream_perceptron.data.source import Request, Source
@@ -69,12 +70,21 @@ def cut(
 
     A run yields at 1,000, 2,000, 4,000 and so on rows, where progress is reported, at multiples of
     `every`, and after each batch. The caller moves the cursor over the rows.
+
+    Raises
+    ------
+    SourceError
+        If a text file is not the same in a further pass.
+
     """
-    is_stream = any(source.is_stream for source in cursor.sources)
-    end = None if limit is None else limit + (cursor.read if is_stream else 0)
+    if not cursor.row:
+        cursor.redeliveries.begin_source()
+    end = None if limit is None else limit + (cursor.read if cursor.is_of_stream else 0)
     for whole in batches:
         if (whole.epoch, whole.index) != (cursor.epoch, cursor.index):
+            cursor.require_same_text()
             cursor.epoch, cursor.index, cursor.row = whole.epoch, whole.index, 0
+            cursor.redeliveries.begin_source()
         done = 0
         while done < len(whole):
             doubled = _FIRST_TOLD << (cursor.read // _FIRST_TOLD).bit_length()
@@ -89,6 +99,7 @@ def cut(
             done += most
             if end is not None and cursor.read >= end:
                 return  # without waiting for the next batch, which may never come from a pipe
+    cursor.require_same_text()
 
 
 def singly(batches: Iterable[Batch], n: int) -> Iterator[Batch]:
@@ -109,17 +120,19 @@ def read(
     epochs: int | None,
 ) -> Iterator[Batch]:
     """Yield the batches from a cursor on; later changes of the cursor have no effect."""
-    replays = Replays(cursor.offsets if request.to_learn else None)
+    redeliveries = copy.deepcopy(cursor.redeliveries) if request.to_learn else None
     schema = request.schema
     epoch, begin, row = cursor.epoch, cursor.index, cursor.row
     while epochs is None or epoch < epochs:
         n_rows = begin + row
         for index in range(begin, len(sources)):
             source = sources[index]
-            start = 0 if source.is_stream else row
-            is_told = cursor.sources and epoch == 0 and source.grows
-            known = cursor.sources[index] if is_told else None
-            asked = replace(request, epoch=epoch, start=start, known=known, replays=replays)
+            start, rows_before = (0, row) if source.is_stream else (row, None)
+            known = cursor.sources[index] if cursor.sources and source.grows else None
+            asked = replace(
+                request, epoch=epoch, start=start, rows_before=rows_before, known=known,
+                redeliveries=redeliveries,
+            )  # fmt: skip
             if request.to_learn:
                 asked = asked.after(schema)
             for batch in source.batches(asked):
@@ -128,6 +141,8 @@ def read(
                 n_rows += batch.n_rows
                 yield replace(batch, epoch=epoch, index=index) if epoch or index else batch
             source.require_unchanged()
+            if redeliveries is not None:
+                redeliveries.begin_source()
             row = 0
         if not n_rows:
             return  # a run of endless epochs over empty sources would never end

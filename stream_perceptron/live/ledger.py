@@ -35,7 +35,7 @@ class Ledger:
         self._n_uncounted = 0
         self.cursor = cursor
         self.lineage = lineage
-        self.replayed = 0  # replayed rows since the model was made or loaded
+        self.n_redelivered = 0  # redelivered rows since the model was made or loaded
         self.lock = RLock()  # held while the model or the ledger changes or is copied
         # Whether model and ledger are consistent; if an error interrupted a step they are not.
         self.is_whole = True
@@ -83,8 +83,8 @@ class Ledger:
         if len(self._uncounted) == _MOST_RESULTS or self._n_uncounted >= _MOST_SAMPLES:
             self._count()
         progress.skipped += len(batch.rejected)
-        if batch.replayed is not None:
-            self.replayed += int(np.count_nonzero(batch.replayed))
+        if batch.redelivered is not None:
+            self.n_redelivered += int(np.count_nonzero(batch.redelivered))
         if batch.missing is not None:
             progress.missing += int(batch.missing[:n].sum())
         probed = np.flatnonzero(~np.isnan(result.slope))
@@ -101,14 +101,21 @@ class Ledger:
             self._progress.update(BlockResult.joined(results), np.concatenate(rows))
 
     def move(
-        self, cursor: Cursor, sources: Sequence[Source], batch: Batch, model: SGDPerceptron
+        self,
+        cursor: Cursor,
+        sources: Sequence[Source],
+        batch: Batch,
+        model: SGDPerceptron,
+        keep: tuple[str, ...],
     ) -> None:
         """Move a cursor over learned rows, add them to the lineage, and keep the cursor."""
         source = sources[batch.index]
         start, before = cursor.row, list(cursor.sources)
         rows = cursor.move(batch, source.is_stream)
-        if batch.text is not None:
+        if batch.text is not None and cursor.epoch == 0:
             cursor.sources[cursor.index] = batch.text.identity
+        elif batch.text is not None:
+            cursor.reread = batch.text.identity
         unit, seed, here = ROWS, 0, slice(cursor.index, cursor.index + 1)
         if isinstance(source, RandomDraws):
             unit, seed, here = DRAWS, source.seed, slice(None)
@@ -118,7 +125,7 @@ class Ledger:
         elif rows:
             entry = Entry(
                 saved_lr(model.lr), float(model.epsilon), tuple(cursor.sources[here]), unit, start,
-                start + rows, len(batch.rejected), seed,
+                start + rows, len(batch.rejected), seed, keep=keep,
             )  # fmt: skip
             self.lineage.add(entry, before[here])
         cursor.outputs, cursor.untaken = self.cursor.outputs, self.cursor.untaken

@@ -32,6 +32,8 @@ class Entry:
     round_rows: int = field(default=0, metadata={"optional": True})  # of each shard in a round
     # Whether the shards learned with lr itself, rather than with lr times the number of shards.
     kept_lr: bool = field(default=False, metadata={"optional": True})
+    # The columns copied to predictions: a row with an unreadable value in one was rejected.
+    keep: tuple[str, ...] = field(default=(), metadata={"optional": True})
     # A mean has only this: the entries that each model added, in the order of averaging.
     models: tuple[tuple[Entry, ...], ...] = field(default=(), metadata={"optional": True})
 
@@ -72,7 +74,7 @@ class Entry:
     def _circumstances(self) -> tuple[Any, ...]:
         return (
             self.lr, self.epsilon, self.unit, self.seed, self.shards, self.round_rows,
-            self.kept_lr, self.models,
+            self.kept_lr, self.keep, self.models,
         )  # fmt: skip
 
 

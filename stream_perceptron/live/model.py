@@ -209,7 +209,7 @@ class LiveModel:
         return self.cursor.stopped_below == self.model.epsilon
 
     def request(self, to_learn: bool = True) -> Request:
-        """Return the request for a source; it treats no row as replayed."""
+        """Return the request for a source; it detects no redelivered rows."""
         known = dict.fromkeys([*self.model.features_, *self.waiting.names, *self.schema.numbers])
         numbers = KnownNames(known if self.schema.is_open else ())
         return Request(
@@ -336,9 +336,9 @@ class LiveModel:
                 taken = int(batch.rows[n - 1]) + 1
             done = batch[:taken]
             rows = rows_before + 1 + batch.rows[:n]
-            if batch.replayed is not None:
-                # Replayed rows have no number.
-                rows = rows_before + np.cumsum(~batch.replayed)[batch.rows[:n]]
+            if batch.redelivered is not None:
+                # Redelivered rows have no number.
+                rows = rows_before + np.cumsum(~batch.redelivered)[batch.rows[:n]]
             told = told_of(self, batch, result, rows, done)
             told.answers = answers
             if joined is not None:
@@ -347,7 +347,7 @@ class LiveModel:
             if any(label is not None for label in batch.labels[:n]):
                 self.schema = batch.schema
             if here is not None and taken:
-                ledger.move(here, sources, done, self.model)
+                ledger.move(here, sources, done, self.model, self.selection.keep)
                 if result.stopped:
                     here.stopped_below = float(self.model.epsilon)
             ledger.is_whole = True

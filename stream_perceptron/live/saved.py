@@ -81,9 +81,7 @@ def write_live(
     meta, arrays = model_state(model)
     progress = ledger.progress
     arrays |= progress.arrays
-    cursor = ledger.cursor
-    if not cursor.sources:  # a run without identities cannot be resumed at its place
-        cursor = cursor.without_place()
+    cursor = ledger.cursor.to_be_saved()
     run = _Run(selection, schema, progress, progress.curve.bin, cursor, ledger.lineage)
     if selection.joins:
         known = model.network.features.numbers

@@ -48,7 +48,7 @@ class StepResult:
     # The number of each label, -1 for a sample that was only predicted; shape (n,).
     targets: NDArray[np.intp]
     n_learned: int  # samples the model has learned, these included
-    taken: int  # rows of the batch that are done, rejected and replayed ones included
+    taken: int  # rows of the batch that are done, rejected and redelivered ones included
     # Place and reason of each rejected row.
     rejected: list[Rejection] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)  # messages to the user, one line each

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from stream_perceptron import CheckpointError
-from stream_perceptron.data.batch import Offset
+from stream_perceptron.data.batch import Offset, Redeliveries
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.live.cursor import Cursor, Shards
 
@@ -44,7 +44,7 @@ def test_others_are_begun_when_those_of_before_are_done():
         (at(STDIN), {}),  # the rest of stdin is lost
         (Cursor(), {}),
     ):
-        here = resumed(replace(cursor, offsets=offsets), B, **how)
+        here = resumed(replace(cursor, redeliveries=Redeliveries(offsets)), B, **how)
 
         assert (0, 0, [B], offsets) == (here.row, here.read, here.sources, here.offsets)
 
@@ -73,14 +73,14 @@ def test_what_is_not_done_says_why_it_cannot_go_on(cursor, sources, how, why):
     assert [] == resumed(cursor, *sources, go_next=True, **how).sources[len(sources) :]
 
 
-def part(offsets, replayed):
+def part(offsets, redelivered):
     """Return the parts of a batch that a cursor reads."""
 
     class Part(SimpleNamespace):
         def __len__(self):
             return len(offsets)
 
-    return Part(offsets=offsets, replayed=replayed)
+    return Part(offsets=offsets, redelivered=redelivered, rejected={})
 
 
 @pytest.mark.parametrize("is_stream", [False, True])
@@ -91,15 +91,15 @@ def test_a_cursor_moves_alike_in_whatever_pieces(is_stream, rng):
             None if rng.random() < 0.1 else Offset((int(rng.integers(3)),), int(rng.integers(99)))
             for _ in range(n)
         ]
-        replayed = rng.random(n) < 0.3
+        redelivered = np.array(list(map(Redeliveries().update, offsets)))
         whole, pieces = Cursor(), Cursor()
-        counted = whole.move(part(offsets, replayed), is_stream)
+        counted = whole.move(part(offsets, redelivered), is_stream)
         cuts = [0, *sorted(rng.integers(0, n + 1, 3).tolist()), n]
         for start, end in pairwise(cuts):
-            pieces.move(part(offsets[start:end], replayed[start:end]), is_stream)
+            pieces.move(part(offsets[start:end], redelivered[start:end]), is_stream)
 
         assert whole == pieces
-        assert counted == whole.row == (np.count_nonzero(~replayed) if is_stream else n)
+        assert counted == whole.row == (np.count_nonzero(~redelivered) if is_stream else n)
         for key, highest in whole.offsets.items():
             there = [each.value for each in offsets if each is not None and each.key == key]
             assert max(there) == highest
@@ -119,8 +119,12 @@ def test_a_run_that_had_stopped_is_over_before_it_begins():
 def test_a_cursor_that_no_run_can_leave_is_refused():
     for cursor, position, why in (
         (Cursor([A], index=2), (), "lies beyond its sources"),
-        (Cursor([A], offsets={("p",): 1}), ("offset",), "do not fit the position columns"),
+        (
+            Cursor([A], redeliveries=Redeliveries({("p",): 1})),
+            ("offset",),
+            "do not fit the position columns",
+        ),
     ):
         with pytest.raises(CheckpointError, match=why):
             cursor.require_fit(position)
-    Cursor([A], index=1, offsets={("p",): 1}).require_fit(("part", "offset"))
+    Cursor([A], index=1, redeliveries=Redeliveries({("p",): 1})).require_fit(("part", "offset"))

@@ -357,7 +357,7 @@ def test_golden_run_of_version_1_goes_on(tmp_path):
     path.write_text("label,a,b,part,offset\nleft,1,1,q,5\nright,1.5,1,q,6\n")
     sources = [open_source(str(path))]
     list(live.run(sources, live.resume(sources, go_next=True)))
-    assert (11, 1) == (live.progress.samples, live.ledger.replayed)
+    assert (11, 1) == (live.progress.samples, live.ledger.n_redelivered)
 
 
 def test_sample_errors_of_libraries_keep_the_model(tmp_path):

@@ -69,7 +69,7 @@ def test_rejected_and_replayed_rows_tell_nothing(tmp_path):
         live.progress.samples,
         live.progress.unlabelled,
         live.progress.skipped,
-        live.ledger.replayed,
+        live.ledger.n_redelivered,
     )
 
 

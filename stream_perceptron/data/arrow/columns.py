@@ -121,11 +121,11 @@ class ColumnDecoder:
         `columns` are the positions of the columns that they have, None for all. `read_first` reads
         others, which the notes describe.
         """
-        schema, names, first_row = self.fit.schema, self._feature_names, request.start + 1
+        schema, names, first_row = self.fit.schema, self._feature_names, request.first_row
         column_names = self._names_by_position
         if columns is not None:
             column_names = [column_names[i] for i in columns]
-        is_described = first_row > 1
+        is_described = request.start > 0
         # If each row has its own text, a batch has as many features as rows.
         most = BATCH_ROWS if self._selection.one_hot else MOST_BATCH_ROWS
         for rows in arrow:
@@ -147,7 +147,7 @@ class ColumnDecoder:
                         schema, found, self._first_texts(read_first or here[:_SHOWN].select)
                     )
                     batch = replace(batch, notes=notes)
-                first_row += len(batch)
+                first_row = batch.number(len(batch))
                 yield batch
 
     def _batch(
@@ -175,12 +175,14 @@ class ColumnDecoder:
             if selection.missing and schema.label_type == "str":
                 values = [roles.present(value, selection, is_text=True) for value in values]
             labels = typed_labels(values, schema.label_type, rejected)
-        had = [offset is not None and request.replays.had(offset) for offset in offsets]
-        replayed = np.array(had) if any(had) else None
-        if replayed is not None:
-            rejected = {i: why for i, why in rejected.items() if not replayed[i]}
-        if len(places) < n or rejected or replayed is not None:
-            left_out = np.zeros(n, bool) if replayed is None else replayed.copy()
+        redelivered = None
+        if request.redeliveries is not None and offsets:
+            is_redelivered = list(map(request.redeliveries.update, offsets))
+            if any(is_redelivered):
+                redelivered = np.array(is_redelivered)
+                rejected = {i: why for i, why in rejected.items() if not redelivered[i]}
+        if len(places) < n or rejected or redelivered is not None:
+            left_out = np.zeros(n, bool) if redelivered is None else redelivered.copy()
             left_out[list(rejected)] = True
             usable = np.flatnonzero(~left_out[places])
             features, places = features[usable], places[usable]
@@ -189,8 +191,9 @@ class ColumnDecoder:
         features, indicators = with_indicators(features, places, one_hot, selection)
         batch = Batch(
             self._where, first_row, n, places, features, labels, weights, schema, rejected,
-            offsets=tuple(offsets), replayed=replayed, missing=missing if missing.any() else None,
-            indicators=indicators,
+            offsets=tuple(offsets), redelivered=redelivered,
+            numbers_redelivered=request.numbers_redelivered,
+            missing=missing if missing.any() else None, indicators=indicators,
             kept=[tuple(values[i] for values in kept) for i in places.tolist()] if kept else [],
         ).fitting(request.dtype)  # fmt: skip
         held: dict[int, Held] = {

@@ -13,10 +13,15 @@ import numpy as np
 
 from stream_perceptron.data.batch import MOST_BATCH_ROWS, Batch
 from stream_perceptron.data.byte_stream import ByteStream, open_bytes
-from stream_perceptron.data.identity import Identity, TextDigest, TextPart
+from stream_perceptron.data.identity import (
+    Identity,
+    TextDigest,
+    TextPart,
+    changed_since_first_pass,
+)
 from stream_perceptron.data.schema import Selection
 from stream_perceptron.data.source import Fit, Request, SingleSource
-from stream_perceptron.data.text.reading import Reading, batch_of
+from stream_perceptron.data.text.reading import Reading, make_batch
 from stream_perceptron.data.text.records import LONGEST_LINE, RawLines, cut_lines
 from stream_perceptron.data.text.sample import Decoder
 from stream_perceptron.errors import SourceError
@@ -60,6 +65,7 @@ class LineSource(SingleSource):
         super().__init__(path)
         self._bytes = start
         self._lines = _cut(start)
+        self._end: int | None = None  # the bytes read in the first pass
         self._begin: list[RawLines] = []
         self._n_held = 0  # bytes in _begin
         self._first_records: list[bytes | None] = []
@@ -128,7 +134,7 @@ class LineSource(SingleSource):
         fitted = self.prepared(request)
         if fitted is None:
             return
-        first_row, is_described = request.start + 1, request.start > 0
+        first_row, is_described = request.first_row, request.start > 0
         reading = Reading(fitted.decoder, request)
         for lines, text in self._from(request):
             done = 0
@@ -137,19 +143,22 @@ class LineSource(SingleSource):
             notes = () if is_described else reading.notes(lines[:_SHOWN].records())
             for decoder, run in runs:
                 part = None if text is None else text[done : done + len(run)]
-                batch = batch_of(run, self.name, first_row, decoder.schema, part, notes)
+                batch = make_batch(run, self.name, first_row, decoder, request, part, notes)
                 yield batch.fitting(request.dtype)
                 notes, is_described = (), is_described or bool(notes)
-                first_row += len(run)
+                first_row = batch.number(len(run))
                 done += len(run)
 
     def _from(self, request: Request) -> Iterator[tuple[RawLines, TextPart | None]]:
         """Yield the records from the start on, with their part of the file for its identity."""
         lines, left, text = chain(self._begin, self._lines), request.start, None
+        is_further_pass, is_over = request.epoch > 0, False
         if not self.is_stream:
             stream = open_bytes(self.path)
             if request.known is not None:
                 text = _Text(self.name, stream, request)
+                if is_further_pass:
+                    text.end = request.known.size if self._end is None else self._end
             lines = chain([], _cut(stream))
         header = self._first if self._format.n_header_lines else -1
         size = 0
@@ -167,9 +176,12 @@ class LineSource(SingleSource):
                 start = min(begin + left, end)
                 left -= start - begin
                 wanted.append((start, end))
-                if text is not None and start > begin and not left:
+                if text is not None and start > begin and not left and not is_further_pass:
                     text.require_end(some, start - 1)
             ends = None if text is None else text.take(some, is_wanted=not left)
+            if ends is not None and len(ends) < n:
+                is_over = True
+                wanted = [(start, min(end, len(ends))) for start, end in wanted]
             some = some.without_blanks()
             for start, end in wanted:
                 if start < end:
@@ -180,8 +192,15 @@ class LineSource(SingleSource):
             if len(some) or not some.are_too_long:  # a line too long to keep may continue
                 self._bytes.pass_over(size, place)
                 size = 0
-        if text is not None and left:
-            raise text.changed()
+            if is_over:
+                break
+        if text is not None:
+            if left:
+                raise text.changed()
+            if not is_further_pass:
+                self._end = text.size
+            elif text.end is not None and text.size < text.end:
+                raise changed_since_first_pass(self.name)
 
     def identities(self, before: Sequence[Identity] = ()) -> list[Identity]:
         if self.is_stream:
@@ -226,17 +245,27 @@ class _Text:
 
     def __init__(self, name: str, stream: ByteStream, request: Request) -> None:
         self.digest, self._request = TextDigest(name), request
-        self._name, self._stream, self._size = name, stream, 0
+        self._name, self._stream, self.size = name, stream, 0
+        self.end: int | None = None  # the number of bytes that the first pass has read
         # The lines begin after a byte order mark.
         if (mark := stream.peek(len(_BYTE_ORDER_MARK))) == _BYTE_ORDER_MARK:
             self.digest.pass_over(memoryview(mark))
-            self._size = len(mark)
+            self.size = len(mark)
 
     def take(self, lines: RawLines, is_wanted: bool) -> list[int]:
-        """Add the next lines; return the number of bytes up to the end of each filled line."""
-        data, before = self._data(lines), self._size
-        self._size += len(data)
+        """Add the next lines; return the number of bytes up to the end of each filled line.
+
+        In a further pass, lines that the first pass has not read are left out.
+        """
+        data, before = self._data(lines), self.size
+        self.size += len(data)
         ends = np.minimum(lines.ends[lines.filled] - lines.begin, len(data)) + before
+        if self.end is not None and self.size > self.end:
+            n = int(np.searchsorted(ends, self.end, side="right"))
+            added = data[self.end - before : ends[n] - before].tobytes() if n < len(ends) else b""
+            if added and not added.strip(b"\r\n"):
+                n += 1  # a last line to which only its end was added
+            ends = np.minimum(ends[:n], self.end)
         if is_wanted and len(ends):
             self.digest.add(data)
         else:
@@ -245,7 +274,7 @@ class _Text:
 
     def _data(self, lines: RawLines) -> memoryview:
         # The last line may have a newline that is not in the file.
-        return lines.text[: self._stream.n_bytes - self._size]
+        return lines.text[: self._stream.n_bytes - self.size]
 
     def require_end(self, lines: RawLines, row: int) -> None:
         """Check that the last row read before ends where it ended then.
@@ -253,7 +282,7 @@ class _Text:
         It may have a newline now. `lines` are the ones to be passed to `take` next, with this row.
         """
         assert self._request.known is not None
-        before = self._request.known.size - self._size
+        before = self._request.known.size - self.size
         end = int(lines.ends[lines.filled[row]]) - lines.begin
         data = self._data(lines)
         if not 0 <= before <= end or data[before:end].tobytes().strip(b"\r\n"):

@@ -9,20 +9,21 @@ from itertools import chain
 
 import numpy as np
 
-from stream_perceptron.data.batch import BATCH_ROWS, Batch, too_large
+from stream_perceptron.data.batch import BATCH_ROWS, Batch, Offset, too_large
 from stream_perceptron.data.describe import Note
 from stream_perceptron.data.identity import TextPart
-from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.source import Request
 from stream_perceptron.data.text.plan import PlainRecords, Plan
 from stream_perceptron.data.text.records import LONGEST_LINE, RawLines, tokenizer
-from stream_perceptron.data.text.sample import Decoder, Rejected, Replayed, Sample, rows_of
+from stream_perceptron.data.text.sample import Decoder, Redelivered, Rejected, Sample, rows_of
 
 _LONGEST_REASON = 300
 _MOST_USELESS = 20
 _MOST_TELLING = 100
 
-Found = Sample | Rejected | Replayed
+_TOO_LONG = Rejected(f"the line is longer than {LONGEST_LINE // 2**20} MiB")
+
+Found = Sample | Rejected | Redelivered
 Run = tuple[Decoder, list[Found] | PlainRecords]
 
 
@@ -108,37 +109,45 @@ class Reading:
         """Read a record; if it is learned, update the decoder."""
         request, decoder = self._request, self._decoder
         if record is None:
-            return Rejected(f"the line is longer than {LONGEST_LINE // 2**20} MiB")
+            return Redelivered(None) if self._is_redelivered(None) else _TOO_LONG
         new = decoder.decode(record)
         if isinstance(new, Sample) and (np.abs(new.values) > self._largest).any():
             new = Rejected(too_large(request.dtype), new.offset)
-        found: Found = new
-        if new.offset is not None and request.replays.had(new.offset):
-            found = Replayed(new.offset)
+        is_redelivered = self._is_redelivered(new.offset)
         if isinstance(new, Rejected):
-            return found if found is not new else new._replace(record=record)
+            return Redelivered(new.offset) if is_redelivered else new._replace(record=record)
         after = decoder if new.schema is decoder.schema else decoder.with_schema(new.schema)
         if self._last is None or after.schema != self._last.schema:
             # Always keep the last one, which led to the present schema.
             self._telling = [*self._telling[: _MOST_TELLING - 1], (record, new)]
         self._last = after
-        if found is new:
+        if not is_redelivered:
             if request.to_learn and (new.label is not None or request.selection.join):
                 self._decoder = after
                 if after.schema != decoder.schema:
                     self._useless = 0
             self._like = record, after
-        return found
+        return Redelivered(new.offset) if is_redelivered else new
+
+    def _is_redelivered(self, offset: Offset | None) -> bool:
+        """Whether the next record is redelivered, given its offset (None if unreadable)."""
+        redeliveries = self._request.redeliveries
+        if redeliveries is None or not self._decoder.selection.position:
+            return False
+        return redeliveries.update(offset)
 
 
-def batch_of(
+def make_batch(
     found: Sequence[Found] | PlainRecords,
     source: str,
     first_row: int,
-    schema: Schema,
+    decoder: Decoder,
+    request: Request,
     text: TextPart | None,
     notes: tuple[Note, ...],
 ) -> Batch:
+    """Return records as a batch; `decoder` is the one after them."""
+    schema = decoder.schema
     if isinstance(found, PlainRecords):
         n = len(found)
         return Batch(
@@ -150,7 +159,7 @@ def batch_of(
     rejected = {i: each for i, each in enumerate(found) if isinstance(each, Rejected)}
     samples = list(usable.values())
     missing = np.array([s.n_nulls + np.count_nonzero(np.isnan(s.values)) for s in samples], np.intp)
-    replayed = np.array([isinstance(each, Replayed) for each in found])
+    redelivered = np.array([isinstance(each, Redelivered) for each in found])
     return Batch(
         source=source,
         first_row=first_row,
@@ -166,8 +175,9 @@ def batch_of(
             for i, each in rejected.items()
             if each.record
         },
-        offsets=tuple(each.offset for each in found) if any(f.offset for f in found) else (),
-        replayed=replayed if replayed.any() else None,
+        offsets=tuple(each.offset for each in found) if decoder.selection.position else (),
+        redelivered=redelivered if redelivered.any() else None,
+        numbers_redelivered=request.numbers_redelivered,
         notes=notes,
         missing=missing if missing.any() else None,
         indicators=frozenset(chain.from_iterable(sample.indicators for sample in samples)),

@@ -55,10 +55,10 @@ class Rejected(NamedTuple):
     record: bytes = b""
 
 
-class Replayed(NamedTuple):
-    """A replayed record."""
+class Redelivered(NamedTuple):
+    """A redelivered record, with its offset if that can be read."""
 
-    offset: Offset
+    offset: Offset | None
 
 
 class Decoder(Protocol):
