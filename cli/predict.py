@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from stream_perceptron.live.step_result import StepResult
 
 _PATIENCE = 0.1  # seconds between two looks for a missing model
-_FOLLOWED_ROWS = 100  # predicted between two looks at the checkpoint
 
 
 @dataclass(frozen=True)
@@ -98,55 +98,64 @@ def predict(**options: Any) -> None:
 
 
 def _predict(options: _Options, signals: Signals) -> None:
-    from stream_perceptron import LiveModel
+    from stream_perceptron import CheckpointError
     from stream_perceptron.data.byte_stream import is_stream
     from stream_perceptron.live.driver import drive
 
     o, path = options, options.path
     seen = os.stat(path)
-    live = LiveModel.load(path)
-    asking(
-        live, o.ignore, label=o.label, missing=o.missing, delimiter=o.delimiter, decimal=o.decimal
-    )
-    live.selection = replace(live.selection, keep=o.keep)
+    live = _load(o)
     classes = live.model.classes_ if o.probabilities else None
     lines = lines_for(o.output, o.output_format, live.selection, classes, o.with_learned)
-    most = _FOLLOWED_ROWS if o.follow else None
-    rows = partial(batches_of, file_format=o.file_format, live=live, signals=signals, most=most)
+
+    def reload() -> LiveModel:
+        nonlocal live, seen
+        if not path.exists() or not _is_other(now := os.stat(path), seen):
+            return live
+        seen = now
+        try:
+            live = _load(o)
+        except (CheckpointError, OSError) as error:
+            tell(f"warning: {error}; still predicting with the model loaded before", err=True)
+        else:
+            n = counted(live.model.n_seen, "sample")
+            tell(f"reloaded {path}: {n}", err=True)
+        return live
+
+    def read(name: str) -> Iterator[Batch]:
+        return batches_of(name, o.file_format, live, signals, reload if o.follow else None)
+
+    def predict_batch(batch: Batch) -> StepResult:
+        return live.predict(batch, o.probabilities)
+
     # Check sources before the file of predictions is truncated.
-    files = {i: rows(name) for i, name in enumerate(o.sources) if not is_stream(name)}
+    files = {i: read(name) for i, name in enumerate(o.sources) if not is_stream(name)}
     remedy = None if o.overwrite else REMEDY
     output = open_predictions(o.output, lines, signals, remedy=remedy)
     output.wait = partial(_until_writable, signals)
-
-    def step(batch: Batch) -> StepResult:
-        nonlocal seen
-        if o.follow and path.exists() and _is_other(now := os.stat(path), seen):
-            seen = now
-            _take_up(live, path)
-        return live.predict(batch, o.probabilities)
-
     for i, name in enumerate(o.sources):
-        for result in drive(files.get(i) or rows(name), step, o.skip_rejected):
+        batches = files.get(i) or read(name)
+        for result in drive(batches, predict_batch, o.skip_rejected):
             output.write(result)
             for text in result.rejected:
                 tell(f"skipped: {text}", err=True)
             signals.check()
 
 
+def _load(options: _Options) -> LiveModel:
+    """Load the model, to read as the options say."""
+    from stream_perceptron import LiveModel
+
+    o, live = options, LiveModel.load(options.path)
+    asking(
+        live, o.ignore, label=o.label, missing=o.missing, delimiter=o.delimiter, decimal=o.decimal
+    )
+    live.selection = replace(live.selection, keep=o.keep)
+    return live
+
+
 def _until_writable(signals: Signals, descriptor: int) -> None:
     signals.wait_to_write(descriptor)
-
-
-def _take_up(live: LiveModel, path: Path) -> None:
-    """Load the latest save, or keep the present model if the save is damaged."""
-    from stream_perceptron import CheckpointError
-
-    try:
-        live.model = type(live).load(path).model
-        tell(f"reloaded {path}: {counted(live.model.n_seen, 'sample')}", err=True)
-    except (CheckpointError, OSError) as error:
-        tell(f"warning: {error}; still predicting with the model loaded before", err=True)
 
 
 def _is_other(now: os.stat_result, seen: os.stat_result) -> bool:

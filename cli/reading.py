@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -18,25 +18,32 @@ if TYPE_CHECKING:
 
 
 def batches_of(
-    source: str, file_format: str | None, live: LiveModel, signals: Signals, most: int | None = None
+    source: str,
+    file_format: str | None,
+    live: LiveModel,
+    signals: Signals,
+    reload: Callable[[], LiveModel] | None = None,
 ) -> Iterator[Batch]:
     """Open a source to predict and yield its batches; a signal ends each wait.
 
-    Columns unknown to the model are named on stderr.
+    Columns unknown to the model are named on stderr. `reload` is as for `LiveModel.batches`.
     """
     from stream_perceptron.data.opening import open_source
 
     opened = signals.call(partial(open_source, source, file_format, signals.wait), [source])
-    return _batches(opened, live, signals, most)
+    return _batches(opened, live, signals, reload)
 
 
 def _batches(
-    opened: Source, live: LiveModel, signals: Signals, most: int | None
+    opened: Source,
+    live: LiveModel,
+    signals: Signals,
+    reload: Callable[[], LiveModel] | None,
 ) -> Iterator[Batch]:
     # Bytes read from a pipe cannot be read again, so stop only between reads.
     idle = None if opened.is_stream else signals.check
     # Close it before Python ends, to stop its prefetch thread.
-    with closing(live.batches(opened, most, idle)) as batches:
+    with closing(live.batches(opened, idle, reload)) as batches:
         for batch in batches:
             for note in batch.notes:
                 if note.names_unknown:

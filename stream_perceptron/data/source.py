@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -39,6 +39,11 @@ class Request:
     redeliveries: Redeliveries | None = None  # detects redelivered rows; None for no detection
     # For a pipe, the number of rows read in earlier runs: its rows are numbered over all runs.
     rows_before: int | None = None
+    # Called with the number of the next row when rows have arrived, and at multiples of
+    # `renew_every`, once all rows before it have been learned or predicted. It returns a request
+    # with another selection and schema, or None for no change.
+    renew: Callable[[int], Request | None] | None = None
+    renew_every: int = 1
 
     @property
     def first_row(self) -> int:
@@ -49,6 +54,26 @@ class Request:
     def numbers_redelivered(self) -> bool:
         """Whether redelivered rows have numbers, as in `Batch`."""
         return self.rows_before is None
+
+    def renewed(self, row: int) -> Request | None:
+        """Return the request for the rows from this number on; None if it stays as it is."""
+        new = None if self.renew is None else self.renew(row)
+        if new is None:
+            return None
+        return replace(
+            self,
+            selection=new.selection,
+            schema=new.schema,
+            most_features=new.most_features,
+            start=row - 1,
+            rows_before=None if self.rows_before is None else row - 1,
+        )
+
+    def rows_until_renewal(self, row: int, n: int) -> int:
+        """Return how many of n rows, the first with this number, may be read at once."""
+        if self.renew is None:
+            return n
+        return min(n, self.renew_every - (row - 1) % self.renew_every)
 
     def after(self, schema: Schema) -> Request:
         """Return the request for the next source, after others led to this schema."""

@@ -150,9 +150,12 @@ def read(
 
 
 def ahead(
-    batches: Iterator[Batch], sources: Sequence[Source], idle: Idle | None
+    batches: Iterator[Batch],
+    sources: Sequence[Source],
+    idle: Idle | None,
+    uses_thread: bool = True,
 ) -> Generator[Batch, None, None]:
-    """Yield batches that a thread prefetches.
+    """Yield batches that a thread prefetches, unless not `uses_thread`.
 
     While all sources are pipes with little data ready, no thread is used: if the sender waits for
     an answer to each row, a thread would only delay it.
@@ -160,7 +163,7 @@ def ahead(
     streams = [source.stream for source in sources]
     pipes = [stream for stream in streams if stream is not None]
     is_live = bool(pipes) and len(pipes) == len(streams)
-    while is_live and not any(pipe.n_ready() >= _FLOOD for pipe in pipes):
+    while not uses_thread or (is_live and not any(pipe.n_ready() >= _FLOOD for pipe in pipes)):
         for pipe in pipes:
             pipe.idle = idle
         batch = next(batches, None)

@@ -37,6 +37,8 @@ from stream_perceptron.perceptron import SGDPerceptron
 Around = Callable[[Step, Batch], StepResult]
 
 _PLAIN = RunOptions()
+_MIN_NAME_ROWS = 1000  # rows after which the names of evicted samples are forgotten
+_RELOAD_ROWS = 100  # rows predicted between two checks for another model
 
 
 class LiveModel:
@@ -287,7 +289,13 @@ class LiveModel:
         here = (cursor or self.cursor).begun(self.model.epsilon, asked.stop)
         if not here.finished:
             request = replace(self.request(), holds_rejected=asked.holds_rejected)
-            rows = ahead(read(sources, request, here, asked.epochs), sources, idle)
+            drops_names = self.selection.joins and self._may_name_features(sources, request)
+            if drops_names:
+                request = replace(
+                    request, renew=self._without_unused_names, renew_every=self._name_rows
+                )
+            rows = read(sources, request, here, asked.epochs)
+            rows = ahead(rows, sources, idle, uses_thread=not drops_names)
             batches = cut(rows, here, asked.limit, asked.every)
             if asked.one_by_one:
                 batches = singly(batches, asked.one_by_one)
@@ -298,6 +306,29 @@ class LiveModel:
             here.finished = True
             here.outputs, here.untaken = self.cursor.outputs, self.cursor.untaken
         self.ledger.cursor = here
+
+    def _may_name_features(self, sources: Sequence[Source], request: Request) -> bool:
+        """Whether rows of a source may name their own features."""
+        fits = [source.fit(request) for source in sources]
+        return any(fit is not None and fit.schema.features is None for fit in fits)
+
+    @property
+    def _name_rows(self) -> int:
+        """The number of rows after which the names of evicted samples are forgotten."""
+        return max(_MIN_NAME_ROWS, self.selection.waiting)
+
+    def _without_unused_names(self, row: int) -> Request | None:
+        """Forget the names that neither the model nor a pending sample has; return the request.
+
+        The rows where this is done are fixed, so that a resumed run does it at the same ones.
+        """
+        if not self.schema.is_open or (row - 1) % self._name_rows:
+            return None
+        with self.ledger.lock:
+            used = map(str, [*self.model.features_, *self.waiting.feature_names()])
+            self.waiting.names = []
+            self.schema = replace(self.schema, numbers=KnownNames(dict.fromkeys(used)))
+        return self.request()
 
     def joined(self, batch: Batch) -> Joined | None:
         """Return a batch with labels joined to their samples; None if labels are not joined."""
@@ -379,19 +410,38 @@ class LiveModel:
         return told_of(self, batch, result, rows, done, to_learn=False)
 
     def batches(
-        self, source: Source, most: int | None = None, idle: Idle | None = None
+        self,
+        source: Source,
+        idle: Idle | None = None,
+        reload: Callable[[], LiveModel] | None = None,
     ) -> Generator[Batch, None, None]:
-        """Yield the rows of a source to predict, in batches of at most `most` rows.
+        """Yield the rows of a source to predict.
 
-        `idle` is as for `run`.
+        Parameters
+        ----------
+        source
+            The source to read.
+        idle
+            As for `run`.
+        reload
+            Called before every 100 rows, or fewer if fewer have arrived; returns the model that
+            predicts them.
+
         """
-        request = self.request(to_learn=False)
-        for batch in ahead(read([source], request, Cursor(), 1), [source], idle):
-            if self.selection.joins:
+        live, request = self, self.request(to_learn=False)
+
+        def renew(row: int) -> Request | None:
+            nonlocal live
+            before, live = live, live if reload is None else reload()
+            return None if live is before else live.request(to_learn=False)
+
+        if reload is not None:
+            request = replace(request, renew=renew, renew_every=_RELOAD_ROWS)
+        rows = read([source], request, Cursor(), 1)
+        for batch in ahead(rows, [source], idle, uses_thread=reload is None):
+            if live.selection.joins:
                 batch = batch.without(batch.features.lengths == 0, "it has no features")
-            size = most or max(len(batch), 1)
-            for start in range(0, len(batch), size):
-                yield batch[start : start + size]
+            yield batch
 
     def _train(self, batch: Batch, labels: Sequence[Any], options: RunOptions) -> BlockResult:
         samples = Samples(batch.features, labels, batch.weights, batch.indicators)

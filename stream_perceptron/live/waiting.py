@@ -149,6 +149,10 @@ class Waiting:
             one = batch.indicators, weights[row], numbers[row]
             self._add(key, names, values, features.scale, *one)
 
+    def feature_names(self) -> set[Any]:
+        """Return the names of the features of all samples."""
+        return set().union(*{id(s.names): s.names for s in self.samples.values()}.values())
+
     def arrays(self) -> Arrays:
         """Return the part that is saved as arrays, and set the fields with the rest."""
         samples = list(self.samples.values())

@@ -379,3 +379,58 @@ def test_forged_samples_are_refused_or_can_be_used(form, tmp_path):
         LiveModel.load(tmp_path / "f.npz")
     assert n / 5 < refused < n
     assert not any("\n" in line for line in told)
+
+
+def rows_with_new_names(n, rng):
+    """Yield rows of features with names of their own; few of them get a label, late or never."""
+    for i in range(n):
+        names = {f"w{i}_{j}": 1.0 for j in range(3)} | {f"common{rng.randrange(9)}": 2.0}
+        yield {"id": i, **names}
+        if rng.random() < 0.1:
+            yield {"id": i - rng.randrange(20), "label": rng.choice("xy")}
+
+
+def test_names_of_evicted_samples_are_forgotten(tmp_path, run):
+    rng, sizes = random.Random(0), []
+    source, model = tmp_path / "s.jsonl", tmp_path / "m.npz"
+    rows = list(rows_with_new_names(12_000, rng))
+    for n in (4000, 12_000):
+        write_lines(source, rows[:n])
+        run("learn", source, "--join", "id", "--waiting", 10, "--max-weights", 3000, "-m", model,
+            "--skip-bad", "--quiet")  # fmt: skip
+        live = LiveModel.load(model)
+        names = {name for sample in live.waiting.samples.values() for name in sample.names}
+        assert len(live.waiting.names) < len(names) + 4 * 1000
+        sizes.append(model.stat().st_size)
+
+    assert sizes[1] < 1.5 * sizes[0]
+
+
+@pytest.mark.parametrize("form", ["file", "pipe"])
+def test_names_are_forgotten_at_the_same_rows_however_a_run_is_cut(form, tmp_path, run):
+    """A text under a forgotten name is a text; under a known one its row is rejected."""
+    rng = random.Random(form)
+    rows = list(rows_with_new_names(2500, rng))
+    for i in range(200, len(rows), 7):
+        name = rng.choice(
+            [name for name in rows[rng.randrange(i)] if name not in ("id", "label")] or ["c"]
+        )
+        rows[i] = {"id": f"t{i}", name: "red", "common1": 1.0}
+    lines = [json.dumps(row) + "\n" for row in rows]
+    options = ["--join", "id", "--waiting", 10, "--skip-bad", "--quiet", "--rejected", "r.jsonl"]
+    outcomes = []
+    for number, cuts in enumerate(
+        [[], [999, 1000, 1001, 2000], sorted(rng.sample(range(1, 2600), 5))]
+    ):
+        folder, done = tmp_path / str(number), 0
+        folder.mkdir()
+        (folder / "s.jsonl").write_text("".join(lines))
+        for end in [*cuts, len(lines)]:
+            more = {"input": "".join(lines[done:end])} if form == "pipe" else {}
+            source = [] if form == "pipe" else ["s.jsonl", "--limit", end]
+            run("learn", *source, *options, "-m", "m.npz", cwd=folder, check=0, **more)
+            done = end
+        outcomes.append([(folder / name).read_bytes() for name in ("m.npz", "r.jsonl")])
+
+    assert outcomes[0] == outcomes[1] == outcomes[2]
+    assert b"a text, but was a number before" in outcomes[0][1]

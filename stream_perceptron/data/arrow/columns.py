@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -115,11 +115,12 @@ class ColumnDecoder:
         request: Request,
         columns: Sequence[int] | None = None,
         read_first: ReadFirst | None = None,
-    ) -> Iterator[Batch]:
+    ) -> Generator[Batch, None, tuple[Request, pa.RecordBatch] | None]:
         """Yield batches from record batches that begin at the request's start.
 
         `columns` are the positions of the columns that they have, None for all. `read_first` reads
-        others, which the notes describe.
+        others, which the notes describe. If the request is renewed, return the new one with the
+        next rows of the present record batch.
         """
         schema, names, first_row = self.fit.schema, self._feature_names, request.first_row
         column_names = self._names_by_position
@@ -132,9 +133,11 @@ class ColumnDecoder:
             if rows.schema.names != column_names:
                 rows = rows.rename_columns(column_names)
             while rows.num_rows:
+                if (renewed := request.renewed(first_row)) is not None:
+                    return renewed, rows
                 # The first usable row decides the number of features.
                 is_known = names or isinstance(self._features, PlainColumns)
-                n = most if is_known else 1
+                n = request.rows_until_renewal(first_row, most) if is_known else 1
                 here, rows = rows[:n], rows[n:]
                 found = names or self._features.names_in(here, self._most_features)
                 batch = self._batch(here, found, schema, first_row, request)
@@ -149,6 +152,7 @@ class ColumnDecoder:
                     batch = replace(batch, notes=notes)
                 first_row = batch.number(len(batch))
                 yield batch
+        return None
 
     def _batch(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
@@ -56,7 +57,13 @@ class ArrowSource(SingleSource):
             return [Identity.of_file(self.name, file.size(), schema, self.version)]
 
     def batches(self, request: Request) -> Iterator[Batch]:
-        yield from self.prepared(request).batches(self._read(request.start), request)
+        arrow, renewal = self._read(request.start), None
+        while True:
+            renewal = yield from self.prepared(request).batches(arrow, request)
+            if renewal is None:
+                return
+            request, rest = renewal
+            arrow = chain([rest], arrow)
 
     def _read(self, start: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows from `start` on."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import IO, Any
 
@@ -91,23 +91,33 @@ class ParquetSource(SingleSource):
         return self._decode([group], first, 0, replace(request, start=first))
 
     def batches(self, request: Request) -> Iterator[Batch]:
+        renewed: Request | None = request
+        while renewed is not None:
+            renewed = yield from self._batches_until_renewal(renewed)
+
+    def _batches_until_renewal(self, request: Request) -> Generator[Batch, None, Request | None]:
+        """Yield the rows from the start on; return a request for other columns in later rows."""
         groups = self.groups
         first = before = 0
         while first < len(groups) and before + groups[first] <= request.start:
             before += groups[first]
             first += 1
         rest = list(range(first, len(groups)))
-        yield from self._decode(rest, before, request.start - before, request)
+        return (yield from self._decode(rest, before, request.start - before, request))
 
     def _decode(
         self, groups: list[int], before: int, start: int, request: Request
-    ) -> Iterator[Batch]:
-        """Yield the rows from `start` on of row groups; `before` rows precede these groups."""
+    ) -> Generator[Batch, None, Request | None]:
+        """Yield the rows from `start` on of row groups; `before` rows precede these groups.
+
+        Return as `_batches_until_renewal`.
+        """
         decoder: ColumnDecoder = self.prepared(request)
         every = range(len(self._file.schema_arrow))
         columns = list(every) if request.holds_rejected else decoder.used
         rows = self._read(groups, before, start, columns)
-        yield from decoder.batches(rows, request, columns, self._read_first)
+        renewal = yield from decoder.batches(rows, request, columns, self._read_first)
+        return None if renewal is None else renewal[0]
 
     def _read_first(self, columns: Sequence[int]) -> pa.Table:
         """Return the first rows of some columns: at most 200, fewer if they are long."""

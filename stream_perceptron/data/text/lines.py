@@ -137,17 +137,24 @@ class LineSource(SingleSource):
         first_row, is_described = request.first_row, request.start > 0
         reading = Reading(fitted.decoder, request)
         for lines, text in self._from(request):
-            done = 0
-            # Read all of the first rows before making notes, which describe them.
-            runs = list(reading.runs(lines))
-            notes = () if is_described else reading.notes(lines[:_SHOWN].records())
-            for decoder, run in runs:
-                part = None if text is None else text[done : done + len(run)]
-                batch = make_batch(run, self.name, first_row, decoder, request, part, notes)
-                yield batch.fitting(request.dtype)
-                notes, is_described = (), is_described or bool(notes)
-                first_row = batch.number(len(run))
-                done += len(run)
+            begin = 0
+            while begin < len(lines):
+                if (renewed := request.renewed(first_row)) is not None:
+                    request = renewed
+                    fitted = self.prepared(request)
+                    assert fitted is not None
+                    reading = Reading(fitted.decoder, request)
+                end = begin + request.rows_until_renewal(first_row, len(lines) - begin)
+                # Read all of the first rows before making notes, which describe them.
+                runs = list(reading.runs(lines[begin:end]))
+                notes = () if is_described else reading.notes(lines[begin:end][:_SHOWN].records())
+                for decoder, run in runs:
+                    part = None if text is None else text[begin : begin + len(run)]
+                    batch = make_batch(run, self.name, first_row, decoder, request, part, notes)
+                    yield batch.fitting(request.dtype)
+                    notes, is_described = (), is_described or bool(notes)
+                    first_row = batch.number(len(run))
+                    begin += len(run)
 
     def _from(self, request: Request) -> Iterator[tuple[RawLines, TextPart | None]]:
         """Yield the records from the start on, with their part of the file for its identity."""
