@@ -308,9 +308,11 @@ class LiveModel:
         self.ledger.cursor = here
 
     def _may_name_features(self, sources: Sequence[Source], request: Request) -> bool:
-        """Whether rows of a source may name their own features."""
-        fits = [source.fit(request) for source in sources]
-        return any(fit is not None and fit.schema.features is None for fit in fits)
+        """Whether rows may name their own features."""
+        if not self.schema.is_new:
+            return self.schema.is_open
+        fit = sources[0].fit(request)
+        return fit is not None and fit.schema.features is None
 
     @property
     def _name_rows(self) -> int:
