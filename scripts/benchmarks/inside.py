@@ -32,14 +32,12 @@ from common import (
     to,
 )
 from forms import PIXELS, digits, mnist_file
-from river import datasets, evaluate, metrics, preprocessing
 from sklearn.linear_model import SGDClassifier
 from threadpoolctl import threadpool_limits
 
 from stream_perceptron import LiveModel, SGDPerceptron, stream
 from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.source import Request
-from stream_perceptron.evaluate import progressive_val_score
 from stream_perceptron.model import kernel
 from stream_perceptron.model.activations import ACTIVATIONS
 from stream_perceptron.model.kernel.types import Block, Counters, Rule
@@ -99,14 +97,13 @@ def in_process() -> str:
 def kernel_pass(
     pixels: np.ndarray,
     labels: list[int],
-    dtype: str,
     of: str,
     activation: str = "sigmoid",
     learn: Callable[..., Any] = kernel.learn,
 ) -> float:
     """Return the seconds of the kernel for one epoch of digits."""
     rule = Rule(ACTIVATIONS[activation], epsilon=3e-6)
-    store = WeightStore(0, 0.03, np.dtype(dtype))
+    store = WeightStore(0, 0.03)
     store.use(store.grown(10, 784))
     counters, places = Counters(), np.arange(784, dtype=np.int32)
     taken = 0.0
@@ -116,7 +113,7 @@ def kernel_pass(
             targets=np.array(labels[start : start + BLOCK], np.intp),
             sample_weights=np.ones(BLOCK),
             rates=np.full(BLOCK, 0.01),
-            nets=np.empty((BLOCK, 10), dtype),
+            nets=np.empty((BLOCK, 10)),
             eps=np.empty(BLOCK),
             updated=np.zeros(BLOCK, bool),
         )
@@ -128,14 +125,12 @@ def kernel_pass(
 def limit() -> str:
     """The pass beside the two matrix products X W^T and D^T X that it consists of, one thread."""
     pixels, labels = digits()
-    n, tasks = len(labels), {}
-    for dtype in ("float64", "float32"):
-        X, W = (pixels / 255).astype(dtype), np.zeros((10, 784), dtype)
-        D = np.random.default_rng(0).normal(size=(n, 10)).astype(dtype)
-        tasks[dtype, "products"] = partial(timed, lambda X, W, D: (X @ W.T, D.T @ X), X, W, D)
-        for of in INPUTS:
-            tasks[dtype, of] = partial(kernel_pass, pixels, labels, dtype, of)
-    header = ["type", "of", "us a sample", "to the products"]
+    n, X, W = len(labels), pixels / 255, np.zeros((10, 784))
+    D = np.random.default_rng(0).normal(size=(n, 10))
+    tasks: dict[Any, Task] = {"products": partial(timed, lambda: (X @ W.T, D.T @ X))}
+    for of in INPUTS:
+        tasks[of] = partial(kernel_pass, pixels, labels, of)
+    header = ["of", "us a sample", "to the products"]
     with threadpool_limits(1):
         return compare(header, 7, tasks, median(factor=1e6 / n), to("products"))
 
@@ -163,7 +158,7 @@ def functions() -> str:
         learn = {"own": kernel.learn, "libm": learn_by_libm(Path(folder))}
         tasks = {
             (activation, name): partial(
-                kernel_pass, pixels, labels, "float64", "digits as bytes", activation, learn[name]
+                kernel_pass, pixels, labels, "digits as bytes", activation, learn[name]
             )
             for activation in ("sigmoid", "tanh", "arctan")
             for name in learn
@@ -218,30 +213,6 @@ def sparse() -> str:
     return compare(["features known", "us a sample"], 7, tasks, median(factor=1e6 / 500))
 
 
-@section("evaluation")
-def evaluation() -> str:
-    """River's progressive validation and this one, of 20,000 samples, saved every 10,000."""
-    tasks = {}
-
-    def score(samples: list[Any], scaled: bool, by: Callable[..., Any], is_saved: bool) -> float:
-        model: Any = SGDPerceptron(lr=0.1, seed=0)
-        model = preprocessing.StandardScaler() | model if scaled else model
-        with tempfile.TemporaryDirectory() as folder:
-            more = {"checkpoint": Path(folder, "m.npz")} if is_saved else {}
-            return timed(partial(by, samples, model, metrics.Accuracy(), **more))[0]
-
-    for name, samples in {
-        "ImageSegments, a pipeline": (list(datasets.ImageSegments()) * 9)[:20_000],
-        "MNIST": some_digits(20_000),
-    }.items():
-        each = partial(score, samples, name != "MNIST")
-        tasks[name, "River's"] = partial(each, evaluate.progressive_val_score, False)
-        tasks[name, "without a checkpoint"] = partial(each, progressive_val_score, False)
-        tasks[name, "with one"] = partial(each, progressive_val_score, True)
-    header = ["20,000 samples", "", "seconds", "to River's"]
-    return compare(header, 7, tasks, median(), to("River's", ".3f"))
-
-
 @section("parts")
 def parts() -> str:
     """Where the time goes: of a pass over 60,000 digits, and of a digit that is given as a dict."""
@@ -278,7 +249,7 @@ def parts() -> str:
         "a run over one row: Python, imports and all, ms": lambda: 1e3 * process(learn_one_row)[0],
         "a pass, us a row": a_pass,
         "reading and decoding, in a thread beside it": reading,
-        "the kernel": lambda: kernel_pass(pixels, labels, "float64", "digits as bytes") / n * 1e6,
+        "the kernel": lambda: kernel_pass(pixels, labels, "digits as bytes") / n * 1e6,
         "predict_one of a dict, us": lambda: of_each(lambda x, y: timed(model.predict_one, x)[0]),
         "learn_one of a dict, us": lambda: of_each(learned),
         "a loop over the items of the dicts in Python": lambda: of_each(looked_at),

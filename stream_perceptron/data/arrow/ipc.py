@@ -10,7 +10,6 @@ import pyarrow as pa
 from pyarrow import types
 
 from stream_perceptron.data.arrow.columns import ColumnDecoder, declared_classes, rows_at_once
-from stream_perceptron.data.arrow.messages import Messages, require_fair_batches
 from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.byte_stream import (
     ByteStream,
@@ -78,6 +77,8 @@ class ArrowSource(SingleSource):
                 rows = rows_at_once(rest.get_total_buffer_size(), rest.num_rows)
                 for first in range(0, rest.num_rows, rows):
                     yield rest.slice(first, rows)
+        except MemoryError:
+            raise
         except (OSError, pa.ArrowException) as error:
             raise SourceError(
                 f"{self.name}: damaged after row {done:,}: {first_line(error)}"
@@ -93,12 +94,10 @@ class ArrowSource(SingleSource):
             yield from self._opened_stream(open_bytes(self.path))
 
     def _opened_stream(self, start: ByteStream) -> Any:
-        return self._open(pa.ipc.open_stream, pa.PythonFile(Messages(start), "r"))
+        return self._open(pa.ipc.open_stream, pa.PythonFile(start, "r"))
 
     def _open(self, make: Callable[..., Any], file: pa.NativeFile) -> Any:
         try:
-            if make is pa.ipc.open_file:
-                require_fair_batches(file)
             # No threads: they may release Python's bytes after Python has ended.
             return make(file, options=pa.ipc.IpcReadOptions(use_threads=False))
         except (OSError, pa.ArrowException) as error:

@@ -13,7 +13,6 @@ from pyarrow import types
 
 from stream_perceptron.data.arrow.columns import ColumnDecoder, declared_classes, rows_at_once
 from stream_perceptron.data.arrow.features import is_list
-from stream_perceptron.data.arrow.pages import longest_value
 from stream_perceptron.data.batch import BATCH_ROWS, MOST_BATCH_ROWS, Batch
 from stream_perceptron.data.byte_stream import first_line, open_file, reason_of
 from stream_perceptron.data.identity import Identity
@@ -35,7 +34,7 @@ class ParquetSource(SingleSource):
         super().__init__(path)
         try:
             opened = open_file(path) if file is None else pa.PythonFile(file, "r")
-            self._opened, self._size = opened, opened.size()
+            self._size = opened.size()
             if not self._size:
                 raise OSError(0, "the file is empty")
             # Read through a buffer for each column; the default reads its whole row group.
@@ -159,6 +158,8 @@ class ParquetSource(SingleSource):
                         yield rest
                         start = done
                 return
+            except MemoryError:
+                raise
             except (OSError, pa.ArrowException) as error:
                 if limit > BATCH_ROWS:
                     limit = BATCH_ROWS  # smaller batches come closer to the damage
@@ -175,8 +176,6 @@ class ParquetSource(SingleSource):
         Lists and texts may be much longer in later rows than in earlier ones. The number of values
         in a row group shows that such lists remain; these rows are read one by one.
         """
-        for group in groups:
-            longest_value(self._opened, self._file.metadata, group)
         leaves = self._leaves(columns)
         rows_left = sum(self.groups[group] for group in groups)
         values_left = self._count_list_values(groups, leaves)
