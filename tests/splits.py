@@ -13,6 +13,7 @@ import signal
 import subprocess
 import threading
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -593,6 +594,11 @@ def require_alike(
     case = make_case(rng, folder, **size)
     whole = Learner(folder / "whole", case, monkeypatch)
     split = Learner(folder / "split", case, monkeypatch)
+    contents = [path.read_bytes().rstrip(b"\r\n") for path in case.files]
+    if case.kind == "one after another" and any(
+        after.startswith(before) for before, after in pairwise(contents)
+    ):
+        return case, 0, False  # a file that begins with the one before is taken for it, grown
     if case.kind == "pipe":
         whole.feed(case.pieces)
         if not whole.model.exists():

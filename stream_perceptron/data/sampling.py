@@ -56,10 +56,6 @@ class RandomDraws(Source):
     def identities(self, before: Sequence[Identity] = ()) -> list[Identity]:
         return [source.whole() for source in self._sources]
 
-    def require_unchanged(self) -> None:
-        for source in self._sources:
-            source.require_unchanged()
-
     def batches(self, request: Request) -> Iterator[Batch]:
         """Yield an epoch's draws from `start` on: as many as there are rows, new each epoch."""
         rows = self.read(request)

@@ -12,7 +12,6 @@ from stream_perceptron.data.batch import Batch, Redeliveries
 from stream_perceptron.data.byte_stream import ByteStream, is_stream, name_of, version_of
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.schema import Schema, Selection
-from stream_perceptron.errors import SourceError
 
 # The key under which our own files keep shape, classes and origin, as JSON.
 METADATA_KEY = b"stream_perceptron"
@@ -155,21 +154,6 @@ class Source(ABC):
     def has_grown(self, known: Identity) -> bool:
         """Whether there are rows after those that `known` covers."""
         return False
-
-    def require_unchanged(self) -> None:
-        """Check that the object behind a URI is the one that was opened.
-
-        Raises
-        ------
-        SourceError
-            If it was replaced meanwhile.
-
-        """
-        if version_of(self.path) != self.version:
-            raise SourceError(
-                f"{self.name}: was replaced while it was read, so rows of both versions may have "
-                "been learned; start over with --overwrite"
-            )
 
 
 class SingleSource(Source):

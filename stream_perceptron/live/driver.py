@@ -140,7 +140,6 @@ def read(
                     schema = batch.schema
                 n_rows += batch.n_rows
                 yield replace(batch, epoch=epoch, index=index) if epoch or index else batch
-            source.require_unchanged()
             if redeliveries is not None:
                 redeliveries.begin_source()
             row = 0

@@ -378,3 +378,36 @@ def test_sweep_takes_a_bare_standardize(run, tmp_path):
     assert "--standardize" in best
     run(*best, cwd=tmp_path, check=0)
     assert LiveModel.load(tmp_path / "model.npz").selection.standardize
+
+
+@pytest.mark.parametrize("first", ["label", "y"])
+@pytest.mark.parametrize("value", ["x", 1, None], ids=["text", "number", "null"])
+def test_another_usual_name_of_a_label_is_no_label_and_that_is_said_once(
+    first, value, run, tmp_path
+):
+    """The first labelled row fixes the key."""
+    other = "y" if first == "label" else "class"
+    rows = [{"a": i, first: "uv"[i % 2]} for i in range(20)]
+    rows += [{"a": i, other: value} for i in range(20)] * 3
+    source = write_lines(tmp_path / "s.jsonl", rows)
+
+    result = run("learn", source, "-m", tmp_path / "m.npz", "--skip-bad", check=0)
+
+    warning = (
+        f"warning: '{other}' is not read as the label, which is '{first}': rename it, or start "
+    )
+    assert result.stderr.count(warning + f"over with --label {other}\n") == 1
+    live = LiveModel.load(tmp_path / "m.npz")
+    assert (live.progress.samples, live.progress.unlabelled) == (20, 60)
+    assert live.schema.label == first
+
+
+def test_the_key_of_the_label_keeps_its_case(run, tmp_path):
+    rows = [{"a": 1, "Label": "u"}, {"a": 2, "label": "v"}, {"a": 3, "Label": "v"}]
+    source = write_lines(tmp_path / "s.jsonl", rows)
+
+    run("learn", source, "-m", tmp_path / "m.npz", "--label", "label", check=0)
+
+    live = LiveModel.load(tmp_path / "m.npz")
+    assert (live.progress.samples, live.progress.unlabelled) == (2, 1)
+    assert live.model.classes_ == ["u", "v"]

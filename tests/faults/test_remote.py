@@ -11,13 +11,11 @@ import sys
 import threading
 from contextlib import closing, suppress
 
-import pyarrow as pa
 import pyarrow.fs
-import pyarrow.parquet as pq
 import pytest
-from helpers import COMMAND, recipe, start, state_of, wait_for, write_lines
+from helpers import COMMAND, recipe, start, state_of, wait_for
 
-from stream_perceptron import LiveModel, SourceError
+from stream_perceptron import LiveModel
 from stream_perceptron.data import open_source
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
@@ -181,24 +179,6 @@ def test_a_run_goes_on_with_an_object_and_knows_another_by_its_tag(server, sampl
     put(server, sample)
     run("learn", uri(server), "-m", path, check=0)
     assert 5000 == LiveModel.load(path).progress.rows
-
-
-@pytest.mark.parametrize("name", ["s.parquet", "s.jsonl"])
-def test_an_object_that_is_replaced_while_it_is_read_is_noticed(name, tmp_path):
-    source = tmp_path / name
-    rows = [{"label": i % 2, "a": 1} for i in range(100_000)]
-    if name == "s.jsonl":
-        write_lines(source, rows)
-    else:
-        pq.write_table(pa.Table.from_pylist(rows), source, row_group_size=1000)
-    sources = [open_source(f"file://{source}")]
-    live = LiveModel.start(sources, seed=0)
-    results = live.run(sources, live.resume(sources))
-    next(results)
-    os.utime(source, (1, 1))
-
-    with pytest.raises(SourceError, match=r"s\.(parquet|jsonl): was replaced while it was read"):
-        list(results)
 
 
 def test_a_digit_is_the_same_from_a_server(server, sample, tmp_path, run):

@@ -99,7 +99,7 @@ class JsonDecoder:
                 key: list(part) if isinstance(part, dict) else []
                 for key, part in ([] if self.schema.columns else value.items())
             }
-            key = self._label_key(value)
+            key, other_label = self._label_key(value), self._other_label(value)
             label = None if key is None else roles.present(value.pop(key, None), asked, False)
             if isinstance(label, list | dict):
                 raise SampleError(f"label {key!r} is not a number, a text or a bool")
@@ -121,7 +121,7 @@ class JsonDecoder:
                 schema = schema.with_numbers((*row.names, *ones))
         return Sample(
             row.names, row.values, label, weight, offset, schema, row.indicators,
-            bool(schema.is_list), row.n_nulls, kept,
+            bool(schema.is_list), row.n_nulls, kept, other_label,
         )  # fmt: skip
 
     def _named(self, value: Any) -> dict[str, Any]:
@@ -156,17 +156,25 @@ class JsonDecoder:
         return flat
 
     def _label_key(self, value: dict[str, Any]) -> str | None:
-        wanted, known = self.selection.label, self.schema.label
-        if wanted is None:
-            called = [name for name in LABEL_NAMES if name in value]
-            if known in value and called in ([], [known]):
-                return known
-            return roles.label_among(self.selection, value)
-        wanted = wanted if known is None or self.selection.is_label_sure else known
-        found = wanted if wanted in value else column_called(wanted, list(value))
-        if found is None and not self._to_learn and not self.selection.is_label_sure:
-            return roles.label_among(self.selection, value)
+        """Return the key of the label: the one asked for, else that of the first label."""
+        asked, known = self.selection, self.schema.label
+        if asked.is_label_sure and asked.label is not None:
+            return asked.label if asked.label in value else column_called(asked.label, list(value))
+        if known is not None and (self._to_learn or known in value):
+            return known
+        found = None
+        if asked.label is not None:
+            found = asked.label if asked.label in value else column_called(asked.label, list(value))
+        if found is None and (asked.label is None or not self._to_learn):
+            found = roles.label_among(asked, value)
         return found
+
+    def _other_label(self, value: dict[str, Any]) -> str | None:
+        """Return the first usual name of a label that is not the label's key here."""
+        if self.schema.label is None or not self._to_learn:
+            return None
+        names = (name for name in LABEL_NAMES if name in value)
+        return next((name for name in names if name != self.schema.label), None)
 
     def _with_columns(
         self, schema: Schema, inside: dict[str, list[str]], label: str | None
@@ -338,7 +346,6 @@ class JsonDecoder:
             inside,
             features=features,
             are_columns=schema.is_list,
-            # An unlabelled record may have the label under another name.
             is_open=label is not None and self._to_learn and schema.features is None,
             label=label,
             parse=_from_json,

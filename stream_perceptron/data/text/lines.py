@@ -148,11 +148,13 @@ class LineSource(SingleSource):
                 # Read all of the first rows before making notes, which describe them.
                 runs = list(reading.runs(lines[begin:end]))
                 notes = () if is_described else reading.notes(lines[begin:end][:_SHOWN].records())
+                is_described = is_described or bool(notes)
+                notes += reading.warnings()
                 for decoder, run in runs:
                     part = None if text is None else text[begin : begin + len(run)]
                     batch = make_batch(run, self.name, first_row, decoder, request, part, notes)
                     yield batch.fitting(request.dtype)
-                    notes, is_described = (), is_described or bool(notes)
+                    notes = ()
                     first_row = batch.number(len(run))
                     begin += len(run)
 

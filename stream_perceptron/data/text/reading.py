@@ -10,8 +10,9 @@ from itertools import chain
 import numpy as np
 
 from stream_perceptron.data.batch import BATCH_ROWS, Batch, Offset, too_large
-from stream_perceptron.data.describe import Note
+from stream_perceptron.data.describe import Note, warning
 from stream_perceptron.data.identity import TextPart
+from stream_perceptron.data.naming import LABEL_NAMES
 from stream_perceptron.data.source import Request
 from stream_perceptron.data.text.plan import PlainRecords, Plan
 from stream_perceptron.data.text.records import LONGEST_LINE, RawLines, tokenizer
@@ -40,6 +41,8 @@ class Reading:
         self._telling: list[tuple[bytes, Sample]] = []
         self._last: Decoder | None = None  # the decoder after the last readable record
         self._useless = 0  # plans made since one could read a record
+        self._other_labels: set[str] = set()  # usual names of labels that are no label here
+        self._warned: set[str] = set()  # those among them that a warning has named
 
     def runs(self, lines: RawLines) -> Iterator[Run]:
         """Yield the records of lines in runs of one schema, each with the decoder after it.
@@ -75,6 +78,18 @@ class Reading:
         """Return notes on the source, once a record could be read."""
         return () if self._last is None else self._last.describe(self._telling, first)
 
+    def warnings(self) -> tuple[Note, ...]:
+        """Return warnings about keys that have the usual name of a label, each once."""
+        new = sorted(self._other_labels - self._warned)
+        self._warned |= self._other_labels
+        return tuple(
+            warning(
+                f"{name!r} is not read as the label, which is {self._decoder.label!r}: rename it, "
+                f"or start over with --label {name}"
+            )
+            for name in new
+        )
+
     def _block(self, lines: RawLines, first: int) -> PlainRecords | None:
         """Return the records from `first` on that a plan can read; None if it cannot read one."""
         if self._like is not None:
@@ -84,6 +99,7 @@ class Reading:
         if block is not None:
             self._useless = 0
             if block.new_names:
+                self._other_labels.update(set(LABEL_NAMES).intersection(block.new_names))
                 schema = self._decoder.schema
                 numbers = schema.numbers.with_names(block.new_names)
                 self._decoder = self._decoder.with_schema(replace(schema, numbers=numbers))
@@ -121,6 +137,8 @@ class Reading:
             # Always keep the last one, which led to the present schema.
             self._telling = [*self._telling[: _MOST_TELLING - 1], (record, new)]
         self._last = after
+        if new.other_label is not None:
+            self._other_labels.add(new.other_label)
         if not is_redelivered:
             if request.to_learn and (new.label is not None or request.selection.join):
                 self._decoder = after

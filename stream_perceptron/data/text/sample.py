@@ -33,6 +33,7 @@ class Sample(NamedTuple):
     are_columns: bool = True  # whether every record has these names
     n_nulls: int = 0  # null features, which are not in `names`
     kept: tuple[Any, ...] = ()  # values of the kept columns
+    other_label: str | None = None  # a usual name of a label that is no label here
 
 
 class Row(NamedTuple):
