@@ -1,4 +1,4 @@
-"""Findings and falls of accuracy, printed while a model learns."""
+"""Drops of accuracy and findings, printed while a model learns."""
 
 from __future__ import annotations
 
@@ -11,45 +11,43 @@ from .progress_line import ProgressLine
 if TYPE_CHECKING:
     from stream_perceptron import LiveModel
 
-_FIRST = 1000  # rows before the first diagnosis; then diagnose whenever the rows have doubled
+_FIRST_DIAGNOSIS = 4000  # rows; the next ones follow whenever the rows have doubled
 
 
 class Watch:
-    """Prints falls of accuracy when they are found, and findings as they appear and vanish.
+    """Prints drops of accuracy and recoveries when they are found, and findings once in a run.
 
-    The model records what was printed, so that a resumed run does not repeat it.
+    The model records which drops and recoveries were printed, so that a resumed run does not repeat
+    them.
     """
 
     def __init__(self, live: LiveModel, line: ProgressLine, read: int) -> None:
         self._live, self._line = live, line
         self._before = live.ledger.rows - read  # rows of earlier sources
         self._level = _level(read)
+        self._printed: set[str] = set()  # the names of findings
 
     def look(self) -> None:
-        """Print new falls, and new findings if a diagnosis is due."""
-        if self._live.ledger.has_untold:
-            self._tell_changes()
+        """Print new drops and recoveries, and new findings if a diagnosis is due."""
+        if self._live.ledger.has_unreported_change:
+            self._print_changes()
         if (level := _level(self._live.ledger.rows - self._before)) > self._level:
             self._level = level
-            self._tell_findings()
+            self._print_findings()
 
     def finish(self, diverged: bool = False) -> None:
-        """Print new findings at the end, and name the earlier ones that still hold."""
-        before = self._live.progress.told
-        self._tell_changes()
-        self._tell_findings(diverged)
-        told = self._live.progress.told
-        if still := [n for n in told if n in before and not self._line.has_warned(n)]:
-            self._line.note(f"diagnosis, as before: {', '.join(still)}")
+        """Print the findings that hold at the end and were not printed in this run."""
+        self._print_changes()
+        self._print_findings(diverged)
 
-    def _tell_changes(self) -> None:
+    def _print_changes(self) -> None:
         progress = self._live.progress
         for change in progress.changes:
-            if change.found > progress.told_row:
-                progress.told_row = change.found
-                # A fall is a finding until the model has recovered.
-                progress.told = [name for name in progress.told if name != FELL]
-                progress.told += [FELL] * change.is_fall
+            if change.found > progress.reported_row:
+                progress.reported_row = change.found
+                # A drop is a finding until the model has recovered.
+                self._printed.discard(FELL)
+                self._printed.update([FELL] * change.is_fall)
                 self._line.event(
                     "fall" if change.is_fall else "recovery",
                     f"warning: {change}; {CAUSE}" if change.is_fall else str(change),
@@ -60,22 +58,17 @@ class Watch:
                     suggestion=CAUSE if change.is_fall else None,
                 )
 
-    def _tell_findings(self, diverged: bool = False) -> None:
+    def _print_findings(self, diverged: bool = False) -> None:
         from stream_perceptron.diagnostics.diagnosis import findings_in
 
-        live, line = self._live, self._line
-        if line.is_quiet:
+        if self._line.is_quiet:
             return
-        findings, before = findings_in(live, diverged), live.progress.told
-        live.progress.told = [finding.name for finding in findings]
-        for finding in findings:
-            if finding.name not in before and not line.has_warned(finding.name):
-                line.event("finding", f"diagnosis: {finding}", **vars(finding))
-        for name in before:
-            if name not in live.progress.told:
-                line.event("resolved", f"no longer: {name}", name=name)
+        for finding in findings_in(self._live, diverged):
+            if finding.name not in self._printed and not self._line.has_warned(finding.name):
+                self._line.event("finding", f"diagnosis: {finding}", **vars(finding))
+            self._printed.add(finding.name)
 
 
 def _level(rows: int) -> int:
-    """Return how often the rows have doubled since `_FIRST`."""
-    return (rows // _FIRST).bit_length()
+    """Return how often the rows have doubled since the first diagnosis."""
+    return (rows // _FIRST_DIAGNOSIS).bit_length()

@@ -59,10 +59,10 @@ class Ledger:
         return self._progress.rows + self._n_uncounted
 
     @property
-    def has_untold(self) -> bool:
+    def has_unreported_change(self) -> bool:
         """Whether the counted rows have a change that was not yet reported."""
         changes = self._progress.changes
-        return bool(changes) and changes[-1].found > self._progress.told_row
+        return bool(changes) and changes[-1].found > self._progress.reported_row
 
     def count_while_waiting(self) -> None:
         """Count the collected results, unless they are few."""

@@ -213,9 +213,8 @@ class Progress:
     changes: list[Change] = field(
         default_factory=list, metadata={"optional": True, "verified": False}
     )
-    # The reported findings that still hold, and the row where the last reported change was found.
-    told: list[str] = field(default_factory=list, metadata={"optional": True, "verified": False})
-    told_row: int = field(default=0, metadata={"optional": True, "verified": False})
+    # The row where the last reported change was found.
+    reported_row: int = field(default=0, metadata={"optional": True, "verified": False})
     # Labels have their numbers in `classes_`. Samples seen before any label was known are left out.
     confusion: Confusion = field(default_factory=Confusion, metadata={"saved": False})
     window: NDArray[np.bool_] = field(
