@@ -148,6 +148,11 @@ class PredictionFile:
                 os.fsync(self._descriptor)
             cursor.outputs[self._path] = os.fstat(self._descriptor).st_size
 
+    def close(self) -> None:
+        """Close the file, unless it is stdout."""
+        if self._descriptor > 2:
+            os.close(self._descriptor)
+
     @contextmanager
     def _named_errors(self) -> Iterator[None]:
         """Name the file in errors of the system."""

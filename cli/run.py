@@ -108,7 +108,10 @@ class Run:
     def _open(self, path: str, lines: Lines) -> PredictionFile:
         model = self._options.path
         folder = None if model is None else model.parent
-        return open_predictions(path, lines, self._signals, folder, self._live.cursor.outputs)
+        kept = self._live.cursor.outputs
+        opened = open_predictions(path, lines, self._signals, folder, kept)
+        self._stack.callback(opened.close)
+        return opened
 
     def _while_waiting(self) -> float | None:
         """Save if due, and end at a signal; return the seconds until the next look."""

@@ -557,7 +557,7 @@ def rejected_rows(learner):
 
 def state_in(learner: Learner):
     """Return by name the results that splitting must not change."""
-    if not learner.model.exists():
+    if not learner.rows():  # a signal before the first row leaves a model of none
         return {}
     live = LiveModel.load(learner.model)
     model, progress = live.model, live.progress
