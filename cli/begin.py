@@ -21,7 +21,7 @@ from stream_perceptron.live.cursor import Cursor, Shards
 
 from .asked import LearnOptions, usual_lr
 from .files import require_different, require_regular
-from .options import bad_parameters_are_usage_errors, quiet_stderr
+from .options import bad_parameters_are_usage_errors, quiet_stderr, require_runnable
 from .printable import counted, tell
 from .signals import InterruptedWaitError, Signals
 
@@ -51,6 +51,7 @@ def begin(options: LearnOptions, signals: Signals, stack: ExitStack) -> AtWork:
         stack.enter_context(locked(o.path))
         if o.path.exists() and not o.overwrite:
             saved = LiveModel.load(o.path)
+            require_runnable(saved, o.path)
             _require_agreement(saved, o)
     before = None if saved is None else saved.cursor.rest
     rest = Rest()

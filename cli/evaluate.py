@@ -18,6 +18,7 @@ from .options import (
     json_option,
     model_option,
     reading_options,
+    require_runnable,
     skip_option,
     sources_argument,
 )
@@ -67,6 +68,7 @@ def evaluate(
 
     hint_at_terminal(sources)
     live = LiveModel.load(path)
+    require_runnable(live, path)
     asking(live, ignore, **how)
     test = _Test(live.model.classes_)
     with ending_in_order() as signals:

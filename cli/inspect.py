@@ -75,6 +75,8 @@ def _groups(live: LiveModel, path: Path) -> Iterator[tuple[str, Iterable[str]]]:
         "seed": str(model.seed_),
         "type": f"{model.dtype}, {live.kernel} kernel",
     }
+    if live.python_step is not None:
+        settings["step before it"] = f"{live.python_step}, which runs only in Python"
     yield "hyperparameters", _named(settings.items())
     if model.weights.size:
         features = model.features_

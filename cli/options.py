@@ -18,7 +18,11 @@ from .printable import OneLineError, OneLineUsageError
 from .values import CLASSES, DELIMITER, NAMES
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from click.shell_completion import CompletionItem
+
+    from stream_perceptron import LiveModel
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -165,6 +169,16 @@ def bad_parameters_are_usage_errors() -> Iterator[None]:
 def silence_stdout() -> None:
     """Redirect stdout to /dev/null, so that flushing a closed pipe at exit raises no error."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def require_runnable(live: LiveModel, path: Path) -> None:
+    """Check that the model in a file can learn and predict without River."""
+    from stream_perceptron import CheckpointError
+
+    try:
+        live.require_runnable()
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from .options import (
     overwrite_option,
     prediction_options,
     reading_options,
+    require_runnable,
     skip_option,
     sources_argument,
 )
@@ -147,6 +148,7 @@ def _load(options: _Options) -> LiveModel:
     from stream_perceptron import LiveModel
 
     o, live = options, LiveModel.load(options.path)
+    require_runnable(live, o.path)
     asking(
         live, o.ignore, label=o.label, missing=o.missing, delimiter=o.delimiter, decimal=o.decimal
     )

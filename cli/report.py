@@ -8,7 +8,14 @@ from pathlib import Path
 import click
 
 from .files import REMEDY, LocalFile, require_different, require_own_output
-from .options import Command, format_option, model_argument, option, overwrite_option
+from .options import (
+    Command,
+    format_option,
+    model_argument,
+    option,
+    overwrite_option,
+    require_runnable,
+)
 from .printable import OneLineError, printable, tell
 from .reading import asking
 from .signals import ending_in_order
@@ -45,6 +52,8 @@ def report(
     if not overwrite:
         require_own_output(output, ("<!doctype html",), "a report", REMEDY)
     live = LiveModel.load(path)
+    if examples is not None:
+        require_runnable(live, path)
     asking(live)
     saved = datetime.fromtimestamp(path.stat().st_mtime)
 

@@ -253,8 +253,7 @@ class _Again:
             here = replace(shards, rounds=number % n_rounds)
             dealt, factor = parts_of_round(groups, here, entry.kept_lr)
             outcomes = [
-                learn_pieces(live, paths, pieces, factor, skip_rejected=True, keep=True)
-                for pieces in dealt
+                learn_pieces(live, paths, pieces, factor, skip_rejected=True) for pieces in dealt
             ]
             mean = mean_of(live, outcomes)
             self._tell(mean.progress.rows - live.progress.rows)

@@ -8,7 +8,7 @@ import numpy as np
 
 from stream_perceptron.checkpoint.objects import decode, encode, is_transformer
 from stream_perceptron.errors import CheckpointError
-from stream_perceptron.model.scaler import CentringScaler, RangeScaler, Scaler
+from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.perceptron import SGDPerceptron
 
 if TYPE_CHECKING:
@@ -85,66 +85,63 @@ def pipeline(
     )
 
 
-def absorb(steps: Any, model: SGDPerceptron) -> None:
-    """Make the scaler of a saved pipeline the model's own; refuse other steps."""
+def absorb(steps: Any, model: SGDPerceptron) -> str | None:
+    """Make the scaler of a saved pipeline the model's own.
+
+    Returns
+    -------
+    The name of a step that only Python can run; None if there is none.
+
+    """
     before = [step for step in steps_from_state(steps).values() if step is not None]
+    for step in before:
+        if type(step).__name__ != "StandardScaler":
+            return type(step).__name__
+        if not step.with_std:
+            return "StandardScaler(with_std=False)"
     if not before:
-        return
-    step, kind = before[0], type(before[0]).__name__
-    if len(before) > 1 or kind not in ("StandardScaler", "MinMaxScaler"):
-        raise CheckpointError("holds a pipeline of River that only Python code can run")
-    is_range = kind == "MinMaxScaler"
-    of_model = RangeScaler if is_range else Scaler if step.with_std else CentringScaler
-    if is_range:
-        tables = [{n: stat.get() for n, stat in side.items()} for side in (step.min, step.max)]
-    else:
-        tables = [step.counts, step.means, step.vars]
+        return None
+    if len(before) > 1:
+        return "StandardScaler (twice)"
     names = model.network.feature_names
     columns = {name: i for i, name in enumerate(names)}
     statistics = np.zeros((3, len(names)))
-    for name in tables[0]:
+    for name, count in before[0].counts.items():
         if name not in columns:
             raise CheckpointError(
                 f"holds a scaler with feature {str(name)[:50]!r}, which its model does not have"
             )
-        numbers = [side.get(name, np.inf if is_range else 0) for side in tables]
-        if is_range:
-            numbers = [max(model.n_seen, 1), *numbers]
+        numbers = count, before[0].means.get(name, 0), before[0].vars.get(name, 0)
         try:
             statistics[:, columns[name]] = numbers
         except OverflowError:
             raise CheckpointError("statistics are not finite numbers") from None
-    scaler = of_model(statistics)
+    scaler = Scaler(statistics)
     require_possible(scaler)
     model.network.scaler = scaler
+    return None
 
 
 def require_possible(scaler: Scaler) -> None:
     """Check that samples can produce these statistics."""
-    counts, middle, last = scaler.table
+    counts, means, variances = scaler.table
     if not np.isfinite(scaler.table).all():
         raise CheckpointError("statistics are not finite numbers")
     if ((counts < -1) | (counts != np.floor(counts)) | (counts >= 2**53)).any():
         raise CheckpointError("statistics have counts that are not whole numbers")
     none = counts <= 0
-    wrong = last < (middle if isinstance(scaler, RangeScaler) else 0.0)
-    if wrong.any() or (middle[none] != 0).any() or (last[none] != 0).any():
+    if (variances < 0).any() or (means[none] != 0).any() or (variances[none] != 0).any():
         raise CheckpointError("statistics are inconsistent")
 
 
 def _of_river(scaler: Scaler, model: SGDPerceptron) -> Any:
     """Return a River scaler with the statistics of a model's own."""
-    from river.preprocessing import MinMaxScaler, StandardScaler
+    from river.preprocessing import StandardScaler
 
-    is_range = isinstance(scaler, RangeScaler)
-    river: Any = MinMaxScaler() if is_range else StandardScaler(with_std=type(scaler) is Scaler)
-    for name, (count, middle, last) in zip(model.features_, scaler.table.T.tolist(), strict=False):
-        if count <= 0:
-            continue
-        if is_range:
-            river.min[name].update(middle)
-            river.max[name].update(last)
-        else:
-            river.counts[name] = int(count)
-            river.means[name], river.vars[name] = middle, last
+    river: Any = StandardScaler()
+    for name, (count, mean, variance) in zip(
+        model.features_, scaler.table.T.tolist(), strict=False
+    ):
+        if count > 0:
+            river.counts[name], river.means[name], river.vars[name] = int(count), mean, variance
     return river

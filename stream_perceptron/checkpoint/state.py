@@ -24,7 +24,7 @@ from stream_perceptron.checkpoint.objects import decode_lr, encode_lr
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.model.kernel import NAME as KERNEL
 from stream_perceptron.model.network import Snapshot
-from stream_perceptron.model.scaler import SCALERS, Scaler
+from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.perceptron import SGDPerceptron
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def model_state(model: SGDPerceptron | Pipeline) -> tuple[dict[str, Any], Arrays
     }
     arrays = {"weights": learned.weights, "biases": learned.biases}
     if learned.scaler is not None:
-        saved["scaler"], arrays["statistics"] = learned.scaler.kind, learned.scaler.table
+        arrays["statistics"] = learned.scaler.table
     return {"kernel": KERNEL, "model": saved, "steps": steps}, arrays
 
 
@@ -216,12 +216,10 @@ class _State:
     last_epsilon: float | None
     labels: list[Any]
     features: list[Any]
-    scaler: str | None = field(default=None, metadata={"optional": True, "one_of": tuple(SCALERS)})
 
 
 def _model_from_state(meta: dict[str, Any], members: Arrays) -> SGDPerceptron:
     """Return the perceptron from the JSON and arrays of `model_state`."""
-    statistics = members.get("statistics")
     if not {"weights", "biases"} <= set(members):
         raise CheckpointError(f"members {sorted(members)} lack weights or biases")
     unknown = set(meta) - {"kernel", "model", "steps", "extra", "run"}
@@ -251,18 +249,16 @@ def _model_from_state(meta: dict[str, Any], members: Arrays) -> SGDPerceptron:
         raise CheckpointError("model has more updates than samples")
     last = math.nan if state.last_epsilon is None else state.last_epsilon
     counts = state.n_seen, state.n_updates, last
-    scaler = None
-    if state.scaler is not None or statistics is not None:
-        scaler = _scaler(state.scaler, statistics, len(features))
+    statistics = members.get("statistics")
+    scaler = None if statistics is None else _scaler(statistics, len(features))
     network.restore(Snapshot(labels, features, weights, biases, *counts, scaler))
     return model
 
 
-def _scaler(kind: str | None, statistics: NDArray[Any] | None, d: int) -> Scaler:
+def _scaler(statistics: NDArray[Any], d: int) -> Scaler:
     """Return a scaler with checked statistics; d is the number of features."""
-    wanted = (3, d), np.dtype(np.float64)
-    if kind is None or statistics is None or (statistics.shape, statistics.dtype) != wanted:
+    if statistics.shape != (3, d) or statistics.dtype != np.float64:
         raise CheckpointError(f"statistics do not fit a scaler of {d} features")
-    scaler = SCALERS[kind](statistics)
+    scaler = Scaler(statistics)
     pipelines.require_possible(scaler)
     return scaler

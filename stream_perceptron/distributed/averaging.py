@@ -35,11 +35,7 @@ _ALIKE = {"activation": "activation", "init-range": "init_range", "dtype": "dtyp
 _SUMS = ("samples", "unlabelled", "skipped", "updates", "repeats", "epsilon_sum", "missing")
 
 
-def average(
-    base: SGDPerceptron,
-    models: Sequence[SGDPerceptron],
-    counted: Sequence[Floats | None] = (),
-) -> SGDPerceptron:
+def average(base: SGDPerceptron, models: Sequence[SGDPerceptron]) -> SGDPerceptron:
     """Return the mean of models that were trained from one base, each on its own samples.
 
     This is iterative parameter mixing[^1] in equal parts, or local SGD[^2]: train N models with N
@@ -50,10 +46,8 @@ def average(
     base
         The model that all others continue. The mean has its parameters.
     models
-        The models, whose weights are added up in this order.
-    counted
-        For each model its scaler's statistics over the samples it added, shape (3, d), to merge by
-        Chan's formula. Without them, they are computed by subtraction.
+        The models, whose weights are added up in this order. A scaler's statistics over the samples
+        that each model added are computed by subtraction, and merged by Chan's formula.
 
     Raises
     ------
@@ -83,7 +77,7 @@ def average(
     networks = [model.network for model in models]
     _average(mean.network, base.network, networks)
     if mean.network.scaler is not None:
-        _merge(mean.network, base.network, networks, counted)
+        _merge(mean.network, base.network, networks)
     return mean
 
 
@@ -109,30 +103,18 @@ def _average(united: Network, base: Network, networks: Sequence[Network]) -> Non
     united.count(n_seen, n_updates, last_epsilon)
 
 
-def _merge(
-    united: Network,
-    base: Network,
-    networks: Sequence[Network],
-    counted: Sequence[Floats | None],
-) -> None:
+def _merge(united: Network, base: Network, networks: Sequence[Network]) -> None:
     """Set the united scaler's statistics to the base's, with those each network added."""
     scaler = united.scaler
     assert scaler is not None
     d = len(united.feature_names)
-    total = _statistics(base, united)
-    for i, network in enumerate(networks):
-        after = _statistics(network, united)
-        if len(networks) == 1:
-            total = after
-            break
-        apart = counted[i] if i < len(counted) else None
-        if apart is None:
-            added = scaler.added(_statistics(base, united), after)
-        else:
-            added = scaler.at(slice(d))
-            added[:] = np.where(added[0] < 0, added, 0.0)
-            added[:, united.features.numbers_of(tuple(network.feature_names))] = apart
-        total = scaler.merged(total, added)
+    before = _statistics(base, united)
+    if len(networks) == 1:
+        total = _statistics(networks[0], united)
+    else:
+        total = before
+        for network in networks:
+            total = scaler.merged(total, scaler.added(before, _statistics(network, united)))
     if not np.isfinite(total).all():
         raise CheckpointError("a feature's variance over all models is too large: scale it")
     scaler.put(slice(d), total)
@@ -193,9 +175,7 @@ def _initial(network: Network, labels: Array, n_features: int) -> Array:
     return weights.astype(network.dtype)
 
 
-def average_live(
-    begin: LiveModel, lives: Sequence[LiveModel], counted: Sequence[Floats | None] = ()
-) -> LiveModel:
+def average_live(begin: LiveModel, lives: Sequence[LiveModel]) -> LiveModel:
     """Return the mean of live models that were trained independently from one base.
 
     Parameters
@@ -204,8 +184,6 @@ def average_live(
         The model that all others continue.
     lives
         The models, whose weights are added up in this order.
-    counted
-        As for `average`.
 
     Returns
     -------
@@ -232,8 +210,10 @@ def average_live(
     500
 
     """
-    model = average(begin.model, [live.model for live in lives], counted)
+    model = average(begin.model, [live.model for live in lives])
     schema, offsets = begin.schema, dict(begin.cursor.offsets)
+    for live in (begin, *lives):
+        live.require_runnable()
     for live in lives:
         _require_alike(begin.selection, live.selection)
         if live.waiting.samples:

@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 import copy
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from itertools import groupby
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from stream_perceptron.data.arrow.parquet import ParquetSource
-from stream_perceptron.data.batch import Batch, Rejection
+from stream_perceptron.data.batch import Rejection
 from stream_perceptron.data.describe import Note
-from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.data.source import Source
 from stream_perceptron.distributed.averaging import average_live
 from stream_perceptron.errors import DivergedError, SampleError, SourceError
 from stream_perceptron.live.cursor import Shards
 from stream_perceptron.live.driver import drive
 from stream_perceptron.live.model import LiveModel
-from stream_perceptron.live.step_result import StepResult
 
 if TYPE_CHECKING:
     from river.optim.base import Scheduler
-
-# Bytes of decoded row groups to cache in a process: for the next round, which continues in the same
-# group, or for the next epoch if all fit.
-KEPT_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -124,8 +114,6 @@ class Outcome:
     notes: list[Note] = field(default_factory=list)  # notes to users about the first file
     last: str = ""  # the last file read
     error: ValueError | None = None  # the error that ended it
-    # The scaler's statistics over the learned rows, shape (3, d); None without a scaler.
-    counted: NDArray[np.float64] | None = None
 
 
 def learn_pieces(
@@ -134,7 +122,6 @@ def learn_pieces(
     pieces: Iterable[Piece],
     factor: float = 1.0,
     skip_rejected: bool = False,
-    keep: bool = False,
 ) -> Outcome:
     """Test and train a copy of a live model on some rows.
 
@@ -156,19 +143,16 @@ def learn_pieces(
     outcome = Outcome(copy.deepcopy(live))
     learner = outcome.live
     lr, learner.model.lr = learner.model.lr, _times(learner.model.lr, factor)
-
-    def step(batch: Batch) -> StepResult:
-        result = learner.step(batch)
-        _count(outcome, batch)
-        return result
-
     try:
-        for piece in pieces:
-            outcome.last = paths[piece.file]
-            batches = _rows_of(_opened(outcome.last), piece, learner, keep)
-            for result in drive(batches, step, skip_rejected):
-                outcome.rejected += [each._replace(held=None) for each in result.rejected]
-                outcome.notes = outcome.notes or result.notes
+        for path, pieces_of_file in groupby(pieces, key=lambda piece: paths[piece.file]):
+            outcome.last, source = path, ParquetSource(path)
+            for piece in pieces_of_file:
+                batches = source.rows_of_group(
+                    piece.group, piece.start, piece.end, learner.request()
+                )
+                for result in drive(batches, learner.step, skip_rejected):
+                    outcome.rejected += [each._replace(held=None) for each in result.rejected]
+                    outcome.notes = outcome.notes or result.notes
     except (SourceError, SampleError, DivergedError) as error:
         outcome.error = error
     learner.model.lr = lr
@@ -180,30 +164,7 @@ def mean_of(live: LiveModel, outcomes: Sequence[Outcome]) -> LiveModel:
     for outcome in outcomes:
         if outcome.error is not None:
             raise outcome.error
-    return average_live(
-        live, [outcome.live for outcome in outcomes], [outcome.counted for outcome in outcomes]
-    )
-
-
-def _count(outcome: Outcome, batch: Batch) -> None:
-    """Add the labelled samples of a batch to the outcome's statistics."""
-    network = outcome.live.model.network
-    scaler, d = network.scaler, len(network.feature_names)
-    if scaler is None:
-        return
-    counted = np.zeros((3, d))
-    if outcome.counted is not None:
-        counted[:, : outcome.counted.shape[1]] = outcome.counted
-    kept = np.flatnonzero([label is not None for label in batch.labels])
-    rows = batch.features[kept]
-    columns = network.features.numbers_of(rows.names)
-    here = np.zeros((3, d))
-    before = scaler.at(slice(d))
-    for place, values in rows.by_name():
-        column = columns[place]
-        if column >= 0 and before[0, column] >= 0:
-            here[:, column] = scaler.of_values(values)
-    outcome.counted = np.where(before[0] >= 0, scaler.merged(counted, here), before)
+    return average_live(live, [outcome.live for outcome in outcomes])
 
 
 def _times(lr: float | Scheduler, factor: float) -> Any:
@@ -211,48 +172,3 @@ def _times(lr: float | Scheduler, factor: float) -> Any:
     if isinstance(lr, float | int):
         return lr * factor
     return SimpleNamespace(get=lambda t: float(lr.get(t)) * factor)
-
-
-@lru_cache(maxsize=64)
-def _opened(path: str) -> ParquetSource:
-    return ParquetSource(path)
-
-
-# The cache, by file, row group, selection and schema.
-_kept: OrderedDict[tuple[str, int, Selection, Schema], list[Batch]] = OrderedDict()
-
-
-def _rows_of(source: ParquetSource, piece: Piece, live: LiveModel, keep: bool) -> Iterator[Batch]:
-    """Yield the rows of a piece."""
-    begin = 0
-    for batch in _group(source, piece, live, keep):
-        low = max(piece.start - begin, 0)
-        high = min(piece.end - begin, len(batch))
-        if low < high:
-            yield batch[low:high]
-        begin += len(batch)
-        if begin >= piece.end:
-            return
-
-
-def _group(source: ParquetSource, piece: Piece, live: LiveModel, keep: bool) -> Iterable[Batch]:
-    """Return the row group of a piece.
-
-    A partly read group is cached even without `keep`: the next round needs the rest.
-    """
-    key = source.name, piece.group, live.selection, live.schema
-    if key in _kept:
-        _kept.move_to_end(key)
-        return _kept[key]
-    batches = source.group(piece.group, live.request())
-    keep = keep or piece.end - piece.start < source.groups[piece.group]
-    if not keep or source.group_bytes(piece.group) > KEPT_BYTES:
-        return batches
-    _kept[key] = list(batches)
-    while len(_kept) > 1 and sum(map(_size, _kept.values())) > KEPT_BYTES:
-        _kept.popitem(last=False)
-    return _kept[key]
-
-
-def _size(batches: list[Batch]) -> int:
-    return sum(batch.features.values.nbytes for batch in batches)

@@ -17,7 +17,12 @@ from stream_perceptron.data.byte_stream import Idle
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.schema import KnownNames, Schema, Selection
 from stream_perceptron.data.source import Request, Source
-from stream_perceptron.errors import SampleError, SourceError, StreamPerceptronError
+from stream_perceptron.errors import (
+    CheckpointError,
+    SampleError,
+    SourceError,
+    StreamPerceptronError,
+)
 from stream_perceptron.live.cursor import Cursor, Shards
 from stream_perceptron.live.driver import RunOptions, Step, ahead, cut, drive, read, singly
 from stream_perceptron.live.ledger import Ledger
@@ -61,6 +66,8 @@ class LiveModel:
         The kernel that the model was saved with.
     waiting : Waiting
         The samples that wait for their labels, if labels are joined.
+    python_step : str or None
+        The step of a saved pipeline that only Python can run, so that this model cannot.
     needs_label : bool
         Whether learning from a table without a label column is an error.
 
@@ -84,6 +91,7 @@ class LiveModel:
         ledger: Ledger | None = None,
         kernel: str = KERNEL,
         waiting: Waiting | None = None,
+        python_step: str | None = None,
     ) -> None:
         self.model = model
         self.selection = selection or Selection()
@@ -93,6 +101,7 @@ class LiveModel:
         self.kernel = kernel
         self.waiting = waiting or Waiting()
         self.needs_label = False
+        self.python_step = python_step
 
     @classmethod
     def start(
@@ -175,6 +184,7 @@ class LiveModel:
             If the file cannot be written; the old one is unchanged.
 
         """
+        self.require_runnable()
         with self.ledger.lock:
             write_live(path, self.model, self.selection, self.schema, self.ledger, self.waiting)
 
@@ -210,8 +220,24 @@ class LiveModel:
         """Whether an error below the model's epsilon ended the run."""
         return self.cursor.stopped_below == self.model.epsilon
 
+    def require_runnable(self) -> None:
+        """Check that the model can learn and predict without River.
+
+        Raises
+        ------
+        CheckpointError
+            If it was saved behind a step that only Python can run.
+
+        """
+        if self.python_step is not None:
+            raise CheckpointError(
+                f"the step {self.python_step} of this model runs only in Python: use predict_one "
+                "and learn_one of stream_perceptron.load(PATH).model"
+            )
+
     def request(self, to_learn: bool = True) -> Request:
         """Return the request for a source; it detects no redelivered rows."""
+        self.require_runnable()
         known = dict.fromkeys([*self.model.features_, *self.waiting.names, *self.schema.numbers])
         numbers = KnownNames(known if self.schema.is_open else ())
         return Request(

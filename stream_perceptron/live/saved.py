@@ -33,7 +33,9 @@ class _Run:
     waiting: Waiting | None = field(default=None, metadata={"optional": True})
 
 
-def read_live(path: Path) -> tuple[SGDPerceptron, Selection, Schema, Ledger, str, Waiting | None]:
+def read_live(
+    path: Path,
+) -> tuple[SGDPerceptron, Selection, Schema, Ledger, str, Waiting | None, str | None]:
     """Return the arguments of `LiveModel` for a checkpoint.
 
     A file written by `stream_perceptron.save` has only the model; the rest is new.
@@ -42,7 +44,7 @@ def read_live(path: Path) -> tuple[SGDPerceptron, Selection, Schema, Ledger, str
         meta, members = read_checkpoint(path)
         kernel, steps = str(meta.get("kernel")), meta.get("steps")
         model, run, arrays = apart(meta, members)
-        absorb(steps, model)
+        python_step = absorb(steps, model)
         if run is None:
             names = tuple(str(name) for name in model.features_)
             asked = Selection(standardize=model.network.scaler is not None)
@@ -50,7 +52,8 @@ def read_live(path: Path) -> tuple[SGDPerceptron, Selection, Schema, Ledger, str
             ledger = Ledger(Progress(), Cursor(), lineage)
             types = {type(label).__name__ for label in model.classes_}
             label_type = types.pop() if len(types) == 1 and types < set(LABEL_TYPES) else None
-            return model, asked, Schema(names or None, label_type), ledger, kernel, None
+            schema = Schema(names or None, label_type)
+            return model, asked, schema, ledger, kernel, None, python_step
         saved = from_json(_Run, run, "run")
         asked, waiting = saved.selection, saved.waiting
         if asked.joins == (waiting is None):
@@ -64,7 +67,7 @@ def read_live(path: Path) -> tuple[SGDPerceptron, Selection, Schema, Ledger, str
         if saved.selection.standardize != (model.network.scaler is not None):
             raise CheckpointError("has a scaler that was not asked for, or lacks it")
         ledger = Ledger(saved.progress, saved.cursor, saved.lineage)
-        return model, asked, saved.schema, ledger, kernel, waiting
+        return model, asked, saved.schema, ledger, kernel, waiting, python_step
 
 
 def write_live(

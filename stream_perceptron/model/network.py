@@ -222,14 +222,6 @@ class Network:
         )  # fmt: skip
         return block.nets, self._learn(rows, columns, Rule(self.activation, 0.0), block)
 
-    @property
-    def _kernel_learn(self) -> Callable[..., Done]:
-        if self.scaler is None or self.scaler.is_compiled:
-            return kernel.learn
-        from stream_perceptron.model.kernel import numpy_kernel
-
-        return numpy_kernel.learn
-
     @_alone
     def train(
         self,
@@ -346,9 +338,7 @@ class Network:
         self.count(snapshot.n_seen, snapshot.n_updates, snapshot.last_epsilon)
 
     def _learn(self, rows: Rows, columns: NDArray[np.int32], rule: Rule, block: Block) -> Done:
-        return self._kernel_learn(
-            self.store.now, rows, columns, rule, block, self.counters, self.scaler
-        )
+        return kernel.learn(self.store.now, rows, columns, rule, block, self.counters, self.scaler)
 
     def _probe(self, result: BlockResult, start: int, nets: Array, seen: int) -> None:
         """Record slope and spread of every 32nd labelled sample, whatever the size of blocks.

@@ -44,9 +44,6 @@ class Scaler:
 
     """
 
-    kind = "standard"  # its name in checkpoints
-    is_compiled = True  # whether the compiled kernel can do this
-
     def __init__(self, table: Floats | None = None) -> None:
         # Counts, means and variances, shape (3, at least d); an indicator's count is -1.
         self.table: Floats = np.zeros((3, 0)) if table is None else np.array(table, np.float64)
@@ -56,7 +53,7 @@ class Scaler:
 
     def copy(self, d: int) -> Scaler:
         """Return a copy with the first d features."""
-        return type(self)(self.table[:, :d])
+        return Scaler(self.table[:, :d])
 
     def extend(self, d: int, indicators: NDArray[np.bool_]) -> None:
         """Add new features after the first d, replacing any that followed these."""
@@ -85,34 +82,23 @@ class Scaler:
 
     def scaled(self, columns: Columns, x: Floats) -> Floats:
         """Return a sample's features x at some columns, scaled; shape (m,)."""
-        statistics = self.at(columns)
+        counts, means, variances = self.at(columns)
         with np.errstate(all="ignore"):
-            return np.where(statistics[0] < 0, x, self._scaled(statistics, x))
+            scaled = np.where(variances > 0, (x - means) / np.sqrt(variances), 0.0)
+        return np.where(counts < 0, x, scaled)
 
     def update(self, columns: Columns, x: Floats) -> bool:
         """Count a sample's features; if a statistic would overflow, do nothing and return True."""
-        before = self.at(columns)
+        before = counts, means, variances = self.at(columns)
         with np.errstate(all="ignore"):
-            after = np.where(before[0] < 0, before, self._updated(before, x))
+            n = counts + 1.0
+            new = means + (x - means) / n
+            new_variances = variances + ((x - means) * (x - new) - variances) / n
+        after = np.where(counts < 0, before, np.stack([n, new, new_variances]))
         if not np.isfinite(after).all():
             return True
         self.put(columns, after)
         return False
-
-    def _scaled(self, statistics: Floats, x: Floats) -> Floats:
-        _, means, variances = statistics
-        return np.where(variances > 0, (x - means) / np.sqrt(variances), 0.0)
-
-    def _updated(self, statistics: Floats, x: Floats) -> Floats:
-        counts, means, variances = statistics
-        n = counts + 1.0
-        new = means + (x - means) / n
-        return np.stack([n, new, variances + ((x - means) * (x - new) - variances) / n])
-
-    @staticmethod
-    def of_values(values: Floats) -> Floats:
-        """Return the statistics of one feature's values, shape (3,)."""
-        return np.array([len(values), values.mean(), values.var()])
 
     @staticmethod
     def merged(one: Floats, other: Floats) -> Floats:
@@ -168,69 +154,3 @@ class Scaler:
             squares = both * its_variance - n * variance - apart * apart * (n * more / both)
             rest[2, counted] = np.maximum(0.0, squares / more)
         return rest
-
-
-class CentringScaler(Scaler):
-    """Subtracts the means, as River's `StandardScaler(with_std=False)` does."""
-
-    kind = "centring"
-    is_compiled = False
-
-    def _scaled(self, statistics: Floats, x: Floats) -> Floats:
-        return np.asarray(x - statistics[1])
-
-
-class RangeScaler(Scaler):
-    """Scales features to [0, 1] by their range so far, as River's `MinMaxScaler` does.
-
-    The statistics are counts, smallest and largest values.
-
-    Examples
-    --------
-    >>> scaler = RangeScaler()
-    >>> scaler.extend(0, np.array([False]))
-    >>> refused = [scaler.update(np.arange(1), np.array([x])) for x in (1.0, 5.0)]
-    >>> scaler.scaled(np.arange(1), np.array([2.0])).tolist()
-    [0.25]
-
-    """
-
-    kind = "range"
-    is_compiled = False
-
-    def _scaled(self, statistics: Floats, x: Floats) -> Floats:
-        _, least, largest = statistics
-        return np.where(largest > least, (x - least) / (largest - least), 0.0)
-
-    def _updated(self, statistics: Floats, x: Floats) -> Floats:
-        counts, least, largest = statistics
-        is_first = counts == 0
-        return np.stack(
-            [
-                counts + 1.0,
-                np.where(is_first, x, np.minimum(least, x)),
-                np.where(is_first, x, np.maximum(largest, x)),
-            ]
-        )
-
-    @staticmethod
-    def of_values(values: Floats) -> Floats:
-        """Return the statistics of one feature's values, shape (3,)."""
-        return np.array([len(values), values.min(), values.max()])
-
-    @staticmethod
-    def merged(one: Floats, other: Floats) -> Floats:
-        """Return the statistics of two sets of samples together, shape (3, d)."""
-        both = np.stack(
-            [one[0] + other[0], np.minimum(one[1], other[1]), np.maximum(one[2], other[2])]
-        )
-        return np.where(other[0] <= 0, one, np.where(one[0] <= 0, other, both))
-
-    @staticmethod
-    def added(before: Floats, after: Floats) -> Floats:
-        """Return statistics that give `after` when merged with `before`."""
-        counts = np.where(after[0] < 0, after[0], after[0] - before[0])
-        return np.where(counts == 0, 0.0, np.stack([counts, after[1], after[2]]))
-
-
-SCALERS = {scaler.kind: scaler for scaler in (Scaler, CentringScaler, RangeScaler)}

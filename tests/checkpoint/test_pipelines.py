@@ -382,28 +382,20 @@ def test_a_table_of_the_command_line_goes_on_in_python_and_is_saved_again(tmp_pa
     assert LiveModel.load(path).model.classes_ == there["SGDPerceptron"].classes_
 
 
-SCALERS = {
-    "standard": preprocessing.StandardScaler,
-    "centred": lambda: preprocessing.StandardScaler(with_std=False),
-    "range": preprocessing.MinMaxScaler,
-}
-
-
-def learned(make, rng, n=200):
-    """Return a trained pipeline, and new samples."""
+def learned(rng, n=200):
+    """Return a trained pipeline of a StandardScaler and a perceptron, and new samples."""
     X = dicts(rng.normal(3, 5, (n, 6)))
     y = rng.integers(0, 3, n).tolist()
-    pipeline = make() | SGDPerceptron(lr=0.1, seed=0)
+    pipeline = preprocessing.StandardScaler() | SGDPerceptron(lr=0.1, seed=0)
     for x, label in zip(X, y, strict=True):
         pipeline.predict_one(x)
         pipeline.learn_one(x, label)
     return pipeline, dicts(rng.normal(3, 5, (50, 6)))
 
 
-@pytest.mark.parametrize("name", SCALERS)
-def test_a_pipeline_predicts_alike_in_the_command_line_and_back_in_python(name, rng, tmp_path):
+def test_a_pipeline_predicts_alike_in_the_command_line_and_back_in_python(rng, tmp_path):
     path = tmp_path / "m.npz"
-    pipeline, X = learned(SCALERS[name], rng)
+    pipeline, X = learned(rng)
     save(pipeline, path)
     live = LiveModel.load(path)
     inside = [live.model.predict_one(x) for x in X]
@@ -413,11 +405,7 @@ def test_a_pipeline_predicts_alike_in_the_command_line_and_back_in_python(name, 
     assert [pipeline.predict_one(x) for x in X] == inside == [back.predict_one(x) for x in X]
     table = live.model.network.scaler.table
     assert (table[0] == 200).all()
-    again = LiveModel.load(path).model.network.scaler
-    assert (type(live.model.network.scaler), table.tobytes()) == (
-        type(again),
-        again.table.tobytes(),
-    )
+    assert LiveModel.load(path).model.network.scaler.table.tobytes() == table.tobytes()
 
 
 def changed(table, name):
@@ -438,7 +426,7 @@ def changed(table, name):
 )
 def test_statistics_that_no_samples_lead_to_are_refused(name, rng, tmp_path):
     path = tmp_path / "m.npz"
-    pipeline, _ = learned(SCALERS["standard"], rng)
+    pipeline, _ = learned(rng)
     save(pipeline, path)
     LiveModel.load(path).save(path)
     meta, arrays = read_checkpoint(path)
@@ -451,7 +439,7 @@ def test_statistics_that_no_samples_lead_to_are_refused(name, rng, tmp_path):
 
 def test_a_scaler_that_knows_more_than_its_model_is_refused(rng, tmp_path):
     path = tmp_path / "m.npz"
-    pipeline, _ = learned(SCALERS["standard"], rng)
+    pipeline, _ = learned(rng)
     pipeline["StandardScaler"].learn_one({"other": 1.0})
     save(pipeline, path)
 

@@ -250,8 +250,8 @@ def test_the_window_of_a_mean_is_that_of_the_models_in_their_order(partitions):
     assert len(expected) > len(window)
 
 
-def test_shards_count_apart_what_they_standardize(tmp_path, rng):
-    """Together they have the statistics of all rows; one shard has those of the plain stream."""
+def test_shards_have_the_statistics_of_all_rows(tmp_path, rng):
+    """One shard has those of the plain stream, to the bit."""
     X = rng.normal([3, 200], [1, 50], size=(400, 2))
     columns = {"a": X[:, 0], "b": X[:, 1], "y": rng.integers(0, 2, 400)}
     source = ParquetSource(str(write_parquet(tmp_path / "f.parquet", columns)))
@@ -264,8 +264,7 @@ def test_shards_count_apart_what_they_standardize(tmp_path, rng):
         for done in range(rounds_in([source.groups], shards)):
             dealt = deal([source.groups], replace(shards, rounds=done))
             outcomes = [learn_pieces(live, [source.path], pieces) for pieces in dealt if pieces]
-            counted = [outcome.counted for outcome in outcomes]
-            live = average_live(live, [outcome.live for outcome in outcomes], counted)
+            live = average_live(live, [outcome.live for outcome in outcomes])
         counts, means, variances = live.model.network.snapshot().scaler.table
         assert [400, 400] == counts.tolist()
         np.testing.assert_allclose(means, X.mean(axis=0))

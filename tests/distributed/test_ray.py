@@ -341,13 +341,16 @@ def test_shards_are_inspected_and_forged_ones_refused(cluster, run, sample, tmp_
     assert "cursor.shards.n has an invalid value" in run("inspect", path, check=1).stderr
 
 
+@pytest.mark.slow
 def test_a_cluster_that_is_not_there_is_named_in_one_line(run, sample):
+    """Ray tries for some forty seconds."""
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         result = run("learn", sample, "--shards", 2, "--ray", address, check=1)
 
-    assert f"Error: there is no Ray cluster at {address}: Connection refused\n" == result.stderr
+    assert result.stderr.startswith(f"Error: cannot use the Ray cluster at {address}: ")
+    assert result.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -359,7 +362,7 @@ def test_a_cluster_that_is_not_there_is_named_in_one_line(run, sample):
     ],
     ids=["wrong", "none", "without mode"],
 )
-def test_a_wrong_token_is_told_from_a_wrong_address(change, cluster, sample):
+def test_a_wrong_token_is_one_line(change, cluster, sample):
     environment = cluster.env | change
     environment = {name: value for name, value in environment.items() if value is not None}
     result = subprocess.run(
@@ -368,15 +371,7 @@ def test_a_wrong_token_is_told_from_a_wrong_address(change, cluster, sample):
     )  # fmt: skip
 
     assert (1, 1) == (result.returncode, result.stderr.count("\n"))
-    assert f"the Ray cluster at {cluster.address} rejected the token" in result.stderr
-
-
-def test_what_is_no_cluster_is_told_from_one(run, sample):
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        address = f"127.0.0.1:{silent.getsockname()[1]}"
-        result = run("learn", sample, "--shards", 2, "--ray", address, check=1)
-
-    assert f"Error: the server at {address} does not answer like a Ray cluster\n" == (result.stderr)
+    assert f"cannot use the Ray cluster at {cluster.address}: " in result.stderr
 
 
 def test_another_version_is_named(cluster, sample):
@@ -401,7 +396,7 @@ def test_another_version_is_named(cluster, sample):
         tell(before)
 
     assert 1 == error.count("\n")
-    assert error.startswith(f"Error: the Ray cluster at {cluster.address} differs: Version")
+    assert error.startswith(f"Error: cannot use the Ray cluster at {cluster.address}: Version")
     assert "Ray: 2.1.0 Python: 3.9.0" in error
 
 

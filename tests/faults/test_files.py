@@ -9,9 +9,10 @@ import subprocess
 
 import pytest
 from click.testing import CliRunner
-from helpers import COMMAND, ROOT, start, wait_for
+from helpers import COMMAND, start, wait_for
+from river import feature_extraction, preprocessing
 
-from stream_perceptron import LiveModel, SGDPerceptron, save
+from stream_perceptron import LiveModel, SGDPerceptron, load, save
 from stream_perceptron_cli.main import main
 
 ROWS = "label,a\n" + "left,1\nright,2\n" * 50
@@ -208,20 +209,40 @@ def test_predict_waits_for_a_model_and_keeps_it_when_the_next_is_damaged(data, t
     process.stderr.close()
 
 
-def test_a_pipeline_of_several_scalers_is_one_clear_line(tmp_path, run):
-    from river import preprocessing
+PYTHON_STEPS = {
+    "MinMaxScaler": preprocessing.MinMaxScaler,
+    "StandardScaler(with_std=False)": lambda: preprocessing.StandardScaler(with_std=False),
+    "BagOfWords": lambda: feature_extraction.BagOfWords("text"),
+    "Binarizer": lambda: preprocessing.StandardScaler() | preprocessing.Binarizer(),
+}
 
+
+@pytest.mark.parametrize("name", PYTHON_STEPS)
+def test_a_model_behind_a_step_of_python_is_shown_and_does_not_run(name, tmp_path, run):
+    """The error names the step and the calls in Python; the file stays as it is."""
     path = tmp_path / "m.npz"
-    scalers = preprocessing.StandardScaler() | preprocessing.MinMaxScaler()
-    save(scalers | SGDPerceptron(seed=0), path)
-    sample = ROOT / "stream_perceptron" / "datasets" / "mnist-sample.parquet"
+    pipeline = PYTHON_STEPS[name]() | SGDPerceptron(seed=0)
+    for i in range(20):
+        x = {"text": "a b c"} if name == "BagOfWords" else {"a": i, "b": 1.0 * (i % 3)}
+        pipeline.learn_one(x, "uv"[i % 2])
+    save(pipeline, path)
+    before = path.read_bytes()
+    source = tmp_path / "s.csv"
+    source.write_text("a,b,label\n1,2,u\n3,4,v\n")
     for command in (
-        ["predict", sample, "-m", path], ["evaluate", sample, "-m", path], ["inspect", path],
-        ["report", path], ["learn", sample, "-m", path],
+        ["predict", source, "-m", path], ["evaluate", source, "-m", path],
+        ["learn", source, "-m", path], ["report", path, "--examples", source],
     ):  # fmt: skip
-        result = run(*command, check=1)
-        why = "holds a pipeline of River that only Python code can run"
-        assert f"Error: {path}: {why}\n" == result.stderr
+        assert run(*command, cwd=tmp_path, check=1).stderr == (
+            f"Error: {path}: the step {name} of this model runs only in Python: use "
+            "predict_one and learn_one of stream_perceptron.load(PATH).model\n"
+        )
+    shown = run("inspect", path, check=0).stdout
+    run("report", path, "-o", tmp_path / "r.html", check=0)
+
+    assert f"{name}, which runs only in Python" in shown
+    assert path.read_bytes() == before
+    assert load(path).model.predict_one(x) == pipeline.predict_one(x)
 
 
 def test_predictions_go_to_a_folder_that_cannot_be_read(data, tmp_path, monkeypatch):

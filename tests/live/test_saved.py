@@ -72,7 +72,10 @@ def test_members_that_belong_to_nothing_are_refused(source, tmp_path):
         ((meta | {"run": None}, arrays), "belong to no run"),
         ((meta, {n: a for n, a in arrays.items() if n not in of_run}), "lacks confusion counts"),
         ((meta, {n: a for n, a in arrays.items() if n != "weights"}), "lack weights or biases"),
-        ((meta, {n: a for n, a in arrays.items() if n != "statistics"}), "do not fit a scaler"),
+        (
+            (meta, {n: a for n, a in arrays.items() if n != "statistics"}),
+            "scaler that was not asked for",
+        ),
         ((meta | {"more": 1}, arrays), "unknown"),
     ):
         write_checkpoint(path, *wrong)

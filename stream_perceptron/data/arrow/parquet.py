@@ -75,19 +75,19 @@ class ParquetSource(SingleSource):
         metadata = self._file.metadata
         return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
 
-    @property
-    def n_bytes(self) -> int:
-        """The uncompressed size of all row groups."""
-        return sum(map(self.group_bytes, range(len(self.groups))))
-
     def group_bytes(self, group: int) -> int:
         """Return the uncompressed size of a row group."""
         return int(self._file.metadata.row_group(group).total_byte_size)
 
-    def group(self, group: int, request: Request) -> Iterator[Batch]:
-        """Yield the rows of one row group, as `batches` does."""
+    def rows_of_group(self, group: int, start: int, end: int, request: Request) -> Iterator[Batch]:
+        """Yield the rows from `start` to `end` (exclusive) of one row group."""
         first = sum(self.groups[:group])
-        return self._decode([group], first, 0, replace(request, start=first))
+        rows_left = end - start
+        for batch in self._decode([group], first, start, replace(request, start=first + start)):
+            yield batch[:rows_left]
+            rows_left -= len(batch)
+            if rows_left <= 0:
+                return
 
     def batches(self, request: Request) -> Iterator[Batch]:
         renewed: Request | None = request
