@@ -41,7 +41,6 @@ class ReadingOptions:
     limit: int | None
     skip_rejected: bool
     classes: tuple[str, ...] | None
-    dtype: str
     seed: int
     max_weights: int
     as_json: bool

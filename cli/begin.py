@@ -25,7 +25,7 @@ from .options import bad_parameters_are_usage_errors, quiet_stderr, require_runn
 from .printable import counted, tell
 from .signals import InterruptedWaitError, Signals
 
-_PARAMETERS = ("lr", "epsilon", "activation", "init_range", "dtype", "seed", "max_weights")
+_PARAMETERS = ("lr", "epsilon", "activation", "init_range", "seed", "max_weights")
 
 
 class AtWork(NamedTuple):
@@ -134,7 +134,7 @@ def _require_agreement(live: LiveModel, options: LearnOptions) -> None:
     """Check that options fixed when the model was made have their values from then."""
     model, selection = live.model, live.selection
     made_with: dict[str, Any] = {
-        name: getattr(model, name) for name in ("activation", "init_range", "dtype", "classes")
+        name: getattr(model, name) for name in ("activation", "init_range", "classes")
     }
     made_with["seed"] = model.seed_
     for each in fields(selection):

@@ -71,17 +71,19 @@ def require_regular(*paths: Path | None) -> None:
 
 
 def require_own_output(
-    path: str | Path, beginnings: Sequence[str], content: str, remedy: str
+    path: str | Path, beginnings: Sequence[bytes], content: str, remedy: str
 ) -> None:
     """Check that a file to be replaced or truncated is empty or begins as this program writes it.
 
-    `content` says what such a file holds, and `remedy` what to do about another one.
+    `content` says what such a file holds, and `remedy` what to do about another one. A file may
+    also begin with zeros, as after a power cut.
     """
     if not os.path.exists(path) or _is_device(path):
         return
     with open(path, "rb") as file:
         start = file.read(max(map(len, beginnings)))
-    if start and not start.startswith(tuple(text.encode() for text in beginnings)):
+    is_own = any(start.startswith(text) or text.startswith(start) for text in beginnings)
+    if start.strip(b"\0") and not is_own:
         raise OneLineError(f"{path}: exists and does not hold {content}: {remedy}")
 
 

@@ -73,7 +73,7 @@ def _groups(live: LiveModel, path: Path) -> Iterator[tuple[str, Iterable[str]]]:
         "activation": model.activation,
         "init range": f"{model.init_range:g}",
         "seed": str(model.seed_),
-        "type": f"{model.dtype}, {live.kernel} kernel",
+        "kernel": live.kernel,
     }
     if live.python_step is not None:
         settings["step before it"] = f"{live.python_step}, which runs only in Python"
@@ -171,7 +171,6 @@ def _contents(live: LiveModel) -> dict[str, Any]:
         "epsilon": model.epsilon,
         "activation": model.activation,
         "init_range": model.init_range,
-        "dtype": model.dtype,
         "seed": model.seed_,
         "classes": model.classes_,
         "n_features": len(features),

@@ -108,12 +108,6 @@ def input_options(standardize: Decorator = _STANDARDIZE) -> Decorator:
 # Options of the model that cannot be swept.
 model_options = in_order(
     on_model("--classes a,b,c|0-9", "Labels known from the start.", CLASSES),
-    on_advanced(
-        "--dtype [float64|float32]",
-        "Type of weights and arithmetic.",
-        click.Choice(["float64", "float32"]),
-        "float64",
-    ),
     on_advanced("--seed N", "Seed for the initial weights and random draws.", int, 0),
     on_advanced(
         "--max-weights N",

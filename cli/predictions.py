@@ -293,7 +293,7 @@ class Lines:
 
     header = ""
     content = "predictions"
-    beginnings: tuple[str, ...] = ('{"row": ', "row,prediction")  # of files with this content
+    beginnings: tuple[bytes, ...] = (b'{"row": ', b"row,prediction")  # of files with this content
 
     def __call__(self, result: StepResult) -> Iterator[str]:
         """Yield a line for each sample."""

@@ -58,7 +58,7 @@ class RejectedLines(Lines):
     """Rejected rows as lines of JSON, with their text, or their values by name."""
 
     content = "rejected rows"
-    beginnings = ('{"source": ',)
+    beginnings = (b'{"source": ',)
 
     def __call__(self, result: StepResult) -> Iterator[str]:
         for source, row, why, held in result.rejected:

@@ -50,7 +50,7 @@ def report(
         raise OneLineError("the report needs jinja2: pip install 'stream-perceptron[report]'")
     require_different(MODEL=path, the_page=output, the_examples=examples)
     if not overwrite:
-        require_own_output(output, ("<!doctype html",), "a report", REMEDY)
+        require_own_output(output, (b"<!doctype html",), "a report", REMEDY)
     live = LiveModel.load(path)
     if examples is not None:
         require_runnable(live, path)

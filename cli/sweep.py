@@ -122,7 +122,7 @@ def _trials(options: SweepOptions, sources: Sequence[Source]) -> list[Trial]:
     from stream_perceptron import LiveModel, Trial
     from stream_perceptron.live.sweep import SWEPT, combinations
 
-    fixed = {name: getattr(options, name) for name in ("dtype", "seed", "max_weights")}
+    fixed = {name: getattr(options, name) for name in ("seed", "max_weights")}
     asked, trials = options.selection(sources), []
     for is_on in options.standardize or [asked.standardize]:
         selection = replace(asked, standardize=is_on)

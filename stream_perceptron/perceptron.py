@@ -57,8 +57,6 @@ class SGDPerceptron(base.MiniBatchClassifier):
         only on the seed, the label's number and the feature's number.
     classes
         Labels known from the start, in this order. Others are added when they first occur.
-    dtype
-        float64 or float32, the type of weights and arithmetic.
     seed
         From 0 to 2^64 - 1. None draws one and keeps it in `seed_`.
     max_weights
@@ -116,7 +114,6 @@ class SGDPerceptron(base.MiniBatchClassifier):
         activation: str = "sigmoid",
         init_range: float = 0.03,
         classes: Sequence[Hashable] | None = None,
-        dtype: str = "float64",
         seed: int | None = None,
         max_weights: int = MAX_WEIGHTS,
     ) -> None:
@@ -125,12 +122,11 @@ class SGDPerceptron(base.MiniBatchClassifier):
         self.activation = activation
         self.init_range = init_range
         self.classes = classes
-        self.dtype = dtype
         self.seed = seed
 
         rule = get_activation(activation)
-        validation.require_parameters(lr, epsilon, init_range, dtype, seed, max_weights)
-        store = WeightStore(seed, init_range, np.dtype(dtype), max_weights)
+        validation.require_parameters(lr, epsilon, init_range, seed, max_weights)
+        store = WeightStore(seed, init_range, max_weights)
         self.network = Network(rule, store)
         if classes is not None:
             self.network.add([], validation.declared_classes(classes))
@@ -218,7 +214,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
                 return
             if outcome is Outcome.DIVERGED:
                 raise DivergedError(self.n_seen + 1)
-        row = validation.as_row(x, self.network.row_dtype)
+        row = validation.as_row(x)
         self._learn(row, [validation.as_label(y)], weight)
 
     def predict_one(self, x: Mapping[Hashable, Any], **kwargs: Any) -> Any:
@@ -281,7 +277,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
             If a weight or an error would become infinite or NaN; the rows before are learned.
 
         """
-        rows = frames.frame_rows(frames.as_frame(X), self.network.row_dtype)
+        rows = frames.frame_rows(frames.as_frame(X))
         self._learn(rows, validation.as_labels(y, len(rows)), w)
 
     def predict_many(self, X: IntoDataFrame) -> Any:
@@ -354,7 +350,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         ['right', 'left', 'left', 'right', 'left', 'right']
 
         """
-        rows = frames.as_rows(X, features, self.network.row_dtype)
+        rows = frames.as_rows(X, features)
         result = self._learn(rows, validation.as_labels(labels, len(rows)), w, stop)
         return validation.names_of(result.predicted, self.classes_)
 
@@ -387,14 +383,14 @@ class SGDPerceptron(base.MiniBatchClassifier):
             return net
         validation.require_dict(x)
         try:
-            row = validation.as_row(x, self.network.row_dtype)
+            row = validation.as_row(x)
         except SampleError:
             # A scaler gives NaN for a feature it has not seen; the model does not know it either.
             x = {name: x[name] for name in x if name in self.network.features.numbers}
-            row = validation.as_row(x, self.network.row_dtype)
+            row = validation.as_row(x)
         return np.asarray(self.network.nets(row)[0])
 
     def _nets(self, frame: nw.DataFrame[Any]) -> Array:
         known = self.network.features.numbers
-        rows = frames.frame_rows(frame, self.network.row_dtype, known.__contains__)
+        rows = frames.frame_rows(frame, known.__contains__)
         return self.network.nets(rows)

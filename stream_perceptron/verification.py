@@ -110,7 +110,6 @@ def _begin(live: LiveModel) -> LiveModel:
         activation=was.activation,
         init_range=was.init_range,
         classes=was.classes,
-        dtype=was.dtype,
         seed=was.seed_,
         max_weights=was.max_weights,
     )

@@ -10,7 +10,7 @@ from stream_perceptron import SGDPerceptron
 MODELS = [
     SGDPerceptron(seed=1),
     SGDPerceptron(activation="tanh"),
-    SGDPerceptron(activation="arctan", dtype="float32"),
+    SGDPerceptron(activation="arctan"),
     # Raw ImageSegments, with features up to 1,500, diverges at larger steps.
     SGDPerceptron(activation="identity", lr=1e-5),
 ]

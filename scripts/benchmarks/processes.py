@@ -99,15 +99,14 @@ def processes() -> str:
         ours = [*DIGITS, "--json", mnist_file(), *again]
         sklearn = [sys.executable, "-c", SKLEARN, mnist_file(), passes]
         tasks |= {
-            (n, "ours, float64"): partial(by_ours, ours),
-            (n, "ours, float32"): partial(by_ours, [*ours, "--dtype", "float32"]),
+            (n, "ours"): partial(by_ours, ours),
             (n, "vw, text"): partial(by_vw, [*vw, "-d", "/dev/stdin"], *[text] * passes),
             (n, "vw, cache"): partial(by_vw, [*cached, *again]),
             (n, "vw, cache, --sgd"): partial(by_vw, [*cached, *again, "--sgd"]),
             (n, "scikit-learn"): partial(process, sklearn, find=float),
         }
     header = ["samples", "program", "seconds", "ours to this", "progressive accuracy"]
-    return compare(header, 5, tasks, median(), ours_to_this("ours, float64"), accuracy)
+    return compare(header, 5, tasks, median(), ours_to_this("ours"), accuracy)
 
 
 @section("wide text")

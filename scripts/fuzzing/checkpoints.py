@@ -25,7 +25,7 @@ from stream_perceptron_cli import inspect
 _GOLDEN = Path(__file__).parents[2] / "tests" / "golden"
 _VALUES: tuple[Any, ...] = (
     None, True, 0, 1, -1, 2, 2**31, 2**63, 2**200, 0.5, -0.0, 1e308, 5e-324, "", "a", "\0", "int",
-    "sigmoid", "float32", [], [0], [[]], [["a"]], {}, {"a": 1}, {"date": "2026-01-01"}, 10**400,
+    "sigmoid", "float64", [], [0], [[]], [["a"]], {}, {"a": 1}, {"date": "2026-01-01"}, 10**400,
     "1e999", "os.system", "compose.FuncTransformer", "stats.Mean", "get", "__class__",
     {"class": "optim.schedulers.Optimal", "state": {"loss": 1, "alpha": 1e-300}},
     {"class": "stats.Var", "state": {}}, {"type": "int"}, {"set": [1]}, {"float": "nan"},

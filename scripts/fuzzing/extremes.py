@@ -28,7 +28,6 @@ def case(rng: np.random.Generator, folder: Path) -> str:
     names = rng.choice(["lr", "epsilon", "init_range"], rng.integers(3), replace=False)
     parameters: dict[str, Any] = {str(name): float(rng.choice(_OPTIONS)) for name in names}
     parameters["activation"] = str(rng.choice(["sigmoid", "tanh", "arctan", "identity"]))
-    parameters["dtype"] = str(rng.choice(["float64", "float32"]))
     scale = float(rng.choice(_OPTIONS[:9])) or None
     selection = Selection(standardize=bool(rng.integers(2)), scale=scale)
     sources = [open_source(str(source), form)]

@@ -33,7 +33,6 @@ def case(rng: np.random.Generator, folder: Path) -> str:
         "lr": float(10 ** rng.uniform(-3, 0)),
         "epsilon": float(rng.choice([0.0, 3e-6, 0.1])),
         "activation": str(rng.choice(list(ACTIVATIONS))),
-        "dtype": str(rng.choice(["float64", "float32"])),
         "seed": int(rng.integers(2**32)),
         "classes": list(range(k)) if rng.random() < 0.5 else None,
     }
@@ -285,7 +284,6 @@ def _compare_with_paper(
     # Rounding errors grow with the errors of samples.
     if not largest < 100:
         return
-    exact = 1e-9 if parameters["dtype"] == "float64" else 2e-2
-    assert updates == model.n_updates or parameters["dtype"] == "float32"
-    np.testing.assert_allclose(model.weights, w, rtol=exact, atol=exact * max(largest, 1.0))
-    np.testing.assert_allclose(model.biases, b, rtol=exact, atol=exact * max(largest, 1.0))
+    assert updates == model.n_updates
+    np.testing.assert_allclose(model.weights, w, rtol=1e-9, atol=1e-9 * max(largest, 1.0))
+    np.testing.assert_allclose(model.biases, b, rtol=1e-9, atol=1e-9 * max(largest, 1.0))

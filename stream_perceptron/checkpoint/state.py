@@ -182,7 +182,6 @@ def model_state(model: SGDPerceptron | Pipeline) -> tuple[dict[str, Any], Arrays
         "activation": perceptron.activation,
         "init_range": float(perceptron.init_range),
         "classes": None if classes is None else list(map(encode_name, classes)),
-        "dtype": perceptron.dtype,
         "seed": None if perceptron.seed is None else int(perceptron.seed),
         "drawn_seed": perceptron.seed_,
         "max_weights": perceptron.max_weights,
@@ -207,7 +206,6 @@ class _State:
     activation: str
     init_range: float
     classes: list[Any] | None
-    dtype: str
     seed: int | None = field(metadata={"below": 2**64})
     drawn_seed: int = field(metadata={"below": 2**64})
     max_weights: int
@@ -226,7 +224,7 @@ def _model_from_state(meta: dict[str, Any], members: Arrays) -> SGDPerceptron:
     if unknown or type(meta.get("kernel")) is not str:
         raise CheckpointError(f"meta.json has no kernel, or unknown entries: {sorted(unknown)}")
     state = from_json(_State, meta.get("model"), "model")
-    names = ("epsilon", "activation", "init_range", "dtype", "max_weights")
+    names = ("epsilon", "activation", "init_range", "max_weights")
     parameters: dict[str, Any] = {name: getattr(state, name) for name in names}
     lr = decode_lr(state.lr)
     try:
@@ -243,8 +241,8 @@ def _model_from_state(meta: dict[str, Any], members: Arrays) -> SGDPerceptron:
             f"and {len(features)} features"
         )
     network = model.network
-    if {weights.dtype, biases.dtype} != {network.dtype}:
-        raise CheckpointError(f"weights are of type {weights.dtype}, not {network.dtype}")
+    if {weights.dtype, biases.dtype} != {np.dtype(np.float64)}:
+        raise CheckpointError(f"weights are of type {weights.dtype}, not float64")
     if state.n_updates > state.n_seen:
         raise CheckpointError("model has more updates than samples")
     last = math.nan if state.last_epsilon is None else state.last_epsilon

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from stream_perceptron.data.describe import Note
 from stream_perceptron.data.identity import TextPart
@@ -58,11 +58,6 @@ class Rejection(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.source}: row {self.row}: {self.why}"
-
-
-def too_large(dtype: DTypeLike) -> str:
-    """Return the reason for rejecting a feature too large for a type."""
-    return f"a feature is beyond {np.finfo(dtype).max:.3g}, the largest number of its type"
 
 
 @dataclass
@@ -202,15 +197,6 @@ class Batch:
         """Check that no row is rejected."""
         if self.rejected:
             raise SampleError(str(self.rejections()[0]))
-
-    def fitting(self, dtype: DTypeLike) -> Batch:
-        """Return the batch with rows rejected whose features do not fit a type."""
-        if np.dtype(dtype) == np.float64:
-            return self
-        limit = float(np.finfo(dtype).max)
-        if self.features.largest() <= limit:
-            return self
-        return self.without(self.features.beyond(limit), too_large(dtype))
 
     def without(self, some: NDArray[np.bool_], why: str) -> Batch:
         """Return the batch with some of its usable rows (a mask, shape (n,)) rejected."""

@@ -31,7 +31,6 @@ class Request:
     # The identity of a text file up to `start`, or in a further pass up to where the first one was
     # when the run began; None if identities are not needed.
     known: Identity | None = None
-    dtype: str = "float64"  # the type that must hold the features
     most_features: int = 2**22  # a row with more is rejected before its names are made
     # Whether rejected rows are held with all of their columns, not just those that are used.
     holds_rejected: bool = False

@@ -229,7 +229,6 @@ def _hyperparameters(live: LiveModel) -> Iterator[tuple[str, str]]:
     yield "activation", model.activation
     yield "initial weights", f"within {model.init_range:g}"
     yield "seed", str(model.seed_)
-    yield "type", model.dtype
     yield "kernel", live.kernel
     yield "label column", selection.label or "found by name"
     yield "scale", "1/255 for 8-bit, else 1" if selection.scale is None else f"{selection.scale:g}"

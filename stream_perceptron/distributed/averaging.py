@@ -29,7 +29,7 @@ Array = NDArray[Any]
 Floats = NDArray[np.float64]
 
 # Parameters that models must have in common, by their option.
-_ALIKE = {"activation": "activation", "init-range": "init_range", "dtype": "dtype", "seed": "seed_"}
+_ALIKE = {"activation": "activation", "init-range": "init_range", "seed": "seed_"}
 
 # Counts that are added up.
 _SUMS = ("samples", "unlabelled", "skipped", "updates", "repeats", "epsilon_sum", "missing")
@@ -171,8 +171,7 @@ def _weights_of(network: Network, united: Network) -> Array:
 
 def _initial(network: Network, labels: Array, n_features: int) -> Array:
     store = network.store
-    weights = initial_weights(store.seed, labels, np.arange(n_features), store.init_range)
-    return weights.astype(network.dtype)
+    return initial_weights(store.seed, labels, np.arange(n_features), store.init_range)
 
 
 def average_live(begin: LiveModel, lives: Sequence[LiveModel]) -> LiveModel:

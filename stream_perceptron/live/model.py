@@ -245,7 +245,6 @@ class LiveModel:
             replace(self.schema, numbers=numbers),
             to_learn,
             needs_label=to_learn and self.needs_label,
-            dtype=self.model.dtype,
             most_features=self.model.max_weights // NAME_COST,
         )
 

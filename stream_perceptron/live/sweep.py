@@ -199,7 +199,7 @@ def batches_of(stream: Iterable[tuple[Mapping[Hashable, Any], Hashable]]) -> Ite
     first = 1
     while some := list(itertools.islice(pairs, BATCH_ROWS)):
         labels = [as_label(label) for _, label in some]
-        rows = joined([as_row(x, np.dtype(np.float64)) for x, _ in some])
+        rows = joined([as_row(x) for x, _ in some])
         n = len(some)
         yield Batch("stream", first, n, np.arange(n), rows, labels, np.ones(n), Schema())
         first += n

@@ -39,7 +39,6 @@ def as_frame(X: Any) -> nw.DataFrame[Any]:
 
 def frame_rows(
     frame: nw.DataFrame[IntoDataFrame],
-    dtype: np.dtype[Any],
     is_wanted: Callable[[Hashable], bool] = lambda name: True,
 ) -> Rows:
     """Return the wanted columns of a frame as rows.
@@ -57,11 +56,11 @@ def frame_rows(
         native: Any = frame.to_native()
         sparse_type = sys.modules["pandas"].SparseDtype
         if any(isinstance(kind, sparse_type) for kind in native.dtypes.unique()):
-            return _sparse_rows(native, names, dtype)
-    return _dense_rows(frame, names, dtype)
+            return _sparse_rows(native, names)
+    return _dense_rows(frame, names)
 
 
-def _dense_rows(frame: nw.DataFrame[IntoDataFrame], names: Names, dtype: np.dtype[Any]) -> Rows:
+def _dense_rows(frame: nw.DataFrame[IntoDataFrame], names: Names) -> Rows:
     import narwhals.stable.v2 as nw
     from river.utils import dataframe
 
@@ -82,14 +81,14 @@ def _dense_rows(frame: nw.DataFrame[IntoDataFrame], names: Names, dtype: np.dtyp
     rows = dataframe.to_numpy(frame)
     missing = np.isnan(rows)
     if not missing.any():
-        return require_finite(Rows.of_table(names, rows), dtype)
+        return require_finite(Rows.of_table(names, rows))
     if not frame.implementation.is_pandas_like():
         nulls = [column.is_null().to_numpy() for column in frame.iter_columns()]
         missing = np.stack(nulls, axis=1).astype(bool)
-    return require_finite(Rows.of_table(names, rows, ~missing), dtype)
+    return require_finite(Rows.of_table(names, rows, ~missing))
 
 
-def _sparse_rows(frame: Any, names: Names, dtype: np.dtype[Any]) -> Rows:
+def _sparse_rows(frame: Any, names: Names) -> Rows:
     """Return the rows of a pandas frame with some sparse columns."""
     rows: list[NDArray[np.intp]] = []
     values: list[NDArray[Any]] = []
@@ -115,10 +114,10 @@ def _sparse_rows(frame: Any, names: Names, dtype: np.dtype[Any]) -> Rows:
     order = np.argsort(at, kind="stable")
     starts = np.searchsorted(at[order], np.arange(len(frame) + 1))
     numbers = np.concatenate([np.empty(0), *values])[order]
-    return require_finite(Rows(names, starts, columns[order], numbers), dtype)
+    return require_finite(Rows(names, starts, columns[order], numbers))
 
 
-def as_rows(X: Any, names: Sequence[Hashable] | None, dtype: np.dtype[Any]) -> Rows:
+def as_rows(X: Any, names: Sequence[Hashable] | None) -> Rows:
     """Return a frame, an array (n, d) or a sparse matrix as rows.
 
     `names` are the columns' names; None means a frame's own names, or 0 to d - 1. A cell that is
@@ -126,7 +125,7 @@ def as_rows(X: Any, names: Sequence[Hashable] | None, dtype: np.dtype[Any]) -> R
     """
     if hasattr(X, "columns") and not isinstance(X, np.ndarray):
         frame = as_frame(X)
-        found = frame_rows(frame, dtype)
+        found = frame_rows(frame)
         if names is not None:
             found = replace(found, names=_different(_fitting(names, len(found.names))))
         return found
@@ -138,11 +137,11 @@ def as_rows(X: Any, names: Sequence[Hashable] | None, dtype: np.dtype[Any]) -> R
     if X.dtype.kind not in "biuf":
         raise SampleError(f"features of type {X.dtype} are not numbers: convert them first")
     if not isinstance(X, np.ndarray):
-        return require_finite(_sparse_matrix(X.tocsr(), names), dtype)
+        return require_finite(_sparse_matrix(X.tocsr(), names))
     if isinstance(X, np.ma.MaskedArray):
         there = ~np.ma.getmaskarray(X)
         X = X.filled(0)
-    return require_finite(Rows.of_table(_different(_fitting(names, X.shape[1])), X, there), dtype)
+    return require_finite(Rows.of_table(_different(_fitting(names, X.shape[1])), X, there))
 
 
 def _sparse_matrix(matrix: Any, names: Sequence[Hashable] | None) -> Rows:

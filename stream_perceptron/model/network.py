@@ -128,19 +128,9 @@ class Network:
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         activation, seed, init_range, max_weights, snapshot = state
-        store = WeightStore(seed, init_range, snapshot.weights.dtype, max_weights)
+        store = WeightStore(seed, init_range, max_weights)
         Network.__init__(self, activation, store)
         self.restore(snapshot)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The type of the weights."""
-        return self.store.weights.dtype
-
-    @property
-    def row_dtype(self) -> np.dtype[Any]:
-        """The type in which the values of rows must be finite."""
-        return self.dtype if self.scaler is None else np.dtype(np.float64)
 
     @property
     def n_seen(self) -> int:
@@ -218,7 +208,7 @@ class Network:
         n, store = len(rows), self.store
         block = Block(
             np.full(n, -1, np.intp), np.ones(n), np.zeros(n),
-            np.empty((n, store.shape[0]), self.dtype), np.empty(n), np.zeros(n, bool),
+            np.empty((n, store.shape[0])), np.empty(n), np.zeros(n, bool),
         )  # fmt: skip
         return block.nets, self._learn(rows, columns, Rule(self.activation, 0.0), block)
 
@@ -292,9 +282,9 @@ class Network:
                 targets[:] = known.targets_of(labels[part])
             shape = end - start, self.store.shape[0]
             block = Block(
-                targets, weights[part], rates, np.empty(shape, self.dtype), task.result.eps[part],
+                targets, weights[part], rates, np.empty(shape), task.result.eps[part],
                 task.result.updated[part], widths,
-                None if widths is None else np.empty(shape, self.dtype),
+                None if widths is None else np.empty(shape),
             )  # fmt: skip
             done = self._learn(rows[part], task.columns, task.rule, block)
         task.result.target[part] = targets

@@ -143,13 +143,6 @@ class Rows:
         largest = max(float(values.max(initial=0)), -float(values.min(initial=0)))
         return largest * abs(self.scale)
 
-    def beyond(self, limit: float) -> NDArray[np.bool_]:
-        """Return which rows have a value with |value| > limit, shape (n,)."""
-        beyond = np.zeros(len(self), bool)
-        cells = np.flatnonzero(np.abs(self.numbers) > limit)
-        beyond[np.searchsorted(self.starts, cells, side="right") - 1] = True
-        return beyond
-
     def dicts(self) -> Iterator[dict[Hashable, float]]:
         """Yield each row as a dict of its features."""
         names, columns = self.names, self.columns

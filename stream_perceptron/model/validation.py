@@ -104,16 +104,16 @@ def require_dict(x: Any) -> None:
         )
 
 
-def as_row(x: Mapping[Hashable, Any], dtype: np.dtype[Any]) -> Rows:
+def as_row(x: Mapping[Hashable, Any]) -> Rows:
     """Return a dict of features as one row; None marks an absent feature."""
     require_dict(x)
     if any(value is None for value in x.values()):
         x = {name: value for name, value in x.items() if value is not None}
     names = tuple(x)
-    return row_of(names, x.values(), dtype)
+    return row_of(names, x.values())
 
 
-def row_of(names: Names, values: Collection[Any], dtype: np.dtype[Any]) -> Rows:
+def row_of(names: Names, values: Collection[Any]) -> Rows:
     """Return features as one row, from their names and values."""
     if not _PLAIN_TYPES.issuperset(map(type, values)):
         for name, value in zip(names, values, strict=True):
@@ -122,7 +122,7 @@ def row_of(names: Names, values: Collection[Any], dtype: np.dtype[Any]) -> Rows:
         row = np.fromiter(values, np.float64, len(values))
     except OverflowError:
         row = np.array([_float_or_infinity(value) for value in values])
-    return require_finite(Rows.of_table(names, row[np.newaxis]), dtype)
+    return require_finite(Rows.of_table(names, row[np.newaxis]))
 
 
 def require_number(name: Hashable, value: Any) -> None:
@@ -134,16 +134,13 @@ def require_number(name: Hashable, value: Any) -> None:
         )
 
 
-def require_finite(rows: Rows, dtype: np.dtype[Any]) -> Rows:
-    """Return rows after checking that all values are finite in a type."""
-    if not rows.largest() <= float(np.finfo(dtype).max):
-        with np.errstate(over="ignore"):
-            wrong = np.flatnonzero(~np.isfinite(rows.numbers.astype(dtype)))
-        for cell in wrong[:1].tolist():
+def require_finite(rows: Rows) -> Rows:
+    """Return rows after checking that all values are finite."""
+    if not rows.largest() < math.inf:
+        for cell in np.flatnonzero(~np.isfinite(rows.numbers))[:1].tolist():
             value, name = rows.values[cell], rows.names[rows.places[cell]]
             where = f" in row {rows.rows[cell]}" if len(rows) > 1 else ""
-            reason = f"not finite in {dtype}" if np.isfinite(value) else "not finite"
-            raise SampleError(f"feature {name!r} is {value}{where}, {reason}: clean or drop it")
+            raise SampleError(f"feature {name!r} is {value}{where}, not finite: clean or drop it")
     return rows
 
 
@@ -154,16 +151,12 @@ def _float_or_infinity(value: Any) -> float:
         return math.inf
 
 
-def require_parameters(
-    lr: Any, epsilon: Any, init_range: Any, dtype: Any, seed: Any, max_weights: Any
-) -> None:
+def require_parameters(lr: Any, epsilon: Any, init_range: Any, seed: Any, max_weights: Any) -> None:
     """Check that the parameters of a perceptron are in their ranges."""
-    if dtype not in ("float64", "float32"):
-        raise ValueError(f"dtype is {dtype!r}: choose float64 or float32")
     if not hasattr(lr, "get"):
         _require_number("lr", lr, is_positive=True)
     _require_number("epsilon", epsilon)
-    _require_number("init_range", init_range, float(np.finfo(dtype).max))
+    _require_number("init_range", init_range)
     if seed is not None and not (isinstance(seed, int | np.integer) and 0 <= seed < 2**64):
         raise ValueError(f"seed is {_shown(seed)}: choose a whole number from 0 to 2^64 - 1")
     if not isinstance(max_weights, int) or not 0 < max_weights < 2**62:
@@ -179,9 +172,8 @@ def _shown(value: Any) -> str:
     return repr(value)[:50]
 
 
-def _require_number(
-    name: str, value: Any, most: float = sys.float_info.max, is_positive: bool = False
-) -> None:
+def _require_number(name: str, value: Any, is_positive: bool = False) -> None:
+    most = sys.float_info.max
     number = _float_or_infinity(value) if isinstance(value, numbers.Real) else math.nan
     if not 0 <= number <= most or (is_positive and number == 0):
         shown = f"above {most:.2g}" if number > most and value != math.inf else _shown(value)

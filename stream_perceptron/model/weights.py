@@ -84,17 +84,11 @@ class WeightStore:
     makes the larger weights, and `use` installs them by one uninterruptible assignment.
     """
 
-    def __init__(
-        self,
-        seed: int | None,
-        init_range: float,
-        dtype: np.dtype[Any],
-        max_weights: int = MAX_WEIGHTS,
-    ) -> None:
+    def __init__(self, seed: int | None, init_range: float, max_weights: int = MAX_WEIGHTS) -> None:
         self.seed = int.from_bytes(os.urandom(8)) if seed is None else int(seed)
         self.init_range = init_range
         self.max_weights = max_weights
-        self.now = _view(_aligned_zeros(1, 0, dtype), 0, 0)  # replaced as a whole
+        self.now = _view(_aligned_zeros(1, 0), 0, 0)  # replaced as a whole
 
     @property
     def weights(self) -> NDArray[Any]:
@@ -130,7 +124,7 @@ class WeightStore:
         room = self.now.room
         if d >= len(room) or k > room.shape[1]:
             rows = len(room) if d < len(room) else max(d + 1, 2 * len(room))
-            room = _aligned_zeros(rows, padded(k), room.dtype)
+            room = _aligned_zeros(rows, padded(k))
             room[: old_d + 1, :old_k] = self.now.room[: old_d + 1, :old_k]
         # The bias is the weight of feature 0, which is always 1.
         if k > old_k:
@@ -150,7 +144,7 @@ class WeightStore:
     def restore(self, weights: NDArray[Any], biases: NDArray[Any]) -> None:
         """Replace all weights by learned weights (k, d) and biases (k,)."""
         k, d = weights.shape
-        room = _aligned_zeros(d + 1, padded(k), self.now.room.dtype)
+        room = _aligned_zeros(d + 1, padded(k))
         room[0, :k], room[1:, :k] = biases, weights.T
         self.now = _view(room, k, d)
 
@@ -174,9 +168,9 @@ def _view(room: NDArray[Any], k: int, d: int) -> Grown:
     return Grown(room[1 : d + 1, :k].T, room[0, :k], room)
 
 
-def _aligned_zeros(rows: int, columns: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+def _aligned_zeros(rows: int, columns: int) -> NDArray[np.float64]:
     """Return zeros (rows, columns), aligned to a cache line."""
-    size = rows * columns * dtype.itemsize
+    size = rows * columns * 8
     memory = np.zeros(size + _CACHE_LINE, np.uint8)
     start = -memory.ctypes.data % _CACHE_LINE
-    return memory[start : start + size].view(dtype).reshape(rows, columns)
+    return memory[start : start + size].view(np.float64).reshape(rows, columns)

@@ -30,7 +30,7 @@ def learn(model, rows):
 
 MODELS = {
     "plain": lambda: SGDPerceptron(0.001, seed=3),
-    "float32 and a seed that was drawn": lambda: SGDPerceptron(dtype="float32"),
+    "a seed that was drawn": lambda: SGDPerceptron(),
     "tanh and classes": lambda: SGDPerceptron(1e-4, activation="tanh", classes=["sky", "x"]),
     "inverse scaling": lambda: SGDPerceptron(schedulers.InverseScaling(0.1, power=0.25), seed=3),
     "optimal": lambda: SGDPerceptron(schedulers.Optimal(losses.Hinge(0.5), alpha=1.0), seed=3),

@@ -164,7 +164,6 @@ def test_lr_and_epsilon_may_change_and_it_is_said(days, model, run):
     [
         (["--activation", "tanh"], "--activation is 'tanh', but the model was made with 'sigmoid'"),
         (["--seed", "1"], "--seed is 1, but the model was made with 0"),
-        (["--dtype", "float32"], "--dtype is 'float32'"),
         (["--init-range", "1"], "--init-range is 1.0"),
         (["--classes", "left,right"], r"--classes is \['left', 'right'\]"),
         (["--scale", "2"], "--scale is 2.0, but the model was made with 1.0"),

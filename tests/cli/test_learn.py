@@ -256,12 +256,12 @@ def test_random_and_stop(run, digits):
 
 
 def test_options_of_the_model_reach_it(run, points):
-    model = SGDPerceptron(0.2, 0.01, "tanh", 0.5, ["right", "left", "none"], "float32", seed=9)
+    model = SGDPerceptron(0.2, 0.01, "tanh", 0.5, ["right", "left", "none"], seed=9)
     metric = evaluate.progressive_val_score(
         stream.iter_parquet(points, scale=2.0, ignore=["b"]), model, metrics.Accuracy()
     )
     options = ["--lr", 0.2, "--epsilon", 0.01, "--activation", "tanh", "--init-range", 0.5,
-               "--classes", "right,left,none", "--dtype", "float32", "--seed", 9,
+               "--classes", "right,left,none", "--seed", 9,
                "--scale", "4/2", "--ignore", "b", "--label", "class"]  # fmt: skip
     figures = summary(run("learn", points, *options, "--json", check=0))
 
@@ -372,7 +372,6 @@ def test_truncated_file_is_one_line_and_exit_code_1(run, digits, tmp_path):
         (["--classes", "a,,b"], "not a list of different names"),
         (["--classes", "left,left"], "not a list of different names"),
         (["--classes", "a,b"], "class 'a' is not a whole number, but the labels are"),
-        (["--dtype", "float16"], "'float64', 'float32'"),
         (["--seed", "-1"], "seed is -1: choose a whole number from 0 to 2^64 - 1"),
         (["--passes", "0"], "0 is not in the range"),
         (["--activation", "relu"], "choose sigmoid, tanh, arctan or identity"),

@@ -54,7 +54,6 @@ def completed(words):
         ("stream-perceptron learn --activation ", ["sigmoid", "tanh", "arctan", "identity"]),
         ("stream-perceptron sweep --activation sigmoid,t", ["sigmoid,tanh"]),
         ("stream-perceptron learn --activation tanh,s", []),
-        ("stream-perceptron learn --dtype float3", ["float32"]),
         ("stream-perceptron verify m.npz --format p", ["parquet"]),
         ("stream-perceptron learn digits", ["digits"]),
     ],

@@ -143,19 +143,6 @@ def test_format_overrides_the_look_of_a_source(tmp_path, run):
     assert "parquet" in unknown.stderr
 
 
-def test_float32_refuses_what_it_cannot_hold(tmp_path, run):
-    source, path = tmp_path / "source.csv", tmp_path / "m.npz"
-    source.write_text("label,a\nleft,1\nright,2\nleft,1e300\nright,3\n")
-    options = ["-m", path, "--dtype", "float32"]
-    result = run("learn", source, *options, check=1)
-    assert "row 3: a feature is beyond 3.4e+38" in result.stderr
-    assert 2 == LiveModel.load(path).progress.samples
-    run("learn", source, *options, "--skip-bad", check=0)
-    progress = LiveModel.load(path).progress
-
-    assert (3, 1) == (progress.samples, progress.skipped)
-
-
 def test_limits_of_a_stream_are_of_one_run(tmp_path):
     command = [COMMAND, "learn", "-m", tmp_path / "m.npz", "--limit", "2", "--quiet"]
     for expected in (2, 4):

@@ -53,7 +53,6 @@ def lines(samples):
         ["--passes", "3"],
         ["--random", "--stop", "--epsilon", "3e-6"],
         ["--limit", "2000"],
-        ["--dtype", "float32"],
     ],
     ids=" ".join,
 )

@@ -42,9 +42,8 @@ def base():
     )
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_the_mean_of_one_is_itself(dtype, rng):
-    start = SGDPerceptron(lr=0.5, dtype=dtype, seed=7)
+def test_the_mean_of_one_is_itself(rng):
+    start = SGDPerceptron(lr=0.5, seed=7)
     start.learn_one({"a": 1.0}, "up")
     model = trained(
         start, [({"a": x, f"x{i % 9}": 1.0}, i % 5) for i, x in enumerate(rng.random(50))]
@@ -96,7 +95,6 @@ def test_new_labels_and_features_are_united_by_name(base):
     [
         (SGDPerceptron(activation="tanh", seed=7), "its activation is 'tanh'"),
         (SGDPerceptron(seed=8), "its seed is 8, but the base has 7"),
-        (SGDPerceptron(dtype="float32", seed=7), "its dtype is 'float32'"),
         (SGDPerceptron(init_range=0.1, seed=7), "its init-range is 0.1"),
         (SGDPerceptron(classes=["down", "up"], seed=7), "its first classes are not those"),
         (SGDPerceptron(classes=["up", "down"], seed=7), "its first features are not those"),

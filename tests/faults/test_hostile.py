@@ -76,7 +76,6 @@ def test_parameters_are_refused_or_can_be_saved(tmp_path):
     for _ in range(600):
         names = rng.choice(["lr", "epsilon", "init_range", "max_weights", "seed"], 2)
         given = {str(name): numbers[rng.integers(len(numbers))] for name in names}
-        given["dtype"] = str(rng.choice(["float64", "float32"]))
         try:
             model = SGDPerceptron(**given)
             model.learn_one({"a": 1.0}, labels[rng.integers(len(labels))])
@@ -92,18 +91,10 @@ def test_parameters_are_refused_or_can_be_saved(tmp_path):
     assert all(len(line) < 150 and "\n" not in line for line in told)
 
 
-@pytest.mark.parametrize(
-    ("options", "told"),
-    [
-        (["--max-weights", "9" * 19], "max_weights is 9999999999999999999: choose"),
-        (["--init-range", "1e300", "--dtype", "float32"], "init_range is above 3.4e+38: choose"),
-    ],
-    ids=["weights", "range"],
-)
-def test_options_that_no_model_can_have(options, told, run, sample, tmp_path):
-    result = run("learn", sample, *options, "-m", tmp_path / "m.npz", check=2)
-    (line,) = result.stderr.splitlines()
-    assert line.startswith(f"Error: {told}")
+def test_an_option_that_no_model_can_have(run, sample, tmp_path):
+    options = ["--max-weights", "9" * 19, "-m", tmp_path / "m.npz"]
+    (line,) = run("learn", sample, *options, check=2).stderr.splitlines()
+    assert line.startswith("Error: max_weights is 9999999999999999999: choose")
     assert not (tmp_path / "m.npz").exists()
 
 

@@ -151,9 +151,9 @@ def test_memory_that_runs_out_is_one_line_and_the_model_is_saved(tmp_path):
         "import sys\n"
         "from stream_perceptron.model import weights\n"
         "real = weights._aligned_zeros\n"
-        "def fails(rows, columns, dtype):\n"
+        "def fails(rows, columns):\n"
         "    if rows > 2500: raise MemoryError\n"
-        "    return real(rows, columns, dtype)\n"
+        "    return real(rows, columns)\n"
         "weights._aligned_zeros = fails\n"
         "from stream_perceptron_cli.main import run; run()"
     )

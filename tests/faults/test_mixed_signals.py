@@ -56,7 +56,7 @@ RUNS = {
     "JSON, position": ["rows.jsonl", "--position", "part,at", "--save-every", "999"],
     "two files": ["one.csv", "two.csv", "--save-every", "3333"],
     "random, stop": ["one.csv", "--random", "--stop", "--epsilon", "1e-9", "--passes", "4"],
-    "float32, limit": ["one.csv", "--dtype", "float32", "--limit", "35000", "--save-every", "500"],
+    "limit": ["one.csv", "--limit", "35000", "--save-every", "500"],
 }  # fmt: skip
 
 

@@ -9,7 +9,7 @@
 #include "kernel.h"
 
 struct Call {
-    int64_t size, function, stop, n, k, d, stride, n_values, n_names, is_bytes, is_table, apart,
+    int64_t function, stop, n, k, d, stride, n_values, n_names, is_bytes, is_table, apart,
         n_tests;
     double low, high, epsilon;
 };
@@ -27,16 +27,16 @@ static void put(const void *numbers, size_t count, size_t size) {
 int main(void) {
     struct Call call;
     while (fread(&call, sizeof call, 1, stdin) == 1) {
-        const size_t n = call.n, k = call.k, d = call.d, size = call.size;
+        const size_t n = call.n, k = call.k, d = call.d;
         Samples samples = {.n = call.n, .k = call.k, .d = call.d, .stride = call.stride,
-                           .is_double = size == sizeof(double),
                            .function = (Function)call.function, .low = call.low,
                            .high = call.high, .epsilon = call.epsilon, .stop = (int)call.stop};
-        char *given = get(k * d, size), *W = calloc(d * call.stride + 1, size);
-        for (size_t i = 0; i < d; i++) memcpy(W + i * call.stride * size, given + i * k * size, k * size);
-        given = get(k, size);
-        void *biases = samples.biases = calloc(call.stride, size);
-        memcpy(biases, given, k * size);
+        const double *given = get(k * d, sizeof(double));
+        double *W = calloc(d * call.stride + 1, sizeof(double));
+        for (size_t i = 0; i < d; i++) memcpy(W + i * call.stride, given + i * k, k * sizeof(double));
+        given = get(k, sizeof(double));
+        double *biases = samples.biases = calloc(call.stride, sizeof(double));
+        memcpy(biases, given, k * sizeof(double));
         samples.W = W;
         samples.starts = get(n + 1, sizeof(intptr_t));
         void *values = get(call.n_values, call.is_bytes ? 1 : sizeof(double));
@@ -58,8 +58,8 @@ int main(void) {
         if (call.apart) samples.statistics = get(3 * call.apart, sizeof(double));
         samples.apart = call.apart;
         if (call.n_tests) samples.widths = get(n + 1, sizeof(intptr_t));
-        samples.tests = calloc(call.n_tests * k + 1, size);
-        samples.nets = calloc(n * k + 1, size);
+        samples.tests = calloc(call.n_tests * k + 1, sizeof(double));
+        samples.nets = calloc(n * k + 1, sizeof(double));
         samples.eps = calloc(n + 1, sizeof(double));
         samples.updated = calloc(n + 1, 1);
         int64_t counts[2] = {0, 0};
@@ -69,13 +69,13 @@ int main(void) {
 
         const int64_t done = learn(&samples);
         put(&done, 1, sizeof done);
-        for (size_t i = 0; i < d; i++) put(W + i * call.stride * size, k, size);
-        put(biases, k, size);
-        put(samples.nets, n * k, size);
+        for (size_t i = 0; i < d; i++) put(W + i * call.stride, k, sizeof(double));
+        put(biases, k, sizeof(double));
+        put(samples.nets, n * k, sizeof(double));
         put(samples.eps, n, sizeof(double));
         put(samples.updated, n, 1);
         put(counts, 2, sizeof(int64_t));
-        put(samples.tests, call.n_tests * k, size);
+        put(samples.tests, call.n_tests * k, sizeof(double));
         put(samples.statistics, 3 * call.apart, sizeof(double));
     }
     return 0;

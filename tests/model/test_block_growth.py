@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_perceptron import SGDPerceptron
+from stream_perceptron.model import network
 from stream_perceptron.model.kernel import numpy_kernel, probabilities
-from stream_perceptron.model.network import Network
 from stream_perceptron.model.rows import Rows, Samples
 from stream_perceptron.model.scaler import Scaler
 
@@ -48,24 +48,21 @@ def blocks(draw):
     block=blocks(),
     is_wide=st.booleans(),
     is_scaled=st.booleans(),
-    dtype=st.sampled_from(["float64", "float32"]),
     lr=st.sampled_from([0.1, 1e200]),
     epsilon=st.sampled_from([0.0, 0.2]),
     stop=st.booleans(),
     classes=st.sampled_from([None, ["a", "b"], ["a", "b"]]),
     room=st.just(2**27) | st.integers(100, 500) | st.integers(37_500, 40_000),
 )
-def test_a_block_is_its_rows(
-    kernel, block, is_wide, is_scaled, dtype, lr, epsilon, stop, classes, room
-):
+def test_a_block_is_its_rows(kernel, block, is_wide, is_scaled, lr, epsilon, stop, classes, room):
     features, labels = block
     with pytest.MonkeyPatch.context() as patch:
         if kernel == "numpy":
-            patch.setattr(Network, "_kernel_learn", staticmethod(numpy_kernel.learn))
+            patch.setattr(network.kernel, "learn", numpy_kernel.learn)
         models = []
         for _ in range(2):
             model = SGDPerceptron(
-                lr, epsilon, "identity", dtype=dtype, seed=0, classes=classes, max_weights=room
+                lr, epsilon, "identity", seed=0, classes=classes, max_weights=room
             )
             if is_scaled:
                 model.network.scaler = Scaler()

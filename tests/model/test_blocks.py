@@ -77,11 +77,15 @@ def test_learn_many_is_the_loop_of_learn_one(kind, stream, lr, classes, epsilon,
 
 
 @settings(deadline=None, max_examples=100)
-@given(stream=streams(), wide=st.booleans(), dtype=st.sampled_from(["float64", "float32"]))
-def test_arrays_give_the_bits_and_predictions_of_samples(stream, wide, dtype):
+@given(
+    stream=streams(),
+    wide=st.booleans(),
+    kind=st.sampled_from([np.float64, np.float32, np.float16]),
+)
+def test_arrays_give_the_bits_and_predictions_of_samples(stream, wide, kind):
     names, rows, labels, weights, cuts = stream
-    X = np.array([[0.0 if value is None else value for value in row] for row in rows])
-    one, block = (SGDPerceptron(0.5, 0.3, dtype=dtype, seed=0) for _ in range(2))
+    X = np.array([[0.0 if value is None else value for value in row] for row in rows], kind)
+    one, block = (SGDPerceptron(0.5, 0.3, seed=0) for _ in range(2))
     if wide:
         for model in (one, block):
             model.learn_one({f"g{i}": 1.0 for i in range(1100)}, "b")

@@ -8,6 +8,7 @@ import random
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 import scipy.sparse
 from helpers import state_of
@@ -70,6 +71,41 @@ def test_names_that_are_no_strings(kind, matrix, labels):
         assert [one.predict_one(x) for x in samples] == many.predict_many(X).tolist()
         shares = many.predict_proba_many(X).to_dict("records")
         assert [one.predict_proba_one(x) for x in samples] == shares
+
+
+TYPES = [np.float16, np.float32, np.int8, np.int64, np.uint8, np.uint64, np.bool_]
+
+
+@pytest.mark.parametrize(
+    ("kind", "form"),
+    [
+        (kind, form)
+        for kind in TYPES
+        for form in ("array", "pandas", "polars", "pyarrow", "sparse")
+        if (kind, form) != (np.float16, "sparse")  # SciPy has none
+    ],
+)
+def test_numbers_of_every_type_are_converted_to_float64(kind, form, labels, rng):
+    matrix = rng.integers(0, 100, (40, 6)).astype(kind)
+    if np.issubdtype(kind, np.floating):
+        matrix /= np.dtype(kind).type(7)
+    names = [f"x{i}" for i in range(6)]
+    samples = [dict(zip(names, row, strict=True)) for row in matrix.astype(float).tolist()]
+    many = model()
+    if form == "array":
+        many.test_then_train(matrix, labels, names)
+    elif form == "sparse":
+        many.test_then_train(scipy.sparse.csr_matrix(matrix), labels, names)
+    else:
+        frame = {
+            "pandas": lambda: pd.DataFrame(matrix, columns=names),
+            "polars": lambda: pl.DataFrame(dict(zip(names, matrix.T, strict=True))),
+            "pyarrow": lambda: pa.table(dict(zip(names, map(pa.array, matrix.T), strict=True))),
+        }[form]()
+        many.learn_many(frame, pd.Series(labels))
+
+    assert many.weights.dtype == np.float64
+    assert state_of(looped(samples, labels)) == state_of(many)
 
 
 @pytest.mark.parametrize("fill", [0.0, 7.0, np.nan])

@@ -89,14 +89,10 @@ def learn_table(standardize, folder):
 
 
 CASES = {
-    f"{activation}, {dtype}": lambda _, activation=activation, dtype=dtype: learn_digits(
-        activation=activation, dtype=dtype, lr=0.01
-    )
+    activation: lambda _, activation=activation: learn_digits(activation=activation, lr=0.01)
     for activation in ACTIVATIONS
-    for dtype in ("float64", "float32")
 } | {
-    "sparse, float64": lambda _: learn_digits(spread=7, lr=0.1),
-    "sparse, float32": lambda _: learn_digits(spread=7, lr=0.1, dtype="float32"),
+    "sparse": lambda _: learn_digits(spread=7, lr=0.1),
     "a schedule": lambda _: learn_digits(lr=Halving()),
     "a threshold": lambda _: learn_digits(lr=0.1, epsilon=0.01, activation="tanh"),
     "one-hot": lambda folder: learn_table(False, folder),
@@ -162,11 +158,11 @@ def call_of(weights, biases, rows, places, rule, block, scaler):
     assert not is_table or places.tolist() == list(range(len(places)))
     weights_apart = weights.strides[1] // weights.itemsize
     numbers = (
-        weights.itemsize, function, rule.stop, len(rows), k, d, weights_apart,
+        function, rule.stop, len(rows), k, d, weights_apart,
         len(rows.values), len(places), is_bytes, is_table, 0 if scaler is None else len(scaler),
         n_tests(block),
     )  # fmt: skip
-    head = struct.pack("13q3d", *map(int, numbers), activation.low, activation.high, rule.epsilon)
+    head = struct.pack("12q3d", *map(int, numbers), activation.low, activation.high, rule.epsilon)
     parts = [weights.T, biases, rows.starts, rows.values, *([rows.of_byte] * is_bytes), places]
     if not is_table:
         parts.append(rows.columns)
@@ -270,7 +266,7 @@ def other_hashes():
     "options",
     [
         ["digits", "--activation", "sigmoid"],
-        ["digits", "--activation", "tanh", "--dtype", "float32"],
+        ["digits", "--activation", "tanh", "--init-range", "0.5"],
         ["table", "--activation", "arctan", "--standardize", "--one-hot", "colour"],
     ],
     ids=lambda options: options[2],

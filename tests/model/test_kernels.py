@@ -16,20 +16,19 @@ from stream_perceptron.model.vocabulary import Vocabulary
 from stream_perceptron.model.weights import WeightStore
 
 KERNELS = {"compiled": _kernel, "numpy": _numpy_kernel}
-DTYPES = ["float64", "float32"]
 
 
-def block_of(targets, k, dtype, rates=0.1, sample_weights=1.0):
+def block_of(targets, k, rates=0.1, sample_weights=1.0):
     n = len(targets)
     return Block(
         np.array(targets, np.intp), np.full(n, sample_weights), np.full(n, rates),
-        np.zeros((n, k), dtype), np.full(n, np.nan), np.zeros(n, bool),
+        np.zeros((n, k)), np.full(n, np.nan), np.zeros(n, bool),
     )  # fmt: skip
 
 
 def stored(W, b):
     """Return weights (k, d) and biases (k,) in a model's storage."""
-    store = WeightStore(0, 0.0, W.dtype)
+    store = WeightStore(0, 0.0)
     store.restore(W, b)
     return store
 
@@ -51,29 +50,28 @@ def outcome(store, block):
     ]
 
 
-def problem(rng, dtype, n=60, k=4, d=37, density=1.0):
+def problem(rng, n=60, k=4, d=37, density=1.0):
     X = rng.normal(size=(n, d)) * (rng.random((n, d)) < density)
     targets = rng.integers(-1, k, n)
     W, b = rng.normal(size=(k, d)) * 0.1, rng.normal(size=k) * 0.1
-    return X, targets, W.astype(dtype), b.astype(dtype)
+    return X, targets, W, b
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("epsilon", [0.0, 0.4])
 @pytest.mark.parametrize("d", [0, 1, 7, 8, 100, 3000])
 @pytest.mark.parametrize("k", [1, 2, 3, 5, 9, 11, 13, 29])
-def test_kernels_agree_to_rounding(dtype, activation, epsilon, d, k, rng):
-    X, targets, W, b = problem(rng, dtype, k=k, d=d, density=0.05 if d > 1024 else 1.0)
+def test_kernels_agree_to_rounding(activation, epsilon, d, k, rng):
+    X, targets, W, b = problem(rng, k=k, d=d, density=0.05 if d > 1024 else 1.0)
     rule = Rule(ACTIVATIONS[activation], epsilon)
     results = []
     for kernel in KERNELS.values():
-        store, block = stored(W, b), block_of(targets, k, dtype, 0.01)
+        store, block = stored(W, b), block_of(targets, k, 0.01)
         assert (60, False) == learn(kernel, store, X, rule, block)
         results.append((store, block))
     (store1, one), (store2, two) = results
 
-    rtol, atol = (1e-9, 1e-11) if dtype == "float64" else (1e-3, 1e-4)
+    rtol, atol = 1e-9, 1e-11
     np.testing.assert_allclose(store1.weights, store2.weights, rtol, atol)
     np.testing.assert_allclose(store1.biases, store2.biases, rtol, atol)
     np.testing.assert_allclose(one.nets, two.nets, rtol, atol)
@@ -84,9 +82,9 @@ def test_kernels_agree_to_rounding(dtype, activation, epsilon, d, k, rng):
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_kernels_do_what_the_oracle_does(kernel, activation, rng):
-    X, targets, W, b = problem(rng, "float64", n=50, k=3, d=5)
+    X, targets, W, b = problem(rng, n=50, k=3, d=5)
     w, c = W.tolist(), b.tolist()
-    block, store = block_of(targets, 3, "float64", 0.05), stored(W, b)
+    block, store = block_of(targets, 3, 0.05), stored(W, b)
     learn(KERNELS[kernel], store, X, Rule(ACTIVATIONS[activation], 0.2), block)
     for x, target, eps in zip(X.tolist(), targets.tolist(), block.eps.tolist(), strict=True):
         if target < 0:
@@ -98,22 +96,21 @@ def test_kernels_do_what_the_oracle_does(kernel, activation, rng):
     np.testing.assert_allclose(c, store.biases, rtol=1e-9)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("k", [1, 4, 10, 12, 20])
 @pytest.mark.parametrize("d", [5, 784, 2000])
-def test_bits_do_not_depend_on_how_a_sample_comes(dtype, k, d, rng):
+def test_bits_do_not_depend_on_how_a_sample_comes(k, d, rng):
     """Blocks of any size, no zeros, another order, more names, or dicts."""
-    X, targets, W, b = problem(rng, dtype, k=k, d=d, density=0.1)
+    X, targets, W, b = problem(rng, k=k, d=d, density=0.1)
     X[::3] = abs(rng.normal(size=(20, d)))  # some consecutive rows have the same features
     X[1::3] = abs(rng.normal(size=(20, d)))
     rule = Rule(ACTIVATIONS["sigmoid"], 0.05)
-    whole, block = stored(W, b), block_of(targets, k, dtype)
+    whole, block = stored(W, b), block_of(targets, k)
     learn(_kernel, whole, X, rule, block)
     expected = outcome(whole, block)
     for size in (1, 7):
         store, nets = stored(W, b), []
         for i in range(0, len(X), size):
-            part = block_of(targets[i : i + size], k, dtype)
+            part = block_of(targets[i : i + size], k)
             learn(_kernel, store, X[i : i + size], rule, part)
             nets.append(part.nets)
         assert expected[:3] == outcome(store, block._replace(nets=np.concatenate(nets)))[:3]
@@ -122,12 +119,12 @@ def test_bits_do_not_depend_on_how_a_sample_comes(dtype, k, d, rng):
     mixed = rng.permutation(d + 2)
     wide = np.hstack([X[:, order], np.full((len(X), 2), 7.0)])[:, mixed]
     for there in (None, wide != 0):
-        store, again = stored(W, b), block_of(targets, k, dtype)
+        store, again = stored(W, b), block_of(targets, k)
         rows = table(wide, there=there)
         _kernel.learn(store.now, rows, places[mixed], rule, again, Counters())
         assert expected == outcome(store, again)
     known = Vocabulary(range(d))
-    nets = block_of([-1] * len(X), k, dtype)
+    nets = block_of([-1] * len(X), k)
     store = stored(W, b)
     learn(_kernel, store, X, rule, nets)
     for x, net in zip(X.tolist(), nets.nets, strict=True):
@@ -138,10 +135,9 @@ def test_bits_do_not_depend_on_how_a_sample_comes(dtype, k, d, rng):
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("d", [5, 63, 784, 2000])
-def test_bytes_are_learned_as_the_numbers_that_they_stand_for(kernel, dtype, d, rng):
-    _, targets, W, b = problem(rng, dtype, k=8, d=d)
+def test_bytes_are_learned_as_the_numbers_that_they_stand_for(kernel, d, rng):
+    _, targets, W, b = problem(rng, k=8, d=d)
     pixels = (rng.integers(0, 256, (60, d)) * (rng.random((60, d)) < 0.1)).astype(np.uint8)
     pixels[:, d // 4 : d // 2] = 0
     rule = Rule(ACTIVATIONS["sigmoid"], 0.05)
@@ -149,7 +145,7 @@ def test_bytes_are_learned_as_the_numbers_that_they_stand_for(kernel, dtype, d, 
     numbers = table(np.multiply(pixels, 1 / 255, dtype=np.float64))
     for rows in (table(pixels, scale=1 / 255), numbers):
         for form in (rows, table(rows.values.reshape(60, d), there=pixels > 0, scale=rows.scale)):
-            store, block = stored(W, b), block_of(targets, 8, dtype)
+            store, block = stored(W, b), block_of(targets, 8)
             learn(KERNELS[kernel], store, form, rule, block)
             results.append(outcome(store, block))
 
@@ -164,12 +160,12 @@ def test_features_in_any_order_are_sorted(m, d, rng):
     columns = rng.choice(d, m, replace=False).astype(np.int32)
     x = rng.normal(size=m)
     nets = []
-    W = np.zeros((1, d), np.float32)
+    W = np.zeros((1, d))
     W[:, columns] = rng.normal(size=m)
-    store = stored(W, np.zeros(1, np.float32))
+    store = stored(W, np.zeros(1))
     for order in (np.arange(m), np.argsort(columns), rng.permutation(m)):
         rows = Rows(tuple(range(m)), np.array([0, m]), np.arange(m, dtype=np.int32), x[order])
-        block = block_of([-1], 1, "float32")
+        block = block_of([-1], 1)
         _kernel.learn(
             store.now, rows, columns[order],
             Rule(ACTIVATIONS["sigmoid"], 0.0), block, Counters(),
@@ -180,26 +176,24 @@ def test_features_in_any_order_are_sorted(m, d, rng):
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("x", "rate", "weight", "bias"),
     [
-        (1e30, 1e300, 0.0, 0.0),
+        (1e200, 1e300, 0.0, 0.0),
         (1.0, 1e308, 0.0, 0.0),
-        (3e38, 3e38, 1.0, 0.0),
+        (1e308, 1e308, 1.0, 0.0),
         (1.0, 1.0, 1e308, 0.0),
         (1e20, 1.0, 1e300, 0.0),
         (1.0, 1e300, 0.0, 1e308),
     ],
 )
-def test_nothing_that_is_not_finite_is_ever_written(kernel, dtype, x, rate, weight, bias):
+def test_nothing_that_is_not_finite_is_ever_written(kernel, x, rate, weight, bias):
     """A sample that would write such a number is refused, and leaves the model unchanged."""
-    largest = float(np.finfo(dtype).max)
-    W = np.full((2, 20), min(weight, largest), dtype)
-    X = np.full((3, 20), min(x, largest))
+    W = np.full((2, 20), weight)
+    X = np.full((3, 20), x)
     X[0] = 0
-    store = stored(W, np.full(2, min(bias, largest), dtype))
-    block = block_of([0, 1, 0], 2, dtype, rate)
+    store = stored(W, np.full(2, bias))
+    block = block_of([0, 1, 0], 2, rate)
     rule = Rule(ACTIVATIONS["identity"], 0.0)
     done, diverged = learn(KERNELS[kernel], store, X, rule, block)
 
@@ -215,7 +209,7 @@ def test_nothing_that_is_not_finite_is_ever_written(kernel, dtype, x, rate, weig
 def test_stop_ends_with_the_first_sample_that_fits(kernel):
     W, b = np.zeros((2, 1)), np.array([0.0, -100.0])
     X = np.array([[5.0], [200.0], [200.0], [5.0]])
-    block = block_of([0, 0, 0, 0], 2, "float64", 1.0)
+    block = block_of([0, 0, 0, 0], 2, 1.0)
     rule = Rule(ACTIVATIONS["sigmoid"], 1e-6, stop=True)
 
     assert (2, False) == learn(KERNELS[kernel], stored(W, b), X, rule, block)
@@ -226,7 +220,7 @@ def test_stop_ends_with_the_first_sample_that_fits(kernel):
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_a_schedule_is_asked_by_the_number_of_updates(kernel):
     store = stored(np.zeros((1, 1)), np.zeros(1))
-    block = block_of([-1, 0, -1, 0], 1, "float64")
+    block = block_of([-1, 0, -1, 0], 1)
     rates = np.array([1.0, 0.5, 0.0, 0.0])
     rule = Rule(ACTIVATIONS["identity"], 0.0)
     learn(KERNELS[kernel], store, np.zeros((4, 1)), rule, block._replace(rates=rates))
@@ -253,8 +247,8 @@ def test_bytes_find_features_that_are_known_in_another_order(d, rng):
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_kernels_count_what_they_learn(kernel, rng):
-    X, targets, W, b = problem(rng, "float64")
-    counters, block = Counters(), block_of(targets, 4, "float64")
+    X, targets, W, b = problem(rng)
+    counters, block = Counters(), block_of(targets, 4)
     learn(KERNELS[kernel], stored(W, b), X, Rule(ACTIVATIONS["sigmoid"], 0.4), block, counters)
     labelled = ~np.isnan(block.eps)
 

@@ -26,15 +26,12 @@ def random_case(rng):
     if rng.random() < 0.3:
         cells = rng.integers(0, 256, (n, d)).astype(float)
     cells[rng.random((n, d)) < rng.choice([0.0, 0.1, 0.8])] = 0.0
-    if rng.random() < 0.2:
-        cells *= 1e-46  # zero for the smaller type
     names = tuple(f"f{i}" for i in rng.permutation(d).tolist())
     known = [names[i] for i in rng.permutation(d).tolist()]
     parameters = {
         "lr": 0.05 if cells.max() < 100 else 1e-8,
         "epsilon": float(rng.choice([0.0, 0.3])),
         "activation": str(rng.choice(list(ACTIVATIONS))),
-        "dtype": str(rng.choice(["float64", "float32"])),
         "seed": 0,
         "classes": range(k),
     }
@@ -165,7 +162,6 @@ def test_parts_of_rows_and_what_they_hold(scale, rng):
         assert [*every, {"e": 1.0, "x": 2.0}] == list(joined([rows, other]).dicts())
         largest = [max(map(abs, x.values()), default=0.0) for x in every]
         assert max(largest) == rows.largest()
-        assert [size > 0.5 for size in largest] == rows.beyond(0.5).tolist()
         ones = list(rows.with_ones(places, ["red"] * len(places)).dicts())
         assert ones == [x | {"red": 1.0} if i in places else x for i, x in enumerate(every)]
         found = {names[place]: values.tolist() for place, values in rows.by_name()}

@@ -25,8 +25,8 @@ def each_kernel(request, monkeypatch):
     monkeypatch.setattr(network.kernel, "learn", KERNELS[request.param])
 
 
-def standardizing(dtype="float64", **parameters):
-    model = SGDPerceptron(lr=0.1, seed=0, dtype=dtype, **parameters)
+def standardizing(**parameters):
+    model = SGDPerceptron(lr=0.1, seed=0, **parameters)
     model.network.scaler = Scaler()
     return model
 
@@ -50,25 +50,23 @@ def in_csr(rows):
 
 
 @pytest.mark.parametrize("is_whole", [True, False])
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer", "digits"])
-def test_as_a_pipeline_of_river(name, dtype, is_whole):
+def test_as_a_pipeline_of_river(name, is_whole):
     rows, labels = table(name, is_whole)
-    perceptron = SGDPerceptron(lr=0.1, seed=0, dtype=dtype)
+    perceptron = SGDPerceptron(lr=0.1, seed=0)
     pipeline = preprocessing.StandardScaler() | perceptron
     predicted = []
     for x, y in zip(rows.dicts(), labels, strict=True):
         predicted.append(pipeline.predict_one(x))
         pipeline.learn_one(x, y)
-    model, blocks = standardizing(dtype), standardizing(dtype)
+    model, blocks = standardizing(), standardizing()
     assert predicted == learn(model, rows, labels)
     sparse = in_csr(rows)
     for start in range(0, len(labels), 7):
         learn(blocks, sparse[start : start + 7], labels[start : start + 7])
 
     places = [perceptron.features_.index(feature) for feature in model.features_]
-    exact = 1e-12 if dtype == "float64" else 1e-5
-    np.testing.assert_allclose(model.weights, perceptron.weights[:, places], rtol=0, atol=exact)
+    np.testing.assert_allclose(model.weights, perceptron.weights[:, places], rtol=0, atol=1e-12)
     assert state_of(model) == state_of(blocks)
     assert model.network.snapshot().scaler.table.tobytes() == (
         blocks.network.snapshot().scaler.table.tobytes()

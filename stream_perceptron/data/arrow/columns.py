@@ -199,7 +199,7 @@ class ColumnDecoder:
             numbers_redelivered=request.numbers_redelivered,
             missing=missing if missing.any() else None, indicators=indicators,
             kept=[tuple(values[i] for values in kept) for i in places.tolist()] if kept else [],
-        ).fitting(request.dtype)  # fmt: skip
+        )  # fmt: skip
         held: dict[int, Held] = {
             i: partial(_readable_row, rows.slice(i, 1)) for i in batch.rejected
         }

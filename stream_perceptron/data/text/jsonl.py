@@ -31,7 +31,6 @@ from stream_perceptron.model.vocabulary import doubled, natural_order
 
 _NESTED = "features"
 _BARE = "x"  # a list with this key counts as one without a name
-_FLOAT64 = np.dtype(np.float64)
 
 
 class JsonFormat:
@@ -256,7 +255,7 @@ class JsonDecoder:
         schema = self._decided(schema, values, texts)
         names = tuple(values)
         indicators = self._indicators(texts)
-        row = scale_features(asked, names, row_of(names, values.values(), _FLOAT64).values)
+        row = scale_features(asked, names, row_of(names, values.values()).values)
         new = [name for name in texts if name not in self._texts]
         if new or schema.is_new:
             schema = replace(schema, texts=(*(schema.texts or ()), *new))
@@ -294,7 +293,7 @@ class JsonDecoder:
         if None in cells:
             nulls = [i for i, cell in enumerate(cells) if cell is None]
             cells = [0.0 if cell is None else cell for cell in cells]
-        values = scale_features(self.selection, names, row_of(names, cells, _FLOAT64).values)
+        values = scale_features(self.selection, names, row_of(names, cells).values)
         values[nulls] = np.nan
         return schema if known is not None else replace(schema, features=names), Row(names, values)
 

@@ -153,7 +153,7 @@ class LineSource(SingleSource):
                 for decoder, run in runs:
                     part = None if text is None else text[begin : begin + len(run)]
                     batch = make_batch(run, self.name, first_row, decoder, request, part, notes)
-                    yield batch.fitting(request.dtype)
+                    yield batch
                     notes = ()
                     first_row = batch.number(len(run))
                     begin += len(run)

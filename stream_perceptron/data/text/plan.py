@@ -21,8 +21,6 @@ from stream_perceptron.errors import SampleError
 from stream_perceptron.model.rows import Names, Rows
 from stream_perceptron.model.vocabulary import FirstNames
 
-_LARGEST = float(np.finfo(np.float64).max)
-
 
 class Place(NamedTuple):
     """The role and the name of a value."""
@@ -70,8 +68,8 @@ class PlainRecords:
 class Plan:
     """Reads plain records by a layout and a schema.
 
-    A record with a number beyond `largest` is left to the decoder. If the schema comes from a
-    record that was not learned, the plan is tentative and leaves records to learn to the decoder.
+    If the schema comes from a record that was not learned, the plan is tentative and leaves records
+    to learn to the decoder.
     """
 
     def __init__(
@@ -79,12 +77,11 @@ class Plan:
         layout: Layout,
         selection: Selection,
         schema: Schema,
-        largest: float,
         to_learn: bool,
         is_tentative: bool,
     ) -> None:
         self._layout, self._selection, self._schema = layout, selection, schema
-        self._largest, self._to_learn, self._is_tentative = largest, to_learn, is_tentative
+        self._to_learn, self._is_tentative = to_learn, is_tentative
         self._joins = selection.joins  # if so, rows without a label count as learned
         self._is_table = bool(layout.by_place)
         self._names: Any = None if layout.by_name is None else tokenizer.NameTable()
@@ -262,9 +259,8 @@ class Plan:
             return []
         first = int(np.argmin(self._is_known))
         rest, columns = self._is_known[first:], rows.places
-        if None in labels or (self._largest < _LARGEST and rows.largest() > self._largest):
+        if None in labels:
             learned = np.array([self._joins or label is not None for label in labels])
-            learned &= ~rows.beyond(self._largest)
             columns = columns[np.repeat(learned, rows.lengths)]
         occurs = np.zeros(len(rest), bool)
         occurs[columns[columns >= first] - first] = True

@@ -9,7 +9,7 @@ from itertools import chain
 
 import numpy as np
 
-from stream_perceptron.data.batch import BATCH_ROWS, Batch, Offset, too_large
+from stream_perceptron.data.batch import BATCH_ROWS, Batch, Offset
 from stream_perceptron.data.describe import Note, warning
 from stream_perceptron.data.identity import TextPart
 from stream_perceptron.data.naming import LABEL_NAMES
@@ -33,7 +33,6 @@ class Reading:
 
     def __init__(self, decoder: Decoder, request: Request) -> None:
         self._decoder, self._request = decoder, request
-        self._largest = float(np.finfo(request.dtype).max)
         self._plan: Plan | None = None
         # A record and the decoder after it, to make a plan from once another record comes.
         self._like: tuple[bytes, Decoder] | None = None
@@ -117,9 +116,7 @@ class Reading:
         if layout is None:
             self._plan = None
         elif self._plan is None or not self._plan.extend(layout, told, is_tentative):
-            self._plan = Plan(
-                layout, decoder.selection, told, self._largest, self._request.to_learn, is_tentative
-            )
+            self._plan = Plan(layout, decoder.selection, told, self._request.to_learn, is_tentative)
 
     def _read(self, record: bytes | None) -> Found:
         """Read a record; if it is learned, update the decoder."""
@@ -127,8 +124,6 @@ class Reading:
         if record is None:
             return Redelivered(None) if self._is_redelivered(None) else _TOO_LONG
         new = decoder.decode(record)
-        if isinstance(new, Sample) and (np.abs(new.values) > self._largest).any():
-            new = Rejected(too_large(request.dtype), new.offset)
         is_redelivered = self._is_redelivered(new.offset)
         if isinstance(new, Rejected):
             return Redelivered(new.offset) if is_redelivered else new._replace(record=record)

@@ -23,8 +23,8 @@ cdef extern from "kernel.h" nogil:
         SIGMOID, TANH, ARCTAN, IDENTITY
     ctypedef struct Samples:
         ptrdiff_t n, k, d, stride, longest, apart
-        bint is_double, stop, diverged
-        void *W, *biases, *tests, *nets
+        bint stop, diverged
+        double *W, *biases, *tests, *nets
         Function function
         double low, high, epsilon
         const intptr_t *starts, *targets, *widths
@@ -67,9 +67,8 @@ cdef Samples _samples_of(weights, biases):
     samples.k, samples.d = view.shape[0], view.shape[1]
     # With one feature the buffer's own strides differ.
     samples.stride = <ptrdiff_t>weights.strides[1] // view.itemsize
-    samples.is_double = view.itemsize == sizeof(double)
-    samples.W = view.buf
-    samples.biases = _address(biases)
+    samples.W = <double*>view.buf
+    samples.biases = <double*>_address(biases)
     PyBuffer_Release(&view)
     return samples
 
@@ -127,8 +126,8 @@ def learn(store, rows, places, rule, block, counters, scaler=None):
         samples.apart = len(scaler)
     if block.widths is not None:
         samples.widths = <intptr_t*>_address(block.widths)
-        samples.tests = _address(block.tests)
-    samples.nets = _address(block.nets)
+        samples.tests = <double*>_address(block.tests)
+    samples.nets = <double*>_address(block.nets)
     samples.eps = <double*>_address(block.eps)
     samples.updated = <uint8_t*>_address(block.updated)
     samples.counts = <int64_t*>_address(counters.counts)
@@ -168,8 +167,8 @@ cdef inline bint _as_number(PyObject* value, double* number) except -1:
     return True
 
 
-cdef ptrdiff_t _read(dict x, list names, dict numbers, bint is_float, ptrdiff_t d,
-                     bint with_others, double* values, int32_t* columns) except -2:
+cdef ptrdiff_t _read(dict x, list names, dict numbers, ptrdiff_t d, bint with_others,
+                     double* values, int32_t* columns) except -2:
     """Write a dict's features; return their number, -1 if not all are plain, finite numbers.
 
     Unknown features are left out `with_others`; otherwise they too give -1.
@@ -193,7 +192,7 @@ cdef ptrdiff_t _read(dict x, list names, dict numbers, bint is_float, ptrdiff_t 
             if PyDict_Size(x) != m:
                 return -1
         i += 1
-        if not isfinite(<float>number if is_float else number):
+        if not isfinite(number):
             return -1
         if 0 <= column < d:
             columns[n] = <int32_t>column
@@ -217,8 +216,8 @@ cdef _learn_dict(x, known, Samples* samples, bint with_others, lr):
     try:
         samples.values = <double*>memory
         samples.columns = <int32_t*>(samples.values + m + 1)
-        m = _read(x, known.names, known.numbers, not samples.is_double, samples.d, with_others,
-                  <double*>samples.values, <int32_t*>samples.columns)
+        m = _read(x, known.names, known.numbers, samples.d, with_others, <double*>samples.values,
+                  <int32_t*>samples.columns)
         if m < 0:
             return _NOT_PLAIN
         starts[0], starts[1] = 0, m
@@ -244,7 +243,7 @@ def net_one(x, known, store):
     cdef Samples samples = _samples_of(weights, biases)
     net = np.empty_like(biases)
     samples.targets = &_NO_TARGET
-    samples.nets = _address(net)
+    samples.nets = <double*>_address(net)
     outcome = _learn_dict(x, known, &samples, True, 0.0)
     return net if outcome is _LEARNED else None
 
@@ -257,16 +256,14 @@ def predict_one(x, known, store):
     cdef ptrdiff_t j, best = 0
     cdef double net, top = -INFINITY
     samples.targets = &_NO_TARGET
-    samples.nets = malloc(samples.k * sizeof(double) + 1)
+    samples.nets = <double*>malloc(samples.k * sizeof(double) + 1)
     if samples.nets == NULL:
         raise MemoryError
-    cdef double* nets = <double*>samples.nets
-    cdef float* small = <float*>samples.nets
     try:
         if _learn_dict(x, known, &samples, True, 0.0) is not _LEARNED:
             return -1
         for j in range(samples.k):
-            net = nets[j] if samples.is_double else small[j]
+            net = samples.nets[j]
             if net != net:  # as NumPy's argmax, which returns the first NaN
                 return j
             if net > top:
@@ -293,7 +290,7 @@ def learn_one(x, known, store, rule, intptr_t target, double weight, lr, counter
     samples.updated = &updated
     samples.counts = <int64_t*>_address(counters.counts)
     samples.last = <double*>_address(counters.last)
-    samples.nets = malloc(samples.k * sizeof(double) + 1)
+    samples.nets = <double*>malloc(samples.k * sizeof(double) + 1)
     if samples.nets == NULL:
         raise MemoryError
     try:

@@ -1,4 +1,4 @@
-/* The compiled kernel: the delta rule, one sample after another, for doubles and for floats.
+/* The compiled kernel: the delta rule, one sample after another.
 
    Its arithmetic is IEEE 754, in the same order in every build, without functions of the C library that
    round. Contraction to fused multiply-add must be off: -ffp-contract=off.
@@ -47,8 +47,7 @@ typedef enum { SIGMOID, TANH, ARCTAN, IDENTITY } Function;
 /* A model, rows of features, the inputs that come with them, and where to write the results. */
 typedef struct {
     ptrdiff_t k, d, stride;   /* outputs; features; numbers from one feature's weights to the next's */
-    int is_double;
-    void *W, *biases;         /* biases: filled up like a feature's weights */
+    double *W, *biases;       /* biases: filled up like a feature's weights */
     Function function;
     double low, high;         /* targets: of the label's output high, of the others low */
     double epsilon;
@@ -67,8 +66,8 @@ typedef struct {
     double *statistics;       /* a scaler's counts, then means, then variances; or NULL */
     ptrdiff_t apart;          /* numbers from the first of one kind to that of the next */
     const intptr_t *widths;   /* number of features known before the first row and after each */
-    void *tests;              /* written: nets of rows with new features, without these; or NULL */
-    void *nets;               /* written: net inputs before the update, (n, k) */
+    double *tests;            /* written: nets of rows with new features, without these; or NULL */
+    double *nets;             /* written: net inputs before the update, (n, k) */
     double *eps;
     uint8_t *updated;
     int64_t *counts;          /* samples learned, and updates */
@@ -162,9 +161,9 @@ static void standardize(const double *restrict x, const double *counts, const do
 #ifdef HAS_AVX512
 /* `nonzero` for sixteen at a time, which no compiler does by itself; returns how many it examined. */
 __attribute__((target("avx512f,avx512vl,avx512bw"))) static ptrdiff_t nonzero_avx512(
-    const double *values, const uint8_t *bytes, ptrdiff_t d, double limit, int32_t *at,
-    ptrdiff_t *m) {
+    const double *values, const uint8_t *bytes, ptrdiff_t d, int32_t *at, ptrdiff_t *m) {
     const __m512i sixteen = _mm512_set1_epi32(16);
+    const __m512d zero = _mm512_setzero_pd();
     __m512i places = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
     ptrdiff_t n = 0, c = 0;
     for (; c + 16 <= d; c += 16, places = _mm512_add_epi32(places, sixteen)) {
@@ -173,11 +172,9 @@ __attribute__((target("avx512f,avx512vl,avx512bw"))) static ptrdiff_t nonzero_av
             const __m128i x = _mm_loadu_si128((const __m128i *)(bytes + c));
             there = _mm_test_epi8_mask(x, x);
         } else {
-            const __m512d x = _mm512_abs_pd(_mm512_loadu_pd(values + c)),
-                          y = _mm512_abs_pd(_mm512_loadu_pd(values + c + 8)),
-                          most = _mm512_set1_pd(limit);
-            there = (__mmask16)(_mm512_cmp_pd_mask(x, most, _CMP_GT_OQ) |
-                                _mm512_cmp_pd_mask(y, most, _CMP_GT_OQ) << 8);
+            const __m512d x = _mm512_loadu_pd(values + c), y = _mm512_loadu_pd(values + c + 8);
+            there = (__mmask16)(_mm512_cmp_pd_mask(x, zero, _CMP_NEQ_OQ) |
+                                _mm512_cmp_pd_mask(y, zero, _CMP_NEQ_OQ) << 8);
         }
         _mm512_storeu_si512(at + n, _mm512_maskz_compress_epi32(there, places));
         n += __builtin_popcount(there);
@@ -187,14 +184,13 @@ __attribute__((target("avx512f,avx512vl,avx512bw"))) static ptrdiff_t nonzero_av
 }
 #endif
 
-/* Write to `at` the places of doubles with |x| > limit, or of nonzero bytes, among d; return their
-   number. `at` has room for 16 more. */
-static ptrdiff_t nonzero(const double *values, const uint8_t *bytes, ptrdiff_t d, double limit,
-                         int32_t *at) {
+/* Write to `at` the places of nonzero doubles or bytes among d; return their number. `at` has room for
+   16 more. */
+static ptrdiff_t nonzero(const double *values, const uint8_t *bytes, ptrdiff_t d, int32_t *at) {
     ptrdiff_t m = 0, c = 0;
     uint64_t any[8];
 #ifdef HAS_AVX512
-    if (HAS_AVX512) c = nonzero_avx512(values, bytes, d, limit, at, &m);
+    if (HAS_AVX512) c = nonzero_avx512(values, bytes, d, at, &m);
 #endif
     /* Most of a picture is blank: skip eight zeros at a time. */
     for (; c + 8 <= d; c += 8) {
@@ -208,12 +204,12 @@ static ptrdiff_t nonzero(const double *values, const uint8_t *bytes, ptrdiff_t d
         }
         for (int l = 0; l < 8; l++) {
             at[m] = (int32_t)(c + l);
-            m += bytes != NULL ? bytes[c + l] != 0 : fabs(values[c + l]) > limit;
+            m += bytes != NULL ? bytes[c + l] != 0 : values[c + l] != 0.0;
         }
     }
     for (; c < d; c++) {
         at[m] = (int32_t)c;
-        m += bytes != NULL ? bytes[c] != 0 : fabs(values[c]) > limit;
+        m += bytes != NULL ? bytes[c] != 0 : values[c] != 0.0;
     }
     return m;
 }
@@ -237,29 +233,9 @@ static void keep(const Given *given, const double *after, const Samples *samples
     }
 }
 
-#define T double
-#define SAFE (DBL_MAX * DBL_EPSILON / 8)
-#define VANISHING 0.0
-#define OF(name) name##_double
-#include "learning.h"
-#undef T
-#undef SAFE
-#undef VANISHING
-#undef OF
+/* Steps times values below this cannot make a finite weight overflow. */
+#define SAFE_STEP (DBL_MAX * DBL_EPSILON / 8)
 
-#define T float
-#define SAFE ((double)FLT_MAX * FLT_EPSILON / 8)
-#define VANISHING (FLT_TRUE_MIN / 2.0)
-#define OF(name) name##_float
 #include "learning.h"
-#undef T
-#undef SAFE
-#undef VANISHING
-#undef OF
-
-/* Learn rows; return how many, -1 if memory is short. */
-static ptrdiff_t learn(Samples *samples) {
-    return samples->is_double ? learn_double(samples) : learn_float(samples);
-}
 
 #endif

@@ -40,14 +40,14 @@ def learn(
     each row with the statistics so far, counts it, and scales it again to learn it. With
     `rule.stop`, the first row with eps < epsilon ends the training.
     """
-    W, biases, dtype = store.weights.T, store.biases, store.biases.dtype
+    W, biases = store.weights.T, store.biases
     widths = np.full(len(rows) + 1, len(W)) if block.widths is None else block.widths
     every, values, n_updates, n_tests = places[rows.places], rows.numbers, 0, 0
     with np.errstate(all="ignore"):
         for i, target in enumerate(block.targets.tolist()):
             cells = slice(rows.starts[i], rows.starts[i + 1])
             there, raw = _chosen(every[cells], values[cells], widths[i + 1])
-            at, x = _nonzero(there, raw if scaler is None else scaler.scaled(there, raw), dtype)
+            at, x = _nonzero(there, raw if scaler is None else scaler.scaled(there, raw))
             net = block.nets[i] = x @ W[at] + biases
             if block.tests is not None and widths[i] < widths[i + 1]:
                 known = at < widths[i]
@@ -63,13 +63,12 @@ def learn(
             if scaler is not None:
                 if scaler.update(there, raw):
                     return Done(i, True)
-                at, x = _nonzero(there, scaler.scaled(there, raw), dtype)
+                at, x = _nonzero(there, scaler.scaled(there, raw))
                 net = x @ W[at] + biases
             eps, delta = _errors(rule.activation, net, target)
             updates = eps >= rule.epsilon
-            # The rate alone may overflow the type.
             rate = block.rates[n_updates] * block.sample_weights[i] if updates else 0.0
-            step = (rate * delta).astype(dtype)
+            step = rate * delta
             new_weights, new_biases = W[at] + np.outer(x, step), biases + step
             if not all(np.isfinite(each).all() for each in (eps, net, new_weights, new_biases)):
                 if scaler is not None and before is not None:
@@ -92,7 +91,7 @@ def _errors(activation: Activation, net: Array, target: int) -> tuple[float, Arr
     activation.function(net, y)
     error = np.full_like(net, activation.low) - y
     error[target] = activation.high - y[target]
-    slopes = activation.derivative(net, y).astype(np.float64)
+    slopes = activation.derivative(net, y)
     return 0.5 * float(error @ error), error * slopes
 
 
@@ -103,9 +102,8 @@ def _chosen(at: Array, x: Array, width: int) -> tuple[Array, Array]:
     return at[order], x[order]
 
 
-def _nonzero(at: Array, x: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
-    """Return the features with nonzero values in a type."""
-    x = x.astype(dtype)
+def _nonzero(at: Array, x: Array) -> tuple[Array, Array]:
+    """Return the features with nonzero values."""
     return at[x != 0], x[x != 0]
 
 
@@ -117,7 +115,7 @@ def probabilities(activation: Activation, nets: Array) -> NDArray[np.float64]:
     """
     y = np.empty(nets.shape)
     with np.errstate(over="ignore"):
-        activation.function(nets.astype(np.float64), y)
+        activation.function(nets, y)
     y -= activation.low
     y -= y.min(axis=1, keepdims=True, initial=0.0)
     top = y.max(axis=1, keepdims=True, initial=0.0)
