@@ -119,16 +119,25 @@ class ParquetSource(SingleSource):
         return None if renewal is None else renewal[0]
 
     def _read_first(self, columns: Sequence[int]) -> pa.Table:
-        """Return the first rows of some columns: at most 200, fewer if they are long."""
-        first: list[pa.RecordBatch] = []
+        """Return the first rows of columns that are not used.
+
+        They are at most 200, fewer if they are long, and end where the file is damaged.
+        """
+        schema = self._file.schema_arrow
+        first = [pa.schema([schema.field(i) for i in columns]).empty_table()]
         n_rows = n_bytes = 0
         group = next(group for group, size in enumerate(self.groups) if size)
-        for batch in self._read_adaptively([group], columns, _FIRST_ROWS):
-            first.append(batch)
-            n_rows, n_bytes = n_rows + batch.num_rows, n_bytes + batch.nbytes
-            if n_rows >= _DESCRIBED_ROWS or n_bytes > _DESCRIBED_BYTES:
-                break
-        return pa.Table.from_batches(first)
+        try:
+            for batch in self._read_adaptively([group], columns, _FIRST_ROWS):
+                first.append(pa.Table.from_batches([batch]))
+                n_rows, n_bytes = n_rows + batch.num_rows, n_bytes + batch.nbytes
+                if n_rows >= _DESCRIBED_ROWS or n_bytes > _DESCRIBED_BYTES:
+                    break
+        except MemoryError:
+            raise
+        except (OSError, pa.ArrowException):
+            pass  # what is not used need not be readable
+        return pa.concat_tables(first)
 
     def _read(
         self, groups: list[int], before: int, start: int, columns: Sequence[int]

@@ -15,16 +15,18 @@ from stream_perceptron import LiveModel
 N = 6000
 
 
-@pytest.fixture
-def with_damaged_column(tmp_path):
-    """A file whose column `note` cannot be decoded."""
+@pytest.fixture(params=["page header", "values"])
+def with_damaged_column(request, tmp_path):
+    """A file whose column `note` cannot be decoded, from its first or from a later row on."""
     path = tmp_path / "damaged.parquet"
     notes = [f"note {i}" for i in range(N)]
     columns = {"a": np.arange(N) % 7.0, "note": notes, "label": ["x", "y"] * (N // 2)}
     write_parquet(path, columns, use_dictionary=False, compression="none")
     chunk = pq.ParquetFile(path).metadata.row_group(0).column(1)
     data = bytearray(path.read_bytes())
-    start = chunk.data_page_offset + chunk.total_compressed_size // 2
+    start = chunk.data_page_offset
+    if request.param == "values":
+        start += chunk.total_compressed_size // 2
     data[start : start + 400] = b"\xff" * 400
     path.write_bytes(data)
     return path
