@@ -20,6 +20,7 @@ from stream_perceptron.data.source import Request, SingleSource
 from stream_perceptron.errors import SourceError
 
 _BUFFER = 2**18  # bytes
+_FOOTER_END = 8  # bytes after the footer: its length and the magic number
 _FIRST_ROWS = 16  # read at once before the size of rows is known
 _GROWTH = 4  # the largest ratio of the rows in a batch to those in the one before
 _DECODED_BYTES = 2**26  # of a batch
@@ -33,12 +34,12 @@ class ParquetSource(SingleSource):
     def __init__(self, path: str, file: IO[bytes] | None = None) -> None:
         super().__init__(path)
         try:
-            opened = open_file(path) if file is None else pa.PythonFile(file, "r")
-            self._size = opened.size()
+            self._opened = open_file(path) if file is None else pa.PythonFile(file, "r")
+            self._size = self._opened.size()
             if not self._size:
                 raise OSError(0, "the file is empty")
             # Read through a buffer for each column; the default reads its whole row group.
-            self._file = pq.ParquetFile(opened, buffer_size=_BUFFER, pre_buffer=False)
+            self._file = pq.ParquetFile(self._opened, buffer_size=_BUFFER, pre_buffer=False)
             self._last_batch_rows = 0
         except UnicodeDecodeError:
             raise SourceError(f"{self.name}: the name of a column is not UTF-8") from None
@@ -64,10 +65,11 @@ class ParquetSource(SingleSource):
     def identities(self, before: Sequence[Identity] = ()) -> list[Identity]:
         if self.is_stream:
             return [Identity.of_stream(self.name)]
-        footer = pa.BufferOutputStream()
-        self._file.metadata.write_metadata_file(footer)
-        content = footer.getvalue().to_pybytes()
-        return [Identity.of_file(self.name, self._size, content, self.version)]
+        # PyArrow can write the footer itself, but crashes with some damaged ones.
+        length = self._file.metadata.serialized_size
+        self._opened.seek(self._size - _FOOTER_END - length)
+        footer = self._opened.read(length)
+        return [Identity.of_file(self.name, self._size, footer, self.version)]
 
     @property
     def groups(self) -> list[int]:

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from helpers import write_parquet
 
-from stream_perceptron import LiveModel
+from stream_perceptron import LiveModel, StreamPerceptronError
+from stream_perceptron.data import open_source
 
 N = 6000
 
@@ -106,3 +107,24 @@ def test_decoded_lists_stay_within_a_batch(tmp_path):
 
     assert sum(batch.num_rows for batch in batches) == len(lengths)
     assert max(batch.nbytes for batch in batches) < 2**26
+
+
+@pytest.mark.parametrize("value", [0, 21, 255])
+def test_a_file_with_a_damaged_byte_in_its_footer_is_read_or_refused(value, tmp_path):
+    columns = {"a": np.arange(20.0), "note": list("abcd" * 5), "label": ["x", "y"] * 10}
+    path = write_parquet(tmp_path / "s.parquet", columns)
+    whole = path.read_bytes()
+    length = int.from_bytes(whole[-8:-4], "little")
+
+    errors = []
+    for i in range(len(whole) - 8 - length, len(whole) - 8):
+        path.write_bytes(whole[:i] + bytes([value]) + whole[i + 1 :])
+        try:
+            sources = [open_source(str(path))]
+            live = LiveModel.start(sources, seed=0)
+            list(live.run(sources, live.resume(sources), skip_rejected=True))
+        except StreamPerceptronError as error:
+            errors.append(str(error))
+
+    assert 0 < len(errors) < length
+    assert not any("\n" in error for error in errors)
