@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import pty
+import signal
 import subprocess
 import termios
 from contextlib import suppress
@@ -38,6 +39,8 @@ def pytest_collection_modifyitems(items):
 
 def pytest_configure(config):
     config.stash[FIGURES] = []
+    # Under nohup the commands would inherit that SIGHUP is ignored, and tests would wait for ever.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.hookimpl(optionalhook=True)
