@@ -72,7 +72,8 @@ def _dense_rows(frame: nw.DataFrame[IntoDataFrame], names: Names) -> Rows:
         if kind == nw.Object:
             for value in values.to_list():
                 require_number(name, value)
-        elif len(values):
+        # Older versions of narwhals do not know float16.
+        elif len(values) and not (kind == nw.Unknown and values.to_numpy().dtype.kind == "f"):
             raise SampleError(
                 f"feature {name!r} is of type {kind}: only numbers and bools can be learned; "
                 "encode or drop it"
