@@ -12,8 +12,8 @@ from river import base
 from stream_perceptron.errors import DivergedError, SampleError
 from stream_perceptron.model import frames, kernel, validation
 from stream_perceptron.model.activations import get_activation
-from stream_perceptron.model.kernel.types import BlockResult, Outcome
 from stream_perceptron.model.network import Network
+from stream_perceptron.model.results import TrainOptions, TrainResult
 from stream_perceptron.model.rows import Rows, Samples
 from stream_perceptron.model.weights import MAX_WEIGHTS, WeightStore
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 Labels: TypeAlias = "IntoSeries | Sequence[Hashable] | Array"
 
+_DEFAULT_OPTIONS = TrainOptions()
+
 
 class SGDPerceptron(base.MiniBatchClassifier):
     """Single-layer perceptron, trained by stochastic gradient descent with a threshold.
@@ -33,7 +35,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
     $net_j = \\sum_i w_{ij} x_i$, and its target $d_j$ is the activation's high value for the
     sample's label and its low value for all others. The error of the sample is
     $eps = \\frac{1}{2} \\sum_j (d_j - y_j)^2$. If $eps < epsilon$ the sample already fits and
-    the weights stay as they are. Otherwise the generalised delta rule[^1] applies,
+    the weights stay as they are. Otherwise the generalized delta rule[^1] applies,
     $w_{ij} \\leftarrow w_{ij} + lr \\, \\delta_j x_i$ with $\\delta_j = (d_j - y_j) f'(net_j)$:
     one delta for each output.
 
@@ -53,8 +55,9 @@ class SGDPerceptron(base.MiniBatchClassifier):
         sigmoid, with targets 0 and 1; tanh, -1 and 1; arctan, -pi/2 and pi/2; or identity, 0
         and 1.
     init_range
-        Initial weights and biases are uniform between -init_range and init_range. Each depends
-        only on the seed, the label's number and the feature's number.
+        Weights and biases of the labels and features known when the first sample is learned are
+        uniform between -init_range and init_range; each depends only on the seed, the label's
+        number and the feature's number. Those of later labels and features start at 0.
     classes
         Labels known from the start, in this order. Others are added when they first occur.
     seed
@@ -66,11 +69,11 @@ class SGDPerceptron(base.MiniBatchClassifier):
     Attributes
     ----------
     n_seen : int
-        Labelled samples seen.
+        Labeled samples seen.
     n_updates : int
         Samples that changed the weights.
     last_epsilon : float
-        The error of the last labelled sample; NaN before the first.
+        The error of the last labeled sample; NaN before the first.
     classes_ : list
         The labels known so far. If labels tie in a prediction, the earlier one wins.
     features_ : list
@@ -208,12 +211,9 @@ class SGDPerceptron(base.MiniBatchClassifier):
 
         """
         weight = validation.as_weight(w)
-        if type(y) in (str, int, bool):
-            outcome = self.network.learn_one(x, y, weight, self.lr, self.epsilon)
-            if outcome is Outcome.LEARNED:
-                return
-            if outcome is Outcome.DIVERGED:
-                raise DivergedError(self.n_seen + 1)
+        is_plain = type(y) in (str, int, bool)
+        if is_plain and self.network.learn_one(x, y, weight, self.lr, self.epsilon):
+            return
         row = validation.as_row(x)
         self._learn(row, [validation.as_label(y)], weight)
 
@@ -354,27 +354,22 @@ class SGDPerceptron(base.MiniBatchClassifier):
         result = self._learn(rows, validation.as_labels(labels, len(rows)), w, stop)
         return validation.names_of(result.predicted, self.classes_)
 
-    def train(
-        self,
-        samples: Samples,
-        stop: bool = False,
-        with_probability: bool = False,
-        with_nets: bool = False,
-    ) -> BlockResult:
-        """Predict and then learn samples, and return the outcome of each.
+    def train(self, samples: Samples, options: TrainOptions = _DEFAULT_OPTIONS) -> TrainResult:
+        """Predict and then learn samples, and return the result of each.
 
-        If a row would diverge, the result ends before it and reports this; nothing is raised.
-        Labels are numbers in the order of `classes_`. `with_nets` adds the net inputs.
+        If a row would diverge or does not fit in memory, the result ends before it and reports
+        this; nothing is raised. Labels are numbers in the order of `classes_`.
         """
-        return self.network.train(samples, self.lr, self.epsilon, stop, with_probability, with_nets)
+        return self.network.train(samples, self.lr, self.epsilon, options)
 
-    def _learn(self, rows: Rows, labels: list[Hashable], w: Any, stop: bool = False) -> BlockResult:
+    def _learn(self, rows: Rows, labels: list[Hashable], w: Any, stop: bool = False) -> TrainResult:
         validation.require_labels(labels)
-        result = self.train(Samples(rows, labels, validation.as_weights(w, len(rows))), stop)
+        samples = Samples(rows, labels, validation.as_weights(w, len(rows)))
+        result = self.train(samples, TrainOptions(stop))
         if result.diverged:
             raise DivergedError(self.n_seen + 1)
-        if result.refused is not None:
-            raise result.refused
+        if result.memory_error is not None:
+            raise result.memory_error
         return result
 
     def _net(self, x: Mapping[Hashable, Any]) -> Array:

@@ -244,13 +244,16 @@ class _Again:
         files = require_parquet([self._found[one] for one in entry.sources])
         groups = [source.groups for source in files]
         paths = [source.path for source in files]
-        shards = Shards(entry.shards, entry.round_rows)
+        shards = Shards(entry.shards, entry.round_rows, first_rows=entry.first_rows)
         n_rounds = rounds_in(groups, shards)
         if not n_rounds:
             raise VerificationError(f"{entry.place}: the sources have no rows")
         for number in range(entry.start, entry.end):
             here = replace(shards, rounds=number % n_rounds)
-            dealt, factor = parts_of_round(groups, here, entry.kept_lr)
+            is_first_pass = number < n_rounds
+            dealt, factor = parts_of_round(groups, here, entry.kept_lr, is_first_pass)
+            if not dealt:
+                continue
             outcomes = [
                 learn_pieces(live, paths, pieces, factor, skip_rejected=True) for pieces in dealt
             ]
@@ -304,14 +307,22 @@ def _compare(live: LiveModel, again: LiveModel) -> None:
         ("the number of its samples", model.n_seen, other.n_seen),
         ("the number of its updates", model.n_updates, other.n_updates),
     ]
-    for what, here, there in (
-        ("class", model.classes_, other.classes_),
-        ("feature", model.features_, other.features_),
+    drawn = zip(
+        model.network.store.current.n_drawn, other.network.store.current.n_drawn, strict=True
+    )
+    for (what, here, there), n_drawn in zip(
+        (
+            ("class", model.classes_, other.classes_),
+            ("feature", model.features_, other.features_),
+        ),
+        drawn,
+        strict=True,
     ):
         pairs.append((f"the number of its {what} names", len(here), len(there)))
         pairs += [
             (f"{what} {i + 1:,}", *names) for i, names in enumerate(zip(here, there, strict=False))
         ]
+        pairs.append((f"the number of its {what} names with drawn weights", *n_drawn))
     for what, here, there in pairs:
         _require_same(what, here, there)
     classes, features = model.classes_, model.features_

@@ -26,3 +26,49 @@ def step(w, b, x, label, lr, epsilon, activation):
             for i in range(len(x)):
                 w[j][i] += lr * delta * x[i]
     return net, eps
+
+
+class Model:
+    """A model that grows: `draw` gives the initial weights of names up to the first sample.
+
+    `draw(j, i)` is the weight of label j and feature i, counted from 1; i = 0 is the bias.
+    """
+
+    def __init__(self, classes, draw):
+        self.labels, self.features, self.draw, self.n_seen = [], [], draw, 0
+        self.w, self.b = [], []
+        for label in classes:
+            self.add_label(label)
+
+    def add_label(self, label):
+        j, d = len(self.labels), len(self.features)
+        self.labels.append(label)
+        self.b.append(0.0 if self.n_seen else self.draw(j, 0))
+        self.w.append([0.0 if self.n_seen else self.draw(j, i + 1) for i in range(d)])
+
+    def add_feature(self, name):
+        self.features.append(name)
+        for j, row in enumerate(self.w):
+            row.append(0.0 if self.n_seen else self.draw(j, len(self.features)))
+
+    def predict(self, x):
+        """Return the label with the largest net input; None without labels."""
+        values = [x.get(name, 0.0) for name in self.features]
+        nets = [
+            b + sum(wi * v for wi, v in zip(w, values, strict=True))
+            for w, b in zip(self.w, self.b, strict=True)
+        ]
+        return self.labels[nets.index(max(nets))] if nets else None
+
+    def learn(self, x, label, lr, epsilon, activation):
+        """Learn a sample; return its error."""
+        if label not in self.labels:
+            self.add_label(label)
+        for name in sorted(x):
+            if name not in self.features:
+                self.add_feature(name)
+        values = [x.get(name, 0.0) for name in self.features]
+        target = self.labels.index(label)
+        _, error = step(self.w, self.b, values, target, lr, epsilon, activation)
+        self.n_seen += 1
+        return error

@@ -43,6 +43,30 @@ def test_every_sample_agrees_with_the_rule_on_paper(activation, epsilon, rng):
     assert (skipped > 20) == (epsilon > 0)
 
 
+@pytest.mark.parametrize("activation", oracle.ACTIVATIONS)
+@pytest.mark.parametrize("classes", [None, ["a", "b"]])
+def test_a_growing_model_agrees_with_the_rule_on_paper(activation, classes, rng):
+    """Names of the first sample get drawn weights, later names 0; a new label is not predicted."""
+    drawn = initial_weights(3, np.arange(5), np.arange(30), 0.5)
+    paper = oracle.Model(classes or [], lambda j, i: float(drawn[j, i]))
+    model = SGDPerceptron(0.05, 0.1, activation, 0.5, classes=classes, seed=3)
+    for n in range(400):
+        names = rng.choice(list("abcdefghij")[: 3 + n // 20], 3, replace=False).tolist()
+        x = dict(zip(names, rng.normal(size=3).tolist(), strict=True))
+        label = "abcd"[int(rng.integers(min(4, 1 + n // 50)))]
+
+        assert paper.predict(x) == model.predict_one(x)
+        assert [paper.predict(x)] == copy.deepcopy(model).test_then_train(
+            np.array([[*x.values()]]), [label], names
+        )
+        model.learn_one(x, label)
+        error = paper.learn(x, label, 0.05, 0.1, activation)
+        np.testing.assert_allclose(model.last_epsilon, error, rtol=1e-9)
+    assert (paper.labels, paper.features) == (model.classes_, model.features_)
+    np.testing.assert_allclose(model.weights, paper.w, atol=1e-12)
+    np.testing.assert_allclose(model.biases, paper.b, atol=1e-12)
+
+
 def test_tanh_is_sigmoid_with_other_parameters(rng):
     """tanh(n) = 2 sigmoid(2n) - 1, so errors are four times as large and weights half as large."""
     X = rng.random((2000, 6))
@@ -88,14 +112,16 @@ def test_features_grow_in_natural_order_sample_by_sample():
     assert [3, "pixel2", "pixel10", "a", "b"] == model.features_
 
 
-def test_initial_weights_do_not_depend_on_the_order_of_growth():
-    early, late = SGDPerceptron(0.01, classes=range(3), seed=1), SGDPerceptron(0.01, seed=1)
-    early.learn_one({"a": 0, "b": 0}, 0, w=0)
-    for label in range(3):
-        late.learn_one({"a": 0, "b": 0} if label == 2 else {}, label, w=0)
+def test_weights_of_the_first_sample_are_drawn_and_later_ones_start_at_zero():
+    model = SGDPerceptron(classes=["a", "b"], init_range=0.5, seed=1)
+    model.learn_one({"x": 0.0, "y": None}, "c", w=0)
+    model.learn_one({"y": 0.0, "x": 0.0, "z": 0.0}, "d", w=0)
+    drawn = initial_weights(1, np.arange(3), np.arange(2), 0.5)
 
-    np.testing.assert_array_equal(early.weights, late.weights)
-    np.testing.assert_array_equal(early.biases, late.biases)
+    assert (["a", "b", "c", "d"], ["x", "y", "z"]) == (model.classes_, model.features_)
+    np.testing.assert_array_equal(np.vstack([drawn[:, :1], [[0.0]]])[:, 0], model.biases)
+    np.testing.assert_array_equal(np.vstack([drawn[:, 1:], [[0.0]]])[:, 0], model.weights[:, 0])
+    np.testing.assert_array_equal(np.zeros((4, 2)), model.weights[:, 1:])
 
 
 def test_unknown_features_contribute_nothing_to_a_prediction(trained):

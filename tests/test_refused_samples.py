@@ -98,7 +98,7 @@ def test_divergence_is_refused_and_leaves_the_model_as_it_was(
     x = max(x * largest, 30.0)
 
     with pytest.raises(DivergedError, match="diverged at sample 21: lower lr or scale"):
-        model.learn_one({"new": x, "newer": x}, "c", w=w * largest if w < 1 else w)
+        model.learn_one({"x0": x, "x1": x, "new": x}, "c", w=w * largest if w < 1 else w)
     assert before == state_of(model)
     model.learn_one({"x0": 1.0}, "a")
     assert 21 == model.n_seen

@@ -40,7 +40,7 @@ from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.source import Request
 from stream_perceptron.model import kernel
 from stream_perceptron.model.activations import ACTIVATIONS
-from stream_perceptron.model.kernel.types import Block, Counters, Rule
+from stream_perceptron.model.kernel.types import Counters, Part, Results, Rule
 from stream_perceptron.model.rows import Rows
 from stream_perceptron.model.weights import WeightStore
 
@@ -104,20 +104,17 @@ def kernel_pass(
     """Return the seconds of the kernel for one epoch of digits."""
     rule = Rule(ACTIVATIONS[activation], epsilon=3e-6)
     store = WeightStore(0, 0.03)
-    store.use(store.grown(10, 784))
-    counters, places = Counters(), np.arange(784, dtype=np.int32)
+    store.current = store.grow(10, 784, draws=True)
+    counters, feature_ids = Counters(), np.arange(784, dtype=np.int32)
     taken = 0.0
     for start in range(0, len(labels), BLOCK):
         rows = INPUTS[of](pixels[start : start + BLOCK])
-        block = Block(
-            targets=np.array(labels[start : start + BLOCK], np.intp),
-            sample_weights=np.ones(BLOCK),
-            rates=np.full(BLOCK, 0.01),
-            nets=np.empty((BLOCK, 10)),
-            eps=np.empty(BLOCK),
-            updated=np.zeros(BLOCK, bool),
-        )
-        taken += timed(learn, store.now, rows, places, rule, block, counters)[0]
+        targets = np.array(labels[start : start + BLOCK], np.intp)
+        part = Part(rows, feature_ids, targets, np.ones(BLOCK), np.full(BLOCK, 0.01))
+        results = Results(
+            np.empty((BLOCK, 10)), np.empty(BLOCK), np.zeros(BLOCK, bool), counters
+        )  # fmt: skip
+        taken += timed(learn, store.current, rule, None, part, results)[0]
     return taken
 
 

@@ -185,6 +185,8 @@ def model_state(model: SGDPerceptron | Pipeline) -> tuple[dict[str, Any], Arrays
         "seed": None if perceptron.seed is None else int(perceptron.seed),
         "drawn_seed": perceptron.seed_,
         "max_weights": perceptron.max_weights,
+        "drawn_labels": learned.n_drawn[0],
+        "drawn_features": learned.n_drawn[1],
         "n_seen": learned.n_seen,
         "n_updates": learned.n_updates,
         "last_epsilon": None if math.isnan(learned.last_epsilon) else learned.last_epsilon,
@@ -209,6 +211,8 @@ class _State:
     seed: int | None = field(metadata={"below": 2**64})
     drawn_seed: int = field(metadata={"below": 2**64})
     max_weights: int
+    drawn_labels: int
+    drawn_features: int
     n_seen: int
     n_updates: int
     last_epsilon: float | None
@@ -246,7 +250,10 @@ def _model_from_state(meta: dict[str, Any], members: Arrays) -> SGDPerceptron:
     if state.n_updates > state.n_seen:
         raise CheckpointError("model has more updates than samples")
     last = math.nan if state.last_epsilon is None else state.last_epsilon
-    counts = state.n_seen, state.n_updates, last
+    n_drawn = state.drawn_labels, state.drawn_features
+    if n_drawn[0] > len(labels) or n_drawn[1] > len(features):
+        raise CheckpointError("model has more initial weights than weights")
+    counts = n_drawn, state.n_seen, state.n_updates, last
     statistics = members.get("statistics")
     scaler = None if statistics is None else _scaler(statistics, len(features))
     network.restore(Snapshot(labels, features, weights, biases, *counts, scaler))

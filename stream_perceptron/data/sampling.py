@@ -14,7 +14,7 @@ from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.source import Fit, Request, Source
 from stream_perceptron.errors import SourceError
-from stream_perceptron.model.rows import Rows, joined
+from stream_perceptron.model.rows import Rows, concatenate_rows
 
 
 class RandomDraws(Source):
@@ -113,7 +113,7 @@ def _joined(batches: Sequence[Batch], source: str, schema: Schema) -> Batch:
         first_row=1,
         n_rows=starts[-1],
         rows=np.concatenate([b.rows + start for b, start in zip(batches, starts, strict=False)]),
-        features=joined(some) if some else Rows.from_rows([], []),
+        features=concatenate_rows(some) if some else Rows.from_rows([], []),
         labels=[label for batch in batches for label in batch.labels],
         weights=np.concatenate([batch.weights for batch in batches]),
         schema=schema,

@@ -73,12 +73,11 @@ def misleading(live: LiveModel, mistake: Mistake) -> Sequence[tuple[str, float]]
     toward = model.weights[numbers[mistake.prediction]]
     if mistake.label in numbers:
         toward = toward - model.weights[numbers[mistake.label]]
-    columns = {name: i for i, name in enumerate(model.features_)}
-    known = [name for name in mistake.x if name in columns]
-    at = np.array([columns[name] for name in known], np.intp)
+    known = [name for name in mistake.x if name in model.network.features.numbers]
+    feature_ids = model.network.features.numbers_of(known)
     x = np.array([mistake.x[name] for name in known], np.float64)
     scaler = model.network.scaler
-    spoken = toward[at] * (x if scaler is None else scaler.scaled(at, x))
+    spoken = toward[feature_ids] * (x if scaler is None else scaler.standardize(feature_ids, x))
     order = np.argsort(-spoken, kind="stable")[:_SHOWN_FEATURES]
     return [(str(known[i]), float(x[i])) for i in order if spoken[i] > 0]
 

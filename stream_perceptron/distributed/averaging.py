@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from functools import reduce
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from stream_perceptron.live.drift import Drift
 from stream_perceptron.live.ledger import Ledger
 from stream_perceptron.live.metrics import WINDOW, Progress, shared_reach
 from stream_perceptron.live.model import LiveModel
-from stream_perceptron.model.network import Network
-from stream_perceptron.model.weights import initial_weights
+from stream_perceptron.model.network import Network, Snapshot
+from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.perceptron import SGDPerceptron
 
 Array = NDArray[Any]
@@ -40,6 +41,10 @@ def average(base: SGDPerceptron, models: Sequence[SGDPerceptron]) -> SGDPerceptr
 
     This is iterative parameter mixing[^1] in equal parts, or local SGD[^2]: train N models with N
     times the learning rate. Labels and features are united by name, in the order of the models.
+
+    A weight is its initial value plus the mean of the models' differences from their own initial
+    weights. The mean's initial weights are those of the base or, if the base has learned nothing,
+    those of the first model that has.
 
     Parameters
     ----------
@@ -75,21 +80,46 @@ def average(base: SGDPerceptron, models: Sequence[SGDPerceptron]) -> SGDPerceptr
         _require_descent(base, model)
     mean = copy.deepcopy(base)
     networks = [model.network for model in models]
+    mean.network.restore(_unite(base.network, networks))
     _average(mean.network, base.network, networks)
     if mean.network.scaler is not None:
         _merge(mean.network, base.network, networks)
     return mean
 
 
-def _average(united: Network, base: Network, networks: Sequence[Network]) -> None:
-    """Set the names, mean weights and counts of all networks in `united`."""
-    for network in networks:
-        scaler = network.scaler
-        united.add(
-            _new(network.feature_names, united.feature_names),
-            _new(network.label_names, united.label_names),
-            set() if scaler is None else scaler.indicators(network.feature_names),
+def _unite(base: Network, networks: Sequence[Network]) -> Snapshot:
+    """Return the labels and features of all networks, with the initial weights of the mean."""
+    labels, features = (
+        dict.fromkeys(chain.from_iterable(names))
+        for names in (
+            [network.label_names for network in (base, *networks)],
+            [network.feature_names for network in (base, *networks)],
         )
+    )
+    shape = len(labels), len(features)
+    base.store.require_size(*shape)
+    first = next((network for network in (base, *networks) if network.n_seen), base)
+    n_drawn = first.store.current.n_drawn
+    initial = base.store.initialize(*shape, n_drawn)
+    scaler = None
+    if base.scaler is not None:
+        scaler = Scaler()
+        one_hot = set().union(
+            *(
+                network.scaler.one_hot_features(network.feature_names)
+                for network in (base, *networks)
+                if network.scaler is not None
+            )
+        )
+        scaler.extend(0, np.array([name in one_hot for name in features], bool))
+    return Snapshot(
+        [*labels], [*features], initial[:, 1:], initial[:, 0], n_drawn,
+        base.n_seen, base.n_updates, base.last_epsilon, scaler,
+    )  # fmt: skip
+
+
+def _average(united: Network, base: Network, networks: Sequence[Network]) -> None:
+    """Set the mean weights and the counts of all networks in `united`."""
     total = np.zeros((len(united.label_names), 1 + len(united.feature_names)))
     n_seen, n_updates, last_epsilon = base.n_seen, base.n_updates, base.last_epsilon
     for network in networks:
@@ -131,11 +161,6 @@ def _statistics(network: Network, united: Network) -> Floats:
     return statistics
 
 
-def _new(names: Sequence[Hashable], known: Sequence[Hashable]) -> list[Hashable]:
-    there = set(known)
-    return [name for name in names if name not in there]
-
-
 def _require_descent(base: SGDPerceptron, model: SGDPerceptron) -> None:
     if type(model.network.scaler) is not type(base.network.scaler):
         raise CheckpointError("it scales features in another way than the base")
@@ -154,24 +179,25 @@ def _require_descent(base: SGDPerceptron, model: SGDPerceptron) -> None:
 
 
 def _weights_of(network: Network, united: Network) -> Array:
-    """Return biases and weights (k, 1 + d) over all labels and features of `united`."""
+    """Return biases and weights (k, 1 + d) over all labels and features of `united`.
+
+    They are the united initial weights, with the differences from its own that the network learned.
+    """
     own = np.column_stack([network.store.biases, network.store.weights])
-    labels, features = tuple(network.label_names), tuple(network.feature_names)
-    if (list(labels), list(features)) == (united.label_names, united.feature_names):
-        return own
-    rows = united.labels.numbers_of(labels)
-    columns = np.concatenate([[0], united.features.numbers_of(features) + 1])
-    start = _initial(united, np.arange(len(united.label_names)), 1 + len(united.feature_names))
-    there = start[np.ix_(rows, columns)]
-    before = _initial(network, np.arange(len(rows)), len(columns))
-    # A name with another number has other initial weights: only its learned difference is used.
-    start[np.ix_(rows, columns)] = np.where(there == before, own, there + (own - before))
-    return start
+    own_initial, weights = _initial_of(network), _initial_of(united)
+    label_ids = united.labels.numbers_of(tuple(network.label_names))
+    feature_ids = united.features.numbers_of(tuple(network.feature_names))
+    common = np.ix_(label_ids, np.concatenate([[0], feature_ids + 1]))
+    initial = weights[common]
+    # Where the initial weights are the same, the network's own are the exact sum.
+    weights[common] = np.where(initial == own_initial, own, initial + (own - own_initial))
+    return weights
 
 
-def _initial(network: Network, labels: Array, n_features: int) -> Array:
+def _initial_of(network: Network) -> Floats:
+    """Return the biases and weights (k, 1 + d) that a network began with."""
     store = network.store
-    return initial_weights(store.seed, labels, np.arange(n_features), store.init_range)
+    return store.initialize(*store.shape, store.current.n_drawn)
 
 
 def average_live(begin: LiveModel, lives: Sequence[LiveModel]) -> LiveModel:

@@ -16,6 +16,7 @@ from stream_perceptron.data.byte_stream import first_line
 from stream_perceptron.distributed.shards import (
     Outcome,
     Piece,
+    learn_first_sample,
     learn_pieces,
     mean_of,
     parts_of_round,
@@ -99,15 +100,18 @@ def run(
 ) -> Generator[Round, None, None]:
     """Test and train on files in shards, from the model's cursor on; yield after every round.
 
-    In a round all shards start from the same model, test each sample before learning it, and are
-    averaged. At each yield the model, its progress and its cursor are consistent and may be saved.
+    A new model first learns the rows up to the first labeled one. In a round all shards start from
+    the same model, test each sample before learning it, and are averaged. At each yield the model,
+    its progress and its cursor are consistent and may be saved.
     """
     here = replace(live.cursor if cursor is None else cursor, finished=False)
     if here.shards is None:
         raise ValueError("the cursor has no shards: call resume with some")
+    if live.model.n_seen == 0 and here.read == 0:
+        yield _learn_first_sample(live, sources, here, skip_rejected)
     tasks = _Tasks(sources, epochs, skip_rejected, scale_lr)
     coming = tasks.following(here.epoch, here.shards)
-    notes = [] if coming is None else tasks.notes(live, coming[1])
+    notes = [] if coming is None else tasks.notes(live, coming)
     pending = tasks.begin(live, coming)
     while coming is not None:
         outcomes = tasks.wait(pending, is_over)
@@ -118,8 +122,6 @@ def run(
         # The next round runs while this one is reported and saved.
         coming = tasks.following(epoch, shards)
         pending = tasks.begin(mean, coming)
-        if here.read == 0:
-            notes += outcomes[0].notes
         here.epoch, here.shards = epoch, shards
         skipped = mean.progress.skipped - live.progress.skipped
         here.read += mean.progress.rows - live.progress.rows
@@ -127,7 +129,8 @@ def run(
         done = epoch * tasks.n_rounds(shards) + shards.rounds
         entry = Entry(
             saved_lr(live.model.lr), float(live.model.epsilon), tuple(here.sources), ROUNDS,
-            done - 1, done, skipped, 0, shards.n, shards.rows, kept_lr=not scale_lr,
+            done - 1, done, skipped, 0, shards.n, shards.rows, shards.first_rows,
+            kept_lr=not scale_lr,
         )  # fmt: skip
         live.lineage.add(entry, here.sources)
         live.model, live.schema = mean.model, mean.schema
@@ -136,6 +139,20 @@ def run(
         notes = []
     here.finished = True
     live.ledger.cursor = here
+
+
+def _learn_first_sample(
+    live: LiveModel, sources: Sequence[ParquetSource], cursor: Cursor, skip_rejected: bool
+) -> Round:
+    """Learn the rows up to the first labeled one, and set the cursor behind them."""
+    assert cursor.shards is not None
+    outcome = learn_first_sample(live, sources, cursor.sources, skip_rejected)
+    learner = outcome.live
+    cursor.read, cursor.rejected = learner.cursor.read, learner.cursor.rejected
+    cursor.shards = replace(cursor.shards, first_rows=cursor.read)
+    live.model, live.schema = learner.model, learner.schema
+    live.ledger = Ledger(learner.progress, cursor, learner.lineage)
+    return Round(outcome.rejected, [*outcome.notes])
 
 
 class _Tasks:
@@ -161,15 +178,21 @@ class _Tasks:
         return rounds_in(self._groups, shards)
 
     def following(self, epoch: int, shards: Shards) -> tuple[int, Shards] | None:
-        """Return the next round, or None after the last."""
+        """Return the next round in which a shard has rows, or None after the last."""
         n_rounds = self.n_rounds(shards)
-        if shards.rounds >= n_rounds:
-            epoch, shards = epoch + 1, replace(shards, rounds=0)
-        return (epoch, shards) if epoch < self._epochs and n_rounds else None
+        while n_rounds:
+            if shards.rounds >= n_rounds:
+                epoch, shards = epoch + 1, replace(shards, rounds=0)
+            if epoch >= self._epochs:
+                return None
+            if self._parts((epoch, shards))[0]:
+                return epoch, shards
+            shards = replace(shards, rounds=shards.rounds + 1)
+        return None
 
-    def notes(self, live: LiveModel, shards: Shards) -> list[str]:
+    def notes(self, live: LiveModel, coming: tuple[int, Shards]) -> list[str]:
         """Return a note on the shards' learning rate, if it differs from lr."""
-        dealt, factor = self._parts(shards)
+        dealt, factor = self._parts(coming)
         n = len(dealt)
         if factor == 1.0:
             return []
@@ -177,8 +200,9 @@ class _Tasks:
         shown = f"{lr * n:g}, {n} times {lr:g}" if isinstance(lr, float | int) else f"{n} times lr"
         return [f"shards learn at {shown}, because averaging divides steps by {n}"]
 
-    def _parts(self, shards: Shards) -> tuple[list[list[Piece]], float]:
-        return parts_of_round(self._groups, shards, not self._scale_lr)
+    def _parts(self, coming: tuple[int, Shards]) -> tuple[list[list[Piece]], float]:
+        epoch, shards = coming
+        return parts_of_round(self._groups, shards, not self._scale_lr, is_first_pass=epoch == 0)
 
     def begin(self, live: LiveModel, coming: tuple[int, Shards] | None) -> list[Any]:
         """Begin a round with a task for each shard that has rows left."""
@@ -187,7 +211,7 @@ class _Tasks:
         import ray
 
         state = ray.put(live)
-        dealt, factor = self._parts(coming[1])
+        dealt, factor = self._parts(coming)
         return [
             self._learn.remote(state, self._paths, pieces, factor, self._skip_rejected)
             for pieces in dealt

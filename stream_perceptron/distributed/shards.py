@@ -5,18 +5,20 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from stream_perceptron.data.arrow.parquet import ParquetSource
-from stream_perceptron.data.batch import Rejection
+from stream_perceptron.data.batch import Batch, Rejection
 from stream_perceptron.data.describe import Note
+from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.source import Source
 from stream_perceptron.distributed.averaging import average_live
 from stream_perceptron.errors import DivergedError, SampleError, SourceError
-from stream_perceptron.live.cursor import Shards
-from stream_perceptron.live.driver import drive
+from stream_perceptron.live.cursor import Cursor, Shards
+from stream_perceptron.live.driver import cut, drive, read
 from stream_perceptron.live.model import LiveModel
 
 if TYPE_CHECKING:
@@ -57,11 +59,14 @@ def rounds_in(groups: Sequence[Sequence[int]], shards: Shards) -> int:
     return -(-longest // shards.rows)
 
 
-def deal(groups: Sequence[Sequence[int]], shards: Shards) -> list[list[Piece]]:
+def deal(
+    groups: Sequence[Sequence[int]], shards: Shards, is_first_pass: bool = True
+) -> list[list[Piece]]:
     """Return the pieces that each shard learns in the next round.
 
     Each shard has a contiguous range of all rows. Their sizes differ by at most one row, so all
-    shards have work until the end for any number of row groups.
+    shards have work until the end for any number of row groups. In the first pass, shards leave out
+    the rows that were learned before the first round.
 
     Returns
     -------
@@ -76,19 +81,21 @@ def deal(groups: Sequence[Sequence[int]], shards: Shards) -> list[list[Piece]]:
 
     """
     total = sum(map(sum, groups))
+    first = shards.first_rows if is_first_pass else 0
     dealt = []
     for shard in range(shards.n):
         begin, stop = shard * total // shards.n, (shard + 1) * total // shards.n
         start = min(begin + shards.rounds * shards.rows, stop)
-        dealt.append(list(_pieces(groups, start, min(start + shards.rows, stop))))
+        end = min(start + shards.rows, stop)
+        dealt.append(list(_pieces(groups, max(start, first), end)))
     return dealt
 
 
 def parts_of_round(
-    groups: Sequence[Sequence[int]], shards: Shards, keep_lr: bool
+    groups: Sequence[Sequence[int]], shards: Shards, keep_lr: bool, is_first_pass: bool
 ) -> tuple[list[list[Piece]], float]:
     """Return the pieces of each shard with rows left, and the factor for their learning rate."""
-    dealt = [pieces for pieces in deal(groups, shards) if pieces]
+    dealt = [pieces for pieces in deal(groups, shards, is_first_pass) if pieces]
     return dealt, 1.0 if keep_lr else float(len(dealt))
 
 
@@ -114,6 +121,43 @@ class Outcome:
     notes: list[Note] = field(default_factory=list)  # notes to users about the first file
     last: str = ""  # the last file read
     error: ValueError | None = None  # the error that ended it
+
+
+def learn_first_sample(
+    live: LiveModel,
+    sources: Sequence[Source],
+    identities: Sequence[Identity],
+    skip_rejected: bool = False,
+) -> Outcome:
+    """Test and train a copy of a new live model on all rows up to the first labeled one.
+
+    Weights of the names that this sample adds are drawn. All shards that continue from it begin
+    with these weights.
+
+    Raises
+    ------
+    SampleError
+        If a row cannot be used, unless such rows are skipped.
+
+    """
+    outcome = Outcome(copy.deepcopy(live))
+    learner, cursor = outcome.live, Cursor(list(identities))
+    batches = _through_first_label(read(sources, learner.request(), cursor, epochs=1))
+    step = partial(learner.step, here=cursor, sources=sources)
+    for result in drive(cut(batches, cursor), step, skip_rejected):
+        outcome.rejected += [each._replace(held=None) for each in result.rejected]
+        outcome.notes += result.notes
+    return outcome
+
+
+def _through_first_label(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Yield the rows up to the first labeled one."""
+    for batch in batches:
+        labeled = [i for i, label in enumerate(batch.labels) if label is not None]
+        if labeled:
+            yield batch[: int(batch.rows[labeled[0]]) + 1]
+            return
+        yield batch
 
 
 def learn_pieces(

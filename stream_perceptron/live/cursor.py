@@ -20,6 +20,8 @@ class Shards:
     n: int = field(metadata={"least": 1})  # the number of shards
     rows: int = field(metadata={"least": 1})  # the rows of each shard in a round
     rounds: int = 0  # the rounds done in the epoch
+    # The rows up to the first learned one, which were learned before the first round.
+    first_rows: int = 0
 
     def __str__(self) -> str:
         return f"in {self.n:,} shards by rounds of {self.rows:,} rows"

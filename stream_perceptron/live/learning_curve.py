@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.errors import CheckpointError
-from stream_perceptron.model.kernel.types import BlockResult
+from stream_perceptron.model.results import TrainResult
 
 # The largest sum: the errors before a run diverges may be as large as the type allows.
 LARGEST = sys.float_info.max
@@ -68,20 +68,20 @@ class LearningCurve:
         """Return the sums of one of `COLUMNS`."""
         return self.sums[:, self.COLUMNS.index(name)]
 
-    def update(self, result: BlockResult) -> None:
+    def update(self, result: TrainResult) -> None:
         """Add the labelled samples of a block; many at once cost hardly more than one."""
-        labelled = result.target >= 0
-        slope = result.slope[labelled]
+        labelled = result.targets >= 0
+        slope = result.slopes[labelled]
         probed = ~np.isnan(slope)
         # In the order of COLUMNS: a mask of labelled samples, and numbers to add or None to count.
         columns: tuple[tuple[NDArray[np.bool_] | None, NDArray[np.float64] | None], ...] = (
             (None, None),
-            ((result.target == result.predicted)[labelled], None),
-            (None, result.eps[labelled]),
+            ((result.targets == result.predicted)[labelled], None),
+            (None, result.errors[labelled]),
             (result.updated[labelled], None),
             (probed, None),
             (probed, slope),
-            (probed, result.spread[labelled]),
+            (probed, result.spreads[labelled]),
         )
         n = len(slope)
         start = 0

@@ -15,7 +15,7 @@ from stream_perceptron.data.source import Source
 from stream_perceptron.live.cursor import Cursor
 from stream_perceptron.live.lineage import DRAWS, ROWS, Entry, Lineage, saved_lr
 from stream_perceptron.live.metrics import Progress
-from stream_perceptron.model.kernel.types import BlockResult
+from stream_perceptron.model.results import TrainResult
 
 if TYPE_CHECKING:
     from stream_perceptron.perceptron import SGDPerceptron
@@ -31,7 +31,7 @@ class Ledger:
     def __init__(self, progress: Progress, cursor: Cursor, lineage: Lineage) -> None:
         self._progress = progress
         # Results that the progress does not count yet, and the numbers of their rows.
-        self._uncounted: list[tuple[BlockResult, NDArray[np.intp]]] = []
+        self._uncounted: list[tuple[TrainResult, NDArray[np.intp]]] = []
         self._n_uncounted = 0
         self.cursor = cursor
         self.lineage = lineage
@@ -69,14 +69,13 @@ class Ledger:
         if self._n_uncounted >= _SOME:
             self._count()
 
-    def count(self, batch: Batch, result: BlockResult, rows: NDArray[np.intp]) -> None:
+    def count(self, batch: Batch, result: TrainResult, rows: NDArray[np.intp]) -> None:
         """Count a batch of done rows.
 
         `result` is that of its usable rows, and `rows` are their numbers in the run.
         """
         n, progress = len(result), self._progress
         # The caller shares these arrays, and they are counted later.
-        result.nets = None
         result.predicted.flags.writeable = result.updated.flags.writeable = False
         self._uncounted.append((result, rows))
         self._n_uncounted += n
@@ -87,7 +86,7 @@ class Ledger:
             self.n_redelivered += int(np.count_nonzero(batch.redelivered))
         if batch.missing is not None:
             progress.missing += int(batch.missing[:n].sum())
-        probed = np.flatnonzero(~np.isnan(result.slope))
+        probed = np.flatnonzero(~np.isnan(result.slopes))
         if len(probed):
             progress.look_at(batch.features[probed])
 
@@ -98,7 +97,7 @@ class Ledger:
                 return
             results, rows = zip(*self._uncounted, strict=True)
             self._uncounted, self._n_uncounted = [], 0
-            self._progress.update(BlockResult.joined(results), np.concatenate(rows))
+            self._progress.update(TrainResult.concatenate(results), np.concatenate(rows))
 
     def move(
         self,

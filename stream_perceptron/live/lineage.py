@@ -30,6 +30,8 @@ class Entry:
     seed: int = field(default=0, metadata={"optional": True, "below": 2**64})  # of draws
     shards: int = field(default=0, metadata={"optional": True})
     round_rows: int = field(default=0, metadata={"optional": True})  # of each shard in a round
+    # The rows before the first round, which the shards left out in the first pass.
+    first_rows: int = field(default=0, metadata={"optional": True})
     # Whether the shards learned with lr itself, rather than with lr times the number of shards.
     kept_lr: bool = field(default=False, metadata={"optional": True})
     # The columns copied to predictions: a row with an unreadable value in one was rejected.
@@ -74,7 +76,7 @@ class Entry:
     def _circumstances(self) -> tuple[Any, ...]:
         return (
             self.lr, self.epsilon, self.unit, self.seed, self.shards, self.round_rows,
-            self.kept_lr, self.keep, self.models,
+            self.first_rows, self.kept_lr, self.keep, self.models,
         )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.live.drift import Change, Drift
 from stream_perceptron.live.learning_curve import LARGEST, LearningCurve
-from stream_perceptron.model.kernel.types import BlockResult
+from stream_perceptron.model.results import TrainResult
 from stream_perceptron.model.rows import Rows
 
 WINDOW = 1000
@@ -284,7 +284,7 @@ class Progress:
 
     def look_at(self, rows: Rows) -> None:
         """Update the reach of the features of some samples, and those that only rise."""
-        self.largest = max(self.largest, rows.largest())
+        self.largest = max(self.largest, rows.max_abs())
         if self.reach is None and self.samples:
             return  # earlier samples were not looked at
         for x in rows.dicts() if self.rising is None or self.rising else ():
@@ -294,12 +294,12 @@ class Progress:
         reach = rows.reaches() if rows.lengths.max() <= _MOST_REACHES else {}
         self.reach = shared_reach(reach if self.reach is None else self.reach, reach)
 
-    def update(self, result: BlockResult, rows: NDArray[np.intp] | None = None) -> None:
+    def update(self, result: TrainResult, rows: NDArray[np.intp] | None = None) -> None:
         """Count the results of more samples; many at once cost hardly more than one.
 
         `rows` are their numbers in the run, by default the next ones.
         """
-        target, predicted, eps = result.target, result.predicted, result.eps
+        target, predicted, eps = result.targets, result.predicted, result.errors
         if rows is None:
             rows = self.rows + 1 + np.arange(len(result))
         labelled = target >= 0

@@ -32,7 +32,7 @@ from stream_perceptron.live.saved import read_live, write_live
 from stream_perceptron.live.step_result import StepResult, notes_about, told_of
 from stream_perceptron.live.waiting import Joined, Waiting
 from stream_perceptron.model.kernel import NAME as KERNEL
-from stream_perceptron.model.kernel.types import BlockResult
+from stream_perceptron.model.results import TrainOptions, TrainResult
 from stream_perceptron.model.rows import Samples
 from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.model.weights import MAX_WEIGHTS, NAME_COST
@@ -388,7 +388,7 @@ class LiveModel:
                 raise
             n, taken = len(result), len(batch)
             answers = None if joined is None else joined.settle(result)
-            if result.diverged or result.refused is not None:
+            if result.diverged or result.memory_error is not None:
                 taken = int(batch.rows[n])
             elif result.stopped:
                 taken = int(batch.rows[n - 1]) + 1
@@ -470,8 +470,8 @@ class LiveModel:
                 batch = batch.without(batch.features.lengths == 0, "it has no features")
             yield batch
 
-    def _train(self, batch: Batch, labels: Sequence[Any], options: RunOptions) -> BlockResult:
+    def _train(self, batch: Batch, labels: Sequence[Any], options: RunOptions) -> TrainResult:
         samples = Samples(batch.features, labels, batch.weights, batch.indicators)
         return self.model.train(
-            samples, options.stop, options.with_probabilities, options.with_every
+            samples, TrainOptions(options.stop, options.with_probabilities, options.with_every)
         )

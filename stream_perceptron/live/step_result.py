@@ -14,8 +14,7 @@ from stream_perceptron.data.describe import Note, warning
 from stream_perceptron.data.naming import is_pixel
 from stream_perceptron.data.schema import Selection
 from stream_perceptron.errors import DivergedError, FullError, StreamPerceptronError
-from stream_perceptron.model import kernel
-from stream_perceptron.model.kernel.types import BlockResult
+from stream_perceptron.model.results import TrainResult
 from stream_perceptron.model.validation import names_of
 
 if TYPE_CHECKING:
@@ -73,11 +72,11 @@ class StepResult:
 
 
 def told_of(
-    live: LiveModel, batch: Batch, result: BlockResult, rows: NDArray[np.intp], done: Batch,
+    live: LiveModel, batch: Batch, result: TrainResult, rows: NDArray[np.intp], done: Batch,
     to_learn: bool = True,
 ) -> StepResult:  # fmt: skip
     """Return the result of a batch's first usable rows; `done` is the part of the batch done."""
-    n, refused = len(result), result.refused
+    n, refused = len(result), result.memory_error
     place = "" if len(done) == len(batch) else batch.place(len(done))
     if result.diverged and to_learn and batch.labels[n] is not None:
         refused = DivergedError(live.model.n_seen + 1, place)
@@ -90,11 +89,11 @@ def told_of(
         rows=rows,
         predicted=result.predicted,
         classes=live.model.classes_,
-        probabilities=result.probability,
-        every_probability=_every_probability(live, result),
+        probabilities=result.probabilities,
+        every_probability=result.all_probabilities,
         labels=batch.labels[:n],
         updated=result.updated,
-        targets=result.target,
+        targets=result.targets,
         n_learned=live.model.n_seen,
         taken=len(done),
         rejected=done.rejections(),
@@ -102,18 +101,6 @@ def told_of(
         stopped=result.stopped,
         refused=refused,
     )
-
-
-def _every_probability(live: LiveModel, result: BlockResult) -> NDArray[np.float64] | None:
-    if result.nets is None:
-        return None
-    activation, k = live.model.network.activation, len(live.model.classes_)
-    every = np.full((len(result), k), np.nan)
-    for rows, nets in result.nets:
-        every[rows] = np.nan
-        if nets.size:
-            every[rows, : nets.shape[1]] = kernel.probabilities(activation, nets)
-    return every
 
 
 def carried(batch: Batch, n: int, asked: Selection) -> list[dict[str, Any]] | None:

@@ -22,7 +22,7 @@ from stream_perceptron.live.driver import RunOptions, ahead, cut, drive, read
 from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.step_result import StepResult
-from stream_perceptron.model.rows import joined
+from stream_perceptron.model.rows import concatenate_rows
 from stream_perceptron.model.validation import as_label, as_row
 from stream_perceptron.perceptron import SGDPerceptron
 
@@ -199,7 +199,7 @@ def batches_of(stream: Iterable[tuple[Mapping[Hashable, Any], Hashable]]) -> Ite
     first = 1
     while some := list(itertools.islice(pairs, BATCH_ROWS)):
         labels = [as_label(label) for _, label in some]
-        rows = joined([as_row(x) for x, _ in some])
+        rows = concatenate_rows([as_row(x) for x, _ in some])
         n = len(some)
         yield Batch("stream", first, n, np.arange(n), rows, labels, np.ones(n), Schema())
         first += n

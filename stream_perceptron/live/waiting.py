@@ -14,8 +14,8 @@ from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.labels import text_of
 from stream_perceptron.data.schema import Selection
 from stream_perceptron.errors import CheckpointError
-from stream_perceptron.model.kernel.types import BlockResult
-from stream_perceptron.model.rows import Names, Rows, joined
+from stream_perceptron.model.results import TrainResult
+from stream_perceptron.model.rows import Names, Rows, concatenate_rows
 from stream_perceptron.model.vocabulary import doubled
 
 Arrays = dict[str, NDArray[Any]]
@@ -53,7 +53,7 @@ class Joined:
     gone: set[str]  # earlier samples that stop waiting
     n_forgotten: int  # the number of samples dropped to make room
 
-    def settle(self, result: BlockResult) -> NDArray[np.bool_]:
+    def settle(self, result: TrainResult) -> NDArray[np.bool_]:
         """Set the first predictions of joined samples; return which rows are such."""
         n = len(result)
         answers = np.zeros(n, bool)
@@ -140,12 +140,12 @@ class Waiting:
         starts, weights, numbers = (x.tolist() for x in (features.starts, batch.weights, predicted))
         for key, row in begun.items():
             values = features.values[starts[row] : starts[row + 1]]
-            if features.columns is not None:
-                columns = features.columns[starts[row] : starts[row + 1]]
-                if features.n_columns:  # the order of columns in text has no meaning
-                    order = columns.argsort()
-                    columns, values = columns[order], values[order]
-                names = tuple(map(features.names.__getitem__, columns.tolist()))
+            if features.name_ids is not None:
+                name_ids = features.name_ids[starts[row] : starts[row + 1]]
+                if not batch.schema.is_open:  # the order of columns in text has no meaning
+                    order = name_ids.argsort()
+                    name_ids, values = name_ids[order], values[order]
+                names = tuple(map(features.names.__getitem__, name_ids.tolist()))
             one = batch.indicators, weights[row], numbers[row]
             self._add(key, names, values, features.scale, *one)
 
@@ -163,7 +163,7 @@ class Waiting:
         cells = [np.empty(0, np.uint8), *(s.values for s in samples if s.values.dtype == np.uint8)]
         found = (
             rows.starts,
-            np.empty(0, np.int32) if rows.columns is None else rows.columns,
+            np.empty(0, np.int32) if rows.name_ids is None else rows.name_ids,
             np.concatenate(numbers),
             np.concatenate(cells),
             # 0 for numbers.
@@ -247,8 +247,6 @@ def _joined(
 ) -> Batch:
     """Return the usable rows of a batch, labels with the features of their samples."""
     order, missing = np.arange(len(used)), batch.missing
-    # A sample brings only the features that it has, not all columns of a table.
-    features = replace(features, n_columns=0)
     weights, indicators = batch.weights[used], batch.indicators
     missing = None if missing is None else missing[used]
     if old or within:
@@ -256,7 +254,7 @@ def _joined(
         order[list(within)] = list(within.values())
         order[list(old)] = len(used) + np.arange(len(old))
         if samples:
-            features = joined([features, _rows_of(samples)])
+            features = concatenate_rows([features, _rows_of(samples)])
             weights = np.concatenate([weights, [sample.weight for sample in samples]])
             indicators = indicators.union(*(sample.indicators for sample in samples))
         features, weights = features[order], weights[order]

@@ -1,173 +1,143 @@
-"""The names that a model knows, and its growth by rows with new ones."""
+"""The names that rows add to a model."""
 
 from __future__ import annotations
 
-import warnings
+from bisect import bisect_right
 from collections.abc import Hashable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise, repeat
+from itertools import count, pairwise, repeat
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.model.kernel.types import Counters
-from stream_perceptron.model.rows import Rows
+from stream_perceptron.model.rows import Rows, Samples
 from stream_perceptron.model.vocabulary import (
     FirstNames,
     Vocabulary,
     natural_key,
     require_short,
 )
-from stream_perceptron.model.weights import WeightStore
+from stream_perceptron.model.weights import count_weights
 
-Places = NDArray[np.intp]
-
-UNKNOWN = -2  # stands for the number of a new label
+_NEW = -2  # stands for the number of a new label
+_NO_ROWS = np.empty(0, np.intp)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Growth:
-    """The new features, in the order of growth, and the new labels that some rows bring."""
+    """The new labels and features that rows add to a model, in order.
 
-    names: list[Hashable]
-    places: Places  # the place of each in the rows' names
-    brought_by: Places  # the row that brings each, ascending
-    labels: dict[int, Hashable]  # by the row that brings each
+    A labeled row adds its label, and those of its features that no earlier row had, in natural
+    order. An unlabeled row adds nothing.
 
-    @classmethod
-    def plan(
-        cls, rows: Rows, labels: Sequence[Hashable], targets: Places, columns: NDArray[np.int32]
-    ) -> Growth:
-        """Return the growth by rows, given the numbers of their labels and of their names.
+    Examples
+    --------
+    >>> rows = Rows.from_rows([("b", "a"), ("c", "a")], [np.ones(2), np.ones(2)])
+    >>> samples = Samples(rows, ["left", "right"], np.ones(2))
+    >>> growth = Growth.plan(samples, Vocabulary(["left"]), Vocabulary(["z"]))
+    >>> growth.labels, growth.features, growth.shape_at(1), growth.split(2, is_new=False)
+    (['right'], ['a', 'b', 'c'], (1, 3), [(0, 1), (1, 2)])
 
-        New names of one row are added in natural order.
-        """
-        if columns.min(initial=0) >= 0 and targets.min(initial=0) > UNKNOWN:
-            return _NOTHING
-        fresh = {labels[i] for i in np.flatnonzero(targets == UNKNOWN).tolist()}
-        require_short(fresh)
-        new_labels = {labels.index(label): label for label in fresh}
-        unknown = np.flatnonzero(columns < 0)
-        first = rows.first_rows(unknown, targets != -1) if len(unknown) else unknown
-        order = np.argsort(first, kind="stable")[np.count_nonzero(first < 0) :]
-        new, brought_by = unknown[order], first[order]
-        every = rows.names.all if isinstance(rows.names, FirstNames) else rows.names
-        names = [every[i] for i in new.tolist()]
-        require_short(names)
-        keys = list(zip(brought_by.tolist(), map(natural_key, names), strict=True))
-        sorted_places = sorted(range(len(names)), key=keys.__getitem__)
-        return cls(
-            [names[i] for i in sorted_places], new[sorted_places], brought_by, new_labels
-        )  # fmt: skip
-
-    def parts(self, n: int) -> list[tuple[int, int]]:
-        """Return n rows as parts (start, end), the first last; a new label begins a new part.
-
-        The kernel learns all rows of a part at once.
-        """
-        return list(pairwise(sorted({0, n, *self.labels})))[::-1]
-
-    def within(self, start: int, end: int) -> slice:
-        """Return the slice of `names` that the rows [start, end) bring."""
-        if not self.names:
-            return slice(0, 0)
-        first, last = np.searchsorted(self.brought_by, [start, end]).tolist()
-        return slice(first, last)
-
-    def widths(self, start: int, end: int, d: int) -> Places | None:
-        """Return the number of known features before and after each row; None if none is new."""
-        new = self.within(start, end)
-        if new.stop == new.start:
-            return None
-        known = np.searchsorted(self.brought_by[new], np.arange(start, end + 1))
-        return np.asarray(d + known)
-
-    def middle(self, start: int, end: int) -> int:
-        """Return the middle one of the rows with new names; `start` if the part cannot be split."""
-        growing = np.unique(self.brought_by[self.within(start, end)]).tolist()
-        return growing[len(growing) // 2] if growing else start
-
-
-_NOTHING = Growth([], np.empty(0, np.intp), np.empty(0, np.intp), {})
-
-
-class Known:
-    """Labels and features with their weights, which grow and shrink together.
-
-    Names beyond the shape of the weights are left over from interrupted growth. They are ignored,
-    and the next growth removes them.
     """
 
-    def __init__(self, store: WeightStore) -> None:
-        self.store = store
-        self.labels = Vocabulary()
-        self.features = Vocabulary()
-        self._label_types: set[type] = set()
+    shape: tuple[int, int]  # the numbers of labels and of features before
+    targets: NDArray[np.intp]  # the number of each row's label, -1 without one; shape (n,)
+    # The feature of each of the rows' names, -1 if none is added; shape (len(names),).
+    feature_ids: NDArray[np.int32]
+    labels: list[Hashable]  # the new labels
+    label_rows: NDArray[np.intp]  # the row that adds each, ascending
+    features: list[Hashable]  # the new features
+    feature_rows: NDArray[np.intp]  # the row that adds each, ascending
 
-    def add(self, features: Sequence[Hashable], labels: Sequence[Hashable]) -> None:
-        """Add new features and new labels with their initial weights."""
-        k, d = self.store.shape
-        # The weights come first: if memory is short, no name is left without weights.
-        grown = self.store.grown(k + len(labels), d + len(features))
-        self.take(features, labels)
-        self.store.use(grown)
+    @classmethod
+    def plan(cls, samples: Samples, labels: Vocabulary, features: Vocabulary) -> Growth:
+        """Return the growth of a model with some labels and features by some samples."""
+        rows = samples.rows
+        targets, new_labels = _number_labels(samples.labels, labels)
+        feature_ids = features.numbers_of(rows.names)
+        new_features: list[Hashable] = []
+        feature_rows = _NO_ROWS
+        unknown = np.flatnonzero(feature_ids < 0)
+        if len(unknown):
+            name_ids, new_features, feature_rows = _order_features(rows, unknown, targets >= 0)
+            feature_ids = feature_ids.copy()
+            feature_ids[name_ids] = len(features) + np.arange(len(name_ids))
+        require_short([*new_labels, *new_features])
+        return cls(
+            (len(labels), len(features)), targets, feature_ids, list(new_labels),
+            np.array([*new_labels.values()], np.intp) if new_labels else _NO_ROWS,
+            new_features, feature_rows,
+        )  # fmt: skip
 
-    def take(self, features: Sequence[Hashable], labels: Sequence[Hashable]) -> None:
-        """Add names whose weights exist or are about to be installed."""
-        self.labels.extend(labels)
-        self.features.extend(features)
-        self._label_types |= set(map(type, labels))
+    def split(self, n: int, is_new: bool) -> list[tuple[int, int]]:
+        """Return the first n rows as parts (start, end), each of which a kernel learns at once.
 
-    def targets_of(self, labels: Sequence[Hashable]) -> Places:
-        """Return the numbers of labels: -1 for None, `UNKNOWN` for a new one."""
-        found = map(self.labels.numbers.get, labels, repeat(UNKNOWN))
-        targets = np.fromiter(found, np.intp, len(labels))
-        if np.count_nonzero(targets == UNKNOWN):
-            targets[[label is None for label in labels]] = -1
-        return targets
+        A row with a new label begins a part. If the model `is_new`, so that the names of the first
+        labeled row get other weights than later ones, this row is a part.
+        """
+        bounds = {0, *self.label_rows.tolist()}
+        if is_new and len(labeled := np.flatnonzero(self.targets >= 0)):
+            first = int(labeled[0])
+            bounds |= {first, first + 1}
+        return list(pairwise(sorted({bound for bound in bounds if bound < n} | {n})))
 
-    def columns_of(self, rows: Rows) -> NDArray[np.int32]:
-        """Return the column of each name of the rows, -1 if it is new."""
-        columns = self.features.numbers_of(rows.names).copy()
-        if len(self.features) > self.store.shape[1]:
-            columns[columns >= self.store.shape[1]] = -1
-        return columns
+    def names_in(self, start: int, end: int) -> tuple[list[Hashable], list[Hashable]]:
+        """Return the features and the labels that the rows [start, end) add."""
+        (k, d), (first_k, first_d), (last_k, last_d) = map(self.shape_at, (0, start, end))
+        return self.features[first_d - d : last_d - d], self.labels[first_k - k : last_k - k]
 
-    def warn_of_twins(self, label: Hashable) -> None:
-        """Warn of a new label written like a known one of another type."""
-        # Labels of one type, the usual case, have no twins.
-        others = self.labels.names if self._label_types - {type(label)} else []
-        twins = [known for known in others if str(known) == str(label)]
-        if twins:
-            warnings.warn(
-                f"label {label!r} ({type(label).__name__}) is new beside {twins[0]!r} "
-                f"({type(twins[0]).__name__}): convert all labels to one type",
-                stacklevel=8,  # the caller of learn_one
-            )
+    def shape_at(self, end: int) -> tuple[int, int]:
+        """Return the numbers of labels and of features when the first rows are learned."""
+        k, d = self.shape
+        return (
+            k + int(np.searchsorted(self.label_rows, end)),
+            d + int(np.searchsorted(self.feature_rows, end)),
+        )
 
-    @contextmanager
-    def narrowed_to_what_is_learned(
-        self, widths: Places | None, targets: Places, counters: Counters
-    ) -> Iterator[None]:
-        """Undo, on exit, the growth by rows that were not learned, even after an error."""
-        (k, d), seen = self.store.shape, int(counters.counts[0])
-        is_labelled = targets != -1
-        try:
-            yield
-        finally:
-            learned = int(counters.counts[0]) - seen
-            if learned:
-                k, d = self.store.shape
-                if widths is not None:
-                    d = int(widths[1:][is_labelled][learned - 1])
-            if self.store.shape != (k, d):
-                self.store.shrink(k, d)
-            self.forget_interrupted_growth()
+    def count_fitting_rows(self, max_weights: int) -> int:
+        """Return the number of rows before the first that would make the model too large."""
+        n = len(self.targets)
+        if count_weights(*self.shape_at(n)) <= max_weights:
+            return n
+        rows = sorted({*self.label_rows.tolist(), *self.feature_rows.tolist()})
+        sizes = (count_weights(*self.shape_at(row + 1)) for row in rows)
+        return int(rows[bisect_right(list(sizes), max_weights)])
 
-    def forget_interrupted_growth(self) -> None:
-        """Remove names that have no weights."""
-        k, d = self.store.shape
-        if (len(self.labels.names), len(self.features.names)) != (k, d):
-            self.labels.truncate(k)
-            self.features.truncate(d)
+
+def _number_labels(
+    labels: Sequence[Hashable], known: Vocabulary
+) -> tuple[NDArray[np.intp], dict[Hashable, int]]:
+    """Return the number of each label, and the first row of each new label."""
+    targets = np.fromiter(map(known.numbers.get, labels, repeat(_NEW)), np.intp, len(labels))
+    if not np.count_nonzero(targets == _NEW):
+        return targets, {}
+    targets[[label is None for label in labels]] = -1
+    new_rows = np.flatnonzero(targets == _NEW).tolist()
+    first_rows: dict[Hashable, int] = {}
+    for row in new_rows:
+        first_rows.setdefault(labels[row], row)
+    numbers = dict(zip(first_rows, count(len(known)), strict=False))
+    targets[new_rows] = [numbers[labels[row]] for row in new_rows]
+    return targets, first_rows
+
+
+def _order_features(
+    rows: Rows, name_ids: NDArray[np.intp], is_labeled: NDArray[np.bool_]
+) -> tuple[NDArray[np.intp], list[Hashable], NDArray[np.intp]]:
+    """Return the names that labeled rows add, in order, as IDs and as names, and their rows."""
+    first_rows = rows.find_first_rows(name_ids, is_labeled)
+    is_added = first_rows >= 0
+    name_ids, first_rows = name_ids[is_added], first_rows[is_added]
+    all_names = rows.names.all if isinstance(rows.names, FirstNames) else rows.names
+    names = [all_names[i] for i in name_ids.tolist()]
+    order = np.argsort(first_rows, kind="stable").tolist()
+    for first, end in _runs(first_rows[order]):
+        if end - first > 1:
+            order[first:end] = sorted(order[first:end], key=lambda i: natural_key(names[i]))
+    return name_ids[order], [names[i] for i in order], first_rows[order]
+
+
+def _runs(numbers: NDArray[np.intp]) -> Iterator[tuple[int, int]]:
+    """Yield the start and end of each run of equal numbers."""
+    bounds = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
+    return pairwise(bounds)

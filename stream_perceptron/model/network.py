@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import wraps
@@ -12,13 +13,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.errors import FullError, SampleError
+from stream_perceptron.errors import DivergedError, FullError, SampleError
 from stream_perceptron.model import kernel
 from stream_perceptron.model.activations import Activation, row_sums
-from stream_perceptron.model.growth import Growth, Known
-from stream_perceptron.model.kernel.types import Block, BlockResult, Counters, Done, Outcome, Rule
+from stream_perceptron.model.growth import Growth
+from stream_perceptron.model.kernel.types import Counters, Part, Results, Rule
+from stream_perceptron.model.results import TrainOptions, TrainResult
 from stream_perceptron.model.rows import Rows, Samples
 from stream_perceptron.model.scaler import Scaler
+from stream_perceptron.model.vocabulary import Vocabulary
 from stream_perceptron.model.weights import WeightStore
 
 if TYPE_CHECKING:
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
-PROBED = 32  # the outputs of one labelled sample in 32 are examined
+_RECORDED = 32  # the outputs of one labeled sample in 32 are recorded
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -61,6 +64,7 @@ class Snapshot(NamedTuple):
     features: list[Hashable]
     weights: Array
     biases: Array
+    n_drawn: tuple[int, int]
     n_seen: int
     n_updates: int
     last_epsilon: float
@@ -71,31 +75,28 @@ class _Task(NamedTuple):
     """Samples to train on, and the result so far."""
 
     samples: Samples
-    targets: NDArray[np.intp]  # the number of each row's label
-    columns: NDArray[np.int32]  # the column of each name
     growth: Growth
     rule: Rule
     lr: float | Scheduler
-    with_probability: bool
-    result: BlockResult
+    options: TrainOptions
+    result: TrainResult
 
-    def predict(self, rows: slice | NDArray[np.intp], nets: Array) -> None:
-        """Record the predictions of some rows from their net inputs."""
-        result = self.result
-        if result.nets is not None:
-            result.nets.append((rows, nets))
-        if not nets.shape[1]:
-            result.predicted[rows] = -1
-            result.probability[rows] = np.nan
+    def predict(self, start: int, nets: Array) -> None:
+        """Record the predictions of the rows from `start` on, given their net inputs."""
+        n, k = nets.shape
+        rows, result = slice(start, start + n), self.result
+        if not n or not k:
             return
         result.predicted[rows] = nets.argmax(axis=1)
-        if self.with_probability:
+        if self.options.with_probabilities or result.all_probabilities is not None:
             probabilities = kernel.probabilities(self.rule.activation, nets)
-            result.probability[rows] = probabilities.max(axis=1)
+            result.probabilities[rows] = probabilities.max(axis=1)
+            if result.all_probabilities is not None:
+                result.all_probabilities[rows, :k] = probabilities
 
 
 class Network:
-    """Weights with the names of their rows and columns.
+    """Weights with the names of their labels and features.
 
     Callers have checked the samples: values are finite, labels are hashable or None. Calls from
     several threads run one after another. A scaler standardizes features first.
@@ -107,20 +108,35 @@ class Network:
         self.activation = activation
         self.scaler = scaler
         self.store = store
-        self.known = Known(store)
-        self.labels, self.features = self.known.labels, self.known.features
+        self.labels = Vocabulary()
+        self.features = Vocabulary()
         self.counters = Counters()
+        self._label_types: set[type] = set()
         self._lock = threading.RLock()
         self._is_learning = False  # detects a call within a call
 
     def snapshot(self) -> Snapshot:
         """Return a copy of the learned state, taken between two samples."""
         with self._lock:
+            weights, biases, _, n_drawn = self.store.current
             return Snapshot(
-                self.label_names, self.feature_names, self.store.weights.copy(),
-                self.store.biases.copy(), self.n_seen, self.n_updates, self.last_epsilon,
+                self.label_names, self.feature_names, weights.copy(), biases.copy(), n_drawn,
+                self.n_seen, self.n_updates, self.last_epsilon,
                 None if self.scaler is None else self.scaler.copy(self.store.shape[1]),
             )  # fmt: skip
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Replace the learned state by a snapshot."""
+        self.labels, self.features = Vocabulary(snapshot.labels), Vocabulary(snapshot.features)
+        self._label_types = set(map(type, snapshot.labels))
+        self.store.restore(snapshot.weights, snapshot.biases, snapshot.n_drawn)
+        self.scaler = snapshot.scaler
+        self.count(snapshot.n_seen, snapshot.n_updates, snapshot.last_epsilon)
+
+    def count(self, n_seen: int, n_updates: int, last_error: float) -> None:
+        """Set the counters."""
+        self.counters.counts[:] = n_seen, n_updates
+        self.counters.last_error[0] = last_error
 
     def __getstate__(self) -> tuple[Any, ...]:
         store = self.store
@@ -134,7 +150,7 @@ class Network:
 
     @property
     def n_seen(self) -> int:
-        """Labelled samples seen."""
+        """Labeled samples seen."""
         return int(self.counters.counts[0])
 
     @property
@@ -144,8 +160,8 @@ class Network:
 
     @property
     def last_epsilon(self) -> float:
-        """The error of the last labelled sample; NaN before the first."""
-        return float(self.counters.last[0])
+        """The error of the last labeled sample; NaN before the first."""
+        return float(self.counters.last_error[0])
 
     @property
     def label_names(self) -> list[Hashable]:
@@ -157,11 +173,6 @@ class Network:
         """The features, by the columns of the weights."""
         return self.features.names[: self.store.shape[1]]
 
-    def count(self, n_seen: int, n_updates: int, last_epsilon: float) -> None:
-        """Set the counters."""
-        self.counters.counts[:] = n_seen, n_updates
-        self.counters.last[0] = last_epsilon
-
     @_alone
     def learn_one(
         self,
@@ -170,184 +181,215 @@ class Network:
         weight: float,
         lr: float | Scheduler,
         epsilon: float,
-    ) -> Outcome:
-        """Learn a sample if its names are known and its values are plain numbers."""
+    ) -> bool:
+        """Learn a sample if its names are known and its values are plain numbers.
+
+        Returns
+        -------
+        Whether it was learned; `train` takes any other sample.
+
+        Raises
+        ------
+        DivergedError
+            If a weight or an error would become infinite or NaN; the model is unchanged.
+
+        """
         target = self.labels.numbers.get(label)
         if target is None or self.scaler is not None:
-            return Outcome.NOT_PLAIN
+            return False
         rule = Rule(self.activation, epsilon)
         rate = lr if type(lr) is float else lambda: float(_rates(lr, self.n_updates, 1)[0])
-        return kernel.learn_one(
-            x, self.features, self.store.now, rule, target, weight, rate, self.counters
+        n_done = kernel.learn_one(
+            x, self.features, self.store.current, rule, target, weight, rate, self.counters
         )
+        if n_done == 0:
+            raise DivergedError(self.n_seen + 1)
+        return n_done == 1
 
     def net_one(self, x: Mapping[Hashable, Any]) -> Array | None:
         """Return the net inputs (k,) of a sample of plain numbers, else None."""
         with self._lock:
             if self.scaler is not None:
                 return None
-            return kernel.net_one(x, self.features, self.store.now)
+            return kernel.net_one(x, self.features, self.store.current)
 
     def predict_one(self, x: Mapping[Hashable, Any]) -> int:
         """Return the output with the largest net input for a sample of plain numbers, else -1."""
         with self._lock:
             if self.scaler is not None:
                 return -1
-            return kernel.predict_one(x, self.features, self.store.now)
+            return kernel.predict_one(x, self.features, self.store.current)
 
     def nets(self, rows: Rows) -> Array:
         """Return the net inputs (n, k) of samples, bit-identical to those in training."""
         with self._lock:
-            nets, done = self._nets(rows, self.known.columns_of(rows))
-        if done.diverged:
-            where = f" of row {done.rows}" if len(rows) > 1 else ""
+            self._remove_names_without_weights()
+            nets, n_done = self._compute_nets(rows, self.features.numbers_of(rows.names))
+        if n_done < len(rows):
+            where = f" of row {n_done}" if len(rows) > 1 else ""
             raise SampleError(f"the net input{where} is not finite: scale the features")
         return nets
 
-    def _nets(self, rows: Rows, columns: NDArray[np.int32]) -> tuple[Array, Done]:
-        n, store = len(rows), self.store
-        block = Block(
-            np.full(n, -1, np.intp), np.ones(n), np.zeros(n),
-            np.empty((n, store.shape[0])), np.empty(n), np.zeros(n, bool),
-        )  # fmt: skip
-        return block.nets, self._learn(rows, columns, Rule(self.activation, 0.0), block)
+    def _compute_nets(self, rows: Rows, feature_ids: NDArray[np.int32]) -> tuple[Array, int]:
+        """Return the net inputs (n, k) of samples, and how many rows come before one not finite."""
+        n = len(rows)
+        part = Part(rows, feature_ids, np.full(n, -1, np.intp), np.ones(n), np.zeros(n))
+        nets = np.empty((n, self.store.shape[0]))
+        results = Results(nets, np.empty(n), np.zeros(n, bool), self.counters)
+        return nets, self._learn(Rule(self.activation, 0.0), part, results)
 
     @_alone
     def train(
-        self,
-        samples: Samples,
-        lr: float | Scheduler,
-        epsilon: float,
-        stop: bool = False,
-        with_probability: bool = False,
-        with_nets: bool = False,
-    ) -> BlockResult:
+        self, samples: Samples, lr: float | Scheduler, epsilon: float, options: TrainOptions
+    ) -> TrainResult:
         """Predict each row and then learn it, as `SGDPerceptron.train` does."""
-        rows, labels, known = samples.rows, samples.labels, self.known
-        known.forget_interrupted_growth()
-        targets, columns = known.targets_of(labels), known.columns_of(rows)
-        growth = Growth.plan(rows, labels, targets, columns)
-        result = BlockResult.blank(len(rows))
-        result.nets = [] if with_nets else None
-        rule = Rule(self.activation, epsilon, stop)
-        task = _Task(samples, targets, columns, growth, rule, lr, with_probability, result)
-        parts = growth.parts(len(rows))
+        self._remove_names_without_weights()
+        growth = Growth.plan(samples, self.labels, self.features)
+        n_fitting = growth.count_fitting_rows(self.store.max_weights)
+        result = TrainResult.blank(len(samples.rows))
+        if options.with_all_probabilities:
+            n_labels, _ = growth.shape_at(n_fitting)
+            result.all_probabilities = np.full((len(result), n_labels), math.nan)
+        task = _Task(
+            samples, growth, Rule(self.activation, epsilon, options.stop), lr, options, result
+        )
+        parts = growth.split(n_fitting, is_new=self.n_seen == 0)[::-1]
+        done = 0
         while parts:
             start, end = parts.pop()
             seen = self.n_seen
             try:
-                done = self._train_part(task, start, end)
-            except (FullError, MemoryError) as error:
+                done = start + self._train_part(task, start, end)
+            except MemoryError as error:
                 if self.n_seen > seen:
                     raise  # some rows were learned, and their results are lost
-                # If a part does not fit in memory, split it.
-                middle = growth.middle(start, end)
-                if middle == start:
-                    result = result[:start]
-                    result.refused = error
-                    break
-                columns[growth.places[growth.within(start, end)]] = -1
-                parts += [(middle, end), (start, middle)]
-                continue
-            end = start + done.rows
-            stopped = stop and done.rows > 0 and bool(result.eps[end - 1] < epsilon)
-            if done.diverged or stopped:
-                result = result[:end]
-                result.diverged, result.stopped = done.diverged, stopped
+                if end - start > 1:
+                    parts += [(row, row + 1) for row in reversed(range(start, end))]
+                    continue
+                result.memory_error = error
                 break
-        return result
+            result.stopped = options.stop and done > start and result.errors[done - 1] < epsilon
+            result.diverged = done < end and not result.stopped
+            if result.stopped or result.diverged:
+                break
+        if done == n_fitting < len(result) and not result.stopped:
+            try:
+                self.store.require_size(*growth.shape_at(n_fitting + 1))
+            except FullError as error:
+                result.memory_error = error
+        if result.all_probabilities is not None:
+            result.all_probabilities = result.all_probabilities[:, : self.store.shape[0]]
+        return result[:done]
 
-    def _train_part(self, task: _Task, start: int, end: int) -> Done:
-        """Predict and learn rows, of which only the first may bring a new label."""
-        known, growth, part = self.known, task.growth, slice(start, end)
-        rows, labels, weights, indicators = task.samples
-        d, new = self.store.shape[1], growth.within(start, end)
-        widths = growth.widths(start, end, d)
-        added = [growth.labels[start]] if start in growth.labels else []
-        learns = any(label is not None for label in labels[part])
-        rates = _rates(task.lr if learns else 0.0, self.n_updates, end - start)
-        seen, before = self.n_seen, None
-        targets = task.targets[part]
-        with known.narrowed_to_what_is_learned(widths, targets, self.counters):
-            if added:
-                # Predict from the labels and features known before this row.
-                before, tested = self._nets(rows[start : start + 1], task.columns)
-                if tested.diverged:
-                    return tested
-                known.warn_of_twins(*added)
-            if added or widths is not None:
-                task.columns[growth.places[new]] = np.arange(new.stop - new.start) + d
-                self._add(growth.names[new], added, indicators)
-            if growth.labels:
-                targets[:] = known.targets_of(labels[part])
-            shape = end - start, self.store.shape[0]
-            block = Block(
-                targets, weights[part], rates, np.empty(shape), task.result.eps[part],
-                task.result.updated[part], widths,
-                None if widths is None else np.empty(shape),
-            )  # fmt: skip
-            done = self._learn(rows[part], task.columns, task.rule, block)
-        task.result.target[part] = targets
-        nets = block.nets[: done.rows]
-        self._probe(task.result, start, nets, seen)
-        task.predict(slice(start, start + done.rows), nets)
-        if widths is not None and block.tests is not None:
-            grown = start + np.flatnonzero(np.diff(widths[: done.rows + 1]))
-            task.predict(grown, block.tests[: len(grown)])
-        if before is not None and done.rows:
-            task.predict(slice(start, start + 1), before)
-        return done
+    def _train_part(self, task: _Task, start: int, end: int) -> int:
+        """Predict and learn the rows of a part; return their number."""
+        growth, samples, part = task.growth, task.samples, slice(start, end)
+        rows, targets, (k, _) = samples.rows[part], growth.targets[part], self.store.shape
+        is_labeled = targets >= 0
+        seen, first_nets = self.n_seen, None
+        if seen == 0 and is_labeled[0]:
+            # Predict from the biases alone, as the weights of its features are about to be drawn.
+            first_nets, _ = self._compute_nets(rows, growth.feature_ids)
+        rates = _rates(task.lr if is_labeled.any() else 0.0, self.n_updates, len(rows))
+        result = task.result
+        results = Results(
+            np.empty((len(rows), growth.shape_at(end)[0])), result.errors[part],
+            result.updated[part], self.counters,
+        )  # fmt: skip
+        try:
+            features, labels = growth.names_in(start, end)
+            self._warn_of_twins(labels)
+            self._add(features, labels, samples.one_hot)
+            n_done = self._learn(
+                task.rule,
+                Part(rows, growth.feature_ids, targets, samples.weights[part], rates),
+                results,
+            )
+        finally:
+            # Remove the names of rows that were not learned.
+            n_learned = self.n_seen - seen
+            last = np.flatnonzero(is_labeled)[n_learned - 1] + 1 if n_learned else 0
+            self._shrink(*growth.shape_at(start + int(last)))
+        nets = results.nets[:n_done]
+        result.targets[start : start + n_done] = targets[:n_done]
+        self._record_outputs(result, start, nets, seen)
+        # A new label is not predicted for the row that adds it.
+        task.predict(start, nets[:1, :k] if first_nets is None else first_nets[:n_done])
+        task.predict(start + 1, nets[1:])
+        return n_done
 
     @_alone
-    def add(
-        self,
-        features: Sequence[Hashable],
-        labels: Sequence[Hashable],
-        indicators: AbstractSet[Hashable] = frozenset(),
-    ) -> None:
-        """Add new features and new labels, in this order, with their initial weights."""
-        self.known.forget_interrupted_growth()
-        self._add(features, labels, indicators)
+    def add(self, features: Sequence[Hashable], labels: Sequence[Hashable]) -> None:
+        """Add new features and new labels with their initial weights."""
+        self._remove_names_without_weights()
+        self._add(features, labels)
 
     def _add(
         self,
         features: Sequence[Hashable],
         labels: Sequence[Hashable],
-        indicators: AbstractSet[Hashable],
+        one_hot: AbstractSet[Hashable] = frozenset(),
     ) -> None:
-        if self.scaler is not None:
-            is_indicator = np.array([name in indicators for name in features], bool)
-            self.scaler.extend(self.store.shape[1], is_indicator)
-        self.known.add(features, labels)
-
-    def restore(self, snapshot: Snapshot) -> None:
-        """Replace the learned state by a snapshot."""
-        self.known.take(snapshot.features, snapshot.labels)
-        self.store.restore(snapshot.weights, snapshot.biases)
-        self.scaler = snapshot.scaler
-        self.count(snapshot.n_seen, snapshot.n_updates, snapshot.last_epsilon)
-
-    def _learn(self, rows: Rows, columns: NDArray[np.int32], rule: Rule, block: Block) -> Done:
-        return kernel.learn(self.store.now, rows, columns, rule, block, self.counters, self.scaler)
-
-    def _probe(self, result: BlockResult, start: int, nets: Array, seen: int) -> None:
-        """Record slope and spread of every 32nd labelled sample, whatever the size of blocks.
-
-        `nets` are those of the samples from `start` on; `seen` samples came before.
-        """
-        if -seen % PROBED >= self.n_seen - seen:
+        if not features and not labels:
             return
-        labelled = np.arange(len(nets))
+        k, d = self.store.shape
+        # The weights come first: if memory is short, no name is left without weights.
+        draws = self.n_seen == 0
+        weights = self.store.grow(k + len(labels), d + len(features), draws)
+        if self.scaler is not None:
+            self.scaler.extend(d, np.array([name in one_hot for name in features], bool))
+        self.labels.extend(labels)
+        self.features.extend(features)
+        self._label_types |= set(map(type, labels))
+        self.store.current = weights
+
+    def _shrink(self, k: int, d: int) -> None:
+        """Keep only the first k labels and d features."""
+        if self.store.shape != (k, d):
+            self.store.shrink(k, d)
+        self._remove_names_without_weights()
+
+    def _remove_names_without_weights(self) -> None:
+        """Remove names whose weights were removed, or not added because of an interrupt."""
+        k, d = self.store.shape
+        if (len(self.labels), len(self.features)) != (k, d):
+            self.labels.truncate(k)
+            self.features.truncate(d)
+
+    def _warn_of_twins(self, labels: list[Hashable]) -> None:
+        """Warn of a new label written like a known one of another type."""
+        for label in labels:
+            # Labels of one type, the usual case, have no twins.
+            others = self.labels.names if self._label_types - {type(label)} else []
+            twins = [known for known in others if str(known) == str(label)]
+            if twins:
+                warnings.warn(
+                    f"label {label!r} ({type(label).__name__}) is new beside {twins[0]!r} "
+                    f"({type(twins[0]).__name__}): convert all labels to one type",
+                    stacklevel=8,  # the caller of learn_one
+                )
+
+    def _learn(self, rule: Rule, part: Part, results: Results) -> int:
+        return kernel.learn(self.store.current, rule, self.scaler, part, results)
+
+    def _record_outputs(self, result: TrainResult, start: int, nets: Array, seen: int) -> None:
+        """Record slope and spread of every 32nd labeled sample, whatever the size of batches.
+
+        `nets` are those of the rows from `start` on; `seen` labeled samples came before.
+        """
+        if -seen % _RECORDED >= self.n_seen - seen:
+            return
+        labeled = np.arange(len(nets))
         if self.n_seen - seen < len(nets):
-            labelled = np.flatnonzero(~np.isnan(result.eps[start : start + len(nets)]))
-        here = labelled[-seen % PROBED :: PROBED]
-        net, probed = nets[here].astype(np.float64), start + here
-        y = np.empty_like(net)
+            labeled = np.flatnonzero(~np.isnan(result.errors[start : start + len(nets)]))
+        rows = labeled[-seen % _RECORDED :: _RECORDED]
+        recorded = nets[rows]
+        y = np.empty_like(recorded)
         with np.errstate(all="ignore"):
-            self.activation.function(net, y)
-            slopes = self.activation.derivative(net, y)
-            result.slope[probed] = row_sums(slopes) / slopes.shape[1]
-        result.spread[probed] = np.ptp(y, axis=1)
+            self.activation.function(recorded, y)
+            slopes = self.activation.derivative(recorded, y)
+            result.slopes[start + rows] = row_sums(slopes) / slopes.shape[1]
+        result.spreads[start + rows] = np.ptp(y, axis=1)
 
 
 def _rates(lr: float | Scheduler, n_updates: int, n: int) -> NDArray[np.float64]:

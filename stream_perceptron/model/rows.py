@@ -25,7 +25,7 @@ class Rows:
     Examples
     --------
     >>> rows = Rows.from_rows([("a", "b"), ("c",)], [np.array([1.0, 2.0]), np.array([-3.0])])
-    >>> rows.names, list(rows.dicts()), rows.largest()
+    >>> rows.names, list(rows.dicts()), rows.max_abs()
     (('a', 'b', 'c'), [{'a': 1.0, 'b': 2.0}, {'c': -3.0}], 3.0)
 
     Pixels stay bytes until a kernel scales them:
@@ -39,47 +39,49 @@ class Rows:
     names: Names
     # Row i is values[starts[i] : starts[i + 1]]; shape (n + 1,).
     starts: NDArray[np.intp]
-    # Each value's place in `names`, unique within a row; None for a table: rows have every name.
-    columns: NDArray[np.int32] | None
+    # The index in `names` of each value, unique within a row; None for a table, whose rows have
+    # every name.
+    name_ids: NDArray[np.int32] | None
     values: Array  # float64; or uint8, multiplied by `scale` when used
     scale: float = 1.0
-    # The first n_columns names are a table's columns: the first learned row adds all, even absent.
-    n_columns: int = 0
 
     @classmethod
     def of_table(
         cls,
         names: Names,
         cells: Array,
-        there: NDArray[np.bool_] | None = None,
+        is_present: NDArray[np.bool_] | None = None,
         scale: float = 1.0,
-        n_columns: int = 0,
     ) -> Rows:
-        """Return rows of cells (n, d); those not `there` are absent."""
+        """Return rows of cells (n, d); those that are not present are absent features."""
         if cells.dtype != np.uint8:
             cells = np.require(cells, np.float64, ["C", "A"])
         n, d = cells.shape
-        if there is None or there.all():
-            return cls(names, np.arange(n + 1) * d, None, cells.ravel(), scale, n_columns)
-        starts = _starts(np.count_nonzero(there, axis=1))
-        columns = np.broadcast_to(np.arange(d, dtype=np.int32), (n, d))[there]
-        return cls(names, starts, columns, cells[there], scale, n_columns)
+        if is_present is None or is_present.all():
+            return cls(names, np.arange(n + 1) * d, None, cells.ravel(), scale)
+        starts = _starts(np.count_nonzero(is_present, axis=1))
+        name_ids = np.broadcast_to(np.arange(d, dtype=np.int32), (n, d))[is_present]
+        return cls(names, starts, name_ids, cells[is_present], scale)
 
     @classmethod
     def from_rows(cls, names: Sequence[Names], values: Sequence[Array]) -> Rows:
         """Return rows made from each row's names and values."""
-        known: dict[Hashable, int] = {}
+        numbers: dict[Hashable, int] = {}
         last: Names | None = None
-        places: list[NDArray[np.int32]] = []
-        for row in names:
+        name_ids: list[NDArray[np.int32]] = []
+        for names_of_row in names:
             # Consecutive rows mostly have the same names.
-            if last is None or row != last:
-                found = [known.setdefault(name, len(known)) for name in row]
-                here, last = np.array(found, np.int32), row
-            places.append(here)
-        columns = np.concatenate([np.empty(0, np.int32), *places])
-        starts = _starts(np.array([len(row) for row in places], np.intp))
-        return cls(tuple(known), starts, columns, np.concatenate([np.empty(0), *values]))
+            if last is None or names_of_row != last:
+                ids = [numbers.setdefault(name, len(numbers)) for name in names_of_row]
+                ids_of_row, last = np.array(ids, np.int32), names_of_row
+            name_ids.append(ids_of_row)
+        starts = _starts(np.array([len(ids_of_row) for ids_of_row in name_ids], np.intp))
+        return cls(
+            tuple(numbers),
+            starts,
+            np.concatenate([np.empty(0, np.int32), *name_ids]),
+            np.concatenate([np.empty(0), *values]),
+        )
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -93,21 +95,21 @@ class Rows:
             starts = self.starts[first : max(first, end) + 1]
             cells: Any = slice(starts[0], starts[-1])
             starts = starts - starts[0]
-        elif self.columns is None:
+        elif self.name_ids is None:
             cells = self.values.reshape(len(self), len(self.names))[rows]
-            return Rows.of_table(self.names, cells, None, self.scale, self.n_columns)
+            return Rows.of_table(self.names, cells, None, self.scale)
         else:
             lengths = self.lengths[rows]
             starts = _starts(lengths)
             cells = np.repeat(self.starts[rows] - starts[:-1], lengths) + np.arange(starts[-1])
-        columns = None if self.columns is None else self.columns[cells]
-        return replace(self, starts=starts, columns=columns, values=self.values[cells])
+        name_ids = None if self.name_ids is None else self.name_ids[cells]
+        return replace(self, starts=starts, name_ids=name_ids, values=self.values[cells])
 
     def reordered(self, order: NDArray[np.intp]) -> Rows:
         """Return the rows of a table with their features in another order."""
         cells = self.values.reshape(len(self), len(order))[:, order]
         return replace(
-            self, columns=np.tile(order.astype(np.int32), len(self)), values=cells.ravel()
+            self, name_ids=np.tile(order.astype(np.int32), len(self)), values=cells.ravel()
         )
 
     @property
@@ -116,28 +118,28 @@ class Rows:
         return np.diff(self.starts)
 
     @property
-    def rows(self) -> NDArray[np.intp]:
+    def value_rows(self) -> NDArray[np.intp]:
         """The row number of each value."""
         return np.repeat(np.arange(len(self)), self.lengths)
 
     @property
-    def places(self) -> NDArray[np.int32]:
-        """The place in `names` of each value."""
-        if self.columns is not None:
-            return self.columns
+    def value_name_ids(self) -> NDArray[np.int32]:
+        """The index in `names` of each value."""
+        if self.name_ids is not None:
+            return self.name_ids
         return np.tile(np.arange(len(self.names), dtype=np.int32), len(self))
 
     @property
     def numbers(self) -> NDArray[np.float64]:
         """The values as float64."""
-        return self.values if self.values.dtype == np.float64 else self.of_byte[self.values]
+        return self.values if self.values.dtype == np.float64 else self.byte_values[self.values]
 
     @property
-    def of_byte(self) -> NDArray[np.float64]:
-        """The number for each byte, shape (256,)."""
-        return _of_byte(self.scale)
+    def byte_values(self) -> NDArray[np.float64]:
+        """The number that each byte stands for, shape (256,)."""
+        return _byte_values(self.scale)
 
-    def largest(self) -> float:
+    def max_abs(self) -> float:
         """Return the largest absolute value; 0 without values, NaN if one is NaN."""
         values = self.values
         largest = max(float(values.max(initial=0)), -float(values.min(initial=0)))
@@ -145,89 +147,86 @@ class Rows:
 
     def dicts(self) -> Iterator[dict[Hashable, float]]:
         """Yield each row as a dict of its features."""
-        names, columns = self.names, self.columns
+        names, name_ids = self.names, self.name_ids
         # Equal bytes share one float object, which saves time and memory.
-        every = self.of_byte.astype(object)
+        byte_values = self.byte_values.astype(object)
         for start, end in zip(self.starts[:-1].tolist(), self.starts[1:].tolist(), strict=True):
-            row = self.values[start:end]
-            values = (every[row] if row.dtype == np.uint8 else row).tolist()
-            if columns is not None:
-                names = tuple(map(self.names.__getitem__, columns[start:end].tolist()))
+            cells = self.values[start:end]
+            values = (byte_values[cells] if cells.dtype == np.uint8 else cells).tolist()
+            if name_ids is not None:
+                names = tuple(map(self.names.__getitem__, name_ids[start:end].tolist()))
             yield dict(zip(names, values, strict=True))
-
-    def by_name(self) -> Iterator[tuple[int, NDArray[np.float64]]]:
-        """Yield the place of each name that occurs, with its values."""
-        order = np.argsort(self.places, kind="stable")
-        found, starts = np.unique(self.places[order], return_index=True)
-        return zip(found.tolist(), np.split(self.numbers[order], starts[1:]), strict=False)
 
     def reaches(self) -> dict[str, float]:
         """Return, by name, the largest absolute value of each feature that all rows have."""
+        name_ids, n_names = self.value_name_ids, len(self.names)
+        counts = np.bincount(name_ids, minlength=n_names)
+        reaches = np.zeros(n_names)
+        np.maximum.at(reaches, name_ids, np.abs(self.numbers))
+        is_everywhere = (counts == len(self)) & (counts > 0)
         return {
-            str(self.names[place]): float(np.abs(values).max())
-            for place, values in self.by_name()
-            if len(values) == len(self)
+            str(self.names[i]): float(reaches[i]) for i in np.flatnonzero(is_everywhere).tolist()
         }
 
-    def first_rows(self, wanted: NDArray[np.intp], rows: NDArray[np.bool_]) -> NDArray[np.intp]:
-        """Return, for each wanted name, the first of the `rows` that adds it, or -1."""
+    def find_first_rows(
+        self, name_ids: NDArray[np.intp], is_used: NDArray[np.bool_]
+    ) -> NDArray[np.intp]:
+        """Return, for each of some names, the first used row that has it, or -1."""
+        if self.name_ids is None:
+            return np.full(len(name_ids), is_used.argmax() if is_used.any() else -1)
         first = np.full(len(self.names), -1, np.intp)
-        if self.columns is not None:
-            is_wanted = np.zeros(len(self.names), bool)
-            is_wanted[wanted] = True
-            cells = np.flatnonzero(is_wanted[self.columns])[::-1]  # the first row is written last
-            each = np.searchsorted(self.starts, cells, side="right") - 1
-            counts = rows[each]
-            first[self.columns[cells[counts]]] = each[counts]
-        if rows.any():
-            first[: len(first) if self.columns is None else self.n_columns] = rows.argmax()
-        return first[wanted]
+        is_asked = np.zeros(len(self.names), bool)
+        is_asked[name_ids] = True
+        cells = np.flatnonzero(is_asked[self.name_ids])[::-1]  # the first row is written last
+        rows = np.searchsorted(self.starts, cells, side="right") - 1
+        used = is_used[rows]
+        first[self.name_ids[cells[used]]] = rows[used]
+        return first[name_ids]
 
-    def with_ones(self, rows: Any, names: Sequence[Hashable]) -> Rows:
+    def with_one_hot(self, rows: Any, names: Sequence[Hashable]) -> Rows:
         """Return rows with a further feature names[i] = 1 in row rows[i]; None adds nothing.
 
         Examples
         --------
         >>> rows = Rows.of_table(("a",), np.array([[2.0], [3.0]]))
-        >>> list(rows.with_ones([1, 0], ["red", "blue"]).dicts())
+        >>> list(rows.with_one_hot([1, 0], ["red", "blue"]).dicts())
         [{'a': 2.0, 'blue': 1.0}, {'a': 3.0, 'red': 1.0}]
 
         """
-        known = dict.fromkeys(names)
-        known.pop(None, None)
-        if not known:
+        new_names = dict.fromkeys(names)
+        new_names.pop(None, None)
+        if not new_names:
             return self
-        numbers = dict(zip(known, count(len(self.names)), strict=False))
-        columns = np.fromiter(map(numbers.get, names, repeat(-1)), np.int32, len(names))
+        numbers = dict(zip(new_names, count(len(self.names)), strict=False))
+        name_ids = np.fromiter(map(numbers.get, names, repeat(-1)), np.int32, len(names))
         order = np.argsort(rows, kind="stable")
-        order = order[columns[order] >= 0]
-        having = np.asarray(rows)[order]
-        ends = self.starts[having + 1]
+        order = order[name_ids[order] >= 0]
+        rows_with_one = np.asarray(rows)[order]
+        ends = self.starts[rows_with_one + 1]
         return Rows(
             (*self.names, *numbers),
-            self.starts + np.searchsorted(having, np.arange(len(self) + 1)),
-            np.insert(self.places, ends, columns[order]),
+            self.starts + np.searchsorted(rows_with_one, np.arange(len(self) + 1)),
+            np.insert(self.value_name_ids, ends, name_ids[order]),
             np.insert(self.numbers, ends, 1.0),
-            n_columns=self.n_columns,
         )
 
-    def spread(self, places: NDArray[np.intp], n: int) -> Rows:
-        """Return n rows: these at the given places, and rows without features elsewhere."""
+    def spread(self, rows: NDArray[np.intp], n: int) -> Rows:
+        """Return n rows: these in the given places, and rows without features elsewhere."""
         lengths = np.zeros(n, np.intp)
-        lengths[places] = self.lengths
-        return replace(self, starts=_starts(lengths), columns=self.places)
+        lengths[rows] = self.lengths
+        return replace(self, starts=_starts(lengths), name_ids=self.value_name_ids)
 
     def without_unused_names(self) -> Rows:
         """Return the rows without names that do not occur, if most do not: names cost time."""
-        if self.columns is None or len(self.names) <= 4 * len(self.values) + _FEW_NAMES:
+        if self.name_ids is None or len(self.names) <= 4 * len(self.values) + _FEW_NAMES:
             return self
         occurs = np.zeros(len(self.names), bool)
-        occurs[self.columns] = True
-        found = np.flatnonzero(occurs)
-        places = np.empty(len(self.names), np.int32)
-        places[found] = np.arange(len(found))
-        names = tuple([self.names[i] for i in found.tolist()])
-        return replace(self, names=names, columns=places[self.columns])
+        occurs[self.name_ids] = True
+        used = np.flatnonzero(occurs)
+        new_ids = np.empty(len(self.names), np.int32)
+        new_ids[used] = np.arange(len(used))
+        names = tuple([self.names[i] for i in used.tolist()])
+        return replace(self, names=names, name_ids=new_ids[self.name_ids])
 
 
 class Samples(NamedTuple):
@@ -236,12 +235,12 @@ class Samples(NamedTuple):
     rows: Rows
     labels: Sequence[Hashable]  # None: predict the row only
     weights: NDArray[np.float64]  # the sample weights, shape (n,)
-    # New features with these names are not scaled.
-    indicators: AbstractSet[Hashable] = frozenset()
+    # New features with these names are one-hot features, which a scaler leaves as they are.
+    one_hot: AbstractSet[Hashable] = frozenset()
 
 
 @lru_cache(maxsize=16)
-def _of_byte(scale: float) -> NDArray[np.float64]:
+def _byte_values(scale: float) -> NDArray[np.float64]:
     return np.multiply(np.arange(256), scale, dtype=np.float64)
 
 
@@ -250,32 +249,31 @@ def _starts(lengths: NDArray[np.intp]) -> NDArray[np.intp]:
     return np.concatenate([[0], np.cumsum(lengths)])
 
 
-def joined(parts: Sequence[Rows]) -> Rows:
+def concatenate_rows(parts: Sequence[Rows]) -> Rows:
     """Return the rows of all parts in order.
 
     Examples
     --------
     >>> one = Rows.of_table(("a",), np.array([[1.0]]))
-    >>> len(joined([one, one[:0], one]))
+    >>> len(concatenate_rows([one, one[:0], one]))
     2
 
     """
-    names, n, scale = parts[0].names, parts[0].n_columns, parts[0].scale
-    are_tables = all(part.columns is None for part in parts)
-    places = [] if are_tables else [part.places for part in parts]
+    names, scale = parts[0].names, parts[0].scale
+    are_tables = all(part.name_ids is None for part in parts)
+    name_ids = [] if are_tables else [part.value_name_ids for part in parts]
     if any(part.names != names for part in parts):
         names = tuple(dict.fromkeys(chain.from_iterable(part.names for part in parts)))
         numbers = {name: i for i, name in enumerate(names)}
-        places = [
-            np.array([numbers[name] for name in part.names], np.int32)[part.places]
+        name_ids = [
+            np.array([numbers[name] for name in part.names], np.int32)[part.value_name_ids]
             for part in parts
         ]
     are_bytes = all(part.values.dtype == np.uint8 and part.scale == scale for part in parts)
     return Rows(
         names,
         _starts(np.concatenate([part.lengths for part in parts])),
-        np.concatenate(places) if places else None,
+        np.concatenate(name_ids) if name_ids else None,
         np.concatenate([part.values if are_bytes else part.numbers for part in parts]),
         scale if are_bytes else 1.0,
-        n if all((part.n_columns, part.names[:n]) == (n, names[:n]) for part in parts) else 0,
     )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
-Columns = NDArray[Any] | slice
+Ids = NDArray[Any] | slice
 
 _LEFT_ALONE = -1.0
 
@@ -19,7 +19,7 @@ class Scaler:
     """Standardizes features by their running counts, means and variances.
 
     It computes the same as River's `StandardScaler`: Welford's recurrences [^1], and 0 for a
-    feature that has not varied. Only present features count; indicators stay unscaled.
+    feature that has not varied. Only present features count; one-hot features stay unscaled.
 
     Parameters
     ----------
@@ -31,10 +31,10 @@ class Scaler:
     >>> scaler = Scaler()
     >>> scaler.extend(0, np.array([False, True]))
     >>> for x in (1.0, 3.0):
-    ...     refused = scaler.update(np.arange(2), np.array([x, 1.0]))
+    ...     is_finite = scaler.update(np.arange(2), np.array([x, 1.0]))
     >>> scaler.table.tolist()
     [[2.0, -1.0], [2.0, 0.0], [1.0, 0.0]]
-    >>> scaler.scaled(np.arange(2), np.array([5.0, 1.0])).tolist()
+    >>> scaler.standardize(np.arange(2), np.array([5.0, 1.0])).tolist()
     [3.0, 1.0]
 
     References
@@ -45,7 +45,7 @@ class Scaler:
     """
 
     def __init__(self, table: Floats | None = None) -> None:
-        # Counts, means and variances, shape (3, at least d); an indicator's count is -1.
+        # Counts, means and variances, shape (3, at least d); a one-hot feature's count is -1.
         self.table: Floats = np.zeros((3, 0)) if table is None else np.array(table, np.float64)
 
     def __len__(self) -> int:
@@ -55,50 +55,50 @@ class Scaler:
         """Return a copy with the first d features."""
         return Scaler(self.table[:, :d])
 
-    def extend(self, d: int, indicators: NDArray[np.bool_]) -> None:
+    def extend(self, d: int, is_one_hot: NDArray[np.bool_]) -> None:
         """Add new features after the first d, replacing any that followed these."""
-        end = d + len(indicators)
+        end = d + len(is_one_hot)
         table = self.table
         if end > len(self):
             table = np.zeros((3, max(end, 2 * len(self))))
             table[:, :d] = self.table[:, :d]
         table[:, d:end] = 0.0
-        table[0, d:end][indicators] = _LEFT_ALONE
+        table[0, d:end][is_one_hot] = _LEFT_ALONE
         self.table = table
 
-    def indicators(self, names: Sequence[Hashable]) -> set[Hashable]:
-        """Return the indicators among the features with these names."""
+    def one_hot_features(self, names: Sequence[Hashable]) -> set[Hashable]:
+        """Return the one-hot features among those with these names."""
         return {
             name for name, count in zip(names, self.table[0].tolist(), strict=False) if count < 0
         }
 
-    def at(self, columns: Columns) -> Floats:
-        """Return a copy of the statistics of features at some columns, shape (3, m)."""
-        return self.table[:, columns].copy()
+    def at(self, feature_ids: Ids) -> Floats:
+        """Return a copy of the statistics of some features, shape (3, m)."""
+        return self.table[:, feature_ids].copy()
 
-    def put(self, columns: Columns, statistics: Floats) -> None:
-        """Set the statistics of features at some columns, shape (3, m)."""
-        self.table[:, columns] = statistics
+    def put(self, feature_ids: Ids, statistics: Floats) -> None:
+        """Set the statistics of some features, shape (3, m)."""
+        self.table[:, feature_ids] = statistics
 
-    def scaled(self, columns: Columns, x: Floats) -> Floats:
-        """Return a sample's features x at some columns, scaled; shape (m,)."""
-        counts, means, variances = self.at(columns)
+    def standardize(self, feature_ids: Ids, x: Floats) -> Floats:
+        """Return a sample's values x of some features, standardized; shape (m,)."""
+        counts, means, variances = self.at(feature_ids)
         with np.errstate(all="ignore"):
             scaled = np.where(variances > 0, (x - means) / np.sqrt(variances), 0.0)
         return np.where(counts < 0, x, scaled)
 
-    def update(self, columns: Columns, x: Floats) -> bool:
-        """Count a sample's features; if a statistic would overflow, do nothing and return True."""
-        before = counts, means, variances = self.at(columns)
+    def update(self, feature_ids: Ids, x: Floats) -> bool:
+        """Count a sample's values of some features; if a statistic overflows, return False."""
+        before = counts, means, variances = self.at(feature_ids)
         with np.errstate(all="ignore"):
             n = counts + 1.0
             new = means + (x - means) / n
             new_variances = variances + ((x - means) * (x - new) - variances) / n
         after = np.where(counts < 0, before, np.stack([n, new, new_variances]))
-        if not np.isfinite(after).all():
-            return True
-        self.put(columns, after)
-        return False
+        is_finite = bool(np.isfinite(after).all())
+        if is_finite:
+            self.put(feature_ids, after)
+        return is_finite
 
     @staticmethod
     def merged(one: Floats, other: Floats) -> Floats:

@@ -118,7 +118,7 @@ class Vocabulary:
     def __init__(self, names: Iterable[Hashable] = ()) -> None:
         self.names: list[Hashable] = []
         self.numbers: dict[Hashable, int] = {}
-        self._last = _NOTHING  # the last names asked for, and the numbers of the first of them
+        self._last = _NOTHING  # the last names looked up, and the numbers of the first of them
         self.extend(names)
 
     def __len__(self) -> int:

@@ -19,7 +19,7 @@ _CACHE_LINE = 64  # bytes
 def initial_weights(
     seed: int, labels: NDArray[Any], features: NDArray[Any], init_range: float
 ) -> NDArray[np.float64]:
-    """Return the initial weights of labels and features.
+    """Return the random initial weights of labels and features.
 
     Each is a pure function of the seed, the label's number and the feature's number, so the order
     of growth cannot change it. The generator is SplitMix64 [^1], used as a hash.
@@ -31,7 +31,7 @@ def initial_weights(
     labels
         The numbers of the labels, shape (k,).
     features
-        The numbers of the features, shape (d,): 0 for the bias, column + 1 for a feature.
+        The numbers of the features, shape (d,): 0 for the bias, then the features from 1.
     init_range
         The weights are uniform in [-init_range, init_range).
 
@@ -68,92 +68,120 @@ def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return z ^ (z >> np.uint64(31))
 
 
-class Grown(NamedTuple):
+class Weights(NamedTuple):
     """Weights (k, d) and biases (k,): views of memory with room for more."""
 
     weights: NDArray[Any]
     biases: NDArray[Any]
-    room: NDArray[Any]  # rows: the biases, then each feature's weights; columns: outputs, and spare
+    memory: NDArray[Any]  # rows: the biases, then the weight row of each feature
+    # The numbers of labels and of features whose initial weights are drawn; those of later ones
+    # are 0.
+    n_drawn: tuple[int, int]
 
 
 class WeightStore:
     """Weights (k, d) and biases (k,) that grow by doubling.
 
-    The weights of a feature lie together, in vectors of `padded` outputs. New labels and features
-    get their initial weights; present weights stay unchanged. Growing takes two steps: `grown`
-    makes the larger weights, and `use` installs them by one uninterruptible assignment.
+    The weights of a feature lie together in a weight row of `padded` outputs. Growth leaves present
+    weights unchanged. It takes two steps: `grow` returns the larger weights, and one assignment to
+    `current`, which cannot be interrupted, installs them.
     """
 
     def __init__(self, seed: int | None, init_range: float, max_weights: int = MAX_WEIGHTS) -> None:
         self.seed = int.from_bytes(os.urandom(8)) if seed is None else int(seed)
         self.init_range = init_range
         self.max_weights = max_weights
-        self.now = _view(_aligned_zeros(1, 0), 0, 0)  # replaced as a whole
+        self.current = _view(_aligned_zeros(1, 0), 0, 0, (0, 0))
 
     @property
     def weights(self) -> NDArray[Any]:
         """The weights, shape (k, d): a view of memory ordered by feature."""
-        return self.now.weights
+        return self.current.weights
 
     @property
     def biases(self) -> NDArray[Any]:
         """The biases, shape (k,)."""
-        return self.now.biases
+        return self.current.biases
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> tuple[int, int]:
         """The numbers of labels and of features."""
-        return self.now.weights.shape
+        k, d = self.current.weights.shape
+        return k, d
 
-    def grown(self, k: int, d: int) -> Grown:
-        """Return weights of at least the present shape, new ones with their initial values.
+    def require_size(self, k: int, d: int) -> None:
+        """Check that k labels and d features do not exceed `max_weights`.
 
         Raises
         ------
         FullError
-            If they exceed `max_weights`; the name of each label and feature counts as 32 weights.
+            If they do; the name of each label and feature counts as 32 weights.
 
         """
-        size = padded(k) * d + NAME_COST * (k + d)
+        size = count_weights(k, d)
         if size > self.max_weights:
             raise FullError(
                 f"{k:,} labels and {d:,} features would take {size:,} weights, more than "
                 f"{self.max_weights:,}: leave some out, or raise max_weights"
             )
-        old_k, old_d = self.shape
-        room = self.now.room
-        if d >= len(room) or k > room.shape[1]:
-            rows = len(room) if d < len(room) else max(d + 1, 2 * len(room))
-            room = _aligned_zeros(rows, padded(k))
-            room[: old_d + 1, :old_k] = self.now.room[: old_d + 1, :old_k]
-        # The bias is the weight of feature 0, which is always 1.
-        if k > old_k:
-            room[: old_d + 1, old_k:k] = self._initial(range(old_k, k), range(old_d + 1)).T
-        if d > old_d:
-            room[old_d + 1 : d + 1, :k] = self._initial(range(k), range(old_d + 1, d + 1)).T
-        return _view(room, k, d)
 
-    def use(self, grown: Grown) -> None:
-        """Install weights made by `grown`."""
-        self.now = grown
+    def grow(self, k: int, d: int, draws: bool) -> Weights:
+        """Return the weights with at least as many labels and features, new ones initialized.
+
+        New weights are drawn if `draws`, and 0 otherwise.
+        """
+        self.require_size(k, d)
+        old_k, old_d = self.shape
+        n_drawn = (k, d) if draws else self.current.n_drawn
+        memory = self.current.memory
+        if d >= len(memory) or k > memory.shape[1]:
+            n_rows = len(memory) if d < len(memory) else max(d + 1, 2 * len(memory))
+            memory = _aligned_zeros(n_rows, padded(k))
+            memory[: old_d + 1, :old_k] = self.current.memory[: old_d + 1, :old_k]
+        # The bias is the weight of feature 0, which is always 1.
+        for labels, features in (
+            (slice(old_k, k), slice(0, old_d + 1)),
+            (slice(0, k), slice(old_d + 1, d + 1)),
+        ):
+            memory[features, labels] = self._draw(labels, features).T if draws else 0.0
+        return _view(memory, k, d, n_drawn)
+
+    def initialize(self, k: int, d: int, n_drawn: tuple[int, int]) -> NDArray[np.float64]:
+        """Return the initial biases and weights of k labels and d features, shape (k, 1 + d)."""
+        initial = np.zeros((k, 1 + d))
+        drawn = slice(0, n_drawn[0]), slice(0, 1 + n_drawn[1])
+        initial[drawn] = self._draw(*drawn)
+        return initial
 
     def shrink(self, k: int, d: int) -> None:
         """Keep only the first k labels and d features."""
-        self.now = _view(self.now.room, k, d)
+        n_labels, n_features = self.current.n_drawn
+        n_drawn = min(k, n_labels), min(d, n_features)
+        self.current = _view(self.current.memory, k, d, n_drawn)
 
-    def restore(self, weights: NDArray[Any], biases: NDArray[Any]) -> None:
+    def restore(
+        self, weights: NDArray[Any], biases: NDArray[Any], n_drawn: tuple[int, int]
+    ) -> None:
         """Replace all weights by learned weights (k, d) and biases (k,)."""
         k, d = weights.shape
-        room = _aligned_zeros(d + 1, padded(k))
-        room[0, :k], room[1:, :k] = biases, weights.T
-        self.now = _view(room, k, d)
+        memory = _aligned_zeros(d + 1, padded(k))
+        memory[0, :k], memory[1:, :k] = biases, weights.T
+        self.current = _view(memory, k, d, n_drawn)
 
-    def _initial(self, labels: range, features: range) -> NDArray[np.float64]:
-        return initial_weights(self.seed, np.array(labels), np.array(features), self.init_range)
+    def _draw(self, labels: slice, features: slice) -> NDArray[np.float64]:
+        """Return the random weights of labels and features; feature 0 is the bias."""
+        label_ids = np.arange(labels.start, labels.stop)
+        feature_ids = np.arange(features.start, features.stop)
+        return initial_weights(self.seed, label_ids, feature_ids, self.init_range)
+
+
+def count_weights(k: int, d: int) -> int:
+    """Return the size of a model of k labels and d features, as `max_weights` counts it."""
+    return padded(k) * d + NAME_COST * (k + d)
 
 
 def padded(k: int) -> int:
-    """Return the length of a feature's weights for k outputs, filled up to whole vectors.
+    """Return the length of a weight row for k outputs, filled up to whole vectors.
 
     Examples
     --------
@@ -164,8 +192,8 @@ def padded(k: int) -> int:
     return 2 if k <= 2 else 4 if k <= 4 else -(-k // 8) * 8
 
 
-def _view(room: NDArray[Any], k: int, d: int) -> Grown:
-    return Grown(room[1 : d + 1, :k].T, room[0, :k], room)
+def _view(memory: NDArray[Any], k: int, d: int, n_drawn: tuple[int, int]) -> Weights:
+    return Weights(memory[1 : d + 1, :k].T, memory[0, :k], memory, n_drawn)
 
 
 def _aligned_zeros(rows: int, columns: int) -> NDArray[np.float64]:

@@ -20,6 +20,7 @@ from stream_perceptron.distributed.averaging import average, average_live
 from stream_perceptron.distributed.shards import deal, learn_pieces, rounds_in
 from stream_perceptron.live.cursor import Shards
 from stream_perceptron.live.learning_curve import LearningCurve
+from stream_perceptron.model.weights import initial_weights
 
 
 def trained(base, samples):
@@ -64,30 +65,49 @@ def test_known_weights_are_averaged_and_samples_added(base):
     assert 2 == base.n_seen
 
 
-def test_new_labels_and_features_are_united_by_name(base):
-    """A weight is its initial value plus the mean of the models' changes."""
-    one = trained(base, [({"a": 0.5, "c": 1.0}, "left")])
-    two = trained(base, [({"d": 1.0, "c": 2.0}, "right"), ({"b": 1.0}, "left")])
-    mean = average(base, [one, two])
-    untrained = SGDPerceptron(classes=mean.classes_, seed=7)
-    untrained.network.add(mean.features_, [])
+def initial_of(model):
+    """Return the initial weight of a label and a feature of a model by name, else 0."""
+    n_labels, n_features = model.network.store.current.n_drawn
+    drawn = initial_weights(7, np.arange(n_labels), np.arange(1, 1 + n_features), 0.03)
 
-    assert ["up", "down", "left", "right"] == mean.classes_
-    assert ["a", "b", "c", "d"] == mean.features_
+    def initial(label, feature):
+        j, i = model.classes_.index(label), model.features_.index(feature)
+        return drawn[j, i] if j < n_labels and i < n_features else 0.0
+
+    return initial
+
+
+@pytest.mark.parametrize("has_learned", [True, False])
+def test_new_labels_and_features_are_united_by_name(has_learned, base):
+    """A weight is its initial value plus the mean of the models' changes."""
+    if not has_learned:
+        base = SGDPerceptron(lr=0.5, seed=7)
+    idle = copy.deepcopy(base)
+    one = trained(base, [({"a": 0.5, "c": 1.0}, "left"), ({"e": 1.0}, "left")])
+    two = trained(base, [({"d": 1.0, "c": 2.0}, "right"), ({"b": 1.0}, "left")])
+    mean = average(base, [idle, one, two])
+    old_labels, old_features = base.classes_, base.features_
+
+    assert [*old_labels, "left", "right"] == mean.classes_
+    assert [*old_features, *(["c", "e", "d"] if has_learned else ["a", "c", "e", "d", "b"])] == (
+        mean.features_
+    )
+    drawn_by = base if has_learned else one
+    assert drawn_by.network.store.current.n_drawn == mean.network.store.current.n_drawn
 
     def learned(model, label, feature):
         if label not in model.classes_ or feature not in model.features_:
             return 0.0
         j, i = model.classes_.index(label), model.features_.index(feature)
-        start = SGDPerceptron(classes=model.classes_, seed=7)
-        start.network.add(model.features_, [])
-        return model.weights[j, i] - start.weights[j, i]
+        return model.weights[j, i] - initial_of(model)(label, feature)
 
+    initial = initial_of(mean)
     for (j, label), (i, feature) in itertools.product(
         enumerate(mean.classes_), enumerate(mean.features_)
     ):
-        steps = [learned(model, label, feature) for model in (one, two)]
-        assert untrained.weights[j, i] + sum(steps) / 2 == pytest.approx(mean.weights[j, i])
+        steps = [learned(model, label, feature) for model in (idle, one, two)]
+        expected = initial(label, feature) + sum(steps) / 3
+        assert expected == pytest.approx(mean.weights[j, i], abs=1e-15)
 
 
 @pytest.mark.parametrize(

@@ -227,21 +227,19 @@ def test_a_name_twice_is_refused():
 
 def test_the_numpy_kernel_writes_nothing_that_is_not_finite_whatever_the_rate():
     from stream_perceptron.model.activations import ACTIVATIONS
-    from stream_perceptron.model.kernel.types import Block, Counters, Rule
+    from stream_perceptron.model.kernel.types import Counters, Part, Results, Rule
     from stream_perceptron.model.rows import Rows
-    from stream_perceptron.model.weights import Grown
+    from stream_perceptron.model.weights import Weights
 
     W, b = np.zeros((2, 3)), np.full(2, 0.5)
     b[0] += 1e-16
     for x in (0.0, 1e-300):
         rows = Rows.of_table(("a", "b", "c"), np.full((4, 3), x))
-        block = Block(
-            np.zeros(4, np.intp), np.ones(4), np.full(4, 1e308), np.zeros((4, 2)),
-            np.full(4, np.nan), np.zeros(4, bool),
-        )  # fmt: skip
+        feature_ids = np.arange(3, dtype=np.int32)
+        part = Part(rows, feature_ids, np.zeros(4, np.intp), np.ones(4), np.full(4, 1e308))
+        results = Results(np.zeros((4, 2)), np.full(4, np.nan), np.zeros(4, bool), Counters())
         rule = Rule(ACTIVATIONS["identity"], 0.0)
-        places = np.arange(3, dtype=np.int32)
-        numpy_kernel.learn(Grown(W, b, W), rows, places, rule, block, Counters())
+        numpy_kernel.learn(Weights(W, b, W, (2, 3)), rule, None, part, results)
         assert np.isfinite(W).all()
         assert np.isfinite(b).all()
 

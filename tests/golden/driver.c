@@ -1,7 +1,7 @@
 /* Learns what a test has recorded, with the headers of the kernel and nothing else of the project.
 
    stdin has calls one after another: the numbers of struct Call, then the arrays in the order in
-   which they are read below. What is written for each is in the order of the last lines. */
+   which they are read below. The results of each call are written in the order of the last lines. */
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,8 +9,8 @@
 #include "kernel.h"
 
 struct Call {
-    int64_t function, stop, n, k, d, stride, n_values, n_names, is_bytes, is_table, apart,
-        n_tests;
+    int64_t function, stop, n, k, d, stride, n_values, n_names, is_bytes, is_table,
+        statistics_width;
     double low, high, epsilon;
 };
 
@@ -27,56 +27,55 @@ static void put(const void *numbers, size_t count, size_t size) {
 int main(void) {
     struct Call call;
     while (fread(&call, sizeof call, 1, stdin) == 1) {
-        const size_t n = call.n, k = call.k, d = call.d;
-        Samples samples = {.n = call.n, .k = call.k, .d = call.d, .stride = call.stride,
-                           .function = (Function)call.function, .low = call.low,
-                           .high = call.high, .epsilon = call.epsilon, .stop = (int)call.stop};
+        const size_t n = call.n, k = call.k, d = call.d, stride = call.stride;
+        Model model = {.k = call.k, .d = call.d, .stride = call.stride,
+                       .function = (Function)call.function, .low = call.low, .high = call.high,
+                       .epsilon = call.epsilon, .stop = (int)call.stop,
+                       .statistics_width = call.statistics_width};
         const double *given = get(k * d, sizeof(double));
-        double *W = calloc(d * call.stride + 1, sizeof(double));
-        for (size_t i = 0; i < d; i++) memcpy(W + i * call.stride, given + i * k, k * sizeof(double));
+        model.weights = calloc(d * stride + 1, sizeof(double));
+        for (size_t i = 0; i < d; i++)
+            memcpy(model.weights + i * stride, given + i * k, k * sizeof(double));
         given = get(k, sizeof(double));
-        double *biases = samples.biases = calloc(call.stride, sizeof(double));
-        memcpy(biases, given, k * sizeof(double));
-        samples.W = W;
-        samples.starts = get(n + 1, sizeof(intptr_t));
+        model.biases = calloc(stride, sizeof(double));
+        memcpy(model.biases, given, k * sizeof(double));
+
+        Rows rows = {.n = call.n, .starts = get(n + 1, sizeof(intptr_t))};
         void *values = get(call.n_values, call.is_bytes ? 1 : sizeof(double));
         if (call.is_bytes) {
-            samples.bytes = values;
-            samples.of_byte = get(256, sizeof(double));
+            rows.bytes = values;
+            rows.byte_values = get(256, sizeof(double));
         } else {
-            samples.values = values;
+            rows.values = values;
         }
-        samples.places = get(call.n_names, sizeof(int32_t));
-        if (!call.is_table) samples.columns = get(call.n_values, sizeof(int32_t));
+        if (!call.is_table) {
+            rows.feature_ids = get(call.n_names, sizeof(int32_t));
+            rows.name_ids = get(call.n_values, sizeof(int32_t));
+        }
         for (size_t i = 0; i < n; i++) {
-            const ptrdiff_t length = samples.starts[i + 1] - samples.starts[i];
-            if (length > samples.longest) samples.longest = length;
+            const ptrdiff_t length = rows.starts[i + 1] - rows.starts[i];
+            if (length > rows.longest) rows.longest = length;
         }
-        samples.targets = get(n, sizeof(intptr_t));
-        samples.sample_weights = get(n, sizeof(double));
-        samples.rates = get(n, sizeof(double));
-        if (call.apart) samples.statistics = get(3 * call.apart, sizeof(double));
-        samples.apart = call.apart;
-        if (call.n_tests) samples.widths = get(n + 1, sizeof(intptr_t));
-        samples.tests = calloc(call.n_tests * k + 1, sizeof(double));
-        samples.nets = calloc(n * k + 1, sizeof(double));
-        samples.eps = calloc(n + 1, sizeof(double));
-        samples.updated = calloc(n + 1, 1);
-        int64_t counts[2] = {0, 0};
-        double last = 0.0;
-        samples.counts = counts;
-        samples.last = &last;
+        rows.targets = get(n, sizeof(intptr_t));
+        rows.sample_weights = get(n, sizeof(double));
+        rows.rates = get(n, sizeof(double));
+        if (call.statistics_width) model.statistics = get(3 * call.statistics_width, sizeof(double));
 
-        const int64_t done = learn(&samples);
-        put(&done, 1, sizeof done);
-        for (size_t i = 0; i < d; i++) put(W + i * call.stride, k, sizeof(double));
-        put(biases, k, sizeof(double));
-        put(samples.nets, n * k, sizeof(double));
-        put(samples.eps, n, sizeof(double));
-        put(samples.updated, n, 1);
+        int64_t counts[2] = {0, 0};
+        double last_error = 0.0;
+        const Results results = {.nets = calloc(n * k + 1, sizeof(double)),
+                                 .errors = calloc(n + 1, sizeof(double)),
+                                 .updated = calloc(n + 1, 1),
+                                 .counts = counts, .last_error = &last_error};
+        const int64_t n_done = learn(&model, &rows, &results);
+        put(&n_done, 1, sizeof n_done);
+        for (size_t i = 0; i < d; i++) put(model.weights + i * stride, k, sizeof(double));
+        put(model.biases, k, sizeof(double));
+        put(results.nets, n * k, sizeof(double));
+        put(results.errors, n, sizeof(double));
+        put(results.updated, n, 1);
         put(counts, 2, sizeof(int64_t));
-        put(samples.tests, call.n_tests * k, sizeof(double));
-        put(samples.statistics, 3 * call.apart, sizeof(double));
+        put(model.statistics, 3 * call.statistics_width, sizeof(double));
     }
     return 0;
 }

@@ -8,29 +8,29 @@ import numpy as np
 import pytest
 
 from stream_perceptron.live.metrics import Progress
-from stream_perceptron.model.kernel.types import BlockResult
+from stream_perceptron.model.results import TrainResult
 
 
 @pytest.mark.parametrize("step", [1, 7, 300])
 def test_progress_is_what_one_counts_by_hand(step, rng):
     n = 300
-    whole = BlockResult.blank(n)
-    whole.target[:] = rng.integers(-1, 3, n)
+    whole = TrainResult.blank(n)
+    whole.targets[:] = rng.integers(-1, 3, n)
     whole.predicted[:] = rng.integers(0, 3, n)
     whole.predicted[:5] = -1  # no label is known yet
-    whole.eps[:] = np.where(whole.target < 0, np.nan, rng.random(n))
-    whole.updated[:] = (whole.target >= 0) & (rng.random(n) < 0.5)
+    whole.errors[:] = np.where(whole.targets < 0, np.nan, rng.random(n))
+    whole.updated[:] = (whole.targets >= 0) & (rng.random(n) < 0.5)
     progress = Progress()
     for start in range(0, n, step):
         progress.update(whole[start : start + step])
 
-    rows = [i for i in range(n) if whole.target[i] >= 0]
-    targets = whole.target[rows].tolist()
+    rows = [i for i in range(n) if whole.targets[i] >= 0]
+    targets = whole.targets[rows].tolist()
     tested = [i for i in rows if whole.predicted[i] >= 0]
-    pairs = list(zip(whole.target[tested].tolist(), whole.predicted[tested].tolist(), strict=True))
+    pairs = list(zip(whole.targets[tested].tolist(), whole.predicted[tested].tolist(), strict=True))
     error = 0.0
     for i in rows:
-        error += float(whole.eps[i])
+        error += float(whole.errors[i])
     matrix = [[pairs.count((target, predicted)) for predicted in range(3)] for target in range(3)]
     right = [target == predicted for target, predicted in pairs]
 
@@ -45,9 +45,9 @@ def test_progress_is_what_one_counts_by_hand(step, rng):
 
 
 def test_sums_of_errors_stay_numbers_however_large_the_errors(rng):
-    whole = BlockResult.blank(300)
-    whole.target[:] = whole.predicted[:] = 0
-    whole.eps[:] = rng.choice([1e308, 1.0], 300)
+    whole = TrainResult.blank(300)
+    whole.targets[:] = whole.predicted[:] = 0
+    whole.errors[:] = rng.choice([1e308, 1.0], 300)
     progress = [Progress(), Progress()]
     progress[0].update(whole)
     for i in range(300):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from stream_perceptron import SGDPerceptron
 from stream_perceptron.model import network
 from stream_perceptron.model.kernel import numpy_kernel, probabilities
+from stream_perceptron.model.results import TrainOptions
 from stream_perceptron.model.rows import Rows, Samples
 from stream_perceptron.model.scaler import Scaler
 
@@ -27,15 +28,14 @@ def blocks(draw):
     names = tuple(draw(st.permutations([f"f{i}" for i in range(width)])))
     there = np.array([[cell is not None for cell in row] for row in cells])
     values = np.array([[cell or 0 for cell in row] for row in cells])
-    n_columns = draw(st.integers(0, width))
     form = draw(st.sampled_from(["numbers", "whole", "bytes", "sparse"]))
     if form == "numbers":
-        return Rows.of_table(names, values / 8, there, n_columns=n_columns), labels
+        return Rows.of_table(names, values / 8, there), labels
     if form == "whole":
         return Rows.of_table(names, values / 8), labels
     if form == "bytes":
         cells = values.astype(np.uint8)
-        return Rows.of_table(names, cells, there, scale=0.125, n_columns=n_columns), labels
+        return Rows.of_table(names, cells, there, scale=0.125), labels
     rows = [tuple(np.array(names)[here].tolist()) for here in there]
     return Rows.from_rows(
         rows, [row[here] / 8 for row, here in zip(values, there, strict=True)]
@@ -79,13 +79,13 @@ def test_a_block_is_its_rows(kernel, block, is_wide, is_scaled, lr, epsilon, sto
             if len(one) and nets.shape[1]:
                 # The prediction precedes the row's growth.
                 expected = probabilities(single.network.activation, nets).max(axis=1)
-                np.testing.assert_array_equal(expected, one.probability)
-            ended = (one.diverged, one.stopped, type(one.refused))
-            if one.diverged or one.stopped or one.refused is not None:
+                np.testing.assert_array_equal(expected, one.probabilities)
+            ended = (one.diverged, one.stopped, type(one.memory_error))
+            if one.diverged or one.stopped or one.memory_error is not None:
                 break
 
-    assert ended == (result.diverged, result.stopped, type(result.refused))
-    for name in ("target", "predicted", "eps", "updated", "probability"):
+    assert ended == (result.diverged, result.stopped, type(result.memory_error))
+    for name in ("targets", "predicted", "errors", "updated", "probabilities"):
         expected = np.concatenate([getattr(one, name) for one in done])
         np.testing.assert_array_equal(expected, getattr(result, name), name)
     assert state_of(single) == state_of(whole)
@@ -96,4 +96,4 @@ def test_a_block_is_its_rows(kernel, block, is_wide, is_scaled, lr, epsilon, sto
 
 def train(model, features, labels, stop):
     samples = Samples(features, labels, np.ones(len(labels)), frozenset({"f0"}))
-    return model.train(samples, stop, with_probability=True)
+    return model.train(samples, TrainOptions(stop, with_probabilities=True))

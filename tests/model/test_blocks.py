@@ -258,5 +258,5 @@ def test_a_missing_label_has_no_number_beside_known_and_new_ones():
     rows = Rows.of_table(("a",), np.arange(4.0)[:, np.newaxis])
     result = model.train(Samples(rows, ["x", None, "y", None], np.ones(4)))
 
-    assert [0, -1, 1, -1] == result.target.tolist()
+    assert [0, -1, 1, -1] == result.targets.tolist()
     assert [0, 2] == np.flatnonzero(result.updated).tolist()

@@ -24,6 +24,7 @@ from stream_perceptron.data.schema import Selection
 from stream_perceptron.datasets.mnist import sample_path
 from stream_perceptron.model import kernel
 from stream_perceptron.model.activations import ACTIVATIONS
+from stream_perceptron.model.results import TrainOptions
 from stream_perceptron.model.rows import Rows, Samples
 
 GOLDEN = ROOT / "tests" / "golden"
@@ -61,8 +62,8 @@ def learn_digits(spread=1, **parameters):
             values = [row[row > 0] / 255 for row in rows]
             features = Rows.from_rows(samples, values)
         block = Samples(features, labels[start : start + 1000], np.ones(1000))
-        result = model.train(block, with_probability=True)
-        probabilities.append(result.probability)
+        result = model.train(block, TrainOptions(with_probabilities=True))
+        probabilities.append(result.probabilities)
     return model, np.concatenate(probabilities)
 
 
@@ -116,23 +117,23 @@ def learned(tmp_path_factory):
     digests, calls, written, first = {}, [], [], 0
     real = kernel.learn
 
-    def learn(store, rows, places, rule, block, counters, scaler=None):
-        weights, biases, _ = store
-        call = call_of(weights, biases, rows, places, rule, block, scaler)
-        before = counters.counts.copy()
-        done = real(store, rows, places, rule, block, counters, scaler)
-        # Two blocks of digits are enough for each compiler, as one of them is emulated.
-        if not len(weights) or sum(len(each) > 500_000 for each in calls[first:]) == 2:
-            return done
-        eps = np.where(block.targets < 0, 0.0, block.eps)
-        parts = [weights.T, biases, block.nets, eps, block.updated, counters.counts - before]
-        if block.tests is not None:
-            parts.append(block.tests[: n_tests(block)])
+    def learn(weights, rule, scaler, part, results):
+        call = call_of(weights, rule, scaler, part)
+        before = results.counters.counts.copy()
+        n_done = real(weights, rule, scaler, part, results)
+        # Two batches of digits are enough for each compiler, as one of them is emulated.
+        if not weights.weights.size or sum(len(one) > 500_000 for one in calls[first:]) == 2:
+            return n_done
+        errors = np.where(part.targets < 0, 0.0, results.errors)
+        counts = results.counters.counts - before
+        parts = [
+            weights.weights.T, weights.biases, results.nets, errors, results.updated, counts
+        ]  # fmt: skip
         if scaler is not None:
             parts.append(scaler.table)
         calls.append(call)
-        written.append(struct.pack("q", done.rows) + b"".join(part.tobytes() for part in parts))
-        return done
+        written.append(struct.pack("q", n_done) + b"".join(array.tobytes() for array in parts))
+        return n_done
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernel, "learn", learn)
@@ -143,35 +144,28 @@ def learned(tmp_path_factory):
     return digests, folder / "calls", b"".join(written)
 
 
-def n_tests(block):
-    """Return the number of rows in a block that bring features."""
-    return 0 if block.widths is None else np.count_nonzero(np.diff(block.widths))
-
-
-def call_of(weights, biases, rows, places, rule, block, scaler):
+def call_of(weights, rule, scaler, part):
     """Return a kernel call in the form that the C program reads."""
-    k, d = weights.shape
+    (k, d), rows = weights.weights.shape, part.rows
     activation = rule.activation
     function = list(ACTIVATIONS).index(activation.name)
-    is_bytes, is_table = rows.values.dtype == np.uint8, rows.columns is None
+    is_bytes, is_table = rows.values.dtype == np.uint8, rows.name_ids is None
     # Tables with other column orders have another code path, covered by tests of the kernel.
-    assert not is_table or places.tolist() == list(range(len(places)))
-    weights_apart = weights.strides[1] // weights.itemsize
+    assert not is_table or part.feature_ids.tolist() == list(range(len(part.feature_ids)))
+    stride = weights.weights.strides[1] // weights.weights.itemsize
     numbers = (
-        function, rule.stop, len(rows), k, d, weights_apart,
-        len(rows.values), len(places), is_bytes, is_table, 0 if scaler is None else len(scaler),
-        n_tests(block),
+        function, rule.stop, len(rows), k, d, stride, len(rows.values), len(part.feature_ids),
+        is_bytes, is_table, 0 if scaler is None else len(scaler),
     )  # fmt: skip
-    head = struct.pack("12q3d", *map(int, numbers), activation.low, activation.high, rule.epsilon)
-    parts = [weights.T, biases, rows.starts, rows.values, *([rows.of_byte] * is_bytes), places]
+    head = struct.pack("11q3d", *map(int, numbers), activation.low, activation.high, rule.epsilon)
+    parts = [weights.weights.T, weights.biases, rows.starts, rows.values]
+    parts += [rows.byte_values] * is_bytes
     if not is_table:
-        parts.append(rows.columns)
-    parts += [block.targets, block.sample_weights, block.rates]
+        parts += [part.feature_ids, rows.name_ids]
+    parts += [part.targets, part.sample_weights, part.rates]
     if scaler is not None:
         parts.append(scaler.table)
-    if block.widths is not None:
-        parts.append(block.widths)
-    return head + b"".join(part.tobytes() for part in parts)
+    return head + b"".join(array.tobytes() for array in parts)
 
 
 def test_what_is_learned_is_in_the_table(learned):

@@ -24,6 +24,9 @@ def fresh(**parameters):
     return model
 
 
+_ALONE = network.Network.train.__code__
+
+
 class Interrupter:
     """Raises KeyboardInterrupt at one of Python's steps in this package."""
 
@@ -31,7 +34,8 @@ class Interrupter:
         self.left = at
 
     def __call__(self, frame, event, argument):
-        if "stream_perceptron" not in frame.f_code.co_filename:
+        # Python handles signals after calls, and none follows where `_alone` ends learning.
+        if "stream_perceptron" not in frame.f_code.co_filename or frame.f_code is _ALONE:
             return None
         frame.f_trace_opcodes = True
         if event == "opcode":

@@ -13,7 +13,7 @@ from helpers import TIMES, state_of
 
 from stream_perceptron import SampleError, SGDPerceptron
 from stream_perceptron.model.activations import ACTIVATIONS
-from stream_perceptron.model.rows import Rows, Samples, joined
+from stream_perceptron.model.rows import Rows, Samples, concatenate_rows
 from stream_perceptron.model.scaler import Scaler
 
 N_MODELS = 400 * TIMES
@@ -100,7 +100,7 @@ def test_the_same_bits_in_every_form(tell):
             "some zeros": learned(
                 rng, fresh(False), shuffled(rng, cells, stored | there, names), labels
             ),
-            "joined": learned(rng, fresh(False), joined([table[:1], few[1:]]), labels),
+            "joined": learned(rng, fresh(False), concatenate_rows([table[:1], few[1:]]), labels),
             "dicts": by_dicts(rng, fresh(False), table, labels),
             "few dicts": by_dicts(rng, fresh(False), few, labels),
             "pandas": by_frame(fresh(False), pd.DataFrame(cells, columns=names), labels),
@@ -143,13 +143,17 @@ def test_behind_a_scaler_the_same_bits_of_what_stores_the_same():
         assert len(set(forms.values())) == 1, (case, {f: hash(v) for f, v in forms.items()})
 
 
+def abs_of(x):
+    return {name: abs(value) for name, value in x.items()}
+
+
 @pytest.mark.parametrize("scale", [1.0, 1 / 255, -0.3])
 def test_parts_of_rows_and_what_they_hold(scale, rng):
     """Sliced, chosen, joined and renamed rows have the dicts of the original rows."""
     cells = rng.integers(0, 4, (20, 5)).astype(np.uint8)
     names = tuple("abcde")
     for there in (None, cells > 1, cells > 3):
-        rows = Rows.of_table(names, cells, there, scale=scale, n_columns=5)
+        rows = Rows.of_table(names, cells, there, scale=scale)
         every = list(rows.dicts())
         some = rng.integers(0, 20, 7)
         other = Rows.from_rows([("e", "x")], [np.array([1.0, 2.0])])
@@ -157,15 +161,15 @@ def test_parts_of_rows_and_what_they_hold(scale, rng):
 
         assert every[3:9] == list(rows[3:9].dicts())
         assert [every[i] for i in some.tolist()] == list(rows[some].dicts())
-        assert every == list(joined([rows[:4], rows[4:4], rows[4:]]).dicts())
-        assert 5 == joined([rows[:4], rows[4:]]).n_columns
-        assert [*every, {"e": 1.0, "x": 2.0}] == list(joined([rows, other]).dicts())
+        assert every == list(concatenate_rows([rows[:4], rows[4:4], rows[4:]]).dicts())
+        assert [*every, {"e": 1.0, "x": 2.0}] == list(concatenate_rows([rows, other]).dicts())
         largest = [max(map(abs, x.values()), default=0.0) for x in every]
-        assert max(largest) == rows.largest()
-        ones = list(rows.with_ones(places, ["red"] * len(places)).dicts())
+        assert max(largest) == rows.max_abs()
+        ones = list(rows.with_one_hot(places, ["red"] * len(places)).dicts())
         assert ones == [x | {"red": 1.0} if i in places else x for i, x in enumerate(every)]
-        found = {names[place]: values.tolist() for place, values in rows.by_name()}
-        assert found == {a: v for a in names if (v := [x[a] for x in every if a in x])}
+        assert rows.reaches() == {
+            a: max(x[a] for x in map(abs_of, every)) for a in names if all(a in x for x in every)
+        }
 
 
 def test_names_that_do_not_occur_are_left_out_of_few_rows():

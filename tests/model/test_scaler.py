@@ -94,7 +94,7 @@ def test_indicators_are_left_alone_and_zeros_are_counted():
         [np.array([0.0, 1.0]), np.array([4.0, 1.0]), np.zeros(1)],
     )
     samples = Samples(rows, [0, 1, 0], np.ones(3), frozenset({"red", "blue"}))
-    model.network.train(samples, 0.1, 0.0)
+    model.train(samples)
 
     statistics = dict(
         zip(model.features_, model.network.snapshot().scaler.table.T.tolist(), strict=True)

@@ -8,7 +8,6 @@ import pytest
 from stream_perceptron import SGDPerceptron
 from stream_perceptron.model import kernel
 from stream_perceptron.model.kernel import numpy_kernel as _numpy_kernel
-from stream_perceptron.model.kernel.types import Outcome
 from stream_perceptron.model.validation import as_row
 
 N_CLASSES, N_NONZERO = 5, 100
@@ -51,7 +50,7 @@ def wide_model(n_features):
 def numpy_kernel(monkeypatch):
     """The NumPy kernel, whose arrays can be counted."""
     monkeypatch.setattr(kernel, "learn", _numpy_kernel.learn)
-    for name, refusal in (("learn_one", Outcome.NOT_PLAIN), ("net_one", None), ("predict_one", -1)):
+    for name, refusal in (("learn_one", -1), ("net_one", None), ("predict_one", -1)):
         monkeypatch.setattr(kernel, name, lambda *_, refusal=refusal: refusal)
 
 
@@ -61,7 +60,7 @@ def test_elements_touched_do_not_depend_on_the_vocabulary(zeros, rng, tell, nump
     for n_features in (10_000, 100_000, 1_000_000):
         model = wide_model(n_features)
         store = model.network.store
-        store.use(store.grown(*store.shape)._replace(weights=store.weights.view(Counted)))
+        store.current = store.current._replace(weights=store.weights.view(Counted))
         columns = rng.choice(n_features, N_NONZERO + zeros, replace=False).tolist()
         x = dict(zip(columns, [1.0] * N_NONZERO + [0.0] * zeros, strict=True))
         Counted.touched = 0
@@ -106,7 +105,7 @@ def test_growth_by_few_features_copies_weights_seldom(rng):
     for i in range(2000):
         names = [f"f{j}" for j in range(10 * i, 10 * i + 10)]
         model.learn_one(dict.fromkeys(names, 1.0), i % N_CLASSES)
-        buffers.add(store.grown(*store.shape).room.shape)
+        buffers.add(store.current.memory.shape)
 
     assert len(buffers) <= 2 + np.log2(20_000)
     assert (N_CLASSES, 20_000) == model.weights.shape

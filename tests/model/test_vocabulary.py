@@ -51,7 +51,7 @@ def test_initial_weights_do_not_depend_on_how_the_store_grew(seed, growth):
     k = d = 0
     for more_k, more_d in growth:
         k, d = k + more_k, d + more_d
-        store.use(store.grown(k, d))
+        store.current = store.grow(k, d, draws=True)
 
     block = initial_weights(seed, np.arange(k), np.arange(d + 1), 0.03)
     np.testing.assert_array_equal(store.biases, block[:, 0])

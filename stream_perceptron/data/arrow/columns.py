@@ -191,7 +191,7 @@ class ColumnDecoder:
             usable = np.flatnonzero(~left_out[places])
             features, places = features[usable], places[usable]
             labels, weights = [labels[i] for i in places.tolist()], weights[places]
-        missing = features.n_columns - features.lengths
+        missing = len(features.names) - features.lengths
         features, indicators = with_indicators(features, places, one_hot, selection)
         batch = Batch(
             self._where, first_row, n, places, features, labels, weights, schema, rejected,

@@ -58,9 +58,8 @@ class PlainColumns:
         cast = columns if self._cast is None else columns.cast(self._cast, safe=False)
         cells = cast.to_tensor().to_numpy()
         rows = np.arange(batch.num_rows)
-        n = len(self.columns)
         if cells.dtype == np.uint8 and _fits_bytes(self.scales):
-            return Rows.of_table(self.columns, cells, present, float(self.scales[0]), n), rows
+            return Rows.of_table(self.columns, cells, present, float(self.scales[0])), rows
         X = _scaled(cells, self.scales)
         if not _all_finite(X):
             for i, j in np.argwhere(~np.isfinite(X)).tolist():
@@ -68,7 +67,7 @@ class PlainColumns:
                 if np.isfinite(cells[i, j]):
                     reason += f", too large for --scale {self.scales[j]:g}"
                 rejected.setdefault(i, reason)
-        return Rows.of_table(self.columns, X, present, n_columns=n), rows
+        return Rows.of_table(self.columns, X, present), rows
 
     def names_in(self, row: pa.RecordBatch, most: int) -> Names:
         """Return the names of the features of a row."""
@@ -123,7 +122,7 @@ class VectorColumn:
         cells = values.reshape(len(there), n_features)
         present = None if not_null is None else not_null.reshape(cells.shape)
         if values.dtype == np.uint8 and _fits_bytes(self.scales):
-            return Rows.of_table(names, cells, present, float(self.scales[0]), n_features), there
+            return Rows.of_table(names, cells, present, float(self.scales[0])), there
         X = _scaled(cells, self.scales)
         can_be_large = values.dtype.kind == "f" or abs(self.scales[0]) > _SCALE_OF_INTEGERS
         if can_be_large and not _all_finite(X):
@@ -133,7 +132,7 @@ class VectorColumn:
                     value = f"{cells[i, j]:g}, too large for --scale {self.scales[0]:g}"
                 reason = f"value {j} of column {self.name!r} is {value}"
                 rejected.setdefault(int(there[i]), reason)
-        return Rows.of_table(names, X, present, n_columns=n_features), there
+        return Rows.of_table(names, X, present), there
 
     def _flatten(
         self, batch: pa.RecordBatch, rejected: dict[int, str]
@@ -211,7 +210,7 @@ def with_indicators(
             roles.indicator(name, values[i], selection, is_text=False) for i in places.tolist()
         ]
     rows = np.tile(np.arange(len(places)), len(selection.one_hot))
-    return features.with_ones(rows, names), frozenset(names) - {None}
+    return features.with_one_hot(rows, names), frozenset(names) - {None}
 
 
 def numbers(column: pa.Array) -> NDArray[Any]:

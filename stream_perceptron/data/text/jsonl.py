@@ -120,7 +120,7 @@ class JsonDecoder:
                 schema = schema.with_numbers((*row.names, *ones))
         return Sample(
             row.names, row.values, label, weight, offset, schema, row.indicators,
-            bool(schema.is_list), row.n_nulls, kept, other_label,
+            row.n_nulls, kept, other_label,
         )  # fmt: skip
 
     def _named(self, value: Any) -> dict[str, Any]:
@@ -344,7 +344,6 @@ class JsonDecoder:
             beside if isinstance(raw, dict) else None,
             inside,
             features=features,
-            are_columns=schema.is_list,
             is_open=label is not None and self._to_learn and schema.features is None,
             label=label,
             parse=_from_json,

@@ -84,7 +84,7 @@ class LibsvmDecoder:
             schema = replace(schema, texts=())
         if label is not None:
             schema = schema.with_numbers(x)
-        return Sample(tuple(x), values, label, 1.0, None, schema, are_columns=False)
+        return Sample(tuple(x), values, label, 1.0, None, schema)
 
     def _parsed(self, record: bytes) -> tuple[str | None, dict[str, float]]:
         """Return the label and the features of a record."""

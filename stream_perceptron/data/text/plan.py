@@ -38,7 +38,6 @@ class Layout:
     by_name: Mapping[str, int] | None = None  # the role of each member or pair; None for a list
     inside: Mapping[str, int] | None = None  # likewise in the object with the features
     features: Names = ()  # the names of features by place
-    are_columns: bool = True  # whether every record has all of these
     is_open: bool = False  # whether other features may come
     label: str | None = None
     parse: Callable[[bytes], Any] = bytes.decode  # converts the bytes of a value
@@ -169,7 +168,7 @@ class Plan:
         new_names = self._newly_learned(rows, labels)
         names = list(chain.from_iterable(texts))
         if names:
-            rows = rows.with_ones(np.tile(np.arange(len(labels)), len(texts)), names)
+            rows = rows.with_one_hot(np.tile(np.arange(len(labels)), len(texts)), names)
         missing = missing[first:end]
         return PlainRecords(
             rows.without_unused_names(),
@@ -237,18 +236,18 @@ class Plan:
                 values = np.multiply(read, scale)
             if abs(scale) > 1.0 and np.isinf(values).any():
                 return None
-        names, n_columns = layout.features, len(layout.features) if layout.are_columns else 0
+        names: Names = layout.features
         if not self._is_table:
             if len(self._table) > len(self._features):
                 new = self._table.features(len(self._features))
                 self._features += [name.decode(errors="surrogatepass") for name in new]
-            names, n_columns = FirstNames(self._features), 0
+            names = FirstNames(self._features)
         elif is_full:
             if self._order is not None:
                 values = values.reshape(-1, len(names))[:, self._order].ravel()
-            return Rows(names, starts, None, values, scale if are_bytes else 1.0, n_columns)
+            return Rows(names, starts, None, values, scale if are_bytes else 1.0)
         columns = self._columns[: starts[-1]].copy()
-        return Rows(names, starts, columns, values, n_columns=n_columns)
+        return Rows(names, starts, columns, values)
 
     def _newly_learned(self, rows: Rows, labels: Sequence[Any]) -> list[str]:
         """Return the names of features that are learned for the first time."""
@@ -258,7 +257,7 @@ class Plan:
         if not (self._to_learn and self._layout.is_open) or self._is_known.all():
             return []
         first = int(np.argmin(self._is_known))
-        rest, columns = self._is_known[first:], rows.places
+        rest, columns = self._is_known[first:], rows.value_name_ids
         if None in labels:
             learned = np.array([self._joins or label is not None for label in labels])
             columns = columns[np.repeat(learned, rows.lengths)]

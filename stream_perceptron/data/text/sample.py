@@ -30,7 +30,6 @@ class Sample(NamedTuple):
     offset: Offset | None
     schema: Schema  # after this record, if it is learned
     indicators: tuple[str, ...] = ()  # features that are 1 for the texts of --one-hot
-    are_columns: bool = True  # whether every record has these names
     n_nulls: int = 0  # null features, which are not in `names`
     kept: tuple[Any, ...] = ()  # values of the kept columns
     other_label: str | None = None  # a usual name of a label that is no label here
@@ -119,8 +118,7 @@ def rows_of(samples: Sequence[Sample]) -> Rows:
     first = samples[0]
     if all(sample.names is first.names or sample.names == first.names for sample in samples):
         values = np.stack([sample.values for sample in samples])
-        n_columns = len(first.names) if first.are_columns else 0
-        rows = Rows.of_table(first.names, values, ~np.isnan(values), n_columns=n_columns)
+        rows = Rows.of_table(first.names, values, ~np.isnan(values))
     else:
         masks = [~np.isnan(sample.values) for sample in samples]
         rows = Rows.from_rows(
@@ -128,4 +126,4 @@ def rows_of(samples: Sequence[Sample]) -> Rows:
             [sample.values[mask] for sample, mask in zip(samples, masks, strict=True)],
         )
     ones = [(i, name) for i, sample in enumerate(samples) for name in sample.indicators]
-    return rows.with_ones([i for i, _ in ones], [name for _, name in ones])
+    return rows.with_one_hot([i for i, _ in ones], [name for _, name in ones])

@@ -12,8 +12,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from stream_perceptron.model.kernel.types import Done, Outcome
-
 try:
     if os.environ.get("STREAM_PERCEPTRON_KERNEL") == "numpy":
         raise ImportError
@@ -22,9 +20,9 @@ except ImportError:
     _kernel = import_module("stream_perceptron.model.kernel.numpy_kernel")
 
 NAME: str = _kernel.NAME
-learn: Callable[..., Done] = _kernel.learn
+learn: Callable[..., int] = _kernel.learn
 probabilities: Callable[..., NDArray[Any]] = _kernel.probabilities
-# Fast paths for a single dict; the NumPy kernel has none.
-learn_one: Callable[..., Outcome] = getattr(_kernel, "learn_one", lambda *_: Outcome.NOT_PLAIN)
+# Fast paths for a single dict. The NumPy kernel has none, and refuses every dict.
+learn_one: Callable[..., int] = getattr(_kernel, "learn_one", lambda *_: -1)
 net_one: Callable[..., NDArray[Any] | None] = getattr(_kernel, "net_one", lambda *_: None)
 predict_one: Callable[..., int] = getattr(_kernel, "predict_one", lambda *_: -1)

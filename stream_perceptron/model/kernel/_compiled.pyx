@@ -12,29 +12,43 @@ from libc.string cimport memset
 
 import numpy as np
 
-from stream_perceptron.model.kernel.types import Done, Outcome
-
-_LEARNED, _DIVERGED, _NOT_PLAIN = Outcome
-
 NAME = "compiled"
 
 cdef extern from "kernel.h" nogil:
     ctypedef enum Function:
         SIGMOID, TANH, ARCTAN, IDENTITY
-    ctypedef struct Samples:
-        ptrdiff_t n, k, d, stride, longest, apart
-        bint stop, diverged
-        double *W, *biases, *tests, *nets
+    ctypedef struct Model:
+        ptrdiff_t k
+        ptrdiff_t d
+        double* weights
+        ptrdiff_t stride
+        double* biases
         Function function
-        double low, high, epsilon
-        const intptr_t *starts, *targets, *widths
-        const int32_t *columns, *places
-        const double *values, *of_byte, *sample_weights, *rates
+        double low
+        double high
+        double epsilon
+        bint stop
+        double* statistics
+        ptrdiff_t statistics_width
+    ctypedef struct Rows:
+        ptrdiff_t n
+        const intptr_t* starts
+        ptrdiff_t longest
+        const double* values
         const uint8_t* bytes
-        double *statistics, *eps, *last
+        const double* byte_values
+        const int32_t* name_ids
+        const int32_t* feature_ids
+        const intptr_t* targets
+        const double* sample_weights
+        const double* rates
+    ctypedef struct Results:
+        double* nets
+        double* errors
         uint8_t* updated
         int64_t* counts
-    ptrdiff_t learn_samples "learn" (Samples*)
+        double* last_error
+    ptrdiff_t learn_rows "learn" (const Model*, const Rows*, const Results*)
     void activate(Function, const double*, ptrdiff_t, double*, double*)
     void to_probabilities(double*, ptrdiff_t, double)
 
@@ -58,81 +72,101 @@ cdef void* _address(array) except NULL:
     return view.buf
 
 
-cdef Samples _samples_of(weights, biases):
-    """Unpack a `WeightStore`'s weights (k, d) and biases (k,)."""
+cdef Model _model_of(weights, rule, scaler):
+    """Return a model from its `Weights`, its `Rule` and its scaler; without a rule to predict."""
     cdef Py_buffer view
-    cdef Samples samples
-    memset(&samples, 0, sizeof(samples))
-    PyObject_GetBuffer(weights, &view, PyBUF_STRIDES)
-    samples.k, samples.d = view.shape[0], view.shape[1]
+    cdef Model model
+    memset(&model, 0, sizeof(model))
+    matrix, biases, *_ = weights
+    PyObject_GetBuffer(matrix, &view, PyBUF_STRIDES)
+    model.k, model.d = view.shape[0], view.shape[1]
     # With one feature the buffer's own strides differ.
-    samples.stride = <ptrdiff_t>weights.strides[1] // view.itemsize
-    samples.W = <double*>view.buf
-    samples.biases = <double*>_address(biases)
+    model.stride = <ptrdiff_t>matrix.strides[1] // view.itemsize
+    model.weights = <double*>view.buf
     PyBuffer_Release(&view)
-    return samples
-
-
-cdef void _set_rule(Samples* samples, rule):
-    activation, samples.epsilon, samples.stop = rule
-    samples.function = _FUNCTIONS[activation.name]
-    samples.low, samples.high = activation.low, activation.high
-
-
-cdef ptrdiff_t _learn(Samples* samples) except -1:
-    """Learn rows; return their number."""
-    cdef ptrdiff_t done
-    with nogil:
-        done = learn_samples(samples)
-    if done < 0:
-        raise MemoryError
-    return done
-
-
-def learn(store, rows, places, rule, block, counters, scaler=None):
-    """Predict and then learn rows of features, as `numpy_kernel.learn` does."""
-    weights, biases, _ = store
-    cdef Samples samples = _samples_of(weights, biases)
-    cdef const int32_t* place
-    cdef ptrdiff_t i, n_known = 0, n_names = len(places)
-    _set_rule(&samples, rule)
-    samples.n = len(rows)
-    if samples.n == 0 or samples.k == 0:
-        return Done(samples.n, False)
-    place = <int32_t*>_address(places)
-    while n_known < n_names and place[n_known] == n_known:
-        n_known += 1
-    if n_known < n_names:
-        if rows.columns is None:
-            rows = rows.reordered(np.argsort(places, kind="stable"))
-        samples.places = place
-    starts, values, columns = rows.starts, rows.values, rows.columns
-    samples.starts = <intptr_t*>_address(starts)
-    for i in range(samples.n):
-        samples.longest = max(samples.longest, samples.starts[i + 1] - samples.starts[i])
-    if values.dtype.char == "B":
-        of_byte = rows.of_byte
-        samples.of_byte = <double*>_address(of_byte)
-        samples.bytes = <uint8_t*>_address(values)
-    else:
-        samples.values = <double*>_address(values)
-    if columns is not None:
-        samples.columns = <int32_t*>_address(columns)
-    samples.targets = <intptr_t*>_address(block.targets)
-    samples.sample_weights = <double*>_address(block.sample_weights)
-    samples.rates = <double*>_address(block.rates)
+    model.biases = <double*>_address(biases)
+    if rule is not None:
+        activation, model.epsilon, model.stop = rule
+        model.function = _FUNCTIONS[activation.name]
+        model.low, model.high = activation.low, activation.high
     if scaler is not None:
-        samples.statistics = <double*>_address(scaler.table)
-        samples.apart = len(scaler)
-    if block.widths is not None:
-        samples.widths = <intptr_t*>_address(block.widths)
-        samples.tests = <double*>_address(block.tests)
-    samples.nets = <double*>_address(block.nets)
-    samples.eps = <double*>_address(block.eps)
-    samples.updated = <uint8_t*>_address(block.updated)
-    samples.counts = <int64_t*>_address(counters.counts)
-    samples.last = <double*>_address(counters.last)
-    return Done(_learn(&samples), samples.diverged)
+        model.statistics = <double*>_address(scaler.table)
+        model.statistics_width = len(scaler)
+    return model
+
+
+cdef Rows _rows_of(part, byte_values):
+    """Return rows from a `Part` and the numbers of its bytes, which the caller holds."""
+    cdef Rows rows
+    cdef ptrdiff_t i
+    memset(&rows, 0, sizeof(rows))
+    features, feature_ids, targets, sample_weights, rates = part
+    starts, values, name_ids = features.starts, features.values, features.name_ids
+    rows.n = len(targets)
+    rows.starts = <intptr_t*>_address(starts)
+    for i in range(rows.n):
+        rows.longest = max(rows.longest, rows.starts[i + 1] - rows.starts[i])
+    if values.dtype.char == "B":
+        rows.byte_values = <double*>_address(byte_values)
+        rows.bytes = <uint8_t*>_address(values)
+    else:
+        rows.values = <double*>_address(values)
+    if name_ids is not None:
+        rows.name_ids = <int32_t*>_address(name_ids)
+    rows.feature_ids = <int32_t*>_address(feature_ids)
+    rows.targets = <intptr_t*>_address(targets)
+    rows.sample_weights = <double*>_address(sample_weights)
+    rows.rates = <double*>_address(rates)
+    return rows
+
+
+cdef Results _results_of(results):
+    """Return results from `Results`, which the caller holds."""
+    cdef Results c
+    nets, errors, updated, counters = results
+    c.nets = <double*>_address(nets)
+    c.errors = <double*>_address(errors)
+    c.updated = <uint8_t*>_address(updated)
+    c.counts = <int64_t*>_address(counters.counts)
+    c.last_error = <double*>_address(counters.last_error)
+    return c
+
+
+cdef ptrdiff_t _learn(const Model* model, const Rows* rows, const Results* results) except -1:
+    """Learn rows without the GIL; return their number."""
+    cdef ptrdiff_t n_done
+    with nogil:
+        n_done = learn_rows(model, rows, results)
+    if n_done < 0:
+        raise MemoryError
+    return n_done
+
+
+cdef bint _is_range(const int32_t* ids, ptrdiff_t n) noexcept:
+    """Return whether the IDs are 0 to n - 1."""
+    cdef ptrdiff_t i
+    for i in range(n):
+        if ids[i] != i:
+            return False
+    return True
+
+
+def learn(weights, rule, scaler, part, results):
+    """Predict and then learn rows, as `numpy_kernel.learn` does."""
+    if len(part.targets) == 0 or len(weights.biases) == 0:
+        return len(part.targets)
+    cdef Model model = _model_of(weights, rule, scaler)
+    is_in_order = _is_range(<int32_t*>_address(part.feature_ids), len(part.feature_ids))
+    if not is_in_order and part.rows.name_ids is None:
+        # Sort the features of all rows at once.
+        order = np.argsort(part.feature_ids, kind="stable")
+        part = part._replace(rows=part.rows.reordered(order))
+    byte_values = part.rows.byte_values
+    cdef Rows rows = _rows_of(part, byte_values)
+    if is_in_order:
+        rows.feature_ids = NULL
+    cdef Results c_results = _results_of(results)
+    return _learn(&model, &rows, &c_results)
 
 
 def probabilities(activation, nets):
@@ -167,133 +201,125 @@ cdef inline bint _as_number(PyObject* value, double* number) except -1:
     return True
 
 
-cdef ptrdiff_t _read(dict x, list names, dict numbers, ptrdiff_t d, bint with_others,
-                     double* values, int32_t* columns) except -2:
+cdef ptrdiff_t _read(dict x, list names, dict numbers, ptrdiff_t d, bint with_unknown,
+                     double* values, int32_t* feature_ids) except -2:
     """Write a dict's features; return their number, -1 if not all are plain, finite numbers.
 
-    Unknown features are left out `with_others`; otherwise they too give -1.
+    Unknown features are left out `with_unknown`; otherwise they too give -1.
     """
     cdef Py_ssize_t position = 0, i = 0, n = 0, m = PyDict_Size(x)
     cdef PyObject* key
     cdef PyObject* value
     cdef double number
-    cdef ptrdiff_t column
+    cdef ptrdiff_t feature_id
     while PyDict_Next(x, &position, &key, &value):
         if i >= m or not _as_number(value, &number):
             return -1
         if i < PyList_GET_SIZE(names) and key == PyList_GET_ITEM(names, i):
-            column = i
+            feature_id = i
         else:
             # Other types of keys may run their own code, which could change the dict or the model.
             if not PyUnicode_CheckExact(key) and not PyLong_CheckExact(key):
                 return -1
-            found = numbers.get(<object>key)
-            column = -1 if found is None else found
+            known = numbers.get(<object>key)
+            feature_id = -1 if known is None else known
             if PyDict_Size(x) != m:
                 return -1
         i += 1
         if not isfinite(number):
             return -1
-        if 0 <= column < d:
-            columns[n] = <int32_t>column
+        if 0 <= feature_id < d:
+            feature_ids[n] = <int32_t>feature_id
             values[n] = number
             n += 1
-        elif not with_others:
+        elif not with_unknown:
             return -1
     return n if i == m else -1
 
 
-cdef _learn_dict(x, known, Samples* samples, bint with_others, lr):
-    """Learn or predict a dict of features."""
+cdef ptrdiff_t _learn_dict(x, features, const Model* model, intptr_t target, double sample_weight,
+                           lr, const Results* results) except -2:
+    """Learn a dict of features; with a negative target predict it without the unknown ones.
+
+    Returns 1 if it was learned or predicted, 0 if it would diverge, and -1 if the dict is not plain.
+    """
+    cdef Rows rows
     cdef intptr_t starts[2]
     cdef double rate
     cdef ptrdiff_t m = len(x) if type(x) is dict else 0
-    if type(x) is not dict or m > samples.d or samples.targets[0] >= samples.k or samples.k == 0:
-        return _NOT_PLAIN
-    cdef char* memory = <char*>malloc((m + 1) * (sizeof(double) + sizeof(int32_t)))
-    if memory == NULL:
+    if type(x) is not dict or m > model.d or target >= model.k or model.k == 0:
+        return -1
+    cdef double* values = <double*>malloc((m + 1) * (sizeof(double) + sizeof(int32_t)))
+    if values == NULL:
         raise MemoryError
+    cdef int32_t* feature_ids = <int32_t*>(values + m + 1)
     try:
-        samples.values = <double*>memory
-        samples.columns = <int32_t*>(samples.values + m + 1)
-        m = _read(x, known.names, known.numbers, samples.d, with_others, <double*>samples.values,
-                  <int32_t*>samples.columns)
+        m = _read(x, features.names, features.numbers, model.d, target < 0, values, feature_ids)
         if m < 0:
-            return _NOT_PLAIN
-        starts[0], starts[1] = 0, m
-        samples.n, samples.longest, samples.starts = 1, m, starts
+            return -1
         rate = lr if isinstance(lr, float) else lr()
-        samples.rates = &rate
-        _learn(samples)
-        return _DIVERGED if samples.diverged else _LEARNED
+        starts[0], starts[1] = 0, m
+        memset(&rows, 0, sizeof(rows))
+        rows.n, rows.longest, rows.starts = 1, m, starts
+        rows.values, rows.name_ids = values, feature_ids
+        rows.targets, rows.sample_weights, rows.rates = &target, &sample_weight, &rate
+        return _learn(model, &rows, results)
     finally:
-        free(memory)
+        free(values)
 
 
-cdef intptr_t _NO_TARGET = -1
-
-
-def net_one(x, known, store):
+def net_one(x, features, weights):
     """Return the net inputs (k,) of a dict of features without the unknown ones.
 
-    `known` is the `Vocabulary` of features and `store` a `WeightStore.now`. Returns None if x is no
-    dict or has more features than the model, a value is no plain, finite number, or k is 0.
+    `features` is the model's `Vocabulary`. Returns None if x is no dict or has more features than
+    the model, a value is no plain, finite number, or k is 0.
     """
-    weights, biases, _ = store
-    cdef Samples samples = _samples_of(weights, biases)
-    net = np.empty_like(biases)
-    samples.targets = &_NO_TARGET
-    samples.nets = <double*>_address(net)
-    outcome = _learn_dict(x, known, &samples, True, 0.0)
-    return net if outcome is _LEARNED else None
+    cdef Model model = _model_of(weights, None, None)
+    cdef Results results
+    nets = np.empty_like(weights.biases)
+    results.nets = <double*>_address(nets)
+    return nets if _learn_dict(x, features, &model, -1, 1.0, 0.0, &results) == 1 else None
 
 
-def predict_one(x, known, store):
+def predict_one(x, features, weights):
     """Return the output with the largest net input, the first of equals; -1 for None in `net_one`.
     """
-    weights, biases, _ = store
-    cdef Samples samples = _samples_of(weights, biases)
+    cdef Model model = _model_of(weights, None, None)
+    cdef Results results
     cdef ptrdiff_t j, best = 0
     cdef double net, top = -INFINITY
-    samples.targets = &_NO_TARGET
-    samples.nets = <double*>malloc(samples.k * sizeof(double) + 1)
-    if samples.nets == NULL:
+    results.nets = <double*>malloc(model.k * sizeof(double) + 1)
+    if results.nets == NULL:
         raise MemoryError
     try:
-        if _learn_dict(x, known, &samples, True, 0.0) is not _LEARNED:
+        if _learn_dict(x, features, &model, -1, 1.0, 0.0, &results) != 1:
             return -1
-        for j in range(samples.k):
-            net = samples.nets[j]
-            if net != net:  # as NumPy's argmax, which returns the first NaN
-                return j
+        for j in range(model.k):
+            net = results.nets[j]
             if net > top:
                 best, top = j, net
         return best
     finally:
-        free(samples.nets)
+        free(results.nets)
 
 
-def learn_one(x, known, store, rule, intptr_t target, double weight, lr, counters):
-    """Learn a dict of known features for the output `target`; return its `Outcome`.
+def learn_one(x, features, weights, rule, intptr_t target, double sample_weight, lr, counters):
+    """Learn a dict of known features for the output `target`; `features` is as in `net_one`.
 
-    `known` and `store` are as in `net_one`. `lr` is the learning rate, or a function that returns
-    it, called once the sample is found to be plain.
+    `lr` is the learning rate, or a function that returns it, called once the dict is read. Returns
+    1 if the sample was learned, 0 if it would diverge, and -1 if the dict is not plain.
     """
-    weights, biases, _ = store
-    cdef Samples samples = _samples_of(weights, biases)
-    cdef double eps = 0.0
+    cdef Model model = _model_of(weights, rule, None)
+    cdef double error = 0.0
     cdef uint8_t updated = False
-    _set_rule(&samples, rule)
-    samples.targets = &target
-    samples.sample_weights = &weight
-    samples.eps = &eps
-    samples.updated = &updated
-    samples.counts = <int64_t*>_address(counters.counts)
-    samples.last = <double*>_address(counters.last)
-    samples.nets = <double*>malloc(samples.k * sizeof(double) + 1)
-    if samples.nets == NULL:
+    cdef Results results
+    results.errors, results.updated = &error, &updated
+    results.counts = <int64_t*>_address(counters.counts)
+    results.last_error = <double*>_address(counters.last_error)
+    results.nets = <double*>malloc(model.k * sizeof(double) + 1)
+    if results.nets == NULL:
         raise MemoryError
     try:
-        return _learn_dict(x, known, &samples, False, lr)
+        return _learn_dict(x, features, &model, target, sample_weight, lr, &results)
     finally:
-        free(samples.nets)
+        free(results.nets)

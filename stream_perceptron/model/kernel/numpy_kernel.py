@@ -1,110 +1,106 @@
-"""The delta rule in NumPy, one sample after another.
+"""The delta rule in NumPy, one sample after another: the definition of the compiled kernel.
 
-For a sample x with target d, k outputs and m nonzero features, in the order of the code:
+For a sample with m nonzero features x, weight rows W (m, k), biases b (k,) and target d (k,):
 
-    net   = x W + b                      W (m, k), b (k,)
-    y     = f(net)
-    eps   = 1/2 sum_j (d_j - y_j)^2      no update if eps < epsilon
-    delta = (d - y) f'(net)              (k,), one number for each output
-    W    += rate * outer(x, delta)
-    b    += rate * delta
-
-So a sample's cost depends on its nonzero features, not on how many are known.
+    nets   = x W + b                     (k,)
+    y      = f(nets)                     (k,)
+    error  = 1/2 sum_j (d_j - y_j)^2     no update if error < epsilon
+    deltas = (d - y) f'(nets)            (k,), one for each output
+    W     += rate outer(x, deltas)
+    b     += rate deltas
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.model.activations import Activation, row_sums
-from stream_perceptron.model.kernel.types import Block, Counters, Done, Rule
-from stream_perceptron.model.rows import Rows
+from stream_perceptron.model.kernel.types import Part, Results, Rule
 from stream_perceptron.model.scaler import Scaler
-from stream_perceptron.model.weights import Grown
+from stream_perceptron.model.weights import Weights
 
 Array = NDArray[Any]
 
 NAME = "numpy"
 
 
-def learn(
-    store: Grown, rows: Rows, places: NDArray[np.int32], rule: Rule, block: Block,
-    counters: Counters, scaler: Scaler | None = None,
-) -> Done:  # fmt: skip
-    """Predict and then learn rows of features, one after another.
+class Deltas(NamedTuple):
+    """The arithmetic from net inputs to deltas; arrays have shape (k,)."""
 
-    `places` has the column of the weights for each name of the rows, -1 for none. A scaler predicts
-    each row with the statistics so far, counts it, and scales it again to learn it. With
-    `rule.stop`, the first row with eps < epsilon ends the training.
+    y: Array  # outputs
+    d: Array  # targets of the outputs
+    error: float
+    deltas: Array
+
+
+def compute_deltas(activation: Activation, nets: Array, target: int) -> Deltas:
+    """Return outputs, targets, error and deltas for net inputs (k,) and a label's output."""
+    y = activation.function(nets, np.empty_like(nets))
+    d = np.full_like(nets, activation.low)
+    d[target] = activation.high
+    error = 0.5 * float((d - y) @ (d - y))
+    return Deltas(y, d, error, (d - y) * activation.derivative(nets, y))
+
+
+def learn(weights: Weights, rule: Rule, scaler: Scaler | None, part: Part, results: Results) -> int:
+    """Predict and then learn rows, one after another; return the number of rows done.
+
+    It is less than n if the next row would diverge, or if the last one ended the training. A scaler
+    standardizes a row to predict it, counts it, and standardizes it again to learn it.
     """
-    W, biases = store.weights.T, store.biases
-    widths = np.full(len(rows) + 1, len(W)) if block.widths is None else block.widths
-    every, values, n_updates, n_tests = places[rows.places], rows.numbers, 0, 0
+    W, b, n_updates = weights.weights.T, weights.biases, 0
+    counters = results.counters
     with np.errstate(all="ignore"):
-        for i, target in enumerate(block.targets.tolist()):
-            cells = slice(rows.starts[i], rows.starts[i + 1])
-            there, raw = _chosen(every[cells], values[cells], widths[i + 1])
-            at, x = _nonzero(there, raw if scaler is None else scaler.scaled(there, raw))
-            net = block.nets[i] = x @ W[at] + biases
-            if block.tests is not None and widths[i] < widths[i + 1]:
-                known = at < widths[i]
-                test = block.tests[n_tests] = x[known] @ W[at[known]] + biases
-                n_tests += 1
-                if not np.isfinite(test).all():
-                    return Done(i, True)
-            if not np.isfinite(net).all():
-                return Done(i, True)
+        for i, target in enumerate(part.targets.tolist()):
+            feature_ids, raw = _read_row(part, i, len(W))
+            before = None if scaler is None else scaler.at(feature_ids)
+            ids, x = _standardize(scaler, feature_ids, raw)
+            nets = results.nets[i] = x @ W[ids] + b
+            if not np.isfinite(nets).all():
+                return i
             if target < 0:
                 continue
-            before = None if scaler is None else scaler.at(there)
             if scaler is not None:
-                if scaler.update(there, raw):
-                    return Done(i, True)
-                at, x = _nonzero(there, scaler.scaled(there, raw))
-                net = x @ W[at] + biases
-            eps, delta = _errors(rule.activation, net, target)
-            updates = eps >= rule.epsilon
-            rate = block.rates[n_updates] * block.sample_weights[i] if updates else 0.0
-            step = rate * delta
-            new_weights, new_biases = W[at] + np.outer(x, step), biases + step
-            if not all(np.isfinite(each).all() for each in (eps, net, new_weights, new_biases)):
+                if not scaler.update(feature_ids, raw):
+                    return i
+                ids, x = _standardize(scaler, feature_ids, raw)
+                nets = x @ W[ids] + b
+            *_, error, deltas = compute_deltas(rule.activation, nets, target)
+            updates = error >= rule.epsilon
+            rate = part.rates[n_updates] * part.sample_weights[i] if updates else 0.0
+            new_rows, new_biases = W[ids] + np.outer(x, rate * deltas), b + rate * deltas
+            if not all(np.isfinite(each).all() for each in (nets, error, new_rows, new_biases)):
                 if scaler is not None and before is not None:
-                    scaler.put(there, before)
-                return Done(i, True)
+                    scaler.put(feature_ids, before)
+                return i
             if updates:
-                W[at], biases[:] = new_weights, new_biases
-            block.updated[i] = updates
+                W[ids], b[:] = new_rows, new_biases
+            results.updated[i] = updates
             n_updates += updates
-            block.eps[i] = counters.last[0] = eps
+            results.errors[i] = counters.last_error[0] = error
             counters.counts += (1, updates)
             if rule.stop and not updates:
-                return Done(i + 1, False)
-    return Done(len(rows), False)
+                return i + 1
+    return len(part.targets)
 
 
-def _errors(activation: Activation, net: Array, target: int) -> tuple[float, Array]:
-    """Return eps and delta (k,) of net inputs (k,)."""
-    y = np.empty_like(net)
-    activation.function(net, y)
-    error = np.full_like(net, activation.low) - y
-    error[target] = activation.high - y[target]
-    slopes = activation.derivative(net, y)
-    return 0.5 * float(error @ error), error * slopes
+def _read_row(part: Part, i: int, d: int) -> tuple[Array, Array]:
+    """Return the known features of a row in ascending order, and their values."""
+    rows = part.rows[i : i + 1]
+    ids = part.feature_ids[rows.value_name_ids]
+    order = np.argsort(ids, kind="stable")
+    order = order[(ids[order] >= 0) & (ids[order] < d)]
+    return ids[order], rows.numbers[order]
 
 
-def _chosen(at: Array, x: Array, width: int) -> tuple[Array, Array]:
-    """Return a row's known features in ascending order, and their values."""
-    order = np.argsort(at, kind="stable")
-    order = order[(at[order] >= 0) & (at[order] < width)]
-    return at[order], x[order]
-
-
-def _nonzero(at: Array, x: Array) -> tuple[Array, Array]:
-    """Return the features with nonzero values."""
-    return at[x != 0], x[x != 0]
+def _standardize(scaler: Scaler | None, ids: Array, x: Array) -> tuple[Array, Array]:
+    """Return the nonzero features of a row, standardized if there is a scaler."""
+    if scaler is not None:
+        x = scaler.standardize(ids, x)
+    return ids[x != 0], x[x != 0]
 
 
 def probabilities(activation: Activation, nets: Array) -> NDArray[np.float64]:

@@ -1,0 +1,166 @@
+/* Reading a row into a sample: the features that the model knows, in ascending order. */
+
+#ifdef HAS_AVX512
+#include <immintrin.h>
+#endif
+
+/* m features in ascending order, and their values. */
+typedef struct {
+    ptrdiff_t m;
+    int32_t *feature_ids;
+    double *x;
+} Sample;
+
+#ifdef HAS_AVX512
+/* `find_nonzero` for sixteen at a time, which compilers do not vectorize; returns how many of the d
+   values it examined. */
+__attribute__((target("avx512f,avx512vl,avx512bw"))) static ptrdiff_t find_nonzero_avx512(
+    const double *values, const uint8_t *bytes, ptrdiff_t d, int32_t *indices, ptrdiff_t *m) {
+    const __m512i sixteen = _mm512_set1_epi32(16);
+    const __m512d zero = _mm512_setzero_pd();
+    __m512i next = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    ptrdiff_t n = 0, i = 0;
+    for (; i + 16 <= d; i += 16, next = _mm512_add_epi32(next, sixteen)) {
+        __mmask16 is_nonzero;
+        if (bytes != NULL) {
+            const __m128i x = _mm_loadu_si128((const __m128i *)(bytes + i));
+            is_nonzero = _mm_test_epi8_mask(x, x);
+        } else {
+            const __m512d x = _mm512_loadu_pd(values + i), y = _mm512_loadu_pd(values + i + 8);
+            is_nonzero = (__mmask16)(_mm512_cmp_pd_mask(x, zero, _CMP_NEQ_OQ) |
+                                     _mm512_cmp_pd_mask(y, zero, _CMP_NEQ_OQ) << 8);
+        }
+        _mm512_storeu_si512(indices + n, _mm512_maskz_compress_epi32(is_nonzero, next));
+        n += __builtin_popcount(is_nonzero);
+    }
+    *m = n;
+    return i;
+}
+#endif
+
+/* Write the indices of nonzero doubles or bytes among d; return their number. `indices` has room for
+   16 more. */
+static ptrdiff_t find_nonzero(const double *values, const uint8_t *bytes, ptrdiff_t d,
+                              int32_t *indices) {
+    ptrdiff_t m = 0, i = 0;
+    uint64_t bits[8];
+#ifdef HAS_AVX512
+    if (HAS_AVX512) i = find_nonzero_avx512(values, bytes, d, indices, &m);
+#endif
+    /* Most pixels of a picture are 0: skip eight zeros at a time. */
+    for (; i + 8 <= d; i += 8) {
+        if (bytes != NULL) {
+            memcpy(bits, bytes + i, 8);
+            if (bits[0] == 0) continue;
+        } else {
+            memcpy(bits, values + i, 64);
+            for (int l = 1; l < 8; l++) bits[0] |= bits[l];
+            if (bits[0] << 1 == 0) continue;
+        }
+        for (int l = 0; l < 8; l++) {
+            indices[m] = (int32_t)(i + l);
+            m += bytes != NULL ? bytes[i + l] != 0 : values[i + l] != 0.0;
+        }
+    }
+    for (; i < d; i++) {
+        indices[m] = (int32_t)i;
+        m += bytes != NULL ? bytes[i] != 0 : values[i] != 0.0;
+    }
+    return m;
+}
+
+/* Append a feature to a sample; a zero only if with_zeros. */
+static inline void append(Sample *sample, int32_t feature_id, double x, int with_zeros) {
+    sample->feature_ids[sample->m] = feature_id;
+    sample->x[sample->m] = x;
+    sample->m += with_zeros | (fabs(x) > 0);
+}
+
+/* Take the nonzero values among those of the first d features. */
+static void take_nonzero(const double *values, const uint8_t *bytes, const double *byte_values,
+                         ptrdiff_t d, Sample *sample) {
+    const int32_t *restrict ids = sample->feature_ids;
+    double *restrict x = sample->x;
+    const ptrdiff_t m = sample->m = find_nonzero(values, bytes, d, sample->feature_ids);
+    if (bytes == NULL) {
+        if (m == d)
+            for (ptrdiff_t r = 0; r < m; r++) x[r] = values[r];
+        else
+            for (ptrdiff_t r = 0; r < m; r++) x[r] = values[ids[r]];
+        return;
+    }
+    for (ptrdiff_t r = 0; r < m; r++) x[r] = byte_values[bytes[ids[r]]];
+    if (byte_values[1] != 0.0) return;
+    /* The scale is so small that bytes can stand for 0. */
+    sample->m = 0;
+    for (ptrdiff_t r = 0; r < m; r++) append(sample, ids[r], x[r], 0);
+}
+
+/* Sort a sample by its features: up to 64 by counting smaller ones without branches; more by radix.
+   `spare` is exchanged for the sample's memory. */
+FOR_EACH_PROCESSOR
+static void sort_sample(Sample *sample, Sample *spare) {
+    const ptrdiff_t m = sample->m;
+    const int is_short = m <= 64;
+    int32_t largest = 0;
+    for (ptrdiff_t r = 0; r < m; r++)
+        largest = sample->feature_ids[r] > largest ? sample->feature_ids[r] : largest;
+    for (int shift = 0; shift < 32 && largest >> shift; shift += is_short ? 32 : 8) {
+        ptrdiff_t begins[257] = {0};
+        if (!is_short) {
+            for (ptrdiff_t r = 0; r < m; r++) begins[(sample->feature_ids[r] >> shift & 255) + 1]++;
+            for (int byte = 0; byte < 255; byte++) begins[byte + 1] += begins[byte];
+        }
+        for (ptrdiff_t r = 0; r < m; r++) {
+            int32_t rank = 0;
+            if (is_short)
+                for (ptrdiff_t s = 0; s < m; s++)
+                    rank += sample->feature_ids[s] < sample->feature_ids[r];
+            else
+                rank = (int32_t)begins[sample->feature_ids[r] >> shift & 255]++;
+            spare->feature_ids[rank] = sample->feature_ids[r];
+            spare->x[rank] = sample->x[r];
+        }
+        const Sample sorted = {m, spare->feature_ids, spare->x};
+        *spare = *sample;
+        *sample = sorted;
+    }
+}
+
+/* Return whether each row has values for the model's first features, in order. */
+static int is_table_of(const Rows *rows) {
+    return rows->name_ids == NULL && rows->feature_ids == NULL;
+}
+
+/* Read the known features of row i; zeros only if with_zeros. */
+static void read_row(const Rows *rows, ptrdiff_t i, ptrdiff_t d, int with_zeros, Sample *sample,
+                     Sample *spare) {
+    const ptrdiff_t start = rows->starts[i], n = rows->starts[i + 1] - start;
+    const double *values = rows->values != NULL ? rows->values + start : NULL;
+    const uint8_t *bytes = rows->bytes != NULL ? rows->bytes + start : NULL;
+    sample->m = 0;
+    if (is_table_of(rows)) {
+        const ptrdiff_t m = n < d ? n : d;
+        if (!with_zeros) {
+            take_nonzero(values, bytes, rows->byte_values, m, sample);
+            return;
+        }
+        sample->m = m;
+        for (ptrdiff_t r = 0; r < m; r++) sample->feature_ids[r] = (int32_t)r;
+        if (bytes == NULL)
+            memcpy(sample->x, values, m * sizeof(double));
+        else
+            for (ptrdiff_t r = 0; r < m; r++) sample->x[r] = rows->byte_values[bytes[r]];
+        return;
+    }
+    int32_t last = -1, is_sorted = 1;
+    for (ptrdiff_t c = 0; c < n; c++) {
+        int32_t id = rows->name_ids != NULL ? rows->name_ids[start + c] : (int32_t)c;
+        if (rows->feature_ids != NULL) id = rows->feature_ids[id];
+        if (id < 0 || id >= d) continue;
+        is_sorted &= id > last;
+        last = id;
+        append(sample, id, bytes != NULL ? rows->byte_values[bytes[c]] : values[c], with_zeros);
+    }
+    if (!is_sorted) sort_sample(sample, spare);
+}

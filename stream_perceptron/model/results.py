@@ -1,0 +1,93 @@
+"""What training is asked for, and its result."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Options of training.
+
+    Parameters
+    ----------
+    stop
+        End at the first sample with an error below epsilon.
+    with_probabilities
+        Compute the probability of each prediction.
+    with_all_probabilities
+        Compute the probability of each label for each sample.
+
+    """
+
+    stop: bool = False
+    with_probabilities: bool = False
+    with_all_probabilities: bool = False
+
+
+@dataclass(eq=False, repr=False)
+class TrainResult:
+    """The result of n samples, each predicted and then learned: arrays of shape (n,).
+
+    Examples
+    --------
+    >>> result = TrainResult.blank(3)
+    >>> len(result), len(result[1:]), len(TrainResult.concatenate([result, result]))
+    (3, 2, 6)
+
+    """
+
+    targets: NDArray[np.intp]  # the number of each label; -1 without one
+    predicted: NDArray[np.intp]  # the number of the predicted label; -1 if no label was known
+    errors: NDArray[np.float64]  # half the squared error before the update; NaN without a label
+    updated: NDArray[np.bool_]  # whether the weights were changed
+    probabilities: NDArray[np.float64]  # of the predicted labels; NaN if not asked for
+    slopes: NDArray[np.float64]  # the mean of f' over the outputs; NaN if it was not recorded
+    spreads: NDArray[np.float64]  # the largest output minus the smallest, likewise
+    # The probability of each label, shape (n, k), NaN for labels that were unknown; None if not
+    # asked for.
+    all_probabilities: NDArray[np.float64] | None = None
+    diverged: bool = False  # whether the next sample was rejected because it would diverge
+    stopped: bool = False  # whether the last sample's error ended the training
+    memory_error: Exception | None = None  # why the next sample does not fit in memory
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @classmethod
+    def blank(cls, n: int) -> TrainResult:
+        """Return a blank result for n samples."""
+        # `np.full` takes several times as long, which counts for a single sample.
+        targets, predicted = integers = np.empty((2, n), np.intp)
+        integers.fill(-1)
+        errors, probabilities, slopes, spreads = numbers = np.empty((4, n))
+        numbers.fill(math.nan)
+        return cls(
+            targets, predicted, errors, np.zeros(n, bool), probabilities, slopes, spreads
+        )  # fmt: skip
+
+    @classmethod
+    def concatenate(cls, results: Sequence[TrainResult]) -> TrainResult:
+        """Return the arrays of shape (n,) of several results as one result."""
+        if len(results) == 1:
+            return results[0]
+        arrays: dict[str, Any] = {
+            name: np.concatenate([getattr(result, name) for result in results]) for name in _ARRAYS
+        }
+        return cls(**arrays)
+
+    def __getitem__(self, rows: slice) -> TrainResult:
+        """Return the result of some rows, which shares its arrays with the whole."""
+        arrays: dict[str, Any] = {name: getattr(self, name)[rows] for name in _ARRAYS}
+        if self.all_probabilities is not None:
+            arrays["all_probabilities"] = self.all_probabilities[rows]
+        return replace(self, **arrays)
+
+
+_ARRAYS = ("targets", "predicted", "errors", "updated", "probabilities", "slopes", "spreads")

@@ -1,0 +1,219 @@
+"""The same values present give bit-identical models, in whatever form samples come."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import scipy.sparse
+from helpers import TIMES, state_of, write_parquet
+
+from stream_perceptron import LiveModel, SGDPerceptron, load, save
+from stream_perceptron.data.opening import open_source
+from stream_perceptron.model.activations import ACTIVATIONS
+from stream_perceptron.model.results import TrainOptions, TrainResult
+from stream_perceptron.model.rows import Rows, Samples
+
+N_MODELS = 200 * TIMES
+
+
+class Case:
+    """Random cells (n, d), some of them absent, with labels, some of them missing."""
+
+    def __init__(self, rng):
+        self.rng = rng
+        n, d = int(rng.integers(1, 30)), int(rng.integers(1, 20))
+        self.cells = rng.integers(-4, 5, (n, d)) / 8
+        self.is_bytes = bool(rng.random() < 0.3)
+        if self.is_bytes:
+            self.cells = rng.integers(0, 256, (n, d)).astype(float)
+        self.cells[rng.random((n, d)) < rng.choice([0.0, 0.5])] = 0.0
+        self.is_present = rng.random((n, d)) < rng.choice([0.3, 0.9, 1.0])
+        # Some features appear only later.
+        self.is_present &= np.arange(n)[:, np.newaxis] >= rng.integers(-n, n, d)
+        self.names = tuple(f"f{i}" for i in rng.permutation(d).tolist())
+        labels = rng.integers(0, int(rng.integers(1, 5)), n).tolist()
+        share = rng.choice([0.0, 0.3])
+        self.labels = [None if rng.random() < share else f"l{label}" for label in labels]
+        self.parameters = {
+            "lr": 1e-8 if self.is_bytes else 0.05,
+            "epsilon": float(rng.choice([0.0, 0.3])),
+            "activation": str(rng.choice(list(ACTIVATIONS))),
+            "seed": int(rng.integers(1000)),
+            "classes": None if rng.random() < 0.5 else ["l0", "l1"],
+        }
+
+    def new_model(self):
+        return SGDPerceptron(**self.parameters)
+
+    def dicts(self):
+        for row, is_present in zip(self.cells.tolist(), self.is_present.tolist(), strict=True):
+            columns = self.rng.permutation(len(row)).tolist()
+            yield {self.names[i]: row[i] for i in columns if is_present[i]}
+
+    def labeled(self):
+        return np.array([label is not None for label in self.labels])
+
+    def batches(self):
+        """Yield slices of the rows."""
+        n = len(self.cells)
+        cuts = sorted({0, n, *self.rng.integers(0, n + 1, 2).tolist()})
+        return [slice(*pair) for pair in itertools.pairwise(cuts)]
+
+    def learn_rows(self, rows, resumes=False):
+        model, results = self.new_model(), []
+        for part in self.batches():
+            labels = self.labels[part]
+            samples = Samples(rows[part], labels, np.ones(len(labels)))
+            results.append(model.train(samples, TrainOptions(with_probabilities=True)))
+            if resumes:
+                file = io.BytesIO()
+                save(model, file)
+                model = load(io.BytesIO(file.getvalue())).model
+        return model, TrainResult.concatenate(results)
+
+    def learn_dicts(self):
+        model = self.new_model()
+        for x, label in zip(self.dicts(), self.labels, strict=True):
+            if label is not None:
+                model.learn_one(x, label)
+        return model
+
+    def learn_frames(self, make):
+        """Learn the labeled rows as frames, in batches."""
+        model, is_labeled = self.new_model(), self.labeled()
+        for part in self.batches():
+            rows = is_labeled[part]
+            labels = [label for label in self.labels[part] if label is not None]
+            if labels:
+                model.learn_many(make(self.cells[part][rows], self.is_present[part][rows]), labels)
+        return model
+
+    def learn_file(self, path, resumes):
+        """Learn a file, perhaps in two runs; return the model."""
+        limits = [int(self.rng.integers(1, len(self.cells) + 1)), None] if resumes else [None]
+        live = None
+        for limit in limits:
+            source = open_source(str(path))
+            if live is None:
+                live = LiveModel.start([source], **self.parameters)
+            for _ in live.run([source], live.resume([source]), limit=limit):
+                pass
+            live.save(path.with_suffix(".npz"))
+            live = LiveModel.load(path.with_suffix(".npz"))
+        return live.model
+
+
+def pandas_frame(case):
+    def make(cells, is_present):
+        return pd.DataFrame(np.where(is_present, cells, np.nan), columns=case.names)
+
+    return make
+
+
+def polars_frame(case):
+    def make(cells, is_present):
+        columns = np.where(is_present, cells, None).T.tolist()
+        return pl.DataFrame(
+            dict(zip(case.names, columns, strict=True)), dict.fromkeys(case.names, pl.Float64)
+        )
+
+    return make
+
+
+def arrow_frame(case):
+    def make(cells, is_present):
+        columns = [
+            pa.array(column, mask=mask) for column, mask in zip(cells.T, ~is_present.T, strict=True)
+        ]
+        return pa.table(dict(zip(case.names, columns, strict=True)))
+
+    return make
+
+
+def text(value):
+    return f"{value:g}"
+
+
+def write_csv(case, path):
+    lines = [",".join([*case.names, "label"])]
+    for row, is_present, label in zip(case.cells, case.is_present, case.labels, strict=True):
+        cells = [text(v) if p else "" for v, p in zip(row, is_present, strict=True)]
+        lines.append(",".join([*cells, label or ""]))
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def write_json(case, path):
+    """Write absent features as nulls, or not at all."""
+    with path.open("w") as file:
+        for row, is_present, label in zip(case.cells, case.is_present, case.labels, strict=True):
+            x = {
+                name: value if p else None
+                for name, value, p in zip(case.names, row.tolist(), is_present, strict=True)
+                if p or case.rng.random() < 0.5
+            }
+            file.write(json.dumps({"features": x, "label": label}) + "\n")
+    return path
+
+
+def write_table(case, path):
+    columns = zip(case.names, case.cells.T, ~case.is_present.T, strict=True)
+    table = {name: pa.array(column, mask=mask) for name, column, mask in columns}
+    return write_parquet(path, table | {"label": pa.array(case.labels, pa.string())})
+
+
+def test_models_are_the_same_in_every_form(tell, tmp_path):
+    """Tables, sparse rows, bytes, dicts, frames, matrices and files, in batches of any size."""
+    rng = np.random.default_rng(0)
+    n_files = 0
+    for number in range(N_MODELS):
+        case = Case(rng)
+        table = Rows.of_table(case.names, case.cells, case.is_present)
+        rows = [tuple(x) for x in case.dicts()]
+        order = {name: i for i, name in enumerate(case.names)}
+        sparse = Rows.from_rows(
+            rows,
+            [row[[order[n] for n in names]] for row, names in zip(case.cells, rows, strict=True)],
+        )
+        expected, results = case.learn_rows(table)
+        again, others = case.learn_rows(sparse, resumes=True)
+        models = {"sparse rows, resumed": again, "dicts": case.learn_dicts()}
+        for name, make in (
+            ("pandas", pandas_frame), ("polars", polars_frame), ("pyarrow", arrow_frame)
+        ):  # fmt: skip
+            models[name] = case.learn_frames(make(case))
+        if case.is_bytes:
+            cells = case.cells.astype(np.uint8)
+            models["bytes"], _ = case.learn_rows(Rows.of_table(case.names, cells, case.is_present))
+        is_labeled = case.labeled()
+        if is_labeled.any():
+            indices = np.nonzero(case.is_present)
+            matrix = scipy.sparse.csr_matrix((case.cells[indices], indices), case.cells.shape)
+            models["matrix"] = case.new_model()
+            models["matrix"].test_then_train(
+                matrix[is_labeled], [x for x in case.labels if x is not None], case.names
+            )
+        # Files with rows without any feature are rejected.
+        if number % 4 == 0 and is_labeled.any() and case.is_present.any(axis=1).all():
+            n_files += 1
+            for name, write in (
+                ("csv", write_csv),
+                ("jsonl", write_json),
+                ("parquet", write_table),
+            ):
+                path = tmp_path / f"{number}.{name}"
+                models[name] = case.learn_file(write(case, path), resumes=number % 8 == 0)
+
+        for name, model in models.items():
+            assert state_of(expected) == state_of(model), (number, name)
+        for name in ("targets", "predicted", "errors", "updated", "probabilities"):
+            one, other = getattr(results, name), getattr(others, name)
+            np.testing.assert_array_equal(one, other, f"{number}: {name}")
+    tell(f"the same bits in every form: {N_MODELS:,} models, {n_files:,} of them from files")
+    assert n_files >= N_MODELS // 40
