@@ -122,6 +122,8 @@ def run(
         # The next round runs while this one is reported and saved.
         coming = tasks.following(epoch, shards)
         pending = tasks.begin(mean, coming)
+        if here.read == 0:
+            notes += outcomes[0].notes
         here.epoch, here.shards = epoch, shards
         skipped = mean.progress.skipped - live.progress.skipped
         here.read += mean.progress.rows - live.progress.rows
@@ -230,13 +232,9 @@ class _Tasks:
             outcomes: list[Outcome] = ray.get(pending)
         except ray.exceptions.RayError as error:
             raise ClusterError(f"Ray could not run a shard: {first_line(error)}") from None
-        schema = outcomes[0].live.schema
         for outcome in outcomes:
             if outcome.error is not None:
                 raise outcome.error
-            features = outcome.live.schema.features
-            if features is not None:  # in the first round shards may have found different ones
-                schema = schema.with_features(features, outcome.last)
         return outcomes
 
 

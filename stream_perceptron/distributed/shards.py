@@ -119,7 +119,6 @@ class Outcome:
     # Place and reason of each rejected row.
     rejected: list[Rejection] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)  # notes to users about the first file
-    last: str = ""  # the last file read
     error: ValueError | None = None  # the error that ended it
 
 
@@ -189,7 +188,7 @@ def learn_pieces(
     lr, learner.model.lr = learner.model.lr, _times(learner.model.lr, factor)
     try:
         for path, pieces_of_file in groupby(pieces, key=lambda piece: paths[piece.file]):
-            outcome.last, source = path, ParquetSource(path)
+            source = ParquetSource(path)
             for piece in pieces_of_file:
                 batches = source.rows_of_group(
                     piece.group, piece.start, piece.end, learner.request()

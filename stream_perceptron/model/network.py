@@ -268,7 +268,9 @@ class Network:
                     continue
                 result.memory_error = error
                 break
-            result.stopped = options.stop and done > start and result.errors[done - 1] < epsilon
+            result.stopped = bool(
+                options.stop and done > start and result.errors[done - 1] < epsilon
+            )
             result.diverged = done < end and not result.stopped
             if result.stopped or result.diverged:
                 break

@@ -316,6 +316,6 @@ def test_a_model_that_does_not_fit_any_more_is_one_line(error, days, run, tmp_pa
     def refuse(*_):
         raise error
 
-    monkeypatch.setattr(WeightStore, "grown", refuse)
+    monkeypatch.setattr(WeightStore, "grow", refuse)
     with pytest.raises(VerificationError, match="rows 1 to 100: does not fit in memory"):
         verify(live, sources)

@@ -238,7 +238,7 @@ def test_files_that_do_not_fit_and_bad_rows_are_named(cluster, tmp_path):
     named = cluster.run(good, bad, shards=2, rows=5, model=model, check=1).stderr
 
     assert "other.parquet: its features are not those read before" in refused
-    assert "wide.parquet: its features are not those read before" in wide
+    assert "wide.parquet: row 1: column 'v' has 3 values, not 2" in wide
     assert "bad.parquet: row 20: column 'a' is nan" in named
     assert 30 == LiveModel.load(model).progress.samples  # as after the third round
     cluster.run(good, bad, shards=2, rows=5, model=model, options=["--skip-bad"])
@@ -338,7 +338,7 @@ def test_shards_are_inspected_and_forged_ones_refused(cluster, run, sample, tmp_
     write_checkpoint(path, meta, arrays)
 
     assert "now in 4 shards by rounds of 1,000 rows, 2 done in this pass" in text
-    assert {"n": 4, "rows": 1000, "rounds": 2} == contents["shards"]
+    assert {"n": 4, "rows": 1000, "rounds": 2, "first_rows": 1} == contents["shards"]
     assert "cursor.shards.n has an invalid value" in run("inspect", path, check=1).stderr
 
 
@@ -465,8 +465,9 @@ def test_a_killed_driver_goes_on_at_its_last_round(cluster, digits, tmp_path, te
 
     tell(f"the driver killed {kills} times, ended alike")
     assert reference.read_bytes() == path.read_bytes()
-    (entry,) = LiveModel.load(path).lineage.entries
-    assert (0, 60) == (entry.start, entry.end)
+    first, rounds = LiveModel.load(path).lineage.entries
+    assert ("rows", 0, 1) == (first.unit, first.start, first.end)
+    assert ("rounds", 0, 60, 1) == (rounds.unit, rounds.start, rounds.end, rounds.first_rows)
 
 
 @pytest.mark.slow

@@ -54,7 +54,8 @@ def test_wheel_holds_the_two_packages_and_nothing_else(built):
 
     kernel, text = "stream_perceptron/model/kernel", "stream_perceptron/data/text"
     modules = {f"{kernel}/_compiled", "stream_perceptron/model/_elementary", f"{text}/_tokenizer"}
-    headers = {f"{kernel}/{name}.h" for name in ("elementary", "kernel", "learning")}
+    names_of_headers = ("elementary", "kernel", "learning", "rows", "weight_rows")
+    headers = {f"{kernel}/{name}.h" for name in names_of_headers}
     headers |= {f"{text}/{name}.h" for name in ("names", "number", "tokenizer")}
     sources = {f"{module}.pyx" for module in modules} | headers
     suffix = sysconfig.get_config_var("EXT_SUFFIX")

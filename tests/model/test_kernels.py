@@ -288,6 +288,8 @@ def test_kernels_agree_on_probabilities(activation, rng):
     """Outputs may all be zero, or saturated."""
     nets = np.vstack([rng.normal(size=(50, 7)), np.zeros((1, 7)), np.full((1, 7), -800.0)])
     nets[50] = ACTIVATIONS[activation].low if activation == "identity" else -800.0
+    if activation == "identity":
+        nets[0, :2] = 1.7e308, -1.7e308
     rule = ACTIVATIONS[activation]
     compiled, numpy = (kernel.probabilities(rule, nets) for kernel in KERNELS.values())
 

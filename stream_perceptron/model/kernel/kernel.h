@@ -4,8 +4,9 @@
    reads a row into the sample that they work on, weight_rows.h has the loops over weights, and
    elementary.h has exp, tanh and atan.
 
-   All arithmetic is IEEE 754 in the same order in every build, without rounding functions of the C
-   library. Contraction to fused multiply-add must be off: -ffp-contract=off.
+   All arithmetic is IEEE 754, in the same order in every build: the four operations and the square
+   root, which are rounded correctly. Contraction to fused multiply-add must be off:
+   -ffp-contract=off.
 
    GCC on Linux compiles each inner loop for several generations of processors and picks one when the
    program starts; other compilers compile it once. */
@@ -26,7 +27,8 @@
 
 #include "elementary.h"
 
-/* HAS_AVX512, if defined, is whether this processor can compress vectors. */
+/* HAS_AVX512, if defined, is an expression: whether this processor has the AVX-512 instructions that
+   rows.h uses. */
 #if defined(__AVX512VL__) && defined(__AVX512BW__)
 #define HAS_AVX512 1
 #endif
@@ -50,11 +52,12 @@ typedef enum { SIGMOID, TANH, ARCTAN, IDENTITY } Function;
 typedef struct {
     ptrdiff_t k, d;
     double *weights;            /* weight rows: the weights of one feature for all outputs, */
-    ptrdiff_t stride;           /* this many doubles from one feature's row to the next's */
-    double *biases;             /* (k,), padded with zeros like a weight row */
+    ptrdiff_t stride;           /* doubles from one feature's row to the next's: 2, 4 or a multiple
+                                   of 8, at least k; the rest of a row is padding */
+    double *biases;             /* (k,), padded like a weight row */
     Function function;          /* the activation, with the targets of its outputs: */
     double low, high;           /* high for the label's output, low for all others */
-    double epsilon;             /* samples with a smaller error are not learned */
+    double epsilon;             /* samples with a smaller error cause no update */
     int stop;                   /* whether the first such sample ends the training */
     double *statistics;         /* counts, means and variances of features; NULL without a scaler */
     ptrdiff_t statistics_width; /* doubles from the counts to the means, and on to the variances */
@@ -68,20 +71,22 @@ typedef struct {
     const double *values;         /* NULL if the values are bytes */
     const uint8_t *bytes;         /* bytes that stand for the numbers in */
     const double *byte_values;    /* (256,) */
-    const int32_t *name_ids;      /* the name of each value; NULL: each row has names 0, 1, 2, ... */
-    const int32_t *feature_ids;   /* the feature of each name, if it is in [0, d); NULL: the same */
-    const intptr_t *targets;      /* (n,), the output of each row's label; negative: predict only */
+    const int32_t *name_ids;      /* the name of each value, unique in a row; NULL: 0, 1, 2, ... */
+    const int32_t *feature_ids;   /* the feature of each name, outside [0, d) if unknown; NULL: the
+                                     name's own number */
+    const intptr_t *targets;      /* (n,), the output of each row's label, below k; negative: predict
+                                     the row only */
     const double *sample_weights; /* (n,) */
-    const double *rates;          /* learning rates, by the number of updates so far in these rows */
+    const double *rates;          /* (n,), learning rates by the number of updates so far */
 } Rows;
 
-/* Written by `learn`, row by row. `nets` and `errors` are those before the row's update. */
+/* Written by `learn`, row by row. A scaler does not count a row in its net inputs, but in its error. */
 typedef struct {
-    double *nets;       /* (n, k), net inputs */
+    double *nets;       /* (n, k), net inputs before the row is learned */
     double *errors;     /* (n,), half the squared error; unchanged for a row without a target */
-    uint8_t *updated;   /* (n,), set to 1 where the row changed the weights; else unchanged */
-    int64_t *counts;    /* (2,), increased: samples learned, and updates */
-    double *last_error; /* the error of the last learned sample */
+    uint8_t *updated;   /* (n,), set to 1 where the error is at least epsilon; else unchanged */
+    int64_t *counts;    /* (2,), increased: rows with a target, and updates */
+    double *last_error; /* the error of the last row with a target */
 } Results;
 
 /* y = f(net) and slopes = f'(net) of k outputs. */
@@ -110,6 +115,7 @@ static void activate(Function function, const double *nets, ptrdiff_t k, double 
             y[j] = nets[j];
             slopes[j] = 1.0;
         }
+        break;
     }
 }
 
@@ -120,9 +126,12 @@ static void to_probabilities(double *y, ptrdiff_t k, double low) {
     for (ptrdiff_t j = 0; j < k; j++) {
         y[j] -= low;
         smallest = y[j] < smallest ? y[j] : smallest;
+        largest = y[j] > largest ? y[j] : largest;
     }
+    const double factor = largest - smallest <= DBL_MAX ? 1.0 : 0.5; /* against overflow */
+    largest = 0.0;
     for (ptrdiff_t j = 0; j < k; j++) {
-        y[j] -= smallest;
+        y[j] = factor * y[j] - factor * smallest;
         largest = y[j] > largest ? y[j] : largest;
     }
     /* Scaling by the largest first keeps the sum finite. */

@@ -1,8 +1,9 @@
 /* The delta rule, step by step, for one sample after another.
 
    A row becomes a sample: its m nonzero features in ascending order. With a scaler, the row's raw
-   features are read first; the sample is made of their standardized values, once to predict it, and
-   again, with the row counted, to learn it. */
+   features, zeros included, are read first. The sample is built from their standardized values twice:
+   to predict the row, and, with the row counted, to learn it. Absent features are neither counted nor
+   standardized. */
 
 /* Counts, means and variances of features; a count below 0 marks a feature that is left as it is. */
 typedef struct {
@@ -10,16 +11,18 @@ typedef struct {
 } Statistics;
 
 /* The memory that one call of `learn` works in. Arrays of outputs are padded like a weight row, those
-   of features have room for the longest row. */
+   of features have room for the longest row. The second part is used with a scaler only. */
 typedef struct {
     double *nets, *y, *slopes, *deltas, *steps; /* (k,), of the current sample */
-    Sample samples[2];                          /* the current one and the last one, in turns */
+    Sample samples[2];                          /* the current and the previous one, alternating */
     Sample spare;                               /* for sorting */
-    Sample raw, spare_raw;                      /* with a scaler: a row before standardizing, */
-    int is_table;                               /* whether it has the model's first m features, */
-    double *standardized;                       /* (m,), its standardized values, */
-    Statistics before, after;                   /* and its statistics without and with it, */
-    double *gathered, *counted;                 /* (3, m) each, in this memory if not the model's */
+
+    Sample raw, spare_raw;     /* the row before it is standardized */
+    int is_table;              /* whether the raw row has the model's first m features */
+    double *standardized;      /* (m,), the standardized values of the raw row */
+    Statistics before, after;  /* of the raw row's features, without and with this row */
+    double *gathered;          /* (3, m), the memory of `before`, unless the row is a table's */
+    double *counted;           /* (3, m), the memory of `after` */
 } Scratch;
 
 static Statistics split_statistics(double *table, ptrdiff_t width) {
@@ -33,13 +36,13 @@ static void standardize(const double *restrict x, const Statistics *statistics, 
     const double *counts = statistics->counts, *means = statistics->means;
     const double *variances = statistics->variances;
     for (ptrdiff_t r = 0; r < m; r++) {
-        const double scaled = (x[r] - means[r]) / sqrt(variances[r]);
-        const double moved = variances[r] > 0.0 ? scaled : 0.0;
-        z[r] = counts[r] < 0.0 ? x[r] : moved;
+        const double quotient = (x[r] - means[r]) / sqrt(variances[r]);
+        const double standardized = variances[r] > 0.0 ? quotient : 0.0;
+        z[r] = counts[r] < 0.0 ? x[r] : standardized;
     }
 }
 
-/* Make the sample of the raw row, standardized by some statistics of its features. */
+/* Build the sample from the raw row, standardized by some statistics of its features. */
 static void standardize_row(const Statistics *statistics, const Scratch *scratch, Sample *sample) {
     const Sample *raw = &scratch->raw;
     standardize(raw->x, statistics, raw->m, scratch->standardized);
@@ -49,18 +52,18 @@ static void standardize_row(const Statistics *statistics, const Scratch *scratch
     }
     sample->m = 0;
     for (ptrdiff_t r = 0; r < raw->m; r++)
-        append(sample, raw->feature_ids[r], scratch->standardized[r], 0);
+        append(sample, raw->feature_ids[r], scratch->standardized[r], WITHOUT_ZEROS);
 }
 
-/* Make the sample of row i. */
-static void make_sample(const Model *model, const Rows *rows, ptrdiff_t i, Scratch *scratch,
+/* Build the sample from row i. */
+static void build_sample(const Model *model, const Rows *rows, ptrdiff_t i, Scratch *scratch,
                         Sample *sample) {
     if (model->statistics == NULL) {
-        read_row(rows, i, model->d, 0, sample, &scratch->spare);
+        read_row(rows, i, model->d, WITHOUT_ZEROS, sample, &scratch->spare);
         return;
     }
     Sample *raw = &scratch->raw;
-    read_row(rows, i, model->d, 1, raw, &scratch->spare_raw);
+    read_row(rows, i, model->d, WITH_ZEROS, raw, &scratch->spare_raw);
     scratch->is_table = is_table_of(rows);
     scratch->before = split_statistics(model->statistics, model->statistics_width);
     if (!scratch->is_table) {
@@ -85,9 +88,9 @@ static int count_features(const double *restrict x, const Statistics *before, pt
     int64_t n_not_finite = 0; /* as wide as a double, for vectors */
     for (ptrdiff_t r = 0; r < m; r++) {
         const int is_counted = counts[r] >= 0.0;
-        const double n = counts[r] + 1.0, apart = x[r] - means[r];
-        const double mean = means[r] + apart / n;
-        const double variance = variances[r] + (apart * (x[r] - mean) - variances[r]) / n;
+        const double n = counts[r] + 1.0, deviation = x[r] - means[r];
+        const double mean = means[r] + deviation / n;
+        const double variance = variances[r] + (deviation * (x[r] - mean) - variances[r]) / n;
         after[r] = is_counted ? n : counts[r];
         after[m + r] = is_counted ? mean : means[r];
         after[2 * m + r] = is_counted ? variance : variances[r];
@@ -114,12 +117,12 @@ static void store_statistics(const Model *model, const Scratch *scratch) {
     }
 }
 
-/* deltas = (d - y) f'(net), where d is high for the target's output and low for the others; return
-   the error, 1/2 sum (d - y)^2. */
+/* deltas = (t - y) f'(net), where t is high for the target's output and low for the others; return
+   the error, 1/2 sum (t - y)^2. */
 static double compute_deltas(const Model *model, intptr_t target, Scratch *scratch) {
     const ptrdiff_t k = model->k;
     double *deltas = scratch->deltas, sum = 0.0;
-    /* Whole vectors are faster than parts of one; the padding is 0. */
+    /* Whole vectors are faster than parts of one, and a stride of at least 4 has room for them. */
     activate(model->function, scratch->nets, k < 4 ? k : (k + 3) / 4 * 4, scratch->y,
              scratch->slopes);
     for (ptrdiff_t j = 0; j < k; j++) {
@@ -136,12 +139,12 @@ static void compute_steps(const Model *model, double rate, Scratch *scratch) {
 }
 
 static int are_finite(const double *numbers, ptrdiff_t n) {
-    int are = 1;
-    for (ptrdiff_t j = 0; j < n; j++) are &= fabs(numbers[j]) <= DBL_MAX;
-    return are;
+    int all = 1;
+    for (ptrdiff_t j = 0; j < n; j++) all &= fabs(numbers[j]) <= DBL_MAX;
+    return all;
 }
 
-/* Return a number that is at least 1 and at least each |x|. */
+/* Return a number that is at least 1 and, up to rounding, at least each |x|. */
 FOR_EACH_PROCESSOR
 static double bound_values(const double *x, ptrdiff_t m) {
     double squares[8] = {1.0};
@@ -153,13 +156,14 @@ static double bound_values(const double *x, ptrdiff_t m) {
     return sqrt(squares[0]);
 }
 
-/* Return whether all weights and biases would be finite after the update by the current steps. */
+/* Return whether the weights and biases, which are finite, stay so after the update by `steps`. */
 static int stay_finite(const Model *model, const Sample *sample, const double *steps) {
     double largest = 0.0;
     if (!are_finite(steps, model->k)) return 0;
     for (ptrdiff_t j = 0; j < model->k; j++)
         largest = fabs(steps[j]) > largest ? fabs(steps[j]) : largest;
-    /* A change of less than half the spacing of the largest numbers cannot make one overflow. */
+    /* A change of less than half the spacing of the largest numbers cannot make one overflow; this is
+       less than a quarter, for the rounding of the bound. */
     const double safe = DBL_MAX * DBL_EPSILON / 8;
     if (largest * bound_values(sample->x, sample->m) < safe) return 1;
     for (ptrdiff_t j = 0; j < model->k; j++) {
@@ -177,105 +181,107 @@ static int have_same_features(const Sample *one, const Sample *other) {
            memcmp(one->feature_ids, other->feature_ids, one->m * sizeof(int32_t)) == 0;
 }
 
-/* Learn the rows; return the number learned. It is less than n if the next row would diverge, or if
-   the last one ended the training. */
+/* Learn the rows; return the number done. It is less than n if the next row would diverge, or if the
+   last one ended the training. */
 static ptrdiff_t learn_rows(const Model *model, const Rows *rows, const Results *results,
                             Scratch *scratch) {
     const ptrdiff_t k = model->k;
     const int is_scaled = model->statistics != NULL;
     double *nets = scratch->nets, *steps = scratch->steps;
-    const Sample *last = NULL; /* the last sample, if the weights lack its update */
+    const Sample *pending = NULL; /* the previous sample, if the weights lack its update */
     ptrdiff_t n_updates = 0, i = 0;
     int has_stopped = 0;
     for (; i < rows->n && !has_stopped; i++) {
         const intptr_t target = rows->targets[i];
         Sample *sample = &scratch->samples[i & 1];
-        make_sample(model, rows, i, scratch, sample);
+        build_sample(model, rows, i, scratch, sample);
 
-        /* The net inputs, after the last sample's update. */
-        if (last != NULL && have_same_features(last, sample)) {
-            add_update_and_compute_nets(model, last, steps, sample, nets);
+        /* The net inputs, after the update of the previous sample. */
+        if (pending != NULL && have_same_features(pending, sample)) {
+            add_update_and_compute_nets(model, pending, steps, sample, nets);
         } else {
-            if (last != NULL) add_update(model, last, steps);
+            if (pending != NULL) add_update(model, pending, steps);
             compute_nets(model, sample, nets);
         }
-        last = NULL;
+        pending = NULL;
         memcpy(results->nets + i * k, nets, k * sizeof(double));
-        int is_finite = are_finite(nets, k), updates = 0;
+        int all_finite = are_finite(nets, k), is_update = 0;
 
         double error = 0.0;
         if (target >= 0) {
             if (is_scaled) {
                 const ptrdiff_t m = scratch->raw.m;
                 scratch->after = split_statistics(scratch->counted, m);
-                is_finite &= count_features(scratch->raw.x, &scratch->before, m, scratch->counted);
+                all_finite &= count_features(scratch->raw.x, &scratch->before, m, scratch->counted);
                 standardize_row(&scratch->after, scratch, sample);
                 compute_nets(model, sample, nets);
-                is_finite &= are_finite(nets, k);
+                all_finite &= are_finite(nets, k);
             }
             error = compute_deltas(model, target, scratch);
-            updates = error >= model->epsilon;
-            if (updates) {
+            is_update = error >= model->epsilon;
+            if (is_update) {
                 compute_steps(model, rows->rates[n_updates] * rows->sample_weights[i], scratch);
-                is_finite &= stay_finite(model, sample, steps);
+                all_finite &= stay_finite(model, sample, steps);
             }
         }
-        if (!(is_finite && isfinite(error))) break; /* it diverges, and nothing is changed */
+        /* A row that diverges changes nothing in the model. */
+        if (!all_finite || !isfinite(error)) break;
         if (target < 0) continue;
 
-        if (updates) {
+        if (is_update) {
             for (ptrdiff_t j = 0; j < k; j++) model->biases[j] += steps[j];
-            last = sample;
+            pending = sample;
             results->updated[i] = 1;
             n_updates++;
         }
         if (is_scaled) store_statistics(model, scratch);
         results->errors[i] = *results->last_error = error;
         results->counts[0] += 1;
-        results->counts[1] += updates;
-        has_stopped = model->stop && !updates;
+        results->counts[1] += is_update;
+        has_stopped = model->stop && !is_update;
     }
-    if (last != NULL) add_update(model, last, steps);
+    if (pending != NULL) add_update(model, pending, steps);
     return i;
 }
 
-/* Return the first part of `memory`, n doubles or IDs, and move on behind it. */
+/* Take n doubles from `memory`, and advance it. */
 static double *take_doubles(char **memory, size_t n) {
     double *doubles = (double *)*memory;
     *memory += n * sizeof(double);
     return doubles;
 }
 
+/* Take a sample with room for m features, in m + (m + 1) / 2 doubles. */
 static Sample take_sample(char **memory, size_t m) {
-    Sample sample = {0, NULL, take_doubles(memory, m)};
-    sample.feature_ids = (int32_t *)*memory;
-    *memory += (m + 1) / 2 * sizeof(double);
-    return sample;
+    double *x = take_doubles(memory, m);
+    return (Sample){.feature_ids = (int32_t *)take_doubles(memory, (m + 1) / 2), .x = x};
 }
 
 /* Learn or predict rows, one after another; return the number done, or -1 if memory is short. */
 static ptrdiff_t learn(const Model *model, const Rows *rows, const Results *results) {
-    const size_t k = model->stride, m = rows->longest + 16; /* 16 more for find_nonzero */
-    const size_t m_raw = model->statistics != NULL ? m : 0;
-    const size_t n_doubles = 5 * k + 3 * (m + (m + 1) / 2) + 2 * (m_raw + (m_raw + 1) / 2) + 7 * m_raw;
+    const size_t width = model->stride;
+    const size_t room = rows->longest + 16; /* find_nonzero writes up to 16 more */
+    const size_t room_raw = model->statistics != NULL ? room : 0;
+    const size_t n_doubles = 5 * width + 3 * (room + (room + 1) / 2) +
+                             2 * (room_raw + (room_raw + 1) / 2) + 7 * room_raw;
     char *const memory = malloc(n_doubles * sizeof(double)), *rest = memory;
     if (memory == NULL) return -1;
+    /* Padding of outputs must not hold what would slow arithmetic down or be added to weights. */
+    memset(memory, 0, 5 * width * sizeof(double));
     Scratch scratch;
-    scratch.nets = take_doubles(&rest, k);
-    scratch.y = take_doubles(&rest, k);
-    scratch.slopes = take_doubles(&rest, k);
-    scratch.deltas = take_doubles(&rest, k);
-    scratch.steps = take_doubles(&rest, k);
-    /* Padding must not hold what would slow arithmetic down or be written to weights. */
-    memset(memory, 0, 5 * k * sizeof(double));
-    scratch.samples[0] = take_sample(&rest, m);
-    scratch.samples[1] = take_sample(&rest, m);
-    scratch.spare = take_sample(&rest, m);
-    scratch.raw = take_sample(&rest, m_raw);
-    scratch.spare_raw = take_sample(&rest, m_raw);
-    scratch.standardized = take_doubles(&rest, m_raw);
-    scratch.gathered = take_doubles(&rest, 3 * m_raw);
-    scratch.counted = take_doubles(&rest, 3 * m_raw);
+    scratch.nets = take_doubles(&rest, width);
+    scratch.y = take_doubles(&rest, width);
+    scratch.slopes = take_doubles(&rest, width);
+    scratch.deltas = take_doubles(&rest, width);
+    scratch.steps = take_doubles(&rest, width);
+    scratch.samples[0] = take_sample(&rest, room);
+    scratch.samples[1] = take_sample(&rest, room);
+    scratch.spare = take_sample(&rest, room);
+    scratch.raw = take_sample(&rest, room_raw);
+    scratch.spare_raw = take_sample(&rest, room_raw);
+    scratch.standardized = take_doubles(&rest, room_raw);
+    scratch.gathered = take_doubles(&rest, 3 * room_raw);
+    scratch.counted = take_doubles(&rest, 3 * room_raw);
     const ptrdiff_t n_done = learn_rows(model, rows, results, &scratch);
     free(memory);
     return n_done;

@@ -113,8 +113,11 @@ def probabilities(activation: Activation, nets: Array) -> NDArray[np.float64]:
     with np.errstate(over="ignore"):
         activation.function(nets, y)
     y -= activation.low
-    y -= y.min(axis=1, keepdims=True, initial=0.0)
-    top = y.max(axis=1, keepdims=True, initial=0.0)
+    smallest, largest = (f(axis=1, keepdims=True, initial=0.0) for f in (y.min, y.max))
+    with np.errstate(over="ignore"):
+        factor = np.where(largest - smallest < np.inf, 1.0, 0.5)  # against overflow
+    y = factor * y - factor * smallest
+    largest = y.max(axis=1, keepdims=True, initial=0.0)
     # Scaling by the largest first keeps the sum finite.
-    y = np.divide(y, top, out=np.ones_like(y), where=top > 0)
+    y = np.divide(y, largest, out=np.ones_like(y), where=largest > 0)
     return np.asarray(y / row_sums(y)[:, np.newaxis])

@@ -69,11 +69,13 @@ static ptrdiff_t find_nonzero(const double *values, const uint8_t *bytes, ptrdif
     return m;
 }
 
-/* Append a feature to a sample; a zero only if with_zeros. */
-static inline void append(Sample *sample, int32_t feature_id, double x, int with_zeros) {
+typedef enum { WITHOUT_ZEROS, WITH_ZEROS } Zeros;
+
+/* Append a feature to a sample; a zero only WITH_ZEROS. */
+static inline void append(Sample *sample, int32_t feature_id, double x, Zeros zeros) {
     sample->feature_ids[sample->m] = feature_id;
     sample->x[sample->m] = x;
-    sample->m += with_zeros | (fabs(x) > 0);
+    sample->m += zeros == WITH_ZEROS || fabs(x) > 0;
 }
 
 /* Take the nonzero values among those of the first d features. */
@@ -93,7 +95,7 @@ static void take_nonzero(const double *values, const uint8_t *bytes, const doubl
     if (byte_values[1] != 0.0) return;
     /* The scale is so small that bytes can stand for 0. */
     sample->m = 0;
-    for (ptrdiff_t r = 0; r < m; r++) append(sample, ids[r], x[r], 0);
+    for (ptrdiff_t r = 0; r < m; r++) append(sample, ids[r], x[r], WITHOUT_ZEROS);
 }
 
 /* Sort a sample by its features: up to 64 by counting smaller ones without branches; more by radix.
@@ -132,8 +134,8 @@ static int is_table_of(const Rows *rows) {
     return rows->name_ids == NULL && rows->feature_ids == NULL;
 }
 
-/* Read the known features of row i; zeros only if with_zeros. */
-static void read_row(const Rows *rows, ptrdiff_t i, ptrdiff_t d, int with_zeros, Sample *sample,
+/* Read the known features of row i; zeros only WITH_ZEROS. */
+static void read_row(const Rows *rows, ptrdiff_t i, ptrdiff_t d, Zeros zeros, Sample *sample,
                      Sample *spare) {
     const ptrdiff_t start = rows->starts[i], n = rows->starts[i + 1] - start;
     const double *values = rows->values != NULL ? rows->values + start : NULL;
@@ -141,7 +143,7 @@ static void read_row(const Rows *rows, ptrdiff_t i, ptrdiff_t d, int with_zeros,
     sample->m = 0;
     if (is_table_of(rows)) {
         const ptrdiff_t m = n < d ? n : d;
-        if (!with_zeros) {
+        if (zeros == WITHOUT_ZEROS) {
             take_nonzero(values, bytes, rows->byte_values, m, sample);
             return;
         }
@@ -160,7 +162,7 @@ static void read_row(const Rows *rows, ptrdiff_t i, ptrdiff_t d, int with_zeros,
         if (id < 0 || id >= d) continue;
         is_sorted &= id > last;
         last = id;
-        append(sample, id, bytes != NULL ? rows->byte_values[bytes[c]] : values[c], with_zeros);
+        append(sample, id, bytes != NULL ? rows->byte_values[bytes[c]] : values[c], zeros);
     }
     if (!is_sorted) sort_sample(sample, spare);
 }
