@@ -307,22 +307,19 @@ def _compare(live: LiveModel, again: LiveModel) -> None:
         ("the number of its samples", model.n_seen, other.n_seen),
         ("the number of its updates", model.n_updates, other.n_updates),
     ]
-    drawn = zip(
-        model.network.store.current.n_drawn, other.network.store.current.n_drawn, strict=True
+    n_drawn, other_n_drawn = (
+        model.network.store.n_drawn,
+        other.network.store.n_drawn,
     )
-    for (what, here, there), n_drawn in zip(
-        (
-            ("class", model.classes_, other.classes_),
-            ("feature", model.features_, other.features_),
-        ),
-        drawn,
-        strict=True,
+    for i, (what, here, there) in enumerate(
+        (("class", model.classes_, other.classes_), ("feature", model.features_, other.features_))
     ):
         pairs.append((f"the number of its {what} names", len(here), len(there)))
         pairs += [
-            (f"{what} {i + 1:,}", *names) for i, names in enumerate(zip(here, there, strict=False))
+            (f"{what} {j + 1:,}", *names) for j, names in enumerate(zip(here, there, strict=False))
         ]
-        pairs.append((f"the number of its {what} names with drawn weights", *n_drawn))
+        what = f"the number of its {what} names with drawn weights"
+        pairs.append((what, n_drawn[i], other_n_drawn[i]))
     for what, here, there in pairs:
         _require_same(what, here, there)
     classes, features = model.classes_, model.features_

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from stream_perceptron.data.batch import Batch
 from stream_perceptron.live.model import LiveModel
+from stream_perceptron.model.kernel.numpy_kernel import compute_deltas
 from stream_perceptron.perceptron import SGDPerceptron
 
 Array = NDArray[Any]
@@ -18,7 +19,7 @@ Array = NDArray[Any]
 
 @dataclass
 class WorkedSample:
-    """The arithmetic of one labelled sample; arrays have one number per output, shape (k,)."""
+    """The arithmetic of one labeled sample; arrays have one number per output, shape (k,)."""
 
     label: Hashable  # the sample's label
     classes: list[Hashable]  # the labels that the outputs stand for
@@ -43,12 +44,9 @@ class WorkedSample:
         # Train with lr=0 to add the row's names.
         before.mutate({"lr": 0.0})
         result = LiveModel(before).step(batch)
-        activation = before.network.activation
-        net = before.network.nets(batch.features)[0].astype(np.float64)
-        y = np.empty_like(net)
-        activation.function(net, y)
-        d = np.full_like(net, activation.low)
-        d[before.classes_.index(label)] = activation.high
+        net = before.network.nets(batch.features)[0]
+        target = before.classes_.index(label)
+        y, d, error, deltas = compute_deltas(before.network.activation, net, target)
         changes = after.weights - before.weights
         most, least = changes.max(axis=1, initial=0.0), changes.min(axis=1, initial=0.0)
         return cls(
@@ -58,8 +56,8 @@ class WorkedSample:
             net=net,
             y=y,
             d=d,
-            eps=before.last_epsilon,
-            delta=(d - y) * activation.derivative(net, y),
+            eps=error,
+            delta=deltas,
             rate=float(lr) * float(batch.weights[0]),
             updated=after.n_updates > before.n_updates - int(result.updated[0]),
             bias_change=after.biases - before.biases,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import fields
 from functools import reduce
 from itertools import chain
@@ -89,28 +89,21 @@ def average(base: SGDPerceptron, models: Sequence[SGDPerceptron]) -> SGDPerceptr
 
 def _unite(base: Network, networks: Sequence[Network]) -> Snapshot:
     """Return the labels and features of all networks, with the initial weights of the mean."""
-    labels, features = (
-        dict.fromkeys(chain.from_iterable(names))
-        for names in (
-            [network.label_names for network in (base, *networks)],
-            [network.feature_names for network in (base, *networks)],
-        )
-    )
+    everyone = (base, *networks)
+    labels = dict.fromkeys(chain.from_iterable(network.label_names for network in everyone))
+    features = dict.fromkeys(chain.from_iterable(network.feature_names for network in everyone))
     shape = len(labels), len(features)
     base.store.require_size(*shape)
-    first = next((network for network in (base, *networks) if network.n_seen), base)
-    n_drawn = first.store.current.n_drawn
+    first = next((network for network in everyone if network.n_seen), base)
+    n_drawn = first.store.n_drawn
     initial = base.store.initialize(*shape, n_drawn)
     scaler = None
     if base.scaler is not None:
+        one_hot: set[Hashable] = set()
+        for network in everyone:
+            if network.scaler is not None:
+                one_hot |= network.scaler.one_hot_features(network.feature_names)
         scaler = Scaler()
-        one_hot = set().union(
-            *(
-                network.scaler.one_hot_features(network.feature_names)
-                for network in (base, *networks)
-                if network.scaler is not None
-            )
-        )
         scaler.extend(0, np.array([name in one_hot for name in features], bool))
     return Snapshot(
         [*labels], [*features], initial[:, 1:], initial[:, 0], n_drawn,
@@ -184,6 +177,15 @@ def _weights_of(network: Network, united: Network) -> Array:
     They are the united initial weights, with the differences from its own that the network learned.
     """
     own = np.column_stack([network.store.biases, network.store.weights])
+    if all(
+        one == other
+        for one, other in (
+            (network.label_names, united.label_names),
+            (network.feature_names, united.feature_names),
+            (network.store.n_drawn, united.store.n_drawn),
+        )
+    ):
+        return own
     own_initial, weights = _initial_of(network), _initial_of(united)
     label_ids = united.labels.numbers_of(tuple(network.label_names))
     feature_ids = united.features.numbers_of(tuple(network.feature_names))
@@ -197,7 +199,7 @@ def _weights_of(network: Network, united: Network) -> Array:
 def _initial_of(network: Network) -> Floats:
     """Return the biases and weights (k, 1 + d) that a network began with."""
     store = network.store
-    return store.initialize(*store.shape, store.current.n_drawn)
+    return store.initialize(*store.shape, store.n_drawn)
 
 
 def average_live(begin: LiveModel, lives: Sequence[LiveModel]) -> LiveModel:

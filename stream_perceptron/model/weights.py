@@ -104,6 +104,11 @@ class WeightStore:
         return self.current.biases
 
     @property
+    def n_drawn(self) -> tuple[int, int]:
+        """The numbers of labels and of features whose initial weights were drawn."""
+        return self.current.n_drawn
+
+    @property
     def shape(self) -> tuple[int, int]:
         """The numbers of labels and of features."""
         k, d = self.current.weights.shape
@@ -132,7 +137,7 @@ class WeightStore:
         """
         self.require_size(k, d)
         old_k, old_d = self.shape
-        n_drawn = (k, d) if draws else self.current.n_drawn
+        n_drawn = (k, d) if draws else self.n_drawn
         memory = self.current.memory
         if d >= len(memory) or k > memory.shape[1]:
             n_rows = len(memory) if d < len(memory) else max(d + 1, 2 * len(memory))
@@ -155,7 +160,7 @@ class WeightStore:
 
     def shrink(self, k: int, d: int) -> None:
         """Keep only the first k labels and d features."""
-        n_labels, n_features = self.current.n_drawn
+        n_labels, n_features = self.n_drawn
         n_drawn = min(k, n_labels), min(d, n_features)
         self.current = _view(self.current.memory, k, d, n_drawn)
 

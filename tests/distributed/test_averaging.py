@@ -67,7 +67,7 @@ def test_known_weights_are_averaged_and_samples_added(base):
 
 def initial_of(model):
     """Return the initial weight of a label and a feature of a model by name, else 0."""
-    n_labels, n_features = model.network.store.current.n_drawn
+    n_labels, n_features = model.network.store.n_drawn
     drawn = initial_weights(7, np.arange(n_labels), np.arange(1, 1 + n_features), 0.03)
 
     def initial(label, feature):
@@ -93,7 +93,7 @@ def test_new_labels_and_features_are_united_by_name(has_learned, base):
         mean.features_
     )
     drawn_by = base if has_learned else one
-    assert drawn_by.network.store.current.n_drawn == mean.network.store.current.n_drawn
+    assert drawn_by.network.store.n_drawn == mean.network.store.n_drawn
 
     def learned(model, label, feature):
         if label not in model.classes_ or feature not in model.features_:
