@@ -156,8 +156,10 @@ static double bound_values(const double *x, ptrdiff_t m) {
     return sqrt(squares[0]);
 }
 
-/* Return whether the weights and biases, which are finite, stay so after the update by `steps`. */
-static int stay_finite(const Model *model, const Sample *sample, const double *steps) {
+/* Return whether the weights and biases, which are finite, stay so after the update by `steps`.
+   `bound` is at least 1 and, up to rounding, at least each |x|. */
+static int stay_finite(const Model *model, const Sample *sample, const double *steps,
+                       double bound) {
     double largest = 0.0;
     if (!are_finite(steps, model->k)) return 0;
     for (ptrdiff_t j = 0; j < model->k; j++)
@@ -165,7 +167,7 @@ static int stay_finite(const Model *model, const Sample *sample, const double *s
     /* A change of less than half the spacing of the largest numbers cannot make one overflow; this is
        less than a quarter, for the rounding of the bound. */
     const double safe = DBL_MAX * DBL_EPSILON / 8;
-    if (largest * bound_values(sample->x, sample->m) < safe) return 1;
+    if (largest * bound < safe) return 1;
     for (ptrdiff_t j = 0; j < model->k; j++) {
         if (!isfinite(model->biases[j] + steps[j])) return 0;
         for (ptrdiff_t r = 0; r < sample->m; r++) {
@@ -186,7 +188,8 @@ static int have_same_features(const Sample *one, const Sample *other) {
 static ptrdiff_t learn_rows(const Model *model, const Rows *rows, const Results *results,
                             Scratch *scratch) {
     const ptrdiff_t k = model->k;
-    const int is_scaled = model->statistics != NULL;
+    const int is_scaled = model->statistics != NULL, are_bytes = rows->bytes != NULL && !is_scaled;
+    const double byte_bound = are_bytes ? 1.0 + fabs(rows->byte_values[255]) : 0.0;
     double *nets = scratch->nets, *steps = scratch->steps;
     const Sample *pending = NULL; /* the previous sample, if the weights lack its update */
     ptrdiff_t n_updates = 0, i = 0;
@@ -221,7 +224,8 @@ static ptrdiff_t learn_rows(const Model *model, const Rows *rows, const Results 
             is_update = error >= model->epsilon;
             if (is_update) {
                 compute_steps(model, rows->rates[n_updates] * rows->sample_weights[i], scratch);
-                all_finite &= stay_finite(model, sample, steps);
+                const double bound = are_bytes ? byte_bound : bound_values(sample->x, sample->m);
+                all_finite &= stay_finite(model, sample, steps, bound);
             }
         }
         /* A row that diverges changes nothing in the model. */
