@@ -10,6 +10,7 @@ import shutil
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from helpers import state_of, write_lines, write_parquet
 
@@ -17,7 +18,13 @@ from stream_perceptron import CheckpointError, LiveModel, SGDPerceptron, save
 from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.schema import Selection
 from stream_perceptron.distributed.averaging import average, average_live
-from stream_perceptron.distributed.shards import deal, learn_pieces, rounds_in
+from stream_perceptron.distributed.shards import (
+    deal,
+    learn_first_sample,
+    learn_pieces,
+    parts_of_round,
+    rounds_in,
+)
 from stream_perceptron.live.cursor import Shards
 from stream_perceptron.live.learning_curve import LearningCurve
 from stream_perceptron.model.weights import initial_weights
@@ -266,6 +273,39 @@ def test_the_window_of_a_mean_is_that_of_the_models_in_their_order(partitions):
     assert lives[1].progress.window[-700:].tolist() == window[-730:-30].tolist()
     assert lives[0].progress.window[-270:].tolist() == window[:270].tolist()
     assert len(expected) > len(window)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_shards_begin_with_the_weights_that_the_first_sample_draws(seed, tmp_path):
+    """Rows up to the first labeled one are learned once; one shard is the plain stream."""
+    rng = np.random.default_rng(seed)
+    n, n_unlabeled = int(rng.integers(2, 60)), int(rng.integers(0, 9))
+    labels = [None] * n_unlabeled + rng.choice(["x", "y", "z"], n).tolist()
+    X = rng.normal(size=(len(labels), 2))
+    columns = {"a": pa.array(X[:, 0], mask=X[:, 0] > 1), "b": X[:, 1], "label": labels}
+    source = ParquetSource(
+        str(write_parquet(tmp_path / "f.parquet", columns, row_group_size=int(rng.integers(1, 30))))
+    )
+    begin = LiveModel.start([source], seed=0)
+    plain = copy.deepcopy(begin)
+    for _ in plain.run([source]):
+        pass
+    for n_shards in (1, int(rng.integers(2, 6))):
+        first = learn_first_sample(begin, [source], source.identities())
+        shards = Shards(n_shards, int(rng.integers(1, 9)), first_rows=first.live.cursor.read)
+        live = first.live
+        for done in range(rounds_in([source.groups], shards)):
+            here = replace(shards, rounds=done)
+            dealt, factor = parts_of_round([source.groups], here, True, is_first_pass=True)
+            outcomes = [learn_pieces(live, [source.path], pieces, factor) for pieces in dealt]
+            if outcomes:
+                live = average_live(live, [outcome.live for outcome in outcomes])
+
+        assert (n_unlabeled + 1, 1) == (shards.first_rows, first.live.model.n_seen)
+        assert plain.model.network.store.n_drawn == live.model.network.store.n_drawn
+        assert (n, n_unlabeled) == (live.progress.samples, live.progress.unlabelled)
+        if n_shards == 1:
+            assert state_of(plain.model) == state_of(live.model)
 
 
 def test_shards_have_the_statistics_of_all_rows(tmp_path, rng):

@@ -223,6 +223,23 @@ def test_row_groups_of_every_size_are_learned_as_a_whole(cluster, run, tmp_path)
     assert 0 == LiveModel.load(tmp_path / "none.npz").progress.rows
 
 
+def test_unlabeled_and_rejected_rows_before_the_first_sample_are_read_once(cluster, run, tmp_path):
+    path, model = tmp_path / "late.parquet", tmp_path / "model.npz"
+    labels = [None] * 7 + ["x", "y"] * 10
+    values = [1.0, float("nan"), 2.0] * 9
+    pq.write_table(pa.table({"a": values, "label": labels}), path, row_group_size=5)
+    options = ["--skip-bad", "--passes", 2]
+    cluster.run(path, shards=3, rows=2, model=model, options=options)
+    live = LiveModel.load(model)
+    first, rounds = live.lineage.entries
+
+    # Row 8 has the first label but no number, so row 9 is the first sample.
+    assert ("rows", 0, 9, 3) == (first.unit, first.start, first.end, first.rejected)
+    assert ("rounds", 9) == (rounds.unit, rounds.first_rows)
+    assert (54, 18) == (live.cursor.read, live.progress.skipped)
+    assert "follows from these sources" in run("verify", model, path, check=0).stdout
+
+
 def test_files_that_do_not_fit_and_bad_rows_are_named(cluster, tmp_path):
     good = tmp_path / "good.parquet"
     other, vector, bad = (tmp_path / f"{name}.parquet" for name in ("other", "vector", "bad"))
