@@ -108,7 +108,10 @@ def run(
     if here.shards is None:
         raise ValueError("the cursor has no shards: call resume with some")
     if live.model.n_seen == 0 and here.read == 0:
-        yield _learn_first_sample(live, sources, here, skip_rejected)
+        outcome = learn_first_sample(live, sources, here.sources, skip_rejected, is_over)
+        if outcome is None:
+            return
+        yield _adopt_first_sample(live, outcome, here)
     tasks = _Tasks(sources, epochs, skip_rejected, scale_lr)
     coming = tasks.following(here.epoch, here.shards)
     notes = [] if coming is None else tasks.notes(live, coming)
@@ -143,12 +146,9 @@ def run(
     live.ledger.cursor = here
 
 
-def _learn_first_sample(
-    live: LiveModel, sources: Sequence[ParquetSource], cursor: Cursor, skip_rejected: bool
-) -> Round:
-    """Learn the rows up to the first labeled one, and set the cursor behind them."""
+def _adopt_first_sample(live: LiveModel, outcome: Outcome, cursor: Cursor) -> Round:
+    """Adopt a model that has learned its first sample, and set the cursor behind its row."""
     assert cursor.shards is not None
-    outcome = learn_first_sample(live, sources, cursor.sources, skip_rejected)
     learner = outcome.live
     cursor.read, cursor.rejected = learner.cursor.read, learner.cursor.rejected
     cursor.shards = replace(cursor.shards, first_rows=cursor.read)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
@@ -127,11 +127,16 @@ def learn_first_sample(
     sources: Sequence[Source],
     identities: Sequence[Identity],
     skip_rejected: bool = False,
-) -> Outcome:
+    is_over: Callable[[], bool] = lambda: False,
+) -> Outcome | None:
     """Test and train a copy of a new live model on all rows up to the first labeled one.
 
     Weights of the names that this sample adds are drawn. All shards that continue from it begin
     with these weights.
+
+    Returns
+    -------
+    The outcome; None if the run is over before, so that nothing has been learned.
 
     Raises
     ------
@@ -146,6 +151,8 @@ def learn_first_sample(
     for result in drive(cut(batches, cursor), step, skip_rejected):
         outcome.rejected += [each._replace(held=None) for each in result.rejected]
         outcome.notes += result.notes
+        if is_over():
+            return None
     return outcome
 
 

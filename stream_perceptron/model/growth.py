@@ -105,10 +105,10 @@ class Growth:
 
 
 def _number_labels(
-    labels: Sequence[Hashable], known: Vocabulary
+    labels: Sequence[Hashable], vocabulary: Vocabulary
 ) -> tuple[NDArray[np.intp], dict[Hashable, int]]:
     """Return the number of each label, and the first row of each new label."""
-    targets = np.fromiter(map(known.numbers.get, labels, repeat(_NEW)), np.intp, len(labels))
+    targets = np.fromiter(map(vocabulary.numbers.get, labels, repeat(_NEW)), np.intp, len(labels))
     if not np.count_nonzero(targets == _NEW):
         return targets, {}
     targets[[label is None for label in labels]] = -1
@@ -116,7 +116,7 @@ def _number_labels(
     first_rows: dict[Hashable, int] = {}
     for row in new_rows:
         first_rows.setdefault(labels[row], row)
-    numbers = dict(zip(first_rows, count(len(known)), strict=False))
+    numbers = dict(zip(first_rows, count(len(vocabulary)), strict=False))
     targets[new_rows] = [numbers[labels[row]] for row in new_rows]
     return targets, first_rows
 

@@ -363,7 +363,7 @@ class Network:
         for label in labels:
             # Labels of one type, the usual case, have no twins.
             others = self.labels.names if self._label_types - {type(label)} else []
-            twins = [known for known in others if str(known) == str(label)]
+            twins = [other for other in others if str(other) == str(label)]
             if twins:
                 warnings.warn(
                     f"label {label!r} ({type(label).__name__}) is new beside {twins[0]!r} "

@@ -291,12 +291,15 @@ def test_shards_begin_with_the_weights_that_the_first_sample_draws(seed, tmp_pat
     for _ in plain.run([source]):
         pass
     for n_shards in (1, int(rng.integers(2, 6))):
-        first = learn_first_sample(begin, [source], source.identities())
+        identities = source.identities()
+        assert learn_first_sample(begin, [source], identities, is_over=lambda: True) is None
+        assert 0 == begin.progress.rows
+        first = learn_first_sample(begin, [source], identities)
         shards = Shards(n_shards, int(rng.integers(1, 9)), first_rows=first.live.cursor.read)
         live = first.live
         for done in range(rounds_in([source.groups], shards)):
-            here = replace(shards, rounds=done)
-            dealt, factor = parts_of_round([source.groups], here, True, is_first_pass=True)
+            coming = replace(shards, rounds=done)
+            dealt, factor = parts_of_round([source.groups], coming, True, is_first_pass=True)
             outcomes = [learn_pieces(live, [source.path], pieces, factor) for pieces in dealt]
             if outcomes:
                 live = average_live(live, [outcome.live for outcome in outcomes])
