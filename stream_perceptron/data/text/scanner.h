@@ -1,0 +1,640 @@
+/* Scanners of CSV, JSON and LIBSVM: every record becomes cells, without any meaning.
+
+   A record that is not well-formed, or not read with certainty, is marked as odd; it has no cells. Each
+   record ends with a newline, which ends all searches. */
+
+#ifndef SCANNER_H
+#define SCANNER_H
+
+#include <math.h>
+
+#include "names.h"
+
+enum { NUL, NUMBER, BOOL, TEXT, LIST_HEAD, OBJECT_HEAD };
+
+enum { MAX_PATH = 1024, MAX_DEPTH = 64, MAX_KEYS = 64 };
+
+/* A block of records, and where to write their cells. */
+typedef struct {
+    const uint8_t *data, *limit;
+    ptrdiff_t begin, n;      /* the start of the first record, and the number of records */
+    const intptr_t *ends;    /* (n,), after the newline */
+    Names *names;            /* of all records so far; NULL for CSV */
+    ptrdiff_t n_fields;      /* of CSV */
+    uint8_t delimiter, decimal;
+    ptrdiff_t room;          /* for cells */
+    intptr_t *starts;        /* (n + 1,), written */
+    uint8_t *is_odd;         /* (n,), written */
+    int32_t *name_ids;       /* (room,), written unless CSV */
+    int32_t *positions;      /* (room,), in a list, else -1; written for JSON */
+    uint8_t *kinds;
+    double *numbers;
+    int32_t *spans;          /* (room, 2), the start and end of each cell's content in the data */
+    /* of the current record */
+    ptrdiff_t m, last;       /* the number of cells so far, and the last name */
+    const uint8_t *end;
+    int is_full;             /* whether there is no more room */
+    uint8_t path[MAX_PATH];
+} Scanner;
+
+static inline const uint8_t *pass_spaces(const uint8_t *p) {
+    while (*p <= ' ' && (*p == ' ' || *p == '\t')) p++;
+    return p;
+}
+
+static inline int is_space(uint8_t byte) { return byte == ' ' || (byte >= '\t' && byte <= '\r'); }
+
+/* Pass bytes from `least` to 126, up to `stop`, `odd` or another byte: eight at a time, to avoid
+   mispredicted branches at the ends of names. */
+static inline const uint8_t *pass_plain(const uint8_t *p, const uint8_t *limit, uint64_t stop,
+                                        uint64_t odd, uint64_t least) {
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    for (;; p += 8) {
+        const uint64_t word = word_at(p, limit), stops = word ^ stop * ones, odds = word ^ odd * ones;
+        /* The highest bit of each byte to stop at, and perhaps of some after it. */
+        uint64_t found = ((stops - ones) & ~stops) | ((odds - ones) & ~odds) | (word - least * ones);
+        found = (found | (word + ones) | word) & HIGH_BITS;
+        if (found) return p + (__builtin_ctzll(found) >> 3);
+    }
+}
+
+/* Return the end of a character beyond ASCII in UTF-8; NULL if it is none. */
+static const uint8_t *pass_character(const uint8_t *p, const uint8_t *end) {
+    const uint8_t first = *p;
+    const int n = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
+    if (first < 0xC2 || first > 0xF4 || end - p < n) return NULL;
+    for (int i = 1; i < n; i++)
+        if ((p[i] & 0xC0) != 0x80) return NULL;
+    /* Too long forms, halves of surrogate pairs, and beyond U+10FFFF. */
+    if ((first == 0xE0 && p[1] < 0xA0) || (first == 0xED && p[1] > 0x9F) ||
+        (first == 0xF0 && p[1] < 0x90) || (first == 0xF4 && p[1] > 0x8F))
+        return NULL;
+    return p + n;
+}
+
+static inline void put(Scanner *s, ptrdiff_t name, int32_t position, int kind, double number,
+                       const uint8_t *from, const uint8_t *to) {
+    if (s->m == s->room) {
+        s->is_full = 1;
+        return;
+    }
+    s->name_ids[s->m] = (int32_t)name;
+    s->positions[s->m] = position;
+    s->kinds[s->m] = (uint8_t)kind;
+    s->numbers[s->m] = number;
+    s->spans[2 * s->m] = (int32_t)(from - s->data);
+    s->spans[2 * s->m + 1] = (int32_t)(to - s->data);
+    s->m++;
+}
+
+/* --- CSV */
+
+static int is_word(const uint8_t *p, const uint8_t *end, const char *word) {
+    for (; p < end && *word; p++, word++)
+        if ((*p | 32) != (uint8_t)*word) return 0;
+    return p == end && !*word;
+}
+
+static inline const uint8_t *pass_digits(const uint8_t *p, const uint8_t *end) {
+    while (p < end && *p >= '0' && *p <= '9') p++;
+    return p;
+}
+
+/* Whether a text is a number, which `read_number` may leave undecided. */
+static int is_number(const uint8_t *p, const uint8_t *end, uint8_t decimal) {
+    if (p < end && (*p == '+' || *p == '-')) p++;
+    const uint8_t *start = p;
+    p = pass_digits(p, end);
+    ptrdiff_t n = p - start;
+    if (p < end && *p == decimal) {
+        start = ++p;
+        p = pass_digits(p, end);
+        n += p - start;
+    }
+    if (n == 0) return 0;
+    if (p < end && (*p | 32) == 'e') {
+        if (++p < end && (*p == '+' || *p == '-')) p++;
+        start = p;
+        p = pass_digits(p, end);
+        if (p == start) return 0;
+    }
+    return p == end;
+}
+
+/* Return the kind of a field of CSV and its number; -1 if it is undecided. */
+static int read_cell(const Scanner *s, const uint8_t *p, const uint8_t *end, double *number) {
+    *number = NAN;
+    const uint8_t *from = p, *to = end;
+    while (from < to && *from == ' ') from++;
+    while (to > from && to[-1] == ' ') to--;
+    const uint8_t *first = from, *last = to;
+    while (first < last && is_space(*first)) first++;
+    while (last > first && is_space(last[-1])) last--;
+    if (first == last) return NUL;
+    if (last - first == 4 && is_word(first, last, "true")) return *number = 1.0, BOOL;
+    if (last - first == 5 && is_word(first, last, "false")) return *number = 0.0, BOOL;
+    const uint8_t *comma = s->decimal == ',' ? memchr(from, ',', to - from) : NULL;
+    if (comma != NULL) {
+        /* A number with a decimal comma is read with a point. */
+        uint8_t copy[64];
+        if (to - from >= (ptrdiff_t)sizeof copy) return is_number(from, to, ',') ? -1 : TEXT;
+        memcpy(copy, from, to - from);
+        copy[comma - from] = '.';
+        copy[to - from] = '\n';
+        if (memchr(copy, ',', to - from) == NULL &&
+            read_number(copy, copy + sizeof copy, 0, number) == copy + (to - from))
+            return NUMBER;
+        *number = NAN;
+        return is_number(from, to, ',') ? -1 : TEXT;
+    }
+    if (read_number(from, s->limit, 0, number) == to) return NUMBER;
+    *number = NAN;
+    return is_number(from, to, '.') ? -1 : TEXT;
+}
+
+/* Read the fields of a record of CSV; return whether there are as many as there should be. */
+static int scan_fields(Scanner *s, const uint8_t *p) {
+    const ptrdiff_t d = s->n_fields;
+    const uint8_t *end = s->end, delimiter = s->delimiter;
+    const int are_spaces = delimiter == ' ';
+    uint8_t *kinds = s->kinds + s->m;
+    double *numbers = s->numbers + s->m;
+    int32_t *spans = s->spans + 2 * s->m;
+    if (are_spaces) {
+        while (end > p && end[-1] == ' ') end--;
+        if (p == end) return 0;
+    }
+    for (ptrdiff_t c = 0;; p++) {
+        uint64_t whole;
+        if (are_spaces)
+            while (p < end && *p == ' ') p++;
+        const uint8_t *stop = c < d ? read_whole(p, delimiter, &whole) : NULL;
+        if (stop != NULL) {
+            kinds[c] = NUMBER;
+            numbers[c] = (double)whole;
+            spans[2 * c] = (int32_t)(p - s->data);
+            spans[2 * c + 1] = (int32_t)(stop - s->data);
+            c++;
+            p = stop;
+            continue;
+        }
+        const uint8_t *from = p, *to;
+        int is_doubled = 0;
+        if (p < end && *p == '"') {
+            for (from = ++p;; p++) {
+                p = memchr(p, '"', end - p);
+                if (p == NULL) return 0;
+                if (p + 1 == end || p[1] != '"') break;
+                is_doubled = 1;
+                p++;
+            }
+            to = p++;
+            if (p < end && *p != delimiter) return 0;
+        } else {
+            while (p < end && *p != delimiter && *p != '\r' && *p != '\n') p++;
+            to = p;
+            if (p < end && *p != delimiter) return 0;
+        }
+        if (c == d) return 0;
+        const int kind = is_doubled ? TEXT : read_cell(s, from, to, &numbers[c]);
+        if (is_doubled) numbers[c] = NAN;
+        if (kind < 0) return 0;
+        kinds[c] = (uint8_t)kind;
+        spans[2 * c] = (int32_t)(from - s->data);
+        spans[2 * c + 1] = (int32_t)(to - s->data);
+        c++;
+        if (p == end) return c == d;
+    }
+}
+
+/* --- JSON */
+
+static int hex_of(const uint8_t *p) {
+    int value = 0;
+    for (int i = 0; i < 4; i++) {
+        const uint8_t c = p[i], letter = c | 32;
+        if (c >= '0' && c <= '9')
+            value = value * 16 + (c - '0');
+        else if (letter >= 'a' && letter <= 'f')
+            value = value * 16 + (letter - 'a' + 10);
+        else
+            return -1;
+    }
+    return value;
+}
+
+/* Read an escape at a backslash; return its end and its character, NULL if it is none. */
+static const uint8_t *read_escape(const uint8_t *p, const uint8_t *end, uint32_t *character) {
+    static const char letters[] = "\"\\/bfnrt", values[] = "\"\\/\b\f\n\r\t";
+    if (end - p < 2) return NULL;
+    const char *place = p[1] ? strchr(letters, p[1]) : NULL;
+    if (place != NULL) {
+        *character = (uint8_t)values[place - letters];
+        return p + 2;
+    }
+    if (p[1] != 'u' || end - p < 6) return NULL;
+    const int high = hex_of(p + 2);
+    if (high < 0 || (high >= 0xDC00 && high <= 0xDFFF)) return NULL;
+    *character = (uint32_t)high;
+    if (high < 0xD800 || high > 0xDFFF) return p + 6;
+    if (end - p < 12 || p[6] != '\\' || p[7] != 'u') return NULL;
+    const int low = hex_of(p + 8);
+    if (low < 0xDC00 || low > 0xDFFF) return NULL;
+    *character = 0x10000 + (((uint32_t)high - 0xD800) << 10) + ((uint32_t)low - 0xDC00);
+    return p + 12;
+}
+
+/* Return the end of a string, after its quote, and whether it has escapes; NULL if it is none. */
+static const uint8_t *read_string(const Scanner *s, const uint8_t *p, int *has_escapes) {
+    *has_escapes = 0;
+    for (p++;;) {
+        p = pass_plain(p, s->limit, '"', '\\', 32);
+        if (p >= s->end || *p < 32) return NULL;
+        if (*p == '"') return p + 1;
+        uint32_t character;
+        if (*p == '\\') {
+            p = read_escape(p, s->end, &character);
+            *has_escapes = 1;
+        } else {
+            p = *p == 127 ? p + 1 : pass_character(p, s->end);
+        }
+        if (p == NULL) return NULL;
+    }
+}
+
+static ptrdiff_t encode(uint32_t c, uint8_t *to) {
+    if (c < 0x80) return to[0] = (uint8_t)c, 1;
+    if (c < 0x800) return to[0] = 0xC0 | c >> 6, to[1] = 0x80 | (c & 63), 2;
+    if (c < 0x10000)
+        return to[0] = 0xE0 | c >> 12, to[1] = 0x80 | (c >> 6 & 63), to[2] = 0x80 | (c & 63), 3;
+    to[0] = 0xF0 | c >> 18, to[1] = 0x80 | (c >> 12 & 63);
+    to[2] = 0x80 | (c >> 6 & 63), to[3] = 0x80 | (c & 63);
+    return 4;
+}
+
+/* Append a key, from p to stop without its quotes, to a path of `length` bytes; return the new length,
+   -1 if it is too long. */
+static ptrdiff_t append_key(Scanner *s, ptrdiff_t length, const uint8_t *p, const uint8_t *stop,
+                            int has_escapes) {
+    if (length + (stop - p) + 1 > MAX_PATH) return -1;
+    if (!has_escapes) {
+        memcpy(s->path + length, p, stop - p);
+        return length + (stop - p);
+    }
+    while (p < stop) {
+        uint32_t character;
+        if (*p == '\\') {
+            p = read_escape(p, stop, &character);
+            length += encode(character, s->path + length);
+        } else {
+            s->path[length++] = *p++;
+        }
+    }
+    return length;
+}
+
+/* The name of a path; -1 if memory is short. */
+static ptrdiff_t name_path(Scanner *s, const uint8_t *path, ptrdiff_t length, const uint8_t *limit) {
+    ptrdiff_t name = find_name(s->names, path, length, limit);
+    if (name < 0) name = add_name(s->names, path, length, limit, 0, -1);
+    if (name >= 0 && s->last >= 0) s->names->items[s->last].after = (int32_t)name;
+    return name;
+}
+
+static const uint8_t *scan_value(Scanner *s, const uint8_t *p, ptrdiff_t name, int32_t position,
+                                 ptrdiff_t length, int depth);
+
+/* Read the members of an object; their names follow the first `length` bytes of the path. */
+static const uint8_t *scan_object(Scanner *s, const uint8_t *p, ptrdiff_t length, int depth) {
+    if (depth > MAX_DEPTH) return NULL;
+    p = pass_spaces(p + 1);
+    if (*p == '}') return p + 1;
+    for (;; p = pass_spaces(p + 1)) {
+        if (*p != '"') return NULL;
+        Names *names = s->names;
+        ptrdiff_t name = length ? -1 : guess_name(names, s->last, p + 1, s->limit, '"');
+        const uint8_t *key = p + 1, *stop;
+        ptrdiff_t whole = -1; /* the length of the path, if it is written */
+        if (name >= 0) {
+            stop = p + names->items[name].length + 2;
+        } else {
+            int has_escapes;
+            stop = read_string(s, p, &has_escapes);
+            if (stop == NULL) return NULL;
+            if (length || has_escapes) {
+                whole = append_key(s, length, key, stop - 1, has_escapes);
+                if (whole < 0) return NULL;
+                name = name_path(s, s->path, whole, s->path + MAX_PATH);
+            } else {
+                name = name_path(s, key, stop - 1 - key, s->limit);
+            }
+            if (name < 0) return NULL;
+        }
+        if (is_twice(&names->items[name].stamp, names->serial)) return NULL;
+        s->last = name;
+        p = pass_spaces(stop);
+        if (*p != ':') return NULL;
+        p = pass_spaces(p + 1);
+        uint64_t number;
+        stop = read_whole(p, ',', &number);
+        if (stop != NULL) {
+            put(s, name, -1, NUMBER, (double)number, p, stop);
+            p = stop;
+            continue;
+        }
+        if (*p == '{' && whole < 0) {
+            whole = append_key(s, 0, names->pool + names->items[name].begin,
+                               names->pool + names->items[name].begin + names->items[name].length, 0);
+            if (whole < 0) return NULL;
+        }
+        p = scan_value(s, p, name, -1, whole, depth);
+        if (p == NULL) return NULL;
+        p = pass_spaces(p);
+        if (*p == '}') return p + 1;
+        if (*p != ',') return NULL;
+    }
+}
+
+static const uint8_t *pass_value(const Scanner *s, const uint8_t *p, int depth, int is_in_object,
+                                 int *depth_of_members);
+
+/* Return the end of an object, without cells; NULL also if it has many keys, or keys with escapes, which
+   may be equal. */
+static const uint8_t *pass_object(const Scanner *s, const uint8_t *p, int depth) {
+    const uint8_t *keys[MAX_KEYS];
+    ptrdiff_t lengths[MAX_KEYS];
+    int ignored = 0, has_escapes;
+    p = pass_spaces(p + 1);
+    if (*p == '}') return p + 1;
+    for (int n = 0; n < MAX_KEYS; n++, p = pass_spaces(p + 1)) {
+        if (*p != '"') return NULL;
+        keys[n] = p;
+        p = read_string(s, p, &has_escapes);
+        if (p == NULL || has_escapes) return NULL;
+        lengths[n] = p - keys[n];
+        for (int i = 0; i < n; i++)
+            if (lengths[i] == lengths[n] && memcmp(keys[i], keys[n], lengths[n]) == 0) return NULL;
+        p = pass_spaces(p);
+        if (*p != ':') return NULL;
+        p = pass_value(s, pass_spaces(p + 1), depth + 1, 1, &ignored);
+        if (p == NULL) return NULL;
+        p = pass_spaces(p);
+        if (*p == '}') return p + 1;
+        if (*p != ',') return NULL;
+    }
+    return NULL;
+}
+
+/* Return the end of a value, without cells; lower `depth_of_members` to the depth of each member of the
+   lists at `depth` that is no list itself. */
+static const uint8_t *pass_value(const Scanner *s, const uint8_t *p, int depth, int is_in_object,
+                                 int *depth_of_members) {
+    if (depth > MAX_DEPTH) return NULL;
+    if (*p != '[' && !is_in_object && depth < *depth_of_members) *depth_of_members = depth;
+    if (*p != '[' && *p != '{') {
+        double number;
+        int has_escapes;
+        const ptrdiff_t left = s->end - p;
+        if (*p == '"') return read_string(s, p, &has_escapes);
+        if (left >= 4 && (memcmp(p, "null", 4) == 0 || memcmp(p, "true", 4) == 0)) return p + 4;
+        if (left >= 5 && memcmp(p, "false", 5) == 0) return p + 5;
+        return read_number(p, s->limit, 1, &number);
+    }
+    if (*p == '{') return pass_object(s, p, depth);
+    p = pass_spaces(p + 1);
+    if (*p == ']') return p + 1;
+    for (;; p = pass_spaces(p + 1)) {
+        p = pass_value(s, p, depth + 1, is_in_object, depth_of_members);
+        if (p == NULL) return NULL;
+        p = pass_spaces(p);
+        if (*p == ']') return p + 1;
+        if (*p != ',') return NULL;
+    }
+}
+
+/* Read any list. While all members are lists, the members of these count as members. */
+static const uint8_t *scan_nested_list(Scanner *s, const uint8_t *p, ptrdiff_t name) {
+    int depth_of_members = MAX_DEPTH + 2, depth = 0;
+    int32_t position = 0;
+    const uint8_t *end = pass_value(s, p, 0, 0, &depth_of_members);
+    if (end == NULL) return NULL;
+    while (p < end) {
+        if (*p == '[' && depth < depth_of_members) {
+            depth++;
+            p++;
+        } else if (*p == ']') {
+            depth--;
+            p++;
+        } else if (*p == ',' || *p == ' ' || *p == '\t') {
+            p++;
+        } else if (*p == '[' || *p == '{') {
+            const int kind = *p == '[' ? LIST_HEAD : OBJECT_HEAD;
+            int ignored = 0;
+            const uint8_t *stop = pass_value(s, p, 0, 1, &ignored);
+            put(s, name, position++, kind, NAN, p, stop);
+            p = stop;
+        } else {
+            p = scan_value(s, p, name, position++, 0, 0);
+        }
+    }
+    return end;
+}
+
+/* Read a list: its members, in order. */
+static const uint8_t *scan_list(Scanner *s, const uint8_t *start, ptrdiff_t name) {
+    const ptrdiff_t head = s->m;
+    const uint8_t *p = start;
+    int32_t position = 0;
+    int depth = 0, depth_of_members = 0;
+    for (;; p = pass_spaces(p + 1)) { /* at the first bracket, or after a bracket or a comma */
+        if (*p == '[') {
+            if (++depth > MAX_DEPTH) return NULL;
+            continue;
+        }
+        if (*p == ']' && depth == 1 && depth_of_members == 0) return p + 1;
+        if (depth_of_members == 0) depth_of_members = depth;
+        if (depth != depth_of_members || *p == '{' || *p == ']') break;
+        uint64_t number;
+        const uint8_t *stop = read_whole(p, ',', &number);
+        if (stop != NULL) {
+            put(s, name, position++, NUMBER, (double)number, p, stop);
+            p = stop;
+            continue;
+        }
+        p = scan_value(s, p, name, position++, 0, 0);
+        if (p == NULL) return NULL;
+        for (p = pass_spaces(p); *p == ']'; p = pass_spaces(p + 1))
+            if (--depth == 0) return p + 1;
+        if (*p != ',') return NULL;
+    }
+    /* Members are objects, or lists of another depth. */
+    s->m = head;
+    return scan_nested_list(s, start, name);
+}
+
+/* Read a value; the path of an object has `length` bytes. */
+static const uint8_t *scan_value(Scanner *s, const uint8_t *p, ptrdiff_t name, int32_t position,
+                                 ptrdiff_t length, int depth) {
+    const uint8_t *stop;
+    double number = NAN;
+    int kind = NUMBER, has_escapes;
+    const ptrdiff_t left = s->end - p;
+    if (*p == '{' || *p == '[') {
+        const ptrdiff_t head = s->m;
+        put(s, name, position, *p == '{' ? OBJECT_HEAD : LIST_HEAD, NAN, p, p);
+        if (*p == '{') s->path[length] = '.';
+        stop = *p == '{' ? scan_object(s, p, length + 1, depth + 1) : scan_list(s, p, name);
+        if (stop != NULL && !s->is_full) s->spans[2 * head + 1] = (int32_t)(stop - s->data);
+        return stop;
+    }
+    if (*p == '"') {
+        stop = read_string(s, p, &has_escapes);
+        kind = TEXT;
+    } else if (left >= 4 && memcmp(p, "null", 4) == 0) {
+        stop = p + 4;
+        kind = NUL;
+    } else if (left >= 4 && memcmp(p, "true", 4) == 0) {
+        stop = p + 4;
+        kind = BOOL;
+        number = 1.0;
+    } else if (left >= 5 && memcmp(p, "false", 5) == 0) {
+        stop = p + 5;
+        kind = BOOL;
+        number = 0.0;
+    } else {
+        stop = read_number(p, s->limit, 1, &number);
+    }
+    if (stop != NULL) put(s, name, position, kind, number, p, stop);
+    return stop;
+}
+
+/* Read an object or a list, whose name is that of a list without a name. */
+static int scan_json(Scanner *s, const uint8_t *p, ptrdiff_t bare) {
+    p = pass_spaces(p);
+    if (*p == '[')
+        p = scan_value(s, p, bare, -1, 0, 0);
+    else
+        p = *p == '{' ? scan_object(s, p, 0, 0) : NULL;
+    return p != NULL && pass_spaces(p) == s->end;
+}
+
+/* --- LIBSVM */
+
+/* Return the end of a token of LIBSVM up to a colon or a space; NULL if it has other spaces, or bytes
+   that are not UTF-8. */
+static const uint8_t *read_token(const Scanner *s, const uint8_t *p) {
+    while (p < s->end && *p != ':' && *p != ' ' && *p != '\t') {
+        if (*p < 32) return NULL;
+        if (*p < 128) {
+            p++;
+            continue;
+        }
+        const uint8_t *stop = pass_character(p, s->end);
+        if (stop == NULL) return NULL;
+        const uint32_t c = stop - p == 2 ? (uint32_t)p[0] << 8 | p[1]
+                                         : (uint32_t)p[0] << 16 | (uint32_t)p[1] << 8 | p[2];
+        /* The spaces of Unicode, U+0085 to U+3000. */
+        if (c == 0xC285 || c == 0xC2A0 || c == 0xE19A80 || (c >= 0xE28080 && c <= 0xE2808A) ||
+            c == 0xE280A8 || c == 0xE280A9 || c == 0xE280AF || c == 0xE2819F || c == 0xE38080)
+            return NULL;
+        p = stop;
+    }
+    return p;
+}
+
+/* Set the end of a record before its comment; return whether the comment is UTF-8. */
+static int cut_comment(Scanner *s, const uint8_t *p) {
+    const uint8_t *comment = memchr(p, '#', s->end - p);
+    if (comment == NULL) return 1;
+    for (p = comment; p < s->end && p != NULL;) p = *p < 128 ? p + 1 : pass_character(p, s->end);
+    s->end = comment;
+    return p != NULL;
+}
+
+/* Read an optional label, which gets the first name, and pairs such as 3:0.5. */
+static int scan_pairs(Scanner *s, const uint8_t *p) {
+    Names *names = s->names;
+    if (!cut_comment(s, p)) return 0;
+    p = pass_spaces(p);
+    const uint8_t *start = p;
+    p = read_token(s, p);
+    if (p == NULL) return 0;
+    if (p < s->end && *p == ':')
+        p = start; /* no label */
+    else if (p > start)
+        put(s, 0, -1, TEXT, NAN, start, p);
+    for (;;) {
+        while (p < s->end && (*p == ' ' || *p == '\t')) p++;
+        if (p == s->end) return 1;
+        const uint8_t *stop = p;
+        uint64_t number = 0;
+        for (; *stop >= '0' && *stop <= '9'; stop++) number = number * 10 + (*stop - '0');
+        const int is_number = *stop == ':' && stop - p < 7 && (*p != '0' || stop == p + 1) &&
+                              stop > p && number < (uint64_t)names->n_numbered;
+        ptrdiff_t name;
+        if (is_number && names->numbered[number].role >= 0) {
+            name = names->numbered[number].role;
+            if (is_twice(&names->numbered[number].stamp, names->serial)) return 0;
+        } else {
+            name = guess_name(names, s->last, p, s->limit, ':');
+            if (name >= 0) {
+                stop = p + names->items[name].length;
+            } else {
+                stop = pass_plain(p, s->limit, ':', '#', 33);
+                if (*stop != ':') stop = read_token(s, p);
+                if (stop == NULL || stop >= s->end || stop == p || *stop != ':') return 0;
+                name = name_path(s, p, stop - p, s->limit);
+                if (name < 0) return 0;
+            }
+            s->last = name;
+            if (is_twice(&names->items[name].stamp, names->serial)) return 0;
+            /* The next time it may be found by its number. */
+            if (number < (uint64_t)names->n_numbered &&
+                number_of(p, stop - p) == (ptrdiff_t)number)
+                names->numbered[number].stamp = names->serial;
+        }
+        double value;
+        const uint8_t *from = stop + 1;
+        p = read_number(from, s->limit, 0, &value);
+        if (p == NULL || p > s->end || (p != s->end && *p != ' ' && *p != '\t')) return 0;
+        put(s, name, -1, NUMBER, value, from, p);
+    }
+}
+
+enum { CSV, JSON, LIBSVM };
+
+/* Scan records from `first` on; return the first that lacks room, or n. */
+static ptrdiff_t scan_records(Scanner *s, int form, ptrdiff_t first) {
+    s->m = s->starts[first];
+    for (ptrdiff_t i = first; i < s->n; i++) {
+        const uint8_t *p = s->data + (i ? s->ends[i - 1] : s->begin);
+        s->end = s->data + s->ends[i];
+        if (s->end > p && s->end[-1] == '\n') s->end--;
+        if (s->end > p && s->end[-1] == '\r') s->end--;
+        int is_read;
+        if (form == CSV) {
+            if (s->m + s->n_fields > s->room) return i;
+            is_read = scan_fields(s, p);
+            s->m += s->n_fields;
+            if (!is_read) memset(s->kinds + s->starts[i], NUL, s->n_fields);
+        } else {
+            const ptrdiff_t n_names = s->names->n;
+            s->names->serial++;
+            s->names->n_wrong = 0;
+            s->last = -1;
+            s->is_full = 0;
+            is_read = form == JSON ? scan_json(s, p, 0) : scan_pairs(s, p);
+            if (s->is_full) {
+                s->m = s->starts[i];
+                return i;
+            }
+            if (!is_read) truncate_names(s->names, n_names);
+        }
+        if (!is_read && form != CSV) s->m = s->starts[i];
+        s->is_odd[i] = !is_read;
+        s->starts[i + 1] = s->m;
+    }
+    return s->n;
+}
+
+#endif
