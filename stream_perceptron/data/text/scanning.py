@@ -311,7 +311,7 @@ def _json_cell(name: str, value: Any, position: int = -1) -> Cell:
         try:
             number = float(value)
         except OverflowError:
-            number = math.copysign(math.inf, value)
+            number = math.inf if value > 0 else -math.inf
     return Cell(name, kind, number, value, position)
 
 
