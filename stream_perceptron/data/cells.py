@@ -56,6 +56,10 @@ class Cells:
     def __len__(self) -> int:
         return len(self.starts) - 1
 
+    def contents(self, ids: NDArray[np.intp]) -> list[Any]:
+        """Return the contents of some cells."""
+        return list(map(self.content, ids.tolist()))
+
     def values(self) -> list[tuple[str, int | None, str, float, Any]]:
         """Return the name, position, kind, number and content of each cell."""
         m = len(self.kinds)

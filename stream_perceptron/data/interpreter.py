@@ -250,7 +250,7 @@ def _read_fields(
     features = tuple(numbers)
     if new_numbers or new_texts:
         features = tuple(map(str, natural_order([*numbers, *new_numbers])))
-    after = _with_columns_of_table(context, features, [*texts, *new_texts], numbers, untyped, free)
+    after = with_columns_of_table(context, features, [*texts, *new_texts], numbers, untyped, free)
     values = np.array([_number_in(record, name) for name in features], np.float64)
     for place in np.flatnonzero(np.isinf(values))[:1].tolist():
         content = record.text(features[place])
@@ -278,7 +278,7 @@ def _read_fields(
     )  # fmt: skip
 
 
-def _with_columns_of_table(
+def with_columns_of_table(
     context: Context,
     features: tuple[str, ...],
     texts: Sequence[str],

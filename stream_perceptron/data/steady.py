@@ -1,0 +1,502 @@
+"""The interpretation of many records at once, where all names are known and all kinds as expected.
+
+It gives the same samples as `interpret_record`, which takes the records that it leaves out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_perceptron.data import roles
+from stream_perceptron.data.cells import Cells, Kind
+from stream_perceptron.data.interpreter import BARE_LIST, FEATURES_KEY, Context, with_columns_of_table
+from stream_perceptron.data.naming import LABEL_NAMES, column_called, is_position
+from stream_perceptron.data.text.cells import utf8
+from stream_perceptron.data.text.records import DECIMAL_COMMA
+from stream_perceptron.errors import SampleError
+from stream_perceptron.model.rows import Rows
+from stream_perceptron.model.vocabulary import natural_order
+
+# The roles of names.
+_IGNORED, _FEATURE, _UNTYPED, _TEXT, _LABEL, _WEIGHT, _ONE_HOT, _ODD = range(8)
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(eq=False, repr=False)
+class Block:
+    """The interpretation of the records of some cells; that of odd ones is undefined."""
+
+    is_odd: Mask  # which records are left out, shape (n,)
+    features: Rows
+    labels: list[Any]
+    weights: NDArray[np.float64]
+    missing: NDArray[np.intp]  # the number of missing features of each record
+    one_hot: list[list[str | None]]  # for each --one-hot column, the feature of each record
+    kept: list[tuple[Any, ...]]
+    other_labels: set[str]  # usual names of labels that are no label here
+
+    def __getitem__(self, rows: slice) -> Block:
+        return Block(
+            self.is_odd[rows], self.features[rows], self.labels[rows], self.weights[rows],
+            self.missing[rows], [names[rows] for names in self.one_hot], self.kept[rows],
+            self.other_labels,
+        )  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def interpret_block(context: Context, cells: Cells) -> Block | None:
+    """Return the interpretation of records; None if none of them can be interpreted at once."""
+    asked = context.selection
+    if asked.position:
+        return None
+    if context.columns is not None:
+        return _Table(context, cells).block()
+    if context.are_pairs:
+        return _Pairs(context, cells).block()
+    if asked.label is not None and context.schema.label is None and is_position(asked.label):
+        return None
+    if context.schema.key is None or asked.is_label_sure:
+        return None
+    return _Members(context, cells).block()
+
+
+class _Reader:
+    """Reads what the formats have in common."""
+
+    def __init__(self, context: Context, cells: Cells) -> None:
+        self.context, self.cells = context, cells
+        self.asked, self.schema = context.selection, context.schema
+        self.n = len(cells)
+        self.is_odd = np.zeros(self.n, bool)
+        if cells.errors:
+            self.is_odd[list(cells.errors)] = True
+        self.number_blanks = {
+            number for text in self.asked.missing if (number := _number(text)) is not None
+        }
+
+    def convert(self, ids: NDArray[np.intp], rows: NDArray[np.intp], meaning: Any) -> list[Any]:
+        """Return the meaning of the content of cells by record, None without one.
+
+        A record is odd if `meaning` raises an error.
+        """
+        found: list[Any] = [None] * self.n
+        cache: dict[Any, Any] = {}
+        contents = self.cells.contents(ids)
+        for row, content in zip(rows.tolist(), contents, strict=True):
+            try:
+                key = type(content), content
+                known = key in cache
+            except TypeError:  # a list or an object
+                self.is_odd[row] = True
+                continue
+            if not known:
+                try:
+                    cache[key] = meaning(content)
+                except SampleError:
+                    cache[key] = _FAILED
+            value = cache[key]
+            if value is _FAILED:
+                self.is_odd[row] = True
+            else:
+                found[row] = value
+        return found
+
+    def label(self, content: Any) -> Any:
+        """Return the label for the content of a cell."""
+        is_text = self.context.is_text
+        value = roles.present(self._with_point(content), self.asked, is_text)
+        if is_text and value is not None:
+            value = utf8(value)
+        label, schema = self.schema.with_label(value, is_text)
+        if label is not None and schema is not self.schema:
+            raise SampleError("the record decides the type of labels")
+        return label
+
+    def one_hot_feature(self, name: str, content: Any) -> str | None:
+        is_text, content = self.context.is_text, self._with_point(content)
+        if is_text:
+            content = roles.present(content, self.asked, is_text=True)
+            content = None if content is None else utf8(content)
+        return roles.indicator(name, content, self.asked, is_text)
+
+    def _with_point(self, content: Any) -> Any:
+        """Return a content, a decimal comma replaced by a point."""
+        is_comma = self.asked.decimal == "," and self.context.is_text and isinstance(content, str)
+        return content.replace(",", ".") if is_comma and DECIMAL_COMMA.fullmatch(content) else content
+
+    def are_blank(self, ids: NDArray[np.intp]) -> Mask:
+        """Return which cells are texts that mean a missing value."""
+        blanks = self.asked.blanks
+        return np.array(
+            [isinstance(c, str) and c.strip() in blanks for c in self.cells.contents(ids)], bool
+        )
+
+    def scaled(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        if self.asked.factor is None:
+            return values
+        with np.errstate(over="ignore"):
+            return values * self.asked.factor
+
+
+_FAILED = object()
+
+
+class _Table(_Reader):
+    """Reads rows of a table."""
+
+    def block(self) -> Block | None:
+        context, cells, asked, schema = self.context, self.cells, self.asked, self.schema
+        columns = context.columns or ()
+        d, n = len(columns), self.n
+        index = {name: c for c, name in enumerate(columns)}
+        kinds, numbers = cells.kinds.reshape(n, d), cells.numbers.reshape(n, d)
+        used = {asked.label, *asked.roles, *context.unused}
+        free = [name for name in columns if name not in used]
+        known_texts = set(schema.texts or ())
+        known: Sequence[str] = schema.features or ()
+        if not known and (schema.is_open or not context.learns):
+            known = tuple(map(str, natural_order([x for x in free if x in schema.numbers])))
+        there = set(free).difference(known_texts, asked.one_hot)
+        features = tuple(name for name in known if name in there)
+        untyped = [n_ for n_ in free if n_ not in known_texts and n_ not in set(features)]
+        one_hot_names = [
+            name
+            for name in columns
+            if name in asked.one_hot and name not in used - context.unused
+        ]
+        if schema.is_new or not (features or one_hot_names):
+            return None
+        missing = np.zeros(n, np.intp)
+        for name in untyped:
+            c = index[name]
+            filled = np.flatnonzero(kinds[:, c] != Kind.NULL)
+            if len(filled):
+                self.is_odd[filled[~self.are_blank(filled * d + c)]] = True
+            missing += 1
+        at = [index[name] for name in features]
+        is_slice = bool(at) and at == list(range(at[0], at[0] + len(at)))
+        select: Any = slice(at[0], at[0] + len(at)) if is_slice else at
+        values, of = numbers[:, select], kinds[:, select]
+        present = None
+        if ((of == Kind.TEXT) | (of == Kind.NULL)).any() or self.number_blanks:
+            present = (of == Kind.NUMBER) | (of == Kind.BOOL)
+            suspects = of == Kind.TEXT
+            if self.number_blanks:
+                suspects |= present & np.isin(values, list(self.number_blanks))
+            rows, places = np.nonzero(suspects)
+            if len(rows):
+                blank = self.are_blank(rows * d + np.array(at)[places])
+                present[rows[blank], places[blank]] = False
+                self.is_odd[rows[~blank & (of[rows, places] == Kind.TEXT)]] = True
+            missing += np.count_nonzero(~present, axis=1)
+        finite = np.isfinite(values)
+        if not finite.all():
+            bad = ~finite if present is None else ~finite & present
+            self.is_odd |= bad.any(axis=1)
+        rows_of_features = self._rows(features, values, present)
+        weights = np.ones(n)
+        if asked.weight is not None:
+            weights = self._weights(kinds[:, index[asked.weight]], numbers[:, index[asked.weight]],
+                                    np.arange(n) * d + index[asked.weight])
+        labels: list[Any] = [None] * n
+        if asked.label is not None:
+            labels = self.convert(np.arange(n) * d + index[asked.label], np.arange(n), self.label)
+        one_hot = [
+            self.convert(
+                np.arange(n) * d + index[name], np.arange(n),
+                lambda content, name=name: self.one_hot_feature(name, content),
+            )
+            for name in one_hot_names
+        ]  # fmt: skip
+        texts = [name for name in free if name in known_texts]
+        try:
+            after = with_columns_of_table(context, features, texts, features, untyped, free)
+        except SampleError:
+            return None
+        if after != schema:  # the first learned row changes it
+            self.is_odd |= np.array([label is not None or asked.joins for label in labels], bool)
+        kept = []
+        if asked.kept:
+            parts = [
+                self.convert(np.arange(n) * d + index[name], np.arange(n), utf8)
+                for name in asked.kept
+            ]
+            kept = list(zip(*parts, strict=True))
+        return Block(
+            self.is_odd, rows_of_features, labels, weights, missing, one_hot, kept, set()
+        )  # fmt: skip
+
+    def _rows(self, features: tuple[str, ...], values: Any, present: Mask | None) -> Rows:
+        scale = 1.0 if self.asked.scale is None else self.asked.scale
+        # Pending samples are saved, so their form may not depend on other rows in the block.
+        if present is None and not self.asked.joins and math.isfinite(255 * scale) and values.size:
+            with np.errstate(invalid="ignore"):
+                pixels = values.astype(np.uint8)
+            if (pixels == values).all():
+                return Rows.of_table(features, pixels, None, scale)
+        scaled = self.scaled(np.where(np.isfinite(values), values, 0.0))
+        if self.asked.factor is not None:
+            self.is_odd |= np.isinf(scaled).any(axis=1)
+        return Rows.of_table(features, scaled, present)
+
+    def _weights(
+        self, kinds: NDArray[Any], numbers: NDArray[Any], ids: NDArray[np.intp]
+    ) -> NDArray[np.float64]:
+        weights = np.where((kinds == Kind.NUMBER) | (kinds == Kind.BOOL), numbers, 1.0)
+        self.is_odd |= ~((weights >= 0) & (weights < math.inf))
+        suspects = kinds == Kind.TEXT
+        if self.number_blanks:
+            suspects = kinds != Kind.NULL
+        rows = np.flatnonzero(suspects)
+        if len(rows):
+            blank = self.are_blank(ids[rows])
+            weights[rows[blank]] = 1.0
+            self.is_odd[rows[~blank & (kinds[rows] == Kind.TEXT)]] = True
+        return weights
+
+
+class _Pairs(_Reader):
+    """Reads pairs of names and numbers."""
+
+    def block(self) -> Block | None:
+        cells, asked, schema = self.cells, self.asked, self.schema
+        if schema.is_new or cells.name_ids is None:
+            return None
+        names = list(cells.names)
+        label = names.index(str(asked.label))
+        is_feature = np.ones(len(names), bool)
+        is_feature[label] = False
+        for name in asked.ignore:
+            if name in names:
+                is_feature[names.index(name)] = False
+        rows = np.repeat(np.arange(self.n), np.diff(cells.starts))
+        chosen = is_feature[cells.name_ids]
+        if schema.features is not None:
+            known = np.array([name in schema.features for name in names], bool)
+            self.is_odd[rows[chosen & ~known[cells.name_ids]]] = True
+        values = self.scaled(cells.numbers)
+        self.is_odd[rows[chosen & ~np.isfinite(values)]] = True
+        ids = np.flatnonzero(cells.name_ids == label)
+        labels = self.convert(ids, rows[ids], self.label)
+        counts = np.bincount(rows[chosen], minlength=self.n)
+        features = Rows(
+            cells.names, np.concatenate([[0], np.cumsum(counts)]), cells.name_ids[chosen],
+            values[chosen],
+        )  # fmt: skip
+        return Block(
+            self.is_odd, features, labels, np.ones(self.n), np.zeros(self.n, np.intp), [], [], set()
+        )
+
+
+class _Members(_Reader):
+    """Reads records that name their cells."""
+
+    def block(self) -> Block | None:
+        cells, asked, schema, context = self.cells, self.asked, self.schema, self.context
+        assert cells.name_ids is not None
+        assert cells.positions is not None
+        if schema.is_new or (schema.label is None and asked.label is None and not context.learns):
+            pass
+        if schema.is_new:
+            return None
+        self.rows = np.repeat(np.arange(self.n), np.diff(cells.starts))
+        names = list(cells.names)
+        key, is_list = schema.key or "", schema.is_list
+        name_roles = np.array([self._role(name) for name in names], np.int8)
+        of = name_roles[cells.name_ids]
+        kinds, is_member = cells.kinds, cells.positions >= 0
+        number = (kinds == Kind.NUMBER) | (kinds == Kind.BOOL)
+        # Members of lists matter only if the list has the features.
+        if is_list:
+            list_id = names.index(key) if key in names else -1
+            is_feature_member = is_member & (cells.name_ids == list_id)
+        of = np.where(is_member, _IGNORED, of)
+        heads = (kinds == Kind.LIST) | (kinds == Kind.OBJECT)
+        # An object or a list with a role, or among the features, is odd.
+        needs_scalar = (of == _LABEL) | (of == _WEIGHT) | (of == _ONE_HOT)
+        self._mark(heads & needs_scalar)
+        self._mark(of == _ODD)
+        is_learned_text = (kinds == Kind.TEXT) & (of == _UNTYPED)
+        label_ids = np.flatnonzero(of == _LABEL)
+        labels = self.convert(label_ids, self.rows[label_ids], self.label)
+        labeled = np.array([label is not None or asked.joins for label in labels], bool)
+        weights = np.ones(self.n)
+        weight_ids = np.flatnonzero(of == _WEIGHT)
+        if len(weight_ids):
+            weights[self.rows[weight_ids]] = np.where(
+                kinds[weight_ids] == Kind.NULL, 1.0, cells.numbers[weight_ids]
+            )
+            self._mark((of == _WEIGHT) & (kinds == Kind.TEXT))
+            self.is_odd |= ~((weights >= 0) & (weights < math.inf))
+            weights = np.where(np.isfinite(weights), weights, 1.0)
+        missing = np.zeros(self.n, np.intp)
+        if is_list:
+            features = self._list(is_feature_member, list_id, number, missing)
+        else:
+            lacks_object = np.zeros(self.n, bool)
+            if key:
+                has_object = np.zeros(self.n, bool)
+                if key in names:
+                    at = (cells.name_ids == names.index(key)) & (kinds == Kind.OBJECT) & ~is_member
+                    has_object[self.rows[at]] = True
+                lacks_object = ~has_object
+                inside = np.array([name.startswith(f"{key}.") for name in names], bool)
+                self._mark((kinds == Kind.OBJECT) & inside[cells.name_ids])
+            is_feature = (of == _FEATURE) | (of == _UNTYPED)
+            self._mark((kinds == Kind.LIST) & is_feature)
+            null = is_feature & (kinds == Kind.NULL)
+            texts = np.flatnonzero(is_feature & (kinds == Kind.TEXT))
+            if len(texts):
+                blank = self.are_blank(texts)
+                null[texts[blank]] = True
+                others = texts[~blank]
+                is_known = of[others] == _FEATURE
+                self.is_odd[self.rows[others[is_known | labeled[self.rows[others]]]]] = True
+            missing += np.bincount(self.rows[null], minlength=self.n)
+            if schema.features is not None:  # a table: the record decides, or may not add it
+                self._mark(number & (of == _UNTYPED))
+            chosen = is_feature & number
+            prefix = f"{key}." if key else ""
+            inside = np.array([name.startswith(prefix) for name in names], bool)
+            is_text = ((of == _TEXT) | (of == _ONE_HOT)) & inside[cells.name_ids]
+            n_inside = np.bincount(self.rows[is_feature | is_text], minlength=self.n)
+            n_numbers = np.bincount(self.rows[chosen], minlength=self.n)
+            if asked.joins:  # a label comes in a record of its own
+                is_other = (of != _LABEL) & (of != _WEIGHT) & (kinds != Kind.NULL) & ~is_member
+                is_other &= ~np.isin(cells.name_ids, [i for i, n in enumerate(names) if n in asked.roles])
+                has_others = np.bincount(self.rows[is_other], minlength=self.n) > 0
+                self.is_odd |= has_others & ((n_numbers == 0) | lacks_object)
+                missing[~has_others] = 0
+            else:
+                self.is_odd |= (n_inside == 0) | lacks_object
+            # The first learned value of a --one-hot column makes it a column of texts.
+            known_texts = set(schema.texts or ())
+            is_new = np.array([name.removeprefix(prefix) not in known_texts for name in names], bool)
+            self._mark(is_text & (of == _ONE_HOT) & is_new[cells.name_ids] & labeled[self.rows])
+            features = self._features(chosen, names, key)
+        one_hot_names = [(name, f"{key}.{name}") if key and not is_list else (name,) for name in asked.one_hot]
+        one_hot = []
+        for name, spelled in ((alias[-1 if inside else 0], alias[0]) for alias in one_hot_names for inside in range(len(alias) - 1, -1, -1)):
+            ids = self._ids(names, name)
+            one_hot.append(self.convert(ids, self.rows[ids], lambda c, n=spelled: self.one_hot_feature(n, c)))
+        kept = []
+        if asked.kept:
+            parts = []
+            for name in asked.kept:
+                ids = self._ids(names, name)
+                self.is_odd[self.rows[ids[(kinds[ids] == Kind.LIST) | (kinds[ids] == Kind.OBJECT)]]] = True
+                found = [None] * self.n
+                for row, content in zip(self.rows[ids].tolist(), cells.contents(ids), strict=True):
+                    found[row] = content
+                parts.append(found)
+            kept = list(zip(*parts, strict=True))
+        others = set()
+        if schema.label is not None:
+            for name in LABEL_NAMES:
+                if name != schema.label and name in names:
+                    ids = self._ids(names, name)
+                    if context.learns:
+                        if len(ids):
+                            others.add(name)
+                    else:
+                        has_label = np.zeros(self.n, bool)
+                        has_label[self.rows[label_ids]] = True
+                        at = self.rows[ids]
+                        self.is_odd[at[~has_label[at]]] = True
+        elif not asked.joins:
+            for name in names:
+                if name.strip().lower() in LABEL_NAMES or (asked.label is not None and column_called(asked.label, [name])):
+                    self.is_odd[self.rows[self._ids(names, name)]] = True
+        if not (schema.columns or is_list) or schema.label is None:
+            self.is_odd |= labeled  # the first learned record has the columns
+        return Block(self.is_odd, features, labels, weights, missing, one_hot, kept, others)
+
+    def _ids(self, names: list[str], name: str) -> NDArray[np.intp]:
+        cells = self.cells
+        if name not in names:
+            return np.empty(0, np.intp)
+        return np.flatnonzero((cells.name_ids == names.index(name)) & (cells.positions < 0))
+
+    def _mark(self, some: Mask) -> None:
+        self.is_odd[self.rows[some]] = True
+
+    def _role(self, path: str) -> int:
+        """Return the role of a name."""
+        asked, schema, context = self.asked, self.schema, self.context
+        if path == schema.label:
+            return _LABEL
+        if path == asked.weight:
+            return _WEIGHT
+        labels = LABEL_NAMES if asked.label is None else (asked.label,)
+        for name in (*asked.roles, *labels, schema.label):
+            if name and path.startswith(f"{name}."):
+                return _ODD  # an object may have a role as a whole
+        if path in asked.roles:
+            return _IGNORED
+        key, name = schema.key, path
+        if path == BARE_LIST and schema.columns:
+            return _ODD
+        if schema.is_list:
+            return _IGNORED if path not in asked.one_hot else _ONE_HOT
+        if key:
+            if path in asked.one_hot:
+                return _ONE_HOT
+            if not path.startswith(f"{key}."):
+                return _IGNORED
+            name = path.removeprefix(f"{key}.")
+        if name in (schema.texts or ()):
+            return _TEXT
+        if name in asked.one_hot:
+            return _ONE_HOT
+        if context.uses_only_known and name not in schema.numbers:
+            return _TEXT
+        if name in schema.numbers or name in (schema.features or ()):
+            return _FEATURE
+        return _UNTYPED
+
+    def _features(self, chosen: Mask, names: list[str], key: str) -> Rows:
+        cells = self.cells
+        values = self.scaled(cells.numbers)
+        self._mark(chosen & ~np.isfinite(values))
+        counts = np.bincount(self.rows[chosen], minlength=self.n)
+        starts = np.concatenate([[0], np.cumsum(counts)])
+        prefix = f"{key}." if key else ""
+        stripped = [name.removeprefix(prefix) for name in names] if prefix else cells.names
+        return Rows(stripped, starts, cells.name_ids[chosen], values[chosen])
+
+    def _list(self, members: Mask, list_id: int, number: Mask, missing: NDArray[np.intp]) -> Rows:
+        cells, schema = self.cells, self.schema
+        features = schema.features or ()
+        d = len(features)
+        counts = np.bincount(self.rows[members], minlength=self.n)
+        has_list = np.zeros(self.n, bool)
+        heads = (cells.name_ids == list_id) & (cells.kinds == Kind.LIST) & (cells.positions < 0)
+        has_list[self.rows[heads]] = True
+        fits = has_list & (counts == d)
+        self.is_odd |= ~fits
+        null = members & (cells.kinds == Kind.NULL)
+        self._mark(members & ~number & ~null)
+        values = self.scaled(cells.numbers)
+        self._mark(members & number & ~np.isfinite(values))
+        missing += np.bincount(self.rows[null], minlength=self.n)
+        table = np.zeros((self.n, d))
+        table[fits] = np.where(null, 0.0, values)[members & fits[self.rows]].reshape(-1, d)
+        present = np.ones((self.n, d), bool)
+        present[fits] = number[members & fits[self.rows]].reshape(-1, d)
+        return Rows.of_table(features, np.nan_to_num(table), present)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
