@@ -52,6 +52,8 @@ class Cells:
     # Returns the content of a cell: a text in formats of text, else what JSON has.
     content: Callable[[int], Any]
     errors: dict[int, str] = field(default_factory=dict)  # by record: why it cannot be read
+    # Returns the number of a name, -1 if it does not occur.
+    number_of: Callable[[str], int] = field(default=lambda name: -1)
 
     def __len__(self) -> int:
         return len(self.starts) - 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,14 @@ from numpy.typing import NDArray
 
 from stream_perceptron.data import roles
 from stream_perceptron.data.cells import Cells, Kind
-from stream_perceptron.data.interpreter import BARE_LIST, FEATURES_KEY, Context, with_columns_of_table
+from stream_perceptron.data.interpreter import BARE_LIST, Context, with_columns_of_table
 from stream_perceptron.data.naming import LABEL_NAMES, column_called, is_position
+from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.text.cells import utf8
 from stream_perceptron.data.text.records import DECIMAL_COMMA
 from stream_perceptron.errors import SampleError
 from stream_perceptron.model.rows import Rows
-from stream_perceptron.model.vocabulary import natural_order
+from stream_perceptron.model.vocabulary import FirstNames, natural_order
 
 # The roles of names.
 _IGNORED, _FEATURE, _UNTYPED, _TEXT, _LABEL, _WEIGHT, _ONE_HOT, _ODD = range(8)
@@ -53,7 +55,62 @@ class Block:
         return len(self.labels)
 
 
-def interpret_block(context: Context, cells: Cells) -> Block | None:
+class NameRoles:
+    """The roles of the names of a source, kept from one block to the next.
+
+    Names only grow, so each costs time once, unless the schema changes.
+    """
+
+    def __init__(self) -> None:
+        self._schema: Schema | None = None
+
+    def update(self, context: Context, names: Sequence[str]) -> None:
+        """Add the roles of new names, and note which features the schema knows."""
+        schema = context.schema
+        if self._schema is None or schema != self._schema:
+            self._ids: dict[str, int] = {}
+            self._roles: list[int] = []
+            self._inside: list[bool] = []
+            self._known: list[bool] = []
+            self.features: list[Any] = []  # the names without the key of the features
+            self._n_numbers = 0
+            self._are_new = True
+        self._schema = schema
+        prefix = f"{schema.key}." if schema.key else ""
+        all_names = names.all if isinstance(names, FirstNames) else list(names)
+        for i in range(len(self._roles), len(names)):
+            path = all_names[i]
+            name = path.removeprefix(prefix)
+            self._roles.append(_role_of(context, path))
+            self._inside.append(path.startswith(prefix))
+            self._known.append(name in schema.numbers or name in (schema.features or ()))
+            if path.startswith(prefix):
+                self._ids[name] = i
+            self.features.append(name)
+        n = len(schema.numbers)
+        for name in islice(schema.numbers, self._n_numbers, n):
+            if name in self._ids:
+                self._known[self._ids[name]] = True
+        self._n_numbers = n
+        self.roles = np.array(self._roles, np.int8)
+        self.inside = np.array(self._inside, bool)
+        self.known = np.array(self._known, bool)
+        is_number = np.isin(self.roles, (_FEATURE, _UNTYPED))
+        self.roles[is_number] = np.where(self.known[is_number], _FEATURE, _UNTYPED)
+
+    def learn(self, features: Rows, labeled: Mask) -> list[str]:
+        """Note the features of labeled rows; return the names of new ones."""
+        assert features.name_ids is not None
+        ids = features.name_ids[np.repeat(labeled, features.lengths)]
+        occurs = np.zeros(len(self.known), bool)
+        occurs[ids] = True
+        new = np.flatnonzero(occurs & ~self.known).tolist()
+        for i in new:
+            self._known[i] = self.known[i] = True
+        return [str(self.features[i]) for i in new]
+
+
+def interpret_block(context: Context, cells: Cells, names: NameRoles) -> Block | None:
     """Return the interpretation of records; None if none of them can be interpreted at once."""
     asked = context.selection
     if asked.position:
@@ -61,12 +118,12 @@ def interpret_block(context: Context, cells: Cells) -> Block | None:
     if context.columns is not None:
         return _Table(context, cells).block()
     if context.are_pairs:
-        return _Pairs(context, cells).block()
+        return _Pairs(context, cells).block(names)
     if asked.label is not None and context.schema.label is None and is_position(asked.label):
         return None
     if context.schema.key is None or asked.is_label_sure:
         return None
-    return _Members(context, cells).block()
+    return _Members(context, cells).block(names)
 
 
 class _Reader:
@@ -267,30 +324,24 @@ class _Table(_Reader):
 class _Pairs(_Reader):
     """Reads pairs of names and numbers."""
 
-    def block(self) -> Block | None:
-        cells, asked, schema = self.cells, self.asked, self.schema
+    def block(self, names: NameRoles) -> Block | None:
+        cells, schema = self.cells, self.schema
         if schema.is_new or cells.name_ids is None:
             return None
-        names = list(cells.names)
-        label = names.index(str(asked.label))
-        is_feature = np.ones(len(names), bool)
-        is_feature[label] = False
-        for name in asked.ignore:
-            if name in names:
-                is_feature[names.index(name)] = False
+        names.update(self.context, cells.names)
+        of = names.roles[cells.name_ids]
         rows = np.repeat(np.arange(self.n), np.diff(cells.starts))
-        chosen = is_feature[cells.name_ids]
+        chosen = (of == _FEATURE) | (of == _UNTYPED)
         if schema.features is not None:
-            known = np.array([name in schema.features for name in names], bool)
-            self.is_odd[rows[chosen & ~known[cells.name_ids]]] = True
+            self.is_odd[rows[of == _UNTYPED]] = True
         values = self.scaled(cells.numbers)
         self.is_odd[rows[chosen & ~np.isfinite(values)]] = True
-        ids = np.flatnonzero(cells.name_ids == label)
+        ids = np.flatnonzero(of == _LABEL)
         labels = self.convert(ids, rows[ids], self.label)
         counts = np.bincount(rows[chosen], minlength=self.n)
         features = Rows(
-            cells.names, np.concatenate([[0], np.cumsum(counts)]), cells.name_ids[chosen],
-            values[chosen],
+            FirstNames(names.features), np.concatenate([[0], np.cumsum(counts)]),
+            cells.name_ids[chosen], values[chosen],
         )  # fmt: skip
         return Block(
             self.is_odd, features, labels, np.ones(self.n), np.zeros(self.n, np.intp), [], [], set()
@@ -300,24 +351,21 @@ class _Pairs(_Reader):
 class _Members(_Reader):
     """Reads records that name their cells."""
 
-    def block(self) -> Block | None:
+    def block(self, table: NameRoles) -> Block | None:
         cells, asked, schema, context = self.cells, self.asked, self.schema, self.context
         assert cells.name_ids is not None
         assert cells.positions is not None
-        if schema.is_new or (schema.label is None and asked.label is None and not context.learns):
-            pass
         if schema.is_new:
             return None
         self.rows = np.repeat(np.arange(self.n), np.diff(cells.starts))
-        names = list(cells.names)
+        table.update(context, cells.names)
         key, is_list = schema.key or "", schema.is_list
-        name_roles = np.array([self._role(name) for name in names], np.int8)
-        of = name_roles[cells.name_ids]
+        of = table.roles[cells.name_ids]
         kinds, is_member = cells.kinds, cells.positions >= 0
         number = (kinds == Kind.NUMBER) | (kinds == Kind.BOOL)
         # Members of lists matter only if the list has the features.
         if is_list:
-            list_id = names.index(key) if key in names else -1
+            list_id = self._id(key)
             is_feature_member = is_member & (cells.name_ids == list_id)
         of = np.where(is_member, _IGNORED, of)
         heads = (kinds == Kind.LIST) | (kinds == Kind.OBJECT)
@@ -345,12 +393,10 @@ class _Members(_Reader):
             lacks_object = np.zeros(self.n, bool)
             if key:
                 has_object = np.zeros(self.n, bool)
-                if key in names:
-                    at = (cells.name_ids == names.index(key)) & (kinds == Kind.OBJECT) & ~is_member
-                    has_object[self.rows[at]] = True
+                at = (cells.name_ids == self._id(key)) & (kinds == Kind.OBJECT) & ~is_member
+                has_object[self.rows[at]] = True
                 lacks_object = ~has_object
-                inside = np.array([name.startswith(f"{key}.") for name in names], bool)
-                self._mark((kinds == Kind.OBJECT) & inside[cells.name_ids])
+                self._mark((kinds == Kind.OBJECT) & table.inside[cells.name_ids])
             is_feature = (of == _FEATURE) | (of == _UNTYPED)
             self._mark((kinds == Kind.LIST) & is_feature)
             null = is_feature & (kinds == Kind.NULL)
@@ -365,34 +411,38 @@ class _Members(_Reader):
             if schema.features is not None:  # a table: the record decides, or may not add it
                 self._mark(number & (of == _UNTYPED))
             chosen = is_feature & number
-            prefix = f"{key}." if key else ""
-            inside = np.array([name.startswith(prefix) for name in names], bool)
-            is_text = ((of == _TEXT) | (of == _ONE_HOT)) & inside[cells.name_ids]
+            is_text = ((of == _TEXT) | (of == _ONE_HOT)) & table.inside[cells.name_ids]
             n_inside = np.bincount(self.rows[is_feature | is_text], minlength=self.n)
             n_numbers = np.bincount(self.rows[chosen], minlength=self.n)
             if asked.joins:  # a label comes in a record of its own
                 is_other = (of != _LABEL) & (of != _WEIGHT) & (kinds != Kind.NULL) & ~is_member
-                is_other &= ~np.isin(cells.name_ids, [i for i, n in enumerate(names) if n in asked.roles])
+                is_other &= ~np.isin(cells.name_ids, [self._id(name) for name in asked.roles])
                 has_others = np.bincount(self.rows[is_other], minlength=self.n) > 0
                 self.is_odd |= has_others & ((n_numbers == 0) | lacks_object)
                 missing[~has_others] = 0
             else:
                 self.is_odd |= (n_inside == 0) | lacks_object
             # The first learned value of a --one-hot column makes it a column of texts.
-            known_texts = set(schema.texts or ())
-            is_new = np.array([name.removeprefix(prefix) not in known_texts for name in names], bool)
-            self._mark(is_text & (of == _ONE_HOT) & is_new[cells.name_ids] & labeled[self.rows])
-            features = self._features(chosen, names, key)
+            prefix = f"{key}." if key else ""
+            new = [n for n in asked.one_hot if n not in (schema.texts or ())]
+            is_new = np.isin(cells.name_ids, [self._id(prefix + name) for name in new])
+            self._mark(is_text & is_new & labeled[self.rows])
+            if texts.size:
+                # A later record may decide that a name with texts has numbers.
+                numeric = np.zeros(len(table.roles), bool)
+                numeric[cells.name_ids[chosen & (of == _UNTYPED)]] = True
+                self.is_odd[self.rows[texts[numeric[cells.name_ids[texts]]]]] = True
+            features = self._features(chosen, table)
         one_hot_names = [(name, f"{key}.{name}") if key and not is_list else (name,) for name in asked.one_hot]
         one_hot = []
         for name, spelled in ((alias[-1 if inside else 0], alias[0]) for alias in one_hot_names for inside in range(len(alias) - 1, -1, -1)):
-            ids = self._ids(names, name)
+            ids = self._ids(name)
             one_hot.append(self.convert(ids, self.rows[ids], lambda c, n=spelled: self.one_hot_feature(n, c)))
         kept = []
         if asked.kept:
             parts = []
             for name in asked.kept:
-                ids = self._ids(names, name)
+                ids = self._ids(name)
                 self.is_odd[self.rows[ids[(kinds[ids] == Kind.LIST) | (kinds[ids] == Kind.OBJECT)]]] = True
                 found = [None] * self.n
                 for row, content in zip(self.rows[ids].tolist(), cells.contents(ids), strict=True):
@@ -402,8 +452,8 @@ class _Members(_Reader):
         others = set()
         if schema.label is not None:
             for name in LABEL_NAMES:
-                if name != schema.label and name in names:
-                    ids = self._ids(names, name)
+                if name != schema.label and self._id(name) >= 0:
+                    ids = self._ids(name)
                     if context.learns:
                         if len(ids):
                             others.add(name)
@@ -413,65 +463,32 @@ class _Members(_Reader):
                         at = self.rows[ids]
                         self.is_odd[at[~has_label[at]]] = True
         elif not asked.joins:
-            for name in names:
-                if name.strip().lower() in LABEL_NAMES or (asked.label is not None and column_called(asked.label, [name])):
-                    self.is_odd[self.rows[self._ids(names, name)]] = True
+            for name in cells.names:
+                is_called = asked.label is not None and column_called(asked.label, [name])
+                if name.strip().lower() in LABEL_NAMES or is_called:
+                    self.is_odd[self.rows[self._ids(name)]] = True
         if not (schema.columns or is_list) or schema.label is None:
             self.is_odd |= labeled  # the first learned record has the columns
         return Block(self.is_odd, features, labels, weights, missing, one_hot, kept, others)
 
-    def _ids(self, names: list[str], name: str) -> NDArray[np.intp]:
+    def _id(self, path: str) -> int:
+        """Return the number of a name; -1 if it does not occur."""
+        return self.cells.number_of(path)
+
+    def _ids(self, name: str) -> NDArray[np.intp]:
         cells = self.cells
-        if name not in names:
-            return np.empty(0, np.intp)
-        return np.flatnonzero((cells.name_ids == names.index(name)) & (cells.positions < 0))
+        return np.flatnonzero((cells.name_ids == self._id(name)) & (cells.positions < 0))
 
     def _mark(self, some: Mask) -> None:
         self.is_odd[self.rows[some]] = True
 
-    def _role(self, path: str) -> int:
-        """Return the role of a name."""
-        asked, schema, context = self.asked, self.schema, self.context
-        if path == schema.label:
-            return _LABEL
-        if path == asked.weight:
-            return _WEIGHT
-        labels = LABEL_NAMES if asked.label is None else (asked.label,)
-        for name in (*asked.roles, *labels, schema.label):
-            if name and path.startswith(f"{name}."):
-                return _ODD  # an object may have a role as a whole
-        if path in asked.roles:
-            return _IGNORED
-        key, name = schema.key, path
-        if path == BARE_LIST and schema.columns:
-            return _ODD
-        if schema.is_list:
-            return _IGNORED if path not in asked.one_hot else _ONE_HOT
-        if key:
-            if path in asked.one_hot:
-                return _ONE_HOT
-            if not path.startswith(f"{key}."):
-                return _IGNORED
-            name = path.removeprefix(f"{key}.")
-        if name in (schema.texts or ()):
-            return _TEXT
-        if name in asked.one_hot:
-            return _ONE_HOT
-        if context.uses_only_known and name not in schema.numbers:
-            return _TEXT
-        if name in schema.numbers or name in (schema.features or ()):
-            return _FEATURE
-        return _UNTYPED
-
-    def _features(self, chosen: Mask, names: list[str], key: str) -> Rows:
+    def _features(self, chosen: Mask, table: NameRoles) -> Rows:
         cells = self.cells
         values = self.scaled(cells.numbers)
         self._mark(chosen & ~np.isfinite(values))
         counts = np.bincount(self.rows[chosen], minlength=self.n)
         starts = np.concatenate([[0], np.cumsum(counts)])
-        prefix = f"{key}." if key else ""
-        stripped = [name.removeprefix(prefix) for name in names] if prefix else cells.names
-        return Rows(stripped, starts, cells.name_ids[chosen], values[chosen])
+        return Rows(FirstNames(table.features), starts, cells.name_ids[chosen], values[chosen])
 
     def _list(self, members: Mask, list_id: int, number: Mask, missing: NDArray[np.intp]) -> Rows:
         cells, schema = self.cells, self.schema
@@ -500,3 +517,38 @@ def _number(text: str) -> float | None:
         return float(text)
     except ValueError:
         return None
+
+
+def _role_of(context: Context, path: str) -> int:
+    """Return the role of a name; that of a number is _UNTYPED even if the schema knows it."""
+    asked, schema = context.selection, context.schema
+    if context.are_pairs:
+        return _LABEL if path == asked.label else _IGNORED if path in asked.ignore else _UNTYPED
+    if path == schema.label:
+        return _LABEL
+    if path == asked.weight:
+        return _WEIGHT
+    labels = LABEL_NAMES if asked.label is None else (asked.label,)
+    for name in (*asked.roles, *labels, schema.label):
+        if name and path.startswith(f"{name}."):
+            return _ODD  # an object may have a role as a whole
+    if path in asked.roles:
+        return _IGNORED
+    if path == BARE_LIST and schema.columns:
+        return _ODD
+    if path in asked.one_hot and (schema.is_list or schema.key):
+        return _ONE_HOT
+    if schema.is_list:
+        return _IGNORED
+    name = path
+    if schema.key:
+        if not path.startswith(f"{schema.key}."):
+            return _IGNORED
+        name = path.removeprefix(f"{schema.key}.")
+    if name in (schema.texts or ()):
+        return _TEXT
+    if name in asked.one_hot:
+        return _ONE_HOT
+    if context.uses_only_known and name not in schema.numbers:
+        return _TEXT
+    return _UNTYPED

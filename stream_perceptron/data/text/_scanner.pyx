@@ -81,6 +81,12 @@ cdef class Scanner:
         free(self.names.slots)
         free(self.names.numbered)
 
+    def find(self, bytes name):
+        """Return the number of a name, -1 if it is unknown."""
+        cdef const uint8_t* p = name
+        cdef ptrdiff_t length = len(name)
+        return find_name(&self.names, p, length, p + length)
+
     def number(self, bytes name):
         """Return the number of a name, which is added if it is new."""
         cdef const uint8_t* p = name

@@ -111,14 +111,21 @@ class Scanner(ABC):
             return self._convert(data, *spans[i].tolist(), int(kinds[i]))
 
         cells = Cells(
-            FirstNames(self._names), starts, name_ids, positions, kinds, numbers, content
-        )
+            FirstNames(self._names), starts, name_ids, positions, kinds, numbers, content,
+            number_of=self._find,
+        )  # fmt: skip
         return self._with_odd(cells, lines, np.flatnonzero(is_odd)) if is_odd.any() else cells
 
     def _add_names(self) -> None:
         """Add the names that the compiled scanner has found."""
         new = self._compiled.names_from(len(self._names))
         self._names += [name.decode() for name in new]
+
+    def _find(self, name: str) -> int:
+        """Return the number of a name, -1 if it has not occurred."""
+        if self._compiled is None or self._is_table:
+            return self._numbers.get(name, -1)
+        return int(self._compiled.find(name.encode(errors="surrogatepass")))
 
     def _number(self, name: str) -> int:
         """Return the number of a name, which is added if it is new."""
@@ -158,6 +165,7 @@ class Scanner(ABC):
             np.array([cell.number for cell in cells], np.float64),
             [cell.content for cell in cells].__getitem__,
             errors,
+            self._find,
         )
 
     def _with_odd(self, cells: Cells, lines: RawLines, odd: NDArray[np.intp]) -> Cells:
@@ -199,6 +207,7 @@ class Scanner(ABC):
             of_all(cells.numbers, others.numbers),
             content,
             errors,
+            self._find,
         )
 
 
