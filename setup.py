@@ -16,7 +16,6 @@ SOURCES = [
     f"{KERNEL}/_compiled.pyx",
     "stream_perceptron/model/_elementary.pyx",
     f"{TEXT}/_scanner.pyx",
-    f"{TEXT}/_tokenizer.pyx",
 ]
 
 

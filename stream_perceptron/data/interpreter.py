@@ -178,9 +178,9 @@ class _Record:
         content = self.text(name)
         return isinstance(content, str) and content.strip() in self.context.selection.blanks
 
-    def one_hot(self, name: str) -> str | None:
-        """Return the one-hot feature for a cell; None if it is missing."""
-        asked, value = self.context.selection, self.text(name)
+    def one_hot(self, name: str, path: str) -> str | None:
+        """Return the one-hot feature of a name for a cell; None if it is missing."""
+        asked, value = self.context.selection, self.text(path)
         if self.context.is_text:
             value = roles.present(value, asked, is_text=True)
             value = None if value is None else utf8(value)
@@ -261,7 +261,7 @@ def _read_fields(
         for name in context.columns
         if name in asked.one_hot and name not in used - context.unused
     ]
-    indicators = [record.one_hot(name) for name in one_hot_names]
+    indicators = [record.one_hot(name, name) for name in one_hot_names]
     weight = record.weight()
     text = None
     if asked.label is not None:
@@ -443,7 +443,7 @@ def _read_features(
         }
         schema, values, indicators, n_nulls = _read_object(context, record, schema, names)
     if key:
-        beside = [record.one_hot(name) for name in asked.one_hot if name in record.index]
+        beside = [record.one_hot(name, name) for name in asked.one_hot if name in record.index]
         indicators = [*indicators, *filter(None, beside)]
     return schema, values, indicators, n_nulls
 
@@ -500,7 +500,7 @@ def _read_object(
         else:
             texts[name] = cell
     schema = _with_decided(context, schema, cells, texts)
-    indicators = [record.one_hot(texts[name]) for name in asked.one_hot if name in texts]
+    indicators = [record.one_hot(name, texts[name]) for name in asked.one_hot if name in texts]
     contents = [record.content(cell) for cell in cells.values()]
     values = row_of(tuple(cells), contents).values
     values = scale_features(asked, tuple(cells), values)

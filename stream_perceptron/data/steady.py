@@ -69,34 +69,34 @@ class NameRoles:
         schema = context.schema
         if self._schema is None or schema != self._schema:
             self._ids: dict[str, int] = {}
-            self._roles: list[int] = []
-            self._inside: list[bool] = []
-            self._known: list[bool] = []
             self.features: list[Any] = []  # the names without the key of the features
+            self._roles, self.inside = np.empty(0, np.int8), np.empty(0, bool)
+            self.known = np.empty(0, bool)
             self._n_numbers = 0
-            self._are_new = True
         self._schema = schema
-        prefix = f"{schema.key}." if schema.key else ""
-        all_names = names.all if isinstance(names, FirstNames) else list(names)
-        for i in range(len(self._roles), len(names)):
-            path = all_names[i]
-            name = path.removeprefix(prefix)
-            self._roles.append(_role_of(context, path))
-            self._inside.append(path.startswith(prefix))
-            self._known.append(name in schema.numbers or name in (schema.features or ()))
-            if path.startswith(prefix):
-                self._ids[name] = i
-            self.features.append(name)
+        n_before = len(self.features)
+        if n_before < len(names):
+            self._add(context, names[n_before:])
         n = len(schema.numbers)
-        for name in islice(schema.numbers, self._n_numbers, n):
-            if name in self._ids:
-                self._known[self._ids[name]] = True
+        if n > self._n_numbers:
+            ids = map(self._ids.get, islice(schema.numbers, self._n_numbers, n))
+            self.known[[i for i in ids if i is not None]] = True
         self._n_numbers = n
-        self.roles = np.array(self._roles, np.int8)
-        self.inside = np.array(self._inside, bool)
-        self.known = np.array(self._known, bool)
-        is_number = np.isin(self.roles, (_FEATURE, _UNTYPED))
-        self.roles[is_number] = np.where(self.known[is_number], _FEATURE, _UNTYPED)
+        self.roles = np.where((self._roles == _UNTYPED) & self.known, _FEATURE, self._roles)
+
+    def _add(self, context: Context, paths: Sequence[str]) -> None:
+        schema, n = context.schema, len(self.features)
+        prefix = f"{schema.key}." if schema.key else ""
+        names = [path.removeprefix(prefix) for path in paths]
+        inside = [path.startswith(prefix) for path in paths]
+        self.features += names
+        self._ids |= {name: i for i, name in enumerate(names, n) if inside[i - n]}
+        new_roles = np.array([_role_of(context, path) for path in paths], np.int8)
+        numbers, features = schema.numbers, set(schema.features or ())
+        known = [name in numbers or name in features for name in names]
+        self._roles = np.concatenate([self._roles, new_roles])
+        self.inside = np.concatenate([self.inside, np.array(inside, bool)])
+        self.known = np.concatenate([self.known, np.array(known, bool)])
 
     def learn(self, features: Rows, labeled: Mask) -> list[str]:
         """Note the features of labeled rows; return the names of new ones."""
@@ -105,8 +105,7 @@ class NameRoles:
         occurs = np.zeros(len(self.known), bool)
         occurs[ids] = True
         new = np.flatnonzero(occurs & ~self.known).tolist()
-        for i in new:
-            self._known[i] = self.known[i] = True
+        self.known[new] = True
         return [str(self.features[i]) for i in new]
 
 
@@ -433,11 +432,16 @@ class _Members(_Reader):
                 numeric[cells.name_ids[chosen & (of == _UNTYPED)]] = True
                 self.is_odd[self.rows[texts[numeric[cells.name_ids[texts]]]]] = True
             features = self._features(chosen, table)
-        one_hot_names = [(name, f"{key}.{name}") if key and not is_list else (name,) for name in asked.one_hot]
         one_hot = []
-        for name, spelled in ((alias[-1 if inside else 0], alias[0]) for alias in one_hot_names for inside in range(len(alias) - 1, -1, -1)):
-            ids = self._ids(name)
-            one_hot.append(self.convert(ids, self.rows[ids], lambda c, n=spelled: self.one_hot_feature(n, c)))
+        for name in asked.one_hot:
+            # A column may stand among the features, or beside them.
+            for path in [f"{key}.{name}", name] if key and not is_list else [name]:
+                ids = self._ids(path)
+                one_hot.append(
+                    self.convert(
+                        ids, self.rows[ids], lambda content, n=name: self.one_hot_feature(n, content)
+                    )
+                )
         kept = []
         if asked.kept:
             parts = []

@@ -4,7 +4,7 @@
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int32_t, intptr_t, uint8_t
 from libc.stdlib cimport free
-from libc.string cimport memset
+from libc.string cimport memchr, memset
 
 import numpy as np
 
@@ -160,3 +160,35 @@ cdef class Scanner:
         for new, old in zip(arrays, before or ()):
             new[: len(old)] = old
         return arrays
+
+
+def line_ends(const uint8_t[::1] data):
+    """Return the end of each line, after its newline."""
+    cdef ptrdiff_t n = data.shape[0], count = 0, room = 1024 if n < 65536 else n // 64
+    cdef const uint8_t* start = &data[0] if n else NULL
+    cdef const uint8_t* p = start
+    cdef intptr_t[::1] ends = np.empty(room, np.intp)
+    while n:
+        p = <const uint8_t*>memchr(p, 10, start + n - p)
+        if p == NULL:
+            break
+        p += 1
+        if count == ends.shape[0]:
+            ends = np.concatenate([ends, np.empty(count, np.intp)])
+        ends[count] = p - start
+        count += 1
+    return np.asarray(ends)[:count]
+
+
+def cut(const uint8_t[::1] data, const intptr_t[:, ::1] spans):
+    """Return the bytes of each span; None for one that ends before it begins."""
+    cdef ptrdiff_t i
+    cdef list found = []
+    for i in range(spans.shape[0]):
+        if spans[i, 1] < spans[i, 0]:
+            found.append(None)
+        else:
+            found.append(PyBytes_FromStringAndSize(
+                <const char*>&data[0] + spans[i, 0], spans[i, 1] - spans[i, 0]
+            ))
+    return found

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from stream_perceptron.data import roles
 from stream_perceptron.data.batch import Offset, offset_of
+from stream_perceptron.data.interpreter import Context
 from stream_perceptron.data.describe import (
     UNKNOWN,
     Described,
@@ -31,14 +32,13 @@ from stream_perceptron.data.text.cells import (
     text_in,
     utf8,
 )
-from stream_perceptron.data.text.plan import Layout, Place
+from stream_perceptron.data.text.scanning import CsvScanner
 from stream_perceptron.data.text.records import (
     DECIMAL_COMMA,
     Dialect,
     RawLines,
     fields,
     joined,
-    tokenizer,
 )
 from stream_perceptron.data.text.sample import NUMBER, Rejected, Sample, scale_features
 from stream_perceptron.errors import SampleError, SourceError
@@ -185,6 +185,19 @@ class CsvDecoder:
         self._told = self.told(self.features, self.texts)
         self._are_blanks_numbers = any(map(is_value, selection.blanks))
 
+    @property
+    def context(self) -> Context:
+        """What the meaning of a record depends on."""
+        table = self.table
+        return Context(
+            self.selection, self.schema, self._to_learn, is_text=True, columns=table.names,
+            are_named=table.are_named, unused=table.unused,
+        )  # fmt: skip
+
+    def scanner(self) -> CsvScanner:
+        """Return a scanner of the records."""
+        return CsvScanner(self.table.names, self.table.dialect)
+
     def with_schema(self, schema: Schema) -> CsvDecoder:
         """Return the decoder for a later schema."""
         return CsvDecoder(self.table, self.selection, schema, self._to_learn)
@@ -319,27 +332,6 @@ class CsvDecoder:
             return as_weight(number_in(name, cell))
         except SampleError:
             raise SampleError(f"weight {cell[:50]} is not a finite number of at least 0") from None
-
-    def layout(self, record: bytes) -> Layout | None:
-        """Return the layout of records; None if the tokenizer cannot read them."""
-        asked, dialect = self.selection, self.table.dialect
-        is_odd = dialect.delimiter == " " or dialect.decimal != "."
-        if is_odd or asked.position or not (self.features or self.one_hot):
-            return None
-        known = dict.fromkeys(self.table.names, tokenizer.SKIP)
-        known |= dict.fromkeys(self.undecided, tokenizer.BLANK)
-        known |= {name: i for i, name in enumerate(self.features)}
-        if asked.weight is not None:
-            known[asked.weight] = tokenizer.WEIGHT
-        return Layout(
-            tokenizer.CSV,
-            [Place(role, name) for name, role in known.items()],
-            features=self.features,
-            label=self.label,
-            delimiter=dialect.delimiter,
-            are_blanks_numbers=self._are_blanks_numbers,
-            surrogates="surrogateescape",
-        )
 
     def describe(
         self, told: Sequence[tuple[bytes, Sample]], first: Sequence[bytes | None]

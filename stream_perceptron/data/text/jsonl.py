@@ -13,6 +13,7 @@ import numpy as np
 from stream_perceptron.data import roles
 from stream_perceptron.data.batch import offset_of
 from stream_perceptron.data.describe import Described, Note, advice_on, describe, json_hints
+from stream_perceptron.data.interpreter import Context
 from stream_perceptron.data.naming import (
     LABEL_NAMES,
     column_called,
@@ -22,8 +23,8 @@ from stream_perceptron.data.naming import (
 )
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.data.source import Request
-from stream_perceptron.data.text.plan import Layout, Place
-from stream_perceptron.data.text.records import RawLines, leaves, objects_in, tokenizer, value_in
+from stream_perceptron.data.text.scanning import JsonScanner
+from stream_perceptron.data.text.records import RawLines, leaves, objects_in, value_in
 from stream_perceptron.data.text.sample import NO_FEATURES, Rejected, Row, Sample, scale_features
 from stream_perceptron.errors import SampleError
 from stream_perceptron.model.validation import as_weight, row_of
@@ -75,6 +76,15 @@ class JsonDecoder:
         self._texts = frozenset(schema.texts or ())
         # Whether to ignore unknown keys, because rows are only predicted.
         self._is_only_asked = not to_learn and schema.features is None and len(schema.numbers) > 0
+
+    @property
+    def context(self) -> Context:
+        """What the meaning of a record depends on."""
+        return Context(self.selection, self.schema, self._to_learn, self._most_features)
+
+    def scanner(self) -> JsonScanner:
+        """Return a scanner of the records."""
+        return JsonScanner()
 
     def with_schema(self, schema: Schema) -> JsonDecoder:
         """Return the decoder for a later schema."""
@@ -303,79 +313,6 @@ class JsonDecoder:
         found = [roles.indicator(n, value.get(n), asked, is_text=False) for n in asked.one_hot]
         return tuple(name for name in found if name is not None)
 
-    def layout(self, record: bytes) -> Layout | None:
-        """Return the layout of records like this usable one; None if it is not plain."""
-        asked, schema = self.selection, self.schema
-        raw = json.loads(record.decode())
-        value = self._named(raw)
-        # A label alone does not show where features are.
-        if self._flat(value) is not value or schema.key is None:
-            return None
-        label = self._label_key(value)
-        if label is None and asked.joins:
-            label = schema.label  # labels come in records of their own
-        # A label given by position depends on the order of keys.
-        is_by_name = asked.label in (None, label) or schema.label is not None
-        are_parts_kept = any(isinstance(value.get(name), list | dict) for name in asked.kept)
-        if asked.position or not is_by_name or are_parts_kept:
-            return None
-        texts = (*asked.one_hot, *self._texts)
-        by_place, inside, features = [], None, schema.features or ()
-        beside = self._beside((*raw, *texts), label) if isinstance(raw, dict) else {}
-        bare = raw.get(_BARE) if isinstance(raw, dict) else raw
-        if isinstance(bare, list) and schema.columns:
-            placed = {name: self._role(name, label) for name in schema.columns_of(len(bare)) or ()}
-            features = tuple(name for name, role in placed.items() if role == 0)
-            if not all(name in schema.numbers or name in self._known for name in features):
-                return None  # a null does not show that numbers follow
-            placed |= {name: i for i, name in enumerate(features)}
-            by_place = [Place(role, name) for name, role in placed.items()]
-            beside = {name: role or tokenizer.ODD for name, role in beside.items()}
-        elif schema.is_list:
-            by_place = [Place(i) for i in range(len(features))]
-        elif schema.key:
-            inside = {n: self._role_inside(n) for n in (*(value.get(schema.key) or ()), *texts)}
-            beside[schema.key] = tokenizer.OBJECT
-        if isinstance(raw, dict) and by_place:
-            beside[_BARE if isinstance(bare, list) else str(schema.key)] = tokenizer.LIST
-        return Layout(
-            tokenizer.JSON,
-            by_place,
-            beside if isinstance(raw, dict) else None,
-            inside,
-            features=features,
-            is_open=label is not None and self._to_learn and schema.features is None,
-            label=label,
-            parse=_from_json,
-            is_text=False,
-            are_texts_blank=not schema.is_list,
-        )
-
-    def _beside(self, names: Iterable[str], label: str | None) -> dict[str, int]:
-        """Return the roles of the values of these keys, and of keys in the selection."""
-        asked = self.selection
-        odd = asked.kept if asked.label else (*asked.kept, *LABEL_NAMES)
-        keys = (*names, *asked.roles, *([] if label is None else [label]))
-        return dict.fromkeys(odd, tokenizer.ODD) | {n: self._role(n, label) for n in keys}
-
-    def _role(self, name: str, label: str | None) -> int:
-        """Return the role of the value of a key or a column."""
-        if name == self.selection.weight:
-            return int(tokenizer.WEIGHT)
-        if name == label or name in self.selection.roles or self.schema.key:
-            return int(tokenizer.SKIP)
-        return self._role_inside(name)
-
-    def _role_inside(self, name: str) -> int:
-        """Return the role of the value of a key among the features."""
-        if name in self.selection.one_hot and name not in self._texts and self._to_learn:
-            return int(tokenizer.ODD)  # its first value has not been read
-        is_unknown = self._is_only_asked and name not in self.schema.numbers
-        if is_unknown or name in self._texts or name in self.selection.one_hot:
-            return int(tokenizer.WORD)
-        is_closed = self.schema.features is not None
-        return int(tokenizer.BLANK) if is_closed and name not in self._known else 0
-
     def describe(
         self, told: Sequence[tuple[bytes, Sample]], first: Sequence[bytes | None]
     ) -> tuple[Note, ...]:
@@ -404,7 +341,3 @@ class JsonDecoder:
             hints=json_hints(schema.key, begin),
         )
         return describe(asked, schema, found)
-
-
-def _from_json(data: bytes) -> Any:
-    return json.loads(data.decode())

@@ -11,11 +11,12 @@ import numpy as np
 
 from stream_perceptron.data import roles
 from stream_perceptron.data.describe import Described, Note, describe
+from stream_perceptron.data.interpreter import Context
 from stream_perceptron.data.naming import LABEL_NAMES, names_in
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.data.source import Request
-from stream_perceptron.data.text.plan import Layout
-from stream_perceptron.data.text.records import NOT_UTF8, RawLines, tokenizer
+from stream_perceptron.data.text.scanning import LIBSVM_LABEL, LibsvmScanner
+from stream_perceptron.data.text.records import NOT_UTF8, RawLines
 from stream_perceptron.data.text.sample import NUMBER, Rejected, Sample, scale_features
 from stream_perceptron.errors import SampleError, SourceError
 from stream_perceptron.model.vocabulary import doubled, natural_order
@@ -55,6 +56,15 @@ class LibsvmDecoder:
         self.selection, self.schema = selection, schema
         self.label = selection.label or LABEL_NAMES[0]
         self._known = frozenset(schema.features or ())
+
+    @property
+    def context(self) -> Context:
+        """What the meaning of a record depends on."""
+        return Context(replace(self.selection, label=LIBSVM_LABEL), self.schema, is_text=True)
+
+    def scanner(self) -> LibsvmScanner:
+        """Return a scanner of the records."""
+        return LibsvmScanner()
 
     def with_schema(self, schema: Schema) -> LibsvmDecoder:
         """Return the decoder for a later schema."""
@@ -98,15 +108,6 @@ class LibsvmDecoder:
         if twice:
             raise SampleError(f"it has feature {str(twice[0])[:50]!r} twice")
         return text, {name: value for name, value in pairs if name not in self.selection.ignore}
-
-    def layout(self, record: bytes) -> Layout:
-        """Return the layout of records."""
-        return Layout(
-            tokenizer.LIBSVM,
-            by_name=dict.fromkeys(self.selection.ignore, tokenizer.SKIP),
-            is_open=not self._known,
-            label=self.label,
-        )
 
     def describe(
         self, told: Sequence[tuple[bytes, Sample]], first: Sequence[bytes | None]

@@ -1,4 +1,4 @@
-"""Reading of records: plain ones many at once by the tokenizer, others one by one."""
+"""Reading of records: known names many at once, others one by one."""
 
 from __future__ import annotations
 
@@ -10,22 +10,21 @@ from itertools import chain
 import numpy as np
 
 from stream_perceptron.data.batch import BATCH_ROWS, Batch, Offset
+from stream_perceptron.data.cells import Cells
 from stream_perceptron.data.describe import Note, warning
 from stream_perceptron.data.identity import TextPart
-from stream_perceptron.data.naming import LABEL_NAMES
+from stream_perceptron.data.interpreter import interpret_record
 from stream_perceptron.data.source import Request
-from stream_perceptron.data.text.plan import PlainRecords, Plan
-from stream_perceptron.data.text.records import LONGEST_LINE, RawLines, tokenizer
+from stream_perceptron.data.steady import Block, NameRoles, interpret_block
+from stream_perceptron.data.text.records import RawLines
 from stream_perceptron.data.text.sample import Decoder, Redelivered, Rejected, Sample, rows_of
 
 _LONGEST_REASON = 300
-_MOST_USELESS = 20
 _MOST_TELLING = 100
-
-_TOO_LONG = Rejected(f"the line is longer than {LONGEST_LINE // 2**20} MiB")
+_MAX_WAIT = 256  # records interpreted one by one before another attempt to take many at once
 
 Found = Sample | Rejected | Redelivered
-Run = tuple[Decoder, list[Found] | PlainRecords]
+Run = tuple[Decoder, list[Found] | Block]
 
 
 class Reading:
@@ -33,35 +32,46 @@ class Reading:
 
     def __init__(self, decoder: Decoder, request: Request) -> None:
         self._decoder, self._request = decoder, request
-        self._plan: Plan | None = None
-        # A record and the decoder after it, to make a plan from once another record comes.
-        self._like: tuple[bytes, Decoder] | None = None
+        self._scanner = decoder.scanner()
+        self._names = NameRoles()
         # The records that changed the schema, and their samples.
         self._telling: list[tuple[bytes, Sample]] = []
         self._last: Decoder | None = None  # the decoder after the last readable record
-        self._useless = 0  # plans made since one could read a record
         self._other_labels: set[str] = set()  # usual names of labels that are no label here
         self._warned: set[str] = set()  # those among them that a warning has named
+        self._wait = 1
 
     def runs(self, lines: RawLines) -> Iterator[Run]:
         """Yield the records of lines in runs of one schema, each with the decoder after it.
 
         Only learned rows change the schema: those with a label, unless rows are only predicted.
         """
+        cells = self._scanner.scan(lines)
         found: list[Found] = []
         records: list[bytes | None] = []
-        is_plain, i = tokenizer is not None and not lines.are_too_long, 0
+        block: Block | None = None
+        is_current, n_single, i = False, self._wait, 0
         while i < len(lines):
-            block = self._block(lines, i) if is_plain else None
-            if block is not None:
+            if not is_current and n_single >= self._wait:
+                block = interpret_block(self._decoder.context, cells, self._names)
+                is_current, n_single = True, 0
+                is_useless = block is None or bool(block.is_odd[i])
+                self._wait = min(2 * self._wait, _MAX_WAIT) if is_useless else 1
+            if is_current and block is not None and not block.is_odd[i]:
+                odd = np.flatnonzero(block.is_odd[i:])
+                end = i + int(odd[0]) if len(odd) else len(lines)
                 if found:
                     yield self._decoder, found
                     found = []
-                yield self._decoder, block
-                i += len(block)
+                part = block[i:end]
+                self._learn_names(part)
+                yield self._decoder, part
+                i = end
                 continue
             records = records or lines.records()
-            before, new = self._decoder, self._read(records[i])
+            before, new = self._decoder, self._read(records[i], cells, i)
+            n_single += 1
+            is_current &= self._decoder is before
             if self._decoder is not before and self._decoder.schema != before.schema and found:
                 yield before, found
                 found = []
@@ -72,6 +82,27 @@ class Reading:
                 found = []
         if found:
             yield self._decoder, found
+
+    def _learn_names(self, block: Block) -> None:
+        """Add the names of features that are learned for the first time to the schema."""
+        self._other_labels |= block.other_labels
+        context = self._decoder.context
+        if not (context.learns and context.schema.is_open) or block.features.name_ids is None:
+            return
+        joins = context.selection.joins
+        labeled = np.array([joins or label is not None for label in block.labels], bool)
+        new = self._names.learn(block.features, labeled) if context.columns is None else []
+        if not joins:
+            ones = {
+                name
+                for names in block.one_hot
+                for name, is_labeled in zip(names, labeled.tolist(), strict=True)
+                if name is not None and is_labeled
+            }
+            new += sorted(name for name in ones if name not in context.schema.numbers)
+        if new:
+            numbers = context.schema.numbers.with_names(new)
+            self._decoder = self._decoder.with_schema(replace(context.schema, numbers=numbers))
 
     def notes(self, first: Sequence[bytes | None]) -> tuple[Note, ...]:
         """Return notes on the source, once a record could be read."""
@@ -89,44 +120,14 @@ class Reading:
             for name in new
         )
 
-    def _block(self, lines: RawLines, first: int) -> PlainRecords | None:
-        """Return the records from `first` on that a plan can read; None if it cannot read one."""
-        if self._like is not None:
-            self._make_plan(*self._like)
-            self._like = None
-        block = None if self._plan is None else self._plan.read(lines, first)
-        if block is not None:
-            self._useless = 0
-            if block.new_names:
-                self._other_labels.update(set(LABEL_NAMES).intersection(block.new_names))
-                schema = self._decoder.schema
-                numbers = schema.numbers.with_names(block.new_names)
-                self._decoder = self._decoder.with_schema(replace(schema, numbers=numbers))
-        return block
-
-    def _make_plan(self, record: bytes, decoder: Decoder) -> None:
-        """Make a plan for records like this one, unless several plans were useless."""
-        self._useless += 1
-        told, known = decoder.schema, self._decoder.schema
-        is_tentative = self._request.to_learn and told != known
-        # A record that is not learned does not decide for others which columns are texts.
-        is_odd = is_tentative and (told.texts or ()) != (known.texts or ())
-        is_tried = not is_odd and self._useless <= _MOST_USELESS
-        layout = decoder.layout(record) if is_tried else None
-        if layout is None:
-            self._plan = None
-        elif self._plan is None or not self._plan.extend(layout, told, is_tentative):
-            self._plan = Plan(layout, decoder.selection, told, self._request.to_learn, is_tentative)
-
-    def _read(self, record: bytes | None) -> Found:
+    def _read(self, record: bytes | None, cells: Cells, i: int) -> Found:
         """Read a record; if it is learned, update the decoder."""
         request, decoder = self._request, self._decoder
-        if record is None:
-            return Redelivered(None) if self._is_redelivered(None) else _TOO_LONG
-        new = decoder.decode(record)
+        new = interpret_record(decoder.context, cells, i)
         is_redelivered = self._is_redelivered(new.offset)
         if isinstance(new, Rejected):
-            return Redelivered(new.offset) if is_redelivered else new._replace(record=record)
+            return Redelivered(new.offset) if is_redelivered else new._replace(record=record or b"")
+        assert record is not None
         after = decoder if new.schema is decoder.schema else decoder.with_schema(new.schema)
         if self._last is None or after.schema != self._last.schema:
             # Always keep the last one, which led to the present schema.
@@ -137,9 +138,6 @@ class Reading:
         if not is_redelivered:
             if request.to_learn and (new.label is not None or request.selection.join):
                 self._decoder = after
-                if after.schema != decoder.schema:
-                    self._useless = 0
-            self._like = record, after
         return Redelivered(new.offset) if is_redelivered else new
 
     def _is_redelivered(self, offset: Offset | None) -> bool:
@@ -151,7 +149,7 @@ class Reading:
 
 
 def make_batch(
-    found: Sequence[Found] | PlainRecords,
+    found: Sequence[Found] | Block,
     source: str,
     first_row: int,
     decoder: Decoder,
@@ -161,12 +159,17 @@ def make_batch(
 ) -> Batch:
     """Return records as a batch; `decoder` is the one after them."""
     schema = decoder.schema
-    if isinstance(found, PlainRecords):
+    if isinstance(found, Block):
         n = len(found)
+        names = list(chain.from_iterable(found.one_hot))
+        features = found.features
+        if any(name is not None for name in names):
+            features = features.with_one_hot(np.tile(np.arange(n), len(found.one_hot)), names)
+        missing = found.missing
         return Batch(
-            source, first_row, n, np.arange(n), found.rows, found.labels, found.weights, schema,
-            notes=notes, missing=found.missing, indicators=found.indicators,
-            kept=list(found.kept), text=text,
+            source, first_row, n, np.arange(n), features.without_unused_names(), found.labels,
+            found.weights, schema, notes=notes, missing=missing if missing.any() else None,
+            indicators=frozenset(names) - {None}, kept=found.kept, text=text,
         )  # fmt: skip
     usable = {i: each for i, each in enumerate(found) if isinstance(each, Sample)}
     rejected = {i: each for i, each in enumerate(found) if isinstance(each, Rejected)}

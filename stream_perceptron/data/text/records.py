@@ -21,9 +21,9 @@ from stream_perceptron.errors import SampleError
 from stream_perceptron.model.vocabulary import doubled
 
 try:
-    tokenizer: Any = import_module("stream_perceptron.data.text._tokenizer")
+    scanner: Any = import_module("stream_perceptron.data.text._scanner")
 except ImportError:  # built without a compiler
-    tokenizer = None
+    scanner = None
 
 LONGEST_LINE = 2**24  # bytes; a longer line is rejected, and mostly not kept in memory
 
@@ -176,8 +176,8 @@ def _lines(block: bytes, most: int) -> Iterator[RawLines]:
 
 def _line_ends(data: bytes) -> NDArray[np.intp]:
     """Return the end of each line in some bytes, after its newline."""
-    if tokenizer is not None:
-        return np.asarray(tokenizer.line_ends(data))
+    if scanner is not None:
+        return np.asarray(scanner.line_ends(data))
     return np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n")) + 1
 
 

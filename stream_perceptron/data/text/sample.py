@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import compress
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 from stream_perceptron.data.batch import Offset
 from stream_perceptron.data.describe import Note
 from stream_perceptron.data.schema import Schema, Selection
-from stream_perceptron.data.text.plan import Layout
 from stream_perceptron.errors import SampleError
 from stream_perceptron.model.rows import Names, Rows
+
+if TYPE_CHECKING:
+    from stream_perceptron.data.interpreter import Context
+    from stream_perceptron.data.text.scanning import Scanner
 
 # A number; float() would accept more.
 NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
@@ -71,6 +74,13 @@ class Decoder(Protocol):
     def label(self) -> str | None:
         """The label column or key, if one is known."""
 
+    @property
+    def context(self) -> Context:
+        """What the meaning of a record depends on."""
+
+    def scanner(self) -> Scanner:
+        """Return a scanner of the records."""
+
     def with_schema(self, schema: Schema) -> Decoder:
         """Return the decoder for a later schema."""
 
@@ -79,9 +89,6 @@ class Decoder(Protocol):
 
     def decode(self, record: bytes) -> Sample | Rejected:
         """Return the sample in a record, or why it is rejected."""
-
-    def layout(self, record: bytes) -> Layout | None:
-        """Return the layout of records like this usable one; None if it is not plain."""
 
     def describe(
         self, told: Sequence[tuple[bytes, Sample]], first: Sequence[bytes | None]
