@@ -19,7 +19,7 @@ from stream_perceptron import LiveModel, StreamPerceptronError
 from stream_perceptron.data import open_source
 from stream_perceptron.data.schema import Selection
 from stream_perceptron.data.source import Request
-from stream_perceptron.data.text import reading
+from stream_perceptron.data.text import scanning
 
 Features = dict[str, float]
 Parser = Callable[[bytes], dict[str, Any] | list[Any]]
@@ -56,11 +56,11 @@ def case(rng: np.random.Generator, folder: Path) -> str:
     selection = _selection(rng, table, form, missing)
     one, *told_of_one = _learn(path, file_format, selection, singly=False)
     other, *told_of_other = _learn(path, file_format, selection, singly=True)
-    reading.tokenizer, compiled = None, reading.tokenizer
+    scanning.compiled, compiled = None, scanning.compiled
     try:
         third, *told_of_third = _learn(path, file_format, selection, singly=False)
     finally:
-        reading.tokenizer = compiled
+        scanning.compiled = compiled
     assert told_of_one == told_of_other == told_of_third, f"{told_of_one!r}, {told_of_third!r}"
     error = told_of_one[0]
     for each in (other, third):

@@ -52,7 +52,9 @@ class Reading:
         block: Block | None = None
         is_current, n_single, i = False, self._wait, 0
         while i < len(lines):
-            if not is_current and n_single >= self._wait:
+            # Notes on the source need a record that is interpreted by itself.
+            can_take_many = self._last is not None
+            if can_take_many and not is_current and n_single >= self._wait:
                 block = interpret_block(self._decoder.context, cells, self._names)
                 is_current, n_single = True, 0
                 is_useless = block is None or bool(block.is_odd[i])

@@ -11,10 +11,10 @@ import pytest
 from helpers import TIMES
 
 from stream_perceptron.data import Request, open_source
-from stream_perceptron.data.text import reading
+from stream_perceptron.data.text import scanning
 
 pytestmark = pytest.mark.skipif(
-    reading.tokenizer is None, reason="there is no compiler: install gcc"
+    scanning.compiled is None, reason="there is no compiler: install gcc"
 )
 
 N = 60_000

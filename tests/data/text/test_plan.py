@@ -8,7 +8,7 @@ import random
 import pytest
 
 from stream_perceptron.data import Request, Selection, open_source
-from stream_perceptron.data.text import reading
+from stream_perceptron.data.text import scanning
 from stream_perceptron.data.text.csv import CsvDecoder
 from stream_perceptron.data.text.jsonl import JsonDecoder
 from stream_perceptron.data.text.libsvm import LibsvmDecoder
@@ -48,7 +48,7 @@ def test_no_attribute_of_a_decoder_changes_after_it_was_made(form, compiled, tmp
     monkeypatch.setattr(kind, "__init__", init)
     monkeypatch.setattr(kind, "__setattr__", object.__setattr__)
     if not compiled:
-        monkeypatch.setattr(reading, "tokenizer", None)
+        monkeypatch.setattr(scanning, "compiled", None)
     rng, path = random.Random(0), tmp_path / "rows"
     for seed in range(20):
         rng.seed(seed)

@@ -13,10 +13,10 @@ from helpers import TIMES
 from stream_perceptron.data import open_source
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.data.source import Request
-from stream_perceptron.data.text import reading
+from stream_perceptron.data.text import scanning
 
 pytestmark = pytest.mark.skipif(
-    reading.tokenizer is None, reason="there is no compiler: install gcc"
+    scanning.compiled is None, reason="there is no compiler: install gcc"
 )
 
 PLAIN = (
@@ -30,7 +30,7 @@ NUMBERS = [*PLAIN.split(), "", " ", " 2 ", "2 3", "9" * 200]
 
 def read(path, selection, compiled):
     """Return all samples, comparable to the bit, and the number of rows read in blocks."""
-    kept, reading.tokenizer = reading.tokenizer, reading.tokenizer if compiled else None
+    kept, scanning.compiled = scanning.compiled, scanning.compiled if compiled else None
     rows, rejected, labels, weights, missing, schema = [], {}, [], [], 0, None
     told, kept_values = set(), []
     try:
@@ -45,7 +45,7 @@ def read(path, selection, compiled):
             missing += 0 if batch.missing is None else int(batch.missing.sum())
             schema = batch.schema
     finally:
-        reading.tokenizer = kept
+        scanning.compiled = kept
     return rows, labels, rejected, weights, missing, told, kept_values, schema
 
 
@@ -314,7 +314,7 @@ def test_the_first_row_that_is_learned_tells_the_schema(form, first, then, tmp_p
     path.write_bytes(first + then * 3)
     for compiled in (True, False):
         if not compiled:
-            monkeypatch.setattr(reading, "tokenizer", None)
+            monkeypatch.setattr(scanning, "compiled", None)
         request = Request(schema=Schema(label_type="str"))
         batches = open_source(str(path), form).batches(request)
         told.append([batch.schema for batch in batches for _ in range(len(batch))])
