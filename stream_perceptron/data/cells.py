@@ -52,6 +52,8 @@ class Cells:
     # Returns the content of a cell: a text in formats of text, else what JSON has.
     content: Callable[[int], Any]
     errors: dict[int, str] = field(default_factory=dict)  # by record: why it cannot be read
+    # As `content`, for many cells at once.
+    many: Callable[[NDArray[np.intp]], list[Any]] | None = None
     # Returns the number of a name, -1 if it does not occur.
     number_of: Callable[[str], int] = field(default=lambda name: -1)
 
@@ -60,6 +62,8 @@ class Cells:
 
     def contents(self, ids: NDArray[np.intp]) -> list[Any]:
         """Return the contents of some cells."""
+        if self.many is not None:
+            return self.many(ids)
         return list(map(self.content, ids.tolist()))
 
     def values(self) -> list[tuple[str, int | None, str, float, Any]]:

@@ -203,6 +203,25 @@ class _Reader:
             return values * self.asked.factor
 
 
+    def table(self, features: tuple[str, ...], values: Any, present: Mask | None) -> Rows:
+        """Return rows of values (n, d), as bytes if all are; odd rows may have any."""
+        scale = 1.0 if self.asked.scale is None else self.asked.scale
+        # Pending samples are saved, so their form may not depend on other rows in the block.
+        if present is None and not self.asked.joins and math.isfinite(255 * scale) and values.size:
+            with np.errstate(invalid="ignore"):
+                pixels = values.astype(np.uint8)
+            if (pixels == values).all():
+                return Rows.of_table(features, pixels, None, scale)
+        finite = np.isfinite(values)
+        if not finite.all():
+            self.is_odd |= (~finite if present is None else ~finite & present).any(axis=1)
+            values = np.where(finite, values, 0.0)
+        scaled = self.scaled(values)
+        if self.asked.factor is not None and abs(self.asked.factor) > 1:
+            self.is_odd |= np.isinf(scaled).any(axis=1)
+        return Rows.of_table(features, scaled, present)
+
+
 _FAILED = object()
 
 
@@ -223,7 +242,8 @@ class _Table(_Reader):
             known = tuple(map(str, natural_order([x for x in free if x in schema.numbers])))
         there = set(free).difference(known_texts, asked.one_hot)
         features = tuple(name for name in known if name in there)
-        untyped = [n_ for n_ in free if n_ not in known_texts and n_ not in set(features)]
+        typed = {*known_texts, *features}
+        untyped = [name for name in free if name not in typed]
         one_hot_names = [
             name
             for name in columns
@@ -254,11 +274,7 @@ class _Table(_Reader):
                 present[rows[blank], places[blank]] = False
                 self.is_odd[rows[~blank & (of[rows, places] == Kind.TEXT)]] = True
             missing += np.count_nonzero(~present, axis=1)
-        finite = np.isfinite(values)
-        if not finite.all():
-            bad = ~finite if present is None else ~finite & present
-            self.is_odd |= bad.any(axis=1)
-        rows_of_features = self._rows(features, values, present)
+        rows_of_features = self.table(features, values, present)
         weights = np.ones(n)
         if asked.weight is not None:
             weights = self._weights(kinds[:, index[asked.weight]], numbers[:, index[asked.weight]],
@@ -290,19 +306,6 @@ class _Table(_Reader):
         return Block(
             self.is_odd, rows_of_features, labels, weights, missing, one_hot, kept, set()
         )  # fmt: skip
-
-    def _rows(self, features: tuple[str, ...], values: Any, present: Mask | None) -> Rows:
-        scale = 1.0 if self.asked.scale is None else self.asked.scale
-        # Pending samples are saved, so their form may not depend on other rows in the block.
-        if present is None and not self.asked.joins and math.isfinite(255 * scale) and values.size:
-            with np.errstate(invalid="ignore"):
-                pixels = values.astype(np.uint8)
-            if (pixels == values).all():
-                return Rows.of_table(features, pixels, None, scale)
-        scaled = self.scaled(np.where(np.isfinite(values), values, 0.0))
-        if self.asked.factor is not None:
-            self.is_odd |= np.isinf(scaled).any(axis=1)
-        return Rows.of_table(features, scaled, present)
 
     def _weights(
         self, kinds: NDArray[Any], numbers: NDArray[Any], ids: NDArray[np.intp]
@@ -356,17 +359,17 @@ class _Members(_Reader):
         assert cells.positions is not None
         if schema.is_new:
             return None
-        self.rows = np.repeat(np.arange(self.n), np.diff(cells.starts))
         table.update(context, cells.names)
         key, is_list = schema.key or "", schema.is_list
-        of = table.roles[cells.name_ids]
-        kinds, is_member = cells.kinds, cells.positions >= 0
-        number = (kinds == Kind.NUMBER) | (kinds == Kind.BOOL)
         # Members of lists matter only if the list has the features.
-        if is_list:
-            list_id = self._id(key)
-            is_feature_member = is_member & (cells.name_ids == list_id)
-        of = np.where(is_member, _IGNORED, of)
+        self.outer = np.flatnonzero(cells.positions < 0)
+        all_rows = np.repeat(np.arange(self.n), np.diff(cells.starts))
+        self.rows = all_rows[self.outer]
+        self.name_ids = cells.name_ids[self.outer]
+        self.numbers = cells.numbers[self.outer]
+        kinds = cells.kinds[self.outer]
+        of = table.roles[self.name_ids]
+        number = (kinds == Kind.NUMBER) | (kinds == Kind.BOOL)
         heads = (kinds == Kind.LIST) | (kinds == Kind.OBJECT)
         # An object or a list with a role, or among the features, is odd.
         needs_scalar = (of == _LABEL) | (of == _WEIGHT) | (of == _ONE_HOT)
@@ -374,34 +377,34 @@ class _Members(_Reader):
         self._mark(of == _ODD)
         is_learned_text = (kinds == Kind.TEXT) & (of == _UNTYPED)
         label_ids = np.flatnonzero(of == _LABEL)
-        labels = self.convert(label_ids, self.rows[label_ids], self.label)
+        labels = self.convert(self.outer[label_ids], self.rows[label_ids], self.label)
         labeled = np.array([label is not None or asked.joins for label in labels], bool)
         weights = np.ones(self.n)
         weight_ids = np.flatnonzero(of == _WEIGHT)
         if len(weight_ids):
             weights[self.rows[weight_ids]] = np.where(
-                kinds[weight_ids] == Kind.NULL, 1.0, cells.numbers[weight_ids]
+                kinds[weight_ids] == Kind.NULL, 1.0, self.numbers[weight_ids]
             )
             self._mark((of == _WEIGHT) & (kinds == Kind.TEXT))
             self.is_odd |= ~((weights >= 0) & (weights < math.inf))
             weights = np.where(np.isfinite(weights), weights, 1.0)
         missing = np.zeros(self.n, np.intp)
         if is_list:
-            features = self._list(is_feature_member, list_id, number, missing)
+            features = self._list(key, all_rows, missing)
         else:
             lacks_object = np.zeros(self.n, bool)
             if key:
                 has_object = np.zeros(self.n, bool)
-                at = (cells.name_ids == self._id(key)) & (kinds == Kind.OBJECT) & ~is_member
+                at = (self.name_ids == self._id(key)) & (kinds == Kind.OBJECT)
                 has_object[self.rows[at]] = True
                 lacks_object = ~has_object
-                self._mark((kinds == Kind.OBJECT) & table.inside[cells.name_ids])
+                self._mark((kinds == Kind.OBJECT) & table.inside[self.name_ids])
             is_feature = (of == _FEATURE) | (of == _UNTYPED)
             self._mark((kinds == Kind.LIST) & is_feature)
             null = is_feature & (kinds == Kind.NULL)
             texts = np.flatnonzero(is_feature & (kinds == Kind.TEXT))
             if len(texts):
-                blank = self.are_blank(texts)
+                blank = self.are_blank(self.outer[texts])
                 null[texts[blank]] = True
                 others = texts[~blank]
                 is_known = of[others] == _FEATURE
@@ -410,12 +413,12 @@ class _Members(_Reader):
             if schema.features is not None:  # a table: the record decides, or may not add it
                 self._mark(number & (of == _UNTYPED))
             chosen = is_feature & number
-            is_text = ((of == _TEXT) | (of == _ONE_HOT)) & table.inside[cells.name_ids]
+            is_text = ((of == _TEXT) | (of == _ONE_HOT)) & table.inside[self.name_ids]
             n_inside = np.bincount(self.rows[is_feature | is_text], minlength=self.n)
             n_numbers = np.bincount(self.rows[chosen], minlength=self.n)
             if asked.joins:  # a label comes in a record of its own
-                is_other = (of != _LABEL) & (of != _WEIGHT) & (kinds != Kind.NULL) & ~is_member
-                is_other &= ~np.isin(cells.name_ids, [self._id(name) for name in asked.roles])
+                is_other = (of != _LABEL) & (of != _WEIGHT) & (kinds != Kind.NULL)
+                is_other &= ~np.isin(self.name_ids, [self._id(name) for name in asked.roles])
                 has_others = np.bincount(self.rows[is_other], minlength=self.n) > 0
                 self.is_odd |= has_others & ((n_numbers == 0) | lacks_object)
                 missing[~has_others] = 0
@@ -424,13 +427,13 @@ class _Members(_Reader):
             # The first learned value of a --one-hot column makes it a column of texts.
             prefix = f"{key}." if key else ""
             new = [n for n in asked.one_hot if n not in (schema.texts or ())]
-            is_new = np.isin(cells.name_ids, [self._id(prefix + name) for name in new])
+            is_new = np.isin(self.name_ids, [self._id(prefix + name) for name in new])
             self._mark(is_text & is_new & labeled[self.rows])
             if texts.size:
                 # A later record may decide that a name with texts has numbers.
                 numeric = np.zeros(len(table.roles), bool)
-                numeric[cells.name_ids[chosen & (of == _UNTYPED)]] = True
-                self.is_odd[self.rows[texts[numeric[cells.name_ids[texts]]]]] = True
+                numeric[self.name_ids[chosen & (of == _UNTYPED)]] = True
+                self.is_odd[self.rows[texts[numeric[self.name_ids[texts]]]]] = True
             features = self._features(chosen, table)
         one_hot = []
         for name in asked.one_hot:
@@ -439,7 +442,7 @@ class _Members(_Reader):
                 ids = self._ids(path)
                 one_hot.append(
                     self.convert(
-                        ids, self.rows[ids], lambda content, n=name: self.one_hot_feature(n, content)
+                        self.outer[ids], self.rows[ids], lambda content, n=name: self.one_hot_feature(n, content)
                     )
                 )
         kept = []
@@ -449,7 +452,8 @@ class _Members(_Reader):
                 ids = self._ids(name)
                 self.is_odd[self.rows[ids[(kinds[ids] == Kind.LIST) | (kinds[ids] == Kind.OBJECT)]]] = True
                 found = [None] * self.n
-                for row, content in zip(self.rows[ids].tolist(), cells.contents(ids), strict=True):
+                contents = cells.contents(self.outer[ids])
+                for row, content in zip(self.rows[ids].tolist(), contents, strict=True):
                     found[row] = content
                 parts.append(found)
             kept = list(zip(*parts, strict=True))
@@ -480,40 +484,44 @@ class _Members(_Reader):
         return self.cells.number_of(path)
 
     def _ids(self, name: str) -> NDArray[np.intp]:
-        cells = self.cells
-        return np.flatnonzero((cells.name_ids == self._id(name)) & (cells.positions < 0))
+        return np.flatnonzero(self.name_ids == self._id(name))
 
     def _mark(self, some: Mask) -> None:
         self.is_odd[self.rows[some]] = True
 
     def _features(self, chosen: Mask, table: NameRoles) -> Rows:
-        cells = self.cells
-        values = self.scaled(cells.numbers)
-        self._mark(chosen & ~np.isfinite(values))
+        values = self.scaled(self.numbers)
+        finite = np.isfinite(values)
+        if not finite.all():
+            self._mark(chosen & ~finite)
         counts = np.bincount(self.rows[chosen], minlength=self.n)
         starts = np.concatenate([[0], np.cumsum(counts)])
-        return Rows(FirstNames(table.features), starts, cells.name_ids[chosen], values[chosen])
+        return Rows(FirstNames(table.features), starts, self.name_ids[chosen], values[chosen])
 
-    def _list(self, members: Mask, list_id: int, number: Mask, missing: NDArray[np.intp]) -> Rows:
-        cells, schema = self.cells, self.schema
-        features = schema.features or ()
-        d = len(features)
-        counts = np.bincount(self.rows[members], minlength=self.n)
-        has_list = np.zeros(self.n, bool)
-        heads = (cells.name_ids == list_id) & (cells.kinds == Kind.LIST) & (cells.positions < 0)
-        has_list[self.rows[heads]] = True
-        fits = has_list & (counts == d)
-        self.is_odd |= ~fits
-        null = members & (cells.kinds == Kind.NULL)
-        self._mark(members & ~number & ~null)
-        values = self.scaled(cells.numbers)
-        self._mark(members & number & ~np.isfinite(values))
-        missing += np.bincount(self.rows[null], minlength=self.n)
-        table = np.zeros((self.n, d))
-        table[fits] = np.where(null, 0.0, values)[members & fits[self.rows]].reshape(-1, d)
-        present = np.ones((self.n, d), bool)
-        present[fits] = number[members & fits[self.rows]].reshape(-1, d)
-        return Rows.of_table(features, np.nan_to_num(table), present)
+    def _list(self, key: str, all_rows: NDArray[np.intp], missing: NDArray[np.intp]) -> Rows:
+        """Return the features in lists."""
+        cells, features = self.cells, self.schema.features or ()
+        d, list_id = len(features), self._id(key)
+        at = (cells.name_ids == list_id) & (cells.positions >= 0)
+        counts = np.bincount(all_rows[at], minlength=self.n)
+        self.is_odd |= counts != d
+        fits = counts == d
+        if not fits.all():
+            at &= fits[all_rows]
+        kinds, values = cells.kinds[at].reshape(-1, d), cells.numbers[at].reshape(-1, d)
+        present = None
+        if (kinds != Kind.NUMBER).any():
+            present = (kinds == Kind.NUMBER) | (kinds == Kind.BOOL)
+            rows = np.flatnonzero(fits)
+            null = kinds == Kind.NULL
+            self.is_odd[rows[(~present & ~null).any(axis=1)]] = True
+            missing[rows] += np.count_nonzero(null, axis=1)
+        if not fits.all():
+            all_values, all_present = np.zeros((self.n, d)), np.ones((self.n, d), bool)
+            all_values[fits] = values
+            all_present[fits] = True if present is None else present
+            values, present = all_values, all_present
+        return self.table(features, values, present)
 
 
 def _number(text: str) -> float | None:

@@ -110,9 +110,19 @@ class Scanner(ABC):
         def content(i: int) -> Any:
             return self._convert(data, *spans[i].tolist(), int(kinds[i]))
 
+        def many(ids: NDArray[np.intp]) -> list[Any]:
+            parts = compiled.cut(data, spans[ids].astype(np.intp))
+            contents = {}
+            for part in dict.fromkeys(parts):
+                # The byte before a field tells whether it is in quotes; else it does not matter.
+                if b'"' in part and self._is_table:
+                    return list(map(content, ids.tolist()))
+                contents[part] = self._convert(part, 0, len(part), 0)
+            return list(map(contents.__getitem__, parts))
+
         cells = Cells(
             FirstNames(self._names), starts, name_ids, positions, kinds, numbers, content,
-            number_of=self._find,
+            many=many, number_of=self._find,
         )  # fmt: skip
         return self._with_odd(cells, lines, np.flatnonzero(is_odd)) if is_odd.any() else cells
 
@@ -165,7 +175,7 @@ class Scanner(ABC):
             np.array([cell.number for cell in cells], np.float64),
             [cell.content for cell in cells].__getitem__,
             errors,
-            self._find,
+            number_of=self._find,
         )
 
     def _with_odd(self, cells: Cells, lines: RawLines, odd: NDArray[np.intp]) -> Cells:
@@ -207,7 +217,7 @@ class Scanner(ABC):
             of_all(cells.numbers, others.numbers),
             content,
             errors,
-            self._find,
+            number_of=self._find,
         )
 
 
