@@ -101,6 +101,8 @@ class NameRoles:
     def learn(self, features: Rows, labeled: Mask) -> list[str]:
         """Note the features of labeled rows; return the names of new ones."""
         assert features.name_ids is not None
+        if self.known.all():
+            return []
         ids = features.name_ids[np.repeat(labeled, features.lengths)]
         occurs = np.zeros(len(self.known), bool)
         occurs[ids] = True
@@ -361,10 +363,19 @@ class _Members(_Reader):
             return None
         table.update(context, cells.names)
         key, is_list = schema.key or "", schema.is_list
-        # Members of lists matter only if the list has the features.
-        self.outer = np.flatnonzero(cells.positions < 0)
-        all_rows = np.repeat(np.arange(self.n), np.diff(cells.starts))
-        self.rows = all_rows[self.outer]
+        # Most cells are numbers of known features; all others outside lists are examined.
+        is_plain_name = table.roles == _FEATURE
+        for name in (*asked.kept, *LABEL_NAMES):
+            if (number_of_name := self._id(name)) >= 0:
+                is_plain_name[number_of_name] = False
+        plain = is_plain_name[cells.name_ids] & (cells.kinds == Kind.NUMBER)
+        is_examined = ~plain
+        if (cells.kinds == Kind.LIST).any():
+            plain &= cells.positions < 0
+            is_examined = ~plain & (cells.positions < 0)
+        self.outer = np.flatnonzero(is_examined)
+        self.rows = np.searchsorted(cells.starts, self.outer, side="right") - 1
+        n_plain = self._count(plain)
         self.name_ids = cells.name_ids[self.outer]
         self.numbers = cells.numbers[self.outer]
         kinds = cells.kinds[self.outer]
@@ -375,7 +386,6 @@ class _Members(_Reader):
         needs_scalar = (of == _LABEL) | (of == _WEIGHT) | (of == _ONE_HOT)
         self._mark(heads & needs_scalar)
         self._mark(of == _ODD)
-        is_learned_text = (kinds == Kind.TEXT) & (of == _UNTYPED)
         label_ids = np.flatnonzero(of == _LABEL)
         labels = self.convert(self.outer[label_ids], self.rows[label_ids], self.label)
         labeled = np.array([label is not None or asked.joins for label in labels], bool)
@@ -390,7 +400,7 @@ class _Members(_Reader):
             weights = np.where(np.isfinite(weights), weights, 1.0)
         missing = np.zeros(self.n, np.intp)
         if is_list:
-            features = self._list(key, all_rows, missing)
+            features = self._list(key, missing)
         else:
             lacks_object = np.zeros(self.n, bool)
             if key:
@@ -414,12 +424,12 @@ class _Members(_Reader):
                 self._mark(number & (of == _UNTYPED))
             chosen = is_feature & number
             is_text = ((of == _TEXT) | (of == _ONE_HOT)) & table.inside[self.name_ids]
-            n_inside = np.bincount(self.rows[is_feature | is_text], minlength=self.n)
-            n_numbers = np.bincount(self.rows[chosen], minlength=self.n)
+            n_inside = n_plain + np.bincount(self.rows[is_feature | is_text], minlength=self.n)
+            n_numbers = n_plain + np.bincount(self.rows[chosen], minlength=self.n)
             if asked.joins:  # a label comes in a record of its own
                 is_other = (of != _LABEL) & (of != _WEIGHT) & (kinds != Kind.NULL)
                 is_other &= ~np.isin(self.name_ids, [self._id(name) for name in asked.roles])
-                has_others = np.bincount(self.rows[is_other], minlength=self.n) > 0
+                has_others = n_plain + np.bincount(self.rows[is_other], minlength=self.n) > 0
                 self.is_odd |= has_others & ((n_numbers == 0) | lacks_object)
                 missing[~has_others] = 0
             else:
@@ -434,7 +444,8 @@ class _Members(_Reader):
                 numeric = np.zeros(len(table.roles), bool)
                 numeric[self.name_ids[chosen & (of == _UNTYPED)]] = True
                 self.is_odd[self.rows[texts[numeric[self.name_ids[texts]]]]] = True
-            features = self._features(chosen, table)
+            plain[self.outer[chosen]] = True
+            features = self._features(plain, table)
         one_hot = []
         for name in asked.one_hot:
             # A column may stand among the features, or beside them.
@@ -489,26 +500,41 @@ class _Members(_Reader):
     def _mark(self, some: Mask) -> None:
         self.is_odd[self.rows[some]] = True
 
-    def _features(self, chosen: Mask, table: NameRoles) -> Rows:
-        values = self.scaled(self.numbers)
-        finite = np.isfinite(values)
-        if not finite.all():
-            self._mark(chosen & ~finite)
-        counts = np.bincount(self.rows[chosen], minlength=self.n)
-        starts = np.concatenate([[0], np.cumsum(counts)])
-        return Rows(FirstNames(table.features), starts, self.name_ids[chosen], values[chosen])
+    def _count(self, some: Mask) -> NDArray[np.intp]:
+        """Return the number of some cells in each record; fast for few and for most of them."""
+        starts = self.cells.starts
+        few = np.flatnonzero(some)
+        are_most = 2 * len(few) > len(some)
+        if are_most:
+            few = np.flatnonzero(~some)
+        counts = np.bincount(np.searchsorted(starts, few, side="right") - 1, minlength=self.n)
+        return np.diff(starts) - counts if are_most else counts
 
-    def _list(self, key: str, all_rows: NDArray[np.intp], missing: NDArray[np.intp]) -> Rows:
-        """Return the features in lists."""
+    def _features(self, chosen: Mask, table: NameRoles) -> Rows:
+        cells = self.cells
+        values = self.scaled(cells.numbers[chosen])
+        starts = np.concatenate([[0], np.cumsum(self._count(chosen))])
+        bad = np.flatnonzero(~np.isfinite(values))
+        if len(bad):
+            self.is_odd[np.searchsorted(starts, bad, side="right") - 1] = True
+        return Rows(FirstNames(table.features), starts, cells.name_ids[chosen], values)
+
+    def _list(self, key: str, missing: NDArray[np.intp]) -> Rows:
+        """Return the features in lists, whose members follow the heads."""
         cells, features = self.cells, self.schema.features or ()
-        d, list_id = len(features), self._id(key)
-        at = (cells.name_ids == list_id) & (cells.positions >= 0)
-        counts = np.bincount(all_rows[at], minlength=self.n)
-        self.is_odd |= counts != d
-        fits = counts == d
-        if not fits.all():
-            at &= fits[all_rows]
-        kinds, values = cells.kinds[at].reshape(-1, d), cells.numbers[at].reshape(-1, d)
+        d = len(features)
+        is_head = (self.name_ids == self._id(key)) & (cells.kinds[self.outer] == Kind.LIST)
+        heads = np.flatnonzero(is_head)
+        firsts = self.outer[heads] + 1
+        counts = np.append(self.outer, len(cells.kinds))[heads + 1] - firsts
+        fits = np.zeros(self.n, bool)
+        fits[self.rows[heads[counts == d]]] = True
+        self.is_odd |= ~fits
+        values, kinds = np.zeros((len(firsts), d)), np.empty((len(firsts), d), np.uint8)
+        firsts = firsts[counts == d]
+        values, kinds = values[: len(firsts)], kinds[: len(firsts)]
+        for i, first in enumerate(firsts.tolist()):
+            values[i], kinds[i] = cells.numbers[first : first + d], cells.kinds[first : first + d]
         present = None
         if (kinds != Kind.NUMBER).any():
             present = (kinds == Kind.NUMBER) | (kinds == Kind.BOOL)
