@@ -68,42 +68,52 @@ class NameRoles:
         """Add the roles of new names, and note which features the schema knows."""
         schema = context.schema
         if self._schema is None or schema != self._schema:
-            self._ids: dict[str, int] = {}
-            self.features: list[Any] = []  # the names without the key of the features
+            # Features have numbers of their own: first the known ones, as in the model.
+            known = schema.numbers if schema.features is None else schema.features
+            self.features: list[Any] = [*map(str, known)]
+            self._numbers = {name: i for i, name in enumerate(self.features)}
             self._roles, self.inside = np.empty(0, np.int8), np.empty(0, bool)
-            self.known = np.empty(0, bool)
-            self._n_numbers = 0
+            self.feature_ids = np.empty(0, np.int32)  # of each name, -1 for none
+            self.known = np.ones(len(self.features), bool)  # by feature
+            self._n_numbers = len(schema.numbers)
         self._schema = schema
-        n_before = len(self.features)
+        n_before = len(self._roles)
         if n_before < len(names):
             self._add(context, names[n_before:])
         n = len(schema.numbers)
         if n > self._n_numbers:
-            ids = map(self._ids.get, islice(schema.numbers, self._n_numbers, n))
+            ids = map(self._numbers.get, islice(schema.numbers, self._n_numbers, n))
             self.known[[i for i in ids if i is not None]] = True
         self._n_numbers = n
-        self.roles = np.where((self._roles == _UNTYPED) & self.known, _FEATURE, self._roles)
+        is_known = np.append(self.known, False)[self.feature_ids]
+        self.roles = np.where((self._roles == _UNTYPED) & is_known, _FEATURE, self._roles)
 
     def _add(self, context: Context, paths: Sequence[str]) -> None:
-        schema, n = context.schema, len(self.features)
+        schema, numbers = context.schema, self._numbers
         prefix = f"{schema.key}." if schema.key else ""
-        names = [path.removeprefix(prefix) for path in paths]
         inside = [path.startswith(prefix) for path in paths]
-        self.features += names
-        self._ids |= {name: i for i, name in enumerate(names, n) if inside[i - n]}
-        new_roles = np.array([_role_of(context, path) for path in paths], np.int8)
-        numbers, features = schema.numbers, set(schema.features or ())
-        known = [name in numbers or name in features for name in names]
-        self._roles = np.concatenate([self._roles, new_roles])
+        new_roles = [_role_of(context, path) for path in paths]
+        feature_ids = []
+        for path, role in zip(paths, new_roles, strict=True):
+            name = path.removeprefix(prefix)
+            if role == _UNTYPED and name not in numbers:
+                numbers[name] = len(self.features)
+                self.features.append(name)
+            feature_ids.append(numbers[name] if role == _UNTYPED else -1)
+        n_new = len(self.features) - len(self.known)
+        self.known = np.concatenate([self.known, np.zeros(n_new, bool)])
+        self._roles = np.concatenate([self._roles, np.array(new_roles, np.int8)])
         self.inside = np.concatenate([self.inside, np.array(inside, bool)])
-        self.known = np.concatenate([self.known, np.array(known, bool)])
+        self.feature_ids = np.concatenate([self.feature_ids, np.array(feature_ids, np.int32)])
 
     def learn(self, features: Rows, labeled: Mask) -> list[str]:
         """Note the features of labeled rows; return the names of new ones."""
         assert features.name_ids is not None
         if self.known.all():
             return []
-        ids = features.name_ids[np.repeat(labeled, features.lengths)]
+        ids = features.name_ids
+        if not labeled.all():
+            ids = ids[np.repeat(labeled, features.lengths)]
         occurs = np.zeros(len(self.known), bool)
         occurs[ids] = True
         new = np.flatnonzero(occurs & ~self.known).tolist()
@@ -345,7 +355,7 @@ class _Pairs(_Reader):
         counts = np.bincount(rows[chosen], minlength=self.n)
         features = Rows(
             FirstNames(names.features), np.concatenate([[0], np.cumsum(counts)]),
-            cells.name_ids[chosen], values[chosen],
+            names.feature_ids[cells.name_ids[chosen]], values[chosen],
         )  # fmt: skip
         return Block(
             self.is_odd, features, labels, np.ones(self.n), np.zeros(self.n, np.intp), [], [], set()
@@ -517,7 +527,8 @@ class _Members(_Reader):
         bad = np.flatnonzero(~np.isfinite(values))
         if len(bad):
             self.is_odd[np.searchsorted(starts, bad, side="right") - 1] = True
-        return Rows(FirstNames(table.features), starts, cells.name_ids[chosen], values)
+        feature_ids = table.feature_ids[cells.name_ids[chosen]]
+        return Rows(FirstNames(table.features), starts, feature_ids, values)
 
     def _list(self, key: str, missing: NDArray[np.intp]) -> Rows:
         """Return the features in lists, whose members follow the heads."""

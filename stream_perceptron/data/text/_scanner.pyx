@@ -62,6 +62,7 @@ cdef class Scanner:
     cdef CNames names
     cdef CScanner scanner
     cdef ptrdiff_t room
+    cdef list arrays  # used again for each block, as the system clears new memory
 
     def __cinit__(self, int form, bytes first_name=b"", ptrdiff_t n_fields=0,
                   bytes delimiter=b",", bytes decimal=b"."):
@@ -126,8 +127,10 @@ cdef class Scanner:
         cdef double[::1] numbers
         cdef bint is_table = self.form == _CSV
         if is_table:
-            self.room = max(n * s.n_fields, 1)
-        arrays = self._arrays(None)
+            self.room = max(n * s.n_fields, self.room)
+        if self.arrays is None or len(self.arrays[0]) < self.room:
+            self.arrays = self._arrays(None)
+        arrays = self.arrays
         while True:
             kinds, numbers, spans = arrays[:3]
             s.kinds, s.numbers, s.spans = &kinds[0], &numbers[0], &spans[0]
@@ -143,7 +146,7 @@ cdef class Scanner:
             if i == n:
                 break
             self.room *= 2
-            arrays = self._arrays(arrays)
+            arrays = self.arrays = self._arrays(arrays)
         m = starts[n]
         kinds_, numbers_, spans_ = arrays[0][:m], arrays[1][:m], arrays[2][: 2 * m].reshape(m, 2)
         others = (None, None) if is_table else (arrays[3][:m], arrays[4][:m])
