@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
 from stream_perceptron.data.schema import Selection
-from stream_perceptron.data.source import Request
+from stream_perceptron.data.source import Knowledge, Request, read_batches
 
 if TYPE_CHECKING:
     from stream_perceptron.data.source import Source
@@ -96,12 +97,12 @@ def _samples(sources: Sequence[Source], request: Request) -> Iterator[tuple[Any,
     for source in sources:
         fit = source.fit(asked)
         asked = asked if fit is None else asked.after(fit.schema)
-    schema = request.schema
+    knowledge = Knowledge()
     for source in sources:
-        for batch in source.batches(request.after(schema)):
+        asked = replace(request.after(knowledge.schema), names=knowledge.names)
+        for batch in read_batches(source, asked, knowledge):
             usable = batch.before_rejected()
             samples = zip(usable.features.dicts(), usable.labels, usable.weights, strict=True)
             for x, y, w in samples:
                 yield (x, y) if request.selection.weight is None else (x, y, {"w": w})
             batch.require_usable()
-            schema = batch.schema if batch.tells else schema

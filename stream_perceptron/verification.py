@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -232,13 +233,14 @@ class _Again:
 
         def step(batch: Batch) -> StepResult:
             result = live.step(batch, RunOptions(skip_rejected=True))
-            here.move(batch[: result.taken], is_pipe)
+            here.move(batch.first(result.taken), is_pipe)
             return result
 
-        rows = cut(read([source], live.request(), here, epochs), here, limit)
-        for result in drive(rows, step, skip_rejected=True):
-            self._tell(result.taken)
-            yield result.taken
+        with closing(read([source], live.request(), here, epochs, live.knowledge)) as rows:
+            parts = cut(rows, here, limit, name_rows=live.name_rows)
+            for result in drive(live.interpret(parts, here, [source]), step, skip_rejected=True):
+                self._tell(result.taken)
+                yield result.taken
 
     def _learn_rounds(self, live: LiveModel, entry: Entry) -> LiveModel:
         files = require_parquet([self._found[one] for one in entry.sources])

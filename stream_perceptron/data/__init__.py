@@ -3,6 +3,6 @@
 from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.opening import open_source
 from stream_perceptron.data.schema import Schema, Selection
-from stream_perceptron.data.source import Request, Source
+from stream_perceptron.data.source import Request, Source, read_batches
 
-__all__ = ["Batch", "Request", "Schema", "Selection", "Source", "open_source"]
+__all__ = ["Batch", "Request", "Schema", "Selection", "Source", "open_source", "read_batches"]

@@ -89,6 +89,10 @@ class Redeliveries:
         """Forget the status of the last row, which was one of another source or run."""
         self.is_redelivered, self.n_known = False, None
 
+    def copy(self) -> Redeliveries:
+        """Return a copy, whose changes do not concern this object."""
+        return replace(self, offsets=dict(self.offsets))
+
     def update(self, offset: Offset | None) -> bool:
         """Return whether the next row is redelivered, given its offset (None if unreadable)."""
         if offset is not None:
@@ -109,9 +113,18 @@ class Redeliveries:
         return self.is_redelivered
 
 
+@dataclass(frozen=True)
+class Inferred:
+    """What the rows of a batch add to a model's knowledge of its sources."""
+
+    schema: Schema  # after these rows
+    # New names of features, of rows that name their own.
+    names: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Batch:
-    """Consecutive rows of a source, the only form between reading and learning; n are usable."""
+    """Consecutive rows of a source, interpreted; n of them are usable."""
 
     source: str  # the source's name in messages
     first_row: int  # the number of the first row in the source, counted from 1
@@ -120,7 +133,7 @@ class Batch:
     features: Rows  # of the usable rows
     labels: list[Any]  # of the usable rows, None without a label; length n
     weights: NDArray[np.float64]  # the sample weights of the usable rows, shape (n,)
-    schema: Schema  # after these rows
+    inferred: Inferred
     rejected: dict[int, str] = field(default_factory=dict)  # by place: why a row cannot be used
     held: dict[int, Held] = field(default_factory=dict)  # by place: a rejected row's content
     # The offset of every row, None for a rejected row without one; empty without --position.
@@ -139,38 +152,18 @@ class Batch:
     text: TextPart | None = None  # the rows' bytes, if they identify the source
     epoch: int = 0  # counted from 0
     index: int = 0  # the source in the epoch, counted from 0
+    # Interprets the first rows again, which may infer less than all of them.
+    interpret_first: Callable[[int], Batch] | None = None
 
     def __len__(self) -> int:
         return self.n_rows
 
-    def __getitem__(self, part: slice) -> Batch:
-        """Return the rows of a slice of places."""
-        start, end, _ = part.indices(self.n_rows)
-        if start == 0 and end == self.n_rows:
+    def first(self, n: int) -> Batch:
+        """Return the first n rows."""
+        if n == self.n_rows:
             return self
-        usable = slice(*np.searchsorted(self.rows, [start, end]).tolist())
-        return replace(
-            self,
-            first_row=self.number(start),
-            n_rows=end - start,
-            rows=self.rows[usable] - start,
-            features=self.features[usable],
-            labels=self.labels[usable],
-            weights=self.weights[usable],
-            rejected={i - start: why for i, why in self.rejected.items() if start <= i < end},
-            held={i - start: held for i, held in self.held.items() if start <= i < end},
-            offsets=self.offsets[start:end],
-            redelivered=None if self.redelivered is None else self.redelivered[start:end],
-            notes=() if usable.start else self.notes,
-            missing=None if self.missing is None else self.missing[usable],
-            kept=self.kept[usable],
-            text=None if self.text is None else self.text[start:end],
-        )
-
-    @property
-    def tells(self) -> bool:
-        """Whether a row is learned, so that the schema is kept from here on."""
-        return self.labels.count(None) < len(self.labels)
+        assert self.interpret_first is not None
+        return replace(self.interpret_first(n), interpret_first=self.interpret_first)
 
     def number(self, i: int) -> int:
         """Return the number in the source of the row at place i, or of the next row for i = n."""
@@ -191,23 +184,29 @@ class Batch:
 
     def before_rejected(self) -> Batch:
         """Return the rows before the first rejected one."""
-        return self[: min(self.rejected)] if self.rejected else self
+        return self.first(min(self.rejected)) if self.rejected else self
 
     def require_usable(self) -> None:
         """Check that no row is rejected."""
         if self.rejected:
             raise SampleError(str(self.rejections()[0]))
 
-    def without(self, some: NDArray[np.bool_], why: str) -> Batch:
+    def without(self, some: NDArray[np.bool_], reason: str) -> Batch:
         """Return the batch with some of its usable rows (a mask, shape (n,)) rejected."""
-        kept = np.flatnonzero(~some)
+        left = np.flatnonzero(~some)
+
+        def interpret_first(n: int) -> Batch:
+            first = self.first(n)
+            return first.without(some[: len(first.rows)], reason)
+
         return replace(
             self,
-            rows=self.rows[kept],
-            features=self.features[kept],
-            labels=[self.labels[i] for i in kept.tolist()],
-            weights=self.weights[kept],
-            missing=None if self.missing is None else self.missing[kept],
-            kept=[self.kept[i] for i in kept.tolist()] if self.kept else [],
-            rejected=self.rejected | dict.fromkeys(self.rows[some].tolist(), why),
+            rows=self.rows[left],
+            features=self.features[left],
+            labels=[self.labels[i] for i in left.tolist()],
+            weights=self.weights[left],
+            missing=None if self.missing is None else self.missing[left],
+            kept=[self.kept[i] for i in left.tolist()] if self.kept else [],
+            rejected=self.rejected | dict.fromkeys(self.rows[some].tolist(), reason),
+            interpret_first=interpret_first,
         )

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any
+from importlib import import_module
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from stream_perceptron.data.lazy import lazy_property
+
+try:
+    compiled: Any = import_module("stream_perceptron.data._cells")
+except ImportError:  # built without a compiler
+    compiled = None
+
+BARE_LIST = "x"  # the name of a list without a name
 
 
 class Kind(IntEnum):
@@ -18,8 +29,66 @@ class Kind(IntEnum):
     NUMBER = 1
     BOOL = 2  # also a number, 1 or 0
     TEXT = 3
-    LIST = 4  # a list; its members follow as cells of the same name, with their positions
+    LIST = 4  # a list, whose members are cells of their own
     OBJECT = 5  # an object; its members follow as cells, named by path
+
+
+class Contents(ABC):
+    """The contents of cells: texts in formats of text, else what JSON has."""
+
+    @abstractmethod
+    def get(self, i: int) -> Any:
+        """Return the content of a cell."""
+
+    def get_all(self, ids: NDArray[np.intp]) -> list[Any]:
+        """Return the contents of some cells."""
+        return list(map(self.get, ids.tolist()))
+
+    def encode(self, ids: NDArray[np.intp]) -> tuple[NDArray[np.int32], list[Any]]:
+        """Return a code for the content of each of some cells, and the contents by code.
+
+        Equal contents of one type may have several codes.
+        """
+        return np.arange(len(ids), dtype=np.int32), self.get_all(ids)
+
+
+class ListedContents(Contents):
+    """Contents in a list."""
+
+    def __init__(self, contents: list[Any]) -> None:
+        self._contents = contents
+
+    def get(self, i: int) -> Any:
+        return self._contents[i]
+
+
+class TakenContents(Contents):
+    """The contents of cells taken from others, given by their numbers."""
+
+    def __init__(self, parts: Sequence[Contents], sizes: Sequence[int], ids: Any) -> None:
+        self._parts, self._ids = parts, ids
+        self._ends = np.cumsum(sizes)
+
+    def get(self, i: int) -> Any:
+        origin = int(self._ids[i])
+        part = int(np.searchsorted(self._ends, origin, side="right"))
+        return self._parts[part].get(origin - (int(self._ends[part - 1]) if part else 0))
+
+
+class SlicedContents(Contents):
+    """The contents of consecutive cells."""
+
+    def __init__(self, whole: Contents, first: int) -> None:
+        self._whole, self._first = whole, first
+
+    def get(self, i: int) -> Any:
+        return self._whole.get(self._first + i)
+
+    def get_all(self, ids: NDArray[np.intp]) -> list[Any]:
+        return self._whole.get_all(self._first + ids)
+
+    def encode(self, ids: NDArray[np.intp]) -> tuple[NDArray[np.int32], list[Any]]:
+        return self._whole.encode(self._first + ids)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -32,52 +101,143 @@ class Cells:
     Examples
     --------
     >>> cells = Cells(
-    ...     ("a", "b"), np.array([0, 2]), np.array([0, 1], np.int32), np.full(2, -1, np.int32),
+    ...     ("a", "b"), np.array([0, 2]), np.array([0, 1], np.int32),
     ...     np.array([Kind.NUMBER, Kind.TEXT], np.uint8), np.array([1.0, np.nan]),
-    ...     [1, "x"].__getitem__,
+    ...     ListedContents([1, "x"]),
     ... )
-    >>> len(cells), cells.values()
-    (1, [('a', None, 'NUMBER', 1.0, 1), ('b', None, 'TEXT', nan, 'x')])
+    >>> len(cells), cells.describe(0), cells.describe(1)
+    (1, ('a', 'NUMBER', 1.0, 1), ('b', 'TEXT', nan, 'x'))
 
     """
 
-    names: Sequence[str]
+    names: Sequence[Any]
     starts: NDArray[np.intp]  # shape (n + 1,)
-    # The index in `names` of each cell, shape (m,); None for a table: each record has every name.
+    # The index in `names` of each cell, shape (m,); None for a table, where each record has all
+    # columns, and for members of lists.
     name_ids: NDArray[np.int32] | None
-    # The position of a member of a list, else -1; shape (m,). None if the format has no lists.
-    positions: NDArray[np.int32] | None
     kinds: NDArray[np.uint8]  # shape (m,)
-    numbers: NDArray[np.float64]  # NaN for a cell that is not a number; shape (m,)
-    # Returns the content of a cell: a text in formats of text, else what JSON has.
-    content: Callable[[int], Any]
+    # The number of each cell, shape (m,): as float64, NaN for a cell that is not a number; or as
+    # bytes, 0 for a cell that is not a number, if all are whole numbers from 0 to 255.
+    numbers: NDArray[np.float64] | NDArray[np.uint8]
+    contents: Contents
+    # The members of lists: those of the k-th list are the cells of its k-th record. The pairs of a
+    # record of LIBSVM are a list whose members have names.
+    members: Cells | None = None
     errors: dict[int, str] = field(default_factory=dict)  # by record: why it cannot be read
-    # As `content`, for many cells at once.
-    many: Callable[[NDArray[np.intp]], list[Any]] | None = None
-    # Returns the number of a name, -1 if it does not occur.
-    number_of: Callable[[str], int] = field(default=lambda name: -1)
 
     def __len__(self) -> int:
         return len(self.starts) - 1
 
-    def contents(self, ids: NDArray[np.intp]) -> list[Any]:
-        """Return the contents of some cells."""
-        if self.many is not None:
-            return self.many(ids)
-        return list(map(self.content, ids.tolist()))
+    def __getitem__(self, records: slice) -> Cells:
+        """Return the cells of a slice of the records."""
+        start, end, _ = records.indices(len(self))
+        if end - start == len(self):
+            return self
+        starts = self.starts[start : max(start, end) + 1]
+        first, last = int(starts[0]), int(starts[-1])
+        members = self.members
+        if members is not None and len(members):
+            members = members[slice(*np.searchsorted(self.list_ids, [first, last]).tolist())]
+        return Cells(
+            self.names,
+            starts - first,
+            None if self.name_ids is None else self.name_ids[first:last],
+            self.kinds[first:last],
+            self.numbers[first:last],
+            SlicedContents(self.contents, first),
+            members,
+            {i - start: reason for i, reason in self.errors.items() if start <= i < end},
+        )
 
-    def values(self) -> list[tuple[str, int | None, str, float, Any]]:
-        """Return the name, position, kind, number and content of each cell."""
-        m = len(self.kinds)
-        positions = [-1] * m if self.positions is None else self.positions.tolist()
-        name_ids = [i % len(self.names) for i in range(m)]
-        if self.name_ids is not None:
-            name_ids = self.name_ids.tolist()
-        cells = zip(name_ids, positions, self.kinds.tolist(), self.numbers.tolist(), strict=True)
-        return [
-            (
-                self.names[name_id], position if position >= 0 else None, Kind(kind).name, number,
-                self.content(i),
-            )
-            for i, (name_id, position, kind, number) in enumerate(cells)
-        ]  # fmt: skip
+    @lazy_property
+    def list_ids(self) -> NDArray[np.intp]:
+        """The cells that are lists."""
+        return np.flatnonzero(self.kinds == Kind.LIST)
+
+    @property
+    def are_bytes(self) -> bool:
+        """Whether numbers are bytes."""
+        return self.numbers.dtype == np.uint8
+
+    @lazy_property
+    def doubles(self) -> NDArray[np.float64]:
+        """The number of each cell, NaN for a cell that is not a number."""
+        numbers = self.numbers.astype(np.float64, copy=False)
+        if not self.are_bytes:
+            return numbers
+        is_number = (self.kinds == Kind.NUMBER) | (self.kinds == Kind.BOOL)
+        return np.where(is_number, numbers, np.nan)
+
+    def describe(self, i: int) -> tuple[str, str, float, Any]:
+        """Return the name, kind, number and content of a cell."""
+        name = "" if self.name_ids is None else self.names[self.name_ids[i]]
+        return name, Kind(self.kinds[i]).name, float(self.doubles[i]), self.contents.get(i)
+
+
+def take_records(parts: Sequence[Cells], records: NDArray[np.intp]) -> Cells:
+    """Return records of several blocks that share names, numbered over all blocks."""
+    lengths = np.concatenate([np.diff(part.starts) for part in parts])
+    sizes = [len(part.kinds) for part in parts]
+    firsts = np.cumsum(lengths) - lengths
+    starts = np.concatenate([[0], np.cumsum(lengths[records])])
+    cells = np.repeat(firsts[records] - starts[:-1], lengths[records]) + np.arange(starts[-1])
+    kinds = np.concatenate([part.kinds for part in parts])
+    are_bytes = all(part.are_bytes for part in parts)
+    numbers = np.concatenate([part.numbers if are_bytes else part.doubles for part in parts])
+    name_ids = [part.name_ids for part in parts if part.name_ids is not None]
+    members = [part.members for part in parts if part.members is not None]
+    if members:
+        number_of_list = np.cumsum(kinds == Kind.LIST) - 1
+        lists = number_of_list[cells[kinds[cells] == Kind.LIST]]
+        members = [take_records(members, lists)]
+    return Cells(
+        max((part.names for part in parts), key=len),
+        starts,
+        np.concatenate(name_ids)[cells] if name_ids else None,
+        kinds[cells],
+        numbers[cells],
+        TakenContents([part.contents for part in parts], sizes, cells),
+        members[0] if members else None,
+    )
+
+
+class Selected(NamedTuple):
+    """The cells that are numbers of features, and the other ones."""
+
+    starts: NDArray[np.intp]  # of the selected cells of each of n records, shape (n + 1,)
+    features: NDArray[np.int32]
+    numbers: NDArray[Any]
+    others: NDArray[np.intp]
+    other_rows: NDArray[np.intp]  # the records of the other cells
+
+
+def select_cells(cells: Cells, feature_of_name: NDArray[np.int32]) -> Selected:
+    """Select the cells that are numbers of features; a name has the feature -1 for none.
+
+    Examples
+    --------
+    >>> cells = Cells(
+    ...     ("a", "b"), np.array([0, 2]), np.array([0, 1], np.int32),
+    ...     np.array([Kind.NUMBER, Kind.TEXT], np.uint8), np.array([1.0, np.nan]),
+    ...     ListedContents([1, "x"]),
+    ... )
+    >>> selected = select_cells(cells, np.array([5, 6], np.int32))
+    >>> selected.features.tolist(), selected.numbers.tolist(), selected.others.tolist()
+    ([5], [1.0], [1])
+
+    """
+    starts, name_ids, kinds, numbers = cells.starts, cells.name_ids, cells.kinds, cells.numbers
+    assert name_ids is not None
+    if compiled is not None:
+        return Selected(*compiled.select_cells(starts, name_ids, kinds, numbers, feature_of_name))
+    features = feature_of_name[name_ids]
+    is_selected = (features >= 0) & (kinds == Kind.NUMBER)
+    rows = np.repeat(np.arange(len(cells)), np.diff(starts))
+    counts = np.bincount(rows[is_selected], minlength=len(cells))
+    return Selected(
+        np.concatenate([[0], np.cumsum(counts)]),
+        features[is_selected],
+        numbers[is_selected],
+        np.flatnonzero(~is_selected),
+        rows[~is_selected],
+    )

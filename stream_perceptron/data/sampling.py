@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,10 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.data.batch import BATCH_ROWS, Batch
+from stream_perceptron.data.batch import BATCH_ROWS, Batch, Inferred, Redeliveries
+from stream_perceptron.data.describe import Note
 from stream_perceptron.data.identity import Identity
-from stream_perceptron.data.schema import Schema
-from stream_perceptron.data.source import Fit, Request, Source
+from stream_perceptron.data.source import (
+    Fit,
+    Interpreter,
+    Knowledge,
+    RawRows,
+    Request,
+    Source,
+    read_batches,
+)
 from stream_perceptron.errors import SourceError
 from stream_perceptron.model.rows import Rows, concatenate_rows
 
@@ -56,15 +65,16 @@ class RandomDraws(Source):
     def identities(self, before: Sequence[Identity] = ()) -> list[Identity]:
         return [source.whole() for source in self._sources]
 
-    def batches(self, request: Request) -> Iterator[Batch]:
+    def rows(self, request: Request) -> Iterator[DrawnRows]:
         """Yield an epoch's draws from `start` on: as many as there are rows, new each epoch."""
-        rows = self.read(request)
-        begin = request.epoch * rows.n_rows
-        for first in range(request.start, rows.n_rows, BATCH_ROWS):
-            n = min(BATCH_ROWS, rows.n_rows - first)
-            notes = rows.notes if first == 0 else ()
-            draws = self.draws(begin + first, n)
-            yield replace(_taken(rows, draws), first_row=first + 1, notes=notes)
+        n_rows = self.read(request).n_rows
+        begin = request.epoch * n_rows
+        for first in range(request.start, n_rows, BATCH_ROWS):
+            n = min(BATCH_ROWS, n_rows - first)
+            yield DrawnRows(self.draws(begin + first, n))
+
+    def interpreter(self, request: Request) -> DrawInterpreter:
+        return DrawInterpreter(self, request)
 
     def read(self, request: Request) -> Batch:
         """Return all rows to draw from; none counts as redelivered.
@@ -73,27 +83,29 @@ class RandomDraws(Source):
         """
         if self._rows is not None:
             return self._rows
-        asked = replace(request, epoch=0, start=0, known=None, redeliveries=None)
+        asked = replace(request, epoch=0, start=0, known=None)
+        knowledge = Knowledge(request.schema, copy.copy(request.names))
         while True:
-            batches, schemas = [], [asked.schema]
-            n_numbers, n_learned = len(asked.schema.numbers), 0
+            before, n_names_before = knowledge.schema, len(knowledge.names)
+            batches: list[Batch] = []
+            n_learned, after_first = 0, before
             for source in self._sources:
-                for batch in source.batches(asked):
+                asked = replace(asked.after(knowledge.schema), names=knowledge.names)
+                for batch in read_batches(source, asked, knowledge):
+                    if not batches:
+                        after_first = batch.first(1).inferred.schema
                     batches.append(batch)
-                    n_learned += len(batch) - batch.labels.count(None) - len(batch.rejected)
-                    if batch.tells:
-                        if batch.schema == schemas[-1]:
-                            schemas.pop()  # the later one may know more names
-                        schemas.append(batch.schema)
-                asked = asked.after(schemas[-1])
+                    n_learned += len(batch.labels) - batch.labels.count(None)
+            is_known = knowledge.schema == before and len(knowledge.names) == n_names_before
             # If the first row decided the schema and all rows are learned, do not read again.
-            is_told_at_once = len(schemas) <= 2 and n_learned == sum(map(len, batches))
-            is_all_known = len(schemas) == 1 and n_numbers == len(asked.schema.numbers)
-            if is_all_known or is_told_at_once:
+            is_decided_at_once = knowledge.schema == after_first
+            if is_known or (is_decided_at_once and n_learned == sum(map(len, batches))):
                 break
         if not batches:
             raise SourceError(f"{self.name}: has no rows to draw from")
-        self._rows = _joined(batches, self.name, asked.schema)
+        new_names = tuple(map(str, knowledge.names.names[len(request.names) :]))
+        inferred = Inferred(knowledge.schema, new_names)
+        self._rows = _concatenate(batches, self.name, inferred)
         return self._rows
 
     def draws(self, start: int, n: int) -> NDArray[np.intp]:
@@ -104,7 +116,46 @@ class RandomDraws(Source):
         return (u * (self.n_rows or 0)).astype(np.intp)
 
 
-def _joined(batches: Sequence[Batch], source: str, schema: Schema) -> Batch:
+class DrawnRows(RawRows):
+    """Rows given by their numbers among all rows to draw from."""
+
+    def __init__(self, draws: NDArray[np.intp]) -> None:
+        self.draws = draws
+
+    def __len__(self) -> int:
+        return len(self.draws)
+
+    def _slice(self, start: int, end: int) -> DrawnRows:
+        return DrawnRows(self.draws[start:end])
+
+
+class DrawInterpreter(Interpreter):
+    """Takes drawn rows from those that are held in memory."""
+
+    def __init__(self, source: RandomDraws, request: Request) -> None:
+        super().__init__(request)
+        self._source = source
+
+    def _interpret(
+        self,
+        rows: DrawnRows,
+        knowledge: Knowledge,
+        redeliveries: Redeliveries | None,
+        fields: dict[str, Any],
+    ) -> Batch:
+        batch = _take(self._source.read(self._request), rows.draws)
+        schema, names = batch.inferred.schema, batch.inferred.names
+        if batch.labels.count(None) == len(batch.labels):
+            schema, names = knowledge.schema, ()
+        elif names and names[0] in knowledge.names.numbers:
+            names = ()
+        return replace(batch, inferred=Inferred(schema, names), **fields)
+
+    def _describe(self, rows: DrawnRows, knowledge: Knowledge) -> tuple[Note, ...]:
+        return self._source.read(self._request).notes
+
+
+def _concatenate(batches: Sequence[Batch], source: str, inferred: Inferred) -> Batch:
     """Return the rows of all batches as one."""
     starts = np.cumsum([0, *(batch.n_rows for batch in batches)]).tolist()
     some = [batch.features for batch in batches if len(batch.rows)]
@@ -116,7 +167,7 @@ def _joined(batches: Sequence[Batch], source: str, schema: Schema) -> Batch:
         features=concatenate_rows(some) if some else Rows.from_rows([], []),
         labels=[label for batch in batches for label in batch.labels],
         weights=np.concatenate([batch.weights for batch in batches]),
-        schema=schema,
+        inferred=inferred,
         rejected={
             start + i: why
             for batch, start in zip(batches, starts, strict=False)
@@ -132,7 +183,7 @@ def _joined(batches: Sequence[Batch], source: str, schema: Schema) -> Batch:
     )
 
 
-def _taken(rows: Batch, draws: NDArray[np.intp]) -> Batch:
+def _take(rows: Batch, draws: NDArray[np.intp]) -> Batch:
     """Return the drawn rows, in any order and with repeats."""
     place = np.full(rows.n_rows, -1, np.intp)
     place[rows.rows] = np.arange(len(rows.rows))

@@ -2,64 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from itertools import islice
 from typing import Any
 
 from stream_perceptron.data.labels import LABEL_TYPES, is_missing, label_type_of, typed_label
+from stream_perceptron.data.lazy import lazy_property
 from stream_perceptron.data.naming import is_pixel, names_in
 from stream_perceptron.errors import SampleError, SourceError
 
 MAX_WAITING = 10**12  # samples
-
-
-class KnownNames:
-    """The names of features with numbers in learned rows.
-
-    It is immutable; `with_names` returns a larger one, which shares memory if it can.
-
-    Examples
-    --------
-    >>> one = KnownNames(["a"])
-    >>> other = one.with_names(["b", "c"])
-    >>> list(one), list(other), "b" in one, "b" in other
-    (['a'], ['a', 'b', 'c'], False, True)
-
-    """
-
-    def __init__(self, names: Iterable[Hashable] = ()) -> None:
-        self._names = list(map(str, names))
-        self._n = len(self._names)
-        # The place of each of the first n_placed[0] names; filled on demand.
-        self._places: dict[str, int] = {}
-        self._n_placed = [0]
-
-    def __len__(self) -> int:
-        return self._n
-
-    def __iter__(self) -> Iterator[str]:
-        return islice(self._names, self._n)
-
-    def __contains__(self, name: Any) -> bool:
-        for place in range(self._n_placed[0], len(self._names)):
-            self._places.setdefault(self._names[place], place)
-        self._n_placed[0] = len(self._names)
-        return self._places.get(name, self._n) < self._n
-
-    def with_names(self, names: Sequence[str]) -> KnownNames:
-        """Return these names and further ones, which may repeat known names."""
-        if len(self._names) > self._n:  # another object has extended the shared list
-            return KnownNames([*self, *names])
-        self._names.extend(names)
-        more = KnownNames()
-        more.__dict__ |= self.__dict__
-        more._n = len(self._names)
-        return more
-
-    def __reduce__(self) -> tuple[type[KnownNames], tuple[list[str]]]:
-        return KnownNames, (list(self),)
 
 
 @dataclass(frozen=True)
@@ -109,7 +61,7 @@ class Selection:
         """The factor of features read from text; None for 1."""
         return None if self.scale == 1.0 else self.scale
 
-    @cached_property
+    @lazy_property
     def roles(self) -> set[str]:
         """The columns that are not features, the label aside."""
         return {*self.ignore, *self.position, *filter(None, (self.weight, self.join))}
@@ -124,7 +76,7 @@ class Selection:
         """The columns whose values are kept with each row; that of `join` is the last."""
         return self.keep if self.join is None else (*self.keep, self.join)
 
-    @cached_property
+    @lazy_property
     def blanks(self) -> frozenset[str]:
         """The texts that mean a missing value."""
         return frozenset({"", *self.missing})
@@ -132,7 +84,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Schema:
-    """What was found in the rows read so far; comes with every batch.
+    """The column types and roles found in the learned rows.
 
     Rows are columns of a table, or name their own features, as JSON objects and LIBSVM do.
     """
@@ -152,10 +104,6 @@ class Schema:
     # The JSON key that holds the features: "" for the record itself, None before the first record.
     key: str | None = field(default=None, metadata={"optional": True})
     is_list: bool = field(default=False, metadata={"optional": True})  # whether they are a list
-    # The features of rows that name their own; saved as the model's.
-    numbers: KnownNames = field(
-        default_factory=KnownNames, compare=False, metadata={"saved": False}
-    )
 
     @property
     def is_new(self) -> bool:
@@ -233,11 +181,6 @@ class Schema:
         if difference := self.difference(features):
             raise SourceError(f"{where}: {difference}")
         return self  # a model made in Python may have them in another order
-
-    def with_numbers(self, names: Iterable[Hashable]) -> Schema:
-        """Return the schema with more names of features, for rows that name their own."""
-        new = [name for name in map(str, names) if name not in self.numbers]
-        return replace(self, numbers=self.numbers.with_names(new)) if new else self
 
     def with_decided(self, features: tuple[str, ...], texts: Iterable[str]) -> Schema:
         """Return the schema after columns were found to be features or texts."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from stream_perceptron.data import roles
-from stream_perceptron.data.batch import Batch, Redeliveries
+from stream_perceptron.data.batch import MOST_BATCH_ROWS, Batch, Inferred, Redeliveries
 from stream_perceptron.data.byte_stream import ByteStream, is_stream, name_of, version_of
+from stream_perceptron.data.describe import Note
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.schema import Schema, Selection
+from stream_perceptron.model.vocabulary import Vocabulary
 
 # The key under which our own files keep shape, classes and origin, as JSON.
 METADATA_KEY = b"stream_perceptron"
@@ -23,6 +26,8 @@ class Request:
 
     selection: Selection = field(default_factory=Selection)
     schema: Schema = field(default_factory=Schema)  # from the rows read before
+    # The names of features, if rows name their own.
+    names: Vocabulary = field(default_factory=Vocabulary)
     # Whether all columns asked for are required; predictions need no label column.
     to_learn: bool = True
     needs_label: bool = False  # whether a table without a label column is refused
@@ -34,14 +39,8 @@ class Request:
     most_features: int = 2**22  # a row with more is rejected before its names are made
     # Whether rejected rows are held with all of their columns, not just those that are used.
     holds_rejected: bool = False
-    redeliveries: Redeliveries | None = None  # detects redelivered rows; None for no detection
     # For a pipe, the number of rows read in earlier runs: its rows are numbered over all runs.
     rows_before: int | None = None
-    # Called with the number of the next row when rows have arrived, and at multiples of
-    # `renew_every`, once all rows before it have been learned or predicted. It returns a request
-    # with another selection and schema, or None for no change.
-    renew: Callable[[int], Request | None] | None = None
-    renew_every: int = 1
 
     @property
     def first_row(self) -> int:
@@ -53,29 +52,126 @@ class Request:
         """Whether redelivered rows have numbers, as in `Batch`."""
         return self.rows_before is None
 
-    def renewed(self, row: int) -> Request | None:
-        """Return the request for the rows from this number on; None if it stays as it is."""
-        new = None if self.renew is None else self.renew(row)
-        if new is None:
-            return None
-        return replace(
-            self,
-            selection=new.selection,
-            schema=new.schema,
-            most_features=new.most_features,
-            start=row - 1,
-            rows_before=None if self.rows_before is None else row - 1,
-        )
-
-    def rows_until_renewal(self, row: int, n: int) -> int:
-        """Return how many of n rows, the first with this number, may be read at once."""
-        if self.renew is None:
-            return n
-        return min(n, self.renew_every - (row - 1) % self.renew_every)
-
     def after(self, schema: Schema) -> Request:
         """Return the request for the next source, after others led to this schema."""
         return replace(self, selection=roles.named(self.selection, schema), schema=schema)
+
+
+@dataclass
+class Knowledge:
+    """What the rows read so far tell about others."""
+
+    schema: Schema = field(default_factory=Schema)
+    # The names of features, if rows name their own.
+    names: Vocabulary = field(default_factory=Vocabulary)
+
+    def adopt(self, inferred: Inferred) -> None:
+        """Add what rows infer, once they are learned."""
+        self.schema = inferred.schema
+        self.names.extend(inferred.names)
+
+
+class RawRows(ABC):
+    """Consecutive rows of a source, before their interpretation."""
+
+    epoch = 0  # counted from 0
+    index = 0  # the source in the epoch, counted from 0
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of rows."""
+
+    def __getitem__(self, rows: slice) -> Self:
+        """Return a slice of the rows."""
+        start, end, _ = rows.indices(len(self))
+        if end - start == len(self):
+            return self
+        part = self._slice(start, end)
+        part.epoch, part.index = self.epoch, self.index
+        return part
+
+    @abstractmethod
+    def _slice(self, start: int, end: int) -> Self:
+        """Return some but not all of the rows."""
+
+
+class Interpreter(ABC):
+    """Interprets the rows of one source."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._is_described = request.start > 0
+
+    def interpret(
+        self,
+        rows: Any,
+        knowledge: Knowledge,
+        first_row: int,
+        redeliveries: Redeliveries | None = None,
+    ) -> Batch:
+        """Return rows as a batch, with notes if they are the first that can be read.
+
+        Parameters
+        ----------
+        rows
+            Rows of the source.
+        knowledge
+            What earlier rows tell about these; it does not change.
+        first_row
+            The number of the first row, counted from 1.
+        redeliveries
+            The highest offset of each partition; None if redelivered rows are not detected.
+
+        Raises
+        ------
+        SourceError
+            If the rows do not fit the model.
+
+        """
+        knowledge = Knowledge(knowledge.schema, knowledge.names)  # as it is before these rows
+        fields: dict[str, Any] = {
+            "first_row": first_row,
+            "numbers_redelivered": self._request.numbers_redelivered,
+            "epoch": rows.epoch,
+            "index": rows.index,
+        }
+
+        def interpret_first(n: int) -> Batch:
+            return self._interpret(rows[:n], knowledge, redeliveries, fields)
+
+        again = fields | {"interpret_first": interpret_first}
+        batch = self._interpret(rows, knowledge, redeliveries, again)
+        notes = self._warn(batch)
+        if not self._is_described and len(batch.rejected) < len(batch):
+            about_source = self._describe(rows, knowledge)
+            self._is_described = bool(about_source)
+            notes = about_source + notes
+        if not notes:
+            return batch
+        fields["notes"] = notes  # also of the first rows alone
+        return replace(batch, notes=notes)
+
+    def max_rows(self, knowledge: Knowledge) -> int:
+        """Return the number of rows that may be interpreted at once."""
+        return MOST_BATCH_ROWS
+
+    @abstractmethod
+    def _interpret(
+        self,
+        rows: Any,
+        knowledge: Knowledge,
+        redeliveries: Redeliveries | None,
+        fields: dict[str, Any],
+    ) -> Batch:
+        """Return rows as a batch with these fields; the result depends on the arguments alone."""
+
+    @abstractmethod
+    def _describe(self, rows: Any, knowledge: Knowledge) -> tuple[Note, ...]:
+        """Return notes on the source, given the first rows of which one can be read."""
+
+    def _warn(self, batch: Batch) -> tuple[Note, ...]:
+        """Return warnings that a batch gives rise to."""
+        return ()
 
 
 class Fit(NamedTuple):
@@ -131,12 +227,25 @@ class Source(ABC):
         """Return how the source fits a request; None if it has no rows."""
 
     @abstractmethod
-    def batches(self, request: Request) -> Iterator[Batch]:
-        """Yield the rows in batches of a few thousand at most.
+    def rows(self, request: Request) -> Iterator[RawRows]:
+        """Yield the rows, a few thousand at once at most.
 
-        A row that changes the schema begins a new batch. Rejected and redelivered rows change
-        nothing.
+        They depend on the selection and the start of the request, not on its schema.
         """
+
+    @abstractmethod
+    def interpreter(self, request: Request) -> Interpreter:
+        """Return an interpreter of the rows.
+
+        Raises
+        ------
+        SourceError
+            If the source does not fit the model or lacks a column that was asked for.
+
+        """
+
+    def forget_names(self) -> None:  # noqa: B027, most sources keep no names
+        """Forget the names that only earlier rows have, to bound memory."""
 
     @abstractmethod
     def identities(self, before: Sequence[Identity] = ()) -> list[Identity]:
@@ -168,9 +277,9 @@ class SingleSource(Source):
 
     def prepared(self, request: Request) -> Any:
         """Return the reader for a request, made once; None if the source has no rows."""
-        asked, numbers = request.selection, request.schema.numbers
+        asked, names = request.selection, request.names
         key = (
-            asked, asked.keep, request.schema, len(numbers) and numbers, request.to_learn,
+            asked, asked.keep, request.schema, len(names) and names, request.to_learn,
             request.needs_label, request.most_features,
         )  # fmt: skip
         if self._prepared is None or self._prepared[0] != key:
@@ -187,3 +296,44 @@ class SingleSource(Source):
             If the source lacks a column that was asked for.
 
         """
+
+
+def read_batches(
+    source: Source, request: Request, knowledge: Knowledge | None = None
+) -> Iterator[Batch]:
+    """Yield the rows of a source as batches; `knowledge` adopts what each batch infers.
+
+    Examples
+    --------
+    >>> from stream_perceptron.data.opening import open_source
+    >>> from stream_perceptron.datasets.mnist import sample_path
+    >>> sum(map(len, read_batches(open_source(str(sample_path())), Request())))
+    5000
+
+    """
+    if knowledge is None:
+        knowledge = Knowledge(request.schema, copy.copy(request.names))
+    interpreter, first_row = source.interpreter(request), request.first_row
+    for rows in source.rows(request):
+        batches = interpret_rows(interpreter, rows, knowledge, first_row)
+        for batch in batches:
+            yield batch
+            knowledge.adopt(batch.inferred)
+            first_row = batch.number(len(batch))
+
+
+def interpret_rows(
+    interpreter: Interpreter,
+    rows: RawRows,
+    knowledge: Knowledge,
+    first_row: int,
+    redeliveries: Redeliveries | None = None,
+) -> Iterator[Batch]:
+    """Yield rows as batches, mostly one; what each infers must be adopted before the next."""
+    while True:
+        n = min(len(rows), interpreter.max_rows(knowledge))
+        batch = interpreter.interpret(rows[:n], knowledge, first_row, redeliveries)
+        yield batch
+        if n == len(rows):
+            return
+        first_row, rows = batch.number(n), rows[n:]

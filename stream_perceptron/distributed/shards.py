@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.batch import Batch, Rejection
 from stream_perceptron.data.describe import Note
 from stream_perceptron.data.identity import Identity
-from stream_perceptron.data.source import Source
+from stream_perceptron.data.source import Source, interpret_rows
 from stream_perceptron.distributed.averaging import average_live
 from stream_perceptron.errors import DivergedError, SampleError, SourceError
 from stream_perceptron.live.cursor import Cursor, Shards
@@ -146,13 +147,14 @@ def learn_first_sample(
     """
     outcome = Outcome(copy.deepcopy(live))
     learner, cursor = outcome.live, Cursor(list(identities))
-    batches = _through_first_label(read(sources, learner.request(), cursor, epochs=1))
     step = partial(learner.step, here=cursor, sources=sources)
-    for result in drive(cut(batches, cursor), step, skip_rejected):
-        outcome.rejected += [each._replace(held=None) for each in result.rejected]
-        outcome.notes += result.notes
-        if is_over():
-            return None
+    with closing(read(sources, learner.request(), cursor, 1, learner.knowledge)) as rows:
+        batches = learner.interpret(cut(rows, cursor), cursor, sources)
+        for result in drive(_through_first_label(batches), step, skip_rejected):
+            outcome.rejected += [each._replace(held=None) for each in result.rejected]
+            outcome.notes += result.notes
+            if is_over():
+                return None
     return outcome
 
 
@@ -161,7 +163,7 @@ def _through_first_label(batches: Iterable[Batch]) -> Iterator[Batch]:
     for batch in batches:
         labeled = [i for i, label in enumerate(batch.labels) if label is not None]
         if labeled:
-            yield batch[: int(batch.rows[labeled[0]]) + 1]
+            yield batch.first(int(batch.rows[labeled[0]]) + 1)
             return
         yield batch
 
@@ -197,16 +199,25 @@ def learn_pieces(
         for path, pieces_of_file in groupby(pieces, key=lambda piece: paths[piece.file]):
             source = ParquetSource(path)
             for piece in pieces_of_file:
-                batches = source.rows_of_group(
-                    piece.group, piece.start, piece.end, learner.request()
-                )
-                for result in drive(batches, learner.step, skip_rejected):
+                for result in drive(
+                    _batches_of(piece, source, learner), learner.step, skip_rejected
+                ):
                     outcome.rejected += [each._replace(held=None) for each in result.rejected]
                     outcome.notes = outcome.notes or result.notes
     except (SourceError, SampleError, DivergedError) as error:
         outcome.error = error
     learner.model.lr = lr
     return outcome
+
+
+def _batches_of(piece: Piece, source: ParquetSource, learner: LiveModel) -> Iterator[Batch]:
+    """Yield the rows of a piece."""
+    request = replace(learner.request(), start=piece.first - 1)
+    interpreter, first_row = source.interpreter(request), piece.first
+    for rows in source.rows_of_group(piece.group, piece.start, piece.end, request):
+        for batch in interpret_rows(interpreter, rows, learner.knowledge, first_row):
+            yield batch
+            first_row = batch.number(len(batch))
 
 
 def mean_of(live: LiveModel, outcomes: Sequence[Outcome]) -> LiveModel:

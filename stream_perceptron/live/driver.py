@@ -1,15 +1,14 @@
-"""The only loop around training: reads, cuts and learns batches."""
+"""The only loop around training: reads, slices, interprets and learns rows."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.byte_stream import Idle
 from stream_perceptron.data.prefetch import prefetch
-from stream_perceptron.data.source import Request, Source
+from stream_perceptron.data.source import Interpreter, Knowledge, RawRows, Request, Source
 from stream_perceptron.live.cursor import Cursor
 from stream_perceptron.live.step_result import StepResult
 
@@ -63,13 +62,75 @@ def drive(
             batch.require_usable()
 
 
+def read(
+    sources: Sequence[Source],
+    request: Request,
+    cursor: Cursor,
+    epochs: int | None,
+    knowledge: Knowledge,
+    idle: Idle | None = None,
+) -> Generator[tuple[Interpreter, RawRows], None, None]:
+    """Yield the rows from a cursor on with their interpreter; a thread prefetches them.
+
+    Later changes of the cursor have no effect. Those of `knowledge` concern the next source.
+    """
+    epoch, begin, row = cursor.epoch, cursor.index, cursor.row
+    while epochs is None or epoch < epochs:
+        n_rows = begin + row
+        for index in range(begin, len(sources)):
+            source = sources[index]
+            start, rows_before = (0, row) if source.is_stream else (row, None)
+            known = cursor.sources[index] if cursor.sources and source.grows else None
+            asked = replace(
+                request, epoch=epoch, start=start, rows_before=rows_before, known=known,
+                names=knowledge.names,
+            )  # fmt: skip
+            if request.to_learn:
+                asked = asked.after(knowledge.schema)
+            interpreter = source.interpreter(asked)
+            for rows in _read_ahead(source.rows(asked), source, idle):
+                rows.epoch, rows.index = epoch, index
+                n_rows += len(rows)
+                yield interpreter, rows
+            row = 0
+        if not n_rows:
+            return  # a run of endless epochs over empty sources would never end
+        epoch, begin, row = epoch + 1, 0, 0
+
+
+def _read_ahead(
+    rows: Iterator[RawRows], source: Source, idle: Idle | None
+) -> Generator[RawRows, None, None]:
+    """Yield the rows of a source that a thread prefetches.
+
+    While the source is a pipe with little data ready, no thread is used: if the sender waits for an
+    answer to each row, a thread would only delay it.
+    """
+    pipe = source.stream
+    while pipe is not None and pipe.n_ready() < _FLOOD:
+        pipe.idle = idle
+        some = next(rows, None)
+        if some is None:
+            return
+        yield some
+    if pipe is not None:
+        pipe.idle = None
+    yield from prefetch(rows, idle)
+
+
 def cut(
-    batches: Iterable[Batch], cursor: Cursor, limit: int | None = None, every: int | None = None
-) -> Iterator[Batch]:
-    """Cut batches where a run ends or yields, and set the cursor to the source of each.
+    rows: Iterable[tuple[Interpreter, RawRows]],
+    cursor: Cursor,
+    limit: int | None = None,
+    every: int | None = None,
+    one_by_one: int = 0,
+    name_rows: int | None = None,
+) -> Iterator[tuple[Interpreter, RawRows]]:
+    """Cut rows where a run ends or yields, and set the cursor to the source of each.
 
     A run yields at 1,000, 2,000, 4,000 and so on rows, where progress is reported, at multiples of
-    `every`, and after each batch. The caller moves the cursor over the rows.
+    `every`, after each of the first `one_by_one` rows, and at multiples of `name_rows` in a source.
+    The caller moves the cursor over the rows.
 
     Raises
     ------
@@ -80,7 +141,7 @@ def cut(
     if not cursor.row:
         cursor.redeliveries.begin_source()
     end = None if limit is None else limit + (cursor.read if cursor.is_of_stream else 0)
-    for whole in batches:
+    for interpreter, whole in rows:
         if (whole.epoch, whole.index) != (cursor.epoch, cursor.index):
             cursor.require_same_text()
             cursor.epoch, cursor.index, cursor.row = whole.epoch, whole.index, 0
@@ -93,82 +154,14 @@ def cut(
                 most = min(most, end - cursor.read)
             if every is not None:
                 most = min(most, every - cursor.read % every)
+            if name_rows is not None:
+                most = min(most, name_rows - cursor.row % name_rows)
+            if one_by_one:
+                most, one_by_one = min(most, 1), one_by_one - 1
             if most <= 0:
                 return
-            yield whole[done : done + most]
+            yield interpreter, whole[done : done + most]
             done += most
             if end is not None and cursor.read >= end:
-                return  # without waiting for the next batch, which may never come from a pipe
+                return  # without waiting for the next rows, which may never come from a pipe
     cursor.require_same_text()
-
-
-def singly(batches: Iterable[Batch], n: int) -> Iterator[Batch]:
-    """Yield the first n rows of all batches one by one, and the rest unchanged."""
-    for batch in batches:
-        single = min(n, len(batch))
-        n -= single
-        for i in range(single):
-            yield batch[i : i + 1]
-        if single < len(batch):
-            yield batch[single:]
-
-
-def read(
-    sources: Sequence[Source],
-    request: Request,
-    cursor: Cursor,
-    epochs: int | None,
-) -> Iterator[Batch]:
-    """Yield the batches from a cursor on; later changes of the cursor have no effect."""
-    redeliveries = copy.deepcopy(cursor.redeliveries) if request.to_learn else None
-    schema = request.schema
-    epoch, begin, row = cursor.epoch, cursor.index, cursor.row
-    while epochs is None or epoch < epochs:
-        n_rows = begin + row
-        for index in range(begin, len(sources)):
-            source = sources[index]
-            start, rows_before = (0, row) if source.is_stream else (row, None)
-            known = cursor.sources[index] if cursor.sources and source.grows else None
-            asked = replace(
-                request, epoch=epoch, start=start, rows_before=rows_before, known=known,
-                redeliveries=redeliveries,
-            )  # fmt: skip
-            if request.to_learn:
-                asked = asked.after(schema)
-            for batch in source.batches(asked):
-                if batch.tells or request.selection.join:
-                    schema = batch.schema
-                n_rows += batch.n_rows
-                yield replace(batch, epoch=epoch, index=index) if epoch or index else batch
-            if redeliveries is not None:
-                redeliveries.begin_source()
-            row = 0
-        if not n_rows:
-            return  # a run of endless epochs over empty sources would never end
-        epoch, begin, row = epoch + 1, 0, 0
-
-
-def ahead(
-    batches: Iterator[Batch],
-    sources: Sequence[Source],
-    idle: Idle | None,
-    uses_thread: bool = True,
-) -> Generator[Batch, None, None]:
-    """Yield batches that a thread prefetches, unless not `uses_thread`.
-
-    While all sources are pipes with little data ready, no thread is used: if the sender waits for
-    an answer to each row, a thread would only delay it.
-    """
-    streams = [source.stream for source in sources]
-    pipes = [stream for stream in streams if stream is not None]
-    is_live = bool(pipes) and len(pipes) == len(streams)
-    while not uses_thread or (is_live and not any(pipe.n_ready() >= _FLOOD for pipe in pipes)):
-        for pipe in pipes:
-            pipe.idle = idle
-        batch = next(batches, None)
-        if batch is None:
-            return
-        yield batch
-    for pipe in pipes:
-        pipe.idle = None
-    yield from prefetch(batches, idle)

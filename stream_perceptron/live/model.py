@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,8 +16,15 @@ from stream_perceptron.data import roles
 from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.byte_stream import Idle
 from stream_perceptron.data.identity import Identity
-from stream_perceptron.data.schema import KnownNames, Schema, Selection
-from stream_perceptron.data.source import Request, Source
+from stream_perceptron.data.schema import Schema, Selection
+from stream_perceptron.data.source import (
+    Interpreter,
+    Knowledge,
+    RawRows,
+    Request,
+    Source,
+    interpret_rows,
+)
 from stream_perceptron.errors import (
     CheckpointError,
     SampleError,
@@ -24,7 +32,7 @@ from stream_perceptron.errors import (
     StreamPerceptronError,
 )
 from stream_perceptron.live.cursor import Cursor, Shards
-from stream_perceptron.live.driver import RunOptions, Step, ahead, cut, drive, read, singly
+from stream_perceptron.live.driver import RunOptions, Step, cut, drive, read
 from stream_perceptron.live.ledger import Ledger
 from stream_perceptron.live.lineage import Lineage
 from stream_perceptron.live.metrics import Progress
@@ -35,6 +43,7 @@ from stream_perceptron.model.kernel import NAME as KERNEL
 from stream_perceptron.model.results import TrainOptions, TrainResult
 from stream_perceptron.model.rows import Samples
 from stream_perceptron.model.scaler import Scaler
+from stream_perceptron.model.vocabulary import Vocabulary
 from stream_perceptron.model.weights import MAX_WEIGHTS, NAME_COST
 from stream_perceptron.perceptron import SGDPerceptron
 
@@ -95,7 +104,7 @@ class LiveModel:
     ) -> None:
         self.model = model
         self.selection = selection or Selection()
-        self.schema = schema or Schema()
+        self.knowledge = Knowledge(schema or Schema())
         is_new = model.n_seen == 0
         self.ledger = ledger or Ledger(Progress(), Cursor(), Lineage(is_complete=is_new))
         self.kernel = kernel
@@ -186,13 +195,22 @@ class LiveModel:
         """
         self.require_runnable()
         with self.ledger.lock:
-            write_live(path, self.model, self.selection, self.schema, self.ledger, self.waiting)
+            write_live(path, self.model, self.selection, self.knowledge, self.ledger, self.waiting)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> LiveModel:
         with self.ledger.lock:
             new = object.__new__(type(self))
             vars(new).update(copy.deepcopy(vars(self), memo))
         return new
+
+    @property
+    def schema(self) -> Schema:
+        """The column types and roles found in the learned rows."""
+        return self.knowledge.schema
+
+    @schema.setter
+    def schema(self, schema: Schema) -> None:
+        self.knowledge.schema = schema
 
     @property
     def progress(self) -> Progress:
@@ -238,11 +256,16 @@ class LiveModel:
     def request(self, to_learn: bool = True) -> Request:
         """Return the request for a source; it detects no redelivered rows."""
         self.require_runnable()
-        known = dict.fromkeys([*self.model.features_, *self.waiting.names, *self.schema.numbers])
-        numbers = KnownNames(known if self.schema.is_open else ())
+        knowledge, names = self.knowledge, {}
+        if self.schema.is_open:
+            every = *self.model.features_, *self.waiting.names, *knowledge.names.names
+            names = dict.fromkeys(map(str, every))
+        if len(names) != len(knowledge.names):
+            knowledge.names = Vocabulary(names)
         return Request(
             roles.named(self.selection, self.schema) if to_learn else self.selection,
-            replace(self.schema, numbers=numbers),
+            self.schema,
+            knowledge.names,
             to_learn,
             needs_label=to_learn and self.needs_label,
             most_features=self.model.max_weights // NAME_COST,
@@ -314,48 +337,47 @@ class LiveModel:
         here = (cursor or self.cursor).begun(self.model.epsilon, asked.stop)
         if not here.finished:
             request = replace(self.request(), holds_rejected=asked.holds_rejected)
-            drops_names = self.selection.joins and self._may_name_features(sources, request)
-            if drops_names:
-                request = replace(
-                    request, renew=self._without_unused_names, renew_every=self._name_rows
-                )
-            rows = read(sources, request, here, asked.epochs)
-            rows = ahead(rows, sources, idle, uses_thread=not drops_names)
-            batches = cut(rows, here, asked.limit, asked.every)
-            if asked.one_by_one:
-                batches = singly(batches, asked.one_by_one)
             step: Step = partial(self.step, options=asked, here=here, sources=sources)
             if around is not None:
                 step = partial(around, step)
-            yield from drive(batches, step, asked.skip_rejected)
+            with closing(read(sources, request, here, asked.epochs, self.knowledge, idle)) as rows:
+                parts = cut(rows, here, asked.limit, asked.every, asked.one_by_one, self.name_rows)
+                yield from drive(self.interpret(parts, here, sources), step, asked.skip_rejected)
             here.finished = True
             here.outputs, here.untaken = self.cursor.outputs, self.cursor.untaken
         self.ledger.cursor = here
 
-    def _may_name_features(self, sources: Sequence[Source], request: Request) -> bool:
-        """Whether rows may name their own features."""
-        if not self.schema.is_new:
-            return self.schema.is_open
-        fit = sources[0].fit(request)
-        return fit is not None and fit.schema.features is None
+    def interpret(
+        self,
+        parts: Iterable[tuple[Interpreter, RawRows]],
+        cursor: Cursor,
+        sources: Sequence[Source],
+    ) -> Iterator[Batch]:
+        """Yield rows as batches, on the present schema; the caller moves the cursor over them."""
+        for interpreter, rows in parts:
+            if self.name_rows is not None and cursor.row % self.name_rows == 0:
+                self._forget_names()
+                sources[rows.index].forget_names()
+            yield from interpret_rows(
+                interpreter, rows, self.knowledge, 1 + cursor.row, cursor.redeliveries
+            )
 
     @property
-    def _name_rows(self) -> int:
-        """The number of rows after which the names of evicted samples are forgotten."""
-        return max(_MIN_NAME_ROWS, self.selection.waiting)
+    def name_rows(self) -> int | None:
+        """The number of rows after which the names of evicted samples are forgotten, if any."""
+        return max(_MIN_NAME_ROWS, self.selection.waiting) if self.selection.joins else None
 
-    def _without_unused_names(self, row: int) -> Request | None:
-        """Forget the names that neither the model nor a pending sample has; return the request.
+    def _forget_names(self) -> None:
+        """Forget the names that neither the model nor a pending sample has.
 
         The rows where this is done are fixed, so that a resumed run does it at the same ones.
         """
-        if not self.schema.is_open or (row - 1) % self._name_rows:
-            return None
+        if not self.schema.is_open:
+            return
         with self.ledger.lock:
             used = map(str, [*self.model.features_, *self.waiting.feature_names()])
             self.waiting.names = []
-            self.schema = replace(self.schema, numbers=KnownNames(dict.fromkeys(used)))
-        return self.request()
+            self.knowledge.names = Vocabulary(dict.fromkeys(used))
 
     def joined(self, batch: Batch) -> Joined | None:
         """Return a batch with labels joined to their samples; None if labels are not joined."""
@@ -377,33 +399,41 @@ class LiveModel:
         """
         with self.ledger.lock:
             ledger, seen, rows_before = self.ledger, self.model.n_seen, self.ledger.rows
-            whole, joined = batch, self.joined(batch)
-            if joined is not None:
-                batch = joined.batch if options.skip_rejected else joined.batch.before_rejected()
+            joined = self.joined(batch)
+            left_out = None  # the first row without a sample for its label, which ends the step
+            if joined is not None and not options.skip_rejected and joined.batch.rejected:
+                left_out = joined.batch.rejections()[0]
+                joined = self.joined(batch.first(min(joined.batch.rejected)))
+            samples = batch if joined is None else joined.batch
             ledger.is_whole = False
             try:
-                result = self._train(batch, batch.labels, options)
+                result = self._train(samples, samples.labels, options)
             except StreamPerceptronError:
                 ledger.is_whole = self.model.n_seen == seen
                 raise
-            n, taken = len(result), len(batch)
+            n, taken = len(result), len(samples)
             answers = None if joined is None else joined.settle(result)
             if result.diverged or result.memory_error is not None:
-                taken = int(batch.rows[n])
+                taken = int(samples.rows[n])
             elif result.stopped:
-                taken = int(batch.rows[n - 1]) + 1
-            done = batch[:taken]
-            rows = rows_before + 1 + batch.rows[:n]
+                taken = int(samples.rows[n - 1]) + 1
+            read = done = batch.first(taken)
+            if joined is not None and taken < len(samples):
+                joined = self.joined(read)
+            if joined is not None:
+                done = joined.batch
+            rows = rows_before + 1 + samples.rows[:n]
             if batch.redelivered is not None:
                 # Redelivered rows have no number.
-                rows = rows_before + np.cumsum(~batch.redelivered)[batch.rows[:n]]
-            told = told_of(self, batch, result, rows, done)
+                rows = rows_before + np.cumsum(~batch.redelivered)[samples.rows[:n]]
+            told = told_of(self, samples, result, rows, done)
             told.answers = answers
             if joined is not None:
-                self._take(whole, joined, told)
+                self.waiting.take(joined, told.predicted)
+            if left_out is not None and told.refused is None:
+                told.refused = SampleError(str(left_out))
             ledger.count(done, result, rows)
-            if any(label is not None for label in batch.labels[:n]):
-                self.schema = batch.schema
+            self.knowledge.adopt(read.inferred)
             if here is not None and taken:
                 ledger.move(here, sources, done, self.model, self.selection.keep)
                 if result.stopped:
@@ -411,18 +441,6 @@ class LiveModel:
             ledger.is_whole = True
             told.notes.extend(notes_about(batch, self))
             return told
-
-    def _take(self, whole: Batch, joined: Joined, told: StepResult) -> None:
-        """Keep the unlabelled samples of the rows done waiting for their labels."""
-        if told.taken < len(whole):
-            if told.refused is None:
-                told.refused = SampleError(str(joined.batch.rejections()[0]))
-            done = self.joined(whole[: told.taken])
-            assert done is not None
-            joined = done
-        if len(whole[: told.taken].rows):
-            self.schema = whole.schema
-        self.waiting.take(joined, told.predicted)
 
     def predict(self, batch: Batch, with_every: bool = False) -> StepResult:
         """Predict the rows of a batch without learning; row numbers are those in the source.
@@ -432,7 +450,7 @@ class LiveModel:
         options = RunOptions(with_probabilities=True, with_every=with_every)
         result = self._train(batch, [None] * len(batch.rows), options)
         n = len(result)
-        done = batch[: int(batch.rows[n])] if result.diverged else batch
+        done = batch.first(int(batch.rows[n])) if result.diverged else batch
         rows = batch.first_row + batch.rows[:n]
         return told_of(self, batch, result, rows, done, to_learn=False)
 
@@ -455,23 +473,41 @@ class LiveModel:
             predicts them.
 
         """
-        live, request = self, self.request(to_learn=False)
-
-        def renew(row: int) -> Request | None:
-            nonlocal live
-            before, live = live, live if reload is None else reload()
-            return None if live is before else live.request(to_learn=False)
-
-        if reload is not None:
-            request = replace(request, renew=renew, renew_every=_RELOAD_ROWS)
-        rows = read([source], request, Cursor(), 1)
-        for batch in ahead(rows, [source], idle, uses_thread=reload is None):
-            if live.selection.joins:
-                batch = batch.without(batch.features.lengths == 0, "it has no features")
-            yield batch
+        live, request, first_row = self, self.request(to_learn=False), 1
+        if reload is not None:  # another model may use other columns
+            request = replace(request, holds_rejected=True)
+        reopened: Interpreter | None = None
+        with closing(read([source], request, Cursor(), 1, live.knowledge, idle)) as rows:
+            for interpreter, part in _in_parts(rows, None if reload is None else _RELOAD_ROWS):
+                if reload is not None and (other := reload()) is not live:
+                    live = other
+                    request = replace(
+                        live.request(to_learn=False), start=first_row - 1, holds_rejected=True
+                    )
+                    reopened = source.interpreter(request)
+                for batch in interpret_rows(
+                    reopened or interpreter, part, live.knowledge, first_row
+                ):
+                    if live.selection.joins:
+                        batch = batch.without(batch.features.lengths == 0, "it has no features")
+                    yield batch
+                    first_row = batch.number(len(batch))
 
     def _train(self, batch: Batch, labels: Sequence[Any], options: RunOptions) -> TrainResult:
         samples = Samples(batch.features, labels, batch.weights, batch.indicators)
         return self.model.train(
             samples, TrainOptions(options.stop, options.with_probabilities, options.with_every)
         )
+
+
+def _in_parts(
+    rows: Iterable[tuple[Interpreter, RawRows]], n: int | None
+) -> Iterator[tuple[Interpreter, RawRows]]:
+    """Yield rows in parts that end at multiples of n, if given, or where they arrived."""
+    n_done = 0
+    for interpreter, whole in rows:
+        start = 0
+        while start < len(whole):
+            end = len(whole) if n is None else min(len(whole), start + n - n_done % n)
+            yield interpreter, whole[start:end]
+            n_done, start = n_done + end - start, end

@@ -11,6 +11,7 @@ from stream_perceptron.checkpoint.pipelines import absorb
 from stream_perceptron.checkpoint.state import apart, model_state
 from stream_perceptron.data.labels import LABEL_TYPES
 from stream_perceptron.data.schema import Schema, Selection
+from stream_perceptron.data.source import Knowledge
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.live.cursor import Cursor
 from stream_perceptron.live.ledger import Ledger
@@ -74,7 +75,7 @@ def write_live(
     path: Path,
     model: SGDPerceptron,
     selection: Selection,
-    schema: Schema,
+    knowledge: Knowledge,
     ledger: Ledger,
     waiting: Waiting,
 ) -> None:
@@ -85,10 +86,10 @@ def write_live(
     progress = ledger.progress
     arrays |= progress.arrays
     cursor = ledger.cursor.to_be_saved()
-    run = _Run(selection, schema, progress, progress.curve.bin, cursor, ledger.lineage)
+    run = _Run(selection, knowledge.schema, progress, progress.curve.bin, cursor, ledger.lineage)
     if selection.joins:
         known = model.network.features.numbers
-        names = dict.fromkeys([*waiting.names, *schema.numbers])
+        names = dict.fromkeys(map(str, [*waiting.names, *knowledge.names.names]))
         waiting.names = sorted(name for name in names if name not in known)
         arrays |= waiting.arrays()
         run.waiting = waiting

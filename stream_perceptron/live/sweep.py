@@ -12,17 +12,23 @@ from typing import Any
 
 import numpy as np
 
-from stream_perceptron.data.batch import BATCH_ROWS, Batch
+from stream_perceptron.data.batch import BATCH_ROWS, Batch, Inferred
 from stream_perceptron.data.byte_stream import Idle
 from stream_perceptron.data.schema import Schema
-from stream_perceptron.data.source import Source
+from stream_perceptron.data.source import (
+    Interpreter,
+    Knowledge,
+    RawRows,
+    Source,
+    interpret_rows,
+)
 from stream_perceptron.errors import DivergedError
 from stream_perceptron.live.cursor import Cursor
-from stream_perceptron.live.driver import RunOptions, ahead, cut, drive, read
+from stream_perceptron.live.driver import RunOptions, cut, drive, read
 from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.step_result import StepResult
-from stream_perceptron.model.rows import concatenate_rows
+from stream_perceptron.model.rows import Rows, concatenate_rows
 from stream_perceptron.model.validation import as_label, as_row
 from stream_perceptron.perceptron import SGDPerceptron
 
@@ -130,14 +136,20 @@ def learn_sources(
     idle: Idle | None = None,
 ) -> Generator[StepResult, None, None]:
     """Let every trial learn the rows of some sources; `idle` is as for `LiveModel.run`."""
-    here = Cursor()
-    rows = read(sources, trials[0].live.request(), here, options.epochs)
-    with closing(ahead(rows, sources, idle)) as batches:
-        part = cut(batches, here, options.limit)
-        for result in learn_all(trials, part, options.skip_rejected, n_threads):
-            here.row += result.taken
-            here.read += result.taken
-            yield result
+    here, knowledge = Cursor(), Knowledge(trials[0].live.schema)
+
+    def interpret(parts: Iterable[tuple[Interpreter, RawRows]]) -> Iterator[Batch]:
+        for interpreter, rows in parts:
+            is_stream, redeliveries = sources[rows.index].is_stream, here.redeliveries
+            for batch in interpret_rows(interpreter, rows, knowledge, 1 + here.row, redeliveries):
+                yield batch
+                knowledge.adopt(batch.inferred)
+                here.move(batch, is_stream)
+
+    request = trials[0].live.request()
+    with closing(read(sources, request, here, options.epochs, knowledge, idle)) as rows:
+        batches = interpret(cut(rows, here, options.limit))
+        yield from learn_all(trials, batches, options.skip_rejected, n_threads)
 
 
 def sweep(
@@ -196,10 +208,17 @@ def sweep(
 def batches_of(stream: Iterable[tuple[Mapping[Hashable, Any], Hashable]]) -> Iterator[Batch]:
     """Yield pairs of features and a label as batches."""
     pairs = iter(stream)
-    first = 1
+    first_row = 1
     while some := list(itertools.islice(pairs, BATCH_ROWS)):
-        labels = [as_label(label) for _, label in some]
-        rows = concatenate_rows([as_row(x) for x, _ in some])
-        n = len(some)
-        yield Batch("stream", first, n, np.arange(n), rows, labels, np.ones(n), Schema())
-        first += n
+        yield _batch_of(some, first_row)
+        first_row += len(some)
+
+
+def _batch_of(pairs: Sequence[tuple[Mapping[Hashable, Any], Hashable]], first_row: int) -> Batch:
+    rows = concatenate_rows([as_row(x) for x, _ in pairs]) if pairs else Rows.from_rows([], [])
+    n = len(pairs)
+    return Batch(
+        "stream", first_row, n, np.arange(n), rows, [as_label(label) for _, label in pairs],
+        np.ones(n), Inferred(Schema()),
+        interpret_first=lambda end: _batch_of(pairs[:end], first_row),
+    )  # fmt: skip

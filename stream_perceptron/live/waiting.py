@@ -16,7 +16,7 @@ from stream_perceptron.data.schema import Selection
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.model.results import TrainResult
 from stream_perceptron.model.rows import Names, Rows, concatenate_rows
-from stream_perceptron.model.vocabulary import doubled
+from stream_perceptron.model.vocabulary import doubled, natural_order
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -136,16 +136,21 @@ class Waiting:
             del self.samples[key]
         self.forgotten += joined.n_forgotten
         features = joined.features
-        names = tuple(features.names)
         starts, weights, numbers = (x.tolist() for x in (features.starts, batch.weights, predicted))
+        ids = np.arange(len(features.names), dtype=np.int32)
+        names: Names = ()
+        order = np.empty(0, np.intp)
+        last_ids: bytes | None = None
         for key, row in begun.items():
-            values = features.values[starts[row] : starts[row + 1]]
             if features.name_ids is not None:
-                name_ids = features.name_ids[starts[row] : starts[row + 1]]
-                if not batch.schema.is_open:  # the order of columns in text has no meaning
-                    order = name_ids.argsort()
-                    name_ids, values = name_ids[order], values[order]
-                names = tuple(map(features.names.__getitem__, name_ids.tolist()))
+                ids = features.name_ids[starts[row] : starts[row + 1]]
+            # The order depends on which rows were read together, but has no meaning.
+            if ids.tobytes() != last_ids:
+                last_ids, names_of_row = ids.tobytes(), [features.names[i] for i in ids.tolist()]
+                names = tuple(natural_order(names_of_row))
+                places = {name: place for place, name in enumerate(names_of_row)}
+                order = np.array([places[name] for name in names], np.intp)
+            values = features.values[starts[row] : starts[row + 1]][order]
             one = batch.indicators, weights[row], numbers[row]
             self._add(key, names, values, features.scale, *one)
 
@@ -269,6 +274,7 @@ def _joined(
         missing=missing,
         indicators=indicators,
         kept=[batch.kept[i] for i in used],
+        interpret_first=None,
     )
 
 
@@ -278,7 +284,7 @@ def _held(batch: Batch, i: int, name: str) -> list[dict[str, Any]]:
     return [
         {
             name: batch.kept[i][-1],
-            batch.schema.label or "label": batch.labels[i],
+            batch.inferred.schema.label or "label": batch.labels[i],
             **{str(n): v for n, v in features.items()},
         }
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ from pyarrow import types
 from stream_perceptron.data import roles
 from stream_perceptron.data.arrow.features import (
     PlainColumns,
+    VectorColumn,
     feature_columns,
     is_number,
     numbers,
@@ -26,7 +27,9 @@ from stream_perceptron.data.batch import (
     MOST_BATCH_ROWS,
     Batch,
     Held,
+    Inferred,
     Offset,
+    Redeliveries,
     offset_of,
 )
 from stream_perceptron.data.byte_stream import first_line
@@ -34,16 +37,19 @@ from stream_perceptron.data.describe import UNKNOWN, Described, Note, describe, 
 from stream_perceptron.data.labels import typed_labels
 from stream_perceptron.data.naming import vector_names
 from stream_perceptron.data.schema import Schema, Selection
-from stream_perceptron.data.source import METADATA_KEY, Fit, Request
+from stream_perceptron.data.source import (
+    METADATA_KEY,
+    Fit,
+    Interpreter,
+    Knowledge,
+    RawRows,
+    Request,
+)
 from stream_perceptron.errors import SampleError, SourceError
 from stream_perceptron.model.rows import Names
 
 _BATCH_BYTES = 2**22
-_SHOWN = 200  # the number of first rows whose texts are examined for notes
-
-
-# Returns the first rows of the columns at some positions.
-ReadFirst = Callable[[Sequence[int]], pa.RecordBatch | pa.Table]
+_MAX_DESCRIBED = 200  # the number of first rows whose texts are examined for notes
 
 
 class ColumnDecoder:
@@ -51,8 +57,12 @@ class ColumnDecoder:
 
     Attributes
     ----------
+    names
+        The names of all columns by position.
     used
         The positions of the columns that are decoded, ascending.
+    texts
+        The columns of texts that are not used.
 
     """
 
@@ -61,7 +71,7 @@ class ColumnDecoder:
             names = roles.distinct(columns.names, request.selection, where)
         except UnicodeDecodeError:
             raise SourceError(f"{where}: the name of a column is not UTF-8") from None
-        self._names_by_position = names
+        self.names = names
         if names != columns.names:
             fields = [field.with_name(n) for field, n in zip(columns, names, strict=True)]
             columns = pa.schema(fields, columns.metadata)
@@ -91,7 +101,7 @@ class ColumnDecoder:
         used = {*self._features.columns, *taken}.difference(selection.ignore).union(selection.kept)
         self.used = [i for i, name in enumerate(names) if name in used]
         left = {name: kind for name, kind in free.items() if name not in self._features.columns}
-        self._texts = [name for name, kind in left.items() if _is_text(kind)]
+        self.texts = [name for name, kind in left.items() if _is_text(kind)]
         self._ignored = dict.fromkeys(unknown, UNKNOWN)
         self._ignored |= {n: str(kind) for n, kind in left.items() if not _is_text(kind)}
         self._ignored |= dict.fromkeys(selection.ignore, "as asked")
@@ -109,58 +119,45 @@ class ColumnDecoder:
                 schema = replace(schema, columns=tuple(names), label=self._label)
         self.fit = Fit(schema, self._label, selection.join)
 
-    def batches(
-        self,
-        arrow: Iterable[pa.RecordBatch],
-        request: Request,
-        columns: Sequence[int] | None = None,
-        read_first: ReadFirst | None = None,
-    ) -> Generator[Batch, None, tuple[Request, pa.RecordBatch] | None]:
-        """Yield batches from record batches that begin at the request's start.
+    @property
+    def is_sized(self) -> bool:
+        """Whether the number of features is known before the first row."""
+        return bool(self._feature_names) or isinstance(self._features, PlainColumns)
 
-        `columns` are the positions of the columns that they have, None for all. `read_first` reads
-        others, which the notes describe. If the request is renewed, return the new one with the
-        next rows of the present record batch.
+    def decode(
+        self, rows: pa.RecordBatch, schema: Schema, redeliveries: Redeliveries | None = None
+    ) -> Batch:
+        """Return rows as a batch.
+
+        Parameters
+        ----------
+        rows
+            Rows of the source; a single one if the number of features is not known.
+        schema
+            The schema before these rows.
+        redeliveries
+            The highest offset of each partition; None if redelivered rows are not detected.
+
         """
-        schema, names, first_row = self.fit.schema, self._feature_names, request.first_row
-        column_names = self._names_by_position
-        if columns is not None:
-            column_names = [column_names[i] for i in columns]
-        is_described = request.start > 0
-        # If each row has its own text, a batch has as many features as rows.
-        most = BATCH_ROWS if self._selection.one_hot else MOST_BATCH_ROWS
-        for rows in arrow:
-            if rows.schema.names != column_names:
-                rows = rows.rename_columns(column_names)
-            while rows.num_rows:
-                if (renewed := request.renewed(first_row)) is not None:
-                    return renewed, rows
-                # The first usable row decides the number of features.
-                is_known = names or isinstance(self._features, PlainColumns)
-                n = request.rows_until_renewal(first_row, most) if is_known else 1
-                here, rows = rows[:n], rows[n:]
-                found = names or self._features.names_in(here, self._most_features)
-                batch = self._batch(here, found, schema, first_row, request)
-                if not is_known and found and (batch.tells or self._selection.join):
-                    schema = schema.with_features(tuple(map(str, found)), self._where)
-                    names, batch = found, replace(batch, schema=schema)
-                if not is_described and len(batch.rejected) < len(batch):
-                    is_described = True
-                    notes = self._describe(
-                        schema, found, self._first_texts(read_first or here[:_SHOWN].select)
-                    )
-                    batch = replace(batch, notes=notes)
-                first_row = batch.number(len(batch))
-                yield batch
-        return None
+        names, after = self._feature_names, self.fit.schema
+        if isinstance(self._features, VectorColumn) and not names and schema.features:
+            names = vector_names(self._features.name, len(schema.features))
+        elif not self.is_sized:  # the first usable row decides
+            names = self._features.names_in(rows, self._most_features)
+        batch = self._batch(rows, names, after, redeliveries)
+        is_learned = batch.labels.count(None) < len(batch.labels)
+        if not is_learned and not (self._selection.joins and len(batch.rows)):
+            after = schema
+        elif names and not self.is_sized:
+            after = after.with_features(tuple(map(str, names)), self._where)
+        return replace(batch, inferred=Inferred(after))
 
     def _batch(
         self,
         rows: pa.RecordBatch,
         names: Names,
         schema: Schema,
-        first_row: int,
-        request: Request,
+        redeliveries: Redeliveries | None,
     ) -> Batch:
         rejected: dict[int, str] = {}  # by place: why a row cannot be used
         n, selection = rows.num_rows, self._selection
@@ -180,8 +177,8 @@ class ColumnDecoder:
                 values = [roles.present(value, selection, is_text=True) for value in values]
             labels = typed_labels(values, schema.label_type, rejected)
         redelivered = None
-        if request.redeliveries is not None and offsets:
-            is_redelivered = list(map(request.redeliveries.update, offsets))
+        if redeliveries is not None and offsets:
+            is_redelivered = list(map(redeliveries.copy().update, offsets))
             if any(is_redelivered):
                 redelivered = np.array(is_redelivered)
                 rejected = {i: why for i, why in rejected.items() if not redelivered[i]}
@@ -194,9 +191,8 @@ class ColumnDecoder:
         missing = len(features.names) - features.lengths
         features, indicators = with_indicators(features, places, one_hot, selection)
         batch = Batch(
-            self._where, first_row, n, places, features, labels, weights, schema, rejected,
+            self._where, 1, n, places, features, labels, weights, Inferred(schema), rejected,
             offsets=tuple(offsets), redelivered=redelivered,
-            numbers_redelivered=request.numbers_redelivered,
             missing=missing if missing.any() else None, indicators=indicators,
             kept=[tuple(values[i] for values in kept) for i in places.tolist()] if kept else [],
         )  # fmt: skip
@@ -205,20 +201,21 @@ class ColumnDecoder:
         }
         return replace(batch, held=held) if held else batch
 
-    def _first_texts(self, read_first: ReadFirst) -> dict[str, list[str]]:
-        """Return the texts in the first rows of the columns that are ignored as texts."""
-        if not self._texts:
-            return {}
-        first = read_first([self._names_by_position.index(name) for name in self._texts])
-        columns = zip(self._texts, first.columns, strict=True)
+    def texts_in(self, rows: pa.RecordBatch | pa.Table) -> dict[str, list[str]]:
+        """Return the texts in some rows of the columns of texts that are not used."""
+        columns = zip(self.texts, rows.columns, strict=True)
         return {
             name: [text or "" for text in _values(column, name, {})] for name, column in columns
         }
 
-    def _describe(
-        self, schema: Schema, names: Names, texts: dict[str, list[str]]
+    def describe(
+        self, rows: pa.RecordBatch, schema: Schema, texts: dict[str, list[str]]
     ) -> tuple[Note, ...]:
-        """Return notes on the used and ignored columns, given the first texts of the latter."""
+        """Return notes on the used and ignored columns, given first texts of the latter."""
+        names = self._feature_names
+        if not self.is_sized:
+            names = self._features.names_in(rows, self._most_features)
+            schema = schema.with_features(tuple(map(str, names)), self._where)
         found = Described(
             tuple(map(str, names)),
             self._features.source,
@@ -229,6 +226,84 @@ class ColumnDecoder:
             self._origins,
         )
         return describe(self._selection, schema, found)
+
+
+class ArrowRows(RawRows):
+    """Rows of a record batch."""
+
+    def __init__(self, batch: pa.RecordBatch) -> None:
+        self.batch = batch
+
+    def __len__(self) -> int:
+        return int(self.batch.num_rows)
+
+    def _slice(self, start: int, end: int) -> ArrowRows:
+        return ArrowRows(self.batch.slice(start, end - start))
+
+
+class ArrowInterpreter(Interpreter):
+    """Interprets record batches.
+
+    Parameters
+    ----------
+    decoder
+        The decoder of the source's columns.
+    request
+        The request for the rows.
+    columns
+        The positions of the columns that the record batches have; None for all.
+    first_texts
+        The first texts of the columns that the record batches lack, for notes.
+
+    """
+
+    def __init__(
+        self,
+        decoder: ColumnDecoder,
+        request: Request,
+        columns: Sequence[int] | None = None,
+        first_texts: dict[str, list[str]] | None = None,
+    ) -> None:
+        super().__init__(request)
+        self._decoder, self._first_texts = decoder, first_texts
+        self._names = decoder.names
+        if columns is not None:
+            self._names = [decoder.names[i] for i in columns]
+
+    def max_rows(self, knowledge: Knowledge) -> int:
+        is_sized = self._decoder.is_sized or knowledge.schema.features is not None
+        return MOST_BATCH_ROWS if is_sized else 1
+
+    def _interpret(
+        self,
+        rows: ArrowRows,
+        knowledge: Knowledge,
+        redeliveries: Redeliveries | None,
+        fields: dict[str, Any],
+    ) -> Batch:
+        batch = self._decoder.decode(self._named(rows), knowledge.schema, redeliveries)
+        return replace(batch, **fields)
+
+    def _describe(self, rows: ArrowRows, knowledge: Knowledge) -> tuple[Note, ...]:
+        batch, texts = self._named(rows), self._first_texts
+        if texts is None:
+            texts = self._decoder.texts_in(batch[:_MAX_DESCRIBED].select(self._decoder.texts))
+        return self._decoder.describe(batch, self._decoder.fit.schema, texts)
+
+    def _named(self, rows: ArrowRows) -> pa.RecordBatch:
+        """Return rows with the names of their columns."""
+        if rows.batch.schema.names == self._names:
+            return rows.batch
+        return rows.batch.rename_columns(self._names)
+
+
+def arrow_rows(batches: Iterable[pa.RecordBatch], selection: Selection) -> Iterator[ArrowRows]:
+    """Yield the rows of record batches, a few thousand at once at most."""
+    # If each row has its own text, a batch has as many features as rows.
+    most = BATCH_ROWS if selection.one_hot else MOST_BATCH_ROWS
+    for batch in batches:
+        for start in range(0, batch.num_rows, most):
+            yield ArrowRows(batch.slice(start, most))
 
 
 def _require_types(columns: pa.Schema, selection: Selection, where: str) -> None:

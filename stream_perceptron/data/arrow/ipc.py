@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
 from typing import Any
 
 import pyarrow as pa
 from pyarrow import types
 
-from stream_perceptron.data.arrow.columns import ColumnDecoder, declared_classes, rows_at_once
-from stream_perceptron.data.batch import Batch
+from stream_perceptron.data.arrow.columns import (
+    ArrowInterpreter,
+    ArrowRows,
+    ColumnDecoder,
+    arrow_rows,
+    declared_classes,
+    rows_at_once,
+)
 from stream_perceptron.data.byte_stream import (
     ByteStream,
     first_line,
@@ -55,14 +60,11 @@ class ArrowSource(SingleSource):
             schema = self._columns.serialize().to_pybytes()
             return [Identity.of_file(self.name, file.size(), schema, self.version)]
 
-    def batches(self, request: Request) -> Iterator[Batch]:
-        arrow, renewal = self._read(request.start), None
-        while True:
-            renewal = yield from self.prepared(request).batches(arrow, request)
-            if renewal is None:
-                return
-            request, rest = renewal
-            arrow = chain([rest], arrow)
+    def rows(self, request: Request) -> Iterator[ArrowRows]:
+        yield from arrow_rows(self._read(request.start), request.selection)
+
+    def interpreter(self, request: Request) -> ArrowInterpreter:
+        return ArrowInterpreter(self.prepared(request), request)
 
     def _read(self, start: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows from `start` on."""

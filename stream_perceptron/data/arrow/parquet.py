@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
 import numpy as np
@@ -11,9 +10,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import types
 
-from stream_perceptron.data.arrow.columns import ColumnDecoder, declared_classes, rows_at_once
+from stream_perceptron.data.arrow.columns import (
+    ArrowInterpreter,
+    ArrowRows,
+    ColumnDecoder,
+    arrow_rows,
+    declared_classes,
+    rows_at_once,
+)
 from stream_perceptron.data.arrow.features import is_list
-from stream_perceptron.data.batch import BATCH_ROWS, MOST_BATCH_ROWS, Batch
+from stream_perceptron.data.batch import BATCH_ROWS, MOST_BATCH_ROWS
 from stream_perceptron.data.byte_stream import first_line, open_file, reason_of
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.source import Request, SingleSource
@@ -81,44 +87,47 @@ class ParquetSource(SingleSource):
         """Return the uncompressed size of a row group."""
         return int(self._file.metadata.row_group(group).total_byte_size)
 
-    def rows_of_group(self, group: int, start: int, end: int, request: Request) -> Iterator[Batch]:
+    def rows_of_group(
+        self, group: int, start: int, end: int, request: Request
+    ) -> Iterator[ArrowRows]:
         """Yield the rows from `start` to `end` (exclusive) of one row group."""
-        first = sum(self.groups[:group])
-        rows_left = end - start
-        for batch in self._decode([group], first, start, replace(request, start=first + start)):
-            yield batch[:rows_left]
-            rows_left -= len(batch)
+        before, rows_left = sum(self.groups[:group]), end - start
+        for rows in self._rows([group], before, start, request):
+            yield rows[:rows_left]
+            rows_left -= len(rows)
             if rows_left <= 0:
                 return
 
-    def batches(self, request: Request) -> Iterator[Batch]:
-        renewed: Request | None = request
-        while renewed is not None:
-            renewed = yield from self._batches_until_renewal(renewed)
-
-    def _batches_until_renewal(self, request: Request) -> Generator[Batch, None, Request | None]:
-        """Yield the rows from the start on; return a request for other columns in later rows."""
+    def rows(self, request: Request) -> Iterator[ArrowRows]:
         groups = self.groups
         first = before = 0
         while first < len(groups) and before + groups[first] <= request.start:
             before += groups[first]
             first += 1
-        rest = list(range(first, len(groups)))
-        return (yield from self._decode(rest, before, request.start - before, request))
+        left = list(range(first, len(groups)))
+        yield from self._rows(left, before, request.start - before, request)
 
-    def _decode(
+    def _rows(
         self, groups: list[int], before: int, start: int, request: Request
-    ) -> Generator[Batch, None, Request | None]:
-        """Yield the rows from `start` on of row groups; `before` rows precede these groups.
+    ) -> Iterator[ArrowRows]:
+        """Yield the rows from `start` on of row groups; `before` rows precede these groups."""
+        batches = self._read(groups, before, start, self._columns(request))
+        yield from arrow_rows(batches, request.selection)
 
-        Return as `_batches_until_renewal`.
-        """
+    def _columns(self, request: Request) -> list[int]:
+        """Return the positions of the columns to read."""
+        if request.holds_rejected:
+            return list(range(len(self._file.schema_arrow)))
         decoder: ColumnDecoder = self.prepared(request)
-        every = range(len(self._file.schema_arrow))
-        columns = list(every) if request.holds_rejected else decoder.used
-        rows = self._read(groups, before, start, columns)
-        renewal = yield from decoder.batches(rows, request, columns, self._read_first)
-        return None if renewal is None else renewal[0]
+        return decoder.used
+
+    def interpreter(self, request: Request) -> ArrowInterpreter:
+        decoder: ColumnDecoder = self.prepared(request)
+        texts: dict[str, list[str]] = {}
+        if decoder.texts and not request.start and any(self.groups):
+            positions = [decoder.names.index(name) for name in decoder.texts]
+            texts = decoder.texts_in(self._read_first(positions))
+        return ArrowInterpreter(decoder, request, self._columns(request), texts)
 
     def _read_first(self, columns: Sequence[int]) -> pa.Table:
         """Return the first rows of columns that are not used.

@@ -2,11 +2,15 @@
 """The compiled scanners of text, run without the GIL: unpacks Python objects for scanner.h."""
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport int32_t, intptr_t, uint8_t
+from cpython.object cimport PyObject
+from libc.stdint cimport int32_t, intptr_t, uint8_t, uint64_t
 from libc.stdlib cimport free
-from libc.string cimport memchr, memset
+from libc.string cimport memchr, memcpy, memset
 
 import numpy as np
+
+cdef extern from "Python.h":
+    Py_ssize_t Py_REFCNT(PyObject*)
 
 cdef extern from "scanner.h" nogil:
     int _CSV "CSV", _JSON "JSON", _LIBSVM "LIBSVM"
@@ -20,7 +24,16 @@ cdef extern from "scanner.h" nogil:
         void* numbered
         ptrdiff_t n
     ptrdiff_t find_name(CNames*, const uint8_t*, ptrdiff_t, const uint8_t*)
-    ptrdiff_t add_name(CNames*, const uint8_t*, ptrdiff_t, const uint8_t*, int32_t, int32_t)
+    ptrdiff_t add_name(CNames*, const uint8_t*, ptrdiff_t, const uint8_t*)
+    ctypedef struct CellArrays:
+        ptrdiff_t m
+        ptrdiff_t room
+        uint8_t* kinds
+        int32_t* begins
+        uint8_t* bytes
+        double* numbers
+        int are_bytes
+        int is_full
     ctypedef struct CScanner "Scanner":
         const uint8_t* data
         const uint8_t* limit
@@ -28,20 +41,25 @@ cdef extern from "scanner.h" nogil:
         ptrdiff_t n
         const intptr_t* ends
         CNames* names
+        int names_cells
         ptrdiff_t n_fields
         uint8_t delimiter
         uint8_t decimal
-        ptrdiff_t room
         intptr_t* starts
         uint8_t* is_odd
+        CellArrays cells
         int32_t* name_ids
-        int32_t* positions
-        uint8_t* kinds
-        double* numbers
-        int32_t* spans
+        CellArrays members
+        intptr_t* list_starts
+        ptrdiff_t n_lists
+    const uint8_t* find_end(int, const uint8_t*, uint8_t)
     ptrdiff_t scan_records(CScanner*, int, ptrdiff_t)
 
 CSV, JSON, LIBSVM = _CSV, _JSON, _LIBSVM
+cdef int MAX_POOL = 8
+cdef enum:
+    SLOT_BITS = 6
+    SLOTS = 64
 
 
 cdef class Scanner:
@@ -52,7 +70,7 @@ cdef class Scanner:
     form
         CSV, JSON or LIBSVM.
     first_name
-        The name of a list without a name, or of LIBSVM's label.
+        The name of a list without a name.
     n_fields, delimiter, decimal
         The number of fields of a record of CSV, their delimiter, and the decimal mark.
 
@@ -61,19 +79,21 @@ cdef class Scanner:
     cdef int form
     cdef CNames names
     cdef CScanner scanner
-    cdef ptrdiff_t room
-    cdef list arrays  # used again for each block, as the system clears new memory
+    cdef ptrdiff_t room, member_room
+    cdef list pool  # arrays to use again once no cells do, as the system clears new memory
 
     def __cinit__(self, int form, bytes first_name=b"", ptrdiff_t n_fields=0,
                   bytes delimiter=b",", bytes decimal=b"."):
         memset(&self.names, 0, sizeof(self.names))
         memset(&self.scanner, 0, sizeof(self.scanner))
         self.form = form
-        self.room = 1 << 12
+        self.room = self.member_room = 1 << 12
+        self.pool = []
         self.scanner.names = &self.names
         self.scanner.n_fields = n_fields
         self.scanner.delimiter, self.scanner.decimal = delimiter[0], decimal[0]
-        if form != _CSV:
+        self.scanner.names_cells = form == _JSON
+        if form == _JSON:
             self.number(first_name)
 
     def __dealloc__(self):
@@ -82,18 +102,12 @@ cdef class Scanner:
         free(self.names.slots)
         free(self.names.numbered)
 
-    def find(self, bytes name):
-        """Return the number of a name, -1 if it is unknown."""
-        cdef const uint8_t* p = name
-        cdef ptrdiff_t length = len(name)
-        return find_name(&self.names, p, length, p + length)
-
     def number(self, bytes name):
         """Return the number of a name, which is added if it is new."""
         cdef const uint8_t* p = name
         cdef ptrdiff_t length = len(name), number = find_name(&self.names, p, length, p + length)
         if number < 0:
-            number = add_name(&self.names, p, length, p + length, 0, -1)
+            number = add_name(&self.names, p, length, p + length)
         if number < 0:
             raise MemoryError
         return number
@@ -114,55 +128,114 @@ cdef class Scanner:
 
         Returns
         -------
-        The arrays starts, name_ids and positions (None for CSV), kinds, numbers and spans (m, 2) of
-        the cells, and which records are odd.
+        starts, is_odd
+            Where the cells of each record start, and which records are odd.
+        name_ids
+            The names of the cells of JSON, or of the members of LIBSVM; None for CSV.
+        cells
+            The kinds, begins and numbers of the cells.
+        list_starts, members
+            Where the members of each list start, and the same arrays of these; None for CSV.
 
         """
-        cdef ptrdiff_t n = ends.shape[0], i = 0, m = 0
+        cdef ptrdiff_t n = ends.shape[0], i = 0
         cdef CScanner* s = &self.scanner
         cdef intptr_t[::1] starts = np.zeros(n + 1, np.intp)
         cdef uint8_t[::1] is_odd = np.zeros(n, np.uint8)
-        cdef int32_t[::1] name_ids, positions, spans
-        cdef uint8_t[::1] kinds
-        cdef double[::1] numbers
-        cdef bint is_table = self.form == _CSV
-        if is_table:
+        cdef list arrays
+        if self.form == _CSV:
             self.room = max(n * s.n_fields, self.room)
-        if self.arrays is None or len(self.arrays[0]) < self.room:
-            self.arrays = self._arrays(None)
-        arrays = self.arrays
+        arrays = self._take_arrays()
+        s.cells.m = s.members.m = s.n_lists = 0
+        s.cells.are_bytes = s.members.are_bytes = 1
+        s.data, s.limit = &data[0], &data[0] + data.shape[0]
+        s.begin, s.n, s.ends = begin, n, &ends[0]
+        s.starts, s.is_odd = &starts[0], &is_odd[0]
         while True:
-            kinds, numbers, spans = arrays[:3]
-            s.kinds, s.numbers, s.spans = &kinds[0], &numbers[0], &spans[0]
-            if not is_table:
-                name_ids, positions = arrays[3:]
-                s.name_ids, s.positions = &name_ids[0], &positions[0]
-            s.data, s.limit = &data[0], &data[0] + data.shape[0]
-            s.begin, s.n, s.ends = begin, n, &ends[0]
-            s.starts, s.is_odd = &starts[0], &is_odd[0]
-            s.room = self.room
+            self._point_at(arrays)
             with nogil:
                 i = scan_records(s, self.form, i)
             if i == n:
                 break
-            self.room *= 2
-            arrays = self.arrays = self._arrays(arrays)
-        m = starts[n]
-        kinds_, numbers_, spans_ = arrays[0][:m], arrays[1][:m], arrays[2][: 2 * m].reshape(m, 2)
-        others = (None, None) if is_table else (arrays[3][:m], arrays[4][:m])
-        return (
-            np.asarray(starts), *others, kinds_, numbers_, spans_, np.asarray(is_odd).astype(bool)
-        )
-
-    def _arrays(self, before):
-        """Return arrays with room for cells, and the content of arrays with less room."""
-        cdef ptrdiff_t room = self.room
-        arrays = [np.empty(room, np.uint8), np.empty(room), np.empty(2 * room, np.int32)]
+            self.room <<= s.cells.is_full
+            self.member_room <<= s.members.is_full
+            arrays = self._grown(arrays)
+        if len(self.pool) < MAX_POOL:
+            self.pool.append(arrays)
+        cells = _filled(&s.cells, arrays[:4])
+        name_ids = list_starts = members = None
         if self.form != _CSV:
-            arrays += [np.empty(room, np.int32), np.empty(room, np.int32)]
-        for new, old in zip(arrays, before or ()):
+            name_ids = arrays[4][: s.cells.m if s.names_cells else s.members.m]
+            list_starts = arrays[5][: s.n_lists + 1]
+            members = _filled(&s.members, arrays[6:])
+        return np.asarray(starts), np.asarray(is_odd).astype(bool), name_ids, cells, list_starts, members
+
+    cdef list _take_arrays(self):
+        """Take arrays from the pool that nothing else refers to, or make new ones."""
+        cdef ptrdiff_t i
+        cdef list arrays
+        for i in range(len(self.pool) - 1, -1, -1):
+            arrays = self.pool[i]
+            if len(arrays[0]) < self.room or (len(arrays) > 6 and len(arrays[6]) < self.member_room):
+                del self.pool[i]
+            elif _are_free(arrays):
+                del self.pool[i]
+                return arrays
+        return self._grown([])
+
+    cdef list _grown(self, list arrays):
+        """Return arrays with room for cells, and the content of arrays with less room."""
+        cdef list grown = _empty(self.room)
+        if self.form != _CSV:
+            room = self.room if self.scanner.names_cells else self.member_room
+            grown.append(np.empty(room, np.int32))
+            grown.append(np.zeros(self.room + 1, np.intp))
+            grown += _empty(self.member_room)
+        for new, old in zip(grown, arrays):
             new[: len(old)] = old
-        return arrays
+        return grown
+
+    cdef int _point_at(self, list arrays) except -1:
+        """Let the scanner write into arrays."""
+        cdef int32_t[::1] name_ids
+        cdef intptr_t[::1] list_starts
+        _set(&self.scanner.cells, arrays[:4])
+        if self.form != _CSV:
+            name_ids = arrays[4]
+            self.scanner.name_ids = &name_ids[0]
+            list_starts = arrays[5]
+            self.scanner.list_starts = &list_starts[0]
+            _set(&self.scanner.members, arrays[6:])
+        return 0
+
+
+cdef list _empty(ptrdiff_t room):
+    """Return arrays for kinds, begins, bytes and numbers of cells."""
+    return [np.empty(room, np.uint8), np.empty(room, np.int32), np.empty(room, np.uint8), np.empty(room)]
+
+
+cdef int _set(CellArrays* cells, list arrays) except -1:
+    """Let cells be written into arrays."""
+    cdef uint8_t[::1] kinds = arrays[0], bytes_ = arrays[2]
+    cdef int32_t[::1] begins = arrays[1]
+    cdef double[::1] numbers = arrays[3]
+    cells.kinds, cells.begins, cells.bytes = &kinds[0], &begins[0], &bytes_[0]
+    cells.numbers, cells.room, cells.is_full = &numbers[0], len(numbers), 0
+    return 0
+
+
+cdef tuple _filled(CellArrays* cells, list arrays):
+    """Return the written part of arrays: kinds, begins and numbers."""
+    return arrays[0][: cells.m], arrays[1][: cells.m], arrays[2 if cells.are_bytes else 3][: cells.m]
+
+
+cdef bint _are_free(list arrays):
+    """Whether only this list refers to its arrays; views refer to them, too."""
+    cdef ptrdiff_t i
+    for i in range(len(arrays)):
+        if Py_REFCNT(<PyObject*>arrays[i]) > 1:
+            return False
+    return True
 
 
 def line_ends(const uint8_t[::1] data):
@@ -183,15 +256,51 @@ def line_ends(const uint8_t[::1] data):
     return np.asarray(ends)[:count]
 
 
-def cut(const uint8_t[::1] data, const intptr_t[:, ::1] spans):
-    """Return the bytes of each span; None for one that ends before it begins."""
+def cut(int form, bytes delimiter, const uint8_t[::1] data, const int32_t[::1] begins):
+    """Return the content of the cells that begin at some places, as bytes."""
     cdef ptrdiff_t i
-    cdef list found = []
-    for i in range(spans.shape[0]):
-        if spans[i, 1] < spans[i, 0]:
-            found.append(None)
-        else:
-            found.append(PyBytes_FromStringAndSize(
-                <const char*>&data[0] + spans[i, 0], spans[i, 1] - spans[i, 0]
-            ))
-    return found
+    cdef const uint8_t* start
+    cdef const uint8_t* end
+    cdef list contents = []
+    for i in range(begins.shape[0]):
+        start = &data[0] + begins[i]
+        end = find_end(form, start, delimiter[0])
+        contents.append(PyBytes_FromStringAndSize(<const char*>start, end - start))
+    return contents
+
+
+def encode(int form, bytes delimiter, const uint8_t[::1] data, const int32_t[::1] begins):
+    """Return a code for the content of each cell, and the contents by code, as bytes."""
+    cdef ptrdiff_t i, n = begins.shape[0], length
+    cdef const uint8_t* start
+    cdef const uint8_t* end
+    cdef int32_t[::1] codes = np.empty(n, np.int32)
+    cdef uint64_t key
+    cdef uint64_t[SLOTS] keys
+    cdef int32_t[SLOTS] code_of_slot
+    cdef int slot
+    cdef dict codes_by_content = {}
+    cdef list contents = []
+    memset(code_of_slot, -1, sizeof(code_of_slot))
+    for i in range(n):
+        start = &data[0] + begins[i]
+        end = find_end(form, start, delimiter[0])
+        length = end - start
+        # Most labels are short; those are found without a Python object.
+        key = 0
+        if length < 8:
+            memcpy(&key, start, length)
+            key |= <uint64_t>(length + 1) << 56
+            slot = <int>((key * <uint64_t>0x9E3779B97F4A7C15) >> (64 - SLOT_BITS))
+            if keys[slot] == key and code_of_slot[slot] >= 0:
+                codes[i] = code_of_slot[slot]
+                continue
+        content = PyBytes_FromStringAndSize(<const char*>start, length)
+        code = codes_by_content.get(content)
+        if code is None:
+            code = codes_by_content[content] = len(contents)
+            contents.append(content)
+        codes[i] = code
+        if length < 8:
+            keys[slot], code_of_slot[slot] = key, code
+    return np.asarray(codes), contents

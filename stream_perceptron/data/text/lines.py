@@ -7,27 +7,36 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from stream_perceptron.data.batch import MOST_BATCH_ROWS, Batch
+from stream_perceptron.data.batch import MOST_BATCH_ROWS, Batch, Held, Redeliveries
 from stream_perceptron.data.byte_stream import ByteStream, open_bytes
+from stream_perceptron.data.cells import Cells
+from stream_perceptron.data.describe import Note, warning
 from stream_perceptron.data.identity import (
     Identity,
     TextDigest,
     TextPart,
     changed_since_first_pass,
 )
+from stream_perceptron.data.interpreter import Context, Interpretation, NameRoles
+from stream_perceptron.data.interpreter.record import Sample
 from stream_perceptron.data.schema import Selection
-from stream_perceptron.data.source import Fit, Request, SingleSource
-from stream_perceptron.data.text.reading import Reading, make_batch
+from stream_perceptron.data.source import (
+    Fit,
+    Interpreter,
+    Knowledge,
+    RawRows,
+    Request,
+    SingleSource,
+)
 from stream_perceptron.data.text.records import LONGEST_LINE, RawLines, cut_lines
-from stream_perceptron.data.text.sample import Decoder
+from stream_perceptron.data.text.scanning import Scanner
 from stream_perceptron.errors import SourceError
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_SHOWN = 200  # the number of first records whose texts are examined for notes
 
 
 class LineFormat(Protocol):
@@ -42,15 +51,119 @@ class LineFormat(Protocol):
     def records(self, lines: Iterator[RawLines]) -> Iterator[RawLines]:
         """Yield the records of lines."""
 
-    def decoder(self, request: Request, where: str, first: bytes) -> Decoder:
-        """Return the decoder of the records, given the first one."""
+    def scanner(self) -> Scanner:
+        """Return a scanner of the records."""
+
+    def open(self, request: Request, where: str, first: bytes) -> tuple[Context, Fit]:
+        """Return the context of the records and the source's fit, given the first record.
+
+        Raises
+        ------
+        SourceError
+            If the source does not fit the model or lacks a column that was asked for.
+
+        """
+
+    def describe(
+        self, context: Context, cells: Cells, deciding: Sequence[tuple[int, Sample]]
+    ) -> tuple[Note, ...]:
+        """Return notes on the columns, given the records that decided them among the first ones."""
 
 
-class _Fitted(NamedTuple):
-    """The decoder of a source's records, and the source's fit."""
+class _Opened(NamedTuple):
+    """The context of a source's records, and the source's fit."""
 
-    decoder: Decoder
+    context: Context
     fit: Fit
+
+
+class TextRows(RawRows):
+    """Records of text, scanned into cells."""
+
+    def __init__(
+        self, lines: RawLines, cells: Cells, text: TextPart | None, whole: TextRows | None = None
+    ) -> None:
+        self.lines, self.cells, self.text = lines, cells, text
+        self._whole = whole  # the rows that this is a part of
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def _slice(self, start: int, end: int) -> TextRows:
+        text = None if self.text is None else self.text[start:end]
+        part = slice(start, end)
+        return TextRows(self.lines[part], self.cells[part], text, self.whole)
+
+    @property
+    def whole(self) -> TextRows:
+        """All rows that have arrived together with these."""
+        return self if self._whole is None else self._whole
+
+    def content(self, i: int) -> str:
+        """Return the text of a record."""
+        return (self.lines[i : i + 1].records()[0] or b"").decode(errors="surrogateescape")
+
+
+class TextInterpreter(Interpreter):
+    """Interprets records of text."""
+
+    def __init__(
+        self, name: str, text_format: LineFormat, context: Context, request: Request
+    ) -> None:
+        super().__init__(request)
+        self._name, self._format, self._context = name, text_format, context
+        self._names = NameRoles()
+        self._other_labels: set[str] = set()  # usual names of labels that are not the label
+        self._warned: set[str] = set()  # those among them that a warning has named
+
+    def _interpret(
+        self,
+        rows: TextRows,
+        knowledge: Knowledge,
+        redeliveries: Redeliveries | None,
+        fields: dict[str, Any],
+    ) -> Batch:
+        interpretation = self._interpret_cells(rows, knowledge, redeliveries)
+        self._other_labels |= interpretation.other_labels
+        batch = interpretation.batch(source=self._name, text=rows.text, **fields)
+        if not batch.rejected or rows.lines.are_too_long:
+            return batch
+        held: dict[int, Held] = {i: partial(rows.content, i) for i in batch.rejected}
+        return replace(batch, held=held)
+
+    def _interpret_cells(
+        self, rows: TextRows, knowledge: Knowledge, redeliveries: Redeliveries | None = None
+    ) -> Interpretation:
+        schema, known, before = knowledge.schema, knowledge.names, self._context
+        redeliveries = redeliveries if before.selection.position else None
+        # A context caches the columns of a table, some of which may be known by now.
+        is_same = before.columns is None or not schema.is_open
+        is_same &= schema is before.schema and known is before.known
+        if not is_same or redeliveries is not before.redeliveries:
+            self._context = replace(before, schema=schema, known=known, redeliveries=redeliveries)
+        return Interpretation(self._context, rows.cells, self._names)
+
+    def _describe(self, rows: TextRows, knowledge: Knowledge) -> tuple[Note, ...]:
+        # Notes describe all rows that arrived together, of which `rows` may be the first few.
+        rows = rows.whole
+        interpretation = self._interpret_cells(rows, knowledge)
+        deciding = interpretation.find_deciding()
+        if not deciding:
+            return ()
+        context = replace(interpretation.context, schema=deciding[-1][1].schema)
+        return self._format.describe(context, rows.cells, deciding)
+
+    def _warn(self, batch: Batch) -> tuple[Note, ...]:
+        new = sorted(self._other_labels - self._warned)
+        self._warned |= self._other_labels
+        label = batch.inferred.schema.label
+        return tuple(
+            warning(
+                f"{name!r} is not read as the label, which is {label!r}: rename it, or start over "
+                f"with --label {name}"
+            )
+            for name in new
+        )
 
 
 class LineSource(SingleSource):
@@ -69,6 +182,7 @@ class LineSource(SingleSource):
         self._begin: list[RawLines] = []
         self._n_held = 0  # bytes in _begin
         self._first_records: list[bytes | None] = []
+        self._forgets_names = False
         first = 0  # the place of the first line that is not too long
         while self._line(first) is None and first < len(self._first_records):
             first += 1
@@ -111,7 +225,7 @@ class LineSource(SingleSource):
     def _text(self, number: int) -> str:
         return (self._line(number) or b"").decode(errors="replace").rstrip("\r\n")
 
-    def _prepare(self, request: Request) -> _Fitted | None:
+    def _prepare(self, request: Request) -> _Opened | None:
         self._format = self._choose(request.selection)
         number = self._first + self._format.n_header_lines
         line = self._line(number)
@@ -126,37 +240,25 @@ class LineSource(SingleSource):
         records = [record for each in whole for record in each.without_blanks().records()]
         # A header with an open quote may have swallowed the line.
         first = (records[number] if number < len(records) else line) or b""
-        decoder = self._format.decoder(request, self.name, first)
-        fit = Fit(decoder.outlook(first), decoder.label, decoder.selection.join)
-        return _Fitted(decoder, fit)
+        return _Opened(*self._format.open(request, self.name, first))
 
-    def batches(self, request: Request) -> Iterator[Batch]:
-        fitted = self.prepared(request)
-        if fitted is None:
-            return
-        first_row, is_described = request.first_row, request.start > 0
-        reading = Reading(fitted.decoder, request)
+    def interpreter(self, request: Request) -> TextInterpreter:
+        opened = self.prepared(request)
+        context = Context(request.selection) if opened is None else opened.context
+        return TextInterpreter(self.name, self._format, context, request)
+
+    def rows(self, request: Request) -> Iterator[TextRows]:
+        self._format = self._choose(request.selection)
+        scanner = self._format.scanner()
+        # The interpreter, which may run in another thread, needs the first record.
+        self._line(self._first + self._format.n_header_lines)
         for lines, text in self._from(request):
-            begin = 0
-            while begin < len(lines):
-                if (renewed := request.renewed(first_row)) is not None:
-                    request = renewed
-                    fitted = self.prepared(request)
-                    assert fitted is not None
-                    reading = Reading(fitted.decoder, request)
-                end = begin + request.rows_until_renewal(first_row, len(lines) - begin)
-                # Read all of the first rows before making notes, which describe them.
-                runs = list(reading.runs(lines[begin:end]))
-                notes = () if is_described else reading.notes(lines[begin:end][:_SHOWN].records())
-                is_described = is_described or bool(notes)
-                notes += reading.warnings()
-                for decoder, run in runs:
-                    part = None if text is None else text[begin : begin + len(run)]
-                    batch = make_batch(run, self.name, first_row, decoder, request, part, notes)
-                    yield batch
-                    notes = ()
-                    first_row = batch.number(len(run))
-                    begin += len(run)
+            if self._forgets_names:
+                scanner, self._forgets_names = self._format.scanner(), False
+            yield TextRows(lines, scanner.scan(lines), text)
+
+    def forget_names(self) -> None:
+        self._forgets_names = True
 
     def _from(self, request: Request) -> Iterator[tuple[RawLines, TextPart | None]]:
         """Yield the records from the start on, with their part of the file for its identity."""

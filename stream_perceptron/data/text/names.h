@@ -1,4 +1,4 @@
-/* A hash table of the names in records, with their roles. */
+/* A hash table of the names in records. */
 
 #ifndef NAMES_H
 #define NAMES_H
@@ -7,24 +7,19 @@
 
 #include "number.h"
 
-/* The role of a value; that of a feature is its number. */
-enum { SKIP = -1, BLANK = -2, WEIGHT = -3, OBJECT = -4, LIST = -5, ODD = -6, WORD = -7, UNKNOWN = -8 };
-
 enum { MOST_WRONG = 3, MOST_NUMBER = 1000000 };
 
 /* Half a cache line, because look-ups among many names are frequent. */
 typedef struct {
-    uint64_t head;   /* the first eight bytes */
-    uint32_t begin;  /* in the pool */
+    uint64_t head, tail; /* the first and the last eight bytes */
+    uint32_t begin;      /* in the pool */
     uint32_t length;
-    int32_t role;
-    int32_t slot;    /* the slot that records its value's place; negative for none */
-    uint32_t stamp;  /* the last record with it */
-    int32_t after;   /* the name that last followed it */
+    uint32_t stamp;      /* the last record with it */
+    int32_t after;       /* the name that last followed it */
 } Name;
 
 typedef struct {
-    int32_t role;
+    int32_t name; /* -1 for none */
     uint32_t stamp;
 } Numbered;
 
@@ -37,8 +32,8 @@ typedef struct {
     uint8_t *pool; /* the names, one after another */
     Name *items;
     Slot *slots;
-    Numbered *numbered; /* features whose names are numbers */
-    ptrdiff_t n, room, pool_size, pool_room, n_numbered, n_features;
+    Numbered *numbered; /* names that are numbers */
+    ptrdiff_t n, room, pool_size, pool_room, n_numbered;
     uint32_t serial; /* of the record */
     int n_wrong;     /* wrong guesses at the next name in this record; a few end the guessing */
 } Names;
@@ -49,14 +44,27 @@ static inline uint64_t head_of(const uint8_t *p, ptrdiff_t length, const uint8_t
     return length >= 8 ? word : word & ((UINT64_C(1) << 8 * length) - 1);
 }
 
-/* The hash of a name with this head. */
-static inline uint64_t hash_of(uint64_t head, const uint8_t *p, ptrdiff_t length) {
+/* The last eight bytes of a name; zero if it has at most eight. */
+static inline uint64_t tail_of(const uint8_t *p, ptrdiff_t length) {
+    uint64_t word = 0;
+    if (length > 8) memcpy(&word, p + length - 8, 8);
+    return word;
+}
+
+/* The hash of a name with this head and tail. */
+static inline uint64_t hash_of(uint64_t head, uint64_t tail, const uint8_t *p, ptrdiff_t length) {
     const uint64_t odd = UINT64_C(0x9E3779B97F4A7C15);
     uint64_t value = (length * odd ^ head) * odd;
     value ^= value >> 32;
-    for (const uint8_t *end = p + length, *q = p + 8; q < end; q += 8) {
-        value = (value ^ word_at(q, end)) * odd;
+    if (length > 8) {
+        value = (value ^ tail) * odd;
         value ^= value >> 32;
+        for (ptrdiff_t i = 8; i < length - 8; i += 8) {
+            uint64_t word;
+            memcpy(&word, p + i, 8);
+            value = (value ^ word) * odd;
+            value ^= value >> 32;
+        }
     }
     /* Mix once more, so that the last bytes reach the lowest bits, which choose a slot. */
     value *= odd;
@@ -74,29 +82,33 @@ static inline ptrdiff_t number_of(const uint8_t *p, ptrdiff_t length) {
     return number;
 }
 
-static inline int is_name(const Names *names, ptrdiff_t i, uint64_t head, const uint8_t *p,
-                          ptrdiff_t length) {
+static inline int is_name(const Names *names, ptrdiff_t i, uint64_t head, uint64_t tail,
+                          const uint8_t *p, ptrdiff_t length) {
     const Name *name = &names->items[i];
-    return name->head == head && name->length == length &&
-           (length <= 8 || memcmp(names->pool + name->begin + 8, p + 8, length - 8) == 0);
+    return name->head == head && name->tail == tail && name->length == length &&
+           (length <= 16 || memcmp(names->pool + name->begin + 8, p + 8, length - 16) == 0);
 }
 
 /* The place of a name among the items; -1 if it is unknown. */
 static inline ptrdiff_t find_name(const Names *names, const uint8_t *p, ptrdiff_t length,
                                   const uint8_t *limit) {
     if (names->room == 0) return -1;
-    const uint64_t head = head_of(p, length, limit), hash = hash_of(head, p, length);
+    const uint64_t head = head_of(p, length, limit), tail = tail_of(p, length);
+    const uint64_t hash = hash_of(head, tail, p, length);
     for (uint64_t place = hash;; place++) {
         const Slot slot = names->slots[place & (2 * names->room - 1)];
         if (slot.name == 0) return -1;
-        if (slot.tag == hash >> 32 && is_name(names, slot.name - 1, head, p, length))
+        if (slot.tag == hash >> 32 && is_name(names, slot.name - 1, head, tail, p, length))
             return slot.name - 1;
     }
 }
 
+static uint64_t hash_of_item(const Names *names, const Name *name) {
+    return hash_of(name->head, name->tail, names->pool + name->begin, name->length);
+}
+
 static void put_name(Names *names, ptrdiff_t i) {
-    const Name *name = &names->items[i];
-    const uint64_t hash = hash_of(name->head, names->pool + name->begin, name->length);
+    const uint64_t hash = hash_of_item(names, &names->items[i]);
     uint64_t place = hash;
     while (names->slots[place & (2 * names->room - 1)].name) place++;
     names->slots[place & (2 * names->room - 1)] = (Slot){(uint32_t)(i + 1), (uint32_t)(hash >> 32)};
@@ -113,8 +125,8 @@ static int resize(void *block, size_t size) {
     return new != NULL;
 }
 
-/* Store the role of a feature whose name is a number; skip this if memory is short. */
-static void set_numbered(Names *names, const Name *name, int32_t role) {
+/* Store the place of a name that is a number, or -1; skip this if memory is short. */
+static void set_numbered(Names *names, const Name *name, int32_t place) {
     const ptrdiff_t number = number_of(names->pool + name->begin, name->length);
     if (number < 0) return;
     if (number >= names->n_numbered) {
@@ -122,15 +134,14 @@ static void set_numbered(Names *names, const Name *name, int32_t role) {
         if (room > MOST_NUMBER) room = MOST_NUMBER;
         if (!resize(&names->numbered, room * sizeof(Numbered))) return;
         for (ptrdiff_t i = names->n_numbered; i < room; i++)
-            names->numbered[i] = (Numbered){UNKNOWN, 0};
+            names->numbered[i] = (Numbered){-1, 0};
         names->n_numbered = room;
     }
-    names->numbered[number].role = role;
+    names->numbered[number].name = place;
 }
 
-/* Add a new name; return its place, -1 if memory is short. A role from 0 on means the next feature. */
-static ptrdiff_t add_name(Names *names, const uint8_t *p, ptrdiff_t length, const uint8_t *limit,
-                          int32_t role, int32_t slot) {
+/* Add a new name; return its place, -1 if memory is short. */
+static ptrdiff_t add_name(Names *names, const uint8_t *p, ptrdiff_t length, const uint8_t *limit) {
     if (names->n == names->room) {
         const ptrdiff_t room = names->room ? 2 * names->room : 64;
         if (room > INT32_MAX || !resize(&names->items, room * sizeof(Name)) ||
@@ -146,12 +157,11 @@ static ptrdiff_t add_name(Names *names, const uint8_t *p, ptrdiff_t length, cons
     }
     if (length > 0) memcpy(names->pool + names->pool_size, p, length);
     Name *name = &names->items[names->n];
-    *name = (Name){head_of(p, length, limit), (uint32_t)names->pool_size, (uint32_t)length,
-                   role >= 0 ? (int32_t)names->n_features : role, slot, 0, -1};
+    *name = (Name){head_of(p, length, limit), tail_of(p, length), (uint32_t)names->pool_size,
+                   (uint32_t)length, 0, -1};
     names->pool_size += length;
-    names->n_features += role >= 0;
     put_name(names, names->n);
-    if (role >= 0 && slot < 0) set_numbered(names, name, name->role);
+    set_numbered(names, name, (int32_t)names->n);
     return names->n++;
 }
 
@@ -159,12 +169,11 @@ static ptrdiff_t add_name(Names *names, const uint8_t *p, ptrdiff_t length, cons
 static void truncate_names(Names *names, ptrdiff_t n) {
     while (names->n > n) {
         const Name *name = &names->items[--names->n];
-        uint64_t place = hash_of(name->head, names->pool + name->begin, name->length);
+        uint64_t place = hash_of_item(names, name);
         while (names->slots[place & (2 * names->room - 1)].name != names->n + 1) place++;
         names->slots[place & (2 * names->room - 1)].name = 0;
-        names->n_features -= name->role >= 0;
         names->pool_size = name->begin;
-        set_numbered(names, name, UNKNOWN);
+        set_numbered(names, name, -1);
     }
 }
 
@@ -175,7 +184,7 @@ static inline ptrdiff_t guess_name(Names *names, ptrdiff_t before, const uint8_t
     if (guess < 0 || guess >= names->n || names->n_wrong == MOST_WRONG) return -1;
     const ptrdiff_t length = names->items[guess].length;
     if (limit - p > length && p[length] == stop &&
-        is_name(names, guess, head_of(p, length, limit), p, length))
+        is_name(names, guess, head_of(p, length, limit), tail_of(p, length), p, length))
         return guess;
     names->n_wrong++;
     return -1;

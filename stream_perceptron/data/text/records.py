@@ -5,10 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import lru_cache
 from importlib import import_module
 from itertools import chain
 from typing import Any, NamedTuple
@@ -17,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.data.byte_stream import ByteStream
+from stream_perceptron.data.lazy import lazy_property
+from stream_perceptron.data.values import DECIMAL_COMMA, NOT_UTF8
 from stream_perceptron.errors import SampleError
 from stream_perceptron.model.vocabulary import doubled
 
@@ -27,8 +28,6 @@ except ImportError:  # built without a compiler
 
 LONGEST_LINE = 2**24  # bytes; a longer line is rejected, and mostly not kept in memory
 
-DECIMAL_COMMA = re.compile(r" *[+-]?(?:[0-9]+,[0-9]*|,[0-9]+)(?:[eE][+-]?[0-9]+)? *")
-NOT_UTF8 = "it is not UTF-8; to convert Latin-1: iconv -f LATIN1 -t UTF-8"
 _RETURN = ord("\r")
 _FIRST = 2**16  # initial size in bytes of a block of lines
 _BLOCK = 2**21  # its largest size
@@ -68,7 +67,7 @@ class RawLines:
             return memoryview(self.data)
         return memoryview(self.data)[self.begin : self.ends[-1] if len(self) else self.begin]
 
-    @cached_property
+    @lazy_property
     def lengths(self) -> NDArray[np.intp]:
         """The number of bytes of each line."""
         lengths = self.ends.copy()
@@ -76,7 +75,7 @@ class RawLines:
         lengths[:1] -= self.begin
         return lengths
 
-    @cached_property
+    @lazy_property
     def filled(self) -> NDArray[np.intp]:
         """The places of the lines that are not blank."""
         lengths = self.lengths
@@ -88,17 +87,6 @@ class RawLines:
         if may_be_comments:
             blank |= text[self.ends - lengths] == ord("#")
         return np.flatnonzero(~blank)
-
-    @cached_property
-    def is_utf8(self) -> bool:
-        """Whether the lines are valid UTF-8."""
-        if self.data.isascii():
-            return True
-        try:
-            str(self.text, "utf-8")
-        except UnicodeDecodeError:
-            return False
-        return True
 
     def without_text(self, before: int = 0) -> RawLines:
         """Return a line too long to keep without its bytes; `before` are dropped already."""
@@ -247,7 +235,8 @@ def _join(
     n = len(lines)
     if not n or lines.data.find(b'"', lines.begin, lines.ends[-1]) < 0:
         return lines, lines[n:]
-    starts = np.concatenate([[lines.begin], lines.ends[:-1]])
+    ends = lines.ends.tolist()
+    starts = [lines.begin, *ends[:-1]]
     quotes = np.flatnonzero(np.frombuffer(lines.text, np.uint8) == ord('"')) + lines.begin
     counts = np.bincount(np.searchsorted(lines.ends, quotes, side="right"), minlength=n)
     open_or_close = np.flatnonzero(counts % 2).tolist()
@@ -256,7 +245,7 @@ def _join(
     while i < len(open_or_close):
         first = open_or_close[i]
         last = open_or_close[i + 1] if i + 1 < len(open_or_close) else n
-        end = lines.ends[min(last, n - 1)]
+        end = ends[last if last < n else n - 1]
         is_near = last - first < _MOST_LINES and end - starts[first] <= _MOST_BYTES
         i += 1
         if last == n and is_near and not is_end:
@@ -275,11 +264,25 @@ def _both(one: RawLines, other: RawLines) -> RawLines:
 
 
 def _is_record(data: bytes, dialect: Dialect, n_fields: int) -> bool:
+    if _record_pattern(dialect, n_fields).fullmatch(data):
+        return True
     text = data.decode(errors="surrogateescape").removesuffix("\n").removesuffix("\r")
     try:
         return len(fields(text, dialect)) == n_fields
     except SampleError:
         return False
+
+
+@lru_cache(maxsize=8)
+def _record_pattern(dialect: Dialect, n_fields: int) -> re.Pattern[bytes]:
+    """Return a pattern of records with this number of fields, which is faster than `fields`.
+
+    Not all records match it.
+    """
+    delimiter = re.escape(dialect.delimiter.encode())
+    field = rb'(?:"(?:[^"]|"")*"|[^"\r\n' + delimiter + rb"]*)"
+    others = rb"(?:%s%s){%d}" % (delimiter, field, n_fields - 1)
+    return re.compile(field + others + rb"\r?\n")
 
 
 def value_in(record: bytes) -> dict[str, Any] | list[Any]:
@@ -303,36 +306,6 @@ def value_in(record: bytes) -> dict[str, Any] | list[Any]:
     if not isinstance(value, list | dict):
         raise SampleError(f"it is {text.strip()[:50]}, not an object or a list")
     return value
-
-
-def leaves(path: str, value: Any, whole: Collection[Any] = ()) -> Iterator[tuple[str, Any]]:
-    """Yield the values in nested objects by path, such as http.status.
-
-    An object with one of the paths `whole` is not taken apart.
-
-    Examples
-    --------
-    >>> list(leaves("http", {"status": 200, "client": {"port": 80}}))
-    [('http.status', 200), ('http.client.port', 80)]
-
-    """
-    held: list[tuple[str, Any]] = [(path, value)]
-    while held:
-        path, value = held.pop()
-        if isinstance(value, dict) and path not in whole:
-            held += [(f"{path}.{name}", part) for name, part in reversed(value.items())]
-        else:
-            yield path, value
-
-
-def objects_in(
-    records: Sequence[bytes | None], change: Callable[[dict[str, Any]], dict[str, Any]]
-) -> Iterator[dict[str, Any]]:
-    """Yield the objects among records, changed; skip records that cannot be read."""
-    for record in records:
-        with suppress(SampleError):
-            if isinstance(value := value_in(record or b""), dict):
-                yield change(value)
 
 
 def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

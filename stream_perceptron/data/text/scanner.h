@@ -14,27 +14,39 @@ enum { NUL, NUMBER, BOOL, TEXT, LIST_HEAD, OBJECT_HEAD };
 
 enum { MAX_PATH = 1024, MAX_DEPTH = 64, MAX_KEYS = 64 };
 
+/* Cells, without names. Numbers are bytes as long as all are whole numbers from 0 to 255, which take an
+   eighth of the memory and time. */
+typedef struct {
+    ptrdiff_t m, room;       /* the number of cells, and the room for them */
+    uint8_t *kinds;          /* (room,) */
+    int32_t *begins;         /* (room,), where each cell's content begins in the data */
+    uint8_t *bytes;          /* (room,), 0 for a cell that is no number */
+    double *numbers;         /* (room,), NaN for a cell that is no number; written unless `are_bytes` */
+    int are_bytes, is_full;
+} CellArrays;
+
 /* A block of records, and where to write their cells. */
 typedef struct {
     const uint8_t *data, *limit;
     ptrdiff_t begin, n;      /* the start of the first record, and the number of records */
     const intptr_t *ends;    /* (n,), after the newline */
     Names *names;            /* of all records so far; NULL for CSV */
+    int names_cells;         /* whether cells have names, as in JSON */
     ptrdiff_t n_fields;      /* of CSV */
     uint8_t delimiter, decimal;
-    ptrdiff_t room;          /* for cells */
     intptr_t *starts;        /* (n + 1,), written */
     uint8_t *is_odd;         /* (n,), written */
-    int32_t *name_ids;       /* (room,), written unless CSV */
-    int32_t *positions;      /* (room,), in a list, else -1; written for JSON */
-    uint8_t *kinds;
-    double *numbers;
-    int32_t *spans;          /* (room, 2), the start and end of each cell's content in the data */
+    CellArrays cells;
+    int32_t *name_ids;       /* of the cells of JSON, and of the members of LIBSVM */
+    /* The members of lists, in the order of these; the pairs of a record of LIBSVM are a list. */
+    CellArrays members;
+    intptr_t *list_starts;   /* (cells.room + 1,), written unless CSV */
+    ptrdiff_t n_lists;
     /* of the current record */
-    ptrdiff_t m, last;       /* the number of cells so far, and the last name */
+    ptrdiff_t last;          /* the last name */
     const uint8_t *end;
     int is_full;             /* whether there is no more room */
-    uint8_t path[MAX_PATH];
+    uint8_t path[MAX_PATH + 8];
 } Scanner;
 
 static inline const uint8_t *pass_spaces(const uint8_t *p) {
@@ -72,19 +84,55 @@ static const uint8_t *pass_character(const uint8_t *p, const uint8_t *end) {
     return p + n;
 }
 
-static inline void put(Scanner *s, ptrdiff_t name, int32_t position, int kind, double number,
-                       const uint8_t *from, const uint8_t *to) {
-    if (s->m == s->room) {
-        s->is_full = 1;
-        return;
+/* Write numbers as doubles from here on. */
+static void widen(CellArrays *c) {
+    for (ptrdiff_t i = 0; i < c->m; i++)
+        c->numbers[i] = c->kinds[i] == NUMBER || c->kinds[i] == BOOL ? (double)c->bytes[i] : NAN;
+    c->are_bytes = 0;
+}
+
+/* Write a number from 0 to 255, or 0 for a cell that is no number; there is room for it. */
+static inline void put_byte(CellArrays *c, int kind, uint8_t number, const uint8_t *from,
+                            const uint8_t *data) {
+    c->kinds[c->m] = (uint8_t)kind;
+    c->begins[c->m] = (int32_t)(from - data);
+    if (c->are_bytes)
+        c->bytes[c->m] = number;
+    else
+        c->numbers[c->m] = kind == NUMBER || kind == BOOL ? (double)number : NAN;
+    c->m++;
+}
+
+/* Write a cell; there is room for it. */
+static inline void put_number(CellArrays *c, int kind, double number, const uint8_t *from,
+                              const uint8_t *data) {
+    if (c->are_bytes) {
+        const int is_number = kind == NUMBER || kind == BOOL;
+        const uint8_t byte = is_number && number >= 0 && number <= 255 ? (uint8_t)number : 0;
+        if (!is_number || (byte == number && !signbit(number))) {
+            put_byte(c, kind, byte, from, data);
+            return;
+        }
+        widen(c);
     }
-    s->name_ids[s->m] = (int32_t)name;
-    s->positions[s->m] = position;
-    s->kinds[s->m] = (uint8_t)kind;
-    s->numbers[s->m] = number;
-    s->spans[2 * s->m] = (int32_t)(from - s->data);
-    s->spans[2 * s->m + 1] = (int32_t)(to - s->data);
-    s->m++;
+    c->kinds[c->m] = (uint8_t)kind;
+    c->begins[c->m] = (int32_t)(from - data);
+    c->numbers[c->m++] = number;
+}
+
+/* Whether there is room for one more cell. */
+static inline int has_room(Scanner *s, CellArrays *c) {
+    if (c->m < c->room) return 1;
+    s->is_full = c->is_full = 1;
+    return 0;
+}
+
+/* Write a cell of a name, or a member of the last list if the name is -1. */
+static inline void put(Scanner *s, ptrdiff_t name, int kind, double number, const uint8_t *from) {
+    CellArrays *c = name < 0 ? &s->members : &s->cells;
+    if (!has_room(s, c)) return;
+    if (name >= 0 && s->names_cells) s->name_ids[c->m] = (int32_t)name;
+    put_number(c, kind, number, from, s->data);
 }
 
 /* --- CSV */
@@ -157,9 +205,14 @@ static int scan_fields(Scanner *s, const uint8_t *p) {
     const ptrdiff_t d = s->n_fields;
     const uint8_t *end = s->end, delimiter = s->delimiter;
     const int are_spaces = delimiter == ' ';
-    uint8_t *kinds = s->kinds + s->m;
-    double *numbers = s->numbers + s->m;
-    int32_t *spans = s->spans + 2 * s->m;
+    CellArrays *cells = &s->cells;
+    const ptrdiff_t start = cells->m;
+    /* Locals, as a byte that is written may change any other memory for all that a compiler knows. */
+    uint8_t *const kinds = cells->kinds + start, *const bytes = cells->bytes + start;
+    int32_t *const begins = cells->begins + start;
+    const uint8_t *const data = s->data;
+    int are_bytes = cells->are_bytes;
+    const uint64_t zeros = (0x30 | (uint64_t)delimiter << 8) * UINT64_C(0x0001000100010001);
     if (are_spaces) {
         while (end > p && end[-1] == ' ') end--;
         if (p == end) return 0;
@@ -168,17 +221,31 @@ static int scan_fields(Scanner *s, const uint8_t *p) {
         uint64_t whole;
         if (are_spaces)
             while (p < end && *p == ' ') p++;
+        if (are_bytes && c + 4 <= d && word_at(p, s->limit) == zeros) {
+            /* Four zeros, of which pictures and counts mostly consist. */
+            memset(kinds + c, NUMBER, 4);
+            memset(bytes + c, 0, 4);
+            for (int i = 0; i < 4; i++) begins[c + i] = (int32_t)(p - data) + 2 * i;
+            c += 4;
+            p += 7;
+            continue;
+        }
         const uint8_t *stop = c < d ? read_whole(p, delimiter, &whole) : NULL;
         if (stop != NULL) {
-            kinds[c] = NUMBER;
-            numbers[c] = (double)whole;
-            spans[2 * c] = (int32_t)(p - s->data);
-            spans[2 * c + 1] = (int32_t)(stop - s->data);
+            if (whole <= 255 && are_bytes) {
+                kinds[c] = NUMBER;
+                begins[c] = (int32_t)(p - data);
+                bytes[c] = (uint8_t)whole;
+            } else {
+                cells->m = start + c;
+                put_number(cells, NUMBER, (double)whole, p, data);
+                are_bytes = cells->are_bytes;
+            }
             c++;
             p = stop;
             continue;
         }
-        const uint8_t *from = p, *to;
+        const uint8_t *const begin = p, *from = p, *to;
         int is_doubled = 0;
         if (p < end && *p == '"') {
             for (from = ++p;; p++) {
@@ -196,14 +263,17 @@ static int scan_fields(Scanner *s, const uint8_t *p) {
             if (p < end && *p != delimiter) return 0;
         }
         if (c == d) return 0;
-        const int kind = is_doubled ? TEXT : read_cell(s, from, to, &numbers[c]);
-        if (is_doubled) numbers[c] = NAN;
+        double number = NAN;
+        const int kind = is_doubled ? TEXT : read_cell(s, from, to, &number);
         if (kind < 0) return 0;
-        kinds[c] = (uint8_t)kind;
-        spans[2 * c] = (int32_t)(from - s->data);
-        spans[2 * c + 1] = (int32_t)(to - s->data);
+        cells->m = start + c;
+        put_number(cells, kind, number, begin, data);
+        are_bytes = cells->are_bytes;
         c++;
-        if (p == end) return c == d;
+        if (p == end) {
+            cells->m = start + c;
+            return c == d;
+        }
     }
 }
 
@@ -278,7 +348,11 @@ static ptrdiff_t append_key(Scanner *s, ptrdiff_t length, const uint8_t *p, cons
                             int has_escapes) {
     if (length + (stop - p) + 1 > MAX_PATH) return -1;
     if (!has_escapes) {
-        memcpy(s->path + length, p, stop - p);
+        /* Whole words, as most keys are short; the path has room for one more. */
+        for (const uint8_t *from = p; from < stop; from += 8) {
+            const uint64_t word = word_at(from, s->limit);
+            memcpy(s->path + length + (from - p), &word, 8);
+        }
         return length + (stop - p);
     }
     while (p < stop) {
@@ -296,22 +370,27 @@ static ptrdiff_t append_key(Scanner *s, ptrdiff_t length, const uint8_t *p, cons
 /* The name of a path; -1 if memory is short. */
 static ptrdiff_t name_path(Scanner *s, const uint8_t *path, ptrdiff_t length, const uint8_t *limit) {
     ptrdiff_t name = find_name(s->names, path, length, limit);
-    if (name < 0) name = add_name(s->names, path, length, limit, 0, -1);
+    if (name < 0) name = add_name(s->names, path, length, limit);
     if (name >= 0 && s->last >= 0) s->names->items[s->last].after = (int32_t)name;
     return name;
 }
 
-static const uint8_t *scan_value(Scanner *s, const uint8_t *p, ptrdiff_t name, int32_t position,
-                                 ptrdiff_t length, int depth);
+static const uint8_t *scan_value(Scanner *s, const uint8_t *p, ptrdiff_t name, ptrdiff_t length,
+                                 int depth);
 
 /* Read the members of an object; their names follow the first `length` bytes of the path. */
 static const uint8_t *scan_object(Scanner *s, const uint8_t *p, ptrdiff_t length, int depth) {
+    CellArrays *cells = &s->cells;
+    uint8_t *const kinds = cells->kinds, *const bytes = cells->bytes;
+    int32_t *const begins = cells->begins, *const name_ids = s->name_ids;
+    const uint8_t *const data = s->data;
+    const ptrdiff_t room = cells->room;
+    Names *const names = s->names;
     if (depth > MAX_DEPTH) return NULL;
     p = pass_spaces(p + 1);
     if (*p == '}') return p + 1;
     for (;; p = pass_spaces(p + 1)) {
         if (*p != '"') return NULL;
-        Names *names = s->names;
         ptrdiff_t name = length ? -1 : guess_name(names, s->last, p + 1, s->limit, '"');
         const uint8_t *key = p + 1, *stop;
         ptrdiff_t whole = -1; /* the length of the path, if it is written */
@@ -338,16 +417,25 @@ static const uint8_t *scan_object(Scanner *s, const uint8_t *p, ptrdiff_t length
         uint64_t number;
         stop = read_whole(p, ',', &number);
         if (stop != NULL) {
-            put(s, name, -1, NUMBER, (double)number, p, stop);
+            const ptrdiff_t m = cells->m;
+            if (number <= 255 && cells->are_bytes && m < room) {
+                name_ids[m] = (int32_t)name;
+                begins[m] = (int32_t)(p - data);
+                kinds[m] = NUMBER;
+                bytes[m] = (uint8_t)number;
+                cells->m = m + 1;
+            } else {
+                put(s, name, NUMBER, (double)number, p);
+            }
             p = stop;
             continue;
         }
         if (*p == '{' && whole < 0) {
-            whole = append_key(s, 0, names->pool + names->items[name].begin,
-                               names->pool + names->items[name].begin + names->items[name].length, 0);
-            if (whole < 0) return NULL;
+            whole = names->items[name].length;
+            if (whole + 1 > MAX_PATH) return NULL;
+            memcpy(s->path, names->pool + names->items[name].begin, whole);
         }
-        p = scan_value(s, p, name, -1, whole, depth);
+        p = scan_value(s, p, name, whole, depth);
         if (p == NULL) return NULL;
         p = pass_spaces(p);
         if (*p == '}') return p + 1;
@@ -413,9 +501,8 @@ static const uint8_t *pass_value(const Scanner *s, const uint8_t *p, int depth, 
 }
 
 /* Read any list. While all members are lists, the members of these count as members. */
-static const uint8_t *scan_nested_list(Scanner *s, const uint8_t *p, ptrdiff_t name) {
+static const uint8_t *scan_nested_list(Scanner *s, const uint8_t *p) {
     int depth_of_members = MAX_DEPTH + 2, depth = 0;
-    int32_t position = 0;
     const uint8_t *end = pass_value(s, p, 0, 0, &depth_of_members);
     if (end == NULL) return NULL;
     while (p < end) {
@@ -428,23 +515,24 @@ static const uint8_t *scan_nested_list(Scanner *s, const uint8_t *p, ptrdiff_t n
         } else if (*p == ',' || *p == ' ' || *p == '\t') {
             p++;
         } else if (*p == '[' || *p == '{') {
-            const int kind = *p == '[' ? LIST_HEAD : OBJECT_HEAD;
             int ignored = 0;
-            const uint8_t *stop = pass_value(s, p, 0, 1, &ignored);
-            put(s, name, position++, kind, NAN, p, stop);
-            p = stop;
+            put(s, -1, *p == '[' ? LIST_HEAD : OBJECT_HEAD, NAN, p);
+            p = pass_value(s, p, 0, 1, &ignored);
         } else {
-            p = scan_value(s, p, name, position++, 0, 0);
+            p = scan_value(s, p, -1, 0, 0);
         }
     }
     return end;
 }
 
 /* Read a list: its members, in order. */
-static const uint8_t *scan_list(Scanner *s, const uint8_t *start, ptrdiff_t name) {
-    const ptrdiff_t head = s->m;
+static const uint8_t *scan_list(Scanner *s, const uint8_t *start) {
+    CellArrays *members = &s->members;
+    uint8_t *const kinds = members->kinds, *const bytes = members->bytes;
+    int32_t *const begins = members->begins;
+    const uint8_t *const data = s->data;
+    const ptrdiff_t first = members->m, room = members->room;
     const uint8_t *p = start;
-    int32_t position = 0;
     int depth = 0, depth_of_members = 0;
     for (;; p = pass_spaces(p + 1)) { /* at the first bracket, or after a bracket or a comma */
         if (*p == '[') {
@@ -457,34 +545,45 @@ static const uint8_t *scan_list(Scanner *s, const uint8_t *start, ptrdiff_t name
         uint64_t number;
         const uint8_t *stop = read_whole(p, ',', &number);
         if (stop != NULL) {
-            put(s, name, position++, NUMBER, (double)number, p, stop);
+            const ptrdiff_t m = members->m;
+            if (number <= 255 && members->are_bytes && m < room) {
+                begins[m] = (int32_t)(p - data);
+                kinds[m] = NUMBER;
+                bytes[m] = (uint8_t)number;
+                members->m = m + 1;
+            } else {
+                put(s, -1, NUMBER, (double)number, p);
+            }
             p = stop;
             continue;
         }
-        p = scan_value(s, p, name, position++, 0, 0);
+        p = scan_value(s, p, -1, 0, 0);
         if (p == NULL) return NULL;
         for (p = pass_spaces(p); *p == ']'; p = pass_spaces(p + 1))
             if (--depth == 0) return p + 1;
         if (*p != ',') return NULL;
     }
     /* Members are objects, or lists of another depth. */
-    s->m = head;
-    return scan_nested_list(s, start, name);
+    members->m = first;
+    return scan_nested_list(s, start);
 }
 
-/* Read a value; the path of an object has `length` bytes. */
-static const uint8_t *scan_value(Scanner *s, const uint8_t *p, ptrdiff_t name, int32_t position,
-                                 ptrdiff_t length, int depth) {
+/* Read a value, of a member of the last list if the name is -1; the path of an object has `length` bytes. */
+static const uint8_t *scan_value(Scanner *s, const uint8_t *p, ptrdiff_t name, ptrdiff_t length,
+                                 int depth) {
     const uint8_t *stop;
     double number = NAN;
     int kind = NUMBER, has_escapes;
     const ptrdiff_t left = s->end - p;
-    if (*p == '{' || *p == '[') {
-        const ptrdiff_t head = s->m;
-        put(s, name, position, *p == '{' ? OBJECT_HEAD : LIST_HEAD, NAN, p, p);
-        if (*p == '{') s->path[length] = '.';
-        stop = *p == '{' ? scan_object(s, p, length + 1, depth + 1) : scan_list(s, p, name);
-        if (stop != NULL && !s->is_full) s->spans[2 * head + 1] = (int32_t)(stop - s->data);
+    if (*p == '{') {
+        put(s, name, OBJECT_HEAD, NAN, p);
+        s->path[length] = '.';
+        return scan_object(s, p, length + 1, depth + 1);
+    }
+    if (*p == '[') {
+        put(s, name, LIST_HEAD, NAN, p);
+        stop = scan_list(s, p);
+        if (!s->is_full) s->list_starts[++s->n_lists] = s->members.m;
         return stop;
     }
     if (*p == '"') {
@@ -504,7 +603,7 @@ static const uint8_t *scan_value(Scanner *s, const uint8_t *p, ptrdiff_t name, i
     } else {
         stop = read_number(p, s->limit, 1, &number);
     }
-    if (stop != NULL) put(s, name, position, kind, number, p, stop);
+    if (stop != NULL) put(s, name, kind, number, p);
     return stop;
 }
 
@@ -512,7 +611,7 @@ static const uint8_t *scan_value(Scanner *s, const uint8_t *p, ptrdiff_t name, i
 static int scan_json(Scanner *s, const uint8_t *p, ptrdiff_t bare) {
     p = pass_spaces(p);
     if (*p == '[')
-        p = scan_value(s, p, bare, -1, 0, 0);
+        p = scan_value(s, p, bare, 0, 0);
     else
         p = *p == '{' ? scan_object(s, p, 0, 0) : NULL;
     return p != NULL && pass_spaces(p) == s->end;
@@ -551,7 +650,7 @@ static int cut_comment(Scanner *s, const uint8_t *p) {
     return p != NULL;
 }
 
-/* Read an optional label, which gets the first name, and pairs such as 3:0.5. */
+/* Read an optional label, and pairs such as 3:0.5. */
 static int scan_pairs(Scanner *s, const uint8_t *p) {
     Names *names = s->names;
     if (!cut_comment(s, p)) return 0;
@@ -559,10 +658,9 @@ static int scan_pairs(Scanner *s, const uint8_t *p) {
     const uint8_t *start = p;
     p = read_token(s, p);
     if (p == NULL) return 0;
-    if (p < s->end && *p == ':')
-        p = start; /* no label */
-    else if (p > start)
-        put(s, 0, -1, TEXT, NAN, start, p);
+    if (p < s->end && *p == ':') p = start; /* no label */
+    put(s, 0, p > start ? TEXT : NUL, NAN, p > start ? start : s->end);
+    put(s, 0, LIST_HEAD, NAN, s->end);
     for (;;) {
         while (p < s->end && (*p == ' ' || *p == '\t')) p++;
         if (p == s->end) return 1;
@@ -572,8 +670,8 @@ static int scan_pairs(Scanner *s, const uint8_t *p) {
         const int is_number = *stop == ':' && stop - p < 7 && (*p != '0' || stop == p + 1) &&
                               stop > p && number < (uint64_t)names->n_numbered;
         ptrdiff_t name;
-        if (is_number && names->numbered[number].role >= 0) {
-            name = names->numbered[number].role;
+        if (is_number && names->numbered[number].name >= 0) {
+            name = names->numbered[number].name;
             if (is_twice(&names->numbered[number].stamp, names->serial)) return 0;
         } else {
             name = guess_name(names, s->last, p, s->limit, ':');
@@ -597,7 +695,10 @@ static int scan_pairs(Scanner *s, const uint8_t *p) {
         const uint8_t *from = stop + 1;
         p = read_number(from, s->limit, 0, &value);
         if (p == NULL || p > s->end || (p != s->end && *p != ' ' && *p != '\t')) return 0;
-        put(s, name, -1, NUMBER, value, from, p);
+        if (has_room(s, &s->members)) {
+            s->name_ids[s->members.m] = (int32_t)name;
+            put_number(&s->members, NUMBER, value, from, s->data);
+        }
     }
 }
 
@@ -605,18 +706,24 @@ enum { CSV, JSON, LIBSVM };
 
 /* Scan records from `first` on; return the first that lacks room, or n. */
 static ptrdiff_t scan_records(Scanner *s, int form, ptrdiff_t first) {
-    s->m = s->starts[first];
+    CellArrays *cells = &s->cells;
     for (ptrdiff_t i = first; i < s->n; i++) {
         const uint8_t *p = s->data + (i ? s->ends[i - 1] : s->begin);
+        const ptrdiff_t start = cells->m, n_members = s->members.m, n_lists = s->n_lists;
         s->end = s->data + s->ends[i];
         if (s->end > p && s->end[-1] == '\n') s->end--;
         if (s->end > p && s->end[-1] == '\r') s->end--;
         int is_read;
         if (form == CSV) {
-            if (s->m + s->n_fields > s->room) return i;
+            if (start + s->n_fields > cells->room) {
+                cells->is_full = 1;
+                return i;
+            }
             is_read = scan_fields(s, p);
-            s->m += s->n_fields;
-            if (!is_read) memset(s->kinds + s->starts[i], NUL, s->n_fields);
+            if (!is_read) {
+                cells->m = start;
+                while (cells->m < start + s->n_fields) put_byte(cells, NUL, 0, p, s->data);
+            }
         } else {
             const ptrdiff_t n_names = s->names->n;
             s->names->serial++;
@@ -624,17 +731,59 @@ static ptrdiff_t scan_records(Scanner *s, int form, ptrdiff_t first) {
             s->last = -1;
             s->is_full = 0;
             is_read = form == JSON ? scan_json(s, p, 0) : scan_pairs(s, p);
-            if (s->is_full) {
-                s->m = s->starts[i];
-                return i;
+            if (!is_read || s->is_full) {
+                cells->m = start;
+                s->members.m = n_members;
+                s->n_lists = n_lists;
             }
+            if (s->is_full) return i;
             if (!is_read) truncate_names(s->names, n_names);
+            if (form == LIBSVM) {
+                if (!is_read) {
+                    put(s, 0, NUL, NAN, s->end);
+                    put(s, 0, LIST_HEAD, NAN, s->end);
+                }
+                s->list_starts[++s->n_lists] = s->members.m;
+            }
         }
-        if (!is_read && form != CSV) s->m = s->starts[i];
         s->is_odd[i] = !is_read;
-        s->starts[i + 1] = s->m;
+        s->starts[i + 1] = cells->m;
     }
     return s->n;
+}
+
+/* Return the end of the content of a cell that begins at p; each record ends with a newline. */
+static const uint8_t *find_end(int form, const uint8_t *p, uint8_t delimiter) {
+    if (form == LIBSVM) {
+        while (*p > ' ' && *p != '#') p++;
+        return p;
+    }
+    if (form == CSV && *p != '"') {
+        while (*p != delimiter && *p != '\r' && *p != '\n') p++;
+        return p;
+    }
+    if (form == CSV) {
+        for (p++; *p != '"' || p[1] == '"'; p++) p += *p == '"';
+        return p + 1;
+    }
+    int depth = 0;
+    do {
+        if (*p == '"') {
+            for (p++; *p != '"'; p++) p += *p == '\\';
+            p++;
+        } else if (*p == '{' || *p == '[') {
+            depth++;
+            p++;
+        } else if (*p == '}' || *p == ']') {
+            depth--;
+            p++;
+        } else if (depth) {
+            p++;
+        } else {
+            while (*p > ' ' && *p != ',' && *p != ']' && *p != '}') p++;
+        }
+    } while (depth);
+    return p;
 }
 
 #endif

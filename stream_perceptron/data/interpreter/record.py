@@ -1,136 +1,160 @@
-"""The meaning of cells, the same in every format: labels, weights, features, rejections.
-
-`interpret_record` is the definition, for one record.
-"""
+"""The meaning of one record, the same in every format; `interpret_record` defines it."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stream_perceptron.data import roles
 from stream_perceptron.data.batch import Offset, offset_of
-from stream_perceptron.data.cells import Cells, Kind
+from stream_perceptron.data.cells import BARE_LIST, Cells, Kind
 from stream_perceptron.data.describe import advice_on, if_missing
+from stream_perceptron.data.interpreter.context import Context
 from stream_perceptron.data.naming import LABEL_NAMES, column_called, names_in, vector_names
-from stream_perceptron.data.schema import Schema, Selection
-from stream_perceptron.data.text.cells import is_value, utf8
-from stream_perceptron.data.text.records import DECIMAL_COMMA
-from stream_perceptron.data.text.sample import Rejected, Sample, scale_features
+from stream_perceptron.data.schema import Schema
+from stream_perceptron.data.values import DECIMAL_COMMA, is_number_or_bool, require_utf8
 from stream_perceptron.errors import SampleError
+from stream_perceptron.model.rows import Names
 from stream_perceptron.model.validation import as_weight, row_of
 from stream_perceptron.model.vocabulary import doubled, natural_order
 
 FEATURES_KEY = "features"
-BARE_LIST = "x"  # the name of a list without a name
 
 _WHOLE = re.compile(r" *-?[0-9]{1,19} *")
 _NUMERIC = (Kind.NUMBER, Kind.BOOL)
 
 
-@dataclass(frozen=True, eq=False)
-class Context:
-    """What the meaning of a record depends on, beside its cells.
+class Sample(NamedTuple):
+    """A record that can be used."""
 
-    Attributes
-    ----------
-    selection
-        How the user wants the source read, with the exact names of a table's columns.
-    schema
-        The column types and roles found in the learned rows.
-    learns
-        Whether rows are learned; if they are only predicted, unknown names are ignored.
-    max_features
-        A list of more values is rejected.
-    is_text
-        Whether numbers are written as texts, so that the text 7 may be a number.
-    columns
-        The columns of a table; None if records name their cells.
-    are_named
-        Whether the columns have names of their own, in a header.
-    unused
-        The columns of a table that are not used, as the model does not know them.
-
-    """
-
-    selection: Selection
-    schema: Schema = field(default_factory=Schema)
-    learns: bool = True
-    max_features: int = 2**22
-    is_text: bool = False
-    columns: tuple[str, ...] | None = None
-    are_named: bool = False
-    unused: frozenset[str] = frozenset()
-
-    @property
-    def are_pairs(self) -> bool:
-        """Whether records are pairs of names and numbers, with no roles but the label."""
-        return self.is_text and self.columns is None
-
-    @property
-    def uses_only_known(self) -> bool:
-        """Whether names that the model does not know are ignored."""
-        return not self.learns and self.schema.features is None and len(self.schema.numbers) > 0
+    names: Names
+    values: NDArray[np.float64]  # NaN for a feature that is missing
+    label: Any
+    weight: float
+    offset: Offset | None
+    schema: Schema  # after this record, if it is learned
+    one_hot: tuple[str, ...] = ()  # its one-hot features, which are 1
+    n_nulls: int = 0  # null features, which are not in `names`
+    kept: tuple[Any, ...] = ()  # the contents of the passthrough columns
+    # The names of features that later records may not have as texts, if this one is learned.
+    number_names: tuple[str, ...] = ()
+    other_label: str | None = None  # a usual name of a label that is not the label here
 
 
-def interpret_record(context: Context, cells: Cells, i: int) -> Sample | Rejected:
+class RejectedRecord(NamedTuple):
+    """A record that cannot be used."""
+
+    reason: str
+    offset: Offset | None = None  # if it can be read
+
+
+def interpret_record(context: Context, cells: Cells, i: int) -> Sample | RejectedRecord:
     """Return the sample in a record, or why it is rejected."""
     offset = None
     try:
         if i in cells.errors:
             raise SampleError(cells.errors[i])
-        record = _Record(cells, i, context)
         if context.are_pairs:
-            return _read_pairs(context, record)
+            return _read_pairs(context, cells, i)
+        record = Record(cells, i, context)
         kept = tuple(map(record.passthrough, context.selection.kept))
         offset = record.offset()
         read = _read_fields if context.columns is not None else _read_members
         return read(context, record, offset, kept)
     except SampleError as error:
-        return Rejected(str(error), offset)
+        return RejectedRecord(str(error), offset)
 
 
-class _Record:
-    """The cells of one record by name."""
+class Record:
+    """The cells of one record by name.
+
+    Members of lists are numbered after all cells.
+    """
 
     def __init__(self, cells: Cells, i: int, context: Context) -> None:
         self.cells, self.context = cells, context
         first, end = cells.starts[i : i + 2].tolist()
-        self.index: dict[str, int] = {}  # the cell of each name, members of lists aside
-        self.members: dict[str, list[int]] = {}  # the cells of the members of each list
-        names = cells.names
-        if cells.name_ids is None:
-            self.index = dict(zip(names, range(first, end), strict=True))
+        # Lists, as looking up single items of arrays takes many times as long.
+        self._first = first
+        self._kinds: list[int] = cells.kinds[first:end].tolist()
+        self._numbers = cells.numbers[first:end].tolist()
+        self.index: dict[str, int] = {}  # the cell of each name
+        self.members: dict[str, range] = {}  # the members of each list
+        if context.columns is not None:
+            self.index = dict(zip(context.columns, range(first, end), strict=True))
             self.all = self.index
             return
-        positions = [-1] * (end - first)
-        if cells.positions is not None:
-            positions = cells.positions[first:end].tolist()
-        name_ids = cells.name_ids[first:end].tolist()
-        for c, (name_id, position) in enumerate(zip(name_ids, positions, strict=True), first):
-            name = names[name_id]
-            if position >= 0:
-                self.members.setdefault(name, []).append(c)
-            else:
-                self.index[name] = c
+        assert cells.name_ids is not None
+        names = map(cells.names.__getitem__, cells.name_ids[first:end].tolist())
+        self.index = dict(zip(names, range(first, end), strict=True))
         self.all = dict(self.index)
-        self._name_bare_list()
-        self._drop_objects()
+        if cells.members is not None and Kind.LIST in self._kinds:
+            n, starts = len(cells.kinds), cells.members.starts
+            for name, c in self.index.items():
+                if self._kinds[c - first] == Kind.LIST:
+                    k = int(np.searchsorted(cells.list_ids, c))
+                    self.members[name] = range(n + int(starts[k]), n + int(starts[k + 1]))
+            self._name_bare_list()
+            self._drop_objects()
+        elif Kind.OBJECT in self._kinds:
+            self._drop_objects()
+
+    has_features_object = False  # whether the features are in an object of their own
+
+    def kind_at(self, c: int) -> Kind:
+        """Return the kind of a cell."""
+        n = len(self.cells.kinds)
+        if c < n or self.cells.members is None:
+            return Kind(self._kinds[c - self._first])
+        return Kind(int(self.cells.members.kinds[c - n]))
+
+    def number_at(self, c: int) -> float:
+        """Return the number in a cell, NaN for none."""
+        n = len(self.cells.kinds)
+        if c >= n and self.cells.members is not None:
+            return float(self.cells.members.doubles[c - n])
+        kind = self._kinds[c - self._first]
+        return float(self._numbers[c - self._first]) if kind in _NUMERIC else math.nan
+
+    def content_at(self, c: int) -> Any:
+        """Return the content of a cell."""
+        n = len(self.cells.kinds)
+        if c < n or self.cells.members is None:
+            return self.cells.contents.get(c)
+        return self.cells.members.contents.get(c - n)
+
+    def contents_at(self, ids: Iterable[int]) -> list[Any]:
+        """Return the contents of cells or of members of lists."""
+        numbers, n = np.fromiter(ids, np.intp), len(self.cells.kinds)
+        are_members = numbers >= n
+        if not are_members.any():
+            return self.cells.contents.get_all(numbers)
+        if are_members.all() and self.cells.members is not None:
+            return self.cells.members.contents.get_all(numbers - n)
+        return list(map(self.content_at, numbers.tolist()))
+
+    def plain_numbers(self, names: Iterable[str]) -> list[float] | None:
+        """Return the numbers in fields of a table; None if one of them is not a number."""
+        places = [self.index[name] - self._first for name in names]
+        if not all(self._kinds[place] in _NUMERIC for place in places):
+            return None
+        return [self._numbers[place] for place in places]
 
     def kind(self, name: str) -> Kind | None:
         """Return the kind of a cell; None if there is none of this name."""
         c = self.all.get(name)
-        return None if c is None else Kind(self.cells.kinds[c])
+        return None if c is None else self.kind_at(c)
 
     def content(self, name: str) -> Any:
         """Return the content of a cell; None if there is none of this name."""
         c = self.all.get(name)
-        return None if c is None else self.cells.content(c)
+        return None if c is None else self.content_at(c)
 
     def text(self, name: str) -> Any:
         """Return the content of a cell, a decimal comma replaced by a point."""
@@ -143,7 +167,7 @@ class _Record:
     def passthrough(self, name: str) -> Any:
         """Return the content of a passthrough column."""
         content = self.content(name)
-        return utf8(content) if self.context.columns is not None else content
+        return require_utf8(content) if self.context.columns is not None else content
 
     def offset(self) -> Offset | None:
         """Return the offset, if the user has named its columns."""
@@ -155,7 +179,7 @@ class _Record:
             name, last = asked.position[-1], values[-1]
             if not _WHOLE.fullmatch(last):
                 raise SampleError(f"position {name!r} is {last[:50]!r}, not a whole number")
-            values = [*map(utf8, values[:-1]), int(last)]
+            values = [*map(require_utf8, values[:-1]), int(last)]
         return offset_of(asked, values)
 
     def weight(self) -> float:
@@ -166,7 +190,7 @@ class _Record:
             return 1.0 if value is None else as_weight(value)
         if value is None or value.strip() in asked.blanks:
             return 1.0
-        number = self.cells.numbers[self.all[str(name)]]
+        number = self.number_at(self.all[str(name)])
         if not 0 <= number < math.inf:
             raise SampleError(f"weight {value[:50]} is not a finite number of at least 0")
         return float(number)
@@ -183,7 +207,7 @@ class _Record:
         asked, value = self.context.selection, self.text(path)
         if self.context.is_text:
             value = roles.present(value, asked, is_text=True)
-            value = None if value is None else utf8(value)
+            value = None if value is None else require_utf8(value)
         return roles.indicator(name, value, asked, self.context.is_text)
 
     def _name_bare_list(self) -> None:
@@ -191,7 +215,7 @@ class _Record:
         schema = self.context.schema
         if self.kind(BARE_LIST) is not Kind.LIST or not schema.columns:
             return
-        members = self.members.pop(BARE_LIST, [])
+        members = self.members.pop(BARE_LIST, range(0))
         named: dict[str, int] = {}
         for name, c in self.index.items():
             columns = schema.columns_of(len(members)) or () if name == BARE_LIST else (name,)
@@ -207,7 +231,7 @@ class _Record:
         asked, schema = self.context.selection, self.context.schema
         labels = LABEL_NAMES if asked.label is None else (asked.label,)
         whole = {*asked.roles, *labels, schema.label}
-        objects = [name for name, c in self.index.items() if self.cells.kinds[c] == Kind.OBJECT]
+        objects = [name for name, c in self.index.items() if self.kind_at(c) is Kind.OBJECT]
         self.has_features_object = FEATURES_KEY in objects
         key = schema.key
         if self.has_features_object and key in (None, FEATURES_KEY):
@@ -222,95 +246,77 @@ class _Record:
                 self.index.pop(name, None)
 
 
-def _read_fields(
-    context: Context, record: _Record, offset: Offset | None, kept: tuple[Any, ...]
-) -> Sample:
-    """Return the sample in a row of a table."""
-    asked, schema = context.selection, context.schema
-    assert context.columns is not None
-    used = {asked.label, *asked.roles, *context.unused}
-    free = [name for name in context.columns if name not in used]
-    known_texts = set(schema.texts or ())
-    known: Sequence[str] = schema.features or ()
-    if not known and (schema.is_open or not context.learns):
-        known = tuple(map(str, natural_order([n for n in free if n in schema.numbers])))
-    there = set(free).difference(known_texts, asked.one_hot)
-    numbers = [name for name in known if name in there]
-    texts = [name for name in free if name in known_texts]
-    untyped = [name for name in free if name not in {*numbers, *texts}]
-    # The first value of a column decides whether it has numbers or texts.
+def infer_types(
+    context: Context, text_of: Callable[[str], str]
+) -> tuple[tuple[str, ...], list[str], int]:
+    """Return the columns of numbers and those of texts, and the number of untyped ones.
+
+    The first value of a column decides whether it has numbers or texts.
+
+    Parameters
+    ----------
+    context
+        The context of a table.
+    text_of
+        Returns the text in a column of the record.
+
+    """
+    asked, columns = context.selection, context.table_columns
     new_numbers: list[str] = []
     new_texts: list[str] = []
-    for name in untyped:
-        cell = record.text(name).strip()
-        if cell in asked.blanks:
+    for name in columns.untyped:
+        text = text_of(name).strip()
+        if text in asked.blanks:
             continue
-        is_number = is_value(cell) and name not in asked.one_hot
+        is_number = name not in asked.one_hot and is_number_or_bool(text)
         (new_numbers if is_number else new_texts).append(name)
-    features = tuple(numbers)
+    numbers = columns.numbers
     if new_numbers or new_texts:
-        features = tuple(map(str, natural_order([*numbers, *new_numbers])))
-    after = with_columns_of_table(context, features, [*texts, *new_texts], numbers, untyped, free)
-    values = np.array([_number_in(record, name) for name in features], np.float64)
-    for place in np.flatnonzero(np.isinf(values))[:1].tolist():
-        content = record.text(features[place])
-        raise SampleError(f"column {features[place]!r} is {content[:50]}, not finite")
-    values = scale_features(asked, features, values)
-    one_hot_names = [
-        name
-        for name in context.columns
-        if name in asked.one_hot and name not in used - context.unused
-    ]
-    indicators = [record.one_hot(name, name) for name in one_hot_names]
+        numbers = tuple(map(str, natural_order([*numbers, *new_numbers])))
+    n_untyped = len(columns.untyped) - len(new_numbers) - len(new_texts)
+    return numbers, [*columns.texts, *new_texts], n_untyped
+
+
+def _read_fields(
+    context: Context, record: Record, offset: Offset | None, kept: tuple[Any, ...]
+) -> Sample:
+    """Return the sample in a row of a table."""
+    asked = context.selection
+    features, texts, n_untyped = infer_types(context, record.text)
+    columns = context.table_columns
+    if features is columns.numbers and len(texts) == len(columns.texts):
+        after = context.schema_of_known_columns
+    else:
+        after = context.infer_columns(features, texts)
+    numbers = None if asked.missing else record.plain_numbers(features)
+    if numbers is None:
+        numbers = [_number_in(record, name) for name in features]
+    values = np.array(numbers, np.float64)
+    for i in np.flatnonzero(np.isinf(values))[:1].tolist():
+        content = record.text(features[i])
+        raise SampleError(f"column {features[i]!r} is {content[:50]}, not finite")
+    values = scale_features(context, features, values)
+    indicators = [record.one_hot(name, name) for name in columns.one_hot]
     weight = record.weight()
     text = None
     if asked.label is not None:
         text = roles.present(record.text(asked.label), asked, is_text=True)
-        text = None if text is None else utf8(text)
+        text = None if text is None else require_utf8(text)
     label, after = after.with_label(text, is_text=True)
     ones = tuple(name for name in indicators if name is not None)
-    if (label is not None or asked.joins) and after.is_open:
+    present: list[str] = []
+    if after.is_open:
         present = [n for n, v in zip(features, values.tolist(), strict=True) if v == v]
-        after = after.with_numbers([*present, *(() if asked.joins else ones)])
-    n_nulls = len(untyped) - len(new_numbers) - len(new_texts)
+        present += [] if asked.joins else ones
     return Sample(
-        features, values, label, weight, offset, after, ones, n_nulls=n_nulls, kept=kept
+        features, values, label, weight, offset, after, ones, n_untyped, kept, tuple(present)
     )  # fmt: skip
 
 
-def with_columns_of_table(
-    context: Context,
-    features: tuple[str, ...],
-    texts: Sequence[str],
-    numbers: Sequence[str],
-    untyped: Sequence[str],
-    free: Sequence[str],
-) -> Schema:
-    """Return the schema with these columns of numbers and of texts."""
-    asked, schema = context.selection, context.schema
-    if not context.learns or (asked.joins and not free):
-        return schema
-    if schema.features and not schema.is_open:
-        expected = {*numbers, *schema.undecided}
-        odd = [name for name in features if name not in expected]
-        if odd:
-            raise SampleError(f"it adds {names_in(odd)} to the features of the model")
-    inferred: dict[str, Any] = {"texts": tuple(dict.fromkeys((*(schema.texts or ()), *texts)))}
-    if context.are_named and not schema.columns:
-        inferred |= {"columns": context.columns, "label": asked.label}
-    if not schema.is_open:
-        decided = {*features, *inferred["texts"]}
-        left = untyped if schema.features is None else schema.undecided
-        inferred["features"] = features
-        inferred["undecided"] = tuple(name for name in left if name not in decided)
-    after = replace(schema, **inferred)
-    return schema if schema == after else after
-
-
-def _number_in(record: _Record, name: str) -> float:
+def _number_in(record: Record, name: str) -> float:
     """Return the number in a field of a table, NaN if it is missing."""
     c = record.all[name]
-    kind, number = record.cells.kinds[c], float(record.cells.numbers[c])
+    kind, number = record.kind_at(c), record.number_at(c)
     if kind in _NUMERIC and not record.context.selection.missing:
         text = ""
     else:
@@ -325,34 +331,42 @@ def _number_in(record: _Record, name: str) -> float:
     raise SampleError(f"column {name!r} is {text[:50]!r}, not a number{hint}")
 
 
-def _read_pairs(context: Context, record: _Record) -> Sample:
-    """Return the sample in a record of pairs."""
-    asked, schema = context.selection, context.schema
-    text = record.content(str(asked.label))
-    names = tuple(n for n in record.index if n != asked.label and n not in asked.ignore)
+def _read_pairs(context: Context, cells: Cells, i: int) -> Sample:
+    """Return the sample in a record of a label and pairs."""
+    asked, schema, members = context.selection, context.schema, cells.members
+    assert members is not None
+    assert members.name_ids is not None
+    label_id = int(cells.starts[i])
+    text = None if cells.kinds[label_id] == Kind.NULL else cells.contents.get(label_id)
+    pairs = slice(*members.starts[i : i + 2].tolist())
+    numbers = members.numbers[pairs].astype(np.float64).tolist()
+    named = zip(
+        map(members.names.__getitem__, members.name_ids[pairs].tolist()), numbers, strict=True
+    )
+    features = {name: number for name, number in named if name not in asked.ignore}
+    names = tuple(features)
     known = schema.features
     unknown = [name for name in names if name not in known] if known else []
     if unknown:
         raise SampleError(f"it adds {names_in(unknown)} to the features of the model")
-    values = record.cells.numbers[[record.index[name] for name in names]]
+    values = np.fromiter(features.values(), np.float64, len(names))
     for place in np.flatnonzero(~np.isfinite(values))[:1].tolist():
         raise SampleError(f"feature {names[place]!r} is not finite")
-    values = scale_features(asked, names, values)
+    values = scale_features(context, names, values)
     label, schema = schema.with_label(roles.present(text, asked, is_text=True), is_text=True)
     if schema.is_new:
         schema = replace(schema, texts=())
-    if label is not None:
-        schema = schema.with_numbers(names)
-    return Sample(names, values, label, 1.0, None, schema)
+    number_names = names if schema.is_open else ()
+    return Sample(names, values, label, 1.0, None, schema, number_names=number_names)
 
 
 def _read_members(
-    context: Context, record: _Record, offset: Offset | None, kept: tuple[Any, ...]
+    context: Context, record: Record, offset: Offset | None, kept: tuple[Any, ...]
 ) -> Sample:
     """Return the sample in a record that names its cells."""
     asked, schema = context.selection, context.schema
     names = list(record.index)
-    label_key, other_label = _label_key(context, names), _other_label(context, names)
+    label_key, other_label = find_label_key(context, names), _other_label(context, names)
     label = None
     if label_key is not None and label_key in record.index:
         label = roles.present(record.text(label_key), asked, context.is_text)
@@ -363,10 +377,11 @@ def _read_members(
     for name in asked.roles:
         record.index.pop(name, None)
     is_label = asked.joins and all(
-        record.cells.kinds[c] == Kind.NULL or (name in record.members and not record.members[name])
+        record.kind_at(c) is Kind.NULL or (name in record.members and not record.members[name])
         for name, c in record.index.items()
     )
-    after, values, indicators, n_nulls = schema, {}, (), 0
+    values: dict[str, float] = {}
+    after, indicators, n_nulls = schema, list[str](), 0
     if not is_label:
         after, values, indicators, n_nulls = _read_features(context, record)
     label, after = after.with_label(label, context.is_text)
@@ -374,15 +389,16 @@ def _read_members(
         after = after if after.label else replace(after, label=label_key)
     elif label is not None or asked.joins:
         after = _with_columns(context, after, names, label_key)
-        if not after.is_list:
-            after = after.with_numbers((*values, *(() if asked.joins else indicators)))
+    number_names: tuple[str, ...] = ()
+    if after.is_open and not is_label:
+        number_names = (*values, *(() if asked.joins else indicators))
     return Sample(
         tuple(values), np.fromiter(values.values(), np.float64, len(values)), label, weight, offset,
-        after, tuple(indicators), n_nulls, kept, other_label,
+        after, tuple(indicators), n_nulls, kept, number_names, other_label,
     )  # fmt: skip
 
 
-def _label_key(context: Context, names: list[str]) -> str | None:
+def find_label_key(context: Context, names: list[str]) -> str | None:
     """Return the name of the label: the user's, else that of the first label, else a usual one."""
     asked, known = context.selection, context.schema.label
     if asked.is_label_sure and asked.label is not None:
@@ -405,9 +421,7 @@ def _other_label(context: Context, names: list[str]) -> str | None:
     return next((name for name in LABEL_NAMES if name in names and name != label), None)
 
 
-def _with_columns(
-    context: Context, schema: Schema, names: list[str], label: str | None
-) -> Schema:
+def _with_columns(context: Context, schema: Schema, names: list[str], label: str | None) -> Schema:
     """Return the schema with the names of a learned record as columns, unless it has columns."""
     if schema.columns or schema.is_list:
         return schema if schema.label else replace(schema, label=label)
@@ -423,7 +437,7 @@ def _with_columns(
 
 
 def _read_features(
-    context: Context, record: _Record
+    context: Context, record: Record
 ) -> tuple[Schema, dict[str, float], list[str], int]:
     """Return the schema with the place of features, the features, and the number of nulls."""
     schema = context.schema
@@ -435,7 +449,7 @@ def _read_features(
         raise SampleError(f"it has no {'list' if schema.is_list else 'object'} {key!r}")
     if schema.is_list:
         schema, values = _read_list(context, record, schema, key)
-        indicators, n_nulls = [], 0
+        indicators, n_nulls = list[str](), 0
     else:
         prefix = f"{key}." if key else ""
         names = {
@@ -448,7 +462,7 @@ def _read_features(
     return schema, values, indicators, n_nulls
 
 
-def _with_key(context: Context, record: _Record) -> Schema:
+def _with_key(context: Context, record: Record) -> Schema:
     """Return the schema with the place of the features, found in the first record."""
     schema = context.schema
     lists = [name for name in record.index if record.kind(name) is Kind.LIST]
@@ -472,26 +486,31 @@ def _with_key(context: Context, record: _Record) -> Schema:
 
 
 def _read_object(
-    context: Context, record: _Record, schema: Schema, names: dict[str, str]
+    context: Context, record: Record, schema: Schema, names: dict[str, str]
 ) -> tuple[Schema, dict[str, float], list[str], int]:
     """Return the features among the members of an object, given the cell of each name."""
-    asked, numbers = context.selection, context.schema.numbers
+    asked = context.selection
     known, known_texts = set(schema.features or ()), set(schema.texts or ())
     if not names:
         raise SampleError("it has no features")
     texts: dict[str, str] = {}
     cells: dict[str, str] = {}
     n_nulls = 0
+    are_numbers = True
     for name, cell in names.items():
+        kind = record.kind(cell)
         if name in known_texts or name in asked.one_hot:
             texts[name] = cell
-        elif context.uses_only_known and name not in numbers:
+        elif context.uses_only_known and not context.is_known(name):
             continue
+        elif kind in _NUMERIC:
+            cells[name] = cell
         elif record.is_blank(cell):
             n_nulls += 1
-        elif record.kind(cell) is not Kind.TEXT:
+        elif kind is not Kind.TEXT:
             cells[name] = cell
-        elif name in numbers or name in known:
+            are_numbers = False
+        elif context.is_known(name) or name in known:
             content = record.content(cell)
             raise SampleError(
                 f"feature {name!r} is {content[:50]!r}, a text, but was a number before"
@@ -501,9 +520,11 @@ def _read_object(
             texts[name] = cell
     schema = _with_decided(context, schema, cells, texts)
     indicators = [record.one_hot(name, texts[name]) for name in asked.one_hot if name in texts]
-    contents = [record.content(cell) for cell in cells.values()]
-    values = row_of(tuple(cells), contents).values
-    values = scale_features(asked, tuple(cells), values)
+    ids = [record.all[cell] for cell in cells.values()]
+    values = np.array([record.number_at(c) for c in ids], np.float64)
+    if not (are_numbers and np.isfinite(values).all()):
+        values = row_of(tuple(cells), record.contents_at(ids)).values  # says what is wrong
+    values = scale_features(context, tuple(cells), values)
     new = [name for name in texts if name not in known_texts]
     if new or schema.is_new:
         schema = replace(schema, texts=(*(schema.texts or ()), *new))
@@ -529,10 +550,10 @@ def _with_decided(
 
 
 def _read_list(
-    context: Context, record: _Record, schema: Schema, key: str
+    context: Context, record: Record, schema: Schema, key: str
 ) -> tuple[Schema, dict[str, float]]:
     """Return the features in a list."""
-    known, members = schema.features, record.members.get(key, [])
+    known, members = schema.features, record.members.get(key, range(0))
     n = len(members)
     if known is not None and n != len(known):
         raise SampleError(f"list {key!r} has {n:,} values, not {len(known):,}")
@@ -541,12 +562,31 @@ def _read_list(
     if n > context.max_features:
         raise SampleError(f"list {key!r} has {n:,} values, more than a model may have")
     names = known or vector_names(key, n)
-    kinds = record.cells.kinds[members]
-    contents = [
-        0.0 if kind == Kind.NULL else record.cells.content(c)
-        for c, kind in zip(members, kinds.tolist(), strict=True)
-    ]
-    values = scale_features(context.selection, names, row_of(names, contents).values)
+    kinds = np.array([record.kind_at(c) for c in members])
+    contents = [0.0 if content is None else content for content in record.contents_at(members)]
+    values = scale_features(context, names, row_of(names, contents).values)
     values[kinds == Kind.NULL] = np.nan
     schema = schema if known is not None else replace(schema, features=names)
     return schema, dict(zip(names, values.tolist(), strict=True))
+
+
+def scale_features(
+    context: Context, names: Names, values: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return values times --scale; missing ones stay NaN.
+
+    Raises
+    ------
+    SampleError
+        If a product is infinite.
+
+    """
+    asked = context.selection
+    if asked.factor is None:
+        return values
+    with np.errstate(over="ignore"):
+        scaled = values * asked.factor
+    for i in np.flatnonzero(np.isinf(scaled))[:1].tolist():
+        feature = f"feature {names[i]!r} is {values[i]:g}"
+        raise SampleError(f"{feature}, too large for --scale {asked.scale:g}")
+    return scaled

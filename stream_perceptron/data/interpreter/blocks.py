@@ -1,0 +1,245 @@
+"""The interpretation of blocks of records: many at once where possible, others one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import chain, compress
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_perceptron.data.batch import Batch, Inferred, Offset
+from stream_perceptron.data.cells import Cells
+from stream_perceptron.data.interpreter.context import Context
+from stream_perceptron.data.interpreter.record import RejectedRecord, Sample, interpret_record
+from stream_perceptron.data.interpreter.steady import Block, NameRoles, interpret_block
+from stream_perceptron.model.rows import Rows, concatenate_rows
+
+_MAX_REASON = 300  # characters
+_MAX_DECIDING = 100  # records to keep that have changed the schema
+_MIN_CELLS = 40  # fewer cells are interpreted faster one by one
+_MAX_WAIT = 256  # records interpreted one by one between two attempts to take many at once
+
+
+class Interpretation:
+    """The interpretation of a block of records, in order.
+
+    Attributes
+    ----------
+    context
+        The context of the next record: that of the block with what its records have inferred.
+    deciding
+        The records that have changed the schema, with their samples, and the first sample.
+    other_labels
+        The usual names of labels that occur but are not the label.
+
+    Examples
+    --------
+    >>> from stream_perceptron.data.text.scanning import CsvScanner
+    >>> from stream_perceptron.data.schema import Selection
+    >>> context = Context(Selection(label="y"), is_text=True, columns=("a", "y"))
+    >>> cells = CsvScanner(["a", "y"]).scan_records([b"1,up", b"x,up", b"2,down"])
+    >>> batch = Interpretation(context, cells).batch()
+    >>> batch.labels, list(batch.features.dicts()), batch.rejected
+    (['up', 'down'], [{'a': 1.0}, {'a': 2.0}], {1: "column 'a' is 'x', not a number"})
+
+    """
+
+    def __init__(self, context: Context, cells: Cells, names: NameRoles | None = None) -> None:
+        if context.redeliveries is not None:
+            context = replace(context, redeliveries=context.redeliveries.copy())
+        self.context = context
+        self._new_names: dict[str, None] = {}
+        self.deciding: list[tuple[int, Sample]] = []
+        self.other_labels: set[str] = set()
+        self._cells, self._names = cells, NameRoles() if names is None else names
+        self._n = len(cells)
+        self._samples: dict[int, Sample] = {}
+        self._rejected: dict[int, str] = {}
+        self._redelivered = np.zeros(self._n, bool)
+        self._offsets: list[Offset | None] = []
+        # Blocks, each with its first record and which of its records are taken from it.
+        self._blocks: list[tuple[Block, int, NDArray[np.bool_]]] = []
+        self._interpret()
+
+    def _interpret(self) -> None:
+        block: Block | None = None
+        are_many = len(self._cells.kinds) >= _MIN_CELLS
+        is_current, wait, n_single, first, i = False, 0, 0, 0, 0
+        while i < self._n:
+            if are_many and not is_current and n_single >= wait:
+                block, first = interpret_block(self.context, self._cells[i:], self._names), i
+                is_current, n_single = True, 0
+                if block is not None:
+                    self._blocks.append((block, first, np.zeros(len(block), bool)))
+                is_useless = block is None or bool(block.is_odd[0])
+                wait = min(2 * wait or 1, _MAX_WAIT) if is_useless else 0
+            if is_current and block is not None and not block.is_odd[i - first]:
+                odd = np.flatnonzero(block.is_odd[i - first :])
+                end = i + int(odd[0]) if len(odd) else self._n
+                self._take(block, slice(i - first, end - first))
+                i = end
+                continue
+            n_single += 1
+            if self._interpret_one(i):
+                is_current = False
+            i += 1
+
+    def _take(self, block: Block, records: slice) -> None:
+        """Take some records of a block, and add the names of their features."""
+        self._blocks[-1][2][records] = True
+        self.other_labels |= block.other_labels
+        context = self.context
+        if not (context.learns and context.schema.is_open):
+            return
+        joins = context.selection.joins
+        is_learned = block.is_labeled[records] | joins
+        new: dict[str, None] = {}
+        if context.columns is None:
+            new = dict.fromkeys(self._names.find_new(block.features[records], is_learned))
+        for names in () if joins else block.one_hot:
+            new |= dict.fromkeys(
+                name
+                for name in compress(names[records], is_learned)
+                if name is not None and not context.is_known(name)
+            )
+        self._add_names(new)
+
+    def _add_names(self, names: dict[str, None]) -> None:
+        """Add names of features that are not known."""
+        if names:
+            self._new_names |= names
+            # A new object, as what a context caches depends on the names.
+            self.context = replace(self.context, new_names=self._new_names)
+
+    def _interpret_one(self, i: int) -> bool:
+        """Interpret a record; return whether it has changed the schema."""
+        context = self.context
+        record = interpret_record(context, self._cells, i)
+        is_redelivered = False
+        if context.selection.position:
+            self._offsets.append(record.offset)
+            if context.redeliveries is not None:
+                is_redelivered = context.redeliveries.update(record.offset)
+        self._redelivered[i] = is_redelivered
+        if isinstance(record, RejectedRecord):
+            if not is_redelivered:
+                self._rejected[i] = record.reason[:_MAX_REASON]
+            return False
+        last = self.deciding[-1][1].schema if self.deciding else None
+        if record.schema is not last and record.schema != last:
+            # Always keep the last one, which led to the present schema.
+            self.deciding = [*self.deciding[: _MAX_DECIDING - 1], (i, record)]
+        if record.other_label is not None:
+            self.other_labels.add(record.other_label)
+        if is_redelivered:
+            return False
+        self._samples[i] = record
+        asked = context.selection
+        if not context.learns or (record.label is None and not asked.joins):
+            return False
+        self._add_names({n: None for n in record.number_names if not context.is_known(n)})
+        if record.schema is context.schema or record.schema == context.schema:
+            return False
+        self.context = replace(self.context, schema=record.schema)
+        return True
+
+    def find_deciding(self) -> list[tuple[int, Sample]]:
+        """Return the records that have changed the schema, or the first one that can be used."""
+        if not self.deciding:
+            for i in range(self._n):
+                record = interpret_record(self.context, self._cells, i)
+                if isinstance(record, Sample):
+                    return [(i, record)]
+        return self.deciding
+
+    def batch(self, **fields: Any) -> Batch:
+        """Return the records as a batch with further fields; by default the first row is 1."""
+        n, samples = self._n, self._samples
+        parts: list[Rows] = []
+        part_rows: list[NDArray[np.intp]] = []
+        labels: list[Any] = [None] * n
+        weights, missing = np.ones(n), np.zeros(n, np.intp)
+        kept: list[tuple[Any, ...]] = [()] * n
+        one_hot: list[str | None] = []
+        for block, first, is_taken in self._blocks:
+            rows = np.flatnonzero(is_taken)
+            if not len(rows):
+                continue
+            features, names = block.features, list(chain.from_iterable(block.one_hot))
+            if any(name is not None for name in names):
+                row_of_name = np.tile(np.arange(len(block)), len(block.one_hot))
+                features = features.with_one_hot(row_of_name, names)
+                one_hot += list(compress(names, is_taken[row_of_name].tolist()))
+            parts.append(features if len(rows) == len(block) else features[rows])
+            part_rows.append(first + rows)
+            if len(rows) == n:
+                labels, weights, missing = block.labels, block.weights, block.missing
+                kept = list(block.kept) or kept
+                break
+            weights[first + rows], missing[first + rows] = block.weights[rows], block.missing[rows]
+            for i in rows.tolist():
+                labels[first + i] = block.labels[i]
+            for i in rows.tolist() if block.kept else ():
+                kept[first + i] = block.kept[i]
+        if samples:
+            parts.append(_rows_of(list(samples.values())))
+            part_rows.append(np.array(list(samples), np.intp))
+        for i, sample in samples.items():
+            labels[i], weights[i], kept[i] = sample.label, sample.weight, sample.kept
+            missing[i] = sample.n_nulls + np.count_nonzero(np.isnan(sample.values))
+            one_hot += sample.one_hot
+        usable = part_rows[0] if len(part_rows) == 1 else np.array([], np.intp)
+        if len(part_rows) > 1:
+            usable = np.sort(np.concatenate(part_rows))
+        features = Rows.from_rows([], []) if not parts else parts[0]
+        if len(parts) > 1:
+            order = np.argsort(np.concatenate(part_rows), kind="stable")
+            features = concatenate_rows(parts)[order]
+        if len(usable) < n:
+            labels, kept = [labels[i] for i in usable.tolist()], [kept[i] for i in usable.tolist()]
+            weights, missing = weights[usable], missing[usable]
+        others: dict[str, Any] = {"source": "", "first_row": 1, **fields}
+        return Batch(
+            n_rows=n,
+            rows=usable,
+            features=features.without_unused_names(),
+            labels=labels,
+            weights=weights,
+            inferred=Inferred(self.context.schema, tuple(self._new_names)),
+            rejected=self._rejected,
+            offsets=tuple(self._offsets),
+            redelivered=self._redelivered if self._redelivered.any() else None,
+            missing=missing if missing.any() else None,
+            indicators=frozenset(name for name in one_hot if name is not None),
+            kept=kept if self.context.selection.kept else [],
+            **others,
+        )
+
+
+def interpret(context: Context, cells: Cells, names: NameRoles | None = None) -> Batch:
+    """Return records as a batch; `names` keeps the roles of names between the blocks of a source.
+
+    The result depends on the context and the cells alone.
+    """
+    return Interpretation(context, cells, names).batch()
+
+
+def _rows_of(samples: Sequence[Sample]) -> Rows:
+    """Return the features of samples as rows."""
+    first = samples[0]
+    if len(samples) == 1 and not np.isnan(first.values).any():
+        rows = Rows.of_table(first.names, first.values[np.newaxis])
+    elif all(sample.names is first.names or sample.names == first.names for sample in samples):
+        values = np.stack([sample.values for sample in samples])
+        rows = Rows.of_table(first.names, values, ~np.isnan(values))
+    else:
+        masks = [~np.isnan(sample.values) for sample in samples]
+        rows = Rows.from_rows(
+            [tuple(compress(s.names, mask)) for s, mask in zip(samples, masks, strict=True)],
+            [sample.values[mask] for sample, mask in zip(samples, masks, strict=True)],
+        )
+    ones = [(i, name) for i, sample in enumerate(samples) for name in sample.one_hot]
+    return rows.with_one_hot([i for i, _ in ones], [name for _, name in ones])

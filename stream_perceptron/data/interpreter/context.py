@@ -1,0 +1,143 @@
+"""What the meaning of records depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from stream_perceptron.data.batch import Redeliveries
+from stream_perceptron.data.lazy import lazy_property
+from stream_perceptron.data.naming import names_in
+from stream_perceptron.data.schema import Schema, Selection
+from stream_perceptron.errors import SampleError
+from stream_perceptron.model.vocabulary import Vocabulary, natural_order
+
+
+class TableColumns(NamedTuple):
+    """The columns of a table that may be features, and those of --one-hot."""
+
+    free: list[str]  # the columns without another role
+    # Those of numbers, those of texts, and those without a value so far.
+    numbers: tuple[str, ...]
+    texts: list[str]
+    untyped: list[str]
+    one_hot: list[str]
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """What the meaning of records depends on, beside their cells.
+
+    Attributes
+    ----------
+    selection
+        How the user wants the source read, with the exact names of a table's columns.
+    schema
+        The column types and roles found in the learned rows.
+    learns
+        Whether rows are learned; if they are only predicted, unknown names are ignored.
+    max_features
+        A list of more values is rejected.
+    is_text
+        Whether numbers are written as texts, so that the text 7 may be a number.
+    are_pairs
+        Whether records are a label and pairs of names and numbers, without other roles.
+    columns
+        The columns of a table; None if records name their cells.
+    are_named
+        Whether the columns have names of their own, in a header.
+    unused
+        The columns of a table that are not used, as the model does not know them.
+    known
+        The names of the model's and of pending features, if rows name their own features.
+    new_names
+        The names of features that earlier records of the same block have added.
+    redeliveries
+        The highest offset of each partition; None if redelivered rows are not detected.
+
+    """
+
+    selection: Selection
+    schema: Schema = field(default_factory=Schema)
+    learns: bool = True
+    max_features: int = 2**22
+    is_text: bool = False
+    are_pairs: bool = False
+    columns: tuple[str, ...] | None = None
+    are_named: bool = False
+    unused: frozenset[str] = frozenset()
+    known: Vocabulary = field(default_factory=Vocabulary)
+    new_names: dict[str, None] = field(default_factory=dict)
+    redeliveries: Redeliveries | None = None
+
+    @property
+    def uses_only_known(self) -> bool:
+        """Whether names that the model does not know are ignored."""
+        return not self.learns and self.schema.features is None and len(self.known) > 0
+
+    @lazy_property
+    def table_columns(self) -> TableColumns:
+        """The columns of a table."""
+        asked, schema, columns = self.selection, self.schema, self.columns or ()
+        used = {asked.label, *asked.roles, *self.unused}
+        free = [name for name in columns if name not in used]
+        known_texts = set(schema.texts or ())
+        known: Sequence[str] = schema.features or ()
+        if not known and (schema.is_open or not self.learns):
+            known = tuple(map(str, natural_order([name for name in free if self.is_known(name)])))
+        may_be_number = set(free).difference(known_texts, asked.one_hot)
+        numbers = tuple(name for name in known if name in may_be_number)
+        typed = {*known_texts, *numbers}
+        one_hot = set(asked.one_hot).difference(used - self.unused)
+        return TableColumns(
+            free,
+            numbers,
+            [name for name in free if name in known_texts],
+            [name for name in free if name not in typed],
+            [name for name in columns if name in one_hot],
+        )
+
+    def is_known(self, name: str) -> bool:
+        """Whether a name is that of a feature, so that it may not have texts."""
+        return name in self.known.numbers or name in self.new_names
+
+    @lazy_property
+    def schema_of_known_columns(self) -> Schema:
+        """The schema after a row that adds no columns of numbers or texts.
+
+        Raises
+        ------
+        SampleError
+            If the columns do not fit the model.
+
+        """
+        return self.infer_columns(self.table_columns.numbers, self.table_columns.texts)
+
+    def infer_columns(self, features: tuple[str, ...], texts: Sequence[str]) -> Schema:
+        """Return the schema after a row with these columns of numbers and of texts.
+
+        Raises
+        ------
+        SampleError
+            If the row adds a column of numbers to a model whose columns are fixed.
+
+        """
+        asked, schema, columns = self.selection, self.schema, self.table_columns
+        if not self.learns or (asked.joins and not columns.free):
+            return schema
+        if schema.features and not schema.is_open:
+            expected = {*columns.numbers, *schema.undecided}
+            added = [name for name in features if name not in expected]
+            if added:
+                raise SampleError(f"it adds {names_in(added)} to the features of the model")
+        inferred: dict[str, Any] = {"texts": tuple(dict.fromkeys((*(schema.texts or ()), *texts)))}
+        if self.are_named and not schema.columns:
+            inferred |= {"columns": self.columns, "label": asked.label}
+        if not schema.is_open:
+            typed = {*features, *inferred["texts"]}
+            untyped = columns.untyped if schema.features is None else schema.undecided
+            inferred["features"] = features
+            inferred["undecided"] = tuple(name for name in untyped if name not in typed)
+        after = replace(schema, **inferred)
+        return schema if schema == after else after

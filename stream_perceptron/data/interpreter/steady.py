@@ -1,0 +1,785 @@
+"""The interpretation of many records at once, where all names are known and all kinds as expected.
+
+It gives the same samples as `interpret_record`, which takes the records that it leaves out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import compress, count
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_perceptron.data import roles
+from stream_perceptron.data.cells import BARE_LIST, Cells, Kind, select_cells, take_records
+from stream_perceptron.data.interpreter.context import Context
+from stream_perceptron.data.naming import LABEL_NAMES, column_called, is_position
+from stream_perceptron.data.schema import Schema
+from stream_perceptron.data.values import DECIMAL_COMMA, require_utf8
+from stream_perceptron.errors import SampleError
+from stream_perceptron.model.rows import Rows
+from stream_perceptron.model.vocabulary import FirstNames, Vocabulary
+
+# The roles of names.
+_IGNORED, _FEATURE, _UNTYPED, _TEXT, _LABEL, _WEIGHT, _ONE_HOT, _ODD = range(8)
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(eq=False, repr=False)
+class Block:
+    """The interpretation of the records of some cells; that of odd ones is undefined."""
+
+    is_odd: Mask  # which records are left out, shape (n,)
+    features: Rows
+    labels: list[Any]
+    is_labeled: Mask
+    weights: NDArray[np.float64]
+    missing: NDArray[np.intp]  # the number of missing features of each record
+    # For each --one-hot column, the feature of each record.
+    one_hot: Sequence[list[str | None]] = ()
+    kept: Sequence[tuple[Any, ...]] = ()  # the passthrough columns of each record
+    other_labels: frozenset[str] = frozenset()  # usual names of labels that are not the label
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class NameRoles:
+    """The roles of the names of a source, kept from one block to the next.
+
+    Names only grow, so each costs time once, unless the schema changes.
+
+    Attributes
+    ----------
+    features
+        The names of features and of numbers that may become features: first the known ones, in the
+        order of the model.
+    feature_ids
+        The feature of each name, -1 for none.
+    roles
+        The role of each name.
+    inside
+        Whether each name is that of a feature by its place in the record.
+    plain_features
+        The feature of each name without another role, -1 for none; the numbers of others are
+        examined.
+
+    """
+
+    def __init__(self) -> None:
+        self._schema: Schema | None = None
+        self._known: Vocabulary | None = None
+        self._names: Sequence[Hashable] = ()
+        self._layout: tuple[Context, TableLayout] | None = None
+
+    def update(self, context: Context, names: Sequence[Hashable]) -> None:
+        """Set the roles of the names of a block."""
+        schema, known = context.schema, context.known
+        are_more = isinstance(names, FirstNames) and names.shares_list_with(self._names)
+        if schema != self._schema or known is not self._known or not are_more:
+            first = known.names if schema.features is None else schema.features
+            self.features: list[Any] = [*map(str, first)]
+            self._numbers = {name: i for i, name in enumerate(self.features)}
+            self._is_known = np.ones(len(self.features), bool)
+            self._roles_of_unknown, self.inside = np.empty(0, np.int8), np.empty(0, bool)
+            self.feature_ids = np.empty(0, np.int32)
+            self._ids: dict[Hashable, int] = {}
+            self._last_ids, self._last_features = np.empty(0, np.int32), ()
+            self._n_known = len(known)
+            self._has_other_role: list[int] = []
+        self._schema, self._known, self._names = schema, known, names
+        n_before, n_known_before = len(self._roles_of_unknown), self._n_known
+        if n_before < len(names):
+            self._add(context, names[n_before:])
+        if n_known_before < len(known):
+            ids = map(self._numbers.get, known.names[n_known_before:])
+            self._is_known[[i for i in ids if i is not None]] = True
+            self._n_known = len(known)
+        if n_before < len(names) or n_known_before < len(known) or not n_before:
+            roles = self._roles_of_unknown
+            is_feature = roles == _UNTYPED
+            is_known = np.append(self._is_known, False)[self.feature_ids]
+            self.roles = np.where(is_feature & is_known, np.int8(_FEATURE), roles)
+            is_plain = is_feature if schema.features is None else self.roles == _FEATURE
+            is_plain[self._has_other_role] = False
+            self.plain_features = np.where(is_plain, self.feature_ids, np.int32(-1))
+            self.are_all_plain = bool(is_plain.all())
+
+    def _add(self, context: Context, paths: Sequence[Any]) -> None:
+        """Add names to those of the source."""
+        asked, schema, numbers = context.selection, context.schema, self._numbers
+        n_before = len(self._roles_of_unknown)
+        special, whole = _special_names(context)
+        prefix = f"{schema.key}." if schema.key else ""
+        roles_of_paths = [_UNTYPED] * len(paths)
+        is_inside = [path.startswith(prefix) for path in paths] if prefix else [True] * len(paths)
+        names = [path[len(prefix) :] for path in paths] if prefix else paths
+        takes_any = not schema.is_list and not context.uses_only_known
+        if not (takes_any and all(is_inside) and special.isdisjoint(names) and not whole):
+            for i, (path, name) in enumerate(zip(paths, names, strict=True)):
+                if not (takes_any and is_inside[i]) or path in special or name in special:
+                    roles_of_paths[i] = _role_of(context, path, whole)
+                elif whole and path.startswith(whole):
+                    roles_of_paths[i] = _ODD
+        is_feature = [role == _UNTYPED for role in roles_of_paths]
+        features = names if all(is_feature) else list(compress(names, is_feature))
+        new = [name for name in features if name not in numbers]
+        numbers.update(zip(new, count(len(self.features)), strict=False))
+        self.features += new
+        feature_ids = np.full(len(paths), -1, np.int32)
+        feature_ids[is_feature] = list(map(numbers.__getitem__, features))
+        are_known = np.fromiter(map(context.known.numbers.__contains__, new), bool, len(new))
+        self._is_known = np.concatenate([self._is_known, are_known])
+        self._roles_of_unknown = np.concatenate(
+            [self._roles_of_unknown, np.array(roles_of_paths, np.int8)]
+        )
+        self.inside = np.concatenate([self.inside, np.array(is_inside, bool)])
+        self.feature_ids = np.concatenate([self.feature_ids, feature_ids])
+        examined = {*LABEL_NAMES, *asked.kept}
+        wanted = {*special, *examined, schema.key, *(f"{prefix}{name}" for name in asked.one_hot)}
+        for name in wanted.intersection(paths):
+            self._ids[name] = number = n_before + paths.index(name)
+            # Names with a role beside that of a feature are examined.
+            if name in examined and not context.are_pairs:
+                self._has_other_role.append(number)
+
+    def layout_of(self, context: Context) -> TableLayout:
+        """Return the layout of a table, as the same object while the context is the same."""
+        if self._layout is None or self._layout[0] is not context:
+            self._layout = context, TableLayout.of(context)
+        return self._layout[1]
+
+    def names_of(self, ids: NDArray[np.int32]) -> tuple[str, ...]:
+        """Return the features of some names, as the same object as last time if these are equal."""
+        if not np.array_equal(ids, self._last_ids):
+            features = map(self.features.__getitem__, self.feature_ids[ids].tolist())
+            self._last_ids, self._last_features = ids.copy(), tuple(features)
+        return self._last_features
+
+    def id_of(self, name: str) -> int:
+        """Return the number of a name with a role, -1 if it does not occur."""
+        return self._ids.get(name, -1)
+
+    def find_new(self, features: Rows, is_learned: Mask) -> list[str]:
+        """Return the features of learned rows that were not known before the block."""
+        if self._is_known.all() or not is_learned.any():
+            return []
+        if features.name_ids is None:
+            numbers = [self._numbers[str(name)] for name in features.names]
+            return [self.features[i] for i in numbers if not self._is_known[i]]
+        ids = features.name_ids
+        if not is_learned.all():
+            ids = ids[np.repeat(is_learned, features.lengths)]
+        occurs = np.zeros(len(self._is_known), bool)
+        if features.names is self._names:
+            occurs_as_name = np.zeros(len(self._names), bool)
+            occurs_as_name[ids] = True
+            ids = self.feature_ids[occurs_as_name]
+        occurs[ids] = True
+        return [self.features[i] for i in np.flatnonzero(occurs & ~self._is_known).tolist()]
+
+
+def interpret_block(context: Context, cells: Cells, names: NameRoles) -> Block | None:
+    """Return the interpretation of records; None if none of them can be interpreted at once."""
+    asked = context.selection
+    if asked.position:
+        return None
+    if context.columns is not None:
+        return _Table(context, cells).block(names)
+    if context.are_pairs:
+        return _Pairs(context, cells).block(names)
+    if asked.label is not None and context.schema.label is None and is_position(asked.label):
+        return None
+    if context.schema.key is None or asked.is_label_sure:
+        return None
+    return _Members(context, cells).block(names)
+
+
+class _Reader:
+    """Reads what the formats have in common."""
+
+    def __init__(self, context: Context, cells: Cells) -> None:
+        self.context, self.cells = context, cells
+        self.asked, self.schema = context.selection, context.schema
+        self.n = len(cells)
+        self.is_odd = np.zeros(self.n, bool)
+        if cells.errors:
+            self.is_odd[list(cells.errors)] = True
+        self.null_numbers = [
+            number for text in self.asked.missing if (number := _number(text)) is not None
+        ]
+
+    def convert(
+        self, ids: NDArray[np.intp], rows: NDArray[np.intp], meaning: Callable[[Any], Any]
+    ) -> tuple[list[Any], Mask]:
+        """Return the meaning of the content of cells by record, and which records have one.
+
+        A record is odd if `meaning` raises an error.
+        """
+        codes, contents = self.cells.contents.encode(ids)
+        meanings: dict[tuple[type, Any], Any] = {}
+        values: list[Any] = []
+        for content in contents:
+            value = _FAILED
+            if not isinstance(content, list | dict):
+                key = type(content), content
+                if key not in meanings:
+                    try:
+                        meanings[key] = meaning(content)
+                    except SampleError:
+                        meanings[key] = _FAILED
+                value = meanings[key]
+            values.append(value)
+        has_failed = np.array([value is _FAILED for value in values], bool)
+        has_value = np.array([value is not None for value in values], bool)
+        if has_failed.any():
+            self.is_odd[rows[has_failed[codes]]] = True
+            values = [None if value is _FAILED else value for value in values]
+        found = list(map(values.__getitem__, codes.tolist()))
+        if len(rows) == self.n:
+            return found, has_value[codes]
+        every: list[Any] = [None] * self.n
+        for row, value in zip(rows.tolist(), found, strict=True):
+            every[row] = value
+        has_every = np.zeros(self.n, bool)
+        has_every[rows] = has_value[codes]
+        return every, has_every
+
+    def label(self, content: Any) -> Any:
+        """Return the label for the content of a cell."""
+        is_text = self.context.is_text
+        value = roles.present(self._with_point(content), self.asked, is_text)
+        if is_text and value is not None:
+            value = require_utf8(value)
+        label, schema = self.schema.with_label(value, is_text)
+        if label is not None and schema is not self.schema:
+            raise SampleError("the record decides the type of labels")
+        return label
+
+    def one_hot_feature(self, name: str, content: Any) -> str | None:
+        """Return the one-hot feature for the content of a cell."""
+        is_text, content = self.context.is_text, self._with_point(content)
+        if is_text:
+            content = roles.present(content, self.asked, is_text=True)
+            content = None if content is None else require_utf8(content)
+        return roles.indicator(name, content, self.asked, is_text)
+
+    def _with_point(self, content: Any) -> Any:
+        """Return a content, a decimal comma replaced by a point."""
+        is_comma = self.asked.decimal == "," and self.context.is_text and isinstance(content, str)
+        if is_comma and DECIMAL_COMMA.fullmatch(content):
+            return content.replace(",", ".")
+        return content
+
+    def are_null(self, ids: NDArray[np.intp]) -> Mask:
+        """Return which cells are texts that mean a missing value."""
+        nulls = self.asked.blanks
+        codes, contents = self.cells.contents.encode(ids)
+        return np.array([isinstance(c, str) and c.strip() in nulls for c in contents], bool)[codes]
+
+    def select(
+        self, cells: Cells, names: NameRoles
+    ) -> tuple[Rows, NDArray[np.intp], NDArray[np.intp]]:
+        """Return the numbers of plain features as rows; also the other cells and their records."""
+        assert cells.name_ids is not None
+        starts, feature_ids, values, outer, rows = select_cells(cells, names.plain_features)
+        return self.rows(FirstNames(names.features), starts, feature_ids, values), outer, rows
+
+    def rows(
+        self, names: Sequence[Any], starts: NDArray[np.intp], name_ids: Any, values: NDArray[Any]
+    ) -> Rows:
+        """Return rows of numbers, scaled; a record with an infinite one is odd."""
+        scale = self.byte_scale
+        if values.dtype == np.uint8 and scale is not None:
+            return Rows(names, starts, name_ids, values, scale)
+        values = self.scaled(values)
+        with np.errstate(over="ignore", invalid="ignore"):
+            are_finite = math.isfinite(values.sum())
+        if not are_finite:
+            infinite = np.flatnonzero(~np.isfinite(values))
+            self.is_odd[np.searchsorted(starts, infinite, side="right") - 1] = True
+        return Rows(names, starts, name_ids, values)
+
+    @property
+    def byte_scale(self) -> float | None:
+        """The scale of numbers that stay bytes; None if they have to be doubles."""
+        scale = 1.0 if self.asked.scale is None else self.asked.scale
+        # Pending samples are saved, so their form may not depend on other rows in the block.
+        return None if self.asked.joins or not math.isfinite(255 * scale) else scale
+
+    def scaled(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """Return values times --scale."""
+        if self.asked.factor is None:
+            return values.astype(np.float64, copy=False)
+        with np.errstate(over="ignore"):
+            scaled: NDArray[np.float64] = np.multiply(values, self.asked.factor, dtype=np.float64)
+        return scaled
+
+    def table(self, features: tuple[str, ...], values: NDArray[Any], present: Mask | None) -> Rows:
+        """Return rows of values (n, d), as bytes if all are; odd rows may have any."""
+        scale = self.byte_scale
+        if values.dtype != np.uint8 and scale is not None and present is None and len(values):
+            # Other cells than the features may be the reason that numbers are doubles.
+            with np.errstate(invalid="ignore"):
+                if (values[0].astype(np.uint8) == values[0]).all():
+                    pixels = values.astype(np.uint8)
+                    values = pixels if (pixels == values).all() else values
+        if values.dtype == np.uint8 and scale is not None:
+            return Rows.of_table(features, np.ascontiguousarray(values), present, scale)
+        with np.errstate(over="ignore", invalid="ignore"):
+            are_finite = math.isfinite(values.sum())
+        if not are_finite:
+            finite = np.isfinite(values)
+            self.is_odd |= (~finite if present is None else ~finite & present).any(axis=1)
+            values = np.where(finite, values, 0.0)
+        scaled = self.scaled(values)
+        if self.asked.factor is not None and abs(self.asked.factor) > 1:
+            self.is_odd |= np.isinf(scaled).any(axis=1)
+        return Rows.of_table(features, scaled, present)
+
+
+_FAILED = object()
+
+
+class TableLayout(NamedTuple):
+    """The columns of a table by position.
+
+    Attributes
+    ----------
+    positions
+        The position of each column.
+    features
+        The positions of the features, in the order of their names.
+    select
+        Selects the features: a slice if they are consecutive.
+    changes_schema
+        Whether a learned row changes the schema; None if rows cannot be learned.
+
+    """
+
+    positions: dict[str, int]
+    features: NDArray[np.intp]
+    select: Any
+    changes_schema: bool | None
+
+    @classmethod
+    def of(cls, context: Context) -> TableLayout:
+        """Return the layout for a context."""
+        columns = context.table_columns
+        positions = {name: c for c, name in enumerate(context.columns or ())}
+        at = np.array([positions[name] for name in columns.numbers], np.intp)
+        is_slice = len(at) > 0 and bool((np.diff(at) == 1).all())
+        try:
+            changes_schema = context.schema_of_known_columns != context.schema
+        except SampleError:
+            changes_schema = None
+        select = slice(int(at[0]), int(at[-1]) + 1) if is_slice else at
+        return cls(positions, at, select, changes_schema)
+
+
+class _Table(_Reader):
+    """Reads rows of a table."""
+
+    def block(self, names: NameRoles) -> Block | None:
+        """Return the interpretation of the rows."""
+        context, cells, asked, schema = self.context, self.cells, self.asked, self.schema
+        found, layout = context.table_columns, names.layout_of(context)
+        positions, at, select, changes_schema = layout
+        d, n = len(context.columns or ()), self.n
+        kinds, numbers = cells.kinds.reshape(n, d), cells.numbers.reshape(n, d)
+        features = found.numbers
+        if schema.is_new or changes_schema is None or not (features or found.one_hot):
+            return None
+        rows = np.arange(n)
+        for name in found.untyped:
+            c = positions[name]
+            filled = np.flatnonzero(kinds[:, c] != Kind.NULL)
+            if len(filled):
+                self.is_odd[filled[~self.are_null(filled * d + c)]] = True
+        values, of = numbers[:, select], kinds[:, select]
+        missing = np.full(n, len(found.untyped), np.intp)
+        present = None
+        if self.null_numbers or not (of == Kind.NUMBER).all():
+            present = (of == Kind.NUMBER) | (of == Kind.BOOL)
+            suspects = of == Kind.TEXT
+            if self.null_numbers:
+                suspects |= present & np.isin(values, self.null_numbers)
+            places = np.nonzero(suspects)
+            if len(places[0]):
+                is_null = self.are_null(places[0] * d + at[places[1]])
+                present[places[0][is_null], places[1][is_null]] = False
+                self.is_odd[places[0][~is_null & (of[places] == Kind.TEXT)]] = True
+            missing += np.count_nonzero(~present, axis=1)
+        rows_of_features = self.table(features, values, present)
+        weights = np.ones(n)
+        if asked.weight is not None:
+            weights = self._weights(rows * d + positions[asked.weight])
+        labels: list[Any] = [None] * n
+        is_labeled = np.zeros(n, bool)
+        if asked.label is not None:
+            labels, is_labeled = self.convert(rows * d + positions[asked.label], rows, self.label)
+        one_hot = [
+            self.convert(rows * d + positions[name], rows, partial(self.one_hot_feature, name))[0]
+            for name in found.one_hot
+        ]
+        if changes_schema:  # by the first learned row
+            self.is_odd |= is_labeled | asked.joins
+        kept = []
+        if asked.kept:
+            parts = [
+                self.convert(rows * d + positions[name], rows, require_utf8)[0]
+                for name in asked.kept
+            ]
+            kept = list(zip(*parts, strict=True))
+        return Block(
+            self.is_odd, rows_of_features, labels, is_labeled, weights, missing, one_hot, kept
+        )
+
+    def _weights(self, ids: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Return the sample weights in some cells, one for each row."""
+        kinds = self.cells.kinds[ids]
+        is_number = (kinds == Kind.NUMBER) | (kinds == Kind.BOOL)
+        weights = np.where(is_number, self.cells.numbers[ids], 1.0)
+        self.is_odd |= ~((weights >= 0) & (weights < math.inf))
+        rows = np.flatnonzero(kinds != Kind.NULL if self.null_numbers else kinds == Kind.TEXT)
+        if len(rows):
+            is_null = self.are_null(ids[rows])
+            weights[rows[is_null]] = 1.0
+            self.is_odd[rows[~is_null & (kinds[rows] == Kind.TEXT)]] = True
+        return weights
+
+
+class _Pairs(_Reader):
+    """Reads records of a label and pairs of names and numbers."""
+
+    def block(self, names: NameRoles) -> Block | None:
+        """Return the interpretation of the records."""
+        members = self.cells.members
+        if self.schema.is_new or members is None or members.name_ids is None:
+            return None
+        names.update(self.context, members.names)
+        if names.are_all_plain:
+            features = self.rows(members.names, members.starts, members.name_ids, members.numbers)
+        else:
+            features, outer, rows = self.select(members, names)
+            self.is_odd[rows[names.roles[members.name_ids[outer]] == _UNTYPED]] = True
+        rows = np.flatnonzero(self.cells.kinds[::2] != Kind.NULL)
+        labels, is_labeled = self.convert(2 * rows, rows, self.label)
+        return Block(
+            self.is_odd, features, labels, is_labeled, np.ones(self.n), np.zeros(self.n, np.intp)
+        )
+
+
+class _Members(_Reader):
+    """Reads records that name their cells.
+
+    Most cells are numbers of features; the other, `outer` ones are examined.
+    """
+
+    def block(self, table: NameRoles) -> Block | None:
+        """Return the interpretation of the records."""
+        cells, asked, schema = self.cells, self.asked, self.schema
+        if schema.is_new:
+            return None
+        table.update(self.context, cells.names)
+        self.names = table
+        missing = np.zeros(self.n, np.intp)
+        features = None if schema.is_list else self._select(table)
+        if features is None:
+            self._set_outer(np.arange(len(cells.kinds)), np.zeros(self.n, np.intp))
+        self.name_ids = cells.name_ids[self.outer]  # type: ignore[index]
+        self.kinds = cells.kinds[self.outer]
+        self.of = of = table.roles[self.name_ids]
+        # An object or a list with a role is odd.
+        heads = (self.kinds == Kind.LIST) | (self.kinds == Kind.OBJECT)
+        self._mark(heads & ((of == _LABEL) | (of == _WEIGHT) | (of == _ONE_HOT)) | (of == _ODD))
+        if schema.columns:  # the values of a list without a name are those of the columns
+            self._mark((self.name_ids == self._id(BARE_LIST)) & (self.kinds == Kind.LIST))
+        labels, is_labeled = self._convert(of == _LABEL, self.label)
+        weights = self._weights()
+        if features is None:
+            features = self._list(schema.key or "", missing)
+        else:
+            features = self._features(features, missing, is_labeled | asked.joins)
+        one_hot = []
+        for name in asked.one_hot:
+            # A column may stand among the features, or beside them without another role.
+            paths = [] if name in asked.roles else [name]
+            if schema.key and not schema.is_list:
+                paths = [f"{schema.key}.{name}", *paths]
+            for path in paths:
+                meaning = partial(self.one_hot_feature, name)
+                one_hot.append(self._convert(self.name_ids == self._id(path), meaning)[0])
+        other_labels = self._find_other_labels(of == _LABEL)
+        if not (schema.columns or schema.is_list) or schema.label is None:
+            self.is_odd |= is_labeled | asked.joins  # the first learned record has the columns
+        return Block(
+            self.is_odd, features, labels, is_labeled, weights, missing, one_hot, self._kept(),
+            other_labels,
+        )  # fmt: skip
+
+    def _select(self, table: NameRoles) -> Rows:
+        """Set the outer cells, and return the other ones as features."""
+        cells, n = self.cells, self.n
+        name_ids = cells.name_ids
+        assert name_ids is not None
+        d = int(cells.starts[1])
+        are_alike = len(name_ids) == n * d and (np.diff(cells.starts) == d).all()
+        if are_alike and (name_ids.reshape(n, d) == name_ids[:d]).all():
+            ids = name_ids[:d]
+            kinds = cells.kinds.reshape(n, d)
+            is_column = (table.plain_features[ids] >= 0) & (kinds == Kind.NUMBER).all(axis=0)
+            is_feature = (table.roles[ids] == _FEATURE) | (table.roles[ids] == _UNTYPED)
+            is_feature &= ~(kinds == Kind.OBJECT).all(axis=0)
+            if (is_column == is_feature).all() and is_column.any():
+                outer = np.flatnonzero(~is_column)
+                every = (np.arange(n)[:, np.newaxis] * d + outer).ravel()
+                self._set_outer(every, np.full(n, np.count_nonzero(is_column)))
+                names = table.names_of(ids[is_column])
+                select: Any = is_column
+                columns = np.flatnonzero(is_column)
+                if columns[-1] - columns[0] == len(columns) - 1:
+                    select = slice(int(columns[0]), int(columns[-1]) + 1)
+                return self.table(names, cells.numbers.reshape(n, d)[:, select], None)
+        features, self.outer, self.rows_of_outer = self.select(cells, table)
+        self.n_plain = features.lengths
+        return features
+
+    def _set_outer(self, outer: NDArray[np.intp], n_plain: NDArray[np.intp]) -> None:
+        """Set the outer cells and the number of others in each record."""
+        self.outer, self.n_plain = outer, n_plain
+        self.rows_of_outer = np.searchsorted(self.cells.starts, outer, side="right") - 1
+
+    def _features(self, features: Rows, missing: NDArray[np.intp], is_learned: Mask) -> Rows:
+        """Return the features, and count the missing ones."""
+        schema, asked, of, kinds = self.schema, self.asked, self.of, self.kinds
+        inside, key = self.names.inside[self.name_ids], schema.key
+        lacks_object = np.zeros(self.n, bool)
+        if key:
+            lacks_object[:] = True
+            is_key = (self.name_ids == self._id(key)) & (kinds == Kind.OBJECT)
+            lacks_object[self.rows_of_outer[is_key]] = False
+            self._mark((kinds == Kind.OBJECT) & inside)
+        is_feature = ((of == _FEATURE) | (of == _UNTYPED)) & (kinds != Kind.OBJECT)
+        self._mark((kinds == Kind.LIST) & is_feature)
+        is_null = is_feature & (kinds == Kind.NULL)
+        texts = np.flatnonzero(is_feature & (kinds == Kind.TEXT))
+        if len(texts):
+            null_texts = self.are_null(self.outer[texts])
+            is_null[texts[null_texts]] = True
+            others = texts[~null_texts]
+            is_known = of[others] == _FEATURE
+            if new_names := self.context.new_names:  # of earlier records
+                features_of_texts = self.names.feature_ids[self.name_ids[others]].tolist()
+                are_new = [self.names.features[i] in new_names for i in features_of_texts]
+                is_known |= np.array(are_new, bool)
+            self.is_odd[
+                self.rows_of_outer[others[is_known | is_learned[self.rows_of_outer[others]]]]
+            ] = True
+        missing += np.bincount(self.rows_of_outer[is_null], minlength=self.n)
+        is_number = is_feature & ((kinds == Kind.NUMBER) | (kinds == Kind.BOOL))
+        if schema.features is not None:  # a table: the record decides, or may not add it
+            self._mark(is_number & (of == _UNTYPED))
+        is_text = ((of == _TEXT) | (of == _ONE_HOT)) & inside
+        n_inside = self.n_plain + np.bincount(
+            self.rows_of_outer[is_feature | is_text], minlength=self.n
+        )
+        if asked.joins:  # a label comes in a record of its own
+            n_numbers = self.n_plain + np.bincount(self.rows_of_outer[is_number], minlength=self.n)
+            is_other = (of != _LABEL) & (of != _WEIGHT) & (kinds != Kind.NULL)
+            is_other &= ~np.isin(self.name_ids, [self._id(name) for name in asked.roles])
+            has_others = (
+                self.n_plain + np.bincount(self.rows_of_outer[is_other], minlength=self.n) > 0
+            )
+            self.is_odd |= has_others & ((n_numbers == 0) | lacks_object)
+            missing[~has_others] = 0
+        else:
+            self.is_odd |= (n_inside == 0) | lacks_object
+        # The first learned value of a --one-hot column makes it a column of texts.
+        prefix = f"{key}." if key else ""
+        new = [n for n in asked.one_hot if n not in (schema.texts or ())]
+        if new:
+            is_new = np.isin(self.name_ids, [self._id(prefix + name) for name in new])
+            self._mark(is_text & is_new & is_learned[self.rows_of_outer])
+        if texts.size:
+            # A later record may decide that a name with texts has numbers.
+            assert self.cells.name_ids is not None
+            numeric = np.zeros(len(self.names.roles), bool)
+            all_kinds = self.cells.kinds
+            are_numbers = (all_kinds == Kind.NUMBER) | (all_kinds == Kind.BOOL)
+            numeric[self.cells.name_ids[are_numbers]] = True
+            is_untyped = of[texts] == _UNTYPED
+            self.is_odd[self.rows_of_outer[texts[is_untyped & numeric[self.name_ids[texts]]]]] = (
+                True
+            )
+        if is_number.any():
+            features = self._with_outer(features, self.outer[is_number])
+        return features
+
+    def _with_outer(self, features: Rows, ids: NDArray[np.intp]) -> Rows:
+        """Return features with those in some outer cells."""
+        cells = self.cells
+        assert cells.name_ids is not None
+        rows = np.searchsorted(cells.starts, ids, side="right") - 1
+        feature_ids = self.names.feature_ids[cells.name_ids[ids]]
+        values = self.scaled(cells.numbers[ids])
+        self.is_odd[rows[~np.isfinite(values)]] = True
+        ends = features.starts[rows + 1]
+        names, of_features = features.names, features.value_name_ids
+        if features.name_ids is None:
+            numbers = {name: i for i, name in enumerate(self.names.features)}
+            of_features = np.array([numbers[name] for name in names], np.int32)[of_features]
+        counts = np.cumsum(np.bincount(rows, minlength=self.n))
+        return Rows(
+            FirstNames(self.names.features),
+            features.starts + np.concatenate([[0], counts]),
+            np.insert(of_features, ends, feature_ids),
+            np.insert(features.numbers, ends, values),
+        )
+
+    def _list(self, key: str, missing: NDArray[np.intp]) -> Rows:
+        """Return the features in lists, and count the missing ones."""
+        cells, features = self.cells, self.schema.features or ()
+        d = len(features)
+        assert cells.members is not None
+        is_head = (self.name_ids == self._id(key)) & (self.kinds == Kind.LIST)
+        # The number among all lists of each list of features.
+        lists = np.flatnonzero(is_head[self.kinds == Kind.LIST])
+        lengths = np.diff(cells.members.starts)[lists]
+        fits = np.zeros(self.n, bool)
+        fits[self.rows_of_outer[is_head][lengths == d]] = True
+        self.is_odd |= ~fits
+        members = cells.members
+        if len(lists) < len(members) or not (lengths == d).all():
+            members = take_records([members], lists[lengths == d])
+        values, kinds = members.numbers.reshape(-1, d), members.kinds.reshape(-1, d)
+        present = None
+        if not (kinds == Kind.NUMBER).all():
+            present = (kinds == Kind.NUMBER) | (kinds == Kind.BOOL)
+            rows, is_null = np.flatnonzero(fits), kinds == Kind.NULL
+            self.is_odd[rows[(~present & ~is_null).any(axis=1)]] = True
+            missing[rows] += np.count_nonzero(is_null, axis=1)
+        if not fits.all():
+            every, is_present = np.zeros((self.n, d), values.dtype), np.ones((self.n, d), bool)
+            every[fits] = values
+            is_present[fits] = True if present is None else present
+            values, present = every, is_present
+        return self.table(tuple(map(str, features)), values, present)
+
+    def _weights(self) -> NDArray[np.float64]:
+        """Return the sample weights."""
+        weights = np.ones(self.n)
+        ids = np.flatnonzero(self.of == _WEIGHT)
+        if len(ids):
+            is_null, is_text = self.kinds[ids] == Kind.NULL, self.kinds[ids] == Kind.TEXT
+            numbers = self.cells.numbers[self.outer[ids]]
+            weights[self.rows_of_outer[ids]] = np.where(is_null | is_text, 1.0, numbers)
+            self.is_odd[self.rows_of_outer[ids[is_text]]] = True
+            self.is_odd |= ~((weights >= 0) & (weights < math.inf))
+            weights = np.where(np.isfinite(weights), weights, 1.0)
+        return weights
+
+    def _kept(self) -> list[tuple[Any, ...]]:
+        """Return the contents of the passthrough columns."""
+        if not self.asked.kept:
+            return []
+        columns = []
+        for name in self.asked.kept:
+            ids = np.flatnonzero(self.name_ids == self._id(name))
+            is_head = (self.kinds[ids] == Kind.LIST) | (self.kinds[ids] == Kind.OBJECT)
+            self.is_odd[self.rows_of_outer[ids[is_head]]] = True
+            column: list[Any] = [None] * self.n
+            contents = self.cells.contents.get_all(self.outer[ids])
+            for row, content in zip(self.rows_of_outer[ids].tolist(), contents, strict=True):
+                column[row] = content
+            columns.append(column)
+        return list(zip(*columns, strict=True))
+
+    def _find_other_labels(self, is_label: Mask) -> frozenset[str]:
+        """Return the usual names of labels that are not the label."""
+        schema, context = self.schema, self.context
+        others: set[str] = set()
+        if schema.label is not None:
+            for name in LABEL_NAMES:
+                rows = self.rows_of_outer[self.name_ids == self._id(name)]
+                if name == schema.label or not len(rows):
+                    continue
+                if context.learns:
+                    others.add(name)
+                else:
+                    has_label = np.zeros(self.n, bool)
+                    has_label[self.rows_of_outer[is_label]] = True
+                    self.is_odd[rows[~has_label[rows]]] = True
+        elif not self.asked.joins:
+            label = self.asked.label
+            for number, name in enumerate(self.cells.names):
+                is_called = label is not None and column_called(label, [name])
+                if is_called or name.strip().lower() in LABEL_NAMES:
+                    self._mark(self.name_ids == number)
+        return frozenset(others)
+
+    def _convert(self, some: Mask, meaning: Callable[[Any], Any]) -> tuple[list[Any], Mask]:
+        """Return the meaning of some of the outer cells by record, and which have one."""
+        ids = np.flatnonzero(some)
+        return self.convert(self.outer[ids], self.rows_of_outer[ids], meaning)
+
+    def _id(self, path: str) -> int:
+        """Return the number of a name; -1 if it does not occur."""
+        return self.names.id_of(path)
+
+    def _mark(self, some: Mask) -> None:
+        """Mark the records of some of the outer cells as odd."""
+        self.is_odd[self.rows_of_outer[some]] = True
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _special_names(context: Context) -> tuple[set[Any], tuple[str, ...]]:
+    """Return the names with a role of their own, and the beginnings of names in whole objects."""
+    asked, schema = context.selection, context.schema
+    if context.are_pairs:
+        return set(asked.ignore), ()
+    labels = LABEL_NAMES if asked.label is None else (asked.label,)
+    special = {BARE_LIST, schema.label, asked.weight, *asked.roles, *asked.one_hot}
+    special.update(schema.texts or ())
+    prefix = f"{schema.key}." if schema.key else ""
+    whole = {f"{name}." for name in (*asked.roles, *labels, schema.label) if name}
+    return special, tuple(w for w in whole if w.startswith(prefix) or prefix.startswith(w))
+
+
+def _role_of(context: Context, path: str, whole: tuple[str, ...]) -> int:
+    """Return the role of a name, given the beginnings of names in objects with a role."""
+    asked, schema = context.selection, context.schema
+    if context.are_pairs:
+        return _IGNORED if path in asked.ignore else _UNTYPED
+    if path == schema.label:
+        return _LABEL
+    if path == asked.weight:
+        return _WEIGHT
+    if path.startswith(whole):
+        return _ODD
+    if path in asked.roles:
+        return _IGNORED
+    if path in asked.one_hot and (schema.is_list or schema.key):
+        return _ONE_HOT
+    if schema.is_list or (schema.key and not path.startswith(f"{schema.key}.")):
+        return _IGNORED
+    name = path.removeprefix(f"{schema.key}.") if schema.key else path
+    if name in (schema.texts or ()):
+        return _TEXT
+    if name in asked.one_hot:
+        return _ONE_HOT
+    if context.uses_only_known and name not in context.known.numbers:
+        return _TEXT
+    return _UNTYPED

@@ -1,0 +1,43 @@
+"""Texts as numbers, bools and UTF-8."""
+
+from __future__ import annotations
+
+import re
+
+from stream_perceptron.errors import SampleError
+
+# A number; float() would accept more.
+NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+DECIMAL_COMMA = re.compile(r" *[+-]?(?:[0-9]+,[0-9]*|,[0-9]+)(?:[eE][+-]?[0-9]+)? *")
+NOT_UTF8 = "it is not UTF-8; to convert Latin-1: iconv -f LATIN1 -t UTF-8"
+BOOLS = {"true": 1.0, "false": 0.0}
+
+
+def require_utf8(text: str) -> str:
+    """Return a text after checking that it was UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise SampleError(NOT_UTF8) from None
+    return text
+
+
+def looks_numeric(text: str) -> bool:
+    """Whether float() accepts a text, so that its column is not of texts."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def is_number_or_bool(text: str) -> bool:
+    """Whether a text makes its column one of numbers.
+
+    Examples
+    --------
+    >>> [is_number_or_bool(text) for text in ("1e3", " True ", "nan", "yes")]
+    [True, True, True, False]
+
+    """
+    return looks_numeric(text) or text.strip().lower() in BOOLS
