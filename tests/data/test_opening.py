@@ -8,7 +8,7 @@ import pytest
 
 from stream_perceptron import SourceError
 from stream_perceptron.data.opening import open_source
-from stream_perceptron.data.source import Request
+from stream_perceptron.data.source import Request, read_batches
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_sources_that_cannot_be_read(data, message, tmp_path):
     path.write_bytes(data)
 
     def read():
-        list(open_source(str(path)).batches(Request()))
+        list(read_batches(open_source(str(path)), Request()))
 
     with pytest.raises(SourceError, match=message) as error:
         read()

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from stream_perceptron import LiveModel, SourceError
-from stream_perceptron.data import Request, Selection, open_source
+from stream_perceptron.data import Request, Selection, open_source, read_batches
 
 ROWS = [{"a": 1.5, "colour": "red", "w": 2, "label": "x"}, {"a": 2.5, "colour": "blue", "w": 1,
         "label": "y"}]  # fmt: skip
@@ -35,7 +35,7 @@ def source(request, tmp_path):
 @pytest.mark.parametrize("label", [None, "label", "Label", "-1", "4"])
 def test_the_same_columns_are_found_in_every_format(label, source):
     selection = Selection(label=label, weight="w", one_hot=("colour",), keep=("colour", "a"))
-    batches = list(open_source(str(source)).batches(Request(selection)))
+    batches = list(read_batches(open_source(str(source)), Request(selection)))
 
     assert [{"a": 1.5, "colour_red": 1.0}, {"a": 2.5, "colour_blue": 1.0}] == [
         x for batch in batches for x in batch.features.dicts()

@@ -53,10 +53,11 @@ def test_wheel_holds_the_two_packages_and_nothing_else(built):
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
 
     kernel, text = "stream_perceptron/model/kernel", "stream_perceptron/data/text"
-    modules = {f"{kernel}/_compiled", "stream_perceptron/model/_elementary", f"{text}/_tokenizer"}
+    modules = {f"{kernel}/_compiled", "stream_perceptron/model/_elementary"}
+    modules |= {"stream_perceptron/data/_cells", f"{text}/_scanner"}
     names_of_headers = ("elementary", "kernel", "learning", "rows", "weight_rows")
     headers = {f"{kernel}/{name}.h" for name in names_of_headers}
-    headers |= {f"{text}/{name}.h" for name in ("names", "number", "tokenizer")}
+    headers |= {f"{text}/{name}.h" for name in ("names", "number", "scanner")}
     sources = {f"{module}.pyx" for module in modules} | headers
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     compiled = {f"{module}{suffix}" for module in modules}

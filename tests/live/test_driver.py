@@ -13,10 +13,11 @@ import pytest
 from helpers import ROOT
 
 from stream_perceptron import DivergedError, SampleError, SGDPerceptron
-from stream_perceptron.data.batch import Batch
+from stream_perceptron.data.batch import Batch, Inferred
 from stream_perceptron.data.schema import Schema
+from stream_perceptron.data.source import RawRows
 from stream_perceptron.live import Cursor, LiveModel, StepResult, drive
-from stream_perceptron.live.driver import cut, singly
+from stream_perceptron.live.driver import cut
 from stream_perceptron.model.rows import Rows
 
 
@@ -24,13 +25,38 @@ def batches(rng, sizes, bad=()):
     """Return batches of some sizes, with rejected rows at some places."""
     first = 0
     for n in sizes:
-        rejected = {i - first: "it is bad" for i in bad if first <= i < first + n}
-        rows = np.array([i for i in range(n) if i not in rejected], np.intp)
-        features = Rows.of_table(("x",), rng.normal(size=(len(rows), 1)))
-        labels = rng.integers(0, 2, len(rows)).tolist()
-        yield Batch(
-            "stream", first + 1, n, rows, features, labels, np.ones(len(rows)), Schema(), rejected
-        )
+        values, labels = rng.normal(size=(n, 1)), rng.integers(0, 2, n).tolist()
+
+        def batch_of(n, values=values, labels=labels, first=first):
+            rejected = {i - first: "it is bad" for i in bad if first <= i < first + n}
+            rows = np.array([i for i in range(n) if i not in rejected], np.intp)
+            return Batch(
+                "stream", first + 1, n, rows, Rows.of_table(("x",), values[rows]),
+                [labels[i] for i in rows], np.ones(len(rows)), Inferred(Schema()), rejected,
+                interpret_first=batch_of,
+            )  # fmt: skip
+
+        yield batch_of(n)
+        first += n
+
+
+class Numbers(RawRows):
+    """Rows that are numbers."""
+
+    def __init__(self, numbers):
+        self.numbers = numbers
+
+    def __len__(self):
+        return len(self.numbers)
+
+    def _slice(self, start, end):
+        return Numbers(self.numbers[start:end])
+
+
+def raw_rows(sizes, first=1):
+    """Yield rows of some sizes that are numbered, with an interpreter."""
+    for n in sizes:
+        yield None, Numbers(range(first, first + n))
         first += n
 
 
@@ -40,26 +66,29 @@ def test_cuts_are_where_a_run_ends_or_yields(rng):
         n, begun = sum(sizes), int(rng.integers(0, 1500))
         limit = int(rng.integers(1, n + begun)) if rng.random() < 0.7 else None
         every = int(rng.integers(1, 1200)) if rng.random() < 0.7 else None
+        name_rows = int(rng.integers(1, 1200)) if rng.random() < 0.3 else None
         here, ends = Cursor(row=begun, read=begun), []
-        for part in cut(batches(rng, sizes), here, limit, every):
-            assert part.first_row == here.read - begun + 1
-            here.move(part, is_stream=False)
+        for _, part in cut(raw_rows(sizes, begun + 1), here, limit, every, name_rows=name_rows):
+            assert part.numbers[0] == here.read + 1
+            here.row, here.read = here.row + len(part), here.read + len(part)
             ends.append(here.read)
 
         last = begun + n if limit is None else min(begun + n, max(limit, begun))
         marks = {begun + end for end in np.cumsum(sizes).tolist()}
         marks |= {1000 << i for i in range(4)} | set(range(0, begun + n, every or 10**9))
+        marks |= set(range(0, begun + n, name_rows or 10**9))
         assert ends == sorted(mark for mark in marks | {last} if begun < mark <= last)
 
 
-def test_some_rows_are_learned_one_by_one(rng):
-    sizes = [3, 1, 5, 4]
+def test_some_rows_are_learned_one_by_one():
     for n in (0, 1, 3, 6, 20):
-        single = [1] * min(n, 13)
-        found = [len(part) for part in singly(batches(rng, sizes), n)]
+        single, here, found = [1] * min(n, 13), Cursor(), []
+        for _, part in cut(raw_rows([3, 1, 5, 4]), here, one_by_one=n):
+            found.append(len(part))
+            here.read += len(part)
 
-        assert single == found[: len(single)]
-        assert 13 == sum(found)
+        assert found[: len(single)] == single
+        assert sum(found) == 13
 
 
 @pytest.mark.parametrize("skip_rejected", [False, True])

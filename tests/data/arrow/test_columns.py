@@ -15,7 +15,7 @@ from stream_perceptron import SampleError, SourceError, stream
 from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.opening import open_source
 from stream_perceptron.data.schema import Selection
-from stream_perceptron.data.source import Request
+from stream_perceptron.data.source import Request, read_batches
 from stream_perceptron.live.model import LiveModel
 
 N = 2000
@@ -290,7 +290,7 @@ def test_bad_rows_leave_the_others_in_place(tmp_path):
     for column in (mixed, nested, packed, packed.slice(0)):
         path = write_parquet(tmp_path / "f.parquet", {"v": column, "y": list(range(8))})
         source = ParquetSource(str(path))
-        batches = list(source.batches(Request(Selection(scale=1.0))))
+        batches = list(read_batches(source, Request(Selection(scale=1.0))))
 
         assert good == [list(x.values()) for batch in batches for x in batch.features.dicts()]
         assert [0, 2, 5] == [label for batch in batches for label in batch.labels]
@@ -321,7 +321,7 @@ def test_second_file_must_have_the_same_type_of_labels(tmp_path):
 def test_description_says_what_is_used_and_warns_of_row_numbers(tmp_path):
     columns = {"user_id": [7], "a": [1.0], "note": ["x"], "skip": [1], "target": ["u"]}
     source = ParquetSource(str(write_parquet(tmp_path / "f.parquet", columns)))
-    (batch,) = source.batches(Request(Selection(ignore=("skip",))))
+    (batch,) = read_batches(source, Request(Selection(ignore=("skip",))))
 
     assert (
         "2 features: user_id, a",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stream_perceptron.data import Request, Selection, open_source
+from stream_perceptron.data import Request, Selection, open_source, read_batches
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def read(tmp_path):
         path = tmp_path / "source"
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
         features, labels, rejected = [], [], {}
-        for batch in open_source(str(path)).batches(Request(Selection(**selection))):
+        for batch in read_batches(open_source(str(path)), Request(Selection(**selection))):
             features += list(batch.features.dicts())
             labels += batch.labels
             rejected |= {batch.first_row - 1 + i: why for i, why in batch.rejected.items()}

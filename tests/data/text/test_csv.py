@@ -6,7 +6,7 @@ import pytest
 
 from stream_perceptron.data.opening import open_source
 from stream_perceptron.data.schema import Selection
-from stream_perceptron.data.source import Request
+from stream_perceptron.data.source import Request, read_batches
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_numbers_may_mean_a_missing_value(missing, tmp_path):
     cells = [missing, "1", "2.5", missing, "3"] * 40
     path = tmp_path / "s.csv"
     path.write_text("a,b,c,d,e,y\n" + "".join(f"{c},{c},{c},{c},{c},u\n" for c in cells))
-    batches = list(open_source(str(path)).batches(Request(Selection(missing=(missing,)))))
+    batches = list(read_batches(open_source(str(path)), Request(Selection(missing=(missing,)))))
     dicts = [x for batch in batches for x in batch.features.dicts()]
 
     assert [{} if c == missing else dict.fromkeys("abcde", float(c)) for c in cells] == dicts

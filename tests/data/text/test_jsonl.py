@@ -8,7 +8,7 @@ import math
 import pytest
 
 from stream_perceptron import LiveModel
-from stream_perceptron.data import Request
+from stream_perceptron.data import Request, read_batches
 from stream_perceptron.data.opening import open_source
 
 
@@ -100,6 +100,8 @@ def test_rows_of_many_structures_are_described_by_the_last(tmp_path):
     """Unlabelled rows do not fix the schema, so each row's own structure counts."""
     path = tmp_path / "s.jsonl"
     path.write_text('{"x": [1]}\n{"a": 1}\n' * 60 + '{"features": {"b": 1}}\n')
-    notes = [note for batch in open_source(str(path)).batches(Request()) for note in batch.notes]
+    notes = [
+        note for batch in read_batches(open_source(str(path)), Request()) for note in batch.notes
+    ]
 
     assert notes[0].endswith(" from 'features' in the first row, more as they appear: b")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from helpers import TIMES
 
-from stream_perceptron.data import Request, open_source
+from stream_perceptron.data import Request, open_source, read_batches
 from stream_perceptron.data.text import scanning
 
 pytestmark = pytest.mark.skipif(
@@ -60,13 +60,13 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_numbers_are_rounded_as_python_rounds_them(kind, tmp_path):
-    """The compiled tokenizer reads all but a few of them."""
+    """The compiled scanner reads all but a few of them."""
     rng, path = random.Random(kind), tmp_path / "numbers.csv"
     n = N * TIMES // len(KINDS)
     texts = [KINDS[kind](rng) for _ in range(n)]
     path.write_text("a,y\n1,0\n2,0\n" + "".join(f"{text},1\n" for text in texts))
     found, sizes = [], []
-    for batch in open_source(str(path)).batches(Request()):
+    for batch in read_batches(open_source(str(path)), Request()):
         found.append(batch.features.values)
         sizes.append(len(batch))
     numbers = np.array([1.0, 2.0, *map(float, texts)])

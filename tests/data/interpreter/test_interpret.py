@@ -1,0 +1,182 @@
+"""Blocks of records have the meaning that the definition gives to each record."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from helpers import TIMES
+
+from stream_perceptron.data.batch import Redeliveries
+from stream_perceptron.data.interpreter import Context, NameRoles, interpret
+from stream_perceptron.data.interpreter.steady import interpret_block
+from stream_perceptron.data.schema import Schema, Selection
+from stream_perceptron.data.text.records import RawLines
+from stream_perceptron.data.text.scanning import CsvScanner, JsonScanner, LibsvmScanner
+from stream_perceptron.model.vocabulary import Vocabulary
+
+COLUMNS = ("a", "b", "text", "w", "part", "off", "id", "label")
+NUMBERS = ["0", "1", "255", "7.5", "-3", "1e400", "", "NA", "-9", "true", "x"]
+
+
+def number(rng):
+    """Return a number as text, rarely something else."""
+    return str(rng.choice([1, 2, 7, 200])) if rng.random() < 0.9 else rng.choice(NUMBERS)
+
+
+def csv_record(rng, i):
+    text = rng.choice(["red", "blue", '"a ""b"", c"', "", "5"])
+    weight = rng.choice(["1", "2", "1", "", "-1"]) if rng.random() < 0.1 else "1"
+    offset = str(i) if rng.random() < 0.9 else rng.choice(["x", str(i - 2)])
+    label = rng.choice(["up", "down"]) if rng.random() < 0.9 else rng.choice(["", "NA", "7"])
+    cells = [number(rng), number(rng), text, weight, "p", offset, f"k{i % 5}", label]
+    return ",".join(cells if rng.random() < 0.98 else cells[1:])
+
+
+def json_record(rng, i, form):
+    def value():
+        if rng.random() < 0.9:
+            return rng.choice([1, 2, 7, 0.5])
+        return rng.choice([None, True, "NA", "x", [1], {"u": 1}, 1e300, -9])
+
+    names = ["a", "b", "c"] if rng.random() < 0.7 else rng.sample("abcdefx", rng.randrange(4))
+    record = {"features": {name: value() for name in names}, "text": rng.choice(["red", None])}
+    if form == "flat":
+        inside = {"deep": value()} if rng.random() < 0.9 else {}
+        record = record["features"] | {"text": record["text"], "n": inside}
+        if rng.random() < 0.05:
+            record = {"n": inside}
+    elif form == "list":
+        record = {"x": [value() for _ in range(3 if rng.random() < 0.95 else 2)]}
+    if rng.random() < 0.9:
+        record["label"] = rng.choice(["up", "down"]) if rng.random() < 0.9 else None
+    record |= {"w": 1, "part": "p", "off": i, "id": f"k{i % 5}"}
+    if rng.random() < 0.05:
+        record[rng.choice(["y", "w", "off"])] = rng.choice([None, "x", -1])
+    items = list(record.items())
+    if rng.random() < 0.1:
+        rng.shuffle(items)
+    return json.dumps(dict(items))
+
+
+def libsvm_record(rng, i):
+    label = rng.choice(["1", "-1"]) if rng.random() < 0.9 else rng.choice(["", "NA", "1.5"])
+    names = sorted(rng.sample([*"12345678", "w", "a:b"], rng.randrange(5)))
+    return " ".join(
+        [label, *(f"{name}:{rng.choice(['1', '2', '0.5', '1e400'])}" for name in names)]
+    )
+
+
+def selection_for(rng, form):
+    """Return random options."""
+    options = {
+        "label": "label" if form == "csv" else None,
+        "missing": rng.choice([(), ("NA",), ("NA", "-9", "7")]),
+        "scale": rng.choice([None, 0.5, 1e305]),
+    }
+    if form != "libsvm":
+        options |= {
+            "weight": rng.choice([None, "w"]),
+            "ignore": rng.choice([(), ("id",), ("off", "id")]),
+            "one_hot": rng.choice([(), ("text",), ("a",)]),
+            "keep": rng.choice([(), ("id",)]),
+            "join": "id" if rng.random() < 0.15 else None,
+            "position": ("part", "off") if rng.random() < 0.1 else (),
+        }
+        if options["join"]:
+            options |= {"keep": (), "ignore": ()}
+    return Selection(**options)
+
+
+def cells_of(rng, form, n):
+    """Return the context of n random records, and their cells."""
+    context = Context(selection_for(rng, form), learns=rng.random() < 0.8)
+    if form == "csv":
+        scanner = CsvScanner(COLUMNS)
+        context = replace(context, is_text=True, columns=COLUMNS, are_named=True)
+    elif form == "libsvm":
+        scanner, context = LibsvmScanner(), replace(context, is_text=True, are_pairs=True)
+    else:
+        scanner = JsonScanner()
+    if context.selection.position:
+        context = replace(context, redeliveries=Redeliveries({("p",): 3}))
+    make = {"csv": csv_record, "libsvm": libsvm_record}.get(form)
+    records = [
+        (make(rng, i) if make else json_record(rng, i, form)).encode() + b"\n" for i in range(n)
+    ]
+    return context, scanner.scan(RawLines(b"".join(records), np.cumsum(list(map(len, records)))))
+
+
+def sorted_bits(x):
+    return sorted((name, np.float64(value).tobytes()) for name, value in x.items())
+
+
+def adopt(context, inferred):
+    """Return the context of the next records."""
+    known = Vocabulary([*context.known.names, *inferred.names])
+    return replace(context, schema=inferred.schema, known=known)
+
+
+FORMS = ["csv", "flat", "features", "list", "libsvm"]
+
+
+def interpret_in_parts(context, cells, sizes, names=None):
+    """Interpret consecutive records in parts of these sizes; return what the parts say together."""
+    parts, first, redeliveries = [], 0, context.redeliveries and context.redeliveries.copy()
+    for n in sizes:
+        batch = interpret(
+            replace(context, redeliveries=redeliveries), cells[first : first + n], names
+        )
+        parts.append((first, batch))
+        context = adopt(context, batch.inferred)
+        for offset in batch.offsets:
+            redeliveries.update(offset)
+        first += n
+    return (
+        [first + i for first, batch in parts for i in batch.rows.tolist()],
+        [sorted_bits(x) for _, batch in parts for x in batch.features.dicts()],
+        [repr(label) for _, batch in parts for label in batch.labels],
+        [weight for _, batch in parts for weight in batch.weights.tolist()],
+        {first + i: reason for first, batch in parts for i, reason in batch.rejected.items()},
+        [offset for _, batch in parts for offset in batch.offsets],
+        sum(0 if b.redelivered is None else int(b.redelivered.sum()) for _, b in parts),
+        sum(0 if b.missing is None else int(b.missing.sum()) for _, b in parts),
+        frozenset().union(*(batch.indicators for _, batch in parts)),
+        [content for _, batch in parts for content in batch.kept],
+        context.schema,
+        sorted(context.known.names),
+    )
+
+
+def sizes_of(rng, n):
+    """Return random sizes of parts with n records together."""
+    ends = sorted(rng.sample(range(1, n), rng.randrange(6)))
+    return [end - start for start, end in zip([0, *ends], [*ends, n], strict=True)]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_records_mean_the_same_however_they_are_split(form, tell):
+    """A single record of a few cells is interpreted by the definition."""
+    rng, n_together = random.Random(form), 0
+    for _ in range(100 * TIMES):
+        context, cells = cells_of(rng, form, 60)
+        expected = interpret_in_parts(context, cells, [1] * 60)
+        assert interpret_in_parts(context, cells, sizes_of(rng, 60), NameRoles()) == expected
+        block = interpret_block(
+            adopt(context, interpret(context, cells).inferred), cells, NameRoles()
+        )
+        n_together += 0 if block is None else len(block) - int(block.is_odd.sum())
+    tell(f"{form}: {n_together:,} of {6000 * TIMES:,} records can be interpreted many at once")
+    assert n_together > 1000 * TIMES
+
+
+def test_interpretation_changes_nothing_that_it_is_given():
+    rng = random.Random(0)
+    context, cells = cells_of(rng, "flat", 60)
+    twice = [interpret(context, cells) for _ in range(2)]
+
+    assert twice[0].inferred == twice[1].inferred
+    assert (context.schema, context.known.names) == (Schema(), [])
