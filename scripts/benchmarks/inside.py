@@ -37,7 +37,7 @@ from threadpoolctl import threadpool_limits
 
 from stream_perceptron import LiveModel, SGDPerceptron, stream
 from stream_perceptron.data.arrow.parquet import ParquetSource
-from stream_perceptron.data.source import Request
+from stream_perceptron.data.source import Request, read_batches
 from stream_perceptron.model import kernel
 from stream_perceptron.model.activations import ACTIVATIONS
 from stream_perceptron.model.kernel.types import Counters, Part, Results, Rule
@@ -238,7 +238,7 @@ def parts() -> str:
         return timed(deque, live.run(sources), 0)[0] / n * 1e6
 
     def reading() -> float:
-        batches = ParquetSource(str(mnist_file())).batches(Request())
+        batches = read_batches(ParquetSource(str(mnist_file())), Request())
         return timed(deque, batches, 0)[0] / n * 1e6
 
     learn_one_row = [*DIGITS, mnist_file(), "--limit", "1"]

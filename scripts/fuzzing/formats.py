@@ -18,7 +18,7 @@ from splits import MISSING, Table, write_file
 from stream_perceptron import LiveModel, StreamPerceptronError
 from stream_perceptron.data import open_source
 from stream_perceptron.data.schema import Selection
-from stream_perceptron.data.source import Request
+from stream_perceptron.data.source import Request, read_batches
 from stream_perceptron.data.text import scanning
 
 Features = dict[str, float]
@@ -150,7 +150,7 @@ def _compare_with_parser(path: Path, file_format: str | None) -> None:
     source = open_source(str(path), file_format)
     data = path.read_bytes() if path.suffix == "" else gzip.decompress(path.read_bytes())
     end = 0
-    for batch in source.batches(Request(known=source.identities()[0])):
+    for batch in read_batches(source, Request(known=source.identities()[0])):
         ends = [] if batch.text is None else [end, *batch.text.ends]
         end = ends[-1] if ends else 0
         for place, x in zip(batch.rows.tolist(), batch.features.dicts(), strict=True):
