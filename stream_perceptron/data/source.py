@@ -59,7 +59,7 @@ class Request:
 
 @dataclass
 class Knowledge:
-    """What the rows read so far tell about others."""
+    """What has been inferred from the learned rows."""
 
     schema: Schema = field(default_factory=Schema)
     # The names of features, if rows name their own.
@@ -116,7 +116,7 @@ class Interpreter(ABC):
         rows
             Rows of the source.
         knowledge
-            What earlier rows tell about these; it does not change.
+            What has been inferred from earlier rows; it does not change.
         first_row
             The number of the first row, counted from 1.
         redeliveries

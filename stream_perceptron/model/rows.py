@@ -186,29 +186,52 @@ class Rows:
     def with_one_hot(self, rows: Any, names: Sequence[Hashable]) -> Rows:
         """Return rows with a further feature names[i] = 1 in row rows[i]; None adds nothing.
 
+        A row that has the feature keeps its value.
+
         Examples
         --------
         >>> rows = Rows.of_table(("a",), np.array([[2.0], [3.0]]))
-        >>> list(rows.with_one_hot([1, 0], ["red", "blue"]).dicts())
+        >>> list(rows.with_one_hot([1, 0, 1, 0], ["red", "blue", "red", "a"]).dicts())
         [{'a': 2.0, 'blue': 1.0}, {'a': 3.0, 'red': 1.0}]
 
         """
-        new_names = dict.fromkeys(names)
-        new_names.pop(None, None)
-        if not new_names:
+        added = dict.fromkeys(names)
+        added.pop(None, None)
+        if not added:
             return self
-        numbers = dict(zip(new_names, count(len(self.names)), strict=False))
+        numbers = {name: i for i, name in enumerate(self.names) if name in added}
+        new_names = [name for name in added if name not in numbers]
+        old_ids = np.array(list(numbers.values()), np.int32)
+        numbers |= zip(new_names, count(len(self.names)), strict=False)
         name_ids = np.fromiter(map(numbers.get, names, repeat(-1)), np.int32, len(names))
         order = np.argsort(rows, kind="stable")
         order = order[name_ids[order] >= 0]
+        order = order[self._are_absent(np.asarray(rows)[order], name_ids[order], old_ids)]
         rows_with_one = np.asarray(rows)[order]
         ends = self.starts[rows_with_one + 1]
         return Rows(
-            (*self.names, *numbers),
+            (*self.names, *new_names),
             self.starts + np.searchsorted(rows_with_one, np.arange(len(self) + 1)),
             np.insert(self.value_name_ids, ends, name_ids[order]),
             np.insert(self.numbers, ends, 1.0),
         )
+
+    def _are_absent(
+        self, rows: NDArray[np.intp], name_ids: NDArray[np.int32], old_ids: NDArray[np.int32]
+    ) -> NDArray[np.bool_]:
+        """Return whether each row lacks a name, and it is the first such pair.
+
+        Of the names in these rows, only those with `old_ids` may be present.
+        """
+        n_names = int(name_ids.max(initial=0)) + 1
+        pairs = rows.astype(np.int64) * n_names + name_ids
+        are_absent = np.zeros(len(pairs), bool)
+        are_absent[np.unique(pairs, return_index=True)[1]] = True
+        if len(old_ids):
+            is_old = np.isin(self.value_name_ids, old_ids)
+            present = self.value_rows[is_old] * n_names + self.value_name_ids[is_old]
+            are_absent &= ~np.isin(pairs, present)
+        return are_absent
 
     def spread(self, rows: NDArray[np.intp], n: int) -> Rows:
         """Return n rows: these in the given places, and rows without features elsewhere."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from dataclasses import replace
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from helpers import TIMES
 
+from stream_perceptron.data import Request, open_source, read_batches
 from stream_perceptron.data.batch import Redeliveries
 from stream_perceptron.data.interpreter import Context, NameRoles, interpret
 from stream_perceptron.data.interpreter.steady import interpret_block
@@ -180,3 +182,30 @@ def test_interpretation_changes_nothing_that_it_is_given():
 
     assert twice[0].inferred == twice[1].inferred
     assert (context.schema, context.known.names) == (Schema(), [])
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ("a,color,color_red,y\n1,red,5,u\n2,red,,v\n", [{"a", "color_red"}] * 2),
+        (
+            '{"features": {"a": 1, "color": "red"}, "color": "red", "y": "u"}\n',
+            [{"a", "color_red"}],
+        ),
+        ('{"a": 1, "color": "red", "color_red": 5, "y": "u"}\n', [{"a", "color_red"}]),
+    ],
+)
+def test_a_row_has_each_feature_once(rows, expected, tmp_path):
+    """A one-hot feature may have the name of a column, or come from two places of a record."""
+    path = tmp_path / "rows"
+    path.write_text(rows)
+    request = Request(Selection(one_hot=("color",)))
+    (batch,) = read_batches(open_source(str(path)), request)
+    features = batch.features
+    names = [
+        [features.names[i] for i in features.value_name_ids[start:end].tolist()]
+        for start, end in itertools.pairwise(features.starts.tolist())
+    ]
+
+    assert list(map(set, names)) == expected
+    assert list(map(len, names)) == list(map(len, expected))
