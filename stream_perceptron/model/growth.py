@@ -88,6 +88,8 @@ class Growth:
 
     def shape_at(self, end: int) -> tuple[int, int]:
         """Return the numbers of labels and of features when the first rows are learned."""
+        if not (self.labels or self.features):
+            return self.shape
         k, d = self.shape
         return (
             k + int(np.searchsorted(self.label_rows, end)),

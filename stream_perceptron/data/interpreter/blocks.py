@@ -189,7 +189,7 @@ class Interpretation:
             part_rows.append(np.array(list(samples), np.intp))
         for i, sample in samples.items():
             labels[i], weights[i], kept[i] = sample.label, sample.weight, sample.kept
-            missing[i] = sample.n_nulls + np.count_nonzero(np.isnan(sample.values))
+            missing[i] = sample.n_nulls + sample.n_nan
             one_hot += sample.one_hot
         usable = part_rows[0] if len(part_rows) == 1 else np.array([], np.intp)
         if len(part_rows) > 1:
@@ -230,8 +230,8 @@ def interpret(context: Context, cells: Cells, names: NameRoles | None = None) ->
 def _rows_of(samples: Sequence[Sample]) -> Rows:
     """Return the features of samples as rows."""
     first = samples[0]
-    if len(samples) == 1 and not np.isnan(first.values).any():
-        rows = Rows.of_table(first.names, first.values[np.newaxis])
+    if len(samples) == 1 and not first.n_nan:
+        rows = Rows(first.names, np.array([0, len(first.values)]), None, first.values)
     elif all(sample.names is first.names or sample.names == first.names for sample in samples):
         values = np.stack([sample.values for sample in samples])
         rows = Rows.of_table(first.names, values, ~np.isnan(values))

@@ -41,6 +41,7 @@ class Sample(NamedTuple):
     schema: Schema  # after this record, if it is learned
     one_hot: tuple[str, ...] = ()  # its one-hot features, which are 1
     n_nulls: int = 0  # null features, which are not in `names`
+    n_nan: int = 0  # missing features among `values`
     kept: tuple[Any, ...] = ()  # the contents of the passthrough columns
     # The names of features that later records may not have as texts, if this one is learned.
     number_names: tuple[str, ...] = ()
@@ -288,9 +289,10 @@ def _read_fields(
         after = context.schema_of_known_columns
     else:
         after = context.infer_columns(features, texts)
-    numbers = None if asked.missing else record.plain_numbers(features)
+    n_nan, numbers = 0, None if asked.missing else record.plain_numbers(features)
     if numbers is None:
         numbers = [_number_in(record, name) for name in features]
+        n_nan = sum(map(math.isnan, numbers))
     values = np.array(numbers, np.float64)
     for i in np.flatnonzero(np.isinf(values))[:1].tolist():
         content = record.text(features[i])
@@ -309,7 +311,7 @@ def _read_fields(
         present = [n for n, v in zip(features, values.tolist(), strict=True) if v == v]
         present += [] if asked.joins else ones
     return Sample(
-        features, values, label, weight, offset, after, ones, n_untyped, kept, tuple(present)
+        features, values, label, weight, offset, after, ones, n_untyped, n_nan, kept, tuple(present)
     )  # fmt: skip
 
 
@@ -392,9 +394,10 @@ def _read_members(
     number_names: tuple[str, ...] = ()
     if after.is_open and not is_label:
         number_names = (*values, *(() if asked.joins else indicators))
+    n_nan = sum(map(math.isnan, values.values()))
     return Sample(
         tuple(values), np.fromiter(values.values(), np.float64, len(values)), label, weight, offset,
-        after, tuple(indicators), n_nulls, kept, number_names, other_label,
+        after, tuple(indicators), n_nulls, n_nan, kept, number_names, other_label,
     )  # fmt: skip
 
 
