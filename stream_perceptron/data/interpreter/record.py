@@ -22,12 +22,13 @@ from stream_perceptron.data.values import DECIMAL_COMMA, is_number_or_bool, requ
 from stream_perceptron.errors import SampleError
 from stream_perceptron.model.rows import Names
 from stream_perceptron.model.validation import as_weight, row_of
-from stream_perceptron.model.vocabulary import doubled, natural_order
+from stream_perceptron.model.vocabulary import FirstNames, doubled, natural_order
 
 FEATURES_KEY = "features"
 
 _WHOLE = re.compile(r" *-?[0-9]{1,19} *")
 _NUMERIC = (Kind.NUMBER, Kind.BOOL)
+_KINDS: tuple[Kind, ...] = tuple(Kind)  # a look-up takes half as long as Kind(kind)
 
 
 class Sample(NamedTuple):
@@ -82,7 +83,7 @@ class Record:
         self.cells, self.context = cells, context
         first, end = cells.starts[i : i + 2].tolist()
         # Lists, as looking up single items of arrays takes many times as long.
-        self._first = first
+        self._first: int = first
         self._kinds: list[int] = cells.kinds[first:end].tolist()
         self._numbers = cells.numbers[first:end].tolist()
         self.index: dict[str, int] = {}  # the cell of each name
@@ -92,7 +93,8 @@ class Record:
             self.all = self.index
             return
         assert cells.name_ids is not None
-        names = map(cells.names.__getitem__, cells.name_ids[first:end].tolist())
+        all_names = cells.names.all if isinstance(cells.names, FirstNames) else cells.names
+        names = map(all_names.__getitem__, cells.name_ids[first:end].tolist())
         self.index = dict(zip(names, range(first, end), strict=True))
         self.all = dict(self.index)
         if cells.members is not None and Kind.LIST in self._kinds:
@@ -112,7 +114,7 @@ class Record:
         """Return the kind of a cell."""
         n = len(self.cells.kinds)
         if c < n or self.cells.members is None:
-            return Kind(self._kinds[c - self._first])
+            return _KINDS[self._kinds[c - self._first]]
         return Kind(int(self.cells.members.kinds[c - n]))
 
     def number_at(self, c: int) -> float:
@@ -501,7 +503,7 @@ def _read_object(
     n_nulls = 0
     are_numbers = True
     for name, cell in names.items():
-        kind = record.kind(cell)
+        kind = record.kind_at(record.all[cell])
         if name in known_texts or name in asked.one_hot:
             texts[name] = cell
         elif context.uses_only_known and not context.is_known(name):
