@@ -83,15 +83,17 @@ class RandomDraws(Source):
         """
         if self._rows is not None:
             return self._rows
-        asked = replace(request, epoch=0, start=0, known=None)
+        epoch_request = replace(request, epoch=0, start=0, known=None)
         knowledge = Knowledge(request.schema, copy.copy(request.names))
         while True:
             before, n_names_before = knowledge.schema, len(knowledge.names)
             batches: list[Batch] = []
             n_learned, after_first = 0, before
             for source in self._sources:
-                asked = replace(asked.after(knowledge.schema), names=knowledge.names)
-                for batch in read_batches(source, asked, knowledge):
+                epoch_request = replace(
+                    epoch_request.after(knowledge.schema), names=knowledge.names
+                )
+                for batch in read_batches(source, epoch_request, knowledge):
                     if not batches:
                         after_first = batch.first(1).inferred.schema
                     batches.append(batch)

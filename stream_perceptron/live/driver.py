@@ -81,14 +81,14 @@ def read(
             source = sources[index]
             start, rows_before = (0, row) if source.is_stream else (row, None)
             known = cursor.sources[index] if cursor.sources and source.grows else None
-            asked = replace(
+            source_request = replace(
                 request, epoch=epoch, start=start, rows_before=rows_before, known=known,
                 names=knowledge.names,
             )  # fmt: skip
             if request.to_learn:
-                asked = asked.after(knowledge.schema)
-            interpreter = source.interpreter(asked)
-            for rows in _read_ahead(source.rows(asked), source, idle):
+                source_request = source_request.after(knowledge.schema)
+            interpreter = source.interpreter(source_request)
+            for rows in _read_ahead(source.rows(source_request), source, idle):
                 rows.epoch, rows.index = epoch, index
                 n_rows += len(rows)
                 yield interpreter, rows

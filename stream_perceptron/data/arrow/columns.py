@@ -300,10 +300,10 @@ class ArrowInterpreter(Interpreter):
 def arrow_rows(batches: Iterable[pa.RecordBatch], selection: Selection) -> Iterator[ArrowRows]:
     """Yield the rows of record batches, a few thousand at once at most."""
     # If each row has its own text, a batch has as many features as rows.
-    most = BATCH_ROWS if selection.one_hot else MOST_BATCH_ROWS
+    max_rows = BATCH_ROWS if selection.one_hot else MOST_BATCH_ROWS
     for batch in batches:
-        for start in range(0, batch.num_rows, most):
-            yield ArrowRows(batch.slice(start, most))
+        for start in range(0, batch.num_rows, max_rows):
+            yield ArrowRows(batch.slice(start, max_rows))
 
 
 def _require_types(columns: pa.Schema, selection: Selection, where: str) -> None:

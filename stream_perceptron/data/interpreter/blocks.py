@@ -137,8 +137,8 @@ class Interpretation:
         if is_redelivered:
             return False
         self._samples[i] = record
-        asked = context.selection
-        if not context.learns or (record.label is None and not asked.joins):
+        options = context.selection
+        if not context.learns or (record.label is None and not options.joins):
             return False
         self._add_names({n: None for n in record.number_names if not context.is_known(n)})
         if record.schema is context.schema or record.schema == context.schema:

@@ -27,7 +27,7 @@ class TableColumns(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """What the meaning of records depends on, beside their cells.
+    """What the meaning of records depends on, apart from their cells.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class Context:
         Whether the columns have names of their own, in a header.
     unused
         The columns of a table that are not used, as the model does not know them.
-    known
+    vocabulary
         The names of the model's and of pending features, if rows name their own features.
     new_names
         The names of features that earlier records of the same block have added.
@@ -67,29 +67,29 @@ class Context:
     columns: tuple[str, ...] | None = None
     are_named: bool = False
     unused: frozenset[str] = frozenset()
-    known: Vocabulary = field(default_factory=Vocabulary)
+    vocabulary: Vocabulary = field(default_factory=Vocabulary)
     new_names: dict[str, None] = field(default_factory=dict)
     redeliveries: Redeliveries | None = None
 
     @property
-    def uses_only_known(self) -> bool:
+    def is_vocabulary_fixed(self) -> bool:
         """Whether names that the model does not know are ignored."""
-        return not self.learns and self.schema.features is None and len(self.known) > 0
+        return not self.learns and self.schema.features is None and len(self.vocabulary) > 0
 
     @lazy_property
     def table_columns(self) -> TableColumns:
         """The columns of a table."""
-        asked, schema, columns = self.selection, self.schema, self.columns or ()
-        used = {asked.label, *asked.roles, *self.unused}
+        options, schema, columns = self.selection, self.schema, self.columns or ()
+        used = {options.label, *options.roles, *self.unused}
         free = [name for name in columns if name not in used]
         known_texts = set(schema.texts or ())
         known: Sequence[str] = schema.features or ()
         if not known and (schema.is_open or not self.learns):
             known = tuple(map(str, natural_order([name for name in free if self.is_known(name)])))
-        may_be_number = set(free).difference(known_texts, asked.one_hot)
+        may_be_number = set(free).difference(known_texts, options.one_hot)
         numbers = tuple(name for name in known if name in may_be_number)
         typed = {*known_texts, *numbers}
-        one_hot = set(asked.one_hot).difference(used - self.unused)
+        one_hot = set(options.one_hot).difference(used - self.unused)
         return TableColumns(
             free,
             numbers,
@@ -100,7 +100,7 @@ class Context:
 
     def is_known(self, name: str) -> bool:
         """Whether a name is that of a feature, so that it may not have texts."""
-        return name in self.known.numbers or name in self.new_names
+        return name in self.vocabulary.numbers or name in self.new_names
 
     @lazy_property
     def schema_of_known_columns(self) -> Schema:
@@ -123,8 +123,8 @@ class Context:
             If the row adds a column of numbers to a model whose columns are fixed.
 
         """
-        asked, schema, columns = self.selection, self.schema, self.table_columns
-        if not self.learns or (asked.joins and not columns.free):
+        options, schema, columns = self.selection, self.schema, self.table_columns
+        if not self.learns or (options.joins and not columns.free):
             return schema
         if schema.features and not schema.is_open:
             expected = {*columns.numbers, *schema.undecided}
@@ -133,7 +133,7 @@ class Context:
                 raise SampleError(f"it adds {names_in(added)} to the features of the model")
         inferred: dict[str, Any] = {"texts": tuple(dict.fromkeys((*(schema.texts or ()), *texts)))}
         if self.are_named and not schema.columns:
-            inferred |= {"columns": self.columns, "label": asked.label}
+            inferred |= {"columns": self.columns, "label": options.label}
         if not schema.is_open:
             typed = {*features, *inferred["texts"]}
             untyped = columns.untyped if schema.features is None else schema.undecided

@@ -174,24 +174,24 @@ class Record:
 
     def offset(self) -> Offset | None:
         """Return the offset, if the user has named its columns."""
-        asked = self.context.selection
-        if not asked.position:
+        options = self.context.selection
+        if not options.position:
             return None
-        values = [self.text(name) for name in asked.position]
+        values = [self.text(name) for name in options.position]
         if self.context.is_text:
-            name, last = asked.position[-1], values[-1]
+            name, last = options.position[-1], values[-1]
             if not _WHOLE.fullmatch(last):
                 raise SampleError(f"position {name!r} is {last[:50]!r}, not a whole number")
             values = [*map(require_utf8, values[:-1]), int(last)]
-        return offset_of(asked, values)
+        return offset_of(options, values)
 
     def weight(self) -> float:
         """Return the sample weight."""
-        name, asked = self.context.selection.weight, self.context.selection
+        name, options = self.context.selection.weight, self.context.selection
         value = None if name is None else self.text(name)
         if not self.context.is_text:
             return 1.0 if value is None else as_weight(value)
-        if value is None or value.strip() in asked.blanks:
+        if value is None or value.strip() in options.blanks:
             return 1.0
         number = self.number_at(self.all[str(name)])
         if not 0 <= number < math.inf:
@@ -207,11 +207,11 @@ class Record:
 
     def one_hot(self, name: str, path: str) -> str | None:
         """Return the one-hot feature of a name for a cell; None if it is missing."""
-        asked, value = self.context.selection, self.text(path)
+        options, value = self.context.selection, self.text(path)
         if self.context.is_text:
-            value = roles.present(value, asked, is_text=True)
+            value = roles.present(value, options, is_text=True)
             value = None if value is None else require_utf8(value)
-        return roles.indicator(name, value, asked, self.context.is_text)
+        return roles.indicator(name, value, options, self.context.is_text)
 
     def _name_bare_list(self) -> None:
         """Give the members of a list without a name the names of the known columns."""
@@ -231,9 +231,9 @@ class Record:
 
     def _drop_objects(self) -> None:
         """Leave out the members of objects that have a role as a whole, and other objects."""
-        asked, schema = self.context.selection, self.context.schema
-        labels = LABEL_NAMES if asked.label is None else (asked.label,)
-        whole = {*asked.roles, *labels, schema.label}
+        options, schema = self.context.selection, self.context.schema
+        labels = LABEL_NAMES if options.label is None else (options.label,)
+        whole = {*options.roles, *labels, schema.label}
         objects = [name for name, c in self.index.items() if self.kind_at(c) is Kind.OBJECT]
         self.has_features_object = FEATURES_KEY in objects
         key = schema.key
@@ -264,14 +264,14 @@ def infer_types(
         Returns the text in a column of the record.
 
     """
-    asked, columns = context.selection, context.table_columns
+    options, columns = context.selection, context.table_columns
     new_numbers: list[str] = []
     new_texts: list[str] = []
     for name in columns.untyped:
         text = text_of(name).strip()
-        if text in asked.blanks:
+        if text in options.blanks:
             continue
-        is_number = name not in asked.one_hot and is_number_or_bool(text)
+        is_number = name not in options.one_hot and is_number_or_bool(text)
         (new_numbers if is_number else new_texts).append(name)
     numbers = columns.numbers
     if new_numbers or new_texts:
@@ -284,14 +284,14 @@ def _read_fields(
     context: Context, record: Record, offset: Offset | None, kept: tuple[Any, ...]
 ) -> Sample:
     """Return the sample in a row of a table."""
-    asked = context.selection
+    options = context.selection
     features, texts, n_untyped = infer_types(context, record.text)
     columns = context.table_columns
     if features is columns.numbers and len(texts) == len(columns.texts):
         after = context.schema_of_known_columns
     else:
         after = context.infer_columns(features, texts)
-    n_nan, numbers = 0, None if asked.missing else record.plain_numbers(features)
+    n_nan, numbers = 0, None if options.missing else record.plain_numbers(features)
     if numbers is None:
         numbers = [_number_in(record, name) for name in features]
         n_nan = sum(map(math.isnan, numbers))
@@ -303,15 +303,15 @@ def _read_fields(
     indicators = [record.one_hot(name, name) for name in columns.one_hot]
     weight = record.weight()
     text = None
-    if asked.label is not None:
-        text = roles.present(record.text(asked.label), asked, is_text=True)
+    if options.label is not None:
+        text = roles.present(record.text(options.label), options, is_text=True)
         text = None if text is None else require_utf8(text)
     label, after = after.with_label(text, is_text=True)
     ones = tuple(name for name in indicators if name is not None)
     present: list[str] = []
     if after.is_open:
         present = [n for n, v in zip(features, values.tolist(), strict=True) if v == v]
-        present += [] if asked.joins else ones
+        present += [] if options.joins else ones
     return Sample(
         features, values, label, weight, offset, after, ones, n_untyped, n_nan, kept, tuple(present)
     )  # fmt: skip
@@ -337,7 +337,7 @@ def _number_in(record: Record, name: str) -> float:
 
 def _read_pairs(context: Context, cells: Cells, i: int) -> Sample:
     """Return the sample in a record of a label and pairs."""
-    asked, schema, members = context.selection, context.schema, cells.members
+    options, schema, members = context.selection, context.schema, cells.members
     assert members is not None
     assert members.name_ids is not None
     label_id = int(cells.starts[i])
@@ -347,7 +347,7 @@ def _read_pairs(context: Context, cells: Cells, i: int) -> Sample:
     named = zip(
         map(members.names.__getitem__, members.name_ids[pairs].tolist()), numbers, strict=True
     )
-    features = {name: number for name, number in named if name not in asked.ignore}
+    features = {name: number for name, number in named if name not in options.ignore}
     names = tuple(features)
     known = schema.features
     unknown = [name for name in names if name not in known] if known else []
@@ -357,7 +357,7 @@ def _read_pairs(context: Context, cells: Cells, i: int) -> Sample:
     for place in np.flatnonzero(~np.isfinite(values))[:1].tolist():
         raise SampleError(f"feature {names[place]!r} is not finite")
     values = scale_features(context, names, values)
-    label, schema = schema.with_label(roles.present(text, asked, is_text=True), is_text=True)
+    label, schema = schema.with_label(roles.present(text, options, is_text=True), is_text=True)
     if schema.is_new:
         schema = replace(schema, texts=())
     number_names = names if schema.is_open else ()
@@ -368,19 +368,19 @@ def _read_members(
     context: Context, record: Record, offset: Offset | None, kept: tuple[Any, ...]
 ) -> Sample:
     """Return the sample in a record that names its cells."""
-    asked, schema = context.selection, context.schema
+    options, schema = context.selection, context.schema
     names = list(record.index)
     label_key, other_label = find_label_key(context, names), _other_label(context, names)
     label = None
     if label_key is not None and label_key in record.index:
-        label = roles.present(record.text(label_key), asked, context.is_text)
+        label = roles.present(record.text(label_key), options, context.is_text)
         del record.index[label_key]
     if isinstance(label, list | dict):
         raise SampleError(f"label {label_key!r} is not a number, a text or a bool")
     weight = record.weight()
-    for name in asked.roles:
+    for name in options.roles:
         record.index.pop(name, None)
-    is_label = asked.joins and all(
+    is_label = options.joins and all(
         record.kind_at(c) is Kind.NULL or (name in record.members and not record.members[name])
         for name, c in record.index.items()
     )
@@ -391,11 +391,11 @@ def _read_members(
     label, after = after.with_label(label, context.is_text)
     if is_label:
         after = after if after.label else replace(after, label=label_key)
-    elif label is not None or asked.joins:
+    elif label is not None or options.joins:
         after = _with_columns(context, after, names, label_key)
     number_names: tuple[str, ...] = ()
     if after.is_open and not is_label:
-        number_names = (*values, *(() if asked.joins else indicators))
+        number_names = (*values, *(() if options.joins else indicators))
     n_nan = sum(map(math.isnan, values.values()))
     return Sample(
         tuple(values), np.fromiter(values.values(), np.float64, len(values)), label, weight, offset,
@@ -405,16 +405,16 @@ def _read_members(
 
 def find_label_key(context: Context, names: list[str]) -> str | None:
     """Return the name of the label: the user's, else that of the first label, else a usual one."""
-    asked, known = context.selection, context.schema.label
-    if asked.is_label_sure and asked.label is not None:
-        return asked.label if asked.label in names else column_called(asked.label, names)
+    options, known = context.selection, context.schema.label
+    if options.is_label_sure and options.label is not None:
+        return options.label if options.label in names else column_called(options.label, names)
     if known is not None and (context.learns or known in names):
         return known
     found = None
-    if asked.label is not None:
-        found = asked.label if asked.label in names else column_called(asked.label, names)
-    if found is None and (asked.label is None or not context.learns):
-        found = roles.label_among(asked, names)
+    if options.label is not None:
+        found = options.label if options.label in names else column_called(options.label, names)
+    if found is None and (options.label is None or not context.learns):
+        found = roles.label_among(options, names)
     return found
 
 
@@ -448,7 +448,7 @@ def _read_features(
     schema = context.schema
     if schema.key is None:
         schema = _with_key(context, record)
-    key, asked = schema.key or "", context.selection
+    key, options = schema.key or "", context.selection
     kind = Kind.LIST if schema.is_list else Kind.OBJECT
     if key and record.kind(key) is not kind:
         raise SampleError(f"it has no {'list' if schema.is_list else 'object'} {key!r}")
@@ -462,8 +462,8 @@ def _read_features(
         }
         schema, values, indicators, n_nulls = _read_object(context, record, schema, names)
     if key:
-        beside = [record.one_hot(name, name) for name in asked.one_hot if name in record.index]
-        indicators = [*indicators, *filter(None, beside)]
+        outside = [record.one_hot(name, name) for name in options.one_hot if name in record.index]
+        indicators = [*indicators, *filter(None, outside)]
     return schema, values, indicators, n_nulls
 
 
@@ -494,7 +494,7 @@ def _read_object(
     context: Context, record: Record, schema: Schema, names: dict[str, str]
 ) -> tuple[Schema, dict[str, float], list[str], int]:
     """Return the features among the members of an object, given the cell of each name."""
-    asked = context.selection
+    options = context.selection
     known, known_texts = set(schema.features or ()), set(schema.texts or ())
     if not names:
         raise SampleError("it has no features")
@@ -504,9 +504,9 @@ def _read_object(
     are_numbers = True
     for name, cell in names.items():
         kind = record.kind_at(record.all[cell])
-        if name in known_texts or name in asked.one_hot:
+        if name in known_texts or name in options.one_hot:
             texts[name] = cell
-        elif context.uses_only_known and not context.is_known(name):
+        elif context.is_vocabulary_fixed and not context.is_known(name):
             continue
         elif kind in _NUMERIC:
             cells[name] = cell
@@ -524,7 +524,7 @@ def _read_object(
         else:
             texts[name] = cell
     schema = _with_decided(context, schema, cells, texts)
-    indicators = [record.one_hot(name, texts[name]) for name in asked.one_hot if name in texts]
+    indicators = [record.one_hot(name, texts[name]) for name in options.one_hot if name in texts]
     ids = [record.all[cell] for cell in cells.values()]
     values = np.array([record.number_at(c) for c in ids], np.float64)
     if not (are_numbers and np.isfinite(values).all()):
@@ -586,12 +586,12 @@ def scale_features(
         If a product is infinite.
 
     """
-    asked = context.selection
-    if asked.factor is None:
+    options = context.selection
+    if options.factor is None:
         return values
     with np.errstate(over="ignore"):
-        scaled = values * asked.factor
+        scaled = values * options.factor
     for i in np.flatnonzero(np.isinf(scaled))[:1].tolist():
         feature = f"feature {names[i]!r} is {values[i]:g}"
-        raise SampleError(f"{feature}, too large for --scale {asked.scale:g}")
+        raise SampleError(f"{feature}, too large for --scale {options.scale:g}")
     return scaled

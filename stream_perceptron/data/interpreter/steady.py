@@ -74,16 +74,16 @@ class NameRoles:
 
     def __init__(self) -> None:
         self._schema: Schema | None = None
-        self._known: Vocabulary | None = None
+        self._vocabulary: Vocabulary | None = None
         self._names: Sequence[Hashable] = ()
         self._layout: tuple[Context, TableLayout] | None = None
 
     def update(self, context: Context, names: Sequence[Hashable]) -> None:
         """Set the roles of the names of a block."""
-        schema, known = context.schema, context.known
+        schema, vocabulary = context.schema, context.vocabulary
         are_more = isinstance(names, FirstNames) and names.shares_list_with(self._names)
-        if schema != self._schema or known is not self._known or not are_more:
-            first = known.names if schema.features is None else schema.features
+        if schema != self._schema or vocabulary is not self._vocabulary or not are_more:
+            first = vocabulary.names if schema.features is None else schema.features
             self.features: list[Any] = [*map(str, first)]
             self._numbers = {name: i for i, name in enumerate(self.features)}
             self._is_known = np.ones(len(self.features), bool)
@@ -91,17 +91,17 @@ class NameRoles:
             self.feature_ids = np.empty(0, np.int32)
             self._ids: dict[Hashable, int] = {}
             self._last_ids, self._last_features = np.empty(0, np.int32), ()
-            self._n_known = len(known)
+            self._n_known = len(vocabulary)
             self._has_other_role: list[int] = []
-        self._schema, self._known, self._names = schema, known, names
+        self._schema, self._vocabulary, self._names = schema, vocabulary, names
         n_before, n_known_before = len(self._roles_of_unknown), self._n_known
         if n_before < len(names):
             self._add(context, names[n_before:])
-        if n_known_before < len(known):
-            ids = map(self._numbers.get, known.names[n_known_before:])
+        if n_known_before < len(vocabulary):
+            ids = map(self._numbers.get, vocabulary.names[n_known_before:])
             self._is_known[[i for i in ids if i is not None]] = True
-            self._n_known = len(known)
-        if n_before < len(names) or n_known_before < len(known) or not n_before:
+            self._n_known = len(vocabulary)
+        if n_before < len(names) or n_known_before < len(vocabulary) or not n_before:
             roles = self._roles_of_unknown
             is_feature = roles == _UNTYPED
             is_known = np.append(self._is_known, False)[self.feature_ids]
@@ -113,14 +113,14 @@ class NameRoles:
 
     def _add(self, context: Context, paths: Sequence[Any]) -> None:
         """Add names to those of the source."""
-        asked, schema, numbers = context.selection, context.schema, self._numbers
+        options, schema, numbers = context.selection, context.schema, self._numbers
         n_before = len(self._roles_of_unknown)
         special, whole = _special_names(context)
         prefix = f"{schema.key}." if schema.key else ""
         roles_of_paths = [_UNTYPED] * len(paths)
         is_inside = [path.startswith(prefix) for path in paths] if prefix else [True] * len(paths)
         names = [path[len(prefix) :] for path in paths] if prefix else paths
-        takes_any = not schema.is_list and not context.uses_only_known
+        takes_any = not schema.is_list and not context.is_vocabulary_fixed
         if not (takes_any and all(is_inside) and special.isdisjoint(names) and not whole):
             for i, (path, name) in enumerate(zip(paths, names, strict=True)):
                 if not (takes_any and is_inside[i]) or path in special or name in special:
@@ -134,18 +134,18 @@ class NameRoles:
         self.features += new
         feature_ids = np.full(len(paths), -1, np.int32)
         feature_ids[is_feature] = list(map(numbers.__getitem__, features))
-        are_known = np.fromiter(map(context.known.numbers.__contains__, new), bool, len(new))
+        are_known = np.fromiter(map(context.vocabulary.numbers.__contains__, new), bool, len(new))
         self._is_known = np.concatenate([self._is_known, are_known])
         self._roles_of_unknown = np.concatenate(
             [self._roles_of_unknown, np.array(roles_of_paths, np.int8)]
         )
         self.inside = np.concatenate([self.inside, np.array(is_inside, bool)])
         self.feature_ids = np.concatenate([self.feature_ids, feature_ids])
-        examined = {*LABEL_NAMES, *asked.kept}
-        wanted = {*special, *examined, schema.key, *(f"{prefix}{name}" for name in asked.one_hot)}
-        for name in wanted.intersection(paths):
+        examined = {*LABEL_NAMES, *options.kept}
+        one_hot = [f"{prefix}{name}" for name in options.one_hot]
+        for name in {*special, *examined, schema.key, *one_hot}.intersection(paths):
             self._ids[name] = number = n_before + paths.index(name)
-            # Names with a role beside that of a feature are examined.
+            # Names with another role than that of a feature are examined.
             if name in examined and not context.are_pairs:
                 self._has_other_role.append(number)
 
@@ -187,16 +187,16 @@ class NameRoles:
 
 def interpret_block(context: Context, cells: Cells, names: NameRoles) -> Block | None:
     """Return the interpretation of records; None if none of them can be interpreted at once."""
-    asked = context.selection
-    if asked.position:
+    options = context.selection
+    if options.position:
         return None
     if context.columns is not None:
         return _Table(context, cells).block(names)
     if context.are_pairs:
         return _Pairs(context, cells).block(names)
-    if asked.label is not None and context.schema.label is None and is_position(asked.label):
+    if options.label is not None and context.schema.label is None and is_position(options.label):
         return None
-    if context.schema.key is None or asked.is_label_sure:
+    if context.schema.key is None or options.is_label_sure:
         return None
     return _Members(context, cells).block(names)
 
@@ -206,13 +206,13 @@ class _Reader:
 
     def __init__(self, context: Context, cells: Cells) -> None:
         self.context, self.cells = context, cells
-        self.asked, self.schema = context.selection, context.schema
+        self.options, self.schema = context.selection, context.schema
         self.n = len(cells)
         self.is_odd = np.zeros(self.n, bool)
         if cells.errors:
             self.is_odd[list(cells.errors)] = True
         self.null_numbers = [
-            number for text in self.asked.missing if (number := _number(text)) is not None
+            number for text in self.options.missing if (number := _number(text)) is not None
         ]
 
     def convert(
@@ -254,7 +254,7 @@ class _Reader:
     def label(self, content: Any) -> Any:
         """Return the label for the content of a cell."""
         is_text = self.context.is_text
-        value = roles.present(self._with_point(content), self.asked, is_text)
+        value = roles.present(self._with_point(content), self.options, is_text)
         if is_text and value is not None:
             value = require_utf8(value)
         label, schema = self.schema.with_label(value, is_text)
@@ -266,20 +266,20 @@ class _Reader:
         """Return the one-hot feature for the content of a cell."""
         is_text, content = self.context.is_text, self._with_point(content)
         if is_text:
-            content = roles.present(content, self.asked, is_text=True)
+            content = roles.present(content, self.options, is_text=True)
             content = None if content is None else require_utf8(content)
-        return roles.indicator(name, content, self.asked, is_text)
+        return roles.indicator(name, content, self.options, is_text)
 
     def _with_point(self, content: Any) -> Any:
         """Return a content, a decimal comma replaced by a point."""
-        is_comma = self.asked.decimal == "," and self.context.is_text and isinstance(content, str)
+        is_comma = self.options.decimal == "," and self.context.is_text and isinstance(content, str)
         if is_comma and DECIMAL_COMMA.fullmatch(content):
             return content.replace(",", ".")
         return content
 
     def are_null(self, ids: NDArray[np.intp]) -> Mask:
         """Return which cells are texts that mean a missing value."""
-        nulls = self.asked.blanks
+        nulls = self.options.blanks
         codes, contents = self.cells.contents.encode(ids)
         return np.array([isinstance(c, str) and c.strip() in nulls for c in contents], bool)[codes]
 
@@ -309,16 +309,16 @@ class _Reader:
     @property
     def byte_scale(self) -> float | None:
         """The scale of numbers that stay bytes; None if they have to be doubles."""
-        scale = 1.0 if self.asked.scale is None else self.asked.scale
+        scale = 1.0 if self.options.scale is None else self.options.scale
         # Pending samples are saved, so their form may not depend on other rows in the block.
-        return None if self.asked.joins or not math.isfinite(255 * scale) else scale
+        return None if self.options.joins or not math.isfinite(255 * scale) else scale
 
     def scaled(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """Return values times --scale."""
-        if self.asked.factor is None:
+        if self.options.factor is None:
             return values.astype(np.float64, copy=False)
         with np.errstate(over="ignore"):
-            scaled: NDArray[np.float64] = np.multiply(values, self.asked.factor, dtype=np.float64)
+            scaled: NDArray[np.float64] = np.multiply(values, self.options.factor, dtype=np.float64)
         return scaled
 
     def table(self, features: tuple[str, ...], values: NDArray[Any], present: Mask | None) -> Rows:
@@ -339,7 +339,7 @@ class _Reader:
             self.is_odd |= (~finite if present is None else ~finite & present).any(axis=1)
             values = np.where(finite, values, 0.0)
         scaled = self.scaled(values)
-        if self.asked.factor is not None and abs(self.asked.factor) > 1:
+        if self.options.factor is not None and abs(self.options.factor) > 1:
             self.is_odd |= np.isinf(scaled).any(axis=1)
         return Rows.of_table(features, scaled, present)
 
@@ -388,58 +388,70 @@ class _Table(_Reader):
 
     def block(self, names: NameRoles) -> Block | None:
         """Return the interpretation of the rows."""
-        context, cells, asked, schema = self.context, self.cells, self.asked, self.schema
-        found, layout = context.table_columns, names.layout_of(context)
+        context, cells, options, schema = self.context, self.cells, self.options, self.schema
+        columns, layout = context.table_columns, names.layout_of(context)
         positions, at, select, changes_schema = layout
         d, n = len(context.columns or ()), self.n
         kinds, numbers = cells.kinds.reshape(n, d), cells.numbers.reshape(n, d)
-        features = found.numbers
-        if schema.is_new or changes_schema is None or not (features or found.one_hot):
+        features = columns.numbers
+        if schema.is_new or changes_schema is None or not (features or columns.one_hot):
             return None
         rows = np.arange(n)
-        for name in found.untyped:
+        for name in columns.untyped:
             c = positions[name]
             filled = np.flatnonzero(kinds[:, c] != Kind.NULL)
             if len(filled):
                 self.is_odd[filled[~self.are_null(filled * d + c)]] = True
-        values, of = numbers[:, select], kinds[:, select]
-        missing = np.full(n, len(found.untyped), np.intp)
-        present = None
-        if self.null_numbers or not (of == Kind.NUMBER).all():
-            present = (of == Kind.NUMBER) | (of == Kind.BOOL)
-            suspects = of == Kind.TEXT
-            if self.null_numbers:
-                suspects |= present & np.isin(values, self.null_numbers)
-            places = np.nonzero(suspects)
-            if len(places[0]):
-                is_null = self.are_null(places[0] * d + at[places[1]])
-                present[places[0][is_null], places[1][is_null]] = False
-                self.is_odd[places[0][~is_null & (of[places] == Kind.TEXT)]] = True
+        values = numbers[:, select]
+        present = self._find_present(values, kinds[:, select], at)
+        missing = np.full(n, len(columns.untyped), np.intp)
+        if present is not None:
             missing += np.count_nonzero(~present, axis=1)
         rows_of_features = self.table(features, values, present)
         weights = np.ones(n)
-        if asked.weight is not None:
-            weights = self._weights(rows * d + positions[asked.weight])
+        if options.weight is not None:
+            weights = self._weights(rows * d + positions[options.weight])
         labels: list[Any] = [None] * n
         is_labeled = np.zeros(n, bool)
-        if asked.label is not None:
-            labels, is_labeled = self.convert(rows * d + positions[asked.label], rows, self.label)
+        if options.label is not None:
+            labels, is_labeled = self.convert(rows * d + positions[options.label], rows, self.label)
         one_hot = [
             self.convert(rows * d + positions[name], rows, partial(self.one_hot_feature, name))[0]
-            for name in found.one_hot
+            for name in columns.one_hot
         ]
         if changes_schema:  # by the first learned row
-            self.is_odd |= is_labeled | asked.joins
+            self.is_odd |= is_labeled | options.joins
         kept = []
-        if asked.kept:
+        if options.kept:
             parts = [
                 self.convert(rows * d + positions[name], rows, require_utf8)[0]
-                for name in asked.kept
+                for name in options.kept
             ]
             kept = list(zip(*parts, strict=True))
         return Block(
             self.is_odd, rows_of_features, labels, is_labeled, weights, missing, one_hot, kept
         )
+
+    def _find_present(
+        self, values: NDArray[Any], kinds: NDArray[np.uint8], at: NDArray[np.intp]
+    ) -> Mask | None:
+        """Return which values of the columns `at` some positions are not null; None if all are.
+
+        Rows with a text that is not null are odd.
+        """
+        if not self.null_numbers and (kinds == Kind.NUMBER).all():
+            return None
+        present: Mask = (kinds == Kind.NUMBER) | (kinds == Kind.BOOL)
+        suspects = kinds == Kind.TEXT
+        if self.null_numbers:
+            suspects |= present & np.isin(values, self.null_numbers)
+        rows, columns = np.nonzero(suspects)
+        if len(rows):
+            d = len(self.context.columns or ())
+            is_null = self.are_null(rows * d + at[columns])
+            present[rows[is_null], columns[is_null]] = False
+            self.is_odd[rows[~is_null & (kinds[rows, columns] == Kind.TEXT)]] = True
+        return present
 
     def _weights(self, ids: NDArray[np.intp]) -> NDArray[np.float64]:
         """Return the sample weights in some cells, one for each row."""
@@ -484,7 +496,7 @@ class _Members(_Reader):
 
     def block(self, table: NameRoles) -> Block | None:
         """Return the interpretation of the records."""
-        cells, asked, schema = self.cells, self.asked, self.schema
+        cells, options, schema = self.cells, self.options, self.schema
         if schema.is_new:
             return None
         table.update(self.context, cells.names)
@@ -506,11 +518,11 @@ class _Members(_Reader):
         if features is None:
             features = self._list(schema.key or "", missing)
         else:
-            features = self._features(features, missing, is_labeled | asked.joins)
+            features = self._features(features, missing, is_labeled | options.joins)
         one_hot = []
-        for name in asked.one_hot:
-            # A column may stand among the features, or beside them without another role.
-            paths = [] if name in asked.roles else [name]
+        for name in options.one_hot:
+            # A column may stand among the features, or outside their object without another role.
+            paths = [] if name in options.roles else [name]
             if schema.key and not schema.is_list:
                 paths = [f"{schema.key}.{name}", *paths]
             for path in paths:
@@ -518,7 +530,7 @@ class _Members(_Reader):
                 one_hot.append(self._convert(self.name_ids == self._id(path), meaning)[0])
         other_labels = self._find_other_labels(of == _LABEL)
         if not (schema.columns or schema.is_list) or schema.label is None:
-            self.is_odd |= is_labeled | asked.joins  # the first learned record has the columns
+            self.is_odd |= is_labeled | options.joins  # the first learned record has the columns
         return Block(
             self.is_odd, features, labels, is_labeled, weights, missing, one_hot, self._kept(),
             other_labels,
@@ -558,7 +570,7 @@ class _Members(_Reader):
 
     def _features(self, features: Rows, missing: NDArray[np.intp], is_learned: Mask) -> Rows:
         """Return the features, and count the missing ones."""
-        schema, asked, of, kinds = self.schema, self.asked, self.of, self.kinds
+        schema, options, of, kinds = self.schema, self.options, self.of, self.kinds
         inside, key = self.names.inside[self.name_ids], schema.key
         lacks_object = np.zeros(self.n, bool)
         if key:
@@ -573,62 +585,60 @@ class _Members(_Reader):
         if len(texts):
             null_texts = self.are_null(self.outer[texts])
             is_null[texts[null_texts]] = True
-            others = texts[~null_texts]
-            is_known = of[others] == _FEATURE
-            if new_names := self.context.new_names:  # of earlier records
-                features_of_texts = self.names.feature_ids[self.name_ids[others]].tolist()
-                are_new = [self.names.features[i] in new_names for i in features_of_texts]
-                is_known |= np.array(are_new, bool)
-            self.is_odd[
-                self.rows_of_outer[others[is_known | is_learned[self.rows_of_outer[others]]]]
-            ] = True
-        missing += np.bincount(self.rows_of_outer[is_null], minlength=self.n)
+            self._mark_unexpected_texts(texts, texts[~null_texts], is_learned)
+        missing += self._count(is_null)
         is_number = is_feature & ((kinds == Kind.NUMBER) | (kinds == Kind.BOOL))
         if schema.features is not None:  # a table: the record decides, or may not add it
             self._mark(is_number & (of == _UNTYPED))
         is_text = ((of == _TEXT) | (of == _ONE_HOT)) & inside
-        n_inside = self.n_plain + np.bincount(
-            self.rows_of_outer[is_feature | is_text], minlength=self.n
-        )
-        if asked.joins:  # a label comes in a record of its own
-            n_numbers = self.n_plain + np.bincount(self.rows_of_outer[is_number], minlength=self.n)
+        if options.joins:  # a label comes in a record of its own
             is_other = (of != _LABEL) & (of != _WEIGHT) & (kinds != Kind.NULL)
-            is_other &= ~np.isin(self.name_ids, [self._id(name) for name in asked.roles])
-            has_others = (
-                self.n_plain + np.bincount(self.rows_of_outer[is_other], minlength=self.n) > 0
-            )
-            self.is_odd |= has_others & ((n_numbers == 0) | lacks_object)
+            is_other &= ~np.isin(self.name_ids, [self._id(name) for name in options.roles])
+            has_others = self.n_plain + self._count(is_other) > 0
+            has_no_number = self.n_plain + self._count(is_number) == 0
+            self.is_odd |= has_others & (has_no_number | lacks_object)
             missing[~has_others] = 0
         else:
-            self.is_odd |= (n_inside == 0) | lacks_object
+            has_none = self.n_plain + self._count(is_feature | is_text) == 0
+            self.is_odd |= has_none | lacks_object
         # The first learned value of a --one-hot column makes it a column of texts.
         prefix = f"{key}." if key else ""
-        new = [n for n in asked.one_hot if n not in (schema.texts or ())]
+        new = [n for n in options.one_hot if n not in (schema.texts or ())]
         if new:
             is_new = np.isin(self.name_ids, [self._id(prefix + name) for name in new])
             self._mark(is_text & is_new & is_learned[self.rows_of_outer])
-        if texts.size:
-            # A later record may decide that a name with texts has numbers.
-            assert self.cells.name_ids is not None
-            numeric = np.zeros(len(self.names.roles), bool)
-            all_kinds = self.cells.kinds
-            are_numbers = (all_kinds == Kind.NUMBER) | (all_kinds == Kind.BOOL)
-            numeric[self.cells.name_ids[are_numbers]] = True
-            is_untyped = of[texts] == _UNTYPED
-            self.is_odd[self.rows_of_outer[texts[is_untyped & numeric[self.name_ids[texts]]]]] = (
-                True
-            )
         if is_number.any():
-            features = self._with_outer(features, self.outer[is_number])
+            features = self._with_outer(features, is_number)
         return features
 
-    def _with_outer(self, features: Rows, ids: NDArray[np.intp]) -> Rows:
-        """Return features with those in some outer cells."""
+    def _mark_unexpected_texts(
+        self, texts: NDArray[np.intp], filled: NDArray[np.intp], is_learned: Mask
+    ) -> None:
+        """Mark records with texts that are, may be or may become numbers; `filled` are not null."""
+        of, rows = self.of, self.rows_of_outer
+        is_known = of[filled] == _FEATURE
+        if new_names := self.context.new_names:  # of earlier records
+            features = self.names.feature_ids[self.name_ids[filled]].tolist()
+            is_known |= np.array([self.names.features[i] in new_names for i in features], bool)
+        self.is_odd[rows[filled[is_known | is_learned[rows[filled]]]]] = True
+        # A later record may decide that a name with texts has numbers.
         cells = self.cells
         assert cells.name_ids is not None
-        rows = np.searchsorted(cells.starts, ids, side="right") - 1
-        feature_ids = self.names.feature_ids[cells.name_ids[ids]]
-        values = self.scaled(cells.numbers[ids])
+        has_numbers = np.zeros(len(self.names.roles), bool)
+        is_number = (cells.kinds == Kind.NUMBER) | (cells.kinds == Kind.BOOL)
+        has_numbers[cells.name_ids[is_number]] = True
+        is_either = (of[texts] == _UNTYPED) & has_numbers[self.name_ids[texts]]
+        self.is_odd[rows[texts[is_either]]] = True
+
+    def _count(self, some: Mask) -> NDArray[np.intp]:
+        """Return the number of some of the outer cells in each record."""
+        return np.bincount(self.rows_of_outer[some], minlength=self.n)
+
+    def _with_outer(self, features: Rows, some: Mask) -> Rows:
+        """Return features with those in some of the outer cells."""
+        rows = self.rows_of_outer[some]
+        feature_ids = self.names.feature_ids[self.name_ids[some]]
+        values = self.scaled(self.cells.numbers[self.outer[some]])
         self.is_odd[rows[~np.isfinite(values)]] = True
         ends = features.starts[rows + 1]
         names, of_features = features.names, features.value_name_ids
@@ -687,10 +697,10 @@ class _Members(_Reader):
 
     def _kept(self) -> list[tuple[Any, ...]]:
         """Return the contents of the passthrough columns."""
-        if not self.asked.kept:
+        if not self.options.kept:
             return []
         columns = []
-        for name in self.asked.kept:
+        for name in self.options.kept:
             ids = np.flatnonzero(self.name_ids == self._id(name))
             is_head = (self.kinds[ids] == Kind.LIST) | (self.kinds[ids] == Kind.OBJECT)
             self.is_odd[self.rows_of_outer[ids[is_head]]] = True
@@ -716,8 +726,8 @@ class _Members(_Reader):
                     has_label = np.zeros(self.n, bool)
                     has_label[self.rows_of_outer[is_label]] = True
                     self.is_odd[rows[~has_label[rows]]] = True
-        elif not self.asked.joins:
-            label = self.asked.label
+        elif not self.options.joins:
+            label = self.options.label
             for number, name in enumerate(self.cells.names):
                 is_called = label is not None and column_called(label, [name])
                 if is_called or name.strip().lower() in LABEL_NAMES:
@@ -747,39 +757,39 @@ def _number(text: str) -> float | None:
 
 def _special_names(context: Context) -> tuple[set[Any], tuple[str, ...]]:
     """Return the names with a role of their own, and the beginnings of names in whole objects."""
-    asked, schema = context.selection, context.schema
+    options, schema = context.selection, context.schema
     if context.are_pairs:
-        return set(asked.ignore), ()
-    labels = LABEL_NAMES if asked.label is None else (asked.label,)
-    special = {BARE_LIST, schema.label, asked.weight, *asked.roles, *asked.one_hot}
+        return set(options.ignore), ()
+    labels = LABEL_NAMES if options.label is None else (options.label,)
+    special = {BARE_LIST, schema.label, options.weight, *options.roles, *options.one_hot}
     special.update(schema.texts or ())
     prefix = f"{schema.key}." if schema.key else ""
-    whole = {f"{name}." for name in (*asked.roles, *labels, schema.label) if name}
+    whole = {f"{name}." for name in (*options.roles, *labels, schema.label) if name}
     return special, tuple(w for w in whole if w.startswith(prefix) or prefix.startswith(w))
 
 
 def _role_of(context: Context, path: str, whole: tuple[str, ...]) -> int:
     """Return the role of a name, given the beginnings of names in objects with a role."""
-    asked, schema = context.selection, context.schema
+    options, schema = context.selection, context.schema
     if context.are_pairs:
-        return _IGNORED if path in asked.ignore else _UNTYPED
+        return _IGNORED if path in options.ignore else _UNTYPED
     if path == schema.label:
         return _LABEL
-    if path == asked.weight:
+    if path == options.weight:
         return _WEIGHT
     if path.startswith(whole):
         return _ODD
-    if path in asked.roles:
+    if path in options.roles:
         return _IGNORED
-    if path in asked.one_hot and (schema.is_list or schema.key):
+    if path in options.one_hot and (schema.is_list or schema.key):
         return _ONE_HOT
     if schema.is_list or (schema.key and not path.startswith(f"{schema.key}.")):
         return _IGNORED
     name = path.removeprefix(f"{schema.key}.") if schema.key else path
     if name in (schema.texts or ()):
         return _TEXT
-    if name in asked.one_hot:
+    if name in options.one_hot:
         return _ONE_HOT
-    if context.uses_only_known and name not in context.known.numbers:
+    if context.is_vocabulary_fixed and name not in context.vocabulary.numbers:
         return _TEXT
     return _UNTYPED

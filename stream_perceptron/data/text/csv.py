@@ -90,7 +90,7 @@ class CsvFormat:
             )
         context = Context(
             selection, schema, request.to_learn, is_text=True, columns=tuple(names),
-            are_named=self.header is not None, unused=frozenset(unused), known=request.names,
+            are_named=self.header is not None, unused=frozenset(unused), vocabulary=request.names,
         )  # fmt: skip
         text = first.decode(errors="surrogateescape").removesuffix("\n").removesuffix("\r")
         fields = dict(zip(names, _fields_in(text, self.dialect), strict=False))
@@ -132,23 +132,23 @@ class CsvFormat:
 
     def _columns(self, request: Request, where: str) -> tuple[list[str], Selection, bool]:
         """Return the columns, the selection with their names, and whether names go by position."""
-        asked, schema = request.selection, request.schema
+        options, schema = request.selection, request.schema
         if self.header is None and schema.columns:
             try:
                 names = list(schema.columns_of(self._n_fields) or ())
             except SampleError as error:
                 raise SourceError(f"{where}: row 1: {error}") from None
-            selection = roles.among(asked, schema.columns, where, to_learn=False)
+            selection = roles.among(options, schema.columns, where, to_learn=False)
             label = schema.label if schema.label in names else None
-            if asked.is_label_sure:
-                label = column_called(str(asked.label), names)
+            if options.is_label_sure:
+                label = column_called(str(options.label), names)
             lost = [name for name in selection.kept if name not in names]
             if lost:
                 raise SourceError(f"{where}: there is no column {lost[0]!r} to keep in its rows")
             return names, replace(selection, label=label), True
-        names = self.header or roles.names_by_place(asked, schema, self._n_fields, where)
-        names = roles.distinct(names, asked, where)
-        return names, roles.among(asked, names, where, request.to_learn), False
+        names = self.header or roles.names_by_place(options, schema, self._n_fields, where)
+        names = roles.distinct(names, options, where)
+        return names, roles.among(options, names, where, request.to_learn), False
 
     def describe(
         self, context: Context, cells: Cells, deciding: Sequence[tuple[int, Sample]]

@@ -46,30 +46,30 @@ class JsonFormat:
 
     def open(self, request: Request, where: str, first: bytes) -> tuple[Context, Fit]:
         """Return the context of the records and the source's fit, given the first record."""
-        asked, schema = request.selection, request.schema
-        if asked.join is not None and is_position(asked.join):
+        options, schema = request.selection, request.schema
+        if options.join is not None and is_position(options.join):
             keys: list[str] = []
             with suppress(SampleError):
                 cells = self.scanner().scan_record(first)
                 keys = [cell.name for cell in cells if "." not in cell.name]
-            asked = replace(asked, join=column_called(asked.join, keys) or asked.join)
+            options = replace(options, join=column_called(options.join, keys) or options.join)
         context = Context(
-            asked, schema, request.to_learn, request.most_features, known=request.names
+            options, schema, request.to_learn, request.most_features, vocabulary=request.names
         )
-        return context, Fit(schema, schema.label, asked.join)
+        return context, Fit(schema, schema.label, options.join)
 
     def describe(
         self, context: Context, cells: Cells, deciding: Sequence[tuple[int, Sample]]
     ) -> tuple[Note, ...]:
         """Return notes on the used and ignored keys."""
-        asked, schema, key = context.selection, context.schema, context.schema.key
+        options, schema, key = context.selection, context.schema, context.schema.key
         deciding = [each for each in deciding if each[1].schema.key == key]
         prefix = f"{key}." if key else ""
         first = Record(cells, deciding[0][0], context)
-        used = {key, find_label_key(context, list(first.index)), *asked.roles}
-        beside = [name for name in first.index if name not in used and not name.startswith(prefix)]
+        used = {key, find_label_key(context, list(first.index)), *options.roles}
+        outside = [name for name in first.index if name not in used and not name.startswith(prefix)]
         texts: dict[str, list[str]] = {}
-        known = set(schema.texts or ()).difference(asked.one_hot)
+        known = set(schema.texts or ()).difference(options.one_hot)
         first_rows = range(min(len(cells), _MAX_DESCRIBED)) if known and not schema.is_list else ()
         for i in (*(i for i, _ in deciding), *first_rows):
             with suppress(SampleError):
@@ -83,11 +83,11 @@ class JsonFormat:
         found = Described(
             schema.features or () if schema.is_list else tuple(map(str, natural_order(names))),
             f" from {key!r}" if key else "",
-            [1.0 if asked.scale is None else asked.scale],
-            asked.label or schema.label,
-            {name: type(first.content(name)).__name__ for name in beside if key}
-            | dict.fromkeys(asked.ignore, "as asked"),
+            [1.0 if options.scale is None else options.scale],
+            options.label or schema.label,
+            {name: type(first.content(name)).__name__ for name in outside if key}
+            | dict.fromkeys(options.ignore, "as asked"),
             texts,
             hints=json_hints(key, {name: some[0] for name, some in texts.items()}),
         )
-        return describe(asked, schema, found)
+        return describe(options, schema, found)

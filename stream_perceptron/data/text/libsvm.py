@@ -36,22 +36,22 @@ class LibsvmFormat:
 
     def open(self, request: Request, where: str, first: bytes) -> tuple[Context, Fit]:
         """Return the context of the records and the source's fit."""
-        asked = request.selection
-        has_columns = asked.position or asked.weight or asked.one_hot
-        if asked.kept or (request.to_learn and has_columns):
+        options = request.selection
+        has_columns = options.position or options.weight or options.one_hot
+        if options.kept or (request.to_learn and has_columns):
             raise SourceError(
                 f"{where}: lines of LIBSVM have no columns for --position, --weight, --one-hot, "
                 "--join or --keep"
             )
-        context = Context(asked, request.schema, request.to_learn, is_text=True, are_pairs=True)
-        return context, Fit(request.schema, asked.label or LABEL_NAMES[0])
+        context = Context(options, request.schema, request.to_learn, is_text=True, are_pairs=True)
+        return context, Fit(request.schema, options.label or LABEL_NAMES[0])
 
     def describe(
         self, context: Context, cells: Cells, deciding: Sequence[tuple[int, Sample]]
     ) -> tuple[Note, ...]:
         """Return notes on the features and the label."""
-        asked = context.selection
-        scale = 1.0 if asked.scale is None else asked.scale
+        options = context.selection
+        scale = 1.0 if options.scale is None else options.scale
         names = tuple(map(str, natural_order(deciding[0][1].names)))
-        found = Described(names, " from 'features'", [scale], asked.label or LABEL_NAMES[0])
-        return describe(asked, context.schema, found)
+        found = Described(names, " from 'features'", [scale], options.label or LABEL_NAMES[0])
+        return describe(options, context.schema, found)

@@ -134,13 +134,15 @@ class TextInterpreter(Interpreter):
     def _interpret_cells(
         self, rows: TextRows, knowledge: Knowledge, redeliveries: Redeliveries | None = None
     ) -> Interpretation:
-        schema, known, before = knowledge.schema, knowledge.names, self._context
+        schema, vocabulary, before = knowledge.schema, knowledge.names, self._context
         redeliveries = redeliveries if before.selection.position else None
         # A context caches the columns of a table, some of which may be known by now.
         is_same = before.columns is None or not schema.is_open
-        is_same &= schema is before.schema and known is before.known
+        is_same &= schema is before.schema and vocabulary is before.vocabulary
         if not is_same or redeliveries is not before.redeliveries:
-            self._context = replace(before, schema=schema, known=known, redeliveries=redeliveries)
+            self._context = replace(
+                before, schema=schema, vocabulary=vocabulary, redeliveries=redeliveries
+            )
         return Interpretation(self._context, rows.cells, self._names)
 
     def _describe(self, rows: TextRows, knowledge: Knowledge) -> tuple[Note, ...]:

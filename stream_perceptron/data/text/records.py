@@ -111,8 +111,8 @@ class RawLines:
         return [self.data[a:b] for a, b in zip([self.begin, *ends], ends, strict=False)]
 
 
-def cut_lines(source: ByteStream, most: int) -> Iterator[RawLines]:
-    """Yield whole lines as they arrive, at most `most` at once, until the end.
+def cut_lines(source: ByteStream, max_lines: int) -> Iterator[RawLines]:
+    """Yield whole lines as they arrive, at most `max_lines` at once, until the end.
 
     The last line gets a newline if it has none. A line too long to keep comes in parts.
     """
@@ -131,7 +131,7 @@ def cut_lines(source: ByteStream, most: int) -> Iterator[RawLines]:
                 block = bytes(lines)
             buffer[: n - end] = buffer[end:n]
             n -= end
-            yield from _lines(block, most)
+            yield from _lines(block, max_lines)
         if n > LONGEST_LINE:
             data, n = bytes(buffer[:n]), 0
             while True:
@@ -145,17 +145,17 @@ def cut_lines(source: ByteStream, most: int) -> Iterator[RawLines]:
         elif n == len(buffer) or (is_full and len(buffer) < _BLOCK):
             buffer += bytes(len(buffer))
     if n:
-        yield from _lines(bytes(buffer[:n]) + b"\n", most)
+        yield from _lines(bytes(buffer[:n]) + b"\n", max_lines)
 
 
-def _lines(block: bytes, most: int) -> Iterator[RawLines]:
-    """Yield a block of whole lines, at most `most` at once, each line that is too long alone."""
+def _lines(block: bytes, max_lines: int) -> Iterator[RawLines]:
+    """Yield whole lines, at most `max_lines` at once, and each line that is too long alone."""
     lines = RawLines(block, _line_ends(block))
     too_long = np.flatnonzero(lines.lengths > LONGEST_LINE).tolist()
     first = 0
     for end in [*too_long, len(lines)]:
-        for start in range(first, end, most):
-            yield lines[start : min(start + most, end)]
+        for start in range(first, end, max_lines):
+            yield lines[start : min(start + max_lines, end)]
         if end < len(lines):
             line = bytes(lines[end : end + 1].text)
             yield RawLines(line, np.array([len(line)], np.intp), are_too_long=True)

@@ -118,8 +118,8 @@ def sorted_bits(x):
 
 def adopt(context, inferred):
     """Return the context of the next records."""
-    known = Vocabulary([*context.known.names, *inferred.names])
-    return replace(context, schema=inferred.schema, known=known)
+    vocabulary = Vocabulary([*context.vocabulary.names, *inferred.names])
+    return replace(context, schema=inferred.schema, vocabulary=vocabulary)
 
 
 FORMS = ["csv", "flat", "features", "list", "libsvm"]
@@ -149,7 +149,7 @@ def interpret_in_parts(context, cells, sizes, names=None):
         frozenset().union(*(batch.indicators for _, batch in parts)),
         [content for _, batch in parts for content in batch.kept],
         context.schema,
-        sorted(context.known.names),
+        sorted(context.vocabulary.names),
     )
 
 
@@ -181,7 +181,7 @@ def test_interpretation_changes_nothing_that_it_is_given():
     twice = [interpret(context, cells) for _ in range(2)]
 
     assert twice[0].inferred == twice[1].inferred
-    assert (context.schema, context.known.names) == (Schema(), [])
+    assert (context.schema, context.vocabulary.names) == (Schema(), [])
 
 
 @pytest.mark.parametrize(
