@@ -44,6 +44,8 @@ def json_record(rng, i, form):
             return rng.choice([1, 2, 7, 0.5])
         return rng.choice([None, True, "NA", "x", [1], {"u": 1}, 1e300, -9])
 
+    if rng.random() < 0.05:  # with --join, a label
+        return json.dumps({"a": None, "label": rng.choice(["up", "down"]), "id": f"k{i % 5}"})
     names = ["a", "b", "c"] if rng.random() < 0.7 else rng.sample("abcdefx", rng.randrange(4))
     record = {"features": {name: value() for name in names}, "text": rng.choice(["red", None])}
     if form == "flat":
@@ -53,6 +55,9 @@ def json_record(rng, i, form):
             record = {"n": inside}
     elif form == "list":
         record = {"x": [value() for _ in range(3 if rng.random() < 0.95 else 2)]}
+    elif rng.random() < 0.05:
+        record |= rng.choice([{"features": None}, {"features": 5}, {"features.a": 1}])
+        record = dict(rng.sample(list(record.items()), rng.randrange(len(record))))
     if rng.random() < 0.9:
         record["label"] = rng.choice(["up", "down"]) if rng.random() < 0.9 else None
     record |= {"w": 1, "part": "p", "off": i, "id": f"k{i % 5}"}
