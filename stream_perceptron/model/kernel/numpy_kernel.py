@@ -58,7 +58,7 @@ def learn(weights: Weights, rule: Rule, scaler: Scaler | None, part: Part, resul
             feature_ids, raw = _read_row(part, i, len(W))
             before = None if scaler is None else scaler.at(feature_ids)
             ids, x = _standardize(scaler, feature_ids, raw)
-            nets = results.nets[i] = x @ W[ids] + b
+            nets = results.nets[i] = _compute_nets(W[ids], x, b)
             if not np.isfinite(nets).all():
                 return i
             if target < 0:
@@ -67,7 +67,7 @@ def learn(weights: Weights, rule: Rule, scaler: Scaler | None, part: Part, resul
                 if not scaler.update(feature_ids, raw):
                     return i
                 ids, x = _standardize(scaler, feature_ids, raw)
-                nets = x @ W[ids] + b
+                nets = _compute_nets(W[ids], x, b)
             *_, error, deltas = compute_deltas(rule.activation, nets, target)
             updates = error >= rule.epsilon
             rate = part.rates[n_updates] * part.sample_weights[i] if updates else 0.0
@@ -85,6 +85,14 @@ def learn(weights: Weights, rule: Rule, scaler: Scaler | None, part: Part, resul
             if rule.stop and not updates:
                 return i + 1
     return len(part.targets)
+
+
+def _compute_nets(rows: Array, x: Array, b: Array) -> Array:
+    """Return the net inputs (k,) for the weights (m, k) of the nonzero features of a row.
+
+    They are added from left to right, so that features with weight 0 at the end change no bit.
+    """
+    return row_sums(rows.T * x) + b
 
 
 def _read_row(part: Part, i: int, d: int) -> tuple[Array, Array]:
