@@ -241,7 +241,9 @@ class _Reader:
         if has_failed.any():
             self.is_odd[rows[has_failed[codes]]] = True
             values = [None if value is _FAILED else value for value in values]
-        found = list(map(values.__getitem__, codes.tolist()))
+        by_code = np.empty(len(values), object)
+        by_code[:] = values
+        found = by_code[codes].tolist()
         if len(rows) == self.n:
             return found, has_value[codes]
         every: list[Any] = [None] * self.n
@@ -745,7 +747,8 @@ class _Members(_Reader):
 
     def _mark(self, some: Mask) -> None:
         """Mark the records of some of the outer cells as odd."""
-        self.is_odd[self.rows_of_outer[some]] = True
+        if some.any():
+            self.is_odd[self.rows_of_outer[some]] = True
 
 
 def _number(text: str) -> float | None:

@@ -89,11 +89,10 @@ static inline int is_name(const Names *names, ptrdiff_t i, uint64_t head, uint64
            (length <= 16 || memcmp(names->pool + name->begin + 8, p + 8, length - 16) == 0);
 }
 
-/* The place of a name among the items; -1 if it is unknown. */
-static inline ptrdiff_t find_name(const Names *names, const uint8_t *p, ptrdiff_t length,
-                                  const uint8_t *limit) {
+/* The place among the items of a name with this head and tail; -1 if it is unknown. */
+static inline ptrdiff_t look_up(const Names *names, uint64_t head, uint64_t tail, const uint8_t *p,
+                                ptrdiff_t length) {
     if (names->room == 0) return -1;
-    const uint64_t head = head_of(p, length, limit), tail = tail_of(p, length);
     const uint64_t hash = hash_of(head, tail, p, length);
     for (uint64_t place = hash;; place++) {
         const Slot slot = names->slots[place & (2 * names->room - 1)];
@@ -101,6 +100,25 @@ static inline ptrdiff_t find_name(const Names *names, const uint8_t *p, ptrdiff_
         if (slot.tag == hash >> 32 && is_name(names, slot.name - 1, head, tail, p, length))
             return slot.name - 1;
     }
+}
+
+/* The place of a name among the items; -1 if it is unknown. */
+static inline ptrdiff_t find_name(const Names *names, const uint8_t *p, ptrdiff_t length,
+                                  const uint8_t *limit) {
+    return look_up(names, head_of(p, length, limit), tail_of(p, length), p, length);
+}
+
+/* The place of a name in two parts that have 9 to 16 bytes together, the first at least 8 and the
+   second 1 to 7; -1 if it is unknown. Words that were just written are slow to read again, so the
+   parts are joined in registers. */
+static inline ptrdiff_t find_joined_name(const Names *names, const uint8_t *first,
+                                         ptrdiff_t first_length, const uint8_t *second,
+                                         ptrdiff_t length, const uint8_t *limit) {
+    uint64_t head, before;
+    memcpy(&head, first, 8);
+    memcpy(&before, first + first_length - 8, 8);
+    const uint64_t tail = before >> 8 * length | word_at(second, limit) << 8 * (8 - length);
+    return look_up(names, head, tail, NULL, first_length + length);
 }
 
 static uint64_t hash_of_item(const Names *names, const Name *name) {

@@ -400,12 +400,17 @@ static const uint8_t *scan_object(Scanner *s, const uint8_t *p, ptrdiff_t length
             int has_escapes;
             stop = read_string(s, p, &has_escapes);
             if (stop == NULL) return NULL;
-            if (length || has_escapes) {
+            const ptrdiff_t key_length = stop - 1 - key;
+            if (!length && !has_escapes) {
+                name = name_path(s, key, key_length, s->limit);
+            } else if (length >= 8 && length + key_length <= 16 && key_length && key_length < 8 &&
+                       !has_escapes) {
+                name = find_joined_name(names, s->path, length, key, key_length, s->limit);
+            }
+            if (name < 0) {
                 whole = append_key(s, length, key, stop - 1, has_escapes);
                 if (whole < 0) return NULL;
                 name = name_path(s, s->path, whole, s->path + MAX_PATH);
-            } else {
-                name = name_path(s, key, stop - 1 - key, s->limit);
             }
             if (name < 0) return NULL;
         }
