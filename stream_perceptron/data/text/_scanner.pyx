@@ -9,6 +9,9 @@ from libc.string cimport memchr, memcpy, memset
 
 import numpy as np
 
+cdef extern from *:
+    void __builtin_prefetch(const void*) nogil
+
 cdef extern from "Python.h":
     Py_ssize_t Py_REFCNT(PyObject*)
 
@@ -60,6 +63,7 @@ cdef int MAX_POOL = 8
 cdef enum:
     SLOT_BITS = 6
     SLOTS = 64
+    AHEAD = 8  # cells whose content is fetched into the cache in advance
 
 
 cdef class Scanner:
@@ -283,6 +287,8 @@ def encode(int form, bytes delimiter, const uint8_t[::1] data, const int32_t[::1
     cdef list contents = []
     memset(code_of_slot, -1, sizeof(code_of_slot))
     for i in range(n):
+        if i + AHEAD < n:
+            __builtin_prefetch(&data[0] + begins[i + AHEAD])
         start = &data[0] + begins[i]
         end = find_end(form, start, delimiter[0])
         length = end - start
