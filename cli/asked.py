@@ -56,8 +56,8 @@ class ReadingOptions:
         given["standardize"] = is_on is True
         names = {each.name for each in fields(Selection)}.intersection(given)
         asked = Selection(**{name: given[name] for name in names})
-        fit = None if self.scale is not None else sources[0].fit(Request(asked))
-        if fit is None or not fit.schema.is_table:
+        opening = None if self.scale is not None else sources[0].open(Request(asked))
+        if opening is None or not opening.schema.is_table:
             return asked
         return replace(asked, scale=1.0, standardize=is_on is not False)
 

@@ -95,8 +95,8 @@ def iter_parquet(
 def _samples(sources: Sequence[Source], request: Request) -> Iterator[tuple[Any, ...]]:
     asked = request
     for source in sources:
-        fit = source.fit(asked)
-        asked = asked if fit is None else asked.after(fit.schema)
+        opening = source.open(asked)
+        asked = asked if opening is None else asked.after(opening.schema)
     knowledge = Knowledge()
     for source in sources:
         asked = replace(request.after(knowledge.schema), names=knowledge.names)

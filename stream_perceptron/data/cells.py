@@ -154,6 +154,14 @@ class Cells:
         """The cells that are lists."""
         return np.flatnonzero(self.kinds == Kind.LIST)
 
+    @lazy_property
+    def are_all_numbers(self) -> bool:
+        """Whether each cell is a number, and no bool."""
+        kinds = self.kinds
+        if kinds.strides == (0,) and len(kinds):  # all of one kind
+            return bool(kinds[0] == Kind.NUMBER)
+        return bool((kinds == Kind.NUMBER).all())
+
     @property
     def are_bytes(self) -> bool:
         """Whether numbers are bytes."""

@@ -91,11 +91,12 @@ def describe(selection: Selection, schema: Schema, found: Described) -> tuple[No
         lines.append(f"sample weight: {selection.weight}")
     if selection.position:
         lines.append(f"position: {', '.join(selection.position)}")
-    if found.ignored:
-        each = [f"{name} ({why})" for name, why in found.ignored.items()]
-        note = Note(f"ignored: {shortened(each)}")
-        note.names_unknown = UNKNOWN in found.ignored.values()
-        lines.append(note)
+    unknown = [name for name, why in found.ignored.items() if why == UNKNOWN]
+    ignored = [f"{name} ({why})" for name, why in found.ignored.items() if why != UNKNOWN]
+    if ignored:
+        lines.append(f"ignored: {shortened(ignored)}")
+    if unknown:
+        lines.append(warn_of_unknown(unknown))
     if found.texts:
         few = [name for name, texts in found.texts.items() if _are_few(name, texts)]
         which = "them" if len(few) == len(found.texts) else listed(few)
@@ -123,6 +124,14 @@ def warning(text: str) -> Note:
     """Return a warning to users."""
     note = Note(f"warning: {text}")
     note.is_warning = True
+    return note
+
+
+def warn_of_unknown(names: Sequence[str]) -> Note:
+    """Return a warning of columns or keys that are ignored, as the model does not know them."""
+    verb = "is" if len(names) == 1 else "are"
+    note = warning(f"{names_in(names)} {verb} not in the model and ignored")
+    note.names_unknown = True
     return note
 
 

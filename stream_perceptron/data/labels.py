@@ -96,26 +96,3 @@ def text_of(value: str | float | bool, is_text: bool) -> str:
 def is_missing(value: Any, is_text: bool) -> bool:
     """Whether a value of the label column is missing: None, NaN or an empty text."""
     return value is None or value != value or (is_text and value == "")
-
-
-def typed_labels(values: list[Any], label_type: str, rejected: dict[int, str]) -> list[Any]:
-    """Return the labels for the values of a column, None for missing ones.
-
-    Rows whose value has another type are added to `rejected`; rows already in it are skipped.
-    """
-    if not rejected and set(map(type, values)) == {LABEL_TYPES[label_type][0]}:
-        return values
-    labels: list[Any] = [None] * len(values)
-    known: dict[Any, Any] = {}
-    for i, value in enumerate(values):
-        if i in rejected or is_missing(value, is_text=False):
-            continue
-        kind = type(value), value
-        if kind not in known:
-            try:
-                known[kind] = typed_label(value, label_type, is_text=False)
-            except ValueError as error:
-                rejected[i] = f"label {error}"
-                continue
-        labels[i] = known[kind]
-    return labels

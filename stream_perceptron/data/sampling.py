@@ -14,13 +14,12 @@ from stream_perceptron.data.batch import BATCH_ROWS, Batch, Inferred, Redeliveri
 from stream_perceptron.data.describe import Note
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.source import (
-    Fit,
     Interpreter,
     Knowledge,
+    Opening,
     RawRows,
     Request,
     Source,
-    read_batches,
 )
 from stream_perceptron.errors import SourceError
 from stream_perceptron.model.rows import Rows, concatenate_rows
@@ -53,14 +52,14 @@ class RandomDraws(Source):
     def classes(self) -> list[Any] | None:
         return self._sources[0].classes
 
-    def fit(self, request: Request) -> Fit | None:
-        fits = []
+    def open(self, request: Request) -> Opening | None:
+        first: Opening | None = None
         for source in self._sources:
-            fit = source.fit(request)
-            if fit is not None:
-                fits.append(fit)
-                request = request.after(fit.schema)
-        return Fit(request.schema, fits[0].label) if fits else None
+            opening = source.open(request)
+            if opening is not None:
+                first = first or opening
+                request = request.after(opening.schema)
+        return None if first is None else Opening(first.context, request.schema)
 
     def identities(self, before: Sequence[Identity] = ()) -> list[Identity]:
         return [source.whole() for source in self._sources]
@@ -79,33 +78,40 @@ class RandomDraws(Source):
     def read(self, request: Request) -> Batch:
         """Return all rows to draw from; none counts as redelivered.
 
-        They are read with the schema that all of them lead to, as in a resumed run.
+        They are scanned once, and interpreted with the schema that all of them lead to, as in a
+        resumed run.
+
+        Raises
+        ------
+        SourceError
+            If there are none.
+
         """
         if self._rows is not None:
             return self._rows
         epoch_request = replace(request, epoch=0, start=0, known=None)
         knowledge = Knowledge(request.schema, copy.copy(request.names))
-        while True:
-            before, n_names_before = knowledge.schema, len(knowledge.names)
-            batches: list[Batch] = []
-            n_learned, after_first = 0, before
-            for source in self._sources:
-                epoch_request = replace(
-                    epoch_request.after(knowledge.schema), names=knowledge.names
-                )
-                for batch in read_batches(source, epoch_request, knowledge):
-                    if not batches:
-                        after_first = batch.first(1).inferred.schema
-                    batches.append(batch)
-                    n_learned += len(batch.labels) - batch.labels.count(None)
-            is_known = knowledge.schema == before and len(knowledge.names) == n_names_before
-            # If the first row decided the schema and all rows are learned, do not read again.
-            is_decided_at_once = knowledge.schema == after_first
-            if is_known or (is_decided_at_once and n_learned == sum(map(len, batches))):
-                break
+        held: list[tuple[Interpreter, RawRows, int]] = []
+        batches: list[Batch] = []
+        for source in self._sources:
+            epoch_request = replace(epoch_request.after(knowledge.schema), names=knowledge.names)
+            interpreter, first_row = source.interpreter(epoch_request), 1
+            for rows in source.rows(epoch_request):
+                batch = interpreter.interpret(rows, knowledge, first_row)
+                held.append((interpreter, rows, first_row))
+                batches.append(batch)
+                knowledge.adopt(batch.inferred)
+                first_row += len(rows)
         if not batches:
             raise SourceError(f"{self.name}: has no rows to draw from")
         new_names = tuple(map(str, knowledge.names.names[len(request.names) :]))
+        if knowledge.schema != request.schema or new_names:
+            notes = next((batch.notes for batch in batches if batch.notes), ())
+            batches = [
+                interpreter.interpret(rows, knowledge, first_row)
+                for interpreter, rows, first_row in held
+            ]
+            batches[0] = replace(batches[0], notes=notes)
         inferred = Inferred(knowledge.schema, new_names)
         self._rows = _concatenate(batches, self.name, inferred)
         return self._rows

@@ -169,19 +169,6 @@ class Schema:
             return ""
         return f"its features are not those read before: it {' and '.join(differences)}"
 
-    def with_features(self, features: tuple[str, ...], where: str) -> Schema:
-        """Return the schema with these features; all sources must have the same.
-
-        If rows name their own features, the schema stays as it is.
-        """
-        if self.is_open or self.features == features:
-            return self
-        if self.features is None:
-            return replace(self, features=features)
-        if difference := self.difference(features):
-            raise SourceError(f"{where}: {difference}")
-        return self  # a model made in Python may have them in another order
-
     def with_decided(self, features: tuple[str, ...], texts: Iterable[str]) -> Schema:
         """Return the schema after columns were found to be features or texts."""
         decided = {*features, *texts}

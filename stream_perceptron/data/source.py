@@ -6,13 +6,14 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from stream_perceptron.data import roles
-from stream_perceptron.data.batch import MOST_BATCH_ROWS, Batch, Inferred, Redeliveries
+from stream_perceptron.data.batch import Batch, Inferred, Redeliveries
 from stream_perceptron.data.byte_stream import ByteStream, is_stream, name_of, version_of
 from stream_perceptron.data.describe import Note
 from stream_perceptron.data.identity import Identity
+from stream_perceptron.data.interpreter import Context
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.model.vocabulary import Vocabulary
 
@@ -151,10 +152,6 @@ class Interpreter(ABC):
         fields["notes"] = notes  # also of the first rows alone
         return replace(batch, notes=notes)
 
-    def max_rows(self, knowledge: Knowledge) -> int:
-        """Return the number of rows that may be interpreted at once."""
-        return MOST_BATCH_ROWS
-
     @abstractmethod
     def _interpret(
         self,
@@ -174,21 +171,12 @@ class Interpreter(ABC):
         return ()
 
 
-class Fit(NamedTuple):
-    """A source's fit to a request.
+@dataclass(frozen=True, eq=False, repr=False)
+class Opening:
+    """What a source shows before its rows are read."""
 
-    Attributes
-    ----------
-    schema
-        The schema after the source's first row.
-    label, join
-        The names of the label column and of the --join column; None if there is none.
-
-    """
-
-    schema: Schema
-    label: str | None
-    join: str | None = None
+    context: Context  # of its rows
+    schema: Schema  # after its first row that can be used, if it were learned
 
 
 class Source(ABC):
@@ -223,8 +211,15 @@ class Source(ABC):
         return None
 
     @abstractmethod
-    def fit(self, request: Request) -> Fit | None:
-        """Return how the source fits a request; None if it has no rows."""
+    def open(self, request: Request) -> Opening | None:
+        """Return what the source shows before its rows are read; None if it has no rows.
+
+        Raises
+        ------
+        SourceError
+            If the source does not fit the model or lacks a column that was asked for.
+
+        """
 
     @abstractmethod
     def rows(self, request: Request) -> Iterator[RawRows]:
@@ -264,40 +259,6 @@ class Source(ABC):
         return False
 
 
-class SingleSource(Source):
-    """A source in one file, pipe or URI."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        self._prepared: tuple[Any, Any] | None = None  # the last key and its result
-
-    def fit(self, request: Request) -> Fit | None:
-        prepared = self.prepared(request)
-        return None if prepared is None else prepared.fit
-
-    def prepared(self, request: Request) -> Any:
-        """Return the reader for a request, made once; None if the source has no rows."""
-        asked, names = request.selection, request.names
-        key = (
-            asked, asked.keep, request.schema, len(names) and names, request.to_learn,
-            request.needs_label, request.most_features,
-        )  # fmt: skip
-        if self._prepared is None or self._prepared[0] != key:
-            self._prepared = key, self._prepare(request)
-        return self._prepared[1]
-
-    @abstractmethod
-    def _prepare(self, request: Request) -> Any:
-        """Make the reader that `prepared` returns; its attribute `fit` is a `Fit`.
-
-        Raises
-        ------
-        SourceError
-            If the source lacks a column that was asked for.
-
-        """
-
-
 def read_batches(
     source: Source, request: Request, knowledge: Knowledge | None = None
 ) -> Iterator[Batch]:
@@ -315,25 +276,7 @@ def read_batches(
         knowledge = Knowledge(request.schema, copy.copy(request.names))
     interpreter, first_row = source.interpreter(request), request.first_row
     for rows in source.rows(request):
-        batches = interpret_rows(interpreter, rows, knowledge, first_row)
-        for batch in batches:
-            yield batch
-            knowledge.adopt(batch.inferred)
-            first_row = batch.number(len(batch))
-
-
-def interpret_rows(
-    interpreter: Interpreter,
-    rows: RawRows,
-    knowledge: Knowledge,
-    first_row: int,
-    redeliveries: Redeliveries | None = None,
-) -> Iterator[Batch]:
-    """Yield rows as batches, mostly one; what each infers must be adopted before the next."""
-    while True:
-        n = min(len(rows), interpreter.max_rows(knowledge))
-        batch = interpreter.interpret(rows[:n], knowledge, first_row, redeliveries)
+        batch = interpreter.interpret(rows, knowledge, first_row)
         yield batch
-        if n == len(rows):
-            return
-        first_row, rows = batch.number(n), rows[n:]
+        knowledge.adopt(batch.inferred)
+        first_row = batch.number(len(batch))

@@ -15,7 +15,7 @@ from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.batch import Batch, Rejection
 from stream_perceptron.data.describe import Note
 from stream_perceptron.data.identity import Identity
-from stream_perceptron.data.source import Source, interpret_rows
+from stream_perceptron.data.source import Source
 from stream_perceptron.distributed.averaging import average_live
 from stream_perceptron.errors import DivergedError, SampleError, SourceError
 from stream_perceptron.live.cursor import Cursor, Shards
@@ -215,9 +215,9 @@ def _batches_of(piece: Piece, source: ParquetSource, learner: LiveModel) -> Iter
     request = replace(learner.request(), start=piece.first - 1)
     interpreter, first_row = source.interpreter(request), piece.first
     for rows in source.rows_of_group(piece.group, piece.start, piece.end, request):
-        for batch in interpret_rows(interpreter, rows, learner.knowledge, first_row):
-            yield batch
-            first_row = batch.number(len(batch))
+        batch = interpreter.interpret(rows, learner.knowledge, first_row)
+        yield batch
+        first_row = batch.number(len(batch))
 
 
 def mean_of(live: LiveModel, outcomes: Sequence[Outcome]) -> LiveModel:

@@ -23,7 +23,6 @@ from stream_perceptron.data.source import (
     RawRows,
     Request,
     Source,
-    interpret_rows,
 )
 from stream_perceptron.errors import (
     CheckpointError,
@@ -150,15 +149,16 @@ class LiveModel:
         declared: list[Any] | None = None
         schema = Schema()
         for i, source in enumerate(sources):
-            fit = source.fit(request)
-            if fit is None:
+            opening = source.open(request)
+            if opening is None:
                 raise SourceError(f"{source.name}: it has no rows")
             if i == 0:
-                declared = source.classes if fit.label is not None else None
+                options = opening.context.selection
+                declared = source.classes if options.label is not None else None
                 # Keep its name, because the columns of the next source may have another order.
-                asked = replace(asked, join=fit.join or asked.join)
+                asked = replace(asked, join=options.join or asked.join)
                 request = replace(request, selection=asked)
-            request = request.after(fit.schema)
+            request = request.after(opening.schema)
         if classes is not None:
             declared, typed = request.schema.with_classes(classes)
             schema = Schema(label_type=typed.label_type)
@@ -277,8 +277,8 @@ class LiveModel:
         """Return the cursor from which to resume in these sources; the model stays unchanged."""
         request = self.request()
         for source in sources:
-            fit = source.fit(request)
-            request = request if fit is None else request.after(fit.schema)
+            opening = source.open(request)
+            request = request if opening is None else request.after(opening.schema)
         before, identities, new = self.cursor.sources, [], []
         for i, source in enumerate(sources):
             found = source.identities(before[i : i + 1])
@@ -358,9 +358,7 @@ class LiveModel:
             if self.name_rows is not None and cursor.row % self.name_rows == 0:
                 self._forget_names()
                 sources[rows.index].forget_names()
-            yield from interpret_rows(
-                interpreter, rows, self.knowledge, 1 + cursor.row, cursor.redeliveries
-            )
+            yield interpreter.interpret(rows, self.knowledge, 1 + cursor.row, cursor.redeliveries)
 
     @property
     def name_rows(self) -> int | None:
@@ -485,13 +483,11 @@ class LiveModel:
                         live.request(to_learn=False), start=first_row - 1, holds_rejected=True
                     )
                     reopened = source.interpreter(request)
-                for batch in interpret_rows(
-                    reopened or interpreter, part, live.knowledge, first_row
-                ):
-                    if live.selection.joins:
-                        batch = batch.without(batch.features.lengths == 0, "it has no features")
-                    yield batch
-                    first_row = batch.number(len(batch))
+                batch = (reopened or interpreter).interpret(part, live.knowledge, first_row)
+                if live.selection.joins:
+                    batch = batch.without(batch.features.lengths == 0, "it has no features")
+                yield batch
+                first_row = batch.number(len(batch))
 
     def _train(self, batch: Batch, labels: Sequence[Any], options: RunOptions) -> TrainResult:
         samples = Samples(batch.features, labels, batch.weights, batch.indicators)

@@ -20,7 +20,6 @@ from stream_perceptron.data.source import (
     Knowledge,
     RawRows,
     Source,
-    interpret_rows,
 )
 from stream_perceptron.errors import DivergedError
 from stream_perceptron.live.cursor import Cursor
@@ -141,10 +140,10 @@ def learn_sources(
     def interpret(parts: Iterable[tuple[Interpreter, RawRows]]) -> Iterator[Batch]:
         for interpreter, rows in parts:
             is_stream, redeliveries = sources[rows.index].is_stream, here.redeliveries
-            for batch in interpret_rows(interpreter, rows, knowledge, 1 + here.row, redeliveries):
-                yield batch
-                knowledge.adopt(batch.inferred)
-                here.move(batch, is_stream)
+            batch = interpreter.interpret(rows, knowledge, 1 + here.row, redeliveries)
+            yield batch
+            knowledge.adopt(batch.inferred)
+            here.move(batch, is_stream)
 
     request = trials[0].live.request()
     with closing(read(sources, request, here, options.epochs, knowledge, idle)) as rows:

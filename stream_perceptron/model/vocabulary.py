@@ -7,18 +7,20 @@ import re
 import sys
 from collections.abc import Hashable, Iterable, Sequence
 from itertools import repeat
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.errors import SampleError
 
+T = TypeVar("T", bound=Hashable)
+
 _LONGEST = 13_000  # bits of an integer used as a name
 _DIGITS = re.compile("([0-9]+)")
 
 
-def natural_order(names: Iterable[Hashable]) -> list[Hashable]:
+def natural_order(names: Iterable[T]) -> list[T]:
     """Sort feature names as a person would: by type first, then pixel2 before pixel10.
 
     Examples

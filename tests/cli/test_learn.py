@@ -292,11 +292,11 @@ def test_skipped_rows_are_counted_and_listed(run, tmp_path):
     refused = run("learn", path, check=1)
 
     lines = result.stderr.splitlines()
-    assert f"skipped: {path}: row 1: column 'x' is nan (and 24 more like it)" in lines
+    assert f"skipped: {path}: row 1: column 'x' is nan, not finite (and 24 more like it)" in lines
     assert "skipped: 25 of 100 rows, 25.0%" in lines
     assert (75, 25, 10) == (figures["samples"], figures["skipped"], len(figures["skipped_rows"]))
     assert (
-        f"Error: {path}: row 1: column 'x' is nan; --skip-bad skips such rows"
+        f"Error: {path}: row 1: column 'x' is nan, not finite; --skip-bad skips such rows"
         == refused.stderr.splitlines()[-1]
     )
 
@@ -326,7 +326,7 @@ def columns(**more):
         ({"name": ["a", "b"], "label": [0, 1]}, [], "no usable features among 'name' (string)"),
         (columns(pixels=[[1, 2], None]), [], "row 2: column 'pixels' is null"),
         (columns(x=[1.0, float("nan")]), [], "row 2: column 'x' is nan"),
-        (columns(pixels=[[1, 2], [1]]), [], "row 2: column 'pixels' has 1 values, not 2"),
+        (columns(pixels=[[1, 2], [1]]), [], "row 2: column 'pixels' has 1 value, not 2"),
         (columns(), ["--label", "digit"], "no label column 'digit' among 'x', 'label'"),
         (columns(y=[1, 2]), [], "'label', 'y' could each be the label: choose with --label"),
         (columns(), ["--ignore", "z"], "no column 'z' among 'x', 'label'"),

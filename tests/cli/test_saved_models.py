@@ -45,7 +45,10 @@ def test_predict_needs_no_label_and_leaves_other_features_out(days, model, run, 
     result = run("predict", bare, "-m", model, check=0)
     assert ("right", None) == tuple(json.loads(result.stdout)[k] for k in ("prediction", "label"))
     extra = run("predict", more, "-m", model, check=0)
-    assert ("ignored: c (not in the model)\n", result.stdout) == (extra.stderr, extra.stdout)
+    assert ("warning: 'c' is not in the model and ignored\n", result.stdout) == (
+        extra.stderr,
+        extra.stdout,
+    )
     assert "" == run("predict", more, "-m", model, "--ignore", "c", check=0).stderr
     assert "lacks 'a'" in run("predict", less, "-m", model, check=1).stderr
 

@@ -254,7 +254,7 @@ def test_files_that_do_not_fit_and_bad_rows_are_named(cluster, tmp_path):
     wide = cluster.run(vector, tmp_path / "wide.parquet", shards=2, rows=5, check=1).stderr
     named = cluster.run(good, bad, shards=2, rows=5, model=model, check=1).stderr
 
-    assert "other.parquet: its features are not those read before" in refused
+    assert "other.parquet: it lacks 'a' of the model's features" in refused
     assert "wide.parquet: row 1: column 'v' has 3 values, not 2" in wide
     assert "bad.parquet: row 20: column 'a' is nan" in named
     assert 30 == LiveModel.load(model).progress.samples  # as after the third round

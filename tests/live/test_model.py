@@ -150,7 +150,7 @@ def test_limit_counts_rows_over_files_and_passes(points):
 def test_random_draws_are_reproducible_rows_with_replacement(points):
     sources = [ParquetSource(str(points))]
     draws = RandomDraws(sources, seed=3)
-    draws.fit(Request())
+    draws.open(Request())
     whole = draws.draws(0, 7500)
 
     np.testing.assert_array_equal(whole[1234:5000], draws.draws(1234, 3766))
@@ -220,7 +220,9 @@ def test_skipped_rows_leave_the_weights_of_the_good_rows(tmp_path, rng):
 
     assert expected.model.weights.tobytes() == live.model.weights.tobytes()
     assert (bad.sum(), 3000) == (live.progress.skipped, live.progress.rows)
-    assert [f"{mixed}: row {i + 1}: column 'x' is nan" for i in np.flatnonzero(bad)] == skipped
+    assert [
+        f"{mixed}: row {i + 1}: column 'x' is nan, not finite" for i in np.flatnonzero(bad)
+    ] == skipped
     assert (np.flatnonzero(~bad) + 1).tolist() == [r for step in steps for r in step.rows.tolist()]
 
 

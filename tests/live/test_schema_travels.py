@@ -103,7 +103,9 @@ def test_a_second_source_that_does_not_fit_is_found_before_the_first_is_read(tmp
         (tmp_path / name).write_text(f"{header}\n1,2,x\n")
     sources = [open_source(str(tmp_path / name)) for name in "ab"]
 
-    with pytest.raises(SourceError, match="lacks 'a', 'b' and adds 'c', 'd'"):
+    with pytest.raises(
+        SourceError, match="it lacks 'a', 'b' of the model's features and has 'c', 'd' instead"
+    ):
         LiveModel.start(sources)
 
 
@@ -114,7 +116,7 @@ def test_the_first_row_of_a_source_that_is_rejected_changes_nothing(tmp_path):
     list(live.run(one, live.resume(one)))
     live.save(tmp_path / "before.npz")
     two = [open_source(str(write_lines(tmp_path / "two.jsonl", [{"x": [1.0]}])))]
-    with pytest.raises(SampleError, match="row 1: list 'x' has 1 values, not 2"):
+    with pytest.raises(SampleError, match="row 1: list 'x' has 1 value, not 2"):
         list(live.run(two, live.resume(two)))
     live.save(tmp_path / "after.npz")
 

@@ -8,14 +8,16 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import types
 
-from stream_perceptron.data.arrow.columns import (
+from stream_perceptron.data.arrow.cells import list_texts
+from stream_perceptron.data.arrow.rows import (
+    MAX_DESCRIBED,
     ArrowInterpreter,
     ArrowRows,
-    ColumnDecoder,
-    arrow_rows,
-    declared_classes,
+    ArrowTable,
     rows_at_once,
+    scan_batches,
 )
+from stream_perceptron.data.arrow.types import declared_classes
 from stream_perceptron.data.byte_stream import (
     ByteStream,
     first_line,
@@ -24,13 +26,13 @@ from stream_perceptron.data.byte_stream import (
     spooled,
 )
 from stream_perceptron.data.identity import Identity
-from stream_perceptron.data.source import Request, SingleSource
+from stream_perceptron.data.source import Opening, Request, Source
 from stream_perceptron.errors import SourceError
 
 _FILE = b"ARROW1\0\0"
 
 
-class ArrowSource(SingleSource):
+class ArrowSource(Source):
     """An Arrow IPC stream or file, read message by message."""
 
     def __init__(self, path: str, start: ByteStream) -> None:
@@ -50,8 +52,11 @@ class ArrowSource(SingleSource):
     def classes(self) -> list[Any] | None:
         return declared_classes(self._columns)
 
-    def _prepare(self, request: Request) -> ColumnDecoder:
-        return ColumnDecoder(self._columns, self.name, request)
+    def _table(self, request: Request) -> ArrowTable:
+        return ArrowTable.open(self._columns, self.name, request)
+
+    def open(self, request: Request) -> Opening:
+        return self._table(request).opening
 
     def identities(self, before: Sequence[Identity] = ()) -> list[Identity]:
         if self.is_stream:
@@ -61,10 +66,17 @@ class ArrowSource(SingleSource):
             return [Identity.of_file(self.name, file.size(), schema, self.version)]
 
     def rows(self, request: Request) -> Iterator[ArrowRows]:
-        yield from arrow_rows(self._read(request.start), request.selection)
+        table = self._table(request)
+        yield from scan_batches(self._read(request.start), table.names, table)
 
     def interpreter(self, request: Request) -> ArrowInterpreter:
-        return ArrowInterpreter(self.prepared(request), request)
+        table = self._table(request)
+
+        def read_texts(rows: ArrowRows) -> dict[str, list[str]]:
+            first = rows.batch[:MAX_DESCRIBED]
+            return {name: list_texts(first.column(name)) for name in table.ignored_texts}
+
+        return ArrowInterpreter(self.name, table, request, read_texts)
 
     def _read(self, start: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows from `start` on."""

@@ -10,19 +10,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import types
 
-from stream_perceptron.data.arrow.columns import (
+from stream_perceptron.data.arrow.cells import list_texts
+from stream_perceptron.data.arrow.rows import (
+    MAX_DESCRIBED,
     ArrowInterpreter,
     ArrowRows,
-    ColumnDecoder,
-    arrow_rows,
-    declared_classes,
+    ArrowTable,
     rows_at_once,
+    scan_batches,
 )
-from stream_perceptron.data.arrow.features import is_list
+from stream_perceptron.data.arrow.types import declared_classes, is_list
 from stream_perceptron.data.batch import BATCH_ROWS, MOST_BATCH_ROWS
 from stream_perceptron.data.byte_stream import first_line, open_file, reason_of
 from stream_perceptron.data.identity import Identity
-from stream_perceptron.data.source import Request, SingleSource
+from stream_perceptron.data.source import Opening, Request, Source
 from stream_perceptron.errors import SourceError
 
 _BUFFER = 2**18  # bytes
@@ -31,10 +32,10 @@ _FIRST_ROWS = 16  # read at once before the size of rows is known
 _GROWTH = 4  # the largest ratio of the rows in a batch to those in the one before
 _DECODED_BYTES = 2**26  # of a batch
 _VALUE_BYTES = 8  # of a value in a list, at most
-_DESCRIBED_ROWS, _DESCRIBED_BYTES = 200, 2**22  # of unused columns, for notes
+_DESCRIBED_BYTES = 2**22  # of unused columns, for notes
 
 
-class ParquetSource(SingleSource):
+class ParquetSource(Source):
     """A Parquet file, read batch by batch."""
 
     def __init__(self, path: str, file: IO[bytes] | None = None) -> None:
@@ -65,8 +66,11 @@ class ParquetSource(SingleSource):
     def classes(self) -> list[Any] | None:
         return declared_classes(self._file.schema_arrow)
 
-    def _prepare(self, request: Request) -> ColumnDecoder:
-        return ColumnDecoder(self._file.schema_arrow, self.name, request)
+    def _table(self, request: Request) -> ArrowTable:
+        return ArrowTable.open(self._file.schema_arrow, self.name, request)
+
+    def open(self, request: Request) -> Opening:
+        return self._table(request).opening
 
     def identities(self, before: Sequence[Identity] = ()) -> list[Identity]:
         if self.is_stream:
@@ -111,23 +115,19 @@ class ParquetSource(SingleSource):
         self, groups: list[int], before: int, start: int, request: Request
     ) -> Iterator[ArrowRows]:
         """Yield the rows from `start` on of row groups; `before` rows precede these groups."""
-        batches = self._read(groups, before, start, self._columns(request))
-        yield from arrow_rows(batches, request.selection)
-
-    def _columns(self, request: Request) -> list[int]:
-        """Return the positions of the columns to read."""
-        if request.holds_rejected:
-            return list(range(len(self._file.schema_arrow)))
-        decoder: ColumnDecoder = self.prepared(request)
-        return decoder.used
+        table = self._table(request)
+        columns = list(range(len(table.names))) if request.holds_rejected else table.used
+        batches = self._read(groups, before, start, columns)
+        yield from scan_batches(batches, [table.names[i] for i in columns], table)
 
     def interpreter(self, request: Request) -> ArrowInterpreter:
-        decoder: ColumnDecoder = self.prepared(request)
+        table = self._table(request)
         texts: dict[str, list[str]] = {}
-        if decoder.texts and not request.start and any(self.groups):
-            positions = [decoder.names.index(name) for name in decoder.texts]
-            texts = decoder.texts_in(self._read_first(positions))
-        return ArrowInterpreter(decoder, request, self._columns(request), texts)
+        if table.ignored_texts and not request.start and any(self.groups):
+            positions = [table.names.index(name) for name in table.ignored_texts]
+            columns = zip(table.ignored_texts, self._read_first(positions).columns, strict=True)
+            texts = {name: list_texts(column) for name, column in columns}
+        return ArrowInterpreter(self.name, table, request, lambda rows: texts)
 
     def _read_first(self, columns: Sequence[int]) -> pa.Table:
         """Return the first rows of columns that are not used.
@@ -142,7 +142,7 @@ class ParquetSource(SingleSource):
             for batch in self._read_adaptively([group], columns, _FIRST_ROWS):
                 first.append(pa.Table.from_batches([batch]))
                 n_rows, n_bytes = n_rows + batch.num_rows, n_bytes + batch.nbytes
-                if n_rows >= _DESCRIBED_ROWS or n_bytes > _DESCRIBED_BYTES:
+                if n_rows >= MAX_DESCRIBED or n_bytes > _DESCRIBED_BYTES:
                     break
         except MemoryError:
             raise

@@ -34,6 +34,8 @@ class Interpretation:
         The records that have changed the schema, with their samples, and the first sample.
     other_labels
         The usual names of labels that occur but are not the label.
+    unknown
+        The names of numbers that are ignored, as the model of a table does not know them.
 
     Examples
     --------
@@ -54,6 +56,7 @@ class Interpretation:
         self._new_names: dict[str, None] = {}
         self.deciding: list[tuple[int, Sample]] = []
         self.other_labels: set[str] = set()
+        self.unknown: dict[str, None] = {}
         self._cells, self._names = cells, NameRoles() if names is None else names
         self._n = len(cells)
         self._samples: dict[int, Sample] = {}
@@ -66,7 +69,9 @@ class Interpretation:
 
     def _interpret(self) -> None:
         block: Block | None = None
-        are_many = len(self._cells.kinds) >= _MIN_CELLS
+        members = self._cells.members
+        n_cells = len(self._cells.kinds) + (0 if members is None else len(members.kinds))
+        are_many = n_cells >= _MIN_CELLS
         is_current, wait, n_single, first, i = False, 0, 0, 0, 0
         while i < self._n:
             if are_many and not is_current and n_single >= wait:
@@ -89,13 +94,19 @@ class Interpretation:
 
     def _take(self, block: Block, records: slice) -> None:
         """Take some records of a block, and add the names of their features."""
-        self._blocks[-1][2][records] = True
+        is_taken, first = self._blocks[-1][2], self._blocks[-1][1]
+        is_taken[records] = True
         self.other_labels |= block.other_labels
+        self.unknown |= dict.fromkeys(sorted(block.unknown))
         context = self.context
+        if block.offsets:
+            redelivered = [self._add_offset(offset) for offset in block.offsets[records]]
+            is_taken[records] = ~np.array(redelivered, bool)
+            self._redelivered[first + records.start : first + records.stop] = redelivered
         if not (context.learns and context.schema.is_open):
             return
         joins = context.selection.joins
-        is_learned = block.is_labeled[records] | joins
+        is_learned = (block.is_labeled[records] | joins) & is_taken[records]
         new: dict[str, None] = {}
         if context.columns is None:
             new = dict.fromkeys(self._names.find_new(block.features[records], is_learned))
@@ -106,6 +117,12 @@ class Interpretation:
                 if name is not None and not context.is_known(name)
             )
         self._add_names(new)
+
+    def _add_offset(self, offset: Offset | None) -> bool:
+        """Add the offset of the next record; return whether the record is redelivered."""
+        self._offsets.append(offset)
+        redeliveries = self.context.redeliveries
+        return redeliveries is not None and redeliveries.update(offset)
 
     def _add_names(self, names: dict[str, None]) -> None:
         """Add names of features that are not known."""
@@ -118,11 +135,7 @@ class Interpretation:
         """Interpret a record; return whether it has changed the schema."""
         context = self.context
         record = interpret_record(context, self._cells, i)
-        is_redelivered = False
-        if context.selection.position:
-            self._offsets.append(record.offset)
-            if context.redeliveries is not None:
-                is_redelivered = context.redeliveries.update(record.offset)
+        is_redelivered = bool(context.selection.position) and self._add_offset(record.offset)
         self._redelivered[i] = is_redelivered
         if isinstance(record, RejectedRecord):
             if not is_redelivered:
@@ -134,6 +147,7 @@ class Interpretation:
             self.deciding = [*self.deciding[: _MAX_DECIDING - 1], (i, record)]
         if record.other_label is not None:
             self.other_labels.add(record.other_label)
+        self.unknown |= dict.fromkeys(record.unknown)
         if is_redelivered:
             return False
         self._samples[i] = record
@@ -229,17 +243,23 @@ def interpret(context: Context, cells: Cells, names: NameRoles | None = None) ->
 
 def _rows_of(samples: Sequence[Sample]) -> Rows:
     """Return the features of samples as rows."""
-    first = samples[0]
+    first, scale = samples[0], samples[0].scale
+    are_bytes = all(s.values.dtype == np.uint8 and s.scale == scale for s in samples)
+    numbers = [sample.values for sample in samples]
+    if not are_bytes:
+        numbers, scale = [np.multiply(s.values, s.scale, dtype=np.float64) for s in samples], 1.0
     if len(samples) == 1 and not first.n_nan:
-        rows = Rows(first.names, np.array([0, len(first.values)]), None, first.values)
+        rows = Rows(first.names, np.array([0, len(first.values)]), None, numbers[0], scale)
     elif all(sample.names is first.names or sample.names == first.names for sample in samples):
-        values = np.stack([sample.values for sample in samples])
-        rows = Rows.of_table(first.names, values, ~np.isnan(values))
+        values = np.stack(numbers)
+        rows = Rows.of_table(first.names, values, None if are_bytes else ~np.isnan(values), scale)
     else:
-        masks = [~np.isnan(sample.values) for sample in samples]
+        masks = [~np.isnan(values) for values in numbers]
         rows = Rows.from_rows(
             [tuple(compress(s.names, mask)) for s, mask in zip(samples, masks, strict=True)],
-            [sample.values[mask] for sample, mask in zip(samples, masks, strict=True)],
+            [values[mask] for values, mask in zip(numbers, masks, strict=True)],
         )
+        if are_bytes:
+            rows = replace(rows, values=np.concatenate(numbers), scale=scale)
     ones = [(i, name) for i, sample in enumerate(samples) for name in sample.one_hot]
     return rows.with_one_hot([i for i, _ in ones], [name for _, name in ones])

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from stream_perceptron.data.batch import Redeliveries
+from stream_perceptron.data.cells import Kind
 from stream_perceptron.data.lazy import lazy_property
-from stream_perceptron.data.naming import names_in
 from stream_perceptron.data.schema import Schema, Selection
-from stream_perceptron.errors import SampleError
 from stream_perceptron.model.vocabulary import Vocabulary, natural_order
+
+BYTE_SCALE = 1 / 255  # the default factor of 8-bit features
+
+
+class ColumnType(NamedTuple):
+    """The type that a source declares for a column."""
+
+    name: str  # in messages
+    kind: Kind  # of the values: NUMBER, TEXT, LIST of numbers, or OBJECT for any other type
+    is_8_bit: bool = False
 
 
 class TableColumns(NamedTuple):
@@ -23,6 +33,7 @@ class TableColumns(NamedTuple):
     texts: list[str]
     untyped: list[str]
     one_hot: list[str]
+    vector: str | None = None  # the column of lists with the features, beside which none is used
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +56,8 @@ class Context:
         Whether records are a label and pairs of names and numbers, without other roles.
     columns
         The columns of a table; None if records name their cells.
+    types
+        The types that the source declares for these columns; empty if values decide.
     are_named
         Whether the columns have names of their own, in a header.
     unused
@@ -65,6 +78,7 @@ class Context:
     is_text: bool = False
     are_pairs: bool = False
     columns: tuple[str, ...] | None = None
+    types: Mapping[str, ColumnType] = field(default_factory=dict)
     are_named: bool = False
     unused: frozenset[str] = frozenset()
     vocabulary: Vocabulary = field(default_factory=Vocabulary)
@@ -82,21 +96,50 @@ class Context:
         options, schema, columns = self.selection, self.schema, self.columns or ()
         used = {options.label, *options.roles, *self.unused}
         free = [name for name in columns if name not in used]
-        known_texts = set(schema.texts or ())
+        texts, usable, vector = set(schema.texts or ()), free, None
+        if self.types:
+            kinds = {name: self.types[name].kind for name in free}
+            vector = next((name for name in free if kinds[name] is Kind.LIST), None)
+            usable = [name for name in free if kinds[name] in (Kind.NUMBER, Kind.TEXT)]
+            if schema.is_new:
+                texts.update(name for name in usable if kinds[name] is Kind.TEXT)
+                texts.update(options.one_hot)
+        if vector is not None:
+            usable = []
         known: Sequence[str] = schema.features or ()
-        if not known and (schema.is_open or not self.learns):
-            known = tuple(map(str, natural_order([name for name in free if self.is_known(name)])))
-        may_be_number = set(free).difference(known_texts, options.one_hot)
+        if self.types and schema.is_new:
+            known = natural_order(usable)
+        elif not known and (schema.is_open or not self.learns):
+            known = natural_order([name for name in usable if self.is_known(name)])
+        may_be_number = set(usable).difference(texts, options.one_hot)
         numbers = tuple(name for name in known if name in may_be_number)
-        typed = {*known_texts, *numbers}
+        typed = {*texts, *numbers}
         one_hot = set(options.one_hot).difference(used - self.unused)
         return TableColumns(
             free,
             numbers,
-            [name for name in free if name in known_texts],
-            [name for name in free if name not in typed],
+            [name for name in free if name in texts],
+            [name for name in usable if name not in typed],
             [name for name in columns if name in one_hot],
+            vector,
         )
+
+    def scale_of(self, column: str) -> float:
+        """Return the factor of the numbers in a column."""
+        if self.selection.scale is not None:
+            return self.selection.scale
+        is_8_bit = column in self.types and self.types[column].is_8_bit
+        return BYTE_SCALE if is_8_bit else 1.0
+
+    @lazy_property
+    def byte_scale(self) -> float | None:
+        """The factor of features that are declared as 8-bit, and stay bytes; None otherwise."""
+        columns = self.table_columns
+        names = columns.numbers if columns.vector is None else (columns.vector,)
+        if not names or not all(name in self.types and self.types[name].is_8_bit for name in names):
+            return None
+        scale = self.scale_of(names[0])
+        return scale if math.isfinite(255 * scale) else None
 
     def is_known(self, name: str) -> bool:
         """Whether a name is that of a feature, so that it may not have texts."""
@@ -104,33 +147,14 @@ class Context:
 
     @lazy_property
     def schema_of_known_columns(self) -> Schema:
-        """The schema after a row that adds no columns of numbers or texts.
-
-        Raises
-        ------
-        SampleError
-            If the columns do not fit the model.
-
-        """
+        """The schema after a row that adds no columns of numbers or texts."""
         return self.infer_columns(self.table_columns.numbers, self.table_columns.texts)
 
     def infer_columns(self, features: tuple[str, ...], texts: Sequence[str]) -> Schema:
-        """Return the schema after a row with these columns of numbers and of texts.
-
-        Raises
-        ------
-        SampleError
-            If the row adds a column of numbers to a model whose columns are fixed.
-
-        """
+        """Return the schema after a row with these columns of numbers and of texts."""
         options, schema, columns = self.selection, self.schema, self.table_columns
         if not self.learns or (options.joins and not columns.free):
             return schema
-        if schema.features and not schema.is_open:
-            expected = {*columns.numbers, *schema.undecided}
-            added = [name for name in features if name not in expected]
-            if added:
-                raise SampleError(f"it adds {names_in(added)} to the features of the model")
         inferred: dict[str, Any] = {"texts": tuple(dict.fromkeys((*(schema.texts or ()), *texts)))}
         if self.are_named and not schema.columns:
             inferred |= {"columns": self.columns, "label": options.label}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import compress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,7 +36,8 @@ class Sample(NamedTuple):
     """A record that can be used."""
 
     names: Names
-    values: NDArray[np.float64]  # NaN for a feature that is missing
+    # float64, NaN for a feature that is missing; or uint8, multiplied by `scale` when used.
+    values: NDArray[Any]
     label: Any
     weight: float
     offset: Offset | None
@@ -47,6 +49,8 @@ class Sample(NamedTuple):
     # The names of features that later records may not have as texts, if this one is learned.
     number_names: tuple[str, ...] = ()
     other_label: str | None = None  # a usual name of a label that is not the label here
+    scale: float = 1.0
+    unknown: tuple[str, ...] = ()  # names of numbers that are ignored, as the model lacks them
 
 
 class RejectedRecord(NamedTuple):
@@ -91,6 +95,7 @@ class Record:
         if context.columns is not None:
             self.index = dict(zip(context.columns, range(first, end), strict=True))
             self.all = self.index
+            self._find_members()
             return
         assert cells.name_ids is not None
         all_names = cells.names.all if isinstance(cells.names, FirstNames) else cells.names
@@ -98,15 +103,21 @@ class Record:
         self.index = dict(zip(names, range(first, end), strict=True))
         self.all = dict(self.index)
         if cells.members is not None and Kind.LIST in self._kinds:
-            n, starts = len(cells.kinds), cells.members.starts
-            for name, c in self.index.items():
-                if self._kinds[c - first] == Kind.LIST:
-                    k = int(np.searchsorted(cells.list_ids, c))
-                    self.members[name] = range(n + int(starts[k]), n + int(starts[k + 1]))
+            self._find_members()
             self._name_bare_list()
             self._drop_objects()
         elif Kind.OBJECT in self._kinds:
             self._drop_objects()
+
+    def _find_members(self) -> None:
+        """Find the members of each list."""
+        if self.cells.members is None or Kind.LIST not in self._kinds:
+            return
+        n, starts = len(self.cells.kinds), self.cells.members.starts
+        for name, c in self.index.items():
+            if self._kinds[c - self._first] == Kind.LIST:
+                k = int(np.searchsorted(self.cells.list_ids, c))
+                self.members[name] = range(n + int(starts[k]), n + int(starts[k + 1]))
 
     has_features_object = False  # whether the features are in an object of their own
 
@@ -170,20 +181,13 @@ class Record:
     def passthrough(self, name: str) -> Any:
         """Return the content of a passthrough column."""
         content = self.content(name)
-        return require_utf8(content) if self.context.columns is not None else content
+        is_field = self.context.is_text and content is not None
+        return require_utf8(content) if is_field else content
 
     def offset(self) -> Offset | None:
         """Return the offset, if the user has named its columns."""
-        options = self.context.selection
-        if not options.position:
-            return None
-        values = [self.text(name) for name in options.position]
-        if self.context.is_text:
-            name, last = options.position[-1], values[-1]
-            if not _WHOLE.fullmatch(last):
-                raise SampleError(f"position {name!r} is {last[:50]!r}, not a whole number")
-            values = [*map(require_utf8, values[:-1]), int(last)]
-        return offset_of(options, values)
+        names = self.context.selection.position
+        return parse_offset(self.context, list(map(self.text, names))) if names else None
 
     def weight(self) -> float:
         """Return the sample weight."""
@@ -249,33 +253,43 @@ class Record:
                 self.index.pop(name, None)
 
 
-def infer_types(
-    context: Context, text_of: Callable[[str], str]
-) -> tuple[tuple[str, ...], list[str], int]:
+def parse_offset(context: Context, values: Sequence[Any]) -> Offset:
+    """Return the offset for the contents of its columns.
+
+    Raises
+    ------
+    SampleError
+        If they are not an offset.
+
+    """
+    options = context.selection
+    if context.is_text:
+        name, last = options.position[-1], values[-1]
+        if not _WHOLE.fullmatch(last):
+            raise SampleError(f"position {name!r} is {last[:50]!r}, not a whole number")
+        values = [*map(require_utf8, values[:-1]), int(last)]
+    return offset_of(options, values)
+
+
+def infer_types(context: Context, record: Record) -> tuple[tuple[str, ...], list[str], int]:
     """Return the columns of numbers and those of texts, and the number of untyped ones.
 
-    The first value of a column decides whether it has numbers or texts.
-
-    Parameters
-    ----------
-    context
-        The context of a table.
-    text_of
-        Returns the text in a column of the record.
-
+    The first value of a column of a table decides whether it has numbers or texts.
     """
     options, columns = context.selection, context.table_columns
     new_numbers: list[str] = []
     new_texts: list[str] = []
     for name in columns.untyped:
-        text = text_of(name).strip()
-        if text in options.blanks:
+        if record.is_blank(name):
             continue
-        is_number = name not in options.one_hot and is_number_or_bool(text)
-        (new_numbers if is_number else new_texts).append(name)
+        is_number = record.kind(name) in _NUMERIC
+        if context.is_text:
+            is_number = is_number_or_bool(record.text(name).strip())
+        is_feature = is_number and name not in options.one_hot
+        (new_numbers if is_feature else new_texts).append(name)
     numbers = columns.numbers
     if new_numbers or new_texts:
-        numbers = tuple(map(str, natural_order([*numbers, *new_numbers])))
+        numbers = tuple(natural_order([*numbers, *new_numbers]))
     n_untyped = len(columns.untyped) - len(new_numbers) - len(new_texts)
     return numbers, [*columns.texts, *new_texts], n_untyped
 
@@ -284,51 +298,98 @@ def _read_fields(
     context: Context, record: Record, offset: Offset | None, kept: tuple[Any, ...]
 ) -> Sample:
     """Return the sample in a row of a table."""
-    options = context.selection
-    features, texts, n_untyped = infer_types(context, record.text)
+    options, columns = context.selection, context.table_columns
+    if columns.vector is not None:
+        after, features, values = _read_vector(context, record, columns.vector)
+        n_nulls = 0
+    else:
+        after, features, values, n_nulls = _read_columns(context, record)
+    n_nan, scale = int(np.isnan(values).sum()), context.byte_scale
+    if scale is None:
+        values = scale_features(context, features, values, columns.vector)
+    else:
+        if n_nan:
+            present = ~np.isnan(values)
+            features, values = tuple(compress(features, present)), values[present]
+            n_nulls, n_nan = n_nulls + n_nan, 0
+        values = values.astype(np.uint8)
+    indicators = [record.one_hot(name, name) for name in columns.one_hot]
+    weight = record.weight()
+    label = None
+    if options.label is not None:
+        label = roles.present(record.text(options.label), options, context.is_text)
+        if context.is_text and label is not None:
+            label = require_utf8(label)
+    label, after = after.with_label(label, context.is_text)
+    ones = tuple(name for name in indicators if name is not None)
+    present_names: list[str] = []
+    if after.is_open:
+        present_names = [str(n) for n, v in zip(features, values.tolist(), strict=True) if v == v]
+        present_names += [] if options.joins else ones
+    return Sample(
+        features, values, label, weight, offset, after, ones, n_nulls, n_nan, kept,
+        tuple(present_names), scale=1.0 if scale is None else scale,
+    )  # fmt: skip
+
+
+def _read_columns(
+    context: Context, record: Record
+) -> tuple[Schema, tuple[str, ...], NDArray[np.float64], int]:
+    """Return the features in columns of their own.
+
+    Returns
+    -------
+    The schema after the record, the names and values of features, NaN for missing ones, and the
+    number of untyped columns.
+
+    """
     columns = context.table_columns
+    features, texts, n_untyped = infer_types(context, record)
     if features is columns.numbers and len(texts) == len(columns.texts):
         after = context.schema_of_known_columns
     else:
         after = context.infer_columns(features, texts)
-    n_nan, numbers = 0, None if options.missing else record.plain_numbers(features)
+    numbers = None if context.selection.missing else record.plain_numbers(features)
     if numbers is None:
         numbers = [_number_in(record, name) for name in features]
-        n_nan = sum(map(math.isnan, numbers))
     values = np.array(numbers, np.float64)
-    for i in np.flatnonzero(np.isinf(values))[:1].tolist():
-        content = record.text(features[i])
-        raise SampleError(f"column {features[i]!r} is {content[:50]}, not finite")
-    values = scale_features(context, features, values)
-    indicators = [record.one_hot(name, name) for name in columns.one_hot]
-    weight = record.weight()
-    text = None
-    if options.label is not None:
-        text = roles.present(record.text(options.label), options, is_text=True)
-        text = None if text is None else require_utf8(text)
-    label, after = after.with_label(text, is_text=True)
-    ones = tuple(name for name in indicators if name is not None)
-    present: list[str] = []
-    if after.is_open:
-        present = [n for n, v in zip(features, values.tolist(), strict=True) if v == v]
-        present += [] if options.joins else ones
-    return Sample(
-        features, values, label, weight, offset, after, ones, n_untyped, n_nan, kept, tuple(present)
-    )  # fmt: skip
+    if not np.isfinite(values).all():
+        _require_finite(record, features, values)
+    return after, features, values, n_untyped
+
+
+def _require_finite(record: Record, features: Names, values: NDArray[np.float64]) -> None:
+    """Check that the values of features are finite or missing."""
+    for name, value in zip(features, values.tolist(), strict=True):
+        is_missing = value != value and record.is_blank(str(name))
+        if not (math.isfinite(value) or is_missing):
+            content = str(record.text(str(name)))
+            raise SampleError(f"column {name!r} is {content[:50]}, not finite")
+
+
+def _read_vector(
+    context: Context, record: Record, column: str
+) -> tuple[Schema, Names, NDArray[np.float64]]:
+    """Return the features in a column of lists; see `_read_list`."""
+    if record.kind(column) is not Kind.NULL:
+        return _read_list(context, record, context.schema, column)
+    if context.selection.joins:
+        return context.schema, (), np.empty(0)
+    raise SampleError(f"column {column!r} is null")
 
 
 def _number_in(record: Record, name: str) -> float:
     """Return the number in a field of a table, NaN if it is missing."""
     c = record.all[name]
-    kind, number = record.kind_at(c), record.number_at(c)
-    if kind in _NUMERIC and not record.context.selection.missing:
-        text = ""
-    else:
-        text = record.text(name)
-        if text.strip() in record.context.selection.blanks:
-            return math.nan
+    kind = record.kind_at(c)
+    has_null_texts = record.context.is_text and record.context.selection.missing
+    if kind in _NUMERIC and not has_null_texts:
+        return record.number_at(c)
+    if record.is_blank(name):
+        return math.nan
     if kind in _NUMERIC:
-        return number
+        return record.number_at(c)
+    text = str(record.text(name))
     hint = if_missing(text)
     if DECIMAL_COMMA.fullmatch(text):
         hint = "; if that is a decimal comma: --decimal ,"
@@ -349,11 +410,14 @@ def _read_pairs(context: Context, cells: Cells, i: int) -> Sample:
     )
     features = {name: number for name, number in named if name not in options.ignore}
     names = tuple(features)
-    known = schema.features
-    unknown = [name for name in names if name not in known] if known else []
-    if unknown:
-        raise SampleError(f"it adds {names_in(unknown)} to the features of the model")
-    values = np.fromiter(features.values(), np.float64, len(names))
+    unknown: list[str] = []
+    if schema.features is not None:
+        known = {*schema.features, *schema.undecided}
+        unknown = [name for name in names if name not in known]
+        names = tuple(name for name in names if name in known)
+        if unknown and not names:
+            raise SampleError("it has none of the model's features")
+    values = np.array([features[name] for name in names], np.float64)
     for place in np.flatnonzero(~np.isfinite(values))[:1].tolist():
         raise SampleError(f"feature {names[place]!r} is not finite")
     values = scale_features(context, names, values)
@@ -361,7 +425,9 @@ def _read_pairs(context: Context, cells: Cells, i: int) -> Sample:
     if schema.is_new:
         schema = replace(schema, texts=())
     number_names = names if schema.is_open else ()
-    return Sample(names, values, label, 1.0, None, schema, number_names=number_names)
+    return Sample(
+        names, values, label, 1.0, None, schema, number_names=number_names, unknown=tuple(unknown)
+    )
 
 
 def _read_members(
@@ -384,10 +450,10 @@ def _read_members(
         record.kind_at(c) is Kind.NULL or (name in record.members and not record.members[name])
         for name, c in record.index.items()
     )
-    values: dict[str, float] = {}
-    after, indicators, n_nulls = schema, list[str](), 0
+    features = _Features(schema, {})
     if not is_label:
-        after, values, indicators, n_nulls = _read_features(context, record)
+        features = _read_features(context, record)
+    after, values = features.schema, features.values
     label, after = after.with_label(label, context.is_text)
     if is_label:
         after = after if after.label else replace(after, label=label_key)
@@ -395,11 +461,12 @@ def _read_members(
         after = _with_columns(context, after, names, label_key)
     number_names: tuple[str, ...] = ()
     if after.is_open and not is_label:
-        number_names = (*values, *(() if options.joins else indicators))
+        number_names = (*values, *(() if options.joins else features.one_hot))
     n_nan = sum(map(math.isnan, values.values()))
     return Sample(
         tuple(values), np.fromiter(values.values(), np.float64, len(values)), label, weight, offset,
-        after, tuple(indicators), n_nulls, n_nan, kept, number_names, other_label,
+        after, features.one_hot, features.n_nulls, n_nan, kept, number_names, other_label,
+        unknown=features.unknown,
     )  # fmt: skip
 
 
@@ -441,10 +508,18 @@ def _with_columns(context: Context, schema: Schema, names: list[str], label: str
     return replace(schema, columns=tuple(columns), label=label)
 
 
-def _read_features(
-    context: Context, record: Record
-) -> tuple[Schema, dict[str, float], list[str], int]:
-    """Return the schema with the place of features, the features, and the number of nulls."""
+class _Features(NamedTuple):
+    """The features in a record."""
+
+    schema: Schema  # with their place
+    values: dict[str, float]  # NaN for a missing one
+    one_hot: tuple[str, ...] = ()
+    n_nulls: int = 0  # features that are null, and not among the values
+    unknown: tuple[str, ...] = ()  # as in `Sample`
+
+
+def _read_features(context: Context, record: Record) -> _Features:
+    """Return the features in a record that names its cells."""
     schema = context.schema
     if schema.key is None:
         schema = _with_key(context, record)
@@ -453,18 +528,19 @@ def _read_features(
     if key and record.kind(key) is not kind:
         raise SampleError(f"it has no {'list' if schema.is_list else 'object'} {key!r}")
     if schema.is_list:
-        schema, values = _read_list(context, record, schema, key)
-        indicators, n_nulls = list[str](), 0
+        schema, names, numbers = _read_list(context, record, schema, key)
+        numbers = scale_features(context, names, numbers)
+        features = _Features(schema, dict(zip(map(str, names), numbers.tolist(), strict=True)))
     else:
         prefix = f"{key}." if key else ""
-        names = {
+        cells = {
             name.removeprefix(prefix): name for name in record.index if name.startswith(prefix)
         }
-        schema, values, indicators, n_nulls = _read_object(context, record, schema, names)
+        features = _read_object(context, record, schema, cells)
     if key:
         outside = [record.one_hot(name, name) for name in options.one_hot if name in record.index]
-        indicators = [*indicators, *filter(None, outside)]
-    return schema, values, indicators, n_nulls
+        features = features._replace(one_hot=(*features.one_hot, *filter(None, outside)))
+    return features
 
 
 def _with_key(context: Context, record: Record) -> Schema:
@@ -492,14 +568,19 @@ def _with_key(context: Context, record: Record) -> Schema:
 
 def _read_object(
     context: Context, record: Record, schema: Schema, names: dict[str, str]
-) -> tuple[Schema, dict[str, float], list[str], int]:
-    """Return the features among the members of an object, given the cell of each name."""
+) -> _Features:
+    """Return the features among the members of an object, given the cell of each name.
+
+    Members that a model of a table does not know are ignored.
+    """
     options = context.selection
     known, known_texts = set(schema.features or ()), set(schema.texts or ())
+    expected = {*known, *known_texts, *schema.undecided, *options.one_hot}
     if not names:
         raise SampleError("it has no features")
     texts: dict[str, str] = {}
     cells: dict[str, str] = {}
+    unknown: list[str] = []
     n_nulls = 0
     are_numbers = True
     for name, cell in names.items():
@@ -508,6 +589,8 @@ def _read_object(
             texts[name] = cell
         elif context.is_vocabulary_fixed and not context.is_known(name):
             continue
+        elif schema.features is not None and name not in expected:
+            unknown += [name] if kind in _NUMERIC else []
         elif kind in _NUMERIC:
             cells[name] = cell
         elif record.is_blank(cell):
@@ -523,8 +606,10 @@ def _read_object(
             )
         else:
             texts[name] = cell
-    schema = _with_decided(context, schema, cells, texts)
-    indicators = [record.one_hot(name, texts[name]) for name in options.one_hot if name in texts]
+    if unknown and not (cells or texts or n_nulls):
+        raise SampleError("it has none of the model's features")
+    schema = _with_decided(schema, cells, texts)
+    one_hot = [record.one_hot(name, texts[name]) for name in options.one_hot if name in texts]
     ids = [record.all[cell] for cell in cells.values()]
     values = np.array([record.number_at(c) for c in ids], np.float64)
     if not (are_numbers and np.isfinite(values).all()):
@@ -534,51 +619,71 @@ def _read_object(
     if new or schema.is_new:
         schema = replace(schema, texts=(*(schema.texts or ()), *new))
     features = dict(zip(cells, values.tolist(), strict=True))
-    return schema, features, [name for name in indicators if name is not None], n_nulls
+    ones = tuple(name for name in one_hot if name is not None)
+    return _Features(schema, features, ones, n_nulls, tuple(unknown))
 
 
-def _with_decided(
-    context: Context, schema: Schema, cells: dict[str, str], texts: dict[str, str]
-) -> Schema:
-    """Return the schema with untyped columns of a table decided; a record may not add others."""
+def _with_decided(schema: Schema, cells: dict[str, str], texts: dict[str, str]) -> Schema:
+    """Return the schema with the types of untyped columns of a table."""
     if schema.features is None:
         return schema
     decided = {name for name in schema.undecided if name in cells or name in texts}
-    added = [name for name in cells if name not in schema.features and name not in decided]
-    if added:
-        raise SampleError(f"it adds {names_in(added)} to the features of the model")
     if not decided:
         return schema
     new = [name for name in decided if name in cells]
-    features = tuple(map(str, natural_order([*schema.features, *new])))
+    features = tuple(natural_order([*schema.features, *new]))
     return schema.with_decided(features, decided)
 
 
 def _read_list(
-    context: Context, record: Record, schema: Schema, key: str
-) -> tuple[Schema, dict[str, float]]:
-    """Return the features in a list."""
-    known, members = schema.features, record.members.get(key, range(0))
+    context: Context, record: Record, schema: Schema, name: str
+) -> tuple[Schema, Names, NDArray[np.float64]]:
+    """Return the features in a list.
+
+    Returns
+    -------
+    The schema after the record, and the names and values of features, NaN for missing ones.
+
+    """
+    known, members = schema.features, record.members.get(name, range(0))
     n = len(members)
+    place = f"{'list' if context.columns is None else 'column'} {name!r}"
     if known is not None and n != len(known):
-        raise SampleError(f"list {key!r} has {n:,} values, not {len(known):,}")
+        raise SampleError(f"{place} has {n:,} value{'s' * (n != 1)}, not {len(known):,}")
     if not members:
-        raise SampleError(f"list {key!r} is empty")
+        raise SampleError(f"{place} is empty")
     if n > context.max_features:
-        raise SampleError(f"list {key!r} has {n:,} values, more than a model may have")
-    names = known or vector_names(key, n)
-    kinds = np.array([record.kind_at(c) for c in members])
-    contents = [0.0 if content is None else content for content in record.contents_at(members)]
-    values = scale_features(context, names, row_of(names, contents).values)
-    values[kinds == Kind.NULL] = np.nan
-    schema = schema if known is not None else replace(schema, features=names)
-    return schema, dict(zip(names, values.tolist(), strict=True))
+        raise SampleError(f"{place} has {n:,} values, more than a model may have")
+    names = known or vector_names(name, n)
+    cells, before = record.cells.members, len(record.cells.kinds)
+    assert cells is not None
+    span = slice(members[0] - before, members[-1] + 1 - before)
+    kinds, values = cells.kinds[span], cells.numbers[span].astype(np.float64)
+    is_null = kinds == Kind.NULL
+    values[is_null] = 0.0
+    are_numbers = is_null | (kinds == Kind.NUMBER) | (kinds == Kind.BOOL)
+    if not (are_numbers.all() and np.isfinite(values).all()):
+        contents = [0.0 if content is None else content for content in record.contents_at(members)]
+        values = row_of(names, contents).values  # says what is wrong
+    values[is_null] = np.nan
+    if known is None and not schema.is_open:
+        schema = replace(schema, features=names)
+    return schema, names, values
 
 
 def scale_features(
-    context: Context, names: Names, values: NDArray[np.float64]
+    context: Context, names: Names, values: NDArray[np.float64], column: str | None = None
 ) -> NDArray[np.float64]:
-    """Return values times --scale; missing ones stay NaN.
+    """Return values times their scale; missing ones stay NaN.
+
+    Parameters
+    ----------
+    context
+        The context of the record.
+    names, values
+        The features, shape (d,).
+    column
+        The column of lists that has all of them; None if each has a column of its own.
 
     Raises
     ------
@@ -586,12 +691,15 @@ def scale_features(
         If a product is infinite.
 
     """
-    options = context.selection
-    if options.factor is None:
+    scales: Any = context.selection.factor
+    if context.types and context.selection.scale is None:
+        columns = map(str, names) if column is None else [column]
+        scales = np.array([context.scale_of(column) for column in columns])
+    if scales is None:
         return values
     with np.errstate(over="ignore"):
-        scaled = values * options.factor
+        scaled: NDArray[np.float64] = values * scales
     for i in np.flatnonzero(np.isinf(scaled))[:1].tolist():
         feature = f"feature {names[i]!r} is {values[i]:g}"
-        raise SampleError(f"{feature}, too large for --scale {options.scale:g}")
+        raise SampleError(f"{feature}, too large for --scale {context.selection.scale:g}")
     return scaled

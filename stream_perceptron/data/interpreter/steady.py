@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import compress, count
@@ -16,8 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.data import roles
+from stream_perceptron.data.batch import Offset
 from stream_perceptron.data.cells import BARE_LIST, Cells, Kind, select_cells, take_records
 from stream_perceptron.data.interpreter.context import Context
+from stream_perceptron.data.interpreter.record import parse_offset
 from stream_perceptron.data.naming import LABEL_NAMES, column_called, is_position
 from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.values import DECIMAL_COMMA, require_utf8
@@ -26,7 +29,7 @@ from stream_perceptron.model.rows import Rows
 from stream_perceptron.model.vocabulary import FirstNames, Vocabulary
 
 # The roles of names.
-_IGNORED, _FEATURE, _UNTYPED, _TEXT, _LABEL, _WEIGHT, _ONE_HOT, _ODD = range(8)
+_IGNORED, _FEATURE, _UNTYPED, _TEXT, _LABEL, _WEIGHT, _ONE_HOT, _ODD, _UNKNOWN = range(9)
 
 Mask = NDArray[np.bool_]
 
@@ -44,7 +47,9 @@ class Block:
     # For each --one-hot column, the feature of each record.
     one_hot: Sequence[list[str | None]] = ()
     kept: Sequence[tuple[Any, ...]] = ()  # the passthrough columns of each record
+    offsets: Sequence[Offset | None] = ()  # of each record, if the user has named its columns
     other_labels: frozenset[str] = frozenset()  # usual names of labels that are not the label
+    unknown: frozenset[str] = frozenset()  # numbers that are ignored, as the model lacks them
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -120,7 +125,8 @@ class NameRoles:
         roles_of_paths = [_UNTYPED] * len(paths)
         is_inside = [path.startswith(prefix) for path in paths] if prefix else [True] * len(paths)
         names = [path[len(prefix) :] for path in paths] if prefix else paths
-        takes_any = not schema.is_list and not context.is_vocabulary_fixed
+        takes_any = not (schema.is_list or context.is_vocabulary_fixed)
+        takes_any &= schema.features is None
         if not (takes_any and all(is_inside) and special.isdisjoint(names) and not whole):
             for i, (path, name) in enumerate(zip(paths, names, strict=True)):
                 if not (takes_any and is_inside[i]) or path in special or name in special:
@@ -141,7 +147,7 @@ class NameRoles:
         )
         self.inside = np.concatenate([self.inside, np.array(is_inside, bool)])
         self.feature_ids = np.concatenate([self.feature_ids, feature_ids])
-        examined = {*LABEL_NAMES, *options.kept}
+        examined = {*LABEL_NAMES, *options.kept, *options.position}
         one_hot = [f"{prefix}{name}" for name in options.one_hot]
         for name in {*special, *examined, schema.key, *one_hot}.intersection(paths):
             self._ids[name] = number = n_before + paths.index(name)
@@ -188,8 +194,6 @@ class NameRoles:
 def interpret_block(context: Context, cells: Cells, names: NameRoles) -> Block | None:
     """Return the interpretation of records; None if none of them can be interpreted at once."""
     options = context.selection
-    if options.position:
-        return None
     if context.columns is not None:
         return _Table(context, cells).block(names)
     if context.are_pairs:
@@ -212,7 +216,9 @@ class _Reader:
         if cells.errors:
             self.is_odd[list(cells.errors)] = True
         self.null_numbers = [
-            number for text in self.options.missing if (number := _number(text)) is not None
+            number
+            for text in self.options.missing
+            if context.is_text and (number := _number(text)) is not None
         ]
 
     def convert(
@@ -297,10 +303,10 @@ class _Reader:
         self, names: Sequence[Any], starts: NDArray[np.intp], name_ids: Any, values: NDArray[Any]
     ) -> Rows:
         """Return rows of numbers, scaled; a record with an infinite one is odd."""
-        scale = self.byte_scale
-        if values.dtype == np.uint8 and scale is not None:
+        scale = self.text_scale
+        if values.dtype == np.uint8 and self.may_be_bytes(scale):
             return Rows(names, starts, name_ids, values, scale)
-        values = self.scaled(values)
+        values = self.scaled(values, scale)
         with np.errstate(over="ignore", invalid="ignore"):
             are_finite = math.isfinite(values.sum())
         if not are_finite:
@@ -309,30 +315,49 @@ class _Reader:
         return Rows(names, starts, name_ids, values)
 
     @property
-    def byte_scale(self) -> float | None:
-        """The scale of numbers that stay bytes; None if they have to be doubles."""
-        scale = 1.0 if self.options.scale is None else self.options.scale
-        # Pending samples are saved, so their form may not depend on other rows in the block.
-        return None if self.options.joins or not math.isfinite(255 * scale) else scale
+    def text_scale(self) -> float:
+        """The factor of numbers without a declared type."""
+        return 1.0 if self.options.scale is None else self.options.scale
 
-    def scaled(self, values: NDArray[Any]) -> NDArray[np.float64]:
-        """Return values times --scale."""
-        if self.options.factor is None:
+    def may_be_bytes(self, scale: float | NDArray[np.float64]) -> bool:
+        """Whether numbers stay bytes if all are whole numbers from 0 to 255."""
+        # Pending samples are saved, so their form may not depend on other rows in the block.
+        is_free = not self.options.joins
+        return is_free and isinstance(scale, float) and math.isfinite(255 * scale)
+
+    def scaled(
+        self, values: NDArray[Any], scale: float | NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return values times a factor for all columns, or one for each."""
+        if isinstance(scale, float) and scale == 1.0:
             return values.astype(np.float64, copy=False)
         with np.errstate(over="ignore"):
-            scaled: NDArray[np.float64] = np.multiply(values, self.options.factor, dtype=np.float64)
+            scaled: NDArray[np.float64] = np.multiply(values, scale, dtype=np.float64)
         return scaled
 
-    def table(self, features: tuple[str, ...], values: NDArray[Any], present: Mask | None) -> Rows:
+    def table(
+        self,
+        features: tuple[str, ...],
+        values: NDArray[Any],
+        present: Mask | None,
+        scale: float | NDArray[np.float64],
+    ) -> Rows:
         """Return rows of values (n, d), as bytes if all are; odd rows may have any."""
-        scale = self.byte_scale
-        if values.dtype != np.uint8 and scale is not None and present is None and len(values):
+        may_be_bytes = self.may_be_bytes(scale)
+        if self.context.byte_scale is not None:
+            may_be_bytes = True
+            if values.dtype != np.uint8:
+                values = (values if present is None else np.where(present, values, 0)).astype(
+                    np.uint8
+                )
+        elif values.dtype != np.uint8 and may_be_bytes and present is None and values.size:
             # Other cells than the features may be the reason that numbers are doubles.
             with np.errstate(invalid="ignore"):
                 if (values[0].astype(np.uint8) == values[0]).all():
                     pixels = values.astype(np.uint8)
                     values = pixels if (pixels == values).all() else values
-        if values.dtype == np.uint8 and scale is not None:
+        if values.dtype == np.uint8 and may_be_bytes:
+            assert isinstance(scale, float)
             return Rows.of_table(features, np.ascontiguousarray(values), present, scale)
         with np.errstate(over="ignore", invalid="ignore"):
             are_finite = math.isfinite(values.sum())
@@ -340,10 +365,67 @@ class _Reader:
             finite = np.isfinite(values)
             self.is_odd |= (~finite if present is None else ~finite & present).any(axis=1)
             values = np.where(finite, values, 0.0)
-        scaled = self.scaled(values)
-        if self.options.factor is not None and abs(self.options.factor) > 1:
+        scaled = self.scaled(values, scale)
+        if np.abs(scale).max() > 1:
             self.is_odd |= np.isinf(scaled).any(axis=1)
         return Rows.of_table(features, scaled, present)
+
+    def lists(
+        self, lists: NDArray[np.intp], rows: NDArray[np.intp], missing: NDArray[np.intp],
+        scale: float,
+    ) -> Rows:  # fmt: skip
+        """Return the features in lists, and count the missing ones.
+
+        Parameters
+        ----------
+        lists
+            The number of each list of features among all lists.
+        rows
+            The row of each, ascending; other rows have no features.
+        missing
+            The number of missing features of each row, to be increased.
+        scale
+            The factor of the features.
+
+        """
+        members = self.cells.members
+        features = tuple(map(str, self.schema.features or ()))
+        d = len(features)
+        if members is None or not d:
+            self.is_odd[rows] = True
+            return Rows.from_rows([], []).spread(np.empty(0, np.intp), self.n)
+        has_length = np.diff(members.starts)[lists] == d
+        self.is_odd[rows[~has_length]] = True
+        if len(lists) < len(members) or not has_length.all():
+            members = take_records([members], lists[has_length])
+            rows = rows[has_length]
+        values, kinds = members.numbers.reshape(-1, d), members.kinds.reshape(-1, d)
+        present = None
+        if not members.are_all_numbers:
+            present = (kinds == Kind.NUMBER) | (kinds == Kind.BOOL)
+            is_null = kinds == Kind.NULL
+            self.is_odd[rows[(~present & ~is_null).any(axis=1)]] = True
+            missing[rows] += np.count_nonzero(is_null, axis=1)
+        if len(rows) == self.n:
+            return self.table(features, values, present, scale)
+        is_odd, self.is_odd = self.is_odd, np.zeros(len(rows), bool)
+        found = self.table(features, values, present, scale)
+        is_odd[rows[self.is_odd]] = True
+        self.is_odd = is_odd
+        return found.spread(rows, self.n)
+
+    def offsets(self, columns: Sequence[list[Any]]) -> list[Offset | None]:
+        """Return the offset of each record, given the contents of its columns."""
+        offsets: list[Offset | None] = []
+        if not columns:
+            return offsets
+        for i, values in enumerate(zip(*columns, strict=True)):
+            offset = None
+            with suppress(SampleError):
+                offset = parse_offset(self.context, values)
+            offsets.append(offset)
+            self.is_odd[i] |= offset is None
+        return offsets
 
 
 _FAILED = object()
@@ -360,15 +442,18 @@ class TableLayout(NamedTuple):
         The positions of the features, in the order of their names.
     select
         Selects the features: a slice if they are consecutive.
+    scales
+        The factors of the features: one for all, or an array.
     changes_schema
-        Whether a learned row changes the schema; None if rows cannot be learned.
+        Whether a learned row changes the schema.
 
     """
 
     positions: dict[str, int]
     features: NDArray[np.intp]
     select: Any
-    changes_schema: bool | None
+    scales: float | NDArray[np.float64]
+    changes_schema: bool
 
     @classmethod
     def of(cls, context: Context) -> TableLayout:
@@ -377,12 +462,13 @@ class TableLayout(NamedTuple):
         positions = {name: c for c, name in enumerate(context.columns or ())}
         at = np.array([positions[name] for name in columns.numbers], np.intp)
         is_slice = len(at) > 0 and bool((np.diff(at) == 1).all())
-        try:
-            changes_schema = context.schema_of_known_columns != context.schema
-        except SampleError:
-            changes_schema = None
+        has_columns = columns.vector is None
+        changes_schema = has_columns and context.schema_of_known_columns != context.schema
         select = slice(int(at[0]), int(at[-1]) + 1) if is_slice else at
-        return cls(positions, at, select, changes_schema)
+        scales = np.array([context.scale_of(name) for name in columns.numbers])
+        is_uniform = len(scales) == 0 or bool((scales == scales[0]).all())
+        scale = context.scale_of("") if not len(scales) else float(scales[0])
+        return cls(positions, at, select, scale if is_uniform else scales, changes_schema)
 
 
 class _Table(_Reader):
@@ -390,49 +476,83 @@ class _Table(_Reader):
 
     def block(self, names: NameRoles) -> Block | None:
         """Return the interpretation of the rows."""
-        context, cells, options, schema = self.context, self.cells, self.options, self.schema
-        columns, layout = context.table_columns, names.layout_of(context)
-        positions, at, select, changes_schema = layout
-        d, n = len(context.columns or ()), self.n
-        kinds, numbers = cells.kinds.reshape(n, d), cells.numbers.reshape(n, d)
-        features = columns.numbers
-        if schema.is_new or changes_schema is None or not (features or columns.one_hot):
+        context, options, columns = self.context, self.options, self.context.table_columns
+        layout = names.layout_of(context)
+        is_vector, changes_schema = columns.vector is not None, layout.changes_schema
+        if self.schema.is_new or not (columns.numbers or columns.one_hot or is_vector):
             return None
-        rows = np.arange(n)
-        for name in columns.untyped:
-            c = positions[name]
-            filled = np.flatnonzero(kinds[:, c] != Kind.NULL)
-            if len(filled):
-                self.is_odd[filled[~self.are_null(filled * d + c)]] = True
-        values = numbers[:, select]
-        present = self._find_present(values, kinds[:, select], at)
-        missing = np.full(n, len(columns.untyped), np.intp)
-        if present is not None:
-            missing += np.count_nonzero(~present, axis=1)
-        rows_of_features = self.table(features, values, present)
-        weights = np.ones(n)
+        self.positions, self.rows_of_block = layout.positions, np.arange(self.n)
+        missing = np.full(self.n, len(columns.untyped), np.intp)
+        if columns.vector is not None:
+            if self.schema.features is None:
+                return None
+            features = self._vectors(columns.vector, missing)
+        else:
+            features = self._numbers(layout, missing)
+        weights = np.ones(self.n)
         if options.weight is not None:
-            weights = self._weights(rows * d + positions[options.weight])
-        labels: list[Any] = [None] * n
-        is_labeled = np.zeros(n, bool)
+            weights = self._weights(self._ids(options.weight))
+        labels: list[Any] = [None] * self.n
+        is_labeled = np.zeros(self.n, bool)
         if options.label is not None:
-            labels, is_labeled = self.convert(rows * d + positions[options.label], rows, self.label)
+            labels, is_labeled = self._convert(options.label, self.label)
         one_hot = [
-            self.convert(rows * d + positions[name], rows, partial(self.one_hot_feature, name))[0]
-            for name in columns.one_hot
+            self._convert(name, partial(self.one_hot_feature, name))[0] for name in columns.one_hot
         ]
         if changes_schema:  # by the first learned row
             self.is_odd |= is_labeled | options.joins
-        kept = []
-        if options.kept:
-            parts = [
-                self.convert(rows * d + positions[name], rows, require_utf8)[0]
-                for name in options.kept
-            ]
-            kept = list(zip(*parts, strict=True))
         return Block(
-            self.is_odd, rows_of_features, labels, is_labeled, weights, missing, one_hot, kept
-        )
+            self.is_odd, features, labels, is_labeled, weights, missing, one_hot, self._kept(),
+            self.offsets([self._contents(name) for name in options.position]),
+        )  # fmt: skip
+
+    def _ids(self, column: str) -> NDArray[np.intp]:
+        """Return the cells of a column."""
+        return self.rows_of_block * len(self.context.columns or ()) + self.positions[column]
+
+    def _contents(self, column: str) -> list[Any]:
+        """Return the contents of a column."""
+        return self.cells.contents.get_all(self._ids(column))
+
+    def _convert(self, column: str, meaning: Callable[[Any], Any]) -> tuple[list[Any], Mask]:
+        """Return the meaning of the cells of a column, and which rows have one."""
+        return self.convert(self._ids(column), self.rows_of_block, meaning)
+
+    def _kept(self) -> list[tuple[Any, ...]]:
+        """Return the contents of the passthrough columns."""
+        if not self.options.kept:
+            return []
+        if self.context.is_text:
+            columns = [self._convert(name, require_utf8)[0] for name in self.options.kept]
+        else:
+            columns = [self._contents(name) for name in self.options.kept]
+        return list(zip(*columns, strict=True))
+
+    def _numbers(self, layout: TableLayout, missing: NDArray[np.intp]) -> Rows:
+        """Return the features in columns of their own, and count the missing ones."""
+        cells, columns = self.cells, self.context.table_columns
+        d = len(self.context.columns or ())
+        kinds, numbers = cells.kinds.reshape(self.n, d), cells.numbers.reshape(self.n, d)
+        for name in columns.untyped:
+            c = self.positions[name]
+            filled = np.flatnonzero(kinds[:, c] != Kind.NULL)
+            if len(filled):
+                self.is_odd[filled[~self.are_null(filled * d + c)]] = True
+        values = numbers[:, layout.select]
+        present = self._find_present(values, kinds[:, layout.select], layout.features)
+        if present is not None:
+            missing += np.count_nonzero(~present, axis=1)
+        return self.table(columns.numbers, values, present, layout.scales)
+
+    def _vectors(self, column: str, missing: NDArray[np.intp]) -> Rows:
+        """Return the features in a column of lists, and count the missing ones."""
+        ids = self._ids(column)
+        is_head = self.cells.kinds[ids] == Kind.LIST
+        if not self.options.joins:  # a label comes in a row without features
+            self.is_odd |= ~is_head
+        lists = np.searchsorted(self.cells.list_ids, ids[is_head])
+        scale = self.context.scale_of(column)
+        return self.lists(lists, self.rows_of_block[is_head], missing, scale)
 
     def _find_present(
         self, values: NDArray[Any], kinds: NDArray[np.uint8], at: NDArray[np.intp]
@@ -478,16 +598,22 @@ class _Pairs(_Reader):
         if self.schema.is_new or members is None or members.name_ids is None:
             return None
         names.update(self.context, members.names)
+        unknown: frozenset[str] = frozenset()
         if names.are_all_plain:
             features = self.rows(members.names, members.starts, members.name_ids, members.numbers)
         else:
             features, outer, rows = self.select(members, names)
-            self.is_odd[rows[names.roles[members.name_ids[outer]] == _UNTYPED]] = True
+            roles_of_outer = names.roles[members.name_ids[outer]]
+            self.is_odd[rows[roles_of_outer == _UNTYPED]] = True
+            is_unknown = roles_of_outer == _UNKNOWN
+            self.is_odd[rows[is_unknown]] |= features.lengths[rows[is_unknown]] == 0
+            unknown = _names_among(members, outer[is_unknown])
         rows = np.flatnonzero(self.cells.kinds[::2] != Kind.NULL)
         labels, is_labeled = self.convert(2 * rows, rows, self.label)
         return Block(
-            self.is_odd, features, labels, is_labeled, np.ones(self.n), np.zeros(self.n, np.intp)
-        )
+            self.is_odd, features, labels, is_labeled, np.ones(self.n), np.zeros(self.n, np.intp),
+            unknown=unknown,
+        )  # fmt: skip
 
 
 class _Members(_Reader):
@@ -535,7 +661,8 @@ class _Members(_Reader):
             self.is_odd |= is_labeled | options.joins  # the first learned record has the columns
         return Block(
             self.is_odd, features, labels, is_labeled, weights, missing, one_hot, self._kept(),
-            other_labels,
+            self.offsets([self._contents(name) for name in options.position]), other_labels,
+            _names_among(cells, self.outer[(of == _UNKNOWN) & (self.kinds == Kind.NUMBER)]),
         )  # fmt: skip
 
     def _select(self, table: NameRoles) -> Rows:
@@ -560,7 +687,8 @@ class _Members(_Reader):
                 columns = np.flatnonzero(is_column)
                 if columns[-1] - columns[0] == len(columns) - 1:
                     select = slice(int(columns[0]), int(columns[-1]) + 1)
-                return self.table(names, cells.numbers.reshape(n, d)[:, select], None)
+                values = cells.numbers.reshape(n, d)[:, select]
+                return self.table(names, values, None, self.text_scale)
         features, self.outer, self.rows_of_outer = self.select(cells, table)
         self.n_plain = features.lengths
         return features
@@ -640,7 +768,7 @@ class _Members(_Reader):
         """Return features with those in some of the outer cells."""
         rows = self.rows_of_outer[some]
         feature_ids = self.names.feature_ids[self.name_ids[some]]
-        values = self.scaled(self.cells.numbers[self.outer[some]])
+        values = self.scaled(self.cells.numbers[self.outer[some]], self.text_scale)
         self.is_odd[rows[~np.isfinite(values)]] = True
         ends = features.starts[rows + 1]
         names, of_features = features.names, features.value_name_ids
@@ -657,32 +785,13 @@ class _Members(_Reader):
 
     def _list(self, key: str, missing: NDArray[np.intp]) -> Rows:
         """Return the features in lists, and count the missing ones."""
-        cells, features = self.cells, self.schema.features or ()
-        d = len(features)
-        assert cells.members is not None
         is_head = (self.name_ids == self._id(key)) & (self.kinds == Kind.LIST)
         # The number among all lists of each list of features.
         lists = np.flatnonzero(is_head[self.kinds == Kind.LIST])
-        lengths = np.diff(cells.members.starts)[lists]
-        fits = np.zeros(self.n, bool)
-        fits[self.rows_of_outer[is_head][lengths == d]] = True
-        self.is_odd |= ~fits
-        members = cells.members
-        if len(lists) < len(members) or not (lengths == d).all():
-            members = take_records([members], lists[lengths == d])
-        values, kinds = members.numbers.reshape(-1, d), members.kinds.reshape(-1, d)
-        present = None
-        if not (kinds == Kind.NUMBER).all():
-            present = (kinds == Kind.NUMBER) | (kinds == Kind.BOOL)
-            rows, is_null = np.flatnonzero(fits), kinds == Kind.NULL
-            self.is_odd[rows[(~present & ~is_null).any(axis=1)]] = True
-            missing[rows] += np.count_nonzero(is_null, axis=1)
-        if not fits.all():
-            every, is_present = np.zeros((self.n, d), values.dtype), np.ones((self.n, d), bool)
-            every[fits] = values
-            is_present[fits] = True if present is None else present
-            values, present = every, is_present
-        return self.table(tuple(map(str, features)), values, present)
+        has_list = np.zeros(self.n, bool)
+        has_list[self.rows_of_outer[is_head]] = True
+        self.is_odd |= ~has_list
+        return self.lists(lists, self.rows_of_outer[is_head], missing, self.text_scale)
 
     def _weights(self) -> NDArray[np.float64]:
         """Return the sample weights."""
@@ -701,17 +810,18 @@ class _Members(_Reader):
         """Return the contents of the passthrough columns."""
         if not self.options.kept:
             return []
-        columns = []
-        for name in self.options.kept:
-            ids = np.flatnonzero(self.name_ids == self._id(name))
-            is_head = (self.kinds[ids] == Kind.LIST) | (self.kinds[ids] == Kind.OBJECT)
-            self.is_odd[self.rows_of_outer[ids[is_head]]] = True
-            column: list[Any] = [None] * self.n
-            contents = self.cells.contents.get_all(self.outer[ids])
-            for row, content in zip(self.rows_of_outer[ids].tolist(), contents, strict=True):
-                column[row] = content
-            columns.append(column)
-        return list(zip(*columns, strict=True))
+        return list(zip(*map(self._contents, self.options.kept), strict=True))
+
+    def _contents(self, name: str) -> list[Any]:
+        """Return the content of the cell of a name in each record; a list or object is odd."""
+        ids = np.flatnonzero(self.name_ids == self._id(name))
+        is_head = (self.kinds[ids] == Kind.LIST) | (self.kinds[ids] == Kind.OBJECT)
+        self.is_odd[self.rows_of_outer[ids[is_head]]] = True
+        column: list[Any] = [None] * self.n
+        contents = self.cells.contents.get_all(self.outer[ids])
+        for row, content in zip(self.rows_of_outer[ids].tolist(), contents, strict=True):
+            column[row] = content
+        return column
 
     def _find_other_labels(self, is_label: Mask) -> frozenset[str]:
         """Return the usual names of labels that are not the label."""
@@ -751,6 +861,12 @@ class _Members(_Reader):
             self.is_odd[self.rows_of_outer[some]] = True
 
 
+def _names_among(cells: Cells, ids: NDArray[np.intp]) -> frozenset[str]:
+    """Return the names of some cells."""
+    assert cells.name_ids is not None
+    return frozenset(cells.names[i] for i in np.unique(cells.name_ids[ids]).tolist())
+
+
 def _number(text: str) -> float | None:
     try:
         return float(text)
@@ -775,7 +891,7 @@ def _role_of(context: Context, path: str, whole: tuple[str, ...]) -> int:
     """Return the role of a name, given the beginnings of names in objects with a role."""
     options, schema = context.selection, context.schema
     if context.are_pairs:
-        return _IGNORED if path in options.ignore else _UNTYPED
+        return _IGNORED if path in options.ignore else _role_of_number(context, path)
     if path == schema.label:
         return _LABEL
     if path == options.weight:
@@ -795,4 +911,11 @@ def _role_of(context: Context, path: str, whole: tuple[str, ...]) -> int:
         return _ONE_HOT
     if context.is_vocabulary_fixed and name not in context.vocabulary.numbers:
         return _TEXT
-    return _UNTYPED
+    return _role_of_number(context, name)
+
+
+def _role_of_number(context: Context, name: str) -> int:
+    """Return the role of a name without another one."""
+    schema = context.schema
+    is_expected = schema.features is None or name in {*schema.features, *schema.undecided}
+    return _UNTYPED if is_expected else _UNKNOWN

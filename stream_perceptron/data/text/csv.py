@@ -6,20 +6,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from stream_perceptron.data import roles
-from stream_perceptron.data.cells import Cells
+from stream_perceptron.data.cell_rows import CellRows
 from stream_perceptron.data.describe import (
     UNKNOWN,
     Described,
     Note,
     describe,
     missing_hints,
-    no_label,
 )
 from stream_perceptron.data.interpreter import Context
-from stream_perceptron.data.interpreter.record import Sample, infer_types
+from stream_perceptron.data.interpreter.record import Record, Sample, infer_types
 from stream_perceptron.data.naming import LABEL_NAMES, column_called
-from stream_perceptron.data.schema import Schema, Selection
-from stream_perceptron.data.source import Fit, Request
+from stream_perceptron.data.schema import Selection
+from stream_perceptron.data.source import Request
+from stream_perceptron.data.tables import build_table_context, refuse_features
 from stream_perceptron.data.text.records import Dialect, RawLines, joined
 from stream_perceptron.data.text.scanning import CsvScanner
 from stream_perceptron.data.values import DECIMAL_COMMA, is_number_or_bool, looks_numeric
@@ -65,73 +65,30 @@ class CsvFormat:
         """Return a scanner of the records."""
         return CsvScanner([str(i) for i in range(self._n_fields)], self.dialect)
 
-    def open(self, request: Request, where: str, first: bytes) -> tuple[Context, Fit]:
-        """Return the context of the records and the source's fit, given the first record.
+    def open(self, request: Request, where: str, first: bytes) -> Context:
+        """Return the context of the records, given the first one.
 
-        The first value of a column decides whether it has numbers, or texts, which are left out.
         Without a header the columns are those of the first source that had one. If none had, the
         label comes first, and features have the model's names, or x0, x1 and so on.
         """
-        schema = request.schema
-        names, selection, is_by_place = self._columns(request, where)
-        if selection.label is None and request.needs_label and (self.header or is_by_place):
-            raise SourceError(no_label(where, names, schema))
-        used = {selection.label, *selection.roles}
-        free = [name for name in names if name not in used]
-        is_closed = schema.features is not None and not schema.is_open
-        unused: set[str] = set()
-        if not request.to_learn:
-            # To predict, use the columns that the model knows.
-            known = schema.features or [n for n in free if n in request.names.numbers] or free
-            unused = set(free).difference(known)
-        elif is_by_place and is_closed:
-            unused = set(free).difference(
-                schema.features or (), schema.undecided, schema.texts or ()
-            )
-        context = Context(
-            selection, schema, request.to_learn, is_text=True, columns=tuple(names),
-            are_named=self.header is not None, unused=frozenset(unused), vocabulary=request.names,
-        )  # fmt: skip
-        text = first.decode(errors="surrogateescape").removesuffix("\n").removesuffix("\r")
-        fields = dict(zip(names, _fields_in(text, self.dialect), strict=False))
-        after = self._infer_schema(context, fields, where)
-        return context, Fit(after, selection.label, selection.join)
+        names, options = self._columns(request, where)
+        context = build_table_context(
+            request, options, names, where, are_named=self.header is not None, is_text=True
+        )
+        cells = self.scanner().scan_records([first])
+        columns = context.table_columns
+        if context.schema.is_new and not (cells.errors or columns.one_hot):
+            record = Record(cells, 0, context)
+            features, texts, n_untyped = infer_types(context, record)
+            has_labels_alone = options.joins and not columns.free
+            if not (features or n_untyped or has_labels_alone):
+                fields = {name: record.text(name) for name in names}
+                types = dict.fromkeys(texts, "text")
+                refuse_features(types, where, _if_written_otherwise(fields))
+        return context
 
-    def _infer_schema(self, context: Context, fields: Mapping[str, str], where: str) -> Schema:
-        """Return the schema after the first record, if that is learned.
-
-        Raises
-        ------
-        SourceError
-            If the columns do not fit the model.
-
-        """
-        selection, schema, columns = context.selection, context.schema, context.table_columns
-        weight = fields.get(selection.weight or "", "")
-        is_weight = weight.strip() in selection.blanks or is_number_or_bool(weight)
-        if schema.is_new and not is_weight:
-            raise SourceError(
-                f"{where}: weight column {selection.weight!r} is of type string, not a number"
-            )
-        features, texts, _ = infer_types(context, lambda name: fields.get(name, ""))
-        if schema.features is not None and (columns.free or not selection.joins):
-            may_come = set(schema.undecided).difference(columns.numbers)
-            schema.with_features(tuple(name for name in features if name not in may_come), where)
-        has_none = not features and len(texts) == len(columns.texts) + len(columns.untyped)
-        if schema.is_new and has_none and not selection.one_hot:
-            shown = ", ".join(f"{name!r} (text)" for name in texts[:5])
-            raise SourceError(
-                f"{where}: no usable features{f' among {shown}' if shown else ''}: use number or "
-                f"bool columns, or texts with --one-hot{_if_written_otherwise(fields)}"
-            )
-        label = selection.label
-        is_labeled = label is not None and fields.get(label, "").strip() not in selection.blanks
-        if not (is_labeled or selection.joins):
-            return schema
-        return context.infer_columns(features, texts)
-
-    def _columns(self, request: Request, where: str) -> tuple[list[str], Selection, bool]:
-        """Return the columns, the selection with their names, and whether names go by position."""
+    def _columns(self, request: Request, where: str) -> tuple[list[str], Selection]:
+        """Return the columns, and the read options with their names."""
         options, schema = request.selection, request.schema
         if self.header is None and schema.columns:
             try:
@@ -145,16 +102,16 @@ class CsvFormat:
             lost = [name for name in selection.kept if name not in names]
             if lost:
                 raise SourceError(f"{where}: there is no column {lost[0]!r} to keep in its rows")
-            return names, replace(selection, label=label), True
+            return names, replace(selection, label=label)
         names = self.header or roles.names_by_place(options, schema, self._n_fields, where)
         names = roles.distinct(names, options, where)
-        return names, roles.among(options, names, where, request.to_learn), False
+        return names, roles.among(options, names, where, request.to_learn)
 
     def describe(
-        self, context: Context, cells: Cells, deciding: Sequence[tuple[int, Sample]]
+        self, context: Context, rows: CellRows, deciding: Sequence[tuple[int, Sample]]
     ) -> tuple[Note, ...]:
         """Return notes on the used and ignored columns."""
-        selection, columns = context.selection, context.table_columns
+        selection, columns, cells = context.selection, context.table_columns, rows.cells
         names, d = context.columns or (), len(context.columns or ())
         index = {name: c for c, name in enumerate(names)}
 

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from stream_perceptron.data.cells import Cells, Kind
+from stream_perceptron.data.cell_rows import CellRows
+from stream_perceptron.data.cells import Kind
 from stream_perceptron.data.describe import Described, Note, describe, json_hints
 from stream_perceptron.data.interpreter import Context
 from stream_perceptron.data.interpreter.record import Record, Sample, find_label_key
 from stream_perceptron.data.naming import column_called, is_position
-from stream_perceptron.data.source import Fit, Request
+from stream_perceptron.data.source import Request
 from stream_perceptron.data.text.records import RawLines
 from stream_perceptron.data.text.scanning import JsonScanner
 from stream_perceptron.errors import SampleError
@@ -44,8 +45,8 @@ class JsonFormat:
         """Return a scanner of the records."""
         return JsonScanner()
 
-    def open(self, request: Request, where: str, first: bytes) -> tuple[Context, Fit]:
-        """Return the context of the records and the source's fit, given the first record."""
+    def open(self, request: Request, where: str, first: bytes) -> Context:
+        """Return the context of the records, given the first one."""
         options, schema = request.selection, request.schema
         if options.join is not None and is_position(options.join):
             keys: list[str] = []
@@ -53,16 +54,16 @@ class JsonFormat:
                 cells = self.scanner().scan_record(first)
                 keys = [cell.name for cell in cells if "." not in cell.name]
             options = replace(options, join=column_called(options.join, keys) or options.join)
-        context = Context(
+        return Context(
             options, schema, request.to_learn, request.most_features, vocabulary=request.names
         )
-        return context, Fit(schema, schema.label, options.join)
 
     def describe(
-        self, context: Context, cells: Cells, deciding: Sequence[tuple[int, Sample]]
+        self, context: Context, rows: CellRows, deciding: Sequence[tuple[int, Sample]]
     ) -> tuple[Note, ...]:
         """Return notes on the used and ignored keys."""
-        options, schema, key = context.selection, context.schema, context.schema.key
+        options, schema, cells = context.selection, context.schema, rows.cells
+        key = schema.key
         deciding = [each for each in deciding if each[1].schema.key == key]
         prefix = f"{key}." if key else ""
         first = Record(cells, deciding[0][0], context)

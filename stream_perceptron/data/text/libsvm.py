@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from stream_perceptron.data.cells import Cells
+from stream_perceptron.data.cell_rows import CellRows
 from stream_perceptron.data.describe import Described, Note, describe
 from stream_perceptron.data.interpreter import Context
 from stream_perceptron.data.interpreter.record import Sample
 from stream_perceptron.data.naming import LABEL_NAMES
-from stream_perceptron.data.source import Fit, Request
+from stream_perceptron.data.source import Request
 from stream_perceptron.data.text.records import RawLines
 from stream_perceptron.data.text.scanning import LibsvmScanner
 from stream_perceptron.errors import SourceError
@@ -34,8 +34,8 @@ class LibsvmFormat:
         """Return a scanner of the records."""
         return LibsvmScanner()
 
-    def open(self, request: Request, where: str, first: bytes) -> tuple[Context, Fit]:
-        """Return the context of the records and the source's fit."""
+    def open(self, request: Request, where: str, first: bytes) -> Context:
+        """Return the context of the records."""
         options = request.selection
         has_columns = options.position or options.weight or options.one_hot
         if options.kept or (request.to_learn and has_columns):
@@ -43,11 +43,10 @@ class LibsvmFormat:
                 f"{where}: lines of LIBSVM have no columns for --position, --weight, --one-hot, "
                 "--join or --keep"
             )
-        context = Context(options, request.schema, request.to_learn, is_text=True, are_pairs=True)
-        return context, Fit(request.schema, options.label or LABEL_NAMES[0])
+        return Context(options, request.schema, request.to_learn, is_text=True, are_pairs=True)
 
     def describe(
-        self, context: Context, cells: Cells, deciding: Sequence[tuple[int, Sample]]
+        self, context: Context, rows: CellRows, deciding: Sequence[tuple[int, Sample]]
     ) -> tuple[Note, ...]:
         """Return notes on the features and the label."""
         options = context.selection

@@ -7,36 +7,31 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
-from typing import Any, NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from stream_perceptron.data.batch import MOST_BATCH_ROWS, Batch, Held, Redeliveries
+from stream_perceptron.data.batch import MOST_BATCH_ROWS, Held
 from stream_perceptron.data.byte_stream import ByteStream, open_bytes
+from stream_perceptron.data.cell_rows import CellInterpreter, CellRows
 from stream_perceptron.data.cells import Cells
-from stream_perceptron.data.describe import Note, warning
+from stream_perceptron.data.describe import Note
 from stream_perceptron.data.identity import (
     Identity,
     TextDigest,
     TextPart,
     changed_since_first_pass,
 )
-from stream_perceptron.data.interpreter import Context, Interpretation, NameRoles
-from stream_perceptron.data.interpreter.record import Sample
+from stream_perceptron.data.interpreter import Context
+from stream_perceptron.data.interpreter.record import Sample, interpret_record
 from stream_perceptron.data.schema import Selection
-from stream_perceptron.data.source import (
-    Fit,
-    Interpreter,
-    Knowledge,
-    RawRows,
-    Request,
-    SingleSource,
-)
+from stream_perceptron.data.source import Opening, Request, Source
 from stream_perceptron.data.text.records import LONGEST_LINE, RawLines, cut_lines
 from stream_perceptron.data.text.scanning import Scanner
 from stream_perceptron.errors import SourceError
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_MAX_TRIED = 100  # the number of first records among which one that can be used is looked for
 
 
 class LineFormat(Protocol):
@@ -54,8 +49,8 @@ class LineFormat(Protocol):
     def scanner(self) -> Scanner:
         """Return a scanner of the records."""
 
-    def open(self, request: Request, where: str, first: bytes) -> tuple[Context, Fit]:
-        """Return the context of the records and the source's fit, given the first record.
+    def open(self, request: Request, where: str, first: bytes) -> Context:
+        """Return the context of the records, given the first one.
 
         Raises
         ------
@@ -65,19 +60,12 @@ class LineFormat(Protocol):
         """
 
     def describe(
-        self, context: Context, cells: Cells, deciding: Sequence[tuple[int, Sample]]
+        self, context: Context, rows: CellRows, deciding: Sequence[tuple[int, Sample]]
     ) -> tuple[Note, ...]:
         """Return notes on the columns, given the records that decided them among the first ones."""
 
 
-class _Opened(NamedTuple):
-    """The context of a source's records, and the source's fit."""
-
-    context: Context
-    fit: Fit
-
-
-class TextRows(RawRows):
+class TextRows(CellRows):
     """Records of text, scanned into cells."""
 
     def __init__(
@@ -86,9 +74,6 @@ class TextRows(RawRows):
         self.lines, self.cells, self.text = lines, cells, text
         self._whole = whole  # the rows that this is a part of
 
-    def __len__(self) -> int:
-        return len(self.cells)
-
     def _slice(self, start: int, end: int) -> TextRows:
         text = None if self.text is None else self.text[start:end]
         part = slice(start, end)
@@ -96,79 +81,16 @@ class TextRows(RawRows):
 
     @property
     def whole(self) -> TextRows:
-        """All rows that have arrived together with these."""
         return self if self._whole is None else self._whole
 
-    def content(self, i: int) -> str:
-        """Return the text of a record."""
+    def hold(self, i: int) -> Held | None:
+        return None if self.lines.are_too_long else partial(self._content, i)
+
+    def _content(self, i: int) -> str:
         return (self.lines[i : i + 1].records()[0] or b"").decode(errors="surrogateescape")
 
 
-class TextInterpreter(Interpreter):
-    """Interprets records of text."""
-
-    def __init__(
-        self, name: str, text_format: LineFormat, context: Context, request: Request
-    ) -> None:
-        super().__init__(request)
-        self._name, self._format, self._context = name, text_format, context
-        self._names = NameRoles()
-        self._other_labels: set[str] = set()  # usual names of labels that are not the label
-        self._warned: set[str] = set()  # those among them that a warning has named
-
-    def _interpret(
-        self,
-        rows: TextRows,
-        knowledge: Knowledge,
-        redeliveries: Redeliveries | None,
-        fields: dict[str, Any],
-    ) -> Batch:
-        interpretation = self._interpret_cells(rows, knowledge, redeliveries)
-        self._other_labels |= interpretation.other_labels
-        batch = interpretation.batch(source=self._name, text=rows.text, **fields)
-        if not batch.rejected or rows.lines.are_too_long:
-            return batch
-        held: dict[int, Held] = {i: partial(rows.content, i) for i in batch.rejected}
-        return replace(batch, held=held)
-
-    def _interpret_cells(
-        self, rows: TextRows, knowledge: Knowledge, redeliveries: Redeliveries | None = None
-    ) -> Interpretation:
-        schema, vocabulary, before = knowledge.schema, knowledge.names, self._context
-        redeliveries = redeliveries if before.selection.position else None
-        # A context caches the columns of a table, some of which may be known by now.
-        is_same = before.columns is None or not schema.is_open
-        is_same &= schema is before.schema and vocabulary is before.vocabulary
-        if not is_same or redeliveries is not before.redeliveries:
-            self._context = replace(
-                before, schema=schema, vocabulary=vocabulary, redeliveries=redeliveries
-            )
-        return Interpretation(self._context, rows.cells, self._names)
-
-    def _describe(self, rows: TextRows, knowledge: Knowledge) -> tuple[Note, ...]:
-        # Notes describe all rows that arrived together, of which `rows` may be the first few.
-        rows = rows.whole
-        interpretation = self._interpret_cells(rows, knowledge)
-        deciding = interpretation.find_deciding()
-        if not deciding:
-            return ()
-        context = replace(interpretation.context, schema=deciding[-1][1].schema)
-        return self._format.describe(context, rows.cells, deciding)
-
-    def _warn(self, batch: Batch) -> tuple[Note, ...]:
-        new = sorted(self._other_labels - self._warned)
-        self._warned |= self._other_labels
-        label = batch.inferred.schema.label
-        return tuple(
-            warning(
-                f"{name!r} is not read as the label, which is {label!r}: rename it, or start over "
-                f"with --label {name}"
-            )
-            for name in new
-        )
-
-
-class LineSource(SingleSource):
+class LineSource(Source):
     """A source of text with a record a line.
 
     A file is identified by its bytes up to the last row read, so it may grow.
@@ -227,7 +149,30 @@ class LineSource(SingleSource):
     def _text(self, number: int) -> str:
         return (self._line(number) or b"").decode(errors="replace").rstrip("\r\n")
 
-    def _prepare(self, request: Request) -> _Opened | None:
+    def open(self, request: Request) -> Opening | None:
+        records = self._open_records(request)
+        if records is None:
+            return None
+        context, scanner = self._format.open(request, self.name, records[0]), self._format.scanner()
+        for record in records[:_MAX_TRIED]:
+            sample = interpret_record(context, scanner.scan_records([record]), 0)
+            if isinstance(sample, Sample):
+                # Declared classes may fix the type of labels before the first one does.
+                label_type = context.schema.label_type
+                return Opening(context, replace(sample.schema, label_type=label_type))
+        return Opening(context, context.schema)
+
+    def interpreter(self, request: Request) -> CellInterpreter:
+        records, context = self._open_records(request), Context(request.selection)
+        if records is not None:
+            context = self._format.open(request, self.name, records[0])
+        return CellInterpreter(self.name, context, request, self._format.describe)
+
+    def _open_records(self, request: Request) -> list[bytes] | None:
+        """Return the records that have arrived, at least the first one; None if there is none.
+
+        The format becomes that of the request.
+        """
         self._format = self._choose(request.selection)
         number = self._first + self._format.n_header_lines
         line = self._line(number)
@@ -242,12 +187,7 @@ class LineSource(SingleSource):
         records = [record for each in whole for record in each.without_blanks().records()]
         # A header with an open quote may have swallowed the line.
         first = (records[number] if number < len(records) else line) or b""
-        return _Opened(*self._format.open(request, self.name, first))
-
-    def interpreter(self, request: Request) -> TextInterpreter:
-        opened = self.prepared(request)
-        context = Context(request.selection) if opened is None else opened.context
-        return TextInterpreter(self.name, self._format, context, request)
+        return [first, *(record for record in records[number + 1 :] if record is not None)]
 
     def rows(self, request: Request) -> Iterator[TextRows]:
         self._format = self._choose(request.selection)

@@ -248,20 +248,20 @@ def test_lists_are_no_texts(tmp_path):
     path = write_parquet(tmp_path / "f.parquet", {"x": [1.0], "y": [1], "t": [["a"]]})
 
     with pytest.raises(SourceError, match=f"{path}: text column 't' is of type list"):
-        open_source(str(path)).fit(Request(Selection(one_hot=("t",))))
+        open_source(str(path)).open(Request(Selection(one_hot=("t",))))
 
 
 @pytest.mark.parametrize(
     ("columns", "reason"),
     [
-        ({"x": [1.0, float("nan")]}, "column 'x' is nan"),
+        ({"x": [1.0, float("nan")]}, "column 'x' is nan, not finite"),
         ({"x": [1.0, float("inf")]}, "column 'x' is inf"),
-        ({"x": [[1, 2], [1]]}, "column 'x' has 1 values, not 2"),
+        ({"x": [[1, 2], [1]]}, "column 'x' has 1 value, not 2"),
         ({"x": [[1, 2], []]}, "column 'x' has 0 values, not 2"),
         ({"x": [[1, 2], None]}, "column 'x' is null"),
-        ({"x": [[1, 2], [1, float("nan")]]}, "value 1 of column 'x' is NaN"),
-        ({"x": [[1.0, 2.0], [float("inf"), 1.0]]}, "value 0 of column 'x' is infinite"),
-        ({"x": [[[1], [2]], [[1], None]]}, "column 'x' has 1 values, not 2"),
+        ({"x": [[1, 2], [1, float("nan")]]}, "feature 'x1' is nan, not finite"),
+        ({"x": [[1.0, 2.0], [float("inf"), 1.0]]}, "feature 'x0' is inf, not finite"),
+        ({"x": [[[1], [2]], [[1], None]]}, "column 'x' has 1 value, not 2"),
         ({"x": pa.array([b"ab", None], pa.binary(2))}, "column 'x' is null"),
         (
             {"image": [{"bytes": png(np.zeros(784, np.uint8))}, {"bytes": b"no"}]},
@@ -305,7 +305,7 @@ def test_second_file_must_have_the_same_features(tmp_path):
     second = write_parquet(tmp_path / "b.parquet", {"pixel1": [1.0], "pixel2": [1.0], "y": [1]})
     third = write_parquet(tmp_path / "c.parquet", {"pixels": [[1.0, 2.0]], "y": [1]})
 
-    with pytest.raises(SourceError, match="b.parquet: .*lacks 'pixel0' and adds 'pixel2'"):
+    with pytest.raises(SourceError, match="b.parquet: it lacks 'pixel0'"):
         list(stream.iter_parquet(first, second))
     assert 2 == len(list(stream.iter_parquet(first, third)))
 
@@ -345,7 +345,7 @@ def test_a_column_whose_name_is_not_utf8_is_an_error_that_says_so(kind, tmp_path
     path.write_bytes(sink.getvalue().replace(b"name", b"n\xffme"))
 
     with pytest.raises(SourceError, match=r"f: the name of a column is not UTF-8"):
-        open_source(str(path)).fit(Request())
+        open_source(str(path)).open(Request())
 
 
 @pytest.mark.parametrize("library", ["polars", "pyarrow"])

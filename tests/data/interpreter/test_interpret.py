@@ -8,10 +8,12 @@ import random
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from helpers import TIMES
 
 from stream_perceptron.data import Request, open_source, read_batches
+from stream_perceptron.data.arrow.rows import ArrowTable
 from stream_perceptron.data.batch import Redeliveries
 from stream_perceptron.data.interpreter import Context, NameRoles, interpret
 from stream_perceptron.data.interpreter.steady import interpret_block
@@ -77,10 +79,47 @@ def libsvm_record(rng, i):
     )
 
 
+def arrow_batch(rng, form, n):
+    """Return random rows with the columns of CSV, or with a list of features."""
+
+    def column(choices, odd, kind):
+        values = [rng.choice(choices if rng.random() < 0.95 else odd) for _ in range(n)]
+        return pa.array(values, kind)
+
+    small, wide = [1, 2, 7, 200], [None, 300, -9]
+    kind = rng.choice([pa.uint8(), pa.int64(), pa.float64(), pa.bool_()])
+    odd = [None, float("nan"), 1e300] if pa.types.is_floating(kind) else [None]
+    if pa.types.is_boolean(kind):
+        small = [True, False]
+    columns = {
+        "a": column(small, odd, kind),
+        "b": column([1, 2, 7, 200], wide if rng.random() < 0.5 else [None], pa.int16()),
+    }
+    if form == "arrow list":
+        kind = rng.choice([pa.uint8(), pa.float64()])
+        rows = [[1, 2, 7], [200, 0, 5]], [[1, 2], [], None, [None, 1, 2]]
+        if pa.types.is_floating(kind):
+            rows[1].append([float("nan"), 1, 2])
+        columns = {"x": column(*rows, pa.list_(kind))}
+    elif rng.random() < 0.3:
+        columns["b"] = columns["b"].fill_null(0).cast(pa.uint8(), safe=False)
+    columns |= {
+        "text": column(["red", "blue"], [None, "", "NA"], pa.string()),
+        "w": column([1.0, 2.0], [None, -1.0], pa.float64()),
+        "part": column(["p"], [None], pa.string()),
+        "off": pa.array(range(n)),
+        "id": pa.array([f"k{i % 5}" for i in range(n)]),
+        "label": column(["up", "down"], [None, "NA"], pa.string()),
+    }
+    if rng.random() < 0.5:
+        columns["label"] = column([0, 1, 300], [None], pa.int32())
+    return pa.record_batch(columns)
+
+
 def selection_for(rng, form):
     """Return random options."""
     options = {
-        "label": "label" if form == "csv" else None,
+        "label": "label" if form == "csv" or form.startswith("arrow") else None,
         "missing": rng.choice([(), ("NA",), ("NA", "-9", "7")]),
         "scale": rng.choice([None, 0.5, 1e305]),
     }
@@ -101,6 +140,21 @@ def selection_for(rng, form):
 def cells_of(rng, form, n):
     """Return the context of n random records, and their cells."""
     context = Context(selection_for(rng, form), learns=rng.random() < 0.8)
+    if form.startswith("arrow"):
+        batch = arrow_batch(rng, form, n)
+        if form == "arrow list":
+            context = replace(context, selection=replace(context.selection, one_hot=()))
+        request = Request(context.selection, to_learn=context.learns)
+        table = ArrowTable.open(batch.schema, "rows", request)
+        context = table.opening.context
+        if context.selection.position:
+            context = replace(context, redeliveries=Redeliveries({("p",): 3}))
+        return context, table.scanner().scan(batch)
+    if form in ("libsvm", "flat") and rng.random() < 0.2:
+        # A model of a table, which does not know all names.
+        known = ("1", "2", "7") if form == "libsvm" else ("a", "b")
+        schema = Schema(features=known, texts=("text",), columns=(*known, "text", "label"))
+        context = replace(context, schema=replace(schema, label="label"))
     if form == "csv":
         scanner = CsvScanner(COLUMNS)
         context = replace(context, is_text=True, columns=COLUMNS, are_named=True)
@@ -127,7 +181,7 @@ def adopt(context, inferred):
     return replace(context, schema=inferred.schema, vocabulary=vocabulary)
 
 
-FORMS = ["csv", "flat", "features", "list", "libsvm"]
+FORMS = ["csv", "flat", "features", "list", "libsvm", "arrow", "arrow list"]
 
 
 def interpret_in_parts(context, cells, sizes, names=None):

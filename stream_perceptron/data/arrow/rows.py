@@ -1,0 +1,224 @@
+"""Rows of Arrow record batches, and what their columns mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import pyarrow as pa
+from pyarrow import types
+
+from stream_perceptron.data import roles
+from stream_perceptron.data.arrow.cells import ArrowScanner, readable_row, require_pillow
+from stream_perceptron.data.arrow.types import (
+    describe_type,
+    find_index_columns,
+    infer_label_type,
+    is_number,
+)
+from stream_perceptron.data.batch import BATCH_ROWS, MOST_BATCH_ROWS, Held
+from stream_perceptron.data.cell_rows import CellInterpreter, CellRows
+from stream_perceptron.data.cells import Cells, Kind
+from stream_perceptron.data.describe import UNKNOWN, Described, Note, describe
+from stream_perceptron.data.interpreter import Context
+from stream_perceptron.data.interpreter.record import Sample
+from stream_perceptron.data.schema import Selection
+from stream_perceptron.data.source import Opening, Request
+from stream_perceptron.data.tables import build_table_context, refuse_features
+from stream_perceptron.errors import SourceError
+
+MAX_DESCRIBED = 200  # the number of first rows whose texts are examined for notes
+
+# Returns the first texts of columns by name, given the first rows.
+ReadTexts = Callable[["ArrowRows"], Mapping[str, list[str]]]
+
+_BATCH_BYTES = 2**22
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ArrowTable:
+    """The columns of an Arrow source, and their use.
+
+    Attributes
+    ----------
+    opening
+        The context of the rows, and the schema that the columns' types lead to.
+    used
+        The positions of the columns that are read, ascending.
+    ignored_texts
+        The columns of texts that are not used.
+
+    """
+
+    opening: Opening
+    used: list[int]
+    ignored_texts: list[str]
+    _columns: pa.Schema
+
+    @classmethod
+    def open(cls, columns: pa.Schema, where: str, request: Request) -> ArrowTable:
+        """Return the table of a source for a request.
+
+        Raises
+        ------
+        SourceError
+            If the columns do not fit the model, or one that was asked for is missing.
+
+        """
+        try:
+            names = roles.distinct(columns.names, request.selection, where)
+        except UnicodeDecodeError:
+            raise SourceError(f"{where}: the name of a column is not UTF-8") from None
+        if names != columns.names:
+            fields = [field.with_name(n) for field, n in zip(columns, names, strict=True)]
+            columns = pa.schema(fields, columns.metadata)
+        options = roles.among(request.selection, names, where, request.to_learn)
+        _require_types(columns, options, where)
+        column_types = {field.name: describe_type(field.type) for field in columns}
+        context = build_table_context(
+            request, options, names, where, are_named=True, types=column_types
+        )
+        table, schema = context.table_columns, context.schema
+        features = [*table.numbers, *([table.vector] if table.vector else [])]
+        if table.vector is not None:
+            require_pillow(columns.field(table.vector).type)
+        elif not features and not table.one_hot and not (options.joins and not table.free):
+            refuse_features({name: column_types[name].name for name in table.free}, where)
+        else:
+            schema = context.schema_of_known_columns
+        if options.label is not None:
+            kind = columns.field(options.label).type
+            if label_type := infer_label_type(kind, options.label, where):
+                schema = schema.with_label_type(label_type, where)
+        read = {options.label, *options.roles, *table.one_hot, *features, *table.untyped}
+        read = read.difference(options.ignore).union(options.kept)
+        ignored_texts = [
+            name for name in table.free if column_types[name].kind is Kind.TEXT and name not in read
+        ]
+        used = [i for i, name in enumerate(names) if name in read]
+        return cls(Opening(context, schema), used, ignored_texts, columns)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all columns."""
+        return list(self._columns.names)
+
+    def scanner(self) -> ArrowScanner:
+        """Return a scanner of the columns that are used."""
+        names = self.names
+        return ArrowScanner(self.opening.context.types, {names[i] for i in self.used})
+
+    def describe(
+        self,
+        context: Context,
+        texts: Mapping[str, list[str]],
+        deciding: Sequence[tuple[int, Sample]],
+    ) -> tuple[Note, ...]:
+        """Return notes on the used and ignored columns."""
+        options, table, column_types = context.selection, context.table_columns, context.types
+        features, source = [*table.numbers], ""
+        if table.vector is not None:
+            features, source = [*map(str, deciding[0][1].names)], f" from column {table.vector!r}"
+        columns = [table.vector] if table.vector else features
+        of_type = {Kind.NUMBER, Kind.LIST}.__contains__
+        unknown = [n for n in self.names if n in context.unused and of_type(column_types[n].kind)]
+        used = {*columns, *texts, *context.unused, *table.one_hot}
+        ignored = dict.fromkeys(unknown, UNKNOWN)
+        ignored |= {name: column_types[name].name for name in table.free if name not in used}
+        ignored |= dict.fromkeys(options.ignore, "as asked")
+        found = Described(
+            features,
+            source,
+            sorted({context.scale_of(column) for column in columns}),
+            options.label,
+            ignored,
+            texts,
+            find_index_columns(self._columns),
+        )
+        return describe(options, context.schema, found)
+
+
+class ArrowRows(CellRows):
+    """Rows of a record batch, with the cells of the columns that are used for a request."""
+
+    def __init__(self, batch: pa.RecordBatch, cells: Cells, used: Sequence[int]) -> None:
+        self.batch, self.cells, self.used = batch, cells, used
+
+    def _slice(self, start: int, end: int) -> ArrowRows:
+        return ArrowRows(self.batch.slice(start, end - start), self.cells[start:end], self.used)
+
+    def hold(self, i: int) -> Held | None:
+        return partial(readable_row, self.batch.slice(i, 1))
+
+
+class ArrowInterpreter(CellInterpreter):
+    """Interprets rows of record batches.
+
+    Parameters
+    ----------
+    name
+        The name of the source.
+    table
+        The columns for the request.
+    request
+        The request for the rows.
+    read_texts
+        Returns the first texts of the ignored columns, given the first rows.
+
+    """
+
+    def __init__(
+        self, name: str, table: ArrowTable, request: Request, read_texts: ReadTexts
+    ) -> None:
+        def describe_rows(
+            context: Context, rows: ArrowRows, deciding: Sequence[tuple[int, Sample]]
+        ) -> tuple[Note, ...]:
+            return table.describe(context, read_texts(rows), deciding)
+
+        super().__init__(name, table.opening.context, request, describe_rows)
+        self._table, self._scanner = table, table.scanner()
+
+    def _cells(self, rows: ArrowRows) -> Cells:
+        # Rows may have been scanned for another model, which uses other columns.
+        is_same = rows.used == self._table.used
+        return rows.cells if is_same else self._scanner.scan(rows.batch)
+
+
+def scan_batches(
+    batches: Iterable[pa.RecordBatch], names: Sequence[str], table: ArrowTable
+) -> Iterator[ArrowRows]:
+    """Yield the rows of record batches, a few thousand at once at most.
+
+    `names` are those of the batches' columns.
+    """
+    scanner = table.scanner()
+    # If each row has its own text, a batch has as many features as rows.
+    max_rows = BATCH_ROWS if table.opening.context.selection.one_hot else MOST_BATCH_ROWS
+    for batch in batches:
+        if batch.schema.names != list(names):
+            batch = batch.rename_columns(list(names))
+        for start in range(0, batch.num_rows, max_rows):
+            rows = batch.slice(start, max_rows)
+            yield ArrowRows(rows, scanner.scan(rows), table.used)
+
+
+def _require_types(columns: pa.Schema, options: Selection, where: str) -> None:
+    """Check that weights are numbers, and that columns of --one-hot are not nested."""
+    for name in options.one_hot:
+        kind = columns.field(name).type
+        if types.is_nested(kind):
+            raise SourceError(
+                f"{where}: text column {name!r} is of type {kind}: --one-hot is for texts, numbers "
+                "and bools"
+            )
+    if options.weight is not None and not is_number(columns.field(options.weight).type):
+        kind = columns.field(options.weight).type
+        raise SourceError(
+            f"{where}: weight column {options.weight!r} is of type {kind}, not a number"
+        )
+
+
+def rows_at_once(size: int, n_rows: int) -> int:
+    """Return the rows of a batch, given the size in bytes of n_rows rows."""
+    return min(MOST_BATCH_ROWS, max(BATCH_ROWS, _BATCH_BYTES * n_rows // max(size, 1)))

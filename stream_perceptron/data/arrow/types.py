@@ -1,0 +1,120 @@
+"""Types of Arrow columns, and what they mean for features and labels."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import types
+
+from stream_perceptron.data.cells import Kind
+from stream_perceptron.data.interpreter import ColumnType
+from stream_perceptron.data.source import METADATA_KEY
+from stream_perceptron.errors import SourceError
+
+
+def describe_type(kind: pa.DataType) -> ColumnType:
+    """Return the type of a column's cells.
+
+    Examples
+    --------
+    >>> [describe_type(kind).kind.name for kind in (pa.int8(), pa.string(), pa.list_(pa.uint8()))]
+    ['NUMBER', 'TEXT', 'LIST']
+    >>> describe_type(pa.timestamp("s")).kind.name, describe_type(pa.list_(pa.string())).kind.name
+    ('OBJECT', 'OBJECT')
+
+    """
+    storage, is_8_bit = storage_type(kind), types.is_uint8(kind)
+    if is_number(kind):
+        cell = Kind.NUMBER
+    elif is_text(kind):
+        cell = Kind.TEXT
+    elif types.is_fixed_size_binary(storage) or is_image(storage):
+        cell, is_8_bit = Kind.LIST, True
+    elif is_list(storage) and is_number(leaf := _leaf_type(storage)):
+        cell, is_8_bit = Kind.LIST, types.is_uint8(leaf)
+    else:
+        cell = Kind.OBJECT
+    return ColumnType(str(kind), cell, bool(is_8_bit))
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Whether a column of this type has one number or bool a row."""
+    return bool(
+        types.is_integer(kind)
+        or types.is_floating(kind)
+        or types.is_decimal(kind)
+        or types.is_boolean(kind)
+    )
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column of this type has a text in each row."""
+    value = kind.value_type if types.is_dictionary(kind) else kind
+    return bool(
+        types.is_string(value) or types.is_large_string(value) or types.is_string_view(value)
+    )
+
+
+def is_list(kind: pa.DataType) -> bool:
+    """Whether a column of this type has a list in each row."""
+    return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))
+
+
+def is_image(kind: pa.DataType) -> bool:
+    """Whether this is Hugging Face's type of images, struct<bytes: binary, path: string>."""
+    if not types.is_struct(kind) or kind.get_field_index("bytes") < 0:
+        return False
+    data = kind.field("bytes").type
+    return bool(types.is_binary(data) or types.is_large_binary(data))
+
+
+def storage_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type that stores values of an extension type; other types stay as they are."""
+    return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
+
+
+def _leaf_type(kind: pa.DataType) -> pa.DataType:
+    while is_list(kind):
+        kind = kind.value_type
+    return kind
+
+
+def infer_label_type(kind: pa.DataType, label: str, where: str) -> str | None:
+    """Return the type of the labels in a column of this type; None for a column of nulls.
+
+    Raises
+    ------
+    SourceError
+        If its values cannot be labels.
+
+    """
+    value = kind.value_type if types.is_dictionary(kind) else kind
+    if types.is_null(kind):
+        return None
+    if types.is_integer(value) or types.is_floating(value):
+        return "int"
+    if types.is_boolean(value):
+        return "bool"
+    if is_text(kind):
+        return "str"
+    raise SourceError(
+        f"{where}: label column {label!r} is of type {kind}: labels are whole numbers, strings or "
+        "bools"
+    )
+
+
+def find_index_columns(columns: pa.Schema) -> list[str]:
+    """Return the columns that were the index of a pandas frame."""
+    try:
+        names = json.loads((columns.metadata or {}).get(b"pandas", b"{}"))["index_columns"]
+    except (ValueError, KeyError, TypeError):
+        return []
+    return [name for name in names if isinstance(name, str)]
+
+
+def declared_classes(columns: pa.Schema) -> list[Any] | None:
+    """Return the classes declared in one of our own files."""
+    metadata = (columns.metadata or {}).get(METADATA_KEY)
+    return None if metadata is None else json.loads(metadata)["classes"]

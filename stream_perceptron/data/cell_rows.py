@@ -1,0 +1,115 @@
+"""Rows of a source as cells, and their interpretation."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+from stream_perceptron.data.batch import Batch, Held, Redeliveries
+from stream_perceptron.data.cells import Cells
+from stream_perceptron.data.describe import Note, warn_of_unknown, warning
+from stream_perceptron.data.identity import TextPart
+from stream_perceptron.data.interpreter import Context, Interpretation, NameRoles
+from stream_perceptron.data.interpreter.record import Sample
+from stream_perceptron.data.source import Interpreter, Knowledge, RawRows, Request
+
+
+class CellRows(RawRows):
+    """Rows scanned into cells."""
+
+    cells: Cells
+    text: TextPart | None = None  # the rows' bytes, if they identify the source
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    @property
+    def whole(self) -> CellRows:
+        """All rows that have arrived together with these."""
+        return self
+
+    @abstractmethod
+    def hold(self, i: int) -> Held | None:
+        """Return a function that returns the content of a row; None if it is too long."""
+
+
+class Describe(Protocol):
+    """Returns notes on a source, given the records that decided its columns among the first."""
+
+    def __call__(
+        self, context: Context, rows: Any, deciding: Sequence[tuple[int, Sample]]
+    ) -> tuple[Note, ...]: ...
+
+
+class CellInterpreter(Interpreter):
+    """Interprets cells."""
+
+    def __init__(self, name: str, context: Context, request: Request, describe: Describe) -> None:
+        super().__init__(request)
+        self._name, self._context, self._describe_columns = name, context, describe
+        self._names = NameRoles()
+        self._other_labels: set[str] = set()  # usual names of labels that are not the label
+        self._warned: set[str] = set()  # those among them that a warning has named
+        self._unknown: list[str] = []  # ignored names that the model does not know
+        self._warned_of_unknown = False
+
+    def _interpret(
+        self,
+        rows: CellRows,
+        knowledge: Knowledge,
+        redeliveries: Redeliveries | None,
+        fields: dict[str, Any],
+    ) -> Batch:
+        interpretation = self._interpret_cells(rows, knowledge, redeliveries)
+        self._other_labels |= interpretation.other_labels
+        self._unknown = self._unknown or [*interpretation.unknown]
+        batch = interpretation.batch(source=self._name, text=rows.text, **fields)
+        held = {i: hold for i in batch.rejected if (hold := rows.hold(i)) is not None}
+        return replace(batch, held=held) if held else batch
+
+    def _interpret_cells(
+        self, rows: CellRows, knowledge: Knowledge, redeliveries: Redeliveries | None = None
+    ) -> Interpretation:
+        schema, vocabulary, before = knowledge.schema, knowledge.names, self._context
+        redeliveries = redeliveries if before.selection.position else None
+        # A context caches the columns of a table, some of which may be known by now.
+        is_same = before.columns is None or not schema.is_open
+        is_same &= schema is before.schema and vocabulary is before.vocabulary
+        if not is_same or redeliveries is not before.redeliveries:
+            self._context = replace(
+                before, schema=schema, vocabulary=vocabulary, redeliveries=redeliveries
+            )
+        return Interpretation(self._context, self._cells(rows), self._names)
+
+    def _cells(self, rows: Any) -> Cells:
+        """Return the cells of rows."""
+        cells: Cells = rows.cells
+        return cells
+
+    def _describe(self, rows: CellRows, knowledge: Knowledge) -> tuple[Note, ...]:
+        # Notes describe all rows that arrived together, of which `rows` may be the first few.
+        rows = rows.whole
+        interpretation = self._interpret_cells(rows, knowledge)
+        deciding = interpretation.find_deciding()
+        if not deciding:
+            return ()
+        context = replace(interpretation.context, schema=deciding[-1][1].schema)
+        return self._describe_columns(context, rows, deciding)
+
+    def _warn(self, batch: Batch) -> tuple[Note, ...]:
+        new = sorted(self._other_labels - self._warned)
+        self._warned |= self._other_labels
+        label = batch.inferred.schema.label
+        notes = [
+            warning(
+                f"{name!r} is not read as the label, which is {label!r}: rename it, or start over "
+                f"with --label {name}"
+            )
+            for name in new
+        ]
+        if self._unknown and not self._warned_of_unknown:
+            self._warned_of_unknown = True
+            notes.append(warn_of_unknown(self._unknown))
+        return tuple(notes)
