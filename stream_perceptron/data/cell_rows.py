@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from stream_perceptron.data.batch import Batch, Held, Redeliveries
 from stream_perceptron.data.cells import Cells
@@ -17,13 +17,9 @@ from stream_perceptron.data.source import Interpreter, Knowledge, RawRows, Reque
 
 
 class CellRows(RawRows):
-    """Rows scanned into cells."""
+    """Rows that are interpreted as cells."""
 
-    cells: Cells
     text: TextPart | None = None  # the rows' bytes, if they identify the source
-
-    def __len__(self) -> int:
-        return len(self.cells)
 
     @property
     def whole(self) -> CellRows:
@@ -35,20 +31,12 @@ class CellRows(RawRows):
         """Return a function that returns the content of a row; None if it is too long."""
 
 
-class Describe(Protocol):
-    """Returns notes on a source, given the records that decided its columns among the first."""
-
-    def __call__(
-        self, context: Context, rows: Any, deciding: Sequence[tuple[int, Sample]]
-    ) -> tuple[Note, ...]: ...
-
-
 class CellInterpreter(Interpreter):
     """Interprets cells."""
 
-    def __init__(self, name: str, context: Context, request: Request, describe: Describe) -> None:
+    def __init__(self, name: str, context: Context, request: Request) -> None:
         super().__init__(request)
-        self._name, self._context, self._describe_columns = name, context, describe
+        self._name, self._context = name, context
         self._names = NameRoles()
         self._other_labels: set[str] = set()  # usual names of labels that are not the label
         self._warned: set[str] = set()  # those among them that a warning has named
@@ -81,12 +69,17 @@ class CellInterpreter(Interpreter):
             self._context = replace(
                 before, schema=schema, vocabulary=vocabulary, redeliveries=redeliveries
             )
-        return Interpretation(self._context, self._cells(rows), self._names)
+        return Interpretation(self._context, self.scan(rows), self._names)
 
-    def _cells(self, rows: Any) -> Cells:
+    @abstractmethod
+    def scan(self, rows: Any) -> Cells:
         """Return the cells of rows."""
-        cells: Cells = rows.cells
-        return cells
+
+    @abstractmethod
+    def describe(
+        self, context: Context, rows: Any, deciding: Sequence[tuple[int, Sample]]
+    ) -> tuple[Note, ...]:
+        """Return notes on the columns, given the records that decided them among the first rows."""
 
     def _describe(self, rows: CellRows, knowledge: Knowledge) -> tuple[Note, ...]:
         # Notes describe all rows that arrived together, of which `rows` may be the first few.
@@ -96,7 +89,7 @@ class CellInterpreter(Interpreter):
         if not deciding:
             return ()
         context = replace(interpretation.context, schema=deciding[-1][1].schema)
-        return self._describe_columns(context, rows, deciding)
+        return self.describe(context, rows, deciding)
 
     def _warn(self, batch: Batch) -> tuple[Note, ...]:
         new = sorted(self._other_labels - self._warned)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from io import BytesIO
 from typing import Any, NamedTuple
 
@@ -65,11 +65,13 @@ class ArrowScanner:
         contents: list[_ColumnContents | None] = [None] * d
         groups: dict[pa.DataType, list[str]] = {}
         errors: dict[int, str] = {}
+        nulls: dict[int, NDArray[np.bool_]] = {}
         members = None
         for name, i in self._used.items():
             column = batch.column(name)
             if column.null_count:
-                kinds[to_numpy(column.is_valid()) == 0, i] = Kind.NULL
+                nulls[i] = to_numpy(column.is_valid()) == 0
+                kinds[nulls[i], i] = Kind.NULL
             if is_number(column.type):
                 if types.is_boolean(column.type):
                     kinds[kinds[:, i] == Kind.NUMBER, i] = Kind.BOOL
@@ -79,10 +81,11 @@ class ArrowScanner:
                 members = _scan_vectors(name, column, errors)
                 contents[i] = _LazyContents(column)
             else:
-                contents[i] = _ListContents(_to_list(name, column, errors), is_text(column.type))
+                make = _TextContents if is_text(column.type) else _ListContents
+                contents[i] = make(_to_list(name, column, errors))
         numbers = self._collect_numbers(batch, groups)
-        if numbers.dtype == np.float64:
-            numbers[kinds == Kind.NULL] = np.nan
+        for i, is_null in nulls.items() if numbers.dtype == np.float64 else ():
+            numbers[is_null, i] = np.nan
         return Cells(
             names=(),
             starts=np.arange(n + 1) * d,
@@ -233,19 +236,23 @@ class _NumberContents(_LazyContents):
 class _ListContents(_ColumnContents):
     """Contents that are Python objects."""
 
-    def __init__(self, values: list[Any], are_texts: bool) -> None:
-        self._values, self._are_texts = values, are_texts
+    def __init__(self, values: list[Any]) -> None:
+        self._values = values
 
     def get(self, row: int) -> Any:
         return self._values[row]
 
+
+class _TextContents(_ListContents):
+    """Texts and nulls."""
+
     def encode(self, rows: NDArray[np.intp]) -> Encoded:
-        if not self._are_texts:
-            return super().encode(rows)
-        code_of: dict[Hashable, int] = {}
-        values = map(self._values.__getitem__, rows.tolist())
-        codes = [code_of.setdefault(value, len(code_of)) for value in values]
-        return Encoded(np.array(codes, np.int32), list(code_of))
+        values = self._values
+        if len(rows) < len(values):
+            values = [values[i] for i in rows.tolist()]
+        code_of = {value: code for code, value in enumerate(dict.fromkeys(values))}
+        codes = np.fromiter(map(code_of.__getitem__, values), np.int32, len(values))
+        return Encoded(codes, list(code_of))
 
 
 class _TableContents(Contents):

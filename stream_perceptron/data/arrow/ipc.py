@@ -15,7 +15,7 @@ from stream_perceptron.data.arrow.rows import (
     ArrowRows,
     ArrowTable,
     rows_at_once,
-    scan_batches,
+    split_batches,
 )
 from stream_perceptron.data.arrow.types import declared_classes
 from stream_perceptron.data.byte_stream import (
@@ -67,7 +67,7 @@ class ArrowSource(Source):
 
     def rows(self, request: Request) -> Iterator[ArrowRows]:
         table = self._table(request)
-        yield from scan_batches(self._read(request.start), table.names, table)
+        yield from split_batches(self._read(request.start), table.names, request.selection)
 
     def interpreter(self, request: Request) -> ArrowInterpreter:
         table = self._table(request)

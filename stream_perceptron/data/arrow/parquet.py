@@ -17,7 +17,7 @@ from stream_perceptron.data.arrow.rows import (
     ArrowRows,
     ArrowTable,
     rows_at_once,
-    scan_batches,
+    split_batches,
 )
 from stream_perceptron.data.arrow.types import declared_classes, is_list
 from stream_perceptron.data.batch import BATCH_ROWS, MOST_BATCH_ROWS
@@ -118,7 +118,8 @@ class ParquetSource(Source):
         table = self._table(request)
         columns = list(range(len(table.names))) if request.holds_rejected else table.used
         batches = self._read(groups, before, start, columns)
-        yield from scan_batches(batches, [table.names[i] for i in columns], table)
+        names = [table.names[i] for i in columns]
+        yield from split_batches(batches, names, request.selection)
 
     def interpreter(self, request: Request) -> ArrowInterpreter:
         table = self._table(request)
@@ -135,7 +136,8 @@ class ParquetSource(Source):
         They are at most 200, fewer if they are long, and end where the file is damaged.
         """
         schema = self._file.schema_arrow
-        first = [pa.schema([schema.field(i) for i in columns]).empty_table()]
+        # An empty table made from a schema would import pandas, if that is installed.
+        first = [pa.Table.from_batches([], pa.schema([schema.field(i) for i in columns]))]
         n_rows = n_bytes = 0
         group = next(group for group, size in enumerate(self.groups) if size)
         try:

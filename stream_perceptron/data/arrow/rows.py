@@ -140,13 +140,16 @@ class ArrowTable:
 
 
 class ArrowRows(CellRows):
-    """Rows of a record batch, with the cells of the columns that are used for a request."""
+    """Rows of a record batch."""
 
-    def __init__(self, batch: pa.RecordBatch, cells: Cells, used: Sequence[int]) -> None:
-        self.batch, self.cells, self.used = batch, cells, used
+    def __init__(self, batch: pa.RecordBatch) -> None:
+        self.batch = batch
+
+    def __len__(self) -> int:
+        return int(self.batch.num_rows)
 
     def _slice(self, start: int, end: int) -> ArrowRows:
-        return ArrowRows(self.batch.slice(start, end - start), self.cells[start:end], self.used)
+        return ArrowRows(self.batch.slice(start, end - start))
 
     def hold(self, i: int) -> Held | None:
         return partial(readable_row, self.batch.slice(i, 1))
@@ -171,36 +174,38 @@ class ArrowInterpreter(CellInterpreter):
     def __init__(
         self, name: str, table: ArrowTable, request: Request, read_texts: ReadTexts
     ) -> None:
-        def describe_rows(
-            context: Context, rows: ArrowRows, deciding: Sequence[tuple[int, Sample]]
-        ) -> tuple[Note, ...]:
-            return table.describe(context, read_texts(rows), deciding)
+        super().__init__(name, table.opening.context, request)
+        self._table, self._scanner, self._read_texts = table, table.scanner(), read_texts
 
-        super().__init__(name, table.opening.context, request, describe_rows)
-        self._table, self._scanner = table, table.scanner()
+    def scan(self, rows: ArrowRows) -> Cells:
+        """Return the cells of rows.
 
-    def _cells(self, rows: ArrowRows) -> Cells:
-        # Rows may have been scanned for another model, which uses other columns.
-        is_same = rows.used == self._table.used
-        return rows.cells if is_same else self._scanner.scan(rows.batch)
+        They are scanned here, not in the thread that reads: between the many short calls of Arrow
+        that thread would wait for Python's lock.
+        """
+        return self._scanner.scan(rows.batch)
+
+    def describe(
+        self, context: Context, rows: ArrowRows, deciding: Sequence[tuple[int, Sample]]
+    ) -> tuple[Note, ...]:
+        """Return notes on the columns."""
+        return self._table.describe(context, self._read_texts(rows), deciding)
 
 
-def scan_batches(
-    batches: Iterable[pa.RecordBatch], names: Sequence[str], table: ArrowTable
+def split_batches(
+    batches: Iterable[pa.RecordBatch], names: Sequence[str], options: Selection
 ) -> Iterator[ArrowRows]:
     """Yield the rows of record batches, a few thousand at once at most.
 
     `names` are those of the batches' columns.
     """
-    scanner = table.scanner()
     # If each row has its own text, a batch has as many features as rows.
-    max_rows = BATCH_ROWS if table.opening.context.selection.one_hot else MOST_BATCH_ROWS
+    max_rows = BATCH_ROWS if options.one_hot else MOST_BATCH_ROWS
     for batch in batches:
         if batch.schema.names != list(names):
             batch = batch.rename_columns(list(names))
         for start in range(0, batch.num_rows, max_rows):
-            rows = batch.slice(start, max_rows)
-            yield ArrowRows(rows, scanner.scan(rows), table.used)
+            yield ArrowRows(batch.slice(start, max_rows))
 
 
 def _require_types(columns: pa.Schema, options: Selection, where: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from stream_perceptron.data import roles
-from stream_perceptron.data.cell_rows import CellRows
+from stream_perceptron.data.cells import Cells
 from stream_perceptron.data.describe import (
     UNKNOWN,
     Described,
@@ -108,10 +108,10 @@ class CsvFormat:
         return names, roles.among(options, names, where, request.to_learn)
 
     def describe(
-        self, context: Context, rows: CellRows, deciding: Sequence[tuple[int, Sample]]
+        self, context: Context, cells: Cells, deciding: Sequence[tuple[int, Sample]]
     ) -> tuple[Note, ...]:
         """Return notes on the used and ignored columns."""
-        selection, columns, cells = context.selection, context.table_columns, rows.cells
+        selection, columns = context.selection, context.table_columns
         names, d = context.columns or (), len(context.columns or ())
         index = {name: c for c, name in enumerate(names)}
 

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from stream_perceptron.data.cell_rows import CellRows
-from stream_perceptron.data.cells import Kind
+from stream_perceptron.data.cells import Cells, Kind
 from stream_perceptron.data.describe import Described, Note, describe, json_hints
 from stream_perceptron.data.interpreter import Context
 from stream_perceptron.data.interpreter.record import Record, Sample, find_label_key
@@ -59,11 +58,10 @@ class JsonFormat:
         )
 
     def describe(
-        self, context: Context, rows: CellRows, deciding: Sequence[tuple[int, Sample]]
+        self, context: Context, cells: Cells, deciding: Sequence[tuple[int, Sample]]
     ) -> tuple[Note, ...]:
         """Return notes on the used and ignored keys."""
-        options, schema, cells = context.selection, context.schema, rows.cells
-        key = schema.key
+        options, schema, key = context.selection, context.schema, context.schema.key
         deciding = [each for each in deciding if each[1].schema.key == key]
         prefix = f"{key}." if key else ""
         first = Record(cells, deciding[0][0], context)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from stream_perceptron.data.cell_rows import CellRows
+from stream_perceptron.data.cells import Cells
 from stream_perceptron.data.describe import Described, Note, describe
 from stream_perceptron.data.interpreter import Context
 from stream_perceptron.data.interpreter.record import Sample
@@ -46,7 +46,7 @@ class LibsvmFormat:
         return Context(options, request.schema, request.to_learn, is_text=True, are_pairs=True)
 
     def describe(
-        self, context: Context, rows: CellRows, deciding: Sequence[tuple[int, Sample]]
+        self, context: Context, cells: Cells, deciding: Sequence[tuple[int, Sample]]
     ) -> tuple[Note, ...]:
         """Return notes on the features and the label."""
         options = context.selection

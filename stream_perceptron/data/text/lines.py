@@ -60,7 +60,7 @@ class LineFormat(Protocol):
         """
 
     def describe(
-        self, context: Context, rows: CellRows, deciding: Sequence[tuple[int, Sample]]
+        self, context: Context, cells: Cells, deciding: Sequence[tuple[int, Sample]]
     ) -> tuple[Note, ...]:
         """Return notes on the columns, given the records that decided them among the first ones."""
 
@@ -73,6 +73,9 @@ class TextRows(CellRows):
     ) -> None:
         self.lines, self.cells, self.text = lines, cells, text
         self._whole = whole  # the rows that this is a part of
+
+    def __len__(self) -> int:
+        return len(self.cells)
 
     def _slice(self, start: int, end: int) -> TextRows:
         text = None if self.text is None else self.text[start:end]
@@ -88,6 +91,26 @@ class TextRows(CellRows):
 
     def _content(self, i: int) -> str:
         return (self.lines[i : i + 1].records()[0] or b"").decode(errors="surrogateescape")
+
+
+class TextInterpreter(CellInterpreter):
+    """Interprets records of text."""
+
+    def __init__(
+        self, name: str, context: Context, request: Request, text_format: LineFormat
+    ) -> None:
+        super().__init__(name, context, request)
+        self._format = text_format
+
+    def scan(self, rows: TextRows) -> Cells:
+        """Return the cells of rows, which the thread that reads has scanned."""
+        return rows.cells
+
+    def describe(
+        self, context: Context, rows: TextRows, deciding: Sequence[tuple[int, Sample]]
+    ) -> tuple[Note, ...]:
+        """Return notes on the columns."""
+        return self._format.describe(context, rows.cells, deciding)
 
 
 class LineSource(Source):
@@ -162,11 +185,11 @@ class LineSource(Source):
                 return Opening(context, replace(sample.schema, label_type=label_type))
         return Opening(context, context.schema)
 
-    def interpreter(self, request: Request) -> CellInterpreter:
+    def interpreter(self, request: Request) -> TextInterpreter:
         records, context = self._open_records(request), Context(request.selection)
         if records is not None:
             context = self._format.open(request, self.name, records[0])
-        return CellInterpreter(self.name, context, request, self._format.describe)
+        return TextInterpreter(self.name, context, request, self._format)
 
     def _open_records(self, request: Request) -> list[bytes] | None:
         """Return the records that have arrived, at least the first one; None if there is none.
