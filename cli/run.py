@@ -88,6 +88,7 @@ class Run:
         rows = None if o.stop else _rows_to_read(self._sources, self._epochs, o.limit)
         is_alone = o.output != "-" or not sys.stdout.isatty()
         self.line = ProgressLine(live, o.as_json, o.quiet, rows, here.read, is_alone)
+        self._saver.warn = self.line.note
         self._watch = Watch(live, self.line, here.read)
 
     def _open_predictions(self) -> PredictionFile | None:

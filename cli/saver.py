@@ -7,7 +7,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stream_perceptron.data.describe import warning
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from stream_perceptron import LiveModel
     from stream_perceptron.data.identity import Rest
 
@@ -32,6 +36,8 @@ class Saver:
         self._live = live
         self._predictions, self._rejected = predictions, rejected
         self._saved_at = time.monotonic()
+        self.warn: Callable[[str], None] = lambda text: None
+        self._has_warned = False
         self._first_cursor, self._first_read = live.cursor, read
         self._saved_rows = read
         if live.cursor.rest is not None:  # save soon, so that no other run reads the rest again
@@ -83,4 +89,16 @@ class Saver:
         except OSError as error:
             error.filename = str(self._path)
             raise
+        self._warn_of_changes()
         return True
+
+    def _warn_of_changes(self) -> None:
+        """Warn once of a text file that was changed while it was read."""
+        changed = [source.name for source in self._live.cursor.sources if source.has_changed]
+        if changed and not self._has_warned:
+            self._has_warned = True
+            self.warn(
+                warning(
+                    f"{changed[0]} was changed while it was read: the next run cannot continue it"
+                )
+            )

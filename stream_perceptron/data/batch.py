@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.data.describe import Note
-from stream_perceptron.data.identity import TextPart
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.errors import SampleError
 from stream_perceptron.model.rows import Rows
@@ -149,7 +148,8 @@ class Batch:
     # The features that stand for a text and are 1 if a row has it.
     indicators: frozenset[str] = frozenset()
     kept: list[tuple[Any, ...]] = field(default_factory=list)  # kept columns of each usable row
-    text: TextPart | None = None  # the rows' bytes, if they identify the source
+    # The bytes of a text file up to the end of each row, shape (n_rows,); None for other sources.
+    ends: NDArray[np.intp] | None = None
     epoch: int = 0  # counted from 0
     index: int = 0  # the source in the epoch, counted from 0
     # Interprets the first rows again, which may infer less than all of them.

@@ -45,6 +45,11 @@ def is_stream(path: str) -> bool:
     return path == STDIN or (os.path.exists(path) and not os.path.isfile(path))
 
 
+def is_remote(path: str) -> bool:
+    """Whether a path is a URI."""
+    return "://" in path
+
+
 def name_of(path: str) -> str:
     """Return the name of a source for messages."""
     return "stdin" if path == STDIN else without_password(path)
@@ -69,7 +74,7 @@ def open_file(path: str) -> pa.NativeFile:
     """Open a file or a URI for `pyarrow.fs`."""
     import pyarrow as pa
 
-    if "://" in path:
+    if is_remote(path):
         with _remote(path) as (filesystem, inner):
             return filesystem.open_input_file(inner)
     # Python's errors are plainer than Arrow's.
@@ -82,7 +87,7 @@ def version_of(path: str) -> str:
 
     It is the ETag if the file system has one, else the time of the last change.
     """
-    if "://" not in path:
+    if not is_remote(path):
         return ""
     with _remote(path) as (filesystem, inner):
         with filesystem.open_input_stream(inner) as stream:
@@ -115,9 +120,11 @@ class ByteStream:
         wait: Callable[[float | None], bool] = lambda seconds: True,
         n_ready: Callable[[], int] = lambda: 0,
         is_compressed: bool = False,
+        descriptor: int | None = None,
     ) -> None:
         self.name = name
         self.is_compressed = is_compressed
+        self.descriptor = descriptor  # of a local file, compressed or not
         self.rest: Rest | None = None  # records the bytes read
         self._read = read
         self._read_into = read_into
@@ -165,6 +172,20 @@ class ByteStream:
         data = self.read(size)
         self.unread(data)
         return data
+
+    def skip(self, size: int) -> bytes:
+        """Skip the next `size` bytes; return the last one, or nothing if there are fewer."""
+        n_left = size - 1 - len(self._ahead)
+        if n_left > 0 and self.descriptor is not None and not self.is_compressed:
+            self._ahead = b""
+            with source_errors(self.name):
+                os.lseek(self.descriptor, n_left, os.SEEK_CUR)
+            self.n_bytes += n_left
+            return self.read(1)
+        last = b""
+        while size and (last := self.read(min(size, _SOME))):
+            size -= len(last)
+        return last[-1:]
 
     def unread(self, data: bytes) -> None:
         """Put bytes back; they are read next."""
@@ -227,11 +248,11 @@ def open_bytes(path: str, wait: Wait | None = None, rest: Rest | None = None) ->
     with source_errors(name):
         if is_stream(path):
             source = _open_pipe(path, wait or is_readable, rest)
-        elif "://" in path:
+        elif is_remote(path):
             source = ByteStream(name, open_file(path).read)
         else:
             file = _File(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
-            source = ByteStream(path, file.read, file.read_into)
+            source = ByteStream(path, file.read, file.read_into, descriptor=file.descriptor)
     start = source.peek(4)  # no more: a pipe's first line may be short, and need an answer first
     for magic, how in _COMPRESSIONS.items():
         if start.startswith(magic):
@@ -239,13 +260,15 @@ def open_bytes(path: str, wait: Wait | None = None, rest: Rest | None = None) ->
             read = _decompressed(source, *how)
             # A file is ready until its end.
             n_ready = source.n_ready if is_stream(path) else lambda: 1
-            return ByteStream(name, read, n_ready=n_ready, is_compressed=True)
+            return ByteStream(
+                name, read, n_ready=n_ready, is_compressed=True, descriptor=source.descriptor
+            )
     if start.startswith(_ZSTANDARD):
         import pyarrow as pa
 
         source.forget_rest()
         stream = pa.CompressedInputStream(pa.PythonFile(source, "r"), "zstd")
-        return ByteStream(name, stream.read, is_compressed=True)
+        return ByteStream(name, stream.read, is_compressed=True, descriptor=source.descriptor)
     return source
 
 

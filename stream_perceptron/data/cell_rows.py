@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from stream_perceptron.data.batch import Batch, Held, Redeliveries
 from stream_perceptron.data.cells import Cells
 from stream_perceptron.data.describe import Note, warn_of_unknown, warning
-from stream_perceptron.data.identity import TextPart
 from stream_perceptron.data.interpreter import Context, Interpretation, NameRoles
 from stream_perceptron.data.interpreter.record import Sample
 from stream_perceptron.data.source import Interpreter, Knowledge, RawRows, Request
@@ -19,7 +21,8 @@ from stream_perceptron.data.source import Interpreter, Knowledge, RawRows, Reque
 class CellRows(RawRows):
     """Rows that are interpreted as cells."""
 
-    text: TextPart | None = None  # the rows' bytes, if they identify the source
+    # The bytes of a text file up to the end of each row, which identify it; None for other sources.
+    ends: NDArray[np.intp] | None = None
 
     @property
     def whole(self) -> CellRows:
@@ -53,7 +56,7 @@ class CellInterpreter(Interpreter):
         interpretation = self._interpret_cells(rows, knowledge, redeliveries)
         self._other_labels |= interpretation.other_labels
         self._unknown = self._unknown or [*interpretation.unknown]
-        batch = interpretation.batch(source=self._name, text=rows.text, **fields)
+        batch = interpretation.batch(source=self._name, ends=rows.ends, **fields)
         held = {i: hold for i in batch.rejected if (hold := rows.hold(i)) is not None}
         return replace(batch, held=held) if held else batch
 

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from stream_perceptron.errors import SourceError
 
-if TYPE_CHECKING:
-    from hashlib import _Hash
+CHANGED = "changed"  # in place of a digest, if a file was changed while it was read
 
 # A local file up to this size is identified by all its bytes, a larger one by its footer.
 _WHOLE_FILE = 2**30
@@ -44,9 +39,7 @@ class Identity:
     @classmethod
     def of_text(cls, name: str) -> Identity:
         """Return the identity of a text file before its first row."""
-        import hashlib
-
-        return cls(name, 0, hashlib.sha256().hexdigest())
+        return cls(name, 0, hash_bytes(b""))
 
     @classmethod
     def of_stream(cls, name: str) -> Identity:
@@ -56,7 +49,14 @@ class Identity:
     def __str__(self) -> str:
         if self.is_stream:
             return self.name
+        if self.has_changed:
+            return f"{self.name} ({self.size:,} bytes, changed while it was read)"
         return f"{self.name} ({self.size:,} bytes, SHA-256 {self.digest[:12]}...)"
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether the source was changed while it was read, so that its rows are not known."""
+        return self.digest == CHANGED
 
     @property
     def is_stream(self) -> bool:
@@ -109,69 +109,8 @@ def _pipe_at(descriptor: int) -> str:
         return ""
 
 
-class TextDigest:
-    """The SHA-256 of a text file up to any of its rows, while further rows are prefetched.
+def hash_bytes(data: bytes) -> str:
+    """Return the SHA-256 of some bytes in hexadecimal."""
+    import hashlib
 
-    One thread adds bytes, and another asks for digests.
-    """
-
-    def __init__(self, name: str) -> None:
-        from hashlib import sha256  # late: runs without a checkpoint do not need it
-
-        self._name = name
-        self._digest, self._size = sha256(), 0
-        # The next bytes, or the digest up to their end with their number.
-        self._ahead: deque[memoryview | tuple[_Hash, int]] = deque()
-        self._lock = threading.Lock()
-
-    def add(self, data: memoryview) -> None:
-        """Add bytes with ends of rows, where digests may be asked for."""
-        with self._lock:
-            self._ahead.append(data)
-
-    def pass_over(self, data: memoryview) -> None:
-        """Add bytes that need not be kept, because no digest is asked for within them."""
-        with self._lock:
-            digest, n = self._digest.copy(), 0
-            if self._ahead and isinstance(self._ahead[-1], tuple):
-                digest, n = self._ahead.pop()  # type: ignore[assignment]
-            else:
-                for each in self._ahead:
-                    if isinstance(each, tuple):
-                        digest = each[0].copy()
-                    else:
-                        digest.update(each)
-            digest.update(data)
-            self._ahead.append((digest, n + len(data)))
-
-    def identity(self, size: int) -> Identity:
-        """Return the identity of the file's first `size` bytes; `size` must not decrease."""
-        with self._lock:
-            while self._size < size:
-                first = self._ahead.popleft()
-                if isinstance(first, tuple):
-                    self._digest, n = first
-                else:
-                    n = min(len(first), size - self._size)
-                    self._digest.update(first[:n])
-                    if n < len(first):
-                        self._ahead.appendleft(first[n:])
-                self._size += n
-            return Identity(self._name, size, self._digest.hexdigest())
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class TextPart:
-    """Consecutive rows of a text file."""
-
-    digest: TextDigest
-    ends: Sequence[int]  # the number of bytes up to the end of each row
-
-    def __getitem__(self, rows: slice) -> TextPart:
-        """Return a slice of these rows."""
-        return TextPart(self.digest, self.ends[rows])
-
-    @property
-    def identity(self) -> Identity:
-        """The identity of the file up to the end of these rows."""
-        return self.digest.identity(self.ends[-1])
+    return hashlib.sha256(data).hexdigest()

@@ -89,7 +89,7 @@ class RandomDraws(Source):
         """
         if self._rows is not None:
             return self._rows
-        epoch_request = replace(request, epoch=0, start=0, known=None)
+        epoch_request = replace(request, epoch=0, start=0, offset=0, known=None)
         knowledge = Knowledge(request.schema, copy.copy(request.names))
         held: list[tuple[Interpreter, RawRows, int]] = []
         batches: list[Batch] = []
@@ -206,5 +206,5 @@ def _take(rows: Batch, draws: NDArray[np.intp]) -> Batch:
         weights=rows.weights[taken],
         missing=None if rows.missing is None else rows.missing[taken],
         rejected={i: rows.rejected[row] for i, row in enumerate(draws.tolist()) if not usable[i]},
-        text=None,
+        ends=None,
     )

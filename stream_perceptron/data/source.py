@@ -34,6 +34,7 @@ class Request:
     needs_label: bool = False  # whether a table without a label column is refused
     epoch: int = 0  # counted from 0
     start: int = 0  # the number of rows to skip
+    offset: int = 0  # the bytes of a text file up to the end of these rows; 0 if they are not known
     # The identity of a text file up to `start`, or in a further pass up to where the first one was
     # when the run began; None if identities are not needed.
     known: Identity | None = None
@@ -253,6 +254,20 @@ class Source(ABC):
         """Return the identity of the present content as a whole."""
         (identity,) = self.identities()
         return identity
+
+    def identify(self, size: int) -> Identity:
+        """Return the identity of the first `size` bytes of a source that may grow."""
+        raise NotImplementedError
+
+    def require_same_content(self, request: Request) -> None:  # noqa: B027, other files stay as opened
+        """Check, after a further pass, that it has read what the first pass read.
+
+        Raises
+        ------
+        SourceError
+            If the content has changed.
+
+        """
 
     def has_grown(self, known: Identity) -> bool:
         """Whether there are rows after those that `known` covers."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from stream_perceptron.data.batch import Batch, Redeliveries
-from stream_perceptron.data.identity import Identity, Rest, changed_since_first_pass
+from stream_perceptron.data.identity import Identity, Rest
 from stream_perceptron.errors import CheckpointError
 
 
@@ -38,6 +38,8 @@ class Cursor:
     # The rows read of that source, or the epoch's draws; of a pipe those read in all runs, without
     # redelivered ones.
     row: int = 0
+    # The bytes of a text file up to the end of its last row that was read.
+    offset: int = field(default=0, metadata={"optional": True})
     read: int = 0  # the rows read of these sources in all epochs
     rejected: int = field(default=0, metadata={"optional": True})  # the rejected rows among these
     finished: bool = True  # whether the run ended by itself, so that other sources may follow
@@ -48,8 +50,6 @@ class Cursor:
     untaken: str = field(default="", metadata={"optional": True})
     rest: Rest | None = field(default=None, metadata={"optional": True})  # of the input pipe
     redeliveries: Redeliveries = field(default_factory=Redeliveries)
-    # What a further pass has read of a text file so far.
-    reread: Identity | None = field(default=None, compare=False, metadata={"saved": False})
     # The split into shards, if any; `index` and `row` are then 0.
     shards: Shards | None = None
 
@@ -124,6 +124,14 @@ class Cursor:
         )
         if same and known and not ((at_random or shards) and len(sources) > known):
             return replace(self, sources=list(sources))
+        names = [source.name for source in sources]
+        for source in self.sources:
+            if source.has_changed and source.name in names and not go_next:
+                raise CheckpointError(
+                    f"{source.name}: the file was changed while its rows were learned, so where to "
+                    "continue is not known; start over with --overwrite, or read it as a new one "
+                    "with --next"
+                )
         if not known or self.finished or go_next or self.is_of_stream:
             return begin
         difference = self._difference(sources, how)
@@ -166,12 +174,6 @@ class Cursor:
         """The highest offset read of each partition, by the partition's values as text."""
         return self.redeliveries.offsets
 
-    def require_same_text(self) -> None:
-        """Check that a further pass over a text file has read what the first pass read."""
-        if self.reread is not None and self.reread != self.sources[self.index]:
-            raise changed_since_first_pass(self.sources[self.index].name)
-        self.reread = None
-
     def move(self, batch: Batch, is_stream: bool) -> int:
         """Move over learned rows; return how many count: redelivered rows of a stream do not."""
         rows = len(batch)
@@ -179,6 +181,8 @@ class Cursor:
             rows -= int(np.count_nonzero(batch.redelivered))
         self.row += rows
         self.read += rows
+        if batch.ends is not None and len(batch):
+            self.offset = int(batch.ends[-1])
         self.rejected += len(batch.rejected)
         for offset in batch.offsets:
             self.redeliveries.update(offset)

@@ -73,6 +73,12 @@ def read(
     """Yield the rows from a cursor on with their interpreter; a thread prefetches them.
 
     Later changes of the cursor have no effect. Those of `knowledge` concern the next source.
+
+    Raises
+    ------
+    SourceError
+        If a text file is not the same in a further pass.
+
     """
     epoch, begin, row = cursor.epoch, cursor.index, cursor.row
     while epochs is None or epoch < epochs:
@@ -80,10 +86,11 @@ def read(
         for index in range(begin, len(sources)):
             source = sources[index]
             start, rows_before = (0, row) if source.is_stream else (row, None)
+            offset = cursor.offset if row and source.grows else 0
             known = cursor.sources[index] if cursor.sources and source.grows else None
             source_request = replace(
-                request, epoch=epoch, start=start, rows_before=rows_before, known=known,
-                names=knowledge.names,
+                request, epoch=epoch, start=start, offset=offset, rows_before=rows_before,
+                known=known, names=knowledge.names,
             )  # fmt: skip
             if request.to_learn:
                 source_request = source_request.after(knowledge.schema)
@@ -92,6 +99,7 @@ def read(
                 rows.epoch, rows.index = epoch, index
                 n_rows += len(rows)
                 yield interpreter, rows
+            source.require_same_content(source_request)
             row = 0
         if not n_rows:
             return  # a run of endless epochs over empty sources would never end
@@ -131,20 +139,13 @@ def cut(
     A run yields at 1,000, 2,000, 4,000 and so on rows, where progress is reported, at multiples of
     `every`, after each of the first `one_by_one` rows, and at multiples of `name_rows` in a source.
     The caller moves the cursor over the rows.
-
-    Raises
-    ------
-    SourceError
-        If a text file is not the same in a further pass.
-
     """
     if not cursor.row:
         cursor.redeliveries.begin_source()
     end = None if limit is None else limit + (cursor.read if cursor.is_of_stream else 0)
     for interpreter, whole in rows:
         if (whole.epoch, whole.index) != (cursor.epoch, cursor.index):
-            cursor.require_same_text()
-            cursor.epoch, cursor.index, cursor.row = whole.epoch, whole.index, 0
+            cursor.epoch, cursor.index, cursor.row, cursor.offset = whole.epoch, whole.index, 0, 0
             cursor.redeliveries.begin_source()
         done = 0
         while done < len(whole):
@@ -164,4 +165,3 @@ def cut(
             done += most
             if end is not None and cursor.read >= end:
                 return  # without waiting for the next rows, which may never come from a pipe
-    cursor.require_same_text()

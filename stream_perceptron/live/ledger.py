@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 # The most results, and samples in them, to collect before counting them in one go, which is faster.
 _MOST_RESULTS, _MOST_SAMPLES = 256, 2**14
+_MAX_UNIDENTIFIED = 2**26  # bytes of a text file
 _SOME = 50  # samples that are worth counting during a wait
 
 
@@ -35,6 +37,9 @@ class Ledger:
         self._n_uncounted = 0
         self.cursor = cursor
         self.lineage = lineage
+        # The cursor, index and source of a text file that is not identified up to the cursor.
+        self._unidentified: tuple[Cursor, int, Source] | None = None
+        self._identified_size = 0
         self.n_redelivered = 0  # redelivered rows since the model was made or loaded
         self.lock = RLock()  # held while the model or the ledger changes or is copied
         # Whether model and ledger are consistent; if an error interrupted a step they are not.
@@ -42,6 +47,7 @@ class Ledger:
 
     def __getstate__(self) -> dict[str, Any]:
         self._count()
+        self.identify()
         return {name: value for name, value in vars(self).items() if name != "lock"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -99,6 +105,21 @@ class Ledger:
             self._uncounted, self._n_uncounted = [], 0
             self._progress.update(TrainResult.concatenate(results), np.concatenate(rows))
 
+    def identify(self) -> None:
+        """Identify the text file that the cursor stands in, up to its last row that was read.
+
+        This takes a second pass over the file, so it is done when a model is saved, and at least
+        every 64 MB.
+        """
+        if self._unidentified is None:
+            return
+        cursor, index, source = self._unidentified
+        self._unidentified = None
+        before = cursor.sources[index]
+        cursor.sources[index] = source.identify(before.size)
+        self._identified_size = before.size
+        self.lineage.identify_last(before, cursor.sources[index])
+
     def move(
         self,
         cursor: Cursor,
@@ -109,12 +130,11 @@ class Ledger:
     ) -> None:
         """Move a cursor over learned rows, add them to the lineage, and keep the cursor."""
         source = sources[batch.index]
-        start, before = cursor.row, list(cursor.sources)
+        start = cursor.row
+        if start == 0:
+            self.identify()
+            self._identified_size = 0
         rows = cursor.move(batch, source.is_stream)
-        if batch.text is not None and cursor.epoch == 0:
-            cursor.sources[cursor.index] = batch.text.identity
-        elif batch.text is not None:
-            cursor.reread = batch.text.identity
         unit, seed, here = ROWS, 0, slice(cursor.index, cursor.index + 1)
         if isinstance(source, RandomDraws):
             unit, seed, here = DRAWS, source.seed, slice(None)
@@ -123,9 +143,17 @@ class Ledger:
             self.lineage.is_complete = False
         elif rows:
             entry = Entry(
-                saved_lr(model.lr), float(model.epsilon), tuple(cursor.sources[here]), unit, start,
+                saved_lr(model.lr), float(model.epsilon), (), unit, start,
                 start + rows, len(batch.rejected), seed, keep=keep,
             )  # fmt: skip
-            self.lineage.add(entry, before[here])
+            if not self.lineage.is_continued_by(entry, cursor.sources[here]):
+                self.identify()
+            before = cursor.sources[here]
+            if batch.ends is not None and cursor.epoch == 0:
+                cursor.sources[cursor.index] = replace(before[0], size=cursor.offset)
+                self._unidentified = cursor, cursor.index, source
+            self.lineage.add(replace(entry, sources=tuple(cursor.sources[here])), before)
+            if cursor.offset - self._identified_size >= _MAX_UNIDENTIFIED:
+                self.identify()
         cursor.outputs, cursor.untaken = self.cursor.outputs, self.cursor.untaken
         self.cursor = cursor

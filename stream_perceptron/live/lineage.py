@@ -109,12 +109,23 @@ class Lineage:
         """
         if KERNEL not in self.kernels:
             self.kernels = (*self.kernels, KERNEL)
-        last = self.entries[-1] if self.entries else None
-        if last is not None and last.sources == tuple(before) and entry.follows(last):
-            del self.entries[-1]
+        if self.is_continued_by(entry, before):
+            last = self.entries.pop()
             rejected = last.rejected + entry.rejected
             entry = replace(entry, start=last.start, rejected=rejected)
         self.entries.append(entry)
+
+    def is_continued_by(self, entry: Entry, before: Sequence[Identity]) -> bool:
+        """Whether an entry continues the last one, given its sources as they were before."""
+        last = self.entries[-1] if self.entries else None
+        return last is not None and last.sources == tuple(before) and entry.follows(last)
+
+    def identify_last(self, before: Identity, identity: Identity) -> None:
+        """Replace the identity of a source in the last entry."""
+        if self.entries:
+            entry = self.entries[-1]
+            sources = tuple(identity if source is before else source for source in entry.sources)
+            self.entries[-1] = replace(entry, sources=sources)
 
     def require_rates(self) -> None:
         """Check that each learning rate can be decoded."""

@@ -219,12 +219,13 @@ class LiveModel:
 
     @property
     def cursor(self) -> Cursor:
-        """The place reached in the sources."""
+        """The place reached in the sources; that in a text file is identified when it is saved."""
         return self.ledger.cursor
 
     @property
     def lineage(self) -> Lineage:
         """The record of the rows that the model learned from."""
+        self.ledger.identify()
         return self.ledger.lineage
 
     @property
@@ -279,6 +280,7 @@ class LiveModel:
         for source in sources:
             opening = source.open(request)
             request = request if opening is None else request.after(opening.schema)
+        self.ledger.identify()
         before, identities, new = self.cursor.sources, [], []
         for i, source in enumerate(sources):
             found = source.identities(before[i : i + 1])
@@ -334,6 +336,7 @@ class LiveModel:
         is_random = any(source.is_random for source in sources)
         if self.selection.join and (asked.stop or asked.epochs != 1 or is_random):
             raise ValueError("labels are joined in one pass over rows in order, without stop")
+        self.ledger.identify()
         here = (cursor or self.cursor).begun(self.model.epsilon, asked.stop)
         if not here.finished:
             request = replace(self.request(), holds_rejected=asked.holds_rejected)
@@ -343,6 +346,7 @@ class LiveModel:
             with closing(read(sources, request, here, asked.epochs, self.knowledge, idle)) as rows:
                 parts = cut(rows, here, asked.limit, asked.every, asked.one_by_one, self.name_rows)
                 yield from drive(self.interpret(parts, here, sources), step, asked.skip_rejected)
+            self.ledger.identify()
             here.finished = True
             here.outputs, here.untaken = self.cursor.outputs, self.cursor.untaken
         self.ledger.cursor = here

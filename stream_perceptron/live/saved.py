@@ -82,6 +82,7 @@ def write_live(
     """Save a live model in one step."""
     if not ledger.is_whole:
         raise CheckpointError(f"{path}: not saved, because an error interrupted a step")
+    ledger.identify()
     meta, arrays = model_state(model)
     progress = ledger.progress
     arrays |= progress.arrays

@@ -2,37 +2,57 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import os
 import random
 
 import pytest
 
-from stream_perceptron.data.identity import Identity, TextDigest, TextPart
+from stream_perceptron.data.byte_stream import open_bytes
+from stream_perceptron.data.identity import Identity
+from stream_perceptron.data.text.prefix import PrefixHasher
 
 
-@pytest.mark.parametrize("seed", range(50))
-def test_a_digest_is_that_of_the_first_bytes(seed):
-    """Prefetched and skipped bytes do not matter."""
-    rng = random.Random(seed)
-    digest, data, ends, asked = TextDigest("f"), b"", [], 0
-    for _ in range(rng.randrange(1, 30)):
-        more = rng.randbytes(rng.randrange(40))
-        if rng.random() < 0.4:
-            digest.pass_over(memoryview(more))
-        else:
-            digest.add(memoryview(more))
-            n_rows = min(len(more), rng.randrange(4))
-            ends += sorted(len(data) + i + 1 for i in rng.sample(range(len(more)), n_rows))
-        data += more
-        while ends and rng.random() < 0.5:
-            n = rng.randrange(1, len(ends) + 1)
-            part = TextPart(digest, ends)[:n]
-            asked, ends = asked + n, ends[n:]
+@pytest.mark.parametrize("opener", [open, gzip.open])
+def test_a_prefix_is_identified_while_the_file_grows(opener, tmp_path):
+    rng, path = random.Random(0), tmp_path / "rows"
+    data = rng.randbytes(2000)
+    with opener(path, "wb") as file:
+        file.write(data[:1000])
+    hasher, size = PrefixHasher(open_bytes(str(path))), 0
+    if opener is open:
+        with path.open("ab") as file:
+            file.write(data[1000:])
+    while size < (2000 if opener is open else 1000):
+        size = min(size + rng.randrange(300), 2000 if opener is open else 1000)
+        expected = Identity("other name", size, hashlib.sha256(data[:size]).hexdigest())
 
-            size = part.ends[-1]
-            expected = Identity("f", size, hashlib.sha256(data[:size]).hexdigest())
-            assert expected == part.identity
-            assert expected == part.identity
+        assert hasher.identify(size) == expected
+
+
+def test_a_file_that_another_one_replaces_keeps_its_identity(tmp_path):
+    path, other = tmp_path / "rows", tmp_path / "other"
+    path.write_bytes(b"1\n2\n")
+    other.write_bytes(b"3\n4\n")
+    hasher = PrefixHasher(open_bytes(str(path)))
+    other.replace(path)
+
+    assert hasher.identify(4).digest == hashlib.sha256(b"1\n2\n").hexdigest()
+    assert not hasher.is_at(str(path))
+
+
+@pytest.mark.parametrize("content", [b"1\n", b"3\n4\n"], ids=["shorter", "other bytes"])
+def test_a_file_that_is_changed_in_place_has_no_digest(content, tmp_path):
+    path = tmp_path / "rows"
+    path.write_bytes(b"1\n2\n")
+    hasher = PrefixHasher(open_bytes(str(path)))
+    path.write_bytes(content)
+    os.utime(path, ns=(0, 1))
+    identity = hasher.identify(4)
+
+    assert identity.has_changed
+    assert not identity.is_stream
 
 
 def test_a_file_of_which_nothing_was_read_is_no_stream():

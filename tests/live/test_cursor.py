@@ -80,7 +80,7 @@ def part(offsets, redelivered):
         def __len__(self):
             return len(offsets)
 
-    return Part(offsets=offsets, redelivered=redelivered, rejected={})
+    return Part(offsets=offsets, redelivered=redelivered, rejected={}, ends=None)
 
 
 @pytest.mark.parametrize("is_stream", [False, True])

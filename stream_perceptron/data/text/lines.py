@@ -10,27 +10,29 @@ from itertools import chain
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stream_perceptron.data.batch import MOST_BATCH_ROWS, Held
-from stream_perceptron.data.byte_stream import ByteStream, open_bytes
+from stream_perceptron.data.byte_stream import ByteStream, is_remote, open_bytes
 from stream_perceptron.data.cell_rows import CellInterpreter, CellRows
 from stream_perceptron.data.cells import Cells
 from stream_perceptron.data.describe import Note
 from stream_perceptron.data.identity import (
     Identity,
-    TextDigest,
-    TextPart,
     changed_since_first_pass,
+    hash_bytes,
 )
 from stream_perceptron.data.interpreter import Context
 from stream_perceptron.data.interpreter.record import Sample, interpret_record
 from stream_perceptron.data.schema import Selection
 from stream_perceptron.data.source import Opening, Request, Source
+from stream_perceptron.data.text.prefix import PrefixHasher
 from stream_perceptron.data.text.records import LONGEST_LINE, RawLines, cut_lines
 from stream_perceptron.data.text.scanning import Scanner
 from stream_perceptron.errors import SourceError
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_REMOTE_BYTES = 4096  # that stand for the content of text behind a URI
 _MAX_TRIED = 100  # the number of first records among which one that can be used is looked for
 
 
@@ -69,18 +71,22 @@ class TextRows(CellRows):
     """Records of text, scanned into cells."""
 
     def __init__(
-        self, lines: RawLines, cells: Cells, text: TextPart | None, whole: TextRows | None = None
+        self,
+        lines: RawLines,
+        cells: Cells,
+        ends: NDArray[np.intp] | None,
+        whole: TextRows | None = None,
     ) -> None:
-        self.lines, self.cells, self.text = lines, cells, text
+        self.lines, self.cells, self.ends = lines, cells, ends
         self._whole = whole  # the rows that this is a part of
 
     def __len__(self) -> int:
         return len(self.cells)
 
     def _slice(self, start: int, end: int) -> TextRows:
-        text = None if self.text is None else self.text[start:end]
         part = slice(start, end)
-        return TextRows(self.lines[part], self.cells[part], text, self.whole)
+        ends = None if self.ends is None else self.ends[part]
+        return TextRows(self.lines[part], self.cells[part], ends, self.whole)
 
     @property
     def whole(self) -> TextRows:
@@ -125,7 +131,8 @@ class LineSource(Source):
         super().__init__(path)
         self._bytes = start
         self._lines = _cut(start)
-        self._end: int | None = None  # the bytes read in the first pass
+        self._end: int | None = None  # the end of the last row of the first pass
+        self._hasher: PrefixHasher | None = None  # of the file that the first pass reads
         self._begin: list[RawLines] = []
         self._n_held = 0  # bytes in _begin
         self._first_records: list[bytes | None] = []
@@ -217,66 +224,120 @@ class LineSource(Source):
         scanner = self._format.scanner()
         # The interpreter, which may run in another thread, needs the first record.
         self._line(self._first + self._format.n_header_lines)
-        for lines, text in self._from(request):
+        for lines, ends in self._read_pipe() if self.is_stream else self._read_file(request):
             if self._forgets_names:
                 scanner, self._forgets_names = self._format.scanner(), False
-            yield TextRows(lines, scanner.scan(lines), text)
+            yield TextRows(lines, scanner.scan(lines), ends)
 
     def forget_names(self) -> None:
         self._forgets_names = True
 
-    def _from(self, request: Request) -> Iterator[tuple[RawLines, TextPart | None]]:
-        """Yield the records from the start on, with their part of the file for its identity."""
-        lines, left, text = chain(self._begin, self._lines), request.start, None
-        is_further_pass, is_over = request.epoch > 0, False
-        if not self.is_stream:
-            stream = open_bytes(self.path)
-            if request.known is not None:
-                text = _Text(self.name, stream, request)
-                if is_further_pass:
-                    text.end = request.known.size if self._end is None else self._end
-            lines = chain([], _cut(stream))
+    def _read_pipe(self) -> Iterator[tuple[RawLines, None]]:
+        """Yield the records of a pipe."""
         header = self._first if self._format.n_header_lines else -1
         size = 0
-        for some in self._format.records(lines):
-            n, place = len(some.filled), slice(0)
-            size += len(some.text) + some.n_dropped
-            runs = [(0, n)]
+        for lines in self._format.records(chain(self._begin, self._lines)):
+            n, place = len(lines.filled), slice(0)
+            size += len(lines.text) + lines.n_dropped
             if 0 <= header < n:
-                runs = [(0, header), (header + 1, n)]
-                line = int(some.filled[header])
-                place = slice(*(some.ends[line] - some.begin - [some.lengths[line], 0]).tolist())
+                line = int(lines.filled[header])
+                place = slice(*(lines.ends[line] - lines.begin - [lines.lengths[line], 0]).tolist())
+            parts = _without_header(n, header)
             header -= n
-            wanted = []
-            for begin, end in runs:
-                start = min(begin + left, end)
-                left -= start - begin
-                wanted.append((start, end))
-                if text is not None and start > begin and not left and not is_further_pass:
-                    text.require_end(some, start - 1)
-            ends = None if text is None else text.take(some, is_wanted=not left)
-            if ends is not None and len(ends) < n:
-                is_over = True
-                wanted = [(start, min(end, len(ends))) for start, end in wanted]
-            some = some.without_blanks()
-            for start, end in wanted:
-                if start < end:
-                    part = None
-                    if text is not None and ends is not None:
-                        part = TextPart(text.digest, ends[start:end])
-                    yield some[start:end], part
-            if len(some) or not some.are_too_long:  # a line too long to keep may continue
+            records = lines.without_blanks()
+            for start, end in parts:
+                yield records[start:end], None
+            if len(records) or not records.are_too_long:  # a line too long to keep may continue
                 self._bytes.pass_over(size, place)
                 size = 0
-            if is_over:
+
+    def _read_file(self, request: Request) -> Iterator[tuple[RawLines, NDArray[np.intp]]]:
+        """Yield the records of a file from the start on, each with its end in bytes."""
+        stream, is_further_pass = open_bytes(self.path), request.epoch > 0
+        if request.known is not None and not is_further_pass and stream.descriptor is not None:
+            self._begin_hashing(stream, request.offset)
+        before = request.offset  # the number of bytes before the next lines
+        if request.offset:
+            self._skip(stream, request)
+        elif stream.peek(len(_BYTE_ORDER_MARK)) == _BYTE_ORDER_MARK:
+            before = len(stream.read(len(_BYTE_ORDER_MARK)))
+        last_end = self._end_of_pass(request) if is_further_pass else None
+        header = self._first if self._format.n_header_lines and not request.offset else -1
+        n_skipped = 0 if request.offset else request.start
+        done = request.offset  # the end of the last row
+        for lines in self._format.records(cut_lines(stream, MOST_BATCH_ROWS)):
+            n = len(lines.filled)
+            # The last line may have a newline that is not in the file.
+            ends = np.minimum(lines.ends[lines.filled] - lines.begin + before, stream.n_bytes)
+            n_wanted = n if last_end is None else _count_up_to(last_end - before, lines)
+            if last_end is not None:
+                ends = np.minimum(ends, last_end)
+            before += len(lines.text) + lines.n_dropped
+            records = lines.without_blanks()
+            for start, end in _without_header(n, header):
+                end = min(end, n_wanted)
+                n_before = min(n_skipped, max(0, end - start))
+                n_skipped -= n_before
+                if start + n_before < end:
+                    rows = slice(start + n_before, end)
+                    yield records[rows], ends[rows]
+                    done = int(ends[rows][-1])
+            header -= n
+            if last_end is not None and before >= last_end:
                 break
-        if text is not None:
-            if left:
-                raise text.changed()
-            if not is_further_pass:
-                self._end = text.size
-            elif text.end is not None and text.size < text.end:
-                raise changed_since_first_pass(self.name)
+        if not is_further_pass:
+            self._end = done
+        if last_end is not None and done < last_end:
+            raise changed_since_first_pass(self.name)
+        if n_skipped:
+            raise SourceError(f"{self.name}: it has fewer than {request.start:,} rows")
+
+    def _begin_hashing(self, stream: ByteStream, offset: int) -> None:
+        """Prepare to identify the file that a stream reads from a byte offset on."""
+        if self._hasher is None or self._hasher.size > offset:
+            self._hasher = PrefixHasher(open_bytes(self.path))
+        if not self._hasher.is_of(stream):
+            raise SourceError(f"{self.name}: another file has taken its place: run this again")
+
+    def _skip(self, stream: ByteStream, request: Request) -> None:
+        """Skip the bytes up to the end of the last row that was read.
+
+        That line may have a newline now.
+
+        Raises
+        ------
+        SourceError
+            If the file ends before, or the line goes on.
+
+        """
+        last = stream.skip(request.offset)
+        if last == b"\n" or (last and not stream.peek(1).strip(b"\r\n")):
+            return
+        if request.epoch:
+            raise changed_since_first_pass(self.name)
+        raise SourceError(
+            f"{self.name}: row {request.start:,} has changed since it was read: the file then "
+            "ended within it; start over with --overwrite"
+        )
+
+    def _end_of_pass(self, request: Request) -> int:
+        """Return the end of the last row of the first pass."""
+        if self._end is None and request.known is not None:
+            return request.known.size
+        return self._end or 0
+
+    def require_same_content(self, request: Request) -> None:
+        if self.is_stream or not request.epoch or request.known is None:
+            return
+        end, hasher = self._end_of_pass(request), self._hasher
+        if hasher is None:
+            expected = request.known
+        else:
+            expected = hasher.identify(end)
+            if not expected.has_changed and hasher.is_at(self.path):
+                return
+        if expected.has_changed or expected != self._hash_first(end):
+            raise changed_since_first_pass(self.name)
 
     def identities(self, before: Sequence[Identity] = ()) -> list[Identity]:
         if self.is_stream:
@@ -285,91 +346,63 @@ class LineSource(Source):
             return [replace(before[0], name=self.name)]
         return [Identity.of_text(self.name)]
 
+    def identify(self, size: int) -> Identity:
+        if self._hasher is None:
+            return self._hash_first(size)
+        return self._hasher.identify(size)
+
     def whole(self) -> Identity:
-        return self._up_to(None)
+        return self._hash_first(None)
 
     def begins_with(self, known: Identity) -> bool:
         """Whether the file's first bytes match an identity."""
-        return not known.is_stream and self._up_to(known.size) == known
+        if known.is_stream or known.has_changed:
+            return False
+        if is_remote(self.path):
+            return self._hash_first(known.size) == known
+        hasher = PrefixHasher(open_bytes(self.path))
+        if hasher.identify(known.size) != known:
+            return False
+        self._hasher = hasher
+        return True
 
     def has_grown(self, known: Identity) -> bool:
         is_plain = not self._bytes.is_compressed and os.path.exists(self.path)
         if is_plain and os.path.getsize(self.path) == known.size:
             return False
         stream = open_bytes(self.path)
-        left = known.size
+        stream.skip(known.size)
         while data := stream.read_some():
-            if data[left:].strip(b"\r\n"):
+            if data.strip(b"\r\n"):
                 return True
-            left = max(0, left - len(data))
         return False
 
-    def _up_to(self, size: int | None) -> Identity:
-        """Return the identity of the first `size` bytes, or of the whole file."""
-        from hashlib import sha256
+    def _hash_first(self, size: int | None) -> Identity:
+        """Return the identity of the first `size` bytes, or of the whole file.
 
-        digest, stream, n = sha256(), open_bytes(self.path), 0
-        while n != size and (data := stream.read_some()):
-            data = data if size is None else data[: size - n]
-            digest.update(data)
-            n += len(data)
-        return Identity(self.name, n, digest.hexdigest())
-
-
-class _Text:
-    """The bytes read of a text file, with their digest."""
-
-    def __init__(self, name: str, stream: ByteStream, request: Request) -> None:
-        self.digest, self._request = TextDigest(name), request
-        self._name, self._stream, self.size = name, stream, 0
-        self.end: int | None = None  # the number of bytes that the first pass has read
-        # The lines begin after a byte order mark.
-        if (mark := stream.peek(len(_BYTE_ORDER_MARK))) == _BYTE_ORDER_MARK:
-            self.digest.pass_over(memoryview(mark))
-            self.size = len(mark)
-
-    def take(self, lines: RawLines, is_wanted: bool) -> list[int]:
-        """Add the next lines; return the number of bytes up to the end of each filled line.
-
-        In a further pass, lines that the first pass has not read are left out.
+        Behind a URI, the first few bytes stand for the others, which would be read twice.
         """
-        data, before = self._data(lines), self.size
-        self.size += len(data)
-        ends = np.minimum(lines.ends[lines.filled] - lines.begin, len(data)) + before
-        if self.end is not None and self.size > self.end:
-            n = int(np.searchsorted(ends, self.end, side="right"))
-            added = data[self.end - before : ends[n] - before].tobytes() if n < len(ends) else b""
-            if added and not added.strip(b"\r\n"):
-                n += 1  # a last line to which only its end was added
-            ends = np.minimum(ends[:n], self.end)
-        if is_wanted and len(ends):
-            self.digest.add(data)
-        else:
-            self.digest.pass_over(data)
-        return ends.tolist()  # type: ignore[no-any-return]
+        if not is_remote(self.path):
+            return PrefixHasher(open_bytes(self.path)).identify(size)
+        stream = open_bytes(self.path)
+        first = stream.read(_REMOTE_BYTES if size is None else min(size, _REMOTE_BYTES))
+        while size is None and stream.read_some():
+            pass
+        return Identity(self.name, stream.n_bytes if size is None else size, hash_bytes(first))
 
-    def _data(self, lines: RawLines) -> memoryview:
-        # The last line may have a newline that is not in the file.
-        return lines.text[: self._stream.n_bytes - self.size]
 
-    def require_end(self, lines: RawLines, row: int) -> None:
-        """Check that the last row read before ends where it ended then.
+def _without_header(n: int, header: int) -> list[tuple[int, int]]:
+    """Return the parts (start, end) of n records without the one at a place, if it is there."""
+    return [(0, header), (header + 1, n)] if 0 <= header < n else [(0, n)]
 
-        It may have a newline now. `lines` are the ones to be passed to `take` next, with this row.
-        """
-        assert self._request.known is not None
-        before = self._request.known.size - self.size
-        end = int(lines.ends[lines.filled[row]]) - lines.begin
-        data = self._data(lines)
-        if not 0 <= before <= end or data[before:end].tobytes().strip(b"\r\n"):
-            raise self.changed()
 
-    def changed(self) -> SourceError:
-        """Return the error for a last row that has changed since it was read."""
-        return SourceError(
-            f"{self._name}: row {self._request.start:,} has changed since it was read: the file "
-            "then ended within it; start over with --overwrite"
-        )
+def _count_up_to(size: int, lines: RawLines) -> int:
+    """Return the number of filled lines in the first `size` bytes; the last may lack its end."""
+    ends = lines.ends[lines.filled] - lines.begin
+    n = int(np.searchsorted(ends, size, side="right"))
+    if n < len(ends) and size > 0 and not lines.text[size : ends[n]].tobytes().strip(b"\r\n"):
+        n += 1
+    return n
 
 
 def _cut(start: ByteStream) -> Iterator[RawLines]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
+import subprocess
 
 import pytest
-from helpers import lines_of
+from helpers import COMMAND, lines_of
 
 from stream_perceptron import LiveModel
 
@@ -95,24 +97,16 @@ def test_a_last_line_without_its_newline_is_learned_once(more, tmp_path, run):
     assert whole.read_bytes() == path.read_bytes()
 
 
-@pytest.mark.parametrize(
-    ("before", "more", "row"),
-    [
-        (b"label,a\nleft,1\nright,2", b".5\nleft,3\n", 2),
-        (b'label,a\nleft,1\n"right,2\n', b'x",2\nleft,3\n', 2),
-    ],
-    ids=["a number goes on", "a quote closes"],
-)
-def test_a_row_that_was_learned_before_its_end_stops_a_run(before, more, row, tmp_path, run):
+def test_a_row_that_was_learned_before_its_end_stops_a_run(tmp_path, run):
     source, path = tmp_path / "source.csv", tmp_path / "m.npz"
-    source.write_bytes(before)
+    source.write_bytes(b"label,a\nleft,1\nright,2")
     run("learn", source, "-m", path, "--quiet", "--skip-bad", check=0)
     model = path.read_bytes()
     with source.open("ab") as file:
-        file.write(more)
+        file.write(b".5\nleft,3\n")
     changed = run("learn", source, "-m", path, "--quiet", "--skip-bad", check=1)
 
-    assert f"row {row} has changed since it was read" in changed.stderr
+    assert "row 2 has changed since it was read" in changed.stderr
     assert model == path.read_bytes()
 
 
@@ -180,3 +174,43 @@ def test_rows_beside_one_that_is_too_long_are_learned(tmp_path, run):
 
     progress = LiveModel.load(path).progress
     assert (progress.samples, progress.skipped) == (2, 1)
+
+
+def test_a_file_that_is_changed_while_it_is_read_cannot_be_continued(tmp_path):
+    """The run learns what it read, and warns; the next run names the file."""
+    source, model, fifo = tmp_path / "source.csv", tmp_path / "m.npz", tmp_path / "predictions"
+    rows = b"".join(b"%d,x\n" % i for i in range(100_000))
+    source.write_bytes(b"a,label\n" + rows)
+    os.mkfifo(fifo)
+    learn = [COMMAND, "learn", source, "-m", model]
+    running = subprocess.Popen([*learn, "-p", fifo, "--quiet"], stderr=subprocess.PIPE, text=True)
+    with fifo.open("rb") as reader:
+        reader.read(1)
+        with source.open("r+b") as file:  # the run waits for its reader
+            file.seek(9)
+            file.write(b"7")
+        while reader.read(2**16):
+            pass
+    _, stderr = running.communicate()
+    again = subprocess.run(learn, capture_output=True, text=True)
+
+    assert running.returncode == 0
+    assert stderr == (
+        f"warning: {source} was changed while it was read: the next run cannot continue it\n"
+    )
+    assert LiveModel.load(model).progress.rows == 100_000
+    assert again.returncode == 1
+    assert f"{source}: the file was changed while its rows were learned" in again.stderr
+
+
+def test_a_text_file_is_read_from_its_offset_on(tmp_path, run):
+    """Rows before it are not parsed again; a run that names them by number counts them."""
+    source, model = tmp_path / "source.csv", tmp_path / "m.npz"
+    source.write_bytes(b"\xef\xbb\xbfa,label\r\n1,x\r\n\r\n2,y\r\n3,x")
+    run("learn", source, "-m", model, "--limit", 2, "--quiet", check=0)
+    offset = LiveModel.load(model).cursor.offset
+    run("learn", source, "-m", model, "--quiet", check=0)
+
+    assert offset == source.read_bytes().index(b"3,x")
+    assert LiveModel.load(model).progress.rows == 3
+    run("verify", model, source, check=0)
