@@ -31,6 +31,8 @@ TABLES = ("csv", "csv", "csv", "headerless", "parquet", "arrow", "objects", "lis
 # Errors that an unsplit run may raise later or never, as a source does not fit earlier ones.
 EARLIER = (
     "are not those read before",
+    "of the model's features",
+    "the --one-hot column",
     "labels are of type",
     "to keep in its rows",
     "there is no label column",

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from typing import Protocol
 
 import numpy as np
@@ -180,44 +180,72 @@ class LineSource(Source):
         return (self._line(number) or b"").decode(errors="replace").rstrip("\r\n")
 
     def open(self, request: Request) -> Opening | None:
-        records = self._open_records(request)
-        if records is None:
+        context = self._open_context(request)
+        if context is None:
             return None
-        context, scanner = self._format.open(request, self.name, records[0]), self._format.scanner()
-        for record in records[:_MAX_TRIED]:
+        scanner = self._format.scanner()
+        for record in islice(self._first_rows(), _MAX_TRIED):
             sample = interpret_record(context, scanner.scan_records([record]), 0)
             if isinstance(sample, Sample):
                 # Declared classes may fix the type of labels before the first one does.
                 label_type = context.schema.label_type
                 return Opening(context, replace(sample.schema, label_type=label_type))
-        return Opening(context, context.schema)
+            if not context.schema.is_new:
+                break  # only what a new model is to be depends on further rows
+        schema = context.schema
+        if schema.is_new and context.columns is not None:
+            # All columns may be features, for all that is known.
+            schema = replace(schema, features=tuple(context.table_columns.free))
+        return Opening(context, schema)
 
     def interpreter(self, request: Request) -> TextInterpreter:
-        records, context = self._open_records(request), Context(request.selection)
-        if records is not None:
-            context = self._format.open(request, self.name, records[0])
+        context = self._open_context(request) or Context(request.selection)
         return TextInterpreter(self.name, context, request, self._format)
 
-    def _open_records(self, request: Request) -> list[bytes] | None:
-        """Return the records that have arrived, at least the first one; None if there is none.
+    def _open_context(self, request: Request) -> Context | None:
+        """Return the context of the records; None if there is none. The format is then known.
 
-        The format becomes that of the request.
+        Raises
+        ------
+        SourceError
+            If the source does not fit the model, or all of its lines are too long.
+
         """
         self._format = self._choose(request.selection)
-        number = self._first + self._format.n_header_lines
-        line = self._line(number)
-        if line is None and len(self._first_records) <= number:
+        first = next(self._first_rows(), None)
+        if first is None:
             n_too_long = self._first_records.count(None)
             if n_too_long and n_too_long == len(self._first_records):
                 rows = "its only row is" if n_too_long == 1 else "each of its rows is"
                 raise SourceError(f"{self.name}: {rows} longer than {LONGEST_LINE // 2**20} MiB")
             return None
-        # A record may span several lines; use the part that has arrived.
-        whole = self._format.records(iter(self._begin))
-        records = [record for each in whole for record in each.without_blanks().records()]
-        # A header with an open quote may have swallowed the line.
-        first = (records[number] if number < len(records) else line) or b""
-        return [first, *(record for record in records[number + 1 :] if record is not None)]
+        return self._format.open(request, self.name, first)
+
+    def _first_rows(self) -> Iterator[bytes]:
+        """Yield the first records without those that are too long; wait for each to arrive."""
+        place = self._first + self._format.n_header_lines
+        while True:
+            n_lines = len(self._first_records)
+            records = [
+                record
+                for lines in self._format.records(iter(self._begin))
+                for record in lines.without_blanks().records()
+            ]
+            # A record with an open quote may go on in further lines.
+            is_complete = not records or (records[-1] or b"").count(b'"') % 2 == 0
+            if place < len(records) - (not is_complete):
+                record = records[place]
+                place += 1
+                if record is not None:
+                    yield record
+                continue
+            self._line(n_lines)
+            if len(self._first_records) == n_lines:
+                # A header with an open quote may have swallowed the line.
+                if place < n_lines and place >= len(records):
+                    yield self._first_records[place] or b""
+                yield from (record for record in records[place:] if record is not None)
+                return
 
     def rows(self, request: Request) -> Iterator[TextRows]:
         self._format = self._choose(request.selection)
