@@ -81,8 +81,8 @@ class _Options:
 def predict(**options: Any) -> None:
     """Predict samples with a saved model, a line of JSON or CSV each, and learn nothing.
 
-    SOURCE is as for `learn`, and needs no label. Columns are used as they were when the model was
-    made; others are named and left out, and a source that lacks some is refused.
+    SOURCE is as for `learn`, and needs no label. Columns that the model does not know are ignored,
+    with a warning; a table that lacks one of its features is an error.
 
     \b
     echo '[0.5, 0.25]' | stream-perceptron predict -m points.npz

@@ -145,12 +145,17 @@ def _learn(
     signals: Signals,
 ) -> None:
     """Train all trials on all rows."""
-    from stream_perceptron.live.driver import RunOptions
     from stream_perceptron.live.sweep import learn_sources
 
-    asked = RunOptions(options.epochs or 1, options.limit, skip_rejected=options.skip_rejected)
-    idle = None if sources[0].is_stream else signals.check
-    results = learn_sources(trials, sources, asked, options.n_threads, idle)
+    results = learn_sources(
+        trials,
+        sources,
+        options.epochs or 1,
+        options.limit,
+        options.skip_rejected,
+        options.n_threads,
+        None if sources[0].is_stream else signals.check,
+    )
     with hinting_at_skips(), closing(results), LiveLine() as line:
         told: set[str] = set()
         rows = 0

@@ -28,7 +28,7 @@ from stream_perceptron.distributed.shards import (
 )
 from stream_perceptron.errors import DivergedError, FullError, VerificationError
 from stream_perceptron.live.cursor import Cursor, Shards
-from stream_perceptron.live.driver import RunOptions, cut, drive, read
+from stream_perceptron.live.driver import StepOptions, cut, drive, read
 from stream_perceptron.live.lineage import DRAWS, ROUNDS, Entry, Lineage
 from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.model import LiveModel
@@ -232,7 +232,7 @@ class _Again:
         epochs = None if source.is_random else 1
 
         def step(batch: Batch) -> StepResult:
-            result = live.step(batch, RunOptions(skip_rejected=True))
+            result = live.step(batch, StepOptions(skip_rejected=True))
             here.move(batch.first(result.taken), is_pipe)
             return result
 

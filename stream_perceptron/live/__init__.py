@@ -1,9 +1,9 @@
 """Models that learn from streams, and what they record."""
 
 from stream_perceptron.live.cursor import Cursor
-from stream_perceptron.live.driver import RunOptions, drive
+from stream_perceptron.live.driver import StepOptions, drive
 from stream_perceptron.live.metrics import Confusion, Progress
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.step_result import StepResult
 
-__all__ = ["Confusion", "Cursor", "LiveModel", "Progress", "RunOptions", "StepResult", "drive"]
+__all__ = ["Confusion", "Cursor", "LiveModel", "Progress", "StepOptions", "StepResult", "drive"]

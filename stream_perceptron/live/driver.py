@@ -19,19 +19,13 @@ _FLOOD = 2**16  # bytes ready in a pipe from which a thread reads ahead; most pi
 
 
 @dataclass(frozen=True)
-class RunOptions:
-    """The options of a run."""
+class StepOptions:
+    """The options of a step."""
 
-    epochs: int | None = 1  # how often to read all sources; None: without end
-    # The most rows to read of these sources, earlier runs included; of a stream, in this run.
-    limit: int | None = None
     stop: bool = False  # whether the first sample with an error below epsilon ends the run
     skip_rejected: bool = False  # whether to leave out rows that cannot be used
     with_probabilities: bool = False  # whether to compute the probability of each prediction
     with_every: bool = False  # whether to compute the probability of each label
-    every: int | None = None  # yield at multiples of this number of rows read
-    one_by_one: int = 0  # the number of next rows to learn one by one
-    holds_rejected: bool = False  # whether rejected rows are held with all of their columns
 
 
 def drive(

@@ -31,7 +31,7 @@ from stream_perceptron.errors import (
     StreamPerceptronError,
 )
 from stream_perceptron.live.cursor import Cursor, Shards
-from stream_perceptron.live.driver import RunOptions, Step, cut, drive, read
+from stream_perceptron.live.driver import Step, StepOptions, cut, drive, read
 from stream_perceptron.live.ledger import Ledger
 from stream_perceptron.live.lineage import Lineage
 from stream_perceptron.live.metrics import Progress
@@ -49,7 +49,7 @@ from stream_perceptron.perceptron import SGDPerceptron
 # Called with the step and a batch, in place of the step, to examine the model before and after.
 Around = Callable[[Step, Batch], StepResult]
 
-_PLAIN = RunOptions()
+_PLAIN = StepOptions()
 _MIN_NAME_ROWS = 1000  # rows after which the names of evicted samples are forgotten
 _RELOAD_ROWS = 100  # rows predicted between two checks for another model
 
@@ -180,7 +180,11 @@ class LiveModel:
             If the file cannot be read.
 
         """
-        return cls(*read_live(path))
+        saved = read_live(path)
+        return cls(
+            saved.model, saved.selection, saved.schema, saved.ledger, saved.kernel, saved.waiting,
+            saved.python_step,
+        )  # fmt: skip
 
     def save(self, path: Path) -> None:
         """Save everything needed to resume, in one step; see `write_checkpoint`.
@@ -302,7 +306,16 @@ class LiveModel:
         cursor: Cursor | None = None,
         idle: Idle | None = None,
         around: Around | None = None,
-        **options: Any,
+        *,
+        epochs: int | None = 1,
+        limit: int | None = None,
+        stop: bool = False,
+        skip_rejected: bool = False,
+        with_probabilities: bool = False,
+        with_every: bool = False,
+        every: int | None = None,
+        one_by_one: int = 0,
+        holds_rejected: bool = False,
     ) -> Generator[StepResult, None, None]:
         """Test and train on the rows of some sources; yield after every batch.
 
@@ -320,8 +333,23 @@ class LiveModel:
             until the next call, or None for no further call.
         around
             Called with the step and each batch, in place of the step.
-        options
-            The fields of `RunOptions`, such as `epochs`, `limit` or `every`.
+        epochs
+            How often to read all sources; None for no end.
+        limit
+            The largest number of rows to read of these sources, earlier runs included; of a pipe,
+            in this run. None for no limit.
+        stop
+            Whether the first sample with an error below the model's epsilon ends the run.
+        skip_rejected
+            Whether rows that cannot be used are left out, instead of ending the run.
+        with_probabilities, with_every
+            Whether results have the probability of each prediction, and of each label.
+        every
+            Yield at multiples of this number of rows read, too.
+        one_by_one
+            The number of next rows to learn one by one.
+        holds_rejected
+            Whether rejected rows are held with all of their columns.
 
         Raises
         ------
@@ -332,20 +360,20 @@ class LiveModel:
             is as after the row before.
 
         """
-        asked = RunOptions(**options)
+        options = StepOptions(stop, skip_rejected, with_probabilities, with_every)
         is_random = any(source.is_random for source in sources)
-        if self.selection.join and (asked.stop or asked.epochs != 1 or is_random):
+        if self.selection.join and (stop or epochs != 1 or is_random):
             raise ValueError("labels are joined in one pass over rows in order, without stop")
         self.ledger.identify()
-        here = (cursor or self.cursor).begun(self.model.epsilon, asked.stop)
+        here = (cursor or self.cursor).begun(self.model.epsilon, stop)
         if not here.finished:
-            request = replace(self.request(), holds_rejected=asked.holds_rejected)
-            step: Step = partial(self.step, options=asked, here=here, sources=sources)
+            request = replace(self.request(), holds_rejected=holds_rejected)
+            step: Step = partial(self.step, options=options, here=here, sources=sources)
             if around is not None:
                 step = partial(around, step)
-            with closing(read(sources, request, here, asked.epochs, self.knowledge, idle)) as rows:
-                parts = cut(rows, here, asked.limit, asked.every, asked.one_by_one, self.name_rows)
-                yield from drive(self.interpret(parts, here, sources), step, asked.skip_rejected)
+            with closing(read(sources, request, here, epochs, self.knowledge, idle)) as rows:
+                parts = cut(rows, here, limit, every, one_by_one, self.name_rows)
+                yield from drive(self.interpret(parts, here, sources), step, skip_rejected)
             self.ledger.identify()
             here.finished = True
             here.outputs, here.untaken = self.cursor.outputs, self.cursor.untaken
@@ -390,7 +418,7 @@ class LiveModel:
     def step(
         self,
         batch: Batch,
-        options: RunOptions = _PLAIN,
+        options: StepOptions = _PLAIN,
         here: Cursor | None = None,
         sources: Sequence[Source] = (),
     ) -> StepResult:
@@ -449,7 +477,7 @@ class LiveModel:
 
         `with_every` adds the probability of each label.
         """
-        options = RunOptions(with_probabilities=True, with_every=with_every)
+        options = StepOptions(with_probabilities=True, with_every=with_every)
         result = self._train(batch, [None] * len(batch.rows), options)
         n = len(result)
         done = batch.first(int(batch.rows[n])) if result.diverged else batch
@@ -493,7 +521,7 @@ class LiveModel:
                 yield batch
                 first_row = batch.number(len(batch))
 
-    def _train(self, batch: Batch, labels: Sequence[Any], options: RunOptions) -> TrainResult:
+    def _train(self, batch: Batch, labels: Sequence[Any], options: StepOptions) -> TrainResult:
         samples = Samples(batch.features, labels, batch.weights, batch.indicators)
         return self.model.train(
             samples, TrainOptions(options.stop, options.with_probabilities, options.with_every)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from stream_perceptron.checkpoint.archive import naming, read_checkpoint, write_checkpoint
 from stream_perceptron.checkpoint.codec import from_json, to_json
@@ -34,10 +35,20 @@ class _Run:
     waiting: Waiting | None = field(default=None, metadata={"optional": True})
 
 
-def read_live(
-    path: Path,
-) -> tuple[SGDPerceptron, Selection, Schema, Ledger, str, Waiting | None, str | None]:
-    """Return the arguments of `LiveModel` for a checkpoint.
+class SavedModel(NamedTuple):
+    """What a checkpoint has of a live model."""
+
+    model: SGDPerceptron
+    selection: Selection
+    schema: Schema
+    ledger: Ledger
+    kernel: str
+    waiting: Waiting | None
+    python_step: str | None
+
+
+def read_live(path: Path) -> SavedModel:
+    """Return the state of a live model in a checkpoint.
 
     A file written by `stream_perceptron.save` has only the model; the rest is new.
     """
@@ -54,7 +65,7 @@ def read_live(
             types = {type(label).__name__ for label in model.classes_}
             label_type = types.pop() if len(types) == 1 and types < set(LABEL_TYPES) else None
             schema = Schema(names or None, label_type)
-            return model, asked, schema, ledger, kernel, None, python_step
+            return SavedModel(model, asked, schema, ledger, kernel, None, python_step)
         saved = from_json(_Run, run, "run")
         asked, waiting = saved.selection, saved.waiting
         if asked.joins == (waiting is None):
@@ -68,7 +79,7 @@ def read_live(
         if saved.selection.standardize != (model.network.scaler is not None):
             raise CheckpointError("has a scaler that was not asked for, or lacks it")
         ledger = Ledger(saved.progress, saved.cursor, saved.lineage)
-        return model, asked, saved.schema, ledger, kernel, waiting, python_step
+        return SavedModel(model, asked, saved.schema, ledger, kernel, waiting, python_step)
 
 
 def write_live(

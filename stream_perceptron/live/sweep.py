@@ -23,7 +23,7 @@ from stream_perceptron.data.source import (
 )
 from stream_perceptron.errors import DivergedError
 from stream_perceptron.live.cursor import Cursor
-from stream_perceptron.live.driver import RunOptions, cut, drive, read
+from stream_perceptron.live.driver import cut, drive, read
 from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.step_result import StepResult
@@ -130,11 +130,13 @@ def learn_all(
 def learn_sources(
     trials: Sequence[Trial],
     sources: Sequence[Source],
-    options: RunOptions,
+    epochs: int | None = 1,
+    limit: int | None = None,
+    skip_rejected: bool = False,
     n_threads: int | None = None,
     idle: Idle | None = None,
 ) -> Generator[StepResult, None, None]:
-    """Let every trial learn the rows of some sources; `idle` is as for `LiveModel.run`."""
+    """Let every trial learn the rows of some sources; parameters are as for `LiveModel.run`."""
     here, knowledge = Cursor(), Knowledge(trials[0].live.schema)
 
     def interpret(parts: Iterable[tuple[Interpreter, RawRows]]) -> Iterator[Batch]:
@@ -146,9 +148,9 @@ def learn_sources(
             here.move(batch, is_stream)
 
     request = trials[0].live.request()
-    with closing(read(sources, request, here, options.epochs, knowledge, idle)) as rows:
-        batches = interpret(cut(rows, here, options.limit))
-        yield from learn_all(trials, batches, options.skip_rejected, n_threads)
+    with closing(read(sources, request, here, epochs, knowledge, idle)) as rows:
+        batches = interpret(cut(rows, here, limit))
+        yield from learn_all(trials, batches, skip_rejected, n_threads)
 
 
 def sweep(

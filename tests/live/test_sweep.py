@@ -6,7 +6,6 @@ from river import datasets, metrics
 
 from stream_perceptron import LiveModel, SGDPerceptron, sweep
 from stream_perceptron.data import open_source
-from stream_perceptron.live.driver import RunOptions
 from stream_perceptron.live.sweep import Trial, combinations, learn_sources
 
 
@@ -41,7 +40,7 @@ def test_one_reading_for_all_up_to_a_limit(tmp_path, rng):
         options = {"limit": limit, "epochs": epochs, "skip_rejected": True}
         sources = [open_source(str(path))]
         trials = [Trial(each, LiveModel.start(sources, seed=0, **each)) for each in settings]
-        taken = [r.taken for r in learn_sources(trials, sources, RunOptions(**options))]
+        taken = [r.taken for r in learn_sources(trials, sources, **options)]
 
         assert sum(taken) == (limit or 5000)
         for trial in trials:
