@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -99,7 +99,7 @@ def predict(**options: Any) -> None:
 
 
 def _predict(options: _Options, signals: Signals) -> None:
-    from stream_perceptron import CheckpointError
+    from stream_perceptron import CheckpointError, SourceError
     from stream_perceptron.data.byte_stream import is_stream
     from stream_perceptron.live.driver import drive
 
@@ -109,16 +109,18 @@ def _predict(options: _Options, signals: Signals) -> None:
     classes = live.model.classes_ if o.probabilities else None
     lines = lines_for(o.output, o.output_format, live.selection, classes, o.with_learned)
 
-    def reload() -> LiveModel:
+    def reload(require_fit: Callable[[LiveModel], None]) -> LiveModel:
         nonlocal live, seen
         if not path.exists() or not _is_other(now := os.stat(path), seen):
             return live
         seen = now
         try:
-            live = _load(o)
-        except (CheckpointError, OSError) as error:
+            other = _load(o)
+            require_fit(other)
+        except (CheckpointError, SourceError, OSError) as error:
             tell(f"warning: {error}; still predicting with the model loaded before", err=True)
         else:
+            live = other
             n = counted(live.model.n_seen, "sample")
             tell(f"reloaded {path}: {n}", err=True)
         return live

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from stream_perceptron import LiveModel
     from stream_perceptron.data.batch import Batch
     from stream_perceptron.data.source import Source
+    from stream_perceptron.live.model import Reload
 
 
 def batches_of(
@@ -22,7 +23,7 @@ def batches_of(
     file_format: str | None,
     live: LiveModel,
     signals: Signals,
-    reload: Callable[[], LiveModel] | None = None,
+    reload: Reload | None = None,
 ) -> Iterator[Batch]:
     """Open a source to predict and yield its batches; a signal ends each wait.
 
@@ -38,7 +39,7 @@ def _batches(
     opened: Source,
     live: LiveModel,
     signals: Signals,
-    reload: Callable[[], LiveModel] | None,
+    reload: Reload | None,
 ) -> Iterator[Batch]:
     # Bytes read from a pipe cannot be read again, so stop only between reads.
     idle = None if opened.is_stream else signals.check

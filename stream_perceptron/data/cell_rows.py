@@ -15,6 +15,7 @@ from stream_perceptron.data.cells import Cells
 from stream_perceptron.data.describe import Note, warn_of_unknown, warning
 from stream_perceptron.data.interpreter import Context, Interpretation, NameRoles
 from stream_perceptron.data.interpreter.record import Sample
+from stream_perceptron.data.naming import meant
 from stream_perceptron.data.source import Interpreter, Knowledge, RawRows, Request
 
 
@@ -45,6 +46,7 @@ class CellInterpreter(Interpreter):
         self._warned: set[str] = set()  # those among them that a warning has named
         self._unknown: list[str] = []  # ignored names that the model does not know
         self._warned_of_unknown = False
+        self._told_of_label = request.start > 0
 
     def _interpret(
         self,
@@ -105,7 +107,20 @@ class CellInterpreter(Interpreter):
             )
             for name in new
         ]
+        if not self._told_of_label:
+            self._told_of_label = True
+            notes += self._note_missing_label()
         if self._unknown and not self._warned_of_unknown:
             self._warned_of_unknown = True
             notes.append(warn_of_unknown(self._unknown))
         return tuple(notes)
+
+    def _note_missing_label(self) -> list[Note]:
+        """Return a note if a table lacks the label column that samples are joined with."""
+        label, context = self._request.selection.label, self._context
+        is_missing = context.selection.joins and context.selection.label is None
+        if label is None or not is_missing or not context.columns or not context.learns:
+            return []
+        text = f"there is no label column {label!r} here: labels come from other sources"
+        hint = meant(label, context.columns)
+        return [warning(text + hint) if hint else Note(text)]

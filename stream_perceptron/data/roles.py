@@ -42,7 +42,8 @@ def named(asked: Selection, schema: Schema) -> Selection:
 def among(asked: Selection, names: Sequence[str], where: str, to_learn: bool) -> Selection:
     """Return the selection with the exact names of columns, and with the label column found.
 
-    To predict, columns may be missing.
+    To predict, columns may be missing. If labels are joined to samples, the label may be in another
+    source, and a source of labels alone has only these and the IDs.
 
     Raises
     ------
@@ -50,10 +51,14 @@ def among(asked: Selection, names: Sequence[str], where: str, to_learn: bool) ->
         If a column is missing, or several could be the label.
 
     """
+    has_features = not asked.joins or not _has_labels_alone(asked, names)
 
-    def find(role: str, wanted: str, to_keep: bool = False, is_sure: bool = False) -> str | None:
+    def find(
+        role: str, wanted: str, to_keep: bool = False, is_sure: bool = False, is_id: bool = False
+    ) -> str | None:
         found = column_called(wanted, names)
-        if found is None and (to_learn or to_keep or is_sure):
+        is_required = to_learn and (has_features or is_id)
+        if found is None and (is_required or to_keep or is_sure):
             keep = " to keep" if to_keep else ""
             raise SourceError(
                 f"{where}: there is no {role}column {wanted!r}{keep} among {names_in(names)}"
@@ -68,13 +73,16 @@ def among(asked: Selection, names: Sequence[str], where: str, to_learn: bool) ->
     found = replace(
         asked,
         weight=None if asked.weight is None else find("weight ", asked.weight),
-        join=None if asked.join is None else find("join ", asked.join),
+        join=None if asked.join is None else find("join ", asked.join, is_id=True),
         position=find_all("position ", asked.position),
         ignore=find_all("", asked.ignore),
         one_hot=find_all("text ", asked.one_hot),
         keep=find_all("", asked.keep, to_keep=True),
     )
     if asked.label is not None:
+        if asked.joins and not asked.is_label_sure:
+            label = column_called(asked.label, names)
+            return replace(found, label=label)
         label = find("label ", asked.label, is_sure=asked.is_label_sure)
         if label is not None:
             return replace(found, label=label)
@@ -82,6 +90,17 @@ def among(asked: Selection, names: Sequence[str], where: str, to_learn: bool) ->
         return replace(found, label=label_among(found, names))
     except SampleError as error:
         raise SourceError(f"{where}: columns {error}") from None
+
+
+def _has_labels_alone(asked: Selection, names: Sequence[str]) -> bool:
+    """Whether a source has no columns of features, but labels."""
+    label = asked.label and column_called(asked.label, names)
+    wanted = (*asked.ignore, *asked.position, *filter(None, (asked.weight, asked.join)))
+    others = {column_called(name, names) for name in wanted}
+    free = [name for name in names if name not in {label, *others}]
+    if asked.label is None:
+        free = [name for name in free if name.strip().lower() not in LABEL_NAMES]
+    return not free
 
 
 def label_among(asked: Selection, names: Iterable[str]) -> str | None:

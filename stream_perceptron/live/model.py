@@ -49,6 +49,9 @@ from stream_perceptron.perceptron import SGDPerceptron
 # Called with the step and a batch, in place of the step, to examine the model before and after.
 Around = Callable[[Step, Batch], StepResult]
 
+# Returns the model for the next rows, given a check whether a model fits the source.
+Reload = Callable[[Callable[["LiveModel"], None]], "LiveModel"]
+
 _PLAIN = StepOptions()
 _MIN_NAME_ROWS = 1000  # rows after which the names of evicted samples are forgotten
 _RELOAD_ROWS = 100  # rows predicted between two checks for another model
@@ -488,7 +491,7 @@ class LiveModel:
         self,
         source: Source,
         idle: Idle | None = None,
-        reload: Callable[[], LiveModel] | None = None,
+        reload: Reload | None = None,
     ) -> Generator[Batch, None, None]:
         """Yield the rows of a source to predict.
 
@@ -500,21 +503,26 @@ class LiveModel:
             As for `run`.
         reload
             Called before every 100 rows, or fewer if fewer have arrived; returns the model that
-            predicts them.
+            predicts them. It is given a function that checks whether the source fits a model, and
+            raises SourceError if not; the source must fit the model that is returned.
 
         """
         live, request, first_row = self, self.request(to_learn=False), 1
         if reload is not None:  # another model may use other columns
             request = replace(request, holds_rejected=True)
         reopened: Interpreter | None = None
+
+        def reopen(other: LiveModel) -> None:
+            nonlocal reopened
+            request = other.request(to_learn=False)
+            reopened = source.interpreter(
+                replace(request, start=first_row - 1, holds_rejected=True)
+            )
+
         with closing(read([source], request, Cursor(), 1, live.knowledge, idle)) as rows:
             for interpreter, part in _in_parts(rows, None if reload is None else _RELOAD_ROWS):
-                if reload is not None and (other := reload()) is not live:
-                    live = other
-                    request = replace(
-                        live.request(to_learn=False), start=first_row - 1, holds_rejected=True
-                    )
-                    reopened = source.interpreter(request)
+                if reload is not None:
+                    live = reload(reopen)
                 batch = (reopened or interpreter).interpret(part, live.knowledge, first_row)
                 if live.selection.joins:
                     batch = batch.without(batch.features.lengths == 0, "it has no features")

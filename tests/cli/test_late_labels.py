@@ -397,3 +397,48 @@ def test_a_number_of_pending_samples_that_cannot_be_saved_is_a_usage_error(n, ru
 
     assert f"Invalid value for '--waiting': {n} is not in the range" in result.stderr
     assert not model.exists()
+
+
+@pytest.mark.parametrize("forms", [("csv", "csv"), ("parquet", "parquet"), ("csv", "parquet")])
+def test_features_and_labels_may_come_in_two_files(forms, run, tmp_path):
+    """Columns for samples are required only where there are features."""
+    colors, n = ["red", "blue", "green"], 300
+    ads = {
+        "ad": [f"k{i}" for i in range(n)],
+        "price": [float(i % 7) for i in range(n)],
+        "color": [colors[i % 3] for i in range(n)],
+        "w": [1.0 + i % 2 for i in range(n)],
+    }
+    clicks = {
+        "ad": [f"k{i}" for i in range(n) if i % 5],
+        "clicked": [int(i % 3 == 0) for i in range(n) if i % 5],
+    }
+    both = pa.concat_tables([pa.table(ads), pa.table(clicks)], promote_options="default")
+    tables = {"ads": pa.table(ads), "clicks": pa.table(clicks), "both": both}
+    sources = {}
+    for (name, table), form in zip(tables.items(), (*forms, forms[0]), strict=True):
+        sources[name] = tmp_path / f"{name}.{form}"
+        write = pq.write_table if form == "parquet" else pa.csv.write_csv
+        write(table, sources[name])
+    options = ["--join", "ad", "--label", "clicked", "--one-hot", "color", "--weight", "w"]
+    learned = {}
+    for name, files in (("two", [sources["ads"], sources["clicks"]]), ("one", [sources["both"]])):
+        model, predictions = tmp_path / f"{name}.npz", tmp_path / f"{name}.jsonl"
+        run("learn", *files, "-m", model, *options, "-p", predictions, "--quiet", check=0)
+        run("verify", model, *files, check=0)
+        learned[name] = LiveModel.load(model), predictions.read_text()
+
+    (two, lines_of_two), (one, lines_of_one) = learned["two"], learned["one"]
+    assert two.progress.samples == len(clicks["ad"])
+    assert state_of(two.model) == state_of(one.model)
+    assert lines_of_two == lines_of_one
+
+
+def test_a_source_with_features_needs_their_columns(run, tmp_path):
+    source = tmp_path / "ads.csv"
+    source.write_text("ad,price\nk1,5\n")
+    result = run("learn", source, "--join", "ad", "--label", "clicked", "--weight", "w", check=1)
+    without_id = run("learn", source, "--join", "id", "--label", "clicked", check=1)
+
+    assert "there is no weight column 'w' among 'ad', 'price'" in result.stderr
+    assert "there is no join column 'id' among 'ad', 'price'" in without_id.stderr

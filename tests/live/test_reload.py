@@ -6,6 +6,7 @@ import json
 import os
 import random
 import subprocess
+import time
 
 import pyarrow as pa
 import pyarrow.csv
@@ -87,9 +88,10 @@ def test_names_columns_one_hot_features_and_scaler_are_those_of_the_new_model(fo
     source, process = opened(path, form)
     live, found, changed_at = old, [], None
 
-    def reload():
+    def reload(require_fit):
         nonlocal live, changed_at
         if live is old and len(found) >= 300:
+            require_fit(new)
             live, changed_at = new, len(found)
         return live
 
@@ -127,3 +129,59 @@ def test_a_feature_that_was_learned_meanwhile_is_used(tmp_path, run):
     assert after == fresh["probability"] != before
     assert after > 0.9 > before
     assert notice == f"reloaded {os.fspath(model)}: 200 samples\n"
+
+
+def test_a_model_that_does_not_fit_the_source_is_not_used(tmp_path, run):
+    """The old model goes on, with a warning, as after a damaged save; a later save is used."""
+    model = tmp_path / "m.npz"
+
+    def learn(columns, label):
+        text = f"{columns},y\n" + f"1,1,{label}\n" * 20
+        options = ["--overwrite", "--quiet", "--no-standardize", "--lr", "1"]
+        run("learn", "-m", model, *options, input=text, check=0)
+
+    learn("a,b", "first")
+    with subprocess.Popen(
+        [COMMAND, "predict", "-m", model, "--follow"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as follower:  # fmt: skip
+
+        def ask(text):
+            follower.stdin.write(text)
+            follower.stdin.flush()
+            return json.loads(follower.stdout.readline())["prediction"]
+
+        answers = [ask("b,a\n1,1\n")]
+        for columns, label in (("a,c", "second"), ("a,b", "third")):
+            learn(columns, label)
+            answers.append(ask("1,1\n"))
+        follower.stdin.close()
+        notices = follower.stderr.read().splitlines()
+
+    assert answers == ["first", "first", "third"]
+    assert notices == [
+        "warning: stdin: it lacks 'c' of the model's features and has 'b' instead; still "
+        "predicting with the model loaded before",
+        f"reloaded {model}: 20 samples",
+    ]
+
+
+def test_a_class_without_a_column_ends_the_predictions_of_csv(tmp_path, run):
+    model, predictions = tmp_path / "m.npz", tmp_path / "p.csv"
+    run("learn", "-m", model, "--quiet", input='{"a": 1, "y": "u"}\n{"a": 2, "y": "v"}\n', check=0)
+    with subprocess.Popen(
+        [COMMAND, "predict", "-m", model, "--follow", "--probabilities", "-p", predictions],
+        stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as follower:  # fmt: skip
+        follower.stdin.write('{"a": 1}\n')
+        follower.stdin.flush()
+        while not predictions.exists() or predictions.read_text().count("\n") < 2:
+            time.sleep(0.01)
+        run("learn", "-m", model, "--quiet", input='{"a": 1, "y": "new"}\n', check=0)
+        follower.stdin.write('{"a": 1}\n')
+        follower.stdin.flush()
+        stderr = follower.stderr.read()
+
+    assert follower.returncode == 1
+    assert stderr.count("\n") == 2  # of the reload and of the error
+    assert "label 'new' has no column in the predictions" in stderr
