@@ -73,7 +73,7 @@ def evaluate(
     test = _Test(live.model.classes_)
     with ending_in_order() as signals:
         for name in sources:
-            batches = batches_of(name, file_format, live, signals)
+            batches = batches_of(name, file_format, live, signals, joins_labels=True)
             for result in drive(batches, live.predict, skip_rejected):
                 test.update(result)
                 signals.check()

@@ -24,15 +24,17 @@ def batches_of(
     live: LiveModel,
     signals: Signals,
     reload: Reload | None = None,
+    joins_labels: bool = False,
 ) -> Iterator[Batch]:
     """Open a source to predict and yield its batches; a signal ends each wait.
 
-    Columns unknown to the model are named on stderr. `reload` is as for `LiveModel.batches`.
+    Columns unknown to the model are named on stderr. Other parameters are as for
+    `LiveModel.batches`.
     """
     from stream_perceptron.data.opening import open_source
 
     opened = signals.call(partial(open_source, source, file_format, signals.wait), [source])
-    return _batches(opened, live, signals, reload)
+    return _batches(opened, live, signals, reload, joins_labels)
 
 
 def _batches(
@@ -40,11 +42,12 @@ def _batches(
     live: LiveModel,
     signals: Signals,
     reload: Reload | None,
+    joins_labels: bool,
 ) -> Iterator[Batch]:
     # Bytes read from a pipe cannot be read again, so stop only between reads.
     idle = None if opened.is_stream else signals.check
     # Close it before Python ends, to stop its prefetch thread.
-    with closing(live.batches(opened, idle, reload)) as batches:
+    with closing(live.batches(opened, idle, reload, joins_labels)) as batches:
         for batch in batches:
             for note in batch.notes:
                 if note.names_unknown:

@@ -165,6 +165,24 @@ class Batch:
         assert self.interpret_first is not None
         return replace(self.interpret_first(n), interpret_first=self.interpret_first)
 
+    def slice_first(self, n: int) -> Batch:
+        """Return the first n rows, with all that the batch infers."""
+        n_usable = int(np.searchsorted(self.rows, n))
+        return replace(
+            self,
+            n_rows=n,
+            rows=self.rows[:n_usable],
+            features=self.features[:n_usable],
+            labels=self.labels[:n_usable],
+            weights=self.weights[:n_usable],
+            rejected={i: why for i, why in self.rejected.items() if i < n},
+            offsets=self.offsets[:n],
+            redelivered=None if self.redelivered is None else self.redelivered[:n],
+            missing=None if self.missing is None else self.missing[:n_usable],
+            kept=self.kept[:n_usable],
+            ends=None if self.ends is None else self.ends[:n],
+        )
+
     def number(self, i: int) -> int:
         """Return the number in the source of the row at place i, or of the next row for i = n."""
         if self.redelivered is None or self.numbers_redelivered:

@@ -45,7 +45,7 @@ def mistakes_in(live: LiveModel, source: Source, most: int = 12) -> Examples:
     """Return the most confident mistakes on a labelled source."""
     worst: list[Mistake] = []
     rows = labelled = right = 0
-    for batch in live.batches(source):
+    for batch in live.batches(source, joins_labels=True):
         (result,) = drive([batch], live.predict)
         rows += len(batch)
         for i, prediction in enumerate(result.predictions):

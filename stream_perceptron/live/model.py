@@ -492,6 +492,7 @@ class LiveModel:
         source: Source,
         idle: Idle | None = None,
         reload: Reload | None = None,
+        joins_labels: bool = False,
     ) -> Generator[Batch, None, None]:
         """Yield the rows of a source to predict.
 
@@ -505,8 +506,12 @@ class LiveModel:
             Called before every 100 rows, or fewer if fewer have arrived; returns the model that
             predicts them. It is given a function that checks whether the source fits a model, and
             raises SourceError if not; the source must fit the model that is returned.
+        joins_labels
+            Whether late labels are joined to their samples, as when learning. If not, rows of
+            labels are rejected.
 
         """
+        pending = Waiting() if joins_labels and self.selection.joins else None
         live, request, first_row = self, self.request(to_learn=False), 1
         if reload is not None:  # another model may use other columns
             request = replace(request, holds_rejected=True)
@@ -524,10 +529,15 @@ class LiveModel:
                 if reload is not None:
                     live = reload(reopen)
                 batch = (reopened or interpreter).interpret(part, live.knowledge, first_row)
-                if live.selection.joins:
+                first_row = batch.number(len(batch))
+                if pending is not None:
+                    joined = pending.joined(batch, live.selection)
+                    pending.take(joined, np.full(len(joined.batch.rows), -1))
+                    batch = joined.batch
+                    batch = replace(batch, interpret_first=batch.slice_first)
+                elif live.selection.joins:
                     batch = batch.without(batch.features.lengths == 0, "it has no features")
                 yield batch
-                first_row = batch.number(len(batch))
 
     def _train(self, batch: Batch, labels: Sequence[Any], options: StepOptions) -> TrainResult:
         samples = Samples(batch.features, labels, batch.weights, batch.indicators)

@@ -7,6 +7,7 @@ import json
 import random
 import re
 import subprocess
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.csv
@@ -442,3 +443,35 @@ def test_a_source_with_features_needs_their_columns(run, tmp_path):
 
     assert "there is no weight column 'w' among 'ad', 'price'" in result.stderr
     assert "there is no join column 'id' among 'ad', 'price'" in without_id.stderr
+
+
+@pytest.mark.parametrize("form", ["json", "csv", "parquet"])
+def test_evaluate_and_report_join_labels_as_learn_does(form, run, tmp_path):
+    """Each label tests the prediction for its sample; rows of features are unlabeled."""
+    train, test = good_rows(0, 1200), good_rows(1, 900)
+    model, source = tmp_path / "m.npz", write_rows(tmp_path / f"test.{form}", form, test)
+    learned = write_rows(tmp_path / f"train.{form}", form, train)
+    run("learn", learned, *PLAIN, "-m", model, "--quiet", check=0)
+    known = LiveModel.load(model).model
+    oracle = Plain(SimpleNamespace(predict_one=known.predict_one, learn_one=lambda x, y: None))
+    for number, row in enumerate(test, 1):
+        oracle.take(number, row)
+    figures = json.loads(run("evaluate", source, "-m", model, "--json", check=0).stdout)
+    page = tmp_path / "report.html"
+    run("report", model, "-o", page, "--examples", source, check=0)
+
+    assert figures["samples"] == len(oracle.tested)
+    assert figures["accuracy"] == oracle.accuracy
+    assert f"({oracle.accuracy:.1%}) are predicted correctly" in page.read_text()
+
+
+def test_evaluate_names_a_label_without_a_sample(run, tmp_path):
+    model, source = tmp_path / "m.npz", tmp_path / "s.csv"
+    source.write_text("id,a,label\n1,2,\n1,,x\n2,3,\n2,,y\n")
+    run("learn", source, *PLAIN, "-m", model, "--quiet", check=0)
+    source.write_text("id,a,label\n1,2,\n1,,x\n7,,x\n2,3,\n2,,y\n")
+    refused = run("evaluate", source, "-m", model, check=1)
+    skipped = run("evaluate", source, "-m", model, "--skip-bad", "--json", check=0)
+
+    assert "row 3: 'id' is '7', and no sample with it waits for a label" in refused.stderr
+    assert (json.loads(skipped.stdout)["samples"], json.loads(skipped.stdout)["skipped"]) == (2, 1)
