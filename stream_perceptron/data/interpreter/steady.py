@@ -343,22 +343,12 @@ class _Reader:
         scale: float | NDArray[np.float64],
     ) -> Rows:
         """Return rows of values (n, d), as bytes if all are; odd rows may have any."""
-        may_be_bytes = self.may_be_bytes(scale)
-        if self.context.byte_scale is not None:
-            may_be_bytes = True
-            if values.dtype != np.uint8:
-                values = (values if present is None else np.where(present, values, 0)).astype(
-                    np.uint8
-                )
-        elif values.dtype != np.uint8 and may_be_bytes and present is None and values.size:
-            # Other cells than the features may be the reason that numbers are doubles.
-            with np.errstate(invalid="ignore"):
-                if (values[0].astype(np.uint8) == values[0]).all():
-                    pixels = values.astype(np.uint8)
-                    values = pixels if (pixels == values).all() else values
-        if values.dtype == np.uint8 and may_be_bytes:
-            assert isinstance(scale, float)
-            return Rows.of_table(features, np.ascontiguousarray(values), present, scale)
+        if isinstance(scale, float):
+            are_declared = self.context.byte_scale is not None
+            if are_declared or self.may_be_bytes(scale):
+                values = _pack_bytes(values, present, are_declared)
+                if values.dtype == np.uint8:
+                    return Rows.of_table(features, np.ascontiguousarray(values), present, scale)
         with np.errstate(over="ignore", invalid="ignore"):
             are_finite = math.isfinite(values.sum())
         if not are_finite:
@@ -366,7 +356,7 @@ class _Reader:
             self.is_odd |= (~finite if present is None else ~finite & present).any(axis=1)
             values = np.where(finite, values, 0.0)
         scaled = self.scaled(values, scale)
-        if np.abs(scale).max() > 1:
+        if np.abs(scale).max(initial=0.0) > 1:
             self.is_odd |= np.isinf(scaled).any(axis=1)
         return Rows.of_table(features, scaled, present)
 
@@ -428,6 +418,21 @@ class _Reader:
         return offsets
 
 
+def _pack_bytes(values: NDArray[Any], present: Mask | None, are_declared: bool) -> NDArray[Any]:
+    """Return values as bytes if they are declared as such, or are whole numbers from 0 to 255."""
+    if values.dtype == np.uint8:
+        return values
+    if are_declared:
+        return (values if present is None else np.where(present, values, 0)).astype(np.uint8)
+    # Other cells than the features may be the reason that numbers are doubles.
+    if present is None and values.size:
+        with np.errstate(invalid="ignore"):
+            if (values[0].astype(np.uint8) == values[0]).all():
+                pixels = values.astype(np.uint8)
+                return pixels if (pixels == values).all() else values
+    return values
+
+
 _FAILED = object()
 
 
@@ -466,9 +471,10 @@ class TableLayout(NamedTuple):
         changes_schema = has_columns and context.schema_of_known_columns != context.schema
         select = slice(int(at[0]), int(at[-1]) + 1) if is_slice else at
         scales = np.array([context.scale_of(name) for name in columns.numbers])
-        is_uniform = len(scales) == 0 or bool((scales == scales[0]).all())
-        scale = context.scale_of("") if not len(scales) else float(scales[0])
-        return cls(positions, at, select, scale if is_uniform else scales, changes_schema)
+        is_uniform = len(set(scales.tolist())) == 1
+        return cls(
+            positions, at, select, float(scales[0]) if is_uniform else scales, changes_schema
+        )
 
 
 class _Table(_Reader):
