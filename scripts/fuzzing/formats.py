@@ -151,7 +151,7 @@ def _compare_with_parser(path: Path, file_format: str | None) -> None:
     data = path.read_bytes() if path.suffix == "" else gzip.decompress(path.read_bytes())
     end = 0
     for batch in read_batches(source, Request(known=source.identities()[0])):
-        ends = [] if batch.text is None else [end, *batch.text.ends]
+        ends = [] if batch.ends is None else [end, *batch.ends.tolist()]
         end = ends[-1] if ends else 0
         for place, x in zip(batch.rows.tolist(), batch.features.dicts(), strict=True):
             if ends:

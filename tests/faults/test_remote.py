@@ -174,7 +174,7 @@ def test_a_run_goes_on_with_an_object_and_knows_another_by_its_tag(server, sampl
     result = run("learn", uri(server), "-m", path, check=1)
 
     assert result.stderr.startswith("Error: s3://bucket/digits.parquet")
-    assert "only up to row 1, and the file's content has changed" in result.stderr
+    assert "only up to row 1,000, and the file's content has changed" in result.stderr
     assert b"secret" not in path.read_bytes()
     put(server, sample)
     run("learn", uri(server), "-m", path, check=0)

@@ -199,7 +199,9 @@ class Record:
             return 1.0
         number = self.number_at(self.all[str(name)])
         if not 0 <= number < math.inf:
-            raise SampleError(f"weight {value[:50]} is not a finite number of at least 0")
+            raise SampleError(
+                f"weight {name!r} is {value[:50]!r}, not a finite number of at least 0"
+            )
         return float(number)
 
     def is_blank(self, name: str) -> bool:
