@@ -124,7 +124,9 @@ def _numbers_of(batch: pa.RecordBatch, names: Sequence[str]) -> NDArray[Any]:
     columns = [_without_nulls(batch.column(name)) for name in names]
     kind = columns[0].type
     if types.is_integer(kind) or types.is_float32(kind) or types.is_float64(kind):
-        return np.asarray(pa.RecordBatch.from_arrays(columns, names=list(names)).to_tensor())
+        rows = pa.RecordBatch.from_arrays(columns, names=list(names))
+        numbers: NDArray[Any] = rows.to_tensor().to_numpy()
+        return numbers
     return np.stack([to_numpy(column) for column in columns], axis=1)
 
 
