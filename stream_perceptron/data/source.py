@@ -259,8 +259,8 @@ class Source(ABC):
         """Return the identity of the first `size` bytes of a source that may grow."""
         raise NotImplementedError
 
-    def require_same_content(self, request: Request) -> None:  # noqa: B027, other files stay as opened
-        """Check, after a further pass, that it has read what the first pass read.
+    def end_pass(self, request: Request) -> None:  # noqa: B027, only text may change
+        """End a pass over the rows; check that a further one has read what the first one read.
 
         Raises
         ------

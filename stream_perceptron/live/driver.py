@@ -93,7 +93,7 @@ def read(
                 rows.epoch, rows.index = epoch, index
                 n_rows += len(rows)
                 yield interpreter, rows
-            source.require_same_content(source_request)
+            source.end_pass(source_request)
             row = 0
         if not n_rows:
             return  # a run of endless epochs over empty sources would never end

@@ -9,7 +9,6 @@ import random
 
 import pytest
 
-from stream_perceptron.data.byte_stream import open_bytes
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.text.prefix import PrefixHasher
 
@@ -20,7 +19,7 @@ def test_a_prefix_is_identified_while_the_file_grows(opener, tmp_path):
     data = rng.randbytes(2000)
     with opener(path, "wb") as file:
         file.write(data[:1000])
-    hasher, size = PrefixHasher(open_bytes(str(path))), 0
+    hasher, size = PrefixHasher(str(path)), 0
     if opener is open:
         with path.open("ab") as file:
             file.write(data[1000:])
@@ -35,7 +34,7 @@ def test_a_file_that_another_one_replaces_keeps_its_identity(tmp_path):
     path, other = tmp_path / "rows", tmp_path / "other"
     path.write_bytes(b"1\n2\n")
     other.write_bytes(b"3\n4\n")
-    hasher = PrefixHasher(open_bytes(str(path)))
+    hasher = PrefixHasher(str(path))
     other.replace(path)
 
     assert hasher.identify(4).digest == hashlib.sha256(b"1\n2\n").hexdigest()
@@ -46,7 +45,7 @@ def test_a_file_that_another_one_replaces_keeps_its_identity(tmp_path):
 def test_a_file_that_is_changed_in_place_has_no_digest(content, tmp_path):
     path = tmp_path / "rows"
     path.write_bytes(b"1\n2\n")
-    hasher = PrefixHasher(open_bytes(str(path)))
+    hasher = PrefixHasher(str(path))
     path.write_bytes(content)
     os.utime(path, ns=(0, 1))
     identity = hasher.identify(4)

@@ -323,9 +323,8 @@ class LineSource(Source):
     def _begin_hashing(self, stream: ByteStream, offset: int) -> None:
         """Prepare to identify the file that a stream reads from a byte offset on."""
         if self._hasher is None or self._hasher.size > offset:
-            self._hasher = PrefixHasher(open_bytes(self.path))
-        if not self._hasher.is_of(stream):
-            raise SourceError(f"{self.name}: another file has taken its place: run this again")
+            self._hasher = PrefixHasher(self.path)
+        self._hasher.open(stream)
 
     def _skip(self, stream: ByteStream, request: Request) -> None:
         """Skip the bytes up to the end of the last row that was read.
@@ -354,10 +353,15 @@ class LineSource(Source):
             return request.known.size
         return self._end or 0
 
-    def require_same_content(self, request: Request) -> None:
-        if self.is_stream or not request.epoch or request.known is None:
+    def end_pass(self, request: Request) -> None:
+        if self.is_stream or request.known is None:
             return
         end, hasher = self._end_of_pass(request), self._hasher
+        if not request.epoch:
+            if hasher is not None:
+                hasher.identify(end)
+                hasher.close()
+            return
         if hasher is None:
             expected = request.known
         else:
@@ -388,9 +392,10 @@ class LineSource(Source):
             return False
         if is_remote(self.path):
             return self._hash_first(known.size) == known
-        hasher = PrefixHasher(open_bytes(self.path))
+        hasher = PrefixHasher(self.path)
         if hasher.identify(known.size) != known:
             return False
+        hasher.close()
         self._hasher = hasher
         return True
 
@@ -411,7 +416,7 @@ class LineSource(Source):
         Behind a URI, the first few bytes stand for the others, which would be read twice.
         """
         if not is_remote(self.path):
-            return PrefixHasher(open_bytes(self.path)).identify(size)
+            return PrefixHasher(self.path).identify(size)
         stream = open_bytes(self.path)
         first = stream.read(_REMOTE_BYTES if size is None else min(size, _REMOTE_BYTES))
         while size is None and stream.read_some():

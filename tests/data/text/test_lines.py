@@ -214,3 +214,18 @@ def test_a_text_file_is_read_from_its_offset_on(tmp_path, run):
     assert offset == source.read_bytes().index(b"3,x")
     assert LiveModel.load(model).progress.rows == 3
     run("verify", model, source, check=0)
+
+
+def test_many_files_need_few_descriptors(tmp_path):
+    """Files that were read, or are to be read, are not kept open to identify them."""
+    sources, model = [], tmp_path / "m.npz"
+    for i in range(60):
+        sources.append(tmp_path / f"{i:03}.csv")
+        sources[-1].write_text("a,label\n1,x\n2,y\n" if i else "a,label\n1,x\n2,y\n3,x\n")
+    for _ in range(2):
+        command = ["sh", "-c", 'ulimit -n 100; exec "$0" "$@"', COMMAND, "learn", *sources]
+        subprocess.run([*command, "-m", model, "--quiet"], check=True)
+        with sources[-1].open("a") as file:
+            file.write("3,y\n")
+
+    assert LiveModel.load(model).progress.rows == 122
