@@ -111,14 +111,16 @@ class Ledger:
         This takes a second pass over the file, so it is done when a model is saved, and at least
         every 64 MB.
         """
-        if self._unidentified is None:
-            return
-        cursor, index, source = self._unidentified
-        self._unidentified = None
-        before = cursor.sources[index]
-        cursor.sources[index] = source.identify(before.size)
-        self._identified_size = before.size
-        self.lineage.identify_last(before, cursor.sources[index])
+        with self.lock:
+            if self._unidentified is None:
+                return
+            cursor, index, source = self._unidentified
+            before = cursor.sources[index]
+            identity = source.identify(before.size)
+            self.lineage.identify_last(before, identity)
+            cursor.sources[index] = identity
+            self._identified_size = before.size
+            self._unidentified = None
 
     def move(
         self,

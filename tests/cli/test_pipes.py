@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import select
 import subprocess
 
 import numpy as np
@@ -225,3 +226,25 @@ def test_rows_without_label_are_predicted_and_not_learned(name, pixels, tmp_path
     assert (len(there), 5000 - len(there)) == (live.progress.samples, live.progress.unlabelled)
     assert given == [record["label"] for record in records]
     assert all(record["prediction"] in range(10) for record in records)
+
+
+@pytest.mark.parametrize("command", ["learn", "predict"])
+@pytest.mark.parametrize(
+    "row",
+    [b'{"a": 1, "note": "5\\" pipe", "label": "x"}\n', b'x a:1 b":2\n'],
+    ids=["json", "libsvm"],
+)
+def test_a_row_with_one_quote_is_answered_before_the_next_comes(row, command, tmp_path, run):
+    """Only in CSV may a record with an open quote go on in the next line."""
+    model = tmp_path / "m.npz"
+    run("learn", "-m", model, "--quiet", input='{"a": 1, "label": "x"}\n', check=0)
+    options = ["-p", "-", "--quiet"] if command == "learn" else ["-m", model]
+    with subprocess.Popen(
+        [COMMAND, command, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        process.stdin.write(row)
+        process.stdin.flush()
+        ready, _, _ = select.select([process.stdout], [], [], 60)
+        process.stdin.close()
+
+    assert ready

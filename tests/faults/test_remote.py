@@ -233,3 +233,23 @@ def test_shards_of_an_object_are_those_of_a_file(server, sample, tmp_path, run):
 
     assert 5000 == models[0].n_seen
     assert state_of(models[0]) == state_of(models[1])
+
+
+def test_text_behind_a_uri_is_read_in_passes_and_resumed_when_it_has_grown(server, tmp_path, run):
+    source, model, local = tmp_path / "s.csv", tmp_path / "m.npz", tmp_path / "local.npz"
+    rows = [f"{i % 7},{'x' if i % 7 < 3 else 'y'}\n" for i in range(3000)]
+    source.write_text("a,label\n" + "".join(rows))
+    put(server, source, "s.csv")
+    remote = uri(server, "s.csv")
+    options = ["--passes", "2", "--quiet"]
+    run("learn", remote, "-m", model, *options, "--limit", "3500", check=0)
+    run("learn", remote, "-m", model, *options, check=0)
+    run("learn", source, "-m", local, *options, check=0)
+    assert state_of(LiveModel.load(local).model) == state_of(LiveModel.load(model).model)
+
+    grown = tmp_path / "grown.npz"
+    run("learn", remote, "-m", grown, "--quiet", check=0)
+    source.write_text(source.read_text() + "".join(rows[:100]))
+    put(server, source, "s.csv")
+    run("learn", remote, "-m", grown, "--quiet", check=0)
+    assert LiveModel.load(grown).progress.rows == 3100

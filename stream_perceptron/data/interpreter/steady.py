@@ -121,6 +121,7 @@ class NameRoles:
         options, schema, numbers = context.selection, context.schema, self._numbers
         n_before = len(self._roles_of_unknown)
         special, whole = _special_names(context)
+        expected = None if schema.features is None else {*schema.features, *schema.undecided}
         prefix = f"{schema.key}." if schema.key else ""
         roles_of_paths = [_UNTYPED] * len(paths)
         is_inside = [path.startswith(prefix) for path in paths] if prefix else [True] * len(paths)
@@ -130,7 +131,9 @@ class NameRoles:
         if not (takes_any and all(is_inside) and special.isdisjoint(names) and not whole):
             for i, (path, name) in enumerate(zip(paths, names, strict=True)):
                 if not (takes_any and is_inside[i]) or path in special or name in special:
-                    roles_of_paths[i] = _role_of(context, path, whole)
+                    role = _role_of(context, path, whole)
+                    is_unknown = expected is not None and name not in expected
+                    roles_of_paths[i] = _UNKNOWN if role == _UNTYPED and is_unknown else role
                 elif whole and path.startswith(whole):
                     roles_of_paths[i] = _ODD
         is_feature = [role == _UNTYPED for role in roles_of_paths]
@@ -897,7 +900,7 @@ def _role_of(context: Context, path: str, whole: tuple[str, ...]) -> int:
     """Return the role of a name, given the beginnings of names in objects with a role."""
     options, schema = context.selection, context.schema
     if context.are_pairs:
-        return _IGNORED if path in options.ignore else _role_of_number(context, path)
+        return _IGNORED if path in options.ignore else _UNTYPED
     if path == schema.label:
         return _LABEL
     if path == options.weight:
@@ -917,11 +920,4 @@ def _role_of(context: Context, path: str, whole: tuple[str, ...]) -> int:
         return _ONE_HOT
     if context.is_vocabulary_fixed and name not in context.vocabulary.numbers:
         return _TEXT
-    return _role_of_number(context, name)
-
-
-def _role_of_number(context: Context, name: str) -> int:
-    """Return the role of a name without another one."""
-    schema = context.schema
-    is_expected = schema.features is None or name in {*schema.features, *schema.undecided}
-    return _UNTYPED if is_expected else _UNKNOWN
+    return _UNTYPED

@@ -39,6 +39,7 @@ class CsvFormat:
     """
 
     has_comments = False
+    spans_lines = True
 
     def __init__(self, first: str, delimiter: str | None = None, decimal: str = ".") -> None:
         # The given delimiter may be meant for another source; else use the most frequent one.

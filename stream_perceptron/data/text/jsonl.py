@@ -34,6 +34,7 @@ class JsonFormat:
     """
 
     has_comments = False
+    spans_lines = False
     n_header_lines = 0
 
     def records(self, lines: Iterator[RawLines]) -> Iterator[RawLines]:

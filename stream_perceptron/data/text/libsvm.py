@@ -24,6 +24,7 @@ class LibsvmFormat:
     """
 
     has_comments = True
+    spans_lines = False
     n_header_lines = 0
 
     def records(self, lines: Iterator[RawLines]) -> Iterator[RawLines]:

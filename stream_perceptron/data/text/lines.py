@@ -40,6 +40,7 @@ class LineFormat(Protocol):
     """A format of text, detected from the first line."""
 
     has_comments: bool  # whether lines that begin with # are skipped
+    spans_lines: bool  # whether a record with an open quote goes on in the next line
 
     @property
     def n_header_lines(self) -> int:
@@ -133,6 +134,7 @@ class LineSource(Source):
         self._lines = _cut(start)
         self._end: int | None = None  # the end of the last row of the first pass
         self._hasher: PrefixHasher | None = None  # of the file that the first pass reads
+        self._first_pass: Identity | None = None  # of what the first pass has read
         self._begin: list[RawLines] = []
         self._n_held = 0  # bytes in _begin
         self._first_records: list[bytes | None] = []
@@ -231,14 +233,11 @@ class LineSource(Source):
                 for lines in self._format.records(iter(self._begin))
                 for record in lines.without_blanks().records()
             ]
-            # A record with an open quote may go on in further lines.
-            is_complete = not records or (records[-1] or b"").count(b'"') % 2 == 0
-            if place < len(records) - (not is_complete):
-                record = records[place]
-                place += 1
-                if record is not None:
-                    yield record
-                continue
+            last = (records[-1] if records else None) or b""
+            is_open = self._format.spans_lines and last.count(b'"') % 2 == 1
+            n_complete = len(records) - is_open
+            yield from (record for record in records[place:n_complete] if record is not None)
+            place = max(place, n_complete)
             self._line(n_lines)
             if len(self._first_records) == n_lines:
                 # A header with an open quote may have swallowed the line.
@@ -358,17 +357,13 @@ class LineSource(Source):
             return
         end, hasher = self._end_of_pass(request), self._hasher
         if not request.epoch:
+            self._first_pass = self.identify(end)
             if hasher is not None:
-                hasher.identify(end)
                 hasher.close()
             return
-        if hasher is None:
-            expected = request.known
-        else:
-            expected = hasher.identify(end)
-            if not expected.has_changed and hasher.is_at(self.path):
-                return
-        if expected.has_changed or expected != self._hash_first(end):
+        expected = self._first_pass or request.known
+        is_unchanged = hasher is not None and hasher.is_at(self.path)
+        if expected.has_changed or (not is_unchanged and expected != self._hash_first(end)):
             raise changed_since_first_pass(self.name)
 
     def identities(self, before: Sequence[Identity] = ()) -> list[Identity]:
