@@ -245,7 +245,11 @@ def test_text_behind_a_uri_is_read_in_passes_and_resumed_when_it_has_grown(serve
     run("learn", remote, "-m", model, *options, "--limit", "3500", check=0)
     run("learn", remote, "-m", model, *options, check=0)
     run("learn", source, "-m", local, *options, check=0)
-    assert state_of(LiveModel.load(local).model) == state_of(LiveModel.load(model).model)
+    at_once = tmp_path / "at_once.npz"
+    run("learn", remote, "-m", at_once, *options, check=0)
+    expected = state_of(LiveModel.load(local).model)
+    assert state_of(LiveModel.load(model).model) == expected
+    assert state_of(LiveModel.load(at_once).model) == expected
 
     grown = tmp_path / "grown.npz"
     run("learn", remote, "-m", grown, "--quiet", check=0)
