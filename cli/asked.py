@@ -13,7 +13,7 @@ from click.core import ParameterSource
 from .signals import Signals
 
 if TYPE_CHECKING:
-    from stream_perceptron.data.identity import Rest
+    from stream_perceptron.data.identity import PipeHeader
     from stream_perceptron.data.schema import Selection
     from stream_perceptron.data.source import Source
 
@@ -61,13 +61,14 @@ class ReadingOptions:
             return asked
         return replace(asked, scale=1.0, standardize=is_on is not False)
 
-    def open_sources(self, signals: Signals, seed: int, rest: Rest | None = None) -> list[Source]:
+    def open_sources(
+        self, signals: Signals, seed: int, header: PipeHeader | None = None
+    ) -> list[Source]:
         """Open the sources; with --random, return one source that draws from all of them."""
         from stream_perceptron.data.opening import open_source
         from stream_perceptron.data.sampling import RandomDraws
 
-        rest = rest if len(self.sources) == 1 else None
-        opened = [open_source(path, self.file_format, signals.wait, rest) for path in self.sources]
+        opened = [open_source(path, self.file_format, signals, header) for path in self.sources]
         return [RandomDraws(opened, seed)] if self.at_random else opened
 
     @property

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 import signal
 from contextlib import ExitStack
 from dataclasses import fields, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from stream_perceptron import CheckpointError, LiveModel
+from stream_perceptron import CheckpointError, LiveModel, SourceError
 from stream_perceptron.checkpoint.archive import locked, previous_of
-from stream_perceptron.data.byte_stream import is_stream
-from stream_perceptron.data.describe import warning
-from stream_perceptron.data.identity import Rest
 from stream_perceptron.data.naming import column_called, is_position
 from stream_perceptron.data.source import Source
 from stream_perceptron.live.cursor import Cursor, Shards
@@ -22,7 +17,8 @@ from stream_perceptron.live.cursor import Cursor, Shards
 from .asked import LearnOptions, usual_lr
 from .files import require_different, require_regular
 from .options import bad_parameters_are_usage_errors, quiet_stderr, require_runnable
-from .printable import counted, tell
+from .printable import tell
+from .reading import describe_lost_bytes
 from .signals import InterruptedWaitError, Signals
 
 _PARAMETERS = ("lr", "epsilon", "activation", "init_range", "seed", "max_weights")
@@ -34,9 +30,7 @@ class AtWork(NamedTuple):
     live: LiveModel
     sources: list[Source]
     cursor: Cursor | None
-    rest: Rest  # bytes read from a pipe that are in no row yet
     changed: dict[str, float]  # parameters with new values
-    n_left_out: int  # bytes dropped: a partial line from a pipe that ended
 
 
 def begin(options: LearnOptions, signals: Signals, stack: ExitStack) -> AtWork:
@@ -53,44 +47,22 @@ def begin(options: LearnOptions, signals: Signals, stack: ExitStack) -> AtWork:
             saved = LiveModel.load(o.path)
             require_runnable(saved, o.path)
             _require_agreement(saved, o)
-    before = None if saved is None else saved.cursor.rest
-    rest = Rest()
-    if before is not None and len(o.sources) == 1 and is_stream(o.sources[0]):
-        rest = copy.deepcopy(before)
-    try:
-        live, sources, cursor = signals.call(partial(_open, o, signals, saved, rest), o.sources)
-    except InterruptedWaitError:
-        _keep(rest, saved, o.path)
-        raise
+    live, sources, cursor = signals.call(partial(_open, o, signals, saved), o.sources)
     asked = {name: getattr(o, name) for name in sorted(o.given & {"lr", "epsilon", "max_weights"})}
     changed = {name: each for name, each in asked.items() if getattr(live.model, name) != each}
     live.model.mutate(changed)
-    n_left_out = 0
-    if before is not None and rest.pipe != before.pipe:
-        n_left_out = len(before.part)
     if o.ray is not None:
         _connect(o.ray, signals, stack)
-    return AtWork(live, sources, cursor, rest, changed, n_left_out)
-
-
-def _keep(rest: Rest, saved: LiveModel | None, path: Path | None) -> None:
-    """Save the bytes read from a pipe before its first complete row."""
-    if saved is not None and path is not None:
-        if rest.part and rest != saved.cursor.rest:
-            saved.cursor.rest = rest
-            saved.save(path)
-    elif rest.part:
-        n = counted(len(rest.part), "byte")
-        tell(warning(f"{n} of stdin are lost: no model has begun yet"), err=True)
+    return AtWork(live, sources, cursor, changed)
 
 
 def _open(
-    options: LearnOptions, signals: Signals, saved: LiveModel | None, rest: Rest
+    options: LearnOptions, signals: Signals, saved: LiveModel | None
 ) -> tuple[LiveModel, list[Source], Cursor | None]:
     """Open the sources, find the cursor, and make the model if none is saved."""
     o, live = options, saved
-    kept = rest if o.path is not None else None  # only a checkpoint can keep it
-    sources = o.open_sources(signals, o.seed if saved is None else saved.model.seed_, kept)
+    seed = o.seed if saved is None else saved.model.seed_
+    sources = o.open_sources(signals, seed, None if saved is None else saved.cursor.header)
     if o.ray is not None:
         from stream_perceptron.distributed.shards import require_parquet
 
@@ -107,7 +79,13 @@ def _open(
         parameters["lr"] = usual_lr(asked) if o.lr is None else o.lr
         with bad_parameters_are_usage_errors():
             needs_label = o.output is None and o.join is None
-            live = LiveModel.start(sources, asked, o.classes, needs_label, **parameters)
+            try:
+                live = LiveModel.start(sources, asked, o.classes, needs_label, **parameters)
+            except SourceError:
+                for source in sources:
+                    if text := describe_lost_bytes(source, has_model=False):
+                        tell(text, err=True)
+                raise
     cursor = None
     if o.path is not None or o.ray is not None:
         shards = None if o.shards is None else Shards(o.shards, o.round_rows)

@@ -57,7 +57,8 @@ def evaluate(
 
     SOURCE is as for `learn`. Macro F1 is the mean F1 over the classes, including classes that the
     model does not know. --json has how often each label was predicted as each in "pairs", and up to
-    1,000 classes as a matrix in "confusion".
+    1,000 classes as a matrix in "confusion". After a signal, the figures are those of the samples
+    tested until then, marked as "interrupted".
 
     \b
     stream-perceptron evaluate mnist-test.parquet -m mnist.npz
@@ -76,16 +77,18 @@ def evaluate(
             batches = batches_of(name, file_format, live, signals, joins_labels=True)
             for result in drive(batches, live.predict, skip_rejected):
                 test.update(result)
-                signals.check()
-    if not test.confusion.tested:
-        raise SourceError(
-            f"{name_of(sources[0])}: no labels to test against: name their column with --label"
-        )
-    figures = test.figures()
-    if as_json:
-        click.echo(json.dumps(figures, default=str))
-    else:
-        _show(test, figures)
+            if signals.is_set:
+                break
+        if test.confusion.tested:
+            figures = test.figures() | {"interrupted": signals.is_set}
+            if as_json:
+                click.echo(json.dumps(figures, default=str))
+            else:
+                _show(test, figures)
+        elif not signals.is_set:
+            raise SourceError(
+                f"{name_of(sources[0])}: no labels to test against: name their column with --label"
+            )
 
 
 def _show(test: _Test, figures: dict[str, Any]) -> None:
@@ -97,6 +100,8 @@ def _show(test: _Test, figures: dict[str, Any]) -> None:
         f"macro F1 {figures['macro_f1']:.2%}, Cohen's kappa {figures['cohen_kappa']:.2%}",
         f"largest class: {largest}, {figures['largest_share']:.2%} of the samples",
     ]
+    if figures["interrupted"]:
+        told.insert(0, "interrupted: not all samples were tested")
     if figures["unlabelled"] or figures["skipped"]:
         told.append(f"{figures['unlabelled']:,} unlabelled, {figures['skipped']:,} skipped")
     classes = [row.values() for row in figures["per_class"]]

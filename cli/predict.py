@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +94,7 @@ def predict(**options: Any) -> None:
     with ending_in_order() as signals:
         while o.follow and not o.path.exists():
             signals.sleep(_PATIENCE)
+            signals.check()
         _predict(o, signals)
 
 
@@ -135,14 +135,14 @@ def _predict(options: _Options, signals: Signals) -> None:
     files = {i: read(name) for i, name in enumerate(o.sources) if not is_stream(name)}
     remedy = None if o.overwrite else REMEDY
     output = open_predictions(o.output, lines, signals, remedy=remedy)
-    output.wait = partial(_until_writable, signals)
     for i, name in enumerate(o.sources):
         batches = files.get(i) or read(name)
         for result in drive(batches, predict_batch, o.skip_rejected):
             output.write(result)
             for text in result.rejected:
                 tell(f"skipped: {text}", err=True)
-            signals.check()
+        if signals.is_set:
+            break
 
 
 def _load(options: _Options) -> LiveModel:
@@ -156,10 +156,6 @@ def _load(options: _Options) -> LiveModel:
     )
     live.selection = replace(live.selection, keep=o.keep)
     return live
-
-
-def _until_writable(signals: Signals, descriptor: int) -> None:
-    signals.wait_to_write(descriptor)
 
 
 def _is_other(now: os.stat_result, seen: os.stat_result) -> bool:

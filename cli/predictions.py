@@ -13,7 +13,6 @@ import sys
 import termios
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,16 +41,23 @@ class PredictionFile:
     """
 
     def __init__(
-        self, name: str, descriptor: int, lines: Lines, begin: str, path: str | None = None
+        self,
+        name: str,
+        descriptor: int,
+        lines: Lines,
+        begin: str,
+        signals: Signals,
+        path: str | None = None,
     ) -> None:
+        self._signals = signals
         self._name, self._descriptor, self._path = name, descriptor, path
         self._lines, self._begin = lines, begin.encode()
         mode = os.fstat(descriptor).st_mode
         self._is_pipe, self._is_file = stat.S_ISFIFO(mode), stat.S_ISREG(mode)
         self._unwritten, self._done = b"", 0  # lines, and the number of their bytes written
         self._written = bytearray()  # the last bytes written, as many as a pipe can hold
-        self.wait: Callable[[int], None] = lambda descriptor: None
-        self.pause: Callable[[], None] = lambda: None
+        # Waits until writing to a descriptor does not block; returns False if a signal comes first.
+        self.wait: Callable[[int], bool] = signals.wait_to_write
 
     def write(self, result: StepResult) -> None:
         """Write a line for each sample."""
@@ -85,14 +91,20 @@ class PredictionFile:
         self._begin, self._done = b"", 0
 
     def flush(self) -> None:
-        """Write all added lines; on a pipe that may block, in whole lines."""
+        """Write all added lines; on a pipe that may block, in whole lines.
+
+        After a signal, only what does not block is written.
+        """
         data = memoryview(self._unwritten)
         with self._named_errors():
             while self._done < len(data):
                 end = len(data)
                 if not self._is_file:
-                    self.wait(self._descriptor)
+                    if not self.wait(self._descriptor):
+                        return
                     end = self._line_end()
+                    if end == self._done:
+                        return
                 n = os.write(self._descriptor, data[self._done : end])
                 if self._is_pipe:
                     self._written += data[self._done : self._done + n]
@@ -101,7 +113,10 @@ class PredictionFile:
                 self._done += n
 
     def _line_end(self) -> int:
-        """Return the end of the whole lines, or of a part of one, that can be written at once."""
+        """Return the end of the whole lines, or of a part of one, that can be written at once.
+
+        A long line needs an empty pipe; if a signal ends the wait for it, nothing can be written.
+        """
         # An empty pipe accepts its whole size without blocking; any writable one, PIPE_BUF bytes.
         is_empty = self._is_pipe and not self._in_pipe()
         most = self._done + (self._capacity() if is_empty else select.PIPE_BUF)
@@ -113,6 +128,8 @@ class PredictionFile:
             with suppress(OSError):  # beyond the system's limit
                 fcntl.fcntl(self._descriptor, fcntl.F_SETPIPE_SZ, end - self._done)
         self.drain()
+        if self._in_pipe():
+            return self._done
         return min(end, self._done + self._capacity())
 
     def _capacity(self) -> int:
@@ -133,13 +150,20 @@ class PredictionFile:
         return data[start:].decode().removeprefix(self._lines.header) if n else ""
 
     def drain(self) -> None:
-        """Wait until a reader has taken all lines; BrokenPipeError if it leaves before."""
-        while self._is_pipe and self._in_pipe():
+        """Wait until a reader has taken all lines, or a signal comes.
+
+        Raises
+        ------
+        BrokenPipeError
+            If the reader leaves before.
+
+        """
+        while self._is_pipe and not self._signals.is_set and self._in_pipe():
             poll = select.poll()
             poll.register(self._descriptor, 0)
             if poll.poll(0):
                 raise BrokenPipeError
-            self.pause()
+            self._signals.sleep(_PAUSE)
 
     def sync(self, cursor: Cursor) -> None:
         """Sync the file to disk and record its size in a cursor."""
@@ -180,35 +204,39 @@ def open_predictions(
         sys.stdout.flush()
         if fcntl.fcntl(1, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))  # before any row is read
-        opened = PredictionFile("stdout", sys.stdout.fileno(), lines, lines.header)
+        opened = PredictionFile("stdout", sys.stdout.fileno(), lines, lines.header, signals)
     elif os.path.exists(path) and not os.path.isfile(path):
-        opened = PredictionFile(path, _open_device(path, signals), lines, lines.header)
+        opened = PredictionFile(path, _open_device(path, signals), lines, lines.header, signals)
     else:
         if remedy is not None:
             require_own_output(path, lines.beginnings, lines.content, remedy)
-        opened = _open_file(path, lines, folder or Path(), kept)
-    opened.pause = partial(signals.sleep, _PAUSE)
+        opened = _open_file(path, lines, signals, folder or Path(), kept)
     return opened
 
 
-_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+_FLAGS = os.O_CREAT | os.O_CLOEXEC
 
 
 def _open_device(path: str, signals: Signals) -> int:
     """Open a device or a FIFO, which cannot be truncated and may have no reader yet."""
+    mode = os.O_WRONLY
     while True:
         try:
-            descriptor = os.open(path, _FLAGS | os.O_NONBLOCK)
+            descriptor = os.open(path, mode | _FLAGS | os.O_NONBLOCK)
             break
         except OSError as error:
             if error.errno != errno.ENXIO:
                 raise
-            signals.sleep(_PATIENCE)
+        # This process then counts as the reader, who takes nothing.
+        mode = os.O_RDWR if signals.is_set else os.O_WRONLY
+        signals.sleep(_PATIENCE)
     os.set_blocking(descriptor, True)
     return descriptor
 
 
-def _open_file(path: str, lines: Lines, folder: Path, before: Mapping[str, int]) -> PredictionFile:
+def _open_file(
+    path: str, lines: Lines, signals: Signals, folder: Path, before: Mapping[str, int]
+) -> PredictionFile:
     """Open a file, and truncate it to its size when the model was saved."""
     from stream_perceptron import CheckpointError
     from stream_perceptron.checkpoint.atomic import sync_folder
@@ -227,11 +255,11 @@ def _open_file(path: str, lines: Lines, folder: Path, before: Mapping[str, int])
                 raise CheckpointError(
                     f"{path}: has other columns than this run writes: write to another file"
                 )
-    descriptor = os.open(path, _FLAGS | os.O_APPEND, 0o666)
+    descriptor = os.open(path, os.O_WRONLY | _FLAGS | os.O_APPEND, 0o666)
     os.truncate(descriptor, kept)
     with suppress(OSError):  # a folder may be writable and not readable
         sync_folder(Path(os.path.realpath(path)).parent)  # or a crash could lose the file
-    return PredictionFile(path, descriptor, lines, "" if kept else lines.header, relative)
+    return PredictionFile(path, descriptor, lines, "" if kept else lines.header, signals, relative)
 
 
 def lines_for(

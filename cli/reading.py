@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .printable import tell
+from .printable import counted, tell
 from .signals import Signals
 
 if TYPE_CHECKING:
@@ -26,33 +26,50 @@ def batches_of(
     reload: Reload | None = None,
     joins_labels: bool = False,
 ) -> Iterator[Batch]:
-    """Open a source to predict and yield its batches; a signal ends each wait.
+    """Open a source to predict and yield its batches; a signal ends them.
 
     Columns unknown to the model are named on stderr. Other parameters are as for
     `LiveModel.batches`.
     """
     from stream_perceptron.data.opening import open_source
 
-    opened = signals.call(partial(open_source, source, file_format, signals.wait), [source])
-    return _batches(opened, live, signals, reload, joins_labels)
+    opened = signals.call(partial(open_source, source, file_format, signals), [source])
+    return _batches(opened, live, reload, joins_labels)
 
 
 def _batches(
-    opened: Source,
-    live: LiveModel,
-    signals: Signals,
-    reload: Reload | None,
-    joins_labels: bool,
+    opened: Source, live: LiveModel, reload: Reload | None, joins_labels: bool
 ) -> Iterator[Batch]:
-    # Bytes read from a pipe cannot be read again, so stop only between reads.
-    idle = None if opened.is_stream else signals.check
     # Close it before Python ends, to stop its prefetch thread.
-    with closing(live.batches(opened, idle, reload, joins_labels)) as batches:
+    with closing(live.batches(opened, reload, joins_labels)) as batches:
         for batch in batches:
             for note in batch.notes:
                 if note.names_unknown:
                     tell(note, err=True)
             yield batch
+    if text := describe_lost_bytes(opened):
+        tell(text, err=True)
+
+
+def describe_lost_bytes(source: Source, has_model: bool = True) -> str | None:
+    """Return a warning of the bytes of a pipe that are lost after a signal, if there are any.
+
+    Without a model, complete rows are lost, too.
+    """
+    from stream_perceptron.data.describe import warning
+
+    n = source.n_lost_bytes
+    if not n:
+        return None
+    reason = "as no model had begun yet"
+    if has_model:
+        reason = (
+            "as the writer paused within a row for more than a second; the rest of that row will "
+            "be the first line of the next run"
+        )
+    return warning(
+        f"{source.name}: {counted(n, 'byte')} {'was' if n == 1 else 'were'} lost, {reason}"
+    )
 
 
 @contextmanager

@@ -58,7 +58,7 @@ def report(
     saved = datetime.fromtimestamp(path.stat().st_mtime)
 
     def make() -> str:
-        source = None if examples is None else open_source(examples, file_format, signals.wait)
+        source = None if examples is None else open_source(examples, file_format, signals)
         page = make_report(live, printable(path.name), source, saved)
         return "\n".join(map(printable, page.split("\n")))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import signal
 import sys
 from collections.abc import Generator, Sequence
@@ -18,7 +17,6 @@ from stream_perceptron import (
     SampleError,
     SourceError,
 )
-from stream_perceptron.data.identity import Rest
 from stream_perceptron.data.source import Source
 from stream_perceptron.live.step_result import StepResult
 
@@ -28,7 +26,7 @@ from .options import hint_at_terminal
 from .predictions import Lines, PredictionFile, lines_for, open_predictions
 from .printable import counted
 from .progress_line import ProgressLine
-from .reading import hinting_at_skips
+from .reading import describe_lost_bytes, hinting_at_skips
 from .rejections import RejectedLines, Rejections
 from .saver import Saver
 from .signals import InterruptedWaitError, Signals
@@ -52,7 +50,7 @@ def run(options: LearnOptions) -> int:
         except InterruptedWaitError:
             return signals.exit_code
         opened.learn()
-        return signals.exit_code if signals.caught is not None else 0
+        return signals.exit_code if signals.is_set else 0
 
 
 def open_run(options: LearnOptions, signals: Signals, stack: ExitStack) -> Run:
@@ -71,7 +69,7 @@ class Run:
     ) -> None:
         o, live, cursor = options, at_work.live, at_work.cursor
         self._options, self._signals, self._stack = o, signals, stack
-        self._live, self._sources, self._cursor, self._rest = at_work[:4]
+        self._live, self._sources, self._cursor = at_work[:3]
         here = cursor or live.cursor
         self._rows_before = live.progress.rows
         self._is_first_pass = here.epoch == 0
@@ -115,23 +113,24 @@ class Run:
         return opened
 
     def _while_waiting(self) -> float | None:
-        """Save if due, and end at a signal; return the seconds until the next look."""
+        """Save if due; return the seconds until the next save."""
         self._live.ledger.count_while_waiting()
         self._watch.look()
-        left = self._saver.save_if_due()
-        # Bytes read from a pipe cannot be read again, so stop only between reads.
-        if self._sources[0].is_stream:
-            return left
-        return min(self._signals.check(), math.inf if left is None else left)
+        return self._saver.save_if_due()
 
-    def _wait_to_write(self, descriptor: int) -> None:
-        """Wait until predictions can be written, and save meanwhile if due."""
+    def _wait_to_write(self, descriptor: int) -> bool:
+        """Wait until predictions can be written, and save meanwhile if due.
+
+        Return False if a signal comes first.
+        """
         while not self._signals.wait_to_write(descriptor, self._saver.save_if_due()):
-            pass
+            if self._signals.is_set:
+                return False
+        return True
 
     def learn(self) -> None:
         """Learn all rows, save, and print the summary."""
-        o, live, rest = self._options, self._live, None
+        live = self._live
         # Close it before Python ends, to stop its prefetch thread.
         results = self._stack.enter_context(closing(self._results()))
         try:
@@ -139,16 +138,7 @@ class Run:
             with hinting_at_skips():
                 for result in results:
                     self._take(result)
-                    # Bytes read from a pipe cannot be read again, so stop only between reads.
-                    if self._signals.caught is not None and not self._sources[0].is_stream:
-                        break
                     self._saver.save_if_due()
-        except InterruptedWaitError:
-            rest = self._rest if self._rest.pipe else None
-        except BrokenPipeError:
-            if o.path is None:
-                raise
-            self._signals.end(signal.SIGPIPE)
         except MemoryError:
             self._end_early()
             names = live.model.classes_, live.model.features_
@@ -158,21 +148,24 @@ class Run:
         except ValueError as error:
             self._end_early(isinstance(error, DivergedError))
             raise
-        self._finish(rest)
+        self._finish()
 
-    def _finish(self, rest: Rest | None) -> None:
+    def _finish(self) -> None:
         """Save and print the summary; raise an error if no row could be used."""
         o, live, line = self._options, self._live, self.line
         self._drain()
+        for source in self._sources:
+            if text := describe_lost_bytes(source):
+                line.note(text)
         rows = live.progress.rows - self._rows_before
         line.finish()
         self._watch.finish()  # before saving, as the checkpoint records printed findings
-        is_saved = self._saver.save(rest)
-        if live.cursor.has_only_rejected and self._signals.caught is None:
+        is_saved = self._saver.save()
+        if live.cursor.has_only_rejected and not self._signals.is_set:
             if is_saved:
                 line.note(f"saved {o.path}")
             raise SampleError(self._no_usable_row())
-        is_all = o.limit is None and self._signals.caught is None
+        is_all = o.limit is None and not self._signals.is_set
         if rows and is_all and live.needs_label and not live.progress.samples:
             raise SourceError(
                 f"{self._sources[0].name}: no row has a label: name its column with --label, or "
@@ -199,8 +192,6 @@ class Run:
         try:
             if self._predictions is not None and self._options.path is not None:
                 self._predictions.drain()
-        except InterruptedWaitError:
-            pass
         except BrokenPipeError:
             self._signals.end(signal.SIGPIPE)
 
@@ -231,7 +222,6 @@ class Run:
                 self._epochs or 1,
                 o.skips,
                 not o.keep_lr,
-                lambda: self._signals.caught is not None,
             )
         return self._live.run(
             self._sources,
@@ -257,10 +247,9 @@ class Run:
         self._to_explain -= len(batch)
         if not is_asked_for:
             return learn(batch)
-        before, joined = copy.deepcopy(self._live.model), self._live.joined(batch)
+        before = copy.deepcopy(self._live.model)
         result = learn(batch)
         if len(result.rows):
-            batch = batch if joined is None else joined.batch
             self._worked = WorkedSample.of(before, self._live.model, batch)
         return result
 
@@ -288,18 +277,15 @@ class Run:
             self._predictions.require_room(result)
 
     def _flush(self) -> None:
-        """Write predictions until a signal comes or the reader leaves.
+        """Write predictions; if the reader leaves, end as at a signal.
 
         Rows already read from a pipe are still learned, and their predictions saved.
         """
         try:
-            if self._predictions is not None and self._signals.caught is None:
+            if self._predictions is not None:
                 self._predictions.flush()
-        except InterruptedWaitError:
-            if not self._sources[0].is_stream:
-                raise
         except BrokenPipeError:
-            if not self._sources[0].is_stream or self._options.path is None:
+            if self._options.path is None:
                 raise
             self._signals.end(signal.SIGPIPE)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from stream_perceptron import LiveModel
-    from stream_perceptron.data.identity import Rest
 
     from .predictions import PredictionFile
 
@@ -40,8 +38,6 @@ class Saver:
         self._has_warned = False
         self._first_cursor, self._first_read = live.cursor, read
         self._saved_rows = read
-        if live.cursor.rest is not None:  # save soon, so that no other run reads the rest again
-            self._saved_at, self._saved_rows = -math.inf, -1
 
     @property
     def _read(self) -> int:
@@ -65,11 +61,11 @@ class Saver:
             self.save()
         return self.seconds_left()
 
-    def save(self, rest: Rest | None = None) -> bool:
+    def save(self) -> bool:
         """Save and return True if there is a path, and anything that a further run would need.
 
         Where all rows were rejected, that is rows of a pipe, which cannot be read again, and lines
-        of output. `rest` has bytes read from a pipe that are in no row.
+        of output.
         """
         if self._path is None:
             return False
@@ -78,7 +74,6 @@ class Saver:
         self._saved_at, self._saved_rows = time.monotonic(), self._read
         if cursor.has_only_rejected and not has_output and not cursor.is_of_stream:
             return False
-        cursor.rest = rest
         for file in outputs:
             if file is not None:
                 file.sync(cursor)

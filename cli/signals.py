@@ -22,14 +22,15 @@ _PATIENCE = 0.1  # seconds between two checks for a signal
 
 
 class InterruptedWaitError(Exception):
-    """A signal came while the process was waiting."""
+    """A signal came before any input was read."""
 
 
 class Signals:
-    """Records the first signal while entered; another SIGINT ends the process at once.
+    """Records the first signal while entered, which interrupts the sources.
 
-    With `saves`, the next SIGINT only prints that a save is under way, and the one after it ends
-    the process. SIGHUP stays ignored if it was, as under nohup.
+    Another SIGINT ends the process at once. With `saves`, the next SIGINT only prints that a save
+    is under way, and the one after it ends the process. SIGHUP stays ignored if it was, as under
+    nohup.
     """
 
     def __init__(self, saves: bool = False) -> None:
@@ -63,26 +64,27 @@ class Signals:
         """128 plus the signal's number, as in shells."""
         return 128 + (self.caught or 0)
 
-    def wait(self, descriptor: int, seconds: float | None = None) -> bool:
-        """Wait up to some seconds for input; return whether there is any.
+    @property
+    def is_set(self) -> bool:
+        """Whether a signal has come."""
+        return self.caught is not None
 
-        Raises InterruptedWaitError at a signal.
-        """
+    def wait(self, descriptor: int, seconds: float | None = None) -> bool:
+        """Wait for input or a signal, at most some seconds; return whether there is input."""
         return self._wait(descriptor, select.POLLIN, seconds)
 
     def wait_to_write(self, descriptor: int, seconds: float | None = None) -> bool:
-        """Wait up to some seconds until writing is possible; otherwise like `wait`."""
+        """Wait like `wait`; return whether writing does not block."""
         return self._wait(descriptor, select.POLLOUT, seconds)
 
     def sleep(self, seconds: float) -> None:
-        """Sleep for some seconds; raises as `wait` does."""
+        """Sleep for some seconds, or until a signal comes."""
         self._wait(None, 0, seconds)
 
-    def check(self) -> float:
-        """Raise InterruptedWaitError after a signal; return the seconds until the next check."""
-        if self.caught is not None:
+    def check(self) -> None:
+        """Raise InterruptedWaitError after a signal."""
+        if self.is_set:
             raise InterruptedWaitError
-        return _PATIENCE
 
     def end(self, number: int) -> None:
         """End as if this signal had come; waits in other threads end too."""
@@ -90,13 +92,19 @@ class Signals:
         os.write(self._woken, b"\0")
 
     def call(self, function: Callable[[], T], sources: Iterable[str]) -> T:
-        """Call a function that opens sources and return its result; raises as `wait` does.
+        """Call a function that opens sources and return its result.
 
         Libraries that open a URI may hang and react to no signal, so call them in a thread and
         abandon it at a signal.
+
+        Raises
+        ------
+        InterruptedWaitError
+            If a signal comes before the sources are open.
+
         """
-        if not any("://" in source for source in sources):
-            return function()
+        from stream_perceptron import SourceError
+
         outcomes: list[tuple[bool, Any]] = []
 
         def work() -> None:
@@ -105,26 +113,28 @@ class Signals:
             except BaseException as error:
                 outcomes.append((False, error))
 
-        thread = threading.Thread(target=work, daemon=True)
-        thread.start()
-        while not outcomes:
-            thread.join(self.check())
+        if any("://" in source for source in sources):
+            thread = threading.Thread(target=work, daemon=True)
+            thread.start()
+            while not outcomes:
+                self.check()
+                thread.join(_PATIENCE)
+        else:
+            work()
         is_done, value = outcomes[0]
-        if not is_done:
-            raise value
-        return value  # type: ignore[no-any-return]
+        if is_done:
+            return value  # type: ignore[no-any-return]
+        if isinstance(value, SourceError):
+            self.check()  # a source that a signal ended early may lack what its format needs
+        raise value
 
     def _wait(self, descriptor: int | None, event: int, seconds: float | None) -> bool:
         poll = select.poll()
         poll.register(self._wakes, select.POLLIN)
         if descriptor is not None:
             poll.register(descriptor, event)
-        ready = []
-        if self.caught is None:
-            ready = poll.poll(None if seconds is None else math.ceil(1000 * seconds))
-        if self.caught is not None or any(number == self._wakes for number, _ in ready):
-            raise InterruptedWaitError
-        return bool(ready)
+        ready = poll.poll(None if seconds is None else math.ceil(1000 * seconds))
+        return any(number == descriptor for number, _ in ready)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.caught is not None and number == signal.SIGINT:
@@ -140,10 +150,10 @@ class Signals:
 def ending_in_order() -> Iterator[Signals]:
     """Yield Signals; after the first one the command ends with its exit code."""
     with Signals() as signals:
-        try:
+        with suppress(InterruptedWaitError):
             yield signals
-        except InterruptedWaitError:
-            raise click.exceptions.Exit(signals.exit_code) from None
+        if signals.is_set:
+            raise click.exceptions.Exit(signals.exit_code)
 
 
 def _ignore() -> None:

@@ -50,9 +50,6 @@ def announce(at_work: AtWork, line: ProgressLine, path: Path | None) -> None:
                 "learn them, put them into a new file and name it last"
             )
         )
-    if at_work.n_left_out:
-        n = counted(at_work.n_left_out, "byte")
-        line.note(warning(f"{n} of an unfinished line are left out: their pipe ended"))
     for name, value in at_work.changed.items():
         shown = f"{value:,}" if name == "max_weights" else f"{value:g}"
         line.note(f"{name.replace('_', '-')} is {shown} from now on")

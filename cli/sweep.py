@@ -27,7 +27,7 @@ from .options import (
 from .printable import printable, tell
 from .reading import hinting_at_skips
 from .rejections import Rejections
-from .signals import InterruptedWaitError, Signals
+from .signals import Signals, ending_in_order
 from .values import ACTIVATION, NUMBER, POSITIVE, SWITCH, several
 
 if TYPE_CHECKING:
@@ -102,20 +102,17 @@ def sweep(ctx: click.Context, /, **_: Any) -> None:
     o = asked_of(SweepOptions, ctx)
     hint_at_terminal(o.sources)
     rejected = Rejections()
-    trials: list[Trial] = []
-    with Signals() as signals:
-        try:
-            sources = signals.call(partial(o.open_sources, signals, o.seed), o.sources)
-            trials += _trials(o, sources)
-            _learn(o, sources, trials, rejected, signals)
-        except InterruptedWaitError:
-            if not trials:
-                ctx.exit(signals.exit_code)
+    with ending_in_order() as signals:
+        sources, trials = signals.call(partial(_open, o, signals), o.sources)
+        _learn(o, sources, trials, rejected)
         for text in [] if o.quiet else rejected.lines(trials[0].progress.rows):
             tell(text, err=True)
         _show(o, sorted(trials, key=lambda trial: trial.rank), ctx.meta[_ARGUMENTS])
-        if signals.caught is not None:
-            ctx.exit(signals.exit_code)
+
+
+def _open(options: SweepOptions, signals: Signals) -> tuple[list[Source], list[Trial]]:
+    sources = options.open_sources(signals, options.seed)
+    return sources, _trials(options, sources)
 
 
 def _trials(options: SweepOptions, sources: Sequence[Source]) -> list[Trial]:
@@ -142,7 +139,6 @@ def _learn(
     sources: Sequence[Source],
     trials: Sequence[Trial],
     rejected: Rejections,
-    signals: Signals,
 ) -> None:
     """Train all trials on all rows."""
     from stream_perceptron.live.sweep import learn_sources
@@ -154,7 +150,6 @@ def _learn(
         options.limit,
         options.skip_rejected,
         options.n_threads,
-        None if sources[0].is_stream else signals.check,
     )
     with hinting_at_skips(), closing(results), LiveLine() as line:
         told: set[str] = set()
@@ -169,8 +164,6 @@ def _learn(
                     tell(note, err=True)
             if not options.quiet and line.is_due():
                 line.show(f"{rows:,} rows x {len(trials)} settings")
-            if not sources[0].is_stream:
-                signals.check()
 
 
 def _show(options: SweepOptions, trials: Sequence[Trial], arguments: Sequence[str]) -> None:

@@ -237,7 +237,7 @@ class _Again:
             return result
 
         with closing(read([source], live.request(), here, epochs, live.knowledge)) as rows:
-            parts = cut(rows, here, limit, name_rows=live.name_rows)
+            parts = cut(rows, [source], here, limit, name_rows=live.name_rows)
             for result in drive(live.interpret(parts, here, [source]), step, skip_rejected=True):
                 self._tell(result.taken)
                 yield result.taken

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Callable, Hashable
-from contextlib import suppress
 from dataclasses import fields as fields_of
 from dataclasses import is_dataclass
 from types import UnionType
@@ -114,8 +113,6 @@ def to_json(value: Any) -> Any:
             if field.metadata.get("saved", True)
             and not (field.metadata.get("optional") and part == field.default)
         }
-    if isinstance(value, bytearray):
-        return value.decode(errors="surrogateescape")
     if isinstance(value, list | tuple):
         return [to_json(part) for part in value]
     if isinstance(value, dict):
@@ -161,9 +158,6 @@ def _part(hint: Any, value: Any, where: str, numbers: range) -> Any:
             found = {_part(key, a, where, any_): _part(part, b, where, any_) for a, b in value}
             if len(found) == len(value):
                 return found
-    if hint is bytearray and type(value) is str:
-        with suppress(UnicodeError):
-            return bytearray(value, "utf-8", "surrogateescape")
     if type(value) is float and not math.isfinite(value):
         raise CheckpointError(f"{where} is not finite")
     if hint is Any or (type(value) is hint and (hint is not int or value in numbers)):

@@ -7,13 +7,14 @@ import os
 import re
 import select
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from types import SimpleNamespace
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from stream_perceptron.data.identity import Rest
+from stream_perceptron.data.identity import PipeHeader
 from stream_perceptron.errors import SourceError
 
 if TYPE_CHECKING:
@@ -21,15 +22,13 @@ if TYPE_CHECKING:
 
 STDIN = "-"
 
-# Called with a descriptor and seconds (None: no limit) before a read; returns if data is ready.
-Wait = Callable[[int, float | None], bool]
 # Called during a wait; returns the seconds until the next call, or None for no further call.
 Idle = Callable[[], float | None]
 
 _SOME = 2**20  # bytes; the size of pipe to ask for
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ of Linux
 _MOST = 2**26  # bytes to read at once
-_MOST_KEPT = 2**27  # bytes to keep of an unfinished line
+_MAX_RECORD_WAIT = 1.0  # seconds to wait for the rest of a record after an interrupt
 
 # By the first bytes: the name of a compression, and the module and class that read it.
 _COMPRESSIONS = {
@@ -38,6 +37,27 @@ _COMPRESSIONS = {
     b"\xfd7zX": ("xz", "lzma", "LZMAFile"),
 }
 _ZSTANDARD = b"\x28\xb5\x2f\xfd"
+
+
+class Interrupt(Protocol):
+    """Ends the input of a run early, as a signal does."""
+
+    @property
+    def is_set(self) -> bool:
+        """Whether the input ends here."""
+
+    def wait(self, descriptor: int, seconds: float | None) -> bool:
+        """Wait for data or an interrupt, at most some seconds; return whether there are data."""
+
+
+class NoInterrupt:
+    """An interrupt that never comes."""
+
+    is_set = False
+
+    def wait(self, descriptor: int, seconds: float | None) -> bool:
+        """Wait for data, at most some seconds; return whether there are any."""
+        return is_readable(descriptor, seconds)
 
 
 def is_stream(path: str) -> bool:
@@ -117,23 +137,39 @@ class ByteStream:
         name: str,
         read: Callable[[int], bytes],
         read_into: Callable[[memoryview], int] | None = None,
-        wait: Callable[[float | None], bool] = lambda seconds: True,
-        n_ready: Callable[[], int] = lambda: 0,
-        is_compressed: bool = False,
+        pipe: Pipe | None = None,
+        compressed: ByteStream | None = None,
         descriptor: int | None = None,
     ) -> None:
         self.name = name
-        self.is_compressed = is_compressed
         self.descriptor = descriptor  # of a local file, compressed or not
-        self.rest: Rest | None = None  # records the bytes read
+        self.pipe = pipe  # None for files, and for decompressed bytes
+        self.idle: Idle | None = None  # called while waiting for a pipe
+        self._compressed = compressed  # the bytes that this stream decompresses
         self._read = read
         self._read_into = read_into
-        self.idle: Idle | None = None  # called while waiting
-        self.n_ready = n_ready  # returns the number of bytes ready; 0 if unknown
-        self._wait = wait
         self.n_bytes = 0  # bytes read, those put back included
         self._ahead = b""
         self._ended = False
+        self._is_interrupted = False
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether these are decompressed bytes."""
+        return self._compressed is not None
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether the stream has ended early, because of an interrupt."""
+        if self._compressed is not None:
+            return self._compressed.is_interrupted
+        return self._is_interrupted
+
+    def n_ready(self) -> int:
+        """Return the number of bytes that are ready; 0 if it is unknown."""
+        if self._compressed is not None:
+            return 1 if self._compressed.pipe is None else self._compressed.n_ready()
+        return 0 if self.pipe is None else self.pipe.n_ready()
 
     def read_some(self, most: int = _SOME) -> bytes:
         """Return the bytes that are ready, at most `most`; none only at the end."""
@@ -145,8 +181,8 @@ class ByteStream:
         """Read the bytes that are ready into a buffer; return their number, 0 only at the end."""
         size = 0
         with source_errors(self.name):
-            if not self._ahead and not self._ended:
-                self._await()  # only before the first read: a signal during a wait would lose bytes
+            if not (self._ahead or self._ended or self._await()):
+                return 0
             # A pipe returns a little at a time, even if more is ready.
             while size < len(buffer) and (not size or self.n_ready()):
                 more = self._next_into(buffer[size:])
@@ -191,40 +227,47 @@ class ByteStream:
         """Put bytes back; they are read next."""
         self._ahead = data + self._ahead
 
-    def pass_over(self, n: int, header: slice = slice(0)) -> None:
-        """Record that n bytes are in rows; those of the header are kept for the next rows."""
-        if self.rest is not None:
-            self.rest.pass_over(n, header)
+    def read_line(self) -> bytes:
+        """Read to the end of the line after an interrupt, byte by byte.
 
-    def forget_rest(self) -> None:
-        """Stop recording, because no next run could resume within these bytes."""
-        if self.rest is not None:
-            self.rest.forget()
-            self.rest = None
+        The line lacks its end if the stream ends, or if its writer pauses: all calls together wait
+        for at most a second.
+        """
+        line, end = self._ahead.partition(b"\n")[:2]
+        self._ahead = self._ahead[len(line) + len(end) :]
+        if end or self.pipe is None or self._ended:
+            return line + end
+        with source_errors(self.name):
+            rest = self.pipe.read_line()
+        self.n_bytes += len(rest)
+        self._ended = self.pipe.has_ended
+        return line + rest
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the end of the data was reached."""
+        return self._ended
 
     def _next(self, size: int) -> bytes:
         # A terminal would start again after its end, hence _ended.
-        if self._ended:
+        if self._ended or not self._await():
             return b""
-        self._await()
         return self._read_some(size)
 
-    def _await(self) -> None:
-        while not self._wait(self.idle() if self.idle is not None else None):
-            pass
+    def _await(self) -> bool:
+        """Wait for data; return False if an interrupt comes instead."""
+        if self.pipe is not None:
+            self._is_interrupted = not self.pipe.wait(self.idle)
+        return not self._is_interrupted
 
     def _read_some(self, size: int) -> bytes:
         data = self._read(min(size, _MOST))  # a damaged file may ask for more than memory
-        self._note(data)
+        self._count(len(data))
         return data
 
-    def _note(self, data: bytes | memoryview) -> None:
-        self.n_bytes += len(data)
-        self._ended = not data
-        if self.rest is not None:
-            self.rest.part += data
-            if len(self.rest.part) > _MOST_KEPT:
-                self.forget_rest()
+    def _count(self, size: int) -> None:
+        self.n_bytes += size
+        self._ended = not size
 
     def _next_into(self, buffer: memoryview) -> int:
         if self._ended and not self._ahead:
@@ -235,41 +278,39 @@ class ByteStream:
             buffer[:size], self._ahead = data[:size], data[size:]
             return size
         size = self._read_into(buffer)
-        self._note(buffer[:size])
+        self._count(size)
         return size
 
     def close(self) -> None:
         """Do nothing: pyarrow closes what it reads, but stdin must stay open."""
 
 
-def open_bytes(path: str, wait: Wait | None = None, rest: Rest | None = None) -> ByteStream:
-    """Open a path, a URI or - for stdin; detect compression from the first bytes."""
+def open_bytes(
+    path: str, interrupt: Interrupt | None = None, header: PipeHeader | None = None
+) -> ByteStream:
+    """Open a path, a URI or - for stdin; detect compression from the first bytes.
+
+    A pipe that an earlier run read begins with its header again.
+    """
     name = name_of(path)
     with source_errors(name):
         if is_stream(path):
-            source = _open_pipe(path, wait or is_readable, rest)
+            source = _open_pipe(path, interrupt or NoInterrupt(), header)
         elif is_remote(path):
             source = ByteStream(name, open_file(path).read)
         else:
             file = _File(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
             source = ByteStream(path, file.read, file.read_into, descriptor=file.descriptor)
     start = source.peek(4)  # no more: a pipe's first line may be short, and need an answer first
+    read: Callable[[int], bytes] | None = None
     for magic, how in _COMPRESSIONS.items():
         if start.startswith(magic):
-            source.forget_rest()
             read = _decompressed(source, *how)
-            # A file is ready until its end.
-            n_ready = source.n_ready if is_stream(path) else lambda: 1
-            return ByteStream(
-                name, read, n_ready=n_ready, is_compressed=True, descriptor=source.descriptor
-            )
     if start.startswith(_ZSTANDARD):
-        import pyarrow as pa
-
-        source.forget_rest()
-        stream = pa.CompressedInputStream(pa.PythonFile(source, "r"), "zstd")
-        return ByteStream(name, stream.read, is_compressed=True, descriptor=source.descriptor)
-    return source
+        read = _decompressed_zstandard(source)
+    if read is None:
+        return source
+    return ByteStream(name, read, compressed=source, descriptor=source.descriptor)
 
 
 def spooled(start: ByteStream) -> IO[bytes]:
@@ -279,6 +320,8 @@ def spooled(start: ByteStream) -> IO[bytes]:
     spool = tempfile.TemporaryFile()  # noqa: SIM115, the source reads from it
     while data := start.read_some():
         spool.write(data)
+    if start.is_interrupted:
+        raise SourceError(f"{start.name}: its data end too early")
     return spool
 
 
@@ -299,6 +342,54 @@ class _File:
         return os.readv(self.descriptor, [buffer])
 
 
+class Pipe(_File):
+    """Stdin, a pipe or a device."""
+
+    def __init__(self, descriptor: int, interrupt: Interrupt) -> None:
+        from termios import FIONREAD  # late: files do not need it
+
+        super().__init__(descriptor)
+        self.id = _identify_pipe(descriptor)
+        self.has_ended = False  # as `read_line` found
+        self._interrupt = interrupt
+        self._request = FIONREAD
+        self._seconds_left = _MAX_RECORD_WAIT
+
+    def wait(self, idle: Idle | None) -> bool:
+        """Wait for data; return False if an interrupt comes instead."""
+        while not self._interrupt.is_set:
+            if self._interrupt.wait(self.descriptor, None if idle is None else idle()):
+                return True
+        return False
+
+    def n_ready(self) -> int:
+        """Return the number of bytes ready, or 0 if it is unknown."""
+        try:
+            answer = fcntl.ioctl(self.descriptor, self._request, bytes(4))
+        except OSError:
+            return 0
+        return int.from_bytes(answer, sys.byteorder)
+
+    def read_line(self) -> bytes:
+        """Read byte by byte to the end of the line, as `ByteStream.read_line`."""
+        line = bytearray()
+        while not line.endswith(b"\n"):
+            start = time.monotonic()
+            if not is_readable(self.descriptor, self._seconds_left):
+                self._seconds_left = 0.0
+                break
+            self._seconds_left = max(0.0, self._seconds_left - (time.monotonic() - start))
+            for _ in range(max(1, self.n_ready())):
+                byte = os.read(self.descriptor, 1)
+                line += byte
+                if byte in (b"", b"\n"):
+                    break
+            if not byte:
+                self.has_ended = True
+                break
+        return bytes(line)
+
+
 def _decompressed(source: ByteStream, name: str, module: str, kind: str) -> Callable[[int], bytes]:
     """Return a function that reads decompressed bytes as they arrive."""
     import zlib  # late: few sources are compressed
@@ -315,9 +406,28 @@ def _decompressed(source: ByteStream, name: str, module: str, kind: str) -> Call
         except SourceError:
             raise
         except EOFError:
+            if source.is_interrupted:
+                return b""
             raise SourceError(f"{source.name}: its {name} data ends too early") from None
         except errors:  # not every exception: some end the wait for data
             raise SourceError(f"{source.name}: its {name} data is damaged") from None
+
+    return read
+
+
+def _decompressed_zstandard(source: ByteStream) -> Callable[[int], bytes]:
+    """Return a function that reads bytes compressed with Zstandard."""
+    import pyarrow as pa
+
+    stream = pa.CompressedInputStream(pa.PythonFile(source, "r"), "zstd")
+
+    def read(size: int) -> bytes:
+        try:
+            return stream.read(size)  # type: ignore[no-any-return]
+        except (OSError, pa.ArrowException):
+            if source.is_interrupted:
+                return b""
+            raise
 
     return read
 
@@ -348,27 +458,31 @@ def reason_of(error: Exception) -> str:
     return first_line(error)
 
 
-def _open_pipe(path: str, wait: Wait, rest: Rest | None) -> ByteStream:
-    # Without a writer, opening a FIFO must not block; the wait does, which a signal can end.
-    file = _File(0)
+def _open_pipe(path: str, interrupt: Interrupt, header: PipeHeader | None) -> ByteStream:
+    descriptor = 0
     if path != STDIN:
-        file = _File(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
-        os.set_blocking(file.descriptor, True)
+        # Without a writer, opening a FIFO must not block; the wait does, which a signal can end.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        os.set_blocking(descriptor, True)
     with suppress(OSError):  # not every stream is a pipe
-        fcntl.fcntl(file.descriptor, _SET_PIPE_SIZE, _SOME)
-    from termios import FIONREAD  # late: files do not need it
-
-    stream = ByteStream(
-        name_of(path),
-        file.read,
-        file.read_into,
-        lambda seconds: wait(file.descriptor, seconds),
-        lambda: _n_ready(file.descriptor, FIONREAD),
-    )
-    if rest is not None:
-        stream.unread(rest.begin(file.descriptor))
-        stream.rest = rest if rest.pipe else None
+        fcntl.fcntl(descriptor, _SET_PIPE_SIZE, _SOME)
+    pipe = Pipe(descriptor, interrupt)
+    stream = ByteStream(name_of(path), pipe.read, pipe.read_into, pipe)
+    if header is not None and header.pipe == pipe.id:
+        line = header.line.encode(errors="surrogateescape")
+        stream.unread(line)
+        stream.n_bytes = len(line)
     return stream
+
+
+def _identify_pipe(descriptor: int) -> str:
+    """Return a text that identifies an anonymous pipe; empty for anything else."""
+    try:
+        pipe = os.readlink(f"/proc/self/fd/{descriptor}")
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return f"{pipe} {file.read().strip()}" if pipe.startswith(("pipe:", "socket:")) else ""
+    except OSError:
+        return ""
 
 
 def is_readable(descriptor: int, seconds: float | None) -> bool:
@@ -379,11 +493,3 @@ def is_readable(descriptor: int, seconds: float | None) -> bool:
     poll = select.poll()  # unlike select, it accepts descriptors above 1,024
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(None if seconds is None else 1000 * seconds))
-
-
-def _n_ready(descriptor: int, request: int) -> int:
-    """Return the number of bytes ready, or 0 if it is unknown."""
-    try:
-        return int.from_bytes(fcntl.ioctl(descriptor, request, bytes(4)), sys.byteorder)
-    except OSError:
-        return 0

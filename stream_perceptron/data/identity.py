@@ -71,42 +71,15 @@ def changed_since_first_pass(name: str) -> SourceError:
     )
 
 
-@dataclass
-class Rest:
-    """Bytes read of a pipe that are in no row yet; the next run on the same pipe begins with them.
+@dataclass(frozen=True)
+class PipeHeader:
+    """The header line of an anonymous pipe: the next run on the same pipe begins with it.
 
-    Only an anonymous pipe has a rest: the writer of a FIFO may start again.
+    A FIFO keeps none, because its writer may start again.
     """
 
-    pipe: str = ""  # identifies the pipe
-    header: bytearray = field(default_factory=bytearray)  # needed again before the next rows
-    part: bytearray = field(default_factory=bytearray)
-
-    def begin(self, descriptor: int) -> bytes:
-        """Return the rest that a descriptor continues; drop the rest of another pipe."""
-        pipe = _pipe_at(descriptor)
-        part = self.header + self.part if pipe == self.pipe else bytearray()
-        self.pipe, self.header, self.part = pipe, bytearray(), part
-        return bytes(part)
-
-    def forget(self) -> None:
-        """Drop the rest."""
-        self.pipe, self.header, self.part = "", bytearray(), bytearray()
-
-    def pass_over(self, n: int, header: slice) -> None:
-        """Drop n bytes that are in rows, but keep those of a header."""
-        self.header += self.part[header]
-        del self.part[:n]
-
-
-def _pipe_at(descriptor: int) -> str:
-    """Return a text that identifies an anonymous pipe; empty for anything else."""
-    try:
-        pipe = os.readlink(f"/proc/self/fd/{descriptor}")
-        with open("/proc/sys/kernel/random/boot_id") as file:
-            return f"{pipe} {file.read().strip()}" if pipe.startswith(("pipe:", "socket:")) else ""
-    except OSError:
-        return ""
+    pipe: str  # identifies the pipe
+    line: str  # bytes that are not UTF-8 as lone surrogates
 
 
 def hash_bytes(data: bytes) -> str:

@@ -5,9 +5,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from stream_perceptron.data.byte_stream import Wait, is_stream, open_bytes, spooled
+from stream_perceptron.data.byte_stream import (
+    Interrupt,
+    NoInterrupt,
+    is_stream,
+    open_bytes,
+    spooled,
+)
 from stream_perceptron.data.foreign import refuse_array, refuse_content, refuse_place
-from stream_perceptron.data.identity import Rest
+from stream_perceptron.data.identity import PipeHeader
 from stream_perceptron.data.source import Source
 from stream_perceptron.errors import SourceError
 
@@ -25,8 +31,8 @@ _LIBSVM = re.compile(rf"(?:\S+|{_PAIR})(?:\s+{_PAIR})+\s*(?:#.*)?|{_PAIR}\s*")
 def open_source(
     path: str,
     file_format: str | None = None,
-    wait: Wait | None = None,
-    rest: Rest | None = None,
+    interrupt: Interrupt | None = None,
+    header: PipeHeader | None = None,
 ) -> Source:
     """Open a source of any format.
 
@@ -38,12 +44,11 @@ def open_source(
     file_format
         parquet, arrow, csv, jsonl or libsvm; None to detect it from the first bytes, or from the
         first line of text.
-    wait
-        Called with a descriptor and seconds (None: no limit) before a pipe is read; returns whether
-        data is ready.
-    rest
-        Bytes that an earlier run read of a pipe but did not learn. If this is the same pipe, text
-        begins with them. It is kept up to date.
+    interrupt
+        Ends the input early, as a signal does.
+    header
+        The header of a pipe that an earlier run read. If this is the same pipe, text begins with
+        it.
 
     Raises
     ------
@@ -57,15 +62,24 @@ def open_source(
     5000
 
     """
+    source = _open(path, file_format, interrupt, header)
+    source.interrupt = interrupt or NoInterrupt()
+    return source
+
+
+def _open(
+    path: str,
+    file_format: str | None,
+    interrupt: Interrupt | None,
+    header: PipeHeader | None,
+) -> Source:
     refuse_place(path)
     if file_format is None and path.endswith(".parquet") and not is_stream(path):
         file_format = "parquet"
-    start = open_bytes(path, wait, rest)
+    start = open_bytes(path, interrupt, header)
     magic = start.peek(4)
     refuse_content(start.name, path, start.peek(16) if magic == b"SQLi" else magic)
     file_format = file_format or _MAGIC.get(magic)
-    if file_format in ("parquet", "arrow"):
-        start.forget_rest()
     # Late: each format imports libraries that the others do not need.
     if file_format == "parquet":
         from stream_perceptron.data.arrow.parquet import ParquetSource

@@ -7,18 +7,22 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from stream_perceptron.data.byte_stream import Idle
+from stream_perceptron.data.byte_stream import Idle, Interrupt
 
 T = TypeVar("T")
 
 _DEPTH = 2
-_PATIENCE = 0.5  # seconds to wait for the thread's end
+_MAX_END_WAIT = 0.5  # seconds to wait for the thread's end
+_CHECK_INTERVAL = 0.1  # seconds between two checks for an interrupt
 
 
-def prefetch(items: Iterable[T], idle: Idle | None = None) -> Iterator[T]:
+def prefetch(
+    items: Iterable[T], idle: Idle | None = None, interrupt: Interrupt | None = None
+) -> Iterator[T]:
     """Yield items while a thread makes the next ones.
 
-    An error in making an item is raised here in its place.
+    An error in making an item is raised here in its place. After an interrupt, if one is given, the
+    items end with the first one that is not ready.
 
     Examples
     --------
@@ -32,6 +36,12 @@ def prefetch(items: Iterable[T], idle: Idle | None = None) -> Iterator[T]:
     for _ in range(_DEPTH):
         places.put(True)
     is_left = False
+
+    def wait_at_most() -> float | None:
+        seconds = None if idle is None else idle()
+        if interrupt is None:
+            return seconds
+        return _CHECK_INTERVAL if seconds is None else min(seconds, _CHECK_INTERVAL)
 
     def work() -> None:
         try:
@@ -49,8 +59,10 @@ def prefetch(items: Iterable[T], idle: Idle | None = None) -> Iterator[T]:
     try:
         while True:
             try:
-                is_item, value = made.get(timeout=idle() if idle is not None else None)
+                is_item, value = made.get(timeout=wait_at_most())
             except queue.Empty:
+                if interrupt is not None and interrupt.is_set:
+                    return
                 continue
             if is_item:
                 places.put(True)
@@ -63,4 +75,4 @@ def prefetch(items: Iterable[T], idle: Idle | None = None) -> Iterator[T]:
         is_left = True
         places.put(False)
         # At exit the thread must not be within Arrow's code.
-        worker.join(_PATIENCE)
+        worker.join(_MAX_END_WAIT)

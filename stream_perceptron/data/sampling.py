@@ -37,6 +37,7 @@ class RandomDraws(Source):
     def __init__(self, sources: Sequence[Source], seed: int) -> None:
         super().__init__(sources[0].path)
         self._sources = sources
+        self.interrupt = sources[0].interrupt
         self.seed = seed
         self._rows: Batch | None = None
 

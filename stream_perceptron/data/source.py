@@ -10,9 +10,16 @@ from typing import Any, Self
 
 from stream_perceptron.data import roles
 from stream_perceptron.data.batch import Batch, Inferred, Redeliveries
-from stream_perceptron.data.byte_stream import ByteStream, is_stream, name_of, version_of
+from stream_perceptron.data.byte_stream import (
+    ByteStream,
+    Interrupt,
+    NoInterrupt,
+    is_stream,
+    name_of,
+    version_of,
+)
 from stream_perceptron.data.describe import Note
-from stream_perceptron.data.identity import Identity
+from stream_perceptron.data.identity import Identity, PipeHeader
 from stream_perceptron.data.interpreter import Context
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.model.vocabulary import Vocabulary
@@ -184,8 +191,10 @@ class Source(ABC):
     """A source of rows: a file, a pipe or a URI."""
 
     is_random = False  # whether its rows are drawn at random
+    header: PipeHeader | None = None  # of an anonymous pipe
 
     def __init__(self, path: str) -> None:
+        self.interrupt: Interrupt = NoInterrupt()
         self.path = path
         self.name = name_of(path)
         self.is_stream = is_stream(path)
@@ -205,6 +214,19 @@ class Source(ABC):
     def grows(self) -> bool:
         """Whether rows may be appended, because the identity covers only the rows read."""
         return False
+
+    @property
+    def ends_here(self) -> bool:
+        """Whether an interrupt ends it between any two rows; a pipe ends after those it has read.
+
+        Rows of a file can be read again.
+        """
+        return self.interrupt.is_set and not self.is_stream
+
+    @property
+    def n_lost_bytes(self) -> int:
+        """The number of bytes read of a pipe of text before an interrupt that are in no row."""
+        return 0
 
     @property
     def stream(self) -> ByteStream | None:
@@ -272,6 +294,11 @@ class Source(ABC):
     def has_grown(self, known: Identity) -> bool:
         """Whether there are rows after those that `known` covers."""
         return False
+
+
+def are_interrupted(sources: Sequence[Source]) -> bool:
+    """Return whether an interrupt ends a run over these sources."""
+    return any(source.interrupt.is_set for source in sources)
 
 
 def read_batches(

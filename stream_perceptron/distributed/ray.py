@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -13,6 +13,7 @@ from typing import Any
 from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.batch import Rejection
 from stream_perceptron.data.byte_stream import first_line
+from stream_perceptron.data.source import are_interrupted
 from stream_perceptron.distributed.shards import (
     Outcome,
     Piece,
@@ -96,19 +97,19 @@ def run(
     epochs: int = 1,
     skip_rejected: bool = False,
     scale_lr: bool = True,
-    is_over: Callable[[], bool] = lambda: False,
 ) -> Generator[Round, None, None]:
     """Test and train on files in shards, from the model's cursor on; yield after every round.
 
     A new model first learns the rows up to the first labeled one. In a round all shards start from
     the same model, test each sample before learning it, and are averaged. At each yield the model,
-    its progress and its cursor are consistent and may be saved.
+    its progress and its cursor are consistent and may be saved. An interrupt of a source ends the
+    run.
     """
     here = replace(live.cursor if cursor is None else cursor, finished=False)
     if here.shards is None:
         raise ValueError("the cursor has no shards: call resume with some")
     if live.model.n_seen == 0 and here.read == 0:
-        outcome = learn_first_sample(live, sources, here.sources, skip_rejected, is_over)
+        outcome = learn_first_sample(live, sources, here.sources, skip_rejected)
         if outcome is None:
             return
         yield _adopt_first_sample(live, outcome, here)
@@ -117,7 +118,7 @@ def run(
     notes = [] if coming is None else tasks.notes(live, coming)
     pending = tasks.begin(live, coming)
     while coming is not None:
-        outcomes = tasks.wait(pending, is_over)
+        outcomes = tasks.wait(pending)
         if outcomes is None:
             return
         mean = mean_of(live, outcomes)
@@ -169,6 +170,7 @@ class _Tasks:
         import ray
 
         self._learn: Any = ray.remote(num_cpus=1, max_retries=_RETRIES)(learn_pieces)
+        self._sources = sources
         self._groups = [source.groups for source in sources]
         self._paths = [_absolute(source.path) for source in sources]
         self._epochs = epochs
@@ -219,13 +221,13 @@ class _Tasks:
             for pieces in dealt
         ]
 
-    def wait(self, pending: list[Any], is_over: Callable[[], bool]) -> list[Outcome] | None:
-        """Return a round's outcomes in the order of the shards; None if the run is over."""
+    def wait(self, pending: list[Any]) -> list[Outcome] | None:
+        """Return a round's outcomes in the order of the shards; None after an interrupt."""
         import ray
 
         rest = pending
         while rest:
-            if is_over():
+            if are_interrupted(self._sources):
                 return None
             _, rest = ray.wait(rest, num_returns=len(rest), timeout=_PATIENCE)
         try:

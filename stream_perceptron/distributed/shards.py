@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,7 +15,7 @@ from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.batch import Batch, Rejection
 from stream_perceptron.data.describe import Note
 from stream_perceptron.data.identity import Identity
-from stream_perceptron.data.source import Source
+from stream_perceptron.data.source import Source, are_interrupted
 from stream_perceptron.distributed.averaging import average_live
 from stream_perceptron.errors import DivergedError, SampleError, SourceError
 from stream_perceptron.live.cursor import Cursor, Shards
@@ -128,7 +128,6 @@ def learn_first_sample(
     sources: Sequence[Source],
     identities: Sequence[Identity],
     skip_rejected: bool = False,
-    is_over: Callable[[], bool] = lambda: False,
 ) -> Outcome | None:
     """Test and train a copy of a new live model on all rows up to the first labeled one.
 
@@ -137,7 +136,7 @@ def learn_first_sample(
 
     Returns
     -------
-    The outcome; None if the run is over before, so that nothing has been learned.
+    The outcome; None after an interrupt of a source, so that nothing has been learned.
 
     Raises
     ------
@@ -149,13 +148,11 @@ def learn_first_sample(
     learner, cursor = outcome.live, Cursor(list(identities))
     step = partial(learner.step, here=cursor, sources=sources)
     with closing(read(sources, learner.request(), cursor, 1, learner.knowledge)) as rows:
-        batches = learner.interpret(cut(rows, cursor), cursor, sources)
+        batches = learner.interpret(cut(rows, sources, cursor), cursor, sources)
         for result in drive(_through_first_label(batches), step, skip_rejected):
             outcome.rejected += [each._replace(held=None) for each in result.rejected]
             outcome.notes += result.notes
-            if is_over():
-                return None
-    return outcome
+    return None if are_interrupted(sources) else outcome
 
 
 def _through_first_label(batches: Iterable[Batch]) -> Iterator[Batch]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from stream_perceptron.data.batch import Batch, Redeliveries
-from stream_perceptron.data.identity import Identity, Rest
+from stream_perceptron.data.identity import Identity, PipeHeader
 from stream_perceptron.errors import CheckpointError
 
 
@@ -48,7 +48,8 @@ class Cursor:
     outputs: dict[str, int] = field(default_factory=dict)
     # Predictions of learned rows that no reader has taken from the output pipe.
     untaken: str = field(default="", metadata={"optional": True})
-    rest: Rest | None = field(default=None, metadata={"optional": True})  # of the input pipe
+    # Of the last pipe, if it may go on.
+    header: PipeHeader | None = field(default=None, metadata={"optional": True})
     redeliveries: Redeliveries = field(default_factory=Redeliveries)
     # The split into shards, if any; `index` and `row` are then 0.
     shards: Shards | None = None
@@ -88,7 +89,7 @@ class Cursor:
         """Return a cursor that keeps no place, for sources without an identity."""
         return Cursor(
             read=self.read, rejected=self.rejected, outputs=self.outputs, untaken=self.untaken,
-            redeliveries=self.redeliveries,
+            redeliveries=self.redeliveries, header=self.header,
         )  # fmt: skip
 
     def require_fit(self, position: tuple[str, ...]) -> None:
@@ -115,7 +116,7 @@ class Cursor:
         """
         begin = Cursor(
             list(new), at_random, redeliveries=self.redeliveries, shards=shards,
-            outputs=self.outputs, untaken=self.untaken,
+            outputs=self.outputs, untaken=self.untaken, header=self.header,
         )  # fmt: skip
         known = len(self.sources)
         how = self._how(at_random, shards)

@@ -8,7 +8,14 @@ from dataclasses import dataclass, replace
 from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.byte_stream import Idle
 from stream_perceptron.data.prefetch import prefetch
-from stream_perceptron.data.source import Interpreter, Knowledge, RawRows, Request, Source
+from stream_perceptron.data.source import (
+    Interpreter,
+    Knowledge,
+    RawRows,
+    Request,
+    Source,
+    are_interrupted,
+)
 from stream_perceptron.live.cursor import Cursor
 from stream_perceptron.live.step_result import StepResult
 
@@ -66,7 +73,8 @@ def read(
 ) -> Generator[tuple[Interpreter, RawRows], None, None]:
     """Yield the rows from a cursor on with their interpreter; a thread prefetches them.
 
-    Later changes of the cursor have no effect. Those of `knowledge` concern the next source.
+    After an interrupt, only rows already read from pipes follow. Later changes of the cursor have
+    no effect. Those of `knowledge` concern the next source.
 
     Raises
     ------
@@ -79,6 +87,8 @@ def read(
         n_rows = begin + row
         for index in range(begin, len(sources)):
             source = sources[index]
+            if source.ends_here:
+                continue
             start, rows_before = (0, row) if source.is_stream else (row, None)
             offset = cursor.offset if row and source.grows else 0
             known = cursor.sources[index] if cursor.sources and source.grows else None
@@ -92,10 +102,13 @@ def read(
             for rows in _read_ahead(source.rows(source_request), source, idle):
                 rows.epoch, rows.index = epoch, index
                 n_rows += len(rows)
+                if source.ends_here:
+                    break
                 yield interpreter, rows
-            source.end_pass(source_request)
+            if not source.interrupt.is_set:
+                source.end_pass(source_request)
             row = 0
-        if not n_rows:
+        if not n_rows or are_interrupted(sources):
             return  # a run of endless epochs over empty sources would never end
         epoch, begin, row = epoch + 1, 0, 0
 
@@ -117,11 +130,12 @@ def _read_ahead(
         yield some
     if pipe is not None:
         pipe.idle = None
-    yield from prefetch(rows, idle)
+    yield from prefetch(rows, idle, None if source.is_stream else source.interrupt)
 
 
 def cut(
     rows: Iterable[tuple[Interpreter, RawRows]],
+    sources: Sequence[Source],
     cursor: Cursor,
     limit: int | None = None,
     every: int | None = None,
@@ -153,7 +167,7 @@ def cut(
                 most = min(most, name_rows - cursor.row % name_rows)
             if one_by_one:
                 most, one_by_one = min(most, 1), one_by_one - 1
-            if most <= 0:
+            if most <= 0 or sources[whole.index].ends_here:
                 return
             yield interpreter, whole[done : done + most]
             done += most

@@ -137,6 +137,8 @@ class Ledger:
             self.identify()
             self._identified_size = 0
         rows = cursor.move(batch, source.is_stream)
+        if source.header is not None:
+            cursor.header = source.header
         unit, seed, here = ROWS, 0, slice(cursor.index, cursor.index + 1)
         if isinstance(source, RandomDraws):
             unit, seed, here = DRAWS, source.seed, slice(None)

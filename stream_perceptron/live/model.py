@@ -15,7 +15,7 @@ import numpy as np
 from stream_perceptron.data import roles
 from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.byte_stream import Idle
-from stream_perceptron.data.identity import Identity
+from stream_perceptron.data.identity import Identity, PipeHeader
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.data.source import (
     Interpreter,
@@ -23,10 +23,10 @@ from stream_perceptron.data.source import (
     RawRows,
     Request,
     Source,
+    are_interrupted,
 )
 from stream_perceptron.errors import (
     CheckpointError,
-    SampleError,
     SourceError,
     StreamPerceptronError,
 )
@@ -37,7 +37,7 @@ from stream_perceptron.live.lineage import Lineage
 from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.saved import read_live, write_live
 from stream_perceptron.live.step_result import StepResult, notes_about, told_of
-from stream_perceptron.live.waiting import Joined, Waiting
+from stream_perceptron.live.waiting import JoinedBatch, Waiting
 from stream_perceptron.model.kernel import NAME as KERNEL
 from stream_perceptron.model.results import TrainOptions, TrainResult
 from stream_perceptron.model.rows import Samples
@@ -323,7 +323,8 @@ class LiveModel:
         """Test and train on the rows of some sources; yield after every batch.
 
         At each yield the model, its progress and its cursor are consistent and may be saved. The
-        model stays unchanged until the first row is learned.
+        model stays unchanged until the first row is learned. An interrupt of a source ends the run
+        as the end of the rows does, but not `finished`.
 
         Parameters
         ----------
@@ -375,12 +376,16 @@ class LiveModel:
             if around is not None:
                 step = partial(around, step)
             with closing(read(sources, request, here, epochs, self.knowledge, idle)) as rows:
-                parts = cut(rows, here, limit, every, one_by_one, self.name_rows)
+                parts = cut(rows, sources, here, limit, every, one_by_one, self.name_rows)
                 yield from drive(self.interpret(parts, here, sources), step, skip_rejected)
             self.ledger.identify()
-            here.finished = True
+            here.finished = not are_interrupted(sources)
             here.outputs, here.untaken = self.cursor.outputs, self.cursor.untaken
-        self.ledger.cursor = here
+        if here.finished:
+            self.ledger.cursor = here
+        if any(source.is_stream for source in sources):
+            header = _last_header(sources) or self.cursor.header
+            self.cursor.header = None if here.finished else header
 
     def interpret(
         self,
@@ -388,12 +393,17 @@ class LiveModel:
         cursor: Cursor,
         sources: Sequence[Source],
     ) -> Iterator[Batch]:
-        """Yield rows as batches, on the present schema; the caller moves the cursor over them."""
+        """Yield rows as batches, on the present schema; labels are joined to their samples.
+
+        The caller moves the cursor over them.
+        """
         for interpreter, rows in parts:
             if self.name_rows is not None and cursor.row % self.name_rows == 0:
                 self._forget_names()
                 sources[rows.index].forget_names()
-            yield interpreter.interpret(rows, self.knowledge, 1 + cursor.row, cursor.redeliveries)
+            first_row, redeliveries = 1 + cursor.row, cursor.redeliveries
+            batch = interpreter.interpret(rows, self.knowledge, first_row, redeliveries)
+            yield self.waiting.join(batch, self.selection) if self.selection.joins else batch
 
     @property
     def name_rows(self) -> int | None:
@@ -412,12 +422,6 @@ class LiveModel:
             self.waiting.names = []
             self.knowledge.names = Vocabulary(dict.fromkeys(used))
 
-    def joined(self, batch: Batch) -> Joined | None:
-        """Return a batch with labels joined to their samples; None if labels are not joined."""
-        if not self.selection.joins:
-            return None
-        return self.waiting.joined(batch, self.selection)
-
     def step(
         self,
         batch: Batch,
@@ -427,47 +431,29 @@ class LiveModel:
     ) -> StepResult:
         """Test and train on the rows of a batch; rejected rows are counted and left out.
 
-        The model, its progress and its schema change together with the cursor `here`, if given. A
-        label without a waiting sample ends the step, unless rejected rows are skipped.
+        The model, its progress and its schema change together with the cursor `here`, if given.
         """
         with self.ledger.lock:
             ledger, seen, rows_before = self.ledger, self.model.n_seen, self.ledger.rows
-            joined = self.joined(batch)
-            left_out = None  # the first row without a sample for its label, which ends the step
-            if joined is not None and not options.skip_rejected and joined.batch.rejected:
-                left_out = joined.batch.rejections()[0]
-                joined = self.joined(batch.first(min(joined.batch.rejected)))
-            samples = batch if joined is None else joined.batch
             ledger.is_whole = False
             try:
-                result = self._train(samples, samples.labels, options)
+                result = self._train(batch, batch.labels, options)
             except StreamPerceptronError:
                 ledger.is_whole = self.model.n_seen == seen
                 raise
-            n, taken = len(result), len(samples)
-            answers = None if joined is None else joined.settle(result)
-            if result.diverged or result.memory_error is not None:
-                taken = int(samples.rows[n])
-            elif result.stopped:
-                taken = int(samples.rows[n - 1]) + 1
-            read = done = batch.first(taken)
-            if joined is not None and taken < len(samples):
-                joined = self.joined(read)
-            if joined is not None:
-                done = joined.batch
-            rows = rows_before + 1 + samples.rows[:n]
+            answers = batch.settle(result) if isinstance(batch, JoinedBatch) else None
+            done = batch.first(_count_done(batch, result))
+            rows = rows_before + 1 + batch.rows[: len(result)]
             if batch.redelivered is not None:
                 # Redelivered rows have no number.
-                rows = rows_before + np.cumsum(~batch.redelivered)[samples.rows[:n]]
-            told = told_of(self, samples, result, rows, done)
+                rows = rows_before + np.cumsum(~batch.redelivered)[batch.rows[: len(result)]]
+            told = told_of(self, batch, result, rows, done)
             told.answers = answers
-            if joined is not None:
-                self.waiting.take(joined, told.predicted)
-            if left_out is not None and told.refused is None:
-                told.refused = SampleError(str(left_out))
             ledger.count(done, result, rows)
-            self.knowledge.adopt(read.inferred)
-            if here is not None and taken:
+            self.knowledge.adopt(done.inferred)
+            if isinstance(done, JoinedBatch):
+                self.waiting.take(done, told.predicted)
+            if here is not None and len(done):
                 ledger.move(here, sources, done, self.model, self.selection.keep)
                 if result.stopped:
                     here.stopped_below = float(self.model.epsilon)
@@ -490,7 +476,6 @@ class LiveModel:
     def batches(
         self,
         source: Source,
-        idle: Idle | None = None,
         reload: Reload | None = None,
         joins_labels: bool = False,
     ) -> Generator[Batch, None, None]:
@@ -500,8 +485,6 @@ class LiveModel:
         ----------
         source
             The source to read.
-        idle
-            As for `run`.
         reload
             Called before every 100 rows, or fewer if fewer have arrived; returns the model that
             predicts them. It is given a function that checks whether the source fits a model, and
@@ -524,17 +507,16 @@ class LiveModel:
                 replace(request, start=first_row - 1, holds_rejected=True)
             )
 
-        with closing(read([source], request, Cursor(), 1, live.knowledge, idle)) as rows:
+        with closing(read([source], request, Cursor(), 1, live.knowledge)) as rows:
             for interpreter, part in _in_parts(rows, None if reload is None else _RELOAD_ROWS):
                 if reload is not None:
                     live = reload(reopen)
                 batch = (reopened or interpreter).interpret(part, live.knowledge, first_row)
                 first_row = batch.number(len(batch))
                 if pending is not None:
-                    joined = pending.joined(batch, live.selection)
-                    pending.take(joined, np.full(len(joined.batch.rows), -1))
-                    batch = joined.batch
-                    batch = replace(batch, interpret_first=batch.slice_first)
+                    joined = pending.join(batch, live.selection)
+                    pending.take(joined, np.full(len(joined.rows), -1))
+                    batch = replace(joined, interpret_first=joined.slice_first)
                 elif live.selection.joins:
                     batch = batch.without(batch.features.lengths == 0, "it has no features")
                 yield batch
@@ -544,6 +526,20 @@ class LiveModel:
         return self.model.train(
             samples, TrainOptions(options.stop, options.with_probabilities, options.with_every)
         )
+
+
+def _count_done(batch: Batch, result: TrainResult) -> int:
+    """Return the number of rows of a batch that are done, given the result of its usable ones."""
+    n = len(result)
+    if result.diverged or result.memory_error is not None:
+        return int(batch.rows[n])
+    return int(batch.rows[n - 1]) + 1 if result.stopped else len(batch)
+
+
+def _last_header(sources: Sequence[Source]) -> PipeHeader | None:
+    """Return the header of the last pipe that has been read."""
+    headers = [source.header for source in sources if source.header is not None]
+    return headers[-1] if headers else None
 
 
 def _in_parts(

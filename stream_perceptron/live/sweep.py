@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from stream_perceptron.data.batch import BATCH_ROWS, Batch, Inferred
-from stream_perceptron.data.byte_stream import Idle
 from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.source import (
     Interpreter,
@@ -134,7 +133,6 @@ def learn_sources(
     limit: int | None = None,
     skip_rejected: bool = False,
     n_threads: int | None = None,
-    idle: Idle | None = None,
 ) -> Generator[StepResult, None, None]:
     """Let every trial learn the rows of some sources; parameters are as for `LiveModel.run`."""
     here, knowledge = Cursor(), Knowledge(trials[0].live.schema)
@@ -148,8 +146,8 @@ def learn_sources(
             here.move(batch, is_stream)
 
     request = trials[0].live.request()
-    with closing(read(sources, request, here, epochs, knowledge, idle)) as rows:
-        batches = interpret(cut(rows, here, limit))
+    with closing(read(sources, request, here, epochs, knowledge)) as rows:
+        batches = interpret(cut(rows, sources, here, limit))
         yield from learn_all(trials, batches, skip_rejected, n_threads)
 
 

@@ -38,20 +38,19 @@ class Sample(NamedTuple):
     predicted: int  # the number of the predicted label, -1 for none
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Joined:
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class JoinedBatch(Batch):
     """A batch whose rows of labels have the features of the samples that waited for them.
 
     Rows are numbered among the usable ones.
     """
 
-    batch: Batch
-    features: Rows  # as read, before samples are joined
+    read_features: Rows  # before samples are joined
     old: dict[int, Sample]  # by row: the earlier sample that its label joins
     within: dict[int, int]  # by row: the row of the same batch that its label joins
     begun: dict[str, int]  # the row of each sample that begins to wait
     gone: set[str]  # earlier samples that stop waiting
-    n_forgotten: int  # the number of samples dropped to make room
+    n_evicted: int  # the number of samples dropped to make room
 
     def settle(self, result: TrainResult) -> NDArray[np.bool_]:
         """Set the first predictions of joined samples; return which rows are such."""
@@ -80,7 +79,7 @@ class Waiting:
     samples: dict[str, Sample] = field(default_factory=dict, metadata={"saved": False})
     _last: Names = field(default=(), metadata={"saved": False})
 
-    def joined(self, batch: Batch, asked: Selection) -> Joined:
+    def join(self, batch: Batch, asked: Selection) -> JoinedBatch:
         """Return a batch with labels joined to their samples; nothing is changed."""
         name = str(asked.join)
         rejected: dict[int, str] = {}
@@ -90,7 +89,7 @@ class Waiting:
         within: dict[int, int] = {}
         begun: dict[str, int] = {}
         gone: set[str] = set()
-        n_waiting, n_forgotten, oldest = len(self.samples), 0, iter(self.samples)
+        n_waiting, n_evicted, oldest = len(self.samples), 0, iter(self.samples)
         for i, place in enumerate(batch.rows.tolist()):
             key, row = _key(batch.kept[i][-1]), len(used)
             waits = key in begun or (key in self.samples and key not in gone)
@@ -110,7 +109,7 @@ class Waiting:
                 gone.add(key)
                 n_waiting -= 1
             if n_waiting > asked.waiting:
-                n_waiting, n_forgotten = n_waiting - 1, n_forgotten + 1
+                n_waiting, n_evicted = n_waiting - 1, n_evicted + 1
                 first = next((each for each in oldest if each not in gone), None)
                 if first is None:
                     del begun[next(iter(begun))]
@@ -120,28 +119,39 @@ class Waiting:
         # Beside texts, bytes become numbers unless all are null; a saved scale of 0 means numbers.
         if asked.one_hot or not features.scale:
             features = replace(features, values=features.numbers, scale=1.0)
-        there = _joined(batch, features, used, old, within)
         held = {
             place: partial(_held, batch, i, name)
             for i, place in enumerate(batch.rows.tolist())
             if place in rejected
         }
-        there = replace(there, rejected=batch.rejected | rejected, held=batch.held | held)
-        return Joined(there, features, old, within, begun, gone, n_forgotten)
+        usable = replace(
+            _join_features(batch, features, used, old, within),
+            rejected=batch.rejected | rejected,
+            held=batch.held | held,
+            interpret_first=lambda n: self.join(batch.first(n), asked),
+        )
+        return JoinedBatch(
+            **vars(usable),
+            read_features=features,
+            old=old,
+            within=within,
+            begun=begun,
+            gone=gone,
+            n_evicted=n_evicted,
+        )
 
-    def take(self, joined: Joined, predicted: NDArray[np.intp]) -> None:
+    def take(self, batch: JoinedBatch, predicted: NDArray[np.intp]) -> None:
         """Add and remove the samples of a batch, given the predictions of its usable rows."""
-        batch, begun = joined.batch, joined.begun
-        for key in joined.gone:
+        for key in batch.gone:
             del self.samples[key]
-        self.forgotten += joined.n_forgotten
-        features = joined.features
+        self.forgotten += batch.n_evicted
+        features = batch.read_features
         starts, weights, numbers = (x.tolist() for x in (features.starts, batch.weights, predicted))
         ids = np.arange(len(features.names), dtype=np.int32)
         names: Names = ()
         order = np.empty(0, np.intp)
         last_ids: bytes | None = None
-        for key, row in begun.items():
+        for key, row in batch.begun.items():
             if features.name_ids is not None:
                 ids = features.name_ids[starts[row] : starts[row + 1]]
             # The order depends on which rows were read together, but has no meaning.
@@ -247,7 +257,7 @@ def _why_not(key: Any, name: str, waits: bool, has_features: bool, has_label: bo
     return None
 
 
-def _joined(
+def _join_features(
     batch: Batch, features: Rows, used: list[int], old: dict[int, Sample], within: dict[int, int]
 ) -> Batch:
     """Return the usable rows of a batch, labels with the features of their samples."""
@@ -274,7 +284,6 @@ def _joined(
         missing=missing,
         indicators=indicators,
         kept=[batch.kept[i] for i in used],
-        interpret_first=None,
     )
 
 

@@ -8,6 +8,7 @@ import json
 import random
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -292,7 +293,9 @@ def test_shards_begin_with_the_weights_that_the_first_sample_draws(seed, tmp_pat
         pass
     for n_shards in (1, int(rng.integers(2, 6))):
         identities = source.identities()
-        assert learn_first_sample(begin, [source], identities, is_over=lambda: True) is None
+        source.interrupt = SimpleNamespace(is_set=True)
+        assert learn_first_sample(begin, [source], identities) is None
+        source.interrupt = SimpleNamespace(is_set=False)
         assert 0 == begin.progress.rows
         first = learn_first_sample(begin, [source], identities)
         shards = Shards(n_shards, int(rng.integers(1, 9)), first_rows=first.live.cursor.read)

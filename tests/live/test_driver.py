@@ -14,11 +14,15 @@ from helpers import ROOT
 
 from stream_perceptron import DivergedError, SampleError, SGDPerceptron
 from stream_perceptron.data.batch import Batch, Inferred
+from stream_perceptron.data.opening import open_source
 from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.source import RawRows
+from stream_perceptron.datasets.mnist import sample_path
 from stream_perceptron.live import Cursor, LiveModel, StepResult, drive
 from stream_perceptron.live.driver import cut
 from stream_perceptron.model.rows import Rows
+
+SOURCES = [open_source(str(sample_path()))]
 
 
 def batches(rng, sizes, bad=()):
@@ -68,7 +72,9 @@ def test_cuts_are_where_a_run_ends_or_yields(rng):
         every = int(rng.integers(1, 1200)) if rng.random() < 0.7 else None
         name_rows = int(rng.integers(1, 1200)) if rng.random() < 0.3 else None
         here, ends = Cursor(row=begun, read=begun), []
-        for _, part in cut(raw_rows(sizes, begun + 1), here, limit, every, name_rows=name_rows):
+        for _, part in cut(
+            raw_rows(sizes, begun + 1), SOURCES, here, limit, every, name_rows=name_rows
+        ):
             assert part.numbers[0] == here.read + 1
             here.row, here.read = here.row + len(part), here.read + len(part)
             ends.append(here.read)
@@ -83,7 +89,7 @@ def test_cuts_are_where_a_run_ends_or_yields(rng):
 def test_some_rows_are_learned_one_by_one():
     for n in (0, 1, 3, 6, 20):
         single, here, found = [1] * min(n, 13), Cursor(), []
-        for _, part in cut(raw_rows([3, 1, 5, 4]), here, one_by_one=n):
+        for _, part in cut(raw_rows([3, 1, 5, 4]), SOURCES, here, one_by_one=n):
             found.append(len(part))
             here.read += len(part)
 

@@ -37,6 +37,7 @@ class ArrowSource(Source):
 
     def __init__(self, path: str, start: ByteStream) -> None:
         super().__init__(path)
+        self._bytes = start
         # A file's index is at its end, so the whole file is needed.
         self._file: Any = None
         self._stream: Any = None
@@ -94,6 +95,8 @@ class ArrowSource(Source):
         except MemoryError:
             raise
         except (OSError, pa.ArrowException) as error:
+            if self._bytes.is_interrupted:
+                return
             raise SourceError(
                 f"{self.name}: damaged after row {done:,}: {first_line(error)}"
             ) from None

@@ -19,6 +19,7 @@ from stream_perceptron.data.cells import Cells
 from stream_perceptron.data.describe import Note
 from stream_perceptron.data.identity import (
     Identity,
+    PipeHeader,
     changed_since_first_pass,
     hash_bytes,
 )
@@ -131,7 +132,11 @@ class LineSource(Source):
     ) -> None:
         super().__init__(path)
         self._bytes = start
-        self._lines = _cut(start)
+        self._lines = self._cut_lines()
+        self._n_cut = 0  # bytes in the lines that were made records
+        self._n_in_records = 0  # bytes in complete records
+        self._is_quote_open = False  # whether the last of the first lines leaves a quote open
+        self._is_torn = False  # whether the lines end within a record
         self._end: int | None = None  # the end of the last row of the first pass
         self._hasher: PrefixHasher | None = None  # of the file that the first pass reads
         self._first_pass: Identity | None = None  # of what the first pass has read
@@ -159,6 +164,23 @@ class LineSource(Source):
     @property
     def stream(self) -> ByteStream | None:
         return self._bytes if self.is_stream and not self._bytes.is_compressed else None
+
+    @property
+    def n_lost_bytes(self) -> int:
+        if self.stream is None or not self._bytes.is_interrupted:
+            return 0
+        return max(0, self._bytes.n_bytes - self._n_in_records)
+
+    def _cut_lines(self) -> Iterator[RawLines]:
+        """Yield the lines of the stream; after an interrupt, to the end of a record."""
+        if self._bytes.peek(len(_BYTE_ORDER_MARK)) == _BYTE_ORDER_MARK:
+            self._n_in_records += len(self._bytes.read(len(_BYTE_ORDER_MARK)))
+            self._n_cut = self._n_in_records
+        yield from cut_lines(
+            self._bytes,
+            MOST_BATCH_ROWS,
+            lambda: self._is_quote_open or self._n_cut > self._n_in_records,
+        )
 
     def _line(self, number: int) -> bytes | None:
         """Return one of the first lines; None if it does not exist or is too long."""
@@ -238,7 +260,9 @@ class LineSource(Source):
             n_complete = len(records) - is_open
             yield from (record for record in records[place:n_complete] if record is not None)
             place = max(place, n_complete)
+            self._is_quote_open = is_open
             self._line(n_lines)
+            self._is_quote_open = False
             if len(self._first_records) == n_lines:
                 # A header with an open quote may have swallowed the line.
                 if place < n_lines and place >= len(records):
@@ -262,21 +286,34 @@ class LineSource(Source):
     def _read_pipe(self) -> Iterator[tuple[RawLines, None]]:
         """Yield the records of a pipe."""
         header = self._first if self._format.n_header_lines else -1
-        size = 0
-        for lines in self._format.records(chain(self._begin, self._lines)):
-            n, place = len(lines.filled), slice(0)
+        size = 0  # bytes of a record that is not complete
+        for lines in self._format.records(self._count_lines()):
+            if self._bytes.is_interrupted and self._is_torn:
+                return  # these lines are the beginning of a record
+            n = len(lines.filled)
             size += len(lines.text) + lines.n_dropped
+            if len(lines) or not lines.are_too_long:  # a line too long to keep comes in parts
+                self._n_in_records, size = self._n_in_records + size, 0
             if 0 <= header < n:
-                line = int(lines.filled[header])
-                place = slice(*(lines.ends[line] - lines.begin - [lines.lengths[line], 0]).tolist())
+                self._keep_header(lines, int(lines.filled[header]))
             parts = _without_header(n, header)
             header -= n
             records = lines.without_blanks()
             for start, end in parts:
                 yield records[start:end], None
-            if len(records) or not records.are_too_long:  # a line too long to keep may continue
-                self._bytes.pass_over(size, place)
-                size = 0
+
+    def _count_lines(self) -> Iterator[RawLines]:
+        """Yield all lines of a pipe, and count their bytes."""
+        for lines in chain(self._begin, self._lines):
+            self._n_cut += len(lines.text) + lines.n_dropped
+            yield lines
+        self._is_torn = self._n_cut > self._n_in_records
+
+    def _keep_header(self, lines: RawLines, line: int) -> None:
+        """Keep the header of an anonymous pipe for the next run."""
+        if self._bytes.pipe is not None and self._bytes.pipe.id:
+            header = lines[line : line + 1].text.tobytes().decode(errors="surrogateescape")
+            self.header = PipeHeader(self._bytes.pipe.id, header)
 
     def _read_file(self, request: Request) -> Iterator[tuple[RawLines, NDArray[np.intp]]]:
         """Yield the records of a file from the start on, each with its end in bytes."""
@@ -431,9 +468,3 @@ def _count_up_to(size: int, lines: RawLines) -> int:
     if n < len(ends) and size > 0 and not lines.text[size : ends[n]].tobytes().strip(b"\r\n"):
         n += 1
     return n
-
-
-def _cut(start: ByteStream) -> Iterator[RawLines]:
-    if start.peek(len(_BYTE_ORDER_MARK)) == _BYTE_ORDER_MARK:
-        start.pass_over(len(start.read(len(_BYTE_ORDER_MARK))))
-    yield from cut_lines(start, MOST_BATCH_ROWS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import import_module
@@ -111,10 +111,14 @@ class RawLines:
         return [self.data[a:b] for a, b in zip([self.begin, *ends], ends, strict=False)]
 
 
-def cut_lines(source: ByteStream, max_lines: int) -> Iterator[RawLines]:
+def cut_lines(
+    source: ByteStream, max_lines: int, is_record_open: Callable[[], bool] = lambda: False
+) -> Iterator[RawLines]:
     """Yield whole lines as they arrive, at most `max_lines` at once, until the end.
 
-    The last line gets a newline if it has none. A line too long to keep comes in parts.
+    The last line gets a newline if it has none. A line too long to keep comes in parts. After an
+    interrupt, the lines go on to the end of the record; `is_record_open` says whether the lines so
+    far end within a record.
     """
     buffer = bytearray(_FIRST)
     n = 0  # bytes of an unfinished line
@@ -139,13 +143,26 @@ def cut_lines(source: ByteStream, max_lines: int) -> Iterator[RawLines]:
                 if end or not data:
                     break
                 yield RawLines(data, np.zeros(0, np.intp), are_too_long=True)
-                data = source.read_some()
+                data = source.read_some() or source.read_line()
+            if source.is_interrupted and not (end or source.has_ended):
+                return
             source.unread(data[end:])
             yield RawLines(data[:end], np.array([end], np.intp), are_too_long=True)
         elif n == len(buffer) or (is_full and len(buffer) < _BLOCK):
             buffer += bytes(len(buffer))
-    if n:
-        yield from _lines(bytes(buffer[:n]) + b"\n", max_lines)
+    line = bytes(buffer[:n])
+    if not source.is_interrupted:
+        if line:
+            yield from _lines(line + b"\n", max_lines)
+        return
+    while line or is_record_open():
+        line += source.read_line()
+        if not line.endswith(b"\n"):
+            if not (line and source.has_ended):
+                return
+            line += b"\n"
+        yield from _lines(line, max_lines)
+        line = b""
 
 
 def _lines(block: bytes, max_lines: int) -> Iterator[RawLines]:
