@@ -23,7 +23,7 @@ class Identity:
     size: int
     # The SHA-256 of these bytes, or of a large or remote file's footer; empty for a stream.
     digest: str
-    # The ETag or time of an object behind a URI; empty for text, which may grow.
+    # The ETag or time of an object behind a URI.
     version: str = field(default="", metadata={"optional": True})
 
     @classmethod

@@ -17,6 +17,7 @@ from helpers import COMMAND, recipe, start, state_of, wait_for
 
 from stream_perceptron import LiveModel
 from stream_perceptron.data import open_source
+from stream_perceptron.data.byte_stream import version_of
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
@@ -257,3 +258,24 @@ def test_text_behind_a_uri_is_read_in_passes_and_resumed_when_it_has_grown(serve
     put(server, source, "s.csv")
     run("learn", remote, "-m", grown, "--quiet", check=0)
     assert LiveModel.load(grown).progress.rows == 3100
+    versions = [each.version for each in LiveModel.load(grown).cursor.sources]
+    assert versions == [version_of(remote)]
+
+    part = tmp_path / "part.npz"
+    run("learn", remote, "-m", part, "--limit", "1000", "--quiet", check=0)
+    text = source.read_text()
+    source.write_text(text[:-2] + "z\n")  # as long as before, with other bytes after the first ones
+    put(server, source, "s.csv")
+    assert LiveModel.load(part).cursor.sources[0].size < len(text)
+    run("learn", remote, "-m", part, "--quiet", check=0)  # it has rows after those that were read
+
+    whole = tmp_path / "whole.npz"
+    run("learn", remote, "-m", whole, "--quiet", check=0)
+    put(server, source, "s.csv")
+    again = run("learn", remote, "-m", whole, check=0)
+    source.write_text(text[:-2] + "w\n")
+    put(server, source, "s.csv")
+    changed = run("learn", remote, "-m", whole, check=0)
+
+    assert "nothing new" in again.stderr
+    assert "changed after it was read; reading it again" in changed.stderr

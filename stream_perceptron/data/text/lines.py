@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.data.batch import MOST_BATCH_ROWS, Held
-from stream_perceptron.data.byte_stream import ByteStream, is_remote, open_bytes
+from stream_perceptron.data.byte_stream import ByteStream, is_remote, open_bytes, version_of
 from stream_perceptron.data.cell_rows import CellInterpreter, CellRows
 from stream_perceptron.data.cells import Cells
 from stream_perceptron.data.describe import Note
@@ -400,7 +400,8 @@ class LineSource(Source):
             return
         expected = self._first_pass or request.known
         is_unchanged = hasher is not None and hasher.is_at(self.path)
-        if expected.has_changed or (not is_unchanged and expected != self._hash_first(end)):
+        self.version = version_of(self.path)
+        if expected.has_changed or not (is_unchanged or self.begins_with(expected)):
             raise changed_since_first_pass(self.name)
 
     def identities(self, before: Sequence[Identity] = ()) -> list[Identity]:
@@ -419,11 +420,16 @@ class LineSource(Source):
         return self._hash_first(None)
 
     def begins_with(self, known: Identity) -> bool:
-        """Whether the file's first bytes match an identity."""
+        """Whether the file's first bytes match an identity.
+
+        An object behind a URI also has the same version, or has grown.
+        """
         if known.is_stream or known.has_changed:
             return False
         if is_remote(self.path):
-            return self._hash_first(known.size) == known
+            if replace(self._hash_first(known.size), version=known.version) != known:
+                return False
+            return known.version in ("", self.version) or self.has_grown(known)
         hasher = PrefixHasher(self.path)
         if hasher.identify(known.size) != known:
             return False
@@ -445,7 +451,8 @@ class LineSource(Source):
     def _hash_first(self, size: int | None) -> Identity:
         """Return the identity of the first `size` bytes, or of the whole file.
 
-        Behind a URI, the first few bytes stand for the others, which would be read twice.
+        Behind a URI, the version and the first few bytes stand for the others, which would be read
+        twice.
         """
         if not is_remote(self.path):
             return PrefixHasher(self.path).identify(size)
@@ -453,7 +460,9 @@ class LineSource(Source):
         first = stream.read(_REMOTE_BYTES if size is None else min(size, _REMOTE_BYTES))
         while size is None and stream.read_some():
             pass
-        return Identity(self.name, stream.n_bytes if size is None else size, hash_bytes(first))
+        return Identity(
+            self.name, stream.n_bytes if size is None else size, hash_bytes(first), self.version
+        )
 
 
 def _without_header(n: int, header: int) -> list[tuple[int, int]]:
