@@ -247,6 +247,8 @@ def write_file(path, form, rows, columns, table, missing, odd):
         data = "".join(line + "\n" for line in lines).encode()
         if rng.random() < 0.2:
             data = data.rstrip(b"\n")
+    if form in ("csv", "objects") and rng.random() < 0.1:
+        data = b"\xef\xbb\xbf" + data
     if form not in ("parquet", "arrow", "vectors") and rng.random() < 0.15:
         data = gzip.compress(data)
     path.write_bytes(data)
@@ -311,6 +313,10 @@ def make_case(rng: random.Random, folder: Path, kinds=KINDS, most=40) -> Case:
         case = make_pipe(rng, table, missing, odd)
         case.keeps_rejected = keeps_rejected
         return case
+    if rng.random() < 0.2:
+        case = make_late_labels(rng, table, folder, missing, odd, kind, most)
+        case.keeps_rejected = keeps_rejected
+        return case
     n_files = rng.randrange(1, 4)
     if rng.random() < 0.6:
         formats = ["headerless"]
@@ -336,6 +342,42 @@ def make_case(rng: random.Random, folder: Path, kinds=KINDS, most=40) -> Case:
     case = Case(files, formats, options_for(rng, table, formats, kind, missing), kind)
     case.keeps_rejected = keeps_rejected and "--random" not in case.options
     return case
+
+
+def make_late_labels(rng, table, folder, missing, odd, kind, most) -> Case:
+    """Write files of features and files of labels, which are joined by an ID."""
+    if table.labels[0] == "7":
+        table.labels = ["x", "y"]  # some formats read numbers as texts
+    table.kinds["id"] = "row"
+    contents = []
+    for _ in range(rng.randrange(1, 3)):
+        rows = [table.row() for _ in range(rng.randrange(1, most))]
+        labels = [{"id": row["id"], table.label: row[table.label]} for row in rows]
+        labels = [row for row in labels if row[table.label] is not None]
+        rng.shuffle(labels)
+        if rng.random() < 0.3:
+            labels.append({"id": 10**6, table.label: table.labels[0]})
+        contents += [([*table.kinds], rows), (["id", table.label], labels)]
+    files, formats = [], []
+    for i, (columns, rows) in enumerate(contents):
+        if rows:
+            formats.append(rng.choice(["csv", "csv", "parquet", "objects"]))
+            files.append(folder / f"{i}.{formats[-1]}")
+            columns = rng.sample(columns, len(columns))
+            write_file(files[-1], formats[-1], rows, columns, table, missing, odd)
+    options = ["--join", "id", "--label", table.label, *rng.choice([[], ["--lr", "0.1"]])]
+    maybe = [
+        ["--classes", ",".join(map(str, table.labels))],
+        ["--waiting", str(rng.randrange(1, 50))],
+        [f"--missing={missing}"],
+        ["--skip-bad"],
+        ["--skip-bad"],
+    ]
+    maybe += [["--one-hot", name] for name in ("t", "m") if name in table.kinds][:1]
+    maybe += [["--weight", "w"]] * ("w" in table.kinds)
+    for each in maybe:
+        options += each if rng.random() < 0.6 else []
+    return Case(files, ["late labels", *formats], options, kind)
 
 
 def spoil(path):

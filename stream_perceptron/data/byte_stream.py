@@ -14,7 +14,6 @@ from importlib import import_module
 from types import SimpleNamespace
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from stream_perceptron.data.identity import PipeHeader
 from stream_perceptron.errors import SourceError
 
 if TYPE_CHECKING:
@@ -285,17 +284,12 @@ class ByteStream:
         """Do nothing: pyarrow closes what it reads, but stdin must stay open."""
 
 
-def open_bytes(
-    path: str, interrupt: Interrupt | None = None, header: PipeHeader | None = None
-) -> ByteStream:
-    """Open a path, a URI or - for stdin; detect compression from the first bytes.
-
-    A pipe that an earlier run read begins with its header again.
-    """
+def open_bytes(path: str, interrupt: Interrupt | None = None) -> ByteStream:
+    """Open a path, a URI or - for stdin; detect compression from the first bytes."""
     name = name_of(path)
     with source_errors(name):
         if is_stream(path):
-            source = _open_pipe(path, interrupt or NoInterrupt(), header)
+            source = _open_pipe(path, interrupt or NoInterrupt())
         elif is_remote(path):
             source = ByteStream(name, open_file(path).read)
         else:
@@ -458,7 +452,7 @@ def reason_of(error: Exception) -> str:
     return first_line(error)
 
 
-def _open_pipe(path: str, interrupt: Interrupt, header: PipeHeader | None) -> ByteStream:
+def _open_pipe(path: str, interrupt: Interrupt) -> ByteStream:
     descriptor = 0
     if path != STDIN:
         # Without a writer, opening a FIFO must not block; the wait does, which a signal can end.
@@ -467,12 +461,7 @@ def _open_pipe(path: str, interrupt: Interrupt, header: PipeHeader | None) -> By
     with suppress(OSError):  # not every stream is a pipe
         fcntl.fcntl(descriptor, _SET_PIPE_SIZE, _SOME)
     pipe = Pipe(descriptor, interrupt)
-    stream = ByteStream(name_of(path), pipe.read, pipe.read_into, pipe)
-    if header is not None and header.pipe == pipe.id:
-        line = header.line.encode(errors="surrogateescape")
-        stream.unread(line)
-        stream.n_bytes = len(line)
-    return stream
+    return ByteStream(name_of(path), pipe.read, pipe.read_into, pipe)
 
 
 def _identify_pipe(descriptor: int) -> str:

@@ -73,13 +73,16 @@ def changed_since_first_pass(name: str) -> SourceError:
 
 @dataclass(frozen=True)
 class PipeHeader:
-    """The header line of an anonymous pipe: the next run on the same pipe begins with it.
+    """What the next run on an anonymous pipe needs to know of its beginning.
 
     A FIFO keeps none, because its writer may start again.
     """
 
     pipe: str  # identifies the pipe
-    line: str  # bytes that are not UTF-8 as lone surrogates
+    # The header, or a line that tells the form of the rows without their content. Bytes that are
+    # not UTF-8 are lone surrogates.
+    line: str
+    is_header: bool  # whether the line is a header, which comes before the next rows again
 
 
 def hash_bytes(data: bytes) -> str:

@@ -47,8 +47,7 @@ def open_source(
     interrupt
         Ends the input early, as a signal does.
     header
-        The header of a pipe that an earlier run read. If this is the same pipe, text begins with
-        it.
+        What an earlier run learned of the beginning of a pipe, if this is the same pipe.
 
     Raises
     ------
@@ -76,7 +75,7 @@ def _open(
     refuse_place(path)
     if file_format is None and path.endswith(".parquet") and not is_stream(path):
         file_format = "parquet"
-    start = open_bytes(path, interrupt, header)
+    start = open_bytes(path, interrupt)
     magic = start.peek(4)
     refuse_content(start.name, path, start.peek(16) if magic == b"SQLi" else magic)
     file_format = file_format or _MAGIC.get(magic)
@@ -95,7 +94,7 @@ def _open(
     def choose(first: str, asked: Selection) -> LineFormat:
         return _line_format(file_format, first, start.name, asked)
 
-    return LineSource(path, start, choose)
+    return LineSource(path, start, choose, header)
 
 
 def _line_format(file_format: str | None, first: str, where: str, asked: Selection) -> LineFormat:

@@ -58,6 +58,11 @@ class CsvFormat:
         """The number of lines before the first record."""
         return int(self.header is not None)
 
+    @property
+    def form_line(self) -> str:
+        """A row of zeros."""
+        return self.dialect.delimiter.join("0" * self._n_fields)
+
     def records(self, lines: Iterator[RawLines]) -> Iterator[RawLines]:
         """Yield the records of lines."""
         return joined(lines, self.dialect, self._n_fields)

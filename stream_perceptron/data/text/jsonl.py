@@ -36,6 +36,7 @@ class JsonFormat:
     has_comments = False
     spans_lines = False
     n_header_lines = 0
+    form_line = "{}"
 
     def records(self, lines: Iterator[RawLines]) -> Iterator[RawLines]:
         """Yield the records of lines: one each."""

@@ -26,6 +26,7 @@ class LibsvmFormat:
     has_comments = True
     spans_lines = False
     n_header_lines = 0
+    form_line = "0 1:0"
 
     def records(self, lines: Iterator[RawLines]) -> Iterator[RawLines]:
         """Yield the records of lines: one each, comments excepted."""

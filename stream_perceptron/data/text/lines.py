@@ -47,6 +47,10 @@ class LineFormat(Protocol):
     def n_header_lines(self) -> int:
         """The number of lines before the first record."""
 
+    @property
+    def form_line(self) -> str:
+        """A line of this format without content, by which the format is detected again."""
+
     def records(self, lines: Iterator[RawLines]) -> Iterator[RawLines]:
         """Yield the records of lines."""
 
@@ -128,7 +132,11 @@ class LineSource(Source):
     """
 
     def __init__(
-        self, path: str, start: ByteStream, choose: Callable[[str, Selection], LineFormat]
+        self,
+        path: str,
+        start: ByteStream,
+        choose: Callable[[str, Selection], LineFormat],
+        header: PipeHeader | None = None,
     ) -> None:
         super().__init__(path)
         self._bytes = start
@@ -144,6 +152,12 @@ class LineSource(Source):
         self._n_held = 0  # bytes in _begin
         self._first_records: list[bytes | None] = []
         self._forgets_names = False
+        if header is not None and (start.pipe is None or start.pipe.id != header.pipe):
+            header = None
+        if header is not None and header.is_header:
+            line = header.line.encode(errors="surrogateescape")
+            start.unread(line)
+            start.n_bytes += len(line)
         first = 0  # the place of the first line that is not too long
         while self._line(first) is None and first < len(self._first_records):
             first += 1
@@ -155,6 +169,8 @@ class LineSource(Source):
             self._first = self._first_records[:beyond].count(None)
         else:
             self._choose = partial(choose, self._text(first))
+        if header is not None:  # the first line may be the rest of a row
+            self._choose = partial(choose, header.line.rstrip("\r\n"))
         self._format = self._choose(Selection())
 
     @property
@@ -285,6 +301,7 @@ class LineSource(Source):
 
     def _read_pipe(self) -> Iterator[tuple[RawLines, None]]:
         """Yield the records of a pipe."""
+        self._keep_header()
         header = self._first if self._format.n_header_lines else -1
         size = 0  # bytes of a record that is not complete
         for lines in self._format.records(self._count_lines()):
@@ -294,8 +311,6 @@ class LineSource(Source):
             size += len(lines.text) + lines.n_dropped
             if len(lines) or not lines.are_too_long:  # a line too long to keep comes in parts
                 self._n_in_records, size = self._n_in_records + size, 0
-            if 0 <= header < n:
-                self._keep_header(lines, int(lines.filled[header]))
             parts = _without_header(n, header)
             header -= n
             records = lines.without_blanks()
@@ -309,11 +324,14 @@ class LineSource(Source):
             yield lines
         self._is_torn = self._n_cut > self._n_in_records
 
-    def _keep_header(self, lines: RawLines, line: int) -> None:
-        """Keep the header of an anonymous pipe for the next run."""
-        if self._bytes.pipe is not None and self._bytes.pipe.id:
-            header = lines[line : line + 1].text.tobytes().decode(errors="surrogateescape")
-            self.header = PipeHeader(self._bytes.pipe.id, header)
+    def _keep_header(self) -> None:
+        """Keep what the next run on an anonymous pipe needs."""
+        if self._bytes.pipe is None or not self._bytes.pipe.id:
+            return
+        line, is_header = self._format.form_line, self._format.n_header_lines > 0
+        if is_header:
+            line = (self._line(self._first) or b"").decode(errors="surrogateescape")
+        self.header = PipeHeader(self._bytes.pipe.id, line, is_header)
 
     def _read_file(self, request: Request) -> Iterator[tuple[RawLines, NDArray[np.intp]]]:
         """Yield the records of a file from the start on, each with its end in bytes."""
