@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain, compress
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -171,66 +171,102 @@ class Interpretation:
 
     def batch(self, **fields: Any) -> Batch:
         """Return the records as a batch with further fields; by default the first row is 1."""
-        n, samples = self._n, self._samples
-        parts: list[Rows] = []
-        part_rows: list[NDArray[np.intp]] = []
-        labels: list[Any] = [None] * n
-        weights, missing = np.ones(n), np.zeros(n, np.intp)
-        kept: list[tuple[Any, ...]] = [()] * n
-        one_hot: list[str | None] = []
-        for block, first, is_taken in self._blocks:
-            rows = np.flatnonzero(is_taken)
-            if not len(rows):
-                continue
-            features, names = block.features, list(chain.from_iterable(block.one_hot))
-            if any(name is not None for name in names):
-                row_of_name = np.tile(np.arange(len(block)), len(block.one_hot))
-                features = features.with_one_hot(row_of_name, names)
-                one_hot += list(compress(names, is_taken[row_of_name].tolist()))
-            parts.append(features if len(rows) == len(block) else features[rows])
-            part_rows.append(first + rows)
-            if len(rows) == n:
-                labels, weights, missing = block.labels, block.weights, block.missing
-                kept = list(block.kept) or kept
-                break
-            weights[first + rows], missing[first + rows] = block.weights[rows], block.missing[rows]
-            for i in rows.tolist():
-                labels[first + i] = block.labels[i]
-            for i in rows.tolist() if block.kept else ():
-                kept[first + i] = block.kept[i]
-        if samples:
-            parts.append(_rows_of(list(samples.values())))
-            part_rows.append(np.array(list(samples), np.intp))
-        for i, sample in samples.items():
-            labels[i], weights[i], kept[i] = sample.label, sample.weight, sample.kept
-            missing[i] = sample.n_nulls + sample.n_nan
-            one_hot += sample.one_hot
-        usable = part_rows[0] if len(part_rows) == 1 else np.array([], np.intp)
-        if len(part_rows) > 1:
-            usable = np.sort(np.concatenate(part_rows))
-        features = Rows.from_rows([], []) if not parts else parts[0]
-        if len(parts) > 1:
-            order = np.argsort(np.concatenate(part_rows), kind="stable")
-            features = concatenate_rows(parts)[order]
-        if len(usable) < n:
-            labels, kept = [labels[i] for i in usable.tolist()], [kept[i] for i in usable.tolist()]
-            weights, missing = weights[usable], missing[usable]
+        parts = [
+            _take_usable(block, first, is_taken)
+            for block, first, is_taken in self._blocks
+            if is_taken.any()
+        ]
+        if self._samples:
+            parts.append(_collect(self._samples))
+        part = parts[0] if len(parts) == 1 else _merge(parts)
         others: dict[str, Any] = {"source": "", "first_row": 1, **fields}
         return Batch(
-            n_rows=n,
-            rows=usable,
-            features=features.without_unused_names(),
-            labels=labels,
-            weights=weights,
+            n_rows=self._n,
+            rows=part.rows,
+            features=part.features.without_unused_names(),
+            labels=part.labels,
+            weights=part.weights,
             inferred=Inferred(self.context.schema, tuple(self._new_names)),
             rejected=self._rejected,
             offsets=tuple(self._offsets),
-            redelivered=self._redelivered if self._redelivered.any() else None,
-            missing=missing if missing.any() else None,
-            indicators=frozenset(name for name in one_hot if name is not None),
-            kept=kept if self.context.selection.kept else [],
+            redelivered=self._redelivered if self._offsets and self._redelivered.any() else None,
+            missing=part.missing if part.missing.any() else None,
+            indicators=part.one_hot,
+            kept=list(part.kept) if self.context.selection.kept else [],
             **others,
         )
+
+
+class _Usable(NamedTuple):
+    """Usable records of a block, or those that were interpreted one by one."""
+
+    rows: NDArray[np.intp]  # their numbers, ascending
+    features: Rows
+    labels: list[Any]
+    weights: NDArray[np.float64]
+    missing: NDArray[np.intp]
+    kept: Sequence[tuple[Any, ...]]
+    one_hot: frozenset[str]
+
+
+def _take_usable(block: Block, first: int, is_taken: NDArray[np.bool_]) -> _Usable:
+    """Return the records of a block that are taken; `first` is the number of its first record."""
+    rows, features = np.flatnonzero(is_taken), block.features
+    names = list(chain.from_iterable(block.one_hot))
+    one_hot: frozenset[str] = frozenset()
+    if any(name is not None for name in names):
+        row_of_name = np.tile(np.arange(len(block)), len(block.one_hot))
+        features = features.with_one_hot(row_of_name, names)
+        taken = compress(names, is_taken[row_of_name].tolist())
+        one_hot = frozenset(name for name in taken if name is not None)
+    if len(rows) == len(block):
+        return _Usable(
+            first + rows, features, block.labels, block.weights, block.missing, block.kept, one_hot
+        )
+    taken_rows = rows.tolist()
+    return _Usable(
+        first + rows,
+        features[rows],
+        [block.labels[i] for i in taken_rows],
+        block.weights[rows],
+        block.missing[rows],
+        [block.kept[i] for i in taken_rows] if block.kept else (),
+        one_hot,
+    )
+
+
+def _collect(samples: dict[int, Sample]) -> _Usable:
+    """Return the samples of some records, by number."""
+    records = list(samples.values())
+    return _Usable(
+        np.array(list(samples), np.intp),
+        _rows_of(records),
+        [record.label for record in records],
+        np.array([record.weight for record in records], np.float64),
+        np.array([record.n_nulls + record.n_nan for record in records], np.intp),
+        [record.kept for record in records],
+        frozenset(chain.from_iterable(record.one_hot for record in records)),
+    )
+
+
+def _merge(parts: Sequence[_Usable]) -> _Usable:
+    """Return the usable records of all parts in order."""
+    none = np.array([], np.intp)
+    if not parts:
+        return _Usable(none, Rows.from_rows([], []), [], np.array([]), none, (), frozenset())
+    rows = np.concatenate([part.rows for part in parts])
+    order = np.argsort(rows, kind="stable")
+    labels = list(chain.from_iterable(part.labels for part in parts))
+    kept = list(chain.from_iterable(part.kept for part in parts))
+    return _Usable(
+        rows[order],
+        concatenate_rows([part.features for part in parts])[order],
+        [labels[i] for i in order.tolist()],
+        np.concatenate([part.weights for part in parts])[order],
+        np.concatenate([part.missing for part in parts])[order],
+        [kept[i] for i in order.tolist()] if len(kept) == len(rows) else (),
+        frozenset().union(*(part.one_hot for part in parts)),
+    )
 
 
 def interpret(context: Context, cells: Cells, names: NameRoles | None = None) -> Batch:
@@ -244,6 +280,8 @@ def interpret(context: Context, cells: Cells, names: NameRoles | None = None) ->
 def _rows_of(samples: Sequence[Sample]) -> Rows:
     """Return the features of samples as rows."""
     first, scale = samples[0], samples[0].scale
+    if len(samples) == 1 and scale == 1.0 and not (first.n_nan or first.one_hot):
+        return Rows(first.names, np.array([0, len(first.values)]), None, first.values)
     are_bytes = all(s.values.dtype == np.uint8 and s.scale == scale for s in samples)
     numbers = [sample.values for sample in samples]
     if not are_bytes:

@@ -534,10 +534,10 @@ def _read_features(context: Context, record: Record) -> _Features:
         numbers = scale_features(context, names, numbers)
         features = _Features(schema, dict(zip(map(str, names), numbers.tolist(), strict=True)))
     else:
-        prefix = f"{key}." if key else ""
-        cells = {
-            name.removeprefix(prefix): name for name in record.index if name.startswith(prefix)
-        }
+        cells = {name: name for name in record.index}
+        if key:
+            prefix = f"{key}."
+            cells = {n.removeprefix(prefix): n for n in record.index if n.startswith(prefix)}
         features = _read_object(context, record, schema, cells)
     if key:
         outside = [record.one_hot(name, name) for name in options.one_hot if name in record.index]
@@ -575,7 +575,7 @@ def _read_object(
 
     Members that a model of a table does not know are ignored.
     """
-    options = context.selection
+    options, ignores_new = context.selection, context.is_vocabulary_fixed
     known, known_texts = set(schema.features or ()), set(schema.texts or ())
     expected = {*known, *known_texts, *schema.undecided, *options.one_hot}
     if not names:
@@ -589,7 +589,7 @@ def _read_object(
         kind = record.kind_at(record.all[cell])
         if name in known_texts or name in options.one_hot:
             texts[name] = cell
-        elif context.is_vocabulary_fixed and not context.is_known(name):
+        elif ignores_new and not context.is_known(name):
             continue
         elif schema.features is not None and name not in expected:
             unknown += [name] if kind in _NUMERIC else []

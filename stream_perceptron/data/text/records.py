@@ -168,6 +168,9 @@ def cut_lines(
 def _lines(block: bytes, max_lines: int) -> Iterator[RawLines]:
     """Yield whole lines, at most `max_lines` at once, and each line that is too long alone."""
     lines = RawLines(block, _line_ends(block))
+    if len(block) <= LONGEST_LINE and len(lines) <= max_lines:
+        yield lines
+        return
     too_long = np.flatnonzero(lines.lengths > LONGEST_LINE).tolist()
     first = 0
     for end in [*too_long, len(lines)]:

@@ -378,6 +378,8 @@ class JsonScanner(Scanner):
         return cells
 
     def _convert(self, content: bytes) -> Any:
+        if content.startswith(b'"') and b"\\" not in content:
+            return content[1:-1].decode()
         return json.loads(content)
 
 
