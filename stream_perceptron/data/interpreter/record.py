@@ -136,6 +136,18 @@ class Record:
         kind = self._kinds[c - self._first]
         return float(self._numbers[c - self._first]) if kind in _NUMERIC else math.nan
 
+    def kinds_at(self, ids: list[int]) -> list[Kind]:
+        """Return the kinds of cells."""
+        if self.cells.members is not None:
+            return list(map(self.kind_at, ids))
+        return [_KINDS[self._kinds[c - self._first]] for c in ids]
+
+    def numbers_at(self, ids: list[int]) -> list[float]:
+        """Return the numbers in cells that have one."""
+        if self.cells.members is not None:
+            return list(map(self.number_at, ids))
+        return [self._numbers[c - self._first] for c in ids]
+
     def content_at(self, c: int) -> Any:
         """Return the content of a cell."""
         n = len(self.cells.kinds)
@@ -585,8 +597,8 @@ def _read_object(
     unknown: list[str] = []
     n_nulls = 0
     are_numbers = True
-    for name, cell in names.items():
-        kind = record.kind_at(record.all[cell])
+    kinds = record.kinds_at(list(map(record.all.__getitem__, names.values())))
+    for (name, cell), kind in zip(names.items(), kinds, strict=True):
         if name in known_texts or name in options.one_hot:
             texts[name] = cell
         elif ignores_new and not context.is_known(name):
@@ -612,9 +624,11 @@ def _read_object(
         raise SampleError("it has none of the model's features")
     schema = _with_decided(schema, cells, texts)
     one_hot = [record.one_hot(name, texts[name]) for name in options.one_hot if name in texts]
-    ids = [record.all[cell] for cell in cells.values()]
-    values = np.array([record.number_at(c) for c in ids], np.float64)
-    if not (are_numbers and np.isfinite(values).all()):
+    ids = list(map(record.all.__getitem__, cells.values()))
+    numbers = record.numbers_at(ids) if are_numbers else []
+    if are_numbers and math.isfinite(sum(numbers)):
+        values = np.array(numbers, np.float64)
+    else:
         values = row_of(tuple(cells), record.contents_at(ids)).values  # says what is wrong
     values = scale_features(context, tuple(cells), values)
     new = [name for name in texts if name not in known_texts]

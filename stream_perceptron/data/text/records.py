@@ -70,6 +70,8 @@ class RawLines:
     @lazy_property
     def lengths(self) -> NDArray[np.intp]:
         """The number of bytes of each line."""
+        if len(self.ends) == 1:
+            return self.ends - self.begin
         lengths = self.ends.copy()
         lengths[1:] -= self.ends[:-1]
         lengths[:1] -= self.begin

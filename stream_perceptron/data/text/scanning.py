@@ -168,7 +168,7 @@ class Scanner(ABC):
         self._add_names()
         ids, member_ids = (name_ids, None) if self._names_cells else (None, name_ids)
         of_lists = None
-        if members is not None:
+        if members is not None and len(list_starts) > 1:
             of_lists = self._cells_of(lines.data, list_starts, member_ids, None, *members)
         scanned = self._cells_of(lines.data, starts, ids, of_lists, *cells)
         if not is_odd.any():
@@ -229,7 +229,7 @@ class Scanner(ABC):
         for each in cells.lists:
             members.extend(each)
         of_lists = None
-        if self._names_cells or self._names_members:
+        if cells.lists:
             list_starts = np.cumsum([0, *map(len, cells.lists)])
             of_lists = self._collect(list_starts, members, self._names_members)
         of_records = self._collect(np.array(starts, np.intp), cells, self._names_cells)
