@@ -180,8 +180,11 @@ class NameRoles:
         if self._is_known.all() or not is_learned.any():
             return []
         if features.name_ids is None:
-            numbers = [self._numbers[str(name)] for name in features.names]
-            return [self.features[i] for i in numbers if not self._is_known[i]]
+            if features.names is self._last_features:
+                ids = self.feature_ids[self._last_ids]
+            else:
+                ids = np.array([self._numbers[str(name)] for name in features.names], np.int32)
+            return [self.features[i] for i in ids[~self._is_known[ids]].tolist()]
         ids = features.name_ids
         if not is_learned.all():
             ids = ids[np.repeat(is_learned, features.lengths)]
