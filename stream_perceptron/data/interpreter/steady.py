@@ -687,6 +687,8 @@ class _Members(_Reader):
         if are_alike and (name_ids.reshape(n, d) == name_ids[:d]).all():
             ids = name_ids[:d]
             kinds = cells.kinds.reshape(n, d)
+            if (kinds == kinds[0]).all():
+                kinds = kinds[:1]
             is_column = (table.plain_features[ids] >= 0) & (kinds == Kind.NUMBER).all(axis=0)
             is_feature = (table.roles[ids] == _FEATURE) | (table.roles[ids] == _UNTYPED)
             is_feature &= ~(kinds == Kind.OBJECT).all(axis=0)
