@@ -27,6 +27,7 @@ Idle = Callable[[], float | None]
 _SOME = 2**20  # bytes; the size of pipe to ask for
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ of Linux
 _MOST = 2**26  # bytes to read at once
+_MAX_ZSTANDARD = 2**16  # bytes to decompress at once with Zstandard
 _MAX_RECORD_WAIT = 1.0  # seconds to wait for the rest of a record after an interrupt
 
 # By the first bytes: the name of a compression, and the module and class that read it.
@@ -245,7 +246,7 @@ class ByteStream:
     @property
     def has_ended(self) -> bool:
         """Whether the end of the data was reached."""
-        return self._ended
+        return self._ended and not (self.is_compressed and self.is_interrupted)
 
     def _next(self, size: int) -> bytes:
         # A terminal would start again after its end, hence _ended.
@@ -417,7 +418,8 @@ def _decompressed_zstandard(source: ByteStream) -> Callable[[int], bytes]:
 
     def read(size: int) -> bytes:
         try:
-            return stream.read(size)  # type: ignore[no-any-return]
+            # At an interrupt, what this call has decompressed is lost.
+            return stream.read(min(size, _MAX_ZSTANDARD))  # type: ignore[no-any-return]
         except (OSError, pa.ArrowException):
             if source.is_interrupted:
                 return b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import fcntl
 import gzip
 import json
@@ -284,21 +285,31 @@ def test_a_line_that_is_too_long_is_lost_if_its_writer_pauses(tmp_path):
     assert (2, 0) == (live.progress.samples, live.progress.skipped)
 
 
-@pytest.mark.parametrize("how", ["gzip", "arrow", "zstd"])
-def test_what_cannot_go_on_leaves_nothing_behind(how, tmp_path):
-    """Runs on compressed and Arrow data end in order at a signal, and the next run begins anew."""
-    table = pa.table({"a": [1.0, 2.0] * 500, "label": ["x", "y"] * 500})
-    text = b"a,label\n" + b"1,x\n2,y\n" * 500
-    data = {"gzip": gzip.compress, "zstd": lambda data: pa.compress(data, "zstd", asbytes=True)}
-    whole = ipc(table) if how == "arrow" else data[how](text)
+@pytest.mark.parametrize("how", ["gzip", "bz2", "zstd", "arrow"])
+def test_compressed_and_arrow_data_end_where_a_signal_comes(how, tmp_path):
+    """A part of a row is left out, and the next run begins anew."""
+    rng, n = random.Random(how), 30_000
+    a = [round(rng.random(), 6) for _ in range(n)]
+    labels = ["x" if number > 0.5 else "y" for number in a]
+    text = "".join(["a,label\n", *map("{},{}\n".format, a, labels)]).encode()
+    compress = {
+        "gzip": gzip.compress,
+        "bz2": lambda data: bz2.compress(data, 1),
+        "zstd": lambda data: pa.compress(data, "zstd", asbytes=True),
+        "arrow": lambda data: ipc(pa.table({"a": a, "label": labels}), 1000),
+    }
+    whole = compress[how](text)
     pipe, model = Pipe(), tmp_path / "m.npz"
-    pipe.write(whole[:-8])
-    code, errors = pipe.learn(model, seconds=1)
-    assert 143 == code, errors
-    assert "Error" not in errors
+    pipe.write(whole[: 2 * len(whole) // 3 + rng.randrange(100)])
+    code, errors = pipe.learn(model, seconds=1.5)
+    progress = LiveModel.load(model).progress
     run = subprocess.run(
         [COMMAND, "learn", "-m", model], input=text, capture_output=True, check=True
     )
+
+    assert (143, "") == (code, errors)
+    assert n / 3 < progress.samples < n
+    assert 0 == progress.skipped
     assert b"warning" not in run.stderr
 
 
