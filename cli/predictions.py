@@ -227,7 +227,8 @@ def _open_device(path: str, signals: Signals) -> int:
         except OSError as error:
             if error.errno != errno.ENXIO:
                 raise
-        # This process then counts as the reader, who takes nothing.
+        # After a signal, open it for reading as well, which needs no other reader: predictions stay
+        # in the FIFO, so they count as undelivered.
         mode = os.O_RDWR if signals.is_set else os.O_WRONLY
         signals.sleep(_PATIENCE)
     os.set_blocking(descriptor, True)

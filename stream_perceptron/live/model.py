@@ -323,8 +323,8 @@ class LiveModel:
         """Test and train on the rows of some sources; yield after every batch.
 
         At each yield the model, its progress and its cursor are consistent and may be saved. The
-        model stays unchanged until the first row is learned. An interrupt of a source ends the run
-        as the end of the rows does, but not `finished`.
+        model stays unchanged until the first row is learned. After an interrupt of a source the run
+        ends as at the end of the rows, but its cursor is not marked as finished.
 
         Parameters
         ----------
