@@ -225,13 +225,12 @@ def test_without_a_model_it_is_said_what_is_lost(tmp_path):
 
 
 def test_the_order_of_columns_is_known_to_the_next_run_on_the_pipe(tmp_path):
-    """The first run on it ends before the first row."""
+    """The first run on it ends before the header, the second one before the first row."""
     model, pipe = tmp_path / "m.npz", Pipe()
     subprocess.run([COMMAND, "learn", "-m", model, "-q"], input=b"a,b,label\n1,2,x\n", check=True)
-    os.write(pipe.out, b"label,b,a\n")
-    for row in (b"", b"y,2,1\n"):
+    for line in (b"", b"label,b,a\n", b"y,2,1\n"):
         process = start("-m", model, "--quiet", stdin=pipe.into)
-        os.write(pipe.out, row)
+        os.write(pipe.out, line)
         pipe.wait_until_read(process)
         process.send_signal(signal.SIGTERM)
         assert (143, "") == (process.wait(60), process.communicate()[1])

@@ -325,12 +325,13 @@ class LineSource(Source):
         self._is_torn = self._n_cut > self._n_in_records
 
     def _keep_header(self) -> None:
-        """Keep what the next run on an anonymous pipe needs."""
-        if self._bytes.pipe is None or not self._bytes.pipe.id:
+        """Keep what the next run on an anonymous pipe needs, once its first line has arrived."""
+        first = self._line(self._first)
+        if first is None or self._bytes.pipe is None or not self._bytes.pipe.id:
             return
         line, is_header = self._format.form_line, self._format.n_header_lines > 0
         if is_header:
-            line = (self._line(self._first) or b"").decode(errors="surrogateescape")
+            line = first.decode(errors="surrogateescape")
         self.header = PipeHeader(self._bytes.pipe.id, line, is_header)
 
     def _read_file(self, request: Request) -> Iterator[tuple[RawLines, NDArray[np.intp]]]:
