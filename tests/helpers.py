@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import json
@@ -13,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import termios
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -95,6 +97,11 @@ def wait_for(condition, process=None):
         assert process is None or process.poll() is None, "the process has ended"
         time.sleep(0.01)
     raise AssertionError("it never came")
+
+
+def n_unread(descriptor):
+    """Return the number of bytes in a pipe."""
+    return int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def kill_after_saves(process, path, saves, more, number=signal.SIGKILL):

@@ -8,7 +8,7 @@ import signal
 import subprocess
 
 import pytest
-from helpers import COMMAND, lines_of, start, wait_for
+from helpers import COMMAND, lines_of, n_unread, start, wait_for
 
 from stream_perceptron import LiveModel
 
@@ -151,3 +151,42 @@ def test_limits_of_a_stream_are_of_one_run(tmp_path):
     for expected in (2, 4):
         subprocess.run(command, input=b"label,a\nleft,1\nright,2\nleft,3\n", check=True)
         assert expected == LiveModel.load(tmp_path / "m.npz").progress.samples
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_evaluate_shows_what_it_has_tested_before_a_signal(options, columns_model):
+    with start(
+        "-m", columns_model, *options, subcommand="evaluate",
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        interrupt_after(process, "label,a,b\nleft,1,2\nright,2,1\nleft,")
+        shown, errors = process.stdout.read(), process.stderr.read()
+
+    assert 143 == process.returncode
+    assert "stdin: 5 bytes were lost" in errors
+    if options:
+        assert (2, True) == tuple(json.loads(shown)[name] for name in ("samples", "interrupted"))
+    else:
+        assert "interrupted: not all samples were tested" in shown
+        assert "2 samples" in shown
+
+
+def test_rows_are_learned_though_no_reader_of_predictions_comes(tmp_path):
+    fifo, path = tmp_path / "fifo", tmp_path / "m.npz"
+    os.mkfifo(fifo)
+    with start("-m", path, "-p", fifo, "--quiet", stdin=subprocess.PIPE) as process:
+        interrupt_after(process, "label,a\nleft,1\nright,2\n")
+        errors = process.stderr.read()
+    live = LiveModel.load(path)
+
+    assert (143, "") == (process.returncode, errors)
+    assert 2 == live.progress.samples
+    assert 2 == live.cursor.untaken.count("\n")
+
+
+def interrupt_after(process, text):
+    """Send a process a text, and a signal when it has read all of it."""
+    process.stdin.write(text)
+    process.stdin.flush()
+    wait_for(lambda: n_unread(process.stdin.fileno()) == 0)
+    process.send_signal(signal.SIGTERM)

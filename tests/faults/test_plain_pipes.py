@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import bz2
-import fcntl
 import gzip
 import json
 import os
 import random
 import signal
 import subprocess
-import sys
-import termios
 import threading
 import time
 
 import pyarrow as pa
 import pytest
-from helpers import COMMAND, TIMES, ipc, kill_after_saves, outcome_of, start
+from helpers import COMMAND, TIMES, ipc, kill_after_saves, n_unread, outcome_of, start
 
 from stream_perceptron import LiveModel
 
@@ -121,11 +118,6 @@ def test_rows_of_a_pipe_add_up_after_each_end(form, output, tmp_path, tell):
         assert LiveModel.load(model).cursor.header is None
     tell(f"{form} on a plain pipe, {output}: {ends} ends, each row is learned and answered once")
     assert ends > 0
-
-
-def n_unread(descriptor):
-    """Return the number of bytes in a pipe."""
-    return int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 class Pipe:
