@@ -14,7 +14,6 @@ from stream_perceptron.data.source import (
     RawRows,
     Request,
     Source,
-    are_interrupted,
 )
 from stream_perceptron.live.cursor import Cursor
 from stream_perceptron.live.step_result import StepResult
@@ -108,7 +107,7 @@ def read(
             if not source.interrupt.is_set:
                 source.end_pass(source_request)
             row = 0
-        if not n_rows or are_interrupted(sources):
+        if not n_rows:
             return  # a run of endless epochs over empty sources would never end
         epoch, begin, row = epoch + 1, 0, 0
 

@@ -202,6 +202,49 @@ def test_the_bytes_of_a_row_whose_writer_pauses_are_reported(form, tmp_path):
     pipe.close()
 
 
+@pytest.mark.parametrize("is_first", [False, True])
+def test_a_record_with_a_newline_in_quotes_is_read_to_its_end(is_first, tmp_path):
+    """A signal comes after the newline, with the first record of a run or with a later one."""
+    pipe, model = Pipe(), tmp_path / "m.npz"
+    learn = [COMMAND, "learn", "-m", model, "--quiet", "--ignore", "note"]
+    subprocess.run(learn, input=b"note,a,label\nx,1,u\n", check=True)
+    before = b"" if is_first else b"z,4,u\n"
+    process = start("-m", model, "--quiet", stdin=pipe.into)
+    os.write(pipe.out, b"note,a,label\n" + before + b'"two\n')
+    pipe.wait_until_read(process)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    os.write(pipe.out, b'lines",2,v\ny,3,u\n')
+    errors = process.communicate()[1]
+
+    assert (143, "") == (process.returncode, errors)
+    assert ["u", "v"] == LiveModel.load(model).model.classes_
+    assert b"y,3,u\n" == os.read(pipe.into, 1000)
+    pipe.close()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_form_of_a_pipe_is_known_after_kill_9(form, tmp_path):
+    """The next run begins within a row, which it skips."""
+    records = [record.encode() for record in lines_of(form)][:40]
+    options = ["--quiet", *(["--ignore", "id"] * (form in ("csv", "jsonl")))]
+    model, pipe = tmp_path / "m.npz", Pipe()
+    os.write(pipe.out, b"".join(records[:20]) + records[20][:-3])
+    process = start("-m", model, "--save-every", "1", *options, stdin=pipe.into)
+    kill_after_saves(process, model, 1, 0.1)
+    process.communicate()
+    saved = LiveModel.load(model).progress.rows
+    os.write(pipe.out, b"".join([records[20][-3:], *records[21:]]))
+    os.close(pipe.out)
+    subprocess.run(
+        [COMMAND, "learn", "-m", model, "--skip-bad", *options], stdin=pipe.into, check=True
+    )
+    os.close(pipe.into)
+
+    assert 0 < saved <= 20
+    assert saved + len(records[21:]) <= LiveModel.load(model).progress.samples
+
+
 def test_without_a_model_it_is_said_what_is_lost(tmp_path):
     model, pipe = tmp_path / "m.npz", Pipe()
     os.write(pipe.out, b"a,b,label\n1,")
