@@ -878,7 +878,7 @@ class _Members(_Reader):
 def _names_among(cells: Cells, ids: NDArray[np.intp]) -> frozenset[str]:
     """Return the names of some cells."""
     assert cells.name_ids is not None
-    return frozenset(cells.names[i] for i in np.unique(cells.name_ids[ids]).tolist())
+    return frozenset(cells.names[i] for i in set(cells.name_ids[ids].tolist()))
 
 
 def _number(text: str) -> float | None:

@@ -380,7 +380,7 @@ class JsonScanner(Scanner):
     def _convert(self, content: bytes) -> Any:
         if content.startswith(b'"') and b"\\" not in content:
             return content[1:-1].decode()
-        return json.loads(content)
+        return int(content) if content.isdigit() else json.loads(content)
 
 
 def _json_cell(name: str, value: Any) -> Cell:
