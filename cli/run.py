@@ -153,10 +153,11 @@ class Run:
     def _finish(self) -> None:
         """Save and print the summary; raise an error if no row could be used."""
         o, live, line = self._options, self._live, self.line
-        self._drain()
-        for source in self._sources:
+        # What was read beyond --limit is no part of a row that a signal ended.
+        for source in self._sources if self._signals.is_set else []:
             if text := describe_lost_bytes(source):
                 line.note(text)
+        self._drain()
         rows = live.progress.rows - self._rows_before
         line.finish()
         self._watch.finish()  # before saving, as the checkpoint records printed findings

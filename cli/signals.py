@@ -88,8 +88,9 @@ class Signals:
 
     def end(self, number: int) -> None:
         """End as if this signal had come; waits in other threads end too."""
-        self.caught = self.caught or number
-        os.write(self._woken, b"\0")
+        if self.caught is None:  # the pipe that wakes waits would fill up
+            self.caught = number
+            os.write(self._woken, b"\0")
 
     def call(self, function: Callable[[], T], sources: Iterable[str]) -> T:
         """Call a function that opens sources and return its result.

@@ -274,11 +274,15 @@ def test_the_order_of_columns_is_known_to_the_next_run_on_the_pipe(tmp_path):
     assert ["x", "y"] == LiveModel.load(model).model.classes_
 
 
+@pytest.mark.parametrize("n", [10, 8_000])
 @pytest.mark.parametrize("options", [["--limit", "3"], ["--stop", "--epsilon", "9"]])
-def test_what_a_limit_left_is_not_learned_again(options, tmp_path):
-    """The signal comes while the run waits for a reader, after all requested rows are learned."""
+def test_what_a_limit_left_is_not_learned_again(options, n, tmp_path):
+    """The signal comes while the run waits for a reader, after all requested rows are learned.
+
+    A thread reads ahead if there is more than a few rows, and then a part of a row is left.
+    """
     pipe, model = Pipe(), tmp_path / "m.npz"
-    pipe.write(b"a,b,label\n" + b"1,2,x\n3,4,y\n" * 10)
+    pipe.write(b"a,b,label\n" + b"1,2,x\n3,4,y\n" * n + b"5,")
     reading, writing = os.pipe()
     more = ["-p", "-", "--save-every", "1", *options]
     code, errors = pipe.learn(model, *more, stdout=writing, saves=1, seconds=1)
