@@ -36,7 +36,7 @@ from stream_perceptron.live.ledger import Ledger
 from stream_perceptron.live.lineage import Lineage
 from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.saved import read_live, write_live
-from stream_perceptron.live.step_result import StepResult, notes_about, told_of
+from stream_perceptron.live.step_result import StepResult, build_result, notes_about
 from stream_perceptron.live.waiting import JoinedBatch, Waiting
 from stream_perceptron.model.kernel import NAME as KERNEL
 from stream_perceptron.model.results import TrainOptions, TrainResult
@@ -437,29 +437,29 @@ class LiveModel:
             ledger, seen, rows_before = self.ledger, self.model.n_seen, self.ledger.rows
             ledger.is_whole = False
             try:
-                result = self._train(batch, batch.labels, options)
+                trained = self._train(batch, batch.labels, options)
             except StreamPerceptronError:
                 ledger.is_whole = self.model.n_seen == seen
                 raise
-            answers = batch.settle(result) if isinstance(batch, JoinedBatch) else None
-            done = batch.first(_count_done(batch, result))
-            rows = rows_before + 1 + batch.rows[: len(result)]
+            answers = batch.settle(trained) if isinstance(batch, JoinedBatch) else None
+            done = batch.first(_count_done(batch, trained))
+            rows = rows_before + 1 + batch.rows[: len(trained)]
             if batch.redelivered is not None:
                 # Redelivered rows have no number.
-                rows = rows_before + np.cumsum(~batch.redelivered)[batch.rows[: len(result)]]
-            told = told_of(self, batch, result, rows, done)
-            told.answers = answers
-            ledger.count(done, result, rows)
+                rows = rows_before + np.cumsum(~batch.redelivered)[batch.rows[: len(trained)]]
+            result = build_result(self, batch, trained, rows, done)
+            result.answers = answers
+            ledger.count(done, trained, rows)
             self.knowledge.adopt(done.inferred)
             if isinstance(done, JoinedBatch):
-                self.waiting.take(done, told.predicted)
+                self.waiting.take(done, result.predicted)
             if here is not None and len(done):
                 ledger.move(here, sources, done, self.model, self.selection.keep)
-                if result.stopped:
+                if trained.stopped:
                     here.stopped_below = float(self.model.epsilon)
             ledger.is_whole = True
-            told.notes.extend(notes_about(batch, self))
-            return told
+            result.notes.extend(notes_about(batch, self))
+            return result
 
     def predict(self, batch: Batch, with_every: bool = False) -> StepResult:
         """Predict the rows of a batch without learning; row numbers are those in the source.
@@ -471,7 +471,7 @@ class LiveModel:
         n = len(result)
         done = batch.first(int(batch.rows[n])) if result.diverged else batch
         rows = batch.first_row + batch.rows[:n]
-        return told_of(self, batch, result, rows, done, to_learn=False)
+        return build_result(self, batch, result, rows, done, to_learn=False)
 
     def batches(
         self,

@@ -71,7 +71,7 @@ class StepResult:
         return self.n_learned - np.cumsum(self.targets[::-1] >= 0)[::-1]
 
 
-def told_of(
+def build_result(
     live: LiveModel, batch: Batch, result: TrainResult, rows: NDArray[np.intp], done: Batch,
     to_learn: bool = True,
 ) -> StepResult:  # fmt: skip

@@ -48,8 +48,8 @@ class JoinedBatch(Batch):
     read_features: Rows  # before samples are joined
     old: dict[int, Sample]  # by row: the earlier sample that its label joins
     within: dict[int, int]  # by row: the row of the same batch that its label joins
-    begun: dict[str, int]  # the row of each sample that begins to wait
-    gone: set[str]  # earlier samples that stop waiting
+    added: dict[str, int]  # the row of each sample that becomes pending
+    removed: set[str]  # earlier samples that are no longer pending
     n_evicted: int  # the number of samples dropped to make room
 
     def settle(self, result: TrainResult) -> NDArray[np.bool_]:
@@ -87,34 +87,34 @@ class Waiting:
         used: list[int] = []  # the usable rows that stay
         old: dict[int, Sample] = {}
         within: dict[int, int] = {}
-        begun: dict[str, int] = {}
-        gone: set[str] = set()
+        added: dict[str, int] = {}
+        removed: set[str] = set()
         n_waiting, n_evicted, oldest = len(self.samples), 0, iter(self.samples)
         for i, place in enumerate(batch.rows.tolist()):
             key, row = _key(batch.kept[i][-1]), len(used)
-            waits = key in begun or (key in self.samples and key not in gone)
+            waits = key in added or (key in self.samples and key not in removed)
             why = _why_not(key, name, waits, lengths[i] > 0, labels[i] is not None)
             if why is not None:
                 rejected[place] = why
                 continue
             used.append(i)
             if labels[i] is None:
-                begun[key] = row
+                added[key] = row
                 n_waiting += 1
-            elif key in begun:
-                within[row] = begun.pop(key)
+            elif key in added:
+                within[row] = added.pop(key)
                 n_waiting -= 1
             elif waits:
                 old[row] = self.samples[key]
-                gone.add(key)
+                removed.add(key)
                 n_waiting -= 1
             if n_waiting > asked.waiting:
                 n_waiting, n_evicted = n_waiting - 1, n_evicted + 1
-                first = next((each for each in oldest if each not in gone), None)
+                first = next((each for each in oldest if each not in removed), None)
                 if first is None:
-                    del begun[next(iter(begun))]
+                    del added[next(iter(added))]
                 else:
-                    gone.add(first)
+                    removed.add(first)
         features = batch.features[np.array(used, np.intp)]
         # Beside texts, bytes become numbers unless all are null; a saved scale of 0 means numbers.
         if asked.one_hot or not features.scale:
@@ -135,14 +135,14 @@ class Waiting:
             read_features=features,
             old=old,
             within=within,
-            begun=begun,
-            gone=gone,
+            added=added,
+            removed=removed,
             n_evicted=n_evicted,
         )
 
     def take(self, batch: JoinedBatch, predicted: NDArray[np.intp]) -> None:
         """Add and remove the samples of a batch, given the predictions of its usable rows."""
-        for key in batch.gone:
+        for key in batch.removed:
             del self.samples[key]
         self.forgotten += batch.n_evicted
         features = batch.read_features
@@ -151,7 +151,7 @@ class Waiting:
         names: Names = ()
         order = np.empty(0, np.intp)
         last_ids: bytes | None = None
-        for key, row in batch.begun.items():
+        for key, row in batch.added.items():
             if features.name_ids is not None:
                 ids = features.name_ids[starts[row] : starts[row + 1]]
             # The order depends on which rows were read together, but has no meaning.
