@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from stream_perceptron.data.identity import PipeHeader
     from stream_perceptron.data.schema import Selection
     from stream_perceptron.data.source import Source
+    from stream_perceptron.live.marks import Marks
 
 Asked = TypeVar("Asked", bound="ReadingOptions")
 
@@ -62,13 +63,28 @@ class ReadingOptions:
         return replace(asked, scale=1.0, standardize=is_on is not False)
 
     def open_sources(
-        self, signals: Signals, seed: int, header: PipeHeader | None = None
+        self,
+        signals: Signals,
+        seed: int,
+        header: PipeHeader | None = None,
+        marks: Marks | None = None,
     ) -> list[Source]:
-        """Open the sources; with --random, return one source that draws from all of them."""
+        """Open the sources; with --random, return one source that draws from all of them.
+
+        Files that are finished, as their marks show, are not opened.
+        """
         from stream_perceptron.data.opening import open_source
         from stream_perceptron.data.sampling import RandomDraws
+        from stream_perceptron.live.marks import LearnedFile
 
-        opened = [open_source(path, self.file_format, signals, header) for path in self.sources]
+        opened: list[Source] = []
+        for path in self.sources:
+            signals.check()
+            mark = marks.find_finished(path) if marks is not None else None
+            if mark is None:
+                opened.append(open_source(path, self.file_format, signals, header))
+            else:
+                opened.append(LearnedFile(path, mark))
         return [RandomDraws(opened, seed)] if self.at_random else opened
 
     @property
@@ -94,7 +110,7 @@ class LearnOptions(ReadingOptions):
     path: Path | None
     save_every: int | float  # rows, or seconds
     overwrite: bool
-    go_next: bool
+    again: bool
     ray: str | None
     shards: int | None
     round_rows: int
@@ -106,6 +122,16 @@ class LearnOptions(ReadingOptions):
     with_learned: bool
     keep: tuple[str, ...]
     n_traced: int | None
+
+    @property
+    def is_endless(self) -> bool:
+        """Whether the run ends only by --stop."""
+        return self.at_random and self.stop and self.epochs is None
+
+    @property
+    def reads_whole_files(self) -> bool:
+        """Whether finished files are read, too."""
+        return self.again or self.at_random or self.ray is not None or (self.epochs or 1) > 1
 
     @property
     def skips(self) -> bool:
@@ -145,7 +171,7 @@ def asked_of(cls: type[Asked], ctx: click.Context) -> Asked:
 def _first(options: ReadingOptions, *names: str) -> str | None:
     """Return the flag of the first of these options that was given."""
     flags = {
-        "go_next": "next", "at_random": "random", "output": "predictions", "n_traced": "trace",
+        "at_random": "random", "output": "predictions", "n_traced": "trace",
         "with_learned": "learned",
     }  # fmt: skip
     name = next((name for name in sorted(names) if name in options.given), None)
@@ -186,7 +212,10 @@ _RULES: dict[type[ReadingOptions], dict[str, Callable[[Any], object]]] = {
             o.ray is not None and o.reads_a_stream
         ),
         "{} needs a checkpoint: add -m MODEL": lambda o: (
-            o.path is None and _first(o, "save_every", "overwrite", "go_next")
+            o.path is None and _first(o, "save_every", "overwrite", "again")
+        ),
+        "stdin and pipes can be read only once: --again needs files": lambda o: (
+            o.again and o.reads_a_stream
         ),
         "{} needs predictions: add -p FILE": lambda o: (
             o.output is None and _first(o, "keep", "probabilities", "with_learned", "output_format")

@@ -62,7 +62,11 @@ def _open(
     """Open the sources, find the cursor, and make the model if none is saved."""
     o, live = options, saved
     seed = o.seed if saved is None else saved.model.seed_
-    sources = o.open_sources(signals, seed, None if saved is None else saved.cursor.header)
+    if saved is None:
+        sources = o.open_sources(signals, seed)
+    else:
+        marks = None if o.reads_whole_files else saved.marks
+        sources = o.open_sources(signals, seed, saved.cursor.header, marks)
     if o.ray is not None:
         from stream_perceptron.distributed.shards import require_parquet
 
@@ -87,9 +91,10 @@ def _open(
                         tell(text, err=True)
                 raise
     cursor = None
-    if o.path is not None or o.ray is not None:
+    if o.path is not None or o.ray is not None or len(sources) > 1:
         shards = None if o.shards is None else Shards(o.shards, o.round_rows)
-        cursor = live.resume(sources, o.go_next, shards)
+        epochs = None if o.is_endless else o.epochs or 1
+        cursor = live.resume(sources, again=o.again, epochs=epochs, shards=shards)
     return live, sources, cursor
 
 

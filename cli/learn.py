@@ -158,7 +158,7 @@ model_options = in_order(
     "60s",
 )
 @on_checkpoint("--overwrite", "Start a new model even if MODEL exists.")
-@on_checkpoint("--next", "Start SOURCE although the previous one is not finished.", name="go_next")
+@on_checkpoint("--again", "Learn all rows of SOURCE once more, from its start.")
 @on_advanced(
     "--ray [ADDRESS]",
     "Learn in shards on the Ray cluster at ADDRESS, or on a local one.",
@@ -216,8 +216,9 @@ def learn(ctx: click.Context, /, **_: Any) -> None:
 
     With -m the model is saved regularly, at the end, and on SIGINT, SIGTERM and SIGHUP. The same
     command resumes, and the result is bit-identical to an uninterrupted run. Only --lr, --epsilon
-    and --max-weights may change. A finished SOURCE may be followed by another one, a text file may
-    have grown, and stdin continues the stream.
+    and --max-weights may change. Each row of a file is learned once: a run reads each SOURCE from
+    where earlier runs ended in it, whatever its name is now, and skips those that are finished.
+    Text files may grow, and stdin continues the stream.
 
     With --ray, Parquet files are split into shards that several processes or machines learn. After
     each round the models are averaged and saved.

@@ -41,7 +41,6 @@ class ProgressLine:
         as_json: bool = False,
         quiet: bool = False,
         total: int | None = None,
-        read: int = 0,
         is_alone: bool = True,
     ) -> None:
         self._live = live
@@ -51,7 +50,6 @@ class ProgressLine:
         self._is_live = not (as_json or quiet) and self._line.is_shown and is_alone
         self._start = time.perf_counter()
         self._rows_before = live.ledger.rows
-        self._read_before = read
         self._next = 1000
         self._has_header = False
         self._printed = -1  # the rows read when the last row was printed
@@ -185,7 +183,7 @@ class ProgressLine:
             return ""
         read = self._live.cursor.read
         rows_left = max(0, self._total - read)
-        left = int(self.seconds * rows_left / max(read - self._read_before, 1))
+        left = int(self.seconds * rows_left / max(self.rows, 1))
         minutes = f"{left // 60}" if left < 3600 else f"{left // 3600}:{left // 60 % 60:02}"
         time_left = f", {minutes}:{left % 60:02} left"
         shown = bar_with(min(1.0, read / self._total), time_left, room - len(_GAP))

@@ -73,7 +73,7 @@ class Run:
         here = cursor or live.cursor
         self._rows_before = live.progress.rows
         self._is_first_pass = here.epoch == 0
-        self._epochs = None if o.at_random and o.stop and o.epochs is None else o.epochs or 1
+        self._epochs = None if o.is_endless else o.epochs or 1
         self._rejected = Rejections()
         self._worked: WorkedSample | None = None
         self._to_explain = o.n_traced or 0
@@ -85,7 +85,7 @@ class Run:
         self._saver = Saver(o.path, every, live, self._predictions, self._rejected_rows, here.read)
         rows = None if o.stop else _rows_to_read(self._sources, self._epochs, o.limit)
         is_alone = o.output != "-" or not sys.stdout.isatty()
-        self.line = ProgressLine(live, o.as_json, o.quiet, rows, here.read, is_alone)
+        self.line = ProgressLine(live, o.as_json, o.quiet, rows, is_alone)
         self._saver.warn = self.line.note
         self._watch = Watch(live, self.line, here.read)
 
@@ -202,7 +202,8 @@ class Run:
         self.line.finish()
         with suppress(MemoryError):  # saving matters more than findings
             self._watch.finish(diverged)
-        if path is None:
+        is_unchanged = self._live.ledger.rows == self._rows_before and self._predictions is None
+        if path is None or (is_unchanged and path.exists() and not self._options.overwrite):
             return
         if not self._live.ledger.is_whole:
             self.line.note(f"{path} keeps its last save: a step did not finish")
@@ -238,6 +239,7 @@ class Run:
             every=self._saver.rows,
             one_by_one=self._to_explain,
             holds_rejected=o.rejected is not None,
+            notify=self.line.note,
         )
 
     def _explained(self, learn: Step, batch: Batch) -> StepResult:

@@ -26,9 +26,9 @@ def announce(at_work: AtWork, line: ProgressLine, path: Path | None) -> None:
     from stream_perceptron.data.describe import warning
     from stream_perceptron.model.kernel import NAME as KERNEL
 
-    live, sources, cursor = at_work[:3]
+    live = at_work.live
     if live.progress.rows:
-        line.note(f"resuming {path} after {_place(live)}")
+        line.note(f"resuming {path} after {counted(live.progress.rows, 'row')}")
     if live.kernel != KERNEL:
         line.note(
             warning(
@@ -36,35 +36,9 @@ def announce(at_work: AtWork, line: ProgressLine, path: Path | None) -> None:
                 "agree to rounding, not bit for bit"
             )
         )
-    if cursor is not None and cursor.read == 0:
-        before = {known.name: known for known in live.cursor.sources if not known.is_stream}
-        for source in sources:
-            if (known := before.get(source.name)) is not None:
-                is_same = source.identities([known])[0] == known
-                how = "was read before" if is_same else "changed after it was read"
-                line.note(warning(f"{source.name} {how}; reading it again from the start"))
-    for name in live.grown_but_passed(sources, cursor):
-        line.note(
-            warning(
-                f"{name} has grown, but a later source was begun, so its new rows are not read; to "
-                "learn them, put them into a new file and name it last"
-            )
-        )
     for name, value in at_work.changed.items():
         shown = f"{value:,}" if name == "max_weights" else f"{value:g}"
         line.note(f"{name.replace('_', '-')} is {shown} from now on")
-
-
-def _place(live: LiveModel) -> str:
-    """Return the cursor's place as text."""
-    cursor = live.cursor
-    rows = f"{live.progress.rows:,}"
-    if cursor.at_random or cursor.epoch or not cursor.row:
-        return f"{rows} rows"
-    source = cursor.sources[cursor.index]
-    if cursor.row == live.progress.rows:
-        return f"row {rows} of {source.name}"
-    return f"row {cursor.row:,} of {source.name}, {rows} rows in all"
 
 
 def nothing_new(live: LiveModel) -> str:

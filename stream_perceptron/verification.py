@@ -17,7 +17,6 @@ from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.sampling import RandomDraws
 from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.source import Source
-from stream_perceptron.data.text.lines import LineSource
 from stream_perceptron.distributed.averaging import average_live
 from stream_perceptron.distributed.shards import (
     learn_pieces,
@@ -148,7 +147,7 @@ class _Again:
         self._found: dict[Identity, Source] = {}
         used: list[Source] = []
         for source in sources:
-            for identity in _matching(source, list(wanted)):
+            for identity in source.matching(wanted):
                 self._found.setdefault(identity, source)
                 used.append(source)
         for identity in wanted:
@@ -160,6 +159,9 @@ class _Again:
                 f"{rest[0].name} is not one of the sources that it learned from"
             )
         self._pipe = _Pipe(rest)
+        # The cursor after the last segment of each file, and the file of the last segment.
+        self._cursors: dict[Source, Cursor] = {}
+        self._last: Source | None = None
 
     def learn(self, live: LiveModel, entries: Sequence[Entry]) -> LiveModel:
         """Learn entries into a model; return it, or a new one if they average models."""
@@ -217,12 +219,24 @@ class _Again:
                 pass
             return
         else:
-            source, here = self._found[entry.sources[0]], Cursor(row=entry.start)
+            source = self._found[entry.sources[0]]
+            here = self._cursor_in(source, entry, live)
             for _ in self._drive(live, source, here, left):
                 pass
+            self._cursors[source], self._last = here, source
             left, lacks = left - here.read, f"{source.name} lacks"
         if left:
             raise VerificationError(f"{entry.place}: {lacks} the last {left:,} of these rows")
+
+    def _cursor_in(self, source: Source, entry: Entry, live: LiveModel) -> Cursor:
+        """Return a cursor before the rows of an entry."""
+        here, last = Cursor(row=entry.start, is_again=entry.is_again), self._cursors.get(source)
+        goes_on = last is not None and last.row == entry.start
+        if last is not None and goes_on:
+            here.offset = last.offset  # where reading begins sooner
+        if not (goes_on and source is self._last):
+            live.cursor.redeliveries.begin_source()
+        return here
 
     def _drive(
         self, live: LiveModel, source: Source, here: Cursor, limit: int, is_pipe: bool = False
@@ -292,14 +306,6 @@ def _rows_in(entry: Entry) -> int:
     if entry.models:
         return sum(_rows_in(each) for part in entry.models for each in part)
     return (entry.end - entry.start) * max(entry.shards * entry.round_rows, 1)
-
-
-def _matching(source: Source, wanted: Sequence[Identity]) -> list[Identity]:
-    """Return the identities that match a source."""
-    if not isinstance(source, LineSource):
-        (identity,) = source.identities()
-        return [one for one in wanted if one == identity]
-    return [one for one in wanted if source.begins_with(one)]
 
 
 def _compare(live: LiveModel, again: LiveModel) -> None:

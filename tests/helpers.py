@@ -79,14 +79,29 @@ def samples_in(path):
 
 
 def outcome_in(folder):
-    """Return the bytes of the model and the predictions in a folder."""
-    return (folder / "model.npz").read_bytes(), (folder / "predictions.jsonl").read_bytes()
+    """Return the contents of the model and the predictions in a folder."""
+    return contents_of(folder / "model.npz"), contents_of(folder / "predictions.jsonl")
 
 
 def members_of(path):
     """Return the members of a checkpoint by name."""
     with zipfile.ZipFile(path) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
+
+
+def contents_of(path):
+    """Return the bytes of a file; of a checkpoint its members, without the states of its files.
+
+    The states differ between copies of a file, and between runs that end in other places.
+    """
+    if not zipfile.is_zipfile(path):
+        return path.read_bytes()
+    members = members_of(path)
+    meta = json.loads(members.pop("meta.json"))
+    for mark in meta.get("run", {}).get("marks", []):
+        mark.pop("state", None)
+        mark.pop("is_finished")
+    return meta, members
 
 
 def wait_for(condition, process=None):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -91,6 +91,13 @@ class Redeliveries:
     def copy(self) -> Redeliveries:
         """Return a copy, whose changes do not concern this object."""
         return replace(self, offsets=dict(self.offsets))
+
+    def raise_offsets(self, offsets: Iterable[Offset | None]) -> None:
+        """Raise the highest offsets to those of rows that are learned in any case."""
+        for offset in offsets:
+            if offset is not None:
+                highest = self.offsets.get(offset.key, offset.value)
+                self.offsets[offset.key] = max(highest, offset.value)
 
     def update(self, offset: Offset | None) -> bool:
         """Return whether the next row is redelivered, given its offset (None if unreadable)."""

@@ -1,9 +1,10 @@
-"""Identities of sources: names, sizes and digests."""
+"""Identities of sources: names, sizes and digests, and the states of files."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass, field, replace
 
 from stream_perceptron.errors import SourceError
 
@@ -11,6 +12,42 @@ CHANGED = "changed"  # in place of a digest, if a file was changed while it was 
 
 # A local file up to this size is identified by all its bytes, a larger one by its footer.
 _WHOLE_FILE = 2**30
+
+START_BYTES = 4096  # of a text file, which tell most files apart
+
+# Nanoseconds within which two changes of a file may have the same modification time: some file
+# systems count in steps of two seconds.
+_TIME_STEP = 2 * 10**9
+
+
+@dataclass(frozen=True)
+class FileState:
+    """The place of a file, and its size and modification time, which tell of most changes."""
+
+    device: int = field(metadata={"below": 2**64})
+    inode: int = field(metadata={"below": 2**64})
+    size: int  # in bytes
+    # The modification time in nanoseconds; 0 if a later change may have the same one.
+    time: int = field(metadata={"least": -(2**63), "below": 2**63})
+
+    @classmethod
+    def of(cls, file: str | int) -> FileState:
+        """Return the state of a path or a descriptor."""
+        stat = os.stat(file)
+        return cls(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+
+    @classmethod
+    def find(cls, path: str) -> FileState | None:
+        """Return the state of a regular file; None for anything else."""
+        return cls.of(path) if os.path.isfile(path) else None
+
+    def settle(self) -> FileState:
+        """Return the state without its time if that is too recent to tell of later changes."""
+        return replace(self, time=0) if time.time_ns() - self.time < _TIME_STEP else self
+
+    def is_at_place_of(self, other: FileState) -> bool:
+        """Whether two states are those of one file, which may have changed."""
+        return (self.device, self.inode) == (other.device, other.inode)
 
 
 @dataclass(frozen=True)
@@ -29,16 +66,13 @@ class Identity:
     @classmethod
     def of_file(cls, name: str, size: int, footer: bytes, version: str = "") -> Identity:
         """Return the identity of a file with this Parquet footer or Arrow schema."""
-        import hashlib  # late: runs without a checkpoint do not need it
-
         if os.path.exists(name) and size <= _WHOLE_FILE:
-            with open(name, "rb") as file:
-                return cls(name, size, hashlib.file_digest(file, "sha256").hexdigest())
-        return cls(name, size, hashlib.sha256(footer).hexdigest(), version)
+            return cls(name, size, hash_file(name))
+        return cls(name, size, hash_bytes(footer), version)
 
     @classmethod
-    def of_text(cls, name: str) -> Identity:
-        """Return the identity of a text file before its first row."""
+    def of_unread(cls, name: str) -> Identity:
+        """Return the identity of a file of which nothing has been read."""
         return cls(name, 0, hash_bytes(b""))
 
     @classmethod
@@ -87,6 +121,14 @@ class PipeHeader:
 
 def hash_bytes(data: bytes) -> str:
     """Return the SHA-256 of some bytes in hexadecimal."""
-    import hashlib
+    import hashlib  # late: runs without a checkpoint do not need it
 
     return hashlib.sha256(data).hexdigest()
+
+
+def hash_file(path: str) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    import hashlib
+
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

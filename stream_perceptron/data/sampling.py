@@ -36,34 +36,35 @@ class RandomDraws(Source):
 
     def __init__(self, sources: Sequence[Source], seed: int) -> None:
         super().__init__(sources[0].path)
-        self._sources = sources
+        self.files = sources
         self.interrupt = sources[0].interrupt
         self.seed = seed
         self._rows: Batch | None = None
+        self.counts: list[int] = []  # the rows of each file, once they are read
 
     @property
     def n_rows(self) -> int | None:
         """The number of rows to draw from, if it is known yet."""
         if self._rows is not None:
             return self._rows.n_rows
-        counts = [source.n_rows for source in self._sources]
+        counts = [source.n_rows for source in self.files]
         return None if None in counts else sum(count or 0 for count in counts)
 
     @property
     def classes(self) -> list[Any] | None:
-        return self._sources[0].classes
+        return self.files[0].classes
 
     def open(self, request: Request) -> Opening | None:
         first: Opening | None = None
-        for source in self._sources:
+        for source in self.files:
             opening = source.open(request)
             if opening is not None:
                 first = first or opening
                 request = request.after(opening.schema)
         return None if first is None else Opening(first.context, request.schema)
 
-    def identities(self, before: Sequence[Identity] = ()) -> list[Identity]:
-        return [source.whole() for source in self._sources]
+    def identities(self) -> list[Identity]:
+        return [identity for source in self.files for identity in source.identities()]
 
     def rows(self, request: Request) -> Iterator[DrawnRows]:
         """Yield an epoch's draws from `start` on: as many as there are rows, new each epoch."""
@@ -94,7 +95,7 @@ class RandomDraws(Source):
         knowledge = Knowledge(request.schema, copy.copy(request.names))
         held: list[tuple[Interpreter, RawRows, int]] = []
         batches: list[Batch] = []
-        for source in self._sources:
+        for source in self.files:
             epoch_request = replace(epoch_request.after(knowledge.schema), names=knowledge.names)
             interpreter, first_row = source.interpreter(epoch_request), 1
             for rows in source.rows(epoch_request):
@@ -103,6 +104,7 @@ class RandomDraws(Source):
                 batches.append(batch)
                 knowledge.adopt(batch.inferred)
                 first_row += len(rows)
+            self.counts.append(first_row - 1)
         if not batches:
             raise SourceError(f"{self.name}: has no rows to draw from")
         new_names = tuple(map(str, knowledge.names.names[len(request.names) :]))

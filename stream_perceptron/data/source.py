@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -19,9 +19,10 @@ from stream_perceptron.data.byte_stream import (
     version_of,
 )
 from stream_perceptron.data.describe import Note
-from stream_perceptron.data.identity import Identity, PipeHeader
+from stream_perceptron.data.identity import FileState, Identity, PipeHeader
 from stream_perceptron.data.interpreter import Context
 from stream_perceptron.data.schema import Schema, Selection
+from stream_perceptron.errors import SourceError
 from stream_perceptron.model.vocabulary import Vocabulary
 
 # The key under which our own files keep shape, classes and origin, as JSON.
@@ -199,6 +200,8 @@ class Source(ABC):
         self.name = name_of(path)
         self.is_stream = is_stream(path)
         self.version = version_of(path)
+        # The state of a local file when it was opened or, for text, when its rows were first read.
+        self.state = None if self.is_stream else FileState.find(path)
 
     @property
     def n_rows(self) -> int | None:
@@ -266,19 +269,41 @@ class Source(ABC):
         """Forget the names that only earlier rows have, to bound memory."""
 
     @abstractmethod
-    def identities(self, before: Sequence[Identity] = ()) -> list[Identity]:
-        """Return the identities of this source, one for each file in it.
+    def identities(self) -> list[Identity]:
+        """Return the identities of the whole content, one for each file in this source.
 
-        A source that may grow returns the first of those `before` if it begins with those rows.
+        Raises
+        ------
+        SourceError
+            If a file was changed after it was opened.
+
         """
 
-    def whole(self) -> Identity:
-        """Return the identity of the present content as a whole."""
-        (identity,) = self.identities()
-        return identity
+    def matching(self, identities: Iterable[Identity]) -> list[Identity]:
+        """Return the identities of this content, or of its first rows, in ascending order of size.
 
-    def identify(self, size: int) -> Identity:
-        """Return the identity of the first `size` bytes of a source that may grow."""
+        Only a source that may grow compares its first rows.
+        """
+        own = self.identities()
+        return [identity for identity in identities if [identity] == own]
+
+    def identify(self, size: int) -> tuple[Identity, str]:
+        """Return the identity of the first `size` bytes of a source that may grow, and their start.
+
+        The start is the SHA-256 of the first 4,096 bytes, or of fewer if `size` is smaller.
+        """
+        raise NotImplementedError
+
+    def read_start(self) -> bytes:
+        """Return the first 4,096 bytes of a source that may grow, or fewer if it is shorter."""
+        raise NotImplementedError
+
+    def ends_row_at(self, size: int) -> bool:
+        """Whether a row ends with the first `size` bytes of a source that may grow."""
+        raise NotImplementedError
+
+    def is_shorter_than(self, size: int) -> bool:
+        """Whether a source that may grow has fewer than `size` bytes."""
         raise NotImplementedError
 
     def end_pass(self, request: Request) -> None:  # noqa: B027, only text may change
@@ -294,6 +319,18 @@ class Source(ABC):
     def has_grown(self, known: Identity) -> bool:
         """Whether there are rows after those that `known` covers."""
         return False
+
+    def require_unchanged(self) -> None:
+        """Check that a file is still the one that was opened.
+
+        Raises
+        ------
+        SourceError
+            If it was changed, or another one has taken its place.
+
+        """
+        if self.state is not None and self.state != FileState.find(self.path):
+            raise SourceError(f"{self.name}: the file was changed after this run opened it")
 
 
 def are_interrupted(sources: Sequence[Source]) -> bool:

@@ -86,7 +86,7 @@ def training_on(live: LiveModel, source: Source, n_rows: int) -> str:
     """Return a sentence on whether a model was trained on a source, according to its lineage."""
     entries = list(_flat(live.lineage.entries))
     known = {each for entry in entries for each in entry.sources if not each.is_stream}
-    same = {each for each in known if not source.is_stream and source.identities([each]) == [each]}
+    same = set() if source.is_stream else set(source.matching(known))
     learned = [entry for entry in entries if same.intersection(entry.sources)]
     if any(entry.unit != ROWS for entry in learned):
         return "The model was trained on rows of this file, in another order"

@@ -20,6 +20,7 @@ from stream_perceptron.errors import CheckpointError
 from stream_perceptron.live.cursor import Cursor
 from stream_perceptron.live.drift import Drift
 from stream_perceptron.live.ledger import Ledger
+from stream_perceptron.live.marks import Marks
 from stream_perceptron.live.metrics import WINDOW, Progress, shared_reach
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.model.network import Network, Snapshot
@@ -214,9 +215,10 @@ def average_live(begin: LiveModel, lives: Sequence[LiveModel]) -> LiveModel:
 
     Returns
     -------
-    The `average`, with the counts and the lineage of `begin` and of each model's additions. Of the
-    cursors it keeps the highest offset of each partition. The additions of several models are one
-    bin of the learning curve, and the window of the last 1,000 samples follows the models' order.
+    The `average`, with the counts and the lineage of `begin` and of each model's additions, and the
+    marks of all. Of the cursors it keeps the highest offset of each partition. The additions of
+    several models are one bin of the learning curve, and the window of the last 1,000 samples
+    follows the models' order.
 
     Raises
     ------
@@ -251,7 +253,11 @@ def average_live(begin: LiveModel, lives: Sequence[LiveModel]) -> LiveModel:
     progress = _sum(model, begin.progress, lives)
     lineage = begin.lineage.mean_of([live.lineage for live in lives])
     cursor = Cursor(redeliveries=Redeliveries(offsets))
-    return LiveModel(model, begin.selection, schema, Ledger(progress, cursor, lineage))
+    marks = {
+        (mark.source.name, mark.source): mark for live in (begin, *lives) for mark in live.marks
+    }
+    ledger = Ledger(progress, cursor, lineage, Marks(marks.values()))
+    return LiveModel(model, begin.selection, schema, ledger)
 
 
 def average_files(paths: Sequence[Path], base: Path) -> LiveModel:

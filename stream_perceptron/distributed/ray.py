@@ -140,7 +140,10 @@ def run(
         )  # fmt: skip
         live.lineage.add(entry, here.sources)
         live.model, live.schema = mean.model, mean.schema
-        live.ledger = Ledger(mean.progress, here, live.lineage)
+        live.ledger = Ledger(mean.progress, here, live.lineage, live.ledger.marks)
+        if shards.rounds == tasks.n_rounds(shards):
+            counts = [source.n_rows for source in sources]
+            live.ledger.mark_whole(sources, here.sources, counts)
         yield Round([text for outcome in outcomes for text in outcome.rejected], notes)
         notes = []
     here.finished = True
@@ -154,7 +157,7 @@ def _adopt_first_sample(live: LiveModel, outcome: Outcome, cursor: Cursor) -> Ro
     cursor.read, cursor.rejected = learner.cursor.read, learner.cursor.rejected
     cursor.shards = replace(cursor.shards, first_rows=cursor.read)
     live.model, live.schema = learner.model, learner.schema
-    live.ledger = Ledger(learner.progress, cursor, learner.lineage)
+    live.ledger = Ledger(learner.progress, cursor, learner.lineage, live.ledger.marks)
     return Round(outcome.rejected, [*outcome.notes])
 
 

@@ -1,4 +1,4 @@
-"""The cursor of a run in its sources, and the rules of resuming with other sources."""
+"""The cursor of a run in its sources, and the rules of resuming."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from stream_perceptron.data.batch import Batch, Redeliveries
 from stream_perceptron.data.identity import Identity, PipeHeader
+from stream_perceptron.data.source import Source
 from stream_perceptron.errors import CheckpointError
 
 
@@ -31,7 +32,8 @@ class Shards:
 class Cursor:
     """The place of a run: rows before it are learned, rows after it are not."""
 
-    sources: list[Identity] = field(default_factory=list)  # in order
+    # In order; of text files, in order and in the first pass, up to the last row that was read.
+    sources: list[Identity] = field(default_factory=list)
     at_random: bool = False  # whether rows are drawn at random from all sources
     epoch: int = 0  # counted from 0
     index: int = 0  # the source within the epoch; the number of sources after the last
@@ -40,7 +42,8 @@ class Cursor:
     row: int = 0
     # The bytes of a text file up to the end of its last row that was read.
     offset: int = field(default=0, metadata={"optional": True})
-    read: int = 0  # the rows read of these sources in all epochs
+    # The rows read of these sources in all epochs, in earlier runs too.
+    read: int = 0
     rejected: int = field(default=0, metadata={"optional": True})  # the rejected rows among these
     finished: bool = True  # whether the run ended by itself, so that other sources may follow
     stopped_below: float | None = None  # the epsilon, if an error below it ended the run
@@ -53,6 +56,8 @@ class Cursor:
     redeliveries: Redeliveries = field(default_factory=Redeliveries)
     # The split into shards, if any; `index` and `row` are then 0.
     shards: Shards | None = None
+    # Whether the files are read from their start, whatever was learned of them.
+    is_again: bool = field(default=False, metadata={"optional": True})
 
     def begun(self, epsilon: float, stop: bool) -> Cursor:
         """Return the cursor of a run from here on; it is finished if the run already stopped."""
@@ -65,6 +70,33 @@ class Cursor:
         if not here.finished:
             here.stopped_below = None
         return here
+
+    def end_of(self, limit: int | None) -> int | None:
+        """Return the number of rows read at which a run with a limit ends.
+
+        The limit on a pipe counts only the rows of this run.
+        """
+        return None if limit is None else limit + (self.read if self.is_of_stream else 0)
+
+    @property
+    def is_in_order(self) -> bool:
+        """Whether rows are read in the order of the sources."""
+        return not self.at_random and self.shards is None
+
+    @property
+    def moves_marks(self) -> bool:
+        """Whether the pass moves the marks of its files."""
+        return bool(self.sources) and self.is_in_order and not self.epoch
+
+    @property
+    def begins_at_marks(self) -> bool:
+        """Whether the pass reads each file from its mark."""
+        return self.moves_marks and not self.is_again
+
+    @property
+    def is_repeating(self) -> bool:
+        """Whether the pass repeats rows, and so ignores the offsets of redelivered ones."""
+        return self.epoch > 0 or self.is_again
 
     @property
     def has_only_rejected(self) -> bool:
@@ -101,74 +133,111 @@ class Cursor:
         if any(len(key) != len(position) - 1 for key in self.offsets):
             raise CheckpointError("cursor has offsets that do not fit the position columns")
 
-    def resumed(
+    def resume(self, sources: Sequence[Source], again: bool, passes: int | None) -> Cursor:
+        """Return the cursor of a run that reads these sources in order.
+
+        In the first pass, files resume at their marks. A further pass, that of `again`, and pipes
+        resume where this cursor is, if it has the same sources.
+
+        Raises
+        ------
+        CheckpointError
+            If a run over some of these files at random or in shards is not finished.
+
+        """
+        unread = [
+            Identity.of_stream(source.name) if source.is_stream else Identity.of_unread(source.name)
+            for source in sources
+        ]
+        new = self._begin(unread, is_again=again)
+        if not (again or self.finished or self.is_in_order):
+            shared = [known for source in sources for known in source.matching(self.sources)]
+            self._require_finished(shared, new)
+        if not self._is_continued_by(sources, again):
+            return new
+        is_whole = len(self.sources) == len(sources)
+        if again:
+            rest = unread[len(self.sources) :]
+            return new if self.finished else replace(self, sources=[*self.sources, *rest])
+        if self.epoch and is_whole:
+            pairs = zip(sources, self.sources, strict=True)
+            has_pass_left = passes is None or self.epoch < passes
+            if has_pass_left or not any(source.has_grown(known) for source, known in pairs):
+                return self
+        new.stopped_below = self.stopped_below
+        if self.is_of_stream:
+            new.index, new.row = self.index, self.row
+            if all(source.is_stream for source in sources):
+                new.read, new.rejected = self.read, self.rejected
+        return new
+
+    def resume_whole(
+        self, sources: Sequence[Identity], at_random: bool, shards: Shards | None, again: bool
+    ) -> Cursor:
+        """Return the cursor of a run that reads these files at random or in shards.
+
+        Raises
+        ------
+        CheckpointError
+            If a run over some of these files in another way is not finished.
+
+        """
+        new = self._begin(sources, at_random, shards, again)
+        if self.sources == new.sources and self._way == new._way and not (again and self.finished):
+            return replace(self, sources=new.sources)
+        if not (again or self.finished or self.is_in_order):
+            self._require_finished([known for known in self.sources if known in sources], new)
+        return new
+
+    def _begin(
         self,
         sources: Sequence[Identity],
-        new: Sequence[Identity],
-        at_random: bool,
-        go_next: bool = False,
+        at_random: bool = False,
         shards: Shards | None = None,
+        is_again: bool = False,
     ) -> Cursor:
-        """Return the cursor from which to read these sources.
-
-        The earlier sources continue where they stopped, also if others were added. Other sources
-        begin if the earlier ones are finished, or with `go_next`; `new` are then their identities.
-        """
-        begin = Cursor(
-            list(new), at_random, redeliveries=self.redeliveries, shards=shards,
-            outputs=self.outputs, untaken=self.untaken, header=self.header,
+        """Return a cursor before the first row of some sources."""
+        return Cursor(
+            list(sources), at_random, redeliveries=self.redeliveries, shards=shards,
+            outputs=self.outputs, untaken=self.untaken, header=self.header, is_again=is_again,
         )  # fmt: skip
-        known = len(self.sources)
-        how = self._how(at_random, shards)
-        same = self.sources == list(sources[:known]) and how == self._how(
-            self.at_random, self.shards
+
+    def _is_continued_by(self, sources: Sequence[Source], again: bool) -> bool:
+        """Whether a run over these sources resumes where this cursor is."""
+        is_needed = again or self.epoch or self.is_of_stream or self.stopped_below is not None
+        is_alike = self.is_in_order and self.is_again == again
+        if not (self.sources and is_needed and is_alike and len(self.sources) <= len(sources)):
+            return False
+        for known, source in zip(self.sources, sources, strict=False):
+            if known.is_stream != source.is_stream:
+                return False
+            if known.size and not source.matching([known]):
+                return False
+        return True
+
+    @property
+    def _way(self) -> str:
+        """How rows are read, as text."""
+        way = "in order" if self.shards is None else str(self.shards)
+        way = "at random" if self.at_random else way
+        return f"{way}, again" if self.is_again else way
+
+    def _require_finished(self, shared: Sequence[Identity], new: Cursor) -> None:
+        """Check that a run at random or in shards is finished before files of it are begun anew."""
+        if not shared:
+            return
+        end = f"row {self.row:,}" if self.shards is None else f"round {self.shards.rounds:,}"
+        now = "other files are given" if self._way == new._way else f"now {new._way}"
+        raise CheckpointError(
+            f"{shared[0].name}: a run that read rows {self._way} ended at {end}, and {now}; to "
+            "begin a new run over these files: --again"
         )
-        if same and known and not ((at_random or shards) and len(sources) > known):
-            return replace(self, sources=list(sources))
-        names = [source.name for source in sources]
-        for source in self.sources:
-            if source.has_changed and source.name in names and not go_next:
-                raise CheckpointError(
-                    f"{source.name}: the file was changed while its rows were learned, so where to "
-                    "continue is not known; start over with --overwrite, or read it as a new one "
-                    "with --next"
-                )
-        if not known or self.finished or go_next or self.is_of_stream:
-            return begin
-        difference = self._difference(sources, how)
-        raise CheckpointError(f"{difference}; --next leaves the rest out")
 
-    @staticmethod
-    def _how(at_random: bool, shards: Shards | None) -> str:
-        return "at random" if at_random else "in order" if shards is None else str(shards)
-
-    def _difference(self, sources: Sequence[Identity], how: str) -> str:
-        here = self.sources[min(self.index, len(self.sources) - 1)]
-        where = f"{here.name} was learned only up to row {self.row:,}"
-        if self.shards is not None:
-            where = f"{here.name} was learned only up to round {self.shards.rounds:,}"
-        before = self._how(self.at_random, self.shards)
-        if how != before:
-            return f"{where}, and rows were read {before}, now {how}"
-        for i, known in enumerate(self.sources):
-            if i >= len(sources):
-                return f"{where}, and {known.name} is missing"
-            now = sources[i]
-            if now == known:
-                continue
-            if now in self.sources or known in sources:
-                return f"{where}, and source {i + 1} is {now.name}, not {known.name}"
-            if now.name != known.name:
-                return f"{where}, and {now.name} is another source"
-            if now.digest and not now.size:
-                return (
-                    f"{where}, and the file's content has changed in its first {known.size:,} bytes"
-                )
-            if now.size != known.size:
-                sizes = f"from {known.size:,} to {now.size:,} bytes"
-                return f"{where}, and the file has changed {sizes}"
-            return f"{where}, and the file's content has changed"
-        return f"{where}, and there are more files than before"
+    def begin_source(self, epoch: int, index: int, row: int = 0, offset: int = 0) -> None:
+        """Move to a source, by default to its start."""
+        self.epoch, self.index, self.row, self.offset = epoch, index, row, offset
+        if not row:
+            self.redeliveries.begin_source()
 
     @property
     def offsets(self) -> dict[tuple[str, ...], int]:
@@ -185,6 +254,9 @@ class Cursor:
         if batch.ends is not None and len(batch):
             self.offset = int(batch.ends[-1])
         self.rejected += len(batch.rejected)
-        for offset in batch.offsets:
-            self.redeliveries.update(offset)
+        if self.is_repeating:
+            self.redeliveries.raise_offsets(batch.offsets)
+        else:
+            for offset in batch.offsets:
+                self.redeliveries.update(offset)
         return rows

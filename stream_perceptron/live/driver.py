@@ -62,6 +62,16 @@ def drive(
             batch.require_usable()
 
 
+@dataclass(frozen=True)
+class Turns:
+    """Functions that are called when a run comes to a source of a pass and when it leaves it."""
+
+    # Called with the number of the source and the source; moves the cursor in it, and returns
+    # whether there are rows to read.
+    begin: Callable[[int, Source], bool] = lambda index, source: True
+    end: Callable[[Source], None] = lambda source: None
+
+
 def read(
     sources: Sequence[Source],
     request: Request,
@@ -69,11 +79,14 @@ def read(
     epochs: int | None,
     knowledge: Knowledge,
     idle: Idle | None = None,
+    turns: Turns = Turns(),
+    end: int | None = None,
 ) -> Generator[tuple[Interpreter, RawRows], None, None]:
     """Yield the rows from a cursor on with their interpreter; a thread prefetches them.
 
-    After an interrupt, only rows already read from pipes follow. Later changes of the cursor have
-    no effect. Those of `knowledge` concern the next source.
+    The cursor is moved to each source at its turn, and by the caller over the rows. No source is
+    begun once the cursor has read `end` rows. After an interrupt, only rows already read from pipes
+    follow. Changes of `knowledge` concern the next source.
 
     Raises
     ------
@@ -81,35 +94,48 @@ def read(
         If a text file is not the same in a further pass.
 
     """
-    epoch, begin, row = cursor.epoch, cursor.index, cursor.row
+    place = cursor.epoch, cursor.index
+    row, offset = cursor.row, cursor.offset
+    epoch, first = cursor.epoch, 0 if cursor.begins_at_marks else cursor.index
+    has_rows = bool(first or row)
     while epochs is None or epoch < epochs:
-        n_rows = begin + row
-        for index in range(begin, len(sources)):
+        for index in range(first, len(sources)):
             source = sources[index]
             if source.ends_here:
                 continue
-            start, rows_before = (0, row) if source.is_stream else (row, None)
-            offset = cursor.offset if row and source.grows else 0
-            known = cursor.sources[index] if cursor.sources and source.grows else None
-            source_request = replace(
-                request, epoch=epoch, start=start, offset=offset, rows_before=rows_before,
-                known=known, names=knowledge.names,
-            )  # fmt: skip
-            if request.to_learn:
-                source_request = source_request.after(knowledge.schema)
-            interpreter = source.interpreter(source_request)
-            for rows in _read_ahead(source.rows(source_request), source, idle):
-                rows.epoch, rows.index = epoch, index
-                n_rows += len(rows)
-                if source.ends_here:
-                    break
-                yield interpreter, rows
-            if not source.interrupt.is_set:
-                source.end_pass(source_request)
-            row = 0
-        if not n_rows:
+            if end is not None and cursor.read >= end:
+                return
+            goes_on = (epoch, index) == place and (source.is_stream or not cursor.begins_at_marks)
+            cursor.begin_source(epoch, index, *((row, offset) if goes_on else (0, 0)))
+            if turns.begin(index, source):
+                source_request = _request_rows(request, cursor, source, knowledge)
+                interpreter = source.interpreter(source_request)
+                for rows in _read_ahead(source.rows(source_request), source, idle):
+                    rows.epoch, rows.index = epoch, index
+                    if source.ends_here:
+                        break
+                    yield interpreter, rows
+                if not source.interrupt.is_set:
+                    source.end_pass(source_request)
+            has_rows = has_rows or cursor.row > 0
+            turns.end(source)
+        if not has_rows:
             return  # a run of endless epochs over empty sources would never end
-        epoch, begin, row = epoch + 1, 0, 0
+        epoch, first, has_rows = epoch + 1, 0, False
+
+
+def _request_rows(
+    request: Request, cursor: Cursor, source: Source, knowledge: Knowledge
+) -> Request:
+    """Return the request for the rows of the source that the cursor is in."""
+    start, rows_before = (0, cursor.row) if source.is_stream else (cursor.row, None)
+    offset = cursor.offset if cursor.row and source.grows else 0
+    known = cursor.sources[cursor.index] if cursor.sources and source.grows else None
+    request = replace(
+        request, epoch=cursor.epoch, start=start, offset=offset, rows_before=rows_before,
+        known=known, names=knowledge.names,
+    )  # fmt: skip
+    return request.after(knowledge.schema) if request.to_learn else request
 
 
 def _read_ahead(
@@ -136,24 +162,18 @@ def cut(
     rows: Iterable[tuple[Interpreter, RawRows]],
     sources: Sequence[Source],
     cursor: Cursor,
-    limit: int | None = None,
+    end: int | None = None,
     every: int | None = None,
     one_by_one: int = 0,
     name_rows: int | None = None,
 ) -> Iterator[tuple[Interpreter, RawRows]]:
-    """Cut rows where a run ends or yields, and set the cursor to the source of each.
+    """Cut rows where a run ends or yields: it ends once the cursor has read `end` rows.
 
     A run yields at 1,000, 2,000, 4,000 and so on rows, where progress is reported, at multiples of
     `every`, after each of the first `one_by_one` rows, and at multiples of `name_rows` in a source.
     The caller moves the cursor over the rows.
     """
-    if not cursor.row:
-        cursor.redeliveries.begin_source()
-    end = None if limit is None else limit + (cursor.read if cursor.is_of_stream else 0)
     for interpreter, whole in rows:
-        if (whole.epoch, whole.index) != (cursor.epoch, cursor.index):
-            cursor.epoch, cursor.index, cursor.row, cursor.offset = whole.epoch, whole.index, 0, 0
-            cursor.redeliveries.begin_source()
         done = 0
         while done < len(whole):
             doubled = _FIRST_TOLD << (cursor.read // _FIRST_TOLD).bit_length()

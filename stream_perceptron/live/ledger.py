@@ -1,8 +1,8 @@
-"""The ledger of a model: progress, cursor and lineage, kept together."""
+"""The ledger of a model: progress, cursor, lineage and marks, kept together."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from threading import RLock
 from typing import TYPE_CHECKING, Any
@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.data.batch import Batch
+from stream_perceptron.data.identity import FileState, Identity
 from stream_perceptron.data.sampling import RandomDraws
 from stream_perceptron.data.source import Source
 from stream_perceptron.live.cursor import Cursor
 from stream_perceptron.live.lineage import DRAWS, ROWS, Entry, Lineage, saved_lr
+from stream_perceptron.live.marks import LearnedFile, Mark, Marks, count_rows
 from stream_perceptron.live.metrics import Progress
 from stream_perceptron.model.results import TrainResult
 
@@ -23,23 +25,28 @@ if TYPE_CHECKING:
 
 # The most results, and samples in them, to collect before counting them in one go, which is faster.
 _MOST_RESULTS, _MOST_SAMPLES = 256, 2**14
-_MAX_UNIDENTIFIED = 2**26  # bytes of a text file
+_MAX_UNMARKED = 2**26  # bytes of a text file
 _SOME = 50  # samples that are worth counting during a wait
 
 
 class Ledger:
-    """A model's progress, cursor and lineage."""
+    """A model's progress, cursor, lineage and marks."""
 
-    def __init__(self, progress: Progress, cursor: Cursor, lineage: Lineage) -> None:
+    def __init__(
+        self, progress: Progress, cursor: Cursor, lineage: Lineage, marks: Marks | None = None
+    ) -> None:
         self._progress = progress
         # Results that the progress does not count yet, and the numbers of their rows.
         self._uncounted: list[tuple[TrainResult, NDArray[np.intp]]] = []
         self._n_uncounted = 0
         self.cursor = cursor
         self.lineage = lineage
-        # The cursor, index and source of a text file that is not identified up to the cursor.
-        self._unidentified: tuple[Cursor, int, Source] | None = None
-        self._identified_size = 0
+        self.marks = Marks() if marks is None else marks
+        # The cursor and the source of a file that was learned beyond its mark.
+        self._unmarked: tuple[Cursor, Source] | None = None
+        self._mark: Mark | None = None  # of the file that the cursor is in, if it has one
+        self._rejected_before = 0  # rejected rows of the cursor before that file
+        self._marked_size = 0  # bytes of that file
         self.n_redelivered = 0  # redelivered rows since the model was made or loaded
         self.lock = RLock()  # held while the model or the ledger changes or is copied
         # Whether model and ledger are consistent; if an error interrupted a step they are not.
@@ -47,7 +54,7 @@ class Ledger:
 
     def __getstate__(self) -> dict[str, Any]:
         self._count()
-        self.identify()
+        self.update_mark()
         return {name: value for name, value in vars(self).items() if name != "lock"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -105,22 +112,107 @@ class Ledger:
             self._uncounted, self._n_uncounted = [], 0
             self._progress.update(TrainResult.concatenate(results), np.concatenate(rows))
 
-    def identify(self) -> None:
-        """Identify the text file that the cursor stands in, up to its last row that was read.
+    def begin_source(
+        self, cursor: Cursor, notify: Callable[[str], None], index: int, source: Source
+    ) -> bool:
+        """Move a cursor to the mark of a source; return whether there are rows to read.
 
-        This takes a second pass over the file, so it is done when a model is saved, and at least
-        every 64 MB.
+        Raises
+        ------
+        SourceError
+            If the source is a file that was changed.
+
         """
         with self.lock:
-            if self._unidentified is None:
+            self._mark, self._marked_size = None, 0
+            self._rejected_before = cursor.rejected
+            if not cursor.moves_marks or source.is_stream:
+                return True
+            if cursor.row == 0:
+                cursor.sources[index] = _identify_unread(source)
+            mark = self._find_mark(source, cursor.sources[index])
+            if mark is None or cursor.is_again:
+                if not cursor.is_again and (notice := self.marks.check_new(source)):
+                    notify(notice)
+                self._mark = mark
+                return True
+            self._resume_at(cursor, index, self.marks.adopt(mark, source))
+            if not _is_learned(mark, source):
+                return True
+            notify(f"{source.name}: already learned ({count_rows(mark)})")
+            self._finish(source)
+            return False
+
+    def _find_mark(self, source: Source, identity: Identity) -> Mark | None:
+        """Return the mark of a source that a cursor comes to, if it has one."""
+        if not isinstance(source, LearnedFile):
+            return self.marks.find(source, identity)
+        # An earlier source of this run may have moved the mark.
+        return source.mark if source.mark in self.marks else self.marks.find_same(source.mark)
+
+    def _resume_at(self, cursor: Cursor, index: int, mark: Mark) -> None:
+        """Move a cursor to a mark."""
+        last = self.lineage.entries[-1] if self.lineage.entries else None
+        if last is None or (last.sources, last.unit, last.end) != (
+            (mark.source,), ROWS, mark.n_rows,
+        ):  # fmt: skip
+            cursor.redeliveries.begin_source()
+        self._mark, self._marked_size = mark, mark.source.size
+        cursor.row, cursor.offset = mark.n_rows, mark.source.size if mark.start else 0
+        cursor.read += mark.n_rows
+        cursor.rejected += mark.n_rejected
+        cursor.sources[index] = mark.source
+
+    def end_source(self, cursor: Cursor, source: Source) -> None:
+        """Note that a cursor leaves a source: its files are finished, unless it was interrupted."""
+        self.update_mark()
+        if source.interrupt.is_set or not cursor.sources:
+            return
+        if isinstance(source, RandomDraws):
+            self.mark_whole(source.files, cursor.sources, source.counts)
+        elif cursor.moves_marks and not source.is_stream:
+            self._finish(source)
+
+    def mark_whole(
+        self, sources: Sequence[Source], identities: Sequence[Identity], counts: Sequence[int]
+    ) -> None:
+        """Mark files as learned to their end."""
+        for source, identity, n_rows in zip(sources, identities, counts, strict=True):
+            known = self.marks.find(source, identity)
+            if n_rows and (known is None or known.n_rows < n_rows):
+                start = source.identify(identity.size)[1] if source.grows else ""
+                mark = Mark(identity, n_rows, 0, start, _settled_state(source), is_finished=True)
+                self.marks.put(mark, known)
+
+    def _finish(self, source: Source) -> None:
+        """Note that the file which the cursor is in has no rows beyond its mark."""
+        if self._mark is not None:
+            mark = replace(self._mark, state=_settled_state(source), is_finished=True)
+            self.marks.put(mark, self._mark)
+            self._mark = mark
+
+    def update_mark(self) -> None:
+        """Move the mark of the file that the cursor is in to its last row that was learned.
+
+        For text this takes a second pass over the file, so it is done when a model is saved, and at
+        least every 64 MB.
+        """
+        with self.lock:
+            if self._unmarked is None:
                 return
-            cursor, index, source = self._unidentified
-            before = cursor.sources[index]
-            identity = source.identify(before.size)
-            self.lineage.identify_last(before, identity)
-            cursor.sources[index] = identity
-            self._identified_size = before.size
-            self._unidentified = None
+            (cursor, source), self._unmarked = self._unmarked, None
+            before, start = cursor.sources[cursor.index], ""
+            identity = before
+            if source.grows:
+                identity, start = source.identify(before.size)
+                self.lineage.identify_last(before, identity)
+                cursor.sources[cursor.index] = identity
+            self._marked_size = before.size
+            known = self._mark
+            if known is None or known.n_rows < cursor.row:
+                n_rejected = cursor.rejected - self._rejected_before
+                self._mark = Mark(identity, cursor.row, n_rejected, start, source.state)
+                self.marks.put(self._mark, known)
 
     def move(
         self,
@@ -133,9 +225,6 @@ class Ledger:
         """Move a cursor over learned rows, add them to the lineage, and keep the cursor."""
         source = sources[batch.index]
         start = cursor.row
-        if start == 0:
-            self.identify()
-            self._identified_size = 0
         rows = cursor.move(batch, source.is_stream)
         if source.header is not None:
             cursor.header = source.header
@@ -149,15 +238,43 @@ class Ledger:
             entry = Entry(
                 saved_lr(model.lr), float(model.epsilon), (), unit, start,
                 start + rows, len(batch.rejected), seed, keep=keep,
+                is_again=cursor.is_repeating and unit == ROWS,
             )  # fmt: skip
             if not self.lineage.is_continued_by(entry, cursor.sources[here]):
-                self.identify()
+                self.update_mark()
             before = cursor.sources[here]
             if batch.ends is not None and cursor.epoch == 0:
                 cursor.sources[cursor.index] = replace(before[0], size=cursor.offset)
-                self._unidentified = cursor, cursor.index, source
+            if cursor.moves_marks and not source.is_stream:
+                self._unmarked = cursor, source
             self.lineage.add(replace(entry, sources=tuple(cursor.sources[here])), before)
-            if cursor.offset - self._identified_size >= _MAX_UNIDENTIFIED:
-                self.identify()
+            if cursor.offset - self._marked_size >= _MAX_UNMARKED:
+                self.update_mark()
         cursor.outputs, cursor.untaken = self.cursor.outputs, self.cursor.untaken
         self.cursor = cursor
+
+
+def _identify_unread(source: Source) -> Identity:
+    """Return the identity of a source before its first row is read."""
+    if source.grows:
+        return Identity.of_unread(source.name)
+    (identity,) = source.identities()
+    return identity
+
+
+def _is_learned(mark: Mark, source: Source) -> bool:
+    """Return whether a file has no rows beyond its mark."""
+    if source.grows:
+        return not source.has_grown(mark.source)
+    return mark.is_finished or mark.n_rows == source.n_rows
+
+
+def _settled_state(source: Source) -> FileState | None:
+    """Return the state of a file that was read to its end, for a later run to compare.
+
+    Without its time, if the file was changed since, or so recently that a change may not show.
+    """
+    if source.state is None:
+        return None
+    is_unchanged = source.state == FileState.find(source.path)
+    return source.state.settle() if is_unchanged else replace(source.state, time=0)

@@ -36,6 +36,8 @@ class Entry:
     kept_lr: bool = field(default=False, metadata={"optional": True})
     # The columns copied to predictions: a row with an unreadable value in one was rejected.
     keep: tuple[str, ...] = field(default=(), metadata={"optional": True})
+    # Whether rows were learned again on purpose, so that offsets of redelivered rows do not count.
+    is_again: bool = field(default=False, metadata={"optional": True})
     # A mean has only this: the entries that each model added, in the order of averaging.
     models: tuple[tuple[Entry, ...], ...] = field(default=(), metadata={"optional": True})
 
@@ -57,6 +59,8 @@ class Entry:
         parts = [f"{self.unit} {self.start + 1:,} to {self.end:,}"]
         if self.unit == ROUNDS:
             parts[0] += f" of {self.shards:,} shards of {self.round_rows:,} rows"
+        if self.is_again:
+            parts.append("again")
         if self.rejected:
             parts.append(f"{self.rejected:,} rejected")
         rate = "that was not saved" if self.lr is None else shown_lr(decode_lr(self.lr))
@@ -76,7 +80,7 @@ class Entry:
     def _circumstances(self) -> tuple[Any, ...]:
         return (
             self.lr, self.epsilon, self.unit, self.seed, self.shards, self.round_rows,
-            self.first_rows, self.kept_lr, self.keep, self.models,
+            self.first_rows, self.kept_lr, self.keep, self.is_again, self.models,
         )  # fmt: skip
 
 

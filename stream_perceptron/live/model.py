@@ -15,7 +15,7 @@ import numpy as np
 from stream_perceptron.data import roles
 from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.byte_stream import Idle
-from stream_perceptron.data.identity import Identity, PipeHeader
+from stream_perceptron.data.identity import PipeHeader
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.data.source import (
     Interpreter,
@@ -31,9 +31,10 @@ from stream_perceptron.errors import (
     StreamPerceptronError,
 )
 from stream_perceptron.live.cursor import Cursor, Shards
-from stream_perceptron.live.driver import Step, StepOptions, cut, drive, read
+from stream_perceptron.live.driver import Step, StepOptions, Turns, cut, drive, read
 from stream_perceptron.live.ledger import Ledger
 from stream_perceptron.live.lineage import Lineage
+from stream_perceptron.live.marks import Marks
 from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.saved import read_live, write_live
 from stream_perceptron.live.step_result import StepResult, build_result, notes_about
@@ -226,14 +227,20 @@ class LiveModel:
 
     @property
     def cursor(self) -> Cursor:
-        """The place reached in the sources; that in a text file is identified when it is saved."""
+        """The place in the sources; that in a text file is identified when it is saved."""
         return self.ledger.cursor
 
     @property
     def lineage(self) -> Lineage:
         """The record of the rows that the model learned from."""
-        self.ledger.identify()
+        self.ledger.update_mark()
         return self.ledger.lineage
+
+    @property
+    def marks(self) -> Marks:
+        """How far each file has been learned."""
+        self.ledger.update_mark()
+        return self.ledger.marks
 
     @property
     def is_of_python(self) -> bool:
@@ -280,28 +287,44 @@ class LiveModel:
         )
 
     def resume(
-        self, sources: Sequence[Source], go_next: bool = False, shards: Shards | None = None
+        self,
+        sources: Sequence[Source],
+        *,
+        again: bool = False,
+        epochs: int | None = 1,
+        shards: Shards | None = None,
     ) -> Cursor:
-        """Return the cursor from which to resume in these sources; the model stays unchanged."""
+        """Return the cursor from which to resume in these sources; the model stays unchanged.
+
+        Parameters
+        ----------
+        sources
+            The sources to read. In the first pass each file is read from its mark to its end.
+        again
+            Whether all files are read from their start, whatever was learned of them.
+        epochs
+            As for `run`.
+        shards
+            The split of the rows into shards, if any.
+
+        Raises
+        ------
+        SourceError
+            If a source does not fit the model.
+        CheckpointError
+            If a run over some of these files at random or in shards is not finished.
+
+        """
         request = self.request()
         for source in sources:
             opening = source.open(request)
             request = request if opening is None else request.after(opening.schema)
-        self.ledger.identify()
-        before, identities, new = self.cursor.sources, [], []
-        for i, source in enumerate(sources):
-            found = source.identities(before[i : i + 1])
-            identities += found
-            new += [Identity.of_text(source.name)] if source.grows else found
+        self.ledger.update_mark()
         at_random = any(source.is_random for source in sources)
-        return self.cursor.resumed(identities, new, at_random, go_next, shards)
-
-    def grown_but_passed(self, sources: Sequence[Source], cursor: Cursor | None) -> list[str]:
-        """Return the sources that have grown but lie before the cursor in this pass."""
-        if cursor is None or cursor.at_random or cursor.shards is not None:
-            return []
-        before = zip(sources[: cursor.index], cursor.sources, strict=False)
-        return [source.name for source, known in before if source.has_grown(known)]
+        if not at_random and shards is None:
+            return self.cursor.resume(sources, again, epochs)
+        identities = [identity for source in sources for identity in source.identities()]
+        return self.cursor.resume_whole(identities, at_random, shards, again)
 
     def run(
         self,
@@ -319,6 +342,7 @@ class LiveModel:
         every: int | None = None,
         one_by_one: int = 0,
         holds_rejected: bool = False,
+        notify: Callable[[str], None] = lambda text: None,
     ) -> Generator[StepResult, None, None]:
         """Test and train on the rows of some sources; yield after every batch.
 
@@ -340,7 +364,7 @@ class LiveModel:
         epochs
             How often to read all sources; None for no end.
         limit
-            The largest number of rows to read of these sources, earlier runs included; of a pipe,
+            The largest number of rows to read of these sources, in earlier runs too; of a pipe,
             in this run. None for no limit.
         stop
             Whether the first sample with an error below the model's epsilon ends the run.
@@ -354,11 +378,15 @@ class LiveModel:
             The number of next rows to learn one by one.
         holds_rejected
             Whether rejected rows are held with all of their columns.
+        notify
+            Called with a line of text when a file is skipped, because all of its rows were learned
+            before, and when it has replaced another file of the same name.
 
         Raises
         ------
         SourceError
-            If a source is damaged or does not fit.
+            If a source is damaged or does not fit, or a file was changed since rows of it were
+            learned.
         SampleError, DivergedError
             If a row cannot be used, or a weight or an error would become infinite or NaN. The model
             is as after the row before.
@@ -368,17 +396,22 @@ class LiveModel:
         is_random = any(source.is_random for source in sources)
         if self.selection.join and (stop or epochs != 1 or is_random):
             raise ValueError("labels are joined in one pass over rows in order, without stop")
-        self.ledger.identify()
+        self.ledger.update_mark()
         here = (cursor or self.cursor).begun(self.model.epsilon, stop)
         if not here.finished:
             request = replace(self.request(), holds_rejected=holds_rejected)
             step: Step = partial(self.step, options=options, here=here, sources=sources)
             if around is not None:
                 step = partial(around, step)
-            with closing(read(sources, request, here, epochs, self.knowledge, idle)) as rows:
-                parts = cut(rows, sources, here, limit, every, one_by_one, self.name_rows)
+            turns = Turns(
+                partial(self.ledger.begin_source, here, notify),
+                partial(self.ledger.end_source, here),
+            )
+            end, knowledge = here.end_of(limit), self.knowledge
+            with closing(read(sources, request, here, epochs, knowledge, idle, turns, end)) as rows:
+                parts = cut(rows, sources, here, end, every, one_by_one, self.name_rows)
                 yield from drive(self.interpret(parts, here, sources), step, skip_rejected)
-            self.ledger.identify()
+            self.ledger.update_mark()
             here.finished = not are_interrupted(sources)
             here.outputs, here.untaken = self.cursor.outputs, self.cursor.untaken
         if here.finished:
@@ -401,7 +434,8 @@ class LiveModel:
             if self.name_rows is not None and cursor.row % self.name_rows == 0:
                 self._forget_names()
                 sources[rows.index].forget_names()
-            first_row, redeliveries = 1 + cursor.row, cursor.redeliveries
+            first_row = 1 + cursor.row
+            redeliveries = None if cursor.is_repeating else cursor.redeliveries
             batch = interpreter.interpret(rows, self.knowledge, first_row, redeliveries)
             yield self.waiting.join(batch, self.selection) if self.selection.joins else batch
 

@@ -17,6 +17,7 @@ from stream_perceptron.errors import CheckpointError
 from stream_perceptron.live.cursor import Cursor
 from stream_perceptron.live.ledger import Ledger
 from stream_perceptron.live.lineage import Lineage
+from stream_perceptron.live.marks import Mark, Marks
 from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.waiting import ARRAYS, Waiting
 from stream_perceptron.perceptron import SGDPerceptron
@@ -33,6 +34,7 @@ class _Run:
     cursor: Cursor
     lineage: Lineage
     waiting: Waiting | None = field(default=None, metadata={"optional": True})
+    marks: list[Mark] = field(default_factory=list, metadata={"optional": True})
 
 
 class SavedModel(NamedTuple):
@@ -78,7 +80,8 @@ def read_live(path: Path) -> SavedModel:
         saved.lineage.require_rates()
         if saved.selection.standardize != (model.network.scaler is not None):
             raise CheckpointError("has a scaler that was not asked for, or lacks it")
-        ledger = Ledger(saved.progress, saved.cursor, saved.lineage)
+        marks = Marks(saved.marks)
+        ledger = Ledger(saved.progress, saved.cursor, saved.lineage, marks)
         return SavedModel(model, asked, saved.schema, ledger, kernel, waiting, python_step)
 
 
@@ -93,12 +96,15 @@ def write_live(
     """Save a live model in one step."""
     if not ledger.is_whole:
         raise CheckpointError(f"{path}: not saved, because an error interrupted a step")
-    ledger.identify()
+    ledger.update_mark()
     meta, arrays = model_state(model)
     progress = ledger.progress
     arrays |= progress.arrays
     cursor = ledger.cursor.to_be_saved()
-    run = _Run(selection, knowledge.schema, progress, progress.curve.bin, cursor, ledger.lineage)
+    run = _Run(
+        selection, knowledge.schema, progress, progress.curve.bin, cursor, ledger.lineage,
+        marks=list(ledger.marks),
+    )  # fmt: skip
     if selection.joins:
         known = model.network.features.numbers
         names = dict.fromkeys(map(str, [*waiting.names, *knowledge.names.names]))

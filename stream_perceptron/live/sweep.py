@@ -139,7 +139,8 @@ def learn_sources(
 
     def interpret(parts: Iterable[tuple[Interpreter, RawRows]]) -> Iterator[Batch]:
         for interpreter, rows in parts:
-            is_stream, redeliveries = sources[rows.index].is_stream, here.redeliveries
+            is_stream = sources[rows.index].is_stream
+            redeliveries = None if here.is_repeating else here.redeliveries
             batch = interpreter.interpret(rows, knowledge, 1 + here.row, redeliveries)
             yield batch
             knowledge.adopt(batch.inferred)

@@ -9,7 +9,7 @@ import subprocess
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers import COMMAND, ipc, kill_after_saves, write_lines
+from helpers import COMMAND, contents_of, ipc, kill_after_saves, write_lines
 
 from stream_perceptron import LiveModel, load
 
@@ -144,7 +144,7 @@ def test_the_model_goes_on_as_it_began(first, run, tmp_path):
     run("learn", table, "-m", whole, "--quiet", check=0)
     run("learn", other, "-m", whole, "--quiet", check=0)
 
-    assert path.read_bytes() == whole.read_bytes()
+    assert contents_of(path) == contents_of(whole)
     is_on = first == "table"
     assert (is_on, is_on, 0.1 if is_on else 0.01) == what_was_chosen(path)
     assert "every bit" in run("verify", path, table, other, check=0).stdout

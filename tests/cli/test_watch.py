@@ -10,7 +10,7 @@ import threading
 import time
 
 import pytest
-from helpers import COMMAND, TIMES, kill_after_saves, write_lines
+from helpers import COMMAND, TIMES, contents_of, kill_after_saves, write_lines
 
 from stream_perceptron import LiveModel
 
@@ -194,7 +194,7 @@ def test_killed_runs_tell_the_same(run, tmp_path):
     source = flipped(tmp_path / "s.csv", 60_000, (20_000, 40_000))
     args = ["learn", source, "--json", "-m", tmp_path / "m.npz", "--save-every", "500"]
     expected = events_in(run(*args, check=0).stderr, CHANGES)
-    whole = (tmp_path / "m.npz").read_bytes()
+    whole = contents_of(tmp_path / "m.npz")
     kills, rng = 0, random.Random(0)
     while kills < 4 * TIMES:
         (tmp_path / "m.npz").unlink()
@@ -209,7 +209,7 @@ def test_killed_runs_tell_the_same(run, tmp_path):
         assert expected == sorted(
             {json.dumps(event): event for event in told}.values(), key=told.index
         )
-        assert whole == (tmp_path / "m.npz").read_bytes()
+        assert whole == contents_of(tmp_path / "m.npz")
 
 
 def test_a_model_without_a_test_for_drift_begins_one(run, tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pyarrow.parquet as pq
-from helpers import state_of
+from helpers import contents_of, state_of
 
 from stream_perceptron import LiveModel
 
@@ -20,7 +20,7 @@ def test_random_draws_are_of_rows_that_are_read_by_all_that_others_tell(tmp_path
             options = ["--random", "--limit", limit, "--quiet"]
             run("learn", source, "-m", path, *options, check=0)
 
-    assert (tmp_path / "whole.npz").read_bytes() == (tmp_path / "split.npz").read_bytes()
+    assert contents_of(tmp_path / "whole.npz") == contents_of(tmp_path / "split.npz")
 
 
 def test_random_draws_from_lines_are_those_from_columns(sample, tmp_path, run):

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pyarrow as pa
 import pytest
-from helpers import state_of, write_lines, write_parquet
+from helpers import contents_of, state_of, write_lines, write_parquet
 
 from stream_perceptron import CheckpointError, LiveModel, SGDPerceptron, save
 from stream_perceptron.data.arrow.parquet import ParquetSource
@@ -166,7 +166,7 @@ def test_average_counts_everything_once_in_any_order(partitions, run, tmp_path):
     live, lives = LiveModel.load(outputs[0]), [LiveModel.load(path) for path in learners]
     before = LiveModel.load(base)
 
-    assert 1 == len({path.read_bytes() for path in outputs})
+    assert 1 == len({str(contents_of(path)) for path in outputs})
     assert f"saved {outputs[-1]}: 2,330 samples" in result.stderr
     assert (
         2330 == live.progress.samples == live.model.n_seen == live.progress.curve.sums[:, 0].sum()

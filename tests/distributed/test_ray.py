@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers import COMMAND, TIMES, members_of
+from helpers import COMMAND, TIMES, contents_of, members_of
 
 from stream_perceptron import LiveModel
 from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoint
@@ -433,7 +433,7 @@ def test_eight_shards_learn_mnist_as_well_as_one_stream(cluster, run, digits, tm
         f"one stream {accuracy['plain']:.2%}, 8 shards {accuracy['shared']:.2%} on the test digits"
     )
     assert abs(accuracy["plain"] - accuracy["shared"]) <= 0.005
-    assert shared.read_bytes() == again.read_bytes()
+    assert contents_of(shared) == contents_of(again)
     # verify runs on one machine, without Ray.
     assert run("verify", shared, digits["train"], check=0).stdout.endswith(
         "every bit of 10 x 784 weights follows from these sources\n"
@@ -457,7 +457,7 @@ def test_lost_workers_cost_no_sample(cluster, digits, tmp_path, tell):
 
     tell(f"{kills} workers killed in 60,000 samples, ended alike")
     assert (0, "") == (process.returncode, errors)
-    assert reference.read_bytes() == path.read_bytes()
+    assert contents_of(reference) == contents_of(path)
     assert 60_000 == LiveModel.load(path).progress.samples
 
 
@@ -481,7 +481,7 @@ def test_a_killed_driver_goes_on_at_its_last_round(cluster, digits, tmp_path, te
         rounds = rounds_of(path)
 
     tell(f"the driver killed {kills} times, ended alike")
-    assert reference.read_bytes() == path.read_bytes()
+    assert contents_of(reference) == contents_of(path)
     first, rounds = LiveModel.load(path).lineage.entries
     assert ("rows", 0, 1) == (first.unit, first.start, first.end)
     assert ("rounds", 0, 60, 1) == (rounds.unit, rounds.start, rounds.end, rounds.first_rows)
@@ -512,4 +512,4 @@ def test_a_node_that_dies_costs_no_sample(digits, tmp_path):
         cluster.end()
 
     assert (0, "") == (process.returncode, errors)
-    assert reference.read_bytes() == path.read_bytes()
+    assert contents_of(reference) == contents_of(path)

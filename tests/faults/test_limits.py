@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pyarrow as pa
 import pytest
-from helpers import COMMAND, state_of, write_parquet
+from helpers import COMMAND, contents_of, state_of, write_parquet
 
 from stream_perceptron import FullError, LiveModel, SGDPerceptron, load, save
 
@@ -79,7 +79,7 @@ def test_the_limit_is_kept_with_the_model_and_may_be_raised(tmp_path, run):
     run("learn", source, "-m", path, "--max-weights", 10_000, "--quiet", check=0)
     whole = tmp_path / "whole.npz"
     run("learn", source, "-m", whole, "--max-weights", 10_000, "--quiet", check=0)
-    assert whole.read_bytes() == path.read_bytes()
+    assert contents_of(whole) == contents_of(path)
 
 
 def test_a_label_that_is_mostly_new_is_remarked_on(tmp_path, peak):

@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 import pytest
-from helpers import COMMAND, TIMES, start
+from helpers import COMMAND, TIMES, contents_of, start
 
 SIGNALS = 3 * TIMES  # to each run
 EXPECTED = {
@@ -94,7 +94,7 @@ def test_signals_in_a_random_mixture(name, sources, tmp_path, tell):
             assert EXPECTED[number] == process.returncode
         # The previous save depends on the moments of signals.
         for path in (path for path in expected.iterdir() if path.suffix != ".prev"):
-            assert path.read_bytes() == (folder / path.name).read_bytes(), path.name
+            assert contents_of(path) == contents_of(folder / path.name), path.name
 
     shown = ", ".join(f"{number.name} {count}" for number, count in counts.items())
     tell(f"{name}: {shown}, over {runs} runs")

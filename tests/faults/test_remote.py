@@ -13,7 +13,7 @@ from contextlib import closing, suppress
 
 import pyarrow.fs
 import pytest
-from helpers import COMMAND, recipe, start, state_of, wait_for
+from helpers import COMMAND, contents_of, recipe, start, state_of, wait_for
 
 from stream_perceptron import LiveModel
 from stream_perceptron.data import open_source
@@ -214,7 +214,7 @@ def test_an_object_from_a_server_after_kill_9_and_whole(server, digits, tmp_path
         for source in (digits["test"], uri(server, "test.parquet"))
     ]
 
-    assert alone.read_bytes() == path.read_bytes()
+    assert contents_of(alone) == contents_of(path)
     assert figures[0] == figures[1]
     assert answers[0] == answers[1]
     run("verify", path, uri(server, name), check=0)

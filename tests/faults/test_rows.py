@@ -8,7 +8,7 @@ import subprocess
 import numpy as np
 import pyarrow as pa
 import pytest
-from helpers import COMMAND, start, write_lines
+from helpers import COMMAND, contents_of, start, write_lines
 
 from stream_perceptron import LiveModel, SampleError, SGDPerceptron
 from stream_perceptron.data import open_source
@@ -268,7 +268,7 @@ def test_a_stopped_run_that_was_killed_before_it_could_say_so_finishes(tmp_path)
     list(again.run(sources, again.resume(sources), stop=True))
     again.save(tmp_path / "again.npz")
 
-    assert (tmp_path / "whole.npz").read_bytes() == (tmp_path / "again.npz").read_bytes()
+    assert contents_of(tmp_path / "whole.npz") == contents_of(tmp_path / "again.npz")
 
 
 def test_a_limit_ends_the_run_though_the_pipe_stays_open(tmp_path):

@@ -12,7 +12,7 @@ import threading
 import time
 
 import pytest
-from helpers import COMMAND, TIMES, start
+from helpers import COMMAND, TIMES, contents_of, start
 
 from stream_perceptron import LiveModel
 
@@ -47,7 +47,7 @@ def test_signals_at_random_moments_of_the_work(digits, tmp_path, tell):
             assert errors.rstrip().endswith(f"saved {path}")
             LiveModel.load(path)
             counts[number] += 1
-        assert reference.read_bytes() == path.read_bytes()
+        assert contents_of(reference) == contents_of(path)
 
     tell(f"signals at work: {sum(counts.values())} over {runs} runs: {counts}")
     assert min(counts.values()) > 0

@@ -8,7 +8,7 @@ import subprocess
 
 import pyarrow as pa
 import pytest
-from helpers import COMMAND, TIMES, ipc, wait_for
+from helpers import COMMAND, TIMES, contents_of, ipc, wait_for
 
 from stream_perceptron import LiveModel
 from stream_perceptron.data.batch import Offset, Redeliveries
@@ -45,7 +45,7 @@ def consume(folder):
 
 
 def outcome(folder):
-    return [(folder / name).read_bytes() for name in ("m.npz", "p.jsonl", "r.jsonl")]
+    return [contents_of(folder / name) for name in ("m.npz", "p.jsonl", "r.jsonl")]
 
 
 @pytest.fixture

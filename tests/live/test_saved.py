@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from helpers import state_of
+from helpers import contents_of, state_of
 
 from stream_perceptron import CheckpointError, LiveModel, SGDPerceptron, save
 from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoint
@@ -44,7 +44,7 @@ def test_saved_after_any_row_it_goes_on_to_the_same_bytes(selection, source, tmp
         ]
         live = loaded
 
-    assert whole.read_bytes() == path.read_bytes()
+    assert contents_of(whole) == contents_of(path)
 
 
 def test_a_model_of_python_is_loaded_with_what_it_does_not_know(tmp_path):

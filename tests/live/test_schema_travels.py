@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from helpers import write_lines
+from helpers import contents_of, write_lines
 
 from stream_perceptron import LiveModel, SampleError, SourceError
 from stream_perceptron.data import open_source
@@ -48,7 +48,7 @@ def test_the_command_line_saves_what_was_learned(options, late, tmp_path, run):
 
     run("learn", late, "-m", path, "--quiet", *options, check=0)
     run("learn", late, "-m", whole, "--quiet", check=0)
-    assert whole.read_bytes() == path.read_bytes()
+    assert contents_of(whole) == contents_of(path)
 
 
 def test_rejected_and_replayed_rows_tell_nothing(tmp_path):
@@ -120,4 +120,4 @@ def test_the_first_row_of_a_source_that_is_rejected_changes_nothing(tmp_path):
         list(live.run(two, live.resume(two)))
     live.save(tmp_path / "after.npz")
 
-    assert (tmp_path / "before.npz").read_bytes() == (tmp_path / "after.npz").read_bytes()
+    assert contents_of(tmp_path / "before.npz") == contents_of(tmp_path / "after.npz")

@@ -10,7 +10,7 @@ import random
 
 import numpy as np
 import pytest
-from helpers import forge, members_of, npy, state_of, write_lines, write_parquet
+from helpers import contents_of, forge, members_of, npy, state_of, write_lines, write_parquet
 from late_labels import (
     Plain,
     by_river,
@@ -60,7 +60,7 @@ def rejected_in(results):
 def bytes_of(live, folder):
     """Return the bytes of a model's checkpoint."""
     live.save(folder / "saved.npz")
-    return (folder / "saved.npz").read_bytes()
+    return contents_of(folder / "saved.npz")
 
 
 def story_of(live):
@@ -427,7 +427,7 @@ def test_names_are_forgotten_at_the_same_rows_however_a_run_is_cut(form, tmp_pat
             source = [] if form == "pipe" else ["s.jsonl", "--limit", end]
             run("learn", *source, *options, "-m", "m.npz", cwd=folder, check=0, **more)
             done = end
-        outcomes.append([(folder / name).read_bytes() for name in ("m.npz", "r.jsonl")])
+        outcomes.append([contents_of(folder / name) for name in ("m.npz", "r.jsonl")])
 
     assert outcomes[0] == outcomes[1] == outcomes[2]
     assert b"a text, but was a number before" in outcomes[0][1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -59,9 +59,10 @@ class ArrowSource(Source):
     def open(self, request: Request) -> Opening:
         return self._table(request).opening
 
-    def identities(self, before: Sequence[Identity] = ()) -> list[Identity]:
+    def identities(self) -> list[Identity]:
         if self.is_stream:
             return [Identity.of_stream(self.name)]
+        self.require_unchanged()
         with open_file(self.path) as file:
             schema = self._columns.serialize().to_pybytes()
             return [Identity.of_file(self.name, file.size(), schema, self.version)]

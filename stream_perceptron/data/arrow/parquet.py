@@ -72,9 +72,10 @@ class ParquetSource(Source):
     def open(self, request: Request) -> Opening:
         return self._table(request).opening
 
-    def identities(self, before: Sequence[Identity] = ()) -> list[Identity]:
+    def identities(self) -> list[Identity]:
         if self.is_stream:
             return [Identity.of_stream(self.name)]
+        self.require_unchanged()
         # PyArrow can write the footer itself, but crashes with some damaged ones.
         length = self._file.metadata.serialized_size
         self._opened.seek(self._size - _FOOTER_END - length)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
@@ -18,6 +18,8 @@ from stream_perceptron.data.cell_rows import CellInterpreter, CellRows
 from stream_perceptron.data.cells import Cells
 from stream_perceptron.data.describe import Note
 from stream_perceptron.data.identity import (
+    START_BYTES,
+    FileState,
     Identity,
     PipeHeader,
     changed_since_first_pass,
@@ -33,7 +35,6 @@ from stream_perceptron.data.text.scanning import Scanner
 from stream_perceptron.errors import SourceError
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_REMOTE_BYTES = 4096  # that stand for the content of text behind a URI
 _MAX_TRIED = 100  # the number of first records among which one that can be used is looked for
 
 
@@ -337,6 +338,8 @@ class LineSource(Source):
     def _read_file(self, request: Request) -> Iterator[tuple[RawLines, NDArray[np.intp]]]:
         """Yield the records of a file from the start on, each with its end in bytes."""
         stream, is_further_pass = open_bytes(self.path), request.epoch > 0
+        if stream.descriptor is not None and not is_further_pass:
+            self.state = FileState.of(stream.descriptor)
         if request.known is not None and not is_further_pass and stream.descriptor is not None:
             self._begin_hashing(stream, request.offset)
         before = request.offset  # the number of bytes before the next lines
@@ -392,15 +395,11 @@ class LineSource(Source):
             If the file ends before, or the line goes on.
 
         """
-        last = stream.skip(request.offset)
-        if last == b"\n" or (last and not stream.peek(1).strip(b"\r\n")):
+        if _ends_line(stream.skip(request.offset), stream):
             return
         if request.epoch:
             raise changed_since_first_pass(self.name)
-        raise SourceError(
-            f"{self.name}: row {request.start:,} has changed since it was read: the file then "
-            "ended within it; start over with --overwrite"
-        )
+        raise SourceError(f"{self.name}: the file was changed while it was read: run this again")
 
     def _end_of_pass(self, request: Request) -> int:
         """Return the end of the last row of the first pass."""
@@ -413,48 +412,57 @@ class LineSource(Source):
             return
         end, hasher = self._end_of_pass(request), self._hasher
         if not request.epoch:
-            self._first_pass = self.identify(end)
+            self._first_pass, _ = self.identify(end)
             if hasher is not None:
                 hasher.close()
             return
         expected = self._first_pass or request.known
         is_unchanged = hasher is not None and hasher.is_at(self.path)
         self.version = version_of(self.path)
-        if expected.has_changed or not (is_unchanged or self.begins_with(expected)):
+        if expected.has_changed or not (is_unchanged or self.matching([expected])):
             raise changed_since_first_pass(self.name)
 
-    def identities(self, before: Sequence[Identity] = ()) -> list[Identity]:
+    def identities(self) -> list[Identity]:
         if self.is_stream:
             return [Identity.of_stream(self.name)]
-        if before and self.begins_with(before[0]):
-            return [replace(before[0], name=self.name)]
-        return [Identity.of_text(self.name)]
+        return [self._hash_first(None)]
 
-    def identify(self, size: int) -> Identity:
-        if self._hasher is None:
-            return self._hash_first(size)
-        return self._hasher.identify(size)
-
-    def whole(self) -> Identity:
-        return self._hash_first(None)
-
-    def begins_with(self, known: Identity) -> bool:
-        """Whether the file's first bytes match an identity.
+    def matching(self, identities: Iterable[Identity]) -> list[Identity]:
+        """Return the identities of the first bytes, in ascending order of size.
 
         An object behind a URI also has the same version, or has grown.
         """
-        if known.is_stream or known.has_changed:
-            return False
+        known = [each for each in identities if not (each.is_stream or each.has_changed)]
+        known.sort(key=lambda identity: identity.size)
         if is_remote(self.path):
-            if replace(self._hash_first(known.size), version=known.version) != known:
-                return False
-            return known.version in ("", self.version) or self.has_grown(known)
-        hasher = PrefixHasher(self.path)
-        if hasher.identify(known.size) != known:
+            return [identity for identity in known if self._is_of_object(identity)]
+        self._hasher = PrefixHasher(self.path)
+        matches = [each for each in known if self._hasher.identify(each.size) == each]
+        self._hasher.close()
+        return matches
+
+    def _is_of_object(self, known: Identity) -> bool:
+        """Whether an object behind a URI matches an identity."""
+        if replace(self._hash_first(known.size), version=known.version) != known:
             return False
-        hasher.close()
-        self._hasher = hasher
-        return True
+        return known.version in ("", self.version) or self.has_grown(known)
+
+    def identify(self, size: int) -> tuple[Identity, str]:
+        if self._hasher is None:
+            identity = self._hash_first(size)
+            return identity, identity.digest
+        identity = self._hasher.identify(size)
+        return identity, self._hasher.start_digest
+
+    def read_start(self) -> bytes:
+        return open_bytes(self.path).read(START_BYTES)
+
+    def ends_row_at(self, size: int) -> bool:
+        stream = open_bytes(self.path)
+        return _ends_line(stream.skip(size), stream)
+
+    def is_shorter_than(self, size: int) -> bool:
+        return not open_bytes(self.path).skip(size)
 
     def has_grown(self, known: Identity) -> bool:
         is_plain = not self._bytes.is_compressed and os.path.exists(self.path)
@@ -476,7 +484,7 @@ class LineSource(Source):
         if not is_remote(self.path):
             return PrefixHasher(self.path).identify(size)
         stream = open_bytes(self.path)
-        first = stream.read(_REMOTE_BYTES if size is None else min(size, _REMOTE_BYTES))
+        first = stream.read(START_BYTES if size is None else min(size, START_BYTES))
         while size is None and stream.read_some():
             pass
         return Identity(
@@ -487,6 +495,11 @@ class LineSource(Source):
 def _without_header(n: int, header: int) -> list[tuple[int, int]]:
     """Return the parts (start, end) of n records without the one at a place, if it is there."""
     return [(0, header), (header + 1, n)] if 0 <= header < n else [(0, n)]
+
+
+def _ends_line(last: bytes, stream: ByteStream) -> bool:
+    """Return whether a line ends at the place of a stream, given the byte before it."""
+    return last == b"\n" or (bool(last) and not stream.peek(1).strip(b"\r\n"))
 
 
 def _count_up_to(size: int, lines: RawLines) -> int:

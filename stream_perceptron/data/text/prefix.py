@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
 
 from stream_perceptron.data.byte_stream import ByteStream, name_of, open_bytes
-from stream_perceptron.data.identity import CHANGED, Identity
+from stream_perceptron.data.identity import CHANGED, START_BYTES, FileState, Identity
 from stream_perceptron.errors import SourceError
 
 _SOME = 2**22  # bytes to hash at once
@@ -32,10 +31,16 @@ class PrefixHasher:
         from hashlib import sha256  # late: runs without a checkpoint do not need it
 
         self._path, self._digest = path, sha256()
+        self._start = self._digest  # of the first few bytes
         self.size = 0  # the number of hashed bytes
         self._stream: ByteStream | None = open_bytes(path)
         self._state = _state_of(self._stream)
         self._has_changed = False  # whether it was changed in place, other than by growth
+
+    @property
+    def start_digest(self) -> str:
+        """The SHA-256 of the first `START_BYTES` bytes, or of those that are hashed, if fewer."""
+        return self._start.hexdigest()
 
     def identify(self, size: int | None) -> Identity:
         """Return the identity of the first `size` bytes, or of all; `size` must not decrease.
@@ -46,11 +51,14 @@ class PrefixHasher:
         if self._stream is not None:
             before = self._state
             while size is None or self.size < size:
-                data = self._stream.read(_SOME if size is None else min(_SOME, size - self.size))
+                most = _SOME if self.size >= START_BYTES else START_BYTES - self.size
+                data = self._stream.read(most if size is None else min(most, size - self.size))
                 if not data:
                     break
                 self._digest.update(data)
                 self.size += len(data)
+                if self.size <= START_BYTES:
+                    self._start = self._digest.copy()
             now = self._state = _state_of(self._stream)
             has_grown = now.size > before.size
             self._has_changed |= now.size < before.size
@@ -76,7 +84,7 @@ class PrefixHasher:
         if self._stream is None:
             self._stream = open_bytes(self._path)
             self._stream.skip(self.size)
-        if _state_of(self._stream).place != _state_of(stream).place:
+        if not _state_of(self._stream).is_at_place_of(_state_of(stream)):
             raise SourceError(
                 f"{name_of(self._path)}: another file has taken its place: run this again"
             )
@@ -84,20 +92,6 @@ class PrefixHasher:
     def is_at(self, path: str) -> bool:
         """Whether the file is unchanged since the last call of `identify`, and still at a path."""
         return os.path.exists(path) and self._state == FileState.of(path)
-
-
-class FileState(NamedTuple):
-    """What changes when a file does, mostly."""
-
-    place: tuple[int, int]  # device and inode
-    size: int
-    time: int  # of the last change of its content, in nanoseconds
-
-    @classmethod
-    def of(cls, file: str | int) -> FileState:
-        """Return the state of a path or a descriptor."""
-        stat = os.stat(file)
-        return cls((stat.st_dev, stat.st_ino), stat.st_size, stat.st_mtime_ns)
 
 
 def _state_of(stream: ByteStream) -> FileState:

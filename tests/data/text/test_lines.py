@@ -8,7 +8,7 @@ import os
 import subprocess
 
 import pytest
-from helpers import COMMAND, lines_of
+from helpers import COMMAND, contents_of, lines_of
 
 from stream_perceptron import LiveModel
 
@@ -29,7 +29,7 @@ def test_an_interrupted_file_goes_on_at_its_row(form, packed, tmp_path, run):
                 "--passes", 2, "--quiet", check=0)  # fmt: skip
 
     for name in ("m.npz", "p.jsonl"):
-        assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
+        assert contents_of(folders[0] / name) == contents_of(folders[1] / name)
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
@@ -43,7 +43,7 @@ def test_a_file_that_has_grown_goes_on_with_what_is_new(form, tmp_path, run):
     run("learn", source, "-m", path, "--quiet", check=0)
     run("learn", source, "-m", clean, "--quiet", check=0)
 
-    assert clean.read_bytes() == path.read_bytes()
+    assert contents_of(clean) == contents_of(path)
 
 
 def test_a_file_whose_read_part_has_changed_is_refused(tmp_path, run):
@@ -94,7 +94,7 @@ def test_a_last_line_without_its_newline_is_learned_once(more, tmp_path, run):
     run("learn", source, "-m", whole, "--quiet", check=0)
 
     assert "" == same.stderr
-    assert whole.read_bytes() == path.read_bytes()
+    assert contents_of(whole) == contents_of(path)
 
 
 def test_a_row_that_was_learned_before_its_end_stops_a_run(tmp_path, run):
@@ -150,7 +150,7 @@ def test_a_text_file_is_told_by_the_bytes_up_to_its_last_row(is_compressed, tmp_
 
         assert (len(read), hashlib.sha256(read).hexdigest()) == (identity.size, identity.digest)
     run("learn", source, "-m", whole, "--skip-bad", "--quiet", check=0)
-    assert whole.read_bytes() == path.read_bytes()
+    assert contents_of(whole) == contents_of(path)
 
 
 @pytest.mark.parametrize("size", [17, 40], ids="{} MB".format)

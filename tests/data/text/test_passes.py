@@ -6,7 +6,7 @@ import json
 import os
 
 import pytest
-from helpers import lines_of
+from helpers import contents_of, lines_of
 
 from stream_perceptron import LiveModel, SourceError
 from stream_perceptron.data import open_source
@@ -58,7 +58,7 @@ def test_rows_that_are_added_during_a_run_are_left_to_the_next_one(growth, tmp_p
         source.write_bytes(DATA)
         live = learn_while_replaced(source, data, 2)
         live.save(model)
-        outcomes.append(model.read_bytes())
+        outcomes.append(contents_of(model))
         run("verify", model, source, check=0)
 
     assert outcomes[0] == outcomes[1]
