@@ -73,7 +73,7 @@ def _use(live: LiveModel, path: Path, folder: Path) -> None:
     try:
         for batch in live.batches(sources[0]):
             live.predict(batch)
-        for _ in live.run(sources, live.resume(sources, go_next=True), skip_rejected=True):
+        for _ in live.run(sources, live.resume(sources, again=True), skip_rejected=True):
             pass
     except StreamPerceptronError:
         pass  # the checkpoint is of other data

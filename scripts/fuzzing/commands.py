@@ -43,7 +43,7 @@ def case(rng: np.random.Generator, folder: Path) -> str:
     name = str(rng.choice(_COMMANDS))
     if name == "average" and model.exists():
         more.write_bytes(model.read_bytes())
-        call(["learn", str(other), "--next", "--skip-bad", "-m", str(more)], folder)
+        call(["learn", str(other), "--skip-bad", "-m", str(more)], folder)
     arguments = {
         "predict": [other, "-m", model], "evaluate": [other, "-m", model], "inspect": [model],
         "sweep": [source], "report": [model], "verify": [model, source], "learn": [source],

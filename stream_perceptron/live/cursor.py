@@ -69,6 +69,8 @@ class Cursor:
         here.finished = stop and self.stopped_below == epsilon
         if not here.finished:
             here.stopped_below = None
+            if here.begins_at_marks and not all(source.is_stream for source in here.sources):
+                here.read = here.rejected = 0  # rows up to the marks are counted on the way
         return here
 
     def end_of(self, limit: int | None) -> int | None:
@@ -155,21 +157,9 @@ class Cursor:
             self._require_finished(shared, new)
         if not self._is_continued_by(sources, again):
             return new
-        is_whole = len(self.sources) == len(sources)
-        if again:
-            rest = unread[len(self.sources) :]
-            return new if self.finished else replace(self, sources=[*self.sources, *rest])
-        if self.epoch and is_whole:
-            pairs = zip(sources, self.sources, strict=True)
-            has_pass_left = passes is None or self.epoch < passes
-            if has_pass_left or not any(source.has_grown(known) for source, known in pairs):
-                return self
-        new.stopped_below = self.stopped_below
-        if self.is_of_stream:
-            new.index, new.row = self.index, self.row
-            if all(source.is_stream for source in sources):
-                new.read, new.rejected = self.read, self.rejected
-        return new
+        if (again and self.finished) or (self.epoch and not self._goes_on(sources, passes)):
+            return new
+        return replace(self, sources=[*self.sources, *unread[len(self.sources) :]])
 
     def resume_whole(
         self, sources: Sequence[Identity], at_random: bool, shards: Shards | None, again: bool
@@ -215,6 +205,14 @@ class Cursor:
                 return False
         return True
 
+    def _goes_on(self, sources: Sequence[Source], passes: int | None) -> bool:
+        """Whether the present pass goes on, instead of a first pass over rows that are new."""
+        if len(sources) > len(self.sources):
+            return False
+        has_pass_left = passes is None or self.epoch < passes
+        pairs = zip(sources, self.sources, strict=True)
+        return has_pass_left or not any(source.has_grown(known) for source, known in pairs)
+
     @property
     def _way(self) -> str:
         """How rows are read, as text."""
@@ -227,10 +225,10 @@ class Cursor:
         if not shared:
             return
         end = f"row {self.row:,}" if self.shards is None else f"round {self.shards.rounds:,}"
-        now = "other files are given" if self._way == new._way else f"now {new._way}"
+        now = "has other files" if self._way == new._way else f"reads them {new._way}"
         raise CheckpointError(
-            f"{shared[0].name}: a run that read rows {self._way} ended at {end}, and {now}; to "
-            "begin a new run over these files: --again"
+            f"{shared[0].name} was learned only up to {end}, with rows read {self._way}, and this "
+            f"run {now}; to learn these files from their start: --again"
         )
 
     def begin_source(self, epoch: int, index: int, row: int = 0, offset: int = 0) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.data.batch import Batch
-from stream_perceptron.data.identity import FileState, Identity
+from stream_perceptron.data.identity import FileState, Identity, hash_bytes
 from stream_perceptron.data.sampling import RandomDraws
 from stream_perceptron.data.source import Source
 from stream_perceptron.live.cursor import Cursor
@@ -180,7 +180,7 @@ class Ledger:
         for source, identity, n_rows in zip(sources, identities, counts, strict=True):
             known = self.marks.find(source, identity)
             if n_rows and (known is None or known.n_rows < n_rows):
-                start = source.identify(identity.size)[1] if source.grows else ""
+                start = hash_bytes(source.read_start()[: identity.size]) if source.grows else ""
                 mark = Mark(identity, n_rows, 0, start, _settled_state(source), is_finished=True)
                 self.marks.put(mark, known)
 

@@ -18,6 +18,7 @@ from stream_perceptron.data.identity import (
 )
 from stream_perceptron.data.opening import open_source
 from stream_perceptron.data.source import Interpreter, Opening, RawRows, Request, Source
+from stream_perceptron.data.text.prefix import PrefixHasher
 from stream_perceptron.errors import SourceError
 
 
@@ -231,11 +232,12 @@ def _is_still_there(mark: Mark) -> bool:
     if mark.is_finished and mark.state == state:
         return True
     with suppress(SourceError):
-        source = open_source(name)
-        is_text = bool(mark.start)
-        if source.grows != is_text or (is_text and not _begins_alike(mark, source)):
-            return False
-        return bool(source.matching([mark.source]))
+        if mark.start:
+            hasher = PrefixHasher(name)
+            hasher.identify(min(mark.source.size, START_BYTES))
+            is_alike = hasher.start_digest == mark.start
+            return is_alike and hasher.identify(mark.source.size) == mark.source
+        return state.size == mark.source.size and bool(open_source(name).matching([mark.source]))
     return False
 
 

@@ -302,19 +302,6 @@ def test_a_label_that_has_another_name_later(run, tmp_path):
     assert "name it with --label, or ask for predictions" in first
 
 
-def test_what_is_read_again_is_said_to_have_changed_only_if_it_has(run, tmp_path):
-    one, two, path = tmp_path / "one.csv", tmp_path / "two.csv", tmp_path / "m.npz"
-    one.write_text("a,label\n1,x\n2,y\n")
-    two.write_text("a,label\n3,x\n4,y\n")
-    run("learn", one, two, "-m", path, check=0)
-    again = run("learn", two, "-m", path, check=0).stderr
-    two.write_text("a,label\n5,x\n4,y\n")
-    changed = run("learn", two, "-m", path, check=0).stderr
-
-    assert f"warning: {two} was read before; reading it again from the start" in again
-    assert f"warning: {two} changed after it was read; reading it again" in changed
-
-
 @pytest.mark.parametrize(
     ("text", "options"),
     [

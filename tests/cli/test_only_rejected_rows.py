@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from helpers import write_lines
+from helpers import contents_of, write_lines
 
 from stream_perceptron import LiveModel
 
@@ -75,7 +75,7 @@ def test_runs_over_parts_end_as_one_run(form, keeps_rejected, tmp_path, run):
             result = run(*learn, cwd=folder, check=1, **more)
             done = end
         files = sorted(path for path in folder.iterdir() if path.suffix in (".npz", ".jsonl"))
-        contents = {path.name: path.read_bytes() for path in files}
+        contents = {path.name: contents_of(path) for path in files}
         outcomes.append((contents, result.stderr.partition("; the first")[0]))
 
     assert outcomes[0] == outcomes[1]

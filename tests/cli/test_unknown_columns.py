@@ -54,7 +54,7 @@ def test_a_column_that_the_model_does_not_know_is_ignored_with_one_warning(
     for path in sources:
         copy = tmp_path / f"{path.name}.npz"
         copy.write_bytes(model.read_bytes())
-        learned = run("learn", path, "-m", copy, "--next", "--quiet", check=0)
+        learned = run("learn", path, "-m", copy, "--quiet", check=0)
         weights.append(LiveModel.load(copy).model.weights.tobytes())
         assert learned.stderr == (WARNING if path == sources[0] else "")
 
@@ -74,9 +74,8 @@ def test_a_table_that_lacks_a_one_hot_column_is_an_error(form, command, tmp_path
         write_parquet(other, columns)
     else:
         other.write_text("a,label\n1,x\n")
-    options = ["--next"] if command == "learn" else []
     before = model.read_bytes()
-    result = run(command, other, "-m", model, *options, check=1)
+    result = run(command, other, "-m", model, check=1)
 
     assert "'color'" in result.stderr
     assert result.stderr.count("\n") == 1
@@ -100,7 +99,7 @@ def test_declared_types_hold_before_the_first_value(tmp_path, run):
 
 def test_rows_without_any_feature_of_the_model_are_rejected(model, run):
     rows = '{"c": 5, "label": "left"}\n{"a": 1, "b": 1, "label": "left"}\n'
-    result = run("learn", "-m", model, "--next", "--skip-bad", input=rows, check=0)
+    result = run("learn", "-m", model, "--skip-bad", input=rows, check=0)
 
     assert "skipped: stdin: row 1: it has none of the model's features" in result.stderr
     assert LiveModel.load(model).progress.samples == 3

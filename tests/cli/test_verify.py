@@ -161,10 +161,11 @@ def test_a_mean_is_proven_from_what_each_model_added(days, run, tmp_path, proven
         models.append(tmp_path / f"{i}.npz")
         models[-1].write_bytes(base.read_bytes())
         # The first continues the base's file, so that its entry has the rows of both.
-        more = ["--next"] if i else []
-        run("learn", day, "-m", models[-1], "--lr", "0.03", "--quiet", *more, check=0)
+        run("learn", day, "-m", models[-1], "--lr", "0.03", "--quiet", check=0)
     run("average", *models, "--base", base, "-o", mean, check=0)
-    run("learn", days[0], "-m", mean, "--limit", 10, "--quiet", check=0)
+    run("learn", *days, "-m", mean, "--limit", 4500, "--quiet", check=0)
+    assert 4500 == LiveModel.load(mean).progress.samples  # each day was learned by a model
+    run("learn", days[0], "-m", mean, "--again", "--limit", 10, "--quiet", check=0)
 
     proven(mean, *days)
     *_, average, last = entries_of(mean)
@@ -255,7 +256,7 @@ def _with_more_rows(meta, _):
 def test_a_lineage_that_was_changed_is_noticed(change, why, days, run, tmp_path, refused):
     path = tmp_path / "m.npz"
     run("learn", days[0], "-m", path, "--limit", 1000, "--quiet", check=0)
-    run("learn", days[1], "-m", path, "--next", "--lr", "0.02", "--quiet", check=0)
+    run("learn", days[1], "-m", path, "--lr", "0.02", "--quiet", check=0)
     changed(path, change)
 
     sources = days[1:2] if change is _without_first else days[:2]
@@ -296,7 +297,7 @@ def test_a_source_too_many_and_a_pipe(sample, days, run, tmp_path, refused):
 def test_inspect_shows_what_a_model_was_learned_from(days, run, tmp_path):
     path = tmp_path / "m.npz"
     run("learn", days[0], "-m", path, "--limit", 1000, "--quiet", check=0)
-    run("learn", days[1], "-m", path, "--next", "--random", "--limit", 500, "--quiet", check=0)
+    run("learn", days[1], "-m", path, "--random", "--limit", 500, "--quiet", check=0)
     shown = run("inspect", path, check=0).stdout.partition("learned from\n")[2]
     shown = " ".join(shown.split())  # undo line breaks
     entries = json.loads(run("inspect", path, "--json", check=0).stdout)["lineage"]["entries"]

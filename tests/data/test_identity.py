@@ -55,6 +55,6 @@ def test_a_file_that_is_changed_in_place_has_no_digest(content, tmp_path):
 
 
 def test_a_file_of_which_nothing_was_read_is_no_stream():
-    assert not Identity.of_text("f").is_stream
-    assert Identity.of_text("f") == Identity("g", 0, hashlib.sha256().hexdigest())
+    assert not Identity.of_unread("f").is_stream
+    assert Identity.of_unread("f") == Identity("g", 0, hashlib.sha256().hexdigest())
     assert Identity.of_stream("f").is_stream

@@ -187,8 +187,11 @@ def test_an_average_goes_on_and_leaves_out_what_was_learned(partitions, run, tmp
     base, learners = partitions
     mean = tmp_path / "mean.npz"
     run("average", *learners, "--base", base, "-o", mean, check=0)
-    result = run("learn", tmp_path / "q.jsonl", "-m", mean, "--json", check=0)
+    topic = (tmp_path / "q.jsonl").read_text()
+    skipped = run("learn", tmp_path / "q.jsonl", "-m", mean, check=0)
+    result = run("learn", "-m", mean, "--json", input=topic, check=0)
 
+    assert f"{tmp_path / 'q.jsonl'}: already learned (" in skipped.stderr
     assert 700 == json.loads(result.stdout)["replayed"]
     assert 2330 == LiveModel.load(mean).progress.samples
     assert "accuracy" in run("inspect", mean, check=0).stdout

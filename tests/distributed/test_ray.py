@@ -157,7 +157,7 @@ def wait_for_round(path, after, process):
 @pytest.mark.parametrize("rows", [777, 5000])
 def test_one_shard_is_the_plain_stream_to_the_bit(rows, cluster, run, sample, tmp_path):
     plain, shared = tmp_path / "plain.npz", tmp_path / "shared.npz"
-    run("learn", sample, sample, "--passes", 2, "-m", plain, check=0)
+    run("learn", sample, sample, "--passes", 2, "--again", "-m", plain, check=0)
     cluster.run(sample, sample, shards=1, rows=rows, model=shared, options=["--passes", 2])
     one, other = members_of(plain), members_of(shared)
     meta, others = json.loads(one.pop("meta.json")), json.loads(other.pop("meta.json"))
@@ -329,12 +329,15 @@ def test_a_run_in_shards_goes_on_as_it_was_begun(cluster, run, sample, tmp_path)
     assert (143, "") == (process.returncode, errors)
     assert 3 <= rounds < 250
     refused = cluster.run(sample, shards=3, rows=5, model=path, check=1).stderr
-    assert f"only up to round {rounds:,}, and" in refused
-    assert "in 4 shards by rounds of 5 rows, now in 3 shards by rounds of 5 rows" in refused
+    assert f"only up to round {rounds:,}, with rows read in 4 shards by rounds of 5 rows" in refused
+    assert "this run reads them in 3 shards by rounds of 5 rows; to learn" in refused
     refused = cluster.run(sample, sample, shards=4, rows=5, model=path, check=1).stderr
-    assert "and there are more files than before" in refused
+    assert "and this run has other files; to learn these files" in refused
     refused = run("learn", sample, "-m", path, check=1).stderr
-    assert "in 4 shards by rounds of 5 rows, now in order; --next leaves the rest out" in refused
+    assert (
+        "and this run reads them in order; to learn these files from their start: --again"
+        in refused
+    )
     assert rounds == rounds_of(path)
 
 

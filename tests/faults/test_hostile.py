@@ -267,7 +267,7 @@ def test_an_average_that_would_not_be_finite(run, tmp_path):
         rows = [{"a": (-1) ** i * 1.2e153, "label": "x"} for i in range(400 + number)]
         path.write_bytes(paths[0].read_bytes())
         source = write_lines(tmp_path / "t.jsonl", rows)
-        run("learn", source, "--next", "-m", path, check=0)
+        run("learn", source, "-m", path, check=0)
     result = run("average", *paths[1:], "--base", paths[0], "-o", tmp_path / "a.npz", check=1)
     (line,) = result.stderr.splitlines()
     assert line.endswith("a feature's variance over all models is too large: scale it")

@@ -109,9 +109,7 @@ def test_next_offsets_are_shown_and_positions_echoed(tmp_path, run):
     (tmp_path / "topic.jsonl").write_bytes(b"".join(lines))
     path = tmp_path / "model.npz"
     subprocess.run(consume(tmp_path), input=b"".join(lines[:300]), check=True)
-    again = run(
-        "learn", tmp_path / "topic.jsonl", "-m", path, "--next", "--skip-bad", "--json", check=0
-    )
+    again = run("learn", tmp_path / "topic.jsonl", "-m", path, "--skip-bad", "--json", check=0)
     figures = json.loads(again.stdout)
     contents = json.loads(run("inspect", path, "--json", check=0).stdout)
     predictions = (tmp_path / "predictions.jsonl").read_text().splitlines()

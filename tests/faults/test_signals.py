@@ -136,12 +136,13 @@ def test_a_further_sigint_during_a_save_says_so_and_the_next_one_ends_the_run(
         "main(sys.argv[1:])"
     )
     command = [sys.executable, "-c", script]
-    options = ["-m", path, "--passes", "9", "--quiet"]
+    options = ["-m", path, "--passes", "9"]
     with start(digits["test"], *options, command=command, stdout=subprocess.PIPE) as process:
+        assert process.stderr.readline().startswith("resuming")
         process.send_signal(first)
         assert process.stdout.readline() == "hanging\n"
         process.send_signal(signal.SIGINT)
-        notice = process.stderr.readline()
+        notice = next(line for line in process.stderr if line.startswith("saving"))
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
         process.wait(10)

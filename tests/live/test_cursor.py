@@ -1,4 +1,4 @@
-"""A cursor continues in its own sources, and begins others only when allowed."""
+"""A cursor resumes in its own sources, and begins others anew."""
 
 from __future__ import annotations
 
@@ -16,61 +16,107 @@ from stream_perceptron.live.cursor import Cursor, Shards
 
 A, B = Identity("a.csv", 10, "1a"), Identity("b.csv", 20, "2b")
 STDIN = Identity.of_stream("stdin")
+WAYS = {"at_random": False, "shards": None, "again": False}
+
+
+class File:
+    """A source with a known identity, which may have grown."""
+
+    def __init__(self, identity, has_grown=False):
+        self.name, self.is_stream = identity.name, identity.is_stream
+        self._identity, self._has_grown = identity, has_grown
+
+    def matching(self, identities):
+        return [identity for identity in identities if identity == self._identity]
+
+    def has_grown(self, known):
+        return self._has_grown
 
 
 def at(*sources, **place):
     return Cursor(list(sources), **({"finished": False, "row": 5, "read": 5} | place))
 
 
-def resumed(cursor, *sources, **how):
-    return cursor.resumed(sources, sources, **({"at_random": False} | how))
+def place_of(cursor):
+    return cursor.epoch, cursor.row, [source.name for source in cursor.sources]
 
 
-@pytest.mark.parametrize("finished", [False, True])
-def test_the_sources_of_before_go_on_also_with_others_behind_them(finished):
-    renamed = replace(A, name="elsewhere.csv")
-    for sources in ([A], [A, B], [renamed]):
-        here = resumed(at(A, finished=finished), *sources)
+@pytest.mark.parametrize("sources", [[A], [B], [B, A]], ids=str)
+def test_a_first_pass_begins_at_the_marks(sources):
+    cursor = at(A, redeliveries=Redeliveries({("p",): 7}))
 
-        assert (5, 5, sources) == (here.row, here.read, here.sources)
-    assert 5 == resumed(at(STDIN), STDIN).row
+    new = cursor.resume([File(source) for source in sources], again=False, passes=1)
 
-
-def test_others_are_begun_when_those_of_before_are_done():
-    offsets = {("p",): 7}
-    for cursor, how in (
-        (at(A, finished=True), {}),
-        (at(A), {"go_next": True}),
-        (at(STDIN), {}),  # the rest of stdin is lost
-        (Cursor(), {}),
-    ):
-        here = resumed(replace(cursor, redeliveries=Redeliveries(offsets)), B, **how)
-
-        assert (0, 0, [B], offsets) == (here.row, here.read, here.sources, here.offsets)
+    assert new.begins_at_marks
+    assert place_of(new) == (0, 0, [source.name for source in sources])
+    assert new.offsets == {("p",): 7}
 
 
 @pytest.mark.parametrize(
-    ("cursor", "sources", "how", "why"),
+    ("sources", "passes", "expected"),
     [
-        (at(A), [B], {}, "b.csv is another source"),
-        (at(A, B), [A], {}, "b.csv is missing"),
-        (at(A, B), [B, A], {}, "source 1 is b.csv, not a.csv"),
-        (at(A), [replace(A, size=12, digest="3c")], {}, "from 10 to 12 bytes"),
-        (at(A), [replace(A, digest="3c")], {}, "content has changed"),
-        (at(A), [replace(A, size=0, digest="3c")], {}, "changed in its first 10 bytes"),
-        (at(A), [A], {"at_random": True}, "were read in order, now at random"),
-        (at(A, at_random=True), [A, B], {"at_random": True}, "there are more files"),
-        (at(A), [A], {"shards": Shards(2, 5)}, "now in 2 shards by rounds of 5 rows"),
-        (at(A, shards=Shards(2, 5, 3)), [A], {"shards": Shards(4, 5)}, "only up to round 3"),
+        ([File(A), File(B)], 3, (1, 5, ["a.csv", "b.csv"])),
+        ([File(A, has_grown=True), File(B)], 3, (1, 5, ["a.csv", "b.csv"])),
+        ([File(A), File(B)], 1, (1, 5, ["a.csv", "b.csv"])),
+        ([File(A, has_grown=True), File(B)], 1, (0, 0, ["a.csv", "b.csv"])),
+        ([File(B), File(A)], 3, (0, 0, ["b.csv", "a.csv"])),
+        ([File(A)], 3, (0, 0, ["a.csv"])),
+        ([File(A), File(B), File(A)], 3, (0, 0, ["a.csv", "b.csv", "a.csv"])),
     ],
-    ids=lambda value: value if isinstance(value, str) else "",
+    ids=["same", "grown", "no pass left", "grown, no pass left", "reordered", "fewer", "more"],
 )
-def test_what_is_not_done_says_why_it_cannot_go_on(cursor, sources, how, why):
-    with pytest.raises(CheckpointError, match=why) as error:
-        resumed(cursor, *sources, **how)
+def test_a_further_pass_resumes_with_the_same_files(sources, passes, expected):
+    cursor = at(A, B, epoch=1)
 
-    assert str(error.value).endswith("; --next leaves the rest out")
-    assert [] == resumed(cursor, *sources, go_next=True, **how).sources[len(sources) :]
+    assert place_of(cursor.resume(sources, again=False, passes=passes)) == expected
+
+
+def test_rows_of_a_pipe_are_counted_over_all_runs():
+    assert place_of(at(STDIN).resume([File(STDIN)], again=False, passes=1)) == (0, 5, ["stdin"])
+    assert place_of(at(A).resume([File(STDIN)], again=False, passes=1)) == (0, 0, ["stdin"])
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_learning_again_resumes_until_it_is_finished(finished):
+    unread = Identity.of_unread("b.csv")
+    cursor = at(A, unread, is_again=True, finished=finished)
+
+    resumed = cursor.resume([File(A), File(B)], again=True, passes=1)
+    without = cursor.resume([File(A), File(B)], again=False, passes=1)
+
+    assert (resumed.is_again, resumed.row) == (True, 0 if finished else 5)
+    assert (without.is_again, without.row) == (False, 0)
+
+
+@pytest.mark.parametrize("cursor", [at(A, at_random=True), at(A, shards=Shards(2, 5, 3))])
+def test_whole_files_resume_in_the_same_way(cursor):
+    way = WAYS | {"at_random": cursor.at_random, "shards": cursor.shards}
+
+    assert cursor.resume_whole([replace(A, name="moved.csv")], **way).row == 5
+    assert cursor.resume_whole([A], **way | {"again": True}).row == 0
+    assert cursor.resume_whole([B], **way).row == 0
+    assert replace(cursor, finished=True).resume_whole([A, B], **way).row == 0
+
+
+@pytest.mark.parametrize(
+    ("cursor", "sources", "way", "reason"),
+    [
+        (at(A, at_random=True), [A, B], {"at_random": True}, "up to row 5, .*has other files"),
+        (at(A, at_random=True), [A], {"shards": Shards(2, 5)}, "reads them in 2 shards by rounds"),
+        (at(A, shards=Shards(2, 5, 3)), [A], {"shards": Shards(4, 5)}, "up to round 3, with"),
+        (at(A, shards=Shards(2, 5, 3)), [B, A], {"shards": Shards(2, 5)}, "has other files"),
+    ],
+    ids=["more files", "another way", "more shards", "other order"],
+)
+def test_an_unfinished_run_over_whole_files_is_not_left_for_a_part_of_them(
+    cursor, sources, way, reason
+):
+    with pytest.raises(CheckpointError, match=f"^a.csv was learned only .*{reason}.*: --again$"):
+        cursor.resume_whole(sources, **WAYS | way)
+    with pytest.raises(CheckpointError, match="reads them in order; .*: --again$"):
+        cursor.resume([File(A)], again=False, passes=1)
+    assert cursor.resume([File(B)], again=False, passes=1).row == 0
+    assert cursor.resume([File(A)], again=True, passes=1).row == 0
 
 
 def part(offsets, redelivered):

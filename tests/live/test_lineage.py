@@ -13,7 +13,7 @@ from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.opening import open_source
 from stream_perceptron.live.lineage import DRAWS, ROUNDS, Entry, Lineage, saved_lr, shown_lr
 
-EMPTY = Identity.of_text("a.csv")
+EMPTY = Identity.of_unread("a.csv")
 
 
 def text(size):

@@ -358,7 +358,7 @@ def test_golden_run_of_version_1_goes_on(tmp_path):
     path = tmp_path / "rest.csv"
     path.write_text("label,a,b,part,offset\nleft,1,1,q,5\nright,1.5,1,q,6\n")
     sources = [open_source(str(path))]
-    list(live.run(sources, live.resume(sources, go_next=True)))
+    list(live.run(sources, live.resume(sources)))
     assert (11, 1) == (live.progress.samples, live.ledger.n_redelivered)
 
 
