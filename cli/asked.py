@@ -57,7 +57,10 @@ class ReadingOptions:
         given["standardize"] = is_on is True
         names = {each.name for each in fields(Selection)}.intersection(given)
         asked = Selection(**{name: given[name] for name in names})
-        opening = None if self.scale is not None else sources[0].open(Request(asked))
+        if self.scale is not None:
+            return asked
+        openings = (source.open(Request(asked)) for source in sources)
+        opening = next((each for each in openings if each is not None), None)
         if opening is None or not opening.schema.is_table:
             return asked
         return replace(asked, scale=1.0, standardize=is_on is not False)

@@ -79,16 +79,19 @@ class Marks:
     def put(self, mark: Mark, replaced: Mark | None = None) -> None:
         """Add a mark, in place of another one if given."""
         if replaced is not None:
-            del self._marks[replaced]
-            for index, key in self._keys(replaced):
-                index[key].remove(replaced)
-                if not index[key]:
-                    del index[key]
-            self._sizes[_start_size(replaced)] -= 1
+            self._remove(replaced)
         self._marks[mark] = None
         for index, key in self._keys(mark):
             index[key].append(mark)
         self._sizes[_start_size(mark)] += 1
+
+    def _remove(self, mark: Mark) -> None:
+        del self._marks[mark]
+        for index, key in self._keys(mark):
+            index[key].remove(mark)
+            if not index[key]:
+                del index[key]
+        self._sizes[_start_size(mark)] -= 1
 
     def _keys(self, mark: Mark) -> list[tuple[dict[Any, list[Mark]], Any]]:
         """Return the indexes that have a mark, with its key in each."""
@@ -136,7 +139,7 @@ class Marks:
         return None
 
     def find_same(self, mark: Mark) -> Mark | None:
-        """Return a mark of the same content, if possible with the same name."""
+        """Return the mark of the same content with the most rows, if possible of this name."""
         digest = mark.start or mark.source.digest
         return self._find_same(mark.source, digest, mark.source.name)
 
@@ -147,7 +150,11 @@ class Marks:
         """
         if mark.source.name == source.name:
             return mark
-        named = replace(mark, source=replace(mark.source, name=source.name), state=source.state)
+        for shorter in list(self._by_name.get(source.name, ())):
+            if shorter.source == mark.source:
+                self._remove(shorter)
+        identity = replace(mark.source, name=source.name)
+        named = replace(mark, source=identity, state=source.state, is_finished=False)
         self.put(named, None if _is_still_there(mark) else mark)
         return named
 
@@ -170,9 +177,9 @@ class Marks:
         return f"{source.name}: new content; {count_rows(mark)} of the old one {verb} learned"
 
     def _find_same(self, identity: Identity, digest: str, name: str) -> Mark | None:
-        """Return a mark of this content, if possible with this name."""
+        """Return the mark of this content with the most rows, if possible with this name."""
         same = [mark for mark in self._by_digest.get(digest, ()) if mark.source == identity]
-        return max(same, key=lambda mark: mark.source.name == name, default=None)
+        return max(same, key=lambda mark: (mark.n_rows, mark.source.name == name), default=None)
 
     def _start_digests(self, start: bytes) -> Iterator[str]:
         """Yield the SHA-256 of the first bytes of text, for each size that a mark may have."""

@@ -142,7 +142,7 @@ class LiveModel:
         Raises
         ------
         SourceError
-            If a source has no rows, or lacks a column that was asked for.
+            If no source has rows, or one lacks a column that was asked for.
         ValueError
             If a parameter is out of its range, or a class is not of the labels' type.
 
@@ -151,18 +151,21 @@ class LiveModel:
         most = parameters.get("max_weights", MAX_WEIGHTS) // NAME_COST
         request = Request(asked, needs_label=needs_label, most_features=most)
         declared: list[Any] | None = None
-        schema = Schema()
-        for i, source in enumerate(sources):
+        schema, is_first = Schema(), True
+        for source in sources:
             opening = source.open(request)
             if opening is None:
-                raise SourceError(f"{source.name}: it has no rows")
-            if i == 0:
+                continue
+            if is_first:
+                is_first = False
                 options = opening.context.selection
                 declared = source.classes if options.label is not None else None
                 # Keep its name, because the columns of the next source may have another order.
                 asked = replace(asked, join=options.join or asked.join)
                 request = replace(request, selection=asked)
             request = request.after(opening.schema)
+        if is_first:
+            raise SourceError(f"{sources[0].name}: it has no rows")
         if classes is not None:
             declared, typed = request.schema.with_classes(classes)
             schema = Schema(label_type=typed.label_type)
