@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import Command, model_argument, option
-from .printable import beside, class_table, columns_of_stdout, printable, width_of, wrapped
+from .printable import beside, class_table, columns_of_stdout, counted, printable, width_of, wrapped
 from .progress_line import UNTESTED, waiting_of
 from .summary import baseline_of, shown_waiting
 
@@ -19,9 +22,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stream_perceptron import LiveModel
+    from stream_perceptron.live.marks import Mark
 
 _STRONGEST = 5  # features of a class
 _MOST = 40  # classes
+_MAX_LISTED = 20  # files, and entries of the lineage
 _LAST = 6  # falls of accuracy and recoveries
 # The fields of Progress in JSON.
 _PROGRESS = (
@@ -57,9 +62,15 @@ def _groups(live: LiveModel, path: Path) -> Iterator[tuple[str, Iterable[str]]]:
     model, cursor = live.model, live.cursor
     yield str(path), _named(_reading(live))
     lineage = live.lineage.lines()
+    if len(lineage) > _MAX_LISTED:
+        n_left_out = len(lineage) - _MAX_LISTED
+        half = _MAX_LISTED // 2
+        lineage[half:-half] = [f"... {n_left_out:,} more, which --json lists"]
     if cursor.shards is not None:
         lineage.append(f"now {cursor.shards}, {cursor.shards.rounds:,} done in this pass")
     yield "learned from", _indented(lineage or ["nothing"])
+    if live.marks:
+        yield "files", _named(_files(live))
     yield "how well", _named(_figures(live))
     more = f", the first {_MOST} classes" if len(model.classes_) > _MOST else ""
     if live.progress.confusion.tested:
@@ -87,6 +98,51 @@ def _groups(live: LiveModel, path: Path) -> Iterator[tuple[str, Iterable[str]]]:
         yield f"strongest features{more}", _named(strongest)
     if findings := list(findings_in(live)):
         yield "diagnosis", _indented(map(str, findings))
+
+
+def _files(live: LiveModel) -> Iterator[tuple[str, str]]:
+    """Yield the files that the model learned from; if there are many, those of like names as one.
+
+    A number in a name is then a *.
+    """
+    files = list(_statuses(live))
+    if len(files) <= _MAX_LISTED:
+        for mark, status in files:
+            yield mark.source.name, f"{counted(mark.n_rows, 'row')}, {status}"
+        return
+    groups: dict[tuple[str, str], list[int]] = {}
+    for mark, status in files:
+        folder, name = os.path.split(mark.source.name)
+        pattern = os.path.join(folder, re.sub("[0-9]+", "*", name))
+        groups.setdefault((pattern, status), []).append(mark.n_rows)
+    for (pattern, status), counts in groups.items():
+        n_rows = counted(sum(counts), "row")
+        yield pattern, f"{counted(len(counts), 'file')}, {n_rows}, {status}"
+
+
+def _statuses(live: LiveModel) -> Iterator[tuple[Mark, str]]:
+    """Yield each mark with a text on whether further runs need its file."""
+    from stream_perceptron.data.byte_stream import is_remote
+    from stream_perceptron.data.identity import FileState
+
+    cursor = live.cursor
+    is_in_pass = not (cursor.finished or cursor.begins_at_marks)
+    last = {mark.source.name: mark for mark in live.marks}
+    for mark in live.marks:
+        state = FileState.find(mark.source.name)
+        if last[mark.source.name] is not mark:
+            status = "earlier content of this name"
+        elif is_in_pass and mark.source in cursor.sources:
+            status = "needed until the present pass is finished"
+        elif not mark.is_finished:
+            status = "not finished: further runs need it"
+        elif mark.state is None or state is None:
+            status = "finished" if is_remote(mark.source.name) else "finished, no longer there"
+        elif state != replace(mark.state, time=mark.state.time or state.time):
+            status = "changed since: further runs need it"
+        else:
+            status = "finished: can be deleted"
+        yield mark, status
 
 
 def _named(rows: Iterable[tuple[str, str]]) -> Iterator[str]:
@@ -192,7 +248,15 @@ def _contents(live: LiveModel) -> dict[str, Any]:
         **waiting_of(live),
         **baseline_of(live),
         "changes": [vars(change) for change in live.progress.changes],
-        "sources": [{"name": s.name, "size": s.size} for s in live.cursor.sources],
+        "files": [
+            {
+                "name": mark.source.name,
+                "bytes": mark.source.size,
+                "rows": mark.n_rows,
+                "status": status,
+            }
+            for mark, status in _statuses(live)
+        ],
         "lineage": to_json(live.lineage),
         **_place(live),
         "strongest_features": [

@@ -132,14 +132,14 @@ def test_inspect_says_what_is_in_a_model(digits, model, run):
         "accuracy": live.progress.accuracy, "features": live.model.features_,
     }  # fmt: skip
     assert expected == {name: contents[name] for name in expected}
-    assert digits["test"].stat().st_size == contents["sources"][0]["size"]
+    assert digits["test"].stat().st_size == contents["files"][0]["bytes"]
     name, weight = contents["strongest_features"][3]["features"][0]
     column = live.model.features_.index(name)
     assert weight == live.model.weights[3, column] or -weight == live.model.weights[3, column]
     assert abs(weight) == np.abs(live.model.weights[3]).max()
     text = run("inspect", model, check=0).stdout
     assert [
-        str(model), "learned from", "how well", "by class", "hyperparameters", "strongest features"
+        str(model), "learned from", "files", "how well", "by class", "hyperparameters"
     ] == [line for line in text.splitlines() if not line.startswith(" ")][:6]  # fmt: skip
     assert re.search(r"  samples +2,500, 2,500 of them changed the weights\n", text)
     assert re.search(r"  largest class +1, 11\.\d+%\n", text)
