@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
+import subprocess
+import threading
 from collections import Counter
 
 import pytest
 from folders import require_learned_once
-from helpers import TIMES
+from helpers import COMMAND, TIMES, kill_after_saves
 
 PARTS = 4  # run in parallel
 CASES = 120
+KILLS = 6
 
 
 @pytest.fixture(autouse=True)
@@ -35,3 +39,69 @@ def test_each_row_of_a_changing_folder_is_learned_once(part, tmp_path, monkeypat
     named = ("cases", "changes", "rows", "whole", "limit", "signal", "crash", "refused")
     tell(f"folders, part {part}: " + ", ".join(f"{counts[name]:,} {name}" for name in named))
     assert counts["learned"] > n / 2
+
+
+class Logs:
+    """Files that a thread lengthens and rotates, with rows that are all different."""
+
+    def __init__(self, folder, seed):
+        self.folder, self.n_rows = folder, 0
+        self.live = [folder / f"{name}.jsonl" for name in "abc"]
+        self._rng, self._is_over = random.Random(seed), threading.Event()
+        self._thread = threading.Thread(target=self._write)
+
+    def __enter__(self):
+        for path in self.live:
+            self._append(path, 500)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._is_over.set()
+        self._thread.join()
+
+    def files(self):
+        return sorted(self.folder.glob("*.jsonl*"))
+
+    def _append(self, path, n):
+        rows = (
+            {"id": i, "a": i % 7 - 3, "label": "xy"[i % 7 > 3]}
+            for i in range(self.n_rows, self.n_rows + n)
+        )
+        with path.open("a") as file:
+            file.write("".join(f"{json.dumps(row)}\n" for row in rows))
+        self.n_rows += n
+
+    def _write(self):
+        n_rotated = 0
+        while not self._is_over.wait(0.002):
+            path = self._rng.choice(self.live)
+            if self._rng.random() < 0.01:
+                n_rotated += 1
+                path.rename(path.with_name(f"{path.name}.{n_rotated:04}"))
+            self._append(path, self._rng.randrange(1, 40))
+
+
+@pytest.mark.slow
+def test_kill_9_while_several_files_grow_and_are_rotated(tmp_path, tell):
+    """Every prediction is written once, for every row."""
+    folder, model, predictions = tmp_path / "logs", tmp_path / "m.npz", tmp_path / "p.jsonl"
+    folder.mkdir()
+    rng, kills, runs = random.Random(0), 0, 0
+    options = ["-m", model, "-p", predictions, "--keep", "id", "--ignore", "id", "--quiet"]
+    with Logs(folder, 0) as logs:
+        while kills < KILLS * TIMES:
+            files = rng.sample(logs.files(), len(logs.files()))
+            command = [COMMAND, "learn", *files, *options, "--save-every", "100"]
+            process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+            kills += kill_after_saves(process, model, rng.choice([0, 1, 3]), rng.uniform(0, 0.1))
+            runs += 1
+            error = process.communicate()[1]
+            # A file may be rotated while the command starts.
+            assert process.returncode in (0, -9) or "No such file" in error, error
+    subprocess.run([COMMAND, "learn", *logs.files(), *options], check=True)
+    ids = [json.loads(line)["id"] for line in predictions.read_text().splitlines()]
+
+    tell(f"{len(logs.files())} growing files: {kills} kills in {runs} runs, {len(ids):,} rows")
+    assert sorted(ids) == list(range(logs.n_rows))
+    subprocess.run([COMMAND, "verify", model, *logs.files()], check=True)
