@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 
 from stream_perceptron.data.byte_stream import ByteStream, name_of, open_bytes
 from stream_perceptron.data.identity import CHANGED, START_BYTES, FileState, Identity
 from stream_perceptron.errors import SourceError
 
 _SOME = 2**22  # bytes to hash at once
+_WAIT, _MAX_WAITS = 0.001, 50  # seconds to wait for a write, and how often
 
 
 class PrefixHasher:
@@ -59,10 +61,8 @@ class PrefixHasher:
                 self.size += len(data)
                 if self.size <= START_BYTES:
                     self._start = self._digest.copy()
-            now = self._state = _state_of(self._stream)
-            has_grown = now.size > before.size
-            self._has_changed |= now.size < before.size
-            self._has_changed |= now.time != before.time and not has_grown
+            self._state = _state_after(self._stream, before)
+            self._has_changed |= _is_changed(before, self._state)
         size = self.size if size is None else size
         is_known = not self._has_changed and self.size >= size
         digest = self._digest.hexdigest() if is_known else CHANGED
@@ -84,7 +84,10 @@ class PrefixHasher:
         if self._stream is None:
             self._stream = open_bytes(self._path)
             self._stream.skip(self.size)
-        if not _state_of(self._stream).is_at_place_of(_state_of(stream)):
+            if not self.size:
+                self._state = _state_of(self._stream)
+        now = _state_of(self._stream)
+        if not (now.is_at_place_of(self._state) and now.is_at_place_of(_state_of(stream))):
             raise SourceError(
                 f"{name_of(self._path)}: another file has taken its place: run this again"
             )
@@ -92,6 +95,25 @@ class PrefixHasher:
     def is_at(self, path: str) -> bool:
         """Whether the file is unchanged since the last call of `identify`, and still at a path."""
         return os.path.exists(path) and self._state == FileState.of(path)
+
+
+def _is_changed(before: FileState, now: FileState) -> bool:
+    """Return whether a file was changed other than by growth."""
+    return now.size < before.size or (now.time != before.time and now.size == before.size)
+
+
+def _state_after(stream: ByteStream, before: FileState) -> FileState:
+    """Return the state of the file that a stream reads, when no write is under way.
+
+    While rows are appended, the time may change sooner than the size.
+    """
+    now = _state_of(stream)
+    for _ in range(_MAX_WAITS):
+        if not _is_changed(before, now) or now.size < before.size:
+            break
+        time.sleep(_WAIT)
+        now = _state_of(stream)
+    return now
 
 
 def _state_of(stream: ByteStream) -> FileState:
