@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -81,9 +82,9 @@ class ReadingOptions:
         from stream_perceptron.live.marks import LearnedFile
 
         opened: list[Source] = []
-        for path in self.sources:
+        found = repeat(None) if marks is None else marks.find_finished(self.sources)
+        for path, mark in zip(self.sources, found, strict=False):
             signals.check()
-            mark = marks.find_finished(path) if marks is not None else None
             if mark is None:
                 opened.append(open_source(path, self.file_format, signals, header))
             else:

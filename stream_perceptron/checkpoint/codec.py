@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Hashable
 from dataclasses import fields as fields_of
 from dataclasses import is_dataclass
+from functools import cache
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -16,6 +17,8 @@ from stream_perceptron.errors import CheckpointError
 from stream_perceptron.model.vocabulary import doubled
 
 T = TypeVar("T")
+
+_hints_of = cache(get_type_hints)  # the types of a dataclass's fields
 
 _DEEPEST = 8  # tuples within tuples
 _DEEPEST_PART = 40  # dataclasses within dataclasses
@@ -127,7 +130,8 @@ def from_json(cls: type[T], value: Any, where: str) -> T:
     """
     if where.count(".") > _DEEPEST_PART:
         raise CheckpointError(f"{where[:50]}... is nested too deeply")
-    given, hints, parts = Fields(value, where), get_type_hints(cls), {}
+    given, parts = Fields(value, where), {}
+    hints = _hints_of(cls)  # type: ignore[arg-type]
     for field in fields_of(cls):  # type: ignore[arg-type]
         rules, name = field.metadata, field.name
         if rules.get("saved", True) and (given.has(name) or not rules.get("optional")):

@@ -20,7 +20,7 @@ START_BYTES = 4096  # of a text file, which tell most files apart
 _TIME_STEP = 2 * 10**9
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FileState:
     """The place of a file, and its size and modification time, which tell of most changes."""
 
@@ -50,7 +50,7 @@ class FileState:
         return (self.device, self.inode) == (other.device, other.inode)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Identity:
     """The identity of a source's content; the name does not count."""
 

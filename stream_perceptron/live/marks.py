@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
@@ -120,11 +120,23 @@ class Marks:
                 return self._find_same(matching, candidates[matching].start, source.name)
         return None
 
-    def find_finished(self, path: str) -> Mark | None:
-        """Return the mark of a file without further rows, if that shows before it is opened.
+    def find_finished(self, paths: Sequence[str]) -> Iterator[Mark | None]:
+        """Yield the mark of each file without further rows, if that shows before it is opened.
 
-        The file is not read if its state is that of the mark.
+        Files in the state of their marks are not read; several others are read at once.
         """
+        if len(paths) == 1:
+            yield self._find_finished(paths[0])
+            return
+        from concurrent.futures import ThreadPoolExecutor  # late: most runs have one file
+
+        pool = ThreadPoolExecutor()
+        try:
+            yield from pool.map(self._find_finished, paths)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _find_finished(self, path: str) -> Mark | None:
         state = FileState.find(path)
         if state is None:
             return None
