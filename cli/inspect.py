@@ -32,6 +32,16 @@ _LAST = 6  # falls of accuracy and recoveries
 _PROGRESS = (
     "missing", "unlabelled", "skipped", "accuracy", "window_accuracy", "mean_epsilon"
 )  # fmt: skip
+# What is shown of a file, by its status.
+_STATUSES = {
+    "finished": "finished: can be deleted",
+    "remote": "finished",
+    "missing": "finished, no longer there",
+    "unfinished": "not finished: further runs need it",
+    "changed": "changed since: further runs need it",
+    "in_pass": "needed until the present pass is finished",
+    "replaced": "earlier content of this name",
+}
 _LONGEST = 24  # columns of the widest name that sets the alignment
 
 
@@ -105,7 +115,7 @@ def _files(live: LiveModel) -> Iterator[tuple[str, str]]:
 
     A number in a name is then a *.
     """
-    files = list(_statuses(live))
+    files = [(mark, _STATUSES[status]) for mark, status in _statuses(live)]
     if len(files) <= _MAX_LISTED:
         for mark, status in files:
             yield mark.source.name, f"{counted(mark.n_rows, 'row')}, {status}"
@@ -121,7 +131,7 @@ def _files(live: LiveModel) -> Iterator[tuple[str, str]]:
 
 
 def _statuses(live: LiveModel) -> Iterator[tuple[Mark, str]]:
-    """Yield each mark with a text on whether further runs need its file."""
+    """Yield each mark with the status of its file, a key of `_STATUSES`."""
     from stream_perceptron.data.byte_stream import is_remote
     from stream_perceptron.data.identity import FileState
 
@@ -131,17 +141,19 @@ def _statuses(live: LiveModel) -> Iterator[tuple[Mark, str]]:
     for mark in live.marks:
         state = FileState.find(mark.source.name)
         if last[mark.source.name] is not mark:
-            status = "earlier content of this name"
+            status = "replaced"
         elif is_in_pass and mark.source in cursor.sources:
-            status = "needed until the present pass is finished"
+            status = "in_pass"
         elif not mark.is_finished:
-            status = "not finished: further runs need it"
+            status = "unfinished"
+        elif is_remote(mark.source.name):
+            status = "remote"
         elif mark.state is None or state is None:
-            status = "finished" if is_remote(mark.source.name) else "finished, no longer there"
+            status = "missing"
         elif state != replace(mark.state, time=mark.state.time or state.time):
-            status = "changed since: further runs need it"
+            status = "changed"
         else:
-            status = "finished: can be deleted"
+            status = "finished"
         yield mark, status
 
 
@@ -254,6 +266,7 @@ def _contents(live: LiveModel) -> dict[str, Any]:
                 "bytes": mark.source.size,
                 "rows": mark.n_rows,
                 "status": status,
+                "can_be_deleted": status == "finished",
             }
             for mark, status in _statuses(live)
         ],

@@ -299,14 +299,15 @@ def test_inspect_says_which_files_a_further_run_needs(tmp_path, log, model, run)
     shown = " ".join(run("inspect", model, check=0).stdout.split())
 
     expected = {
-        log: (100, "finished: can be deleted"),
-        gone: (1, "finished, no longer there"),
-        part: (20, "not finished: further runs need it"),
+        log: (100, "finished", "finished: can be deleted"),
+        gone: (1, "missing", "finished, no longer there"),
+        part: (20, "unfinished", "not finished: further runs need it"),
     }
     assert {file["name"]: (file["rows"], file["status"]) for file in files} == {
-        str(path): status for path, status in expected.items()
+        str(path): status[:2] for path, status in expected.items()
     }
-    for path, (n, status) in expected.items():
+    assert [file["can_be_deleted"] for file in files] == [True, False, False]
+    for path, (n, _, status) in expected.items():
         assert f"{path} {n} row{'s' * (n != 1)}, {status}" in shown
     with log.open("a") as file:
         file.write(lines_from(100, 1))

@@ -32,6 +32,7 @@ TESTED_ELSEWHERE = {
     "service": "test_services",
     "cron": "test_services",
     "daily": "test_services",
+    "retention": "test_services",
     "image": "test_services",
     "container": "test_services",
     "endless": "test_a_growing_log",

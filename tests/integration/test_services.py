@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import configparser
-import datetime as dt
 import getpass
 import json
 import os
@@ -13,7 +12,7 @@ import signal
 import subprocess
 
 import pytest
-from helpers import COMMAND, recipe, samples_in, start, wait_for, write_lines
+from helpers import COMMAND, recipe, require_tool, samples_in, start, wait_for, write_lines
 
 ROWS = [
     {"a": i % 7 - 3, "b": i % 5 - 2, "label": "up" if i % 7 > 3 else "down"} for i in range(300)
@@ -122,21 +121,40 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path):
     assert "perceptron" not in result.stderr
 
 
-def test_cron_learns_what_is_new_and_sends_no_mail(tmp_path):
-    yesterday = dt.date.today() - dt.timedelta(days=1)
-    for name, file in (("cron", "events.jsonl"), ("daily", f"events-{yesterday}.jsonl")):
-        folder = tmp_path / name
-        folder.mkdir()
-        command = here(recipe(name).splitlines()[-1].split(maxsplit=5)[5], folder)
-        for n in (100, 300) if name == "cron" else (300,):
-            write_lines(folder / file, ROWS[:n])
-            result = subprocess.run(
-                ["/bin/sh", "-c", command.replace(r"\%", "%")],
-                env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True,
-            )  # fmt: skip
+def run_cron(name, folder):
+    """Run the command of a crontab as cron does."""
+    command = here(recipe(name).splitlines()[-1].split(maxsplit=5)[5], folder)
+    result = subprocess.run(
+        ["/bin/sh", "-c", command], env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True
+    )
+    assert (0, "", "") == (result.returncode, result.stdout, result.stderr)
 
-            assert (0, "", "") == (result.returncode, result.stdout, result.stderr)
-            assert n == samples_in(folder / "events.npz")
+
+def test_cron_learns_what_is_new_and_sends_no_mail(tmp_path):
+    for n in (100, 300):
+        write_lines(tmp_path / "events.jsonl", ROWS[:n])
+        run_cron("cron", tmp_path)
+
+        assert n == samples_in(tmp_path / "events.npz")
+
+
+def test_cron_learns_a_growing_folder_and_old_files_are_deleted(tmp_path):
+    require_tool("jq")
+    old, new = tmp_path / "events-1.jsonl", tmp_path / "events-2.jsonl"
+    write_lines(old, ROWS[:100])
+    write_lines(new, ROWS[100:200])
+    os.utime(old, (0, 0))
+    run_cron("daily", tmp_path)
+    environment = {"PATH": f"{COMMAND.parent}:{os.environ['PATH']}"}
+    subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", recipe("retention")],
+        cwd=tmp_path, env=environment, check=True,
+    )  # fmt: skip
+    assert [new] == sorted(tmp_path.glob("*.jsonl"))
+    write_lines(new, ROWS[100:300])
+    run_cron("daily", tmp_path)
+
+    assert 300 == samples_in(tmp_path / "events.npz")
 
 
 def test_a_container_runs_the_program_itself_with_what_docker_run_adds(tmp_path):
