@@ -159,13 +159,14 @@ class _Again:
                 f"{rest[0].name} is not one of the sources that it learned from"
             )
         self._pipe = _Pipe(rest)
-        # The cursor after the last segment of each file, and the file of the last segment.
+        # The cursor after the last segment of each file, and the file of the last entry.
         self._cursors: dict[Source, Cursor] = {}
-        self._last: Source | None = None
+        self._last: Source | None = None  # None if that was not of a file
 
     def learn(self, live: LiveModel, entries: Sequence[Entry]) -> LiveModel:
         """Learn entries into a model; return it, or a new one if they average models."""
         for entry in entries:
+            last, self._last = self._last, None
             if entry.models:
                 branches = [self.learn(copy.deepcopy(live), part) for part in entry.models]
                 live = average_live(live, branches)
@@ -178,7 +179,7 @@ class _Again:
                 if entry.unit == ROUNDS:
                     live = self._learn_rounds(live, entry)
                 else:
-                    self._learn_rows(live, entry)
+                    self._learn_rows(live, entry, last)
             except VerificationError:
                 raise
             except DivergedError as error:
@@ -197,8 +198,11 @@ class _Again:
                 )
         return live
 
-    def _learn_rows(self, live: LiveModel, entry: Entry) -> None:
-        """Learn rows of a file, of files that stand for a pipe, or random draws."""
+    def _learn_rows(self, live: LiveModel, entry: Entry, last: Source | None) -> None:
+        """Learn rows of a file, of files that stand for a pipe, or random draws.
+
+        `last` is the file of the entry before, if it was one of rows of a file.
+        """
         left, pipe = entry.end - entry.start, self._pipe
         if entry.is_stream:
             if entry.start == 0:
@@ -220,23 +224,19 @@ class _Again:
             return
         else:
             source = self._found[entry.sources[0]]
-            here = self._cursor_in(source, entry, live)
+            before, here = self._cursors.get(source), Cursor(row=entry.start)
+            here.is_again = entry.is_again
+            is_contiguous = before is not None and before.row == entry.start
+            if before is not None and is_contiguous:
+                here.offset = before.offset  # where reading begins sooner
+            if not (is_contiguous and source is last):
+                live.cursor.redeliveries.begin_source()
             for _ in self._drive(live, source, here, left):
                 pass
             self._cursors[source], self._last = here, source
             left, lacks = left - here.read, f"{source.name} lacks"
         if left:
             raise VerificationError(f"{entry.place}: {lacks} the last {left:,} of these rows")
-
-    def _cursor_in(self, source: Source, entry: Entry, live: LiveModel) -> Cursor:
-        """Return a cursor before the rows of an entry."""
-        here, last = Cursor(row=entry.start, is_again=entry.is_again), self._cursors.get(source)
-        goes_on = last is not None and last.row == entry.start
-        if last is not None and goes_on:
-            here.offset = last.offset  # where reading begins sooner
-        if not (goes_on and source is self._last):
-            live.cursor.redeliveries.begin_source()
-        return here
 
     def _drive(
         self, live: LiveModel, source: Source, here: Cursor, limit: int, is_pipe: bool = False

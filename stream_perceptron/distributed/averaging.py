@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import fields
 from functools import reduce
 from itertools import chain
@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.data.batch import Redeliveries
+from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.live.cursor import Cursor
 from stream_perceptron.live.drift import Drift
 from stream_perceptron.live.ledger import Ledger
-from stream_perceptron.live.marks import Marks
+from stream_perceptron.live.marks import Mark, Marks
 from stream_perceptron.live.metrics import WINDOW, Progress, shared_reach
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.model.network import Network, Snapshot
@@ -253,11 +254,18 @@ def average_live(begin: LiveModel, lives: Sequence[LiveModel]) -> LiveModel:
     progress = _sum(model, begin.progress, lives)
     lineage = begin.lineage.mean_of([live.lineage for live in lives])
     cursor = Cursor(redeliveries=Redeliveries(offsets))
-    marks = {
-        (mark.source.name, mark.source): mark for live in (begin, *lives) for mark in live.marks
-    }
-    ledger = Ledger(progress, cursor, lineage, Marks(marks.values()))
+    ledger = Ledger(progress, cursor, lineage, _unite_marks((begin, *lives)))
     return LiveModel(model, begin.selection, schema, ledger)
+
+
+def _unite_marks(lives: Iterable[LiveModel]) -> Marks:
+    """Return the marks of all models; of each content and name, that with the most rows."""
+    united: dict[tuple[str, Identity], Mark] = {}
+    for mark in chain.from_iterable(live.marks for live in lives):
+        key = mark.source.name, mark.source
+        if key not in united or united[key].n_rows < mark.n_rows:
+            united[key] = mark
+    return Marks(united.values())
 
 
 def average_files(paths: Sequence[Path], base: Path) -> LiveModel:

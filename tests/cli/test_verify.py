@@ -304,7 +304,7 @@ def test_inspect_shows_what_a_model_was_learned_from(days, run, tmp_path):
 
     assert shown.startswith(f"{days[0]} (")
     assert f"): rows 1 to 1,000, lr 0.1, epsilon 3e-06 {days[1]} (" in shown
-    assert "): draws 1 to 500, lr 0.1, epsilon 3e-06 how well" in shown
+    assert "): draws 1 to 500, lr 0.1, epsilon 3e-06 files" in shown
     assert [(0, 1000), (0, 500)] == [(entry["start"], entry["end"]) for entry in entries]
 
 

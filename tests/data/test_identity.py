@@ -6,11 +6,16 @@ import gzip
 import hashlib
 import os
 import random
+import threading
+from dataclasses import replace
 
 import pytest
 
-from stream_perceptron.data.identity import Identity
+from stream_perceptron.data.identity import FileState, Identity
+from stream_perceptron.data.opening import open_source
+from stream_perceptron.data.source import Request
 from stream_perceptron.data.text.prefix import PrefixHasher
+from stream_perceptron.errors import SourceError
 
 
 @pytest.mark.parametrize("opener", [open, gzip.open])
@@ -58,3 +63,45 @@ def test_a_file_of_which_nothing_was_read_is_no_stream():
     assert not Identity.of_unread("f").is_stream
     assert Identity.of_unread("f") == Identity("g", 0, hashlib.sha256().hexdigest())
     assert Identity.of_stream("f").is_stream
+
+
+def test_a_write_that_is_under_way_is_no_change(tmp_path):
+    """The time of a file that grows may change sooner than its size."""
+    path = tmp_path / "rows"
+    path.write_bytes(b"1\n2\n")
+    hasher = PrefixHasher(str(path))
+    os.utime(path, ns=(0, 1))
+
+    def append():
+        with path.open("ab") as file:
+            file.write(b"3\n")
+
+    writer = threading.Timer(0.005, append)
+    writer.start()
+    identity = hasher.identify(4)
+    writer.join()
+
+    assert identity.digest == hashlib.sha256(b"1\n2\n").hexdigest()
+
+
+def test_a_file_that_takes_a_place_before_it_is_read_is_an_error(tmp_path):
+    path, other = tmp_path / "rows.csv", tmp_path / "other"
+    path.write_bytes(b"a,y\n1,u\n")
+    other.write_bytes(b"a,y\n2,v\n")
+    source = open_source(str(path))
+    (known,) = source.matching(source.identities())
+    other.replace(path)
+
+    with pytest.raises(SourceError, match="another file has taken its place"):
+        next(source.rows(Request(known=known, start=1, offset=known.size)))
+
+
+def test_a_state_of_the_last_moments_has_no_time(tmp_path):
+    path = tmp_path / "rows"
+    path.touch()
+    recent = FileState.of(str(path))
+    os.utime(path, ns=(0, recent.time - 10**10))
+    state = FileState.of(str(path))
+
+    assert recent.settle() == replace(recent, time=0)
+    assert state.settle() == state
