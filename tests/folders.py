@@ -103,8 +103,8 @@ class Folder:
 
     def compress(self) -> None:
         path = self._any()
-        if not path.read_bytes().startswith(GZIP):
-            name = path.with_name(f"{path.name}.gz")
+        name = path.with_name(f"{path.name}.gz")
+        if not path.read_bytes().startswith(GZIP) and name not in self.rows:
             name.write_bytes(gzip.compress(path.read_bytes()))
             path.unlink()
             self._move(path, name)

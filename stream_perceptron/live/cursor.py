@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
 
 import numpy as np
 
@@ -26,6 +27,14 @@ class Shards:
 
     def __str__(self) -> str:
         return f"in {self.n:,} shards by rounds of {self.rows:,} rows"
+
+
+class Turn(Enum):
+    """What a run does with a source at its turn."""
+
+    SKIP = "skip the source, as it has no further rows"
+    BEGIN = "read rows that do not follow the last row learned"
+    RESUME = "read rows that follow the last row learned"
 
 
 @dataclass
@@ -234,8 +243,11 @@ class Cursor:
     def begin_source(self, epoch: int, index: int, row: int = 0, offset: int = 0) -> None:
         """Move to a source, by default to its start."""
         self.epoch, self.index, self.row, self.offset = epoch, index, row, offset
-        if not row:
-            self.redeliveries.begin_source()
+
+    @property
+    def turn(self) -> Turn:
+        """The turn of a source that is read from the cursor on."""
+        return Turn.RESUME if self.row else Turn.BEGIN
 
     @property
     def offsets(self) -> dict[tuple[str, ...], int]:

@@ -15,7 +15,7 @@ from stream_perceptron.data.source import (
     Request,
     Source,
 )
-from stream_perceptron.live.cursor import Cursor
+from stream_perceptron.live.cursor import Cursor, Turn
 from stream_perceptron.live.step_result import StepResult
 
 Step = Callable[[Batch], StepResult]
@@ -66,9 +66,8 @@ def drive(
 class Turns:
     """Functions that are called when a run comes to a source of a pass and when it leaves it."""
 
-    # Called with the number of the source and the source; moves the cursor in it, and returns
-    # whether there are rows to read.
-    begin: Callable[[int, Source], bool] = lambda index, source: True
+    # Called with the cursor and the source that it has come to; may move the cursor in it.
+    begin: Callable[[Cursor, Source], Turn] = lambda cursor, source: cursor.turn
     end: Callable[[Source], None] = lambda source: None
 
 
@@ -107,13 +106,17 @@ def read(
                 return
             goes_on = (epoch, index) == place and (source.is_stream or not cursor.begins_at_marks)
             cursor.begin_source(epoch, index, *((row, offset) if goes_on else (0, 0)))
-            if turns.begin(index, source):
+            turn = turns.begin(cursor, source)
+            if turn is not Turn.SKIP:
                 source_request = _request_rows(request, cursor, source, knowledge)
                 interpreter = source.interpreter(source_request)
                 for rows in _read_ahead(source.rows(source_request), source, idle):
                     rows.epoch, rows.index = epoch, index
                     if source.ends_here:
                         break
+                    if turn is Turn.BEGIN:
+                        cursor.redeliveries.begin_source()
+                        turn = Turn.RESUME
                     yield interpreter, rows
                 if not source.interrupt.is_set:
                     source.end_pass(source_request)

@@ -14,7 +14,7 @@ from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.identity import FileState, Identity, hash_bytes
 from stream_perceptron.data.sampling import RandomDraws
 from stream_perceptron.data.source import Source
-from stream_perceptron.live.cursor import Cursor
+from stream_perceptron.live.cursor import Cursor, Turn
 from stream_perceptron.live.lineage import DRAWS, ROWS, Entry, Lineage, saved_lr
 from stream_perceptron.live.marks import LearnedFile, Mark, Marks, count_rows
 from stream_perceptron.live.metrics import Progress
@@ -112,10 +112,8 @@ class Ledger:
             self._uncounted, self._n_uncounted = [], 0
             self._progress.update(TrainResult.concatenate(results), np.concatenate(rows))
 
-    def begin_source(
-        self, cursor: Cursor, notify: Callable[[str], None], index: int, source: Source
-    ) -> bool:
-        """Move a cursor to the mark of a source; return whether there are rows to read.
+    def begin_source(self, notify: Callable[[str], None], cursor: Cursor, source: Source) -> Turn:
+        """Move a cursor to the mark of the source that it has come to.
 
         Raises
         ------
@@ -127,21 +125,22 @@ class Ledger:
             self._mark, self._marked_size = None, 0
             self._rejected_before = cursor.rejected
             if not cursor.moves_marks or source.is_stream:
-                return True
+                return cursor.turn
             if cursor.row == 0:
-                cursor.sources[index] = _identify_unread(source)
-            mark = self._find_mark(source, cursor.sources[index])
+                cursor.sources[cursor.index] = _identify_unread(source)
+            mark = self._find_mark(source, cursor.sources[cursor.index])
             if mark is None or cursor.is_again:
                 if not cursor.is_again and (notice := self.marks.check_new(source)):
                     notify(notice)
                 self._mark = mark
-                return True
-            self._resume_at(cursor, index, self.marks.adopt(mark, source))
+                return cursor.turn
+            self._mark = self.marks.adopt(mark, source)
+            turn = self._resume_at(cursor, self._mark)
             if not _is_learned(mark, source):
-                return True
+                return turn
             notify(f"{source.name}: already learned ({count_rows(mark)})")
             self._finish(source)
-            return False
+            return Turn.SKIP
 
     def _find_mark(self, source: Source, identity: Identity) -> Mark | None:
         """Return the mark of a source that a cursor comes to, if it has one."""
@@ -150,18 +149,16 @@ class Ledger:
         # An earlier source of this run may have moved the mark.
         return source.mark if source.mark in self.marks else self.marks.find_same(source.mark)
 
-    def _resume_at(self, cursor: Cursor, index: int, mark: Mark) -> None:
+    def _resume_at(self, cursor: Cursor, mark: Mark) -> Turn:
         """Move a cursor to a mark."""
-        last = self.lineage.entries[-1] if self.lineage.entries else None
-        if last is None or (last.sources, last.unit, last.end) != (
-            (mark.source,), ROWS, mark.n_rows,
-        ):  # fmt: skip
-            cursor.redeliveries.begin_source()
-        self._mark, self._marked_size = mark, mark.source.size
+        self._marked_size = mark.source.size
         cursor.row, cursor.offset = mark.n_rows, mark.source.size if mark.start else 0
         cursor.read += mark.n_rows
         cursor.rejected += mark.n_rejected
-        cursor.sources[index] = mark.source
+        cursor.sources[cursor.index] = mark.source
+        last = self.lineage.entries[-1] if self.lineage.entries else Entry()
+        is_last = (last.sources, last.unit, last.end) == ((mark.source,), ROWS, mark.n_rows)
+        return Turn.RESUME if is_last else Turn.BEGIN
 
     def end_source(self, cursor: Cursor, source: Source) -> None:
         """Note that a cursor leaves a source: its files are finished, unless it was interrupted."""

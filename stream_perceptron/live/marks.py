@@ -185,8 +185,7 @@ class Marks:
         mark = known[-1]
         if source.grows and mark.start and not _is_rotated(mark, source):
             _refuse_changed(mark, source)
-        verb = "was" if mark.n_rows == 1 else "were"
-        return f"{source.name}: new content; {count_rows(mark)} of the old one {verb} learned"
+        return f"{source.name}: new content; {_count_learned(mark, 'of the old one')}"
 
     def _find_same(self, identity: Identity, digest: str, name: str) -> Mark | None:
         """Return the mark of this content with the most rows, if possible with this name."""
@@ -240,6 +239,11 @@ def _start_size(mark: Mark) -> int:
     return min(mark.source.size, START_BYTES) if mark.start else 0
 
 
+def _count_learned(mark: Mark, of: str) -> str:
+    """Return a clause with the number of rows up to a mark."""
+    return f"{count_rows(mark)} {of} {'was' if mark.n_rows == 1 else 'were'} learned"
+
+
 def _is_still_there(mark: Mark) -> bool:
     """Return whether the file that a mark came from still begins with that content."""
     name = mark.source.name
@@ -276,7 +280,7 @@ def _begins_alike(mark: Mark, source: Source) -> bool:
 
 
 def _refuse_changed(mark: Mark, source: Source) -> NoReturn:
-    reason = f"it has changed since {count_rows(mark)} of it were learned"
+    reason = f"it has changed since {_count_learned(mark, 'of it')}"
     if source.matching([mark.source]):
         reason = f"row {mark.n_rows:,} has changed since it was learned: the file ended within it"
     raise SourceError(f"{source.name}: {reason}; to learn the present file from its start: --again")

@@ -407,7 +407,7 @@ class LiveModel:
             if around is not None:
                 step = partial(around, step)
             turns = Turns(
-                partial(self.ledger.begin_source, here, notify),
+                partial(self.ledger.begin_source, notify),
                 partial(self.ledger.end_source, here),
             )
             end, knowledge = here.end_of(limit), self.knowledge

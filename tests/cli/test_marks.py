@@ -8,7 +8,7 @@ import os
 import shutil
 
 import pytest
-from helpers import samples_in, state_of, write_parquet
+from helpers import contents_of, samples_in, state_of, write_parquet
 
 from stream_perceptron import LiveModel
 
@@ -326,3 +326,21 @@ def test_inspect_groups_many_files(tmp_path, model, run):
     pattern = tmp_path / "day-*.jsonl"
     assert sources == f"{pattern} 25 files, 250 rows, finished: can be deleted"
     assert "... 5 more, which --json lists" in shown
+
+
+def test_rows_without_a_readable_offset_are_redelivered_alike_wherever_a_run_ends(tmp_path, run):
+    """They have the status of the row before them, in the same file."""
+    first, second = tmp_path / "first.csv", tmp_path / "second.csv"
+    first.write_text("o,a,label\n1,0,x\n2,1,y\n,2,x\n")
+    second.write_text("o,a,label\n2,1,y\n,3,x\n,4,y\n,5,x\n,6,y\n3,5,x\n,6,y\n")
+    outcomes = []
+    for limits in ([], range(1, 11)):
+        model = tmp_path / f"{len(limits)}.npz"
+        learn = ["learn", first, second, "-m", model, "--position", "o", "--skip-bad", "-q"]
+        for limit in limits:
+            run(*learn, "--limit", limit, check=0)
+        run(*learn, check=0)
+        run("verify", model, second, first, check=0)
+        outcomes.append(contents_of(model))
+
+    assert outcomes[0] == outcomes[1]
