@@ -46,6 +46,7 @@ _SEVERAL = {"imputers", "keys", "types"}  # other parameters *NAME
 _LARGEST_COMBINATION = {"degree": 10, "ngram_range": 100}
 _COUNTS = {"counts", "dfs", "n"}  # learned attributes that count samples
 _MAX_COUNT = 2**53
+_MIN_TABLE = 8  # keys
 _LONGEST = 13_000  # bits of an integer, of which Python writes 4,300 digits
 _DERIVED = {"processing_steps"}  # attributes that a class derives from its parameters
 
@@ -70,6 +71,9 @@ def encode(value: Any, learned: bool = True) -> Any:
             parts.sort(key=repr)
         return parts if kind is list else {kind.__name__: parts}
     if kind in (dict, OrderedDict, Counter, defaultdict):
+        if learned and (table := _encode_table(value)) is not None:
+            encode(_default(value, None))  # check that values of new keys can be saved
+            return {"table": table}
         pairs = [encode([key, part], learned) for key, part in value.items()]
         if learned or kind is not defaultdict:
             encode(_default(value, None))  # check that values of new keys can be saved
@@ -85,6 +89,37 @@ def encode(value: Any, learned: bool = True) -> Any:
         return {"class": name, "state": _state(value, learned)}
     steps = sorted(" ".join(_CLASSES[module] for module in _STEPS).split())
     raise CheckpointError(f"{kind.__name__} cannot be saved: use {', '.join(steps)} of River")
+
+
+def _encode_table(table: dict[Any, Any]) -> list[Any] | None:
+    """Return keys and values as two JSON lists; None if there are few, or of several types.
+
+    The values of a table of objects are one list for each of their attributes.
+    """
+    keys, values = list(table), list(table.values())
+    if len(keys) < _MIN_TABLE or not _are_plain(keys):
+        return None
+    if _are_plain(values):
+        return [keys, values]
+    cls: Any = type(values[0])
+    name = _name_of(cls)
+    if name is None or set(map(type, values)) != {cls} or _parameters(cls):
+        return None
+    attributes = _state(values[0], learned=True)
+    columns = {attribute: [vars(value)[attribute] for value in values] for attribute in attributes}
+    if not all(map(_are_plain, columns.values())):
+        return None
+    return [keys, {"class": name, "columns": columns}]
+
+
+def _are_plain(values: list[Any]) -> bool:
+    """Whether values are all texts, or all numbers of one type that JSON has."""
+    kinds = set(map(type, values))
+    if kinds == {float}:
+        return all(map(math.isfinite, values))
+    if kinds == {int}:
+        return bool(max(map(abs, values)) < _MAX_COUNT)
+    return kinds == {str}
 
 
 def decode(value: Any) -> Any:
@@ -111,6 +146,38 @@ def decode(value: Any) -> Any:
     return made
 
 
+def _decode_table(content: Any) -> dict[Any, Any]:
+    """Return the table from the JSON of `_encode_table`."""
+    keys, values = content
+    if type(values) is dict:
+        fields = Fields(values, "table")
+        values = _objects(fields.take("class", str), fields.take("columns", dict))
+        fields.finish()
+    elif not _are_plain(values):
+        raise TypeError
+    if not _are_plain(keys):
+        raise TypeError
+    return dict(zip(keys, values, strict=True))
+
+
+def _objects(name: str, columns: dict[str, list[Any]]) -> list[Any]:
+    """Return objects with these attributes, as copies of one whose attributes are checked."""
+    first = _object({"class": name, "state": {}})
+    for attribute, column in columns.items():
+        if not _are_plain(column):
+            raise TypeError
+        for value in (max(column), min(column)):
+            with _checking(name):
+                _set(first, attribute, value)
+    names, objects = list(columns), []
+    for row in zip(*columns.values(), strict=True):
+        new = object.__new__(type(first))
+        vars(new).update(vars(first))
+        vars(new).update(zip(names, row, strict=True))
+        objects.append(new)
+    return objects
+
+
 # Return what each tag stands for, given its content.
 _TAGGED: dict[str, Callable[[Any], Any]] = {
     "float": {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}.__getitem__,
@@ -119,6 +186,7 @@ _TAGGED: dict[str, Callable[[Any], Any]] = {
     "tuple": lambda content: tuple(decode(content)),
     "set": lambda content: set(decode(content)),
     "dict": lambda content: dict(decode(content)),
+    "table": _decode_table,
     "defaultdict": lambda content: defaultdict(_TABLES[content[0]], decode(content[1])),
 }
 
@@ -246,7 +314,9 @@ def _set(made: Any, attribute: str, part: Any) -> None:
     is_given = bool(fresh) or fresh in [vars(made)[name] for name in _parameters(made.__class__)]
     if is_given and part.keys() != fresh.keys():  # a parameter sets these keys
         raise TypeError
-    for key, value in part.items():
+    # A table without keys of its own takes any values of its type: one of each type is enough.
+    items = part if fresh else {type(value): value for value in part.values()}
+    for key, value in items.items():
         like = fresh.get(key, _default(fresh, value))
         is_same = not fresh or hasattr(like, "__dict__") or encode(like) == encode(value)
         if not (is_same and _is_of(value, type(like))):
