@@ -108,9 +108,7 @@ def absorb(steps: Any, model: SGDPerceptron) -> str | None:
     statistics = np.zeros((3, len(names)))
     for name, count in before[0].counts.items():
         if name not in columns:
-            raise CheckpointError(
-                f"holds a scaler with feature {str(name)[:50]!r}, which its model does not have"
-            )
+            return f"StandardScaler, which knows feature {str(name)[:50]!r} that the model lacks"
         numbers = count, before[0].means.get(name, 0), before[0].vars.get(name, 0)
         try:
             statistics[:, columns[name]] = numbers

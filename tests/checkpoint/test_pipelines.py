@@ -437,12 +437,17 @@ def test_statistics_that_no_samples_lead_to_are_refused(name, rng, tmp_path):
             read(path)
 
 
-def test_a_scaler_that_knows_more_than_its_model_is_refused(rng, tmp_path):
+def test_a_scaler_that_knows_more_than_its_model_runs_only_in_python(rng, tmp_path, run):
     path = tmp_path / "m.npz"
     pipeline, _ = learned(rng)
     pipeline["StandardScaler"].learn_one({"other": 1.0})
     save(pipeline, path)
+    step = "StandardScaler, which knows feature 'other' that the model lacks"
 
     assert "other" in load(path).model["StandardScaler"].means
-    with pytest.raises(CheckpointError, match="'other', which its model does not have"):
-        LiveModel.load(path)
+    assert LiveModel.load(path).python_step == step
+    assert step in " ".join(run("inspect", path, check=0).stdout.split())
+    run("report", path, "-o", tmp_path / "r.html", check=0)
+    refused = run("predict", "-m", path, input="a\n1\n", check=1)
+    reason = f"the step {step} of this model runs only in Python"
+    assert refused.stderr.startswith(f"Error: {path}: {reason}: use predict_one")
