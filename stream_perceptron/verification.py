@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.checkpoint.objects import decode_lr
-from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.sampling import RandomDraws
 from stream_perceptron.data.schema import Schema
@@ -27,11 +26,9 @@ from stream_perceptron.distributed.shards import (
 )
 from stream_perceptron.errors import DivergedError, FullError, VerificationError
 from stream_perceptron.live.cursor import Cursor, Shards
-from stream_perceptron.live.driver import StepOptions, cut, drive, read
 from stream_perceptron.live.lineage import DRAWS, ROUNDS, Entry, Lineage
 from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.model import LiveModel
-from stream_perceptron.live.step_result import StepResult
 from stream_perceptron.model.kernel import NAME as KERNEL
 from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.perceptron import SGDPerceptron
@@ -203,25 +200,13 @@ class _Again:
 
         `last` is the file of the entry before, if it was one of rows of a file.
         """
-        left, pipe = entry.end - entry.start, self._pipe
+        n_rows = entry.end - entry.start
         if entry.is_stream:
-            if entry.start == 0:
-                pipe.begin_next()
-            while left and pipe.index < len(pipe.sources):
-                here = Cursor(row=pipe.row)
-                for taken in self._drive(live, pipe.sources[pipe.index], here, left, is_pipe=True):
-                    pipe.row += taken
-                left -= here.read
-                if left:
-                    pipe.index, pipe.row = pipe.index + 1, 0
-            lacks = "the files that stand for it lack"
+            self._learn_pipe(live, entry)
         elif entry.unit == DRAWS:
             draws = RandomDraws([self._found[one] for one in entry.sources], entry.seed)
             epoch, row = divmod(entry.start, len(draws.read(live.request())))
-            here = Cursor(epoch=epoch, row=row)
-            for _ in self._drive(live, draws, here, left):
-                pass
-            return
+            self._run(live, draws, Cursor(epoch=epoch, row=row), n_rows)
         else:
             source = self._found[entry.sources[0]]
             before, here = self._cursors.get(source), Cursor(row=entry.start)
@@ -231,30 +216,35 @@ class _Again:
                 here.offset = before.offset  # where reading begins sooner
             if not (is_contiguous and source is last):
                 live.cursor.redeliveries.begin_source()
-            for _ in self._drive(live, source, here, left):
-                pass
-            self._cursors[source], self._last = here, source
-            left, lacks = left - here.read, f"{source.name} lacks"
-        if left:
-            raise VerificationError(f"{entry.place}: {lacks} the last {left:,} of these rows")
+            self._run(live, source, here, n_rows)
+            self._cursors[source], self._last = live.cursor, source
+            _require_rows(entry, n_rows - live.cursor.read, f"{source.name} lacks")
 
-    def _drive(
-        self, live: LiveModel, source: Source, here: Cursor, limit: int, is_pipe: bool = False
-    ) -> Iterator[int]:
-        """Learn at most `limit` rows of a source from a cursor on; yield the rows of each step."""
+    def _learn_pipe(self, live: LiveModel, entry: Entry) -> None:
+        """Learn rows of the files that stand for a pipe; redelivered ones do not count."""
+        left, pipe = entry.end - entry.start, self._pipe
+        if entry.start == 0:
+            pipe.begin_next()
+        while left and pipe.index < len(pipe.sources):
+            source = pipe.sources[pipe.index]
+            source.stands_for_pipe = True
+            pipe.row += self._run(live, source, Cursor(row=pipe.row), left)
+            left -= live.cursor.read
+            if left:
+                pipe.index, pipe.row = pipe.index + 1, 0
+        _require_rows(entry, left, "the files that stand for it lack")
+
+    def _run(self, live: LiveModel, source: Source, here: Cursor, limit: int) -> int:
+        """Learn at most `limit` rows of a source from a cursor on; return the rows taken."""
         here.redeliveries = live.cursor.redeliveries
-        epochs = None if source.is_random else 1
-
-        def step(batch: Batch) -> StepResult:
-            result = live.step(batch, StepOptions(skip_rejected=True))
-            here.move(batch.first(result.taken), is_pipe)
-            return result
-
-        with closing(read([source], live.request(), here, epochs, live.knowledge)) as rows:
-            parts = cut(rows, [source], here, limit, name_rows=live.name_rows)
-            for result in drive(live.interpret(parts, here, [source]), step, skip_rejected=True):
+        live.ledger.cursor = here  # also if there are no rows
+        n_taken, epochs = 0, None if source.is_random else 1
+        results = live.run([source], epochs=epochs, limit=limit, skip_rejected=True)
+        with closing(results):
+            for result in results:
+                n_taken += result.taken
                 self._tell(result.taken)
-                yield result.taken
+        return n_taken
 
     def _learn_rounds(self, live: LiveModel, entry: Entry) -> LiveModel:
         files = require_parquet([self._found[one] for one in entry.sources])
@@ -299,6 +289,12 @@ def _require_possible(entry: Entry) -> None:
         or (deals and not entry.shards * entry.round_rows)
     ):
         raise VerificationError("has an inconsistent lineage")
+
+
+def _require_rows(entry: Entry, n_missing: int, lacks: str) -> None:
+    """Check that no rows of an entry were missing."""
+    if n_missing:
+        raise VerificationError(f"{entry.place}: {lacks} the last {n_missing:,} of these rows")
 
 
 def _rows_in(entry: Entry) -> int:
@@ -349,10 +345,14 @@ def _compare(live: LiveModel, again: LiveModel) -> None:
             what = ("count", "mean", "variance")[place[0]]
             _require_same(f"the {what} of feature {features[place[1]]!r}", mine[place], its[place])
     _require_same("its last error", model.last_epsilon, other.last_epsilon)
+    _compare_fields("its schema", live.schema, again.schema)
+    _require_same("the highest offset of each partition", *map(_offsets_of, (live, again)))
     _compare_progress(live.progress, again.progress)
     waits = live.waiting, again.waiting
     _require_same("its count of forgotten samples", *(each.forgotten for each in waits))
-    there = [([a.tobytes() for a in w.arrays().values()], w.ids, w.columns) for w in waits]
+    there = [
+        ([a.tobytes() for a in w.arrays().values()], w.ids, w.columns, w.indicators) for w in waits
+    ]
     if there[0] != there[1]:
         raise VerificationError("its samples that wait for labels differ from the sources'")
 
@@ -370,10 +370,21 @@ def _compare_progress(mine: Progress, its: Progress) -> None:
             _require_same(
                 f"its count of {name}", getattr(mine, field.name), getattr(its, field.name)
             )
-    for what in ("confusion", "window", "curve"):
-        here, there = mine.arrays[what], its.arrays[what]
-        if here.tobytes() != there.tobytes():
+    for what, here in mine.arrays.items():
+        if here.tobytes() != its.arrays[what].tobytes():
             raise VerificationError(f"its {what} differs from that of the sources")
+
+
+def _compare_fields(what: str, mine: Any, its: Any) -> None:
+    """Check that two dataclasses have equal fields."""
+    for field in fields(mine):
+        name = field.name.replace("_", " ")
+        _require_same(f"{what}, {name},", getattr(mine, field.name), getattr(its, field.name))
+
+
+def _offsets_of(live: LiveModel) -> list[tuple[tuple[str, ...], int]]:
+    """Return the highest offset of each partition, in the order of the partitions."""
+    return sorted(live.cursor.offsets.items())
 
 
 def _first_difference(mine: NDArray[Any], its: NDArray[Any]) -> tuple[int, int] | None:

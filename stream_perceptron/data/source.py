@@ -192,6 +192,7 @@ class Source(ABC):
     """A source of rows: a file, a pipe or a URI."""
 
     is_random = False  # whether its rows are drawn at random
+    stands_for_pipe = False  # whether it is a file with the rows of a pipe that was read before
     header: PipeHeader | None = None  # of an anonymous pipe
 
     def __init__(self, path: str) -> None:

@@ -222,7 +222,7 @@ class Ledger:
         """Move a cursor over learned rows, add them to the lineage, and keep the cursor."""
         source = sources[batch.index]
         start = cursor.row
-        rows = cursor.move(batch, source.is_stream)
+        rows = cursor.move(batch, source.is_stream or source.stands_for_pipe)
         if source.header is not None:
             cursor.header = source.header
         unit, seed, here = ROWS, 0, slice(cursor.index, cursor.index + 1)

@@ -213,9 +213,7 @@ class Progress:
     # The number of missing values in all samples, in columns of a table.
     missing: int = field(default=0, metadata={"optional": True})
     # The last falls and recoveries of accuracy.
-    changes: list[Change] = field(
-        default_factory=list, metadata={"optional": True, "verified": False}
-    )
+    changes: list[Change] = field(default_factory=list, metadata={"optional": True})
     # The row where the last reported change was found.
     reported_row: int = field(default=0, metadata={"optional": True, "verified": False})
     # Labels have their numbers in `classes_`. Samples seen before any label was known are left out.
