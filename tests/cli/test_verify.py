@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import hashlib
 import json
 import random
@@ -11,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers import COMMAND, ROOT, TIMES, kill_after_saves
+from helpers import COMMAND, ROOT, TIMES, kill_after_saves, write_lines
 
 from stream_perceptron import FullError, LiveModel, SGDPerceptron, VerificationError, save
-from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoint
+from stream_perceptron.checkpoint.archive import read_checkpoint, to_bytes, write_checkpoint
 from stream_perceptron.data import open_source
 from stream_perceptron.model.weights import WeightStore
 from stream_perceptron.verification import verify
@@ -320,3 +322,81 @@ def test_a_model_that_does_not_fit_any_more_is_one_line(error, days, run, tmp_pa
     monkeypatch.setattr(WeightStore, "grow", refuse)
     with pytest.raises(VerificationError, match="rows 1 to 100: does not fit in memory"):
         verify(live, sources)
+
+
+# Parts of a saved run that its rows do not decide: settings, and what was reported.
+UNDECIDED = {
+    ("model", "lr"), ("model", "epsilon"), ("model", "max_weights"), ("model", "classes"),
+    ("model", "seed"), ("model", "init_range"), ("run", "progress", "reported_row"), ("run", "curve_bin"),
+}  # fmt: skip
+
+
+def leaves_of(value, path=()):
+    """Yield the place of each number and text in JSON."""
+    parts = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, part in parts:
+        if isinstance(part, dict | list):
+            yield from leaves_of(part, (*path, key))
+        elif part is not None:
+            yield (*path, key)
+
+
+def altered(value):
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, str):
+        return value + "x"
+    return np.nextafter(value, 9) if isinstance(value, float) else value + 1
+
+
+def histories(tmp_path, run):
+    """Yield models of several histories with their sources."""
+    rows = [
+        {"t": "uv"[i % 2], "a": i % 7, "o": i, "label": None if i % 9 == 0 else "xy"[i % 7 > 3]}
+        for i in range(1500)
+    ]
+    table = write_lines(tmp_path / "table.jsonl", rows)
+    path = tmp_path / "table.npz"
+    table_options = ["--one-hot", "t", "--standardize", "--position", "o"]
+    run("learn", table, "-m", path, *table_options, "-q", check=0)
+    yield path, [table]
+    late = []
+    for i in range(300):
+        late.append({"id": i, "a": i % 5, "b": 1 - i % 2})
+        if i >= 20:
+            late.append({"id": i - 20, "label": "xy"[i % 3 > 1]})
+    joined = write_lines(tmp_path / "joined.jsonl", late)
+    path = tmp_path / "joined.npz"
+    run("learn", joined, "-m", path, "--join", "id", "-q", check=0)
+    yield path, [joined]
+
+
+def test_whatever_is_changed_in_the_state_is_named(tmp_path, run):
+    rng, n = np.random.default_rng(0), 0
+    for path, sources in histories(tmp_path, run):
+        run("verify", path, *sources, check=0)
+        meta, arrays = read_checkpoint(path)
+        places = [
+            place
+            for place in leaves_of(meta)
+            if place[:3] not in UNDECIDED and place[:2] not in UNDECIDED
+            and (place[0] == "model" or place[1:2] in [("progress",), ("schema",), ("waiting",)])
+        ]  # fmt: skip
+        places += [(name,) for name in arrays for _ in range(3) if arrays[name].size]
+        for place in places:
+            changed_meta, others = copy.deepcopy(meta), dict(arrays)
+            if len(place) == 1:
+                array = arrays[place[0]].copy()
+                bits = array.reshape(-1).view(np.uint8)
+                bits[rng.integers(len(bits))] ^= 1
+                others[place[0]] = array
+            else:
+                parent = functools.reduce(lambda part, key: part[key], place[:-1], changed_meta)
+                parent[place[-1]] = altered(parent[place[-1]])
+            path.write_bytes(to_bytes(changed_meta, others))
+            result = run("verify", path, *sources)
+            assert result.returncode == 1, place
+            assert result.stderr.startswith(f"Error: {path}: "), place
+            assert result.stderr.count("\n") == 1, place
+            n += 1
+    assert n > 100
