@@ -327,7 +327,7 @@ def test_a_model_that_does_not_fit_any_more_is_one_line(error, days, run, tmp_pa
 # Parts of a saved run that its rows do not decide: settings, and what was reported.
 UNDECIDED = {
     ("model", "lr"), ("model", "epsilon"), ("model", "max_weights"), ("model", "classes"),
-    ("model", "seed"), ("model", "init_range"), ("run", "progress", "reported_row"), ("run", "curve_bin"),
+    ("model", "seed"), ("model", "init_range"), ("run", "progress", "reported_row"),
 }  # fmt: skip
 
 
