@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
+from operator import attrgetter
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -106,7 +107,7 @@ def _encode_table(table: dict[Any, Any]) -> list[Any] | None:
     if name is None or set(map(type, values)) != {cls} or _parameters(cls):
         return None
     attributes = _state(values[0], learned=True)
-    columns = {attribute: [vars(value)[attribute] for value in values] for attribute in attributes}
+    columns = {attribute: list(map(attrgetter(attribute), values)) for attribute in attributes}
     if not all(map(_are_plain, columns.values())):
         return None
     return [keys, {"class": name, "columns": columns}]
@@ -169,11 +170,12 @@ def _objects(name: str, columns: dict[str, list[Any]]) -> list[Any]:
         for value in (max(column), min(column)):
             with _checking(name):
                 _set(first, attribute, value)
-    names, objects = list(columns), []
-    for row in zip(*columns.values(), strict=True):
-        new = object.__new__(type(first))
-        vars(new).update(vars(first))
-        vars(new).update(zip(names, row, strict=True))
+    (n,) = set(map(len, columns.values()))
+    every = [columns.get(attribute, [part] * n) for attribute, part in vars(first).items()]
+    cls, objects, names = type(first), [], tuple(vars(first))
+    for row in zip(*every, strict=True):
+        new = object.__new__(cls)
+        new.__dict__ = dict(zip(names, row, strict=True))
         objects.append(new)
     return objects
 

@@ -29,19 +29,30 @@ def split(model: SGDPerceptron | Pipeline) -> tuple[Any, SGDPerceptron]:
             remedy = "use SGDPerceptron itself, not a subclass, whose code no file holds"
         raise CheckpointError(f"{type(last).__name__} cannot be saved: {remedy}")
     state = encode(steps | {name: None})
-    steps_from_state(state)
+    _decode_steps(state)
     return state, last
 
 
 def steps_from_state(state: Any) -> Steps:
     """Return the steps from the JSON of `split`, which is the only JSON that they have."""
+    steps = _decode_steps(state)
+    try:
+        is_only = encode(steps) == state
+    except RecursionError:
+        raise CheckpointError("steps are nested too deeply") from None
+    if not is_only:
+        raise CheckpointError("steps do not form a pipeline")
+    return steps
+
+
+def _decode_steps(state: Any) -> Steps:
+    """Return steps from their JSON, if they form a pipeline."""
     try:
         steps: Steps = decode(state)
-        is_whole = encode(steps) == state
     except RecursionError:
         raise CheckpointError("steps are nested too deeply") from None
     parts = list(steps.values()) if type(steps) is dict else [steps, steps]
-    if parts and not (is_whole and parts[-1] is None and all(map(is_transformer, parts[:-1]))):
+    if parts and not (parts[-1] is None and all(map(is_transformer, parts[:-1]))):
         raise CheckpointError("steps do not form a pipeline")
     return steps
 
