@@ -30,7 +30,23 @@ FORMAT_VERSION = 1
 _FORMAT = "stream_perceptron checkpoint"
 _LONGEST = 2**31  # rows or columns of an array, exclusive
 _LARGEST = 2**34  # bytes
-_DTYPES = ("<f8", "<i8", "<i4", "|u1", "|b1")
+# The type of each array, and its number of dimensions.
+_ARRAYS = {
+    "weights": ("<f8", 2),
+    "biases": ("<f8", 1),
+    "statistics": ("<f8", 2),
+    "confusion": ("<i8", 2),
+    "window": ("|b1", 1),
+    "curve": ("<f8", 2),
+    "drift": ("<f8", 2),
+    "waiting_starts": ("<i8", 1),
+    "waiting_places": ("<i4", 1),
+    "waiting_numbers": ("<f8", 1),
+    "waiting_bytes": ("|u1", 1),
+    "waiting_scales": ("<f8", 1),
+    "waiting_weights": ("<f8", 1),
+    "waiting_predicted": ("<i8", 1),
+}
 _DIGEST = "sha256:{}"
 _COMMENT_LENGTH = len(_DIGEST) - 2 + 64
 _END_LENGTH = 22  # bytes of a ZIP archive's last record, without the comment
@@ -129,9 +145,13 @@ def from_bytes(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     # A right digest excludes damage, but not forgery.
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            members = _members(archive, len(data))
-            meta = _meta(members.pop("meta.json", b""))
-            arrays = {name.removesuffix(".npy"): _array(name, members[name]) for name in members}
+            members = {info.filename: info for info in _members(archive, len(data))}
+            has_meta = members.pop("meta.json", None) is not None
+            meta = _meta(archive.read("meta.json") if has_meta else b"")
+            arrays = {
+                name.removesuffix(".npy"): _read_array(archive, info)
+                for name, info in members.items()
+            }
     except CheckpointError:
         raise
     except (zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError) as error:
@@ -139,22 +159,21 @@ def from_bytes(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     return meta, arrays
 
 
-def _members(archive: zipfile.ZipFile, size: int) -> dict[str, bytes]:
+def _members(archive: zipfile.ZipFile, size: int) -> Iterator[zipfile.ZipInfo]:
+    """Yield the members, checked against the size of the file."""
     import zipfile
 
-    members: dict[str, bytes] = {}
+    names: set[str] = set()
     for info in archive.infolist():
-        if info.filename in members:
+        if info.filename in names:
             raise CheckpointError(f"member {info.filename!r} occurs twice")
-        if info.filename != "meta.json" and not info.filename.endswith(".npy"):
-            raise CheckpointError(f"member {info.filename!r} does not belong in a checkpoint")
+        names.add(info.filename)
         size -= info.file_size
         if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
             raise CheckpointError(f"member {info.filename!r} is compressed")
         if size < 0:
             raise CheckpointError("members are larger than the file")
-        members[info.filename] = archive.read(info)
-    return members
+        yield info
 
 
 def _meta(text: bytes) -> dict[str, Any]:
@@ -179,21 +198,28 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(name)
 
 
-def _array(name: str, npy: bytes) -> NDArray[Any]:
-    """Parse an array; check its header against its size before allocating."""
-    stream = io.BytesIO(npy)
-    try:
-        if np.lib.format.read_magic(stream) != (1, 0):
-            raise ValueError("version")
-        shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(stream, max_header_size=1000)
-    except Exception:  # NumPy's parser raises many types
-        raise CheckpointError(f"member {name!r} is not a plain array") from None
-    size = dtype.itemsize * math.prod(shape)
-    rest = len(npy) - stream.tell()
-    fits = 1 <= len(shape) <= 2 and all(0 <= length < _LONGEST for length in shape)
-    if dtype.str not in _DTYPES or is_fortran or not fits or size != rest:
-        raise CheckpointError(f"member {name!r}, {dtype} {shape}, has a wrong type, shape or size")
-    array = np.frombuffer(npy, dtype, offset=stream.tell()).reshape(shape).copy()
+def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
+    """Read an array; compare its header with `_ARRAYS` and its size before allocating."""
+    name = info.filename
+    if name.removesuffix(".npy") not in _ARRAYS or not name.endswith(".npy"):
+        raise CheckpointError(f"member {name!r} does not belong in a checkpoint")
+    expected = _ARRAYS[name.removesuffix(".npy")]
+    with archive.open(info) as file:
+        try:
+            if np.lib.format.read_magic(file) != (1, 0):
+                raise ValueError("version")
+            header = np.lib.format.read_array_header_1_0(file, max_header_size=1000)
+        except Exception:  # NumPy's parser raises many types
+            raise CheckpointError(f"member {name!r} is not a plain array") from None
+        shape, is_fortran, dtype = header
+        fits = all(0 <= length < _LONGEST for length in shape) and not is_fortran
+        size = dtype.itemsize * math.prod(shape)
+        if (dtype.str, len(shape)) != expected or not fits or size != info.file_size - file.tell():
+            raise CheckpointError(
+                f"member {name!r}, {dtype} {shape}, has a wrong type, shape or size"
+            )
+        array: NDArray[Any] = np.empty(shape, dtype)
+        file.readinto(array.reshape(-1).view(np.uint8))  # type: ignore[attr-defined]
     if dtype.kind == "f" and not np.isfinite(array).all():
         raise CheckpointError(f"member {name!r} holds numbers that are not finite")
     if dtype.kind == "b" and (array.view(np.uint8) > 1).any():

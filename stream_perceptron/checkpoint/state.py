@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.checkpoint import archive, pipelines
@@ -245,8 +244,6 @@ def _model_from_state(meta: dict[str, Any], members: Arrays) -> SGDPerceptron:
             f"and {len(features)} features"
         )
     network = model.network
-    if {weights.dtype, biases.dtype} != {np.dtype(np.float64)}:
-        raise CheckpointError(f"weights are of type {weights.dtype}, not float64")
     if state.n_updates > state.n_seen:
         raise CheckpointError("model has more updates than samples")
     last = math.nan if state.last_epsilon is None else state.last_epsilon
@@ -262,7 +259,7 @@ def _model_from_state(meta: dict[str, Any], members: Arrays) -> SGDPerceptron:
 
 def _scaler(statistics: NDArray[Any], d: int) -> Scaler:
     """Return a scaler with checked statistics; d is the number of features."""
-    if statistics.shape != (3, d) or statistics.dtype != np.float64:
+    if statistics.shape != (3, d):
         raise CheckpointError(f"statistics do not fit a scaler of {d} features")
     scaler = Scaler(statistics)
     pipelines.require_possible(scaler)

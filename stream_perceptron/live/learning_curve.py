@@ -47,9 +47,8 @@ class LearningCurve:
     def restored(cls, sums: NDArray[Any], bin_: int) -> LearningCurve:
         """Return the curve from its saved sums and bin size."""
         curve = cls()
-        shape = (len(sums) if sums.ndim else 0, len(cls.COLUMNS))
-        if sums.dtype != np.float64 or sums.shape != shape or len(sums) > cls.MOST:
-            raise CheckpointError("progress has a curve of another type or shape")
+        if sums.shape[1] != len(cls.COLUMNS) or len(sums) > cls.MOST:
+            raise CheckpointError("progress has a curve of another shape")
         samples = sums[:, 0]
         counts = sums[:, [cls.COLUMNS.index(name) for name in ("right", "updates", "probes")]]
         if (

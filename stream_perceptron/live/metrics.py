@@ -75,8 +75,8 @@ class Confusion:
     @classmethod
     def restored(cls, pairs: NDArray[Any]) -> Confusion:
         """Return the counts from their saved `pairs`."""
-        if pairs.dtype != np.int64 or pairs.ndim != 2 or pairs.shape[1] != 3:
-            raise CheckpointError("progress has confusion counts of another type or shape")
+        if pairs.shape[1] != 3:
+            raise CheckpointError("progress has confusion counts of another shape")
         targets, predicted, counts = pairs.T
         labels = np.concatenate([targets, predicted])
         keys = targets * _PAIR + predicted
@@ -273,8 +273,8 @@ class Progress:
         self.curve = LearningCurve.restored(arrays["curve"], curve_bin)
         if "drift" in arrays:
             self.drift = Drift.restored(arrays["drift"])
-        if self.window.dtype != np.bool_ or self.window.ndim != 1 or len(self.window) > WINDOW:
-            raise CheckpointError("progress has a window of another type or shape")
+        if len(self.window) > WINDOW:
+            raise CheckpointError(f"progress has a window of more than {WINDOW:,} samples")
         if (
             self.confusion.tested > self.samples
             or self.confusion.labels_beyond(n_labels)

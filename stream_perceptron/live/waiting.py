@@ -194,11 +194,8 @@ class Waiting:
             raise CheckpointError("waiting samples lack arrays")
         starts, places, numbers, cells, scales, weights, predicted = (arrays[n] for n in ARRAYS)
         n, d = len(self.ids), len(self.columns)
-        kinds = np.intp, np.int32, np.float64, np.uint8, np.float64, np.float64, np.intp
         if (
-            [arrays[name].dtype for name in ARRAYS] != list(kinds)
-            or any(array.ndim != 1 for array in arrays.values())
-            or not len(starts) - 1 == len(scales) == len(weights) == len(predicted) == n <= most
+            not len(starts) - 1 == len(scales) == len(weights) == len(predicted) == n <= most
             or doubled(self.ids)
             or doubled(self.columns)
             or not _are_in(lengths := np.diff(starts), 0 if len(places) else d, d)
