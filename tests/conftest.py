@@ -138,3 +138,13 @@ def trained(rng):
     for x in dicts(rng.normal(size=(20, 6))):
         model.learn_one(x, "high" if x["x0"] > 0 else "low")
     return model
+
+
+@pytest.fixture
+def signal_handlers():
+    """Restore the signal handlers, which a command in this process leaves in place."""
+    numbers = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import signal
 import subprocess
 import threading
 from collections import Counter
@@ -13,19 +12,11 @@ import pytest
 from folders import require_learned_once
 from helpers import COMMAND, TIMES, kill_after_saves
 
+pytestmark = pytest.mark.usefixtures("signal_handlers")
+
 PARTS = 4  # run in parallel
 CASES = 120
 KILLS = 6
-
-
-@pytest.fixture(autouse=True)
-def handlers():
-    """Restore the signal handlers, which the command leaves in place until it ends."""
-    numbers = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
-    before = [signal.getsignal(number) for number in numbers]
-    yield
-    for number, handler in zip(numbers, before, strict=True):
-        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("part", range(PARTS))

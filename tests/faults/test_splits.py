@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import random
-import signal
 from collections import Counter
 
 import pytest
 from helpers import TIMES
 from splits import kill_split, require_alike
 
+pytestmark = pytest.mark.usefixtures("signal_handlers")
+
 PARTS = 12  # run in parallel
 CASES = 300
 KILLED = 20
-
-
-@pytest.fixture(autouse=True)
-def handlers():
-    """Restore the signal handlers, which the command leaves in place until it ends."""
-    numbers = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
-    before = [signal.getsignal(number) for number in numbers]
-    yield
-    for number, handler in zip(numbers, before, strict=True):
-        signal.signal(number, handler)
 
 
 def try_cases(seeds, folder, monkeypatch, **how):
