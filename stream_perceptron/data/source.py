@@ -331,7 +331,7 @@ class Source(ABC):
 
         """
         if self.state is not None and self.state != FileState.find(self.path):
-            raise SourceError(f"{self.name}: the file was changed after this run opened it")
+            raise SourceError(f"{self.name}: it has changed since it was opened: run this again")
 
 
 def are_interrupted(sources: Sequence[Source]) -> bool:

@@ -101,3 +101,15 @@ def test_marks_can_be_copied_and_pickled(path):
     for other in (copy.deepcopy(marks), pickle.loads(pickle.dumps(marks))):
         assert isinstance(other, Marks)
         assert find(other, path).n_rows == 50
+
+
+def test_a_parquet_file_that_changes_after_it_was_opened_is_an_error(tmp_path):
+    path = write_parquet(tmp_path / "a.parquet", {"a": [1.0, 2.0], "label": ["x", "y"]})
+    sources = [open_source(str(path))]
+    live = LiveModel.start(sources, seed=0)
+    cursor = live.resume(sources)
+    write_parquet(path, {"a": [1.0], "label": ["x"]})
+
+    with pytest.raises(SourceError, match=f"^{path}: it has changed since it was opened: run"):
+        list(live.run(sources, cursor))
+    assert live.progress.rows == 0
