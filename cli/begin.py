@@ -13,6 +13,7 @@ from stream_perceptron.checkpoint.archive import locked, previous_of
 from stream_perceptron.data.naming import column_called, is_position
 from stream_perceptron.data.source import Source
 from stream_perceptron.live.cursor import Cursor, Shards
+from stream_perceptron.live.marks import may_repeat
 
 from .asked import LearnOptions, usual_lr
 from .files import require_different, require_regular
@@ -91,7 +92,8 @@ def _open(
                         tell(text, err=True)
                 raise
     cursor = None
-    if o.path is not None or o.ray is not None or len(sources) > 1:
+    # Without a checkpoint, files need marks only to be told from copies of each other.
+    if o.path is not None or o.ray is not None or may_repeat(sources):
         shards = None if o.shards is None else Shards(o.shards, o.round_rows)
         epochs = None if o.is_endless else o.epochs or 1
         cursor = live.resume(sources, again=o.again, epochs=epochs, shards=shards)

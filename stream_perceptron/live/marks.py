@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, NoReturn
 
 from stream_perceptron.data.byte_stream import is_remote
@@ -227,6 +228,32 @@ class LearnedFile(Source):
 
     def interpreter(self, request: Request) -> Interpreter:
         raise NotImplementedError
+
+
+def may_repeat(sources: Iterable[Source]) -> bool:
+    """Return whether some files may have the same content, or begin with that of another.
+
+    Examples
+    --------
+    >>> from stream_perceptron.datasets.mnist import sample_path
+    >>> source = open_source(str(sample_path()))
+    >>> may_repeat([source]), may_repeat([source, source])
+    (False, True)
+
+    """
+    starts = sorted(_read_start(source) for source in sources if not source.is_stream)
+    # What begins with a text comes right after it.
+    return any(after.startswith(before) for before, after in pairwise(starts))
+
+
+def _read_start(source: Source) -> bytes:
+    """Return the first bytes of a file, or the name of an object that has no rows as lines."""
+    if source.grows:
+        return source.read_start()
+    if is_remote(source.path):
+        return source.path.encode()
+    with open(source.path, "rb") as file:
+        return file.read(START_BYTES)
 
 
 def count_rows(mark: Mark) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gzip
 import os
 import pickle
 import shutil
@@ -13,7 +14,7 @@ from helpers import write_parquet
 from stream_perceptron import LiveModel, SourceError
 from stream_perceptron.data import open_source
 from stream_perceptron.data.identity import Identity
-from stream_perceptron.live.marks import Marks
+from stream_perceptron.live.marks import Marks, may_repeat
 
 ROWS = ["a,label\n", *(f"{i},{'xy'[i % 2]}\n" for i in range(50))]
 
@@ -113,3 +114,19 @@ def test_a_parquet_file_that_changes_after_it_was_opened_is_an_error(tmp_path):
     with pytest.raises(SourceError, match=f"^{path}: it has changed since it was opened: run"):
         list(live.run(sources, cursor))
     assert live.progress.rows == 0
+
+
+def test_files_may_repeat_others_if_they_begin_alike(tmp_path):
+    def repeat(*contents):
+        sources = []
+        for i, content in enumerate(contents):
+            path = tmp_path / f"{i}.csv"
+            path.write_bytes(content)
+            sources.append(open_source(str(path)))
+        return may_repeat(sources)
+
+    long = b"a,label\n" + b"1,x\n" * 2000
+    assert not repeat(b"a,label\n1,x\n", b"a,label\n2,x\n", long.replace(b"1", b"3"))
+    assert repeat(b"a,label\n2,y\n", b"a,label\n1,x\n", b"a,label\n1,x\n2,y\n")
+    assert repeat(long + b"1,x\n", long + b"2,x\n")
+    assert repeat(gzip.compress(b"a,label\n1,x\n"), b"a,label\n1,x\n")
