@@ -84,7 +84,8 @@ class ReadingOptions:
         opened: list[Source] = []
         found = repeat(None) if marks is None else marks.find_finished(self.sources)
         for path, mark in zip(self.sources, found, strict=False):
-            signals.check()
+            if opened:
+                signals.check()
             if mark is None:
                 opened.append(open_source(path, self.file_format, signals, header))
             else:

@@ -45,10 +45,11 @@ def case(rng: np.random.Generator, folder: Path) -> str:
     except CheckpointError as error:
         require_line(error, f"{path}: ")
         return "refused"
-    live.save(path)
-    once = path.read_bytes()
-    LiveModel.load(path).save(path)
-    assert once == path.read_bytes(), "saved again it has other bytes"
+    if live.python_step is None:
+        live.save(path)
+        once = path.read_bytes()
+        LiveModel.load(path).save(path)
+        assert once == path.read_bytes(), "saved again it has other bytes"
     model = live.model
     assert model.weights.shape == (len(model.classes_), len(model.features_))
     assert np.isfinite(model.weights).all()
@@ -58,7 +59,8 @@ def case(rng: np.random.Generator, folder: Path) -> str:
         pass
     if rng.integers(30) == 0:
         report(live, "m.npz")
-    _use(live, path, folder)
+    if live.python_step is None:
+        _use(live, path, folder)
     return f"{name} accepted"
 
 

@@ -119,7 +119,7 @@ def absorb(steps: Any, model: SGDPerceptron) -> str | None:
     statistics = np.zeros((3, len(names)))
     for name, count in before[0].counts.items():
         if name not in columns:
-            return f"StandardScaler, which knows feature {str(name)[:50]!r} that the model lacks"
+            return f"StandardScaler (with feature {str(name)[:50]!r}, which the model lacks)"
         numbers = count, before[0].means.get(name, 0), before[0].vars.get(name, 0)
         try:
             statistics[:, columns[name]] = numbers

@@ -442,7 +442,7 @@ def test_a_scaler_that_knows_more_than_its_model_runs_only_in_python(rng, tmp_pa
     pipeline, _ = learned(rng)
     pipeline["StandardScaler"].learn_one({"other": 1.0})
     save(pipeline, path)
-    step = "StandardScaler, which knows feature 'other' that the model lacks"
+    step = "StandardScaler (with feature 'other', which the model lacks)"
 
     assert "other" in load(path).model["StandardScaler"].means
     assert LiveModel.load(path).python_step == step
