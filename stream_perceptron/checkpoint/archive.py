@@ -204,22 +204,21 @@ def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]
     if name.removesuffix(".npy") not in _ARRAYS or not name.endswith(".npy"):
         raise CheckpointError(f"member {name!r} does not belong in a checkpoint")
     expected = _ARRAYS[name.removesuffix(".npy")]
-    with archive.open(info) as file:
-        try:
+    try:
+        with archive.open(info) as file:
             if np.lib.format.read_magic(file) != (1, 0):
                 raise ValueError("version")
             header = np.lib.format.read_array_header_1_0(file, max_header_size=1000)
-        except Exception:  # NumPy's parser raises many types
-            raise CheckpointError(f"member {name!r} is not a plain array") from None
-        shape, is_fortran, dtype = header
-        fits = all(0 <= length < _LONGEST for length in shape) and not is_fortran
-        size = dtype.itemsize * math.prod(shape)
-        if (dtype.str, len(shape)) != expected or not fits or size != info.file_size - file.tell():
-            raise CheckpointError(
-                f"member {name!r}, {dtype} {shape}, has a wrong type, shape or size"
-            )
-        array: NDArray[Any] = np.empty(shape, dtype)
-        file.readinto(array.reshape(-1).view(np.uint8))  # type: ignore[attr-defined]
+            start = file.tell()
+    except Exception:  # NumPy's parser raises many types
+        raise CheckpointError(f"member {name!r} is not a plain array") from None
+    shape, is_fortran, dtype = header
+    fits = all(0 <= length < _LONGEST for length in shape) and not is_fortran
+    size = dtype.itemsize * math.prod(shape)
+    if (dtype.str, len(shape)) != expected or not fits or size != info.file_size - start:
+        raise CheckpointError(f"member {name!r}, {dtype} {shape}, has a wrong type, shape or size")
+    array: NDArray[Any] = np.frombuffer(archive.read(info), dtype, offset=start)
+    array = array.reshape(shape).copy()
     if dtype.kind == "f" and not np.isfinite(array).all():
         raise CheckpointError(f"member {name!r} holds numbers that are not finite")
     if dtype.kind == "b" and (array.view(np.uint8) > 1).any():
