@@ -79,17 +79,13 @@ class ReadingOptions:
         """
         from stream_perceptron.data.opening import open_source
         from stream_perceptron.data.sampling import RandomDraws
-        from stream_perceptron.live.marks import LearnedFile
 
         opened: list[Source] = []
-        found = repeat(None) if marks is None else marks.find_finished(self.sources)
-        for path, mark in zip(self.sources, found, strict=False):
+        finished = repeat(None) if marks is None else marks.find_finished(self.sources)
+        for path, learned in zip(self.sources, finished, strict=False):
             if opened:
                 signals.check()
-            if mark is None:
-                opened.append(open_source(path, self.file_format, signals, header))
-            else:
-                opened.append(LearnedFile(path, mark))
+            opened.append(learned or open_source(path, self.file_format, signals, header))
         return [RandomDraws(opened, seed)] if self.at_random else opened
 
     @property

@@ -40,7 +40,7 @@ _STATUSES = {
     "unfinished": "not finished: further runs need it",
     "changed": "changed since: further runs need it",
     "in_pass": "needed until the present pass is finished",
-    "replaced": "earlier content of this name",
+    "replaced": "replaced by other content",
 }
 _LONGEST = 24  # columns of the widest name that sets the alignment
 
@@ -144,6 +144,8 @@ def _statuses(live: LiveModel) -> Iterator[tuple[Mark, str]]:
             status = "replaced"
         elif is_in_pass and mark.source in cursor.sources:
             status = "in_pass"
+        elif mark.source.has_changed:
+            status = "changed"
         elif not mark.is_finished:
             status = "unfinished"
         elif is_remote(mark.source.name):
@@ -260,16 +262,7 @@ def _contents(live: LiveModel) -> dict[str, Any]:
         **waiting_of(live),
         **baseline_of(live),
         "changes": [vars(change) for change in live.progress.changes],
-        "files": [
-            {
-                "name": mark.source.name,
-                "bytes": mark.source.size,
-                "rows": mark.n_rows,
-                "status": status,
-                "can_be_deleted": status == "finished",
-            }
-            for mark, status in _statuses(live)
-        ],
+        "files": [_describe_file(mark, status) for mark, status in _statuses(live)],
         "lineage": to_json(live.lineage),
         **_place(live),
         "strongest_features": [
@@ -277,6 +270,17 @@ def _contents(live: LiveModel) -> dict[str, Any]:
             for label, weights in zip(model.classes_, model.weights, strict=True)
         ],
         "diagnosis": [vars(finding) for finding in findings_in(live)],
+    }
+
+
+def _describe_file(mark: Mark, status: str) -> dict[str, Any]:
+    """Return a file that the model learned from as JSON."""
+    return {
+        "name": mark.source.name,
+        "bytes": mark.source.size,
+        "rows": mark.n_rows,
+        "status": status,
+        "can_be_deleted": status == "finished",
     }
 
 

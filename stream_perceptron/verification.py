@@ -209,14 +209,14 @@ class _Again:
             self._run(live, draws, Cursor(epoch=epoch, row=row), n_rows)
         else:
             source = self._found[entry.sources[0]]
-            before, here = self._cursors.get(source), Cursor(row=entry.start)
-            here.is_again = entry.is_again
+            cursor, before = Cursor(row=entry.start), self._cursors.get(source)
+            cursor.is_again = entry.is_again
             is_contiguous = before is not None and before.row == entry.start
             if before is not None and is_contiguous:
-                here.offset = before.offset  # where reading begins sooner
+                cursor.offset = before.offset  # saves cutting the lines before it
             if not (is_contiguous and source is last):
                 live.cursor.redeliveries.begin_source()
-            self._run(live, source, here, n_rows)
+            self._run(live, source, cursor, n_rows)
             self._cursors[source], self._last = live.cursor, source
             _require_rows(entry, n_rows - live.cursor.read, f"{source.name} lacks")
 
@@ -234,10 +234,10 @@ class _Again:
                 pipe.index, pipe.row = pipe.index + 1, 0
         _require_rows(entry, left, "the files that stand for it lack")
 
-    def _run(self, live: LiveModel, source: Source, here: Cursor, limit: int) -> int:
-        """Learn at most `limit` rows of a source from a cursor on; return the rows taken."""
-        here.redeliveries = live.cursor.redeliveries
-        live.ledger.cursor = here  # also if there are no rows
+    def _run(self, live: LiveModel, source: Source, cursor: Cursor, limit: int) -> int:
+        """Learn at most `limit` rows of a source from a cursor on; return the rows read."""
+        cursor.redeliveries = live.cursor.redeliveries
+        live.ledger.cursor = cursor  # also if there are no rows
         n_taken, epochs = 0, None if source.is_random else 1
         results = live.run([source], epochs=epochs, limit=limit, skip_rejected=True)
         with closing(results):

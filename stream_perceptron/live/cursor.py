@@ -41,7 +41,8 @@ class Turn(Enum):
 class Cursor:
     """The place of a run: rows before it are learned, rows after it are not."""
 
-    # In order; of text files, in order and in the first pass, up to the last row that was read.
+    # In the order given. A text file is identified up to the last row that was read, unless its
+    # rows are drawn at random.
     sources: list[Identity] = field(default_factory=list)
     at_random: bool = False  # whether rows are drawn at random from all sources
     epoch: int = 0  # counted from 0
@@ -54,7 +55,7 @@ class Cursor:
     # The rows read of these sources in all epochs, in earlier runs too.
     read: int = 0
     rejected: int = field(default=0, metadata={"optional": True})  # the rejected rows among these
-    finished: bool = True  # whether the run ended by itself, so that other sources may follow
+    finished: bool = True  # whether the run ended by itself
     stopped_below: float | None = None  # the epsilon, if an error below it ended the run
     # Files of predictions, by path relative to the checkpoint: their bytes for learned rows.
     outputs: dict[str, int] = field(default_factory=dict)
@@ -162,7 +163,7 @@ class Cursor:
         ]
         new = self._begin(unread, is_again=again)
         if not (again or self.finished or self.is_in_order):
-            shared = [known for source in sources for known in source.matching(self.sources)]
+            shared = [identity for source in sources for identity in source.matching(self.sources)]
             self._require_finished(shared, new)
         if not self._is_continued_by(sources, again):
             return new
@@ -185,7 +186,8 @@ class Cursor:
         if self.sources == new.sources and self._way == new._way and not (again and self.finished):
             return replace(self, sources=new.sources)
         if not (again or self.finished or self.is_in_order):
-            self._require_finished([known for known in self.sources if known in sources], new)
+            shared = [identity for identity in self.sources if identity in sources]
+            self._require_finished(shared, new)
         return new
 
     def _begin(
@@ -207,10 +209,10 @@ class Cursor:
         is_alike = self.is_in_order and self.is_again == again
         if not (self.sources and is_needed and is_alike and len(self.sources) <= len(sources)):
             return False
-        for known, source in zip(self.sources, sources, strict=False):
-            if known.is_stream != source.is_stream:
+        for identity, source in zip(self.sources, sources, strict=False):
+            if identity.is_stream != source.is_stream:
                 return False
-            if known.size and not source.matching([known]):
+            if identity.size and not source.matching([identity]):
                 return False
         return True
 
@@ -220,7 +222,7 @@ class Cursor:
             return False
         has_pass_left = passes is None or self.epoch < passes
         pairs = zip(sources, self.sources, strict=True)
-        return has_pass_left or not any(source.has_grown(known) for source, known in pairs)
+        return has_pass_left or not any(source.has_grown(identity) for source, identity in pairs)
 
     @property
     def _way(self) -> str:

@@ -175,11 +175,11 @@ class Ledger:
     ) -> None:
         """Mark files as learned to their end."""
         for source, identity, n_rows in zip(sources, identities, counts, strict=True):
-            known = self.marks.find(source, identity)
-            if n_rows and (known is None or known.n_rows < n_rows):
+            old = self.marks.find(source, identity)
+            if n_rows and (old is None or old.n_rows < n_rows):
                 start = hash_bytes(source.read_start()[: identity.size]) if source.grows else ""
                 mark = Mark(identity, n_rows, 0, start, _settled_state(source), is_finished=True)
-                self.marks.put(mark, known)
+                self.marks.put(mark, old)
 
     def _finish(self, source: Source) -> None:
         """Note that the file which the cursor is in has no rows beyond its mark."""
@@ -197,7 +197,7 @@ class Ledger:
         with self.lock:
             if self._unmarked is None:
                 return
-            (cursor, source), self._unmarked = self._unmarked, None
+            cursor, source = self._unmarked
             before, start = cursor.sources[cursor.index], ""
             identity = before
             if source.grows:
@@ -205,11 +205,12 @@ class Ledger:
                 self.lineage.identify_last(before, identity)
                 cursor.sources[cursor.index] = identity
             self._marked_size = before.size
-            known = self._mark
-            if known is None or known.n_rows < cursor.row:
+            old = self._mark
+            if old is None or old.n_rows < cursor.row:
                 n_rejected = cursor.rejected - self._rejected_before
                 self._mark = Mark(identity, cursor.row, n_rejected, start, source.state)
-                self.marks.put(self._mark, known)
+                self.marks.put(self._mark, old)
+            self._unmarked = None
 
     def move(
         self,

@@ -121,8 +121,8 @@ class Marks:
                 return self._find_same(matching, candidates[matching].start, source.name)
         return None
 
-    def find_finished(self, paths: Sequence[str]) -> Iterator[Mark | None]:
-        """Yield the mark of each file without further rows, if that shows before it is opened.
+    def find_finished(self, paths: Sequence[str]) -> Iterator[LearnedFile | None]:
+        """Yield each file that has no further rows, if that shows before it is opened, or None.
 
         Files in the state of their marks are not read; several others are read at once.
         """
@@ -137,18 +137,19 @@ class Marks:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _find_finished(self, path: str) -> Mark | None:
-        state = FileState.find(path)
-        if state is None:
-            return None
-        for mark in self._by_inode.get(state.inode, ()):
-            if mark.is_finished and mark.state == state:
-                return mark
-        for mark in self._by_name.get(path, ()):
-            if mark.is_finished and mark.source.size == state.size:
-                is_same = mark.source.digest == hash_file(path)
-                if is_same and FileState.find(path) == state:
-                    return mark
+    def _find_finished(self, path: str) -> LearnedFile | None:
+        with suppress(OSError):  # opening the file reports it
+            state = FileState.find(path)
+            if state is None:
+                return None
+            for mark in self._by_inode.get(state.inode, ()):
+                if mark.is_finished and mark.state == state:
+                    return LearnedFile(path, mark, state)
+            for mark in self._by_name.get(path, ()):
+                if mark.is_finished and mark.source.size == state.size:
+                    digest = hash_file(path)
+                    if digest == mark.source.digest and FileState.find(path) == state:
+                        return LearnedFile(path, mark, state)
         return None
 
     def find_same(self, mark: Mark) -> Mark | None:
@@ -180,10 +181,10 @@ class Marks:
             If the file was changed, other than by growth or rotation.
 
         """
-        known = self._by_name.get(source.name)
-        if not known or (source.grows and not source.read_start()):
+        same_name = self._by_name.get(source.name)
+        if not same_name or (source.grows and not source.read_start()):
             return None
-        mark = known[-1]
+        mark = same_name[-1]
         if source.grows and mark.start and not _is_rotated(mark, source):
             _refuse_changed(mark, source)
         return f"{source.name}: new content; {_count_learned(mark, 'of the old one')}"
@@ -206,11 +207,14 @@ class Marks:
 
 
 class LearnedFile(Source):
-    """A file without further rows, which is not opened."""
+    """A file without further rows, which is not opened.
 
-    def __init__(self, path: str, mark: Mark) -> None:
+    `state` is the state in which it had no further rows; since then it may have changed.
+    """
+
+    def __init__(self, path: str, mark: Mark, state: FileState) -> None:
         super().__init__(path)
-        self.mark = mark
+        self.mark, self.state = mark, state
 
     @property
     def n_rows(self) -> int:
@@ -230,7 +234,7 @@ class LearnedFile(Source):
         raise NotImplementedError
 
 
-def may_repeat(sources: Iterable[Source]) -> bool:
+def may_repeat(sources: Sequence[Source]) -> bool:
     """Return whether some files may have the same content, or begin with that of another.
 
     Examples
@@ -241,13 +245,16 @@ def may_repeat(sources: Iterable[Source]) -> bool:
     (False, True)
 
     """
-    starts = sorted(_read_start(source) for source in sources if not source.is_stream)
-    # What begins with a text comes right after it.
+    files = [source for source in sources if not source.is_stream]
+    if len(files) < 2:
+        return False
+    # In sorted order, bytes that begin with others follow them.
+    starts = sorted(map(_read_start, files))
     return any(after.startswith(before) for before, after in pairwise(starts))
 
 
 def _read_start(source: Source) -> bytes:
-    """Return the first bytes of a file, or the name of an object that has no rows as lines."""
+    """Return the first bytes of a file; of a remote Parquet or Arrow file, its path."""
     if source.grows:
         return source.read_start()
     if is_remote(source.path):
@@ -266,16 +273,16 @@ def _start_size(mark: Mark) -> int:
     return min(mark.source.size, START_BYTES) if mark.start else 0
 
 
-def _count_learned(mark: Mark, of: str) -> str:
-    """Return a clause with the number of rows up to a mark."""
-    return f"{count_rows(mark)} {of} {'was' if mark.n_rows == 1 else 'were'} learned"
+def _count_learned(mark: Mark, of_file: str) -> str:
+    """Return a clause that says how many rows of a file were learned."""
+    return f"{count_rows(mark)} {of_file} {'was' if mark.n_rows == 1 else 'were'} learned"
 
 
 def _is_still_there(mark: Mark) -> bool:
     """Return whether the file that a mark came from still begins with that content."""
     name = mark.source.name
     if is_remote(name):
-        return True  # which nothing contradicts
+        return True  # as far as can be told without reading it
     state = FileState.find(name)
     if state is None:
         return False

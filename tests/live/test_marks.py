@@ -74,14 +74,16 @@ def test_a_row_ends_at_a_mark(path):
 def test_a_finished_file_is_found_without_opening_it(path):
     live = learn(None, path)
     (mark,) = live.marks
-    assert [*live.marks.find_finished([str(path)])] == [mark]  # by its SHA-256
+    (learned,) = live.marks.find_finished([str(path)])
+    assert learned.mark is mark  # by its SHA-256
     assert mark.state.time == 0
     os.utime(path, (0, 0))
     learn(live, path)
     moved = path.rename(path.with_name("moved.csv"))
     (mark,) = live.marks
 
-    assert [*live.marks.find_finished([str(moved), "nowhere"])] == [mark, None]
+    learned, missing = live.marks.find_finished([str(moved), "nowhere"])
+    assert (learned.mark, missing) == (mark, None)
     with moved.open("a") as file:
         file.write("1,x\n")
     assert [*live.marks.find_finished([str(moved)])] == [None]
@@ -130,3 +132,18 @@ def test_files_may_repeat_others_if_they_begin_alike(tmp_path):
     assert repeat(b"a,label\n2,y\n", b"a,label\n1,x\n", b"a,label\n1,x\n2,y\n")
     assert repeat(long + b"1,x\n", long + b"2,x\n")
     assert repeat(gzip.compress(b"a,label\n1,x\n"), b"a,label\n1,x\n")
+
+
+def test_rows_that_come_after_a_file_was_found_finished_are_learned_next_time(path):
+    live = learn(None, path)
+    sources = [*live.marks.find_finished([str(path)])]
+    with path.open("a") as file:
+        file.write("7,x\n")
+    os.utime(path, (0, 0))
+    list(live.run(sources, live.resume(sources)))
+    assert live.progress.rows == 50
+    assert [*live.marks.find_finished([str(path)])] == [None]
+
+    learn(live, path)
+
+    assert live.progress.rows == 51

@@ -432,20 +432,20 @@ class LineSource(Source):
 
         An object behind a URI also has the same version, or has grown.
         """
-        known = [each for each in identities if not (each.is_stream or each.has_changed)]
-        known.sort(key=lambda identity: identity.size)
+        comparable = [one for one in identities if not (one.is_stream or one.has_changed)]
+        comparable.sort(key=lambda identity: identity.size)
         if is_remote(self.path):
-            return [identity for identity in known if self._is_of_object(identity)]
+            return [identity for identity in comparable if self._is_of_object(identity)]
         self._hasher = PrefixHasher(self.path)
-        matches = [each for each in known if self._hasher.identify(each.size) == each]
+        matches = [one for one in comparable if self._hasher.identify(one.size) == one]
         self._hasher.close()
         return matches
 
-    def _is_of_object(self, known: Identity) -> bool:
+    def _is_of_object(self, identity: Identity) -> bool:
         """Whether an object behind a URI matches an identity."""
-        if replace(self._hash_first(known.size), version=known.version) != known:
+        if replace(self._hash_first(identity.size), version=identity.version) != identity:
             return False
-        return known.version in ("", self.version) or self.has_grown(known)
+        return identity.version in ("", self.version) or self.has_grown(identity)
 
     def identify(self, size: int) -> tuple[Identity, str]:
         if self._hasher is None:
