@@ -268,11 +268,5 @@ def _is_learned(mark: Mark, source: Source) -> bool:
 
 
 def _settled_state(source: Source) -> FileState | None:
-    """Return the state of a file that was read to its end, for a later run to compare.
-
-    Without its time, if the file was changed since, or so recently that a change may not show.
-    """
-    if source.state is None:
-        return None
-    is_unchanged = source.state == FileState.find(source.path)
-    return source.state.settle() if is_unchanged else replace(source.state, time=0)
+    """Return the state of a file before it was read, for a later run to compare."""
+    return None if source.state is None else source.state.settle()

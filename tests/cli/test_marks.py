@@ -344,3 +344,15 @@ def test_rows_without_a_readable_offset_are_redelivered_alike_wherever_a_run_end
         outcomes.append(contents_of(model))
 
     assert outcomes[0] == outcomes[1]
+
+
+def test_a_file_that_was_edited_after_it_was_finished_is_not_deletable(log, model, run):
+    run("learn", log, "-m", model, check=0)
+    an_hour_ago = log.stat().st_mtime - 3600
+    os.utime(log, (an_hour_ago, an_hour_ago))
+    run("learn", log, "-m", model, check=0)
+    log.write_text(log.read_text().replace("x", "y"))
+
+    (file,) = json.loads(run("inspect", model, "--json", check=0).stdout)["files"]
+
+    assert (file["status"], file["can_be_deleted"]) == ("changed", False)
