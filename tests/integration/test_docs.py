@@ -33,6 +33,7 @@ TESTED_ELSEWHERE = {
     "cron": "test_services",
     "daily": "test_services",
     "retention": "test_services",
+    "logrotate": "test_services",
     "image": "test_services",
     "container": "test_services",
     "endless": "test_a_growing_log",

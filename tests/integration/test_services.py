@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import getpass
+import grp
 import json
 import os
 import shlex
@@ -155,6 +156,32 @@ def test_cron_learns_a_growing_folder_and_old_files_are_deleted(tmp_path):
     run_cron("daily", tmp_path)
 
     assert 300 == samples_in(tmp_path / "events.npz")
+
+
+@pytest.mark.parametrize("mode", ["create", "copytruncate"])
+def test_logs_that_logrotate_rotates_are_learned_once(mode, tmp_path):
+    require_tool("logrotate")
+    log, config = tmp_path / "requests.jsonl", tmp_path / "logrotate.conf"
+    user, group = getpass.getuser(), grp.getgrgid(os.getgid()).gr_name
+    text = here(recipe("logrotate"), tmp_path).replace("su root root", f"su {user} {group}")
+    config.write_text(text.replace("    create\n", f"    {mode}\n"))
+    command = f"{COMMAND} learn {log}* -m {tmp_path}/m.npz -p {tmp_path}/p.jsonl --keep id -q"
+    n_rows = 0
+    for _ in range(4):
+        for n, then in (
+            (200, command),
+            (7, f"logrotate --force --state {tmp_path}/state {config}"),
+            (50, command),
+        ):
+            with log.open("a") as file:
+                for i in range(n_rows, n_rows + n):
+                    file.write(json.dumps({"id": i, **ROWS[i % 35]}) + "\n")
+            n_rows += n
+            subprocess.run(["sh", "-c", then], check=True)
+    predictions = (tmp_path / "p.jsonl").read_text().splitlines()
+
+    assert sorted(json.loads(line)["id"] for line in predictions) == list(range(n_rows))
+    assert len(list(tmp_path.glob("requests.jsonl.*.gz"))) == 3
 
 
 def test_a_container_runs_the_program_itself_with_what_docker_run_adds(tmp_path):
