@@ -53,8 +53,10 @@ class PrefixHasher:
         if self._stream is not None:
             before = self._state
             while size is None or self.size < size:
-                most = _SOME if self.size >= START_BYTES else START_BYTES - self.size
-                data = self._stream.read(most if size is None else min(most, size - self.size))
+                n_bytes = _SOME if self.size >= START_BYTES else START_BYTES - self.size
+                if size is not None:
+                    n_bytes = min(n_bytes, size - self.size)
+                data = self._stream.read(n_bytes)
                 if not data:
                     break
                 self._digest.update(data)
