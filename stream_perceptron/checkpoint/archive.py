@@ -30,22 +30,22 @@ FORMAT_VERSION = 1
 _FORMAT = "stream_perceptron checkpoint"
 _LONGEST = 2**31  # rows or columns of an array, exclusive
 _LARGEST = 2**34  # bytes
-# The type of each array, and its number of dimensions.
-_ARRAYS = {
-    "weights": ("<f8", 2),
-    "biases": ("<f8", 1),
-    "statistics": ("<f8", 2),
-    "confusion": ("<i8", 2),
-    "window": ("|b1", 1),
-    "curve": ("<f8", 2),
-    "drift": ("<f8", 2),
-    "waiting_starts": ("<i8", 1),
-    "waiting_places": ("<i4", 1),
-    "waiting_numbers": ("<f8", 1),
-    "waiting_bytes": ("|u1", 1),
-    "waiting_scales": ("<f8", 1),
-    "waiting_weights": ("<f8", 1),
-    "waiting_predicted": ("<i8", 1),
+# The type and shape of each array. A name in a shape stands for the same length wherever it occurs.
+_ARRAYS: dict[str, tuple[str, tuple[str | int, ...]]] = {
+    "weights": ("<f8", ("labels", "features")),
+    "biases": ("<f8", ("labels",)),
+    "statistics": ("<f8", (3, "features")),
+    "confusion": ("<i8", ("pairs of labels", 3)),
+    "window": ("|b1", ("samples",)),
+    "curve": ("<f8", ("bins", 7)),
+    "drift": ("<f8", (14, 36)),
+    "waiting_starts": ("<i8", ("ends",)),
+    "waiting_places": ("<i4", ("names",)),
+    "waiting_numbers": ("<f8", ("numbers",)),
+    "waiting_bytes": ("|u1", ("bytes",)),
+    "waiting_scales": ("<f8", ("waiting",)),
+    "waiting_weights": ("<f8", ("waiting",)),
+    "waiting_predicted": ("<i8", ("waiting",)),
 }
 _DIGEST = "sha256:{}"
 _COMMENT_LENGTH = len(_DIGEST) - 2 + 64
@@ -148,8 +148,9 @@ def from_bytes(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
             members = {info.filename: info for info in _members(archive, len(data))}
             has_meta = members.pop("meta.json", None) is not None
             meta = _meta(archive.read("meta.json") if has_meta else b"")
+            lengths: dict[str, int] = {}
             arrays = {
-                name.removesuffix(".npy"): _read_array(archive, info)
+                name.removesuffix(".npy"): _read_array(archive, info, lengths)
                 for name, info in members.items()
             }
     except CheckpointError:
@@ -198,12 +199,17 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(name)
 
 
-def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
-    """Read an array; compare its header with `_ARRAYS` and its size before allocating."""
+def _read_array(
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, lengths: dict[str, int]
+) -> NDArray[Any]:
+    """Read an array; compare its header with `_ARRAYS` and its size before allocating.
+
+    `lengths` are those of the arrays before, by their names in `_ARRAYS`.
+    """
     name = info.filename
     if name.removesuffix(".npy") not in _ARRAYS or not name.endswith(".npy"):
         raise CheckpointError(f"member {name!r} does not belong in a checkpoint")
-    expected = _ARRAYS[name.removesuffix(".npy")]
+    expected_dtype, expected_shape = _ARRAYS[name.removesuffix(".npy")]
     try:
         with archive.open(info) as file:
             if np.lib.format.read_magic(file) != (1, 0):
@@ -213,9 +219,18 @@ def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]
     except Exception:  # NumPy's parser raises many types
         raise CheckpointError(f"member {name!r} is not a plain array") from None
     shape, is_fortran, dtype = header
-    fits = all(0 <= length < _LONGEST for length in shape) and not is_fortran
     size = dtype.itemsize * math.prod(shape)
-    if (dtype.str, len(shape)) != expected or not fits or size != info.file_size - start:
+    if (
+        dtype.str != expected_dtype
+        or is_fortran
+        or len(shape) != len(expected_shape)
+        or not all(0 <= length < _LONGEST for length in shape)
+        or any(
+            length != (lengths.setdefault(axis, length) if isinstance(axis, str) else axis)
+            for length, axis in zip(shape, expected_shape, strict=True)
+        )
+        or size != info.file_size - start
+    ):
         raise CheckpointError(f"member {name!r}, {dtype} {shape}, has a wrong type, shape or size")
     array: NDArray[Any] = np.frombuffer(archive.read(info), dtype, offset=start)
     array = array.reshape(shape).copy()

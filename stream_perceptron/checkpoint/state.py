@@ -238,29 +238,28 @@ def _model_from_state(meta: dict[str, Any], members: Arrays) -> SGDPerceptron:
     model.classes = None if state.classes is None else [decode_name(c) for c in state.classes]
     labels, features = decode_names(state.labels), decode_names(state.features)
     weights, biases = members["weights"], members["biases"]
-    if weights.shape != (len(labels), len(features)) or biases.shape != (len(labels),):
+    if weights.shape != (len(labels), len(features)):
         raise CheckpointError(
-            f"weights {weights.shape} and biases {biases.shape} do not fit {len(labels)} labels "
-            f"and {len(features)} features"
+            f"weights {weights.shape} do not fit {len(labels)} labels and {len(features)} features"
         )
-    network = model.network
     if state.n_updates > state.n_seen:
         raise CheckpointError("model has more updates than samples")
-    last = math.nan if state.last_epsilon is None else state.last_epsilon
-    n_drawn = state.drawn_labels, state.drawn_features
-    if n_drawn[0] > len(labels) or n_drawn[1] > len(features):
+    if state.drawn_labels > len(labels) or state.drawn_features > len(features):
         raise CheckpointError("model has more initial weights than weights")
-    counts = n_drawn, state.n_seen, state.n_updates, last
     statistics = members.get("statistics")
-    scaler = None if statistics is None else _scaler(statistics, len(features))
-    network.restore(Snapshot(labels, features, weights, biases, *counts, scaler))
+    scaler = None if statistics is None else Scaler(statistics)
+    if scaler is not None:
+        pipelines.require_possible(scaler)
+    snapshot = Snapshot(
+        labels=labels,
+        features=features,
+        weights=weights,
+        biases=biases,
+        n_drawn=(state.drawn_labels, state.drawn_features),
+        n_seen=state.n_seen,
+        n_updates=state.n_updates,
+        last_epsilon=math.nan if state.last_epsilon is None else state.last_epsilon,
+        scaler=scaler,
+    )
+    model.network.restore(snapshot)
     return model
-
-
-def _scaler(statistics: NDArray[Any], d: int) -> Scaler:
-    """Return a scaler with checked statistics; d is the number of features."""
-    if statistics.shape != (3, d):
-        raise CheckpointError(f"statistics do not fit a scaler of {d} features")
-    scaler = Scaler(statistics)
-    pipelines.require_possible(scaler)
-    return scaler

@@ -230,6 +230,8 @@ def _hyperparameters(live: LiveModel) -> Iterator[tuple[str, str]]:
     yield "initial weights", f"within {model.init_range:g}"
     yield "seed", str(model.seed_)
     yield "kernel", live.kernel
+    if live.python_step is not None:
+        yield "step before it", f"{live.python_step}, which runs only in Python"
     yield "label column", selection.label or "found by name"
     yield "scale", "1/255 for 8-bit, else 1" if selection.scale is None else f"{selection.scale:g}"
     if selection.standardize:

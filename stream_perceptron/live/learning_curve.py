@@ -47,12 +47,11 @@ class LearningCurve:
     def restored(cls, sums: NDArray[Any], bin_: int) -> LearningCurve:
         """Return the curve from its saved sums and bin size."""
         curve = cls()
-        if sums.shape[1] != len(cls.COLUMNS) or len(sums) > cls.MOST:
-            raise CheckpointError("progress has a curve of another shape")
         samples = sums[:, 0]
         counts = sums[:, [cls.COLUMNS.index(name) for name in ("right", "updates", "probes")]]
         if (
-            not 0 < bin_ < 2**62
+            len(sums) > cls.MOST
+            or not 0 < bin_ < 2**62
             or (sums < 0).any()
             or (samples < 1).any()
             or (samples >= 2**53).any()

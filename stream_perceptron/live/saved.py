@@ -19,7 +19,7 @@ from stream_perceptron.live.ledger import Ledger
 from stream_perceptron.live.lineage import Lineage
 from stream_perceptron.live.marks import Mark, Marks
 from stream_perceptron.live.metrics import Progress
-from stream_perceptron.live.waiting import ARRAYS, Waiting
+from stream_perceptron.live.waiting import ARRAY_PREFIX, Waiting
 from stream_perceptron.perceptron import SGDPerceptron
 
 
@@ -73,8 +73,9 @@ def read_live(path: Path) -> SavedModel:
         if asked.joins == (waiting is None):
             raise CheckpointError("has samples that wait for labels without --join, or lacks them")
         if waiting is not None:
-            of_waiting = {name: arrays.pop(name) for name in ARRAYS if name in arrays}
-            waiting.restore(of_waiting, asked.waiting, len(model.classes_))
+            waiting.restore(arrays, asked.waiting, len(model.classes_))
+        elif any(name.startswith(ARRAY_PREFIX) for name in arrays):
+            raise CheckpointError("has arrays of samples that wait for labels, without --join")
         saved.progress.restore(arrays, saved.curve_bin, len(model.classes_))
         saved.cursor.require_fit(saved.selection.position)
         saved.lineage.require_rates()

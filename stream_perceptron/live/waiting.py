@@ -22,9 +22,7 @@ Arrays = dict[str, NDArray[Any]]
 
 _LARGEST = float(np.finfo(np.float64).max)
 
-# The saved arrays: the features of all samples, their weights and their predictions.
-_ARRAYS = ("starts", "places", "numbers", "bytes", "scales", "weights", "predicted")
-ARRAYS = tuple(f"waiting_{name}" for name in _ARRAYS)
+ARRAY_PREFIX = "waiting_"  # of the names of the saved arrays
 
 
 class Sample(NamedTuple):
@@ -176,26 +174,31 @@ class Waiting:
         self.indicators = sorted(frozenset().union(*(sample.indicators for sample in samples)))
         numbers = [np.empty(0), *(s.values for s in samples if s.values.dtype != np.uint8)]
         cells = [np.empty(0, np.uint8), *(s.values for s in samples if s.values.dtype == np.uint8)]
-        found = (
-            rows.starts,
-            np.empty(0, np.int32) if rows.name_ids is None else rows.name_ids,
-            np.concatenate(numbers),
-            np.concatenate(cells),
-            # 0 for numbers.
-            np.array([(s.values.dtype == np.uint8) * s.scale for s in samples], np.float64),
-            np.array([sample.weight for sample in samples], np.float64),
-            np.array([sample.predicted for sample in samples], np.intp),
-        )
-        return dict(zip(ARRAYS, found, strict=True))
+        # A scale of 0 stands for float64.
+        scales = [(s.values.dtype == np.uint8) * s.scale for s in samples]
+        arrays: Arrays = {
+            "starts": rows.starts,
+            "places": np.empty(0, np.int32) if rows.name_ids is None else rows.name_ids,
+            "numbers": np.concatenate(numbers),
+            "bytes": np.concatenate(cells),
+            "scales": np.array(scales, np.float64),
+            "weights": np.array([sample.weight for sample in samples], np.float64),
+            "predicted": np.array([sample.predicted for sample in samples], np.intp),
+        }
+        return {f"{ARRAY_PREFIX}{name}": array for name, array in arrays.items()}
 
     def restore(self, arrays: Arrays, most: int, n_labels: int) -> None:
         """Restore the saved samples, of which there may be at most `most`."""
-        if arrays.keys() != set(ARRAYS):
-            raise CheckpointError("waiting samples lack arrays")
-        starts, places, numbers, cells, scales, weights, predicted = (arrays[n] for n in ARRAYS)
+        try:
+            starts, places = arrays["waiting_starts"], arrays["waiting_places"]
+            numbers, cells = arrays["waiting_numbers"], arrays["waiting_bytes"]
+            scales, weights = arrays["waiting_scales"], arrays["waiting_weights"]
+            predicted = arrays["waiting_predicted"]
+        except KeyError as error:
+            raise CheckpointError(f"lacks the member {error.args[0]}.npy") from None
         n, d = len(self.ids), len(self.columns)
         if (
-            not len(starts) - 1 == len(scales) == len(weights) == len(predicted) == n <= most
+            not len(starts) - 1 == len(scales) == n <= most
             or doubled(self.ids)
             or doubled(self.columns)
             or not _are_in(lengths := np.diff(starts), 0 if len(places) else d, d)

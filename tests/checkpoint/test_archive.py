@@ -206,6 +206,34 @@ def test_forged_run_is_refused(name, sample, tmp_path):
         LiveModel.load(path)
 
 
+FREE = ("confusion", "curve", "window")
+RESHAPED = {
+    "one row less": lambda array: array[1:],
+    "one row more": lambda array: np.concatenate([array, array[:1]]),
+    "one dimension more": lambda array: array[np.newaxis],
+    "another type": lambda array: array.astype("<f4" if array.dtype.kind == "f" else "<i2"),
+}
+
+
+@pytest.mark.parametrize("name", RESHAPED)
+def test_each_array_of_another_type_or_shape_is_refused(name, tmp_path, run):
+    source, path = tmp_path / "s.jsonl", tmp_path / "m.npz"
+    rows = [{"id": 1, "a": 0.5, "b": "x"}, {"id": 2, "a": 1, "b": "y"}, {"id": 1, "label": "left"}]
+    source.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    run("learn", source, "--join", "id", "--one-hot", "b", "--standardize", "-m", path, check=0)
+    parts = members_of(path)
+    arrays = {n: np.load(io.BytesIO(part)) for n, part in parts.items() if n.endswith(".npy")}
+    assert len(arrays) == 14
+    if "row" in name:  # these may have any number of rows
+        arrays = {n: arrays[n] for n in arrays.keys() - {f"{free}.npy" for free in FREE}}
+    for member, array in arrays.items():
+        changed = RESHAPED[name](array if array.size else np.zeros(2, array.dtype))
+        path.write_bytes(forge({**parts, member: npy(changed)}.items()))
+        with pytest.raises(CheckpointError) as caught:
+            LiveModel.load(path)
+        assert "\n" not in str(caught.value)
+
+
 PLACES = {
     "a label type that is none": (["schema", "label_type"], "date"),
     "a feature that is no text": (["schema", "features"], [1]),

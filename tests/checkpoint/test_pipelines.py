@@ -447,7 +447,6 @@ def test_a_scaler_that_knows_more_than_its_model_runs_only_in_python(rng, tmp_pa
     assert "other" in load(path).model["StandardScaler"].means
     assert LiveModel.load(path).python_step == step
     assert step in " ".join(run("inspect", path, check=0).stdout.split())
-    run("report", path, "-o", tmp_path / "r.html", check=0)
     refused = run("predict", "-m", path, input="a\n1\n", check=1)
     reason = f"the step {step} of this model runs only in Python"
     assert refused.stderr.startswith(f"Error: {path}: {reason}: use predict_one")

@@ -154,6 +154,3 @@ def test_forged_states_are_refused_or_can_be_used():
         assert all(0 <= change.row < 2**62 and 0 <= change.after <= 1 for change in changes)
         Drift.restored(drift.table)
     assert 0 < refused < 400
-    for other in (table[1:], table[:, 1:]):
-        with pytest.raises(CheckpointError, match="of another shape"):
-            Drift.restored(other)
