@@ -20,7 +20,6 @@ from stream_perceptron.checkpoint.archive import _COMMENT_LENGTH, _comment
 from stream_perceptron.data import Selection, open_source
 from stream_perceptron.diagnostics.report import report
 from stream_perceptron.verification import verify
-from stream_perceptron_cli import inspect
 
 _GOLDEN = Path(__file__).parents[2] / "tests" / "golden"
 _VALUES: tuple[Any, ...] = (
@@ -55,8 +54,6 @@ def case(rng: np.random.Generator, folder: Path) -> str:
     assert np.isfinite(model.weights).all()
     assert live.progress.accuracy >= 0
     require_shown(live)
-    for _ in inspect._groups(live, path):
-        pass
     if rng.integers(30) == 0:
         report(live, "m.npz")
     if live.python_step is None:

@@ -76,4 +76,5 @@ def require_line(error: Exception, start: str = "") -> None:
 def require_shown(live: LiveModel) -> None:
     """Check that `inspect` and the report work on a model."""
     json.dumps(inspect._contents(live), default=str, allow_nan=False)
+    list(inspect._groups(live, Path("m.npz")))
     list(map(str, findings_in(live)))

@@ -42,14 +42,15 @@ _NUMPY = {np.dtype(code).name: np.dtype(code).type for code in "efbhiBHIL"}
 _TABLES = {kind.__name__: kind for kind in (dict, float, int, list, set, str)}  # default factories
 _COMPOSED = {"steps", "transformers"}  # parameters *NAME that are stored as dicts
 _SEVERAL = {"imputers", "keys", "types"}  # other parameters *NAME
-# The largest number of features in a product, and of words in an n-gram, so that one sample takes
-# neither minutes nor all memory.
-_LARGEST_COMBINATION = {"degree": 10, "ngram_range": 100}
+# The bounds of parameters. Without them, hashing to no feature would end the process, and products
+# of many features or n-grams of many words would take minutes and all memory for a sample.
+_BOUNDS = {"n_features": (1, math.inf), "degree": (-math.inf, 10), "ngram_range": (-math.inf, 100)}
 _COUNTS = {"counts", "dfs", "n"}  # learned attributes that count samples
 _MAX_COUNT = 2**53
 _MIN_TABLE = 8  # keys
-_LONGEST = 13_000  # bits of an integer, of which Python writes 4,300 digits
-_DERIVED = {"processing_steps"}  # attributes that a class derives from its parameters
+_LONGEST = 1023  # bits of an integer, so that River can compute with it and floats
+# Attributes that a class derives from its parameters.
+_DERIVED = {"processing_steps", "_reserved_category_codes"}
 
 
 def encode(value: Any, learned: bool = True) -> Any:
@@ -62,10 +63,8 @@ def encode(value: Any, learned: bool = True) -> Any:
     kind: Any = type(value)
     if kind is float and not math.isfinite(value):
         return {"float": repr(value)}
-    if kind is int and value.bit_length() > _LONGEST:
-        raise CheckpointError("an integer of more than 3,900 digits cannot be saved")
     if value is None or kind in (bool, int, float, str):
-        return value
+        return _require_short(value)
     if kind in (list, tuple, set):
         parts = [encode(part, learned) for part in value]
         if kind is set:  # its own order may differ between runs
@@ -90,6 +89,13 @@ def encode(value: Any, learned: bool = True) -> Any:
         return {"class": name, "state": _state(value, learned)}
     steps = sorted(" ".join(_CLASSES[module] for module in _STEPS).split())
     raise CheckpointError(f"{kind.__name__} cannot be saved: use {', '.join(steps)} of River")
+
+
+def _require_short(value: Any) -> Any:
+    """Return a value, which is not an integer beyond the largest float."""
+    if type(value) is int and value.bit_length() > _LONGEST:
+        raise CheckpointError("an integer of more than 307 digits cannot be saved")
+    return value
 
 
 def _encode_table(table: dict[Any, Any]) -> list[Any] | None:
@@ -126,7 +132,7 @@ def _are_plain(values: list[Any]) -> bool:
 def decode(value: Any) -> Any:
     """Return the data or object from the JSON of `encode`; refuse attributes its class lacks."""
     if value is None or type(value) in (bool, int, float, str):
-        return value
+        return _require_short(value)
     if type(value) is list:
         return [decode(part) for part in value]
     if type(value) is not dict or len(value) != 1:
@@ -172,11 +178,10 @@ def _objects(name: str, columns: dict[str, list[Any]]) -> list[Any]:
                 _set(first, attribute, value)
     (n,) = set(map(len, columns.values()))
     every = [columns.get(attribute, [part] * n) for attribute, part in vars(first).items()]
-    cls, objects, names = type(first), [], tuple(vars(first))
-    for row in zip(*every, strict=True):
-        new = object.__new__(cls)
-        new.__dict__ = dict(zip(names, row, strict=True))
-        objects.append(new)
+    objects = [object.__new__(type(first)) for _ in range(n)]
+    for name, column in zip(vars(first), every, strict=True):
+        for new, value in zip(objects, column, strict=True):
+            setattr(new, name, value)
     return objects
 
 
@@ -282,10 +287,11 @@ def _made(cls: Any, attributes: dict[str, Any]) -> Any:
         parts = several if name in _SEVERAL else [part]
         if not all(_is_of(each, *_parameters(cls)[name]) for each in parts):
             raise CheckpointError(f"{cls.__name__} with this {name} cannot be saved")
-    for name, limit in _LARGEST_COMBINATION.items():
-        parts = given.get(name, 0)
-        if max(parts if isinstance(parts, tuple) else [parts]) > limit:
-            raise CheckpointError(f"{cls.__name__} with {name} above {limit} cannot be saved")
+    for name in given.keys() & _BOUNDS.keys():
+        least, most = _BOUNDS[name]
+        parts = given[name] if isinstance(given[name], tuple) else [given[name]]
+        if not all(least <= part <= most for part in parts):
+            raise CheckpointError(f"{cls.__name__} with {name} {given[name]} cannot be saved")
     made = cls(*several, **{name: given[name] for name in given.keys() - _SEVERAL})
     if not all(isinstance(vars(made)[name], type(part)) for name, part in given.items()):
         raise TypeError
@@ -303,7 +309,7 @@ def _set(made: Any, attribute: str, part: Any) -> None:
     """Set an existing attribute to a value of its type; check the values of a dict too."""
     fresh = vars(made)[attribute]
     kind = dict if isinstance(fresh, dict) else type(fresh)
-    if attribute in _DERIVED or not (fresh is None or _is_of(part, kind)):
+    if not (fresh is None or _is_of(part, kind)) or (attribute in _DERIVED and part != fresh):
         raise TypeError
     numbers = part.values() if isinstance(part, dict) else [part]
     if attribute in _COUNTS and not all(0 <= number < _MAX_COUNT for number in numbers):

@@ -24,6 +24,7 @@ from stream_perceptron.errors import CheckpointError
 from stream_perceptron.model.kernel import NAME as KERNEL
 from stream_perceptron.model.network import Snapshot
 from stream_perceptron.model.scaler import Scaler
+from stream_perceptron.model.weights import count_weights
 from stream_perceptron.perceptron import SGDPerceptron
 
 if TYPE_CHECKING:
@@ -242,6 +243,8 @@ def _model_from_state(meta: dict[str, Any], members: Arrays) -> SGDPerceptron:
         raise CheckpointError(
             f"weights {weights.shape} do not fit {len(labels)} labels and {len(features)} features"
         )
+    if count_weights(*weights.shape) > state.max_weights:
+        raise CheckpointError(f"model has more than {state.max_weights:,} weights, its maximum")
     if state.n_updates > state.n_seen:
         raise CheckpointError("model has more updates than samples")
     if state.drawn_labels > len(labels) or state.drawn_features > len(features):

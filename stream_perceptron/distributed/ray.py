@@ -234,13 +234,9 @@ class _Tasks:
                 return None
             _, rest = ray.wait(rest, num_returns=len(rest), timeout=_PATIENCE)
         try:
-            outcomes: list[Outcome] = ray.get(pending)
+            return list(ray.get(pending))
         except ray.exceptions.RayError as error:
             raise ClusterError(f"Ray could not run a shard: {first_line(error)}") from None
-        for outcome in outcomes:
-            if outcome.error is not None:
-                raise outcome.error
-        return outcomes
 
 
 def _absolute(path: str) -> str:

@@ -82,6 +82,7 @@ FORGERIES = {
     "text array": lambda p: {**p, "weights.npy": npy(np.array(["a", "b"]))},
     "complex array": lambda p: {**p, "weights.npy": npy(np.ones((2, 2), complex))},
     "big-endian array": lambda p: {**p, "weights.npy": npy(np.ones((2, 2), ">f8"))},
+    "newer header": lambda p: {**p, "weights.npy": npy(np.ones((2, 2))).replace(b"Y\1", b"Y\2")},
     "Fortran order": lambda p: {**p, "weights.npy": npy(np.ones((2, 2)), fortran_order=True)},
     "code in a header": lambda p: {**p, "weights.npy": npy(np.ones(1)).replace(b"False", b"exit")},
     "half a header": lambda p: {**p, "weights.npy": npy(np.ones(1)).replace(b"(1,)", b"((((")},

@@ -129,8 +129,9 @@ def test_pipelines_go_on_in_another_process(tmp_path):
         (lambda: preprocessing.MinMaxScaler(window_size=9), "Scaler: RollingMin cannot"),
         (lambda: preprocessing.StatImputer(("a", stats.Quantile())), "Imputer: Quantile cannot"),
         (lambda: feature_extraction.BagOfWords(tokenizer=len), "BagOfWords: builtin_function"),
-        (lambda: feature_extraction.TFIDF(ngram_range=(1, 101)), "ngram_range above 100 cannot"),
-        (lambda: feature_extraction.PolynomialExtender(11), "degree above 10 cannot"),
+        (lambda: feature_extraction.TFIDF(ngram_range=(1, 101)), r"range \(1, 101\) cannot"),
+        (lambda: preprocessing.FeatureHasher(n_features=0), "with n_features 0 cannot"),
+        (lambda: feature_extraction.PolynomialExtender(11), "degree 11 cannot"),
         (lambda: compose.Prefixer(5), "Prefixer with this prefix cannot be saved"),
     ],
 )  # fmt: skip

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import json
 import random
+import shutil
 import subprocess
 
 import numpy as np
@@ -369,6 +370,30 @@ def histories(tmp_path, run):
     path = tmp_path / "joined.npz"
     run("learn", joined, "-m", path, "--join", "id", "-q", check=0)
     yield path, [joined]
+    plain = [{"a": i % 7, "b": i % 3, "label": "xy"[i % 7 > 3]} for i in range(900)]
+    log, old, path = tmp_path / "a.log", tmp_path / "a.log.1", tmp_path / "rotated.npz"
+    write_lines(log, plain[:400])
+    run("learn", log, "-m", path, "--format", "jsonl", "-q", check=0)
+    log.rename(old)
+    with old.open("a") as file:
+        file.writelines(f"{json.dumps(row)}\n" for row in plain[400:600])
+    write_lines(log, plain[600:])
+    run("learn", old, log, "-m", path, "--format", "jsonl", "-q", check=0)
+    yield path, [log, old]
+    parts = [write_lines(tmp_path / f"{i}.jsonl", plain[i::3]) for i in range(3)]
+    base, merged = tmp_path / "base.npz", tmp_path / "merged.npz"
+    run("learn", parts[0], "-m", base, "-q", check=0)
+    for i in (1, 2):
+        shutil.copy(base, tmp_path / f"{i}.npz")
+        run("learn", parts[i], "-m", tmp_path / f"{i}.npz", "-q", check=0)
+    models = [tmp_path / "1.npz", tmp_path / "2.npz"]
+    run("average", *models, "--base", base, "-o", merged, check=0)
+    yield merged, parts
+    table, path = tmp_path / "shards.parquet", tmp_path / "shards.npz"
+    pq.write_table(pa.Table.from_pylist(plain), table, row_group_size=200)
+    sharded = ["--ray", "--shards", 2, "--round-rows", 200]
+    run("learn", table, "-m", path, *sharded, "-q", check=0)
+    yield path, [table]
 
 
 def test_whatever_is_changed_in_the_state_is_named(tmp_path, run):
@@ -399,4 +424,4 @@ def test_whatever_is_changed_in_the_state_is_named(tmp_path, run):
             assert result.stderr.startswith(f"Error: {path}: "), place
             assert result.stderr.count("\n") == 1, place
             n += 1
-    assert n > 100
+    assert n > 250
