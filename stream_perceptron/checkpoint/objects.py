@@ -311,6 +311,8 @@ def _set(made: Any, attribute: str, part: Any) -> None:
     kind = dict if isinstance(fresh, dict) else type(fresh)
     if not (fresh is None or _is_of(part, kind)) or (attribute in _DERIVED and part != fresh):
         raise TypeError
+    if attribute == "_seed" and type(part) is not int:  # unlike other numbers, never a float
+        raise TypeError
     numbers = part.values() if isinstance(part, dict) else [part]
     if attribute in _COUNTS and not all(0 <= number < _MAX_COUNT for number in numbers):
         raise CheckpointError(f"{type(made).__name__} has impossible {attribute}")
