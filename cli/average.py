@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
-import click
-
-from .files import LocalFile, require_different, require_regular
-from .options import Command, option
+from .command import command
+from .files import require_different, require_regular
+from .options import FILE, Options, argument, option
 from .printable import counted, tell
 
-_PATH = LocalFile()
+
+@dataclass(init=False, eq=False, repr=False)
+class AverageOptions(Options):
+    """The options of `average`."""
+
+    paths: tuple[Path, ...] = argument("MODEL...", nargs=-1, required=True, type=FILE)
+    base: Path = option(
+        "--base MODEL",
+        "Checkpoint from which all of them resumed, as it was then.",
+        FILE,
+        required=True,
+    )
+    output: Path = option("-o/--output MODEL", "Checkpoint to write.", FILE, required=True)
 
 
-@click.command(cls=Command, short_help="Average models that were trained from the same base.")
-@click.argument("paths", metavar="MODEL...", nargs=-1, required=True, type=_PATH)
-@option(
-    "--base MODEL",
-    "Checkpoint from which all of them resumed, as it was then.",
-    _PATH,
-    required=True,
-)
-@option("-o/--output MODEL", "Checkpoint to write.", _PATH, required=True)
-def average(paths: tuple[Path, ...], base: Path, output: Path) -> None:
+@command(AverageOptions, "Average models that were trained from the same base.")
+def average(options: AverageOptions) -> None:
     """Average models that were trained independently from the same base model.
 
     Weights are averaged. Sample counts are those of the base plus what each model added. Labels and
@@ -36,6 +40,7 @@ def average(paths: tuple[Path, ...], base: Path, output: Path) -> None:
     from stream_perceptron.checkpoint.archive import locked
     from stream_perceptron.distributed.averaging import average_files
 
+    paths, base, output = options.paths, options.base, options.output
     require_different(a_model=[*map(str, paths), str(base)], the_output=output)
     require_regular(output)
     live = average_files(paths, base)

@@ -5,25 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import (
-    Command,
-    format_option,
-    hint_at_terminal,
-    ignore_option,
-    json_option,
-    model_option,
-    reading_options,
-    require_runnable,
-    skip_option,
-    sources_argument,
-)
+from .command import command
+from .options import JsonOption, ReadingOptions, SavedModelOption
 from .printable import class_table, columns_of_stdout, counted, printable, table, width_of, wrapped
-from .reading import asking, batches_of
+from .reading import batches_of, hint_at_terminal, load_to_read
 from .signals import ending_in_order
 
 if TYPE_CHECKING:
@@ -36,23 +26,13 @@ _LONGEST = 16  # columns of a row's name in the confusion matrix
 _SHORTEST = 5  # columns of a shortened name above it
 
 
-@click.command(cls=Command, short_help="Test a saved model on labelled samples.")
-@sources_argument
-@model_option
-@format_option()
-@reading_options
-@ignore_option()
-@json_option
-@skip_option("count")
-def evaluate(
-    sources: tuple[str, ...],
-    path: Path,
-    file_format: str | None,
-    ignore: tuple[str, ...],
-    as_json: bool,
-    skip_rejected: bool,
-    **how: Any,
-) -> None:
+@dataclass(init=False, eq=False, repr=False)
+class EvaluateOptions(SavedModelOption, ReadingOptions, JsonOption):
+    """The options of `evaluate`."""
+
+
+@command(EvaluateOptions, "Test a saved model on labelled samples.")
+def evaluate(options: EvaluateOptions) -> None:
     """Test a saved model on labelled samples, without learning.
 
     SOURCE is as for `learn`. Macro F1 is the mean F1 over the classes, including classes that the
@@ -63,31 +43,31 @@ def evaluate(
     \b
     stream-perceptron evaluate mnist-test.parquet -m mnist.npz
     """
-    from stream_perceptron import LiveModel, SourceError
+    from stream_perceptron import SourceError
     from stream_perceptron.data.byte_stream import name_of
     from stream_perceptron.live.driver import drive
 
-    hint_at_terminal(sources)
-    live = LiveModel.load(path)
-    require_runnable(live, path)
-    asking(live, ignore, **how)
+    o = options
+    hint_at_terminal(o.sources)
+    live = load_to_read(o.path, o)
     test = _Test(live.model.classes_)
     with ending_in_order() as signals:
-        for name in sources:
-            batches = batches_of(name, file_format, live, signals, joins_labels=True)
-            for result in drive(batches, live.predict, skip_rejected):
+        for name in o.sources:
+            batches = batches_of(name, o.file_format, live, signals, joins_labels=True)
+            for result in drive(batches, live.predict, o.skip_rejected):
                 test.update(result)
             if signals.is_set:
                 break
         if test.confusion.tested:
             figures = test.figures() | {"interrupted": signals.is_set}
-            if as_json:
+            if o.as_json:
                 click.echo(json.dumps(figures, default=str))
             else:
                 _show(test, figures)
         elif not signals.is_set:
             raise SourceError(
-                f"{name_of(sources[0])}: no labels to test against: name their column with --label"
+                f"{name_of(o.sources[0])}: no labels to test against: name their column with "
+                "--label"
             )
 
 

@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
+from .command import command
 from .live_line import LiveLine, bar_with
-from .options import Command, option
+from .options import Options, argument, option
 
 
-@click.command(cls=Command)
-@click.argument("name", type=click.Choice(["mnist", "fashion-mnist", "mnist-sample"]))
-@option(
-    "--out DIRECTORY",
-    "Folder to write to. Created if missing.",
-    click.Path(file_okay=False, path_type=Path),
-    ".",
-    name="directory",
-)
-@option(
-    "--mirror URL",
-    "Download the gzipped IDX files from this https:// folder instead.",
-    str,
-    (),
-    name="mirrors",
-    multiple=True,
-)
-def fetch(name: str, directory: Path, mirrors: tuple[str, ...]) -> None:
+@dataclass(init=False, eq=False, repr=False)
+class FetchOptions(Options):
+    """The options of `fetch`."""
+
+    name: str = argument("NAME", type=click.Choice(["mnist", "fashion-mnist", "mnist-sample"]))
+    directory: Path = option(
+        "--out DIRECTORY",
+        "Folder to write to. Created if missing.",
+        click.Path(file_okay=False, path_type=Path),
+        ".",
+    )
+    mirrors: tuple[str, ...] = option(
+        "--mirror URL",
+        "Download the gzipped IDX files from this https:// folder instead.",
+        str,
+        (),
+        multiple=True,
+    )
+
+
+@command(FetchOptions)
+def fetch(options: FetchOptions) -> None:
     """Get a data set of 28 x 28 images as Parquet files.
 
     mnist and fashion-mnist have 60,000 training and 10,000 test images. mnist-sample is the first
@@ -43,7 +49,9 @@ def fetch(name: str, directory: Path, mirrors: tuple[str, ...]) -> None:
     from stream_perceptron.datasets.mnist import fetch as fetch_dataset
 
     with LiveLine() as line:
-        paths = fetch_dataset(name, directory, mirrors, _Download(line).report)
+        paths = fetch_dataset(
+            options.name, options.directory, options.mirrors, _Download(line).report
+        )
     for path in paths:
         click.echo(path)
 

@@ -6,14 +6,15 @@ import json
 import os
 import re
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import Command, model_argument, option
+from .command import command
+from .options import JsonOption, ModelArgument
 from .printable import beside, class_table, columns_of_stdout, counted, printable, width_of, wrapped
 from .progress_line import UNTESTED, waiting_of
 from .summary import baseline_of, shown_waiting
@@ -45,10 +46,13 @@ _STATUSES = {
 _LONGEST = 24  # columns of the widest name that sets the alignment
 
 
-@click.command(cls=Command)
-@model_argument
-@option("--json", "Print JSON, with all internals.", name="as_json")
-def inspect(path: Path, as_json: bool) -> None:
+@dataclass(init=False, eq=False, repr=False)
+class InspectOptions(ModelArgument, JsonOption):
+    """The options of `inspect`."""
+
+
+@command(InspectOptions)
+def inspect(options: InspectOptions) -> None:
     """Show what is in a saved model.
 
     \b
@@ -56,8 +60,9 @@ def inspect(path: Path, as_json: bool) -> None:
     """
     from stream_perceptron import LiveModel
 
+    path = options.path
     live = LiveModel.load(path)
-    if as_json:
+    if options.as_json:
         click.echo(json.dumps({"path": str(path), **_contents(live)}, default=str))
         return
     for title, lines in _groups(live, path):

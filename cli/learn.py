@@ -2,195 +2,218 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
 
 import click
 
-from .files import LocalFile, OutputFile
-from .options import (
-    Command,
-    format_option,
-    ignore_option,
-    in_order,
-    not_a_field,
-    option_in,
-    prediction_options,
-    sources_argument,
-)
-from .values import ACTIVATION, CLASSES, DELIMITER, INTERVAL, NAMES, NUMBER, POSITIVE, SCALE
-
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
-
-_COUNT = click.IntRange(1)
-_FILE = LocalFile()
-
-on_input = option_in("Input")
-on_model = option_in("Model")
-on_checkpoint = option_in("Checkpoint")
-on_output = option_in("Output")
-on_advanced = option_in("Advanced")
+from .command import command
+from .options import COUNT, FILE, KEPT_NAMES_ARE_NEW, PredictionOptions, Rule, option
+from .training import TrainingOptions
+from .values import ACTIVATION, INTERVAL, NUMBER, POSITIVE
 
 
-LR_DEFAULT = "Default: 0.1 where features are standardized, else 0.01."
+@dataclass(init=False, eq=False, repr=False)
+class LearnOptions(TrainingOptions, PredictionOptions):
+    """The options of `learn`."""
 
-_STANDARDIZE = on_input(
-    "--standardize/--no-standardize",
-    "Standardize each feature with its running mean and standard deviation. Default: for the "
-    "columns of a table, unless they are called pixel0, pixel1, ... or --scale is given.",
-)
+    standardize: bool | None = option(
+        "--standardize/--no-standardize",
+        "Standardize each feature with its running mean and standard deviation. Default: for the "
+        "columns of a table, unless they are called pixel0, pixel1, ... or --scale is given.",
+        section="Input",
+        is_common=True,
+    )
+    join: str | None = option(
+        "--join ID",
+        "Column that identifies a sample, where labels come later, in rows with the same ID.",
+        section="Input",
+    )
+    max_pending: int = option(
+        "--max-pending N",
+        "How many samples may wait for their labels.",
+        click.IntRange(1, 10**12),
+        100_000,
+        section="Input",
+    )
+    lr: float | None = option(
+        "--lr NUMBER",
+        "Learning rate. Default: 0.1 where features are standardized, else 0.01.",
+        POSITIVE,
+        section="Model",
+        is_common=True,
+    )
+    epsilon: float = option(
+        "--epsilon NUMBER",
+        "Threshold: skip the update when the error is below this.",
+        NUMBER,
+        3e-6,
+        section="Model",
+        is_common=True,
+    )
+    stop: bool = option(
+        "--stop",
+        "Stop at the first sample whose error is below the threshold, epsilon.",
+        section="Model",
+    )
+    activation: str = option(
+        "--activation sigmoid|tanh|arctan|identity",
+        "Activation function.",
+        ACTIVATION,
+        "sigmoid",
+        section="Model",
+    )
+    init_range: float = option(
+        "--init-range NUMBER",
+        "Draw initial weights from [-this, this].",
+        NUMBER,
+        0.03,
+        section="Advanced",
+    )
+    path: Path | None = option(
+        "-m/--model MODEL",
+        "Checkpoint to resume from and save to. Created if missing.",
+        FILE,
+        section="Checkpoint",
+        is_common=True,
+    )
+    save_every: int | float = option(  # rows, or seconds
+        "--save-every N|TIME",
+        "How often to save: a number of rows, or a time such as 30s or 5m.",
+        INTERVAL,
+        60.0,
+        section="Checkpoint",
+    )
+    overwrite: bool = option(
+        "--overwrite",
+        "Start a new model even if MODEL exists.",
+        section="Checkpoint",
+        is_common=True,
+    )
+    again: bool = option(
+        "--again", "Learn all rows of SOURCE once more, from its start.", section="Checkpoint"
+    )
+    ray: str | None = option(
+        "--ray [ADDRESS]",
+        "Learn in shards on the Ray cluster at ADDRESS, or on a local one.",
+        section="Advanced",
+        flag_value="",
+    )
+    shards: int | None = option(
+        "--shards N", "Split the rows into N shards.", COUNT, section="Advanced"
+    )
+    round_rows: int = option(
+        "--round-rows N",
+        "Average the shards each time every shard has learned N rows.",
+        COUNT,
+        1000,
+        section="Advanced",
+    )
+    keep_lr: bool = option(
+        "--keep-lr",
+        "Keep --lr. By default shards learn with N times --lr, because averaging divides steps by "
+        "N.",
+        section="Advanced",
+    )
+    rejected: Path | None = option(
+        "--rejected FILE",
+        "Write the rows that cannot be used as JSON lines, and skip them.",
+        FILE,
+        section="Output",
+    )
+    n_traced: int | None = option(
+        "--trace N",
+        "Show the arithmetic of the first N samples on stderr.",
+        COUNT,
+        section="Output",
+    )
 
-
-_TABLE_OPTIONS: Decorator = in_order(
-    on_input("--one-hot NAMES", "Text columns to encode: one feature for each value.", NAMES, ()),
-    on_input(
-        "--missing TEXTS",
-        "Texts that mean a missing value, such as NA,?. Blank always does.",
-        NAMES,
-        (),
-    ),
-    on_input(
-        "--delimiter C",
-        "Character between the cells of CSV, or tab or space. Default: the most frequent of "
-        "comma, tab and semicolon.",
-        DELIMITER,
-    ),
-    on_input(
-        "--decimal .|,",
-        "Character before the decimals of numbers in CSV.",
-        click.Choice([".", ","]),
-        ".",
-    ),
-)
-
-
-def input_options(standardize: Decorator = _STANDARDIZE) -> Decorator:
-    """Return the options for how the sources are read."""
-    return in_order(
-        format_option("Input"),
-        on_input(
-            "--label NAME|N",
-            "Label column: a name, or a position with -1 the last. Default: label, class, target "
-            "or y.",
+    rules: ClassVar[tuple[Rule, ...]] = (
+        *TrainingOptions.rules,
+        KEPT_NAMES_ARE_NEW,
+        Rule(
+            "--join {}: predictions already have a field of that name",
+            lambda o: o.join and o.find_prediction_field(o.join),
         ),
-        ignore_option("Input"),
-        on_input("--weight NAME", "Column with sample weights."),
-        on_input(
-            "--position [PART,]OFFSET",
-            "Columns with each row's offset in its partition. Rows at or below the highest offset "
-            "already learned are skipped.",
-            NAMES,
-            (),
+        Rule(
+            "--json and -p - both write to stdout: write predictions to a file",
+            lambda o: o.as_json and o.output == "-",
         ),
-        on_input(
-            "--scale NUMBER|a/b",
-            "Multiply features by this. Default: 1/255 for 8-bit columns, else 1.",
-            SCALE,
+        Rule(
+            "--ray takes {} as its address: put --ray after the files",
+            lambda o: o.ray and Path(o.ray).is_file() and o.ray,
         ),
-        standardize,
-        _TABLE_OPTIONS,
-        on_input("--random", "Draw rows at random, with replacement.", name="at_random"),
-        on_input(
-            "--passes N",
-            "Read the sources N times. Default: once; with --random --stop, until it stops.",
-            _COUNT,
-            name="epochs",
+        Rule(
+            "--ray needs --shards N: as many as the cluster has processors",
+            lambda o: o.ray is not None and o.shards is None,
         ),
-        on_input("--limit N", "Read at most N rows.", _COUNT),
-        on_input(
-            "--skip-bad",
-            "Skip rows that cannot be used, and list them at the end.",
-            name="skip_rejected",
+        Rule(
+            "--join needs rows in order, once: it cannot be combined with --passes",
+            lambda o: o.join and o.n_passes > 1,
+        ),
+        Rule(
+            "--join needs rows in order, once: it cannot be combined with {}",
+            lambda o: o.join and o.first_given("at_random", "ray", "stop"),
+        ),
+        Rule("--max-pending needs --join", lambda o: not o.join and o.first_given("max_pending")),
+        Rule("--rejected takes a file", lambda o: str(o.rejected) == "-"),
+        Rule(
+            "{} cannot be combined with --random",
+            lambda o: o.at_random and o.first_given("keep", "rejected"),
+        ),
+        Rule(
+            "stdin and pipes cannot be split into shards: name Parquet files",
+            lambda o: o.ray is not None and o.reads_stream,
+        ),
+        Rule(
+            "{} needs a checkpoint: add -m MODEL",
+            lambda o: o.path is None and o.first_given("again", "overwrite", "save_every"),
+        ),
+        Rule(
+            "stdin and pipes can be read only once: --again needs files",
+            lambda o: o.again and o.reads_stream,
+        ),
+        Rule(
+            "{} needs predictions: add -p FILE",
+            lambda o: (
+                o.output is None
+                and o.first_given("keep", "output_format", "probabilities", "with_learned")
+            ),
+        ),
+        Rule(
+            "{} needs --ray",
+            lambda o: o.ray is None and o.first_given("keep_lr", "round_rows", "shards"),
+        ),
+        Rule(
+            "{} needs rows in order: it cannot be combined with --ray",
+            lambda o: (
+                o.ray is not None
+                and o.first_given(
+                    "at_random", "limit", "n_traced", "output", "position", "rejected", "stop"
+                )
+            ),
         ),
     )
 
+    @property
+    def is_endless(self) -> bool:
+        """Whether the run ends only by --stop."""
+        return self.at_random and self.stop and self.epochs is None
 
-# Options of the model that cannot be swept.
-model_options = in_order(
-    on_model("--classes a,b,c|0-9", "Labels known from the start.", CLASSES),
-    on_advanced("--seed N", "Seed for the initial weights and random draws.", int, 0),
-    on_advanced(
-        "--max-weights N",
-        "Do not grow beyond N weights. Each label and each feature name counts as 32.",
-        _COUNT,
-        2**27,
-    ),
-)
+    @property
+    def reads_whole_files(self) -> bool:
+        """Whether finished files are read, too."""
+        return self.again or self.at_random or self.ray is not None or self.n_passes > 1
+
+    @property
+    def skips(self) -> bool:
+        """Whether rejected rows are skipped."""
+        return self.skip_rejected or self.rejected is not None
 
 
-@click.command(cls=Command, short_help="Train a model on a stream, testing each sample first.")
-@sources_argument
-@input_options()
-@on_model("--lr NUMBER", f"Learning rate. {LR_DEFAULT}", POSITIVE)
-@on_model(
-    "--epsilon NUMBER",
-    "Threshold: skip the update when the error, eps, is below this.",
-    NUMBER,
-    3e-6,
-)
-@on_input(
-    "--join ID",
-    "Column that identifies a sample, where labels come later, in rows with the same ID.",
-    callback=not_a_field,
-)
-@on_input(
-    "--waiting N",
-    "How many samples may wait for their labels.",
-    click.IntRange(1, 10**12),
-    100_000,
-)
-@on_model("--stop", "Stop at the first sample whose error is below the threshold, epsilon.")
-@on_model(
-    "--activation sigmoid|tanh|arctan|identity", "Activation function.", ACTIVATION, "sigmoid"
-)
-@on_advanced("--init-range NUMBER", "Draw initial weights from [-this, this].", NUMBER, 0.03)
-@model_options
-@on_checkpoint(
-    "-m/--model MODEL",
-    "Checkpoint to resume from and save to. Created if missing.",
-    _FILE,
-    name="path",
-)
-@on_checkpoint(
-    "--save-every N|TIME",
-    "How often to save: a number of rows, or a time such as 30s or 5m.",
-    INTERVAL,
-    "60s",
-)
-@on_checkpoint("--overwrite", "Start a new model even if MODEL exists.")
-@on_checkpoint("--again", "Learn all rows of SOURCE once more, from its start.")
-@on_advanced(
-    "--ray [ADDRESS]",
-    "Learn in shards on the Ray cluster at ADDRESS, or on a local one.",
-    flag_value="",
-)
-@on_advanced("--shards N", "Split the rows into N shards.", _COUNT)
-@on_advanced(
-    "--round-rows N", "Average the shards each time every shard has learned N rows.", _COUNT, 1000
-)
-@on_advanced(
-    "--keep-lr",
-    "Keep --lr. By default shards learn with N times --lr, because averaging divides steps by N.",
-)
-@on_output(
-    "-p/--predictions FILE|-",
-    "Write a prediction for each sample: JSON lines, or CSV if FILE ends in .csv.",
-    OutputFile(),
-    name="output",
-)
-@prediction_options("Output")
-@on_output(
-    "--rejected FILE",
-    "Write the rows that cannot be used as JSON lines, and skip them.",
-    _FILE,
-)
-@on_output(
-    "--trace N", "Show the arithmetic of the first N samples on stderr.", _COUNT, name="n_traced"
-)
-@on_output("--json", "Print progress and summary as JSON.", name="as_json")
-@on_output("-q/--quiet", "Print only warnings and errors (and the --json summary).")
-@click.pass_context
-def learn(ctx: click.Context, /, **_: Any) -> None:
+@command(LearnOptions, "Train a model on a stream, testing each sample first.")
+def learn(options: LearnOptions) -> int:
     """Train a model on a stream: predict each sample, then learn it.
 
     \b
@@ -207,8 +230,8 @@ def learn(ctx: click.Context, /, **_: Any) -> None:
     bytes or images if there is one, otherwise all number and bool columns. Options that take column
     names also take positions, counted from 1.
 
-    Accuracy is progressive: each sample is a test before it is learned. The error of a sample, eps,
-    is half its squared error, summed over the outputs; a sample whose error is below the threshold,
+    Accuracy is progressive: each sample is a test before it is learned. The error of a sample is
+    half its squared error, summed over the outputs; a sample whose error is below the threshold,
     epsilon, changes nothing. "updated" is the share of samples that changed the weights. "largest
     class" is what always answering the same would reach.
 
@@ -226,10 +249,6 @@ def learn(ctx: click.Context, /, **_: Any) -> None:
     \b
     stream-perceptron learn mnist-train.parquet -m mnist.npz --ray --shards 8
     """
-    from .asked import LearnOptions, asked_of
+    from .run import run_learn
 
-    asked = asked_of(LearnOptions, ctx)
-
-    from .run import run
-
-    ctx.exit(run(asked))
+    return run_learn(options)

@@ -34,7 +34,7 @@ class CommandGroup(click.Group):
         return list(COMMANDS)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        from .options import usage_errors_on_one_line
+        from .command import usage_errors_on_one_line
 
         if not args:
             return super().parse_args(ctx, args)  # which shows the help
@@ -141,7 +141,7 @@ def run() -> NoReturn:
     except OSError as error:  # Click could not write its own output, such as help
         if "--traceback" in sys.argv:
             raise
-        from .options import describe_error
+        from .command import describe_error
 
         code = 1
         sys.stderr.write(f"Error: {describe_error(error)}\n")

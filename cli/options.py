@@ -1,43 +1,95 @@
-"""Option types, and the command class that turns errors into one line."""
+"""Options as fields of dataclasses: a field makes the Click option, and holds the typed value."""
 
 from __future__ import annotations
 
-import errno
-import os
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import click
+from click.core import ParameterSource
 
-from . import end_at_interrupts
-from .files import LocalFile
-from .printable import OneLineError, OneLineUsageError
-from .values import CLASSES, DELIMITER, NAMES
+from .files import LocalFile, OutputFile
+from .values import CLASSES, DELIMITER, NAMES, OptionType, several
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from click.shell_completion import CompletionItem
 
-    from stream_perceptron import LiveModel
+_DEFINITION = "definition"  # the key of a definition in the metadata of a field
+COUNT = click.IntRange(1)
+FILE = LocalFile()
 
-F = TypeVar("F", bound=Callable[..., Any])
+
+@dataclass(eq=False, repr=False)
+class Definition:
+    """The definition of an option.
+
+    `flags` are such as "-m/--model MODEL". Without a MODEL it is a switch; a switch such as
+    "--a/--no-a" is None by default.
+    """
+
+    flags: str
+    help: str
+    type: Any
+    default: Any
+    section: str  # the heading in the help
+    is_common: bool  # whether the help has it without --help-all
+    click_settings: dict[str, Any]
+
+    @property
+    def flag(self) -> str:
+        """The last spelling of the option, such as "--model"."""
+        spelling = self.flags.partition(" ")[0]
+        return spelling.split("/")[0 if "/--no-" in spelling else -1]
+
+    def make_parameter(self, name: str) -> click.Parameter:
+        """Return the Click option of this name."""
+        spelling, _, metavar = self.flags.partition(" ")
+        names = [spelling] if "/--no-" in spelling else spelling.split("/")
+        settings: dict[str, Any] = {"help": self.help, **self.click_settings}
+        if not metavar:
+            settings |= {"is_flag": True, "default": self.default}
+            return ShownOption([*names, name], definition=self, **settings)
+        settings |= {"type": self.type, "metavar": metavar}
+        if "flag_value" in settings:
+            settings["is_flag"] = False
+        has_default = self.default not in (None, ())
+        is_named = isinstance(self.type, LocalFile) or self.type in (NAMES, CLASSES)
+        if is_named and "multiple" not in settings:
+            settings |= {"multiple": True, "callback": _require_one}
+        elif has_default:
+            is_typed = isinstance(self.type, OptionType)
+            settings["default"] = self.type.format(self.default) if is_typed else self.default
+            settings["show_default"] = True
+        return ShownOption([*names, name], definition=self, **settings)
+
+    def format_arguments(self, value: Any) -> list[str]:
+        """Return the arguments that give the option a value; none if it has none."""
+        if value is None or value == () or (value is False and "/--no-" not in self.flags):
+            return []
+        if " " not in self.flags:
+            return [self.flag if value else f"--no-{self.flag[2:]}"]
+        return [
+            self.flag,
+            self.type.format(value) if isinstance(self.type, OptionType) else str(value),
+        ]
 
 
-class SectionOption(click.Option):
-    """An option that the help lists under its own heading."""
+def _require_one(ctx: click.Context, parameter: click.Parameter, values: tuple[Any, ...]) -> Any:
+    """Return the only value of an option, of which a second one would replace the first."""
+    if len(values) > 1:
+        raise click.UsageError(f"{parameter.opts[-1]} is given twice")
+    return values[0] if values else None
 
-    def __init__(self, *args: Any, section: str, **kwargs: Any) -> None:
+
+class ShownOption(click.Option):
+    """An option with its definition, for the help."""
+
+    def __init__(self, *args: Any, definition: Definition, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.section = section
-
-
-def option_in(section: str) -> Callable[..., Callable[[F], F]]:
-    """Return `option` for the options under one heading."""
-    return partial(option, section=section)
+        self.definition = definition
 
 
 def option(
@@ -45,296 +97,267 @@ def option(
     help: str,  # noqa: A002, as click calls it
     type: Any = None,  # noqa: A002
     default: Any = None,
-    name: str | None = None,
+    *,
     section: str = "Other",
-    **more: Any,
-) -> Callable[[F], F]:
-    """Return `click.option` for flags such as "-m/--model MODEL"; without a MODEL, a switch.
+    is_common: bool = False,
+    **click_settings: Any,
+) -> Any:
+    """Return a field that is an option; the parameters are those of a `Definition`."""
+    if " " not in flags and "/--no-" not in flags:
+        default = False
+    definition = Definition(flags, help, type, default, section, is_common, click_settings)
+    return field(default=default, metadata={_DEFINITION: definition})
 
-    A switch such as "--a/--no-a" is None by default. `name` is the parameter's name if it differs
-    from the flag's; `more` goes to click.
+
+def argument(metavar: str, **click_settings: Any) -> Any:
+    """Return a field that is an argument."""
+    return field(default=None, metadata={_DEFINITION: {"metavar": metavar, **click_settings}})
+
+
+def several_of(options: type[Options], name: str) -> Any:
+    """Return a field that is the option of another command with several values."""
+    of_one = options.definition_of(name)
+    default = None if of_one.default is None else (of_one.default,)
+    return option(
+        f"{of_one.flag} A,B,...", of_one.help, several(of_one.type), default,
+        section=of_one.section, is_common=True,
+    )  # fmt: skip
+
+
+class Rule(NamedTuple):
+    """Options that exclude or need others.
+
+    `is_broken` returns a true value if the rule is broken; if that is a text, it replaces the {} in
+    the message.
     """
-    spelled, _, metavar = flags.partition(" ")
-    goes_both_ways = "/--no-" in spelled
-    names = [spelled] if goes_both_ways else spelled.split("/")
-    names += [name] if name else []
-    if metavar:
-        more |= {"type": type, "metavar": metavar}
-        if default is not None:  # click would count None as the value of a required option
-            more["default"] = default
-        more["show_default"] = default not in (None, (), "-")
-        if "flag_value" in more:
-            more["is_flag"] = False
-    else:
-        more |= {"is_flag": True} | ({"default": None} if goes_both_ways else {})
-    return click.option(*names, cls=SectionOption, section=section, help=help, **more)
+
+    message: str
+    is_broken: Callable[[Any], object]
 
 
-def in_order(*decorators: Callable[[F], F]) -> Callable[[F], F]:
-    """Return a decorator that applies several, as if they stood one below the other."""
+@dataclass(init=False, eq=False, repr=False)
+class Options:
+    """The options of a command.
 
-    def decorate(command: F) -> F:
-        for decorator in reversed(decorators):
-            command = decorator(command)
-        return command
+    Subclasses are dataclasses without methods of their own, which would take longer to make than
+    most commands need to begin.
+    """
 
-    return decorate
+    rules: ClassVar[tuple[Rule, ...]] = ()
+    has_short_help: ClassVar[bool] = False  # whether --help shows only common options
 
+    def __init__(self, given: frozenset[str], **values: Any) -> None:
+        self.given = given  # the names of the options that the command line sets
+        vars(self).update(values)
 
-class Command(click.Command):
-    """A command whose errors are one line on stderr, unless --traceback is given."""
+    @classmethod
+    def definition_of(cls, name: str) -> Definition:
+        """Return the definition of an option by the name of its field."""
+        definition: Definition = cls.__dataclass_fields__[name].metadata[_DEFINITION]
+        return definition
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.params.append(
-            click.Option(
-                ["--traceback"], is_flag=True, help="Show the Python traceback of an error."
-            )
-        )
+    @classmethod
+    def make_parameters(cls) -> Iterator[click.Parameter]:
+        """Yield the Click parameters that the fields define."""
+        for each in fields(cls):
+            definition = each.metadata.get(_DEFINITION)
+            if isinstance(definition, Definition):
+                yield definition.make_parameter(each.name)
+            elif definition is not None:
+                yield click.Argument([each.name], **definition)
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        with usage_errors_on_one_line(ctx):
-            given = list(args)
-            try:
-                rest = super().parse_args(ctx, args)
-            except click.NoSuchOption as error:
-                from difflib import get_close_matches
+    @classmethod
+    def from_context(cls, ctx: click.Context) -> Self:
+        """Return the options of a command line.
 
-                # Less similar options mean something else.
-                close = get_close_matches(error.option_name, error.possibilities or [], 1, 0.8)
-                raise click.NoSuchOption(error.option_name, None, close, ctx) from None
-            _, _, order = self.make_parser(ctx).parse_args(given)
-            for parameter in self.params:
-                is_one = isinstance(parameter.type, LocalFile) or parameter.type in (NAMES, CLASSES)
-                if is_one and not parameter.multiple and order.count(parameter) > 1:
-                    raise click.UsageError(f"{parameter.opts[-1]} is given twice")
-            return rest
+        Raises
+        ------
+        click.UsageError
+            If they break a rule.
 
-    def invoke(self, ctx: click.Context) -> Any:
-        show_all = ctx.params.pop("traceback")
-        end_at_interrupts(at_once=False)
-        try:
-            with usage_errors_on_one_line(ctx):
-                return super().invoke(ctx)
-        except KeyboardInterrupt:
-            click.echo("interrupted", err=True)
-            ctx.exit(130)
-        except BrokenPipeError:
-            silence_stdout()
-            ctx.exit(141)
-        except Exception as error:
-            if show_all or not (_is_for_users(error) or isinstance(error, MemoryError)):
-                raise
-            is_full = isinstance(error, MemoryError)
-            raise OneLineError("out of memory" if is_full else describe_error(error)) from None
+        """
+        default = ParameterSource.DEFAULT
+        names = [each.name for each in fields(cls)]
+        given = {name for name in names if ctx.get_parameter_source(name) is not default}
+        # Click has no default for an option that may be given only once.
+        values = {
+            name: cls.__dataclass_fields__[name].default if value is None else value
+            for name, value in ctx.params.items()
+        }
+        options = cls(given=frozenset(given), **values)
+        for rule in options.rules:
+            if found := rule.is_broken(options):
+                raise click.UsageError(rule.message.format(found))
+        return options
 
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        sections: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record is not None and isinstance(parameter, click.Option):
-                sections.setdefault(getattr(parameter, "section", "Other"), []).append(record)
-        # Rarely needed sections come last.
-        for name in ("Advanced", "Other"):
-            if name in sections:
-                sections[name] = sections.pop(name)
-        if len(sections) == 1:
-            sections = {"Options": sections.popitem()[1]}
-        for name, records in sections.items():
-            with formatter.section(name):
-                formatter.write_dl(records)
+    def first_given(self, *names: str) -> str | None:
+        """Return the flag of the first of these options that the command line sets."""
+        return next((self.definition_of(n).flag for n in names if n in self.given), None)
+
+    def format_arguments(self, name: str, value: Any) -> list[str]:
+        """Return the arguments that give an option a value."""
+        return self.definition_of(name).format_arguments(value)
 
 
-@contextmanager
-def usage_errors_on_one_line(ctx: click.Context) -> Iterator[None]:
-    """Turn usage errors into one line that points to the help."""
-    try:
-        yield
-    except click.UsageError as error:
-        message = error.format_message().rstrip(".")
-        raise OneLineUsageError(f"{message}; see {ctx.command_path} --help") from None
-
-
-@contextmanager
-def bad_parameters_are_usage_errors() -> Iterator[None]:
-    """Turn the library's plain ValueErrors, which concern parameters, into usage errors."""
-    try:
-        yield
-    except ValueError as error:
-        if _is_for_users(error):
-            raise
-        raise click.UsageError(str(error)) from None
-
-
-def silence_stdout() -> None:
-    """Redirect stdout to /dev/null, so that flushing a closed pipe at exit raises no error."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def require_runnable(live: LiveModel, path: Path) -> None:
-    """Check that the model in a file can learn and predict without River."""
-    from stream_perceptron import CheckpointError
-
-    try:
-        live.require_runnable()
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from None
-
-
-@contextmanager
-def quiet_stderr() -> Iterator[None]:
-    """Redirect stderr to /dev/null meanwhile, also for libraries in C."""
-    sys.stderr.flush()
-    number = sys.stderr.fileno()
-    kept, nowhere = os.dup(number), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, number)
-    try:
-        yield
-    finally:
-        os.dup2(kept, number)
-        os.close(kept)
-        os.close(nowhere)
-
-
-def _is_for_users(error: Exception) -> bool:
-    from stream_perceptron import StreamPerceptronError
-
-    return isinstance(error, StreamPerceptronError | OSError)
-
-
-def describe_error(error: Exception) -> str:
-    """Return the message of an error for users."""
-    if isinstance(error, OSError) and error.strerror:
-        if error.errno == errno.EBADF and error.filename in (None, "stdout"):
-            return "stdout is closed"
-        where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror}"
-    return str(error)
-
-
-def sources_argument(command: F) -> F:
-    """Add the argument SOURCE; the default is stdin."""
-    argument = click.argument(
-        "sources",
-        metavar="[SOURCE]...",
-        nargs=-1,
-        callback=lambda ctx, parameter, value: value or ("-",),
-        shell_complete=paths,
-    )
-    return argument(command)
-
-
-def paths(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def complete_path(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
     """Tell the shell to complete a path."""
     from click.shell_completion import CompletionItem
 
     return [CompletionItem(incomplete, type="file")]
 
 
-overwrite_option = option("--overwrite", "Replace an existing file, whatever it holds.")
-
-
-def format_option(section: str = "Other") -> Callable[[F], F]:
-    """Return the option for the format of the sources."""
-    formats = ("parquet", "arrow", "csv", "jsonl", "libsvm")
-    return option(
-        f"--format {'|'.join(formats)}",
-        "Format of SOURCE. Default: detected from its first bytes.",
-        click.Choice(formats),
-        name="file_format",
-        section=section,
-    )
-
-
-def reading_options(command: F) -> F:
-    """Add the options for a source that differs from what the model learned."""
-    return in_order(
-        option(
-            "--label NAME|N",
-            "Label column. Default: the one that the model learned, or label, class, target or y.",
-        ),
-        option("--missing TEXTS", "Texts that mean a missing value. Default: as learned.", NAMES),
-        option(
-            "--delimiter C", "Character between the cells of CSV. Default: as learned.",
-            DELIMITER,
-        ),
-        option(
-            "--decimal .|,", "Character before the decimals in CSV. Default: as learned.",
-            click.Choice([".", ","]),
-        ),
-    )(command)  # fmt: skip
-
-
-def skip_option(what: str) -> Callable[[F], F]:
-    """Return --skip-bad; `what` is the verb for what happens to skipped rows."""
-    return option(
-        "--skip-bad", f"Skip rows that cannot be used, and {what} them.", name="skip_rejected"
-    )
-
-
-_FIELDS = ("row", "prediction", "probability", "probabilities", "label", "learned")
-
-
-def not_a_field(ctx: click.Context, parameter: click.Parameter, value: Any) -> Any:
-    """Check that no column to copy to predictions has the name of a field of theirs."""
-    for name in [value] if isinstance(value, str) else value or ():
-        if name in _FIELDS:
-            option = parameter.opts[0]
-            raise click.UsageError(
-                f"{option} {name}: predictions already have a field of that name"
-            )
-    return value
-
-
-def prediction_options(section: str = "Other") -> Callable[[F], F]:
-    """Return the options for the content of predictions."""
-    return in_order(
-        option(
-            "--keep NAMES", "Columns to copy to the predictions, such as an id.", NAMES, (),
-            section=section, callback=not_a_field,
-        ),
-        option(
-            "--probabilities", "Write the score of every class: not calibrated, they sum to 1.",
-            section=section,
-        ),
-        option(
-            "--learned", "Write how many samples the model had learned.",
-            name="with_learned", section=section,
-        ),
-        option(
-            "--output-format json|csv", "Format of predictions. Default: by FILE's suffix.",
-            click.Choice(["json", "csv"]), section=section,
-        ),
-    )  # fmt: skip
-
-
-def hint_at_terminal(sources: tuple[str, ...]) -> None:
-    """Say that samples are read from the terminal, if stdin is one."""
-    if "-" in sources and sys.stdin.isatty():
-        click.echo("reading samples from the terminal, one per line; Ctrl-D ends", err=True)
-
-
-model_option = option(
-    "-m/--model MODEL", "Model saved by `learn`.", LocalFile(), name="path", required=True
-)
-model_argument = click.argument("path", metavar="MODEL", type=LocalFile())
-json_option = option("--json", "Print JSON.", name="as_json")
-
-
-def joined(
+def _join_names(
     ctx: click.Context, parameter: click.Parameter, value: tuple[tuple[str, ...], ...]
 ) -> tuple[str, ...]:
     """Return the distinct names of a repeatable option."""
     return tuple(dict.fromkeys(name for names in value for name in names))
 
 
-def ignore_option(section: str = "Other") -> Callable[[F], F]:
-    """Return the option --ignore."""
-    return option(
+_FORMATS = ("parquet", "arrow", "csv", "jsonl", "libsvm")
+
+
+@dataclass(init=False, eq=False, repr=False)
+class FormatOptions(Options):
+    """The option of commands that read sources."""
+
+    file_format: str | None = option(
+        f"--format {'|'.join(_FORMATS)}",
+        "Format of SOURCE. Default: detected from its first bytes.",
+        click.Choice(_FORMATS),
+        section="Input",
+    )
+
+
+@dataclass(init=False, eq=False, repr=False)
+class ReadingOptions(FormatOptions):
+    """The options of commands that read samples, from stdin by default."""
+
+    sources: tuple[str, ...] = argument(
+        "[SOURCE]...",
+        nargs=-1,
+        callback=lambda ctx, parameter, value: value or ("-",),
+        shell_complete=complete_path,
+    )
+    label: str | None = option(
+        "--label NAME|N",
+        "Label column: a name, or a position with -1 the last. Default: label, class, target or y; "
+        "of a saved model, the one that it learned.",
+        section="Input",
+        is_common=True,
+    )
+    ignore: tuple[str, ...] = option(
         "--ignore NAMES",
         "Columns to ignore. May be repeated.",
         NAMES,
+        (),
+        section="Input",
+        is_common=True,
         multiple=True,
-        callback=joined,
-        section=section,
+        callback=_join_names,
     )
+    missing: tuple[str, ...] = option(
+        "--missing TEXTS",
+        "Texts that mean a missing value, such as NA,?. Blank always does. Default: as learned.",
+        NAMES,
+        (),
+        section="Input",
+        is_common=True,
+    )
+    delimiter: str | None = option(
+        "--delimiter C",
+        "Character between the cells of CSV, or tab or space. Default: as learned, or the most "
+        "frequent of comma, tab and semicolon.",
+        DELIMITER,
+        section="Input",
+    )
+    decimal: str = option(
+        "--decimal .|,",
+        "Character before the decimals of numbers in CSV. Default: as learned, or a point.",
+        click.Choice([".", ","]),
+        section="Input",
+    )
+    skip_rejected: bool = option(
+        "--skip-bad",
+        "Skip rows that cannot be used, and report them.",
+        section="Input",
+        is_common=True,
+    )
+
+
+_PREDICTION_FIELDS = ("row", "prediction", "probability", "probabilities", "label", "learned")
+
+
+@dataclass(init=False, eq=False, repr=False)
+class PredictionOptions(Options):
+    """The options of commands that write predictions."""
+
+    output: str | None = option(
+        "-p/--predictions FILE|-",
+        "Write a prediction for each sample: JSON lines, or CSV if FILE ends in .csv.",
+        OutputFile(),
+        section="Output",
+        is_common=True,
+    )
+    keep: tuple[str, ...] = option(
+        "--keep NAMES",
+        "Columns to copy to the predictions, such as an id.",
+        NAMES,
+        (),
+        section="Output",
+    )
+    probabilities: bool = option(
+        "--probabilities",
+        "Write the score of every class: not calibrated, they sum to 1.",
+        section="Output",
+    )
+    with_learned: bool = option(
+        "--learned", "Write how many samples the model had learned.", section="Output"
+    )
+    output_format: str | None = option(
+        "--output-format json|csv",
+        "Format of predictions. Default: by FILE's suffix.",
+        click.Choice(["json", "csv"]),
+        section="Output",
+    )
+
+    def find_prediction_field(self, *names: str) -> str | None:
+        """Return the first of these columns whose name a field of predictions already has."""
+        return next((name for name in names if name in _PREDICTION_FIELDS), None)
+
+
+KEPT_NAMES_ARE_NEW = Rule(
+    "--keep {}: predictions already have a field of that name",
+    lambda o: o.find_prediction_field(*o.keep),
+)
+
+
+@dataclass(init=False, eq=False, repr=False)
+class ModelArgument(Options):
+    """The argument of commands about a saved model."""
+
+    path: Path = argument("MODEL", type=FILE, required=True)
+
+
+@dataclass(init=False, eq=False, repr=False)
+class SavedModelOption(Options):
+    """The option of commands that use a saved model."""
+
+    path: Path = option(
+        "-m/--model MODEL", "Model saved by `learn`.", FILE, is_common=True, required=True
+    )
+
+
+@dataclass(init=False, eq=False, repr=False)
+class JsonOption(Options):
+    """The option of commands that print figures."""
+
+    as_json: bool = option("--json", "Print JSON.", section="Output", is_common=True)
+
+
+@dataclass(init=False, eq=False, repr=False)
+class OverwriteOption(Options):
+    """The option of commands that write a file."""
+
+    overwrite: bool = option("--overwrite", "Replace an existing file, whatever it holds.")

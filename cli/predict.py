@@ -5,29 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
-import click
-
-from .files import REMEDY, OutputFile, require_different
+from .command import command
+from .files import REMEDY, require_different
 from .options import (
-    Command,
-    format_option,
-    hint_at_terminal,
-    ignore_option,
-    model_option,
+    KEPT_NAMES_ARE_NEW,
+    OverwriteOption,
+    PredictionOptions,
+    ReadingOptions,
+    Rule,
+    SavedModelOption,
     option,
-    overwrite_option,
-    prediction_options,
-    reading_options,
-    require_runnable,
-    skip_option,
-    sources_argument,
 )
 from .predictions import lines_for, open_predictions
 from .printable import counted, tell
-from .reading import asking, batches_of
+from .reading import batches_of, hint_at_terminal, load_to_read
 from .signals import Signals, ending_in_order
 
 if TYPE_CHECKING:
@@ -38,46 +31,17 @@ if TYPE_CHECKING:
 _PATIENCE = 0.1  # seconds between two looks for a missing model
 
 
-@dataclass(frozen=True)
-class _Options:
+@dataclass(init=False, eq=False, repr=False)
+class PredictOptions(SavedModelOption, ReadingOptions, PredictionOptions, OverwriteOption):
     """The options of `predict`."""
 
-    sources: tuple[str, ...]
-    path: Path
-    file_format: str | None
-    label: str | None
-    missing: tuple[str, ...] | None
-    delimiter: str | None
-    decimal: str | None
-    ignore: tuple[str, ...]
-    output: str
-    overwrite: bool
-    keep: tuple[str, ...]
-    probabilities: bool
-    with_learned: bool
-    output_format: str | None
-    follow: bool
-    skip_rejected: bool
+    follow: bool = option("--follow", "Reload MODEL whenever it is saved again.")
+
+    rules: ClassVar[tuple[Rule, ...]] = (KEPT_NAMES_ARE_NEW,)
 
 
-@click.command(cls=Command, short_help="Predict samples with a saved model.")
-@sources_argument
-@model_option
-@format_option()
-@reading_options
-@ignore_option()
-@option(
-    "-p/--predictions FILE|-",
-    "File to write, CSV if it ends in .csv. Default: stdout.",
-    OutputFile(),
-    "-",
-    name="output",
-)
-@overwrite_option
-@prediction_options()
-@option("--follow", "Reload MODEL whenever it is saved again.")
-@skip_option("report")
-def predict(**options: Any) -> None:
+@command(PredictOptions, "Predict samples with a saved model.")
+def predict(options: PredictOptions) -> None:
     """Predict samples with a saved model, a line of JSON or CSV each, and learn nothing.
 
     SOURCE is as for `learn`, and needs no label. Columns that the model does not know are ignored,
@@ -88,7 +52,7 @@ def predict(**options: Any) -> None:
     stream-perceptron predict mnist-test.parquet -m mnist.npz > predictions.jsonl
     stream-perceptron predict customers.csv -m churn.npz --keep id -p predictions.csv
     """
-    o = _Options(**options)
+    o = options
     hint_at_terminal(o.sources)
     require_different(SOURCE=o.sources, MODEL=o.path, the_predictions=o.output)
     with ending_in_order() as signals:
@@ -98,16 +62,17 @@ def predict(**options: Any) -> None:
         _predict(o, signals)
 
 
-def _predict(options: _Options, signals: Signals) -> None:
+def _predict(options: PredictOptions, signals: Signals) -> None:
     from stream_perceptron import CheckpointError, SourceError
     from stream_perceptron.data.byte_stream import is_stream
     from stream_perceptron.live.driver import drive
 
     o, path = options, options.path
+    output_path = o.output or "-"
     seen = os.stat(path)
     live = _load(o)
     classes = live.model.classes_ if o.probabilities else None
-    lines = lines_for(o.output, o.output_format, live.selection, classes, o.with_learned)
+    lines = lines_for(output_path, o.output_format, live.selection, classes, o.with_learned)
 
     def reload(require_fit: Callable[[LiveModel], None]) -> LiveModel:
         nonlocal live, seen
@@ -134,7 +99,7 @@ def _predict(options: _Options, signals: Signals) -> None:
     # Check sources before the file of predictions is truncated.
     files = {i: read(name) for i, name in enumerate(o.sources) if not is_stream(name)}
     remedy = None if o.overwrite else REMEDY
-    output = open_predictions(o.output, lines, signals, remedy=remedy)
+    output = open_predictions(output_path, lines, signals, remedy=remedy)
     for i, name in enumerate(o.sources):
         batches = files.get(i) or read(name)
         for result in drive(batches, predict_batch, o.skip_rejected):
@@ -145,16 +110,10 @@ def _predict(options: _Options, signals: Signals) -> None:
             break
 
 
-def _load(options: _Options) -> LiveModel:
+def _load(options: PredictOptions) -> LiveModel:
     """Load the model, to read as the options say."""
-    from stream_perceptron import LiveModel
-
-    o, live = options, LiveModel.load(options.path)
-    require_runnable(live, o.path)
-    asking(
-        live, o.ignore, label=o.label, missing=o.missing, delimiter=o.delimiter, decimal=o.decimal
-    )
-    live.selection = replace(live.selection, keep=o.keep)
+    live = load_to_read(options.path, options)
+    live.selection = replace(live.selection, keep=options.keep)
     return live
 
 

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from .printable import counted, tell
 from .signals import Signals
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from stream_perceptron import LiveModel
     from stream_perceptron.data.batch import Batch
     from stream_perceptron.data.source import Source
     from stream_perceptron.live.model import Reload
+
+    from .options import ReadingOptions
 
 
 def batches_of(
@@ -85,15 +92,39 @@ def hinting_at_skips() -> Iterator[None]:
         raise SampleError(f"{error}; --skip-bad skips such rows") from None
 
 
-def asking(live: LiveModel, ignore: tuple[str, ...] = (), **others: Any) -> None:
-    """Change how a model reads what it predicts: ignore more columns, set other fields.
+def load_to_read(path: Path, options: ReadingOptions) -> LiveModel:
+    """Load a model to predict sources, read as it learned or as the options say."""
+    from stream_perceptron import LiveModel
 
-    `others` are fields of a `Selection`; None keeps the learned value.
-    """
+    live = LiveModel.load(path)
+    require_runnable(live, path)
+    names = {"label", "missing", "delimiter", "decimal"} & options.given
+    select_columns(live, options.ignore, **{name: getattr(options, name) for name in names})
+    return live
+
+
+def select_columns(live: LiveModel, ignore: tuple[str, ...] = (), **settings: Any) -> None:
+    """Change how a model reads what it predicts: ignore more columns, set fields of a Selection."""
     from stream_perceptron.data.roles import named
 
     # Saved positions refer to the learned source, so turn them into names first.
-    asked = named(live.selection, live.schema)
-    ignore = tuple(dict.fromkeys([*asked.ignore, *ignore]))
-    given = {name: value for name, value in others.items() if value is not None}
-    live.selection = replace(asked, ignore=ignore, is_label_sure="label" in given, **given)
+    learned = named(live.selection, live.schema)
+    ignore = tuple(dict.fromkeys([*learned.ignore, *ignore]))
+    is_label_sure = "label" in settings
+    live.selection = replace(learned, ignore=ignore, is_label_sure=is_label_sure, **settings)
+
+
+def require_runnable(live: LiveModel, path: Path) -> None:
+    """Check that the model in a file can learn and predict without River."""
+    from stream_perceptron import CheckpointError
+
+    try:
+        live.require_runnable()
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+
+
+def hint_at_terminal(sources: tuple[str, ...]) -> None:
+    """Say that samples are read from the terminal, if stdin is one."""
+    if "-" in sources and sys.stdin.isatty():
+        click.echo("reading samples from the terminal, one per line; Ctrl-D ends", err=True)

@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-import click
-
-from .files import REMEDY, LocalFile, require_different, require_own_output
-from .options import (
-    Command,
-    format_option,
-    model_argument,
-    option,
-    overwrite_option,
-    require_runnable,
-)
+from .command import command
+from .files import REMEDY, require_different, require_own_output
+from .options import FILE, FormatOptions, ModelArgument, OverwriteOption, option
 from .printable import OneLineError, printable, tell
-from .reading import asking
+from .reading import require_runnable, select_columns
 from .signals import ending_in_order
 
 
-@click.command(cls=Command, short_help="Write an HTML page that shows how a model learned.")
-@model_argument
-@option("-o/--output FILE", "Where to write the page.", LocalFile(), "report.html")
-@option("--examples SOURCE", "Labelled samples: show the worst mistakes on them.")
-@overwrite_option
-@format_option()
-def report(
-    path: Path, output: Path, examples: str | None, overwrite: bool, file_format: str | None
-) -> None:
+@dataclass(init=False, eq=False, repr=False)
+class ReportOptions(ModelArgument, FormatOptions, OverwriteOption):
+    """The options of `report`."""
+
+    output: Path = option(
+        "-o/--output FILE",
+        "Where to write the page. Default: report.html.",
+        FILE,
+        Path("report.html"),
+    )
+    examples: str | None = option(
+        "--examples SOURCE", "Labelled samples: show the worst mistakes on them."
+    )
+
+
+@command(ReportOptions, "Write an HTML page that shows how a model learned.")
+def report(options: ReportOptions) -> None:
     """Write an HTML page that shows how a model learned.
 
     Learning curve, diagnosis, confusion matrix, precision and recall, the weights of each class,
@@ -46,19 +47,20 @@ def report(
     from stream_perceptron.data.opening import open_source
     from stream_perceptron.diagnostics.report import report as make_report
 
+    path, output, examples = options.path, options.output, options.examples
     if find_spec("jinja2") is None:
         raise OneLineError("the report needs jinja2: pip install 'stream-perceptron[report]'")
     require_different(MODEL=path, the_page=output, the_examples=examples)
-    if not overwrite:
+    if not options.overwrite:
         require_own_output(output, (b"<!doctype html",), "a report", REMEDY)
     live = LiveModel.load(path)
     if examples is not None:
         require_runnable(live, path)
-    asking(live)
+    select_columns(live)
     saved = datetime.fromtimestamp(path.stat().st_mtime)
 
     def make() -> str:
-        source = None if examples is None else open_source(examples, file_format, signals)
+        source = None if examples is None else open_source(examples, options.file_format, signals)
         page = make_report(live, printable(path.name), source, saved)
         return "\n".join(map(printable, page.split("\n")))
 

@@ -20,13 +20,12 @@ from stream_perceptron import (
 from stream_perceptron.data.source import Source
 from stream_perceptron.live.step_result import StepResult
 
-from .asked import LearnOptions
-from .begin import AtWork, begin
-from .options import hint_at_terminal
+from .learn import LearnOptions
+from .opening import Opened, open_model
 from .predictions import Lines, PredictionFile, lines_for, open_predictions
 from .printable import counted
 from .progress_line import ProgressLine
-from .reading import describe_lost_bytes, hinting_at_skips
+from .reading import describe_lost_bytes, hint_at_terminal, hinting_at_skips
 from .rejections import RejectedLines, Rejections
 from .saver import Saver
 from .signals import InterruptedWaitError, Signals
@@ -40,40 +39,41 @@ if TYPE_CHECKING:
     from stream_perceptron.live.driver import Step
 
 
-def run(options: LearnOptions) -> int:
-    """Run `learn` with these options, and return the exit code."""
+def run_learn(options: LearnOptions) -> int:
+    """Run `learn`, and return the exit code."""
     hint_at_terminal(options.sources)
     with ExitStack() as stack:
         signals = stack.enter_context(Signals(saves=options.path is not None))
         try:
-            opened = open_run(options, signals, stack)
+            run = open_run(options, signals, stack)
         except InterruptedWaitError:
             return signals.exit_code
-        opened.learn()
+        run.learn()
         return signals.exit_code if signals.is_set else 0
 
 
 def open_run(options: LearnOptions, signals: Signals, stack: ExitStack) -> Run:
     """Open all inputs and outputs until the stack closes; leave the checkpoint as it is."""
-    at_work = begin(options, signals, stack)
-    opened = Run(options, signals, stack, at_work)
-    announce(at_work, opened.line, options.path)
-    return opened
+    opened = open_model(options, signals, stack)
+    run = Run(options, signals, stack, opened)
+    announce(opened, run.line, options.path)
+    return run
 
 
 class Run:
     """A model that learns, is saved and reports its progress."""
 
     def __init__(
-        self, options: LearnOptions, signals: Signals, stack: ExitStack, at_work: AtWork
+        self, options: LearnOptions, signals: Signals, stack: ExitStack, opened: Opened
     ) -> None:
-        o, live, cursor = options, at_work.live, at_work.cursor
+        o, live, cursor = options, opened.live, opened.cursor
         self._options, self._signals, self._stack = o, signals, stack
-        self._live, self._sources, self._cursor = at_work[:3]
+        self._live, self._sources, self._cursor = live, opened.sources, cursor
+        self._changed = opened.changed
         here = cursor or live.cursor
         self._rows_before = live.progress.rows
         self._is_first_pass = here.epoch == 0
-        self._epochs = None if o.is_endless else o.epochs or 1
+        self._epochs = None if o.is_endless else o.n_passes
         self._rejected = Rejections()
         self._worked: WorkedSample | None = None
         self._to_explain = o.n_traced or 0
@@ -173,10 +173,10 @@ class Run:
                 "ask for predictions with -p"
             )
         if not rows:
-            line.note(nothing_new(live))
+            line.note(nothing_new(live, self._changed))
         ending = "model not saved; use -m MODEL to keep it"
         if o.path is not None:
-            ending = f"saved {o.path}" if is_saved else "nothing to save: no row could be used"
+            ending = f"saved {o.path}" if is_saved else "nothing to save: no row was learned"
         if self._signals.caught == signal.SIGINT:
             ending = f"interrupted; {ending}"
         path = o.path if is_saved else None

@@ -64,15 +64,17 @@ class Saver:
     def save(self) -> bool:
         """Save and return True if there is a path, and anything that a further run would need.
 
-        Where all rows were rejected, that is rows of a pipe, which cannot be read again, and lines
-        of output.
+        Without a learned or predicted row, a further run needs only the place in a pipe, which
+        cannot be read again, and in files of output.
         """
         if self._path is None:
             return False
         cursor, outputs = self._live.cursor, (self._predictions, self._rejected)
         has_output = any(file is not None and file.has_lines for file in outputs)
         self._saved_at, self._saved_rows = time.monotonic(), self._read
-        if cursor.has_only_rejected and not has_output and not cursor.is_of_stream:
+        has_read_stream = cursor.is_of_stream and cursor.read > 0
+        is_without_rows = self._live.is_blank or cursor.has_only_rejected
+        if is_without_rows and not (has_output or has_read_stream):
             return False
         for file in outputs:
             if file is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,18 +15,18 @@ from .progress_line import ProgressLine
 if TYPE_CHECKING:
     from stream_perceptron import LiveModel
 
-    from .begin import AtWork
+    from .opening import Opened
     from .rejections import Rejections
 
 _MOST_COUNTED = 20  # classes that are counted one by one
 
 
-def announce(at_work: AtWork, line: ProgressLine, path: Path | None) -> None:
+def announce(opened: Opened, line: ProgressLine, path: Path | None) -> None:
     """Print where a run begins, and the parameters that it changes."""
     from stream_perceptron.data.describe import warning
     from stream_perceptron.model.kernel import NAME as KERNEL
 
-    live = at_work.live
+    live = opened.live
     if live.progress.rows:
         line.note(f"resuming {path} after {counted(live.progress.rows, 'row')}")
     if live.kernel != KERNEL:
@@ -36,13 +36,22 @@ def announce(at_work: AtWork, line: ProgressLine, path: Path | None) -> None:
                 "agree to rounding, not bit for bit"
             )
         )
-    for name, value in at_work.changed.items():
+    for name in opened.changed:
+        value = getattr(live.model, name)
         shown = f"{value:,}" if name == "max_weights" else f"{value:g}"
         line.note(f"{name.replace('_', '-')} is {shown} from now on")
 
 
-def nothing_new(live: LiveModel) -> str:
-    """Return a sentence on why no row was learned."""
+def nothing_new(live: LiveModel, changed: Sequence[str]) -> str:
+    """Return why no row was learned, and how to learn all again with the changed parameters."""
+    reason = _why_nothing_is_new(live)
+    if not changed:
+        return reason
+    flags = " and ".join(name.replace("_", "-") for name in changed)
+    return f"{reason}; to learn all rows again with another {flags}: --overwrite"
+
+
+def _why_nothing_is_new(live: LiveModel) -> str:
     if live.ledger.n_redelivered:
         return "nothing new: every row was already learned"
     if live.stopped:
@@ -66,7 +75,7 @@ def baseline_of(live: LiveModel) -> dict[str, Any]:
 def shown_waiting(live: LiveModel) -> str:
     """Return the numbers of waiting and forgotten samples as text."""
     n, forgotten = counted(len(live.waiting.samples), "sample"), live.waiting.forgotten
-    most = f"; {forgotten:,} forgotten, as more than {live.selection.waiting:,} waited"
+    most = f"; {forgotten:,} forgotten, as more than {live.selection.max_pending:,} waited"
     return n + (most if forgotten else "")
 
 

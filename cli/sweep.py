@@ -8,83 +8,54 @@ import shutil
 import sys
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .asked import usual_lr
-from .learn import LR_DEFAULT, input_options, model_options, on_input, on_model, on_output
+from .command import bad_parameters_are_usage_errors, command
+from .learn import LearnOptions
 from .live_line import LiveLine
-from .options import (
-    Command,
-    bad_parameters_are_usage_errors,
-    hint_at_terminal,
-    in_order,
-    sources_argument,
-)
+from .options import COUNT, option, several_of
 from .printable import printable, tell
-from .reading import hinting_at_skips
+from .reading import hint_at_terminal, hinting_at_skips
 from .rejections import Rejections
 from .signals import Signals, ending_in_order
-from .values import ACTIVATION, NUMBER, POSITIVE, SWITCH, several
+from .training import TrainingOptions, usual_lr
+from .values import SWITCH, several
 
 if TYPE_CHECKING:
     from stream_perceptron.data.source import Source
     from stream_perceptron.live.sweep import Trial
 
-    from .asked import SweepOptions
 
-_ARGUMENTS = "stream_perceptron_cli.arguments"
+@dataclass(init=False, eq=False, repr=False)
+class SweepOptions(TrainingOptions):
+    """The options of `sweep`."""
 
-# Options that `learn` lacks, with the number of their values.
-_ONLY_HERE = {"--threads": 1, "--json": 0, "--quiet": 0, "-q": 0}
-
-_STANDARDIZE = on_input(
-    "--standardize on,off", "Standardize each feature, or not. Default: as `learn`.",
-    several(SWITCH), flag_value="on",
-)  # fmt: skip
-swept_options = in_order(
-    on_model("--lr A,B,...", f"Learning rates. {LR_DEFAULT}", several(POSITIVE)),
-    on_model(
-        "--epsilon A,B,...",
-        "Thresholds: skip the update when the error, eps, is below this.",
-        several(NUMBER),
-        "3e-6",
-    ),
-    on_model(
-        "--init-range A,B,...",
-        "Draw initial weights from [-this, this].",
-        several(NUMBER),
-        "0.03",
-    ),
-    on_model(
-        "--activation A,B,...",
-        "Activation functions: sigmoid, tanh, arctan, identity.",
-        several(ACTIVATION),
-        "sigmoid",
-    ),
-)
+    standardize: tuple[bool, ...] | None = option(
+        "--standardize on,off",
+        "Standardize each feature, or not. Default: as `learn`.",
+        several(SWITCH),
+        section="Input",
+        is_common=True,
+        flag_value="on",
+    )
+    lr: tuple[float, ...] | None = several_of(LearnOptions, "lr")
+    epsilon: tuple[float, ...] = several_of(LearnOptions, "epsilon")
+    init_range: tuple[float, ...] = several_of(LearnOptions, "init_range")
+    activation: tuple[str, ...] = several_of(LearnOptions, "activation")
+    n_threads: int | None = option(
+        "--threads N",
+        "Train N models at a time. Default: one per processor.",
+        COUNT,
+        section="Advanced",
+    )
 
 
-class _Sweep(Command):
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta[_ARGUMENTS] = list(args)
-        return super().parse_args(ctx, args)
-
-
-@click.command(cls=_Sweep, short_help="Compare many settings in one read of a stream.")
-@sources_argument
-@input_options(_STANDARDIZE)
-@swept_options
-@model_options
-@on_output("--threads N", "Train N models at a time. Default: one per processor.",
-           click.IntRange(1), name="n_threads")  # fmt: skip
-@on_output("--json", "Print the table as JSON.", name="as_json")
-@on_output("-q/--quiet", "Print only the table, warnings and errors.")
-@click.pass_context
-def sweep(ctx: click.Context, /, **_: Any) -> None:
+@command(SweepOptions, "Compare many settings in one read of a stream.")
+def sweep(options: SweepOptions) -> None:
     """Compare every combination of some settings in one read of a stream.
 
     SOURCE is as for `learn`. Each combination trains its own model, with the same result as a
@@ -97,17 +68,14 @@ def sweep(ctx: click.Context, /, **_: Any) -> None:
     "updated" is the share of samples that changed the weights. "would stop" is the first sample
     whose error was below the threshold, epsilon: where `learn --stop` stops.
     """
-    from .asked import SweepOptions, asked_of
-
-    o = asked_of(SweepOptions, ctx)
-    hint_at_terminal(o.sources)
+    hint_at_terminal(options.sources)
     rejected = Rejections()
     with ending_in_order() as signals:
-        sources, trials = signals.call(partial(_open, o, signals), o.sources)
-        _learn(o, sources, trials, rejected)
-        for text in [] if o.quiet else rejected.lines(trials[0].progress.rows):
+        sources, trials = signals.call(partial(_open, options, signals), options.sources)
+        _learn(options, sources, trials, rejected)
+        for text in [] if options.quiet else rejected.lines(trials[0].progress.rows):
             tell(text, err=True)
-        _show(o, sorted(trials, key=lambda trial: trial.rank), ctx.meta[_ARGUMENTS])
+        _show(options, sorted(trials, key=lambda trial: trial.rank))
 
 
 def _open(options: SweepOptions, signals: Signals) -> tuple[list[Source], list[Trial]]:
@@ -120,7 +88,7 @@ def _trials(options: SweepOptions, sources: Sequence[Source]) -> list[Trial]:
     from stream_perceptron.live.sweep import SWEPT, combinations
 
     fixed = {name: getattr(options, name) for name in ("seed", "max_weights")}
-    asked, trials = options.selection(sources), []
+    asked, trials = options.select(sources, standardize=None), []
     for is_on in options.standardize or [asked.standardize]:
         selection = replace(asked, standardize=is_on)
         swept = {name: getattr(options, name) for name in SWEPT}
@@ -166,9 +134,9 @@ def _learn(
                 line.show(f"{rows:,} rows x {len(trials)} settings")
 
 
-def _show(options: SweepOptions, trials: Sequence[Trial], arguments: Sequence[str]) -> None:
+def _show(options: SweepOptions, trials: Sequence[Trial]) -> None:
     """Print the trials, best first, and the `learn` command with the best settings."""
-    command = _learn_command(arguments, trials[0])
+    command = _learn_command(options, trials[0])
     if options.as_json:
         found = [_figures(trial) for trial in trials]
         click.echo(json.dumps({"trials": found, "command": command}))
@@ -220,27 +188,13 @@ def _figures(trial: Trial) -> dict[str, Any]:
     }
 
 
-def _learn_command(arguments: Sequence[str], best: Trial) -> str:
-    """Return this command as `learn` with the settings of a trial."""
-    swept = {f"--{name.replace('_', '-')}": 1 for name in best.settings}
-    left_out = swept | _ONLY_HERE
-    kept: list[str] = []
-    given = set()
-    rest = list(arguments)
-    while rest:
-        argument = rest.pop(0)
-        flag, is_joined, _ = argument.partition("=")
-        if flag not in left_out:
-            kept.append(argument)
-            continue
-        given.add(flag)
-        is_bare = flag == "--standardize" and rest[:1] != [] and rest[0].startswith("-")
-        if left_out[flag] and not is_joined and not is_bare:
-            del rest[:1]
-    for name, value in best.settings.items():
-        flag = f"--{name.replace('_', '-')}"
-        if flag in given and name == "standardize":
-            kept.append(f"--{'no-' * (value == 'off')}standardize")
-        elif flag in given:
-            kept += [flag, str(value)]
-    return shlex.join(["stream-perceptron", "learn", *kept, "-m", "model.npz"])
+def _learn_command(options: SweepOptions, best: Trial) -> str:
+    """Return the `learn` command with the same options and the settings of a trial."""
+    arguments = list(options.sources)
+    for each in fields(LearnOptions):
+        if each.name in options.given - {"sources", "as_json", "quiet"}:
+            value = best.settings.get(each.name, getattr(options, each.name))
+            if each.name == "standardize":
+                value = value == "on"
+            arguments += LearnOptions.definition_of(each.name).format_arguments(value)
+    return shlex.join(["stream-perceptron", "learn", *arguments, "-m", "model.npz"])

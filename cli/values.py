@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,11 +13,20 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 
-class Parsed(click.ParamType):
-    """A value parsed from text by a function; its ValueErrors become usage errors."""
+class OptionType(click.ParamType):
+    """A type with a function that parses a value, and one that formats it as it is typed.
 
-    def __init__(self, name: str, parse: Callable[[str], Any], choices: str = "") -> None:
-        self.name, self._parse, self.choices = name, parse, choices.split("|")
+    ValueErrors of `parse` become usage errors.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        parse: Callable[[str], Any],
+        format_value: Callable[[Any], str] = str,
+        choices: tuple[str, ...] = (),
+    ) -> None:
+        self.name, self._parse, self.format, self.choices = name, parse, format_value, choices
         self.are_several = False
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -35,18 +44,21 @@ class Parsed(click.ParamType):
         before, comma, last = incomplete.rpartition(",")
         if not self.are_several:
             before, comma, last = "", "", incomplete
-        fitting = [choice for choice in self.choices if choice and choice.startswith(last)]
+        fitting = [choice for choice in self.choices if choice.startswith(last)]
         return [CompletionItem(f"{before}{comma}{choice}") for choice in fitting]
 
 
-def several(kind: Parsed) -> Parsed:
+def several(kind: OptionType) -> OptionType:
     """Return the type of distinct values separated by commas."""
 
     def parse(text: str) -> tuple[Any, ...]:
         values = (kind.convert(part.strip(), None, None) for part in text.split(","))
         return tuple(dict.fromkeys(values))
 
-    made = Parsed(f"{kind.name},...", parse, "|".join(kind.choices))
+    def format_values(values: tuple[Any, ...]) -> str:
+        return ",".join(map(kind.format, values))
+
+    made = OptionType(f"{kind.name},...", parse, format_values, kind.choices)
     made.are_several = True
     return made
 
@@ -71,6 +83,12 @@ def _scale(text: str) -> float:
     if not math.isfinite(scale) or scale == 0:
         raise ValueError(f"{text!r} is not a number or a fraction such as 1/255.")
     return scale
+
+
+def _format_scale(scale: float) -> str:
+    """Return 1/255 as it is typed, and other numbers in full."""
+    inverse = round(1 / scale)
+    return f"1/{inverse}" if inverse > 1 and 1 / inverse == scale else _format_number(scale)
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -98,6 +116,10 @@ def _interval(text: str) -> int | float:
     return int(match[1]) if match[2] is None else float(int(match[1]) * seconds[match[2]])
 
 
+def _format_interval(interval: int | float) -> str:
+    return f"{interval}" if isinstance(interval, int) else f"{interval:.0f}s"
+
+
 def _activation(text: str) -> str:
     from stream_perceptron.model.activations import get_activation
 
@@ -111,20 +133,32 @@ def _delimiter(text: str) -> str:
     return found
 
 
+def _format_delimiter(delimiter: str) -> str:
+    return {"\t": "tab", " ": "space"}.get(delimiter, delimiter)
+
+
 def _switch(text: str) -> bool:
     if text not in ("on", "off"):
         raise ValueError(f"{text!r} is neither on nor off.")
     return text == "on"
 
 
-_ACTIVATIONS = "sigmoid|tanh|arctan|identity"
+def _format_number(number: float) -> str:
+    return f"{number:g}" if float(f"{number:g}") == number else f"{number!r}"
 
-DELIMITER = Parsed("character", _delimiter)
-SWITCH = Parsed("switch", _switch, "on|off")
-NUMBER = Parsed("number", lambda text: _number(text, positive=False))
-POSITIVE = Parsed("number", lambda text: _number(text, positive=True))
-SCALE = Parsed("number|a/b", _scale)
-NAMES = Parsed("names", _names)
-CLASSES = Parsed("a,b,c|0-9", _classes)
-INTERVAL = Parsed("n|time", _interval)  # rows, or seconds
-ACTIVATION = Parsed(_ACTIVATIONS, _activation, _ACTIVATIONS)
+
+def _format_names(names: Iterable[object]) -> str:
+    return ",".join(map(str, names))
+
+
+_ACTIVATIONS = ("sigmoid", "tanh", "arctan", "identity")
+
+DELIMITER = OptionType("character", _delimiter, _format_delimiter)
+SWITCH = OptionType("switch", _switch, lambda is_on: "on" if is_on else "off", ("on", "off"))
+NUMBER = OptionType("number", lambda text: _number(text, positive=False), _format_number)
+POSITIVE = OptionType("number", lambda text: _number(text, positive=True), _format_number)
+SCALE = OptionType("number|a/b", _scale, _format_scale)
+NAMES = OptionType("names", _names, _format_names)
+CLASSES = OptionType("a,b,c|0-9", _classes, _format_names)
+INTERVAL = OptionType("n|time", _interval, _format_interval)  # rows, or seconds
+ACTIVATION = OptionType("|".join(_ACTIVATIONS), _activation, choices=_ACTIVATIONS)

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass
 
-import click
-
+from .command import command
 from .live_line import LiveLine, bar_with
-from .options import Command, format_option, model_argument, paths
+from .options import FormatOptions, ModelArgument, argument, complete_path
 from .printable import printable, tell
 from .signals import ending_in_order
 
 
-@click.command(cls=Command, short_help="Prove that a model was learned from its sources.")
-@model_argument
-@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, shell_complete=paths)
-@format_option()
-def verify(path: Path, sources: tuple[str, ...], file_format: str | None) -> None:
+@dataclass(init=False, eq=False, repr=False)
+class VerifyOptions(ModelArgument, FormatOptions):
+    """The options of `verify`."""
+
+    sources: tuple[str, ...] = argument(
+        "SOURCE...", nargs=-1, required=True, shell_complete=complete_path
+    )
+
+
+@command(VerifyOptions, "Prove that a model was learned from its sources.")
+def verify(options: VerifyOptions) -> None:
     """Retrain a model from its recorded sources, and compare every bit.
 
     Files are matched by digest, whatever their names; a text file may have grown. Files that match
@@ -30,6 +35,7 @@ def verify(path: Path, sources: tuple[str, ...], file_format: str | None) -> Non
     from stream_perceptron.data.opening import open_source
     from stream_perceptron.verification import verify as verify_live
 
+    path, sources = options.path, options.sources
     live = LiveModel.load(path)
     with LiveLine() as line, ending_in_order() as signals:
 
@@ -40,7 +46,7 @@ def verify(path: Path, sources: tuple[str, ...], file_format: str | None) -> Non
 
         try:
             opened = signals.call(
-                lambda: [open_source(source, file_format) for source in sources], sources
+                lambda: [open_source(source, options.file_format) for source in sources], sources
             )
             verify_live(live, opened, advance)
         except VerificationError as error:

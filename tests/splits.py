@@ -368,7 +368,7 @@ def make_late_labels(rng, table, folder, missing, odd, kind, most) -> Case:
     options = ["--join", "id", "--label", table.label, *rng.choice([[], ["--lr", "0.1"]])]
     maybe = [
         ["--classes", ",".join(map(str, table.labels))],
-        ["--waiting", str(rng.randrange(1, 50))],
+        ["--max-pending", str(rng.randrange(1, 50))],
         [f"--missing={missing}"],
         ["--skip-bad"],
         ["--skip-bad"],

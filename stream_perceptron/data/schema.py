@@ -11,7 +11,7 @@ from stream_perceptron.data.lazy import lazy_property
 from stream_perceptron.data.naming import is_pixel, names_in
 from stream_perceptron.errors import SampleError, SourceError
 
-MAX_WAITING = 10**12  # samples
+MAX_PENDING = 10**12  # samples
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class Selection:
     decimal: str = field(default=".", metadata={"optional": True, "one_of": (".", ",")})
     # The column with a sample's ID, if labels come later, in rows of their own.
     join: str | None = field(default=None, metadata={"optional": True})
-    # The most samples that may wait for their labels.
-    waiting: int = field(
-        default=100_000, metadata={"optional": True, "least": 1, "below": MAX_WAITING + 1}
+    # How many samples may wait for their labels.
+    max_pending: int = field(
+        default=100_000, metadata={"optional": True, "least": 1, "below": MAX_PENDING + 1}
     )
     # The columns to copy to the predictions; they do not concern the model.
     keep: tuple[str, ...] = field(default=(), compare=False, metadata={"saved": False})
@@ -53,8 +53,8 @@ class Selection:
     def __post_init__(self) -> None:
         if self.scale is not None:
             object.__setattr__(self, "scale", float(self.scale))  # the class is frozen
-        if not 0 < self.waiting <= MAX_WAITING:
-            raise ValueError(f"waiting is {self.waiting}, not from 1 to {MAX_WAITING:,}")
+        if not 0 < self.max_pending <= MAX_PENDING:
+            raise ValueError(f"max_pending is {self.max_pending}, not from 1 to {MAX_PENDING:,}")
 
     @property
     def factor(self) -> float | None:

@@ -252,6 +252,12 @@ class LiveModel:
         return not is_traced and not self.cursor.sources
 
     @property
+    def is_blank(self) -> bool:
+        """Whether the model has learned and predicted no sample, and none is pending."""
+        has_rows = self.progress.samples or self.progress.unlabelled
+        return not (self.model.n_seen or has_rows or self.waiting.samples)
+
+    @property
     def stopped(self) -> bool:
         """Whether an error below the model's epsilon ended the run."""
         return self.cursor.stopped_below == self.model.epsilon
@@ -445,7 +451,7 @@ class LiveModel:
     @property
     def name_rows(self) -> int | None:
         """The number of rows after which the names of evicted samples are forgotten, if any."""
-        return max(_MIN_NAME_ROWS, self.selection.waiting) if self.selection.joins else None
+        return max(_MIN_NAME_ROWS, self.selection.max_pending) if self.selection.joins else None
 
     def _forget_names(self) -> None:
         """Forget the names that neither the model nor a pending sample has.

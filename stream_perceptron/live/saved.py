@@ -73,7 +73,7 @@ def read_live(path: Path) -> SavedModel:
         if asked.joins == (waiting is None):
             raise CheckpointError("has samples that wait for labels without --join, or lacks them")
         if waiting is not None:
-            waiting.restore(arrays, asked.waiting, len(model.classes_))
+            waiting.restore(arrays, asked.max_pending, len(model.classes_))
         elif any(name.startswith(ARRAY_PREFIX) for name in arrays):
             raise CheckpointError("has arrays of samples that wait for labels, without --join")
         saved.progress.restore(arrays, saved.curve_bin, len(model.classes_))

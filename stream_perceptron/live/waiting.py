@@ -106,7 +106,7 @@ class Waiting:
                 old[row] = self.samples[key]
                 removed.add(key)
                 n_waiting -= 1
-            if n_waiting > asked.waiting:
+            if n_waiting > asked.max_pending:
                 n_waiting, n_evicted = n_waiting - 1, n_evicted + 1
                 first = next((each for each in oldest if each not in removed), None)
                 if first is None:

@@ -85,7 +85,7 @@ def test_columns_to_keep_stand_beside_ids(run, tmp_path):
 def test_figures_tell_what_waits_and_what_was_forgotten(run, tmp_path):
     rows, model = random_rows(0, 3000, 60), tmp_path / "m.npz"
     source, plain = write_lines(tmp_path / "s.jsonl", rows), plain_of(rows, 9)
-    args = ["learn", source, *PLAIN, "--waiting", "9", "--skip-bad", "-m", model]
+    args = ["learn", source, *PLAIN, "--max-pending", "9", "--skip-bad", "-m", model]
     told = run(*args, "--json", check=0)
     summary = json.loads(told.stdout)
     events = [json.loads(line) for line in told.stderr.splitlines()]
@@ -130,7 +130,7 @@ def test_runs_that_join_nothing_do_not_tell_of_it(run, tmp_path):
         (["--passes", "2"], "--passes"),
         (["--stop"], "--stop"),
         (["--ray", "--shards", "2"], "--ray"),
-        (["--waiting", "0"], "--waiting"),
+        (["--max-pending", "0"], "--max-pending"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -140,7 +140,7 @@ def test_options_that_cannot_be_joined(options, named, run, tmp_path):
     (line,) = result.stderr.splitlines()
     assert line.startswith("Error: ")
     assert named in line
-    assert "--waiting" in line or "--join" in line
+    assert "--max-pending" in line or "--join" in line
     assert not (tmp_path / "m.npz").exists()
 
 
@@ -154,12 +154,12 @@ def test_join_is_for_learn_and_of_a_column_that_is_there(run, tmp_path):
 def test_another_join_or_number_is_refused_later(run, tmp_path):
     rows, model = good_rows(0, 60), tmp_path / "m.npz"
     source = write_lines(tmp_path / "s.jsonl", rows)
-    run("learn", source, *PLAIN, "--waiting", "50", "-m", model, "--limit", 40, check=0)
+    run("learn", source, *PLAIN, "--max-pending", "50", "-m", model, "--limit", 40, check=0)
     before = model.read_bytes()
-    for options in (["--join", "a"], ["--join", "id", "--waiting", "9"]):
+    for options in (["--join", "a"], ["--join", "id", "--max-pending", "9"]):
         (line,) = run("learn", source, *options, "-m", model, check=1).stderr.splitlines()
-        assert f"{options[-2]} is " in line
-        assert "but the model was made with" in line
+        assert f"the model was made with {options[-2]} " in line
+        assert f"not with {options[-2]} {options[-1]}: " in line
     assert before == model.read_bytes()
     # A resumed run needs no --join.
     run("learn", source, "-m", model, check=0)
@@ -216,7 +216,15 @@ def test_rows_that_come_again_are_left_out(tmp_path):
     rng, rows = random.Random(0), []
     for i, row in enumerate(random_rows(1, 1000, 40)):
         rows.append({**row, "part": "pq"[i % 2], "offset": i})
-    options = ["--position", "part,offset", "--skip-bad", "--waiting", "15", "--save-every", "50"]
+    options = [
+        "--position",
+        "part,offset",
+        "--skip-bad",
+        "--max-pending",
+        "15",
+        "--save-every",
+        "50",
+    ]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     whole.mkdir()
     parts.mkdir()
@@ -311,7 +319,7 @@ def test_the_model_predicts_rows_without_ids(run, tmp_path):
 def test_the_whole_is_verified(run, tmp_path):
     source, model = write_lines(tmp_path / "s.jsonl", random_rows(2, 2000)), tmp_path / "m.npz"
     for limit in (700, 701, 2000):
-        args = [*PLAIN, "--waiting", "5", "--skip-bad", "--limit", limit]
+        args = [*PLAIN, "--max-pending", "5", "--skip-bad", "--limit", limit]
         run("learn", source, *args, "-m", model, "--quiet", check=0)
     assert "follows from these sources" in run("verify", model, source, check=0).stdout
 
@@ -324,13 +332,13 @@ def test_fifty_kills(form, tmp_path, tell):
     source = write_rows(tmp_path / f"s.{form}", form, rows)
     reference, wanted = tmp_path / "reference", 25 * TIMES
     reference.mkdir()
-    run_once = consume(reference, [source, "--waiting", "25", "--skip-bad"])
+    run_once = consume(reference, [source, "--max-pending", "25", "--skip-bad"])
     subprocess.run(run_once, check=True, timeout=300)
     expected, plain = outcome_in(reference), plain_of(rows, 25)
     assert expected_lines(rows, plain) == lines_in(reference / "predictions.jsonl")
     assert state_of(plain.model) == state_of(LiveModel.load(reference / "model.npz").model)
 
-    args = [source, "--save-every", "100", "--waiting", "25", "--skip-bad"]
+    args = [source, "--save-every", "100", "--max-pending", "25", "--skip-bad"]
     kills, outcomes = kill_runs(
         lambda folder: consume(folder, args), [0, 1, 4, 15], wanted, tmp_path
     )
@@ -394,9 +402,9 @@ def test_a_number_of_pending_samples_that_cannot_be_saved_is_a_usage_error(n, ru
     source, model = tmp_path / "s.csv", tmp_path / "m.npz"
     source.write_text("a,label,id\n1,x,u\n")
 
-    result = run("learn", source, "--join", "id", "--waiting", n, "-m", model, check=2)
+    result = run("learn", source, "--join", "id", "--max-pending", n, "-m", model, check=2)
 
-    assert f"Invalid value for '--waiting': {n} is not in the range" in result.stderr
+    assert f"Invalid value for '--max-pending': {n} is not in the range" in result.stderr
     assert not model.exists()
 
 

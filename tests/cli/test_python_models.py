@@ -46,7 +46,7 @@ def test_learn_goes_on_whatever_its_label_is_called(saved, run):
     exact = 0 if live.model.network.scaler is None else 1e-12
     assert abs(live.model.weights - last.weights[:, places]).max() <= exact
     said = run("learn", rest, "-m", path, "--label", "other", check=1).stderr
-    assert "the model was made with 'kind'" in said
+    assert "the model was made with --label kind, not with --label other" in said
 
 
 def test_every_command_takes_it(saved, run, tmp_path):

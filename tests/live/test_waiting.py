@@ -396,7 +396,7 @@ def test_names_of_evicted_samples_are_forgotten(tmp_path, run):
     rows = list(rows_with_new_names(12_000, rng))
     for n in (4000, 12_000):
         write_lines(source, rows[:n])
-        run("learn", source, "--join", "id", "--waiting", 10, "--max-weights", 3000, "-m", model,
+        run("learn", source, "--join", "id", "--max-pending", 10, "--max-weights", 3000, "-m", model,
             "--skip-bad", "--quiet")  # fmt: skip
         live = LiveModel.load(model)
         names = {name for sample in live.waiting.samples.values() for name in sample.names}
@@ -415,7 +415,16 @@ def test_names_are_forgotten_at_the_same_rows_however_a_run_is_cut(form, tmp_pat
         names = [name for name in rows[rng.randrange(i)] if name.startswith("w")]
         rows[i] = {"id": f"t{i}", rng.choice(names or ["w0_0"]): "red", "common1": 1.0}
     lines = [json.dumps(row) + "\n" for row in rows]
-    options = ["--join", "id", "--waiting", 10, "--skip-bad", "--quiet", "--rejected", "r.jsonl"]
+    options = [
+        "--join",
+        "id",
+        "--max-pending",
+        10,
+        "--skip-bad",
+        "--quiet",
+        "--rejected",
+        "r.jsonl",
+    ]
     outcomes = []
     some_cuts = sorted(rng.sample(range(1, len(lines)), 5))
     for number, cuts in enumerate([[], [999, 1000, 1001, 2000], some_cuts]):

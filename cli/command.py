@@ -1,0 +1,175 @@
+"""The command class: options from a dataclass, help by section, and errors in one line."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+
+from . import end_at_interrupts
+from .options import Options, ShownOption
+from .printable import OneLineError, OneLineUsageError, counted
+
+O = TypeVar("O", bound=Options)  # noqa: E741
+
+_SECTIONS = ("Input", "Model", "Checkpoint", "Output", "Advanced", "Other")
+_SHOWS_ALL = "stream_perceptron_cli.shows_all"
+
+
+def command(
+    options: type[O], short_help: str | None = None
+) -> Callable[[Callable[[O], int | None]], Command]:
+    """Return a decorator that makes a function the command with these options.
+
+    The function returns the exit code; None is 0.
+    """
+
+    def decorate(function: Callable[[O], int | None]) -> Command:
+        return Command(function, options, short_help)
+
+    return decorate
+
+
+class Command(click.Command):
+    """A command whose errors are one line on stderr, unless --traceback is given."""
+
+    def __init__(
+        self, function: Callable[[Any], int | None], options: type[Options], short_help: str | None
+    ) -> None:
+        super().__init__(function.__name__, help=function.__doc__, short_help=short_help)
+        self._function, self._options = function, options
+        self.params = list(options.make_parameters())
+        self.params.append(
+            click.Option(
+                ["--traceback"], is_flag=True, help="Show the Python traceback of an error."
+            )
+        )
+        if options.has_short_help:
+            self.params.append(
+                click.Option(
+                    ["--help-all"],
+                    is_flag=True,
+                    is_eager=True,
+                    expose_value=False,
+                    callback=_show_all_options,
+                    help="Show all options and exit.",
+                )
+            )
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with usage_errors_on_one_line(ctx):
+            try:
+                return super().parse_args(ctx, args)
+            except click.NoSuchOption as error:
+                from difflib import get_close_matches
+
+                # Less similar options mean something else.
+                close = get_close_matches(error.option_name, error.possibilities or [], 1, 0.8)
+                raise click.NoSuchOption(error.option_name, None, close, ctx) from None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        show_traceback = ctx.params.pop("traceback")
+        end_at_interrupts(at_once=False)
+        try:
+            with usage_errors_on_one_line(ctx):
+                ctx.exit(self._function(self._options.from_context(ctx)) or 0)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(130)
+        except BrokenPipeError:
+            silence_stdout()
+            ctx.exit(141)
+        except click.exceptions.Exit:
+            raise
+        except Exception as error:
+            if show_traceback or not (_is_for_users(error) or isinstance(error, MemoryError)):
+                raise
+            is_full = isinstance(error, MemoryError)
+            raise OneLineError("out of memory" if is_full else describe_error(error)) from None
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        shows_all = not self._options.has_short_help or ctx.meta.get(_SHOWS_ALL, False)
+        sections: dict[str, list[tuple[str, str]]] = {}
+        n_hidden = 0
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is None or not isinstance(parameter, click.Option):
+                continue
+            if shows_all or _is_common(parameter):
+                sections.setdefault(_section_of(parameter), []).append(record)
+            else:
+                n_hidden += 1
+        if len(sections) == 1:
+            sections = {"Options": sections.popitem()[1]}
+        for name in sorted(sections, key=["Options", *_SECTIONS].index):
+            with formatter.section(name):
+                formatter.write_dl(sections[name])
+        if n_hidden:
+            formatter.write_paragraph()
+            more = counted(n_hidden, "more option")
+            formatter.write_text(f"{more}: {ctx.command_path} --help-all")
+
+
+def _is_common(parameter: click.Parameter) -> bool:
+    """Return whether the help has an option without --help-all."""
+    if isinstance(parameter, ShownOption):
+        return parameter.definition.is_common
+    return bool({"--help", "--help-all"}.intersection(parameter.opts))
+
+
+def _section_of(parameter: click.Parameter) -> str:
+    return parameter.definition.section if isinstance(parameter, ShownOption) else "Other"
+
+
+def _show_all_options(ctx: click.Context, parameter: click.Parameter, is_given: bool) -> None:
+    if is_given and not ctx.resilient_parsing:
+        ctx.meta[_SHOWS_ALL] = True
+        click.echo(ctx.get_help(), color=ctx.color)
+        ctx.exit()
+
+
+@contextmanager
+def usage_errors_on_one_line(ctx: click.Context) -> Iterator[None]:
+    """Turn usage errors into one line that points to the help."""
+    try:
+        yield
+    except click.UsageError as error:
+        message = error.format_message().rstrip(".")
+        raise OneLineUsageError(f"{message}; see {ctx.command_path} --help") from None
+
+
+@contextmanager
+def bad_parameters_are_usage_errors() -> Iterator[None]:
+    """Turn the library's plain ValueErrors, which concern parameters, into usage errors."""
+    try:
+        yield
+    except ValueError as error:
+        if _is_for_users(error):
+            raise
+        raise click.UsageError(str(error)) from None
+
+
+def silence_stdout() -> None:
+    """Redirect stdout to /dev/null, so that flushing a closed pipe at exit raises no error."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _is_for_users(error: Exception) -> bool:
+    from stream_perceptron import StreamPerceptronError
+
+    return isinstance(error, StreamPerceptronError | OSError)
+
+
+def describe_error(error: Exception) -> str:
+    """Return the message of an error for users."""
+    if isinstance(error, OSError) and error.strerror:
+        if error.errno == errno.EBADF and error.filename in (None, "stdout"):
+            return "stdout is closed"
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}"
+    return str(error)

@@ -1,0 +1,152 @@
+"""The options of `learn` and `sweep`, and the sources that they name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import repeat
+from typing import TYPE_CHECKING, ClassVar
+
+from .options import COUNT, JsonOption, ReadingOptions, Rule, option
+from .signals import Signals
+from .values import CLASSES, NAMES, SCALE
+
+if TYPE_CHECKING:
+    from stream_perceptron.data.identity import PipeHeader
+    from stream_perceptron.data.schema import Selection
+    from stream_perceptron.data.source import Source
+    from stream_perceptron.live.marks import Marks
+
+
+@dataclass(init=False, eq=False, repr=False)
+class TrainingOptions(ReadingOptions, JsonOption):
+    """The options common to `learn` and `sweep`."""
+
+    weight: str | None = option("--weight NAME", "Column with sample weights.", section="Input")
+    position: tuple[str, ...] = option(
+        "--position [PART,]OFFSET",
+        "Columns with each row's offset in its partition. Rows at or below the highest offset "
+        "already learned are skipped.",
+        NAMES,
+        (),
+        section="Input",
+    )
+    scale: float | None = option(
+        "--scale NUMBER|a/b",
+        "Multiply features by this. Default: 1/255 for 8-bit columns, else 1.",
+        SCALE,
+        section="Input",
+    )
+    one_hot: tuple[str, ...] = option(
+        "--one-hot NAMES",
+        "Text columns to encode: one feature for each value.",
+        NAMES,
+        (),
+        section="Input",
+        is_common=True,
+    )
+    at_random: bool = option("--random", "Draw rows at random, with replacement.", section="Input")
+    epochs: int | None = option(
+        "--passes N",
+        "Read the sources N times. Default: once; with --random --stop, until it stops.",
+        COUNT,
+        section="Input",
+        is_common=True,
+    )
+    limit: int | None = option(
+        "--limit N", "Read at most N rows.", COUNT, section="Input", is_common=True
+    )
+    classes: tuple[str, ...] | None = option(
+        "--classes a,b,c|0-9", "Labels known from the start.", CLASSES, section="Model"
+    )
+    seed: int = option(
+        "--seed N", "Seed for the initial weights and random draws.", int, 0, section="Advanced"
+    )
+    max_weights: int = option(
+        "--max-weights N",
+        "Do not grow beyond N weights. Each label and each feature name counts as 32.",
+        COUNT,
+        2**27,
+        section="Advanced",
+    )
+    quiet: bool = option(
+        "-q/--quiet",
+        "Print only warnings, errors and results.",
+        section="Output",
+        is_common=True,
+    )
+
+    has_short_help: ClassVar[bool] = True
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "- (stdin) cannot be combined with other sources",
+            lambda o: "-" in o.sources and len(o.sources) > 1,
+        ),
+        Rule(
+            "stdin and pipes can be read only once: --random and --passes need files",
+            lambda o: (o.at_random or o.n_passes > 1) and o.reads_stream,
+        ),
+        Rule(
+            "--position cannot be combined with --random",
+            lambda o: o.at_random and o.position,
+        ),
+    )
+
+    @property
+    def n_passes(self) -> int:
+        """The number of passes, if the run does not go on until it stops."""
+        return self.epochs or 1
+
+    @property
+    def reads_stream(self) -> bool:
+        """Whether a source can be read only once."""
+        from stream_perceptron.data.byte_stream import is_stream
+
+        return any(map(is_stream, self.sources))
+
+    def select(self, sources: Sequence[Source], standardize: bool | None) -> Selection:
+        """Return the selection for these sources.
+
+        By default tables are standardized and unscaled.
+        """
+        from stream_perceptron.data.schema import Selection
+        from stream_perceptron.data.source import Request
+
+        settings = {name: value for name, value in vars(self).items() if value is not None}
+        settings["standardize"] = standardize is True
+        names = {each.name for each in fields(Selection)}.intersection(settings)
+        selection = Selection(**{name: settings[name] for name in names})
+        if self.scale is not None:
+            return selection
+        openings = (source.open(Request(selection)) for source in sources)
+        opening = next((each for each in openings if each is not None), None)
+        if opening is None or not opening.schema.is_table:
+            return selection
+        return replace(selection, scale=1.0, standardize=standardize is not False)
+
+    def open_sources(
+        self,
+        signals: Signals,
+        seed: int,
+        header: PipeHeader | None = None,
+        marks: Marks | None = None,
+    ) -> list[Source]:
+        """Open the sources; with --random, return one source that draws from all of them.
+
+        Files that are finished, as their marks show, are not opened.
+        """
+        from stream_perceptron.data.opening import open_source
+        from stream_perceptron.data.sampling import RandomDraws
+
+        opened: list[Source] = []
+        finished = repeat(None) if marks is None else marks.find_finished(self.sources)
+        for path, learned in zip(self.sources, finished, strict=False):
+            if opened:
+                signals.check()
+            opened.append(learned or open_source(path, self.file_format, signals, header))
+        return [RandomDraws(opened, seed)] if self.at_random else opened
+
+
+def usual_lr(selection: Selection) -> float:
+    """Return the default learning rate."""
+    return 0.1 if selection.standardize else 0.01
