@@ -31,7 +31,7 @@ _MAX_LISTED = 20  # files, and entries of the lineage
 _LAST = 6  # falls of accuracy and recoveries
 # The fields of Progress in JSON.
 _PROGRESS = (
-    "missing", "unlabelled", "skipped", "accuracy", "window_accuracy", "mean_epsilon"
+    "missing", "unlabelled", "skipped", "accuracy", "window_accuracy", "mean_error"
 )  # fmt: skip
 # What is shown of a file, by its status.
 _STATUSES = {
@@ -195,7 +195,7 @@ def _figures(live: LiveModel) -> Iterator[tuple[str, str]]:
     elif progress.samples:
         yield "accuracy", UNTESTED
     if progress.samples:
-        yield "mean eps", f"{progress.mean_epsilon:.4g}"
+        yield "mean error", f"{progress.mean_error:.4g}"
     if live.selection.joins:
         yield "waiting for labels", shown_waiting(live)
     for name in ("missing", "unlabelled", "skipped"):
@@ -262,7 +262,7 @@ def _contents(live: LiveModel) -> dict[str, Any]:
         "missing_texts": list(selection.missing),
         "samples": model.n_seen,
         "updates": model.n_updates,
-        "last_epsilon": None if isnan(model.last_epsilon) else model.last_epsilon,
+        "last_error": None if isnan(model.last_error) else model.last_error,
         **{name: getattr(live.progress, name) for name in _PROGRESS},
         **waiting_of(live),
         **baseline_of(live),

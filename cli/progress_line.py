@@ -20,7 +20,7 @@ _COLUMNS = {
     "samples": 10,
     "accuracy": 8,
     "last 1,000": 10,
-    "mean eps": 8,
+    "mean error": 10,
     "updated": 7,
     "samples/s": 9,
 }
@@ -140,7 +140,7 @@ class ProgressLine:
             "samples": progress.samples,
             "accuracy": progress.accuracy,
             "window_accuracy": progress.window_accuracy,
-            "mean_epsilon": progress.mean_epsilon,
+            "mean_error": progress.mean_error,
             "updates": progress.updates,
             "unlabelled": progress.unlabelled,
             "skipped": progress.skipped,
@@ -150,12 +150,12 @@ class ProgressLine:
 
     def _row(self) -> str:
         progress = self._live.progress
-        eps, is_tested = progress.mean_epsilon, progress.confusion.tested > 0
+        error, is_tested = progress.mean_error, progress.confusion.tested > 0
         return self._aligned(
             f"{progress.samples:,}",
             f"{progress.accuracy:.2%}" if is_tested else UNTESTED,
             f"{progress.window_accuracy:.2%}" if is_tested else "",
-            f"{eps:{'.4f' if eps < 1000 else '.2g'}}",
+            f"{error:{'.4f' if error < 1000 else '.2g'}}",
             f"{progress.updated_share:.1%}",
             f"{self._rate():,.0f}",
         )
@@ -196,8 +196,8 @@ class ProgressLine:
 
 
 def waiting_of(live: LiveModel) -> dict[str, int]:
-    """Return the numbers of waiting and forgotten samples; {} without --join."""
+    """Return the numbers of pending and evicted samples; {} without --join."""
     waiting = live.waiting
     if not live.selection.joins:
         return {}
-    return {"waiting": len(waiting.samples), "forgotten": waiting.forgotten}
+    return {"pending": len(waiting.samples), "evicted": waiting.forgotten}

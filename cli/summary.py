@@ -73,10 +73,10 @@ def baseline_of(live: LiveModel) -> dict[str, Any]:
 
 
 def shown_waiting(live: LiveModel) -> str:
-    """Return the numbers of waiting and forgotten samples as text."""
-    n, forgotten = counted(len(live.waiting.samples), "sample"), live.waiting.forgotten
-    most = f"; {forgotten:,} forgotten, as more than {live.selection.max_pending:,} waited"
-    return n + (most if forgotten else "")
+    """Return the numbers of pending and evicted samples as text."""
+    n, n_evicted = counted(len(live.waiting.samples), "sample"), live.waiting.forgotten
+    evicted = f"; {n_evicted:,} evicted, as more than {live.selection.max_pending:,} were pending"
+    return n + (evicted if n_evicted else "")
 
 
 def summarise(
@@ -130,7 +130,7 @@ def _ending(live: LiveModel) -> Iterator[str]:
         yield f"skipped: {counted(live.ledger.n_redelivered, 'row')} already learned"
     if live.stopped:
         yield (
-            f"stopped at sample {progress.samples:,}: its error, {live.model.last_epsilon:.3g}, "
+            f"stopped at sample {progress.samples:,}: its error, {live.model.last_error:.3g}, "
             "is below epsilon"
         )
     if (told := baseline_of(live))["largest_share"]:

@@ -144,15 +144,15 @@ def _show(options: SweepOptions, trials: Sequence[Trial]) -> None:
     settings = [trial.settings for trial in trials]
     names = [name for name in settings[0] if len({each[name] for each in settings}) > 1]
     head = [name.replace("_", "-") for name in names]
-    rows = [[*head, "accuracy", "last 1,000", "mean eps", "updated", "would stop"]]
+    rows = [[*head, "accuracy", "last 1,000", "mean error", "updated", "would stop"]]
     for trial in trials:
         figures = [str(trial.settings[name]) for name in names]
         progress = trial.progress
-        eps = progress.mean_epsilon
+        error = progress.mean_error
         figures += [
             f"{progress.accuracy:.2%}",
             f"{progress.window_accuracy:.2%}",
-            f"{eps:{'.4f' if eps < 1000 else '.2g'}}",
+            f"{error:{'.4f' if error < 1000 else '.2g'}}",
             f"{progress.updated_share:.1%}",
             "never" if trial.first_below is None else f"{trial.first_below:,}",
         ]
@@ -180,7 +180,7 @@ def _figures(trial: Trial) -> dict[str, Any]:
         "samples": progress.samples,
         "accuracy": progress.accuracy,
         "window_accuracy": progress.window_accuracy,
-        "mean_epsilon": progress.mean_epsilon,
+        "mean_error": progress.mean_error,
         "updates": progress.updates,
         "would_stop_at": trial.first_below,
         "diverged_at": trial.diverged_at,

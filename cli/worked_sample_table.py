@@ -38,6 +38,6 @@ def worked_sample_table(
     return [
         f"sample {number:,}: label {printable(str(sample.label))}; x: {shown}",
         *table(rows, columns_of_stderr(), 2),
-        f"  f = {activation}; eps = 1/2 ({sum_}) = {sample.eps:.6f} {comparison} epsilon "
+        f"  f = {activation}; error = 1/2 ({sum_}) = {sample.error:.6f} {comparison} epsilon "
         f"{epsilon:g}: {outcome}",
     ]

@@ -53,7 +53,7 @@ def train_until_stop(model, train, draws, position=0) -> int:
     while position < len(draws):
         rows = draws[position : position + BLOCK]
         position += len(model.test_then_train(X[rows], labels[rows], stop=True))
-        if model.last_epsilon < model.epsilon:
+        if model.last_error < model.epsilon:
             return position
     raise RuntimeError(f"no sample had an error below {model.epsilon} in {len(draws):,} draws")
 
@@ -76,12 +76,12 @@ def one_delta(train, draws, lr: float) -> tuple[np.ndarray, np.ndarray, float, n
 def show_reasons(train, test, seeds: int) -> None:
     print("Why the first program did not learn\n")
     rows = np.random.default_rng(0).integers(0, len(train[1]), 40_000)
-    w, b, eps, net = one_delta(train, rows, lr=0.05)
+    w, b, error, net = one_delta(train, rows, lr=0.05)
     right = SGDPerceptron(lr=0.05, classes=range(10), seed=0)
     right.test_then_train(train[0][rows], train[1][rows])
     print(
         f"1. One delta for all outputs: after 40,000 draws at lr 0.05 all outputs are alike (nets "
-        f"{net.min():.2f} to\n   {net.max():.2f}), eps is {eps:.2f}, and test accuracy "
+        f"{net.min():.2f} to\n   {net.max():.2f}), the error is {error:.2f}, and test accuracy "
         f"{accuracy(w, b, *test):.1%}. With one delta for each output: {tested(right, test):.1%}."
     )
     wrong_pairs = accuracy(right.weights, right.biases, train[0][:10_000], test[1])
@@ -122,7 +122,7 @@ def measure_stops(train, test, seeds: int) -> dict[float, list[tuple[int, float]
 
 def show_stops(results: dict[float, list[tuple[int, float]]]) -> None:
     seeds = len(results[EPSILONS[0]])
-    print(f"Random draws until eps < epsilon, lr 0.01, {seeds} seeds\n")
+    print(f"Random draws until error < epsilon, lr 0.01, {seeds} seeds\n")
     print("| epsilon | draws: median | least | most | test accuracy: median | least | most |")
     print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     for epsilon, runs in results.items():

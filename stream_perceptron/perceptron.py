@@ -34,7 +34,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
     For a sample $x$ with $x_0 = 1$, output $j$ is $y_j = f(net_j)$ with
     $net_j = \\sum_i w_{ij} x_i$, and its target $d_j$ is the activation's high value for the
     sample's label and its low value for all others. The error of the sample is
-    $eps = \\frac{1}{2} \\sum_j (d_j - y_j)^2$. If $eps < epsilon$ the sample already fits and
+    $E = \\frac{1}{2} \\sum_j (d_j - y_j)^2$. If $E < epsilon$ the sample already fits and
     the weights stay as they are. Otherwise the generalized delta rule[^1] applies,
     $w_{ij} \\leftarrow w_{ij} + lr \\, \\delta_j x_i$ with $\\delta_j = (d_j - y_j) f'(net_j)$:
     one delta for each output.
@@ -72,7 +72,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         Labeled samples seen.
     n_updates : int
         Samples that changed the weights.
-    last_epsilon : float
+    last_error : float
         The error of the last labeled sample; NaN before the first.
     classes_ : list
         The labels known so far. If labels tie in a prediction, the earlier one wins.
@@ -163,8 +163,8 @@ class SGDPerceptron(base.MiniBatchClassifier):
         return self.network.n_updates
 
     @property
-    def last_epsilon(self) -> float:
-        return self.network.last_epsilon
+    def last_error(self) -> float:
+        return self.network.last_error
 
     @property
     def classes_(self) -> list[Hashable]:

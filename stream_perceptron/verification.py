@@ -344,7 +344,7 @@ def _compare(live: LiveModel, again: LiveModel) -> None:
         if place is not None:
             what = ("count", "mean", "variance")[place[0]]
             _require_same(f"the {what} of feature {features[place[1]]!r}", mine[place], its[place])
-    _require_same("its last error", model.last_epsilon, other.last_epsilon)
+    _require_same("its last error", model.last_error, other.last_error)
     _compare_fields("its schema", live.schema, again.schema)
     _require_same("the highest offset of each partition", *map(_offsets_of, (live, again)))
     _compare_progress(live.progress, again.progress)

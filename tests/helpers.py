@@ -57,7 +57,7 @@ def state_of(model):
         model.biases.tobytes(),
         model.n_seen,
         model.n_updates,
-        repr(model.last_epsilon),
+        repr(model.last_error),
     )
 
 
@@ -246,7 +246,7 @@ def outcome_of(path):
         live.model.biases.tobytes(),
         progress.confusion.pairs.tobytes(),
         progress.window.tobytes(),
-        (progress.samples, progress.unlabelled, progress.updates, progress.epsilon_sum),
+        (progress.samples, progress.unlabelled, progress.updates, progress.error_sum),
     )
 
 

@@ -18,14 +18,14 @@ def step(w, b, x, label, lr, epsilon, activation):
     net = [b[j] + sum(w[j][i] * x[i] for i in range(len(x))) for j in range(len(b))]
     y = [f(n) for n in net]
     d = [high if j == label else low for j in range(len(b))]
-    eps = sum((d[j] - y[j]) ** 2 for j in range(len(b))) / 2
-    if eps >= epsilon:
+    error = sum((d[j] - y[j]) ** 2 for j in range(len(b))) / 2
+    if error >= epsilon:
         for j in range(len(b)):
             delta = (d[j] - y[j]) * df(net[j], y[j])
             b[j] += lr * delta
             for i in range(len(x)):
                 w[j][i] += lr * delta * x[i]
-    return net, eps
+    return net, error
 
 
 class Model:

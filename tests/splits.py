@@ -609,7 +609,7 @@ def state_in(learner: Learner):
     state = {
         "weights": model.weights.tobytes() + model.biases.tobytes(),
         "names": (model.classes_, model.features_),
-        "counters": (model.n_seen, model.n_updates, repr(model.last_epsilon)),
+        "counters": (model.n_seen, model.n_updates, repr(model.last_error)),
         "statistics": b"" if network.scaler is None else network.scaler.table.tobytes(),
         "progress": json.dumps(to_json(progress)),
         "arrays": {name: array.tobytes() for name, array in progress.arrays.items()},

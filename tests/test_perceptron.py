@@ -32,10 +32,10 @@ def test_every_sample_agrees_with_the_rule_on_paper(activation, epsilon, rng):
         features = dict(zip(NAMES, x.tolist(), strict=True))
         predicted = model.predict_one(features)
         model.learn_one(features, label)
-        net, eps = oracle.step(w, b, x.tolist(), label, 0.05, epsilon, activation)
-        skipped += eps < epsilon
+        net, error = oracle.step(w, b, x.tolist(), label, 0.05, epsilon, activation)
+        skipped += error < epsilon
 
-        np.testing.assert_allclose(model.last_epsilon, eps, rtol=1e-12)
+        np.testing.assert_allclose(model.last_error, error, rtol=1e-12)
         np.testing.assert_allclose(model.weights, w, atol=1e-12)
         np.testing.assert_allclose(model.biases, b, atol=1e-12)
         assert net[predicted] >= max(net) - 1e-12
@@ -61,7 +61,7 @@ def test_a_growing_model_agrees_with_the_rule_on_paper(activation, classes, rng)
         )
         model.learn_one(x, label)
         error = paper.learn(x, label, 0.05, 0.1, activation)
-        np.testing.assert_allclose(model.last_epsilon, error, rtol=1e-9)
+        np.testing.assert_allclose(model.last_error, error, rtol=1e-9)
     assert (paper.labels, paper.features) == (model.classes_, model.features_)
     np.testing.assert_allclose(model.weights, paper.w, atol=1e-12)
     np.testing.assert_allclose(model.biases, paper.b, atol=1e-12)

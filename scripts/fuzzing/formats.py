@@ -93,7 +93,7 @@ def _selection(rng: np.random.Generator, table: Table, form: str, missing: str) 
         missing=(missing,) if rng.random() < 0.3 else (),
         keep=some(0.3),
         join=(some(0.2) or (None,))[0],
-        waiting=int(rng.integers(1, 5)),
+        max_pending=int(rng.integers(1, 5)),
     )
 
 

@@ -118,7 +118,7 @@ def _state(model: SGDPerceptron) -> tuple[Any, ...]:
     scaler = model.network.snapshot().scaler
     table = b"" if scaler is None else scaler.table[:, order].tobytes()
     others = model.classes_, model.biases.tobytes(), model.n_seen, model.n_updates
-    return *others, repr(model.last_epsilon), len(order), model.weights[:, order].tobytes(), table
+    return *others, repr(model.last_error), len(order), model.weights[:, order].tobytes(), table
 
 
 def _sample(rng: np.random.Generator, names: list[str]) -> Sample:
@@ -274,12 +274,12 @@ def _compare_with_paper(
     for x, label in zip(X.astype(float)[:, order].tolist(), labels, strict=True):
         try:
             before = [row[:] for row in w], b[:]
-            _, eps = step(w, b, x, label, lr, epsilon, activation)
+            _, error = step(w, b, x, label, lr, epsilon, activation)
         except OverflowError:  # the oracle has no infinity
             return
-        if abs(eps - epsilon) < 1e-3 * epsilon:
+        if abs(error - epsilon) < 1e-3 * epsilon:
             return  # the result depends on rounding
-        updates += before != (w, b) or eps >= epsilon
+        updates += before != (w, b) or error >= epsilon
     largest = max(map(abs, np.ravel(w).tolist() + b))
     # Rounding errors grow with the errors of samples.
     if not largest < 100:

@@ -189,7 +189,7 @@ def model_state(model: SGDPerceptron | Pipeline) -> tuple[dict[str, Any], Arrays
         "drawn_features": learned.n_drawn[1],
         "n_seen": learned.n_seen,
         "n_updates": learned.n_updates,
-        "last_epsilon": None if math.isnan(learned.last_epsilon) else learned.last_epsilon,
+        "last_error": None if math.isnan(learned.last_error) else learned.last_error,
         "labels": list(map(encode_name, learned.labels)),
         "features": list(map(encode_name, learned.features)),
     }
@@ -215,7 +215,7 @@ class _State:
     drawn_features: int
     n_seen: int
     n_updates: int
-    last_epsilon: float | None
+    last_error: float | None
     labels: list[Any]
     features: list[Any]
 
@@ -261,7 +261,7 @@ def _model_from_state(meta: dict[str, Any], members: Arrays) -> SGDPerceptron:
         n_drawn=(state.drawn_labels, state.drawn_features),
         n_seen=state.n_seen,
         n_updates=state.n_updates,
-        last_epsilon=math.nan if state.last_epsilon is None else state.last_epsilon,
+        last_error=math.nan if state.last_error is None else state.last_error,
         scaler=scaler,
     )
     model.network.restore(snapshot)

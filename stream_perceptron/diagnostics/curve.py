@@ -29,11 +29,12 @@ def curve_of(live: LiveModel) -> dict[str, Any] | None:
         return None
     begin, end = _windows(samples)
     n = _sums(samples, begin, end)
-    eps, updated = (_sums(progress.curve.column(s), begin, end) / n for s in ("eps", "updates"))
+    errors = _sums(progress.curve.column("errors"), begin, end) / n
+    updated = _sums(progress.curve.column("updates"), begin, end) / n
     last, at = float(samples.sum()), samples.cumsum()[end - 1]
     panels = [
         _accuracy(live, begin, end),
-        Panel([Line("mean eps", "error", at, eps)], 0.0, _reach(eps)),
+        Panel([Line("mean error", "error", at, errors)], 0.0, _reach(errors)),
     ]
     moves = float(np.ptp(updated)) >= 0.001
     if moves:
@@ -51,7 +52,7 @@ def curve_of(live: LiveModel) -> dict[str, Any] | None:
         }
         for panel in panels
     ]
-    went = [("accuracy", panels[0].lines[-1].y, ".1%"), ("mean eps", eps, ".3g")]
+    went = [("accuracy", panels[0].lines[-1].y, ".1%"), ("mean error", errors, ".3g")]
     went += [("the share of samples that changed the weights", updated, ".1%")] * moves
     parts = [f"{name} from {y[0]:{form}} to {y[-1]:{form}}" for name, y, form in went if len(y)]
     summary = [f"{str(change).capitalize()}." for change in progress.changes]

@@ -55,7 +55,7 @@ def _diverged(live: LiveModel) -> Finding:
     model, progress = live.model, live.progress
     return Finding(
         "diverging",
-        f"after {progress.samples:,} samples the mean error was {progress.mean_epsilon:.3g} with "
+        f"after {progress.samples:,} samples the mean error was {progress.mean_error:.3g} with "
         f"activation {model.activation}, lr {model.lr} and features up to {progress.largest:g}",
         "lower --lr, or scale the features",
     )
@@ -103,11 +103,12 @@ def _stopped_too_early(live: LiveModel) -> Iterator[Finding]:
 
 
 def _error_rising(live: LiveModel) -> Iterator[Finding]:
-    eps = [] if any(_quantity(live)) else _quarters(live, "eps")
-    if eps and eps[3] > 1.5 * min(eps[:3]) and eps[3] - min(eps[:3]) > 0.1:
+    errors = [] if any(_quantity(live)) else _quarters(live, "errors")
+    if errors and errors[3] > 1.5 * min(errors[:3]) and errors[3] - min(errors[:3]) > 0.1:
         yield Finding(
             "error rising",
-            f"mean eps is {eps[3]:.3g} in the last quarter of the run, after {min(eps[:3]):.3g}",
+            f"the mean error is {errors[3]:.3g} in the last quarter of the run, after "
+            f"{min(errors[:3]):.3g}",
             "if the stream has not changed, lower --lr",
         )
 
@@ -135,11 +136,12 @@ def _constant(live: LiveModel) -> Iterator[Finding]:
 def _saturated(live: LiveModel) -> Iterator[Finding]:
     slope, _ = _last_probes(live)
     top = 0.25 if live.model.activation == "sigmoid" else 1.0
-    eps = _quarters(live, "eps")
-    if slope < 0.02 * top and eps and eps[3] > 0.1:
+    errors = _quarters(live, "errors")
+    if slope < 0.02 * top and errors and errors[3] > 0.1:
         yield Finding(
             "outputs saturated",
-            f"f' is {slope:.2g} on average, of {top:g} at most, while mean eps is {eps[3]:.3g}: "
+            f"f' is {slope:.2g} on average, of {top:g} at most, while the mean error is "
+            f"{errors[3]:.3g}: "
             "no step is long enough to bring the outputs back",
             "scale the features (--scale) or lower --lr, and start over",
         )
@@ -334,7 +336,7 @@ def _never_skips(live: LiveModel) -> Iterator[Finding]:
             "epsilon never skips",
             f"{_recent(live)}, and still every sample was "
             f"learned, as no error fell below epsilon {epsilon:g}",
-            f"raise it toward the mean eps, {progress.mean_epsilon:.2g}, to save updates",
+            f"raise it toward the mean error, {progress.mean_error:.2g}, to save updates",
         )
 
 

@@ -161,8 +161,8 @@ class _Sample:
             (np.multiply.outer(delta, x), delta),
         )
         yield (
-            "the step is twice as long as it should be: eps is half the squared error, so that its "
-            "derivative has no 2",
+            "the step is twice as long as it should be: the error is half the squared one, so "
+            "its derivative has no 2",
             self._update(2 * delta),
         )
         yield (
@@ -175,10 +175,10 @@ class _Sample:
             "net leaves the bias out: net = weights @ x + bias",
             self._update((d - bare) * self.f.derivative(net, bare)),
         )
-        eps = 0.5 * (d - y) @ (d - y)
+        error = 0.5 * (d - y) @ (d - y)
         yield (
-            "delta uses the error of the whole sample, eps, instead of d - y",
-            (self._update(eps * slope)),
+            "delta uses the error of the whole sample instead of d - y",
+            (self._update(error * slope)),
         )
 
 

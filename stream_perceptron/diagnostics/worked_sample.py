@@ -27,10 +27,10 @@ class WorkedSample:
     net: Array  # W x + b, before the update
     y: Array  # f(net)
     d: Array  # the targets of y
-    eps: float  # half the sum of (d - y)^2
+    error: float  # half the sum of (d - y)^2
     delta: Array  # (d - y) f'(net)
     rate: float  # the learning rate times the sample weight
-    updated: bool  # whether eps >= epsilon, so that the weights grew by rate * delta * x
+    updated: bool  # whether error >= epsilon, so that the weights grew by rate * delta * x
     bias_change: Array  # the change of each bias
     weight_change: Array  # the largest change of a weight of each output
 
@@ -56,7 +56,7 @@ class WorkedSample:
             net=net,
             y=y,
             d=d,
-            eps=error,
+            error=error,
             delta=deltas,
             rate=float(lr) * float(batch.weights[0]),
             updated=after.n_updates > before.n_updates - int(result.updated[0]),

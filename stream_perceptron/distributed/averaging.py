@@ -35,7 +35,7 @@ Floats = NDArray[np.float64]
 _ALIKE = {"activation": "activation", "init-range": "init_range", "seed": "seed_"}
 
 # Counts that are added up.
-_SUMS = ("samples", "unlabelled", "skipped", "updates", "repeats", "epsilon_sum", "missing")
+_SUMS = ("samples", "unlabelled", "skipped", "updates", "repeats", "error_sum", "missing")
 
 
 def average(base: SGDPerceptron, models: Sequence[SGDPerceptron]) -> SGDPerceptron:
@@ -109,23 +109,23 @@ def _unite(base: Network, networks: Sequence[Network]) -> Snapshot:
         scaler.extend(0, np.array([name in one_hot for name in features], bool))
     return Snapshot(
         [*labels], [*features], initial[:, 1:], initial[:, 0], n_drawn,
-        base.n_seen, base.n_updates, base.last_epsilon, scaler,
+        base.n_seen, base.n_updates, base.last_error, scaler,
     )  # fmt: skip
 
 
 def _average(united: Network, base: Network, networks: Sequence[Network]) -> None:
     """Set the mean weights and the counts of all networks in `united`."""
     total = np.zeros((len(united.label_names), 1 + len(united.feature_names)))
-    n_seen, n_updates, last_epsilon = base.n_seen, base.n_updates, base.last_epsilon
+    n_seen, n_updates, last_error = base.n_seen, base.n_updates, base.last_error
     for network in networks:
         total += _weights_of(network, united)
         if network.n_seen > base.n_seen:
-            last_epsilon = network.last_epsilon
+            last_error = network.last_error
         n_seen += network.n_seen - base.n_seen
         n_updates += network.n_updates - base.n_updates
     total /= len(networks)
     united.store.biases[:], united.store.weights[:] = total[:, 0], total[:, 1:]
-    united.count(n_seen, n_updates, last_epsilon)
+    united.count(n_seen, n_updates, last_error)
 
 
 def _merge(united: Network, base: Network, networks: Sequence[Network]) -> None:

@@ -34,7 +34,7 @@ class LearningCurve:
 
     """
 
-    COLUMNS = ("samples", "right", "eps", "updates", "probes", "slope", "spread")
+    COLUMNS = ("samples", "right", "errors", "updates", "probes", "slope", "spread")
     MOST = 200
     _FIRST_BIN = 10
 

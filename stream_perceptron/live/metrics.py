@@ -202,7 +202,7 @@ class Progress:
     repeats: int = 0  # labelled samples with the same label as the labelled sample before
     # The number of the last label, -1 before the first.
     last_target: int = field(default=-1, metadata={"least": -1})
-    epsilon_sum: float = 0.0  # the sum of the errors of all labelled samples, added one by one
+    error_sum: float = 0.0  # the sum of the errors of all labelled samples, added one by one
     largest: float = 0.0  # the largest absolute value of a feature in the probed samples
     # The same by feature name, for features that all probed samples have; at most 256 names.
     reach: dict[str, float] | None = field(default=None, metadata={"optional": True})
@@ -245,9 +245,9 @@ class Progress:
         return float(self.window.mean()) if len(self.window) else 0.0
 
     @property
-    def mean_epsilon(self) -> float:
+    def mean_error(self) -> float:
         """The mean error of the labelled samples."""
-        return self.epsilon_sum / self.samples if self.samples else 0.0
+        return self.error_sum / self.samples if self.samples else 0.0
 
     @property
     def updated_share(self) -> float:
@@ -298,13 +298,13 @@ class Progress:
 
         `rows` are their numbers in the run, by default the next ones.
         """
-        target, predicted, eps = result.targets, result.predicted, result.errors
+        target, predicted, errors = result.targets, result.predicted, result.errors
         if rows is None:
             rows = self.rows + 1 + np.arange(len(result))
         labelled = target >= 0
         n = int(np.count_nonzero(labelled))
         if n < len(result):
-            target, predicted, eps = target[labelled], predicted[labelled], eps[labelled]
+            target, predicted, errors = target[labelled], predicted[labelled], errors[labelled]
             rows = rows[labelled]
         self.samples += n
         self.unlabelled += len(result) - n
@@ -317,9 +317,9 @@ class Progress:
         self.last_target = int(target[-1])
         # cumsum adds in order, so the sum does not depend on the size of blocks.
         terms = np.empty(n + 1)
-        terms[0], terms[1:] = self.epsilon_sum, eps
+        terms[0], terms[1:] = self.error_sum, errors
         with np.errstate(over="ignore"):
-            self.epsilon_sum = min(float(terms.cumsum()[-1]), LARGEST)
+            self.error_sum = min(float(terms.cumsum()[-1]), LARGEST)
         tested = predicted >= 0
         if np.count_nonzero(tested) < n:
             target, predicted, rows = target[tested], predicted[tested], rows[tested]

@@ -73,7 +73,7 @@ class Trial:
     @property
     def rank(self) -> tuple[bool, float, float]:
         """The key that sorts trials, the best first."""
-        return self.has_ended, -self.progress.accuracy, self.progress.mean_epsilon
+        return self.has_ended, -self.progress.accuracy, self.progress.mean_error
 
     def step(self, batch: Batch) -> StepResult | None:
         """Test and train on a batch, unless the trial has ended."""

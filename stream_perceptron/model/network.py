@@ -67,7 +67,7 @@ class Snapshot(NamedTuple):
     n_drawn: tuple[int, int]
     n_seen: int
     n_updates: int
-    last_epsilon: float
+    last_error: float
     scaler: Scaler | None = None
 
 
@@ -121,7 +121,7 @@ class Network:
             weights, biases, _, n_drawn = self.store.current
             return Snapshot(
                 self.label_names, self.feature_names, weights.copy(), biases.copy(), n_drawn,
-                self.n_seen, self.n_updates, self.last_epsilon,
+                self.n_seen, self.n_updates, self.last_error,
                 None if self.scaler is None else self.scaler.copy(self.store.shape[1]),
             )  # fmt: skip
 
@@ -131,7 +131,7 @@ class Network:
         self._label_types = set(map(type, snapshot.labels))
         self.store.restore(snapshot.weights, snapshot.biases, snapshot.n_drawn)
         self.scaler = snapshot.scaler
-        self.count(snapshot.n_seen, snapshot.n_updates, snapshot.last_epsilon)
+        self.count(snapshot.n_seen, snapshot.n_updates, snapshot.last_error)
 
     def count(self, n_seen: int, n_updates: int, last_error: float) -> None:
         """Set the counters."""
@@ -159,7 +159,7 @@ class Network:
         return int(self.counters.counts[1])
 
     @property
-    def last_epsilon(self) -> float:
+    def last_error(self) -> float:
         """The error of the last labeled sample; NaN before the first."""
         return float(self.counters.last_error[0])
 

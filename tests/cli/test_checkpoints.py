@@ -24,7 +24,7 @@ def test_a_finished_source_may_be_followed_by_another(days, model, run, tmp_path
 
     live, at_once = LiveModel.load(model), LiveModel.load(whole)
     assert live.model.weights.tobytes() == at_once.model.weights.tobytes()
-    assert live.progress.epsilon_sum == at_once.progress.epsilon_sum
+    assert live.progress.error_sum == at_once.progress.error_sum
 
 
 @pytest.mark.parametrize("forms", [["csv"] * 2, ["jsonl"] * 2, ["svm"] * 2, ["parquet", "csv"]])

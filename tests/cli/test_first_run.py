@@ -1,4 +1,4 @@
-"""A first run that fails can be corrected: it leaves no model that refuses the corrected command."""
+"""A first run that fails can be corrected, as it leaves no model with the wrong settings."""
 
 from __future__ import annotations
 

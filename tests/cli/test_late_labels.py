@@ -82,7 +82,7 @@ def test_columns_to_keep_stand_beside_ids(run, tmp_path):
     ]
 
 
-def test_figures_tell_what_waits_and_what_was_forgotten(run, tmp_path):
+def test_figures_have_the_numbers_of_pending_and_evicted_samples(run, tmp_path):
     rows, model = random_rows(0, 3000, 60), tmp_path / "m.npz"
     source, plain = write_lines(tmp_path / "s.jsonl", rows), plain_of(rows, 9)
     args = ["learn", source, *PLAIN, "--max-pending", "9", "--skip-bad", "-m", model]
@@ -92,25 +92,25 @@ def test_figures_tell_what_waits_and_what_was_forgotten(run, tmp_path):
     progress = [event for event in events if event["kind"] == "progress"]
     skipped = len(plain.rejected)
 
-    assert (len(plain.samples), plain.forgotten) == (summary["waiting"], summary["forgotten"])
+    assert (len(plain.samples), plain.forgotten) == (summary["pending"], summary["evicted"])
     assert plain.forgotten > 100
     assert (len(plain.tested), skipped) == (summary["samples"], summary["skipped"])
     assert 3000 == summary["samples"] + summary["unlabelled"] + summary["skipped"]
     assert plain.accuracy == summary["accuracy"]
     assert progress
-    assert all(each["waiting"] <= 9 and each["forgotten"] >= 0 for each in progress)
+    assert all(each["pending"] <= 9 and each["evicted"] >= 0 for each in progress)
 
     # Also as text, at the end and later.
     model.unlink()
     shown = run(*args, check=0).stderr.splitlines()
     inspected = run("inspect", model, check=0).stdout
     contents = json.loads(run("inspect", model, "--json", check=0).stdout)
-    n = f"{len(plain.samples)} samples; {plain.forgotten:,} forgotten, as more than 9 waited"
+    n = f"{len(plain.samples)} samples; {plain.forgotten:,} evicted, as more than 9 were pending"
     assert f"waiting for labels: {n}" in shown
     assert re.search(rf"^  waiting for labels +{n}$", inspected, re.MULTILINE)
     assert re.search(r"^  joined by +id$", inspected, re.MULTILINE)
     assert "id" not in contents["features"]
-    assert (len(plain.samples), plain.forgotten) == (contents["waiting"], contents["forgotten"])
+    assert (len(plain.samples), plain.forgotten) == (contents["pending"], contents["evicted"])
 
 
 def test_runs_that_join_nothing_do_not_tell_of_it(run, tmp_path):
@@ -119,8 +119,8 @@ def test_runs_that_join_nothing_do_not_tell_of_it(run, tmp_path):
     told = run("learn", source, "--json", "-m", tmp_path / "m.npz", check=0)
     inspected = run("inspect", tmp_path / "m.npz", check=0).stdout
     for line in [told.stdout, *told.stderr.splitlines()]:
-        assert not {"waiting", "forgotten"}.intersection(json.loads(line))
-    assert "waiting" not in inspected
+        assert not {"pending", "evicted"}.intersection(json.loads(line))
+    assert "pending" not in inspected
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_mnist_in_file_order(lr, least, most, run, digits, tell):
         "samples",
         "accuracy",
         "window_accuracy",
-        "mean_epsilon",
+        "mean_error",
         "updates",
         "seconds",
         "kernel",
@@ -124,7 +124,7 @@ def test_progress_for_people(run, points):
     assert "" == result.stdout
     assert "2 features, standardized: a, b" == lines[0]
     assert "label: class (str)" == lines[1]
-    assert "samples  accuracy  last 1,000  mean eps  updated  samples/s" == lines[2].strip()
+    assert "samples  accuracy  last 1,000  mean error  updated  samples/s" == lines[2].strip()
     told = "second pass: from now on accuracy includes samples seen before"
     assert told in lines
     figures = [line for line in lines[3:] if line != told]

@@ -10,7 +10,7 @@ import subprocess
 import pytest
 from helpers import COMMAND
 
-FIGURES = ("samples", "accuracy", "window_accuracy", "mean_epsilon", "updates")
+FIGURES = ("samples", "accuracy", "window_accuracy", "mean_error", "updates")
 
 
 def table(result):
@@ -80,7 +80,7 @@ def test_the_table_has_the_best_first_and_its_command_learns_as_well(run, tmp_pa
     )
     header, *rows = result.stdout.splitlines()[:5]
     command = shlex.split(result.stdout.splitlines()[-1])
-    columns = header.replace("last 1,000", "last").replace("mean eps", "eps").split()
+    columns = header.replace("last 1,000", "last").replace("mean error", "eps").split()
     rows = [dict(zip(columns, row.split(), strict=False)) for row in rows]
     shares = [float(row["accuracy"].rstrip("%")) for row in rows]
 

@@ -191,7 +191,7 @@ def test_trace_shows_what_the_rule_does_on_paper(run, tmp_path):
     for label, a, c in samples[:2]:
         before = [row[:] for row in w], b[:]
         k = ["left", "right"].index(label)
-        nets, eps = oracle.step(w, b, [a, c], k, 0.5, 0.1, "sigmoid")
+        nets, error = oracle.step(w, b, [a, c], k, 0.5, 0.1, "sigmoid")
         for j, name in enumerate(["left", "right"]):
             y = 1 / (1 + np.exp(-nets[j]))
             d = float(j == k)
@@ -200,8 +200,8 @@ def test_trace_shows_what_the_rule_does_on_paper(run, tmp_path):
             numbers = [f"{value:.4f}" for value in cells]
             numbers += [f"{b[j] - before[1][j]:+.6f}", f"{change:+.6f}"]
             assert re.search(r"\s+".join(map(re.escape, [name, *numbers])), shown)
-        assert f"= {eps:.6f} >= epsilon 0.1: learned with rate 0.5" in shown
-    assert 2 == shown.count("eps = 1/2")
+        assert f"= {error:.6f} >= epsilon 0.1: learned with rate 0.5" in shown
+    assert 2 == shown.count("error = 1/2")
     assert 3 == LiveModel.load(model).progress.samples
 
 
@@ -218,7 +218,7 @@ def test_trace_does_not_change_what_is_learned(run, tmp_path, sample):
 
     assert models[0] == models[1]
     assert "epsilon 9: not learned" in piped.stderr
-    assert 2 == piped.stderr.count("eps = 1/2")
+    assert 2 == piped.stderr.count("error = 1/2")
     assert 3 == LiveModel.load(tmp_path / "c").progress.samples
 
 

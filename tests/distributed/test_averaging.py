@@ -69,7 +69,7 @@ def test_known_weights_are_averaged_and_samples_added(base):
     assert np.array_equal((one.weights + two.weights) / 2, mean.weights)
     assert np.array_equal((one.biases + two.biases) / 2, mean.biases)
     assert (5, 5) == (mean.n_seen, mean.n_updates)
-    assert two.last_epsilon == mean.last_epsilon
+    assert two.last_error == mean.last_error
     assert 2 == base.n_seen
 
 

@@ -185,7 +185,7 @@ def test_bits_do_not_depend_on_the_order_in_which_shards_finish(cluster, sample,
     assert 5000 == live.progress.samples == shared.progress.samples
     assert live.model.weights.tobytes() == shared.model.weights.tobytes()
     assert live.progress.confusion.pairs.tolist() == shared.progress.confusion.pairs.tolist()
-    assert live.progress.epsilon_sum == shared.progress.epsilon_sum
+    assert live.progress.error_sum == shared.progress.error_sum
     assert live.progress.window.tolist() == shared.progress.window.tolist()
     assert live.progress.curve.sums.tolist() == shared.progress.curve.sums.tolist()
     assert 5000 == shared.progress.confusion.tested == shared.progress.curve.column("samples").sum()

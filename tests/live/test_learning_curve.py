@@ -29,7 +29,7 @@ def test_curve_does_not_depend_on_blocks_and_stays_small(step, rng):
     assert 5000 == curve.column("samples").sum()
     assert progress.confusion.right == curve.column("right").sum()
     assert progress.updates == curve.column("updates").sum()
-    assert pytest.approx(progress.epsilon_sum) == curve.column("eps").sum()
+    assert pytest.approx(progress.error_sum) == curve.column("errors").sum()
     assert -(-5000 // 32) == curve.column("probes").sum()
 
 

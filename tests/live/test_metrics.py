@@ -37,7 +37,7 @@ def test_progress_is_what_one_counts_by_hand(step, rng):
     assert (len(rows), n - len(rows)) == (progress.samples, progress.unlabelled)
     assert sum(a == b for a, b in pairwise(targets)) == progress.repeats
     assert targets[-1] == progress.last_target
-    assert error == progress.epsilon_sum
+    assert error == progress.error_sum
     assert int(whole.updated.sum()) == progress.updates
     assert matrix == progress.confusion.matrix(range(3)).tolist()
     assert (len(right), sum(right)) == (progress.confusion.tested, progress.confusion.right)
@@ -54,5 +54,5 @@ def test_sums_of_errors_stay_numbers_however_large_the_errors(rng):
         progress[1].update(whole[i : i + 1])
 
     assert np.isfinite(progress[0].curve.sums).all()
-    assert progress[0].epsilon_sum == progress[1].epsilon_sum == np.finfo(float).max
+    assert progress[0].error_sum == progress[1].error_sum == np.finfo(float).max
     assert progress[0].curve.sums.tobytes() == progress[1].curve.sums.tobytes()

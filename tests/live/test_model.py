@@ -66,7 +66,7 @@ def test_progress_is_what_a_loop_over_samples_finds(points):
     live, sources = start(points, lr=0.5, epsilon=0.05)
     finish(live, sources)
     model = SGDPerceptron(0.5, 0.05, seed=0)
-    hits, confusion, epsilon_sum, unlabelled = [], metrics.ConfusionMatrix(), 0.0, 0
+    hits, confusion, error_sum, unlabelled = [], metrics.ConfusionMatrix(), 0.0, 0
     for x, y in stream.iter_parquet(points):
         if y is None:
             unlabelled += 1
@@ -76,14 +76,14 @@ def test_progress_is_what_a_loop_over_samples_finds(points):
             hits.append(predicted == y)
             confusion.update(y, predicted)
         model.learn_one(x, y)
-        epsilon_sum += model.last_epsilon
+        error_sum += model.last_error
     progress = live.progress
     names = model.classes_
 
     assert (2250, 250, 0) == (progress.samples, progress.unlabelled, progress.skipped)
     assert sum(hits) / len(hits) == progress.accuracy
     assert sum(hits[-1000:]) / 1000 == progress.window_accuracy
-    assert epsilon_sum / 2250 == progress.mean_epsilon
+    assert error_sum / 2250 == progress.mean_error
     assert model.n_updates / 2250 == progress.updated_share < 1
     assert [[confusion[a][b] for b in names] for a in names] == progress.confusion.matrix(
         range(3)
@@ -123,7 +123,7 @@ def test_blocks_of_the_file_do_not_matter(points, tmp_path):
         finish(other, sources)
 
         assert live.model.weights.tobytes() == other.model.weights.tobytes()
-        assert live.progress.epsilon_sum == other.progress.epsilon_sum
+        assert live.progress.error_sum == other.progress.error_sum
 
 
 def test_several_files_and_passes_are_one_stream(points, tmp_path):
@@ -173,7 +173,7 @@ def test_random_draws_until_the_stop(digits):
     assert live.stopped
     assert 200 < live.progress.samples < 2000
     assert live.progress.samples == live.progress.updates + 1 == rows[-1]
-    assert live.model.last_epsilon < 0.01
+    assert live.model.last_error < 0.01
 
 
 def test_stop_does_not_read_on(tmp_path):
@@ -340,7 +340,7 @@ def test_progress_before_anything_is_all_zero():
     assert (0, 0, 0, 0) == (
         progress.accuracy,
         progress.window_accuracy,
-        progress.mean_epsilon,
+        progress.mean_error,
         progress.updated_share,
     )
 

@@ -139,7 +139,7 @@ def test_as_a_plain_dict(most, tmp_path):
     for number, row in enumerate(rows, 1):
         plain.take(number, row)
     path = write_lines(tmp_path / "s.jsonl", rows)
-    live = begin(path, waiting=most)
+    live = begin(path, max_pending=most)
     results = learn(live, path, skip_rejected=True, every=random.Random(most).randrange(1, 60))
     found, progress = predictions_in(results), live.progress
 
@@ -182,7 +182,7 @@ def require_alike(form, seed, n, folder):
     """Check that checkpoints, predictions and reasons are equal; return the model."""
     rows, names = rows_for(form, seed, n)
     path, rng = write_rows(folder / "source", form, rows, names), random.Random(seed)
-    asked = {"waiting": 2 + seed % 4}
+    asked = {"max_pending": 2 + seed % 4}
     if not form.endswith("lists"):
         asked |= {"standardize": seed % 6 > 2, "one_hot": ("colour",) * (seed % 3 > 0)}
     some = {*rng.sample(range(1, 12), 4), *rng.sample(range(12, len(rows)), 4)}
@@ -310,7 +310,7 @@ def test_runs_that_cannot_join_are_refused(what, tmp_path):
 @pytest.mark.parametrize("change", ["forgotten", "one less", "one more"])
 def test_verify_looks_at_what_waits(change, tmp_path):
     path = write_lines(tmp_path / "s.jsonl", random_rows(0, 300))
-    live, sources = begin(path, waiting=5), [open_source(str(path))]
+    live, sources = begin(path, max_pending=5), [open_source(str(path))]
     learn(live, path, skip_rejected=True)
     verify(live, sources)
     samples = live.waiting.samples
@@ -358,7 +358,7 @@ def test_forged_samples_are_refused_or_can_be_used(form, tmp_path):
     rows, names = rows_for(form, 1)
     path = write_rows(tmp_path / "source", form, rows, names)
     one_hot = () if form.endswith("lists") else ("colour",)
-    live, refused, n = begin(path, waiting=8, one_hot=one_hot), 0, 300
+    live, refused, n = begin(path, max_pending=8, one_hot=one_hot), 0, 300
     learn(live, path, skip_rejected=True, limit=200)
     assert live.waiting.samples
     live.save(tmp_path / "m.npz")
@@ -396,8 +396,8 @@ def test_names_of_evicted_samples_are_forgotten(tmp_path, run):
     rows = list(rows_with_new_names(12_000, rng))
     for n in (4000, 12_000):
         write_lines(source, rows[:n])
-        run("learn", source, "--join", "id", "--max-pending", 10, "--max-weights", 3000, "-m", model,
-            "--skip-bad", "--quiet")  # fmt: skip
+        limits = ["--max-pending", 10, "--max-weights", 3000]
+        run("learn", source, "--join", "id", *limits, "-m", model, "--skip-bad", "--quiet")
         live = LiveModel.load(model)
         names = {name for sample in live.waiting.samples.values() for name in sample.names}
         assert len(live.waiting.names) < len(names) + 4 * 1000

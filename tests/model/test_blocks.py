@@ -151,14 +151,14 @@ def test_stop_ends_with_the_first_sample_that_fits(rng):
     errors = []
     for x, y in zip(X, labels, strict=True):
         endless.learn_one(dict(enumerate(x.tolist())), y)
-        errors.append(endless.last_epsilon)
+        errors.append(endless.last_error)
     epsilon = float(np.quantile(errors[100:], 0.05))
-    first = next(i for i, eps in enumerate(errors) if eps < epsilon)
+    first = next(i for i, error in enumerate(errors) if error < epsilon)
     stopped = SGDPerceptron(0.5, epsilon, seed=0, classes=[0, 1])
 
     assert first + 1 == len(stopped.test_then_train(X, labels, stop=True))
     assert (first + 1, first) == (stopped.n_seen, stopped.n_updates)
-    assert errors[first] == stopped.last_epsilon
+    assert errors[first] == stopped.last_error
 
 
 @pytest.mark.parametrize(

@@ -103,11 +103,11 @@ def test_kernels_do_what_the_oracle_does(kernel, activation, rng):
     w, c = W.tolist(), b.tolist()
     block, store = block_of(targets, 3, 0.05), stored(W, b)
     learn(KERNELS[kernel], store, X, Rule(ACTIVATIONS[activation], 0.2), block)
-    for x, target, eps in zip(X.tolist(), targets.tolist(), block.errors.tolist(), strict=True):
+    for x, target, error in zip(X.tolist(), targets.tolist(), block.errors.tolist(), strict=True):
         if target < 0:
-            assert np.isnan(eps)
+            assert np.isnan(error)
         else:
-            assert oracle.step(w, c, x, target, 0.05, 0.2, activation)[1] == pytest.approx(eps)
+            assert oracle.step(w, c, x, target, 0.05, 0.2, activation)[1] == pytest.approx(error)
 
     np.testing.assert_allclose(w, store.weights, rtol=1e-9)
     np.testing.assert_allclose(c, store.biases, rtol=1e-9)
