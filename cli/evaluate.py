@@ -73,11 +73,14 @@ def evaluate(options: EvaluateOptions) -> None:
 
 def _show(test: _Test, figures: dict[str, Any]) -> None:
     """Print accuracy, the figures of each class, and the confused classes."""
+    from stream_perceptron.live.metrics import format_percent
+
     columns = columns_of_stdout()
     largest = printable(str(figures["largest_class"]))
+    kappa = format_percent(figures["cohen_kappa"])
     told = [
         f"{counted(figures['samples'], 'sample')}: accuracy {figures['accuracy']:.2%}, "
-        f"macro F1 {figures['macro_f1']:.2%}, Cohen's kappa {figures['cohen_kappa']:.2%}",
+        f"macro F1 {figures['macro_f1']:.2%}, Cohen's kappa {kappa}",
         f"largest class: {largest}, {figures['largest_share']:.2%} of the samples",
     ]
     if figures["interrupted"]:

@@ -31,7 +31,8 @@ _MAX_LISTED = 20  # files, and entries of the lineage
 _LAST = 6  # falls of accuracy and recoveries
 # The fields of Progress in JSON.
 _PROGRESS = (
-    "missing", "unlabelled", "skipped", "accuracy", "window_accuracy", "mean_error"
+    "missing", "unlabelled", "skipped", "accuracy", "window_accuracy", "training_accuracy",
+    "mean_error",
 )  # fmt: skip
 # What is shown of a file, by its status.
 _STATUSES = {
@@ -88,11 +89,12 @@ def _groups(live: LiveModel, path: Path) -> Iterator[tuple[str, Iterable[str]]]:
         yield "files", _named(_files(live))
     yield "how well", _named(_figures(live))
     more = f", the first {_MOST} classes" if len(model.classes_) > _MOST else ""
-    if live.progress.confusion.tested:
+    if live.progress.tally.tested:
         scores = live.progress.scores(len(model.classes_))
         figures = scores.precision, scores.recall, scores.counts
         classes = zip(model.classes_[:_MOST], *figures, strict=False)
-        yield f"by class{more}", class_table(classes, columns_of_stdout(), 2)
+        of_what = "" if live.progress.progressive.tested else ", in training"
+        yield f"by class{of_what}{more}", class_table(classes, columns_of_stdout(), 2)
     settings = {
         "lr": shown_lr(model.lr),
         "epsilon": f"{model.epsilon:g}",
@@ -180,18 +182,22 @@ def _indented(texts: Iterable[str]) -> Iterator[str]:
 
 def _figures(live: LiveModel) -> Iterator[tuple[str, str]]:
     """Yield the names and texts of the model's figures."""
+    from stream_perceptron.live.metrics import format_percent
+
     model, progress = live.model, live.progress
-    tested = progress.confusion.tested
     yield "samples", f"{model.n_seen:,}, {model.n_updates:,} of them changed the weights"
-    if tested:
+    if progress.progressive.tested:
         yield "accuracy", f"{progress.accuracy:.2%}, each sample tested before it was learned"
-        if tested > len(progress.window):
+        if progress.progressive.tested > len(progress.window):
             yield f"last {len(progress.window):,}", f"{progress.window_accuracy:.2%}"
+    if progress.training_accuracy is not None:
+        yield "training accuracy", f"{progress.training_accuracy:.2%}, on rows learned before"
+    if progress.tally.tested:
         for change in progress.changes[-_LAST:]:
             yield "fell" if change.is_fall else "recovered", change.figures
         told = baseline_of(live)
         yield "largest class", f"{told['largest_class']}, {told['largest_share']:.2%}"
-        yield "Cohen's kappa", f"{told['cohen_kappa']:.2%}"
+        yield "Cohen's kappa", format_percent(told["cohen_kappa"])
     elif progress.samples:
         yield "accuracy", UNTESTED
     if progress.samples:

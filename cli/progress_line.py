@@ -15,11 +15,12 @@ from .printable import counted, tell
 if TYPE_CHECKING:
     from stream_perceptron.live.model import LiveModel
 
-# The columns of a row; a narrow terminal shows only the first.
+# The widths of the columns of a row; a narrow terminal shows only the first ones.
 _COLUMNS = {
     "samples": 10,
     "accuracy": 8,
     "last 1,000": 10,
+    "training": 8,
     "mean error": 10,
     "updated": 7,
     "samples/s": 9,
@@ -51,7 +52,7 @@ class ProgressLine:
         self._start = time.perf_counter()
         self._rows_before = live.ledger.rows
         self._next = 1000
-        self._has_header = False
+        self._header: tuple[str, ...] = ()  # the columns of the last printed header
         self._printed = -1  # the rows read when the last row was printed
         self._told: set[str] = set()
 
@@ -91,7 +92,7 @@ class ProgressLine:
         """Print lines even with --quiet and --json."""
         self._line.clear()
         self._line.postpone()
-        self._has_header = False  # the next row needs one below these lines
+        self._header = ()  # the next row needs one below these lines
         for line in lines:
             tell(line, err=True)
 
@@ -116,11 +117,7 @@ class ProgressLine:
 
     def _draw(self) -> None:
         """Redraw the live line."""
-        if self._live.progress.samples:
-            self._head()
-            row = self._row()
-        else:
-            row = self._unlabelled()
+        row = self._row() if self._live.progress.samples else self._unlabelled()
         self._line.show(row + self._bar(self._line.width - len(row)))
 
     def _print_row(self) -> None:
@@ -130,7 +127,6 @@ class ProgressLine:
         elif self._live.progress.samples and self._printed != self.rows:
             self._printed = self.rows
             self._line.clear()
-            self._head()
             click.echo(self._row(), err=True)
 
     def figures(self) -> dict[str, Any]:
@@ -140,6 +136,7 @@ class ProgressLine:
             "samples": progress.samples,
             "accuracy": progress.accuracy,
             "window_accuracy": progress.window_accuracy,
+            "training_accuracy": progress.training_accuracy,
             "mean_error": progress.mean_error,
             "updates": progress.updates,
             "unlabelled": progress.unlabelled,
@@ -149,16 +146,28 @@ class ProgressLine:
         }
 
     def _row(self) -> str:
+        """Return a row, and print a header above it if its columns are other ones."""
         progress = self._live.progress
-        error, is_tested = progress.mean_error, progress.confusion.tested > 0
-        return self._aligned(
-            f"{progress.samples:,}",
-            f"{progress.accuracy:.2%}" if is_tested else UNTESTED,
-            f"{progress.window_accuracy:.2%}" if is_tested else "",
-            f"{error:{'.4f' if error < 1000 else '.2g'}}",
-            f"{progress.updated_share:.1%}",
-            f"{self._rate():,.0f}",
-        )
+        cells = {"samples": f"{progress.samples:,}"}
+        if progress.progressive.tested:
+            cells["accuracy"] = f"{progress.accuracy:.2%}"
+            cells["last 1,000"] = f"{progress.window_accuracy:.2%}"
+        elif progress.training_accuracy is None:
+            cells |= {"accuracy": UNTESTED, "last 1,000": ""}
+        if progress.training_accuracy is not None:
+            cells["training"] = f"{progress.training_accuracy:.2%}"
+        error = progress.mean_error
+        cells |= {
+            "mean error": f"{error:{'.4f' if error < 1000 else '.2g'}}",
+            "updated": f"{progress.updated_share:.1%}",
+            "samples/s": f"{self._rate():,.0f}",
+        }
+        columns = tuple(cells)
+        if columns != self._header:
+            self._header = columns
+            self._line.clear()
+            click.echo(self._align(dict(zip(columns, columns, strict=True))), err=True)
+        return self._align(cells)
 
     def _unlabelled(self) -> str:
         n = counted(self._live.progress.unlabelled, "row")
@@ -167,11 +176,11 @@ class ProgressLine:
     def _rate(self) -> float:
         return self.rows / max(self.seconds, 1e-9)
 
-    def _aligned(self, *cells: str) -> str:
-        """Return cells aligned to the columns, as many as fit."""
+    def _align(self, cells: dict[str, str]) -> str:
+        """Return cells aligned to their columns, as many as fit."""
         row = ""
-        for cell, width in zip(cells, _COLUMNS.values(), strict=True):
-            longer = f"{row}{_GAP if row else ''}{cell:>{width}}"
+        for column, cell in cells.items():
+            longer = f"{row}{_GAP if row else ''}{cell:>{_COLUMNS[column]}}"
             if row and self._is_live and len(longer) > self._line.width:
                 break
             row = longer
@@ -188,11 +197,6 @@ class ProgressLine:
         time_left = f", {minutes}:{left % 60:02} left"
         shown = bar_with(min(1.0, read / self._total), time_left, room - len(_GAP))
         return shown and _GAP + shown
-
-    def _head(self) -> None:
-        if not self._has_header:
-            click.echo(self._aligned(*_COLUMNS), err=True)
-            self._has_header = True
 
 
 def waiting_of(live: LiveModel) -> dict[str, int]:

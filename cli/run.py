@@ -261,7 +261,7 @@ class Run:
         for note in result.notes:
             self.line.note(note)
         if self._live.cursor.epoch == 1 and self._is_first_pass and not self._options.at_random:
-            self.line.note("second pass: from now on accuracy includes samples seen before")
+            self.line.note("second pass: rows learned before have a training accuracy of their own")
         self._is_first_pass = self._live.cursor.epoch == 0
         if isinstance(result, StepResult):
             self._show_worked(result)

@@ -117,10 +117,12 @@ def _summary(
 
 def _ending(live: LiveModel) -> Iterator[str]:
     """Yield the lines of the summary."""
+    from stream_perceptron.live.metrics import format_percent
+
     progress = live.progress
     if live.selection.joins:
         yield f"waiting for labels: {shown_waiting(live)}"
-        if (n := progress.samples - progress.confusion.tested) > 1:
+        if (n := progress.n_untested) > 1:
             yield f"not scored: {n:,} samples, predicted before a label was known"
     elif progress.unlabelled and progress.samples:
         yield f"unlabelled: {counted(progress.unlabelled, 'row')}, only predicted"
@@ -135,7 +137,8 @@ def _ending(live: LiveModel) -> Iterator[str]:
         )
     if (told := baseline_of(live))["largest_share"]:
         yield _counts(live)
-        kappa = f"; Cohen's kappa {told['cohen_kappa']:.2%}" if progress.confusion.tested else ""
+        kappa = format_percent(told["cohen_kappa"])
+        kappa = f"; Cohen's kappa {kappa}" if progress.tally.tested else ""
         share = f"{told['largest_share']:.2%} of the samples"
         yield f"largest class: {told['largest_class']}, {share}{kappa}"
 
@@ -144,7 +147,7 @@ def _counts(live: LiveModel) -> str:
     """Return the samples of each class as text or, if there are many classes, their range."""
     classes = live.model.classes_
     counts = live.progress.scores(len(classes)).counts.tolist()
-    which = "classes of scored samples" if sum(counts) < live.progress.samples else "classes"
+    which = "classes of scored samples" if live.progress.n_untested > 1 else "classes"
     if len(classes) > _MOST_COUNTED:
         return f"{which}: {len(classes):,} of {min(counts):,} to {max(counts):,} samples each"
     each = (f"{label} ({n:,})" for label, n in zip(classes, counts, strict=True))

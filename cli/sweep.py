@@ -6,7 +6,7 @@ import json
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -18,7 +18,7 @@ from .command import bad_parameters_are_usage_errors, command
 from .learn import LearnOptions
 from .live_line import LiveLine
 from .options import COUNT, option, several_of
-from .printable import printable, tell
+from .printable import counted, printable, tell
 from .reading import hint_at_terminal, hinting_at_skips
 from .rejections import Rejections
 from .signals import Signals, ending_in_order
@@ -46,6 +46,14 @@ class SweepOptions(TrainingOptions):
     epsilon: tuple[float, ...] = several_of(LearnOptions, "epsilon")
     init_range: tuple[float, ...] = several_of(LearnOptions, "init_range")
     activation: tuple[str, ...] = several_of(LearnOptions, "activation")
+    by: str = option(
+        "--by accuracy|kappa|macro-f1",
+        "The figure by which the settings are ordered.",
+        click.Choice(["accuracy", "kappa", "macro-f1"]),
+        "accuracy",
+        section="Output",
+        is_common=True,
+    )
     n_threads: int | None = option(
         "--threads N",
         "Train N models at a time. Default: one per processor.",
@@ -75,7 +83,9 @@ def sweep(options: SweepOptions) -> None:
         _learn(options, sources, trials, rejected)
         for text in [] if options.quiet else rejected.lines(trials[0].progress.rows):
             tell(text, err=True)
-        _show(options, sorted(trials, key=lambda trial: trial.rank))
+        measure = options.by.replace("-", "_")
+        trials = sorted(trials, key=lambda trial: trial.rank(measure))
+        _show(options, trials, signals.is_set)
 
 
 def _open(options: SweepOptions, signals: Signals) -> tuple[list[Source], list[Trial]]:
@@ -134,36 +144,75 @@ def _learn(
                 line.show(f"{rows:,} rows x {len(trials)} settings")
 
 
-def _show(options: SweepOptions, trials: Sequence[Trial]) -> None:
+def _show(options: SweepOptions, trials: Sequence[Trial], is_partial: bool) -> None:
     """Print the trials, best first, and the `learn` command with the best settings."""
-    command = _learn_command(options, trials[0])
+    best = trials[0]
+    command = _format_learn_command(options, best)
+    largest, share = _find_largest_class(trials)
     if options.as_json:
-        found = [_figures(trial) for trial in trials]
-        click.echo(json.dumps({"trials": found, "command": command}))
+        figures = {
+            "trials": [_figures(trial) for trial in trials],
+            "command": command,
+            "largest_class": largest,
+            "largest_share": share,
+            "interrupted": is_partial,
+        }
+        click.echo(json.dumps(figures, default=str))
         return
-    settings = [trial.settings for trial in trials]
-    names = [name for name in settings[0] if len({each[name] for each in settings}) > 1]
-    head = [name.replace("_", "-") for name in names]
-    rows = [[*head, "accuracy", "last 1,000", "mean error", "updated", "would stop"]]
-    for trial in trials:
-        figures = [str(trial.settings[name]) for name in names]
-        progress = trial.progress
-        error = progress.mean_error
-        figures += [
-            f"{progress.accuracy:.2%}",
-            f"{progress.window_accuracy:.2%}",
-            f"{error:{'.4f' if error < 1000 else '.2g'}}",
-            f"{progress.updated_share:.1%}",
-            "never" if trial.first_below is None else f"{trial.first_below:,}",
-        ]
-        rows.append(figures)
+    if is_partial:
+        click.echo(f"interrupted: only {counted(best.progress.samples, 'sample')} were learned")
+    rows = [list(cells.values()) for cells in _table(options, trials)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     ends = ["", *map(_how_it_ended, trials)]
     for row, end in zip(rows, ends, strict=True):
         line = "  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
         is_wide = sys.stdout.isatty() and len(line + end) > shutil.get_terminal_size().columns
         click.echo(f"{line}\n  {end}" if end and is_wide else line + end)
+    if largest is not None:
+        click.echo()
+        tell(f"largest class: {largest}, {share:.2%} of the samples")
+        if not any(trial.accuracy > share for trial in trials):
+            tell("no setting is better than always answering with the largest class")
     click.echo(f"\nbest:\n  {printable(command)}")
+
+
+def _table(options: SweepOptions, trials: Sequence[Trial]) -> Iterator[dict[str, str]]:
+    """Yield the header and the rows of the table."""
+    from stream_perceptron.live.metrics import format_percent
+
+    settings = [trial.settings for trial in trials]
+    names = [name for name in settings[0] if len({each[name] for each in settings}) > 1]
+    is_repeated = any(trial.progress.training.tested for trial in trials)
+    is_new = any(trial.progress.progressive.tested for trial in trials)
+    rows = []
+    for trial in trials:
+        progress, error = trial.progress, trial.progress.mean_error
+        cells = {name.replace("_", "-"): str(trial.settings[name]) for name in names}
+        if is_new or not is_repeated:
+            cells["accuracy"] = f"{progress.accuracy:.2%}"
+        if is_repeated:
+            cells["training"] = f"{progress.training.accuracy:.2%}"
+        cells["kappa"] = format_percent(trial.kappa)
+        if options.by == "macro-f1":
+            cells["macro F1"] = f"{trial.macro_f1:.2%}"
+        cells |= {
+            "last 1,000": f"{progress.tally.window_accuracy:.2%}",
+            "mean error": f"{error:{'.4f' if error < 1000 else '.2g'}}",
+            "updated": f"{progress.updated_share:.1%}",
+            "would stop": "never" if trial.first_below is None else f"{trial.first_below:,}",
+        }
+        rows.append(cells)
+    yield dict(zip(rows[0], rows[0], strict=True))
+    yield from rows
+
+
+def _find_largest_class(trials: Sequence[Trial]) -> tuple[Any, float]:
+    """Return the most frequent class and its share of the samples; None if there are none."""
+    longest = max(trials, key=lambda trial: trial.progress.samples)  # others ended before
+    scores = longest.scores
+    if not scores.baseline:
+        return None, 0.0
+    return longest.model.classes_[scores.largest], scores.baseline
 
 
 def _how_it_ended(trial: Trial) -> str:
@@ -178,8 +227,11 @@ def _figures(trial: Trial) -> dict[str, Any]:
     progress = trial.progress
     return trial.settings | {
         "samples": progress.samples,
-        "accuracy": progress.accuracy,
-        "window_accuracy": progress.window_accuracy,
+        "accuracy": trial.accuracy,
+        "kappa": trial.kappa,
+        "macro_f1": trial.macro_f1,
+        "window_accuracy": progress.tally.window_accuracy,
+        "training_accuracy": progress.training_accuracy,
         "mean_error": progress.mean_error,
         "updates": progress.updates,
         "would_stop_at": trial.first_below,
@@ -188,7 +240,7 @@ def _figures(trial: Trial) -> dict[str, Any]:
     }
 
 
-def _learn_command(options: SweepOptions, best: Trial) -> str:
+def _format_learn_command(options: SweepOptions, best: Trial) -> str:
     """Return the `learn` command with the same options and the settings of a trial."""
     arguments = list(options.sources)
     for each in fields(LearnOptions):

@@ -206,11 +206,11 @@ class _Again:
         elif entry.unit == DRAWS:
             draws = RandomDraws([self._found[one] for one in entry.sources], entry.seed)
             epoch, row = divmod(entry.start, len(draws.read(live.request())))
-            self._run(live, draws, Cursor(epoch=epoch, row=row), n_rows)
+            self._run(live, draws, Cursor(at_random=True, epoch=epoch, row=row), n_rows)
         else:
             source = self._found[entry.sources[0]]
             cursor, before = Cursor(row=entry.start), self._cursors.get(source)
-            cursor.is_again = entry.is_again
+            cursor.is_again, cursor.n_known = entry.is_again, entry.start + entry.n_repeated
             is_contiguous = before is not None and before.row == entry.start
             if before is not None and is_contiguous:
                 cursor.offset = before.offset  # saves cutting the lines before it
@@ -260,8 +260,9 @@ class _Again:
             dealt, factor = parts_of_round(groups, here, entry.kept_lr, is_first_pass)
             if not dealt:
                 continue
+            is_repeated = entry.is_again or not is_first_pass
             outcomes = [
-                learn_pieces(live, paths, pieces, factor, skip_rejected=True) for pieces in dealt
+                learn_pieces(live, paths, pieces, factor, True, is_repeated) for pieces in dealt
             ]
             mean = mean_of(live, outcomes)
             self._tell(mean.progress.rows - live.progress.rows)

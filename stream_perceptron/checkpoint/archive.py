@@ -37,6 +37,8 @@ _ARRAYS: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "statistics": ("<f8", (3, "features")),
     "confusion": ("<i8", ("pairs of labels", 3)),
     "window": ("|b1", ("samples",)),
+    "training_confusion": ("<i8", ("pairs of repeated labels", 3)),
+    "training_window": ("|b1", ("repeated samples",)),
     "curve": ("<f8", ("bins", 7)),
     "drift": ("<f8", (14, 36)),
     "waiting_starts": ("<i8", ("ends",)),

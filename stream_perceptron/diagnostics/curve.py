@@ -55,7 +55,8 @@ def curve_of(live: LiveModel) -> dict[str, Any] | None:
     went = [("accuracy", panels[0].lines[-1].y, ".1%"), ("mean error", errors, ".3g")]
     went += [("the share of samples that changed the weights", updated, ".1%")] * moves
     parts = [f"{name} from {y[0]:{form}} to {y[-1]:{form}}" for name, y, form in went if len(y)]
-    summary = [f"{str(change).capitalize()}." for change in progress.changes]
+    summary = ["Rows learned again count, too."] if progress.training.tested else []
+    summary += [f"{str(change).capitalize()}." for change in progress.changes]
     if len(n) > 1:
         each = f"From the first {int(n[0]):,} samples to the last {int(n[-1]):,}"
         summary.insert(0, f"{each}: {', '.join(parts)}.")
@@ -68,7 +69,7 @@ def _accuracy(live: LiveModel, begin: Array, end: Array) -> Panel:
     samples, right = progress.curve.column("samples"), progress.curve.column("right")
     at = samples.cumsum()
     # The first samples were learned before any label was known, so they are untested.
-    untested = progress.samples - progress.confusion.tested
+    untested = progress.n_untested
     tested = np.diff(np.maximum(at - untested, right.cumsum()), prepend=0)
     baseline = progress.scores(len(live.model.classes_)).baseline
     size = int(np.median(_sums(samples, begin, end)))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from stream_perceptron.data.naming import as_option, listed, shortened, tells_origin
 from stream_perceptron.live.drift import CAUSE, FELL
+from stream_perceptron.live.metrics import format_percent
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.step_result import unscaled
 
@@ -91,7 +92,7 @@ def _stopped_too_early(live: LiveModel) -> Iterator[Finding]:
     is_rising = bool(accuracy) and accuracy[3] - accuracy[2] > max(
         0.02, 4 * _noise(accuracy[2], progress.samples // 4)
     )
-    if progress.window_accuracy < _LOW or is_rising:
+    if progress.longer_tally.window_accuracy < _LOW or is_rising:
         rising = f", up from {accuracy[2]:.1%} a quarter of the run before" if is_rising else ""
         yield Finding(
             "stopped too early",
@@ -155,7 +156,11 @@ def _alike(live: LiveModel) -> Iterator[Finding]:
     # Saturated outputs are alike too, but have their own finding.
     if any(_saturated(live)):
         return
-    if k > 1 and spread < 0.3 * reach and live.progress.window_accuracy < max(0.5, 1.5 / k):
+    if (
+        k > 1
+        and spread < 0.3 * reach
+        and live.progress.longer_tally.window_accuracy < max(0.5, 1.5 / k)
+    ):
         yield Finding(
             "outputs alike",
             f"the largest and the smallest of {k} outputs differ by {spread:.2g} on average, of "
@@ -168,7 +173,7 @@ def _alike(live: LiveModel) -> Iterator[Finding]:
 
 def _one_label(live: LiveModel) -> Iterator[Finding]:
     progress, names = live.progress, live.model.classes_
-    scores = progress.scores(len(names))
+    scores = progress.scores(len(names), live.progress.longer_tally)
     if progress.samples >= _FEW and scores.baseline == 1.0:
         yield Finding(
             "only one label",
@@ -178,17 +183,17 @@ def _one_label(live: LiveModel) -> Iterator[Finding]:
 
 
 def _no_better(live: LiveModel) -> Iterator[Finding]:
-    progress = live.progress
-    scores = progress.scores(len(live.model.classes_))
-    best = max(progress.accuracy, progress.window_accuracy)
-    noise = _noise(scores.baseline, len(progress.window))
+    progress, tally = live.progress, live.progress.longer_tally
+    scores = progress.scores(len(live.model.classes_), tally)
+    best = max(tally.accuracy, tally.window_accuracy)
+    noise = _noise(scores.baseline, len(tally.window))
     is_no_better = best <= scores.baseline + 2 * noise and scores.cohen_kappa < _LOW_KAPPA
-    if progress.confusion.tested + 1 >= _ENOUGH and is_no_better:
+    if tally.tested + 1 >= _ENOUGH and is_no_better:
         always = repr(live.model.classes_[scores.largest])
         yield Finding(
             f"no better than always answering {always}",
-            f"accuracy is {progress.accuracy:.1%}, {scores.baseline:.1%} of the samples are "
-            f"{always}, and kappa is {scores.cohen_kappa:.1%}",
+            f"accuracy is {tally.accuracy:.1%}, {scores.baseline:.1%} of the samples are "
+            f"{always}, and kappa is {format_percent(scores.cohen_kappa, 1)}",
             "give the other samples a larger weight (--weight), read on, or look for better "
             "features",
         )
@@ -203,7 +208,7 @@ def _quantity(live: LiveModel) -> Iterator[Finding]:
         return
     if not np.isfinite(values).all():  # labels such as "inf" and "1e400"
         return
-    seen, _, _ = live.progress.confusion.sums(len(names))
+    seen, _, _ = live.progress.longer_tally.confusion.sums(len(names))
     often = seen > 1
     has_decimals = bool((values % 1 != 0).any())
     if len(names) < _MANY_NUMBERS or live.progress.samples < (_FEW if has_decimals else _ENOUGH):
@@ -243,8 +248,8 @@ def _follows(values: NDArray[np.float64], weights: NDArray[Any]) -> float:
 
 def _never_seen(live: LiveModel) -> Iterator[Finding]:
     names, progress = live.model.classes_, live.progress
-    seen, _, _ = progress.confusion.sums(len(names))
-    n_untested = progress.samples - progress.confusion.tested
+    seen, _, _ = progress.longer_tally.confusion.sums(len(names))
+    n_untested = progress.n_untested
     if n_untested > 1 and live.selection.joins:
         return  # the labels of tested samples are unknown here
     if n_untested:
@@ -260,7 +265,7 @@ def _never_seen(live: LiveModel) -> Iterator[Finding]:
 
 def _hardly_found(live: LiveModel) -> Iterator[Finding]:
     names = live.model.classes_
-    scores = live.progress.scores(len(names))
+    scores = live.progress.scores(len(names), live.progress.longer_tally)
     missed = [
         f"{name} (recall {recall:.1%} of {n:,} samples)"
         for name, n, recall in zip(names, scores.seen, scores.recall, strict=True)
@@ -276,7 +281,7 @@ def _hardly_found(live: LiveModel) -> Iterator[Finding]:
 
 def _sorted(live: LiveModel) -> Iterator[Finding]:
     progress = live.progress
-    counts, _, _ = progress.confusion.sums(len(live.model.classes_))
+    counts, _, _ = progress.longer_tally.confusion.sums(len(live.model.classes_))
     if progress.samples < 100 or np.count_nonzero(counts) < 2:
         return
     by_chance = float(((counts / counts.sum()) ** 2).sum())
@@ -330,7 +335,7 @@ def _never_skips(live: LiveModel) -> Iterator[Finding]:
         and epsilon != _DEFAULT_EPSILON  # hardly any error is below the default
         and progress.samples >= 1000
         and progress.updates == progress.samples
-        and progress.window_accuracy >= 0.98
+        and progress.longer_tally.window_accuracy >= 0.98
     ):
         yield Finding(
             "epsilon never skips",
@@ -342,9 +347,9 @@ def _never_skips(live: LiveModel) -> Iterator[Finding]:
 
 def _recent(live: LiveModel, verb: str = "is") -> str:
     """Return the accuracy of the last samples as text, with their number if there are more."""
-    progress, n = live.progress, len(live.progress.window)
-    over = f" over the last {n:,}" if n < progress.confusion.tested else ""
-    return f"accuracy{over} {verb} {progress.window_accuracy:.1%}"
+    tally, n = live.progress.longer_tally, len(live.progress.longer_tally.window)
+    over = f" over the last {n:,}" if n < tally.tested else ""
+    return f"accuracy{over} {verb} {tally.window_accuracy:.1%}"
 
 
 def _noise(accuracy: float, n: int) -> float:

@@ -64,7 +64,7 @@ def report(
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     n_classes = len(live.model.classes_)
-    is_tested = live.progress.confusion.tested > 0
+    is_tested = live.progress.tally.tested > 0
     return environment.get_template("report.html").render(
         name=name,
         live=live,
@@ -91,7 +91,7 @@ def _names(live: LiveModel) -> list[str]:
 def _matrix(live: LiveModel) -> dict[str, Any]:
     """Return the confusion matrix: counts, or percent of each label if counts are too wide."""
     names = _names(live)
-    counts = live.progress.confusion.matrix(range(len(names)))
+    counts = live.progress.tally.confusion.matrix(range(len(names)))
     is_wide = len(names) * (len(f"{counts.max():,}") + 2) > _CHARACTERS
     rows = []
     for i, name in enumerate(names):
@@ -120,7 +120,7 @@ def _cell(prediction: str, n: int, share: float, is_hit: bool, is_wide: bool) ->
 def _pairs(live: LiveModel) -> list[dict[str, Any]]:
     """Return the most frequent pairs of label and wrong prediction."""
     names = _names(live)
-    confusion = live.progress.confusion
+    confusion = live.progress.tally.confusion
     seen, _, _ = confusion.sums(len(names))
     wrong = sorted((-n, i, j) for i, j, n in confusion.pairs.tolist() if i != j)
     return [

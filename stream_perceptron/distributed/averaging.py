@@ -22,7 +22,7 @@ from stream_perceptron.live.cursor import Cursor
 from stream_perceptron.live.drift import Drift
 from stream_perceptron.live.ledger import Ledger
 from stream_perceptron.live.marks import Mark, Marks
-from stream_perceptron.live.metrics import WINDOW, Progress, shared_reach
+from stream_perceptron.live.metrics import Progress, shared_reach
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.model.network import Network, Snapshot
 from stream_perceptron.model.scaler import Scaler
@@ -338,7 +338,6 @@ def _sum(model: SGDPerceptron, before: Progress, lives: Sequence[LiveModel]) -> 
     total = copy.deepcopy(before)
     curve_before = before.curve.sums.sum(axis=0)
     added_to_curve = np.zeros(len(curve_before))
-    window = [before.window]
     for live in lives:
         progress = live.progress
         numbers = model.network.labels.numbers_of(tuple(live.model.classes_)).astype(np.intp)
@@ -353,16 +352,16 @@ def _sum(model: SGDPerceptron, before: Progress, lives: Sequence[LiveModel]) -> 
         total.reach = reduce(shared_reach, reaches) if reaches else None
         if progress.samples > before.samples:
             total.last_target = int(numbers[progress.last_target])
-        total.confusion.add(progress.confusion, before.confusion, numbers)
-        tested = progress.confusion.tested - before.confusion.tested
-        window.append(progress.window[len(progress.window) - min(tested, len(progress.window)) :])
+        total.progressive.add(progress.progressive, before.progressive, numbers)
+        total.training.add(progress.training, before.training, numbers)
         added_to_curve += progress.curve.sums.sum(axis=0) - curve_before
-    total.window = np.concatenate(window)[-WINDOW:]
     total.curve.append(np.maximum(added_to_curve, 0.0))
     return total
 
 
 def _require_more(before: Progress, after: Progress) -> None:
-    has_less = not after.confusion.contains(before.confusion)
-    if has_less or any(getattr(after, name) < getattr(before, name) for name in _SUMS):
+    has_all = after.progressive.confusion.contains(
+        before.progressive.confusion
+    ) and after.training.confusion.contains(before.training.confusion)
+    if not has_all or any(getattr(after, name) < getattr(before, name) for name in _SUMS):
         raise CheckpointError("it has counted less than the base")

@@ -113,7 +113,7 @@ def run(
         if outcome is None:
             return
         yield _adopt_first_sample(live, outcome, here)
-    tasks = _Tasks(sources, epochs, skip_rejected, scale_lr)
+    tasks = _Tasks(sources, epochs, skip_rejected, scale_lr, here.is_again)
     coming = tasks.following(here.epoch, here.shards)
     notes = [] if coming is None else tasks.notes(live, coming)
     pending = tasks.begin(live, coming)
@@ -136,7 +136,7 @@ def run(
         entry = Entry(
             saved_lr(live.model.lr), float(live.model.epsilon), tuple(here.sources), ROUNDS,
             done - 1, done, skipped, 0, shards.n, shards.rows, shards.first_rows,
-            kept_lr=not scale_lr,
+            kept_lr=not scale_lr, is_again=here.is_again,
         )  # fmt: skip
         live.lineage.add(entry, here.sources)
         live.model, live.schema = mean.model, mean.schema
@@ -168,11 +168,17 @@ class _Tasks:
     """
 
     def __init__(
-        self, sources: Sequence[ParquetSource], epochs: int, skip_rejected: bool, scale_lr: bool
+        self,
+        sources: Sequence[ParquetSource],
+        epochs: int,
+        skip_rejected: bool,
+        scale_lr: bool,
+        is_again: bool,
     ) -> None:
         import ray
 
         self._learn: Any = ray.remote(num_cpus=1, max_retries=_RETRIES)(learn_pieces)
+        self._is_again = is_again
         self._sources = sources
         self._groups = [source.groups for source in sources]
         self._paths = [_absolute(source.path) for source in sources]
@@ -219,8 +225,9 @@ class _Tasks:
 
         state = ray.put(live)
         dealt, factor = self._parts(coming)
+        is_repeated = self._is_again or coming[0] > 0
         return [
-            self._learn.remote(state, self._paths, pieces, factor, self._skip_rejected)
+            self._learn.remote(state, self._paths, pieces, factor, self._skip_rejected, is_repeated)
             for pieces in dealt
         ]
 

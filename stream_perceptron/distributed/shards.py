@@ -19,7 +19,7 @@ from stream_perceptron.data.source import Source, are_interrupted
 from stream_perceptron.distributed.averaging import average_live
 from stream_perceptron.errors import DivergedError, SampleError, SourceError
 from stream_perceptron.live.cursor import Cursor, Shards
-from stream_perceptron.live.driver import cut, drive, read
+from stream_perceptron.live.driver import StepOptions, cut, drive, read
 from stream_perceptron.live.model import LiveModel
 
 if TYPE_CHECKING:
@@ -171,6 +171,7 @@ def learn_pieces(
     pieces: Iterable[Piece],
     factor: float = 1.0,
     skip_rejected: bool = False,
+    is_repeated: bool = False,
 ) -> Outcome:
     """Test and train a copy of a live model on some rows.
 
@@ -191,14 +192,13 @@ def learn_pieces(
     """
     outcome = Outcome(copy.deepcopy(live))
     learner = outcome.live
+    step = partial(learner.step, options=StepOptions(is_repeated=is_repeated))
     lr, learner.model.lr = learner.model.lr, _times(learner.model.lr, factor)
     try:
         for path, pieces_of_file in groupby(pieces, key=lambda piece: paths[piece.file]):
             source = ParquetSource(path)
             for piece in pieces_of_file:
-                for result in drive(
-                    _batches_of(piece, source, learner), learner.step, skip_rejected
-                ):
+                for result in drive(_batches_of(piece, source, learner), step, skip_rejected):
                     outcome.rejected += [each._replace(held=None) for each in result.rejected]
                     outcome.notes = outcome.notes or result.notes
     except (SourceError, SampleError, DivergedError) as error:

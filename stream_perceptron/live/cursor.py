@@ -50,6 +50,8 @@ class Cursor:
     # The rows read of that source, or the epoch's draws; of a pipe those read in all runs, without
     # redelivered ones.
     row: int = 0
+    # The rows at the start of that file that were learned before this pass.
+    n_known: int = field(default=0, compare=False, metadata={"saved": False})
     # The bytes of a text file up to the end of its last row that was read.
     offset: int = field(default=0, metadata={"optional": True})
     # The rows read of these sources in all epochs, in earlier runs too.
@@ -109,6 +111,11 @@ class Cursor:
     def is_repeating(self) -> bool:
         """Whether the pass repeats rows, and so ignores the offsets of redelivered ones."""
         return self.epoch > 0 or self.is_again
+
+    def count_repeated(self, n: int) -> int:
+        """Return how many of the next n rows were learned before; these come first."""
+        is_whole = self.epoch > 0 or self.at_random
+        return n if is_whole else min(n, max(0, self.n_known - self.row))
 
     @property
     def has_only_rejected(self) -> bool:

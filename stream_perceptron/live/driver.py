@@ -32,6 +32,7 @@ class StepOptions:
     skip_rejected: bool = False  # whether to leave out rows that cannot be used
     with_probabilities: bool = False  # whether to compute the probability of each prediction
     with_every: bool = False  # whether to compute the probability of each label
+    is_repeated: bool = False  # whether the rows were learned before; a cursor shows it, too
 
 
 def drive(

@@ -39,6 +39,7 @@ class Ledger:
         # Results that the progress does not count yet, and the numbers of their rows.
         self._uncounted: list[tuple[TrainResult, NDArray[np.intp]]] = []
         self._n_uncounted = 0
+        self._are_repeated = False  # whether these rows were learned before
         self.cursor = cursor
         self.lineage = lineage
         self.marks = Marks() if marks is None else marks
@@ -82,18 +83,22 @@ class Ledger:
         if self._n_uncounted >= _SOME:
             self._count()
 
-    def count(self, batch: Batch, result: TrainResult, rows: NDArray[np.intp]) -> None:
+    def count(
+        self, batch: Batch, result: TrainResult, rows: NDArray[np.intp], n_repeated: int
+    ) -> None:
         """Count a batch of done rows.
 
-        `result` is that of its usable rows, and `rows` are their numbers in the run.
+        `result` is that of its usable rows, and `rows` are their numbers in the run. The first
+        `n_repeated` of them were learned before.
         """
         n, progress = len(result), self._progress
         # The caller shares these arrays, and they are counted later.
         result.predicted.flags.writeable = result.updated.flags.writeable = False
-        self._uncounted.append((result, rows))
-        self._n_uncounted += n
-        if len(self._uncounted) == _MOST_RESULTS or self._n_uncounted >= _MOST_SAMPLES:
-            self._count()
+        if 0 < n_repeated < n:
+            self._collect(result[:n_repeated], rows[:n_repeated], are_repeated=True)
+            self._collect(result[n_repeated:], rows[n_repeated:], are_repeated=False)
+        else:
+            self._collect(result, rows, are_repeated=n_repeated > 0)
         progress.skipped += len(batch.rejected)
         if batch.redelivered is not None:
             self.n_redelivered += int(np.count_nonzero(batch.redelivered))
@@ -103,6 +108,16 @@ class Ledger:
         if len(probed):
             progress.look_at(batch.features[probed])
 
+    def _collect(self, result: TrainResult, rows: NDArray[np.intp], are_repeated: bool) -> None:
+        """Collect a result, and count all if they are many."""
+        if are_repeated != self._are_repeated:
+            self._count()
+            self._are_repeated = are_repeated
+        self._uncounted.append((result, rows))
+        self._n_uncounted += len(result)
+        if len(self._uncounted) == _MOST_RESULTS or self._n_uncounted >= _MOST_SAMPLES:
+            self._count()
+
     def _count(self) -> None:
         """Add the collected results to the progress."""
         with self.lock:
@@ -110,7 +125,9 @@ class Ledger:
                 return
             results, rows = zip(*self._uncounted, strict=True)
             self._uncounted, self._n_uncounted = [], 0
-            self._progress.update(TrainResult.concatenate(results), np.concatenate(rows))
+            self._progress.update(
+                TrainResult.concatenate(results), np.concatenate(rows), self._are_repeated
+            )
 
     def begin_source(self, notify: Callable[[str], None], cursor: Cursor, source: Source) -> Turn:
         """Move a cursor to the mark of the source that it has come to.
@@ -126,6 +143,7 @@ class Ledger:
             self._rejected_before = cursor.rejected
             if not cursor.moves_marks or source.is_stream:
                 return cursor.turn
+            cursor.n_known = 0
             if cursor.row == 0:
                 cursor.sources[cursor.index] = _identify_unread(source)
             mark = self._find_mark(source, cursor.sources[cursor.index])
@@ -133,6 +151,7 @@ class Ledger:
                 if not cursor.is_again and (notice := self.marks.check_new(source)):
                     notify(notice)
                 self._mark = mark
+                cursor.n_known = 0 if mark is None else mark.n_rows
                 return cursor.turn
             self._mark = self.marks.adopt(mark, source)
             turn = self._resume_at(cursor, self._mark)
@@ -222,7 +241,7 @@ class Ledger:
     ) -> None:
         """Move a cursor over learned rows, add them to the lineage, and keep the cursor."""
         source = sources[batch.index]
-        start = cursor.row
+        start, n_repeated = cursor.row, cursor.count_repeated(len(batch))
         rows = cursor.move(batch, source.is_stream or source.stands_for_pipe)
         if source.header is not None:
             cursor.header = source.header
@@ -237,6 +256,7 @@ class Ledger:
                 saved_lr(model.lr), float(model.epsilon), (), unit, start,
                 start + rows, len(batch.rejected), seed, keep=keep,
                 is_again=cursor.is_repeating and unit == ROWS,
+                n_repeated=n_repeated if unit == ROWS else 0,
             )  # fmt: skip
             if not self.lineage.is_continued_by(entry, cursor.sources[here]):
                 self.update_mark()

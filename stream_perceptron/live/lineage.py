@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Any
 
 from stream_perceptron.checkpoint.objects import decode_lr, encode_lr
@@ -38,6 +39,7 @@ class Entry:
     keep: tuple[str, ...] = field(default=(), metadata={"optional": True})
     # Whether rows were learned again on purpose, so that offsets of redelivered rows do not count.
     is_again: bool = field(default=False, metadata={"optional": True})
+    n_repeated: int = field(default=0, metadata={"optional": True})  # rows learned before
     # A mean has only this: the entries that each model added, in the order of averaging.
     models: tuple[tuple[Entry, ...], ...] = field(default=(), metadata={"optional": True})
 
@@ -115,8 +117,12 @@ class Lineage:
             self.kernels = (*self.kernels, KERNEL)
         if self.is_continued_by(entry, before):
             last = self.entries.pop()
-            rejected = last.rejected + entry.rejected
-            entry = replace(entry, start=last.start, rejected=rejected)
+            entry = replace(
+                entry,
+                start=last.start,
+                rejected=last.rejected + entry.rejected,
+                n_repeated=last.n_repeated + entry.n_repeated,
+            )
         self.entries.append(entry)
 
     def is_continued_by(self, entry: Entry, before: Sequence[Identity]) -> bool:
@@ -142,10 +148,12 @@ class Lineage:
 
     def lines(self) -> list[str]:
         """Return the lines that describe the lineage to users."""
-        lines = [line for entry in self.entries for line in entry.lines()]
-        return (
-            lines if self.is_complete else ["samples learned in Python, without a record", *lines]
-        )
+        lines = [] if self.is_complete else ["samples learned in Python, without a record"]
+        for of_entry, repeated in groupby(self.entries, lambda entry: tuple(entry.lines())):
+            n = len(list(repeated))
+            times = f", {n:,} times" if n > 1 else ""
+            lines += [*of_entry[:-1], f"{of_entry[-1]}{times}"]
+        return lines
 
     def since(self, before: Lineage) -> tuple[Entry, ...] | None:
         """Return the entries added since `before`; None if this does not continue it."""
@@ -156,9 +164,15 @@ class Lineage:
         rest = self.entries[len(first) :]
         if not rest or self.entries[: len(first)] != first:
             return None
-        part = replace(rest[0], start=last.end, rejected=rest[0].rejected - last.rejected)
+        part = replace(
+            rest[0],
+            start=last.end,
+            rejected=rest[0].rejected - last.rejected,
+            n_repeated=rest[0].n_repeated - last.n_repeated,
+        )
         is_same = [s.name for s in part.sources] == [s.name for s in last.sources]
-        if not (is_same and part.follows(last) and part.start < part.end and part.rejected >= 0):
+        has_more = part.start < part.end and min(part.rejected, part.n_repeated) >= 0
+        if not (is_same and part.follows(last) and has_more):
             return None
         return (part, *rest[1:])
 

@@ -41,6 +41,19 @@ class Scores(NamedTuple):
     counts: NDArray[np.int64]
 
 
+def format_percent(share: float, digits: int = 2) -> str:
+    """Return a share as text.
+
+    Examples
+    --------
+    >>> format_percent(0.98154), format_percent(-0.000001)
+    ('98.15%', '0.00%')
+
+    """
+    text = f"{share:.{digits}%}"
+    return text if text.strip("-0.%") else text.lstrip("-")
+
+
 def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
     """Return part / whole elementwise, or 0 for a whole of 0."""
     return np.asarray(np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0))
@@ -173,9 +186,68 @@ class Confusion:
         return bool((self.pairs[:, :2] >= k).any())
 
 
+class Tally:
+    """The counts of predictions against labels, and whether each of the last 1,000 was right.
+
+    Examples
+    --------
+    >>> tally = Tally()
+    >>> tally.update(np.array([0, 1, 1]), np.array([0, 0, 1]))
+    >>> tally.tested, f"{tally.accuracy:.3f}"
+    (3, '0.667')
+
+    """
+
+    def __init__(self) -> None:
+        self.confusion = Confusion()
+        self.window = np.zeros(0, bool)
+
+    @classmethod
+    def restored(cls, pairs: NDArray[Any], window: NDArray[np.bool_], n_labels: int) -> Tally:
+        """Return a tally from its saved arrays."""
+        tally = cls()
+        tally.confusion, tally.window = Confusion.restored(pairs), window
+        if len(window) > WINDOW:
+            raise CheckpointError(f"progress has a window of more than {WINDOW:,} samples")
+        if tally.confusion.labels_beyond(n_labels):
+            raise CheckpointError("progress has inconsistent counts")
+        return tally
+
+    @property
+    def tested(self) -> int:
+        """The number of predictions."""
+        return self.confusion.tested
+
+    @property
+    def accuracy(self) -> float:
+        """The share of correct predictions; 0 before the first."""
+        return self.confusion.right / self.tested if self.tested else 0.0
+
+    @property
+    def window_accuracy(self) -> float:
+        """The share of correct predictions among the last 1,000."""
+        return float(self.window.mean()) if len(self.window) else 0.0
+
+    def update(self, targets: NDArray[np.intp], predicted: NDArray[np.intp]) -> None:
+        """Count samples by the numbers of their labels and predicted labels."""
+        self.confusion.update(targets, predicted)
+        self.window = np.concatenate([self.window, targets == predicted])[-WINDOW:]
+
+    def add(self, after: Tally, before: Tally, numbers: NDArray[np.intp]) -> None:
+        """Add what `after` counted since `before`; its label i has number `numbers[i]` here."""
+        self.confusion.add(after.confusion, before.confusion, numbers)
+        n_added = min(after.tested - before.tested, len(after.window))
+        new = after.window[len(after.window) - n_added :]
+        self.window = np.concatenate([self.window, new])[-WINDOW:]
+
+
 @dataclass(eq=False, repr=False)
 class Progress:
     """The metrics of a run over a stream, by progressive validation [^1].
+
+    Progressive accuracy is that of the samples of rows that were learned for the first time. Rows
+    that are learned again, in later passes, with `--again` or drawn at random, have a training
+    accuracy of their own.
 
     Examples
     --------
@@ -214,11 +286,10 @@ class Progress:
     changes: list[Change] = field(default_factory=list, metadata={"optional": True})
     # The row where the last reported change was found.
     reported_row: int = field(default=0, metadata={"optional": True, "verified": False})
-    # Labels have their numbers in `classes_`. Samples seen before any label was known are left out.
-    confusion: Confusion = field(default_factory=Confusion, metadata={"saved": False})
-    window: NDArray[np.bool_] = field(
-        default_factory=lambda: np.zeros(0, bool), metadata={"saved": False}
-    )
+    # The predictions of samples of new rows, and of rows that were learned before. Labels have
+    # their numbers in `classes_`. Samples seen before any label was known are left out.
+    progressive: Tally = field(default_factory=Tally, metadata={"saved": False})
+    training: Tally = field(default_factory=Tally, metadata={"saved": False})
     curve: LearningCurve = field(default_factory=LearningCurve, metadata={"saved": False})
     drift: Drift = field(default_factory=Drift, metadata={"saved": False})
 
@@ -229,20 +300,50 @@ class Progress:
 
     @property
     def accuracy(self) -> float:
-        """The share of tested samples that were predicted correctly; 0 before the first."""
-        return self.confusion.right / self.confusion.tested if self.confusion.tested else 0.0
-
-    def scores(self, k: int) -> Scores:
-        """Return the scores of k labels."""
-        # The first sample is untested, and its label is the first; others' labels are unknown.
-        tested = self.confusion.tested
-        n = self.samples - tested
-        return self.confusion.scores(k, int(n == 1 or (n > 1 and tested > 0)))
+        """The progressive accuracy; 0 before the first tested sample."""
+        return self.progressive.accuracy
 
     @property
     def window_accuracy(self) -> float:
-        """The accuracy over the last 1,000 tested samples."""
-        return float(self.window.mean()) if len(self.window) else 0.0
+        """The progressive accuracy over the last 1,000 tested samples."""
+        return self.progressive.window_accuracy
+
+    @property
+    def confusion(self) -> Confusion:
+        """The progressive counts of predictions."""
+        return self.progressive.confusion
+
+    @property
+    def window(self) -> NDArray[np.bool_]:
+        """Whether each of the last 1,000 progressive predictions was right."""
+        return self.progressive.window
+
+    @property
+    def training_accuracy(self) -> float | None:
+        """The accuracy on samples of rows that were learned before; None without any."""
+        return self.training.accuracy if self.training.tested else None
+
+    @property
+    def tally(self) -> Tally:
+        """The progressive tally, or that of repeated rows if there are no other ones."""
+        return self.progressive if self.progressive.tested else self.training
+
+    @property
+    def longer_tally(self) -> Tally:
+        """The tally with more samples, by which the model is judged."""
+        return max(self.progressive, self.training, key=lambda tally: tally.tested)
+
+    @property
+    def n_untested(self) -> int:
+        """The number of labelled samples that came before any label was known."""
+        return self.samples - self.progressive.tested - self.training.tested
+
+    def scores(self, k: int, tally: Tally | None = None) -> Scores:
+        """Return the scores of k labels, by default from `tally`."""
+        tally = self.tally if tally is None else tally
+        # The first sample is untested, and its label is the first; others' labels are unknown.
+        n = self.n_untested
+        return tally.confusion.scores(k, int(n == 1 or (n > 1 and tally.tested > 0)))
 
     @property
     def mean_error(self) -> float:
@@ -257,25 +358,28 @@ class Progress:
     @property
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The part that is saved as arrays."""
-        return {
-            "confusion": self.confusion.pairs, "window": self.window, "curve": self.curve.sums,
-            "drift": self.drift.table,
+        arrays = {
+            "confusion": self.progressive.confusion.pairs, "window": self.progressive.window,
+            "curve": self.curve.sums, "drift": self.drift.table,
         }  # fmt: skip
+        if self.training.tested:
+            arrays["training_confusion"] = self.training.confusion.pairs
+            arrays["training_window"] = self.training.window
+        return arrays
 
     def restore(self, arrays: dict[str, NDArray[Any]], curve_bin: int, n_labels: int) -> None:
         """Set the part that was saved as arrays."""
         if not {"confusion", "window", "curve"} <= arrays.keys():
             raise CheckpointError("progress lacks confusion counts, window or curve")
-        self.confusion = Confusion.restored(arrays["confusion"])
-        self.window = arrays["window"]
+        self.progressive = Tally.restored(arrays["confusion"], arrays["window"], n_labels)
+        if "training_confusion" in arrays and "training_window" in arrays:
+            of_training = arrays["training_confusion"], arrays["training_window"]
+            self.training = Tally.restored(*of_training, n_labels)
         self.curve = LearningCurve.restored(arrays["curve"], curve_bin)
         if "drift" in arrays:
             self.drift = Drift.restored(arrays["drift"])
-        if len(self.window) > WINDOW:
-            raise CheckpointError(f"progress has a window of more than {WINDOW:,} samples")
         if (
-            self.confusion.tested > self.samples
-            or self.confusion.labels_beyond(n_labels)
+            self.n_untested < 0
             or self.last_target >= max(n_labels, 0)
             or any(not 0 <= x <= 1 for each in self.changes for x in (each.before, each.after))
         ):
@@ -293,10 +397,23 @@ class Progress:
         reach = rows.reaches() if rows.lengths.max() <= _MOST_REACHES else {}
         self.reach = shared_reach(reach if self.reach is None else self.reach, reach)
 
-    def update(self, result: TrainResult, rows: NDArray[np.intp] | None = None) -> None:
+    def update(
+        self,
+        result: TrainResult,
+        rows: NDArray[np.intp] | None = None,
+        is_repeated: bool = False,
+    ) -> None:
         """Count the results of more samples; many at once cost hardly more than one.
 
-        `rows` are their numbers in the run, by default the next ones.
+        Parameters
+        ----------
+        result
+            The results.
+        rows
+            The numbers of the samples' rows in the run, by default the next ones.
+        is_repeated
+            Whether these rows were learned before.
+
         """
         target, predicted, errors = result.targets, result.predicted, result.errors
         if rows is None:
@@ -323,6 +440,8 @@ class Progress:
         tested = predicted >= 0
         if np.count_nonzero(tested) < n:
             target, predicted, rows = target[tested], predicted[tested], rows[tested]
+        if is_repeated:
+            self.training.update(target, predicted)
+            return
         self.drift.update(target, target != predicted, rows, self.changes)
-        self.confusion.update(target, predicted)
-        self.window = np.concatenate([self.window, target == predicted])[-WINDOW:]
+        self.progressive.update(target, predicted)

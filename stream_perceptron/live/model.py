@@ -407,6 +407,7 @@ class LiveModel:
             raise ValueError("labels are joined in one pass over rows in order, without stop")
         self.ledger.update_mark()
         here = (cursor or self.cursor).begun(self.model.epsilon, stop)
+        here.at_random = here.at_random or is_random
         if not here.finished:
             request = replace(self.request(), holds_rejected=holds_rejected)
             step: Step = partial(self.step, options=options, here=here, sources=sources)
@@ -492,7 +493,11 @@ class LiveModel:
                 rows = rows_before + np.cumsum(~batch.redelivered)[batch.rows[: len(trained)]]
             result = build_result(self, batch, trained, rows, done)
             result.answers = answers
-            ledger.count(done, trained, rows)
+            n_repeated = len(trained) if options.is_repeated else 0
+            if here is not None:
+                n_known = here.count_repeated(len(done))
+                n_repeated = int(np.searchsorted(done.rows[: len(trained)], n_known))
+            ledger.count(done, trained, rows, n_repeated)
             self.knowledge.adopt(done.inferred)
             if isinstance(done, JoinedBatch):
                 self.waiting.take(done, result.predicted)

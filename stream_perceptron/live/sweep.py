@@ -22,8 +22,8 @@ from stream_perceptron.data.source import (
 )
 from stream_perceptron.errors import DivergedError
 from stream_perceptron.live.cursor import Cursor
-from stream_perceptron.live.driver import cut, drive, read
-from stream_perceptron.live.metrics import Progress
+from stream_perceptron.live.driver import StepOptions, cut, drive, read
+from stream_perceptron.live.metrics import Progress, Scores
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.step_result import StepResult
 from stream_perceptron.model.rows import Rows, concatenate_rows
@@ -31,29 +31,45 @@ from stream_perceptron.model.validation import as_label, as_row
 from stream_perceptron.perceptron import SGDPerceptron
 
 SWEPT = ("lr", "epsilon", "init_range", "activation")
+MEASURES = ("accuracy", "kappa", "macro_f1")
 
 
 @dataclass(eq=False, repr=False)
 class Trial:
     """One combination of settings, with its model and results.
 
+    Attributes
+    ----------
+    settings : dict
+        The parameters that were swept, by name.
+    live : LiveModel
+        The model that learned with these settings, with its progress.
+    first_below : int or None
+        The number of the first labelled sample with an error below epsilon.
+    diverged_at : int or None
+        The number of the labelled sample at which the trial ended because it would diverge.
+    refused : str or None
+        Why the trial ended because the model cannot hold another sample.
+
     Examples
     --------
-    >>> Trial({"lr": 0.1}, LiveModel(SGDPerceptron(lr=0.1, seed=0)))
+    >>> trial = Trial({"lr": 0.1}, LiveModel(SGDPerceptron(lr=0.1, seed=0)))
+    >>> trial
     Trial(lr=0.1: 0.00%)
+    >>> trial.accuracy, trial.kappa
+    (0.0, 0.0)
 
     """
 
-    settings: dict[str, Any]  # the parameters that were swept, by name
+    settings: dict[str, Any]
     live: LiveModel
-    # The number of the first labelled sample with an error below epsilon; None if there was none.
     first_below: int | None = None
-    diverged_at: int | None = None  # the number of the labelled sample that would diverge
-    refused: str | None = None  # why the model cannot hold another sample
+    diverged_at: int | None = None
+    refused: str | None = None
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{name}={value!r}" for name, value in self.settings.items())
-        return f"Trial({settings}: {self.progress.accuracy:.2%})"
+        return f"Trial({settings}: {self.accuracy:.2%})"
 
     @property
     def model(self) -> SGDPerceptron:
@@ -71,16 +87,35 @@ class Trial:
         return self.diverged_at is not None or self.refused is not None
 
     @property
-    def rank(self) -> tuple[bool, float, float]:
-        """The key that sorts trials, the best first."""
-        return self.has_ended, -self.progress.accuracy, self.progress.mean_error
+    def accuracy(self) -> float:
+        """The progressive accuracy; the training accuracy if all rows were drawn at random."""
+        return self.progress.tally.accuracy
 
-    def step(self, batch: Batch) -> StepResult | None:
+    @property
+    def scores(self) -> Scores:
+        """The scores of the classes, from the samples that `accuracy` counts."""
+        return self.progress.scores(len(self.model.classes_))
+
+    @property
+    def kappa(self) -> float:
+        """Cohen's kappa: 0 for the accuracy expected by chance, 1 if all samples are right."""
+        return self.scores.cohen_kappa
+
+    @property
+    def macro_f1(self) -> float:
+        """The mean F1 of the classes that occurred."""
+        return self.scores.macro_f1
+
+    def rank(self, by: str = "accuracy") -> tuple[bool, float, float]:
+        """Return the key that sorts trials by one of `MEASURES`, the best first."""
+        return self.has_ended, -getattr(self, by), self.progress.mean_error
+
+    def step(self, batch: Batch, options: StepOptions) -> StepResult | None:
         """Test and train on a batch, unless the trial has ended."""
         if self.has_ended:
             return None
         before = self.progress.samples
-        result = self.live.step(batch)
+        result = self.live.step(batch, options)
         if self.first_below is None and self.progress.updates < self.progress.samples:
             labelled = [label is not None for label in result.labels]
             self.first_below = before + 1 + int(np.argmin(result.updated[labelled]))
@@ -108,16 +143,19 @@ def learn_all(
     batches: Iterable[Batch],
     skip_rejected: bool = False,
     n_threads: int | None = None,
+    cursor: Cursor | None = None,
 ) -> Iterator[StepResult]:
     """Let every trial learn every batch; yield the result of the first trial for each.
 
     Trials learn in parallel in `n_threads` threads, by default one for each processor; the compiled
-    kernel releases the GIL.
+    kernel releases the GIL. The cursor shows which rows were learned before.
     """
     with ThreadPoolExecutor(n_threads or os.cpu_count()) as pool:
 
         def step(batch: Batch) -> StepResult:
-            results = list(pool.map(Trial.step, trials, itertools.repeat(batch)))
+            is_repeated = cursor is not None and cursor.count_repeated(1) > 0
+            options = itertools.repeat(StepOptions(is_repeated=is_repeated))
+            results = list(pool.map(Trial.step, trials, itertools.repeat(batch), options))
             found = next(result for result in results if result is not None)
             is_over = all(trial.has_ended for trial in trials)
             return replace(found, taken=len(batch), stopped=is_over, refused=None)
@@ -135,7 +173,8 @@ def learn_sources(
     n_threads: int | None = None,
 ) -> Generator[StepResult, None, None]:
     """Let every trial learn the rows of some sources; parameters are as for `LiveModel.run`."""
-    here, knowledge = Cursor(), Knowledge(trials[0].live.schema)
+    at_random = any(source.is_random for source in sources)
+    here, knowledge = Cursor(at_random=at_random), Knowledge(trials[0].live.schema)
 
     def interpret(parts: Iterable[tuple[Interpreter, RawRows]]) -> Iterator[Batch]:
         for interpreter, rows in parts:
@@ -149,7 +188,7 @@ def learn_sources(
     request = trials[0].live.request()
     with closing(read(sources, request, here, epochs, knowledge)) as rows:
         batches = interpret(cut(rows, sources, here, limit))
-        yield from learn_all(trials, batches, skip_rejected, n_threads)
+        yield from learn_all(trials, batches, skip_rejected, n_threads, here)
 
 
 def sweep(
@@ -202,7 +241,7 @@ def sweep(
     trials = [Trial(settings, LiveModel(model)) for settings, model in models]
     for _ in learn_all(trials, batches_of(stream), n_threads=n_threads):
         pass
-    return sorted(trials, key=lambda trial: trial.rank)
+    return sorted(trials, key=Trial.rank)
 
 
 def batches_of(stream: Iterable[tuple[Mapping[Hashable, Any], Hashable]]) -> Iterator[Batch]:
