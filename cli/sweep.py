@@ -227,10 +227,10 @@ def _figures(trial: Trial) -> dict[str, Any]:
     progress = trial.progress
     return trial.settings | {
         "samples": progress.samples,
-        "accuracy": trial.accuracy,
+        "accuracy": progress.accuracy,
         "kappa": trial.kappa,
         "macro_f1": trial.macro_f1,
-        "window_accuracy": progress.tally.window_accuracy,
+        "window_accuracy": progress.window_accuracy,
         "training_accuracy": progress.training_accuracy,
         "mean_error": progress.mean_error,
         "updates": progress.updates,

@@ -132,7 +132,15 @@ def test_a_signal_ends_a_silent_pipe_with_the_table_so_far(number):
         out, err = process.communicate(timeout=10, input="")
 
     assert (128 + number, "") == (process.returncode, err)
-    assert 3 + 3 == len(out.splitlines())
+    lines = out.splitlines()
+    assert lines[0] == "interrupted: only 100 samples were learned"
+    assert [line.split()[0] for line in lines[1:4]] == ["lr", "1.0", "0.1"]
+    assert lines[5:] == [
+        "largest class: a, 50.00% of the samples",
+        "",
+        "best:",
+        "  stream-perceptron learn - --label y --lr 1 -m model.npz",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,8 @@ def test_an_axis_begins_at_0_or_says_where(learned):
     assert "cut" not in panel["drawings"]["broad"]
 
     # Pretend that all had one label, and nearly all were right.
-    progress.confusion = Confusion.restored(np.array([[0, 0, progress.confusion.tested]]))
+    pairs = np.array([[0, 0, progress.progressive.tested]])
+    progress.progressive.confusion = Confusion.restored(pairs)
     progress.curve.sums[:, 1] = progress.curve.sums[:, 0]
     progress.curve.sums[[20, 30], 1] -= 1
     (panel, *_) = curve_of(live)["panels"]
