@@ -193,7 +193,10 @@ def _figures(live: LiveModel) -> Iterator[tuple[str, str]]:
     if progress.training_accuracy is not None:
         yield "training accuracy", f"{progress.training_accuracy:.2%}, on rows learned before"
     if progress.tally.tested:
-        for change in progress.changes[-_LAST:]:
+        changes = progress.changes[-_LAST:]
+        if changes and changes[-1].is_fall:
+            del changes[-1]  # a finding
+        for change in changes:
             yield "fell" if change.is_fall else "recovered", change.figures
         told = baseline_of(live)
         yield "largest class", f"{told['largest_class']}, {told['largest_share']:.2%}"

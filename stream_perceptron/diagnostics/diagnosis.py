@@ -19,6 +19,7 @@ from stream_perceptron.live.step_result import unscaled
 _LOW = 0.85  # accuracy
 _ENOUGH = 300  # samples to judge by
 _FEW = 20  # samples of one label
+_ENOUGH_OF_CLASS = 200  # samples of a class to judge its recall by
 _LOW_RECALL = 0.05
 _LOW_SHARE = 0.05  # of samples that changed the weights
 _LOW_KAPPA = 0.2
@@ -104,7 +105,9 @@ def _stopped_too_early(live: LiveModel) -> Iterator[Finding]:
 
 
 def _error_rising(live: LiveModel) -> Iterator[Finding]:
-    errors = [] if any(_quantity(live)) else _quarters(live, "errors")
+    # A fall of accuracy is reported as such.
+    has_fallen = any(change.is_fall for change in live.progress.changes)
+    errors = [] if has_fallen or any(_quantity(live)) else _quarters(live, "errors")
     if errors and errors[3] > 1.5 * min(errors[:3]) and errors[3] - min(errors[:3]) > 0.1:
         yield Finding(
             "error rising",
@@ -269,7 +272,7 @@ def _hardly_found(live: LiveModel) -> Iterator[Finding]:
     missed = [
         f"{name} (recall {recall:.1%} of {n:,} samples)"
         for name, n, recall in zip(names, scores.seen, scores.recall, strict=True)
-        if n >= _FEW and recall < _LOW_RECALL
+        if n >= _ENOUGH_OF_CLASS and recall < _LOW_RECALL
     ]
     if missed and live.progress.samples >= _ENOUGH and not any(_no_better(live)):
         yield Finding(
@@ -380,4 +383,5 @@ _EXPLAINED = {
     "only one label",
     "labels are a quantity",
     "outputs alike",
+    FELL,
 }

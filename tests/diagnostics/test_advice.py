@@ -125,16 +125,15 @@ def test_saturated_outputs(run, digits, tmp_path):
     assert "--scale" in found["suggestion"]
 
 
-def test_error_rising(run, tmp_path):
-    """Features grow until steps are too long."""
+def test_features_that_grow_until_steps_are_too_long(run, tmp_path):
     rng, rows = random.Random(0), []
     for i in range(4000):
         a, b = (rng.gauss(0, 1 + i / 1000) for _ in "ab")
         rows.append((round(a, 3), round(b, 3), "left" if a > b else "right"))
     source = write(tmp_path / "s.csv", "a,b,label", rows)
     given = ["--no-standardize", "--activation", "identity", "--lr"]
-    found = follows(run, source, "error rising", [*given, "0.05"], [*given, "0.01"])
-    assert "lower --lr" in found["suggestion"]
+    found = follows(run, source, "accuracy fell", [*given, "0.05"], [*given, "0.01"])
+    assert "lr is too high" in found["suggestion"]
 
 
 def test_sorted_labels(run, digits, tmp_path):

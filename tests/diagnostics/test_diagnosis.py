@@ -14,6 +14,7 @@ import pytest
 from helpers import ROOT
 
 from stream_perceptron import LiveModel, UpdateError, check_update
+from stream_perceptron.diagnostics.diagnosis import findings_in
 
 
 def findings(run, *args):
@@ -120,14 +121,17 @@ def test_classes_that_never_come(run, tmp_path):
 
 
 def test_class_that_is_hardly_ever_found(run, tmp_path):
+    """It is found only once 200 samples of the class were tested."""
     rng = random.Random(0)
-    rows = lines(points(1000))
-    rows += [f"rare,{rng.uniform(-1, 1)},{rng.uniform(-1, 1)}" for _ in range(40)]
+    rows = lines(points(6000))
+    rows += [f"rare,{rng.uniform(-1, 1)},{rng.uniform(-1, 1)}" for _ in range(240)]
     rng.shuffle(rows)
     found = findings(run, write(tmp_path / "a.csv", rows), "--lr", "0.1")
+    few = findings(run, write(tmp_path / "few.csv", rows[:4000]), "--lr", "0.1")
 
-    assert ["class hardly ever found"] == list(found)
-    assert "rare (recall 0.0% of 40 samples)" in found["class hardly ever found"]["evidence"]
+    assert list(found) == ["class hardly ever found"]
+    assert "rare (recall 0.0% of 240 samples)" in found["class hardly ever found"]["evidence"]
+    assert few == {}
 
 
 def test_row_number_among_the_features(run, tmp_path):
@@ -153,11 +157,19 @@ def test_stream_that_changes(run, tmp_path):
     assert {} == findings(run, write(tmp_path / "steady.csv", steady), *options)
 
 
-def test_error_that_rises(run, tmp_path):
-    rows = lines(points(3000)) + lines(points(1000, 1, flip=0.5))
-    found = findings(run, write(tmp_path / "a.csv", rows), "--lr", "0.5")
+def test_one_event_has_one_finding(run, tmp_path):
+    """Outputs become alike and the error rises where accuracy falls: the fall says it all."""
+    rows = lines(points(3000)) + lines(points(3000, 1, flip=0.5))
+    path, model = write(tmp_path / "a.csv", rows), tmp_path / "m.npz"
+    found = findings(run, path, "--lr", "0.5", "-m", model)
+    shown = run("inspect", model, check=0).stdout
 
-    assert "error rising" in found
+    assert list(found) == ["accuracy fell"]
+    assert shown.count("near row") == 1
+    # Shards detect no falls, as their rows have no order.
+    live = LiveModel.load(model)
+    live.progress.changes.clear()
+    assert "error rising" in [finding.name for finding in findings_in(live)]
 
 
 def test_epsilon_that_never_skips(run, tmp_path):
