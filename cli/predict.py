@@ -100,14 +100,46 @@ def _predict(options: PredictOptions, signals: Signals) -> None:
     files = {i: read(name) for i, name in enumerate(o.sources) if not is_stream(name)}
     remedy = None if o.overwrite else REMEDY
     output = open_predictions(output_path, lines, signals, remedy=remedy)
+    count = _Count()
     for i, name in enumerate(o.sources):
         batches = files.get(i) or read(name)
         for result in drive(batches, predict_batch, o.skip_rejected):
             output.write(result)
+            count.add(result)
             for text in result.rejected:
                 tell(f"skipped: {text}", err=True)
         if signals.is_set:
             break
+    if output_path != "-":
+        tell(f"{output_path}: {count}", err=True)
+
+
+@dataclass
+class _Count:
+    """The number of predictions, and how many of those with a label were right."""
+
+    n: int = 0
+    n_labeled: int = 0
+    n_right: int = 0
+
+    def add(self, result: StepResult) -> None:
+        """Count the predictions of a batch."""
+        self.n += len(result.rows)
+        labeled = [i for i, label in enumerate(result.labels) if label is not None]
+        if labeled:
+            predicted = result.predicted.tolist()
+            self.n_labeled += len(labeled)
+            self.n_right += sum(
+                predicted[i] >= 0 and result.classes[predicted[i]] == result.labels[i]
+                for i in labeled
+            )
+
+    def __str__(self) -> str:
+        text = counted(self.n, "prediction")
+        if not self.n_labeled:
+            return text
+        of_labeled = "" if self.n_labeled == self.n else f" of the {self.n_labeled:,} labeled rows"
+        return f"{text}, accuracy {self.n_right / self.n_labeled:.2%}{of_labeled}"
 
 
 def _load(options: PredictOptions) -> LiveModel:

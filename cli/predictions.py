@@ -36,8 +36,8 @@ _MOST_WRITTEN = 2**22  # bytes: several times what a pipe can hold
 class PredictionFile:
     """Predictions in a file that can be truncated to the last save, or on a pipe.
 
-    `path` is the file's path relative to the checkpoint's folder. Lines that no reader has taken
-    from a pipe are kept and saved with the model.
+    `path` is the file's path relative to the checkpoint's folder, and `notice` a warning about the
+    file for the user. Lines that no reader has taken from a pipe are kept and saved with the model.
     """
 
     def __init__(
@@ -48,8 +48,9 @@ class PredictionFile:
         begin: str,
         signals: Signals,
         path: str | None = None,
+        notice: str | None = None,
     ) -> None:
-        self._signals = signals
+        self._signals, self.notice = signals, notice
         self._name, self._descriptor, self._path = name, descriptor, path
         self._lines, self._begin = lines, begin.encode()
         mode = os.fstat(descriptor).st_mode
@@ -238,13 +239,21 @@ def _open_device(path: str, signals: Signals) -> int:
 def _open_file(
     path: str, lines: Lines, signals: Signals, folder: Path, before: Mapping[str, int]
 ) -> PredictionFile:
-    """Open a file, and truncate it to its size when the model was saved."""
+    """Open a file, and truncate it to its size when the model was saved.
+
+    A file that was removed or emptied since, as by a rotation, is started again.
+    """
     from stream_perceptron import CheckpointError
     from stream_perceptron.checkpoint.atomic import sync_folder
+    from stream_perceptron.data.describe import warning
 
     relative = os.path.relpath(os.path.realpath(path), os.path.realpath(folder))
     kept = before.get(relative, 0)
     size = os.path.getsize(path) if os.path.exists(path) else 0
+    notice = None
+    if kept and not size:
+        notice = warning(f"{path} was removed or emptied since the last save: it is started again")
+        kept = 0
     if size < kept:
         raise CheckpointError(
             f"{path}: has {size:,} bytes, but {kept:,} were written when the model was saved: "
@@ -260,7 +269,8 @@ def _open_file(
     os.truncate(descriptor, kept)
     with suppress(OSError):  # a folder may be writable and not readable
         sync_folder(Path(os.path.realpath(path)).parent)  # or a crash could lose the file
-    return PredictionFile(path, descriptor, lines, "" if kept else lines.header, signals, relative)
+    begin = "" if kept else lines.header
+    return PredictionFile(path, descriptor, lines, begin, signals, relative, notice)
 
 
 def lines_for(

@@ -86,6 +86,9 @@ class Run:
         rows = None if o.stop else _rows_to_read(self._sources, self._epochs, o.limit)
         is_alone = o.output != "-" or not sys.stdout.isatty()
         self.line = ProgressLine(live, o.as_json, o.quiet, rows, is_alone)
+        for output in (self._predictions, self._rejected_rows):
+            if output is not None and output.notice is not None:
+                self.line.note(output.notice)
         self._saver.warn = self.line.note
         self._watch = Watch(live, self.line, here.read)
 

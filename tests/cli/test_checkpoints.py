@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 
 import pyarrow as pa
@@ -238,9 +239,29 @@ def test_predictions_are_written_on_and_begun_anew_elsewhere(days, model, run, t
 
     assert list(range(1, 3001)) == rows
     assert 3001 == json.loads(second.read_text().splitlines()[0])["row"]
-    second.write_text("")
+    second.write_bytes(second.read_bytes()[:-1])
     result = run("learn", days[0], "-m", model, "-p", second, check=1)
-    assert "has 0 bytes, but" in result.stderr
+    assert "were written when the model was saved" in result.stderr
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+@pytest.mark.parametrize("empties", [False, True])
+def test_a_rotated_file_of_predictions_is_started_again(form, empties, days, model, run, tmp_path):
+    path, rotated = tmp_path / f"p.{form}", tmp_path / "rotated"
+    run("learn", days[0], "-m", model, "-p", path, "--quiet", check=0)
+    shutil.copy(path, rotated)
+    path.write_bytes(b"") if empties else path.unlink()
+    result = run("learn", days[1], "-m", model, "-p", path, "--quiet", check=0)
+    run("learn", days[2], "-m", model, "-p", path, "--quiet", check=0)
+    lines = path.read_text().splitlines()
+    rows = [
+        json.loads(x)["row"] if form == "jsonl" else int(x.split(",")[0]) for x in lines[-3000:]
+    ]
+
+    warning = f"{path} was removed or emptied since the last save: it is started again"
+    assert result.stderr == f"warning: {warning}\n"
+    assert rows == list(range(1501, 4501))
+    assert len(lines) == 3000 + (form == "csv")  # with a header
 
 
 def test_a_second_source_is_saved_as_often_as_the_first(days, model, run):

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers import state_of
+from helpers import state_of, write_lines
 
 from stream_perceptron import LiveModel
 
@@ -216,3 +216,26 @@ def test_a_line_says_how_many_samples_the_model_had_learned(ending, run, tmp_pat
 
     assert before[:-1] == [line["learned"] for line in found]
     assert {str(before[-1])} == {line["learned"] for line in table}
+
+
+@pytest.mark.parametrize("n_unlabeled", [0, 7, 60])
+def test_predict_to_a_file_ends_with_its_count_and_accuracy(n_unlabeled, tmp_path, run):
+    rows = [{"a": i % 5, "label": "xy"[i % 5 > 2]} for i in range(60)]
+    source, model, path = tmp_path / "s.jsonl", tmp_path / "m.npz", tmp_path / "p.jsonl"
+    write_lines(source, rows)
+    run("learn", source, "-m", model, check=0)
+    for row in rows[:n_unlabeled]:
+        del row["label"]
+    write_lines(source, rows)
+    shown = run("predict", source, "-m", model, "-p", path, check=0)
+    predictions = [json.loads(line) for line in path.read_text().splitlines()]
+    labeled = [each for each in predictions if each["label"] is not None]
+    n_right = sum(each["prediction"] == each["label"] for each in labeled)
+
+    expected = f"{path}: 60 predictions"
+    if labeled:
+        expected += f", accuracy {n_right / len(labeled):.2%}"
+    if 0 < n_unlabeled < 60:
+        expected += " of the 53 labeled rows"
+    assert shown.stderr == f"{expected}\n"
+    assert run("predict", source, "-m", model, check=0).stderr == ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import getpass
 import grp
+import gzip
 import json
 import os
 import shlex
@@ -182,6 +183,27 @@ def test_logs_that_logrotate_rotates_are_learned_once(mode, tmp_path):
 
     assert sorted(json.loads(line)["id"] for line in predictions) == list(range(n_rows))
     assert len(list(tmp_path.glob("requests.jsonl.*.gz"))) == 3
+
+
+def test_predictions_that_logrotate_rotates_are_complete(tmp_path):
+    require_tool("logrotate")
+    config = tmp_path / "logrotate.conf"
+    user, group = getpass.getuser(), grp.getgrgid(os.getgid()).gr_name
+    text = here(recipe("logrotate-predictions"), tmp_path)
+    config.write_text(text.replace("su root root", f"su {user} {group}"))
+    learn = [COMMAND, "learn", "events.jsonl", "-m", "events.npz", "-p", "predictions.jsonl", "-q"]
+    for n in (100, 150, 150, 300):
+        write_lines(tmp_path / "events.jsonl", ROWS[:n])
+        subprocess.run(learn, cwd=tmp_path, check=True)
+        if n != 100:
+            rotate = ["logrotate", "--force", "--state", tmp_path / "state", config]
+            subprocess.run(rotate, check=True)
+    rotated = sorted(tmp_path.glob("predictions.jsonl*.gz"))
+    texts = [gzip.decompress(path.read_bytes()).decode() for path in rotated]
+    rows = [json.loads(line)["row"] for text in texts for line in text.splitlines()]
+
+    assert len(rotated) == 3
+    assert sorted(rows) == list(range(1, 301))
 
 
 def test_a_container_runs_the_program_itself_with_what_docker_run_adds(tmp_path):
