@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from stream_perceptron.live.sweep import Trial
 
 
+_OPTIONAL_COLUMNS = ("last 1,000", "updated")  # which a narrow terminal does not show
+
+
 @dataclass(init=False, eq=False, repr=False)
 class SweepOptions(TrainingOptions):
     """The options of `sweep`."""
@@ -73,8 +76,10 @@ def sweep(options: SweepOptions) -> None:
     stream-perceptron sweep mnist-train.parquet --lr 0.01,0.1,1 --epsilon 3e-6,0.03
     cat iris.csv | stream-perceptron sweep --lr 0.01,0.1,1 --activation sigmoid,tanh
 
-    "updated" is the share of samples that changed the weights. "would stop" is the first sample
-    whose error was below the threshold, epsilon: where `learn --stop` stops.
+    "kappa" is Cohen's kappa: 0% is the accuracy expected by chance. "updated" is the share of
+    samples that changed the weights. "would stop" is the first sample whose error was below the
+    threshold, epsilon: where `learn --stop` stops. "training" is the accuracy on rows learned
+    before, in later passes or drawn at random.
     """
     hint_at_terminal(options.sources)
     rejected = Rejections()
@@ -161,12 +166,16 @@ def _show(options: SweepOptions, trials: Sequence[Trial], is_partial: bool) -> N
         return
     if is_partial:
         click.echo(f"interrupted: only {counted(best.progress.samples, 'sample')} were learned")
-    rows = [list(cells.values()) for cells in _table(options, trials)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    table = list(_table(options, trials))
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    widths = {name: max(len(cells[name]) for cells in table) for name in table[0]}
+    for name in _OPTIONAL_COLUMNS:
+        if columns is not None and sum(widths.values()) + 2 * (len(widths) - 1) > columns:
+            widths.pop(name)
     ends = ["", *map(_how_it_ended, trials)]
-    for row, end in zip(rows, ends, strict=True):
-        line = "  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
-        is_wide = sys.stdout.isatty() and len(line + end) > shutil.get_terminal_size().columns
+    for cells, end in zip(table, ends, strict=True):
+        line = "  ".join(f"{cells[name]:>{width}}" for name, width in widths.items())
+        is_wide = columns is not None and len(line + end) > columns
         click.echo(f"{line}\n  {end}" if end and is_wide else line + end)
     if largest is not None:
         click.echo()

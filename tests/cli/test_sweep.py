@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 
+import numpy as np
 import pytest
 from helpers import COMMAND
 
@@ -155,3 +156,47 @@ def test_what_does_not_go_together_is_a_usage_error(args, why, run):
     result = run("sweep", *args, check=2, input="")
 
     assert why in result.stderr.splitlines()[-1]
+
+
+@pytest.fixture
+def imbalanced(tmp_path, rng):
+    """A table where 3 % of the rows are of class yes, with features that say little."""
+    labels = np.where(rng.random(3000) < 0.03, "yes", "no")
+    X = rng.normal(size=(3000, 2)) + 0.5 * (labels == "yes")[:, np.newaxis]
+    path = tmp_path / "s.csv"
+    rows = (f"{a:.3f},{b:.3f},{label}" for (a, b), label in zip(X.tolist(), labels, strict=True))
+    path.write_text("a,b,label\n" + "\n".join(rows) + "\n")
+    return path
+
+
+def test_the_largest_class_is_shown_and_compared(imbalanced, run):
+    lines = run("sweep", imbalanced, "--lr", "0.01,0.1", check=0).stdout.splitlines()
+    figures = json.loads(run("sweep", imbalanced, "--lr", "0.01", "--json", check=0).stdout)
+    n_no = imbalanced.read_text().count(",no\n")
+
+    assert lines[4:6] == [
+        f"largest class: no, {n_no / 3000:.2%} of the samples",
+        "no setting is better than always answering with the largest class",
+    ]
+    assert (figures["largest_class"], figures["largest_share"]) == ("no", n_no / 3000)
+    assert figures["interrupted"] is False
+
+
+@pytest.mark.parametrize("by", ["accuracy", "kappa", "macro-f1"])
+def test_settings_are_ordered_by_the_figure_asked_for(by, imbalanced, run):
+    result = run("sweep", imbalanced, "--lr", "0.001,0.1,2,9", "--by", by, "--json", check=0)
+    trials = json.loads(result.stdout)["trials"]
+    values = [trial[by.replace("-", "_")] for trial in trials]
+
+    assert len(set(values)) > 2
+    assert values == sorted(values, reverse=True)
+
+
+def test_a_narrow_terminal_has_the_first_columns(imbalanced, on_terminal):
+    options = ["--lr", "0.01,0.1", "--epsilon", "0,0.1", "--init-range", "0.1,1", "--quiet"]
+    wide = on_terminal("sweep", imbalanced, *options, COLUMNS="120").splitlines()[0]
+    narrow = on_terminal("sweep", imbalanced, *options, COLUMNS="80").splitlines()
+
+    assert "last 1,000" in wide
+    assert "last 1,000" not in narrow[0]
+    assert max(map(len, narrow[:9])) <= 80
