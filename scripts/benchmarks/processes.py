@@ -25,6 +25,7 @@ from common import (
     OURS,
     VW,
     Column,
+    Taken,
     Task,
     accuracy,
     compare,
@@ -105,8 +106,13 @@ def processes() -> str:
             (n, "vw, cache, --sgd"): partial(by_vw, [*cached, *again, "--sgd"]),
             (n, "scikit-learn"): partial(process, sklearn, find=float),
         }
+
+    def accuracy_of_first_pass(taken: Taken) -> str:
+        # In later passes the samples are not new.
+        return accuracy(taken.all["60,000", taken.name[1]])
+
     header = ["samples", "program", "seconds", "ours to this", "progressive accuracy"]
-    return compare(header, 5, tasks, median(), ours_to_this("ours"), accuracy)
+    return compare(header, 5, tasks, median(), ours_to_this("ours"), accuracy_of_first_pass)
 
 
 @section("wide text")
