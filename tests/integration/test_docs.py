@@ -34,6 +34,7 @@ TESTED_ELSEWHERE = {
     "daily": "test_services",
     "retention": "test_services",
     "logrotate": "test_services",
+    "logrotate-predictions": "test_services",
     "image": "test_services",
     "container": "test_services",
     "endless": "test_a_growing_log",
