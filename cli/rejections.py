@@ -17,7 +17,7 @@ _MOST_GROUPS = 10
 _MOST_LISTED = 10
 
 # The parts of a reason that differ from row to row.
-_VALUE = re.compile(r"(?<= is ).+?(?=, |$)|(?<=label )'.*?'|\d[\d,]*")
+_VALUE = re.compile(r"(?<= is ).+?(?=, |$)|(?<=label )'.*?'|(?<=--missing ).*|\d[\d,]*")
 
 
 class Rejections:

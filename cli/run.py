@@ -175,7 +175,7 @@ class Run:
                 f"{self._sources[0].name}: no row has a label: name its column with --label, or "
                 "ask for predictions with -p"
             )
-        if not rows:
+        if not (rows or live.is_blank):
             line.note(nothing_new(live, self._changed))
         ending = "model not saved; use -m MODEL to keep it"
         if o.path is not None:

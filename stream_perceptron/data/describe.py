@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from stream_perceptron.data.naming import (
@@ -27,6 +27,7 @@ _LIKE_MISSING = frozenset(
 # for words takes time quadratic in the length.
 _NO_CATEGORY = re.compile(r"(?s).{41}|[0-9]{4}|[0-9][-/:.,][0-9]|^[+-]?[0-9]+$|(\S+\s+){4}|@|://")
 
+_MAX_SHOWN = 50  # characters of a text
 UNKNOWN = "not in the model"  # why a column is not used
 
 
@@ -142,6 +143,14 @@ def if_missing(text: str) -> str:
     return f"; if that means a missing value: --missing {as_option([text.strip()])}"
 
 
+def offer_missing(text: str) -> str:
+    """Return advice for a text where a number is expected; empty if --missing cannot have it."""
+    value = text.strip()
+    if not value or "," in value or len(value) > _MAX_SHOWN:
+        return ""
+    return f"; to treat it as missing: --missing {as_option([value])}"
+
+
 def missing_hints(first: Mapping[str, str]) -> list[str]:
     """Return hints at texts that most likely mean missing values, given columns' first texts."""
     return [
@@ -151,13 +160,15 @@ def missing_hints(first: Mapping[str, str]) -> list[str]:
     ]
 
 
-def advice_on(key: str | None, name: str, text: str) -> str:
-    """Return advice for a text in JSON that means a missing value or a number; else empty.
+def advise_on_text(
+    key: str | None, name: str, text: str, advise: Callable[[str], str] = offer_missing
+) -> str:
+    """Return advice for a text in JSON that may be a number in quotes, or else by `advise`.
 
     `key` is that of the object with the features, if any.
     """
     if not re.fullmatch(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", text.strip()):
-        return if_missing(text)
+        return advise(text)
     if "." in name:  # may be a path
         return "; numbers have no quotes"
     path = "".join(f"[{json.dumps(part)}]" for part in (key, name) if part)
@@ -169,7 +180,7 @@ def json_hints(key: str | None, first: Mapping[str, str]) -> list[str]:
     return [
         f"hint: {name!r} is {text!r}, a text{hint}"
         for name, text in first.items()
-        if (hint := advice_on(key, name, text))
+        if (hint := advise_on_text(key, name, text, if_missing))
     ]
 
 

@@ -115,7 +115,10 @@ def test_a_row_that_cannot_be_used_ends_it(run, tmp_path):
     path.write_text("x,y\n1,a\n?,b\n")
     result = run("sweep", path, "--lr", "0.1,1", check=1)
 
-    assert "t.csv: row 2: column 'x' is '?', not a number; if that means" in result.stderr
+    assert (
+        "t.csv: row 2: column 'x' is '?', not a number; to treat it as missing: --missing '?'; "
+        in (result.stderr)
+    )
     assert "" == result.stdout
 
 

@@ -45,7 +45,8 @@ def test_rejected_rows_are_grouped_by_reason_with_their_share(tmp_path, run):
     told = [line for line in result.stderr.splitlines() if line.startswith("skipped")]
 
     assert [
-        f"skipped: {source}: row 3: column 'a' is 'x', not a number (and 2 more like it)",
+        f"skipped: {source}: row 3: column 'a' is 'x', not a number; to treat it as missing: "
+        "--missing x (and 2 more like it)",
         f"skipped: {source}: row 5: it has 1 fields, not 2",
         "skipped: 4 of 20 rows, 20.0%",
     ] == told

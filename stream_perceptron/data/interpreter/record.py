@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from stream_perceptron.data import roles
 from stream_perceptron.data.batch import Offset, offset_of
 from stream_perceptron.data.cells import BARE_LIST, Cells, Kind
-from stream_perceptron.data.describe import advice_on, if_missing
+from stream_perceptron.data.describe import advise_on_text, offer_missing
 from stream_perceptron.data.interpreter.context import Context
 from stream_perceptron.data.naming import LABEL_NAMES, column_called, names_in, vector_names
 from stream_perceptron.data.schema import Schema
@@ -404,7 +404,7 @@ def _number_in(record: Record, name: str) -> float:
     if kind in _NUMERIC:
         return record.number_at(c)
     text = str(record.text(name))
-    hint = if_missing(text)
+    hint = offer_missing(text)
     if DECIMAL_COMMA.fullmatch(text):
         hint = "; if that is a decimal comma: --decimal ,"
     raise SampleError(f"column {name!r} is {text[:50]!r}, not a number{hint}")
@@ -616,7 +616,7 @@ def _read_object(
             content = record.content(cell)
             raise SampleError(
                 f"feature {name!r} is {content[:50]!r}, a text, but was a number before"
-                f"{advice_on(schema.key, name, content)}"
+                f"{advise_on_text(schema.key, name, content)}"
             )
         else:
             texts[name] = cell
