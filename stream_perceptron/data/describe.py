@@ -16,6 +16,7 @@ from stream_perceptron.data.naming import (
     shortened,
     tells_origin,
 )
+from stream_perceptron.data.number_texts import NumberFormat, find_number_format
 from stream_perceptron.data.schema import Schema, Selection
 
 # Texts that most likely mean a missing value.
@@ -118,6 +119,7 @@ def _are_few(name: str, texts: Sequence[Any]) -> bool:
     """Whether a column has categories most likely: not ids, dates, numbers or free text."""
     known = [text for text in map(str, texts) if text]
     is_odd = tells_origin(name) or any(map(_NO_CATEGORY.search, known))
+    is_odd = is_odd or find_number_format(known) is not None
     return not is_odd and 0 < len(set(known)) <= max(5, len(known) // 4)
 
 
@@ -175,13 +177,20 @@ def advise_on_text(
     return f"; numbers have no quotes: jq -c {shlex.quote(f'.{path} |= tonumber')} removes them"
 
 
-def json_hints(key: str | None, first: Mapping[str, str]) -> list[str]:
-    """Return hints with advice on the first text under each name."""
-    return [
-        f"hint: {name!r} is {text!r}, a text{hint}"
-        for name, text in first.items()
-        if (hint := advise_on_text(key, name, text, if_missing))
-    ]
+def json_hints(key: str | None, texts: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return hints with advice on the texts under each name."""
+    hints = []
+    for name, values in texts.items():
+        if number_format := find_number_format(values):
+            hints.append(number_hint(name, number_format, number_format.jq_command(key, name)))
+        elif advice := advise_on_text(key, name, values[0], if_missing):
+            hints.append(f"hint: {name!r} is {values[0]!r}, a text{advice}")
+    return hints
+
+
+def number_hint(name: str, number_format: NumberFormat, command: str) -> str:
+    """Return a hint at a column of texts that are numbers, with the command that converts them."""
+    return f"hint: {name!r} has numbers with {number_format}; to convert them: {command}"
 
 
 def no_label(where: str, names: Sequence[str], schema: Schema) -> str:

@@ -398,3 +398,18 @@ def test_the_key_of_the_label_keeps_its_case(run, tmp_path):
     live = LiveModel.load(tmp_path / "m.npz")
     assert (live.progress.samples, live.progress.unlabelled) == (2, 1)
     assert live.model.classes_ == ["u", "v"]
+
+
+def test_rows_of_texts_alone_name_the_options_that_use_them(tmp_path, run):
+    """A model of biases alone would learn nothing; rows after one with a number may lack it."""
+    texts = write_lines(tmp_path / "texts.jsonl", [{"t": "a", "u": "b", "label": "x"}] * 3)
+    mixed = [{"t": "a"}, {"b": 1, "label": "x"}, {"t": "a", "label": "y"}]
+    mixed = write_lines(tmp_path / "mixed.jsonl", mixed)
+    error = run("learn", texts, check=1).stderr.splitlines()[-1]
+
+    assert error == (
+        f"Error: {texts}: row 1: it has no feature, because 't', 'u' are texts; to encode texts: "
+        "--one-hot t,u; --skip-bad skips such rows"
+    )
+    for source, options in ((texts, ["--one-hot", "t,u"]), (mixed, [])):
+        run("learn", source, *options, check=0)

@@ -141,6 +141,11 @@ class Context:
         scale = self.scale_of(names[0])
         return scale if math.isfinite(255 * scale) else None
 
+    @property
+    def has_features(self) -> bool:
+        """Whether the model, or an earlier record of the block, has a feature."""
+        return bool(self.schema.features or len(self.vocabulary) or self.new_names)
+
     def is_known(self, name: str) -> bool:
         """Whether a name is that of a feature, so that it may not have texts."""
         return name in self.vocabulary.numbers or name in self.new_names

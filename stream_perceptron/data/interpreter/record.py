@@ -17,7 +17,13 @@ from stream_perceptron.data.batch import Offset, offset_of
 from stream_perceptron.data.cells import BARE_LIST, Cells, Kind
 from stream_perceptron.data.describe import advise_on_text, offer_missing
 from stream_perceptron.data.interpreter.context import Context
-from stream_perceptron.data.naming import LABEL_NAMES, column_called, names_in, vector_names
+from stream_perceptron.data.naming import (
+    LABEL_NAMES,
+    as_option,
+    column_called,
+    names_in,
+    vector_names,
+)
 from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.values import DECIMAL_COMMA, is_number_or_bool, require_utf8
 from stream_perceptron.errors import SampleError
@@ -467,6 +473,13 @@ def _read_members(
     features = _Features(schema, {})
     if not is_label:
         features = _read_features(context, record)
+    if label is not None and features.ignored_texts and context.learns and not context.has_features:
+        texts = features.ignored_texts
+        are = "is a text" if len(texts) == 1 else "are texts"
+        raise SampleError(
+            f"it has no feature, because {names_in(texts)} {are}; to encode texts: "
+            f"--one-hot {as_option(texts)}"
+        )
     after, values = features.schema, features.values
     label, after = after.with_label(label, context.is_text)
     if is_label:
@@ -530,6 +543,7 @@ class _Features(NamedTuple):
     one_hot: tuple[str, ...] = ()
     n_nulls: int = 0  # features that are null, and not among the values
     unknown: tuple[str, ...] = ()  # as in `Sample`
+    ignored_texts: tuple[str, ...] = ()  # the names of all cells, if all are texts without a role
 
 
 def _read_features(context: Context, record: Record) -> _Features:
@@ -636,7 +650,9 @@ def _read_object(
         schema = replace(schema, texts=(*(schema.texts or ()), *new))
     features = dict(zip(cells, values.tolist(), strict=True))
     ones = tuple(name for name in one_hot if name is not None)
-    return _Features(schema, features, ones, n_nulls, tuple(unknown))
+    are_ignored = not (cells or n_nulls or unknown or set(texts).intersection(options.one_hot))
+    ignored_texts = tuple(texts) if are_ignored else ()
+    return _Features(schema, features, ones, n_nulls, tuple(unknown), ignored_texts)
 
 
 def _with_decided(schema: Schema, cells: dict[str, str], texts: dict[str, str]) -> Schema:

@@ -671,6 +671,8 @@ class _Members(_Reader):
         other_labels = self._find_other_labels(of == _LABEL)
         if not (schema.columns or schema.is_list) or schema.label is None:
             self.is_odd |= is_labeled | options.joins  # the first learned record has the columns
+        if not self.context.has_features:
+            self.is_odd |= is_labeled  # a record of texts alone is rejected
         return Block(
             self.is_odd, features, labels, is_labeled, weights, missing, one_hot, self._kept(),
             self.offsets([self._contents(name) for name in options.position]), other_labels,

@@ -13,10 +13,12 @@ from stream_perceptron.data.describe import (
     Note,
     describe,
     missing_hints,
+    number_hint,
 )
 from stream_perceptron.data.interpreter import Context
 from stream_perceptron.data.interpreter.record import Record, Sample, infer_types
 from stream_perceptron.data.naming import LABEL_NAMES, column_called
+from stream_perceptron.data.number_texts import find_number_format
 from stream_perceptron.data.schema import Selection
 from stream_perceptron.data.source import Request
 from stream_perceptron.data.tables import build_table_context, refuse_features
@@ -131,10 +133,11 @@ class CsvFormat:
         texts = [name for name in columns.texts if name not in selection.one_hot]
         ignored |= dict.fromkeys(columns.untyped, "no value so far")
         first = [i for i in range(min(len(cells), _MAX_DESCRIBED)) if i not in cells.errors]
+        fields = {name: fields_in(name, [*decisive, *first]) for name in texts}
         found = Described(
             columns.numbers, "", [1.0 if selection.scale is None else selection.scale],
-            selection.label, ignored, {n: fields_in(n, [*decisive, *first]) for n in texts},
-            hints=_hints(context, {name: fields_in(name, decisive) for name in texts}),
+            selection.label, ignored, fields,
+            hints=_hints(context, {name: fields_in(name, decisive) for name in texts}, fields),
         )  # fmt: skip
         return describe(selection, context.schema, found)
 
@@ -144,18 +147,30 @@ def _fields_in(line: str, dialect: Dialect) -> list[str]:
     return dialect.with_points(dialect.fields(line.replace("\r", " ")))
 
 
-def _hints(context: Context, texts: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return hints at options, given texts in each column of texts."""
+def _hints(
+    context: Context, texts: Mapping[str, Sequence[str]], known: Mapping[str, Sequence[str]]
+) -> list[str]:
+    """Return hints at options and commands.
+
+    `texts` are the fields of each column of texts in the records that decide, and `known` those
+    in the first records, too.
+    """
     blanks, columns = context.selection.blanks, context.columns or ()
     first: dict[str, str] = {}
     for name, fields in texts.items():
         stripped = (field.strip() for field in fields)
         first[name] = next((field for field in stripped if field not in blanks), "")
+    number_formats = {
+        name: number_format
+        for name, fields in known.items()
+        if (number_format := find_number_format(f for f in fields if f.strip() not in blanks))
+    }
     hints = missing_hints(first) + [
         f"hint: {field} in column {name!r} has a decimal comma: --decimal ,"
         for name, field in first.items()
-        if DECIMAL_COMMA.fullmatch(field)
+        if DECIMAL_COMMA.fullmatch(field) and name not in number_formats
     ]
+    hints += [number_hint(name, each, each.sed_command()) for name, each in number_formats.items()]
     is_label_first = columns[0] == LABEL_NAMES[0] == context.selection.label
     if is_label_first and len(texts) == 1 and not hints:
         place = columns.index(next(iter(texts))) + 1
@@ -166,7 +181,11 @@ def _hints(context: Context, texts: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def _if_written_otherwise(cells: Mapping[str, str]) -> str:
-    """Return advice on options for a row whose cells are all texts, or an empty text."""
+    """Return advice for a row whose cells are all texts, or an empty text."""
+    for name, text in cells.items():
+        if number_format := find_number_format([text]):
+            command = number_format.sed_command()
+            return f"; {name!r} is a number with {number_format}; to convert it: {command}"
     if any(map(DECIMAL_COMMA.fullmatch, cells.values())):
         return "; for decimal commas: --decimal ,"
     found = [c for c in "|: " if len(cells) == 1 and c in next(iter(cells.values()))]

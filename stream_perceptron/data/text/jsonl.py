@@ -89,6 +89,6 @@ class JsonFormat:
             {name: type(first.content(name)).__name__ for name in outside if key}
             | dict.fromkeys(options.ignore, "as asked"),
             texts,
-            hints=json_hints(key, {name: some[0] for name, some in texts.items()}),
+            hints=json_hints(key, texts),
         )
         return describe(options, schema, found)
