@@ -61,6 +61,22 @@ def _why_nothing_is_new(live: LiveModel) -> str:
     return "no new rows"
 
 
+def warn_of_unseen_names(live: LiveModel) -> Iterator[str]:
+    """Yield a warning for each name in the options that no row has had, if rows have own names."""
+    from stream_perceptron.data.describe import warning
+    from stream_perceptron.data.naming import meant
+
+    if not live.schema.is_open:
+        return
+    known = list(map(str, [*live.model.features_, *(live.schema.texts or ())]))
+    for option in ("one_hot", "ignore", "weight", "position", "keep"):
+        names = getattr(live.selection, option) or ()
+        for name in [names] if isinstance(names, str) else names:
+            if name in live.knowledge.unseen:
+                flag = option.replace("_", "-")
+                yield warning(f"--{flag} {name}: no row had {name!r}{meant(name, known)}")
+
+
 def baseline_of(live: LiveModel) -> dict[str, Any]:
     """Return the baselines of accuracy: the largest class, its share, and kappa."""
     labels = live.model.classes_

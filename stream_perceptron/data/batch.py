@@ -126,6 +126,8 @@ class Inferred:
     schema: Schema  # after these rows
     # New names of features, of rows that name their own.
     names: tuple[str, ...] = ()
+    # Names given in options that a row of the source has, if rows name their own cells.
+    seen: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -47,6 +47,8 @@ class CellInterpreter(Interpreter):
         self._unknown: list[str] = []  # ignored names that the model does not know
         self._warned_of_unknown = False
         self._told_of_label = request.start > 0
+        self._seen: set[str] = set()  # names given in options that rows have
+        self._n_examined = 0  # names of the cells that were compared with them
 
     def _interpret(
         self,
@@ -59,6 +61,10 @@ class CellInterpreter(Interpreter):
         self._other_labels |= interpretation.other_labels
         self._unknown = self._unknown or [*interpretation.unknown]
         batch = interpretation.batch(source=self._name, ends=rows.ends, **fields)
+        if knowledge.unseen and self._context.columns is None:
+            key = batch.inferred.schema.key
+            seen = self._find_names(knowledge.unseen, interpretation.cells, key)
+            batch = replace(batch, inferred=replace(batch.inferred, seen=seen))
         held = {i: hold for i in batch.rejected if (hold := rows.hold(i)) is not None}
         return replace(batch, held=held) if held else batch
 
@@ -75,6 +81,20 @@ class CellInterpreter(Interpreter):
                 before, schema=schema, vocabulary=vocabulary, redeliveries=redeliveries
             )
         return Interpretation(self._context, self.scan(rows), self._names)
+
+    def _find_names(self, unseen: frozenset[str], cells: Cells, key: str | None) -> frozenset[str]:
+        """Return which names given in options these or earlier rows have.
+
+        `key` is that of the object with the features, if any.
+        """
+        if self._context.are_pairs and cells.members is not None:
+            cells = cells.members
+        if len(cells.names) < self._n_examined:  # names were forgotten
+            self._n_examined = 0
+        new = set(map(str, cells.names[self._n_examined :]))
+        self._n_examined = len(cells.names)
+        self._seen |= {name for name in unseen if {name, f"{key}.{name}"} & new}
+        return frozenset(self._seen)
 
     @abstractmethod
     def scan(self, rows: Any) -> Cells:

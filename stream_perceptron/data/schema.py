@@ -67,6 +67,13 @@ class Selection:
         return {*self.ignore, *self.position, *filter(None, (self.weight, self.join))}
 
     @property
+    def named(self) -> tuple[str, ...]:
+        """The names that options other than that of the label give to columns."""
+        weight = () if self.weight is None else (self.weight,)
+        names = *self.one_hot, *self.ignore, *weight, *self.position, *self.keep
+        return tuple(dict.fromkeys(names))
+
+    @property
     def joins(self) -> bool:
         """Whether labels may come later than their samples."""
         return self.join is not None

@@ -74,11 +74,14 @@ class Knowledge:
     schema: Schema = field(default_factory=Schema)
     # The names of features, if rows name their own.
     names: Vocabulary = field(default_factory=Vocabulary)
+    # The names given in options that no row of a new model has had, if rows name their own cells.
+    unseen: frozenset[str] = frozenset()
 
     def adopt(self, inferred: Inferred) -> None:
         """Add what rows infer, once they are learned."""
         self.schema = inferred.schema
         self.names.extend(inferred.names)
+        self.unseen -= inferred.seen
 
 
 class RawRows(ABC):
@@ -138,7 +141,7 @@ class Interpreter(ABC):
             If the rows do not fit the model.
 
         """
-        knowledge = Knowledge(knowledge.schema, knowledge.names)  # as it is before these rows
+        knowledge = replace(knowledge)  # as it is before these rows
         fields: dict[str, Any] = {
             "first_row": first_row,
             "numbers_redelivered": self._request.numbers_redelivered,

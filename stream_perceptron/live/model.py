@@ -16,6 +16,7 @@ from stream_perceptron.data import roles
 from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.byte_stream import Idle
 from stream_perceptron.data.identity import PipeHeader
+from stream_perceptron.data.naming import is_position
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.data.source import (
     Interpreter,
@@ -171,6 +172,8 @@ class LiveModel:
             schema = Schema(label_type=typed.label_type)
         live = cls(SGDPerceptron(classes=declared, **parameters), asked, schema)
         live.needs_label = needs_label
+        unseen = frozenset(name for name in asked.named if not is_position(name))
+        live.knowledge.unseen = unseen
         if asked.standardize:
             live.model.network.scaler = Scaler()
         return live

@@ -413,3 +413,38 @@ def test_rows_of_texts_alone_name_the_options_that_use_them(tmp_path, run):
     )
     for source, options in ((texts, ["--one-hot", "t,u"]), (mixed, [])):
         run("learn", source, *options, check=0)
+
+
+NAMES_IN_OPTIONS = ["--one-hot", "--ignore", "--weight", "--keep"]
+
+
+@pytest.mark.parametrize("option", NAMES_IN_OPTIONS)
+@pytest.mark.parametrize("form", ["flat", "object", "late"])
+def test_a_name_that_no_row_has_is_a_warning_at_the_end(option, form, tmp_path, run):
+    rows = [{"amount": i, "b": 1.0, "plan": "p", "label": "xy"[i % 2]} for i in range(300)]
+    weighs = option == "--weight"
+    for i, row in enumerate(rows):
+        if weighs:
+            row["plan"] = 1
+        if form == "late" and i < 299:
+            del row["plan"]
+    if form == "object":
+        inside = ("amount", "b", "plan") if option == "--one-hot" else ("amount", "b")
+        for row in rows:
+            row["features"] = {name: row.pop(name) for name in inside}
+    source = write_lines(tmp_path / "s.jsonl", rows)
+    output = ["-p", tmp_path / "p.jsonl"]
+    right = run("learn", source, option, "plan", *output, "-q", check=0).stderr
+    wrong = run("learn", source, option, "plann", *output, "-q", check=0).stderr
+
+    assert "plan" not in right
+    (line,) = [line for line in wrong.splitlines() if "plann" in line]
+    assert line.startswith(f"warning: {option} plann: no row had 'plann'")
+
+
+def test_a_name_that_a_table_lacks_is_an_error(tmp_path, run):
+    source = tmp_path / "s.csv"
+    source.write_text("a,plan,label\n1,p,x\n")
+
+    assert "'plann'" in run("learn", source, "--one-hot", "plann", check=1).stderr
+    assert run("learn", source, "--one-hot", "plan", "--ignore", "a", "-q", check=0).stderr == ""

@@ -57,7 +57,7 @@ class Interpretation:
         self.deciding: list[tuple[int, Sample]] = []
         self.other_labels: set[str] = set()
         self.unknown: dict[str, None] = {}
-        self._cells, self._names = cells, NameRoles() if names is None else names
+        self.cells, self._names = cells, NameRoles() if names is None else names
         self._n = len(cells)
         self._samples: dict[int, Sample] = {}
         self._rejected: dict[int, str] = {}
@@ -69,13 +69,13 @@ class Interpretation:
 
     def _interpret(self) -> None:
         block: Block | None = None
-        members = self._cells.members
-        n_cells = len(self._cells.kinds) + (0 if members is None else len(members.kinds))
+        members = self.cells.members
+        n_cells = len(self.cells.kinds) + (0 if members is None else len(members.kinds))
         are_many = n_cells >= _MIN_CELLS
         is_current, wait, n_single, first, i = False, 0, 0, 0, 0
         while i < self._n:
             if are_many and not is_current and n_single >= wait:
-                block, first = interpret_block(self.context, self._cells[i:], self._names), i
+                block, first = interpret_block(self.context, self.cells[i:], self._names), i
                 is_current, n_single = True, 0
                 if block is not None:
                     self._blocks.append((block, first, np.zeros(len(block), bool)))
@@ -134,7 +134,7 @@ class Interpretation:
     def _interpret_one(self, i: int) -> bool:
         """Interpret a record; return whether it has changed the schema."""
         context = self.context
-        record = interpret_record(context, self._cells, i)
+        record = interpret_record(context, self.cells, i)
         is_redelivered = bool(context.selection.position) and self._add_offset(record.offset)
         self._redelivered[i] = is_redelivered
         if isinstance(record, RejectedRecord):
@@ -164,7 +164,7 @@ class Interpretation:
         """Return the records that have changed the schema, or the first one that can be used."""
         if not self.deciding:
             for i in range(self._n):
-                record = interpret_record(self.context, self._cells, i)
+                record = interpret_record(self.context, self.cells, i)
                 if isinstance(record, Sample):
                     return [(i, record)]
         return self.deciding
