@@ -15,7 +15,9 @@ from stream_perceptron.data.arrow.types import (
     describe_type,
     find_index_columns,
     infer_label_type,
+    is_list,
     is_number,
+    is_text,
 )
 from stream_perceptron.data.batch import BATCH_ROWS, MOST_BATCH_ROWS, Held
 from stream_perceptron.data.cell_rows import CellInterpreter, CellRows
@@ -209,13 +211,13 @@ def split_batches(
 
 
 def _require_types(columns: pa.Schema, options: Selection, where: str) -> None:
-    """Check that weights are numbers, and that columns of --one-hot are not nested."""
+    """Check that weights are numbers, and the types of the columns of --one-hot."""
     for name in options.one_hot:
         kind = columns.field(name).type
-        if types.is_nested(kind):
+        if types.is_nested(kind) and not (is_list(kind) and is_text(kind.value_type)):
             raise SourceError(
-                f"{where}: text column {name!r} is of type {kind}: --one-hot is for texts, numbers "
-                "and bools"
+                f"{where}: text column {name!r} is of type {kind}: --one-hot is for "
+                "texts, lists of texts, numbers and bools"
             )
     if options.weight is not None and not is_number(columns.field(options.weight).type):
         kind = columns.field(options.weight).type

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import compress
+from itertools import chain, compress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -229,13 +229,15 @@ class Record:
         content = self.text(name)
         return isinstance(content, str) and content.strip() in self.context.selection.blanks
 
-    def one_hot(self, name: str, path: str) -> str | None:
-        """Return the one-hot feature of a name for a cell; None if it is missing."""
+    def one_hot(self, name: str, path: str) -> tuple[str, ...]:
+        """Return the one-hot features of a name for a cell: one for each member of a list."""
         options, value = self.context.selection, self.text(path)
         if self.context.is_text:
             value = roles.present(value, options, is_text=True)
             value = None if value is None else require_utf8(value)
-        return roles.indicator(name, value, options, self.context.is_text)
+        values = value if isinstance(value, list) else [value]
+        features = (roles.indicator(name, v, options, self.context.is_text) for v in values)
+        return tuple(dict.fromkeys(feature for feature in features if feature is not None))
 
     def _name_bare_list(self) -> None:
         """Give the members of a list without a name the names of the known columns."""
@@ -333,7 +335,7 @@ def _read_fields(
             features, values = tuple(compress(features, present)), values[present]
             n_nulls, n_nan = n_nulls + n_nan, 0
         values = values.astype(np.uint8)
-    indicators = [record.one_hot(name, name) for name in columns.one_hot]
+    ones = tuple(chain.from_iterable(record.one_hot(name, name) for name in columns.one_hot))
     weight = record.weight()
     label = None
     if options.label is not None:
@@ -341,7 +343,6 @@ def _read_fields(
         if context.is_text and label is not None:
             label = require_utf8(label)
     label, after = after.with_label(label, context.is_text)
-    ones = tuple(name for name in indicators if name is not None)
     present_names: list[str] = []
     if after.is_open:
         present_names = [str(n) for n, v in zip(features, values.tolist(), strict=True) if v == v]
@@ -567,14 +568,20 @@ def _read_features(context: Context, record: Record) -> _Features:
         features = _read_object(context, record, schema, cells)
     if key:
         outside = [record.one_hot(name, name) for name in options.one_hot if name in record.index]
-        features = features._replace(one_hot=(*features.one_hot, *filter(None, outside)))
+        ones = *features.one_hot, *chain.from_iterable(outside)
+        features = features._replace(one_hot=ones)
     return features
 
 
 def _with_key(context: Context, record: Record) -> Schema:
     """Return the schema with the place of the features, found in the first record."""
     schema = context.schema
-    lists = [name for name in record.index if record.kind(name) is Kind.LIST]
+    one_hot = context.selection.one_hot
+    lists = [
+        name for name in record.index if name not in one_hot and record.kind(name) is Kind.LIST
+    ]
+    for name in lists:
+        _require_no_texts(record, name)
     key, is_list = "", False
     if record.has_features_object:
         key = FEATURES_KEY
@@ -592,6 +599,24 @@ def _with_key(context: Context, record: Record) -> Schema:
         if difference:
             raise SampleError(difference)
     return replace(schema, key=key, is_list=is_list)
+
+
+def _require_no_texts(record: Record, name: str) -> None:
+    """Check that a list without a role has no texts.
+
+    Raises
+    ------
+    SampleError
+        If it has one; the message names the options that use the list and ignore it.
+
+    """
+    members = record.members.get(name, range(0))
+    if name != BARE_LIST and any(record.kind_at(c) is Kind.TEXT for c in members):
+        option = as_option([name])
+        raise SampleError(
+            f"{name!r} is a list of texts; to encode them: --one-hot {option}; to leave it out: "
+            f"--ignore {option}"
+        )
 
 
 def _read_object(
@@ -624,6 +649,8 @@ def _read_object(
         elif record.is_blank(cell):
             n_nulls += 1
         elif kind is not Kind.TEXT:
+            if kind is Kind.LIST:
+                _require_no_texts(record, cell)
             cells[name] = cell
             are_numbers = False
         elif context.is_known(name) or name in known:
@@ -649,7 +676,7 @@ def _read_object(
     if new or schema.is_new:
         schema = replace(schema, texts=(*(schema.texts or ()), *new))
     features = dict(zip(cells, values.tolist(), strict=True))
-    ones = tuple(name for name in one_hot if name is not None)
+    ones = tuple(chain.from_iterable(one_hot))
     are_ignored = not (cells or n_nulls or unknown or set(texts).intersection(options.one_hot))
     ignored_texts = tuple(texts) if are_ignored else ()
     return _Features(schema, features, ones, n_nulls, tuple(unknown), ignored_texts)

@@ -9,8 +9,8 @@ import math
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
-from itertools import compress, count
+from functools import cache, partial
+from itertools import compress, count, zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -276,6 +276,33 @@ class _Reader:
             raise SampleError("the record decides the type of labels")
         return label
 
+    def one_hot_features(
+        self, name: str, ids: NDArray[np.intp], rows: NDArray[np.intp]
+    ) -> list[list[str | None]]:
+        """Return the one-hot features of a name for cells, ids in ascending rows.
+
+        Returns
+        -------
+        Lists with at most one feature for each record; several if a cell is a list.
+
+        """
+        meaning = partial(self.one_hot_feature, name)
+        codes, contents = self.cells.contents.encode(ids)
+        if not any(isinstance(content, list) for content in contents):
+            return [self.convert(ids, rows, meaning)[0]]
+        convert = cache(lambda kind, value: meaning(value))  # 1 and True are equal
+        features: list[tuple[str | None, ...]] = [()] * self.n
+        for row, code in zip(rows.tolist(), codes.tolist(), strict=True):
+            content = contents[code]
+            try:
+                members = content if isinstance(content, list) else [content]
+                found = dict.fromkeys(convert(type(value).__name__, value) for value in members)
+            except (SampleError, TypeError):  # a list within the list cannot be hashed
+                self.is_odd[row] = True
+            else:
+                features[row] = tuple(feature for feature in found if feature is not None)
+        return list(map(list, zip_longest(*features)))
+
     def one_hot_feature(self, name: str, content: Any) -> str | None:
         """Return the one-hot feature for the content of a cell."""
         is_text, content = self.context.is_text, self._with_point(content)
@@ -509,7 +536,9 @@ class _Table(_Reader):
         if options.label is not None:
             labels, is_labeled = self._convert(options.label, self.label)
         one_hot = [
-            self._convert(name, partial(self.one_hot_feature, name))[0] for name in columns.one_hot
+            layer
+            for name in columns.one_hot
+            for layer in self.one_hot_features(name, self._ids(name), self.rows_of_block)
         ]
         if changes_schema:  # by the first learned row
             self.is_odd |= is_labeled | options.joins
@@ -648,9 +677,10 @@ class _Members(_Reader):
         self.name_ids = cells.name_ids[self.outer]  # type: ignore[index]
         self.kinds = cells.kinds[self.outer]
         self.of = of = table.roles[self.name_ids]
-        # An object or a list with a role is odd.
-        heads = (self.kinds == Kind.LIST) | (self.kinds == Kind.OBJECT)
-        self._mark(heads & ((of == _LABEL) | (of == _WEIGHT) | (of == _ONE_HOT)) | (of == _ODD))
+        # An object or a list with a role is odd, but a list may be one-hot.
+        are_lists, are_objects = self.kinds == Kind.LIST, self.kinds == Kind.OBJECT
+        self._mark((are_lists | are_objects) & ((of == _LABEL) | (of == _WEIGHT)) | (of == _ODD))
+        self._mark(are_objects & (of == _ONE_HOT))
         if schema.columns:  # the values of a list without a name are those of the columns
             self._mark((self.name_ids == self._id(BARE_LIST)) & (self.kinds == Kind.LIST))
         labels, is_labeled = self._convert(of == _LABEL, self.label)
@@ -659,15 +689,15 @@ class _Members(_Reader):
             features = self._list(schema.key or "", missing)
         else:
             features = self._features(features, missing, is_labeled | options.joins)
-        one_hot = []
+        one_hot: list[list[str | None]] = []
         for name in options.one_hot:
             # A column may stand among the features, or outside their object without another role.
             paths = [] if name in options.roles else [name]
             if schema.key and not schema.is_list:
                 paths = [f"{schema.key}.{name}", *paths]
             for path in paths:
-                meaning = partial(self.one_hot_feature, name)
-                one_hot.append(self._convert(self.name_ids == self._id(path), meaning)[0])
+                ids = np.flatnonzero(self.name_ids == self._id(path))
+                one_hot += self.one_hot_features(name, self.outer[ids], self.rows_of_outer[ids])
         other_labels = self._find_other_labels(of == _LABEL)
         if not (schema.columns or schema.is_list) or schema.label is None:
             self.is_odd |= is_labeled | options.joins  # the first learned record has the columns

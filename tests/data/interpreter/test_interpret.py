@@ -40,7 +40,10 @@ def csv_record(rng, i):
     return ",".join(cells if rng.random() < 0.98 else cells[1:])
 
 
-def json_record(rng, i, form):
+TAGS = [["vip", "new"], ["new"], [], ["vip", "vip", None], None]
+
+
+def json_record(rng, i, form, has_tags=False):
     def value():
         if rng.random() < 0.9:
             return rng.choice([1, 2, 7, 0.5])
@@ -62,6 +65,11 @@ def json_record(rng, i, form):
         record = dict(rng.sample(list(record.items()), rng.randrange(len(record))))
     if rng.random() < 0.9:
         record["label"] = rng.choice(["up", "down"]) if rng.random() < 0.9 else None
+    if has_tags:
+        odd = ["red", 5, ["NA", 7, True], [["x"]], [{"u": 1}], {"u": 1}]
+        inside = record.get("features", record) if rng.random() < 0.9 else record
+        if isinstance(inside, dict):
+            inside["tags"] = rng.choice(TAGS if rng.random() < 0.9 else odd)
     record |= {"w": 1, "part": "p", "off": i, "id": f"k{i % 5}"}
     if rng.random() < 0.05:
         record[rng.choice(["y", "w", "off"])] = rng.choice([None, "x", -1])
@@ -105,6 +113,7 @@ def arrow_batch(rng, form, n):
         columns["b"] = columns["b"].fill_null(0).cast(pa.uint8(), safe=False)
     columns |= {
         "text": column(["red", "blue"], [None, "", "NA"], pa.string()),
+        "tags": column(TAGS, [["NA"], [""]], pa.list_(pa.string())),
         "w": column([1.0, 2.0], [None, -1.0], pa.float64()),
         "part": column(["p"], [None], pa.string()),
         "off": pa.array(range(n)),
@@ -127,7 +136,7 @@ def selection_for(rng, form):
         options |= {
             "weight": rng.choice([None, "w"]),
             "ignore": rng.choice([(), ("id",), ("off", "id")]),
-            "one_hot": rng.choice([(), ("text",), ("a",)]),
+            "one_hot": rng.choice([(), ("text",), ("a",), ("tags",), ("tags", "text")]),
             "keep": rng.choice([(), ("id",)]),
             "join": "id" if rng.random() < 0.15 else None,
             "position": ("part", "off") if rng.random() < 0.1 else (),
@@ -156,6 +165,8 @@ def cells_of(rng, form, n):
         schema = Schema(features=known, texts=("text",), columns=(*known, "text", "label"))
         context = replace(context, schema=replace(schema, label="label"))
     if form == "csv":
+        one_hot = tuple(name for name in context.selection.one_hot if name != "tags")
+        context = replace(context, selection=replace(context.selection, one_hot=one_hot))
         scanner = CsvScanner(COLUMNS)
         context = replace(context, is_text=True, columns=COLUMNS, are_named=True)
     elif form == "libsvm":
@@ -164,9 +175,11 @@ def cells_of(rng, form, n):
         scanner = JsonScanner()
     if context.selection.position:
         context = replace(context, redeliveries=Redeliveries({("p",): 3}))
+    has_tags = "tags" in context.selection.one_hot
     make = {"csv": csv_record, "libsvm": libsvm_record}.get(form)
     records = [
-        (make(rng, i) if make else json_record(rng, i, form)).encode() + b"\n" for i in range(n)
+        (make(rng, i) if make else json_record(rng, i, form, has_tags)).encode() + b"\n"
+        for i in range(n)
     ]
     return context, scanner.scan(RawLines(b"".join(records), np.cumsum(list(map(len, records)))))
 
