@@ -139,8 +139,8 @@ class Rule(NamedTuple):
 class Options:
     """The options of a command.
 
-    Subclasses are dataclasses without methods of their own, which would take longer to make than
-    most commands need to begin.
+    Subclasses are dataclasses without generated methods, which would lengthen the start of each
+    command.
     """
 
     rules: ClassVar[tuple[Rule, ...]] = ()

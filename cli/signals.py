@@ -151,8 +151,11 @@ class Signals:
 def ending_in_order() -> Iterator[Signals]:
     """Yield Signals; after the first one the command ends with its exit code."""
     with Signals() as signals:
-        with suppress(InterruptedWaitError):
+        try:
             yield signals
+        except InterruptedWaitError:
+            if signals.caught == signal.SIGINT:
+                click.echo("interrupted", err=True)
         if signals.is_set:
             raise click.exceptions.Exit(signals.exit_code)
 

@@ -165,7 +165,7 @@ def _show(options: SweepOptions, trials: Sequence[Trial], is_partial: bool) -> N
         click.echo(json.dumps(figures, default=str))
         return
     if is_partial:
-        click.echo(f"interrupted: only {counted(best.progress.samples, 'sample')} were learned")
+        click.echo(f"interrupted after {counted(best.progress.samples, 'sample')}")
     table = list(_table(options, trials))
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     widths = {name: max(len(cells[name]) for cells in table) for name in table[0]}

@@ -137,7 +137,7 @@ def test_a_signal_ends_a_silent_pipe_with_the_table_so_far(number):
 
     assert (128 + number, "") == (process.returncode, err)
     lines = out.splitlines()
-    assert lines[0] == "interrupted: only 100 samples were learned"
+    assert lines[0] == "interrupted after 100 samples"
     assert [line.split()[0] for line in lines[1:4]] == ["lr", "1.0", "0.1"]
     assert lines[5:] == [
         "largest class: a, 50.00% of the samples",
