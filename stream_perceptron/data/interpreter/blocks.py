@@ -44,8 +44,10 @@ class Interpretation:
     >>> context = Context(Selection(label="y"), is_text=True, columns=("a", "y"))
     >>> cells = CsvScanner(["a", "y"]).scan_records([b"1,up", b"x,up", b"2,down"])
     >>> batch = Interpretation(context, cells).batch()
-    >>> batch.labels, list(batch.features.dicts()), batch.rejected
-    (['up', 'down'], [{'a': 1.0}, {'a': 2.0}], {1: "column 'a' is 'x', not a number"})
+    >>> batch.labels, list(batch.features.dicts())
+    (['up', 'down'], [{'a': 1.0}, {'a': 2.0}])
+    >>> batch.rejected
+    {1: "column 'a' is 'x', not a number; to treat it as missing: --missing x"}
 
     """
 
