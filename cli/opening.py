@@ -75,7 +75,8 @@ def _open(
         sources = o.open_sources(signals, o.seed)
     else:
         marks = None if o.reads_whole_files else saved.marks
-        sources = o.open_sources(signals, saved.model.seed_, saved.cursor.header, marks)
+        seed = o.seed if _has_only_rejected(saved) else saved.model.seed_
+        sources = o.open_sources(signals, seed, saved.cursor.header, marks)
     if o.ray is not None:
         from stream_perceptron.distributed.shards import require_parquet
 

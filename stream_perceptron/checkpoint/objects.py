@@ -288,9 +288,9 @@ def _made(cls: Any, attributes: dict[str, Any]) -> Any:
         if not all(_is_of(each, *_parameters(cls)[name]) for each in parts):
             raise CheckpointError(f"{cls.__name__} with this {name} cannot be saved")
     for name in given.keys() & _BOUNDS.keys():
-        least, most = _BOUNDS[name]
+        lower, upper = _BOUNDS[name]
         parts = given[name] if isinstance(given[name], tuple) else [given[name]]
-        if not all(least <= part <= most for part in parts):
+        if not all(lower <= part <= upper for part in parts):
             raise CheckpointError(f"{cls.__name__} with {name} {given[name]} cannot be saved")
     made = cls(*several, **{name: given[name] for name in given.keys() - _SEVERAL})
     if not all(isinstance(vars(made)[name], type(part)) for name, part in given.items()):

@@ -82,13 +82,13 @@ def find_number_format(texts: Iterable[str]) -> NumberFormat | None:
         if match is None:
             return None
         after = match["after"] or ""
-        found = NumberFormat(
+        number_format = NumberFormat(
             sign=match["before"] or (after if after in _SIGNS else ""),
             unit="" if after in _SIGNS else after,
             separator=next((c for c in match["whole"] if not c.isdigit()), ""),
             has_decimal_comma=(match["rest"] or "").startswith(","),
         )
-        for field, value in found._asdict().items():
+        for field, value in number_format._asdict().items():
             before = getattr(merged, field)
             if value and before and value != before:
                 return None

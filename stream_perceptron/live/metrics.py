@@ -372,9 +372,13 @@ class Progress:
         if not {"confusion", "window", "curve"} <= arrays.keys():
             raise CheckpointError("progress lacks confusion counts, window or curve")
         self.progressive = Tally.restored(arrays["confusion"], arrays["window"], n_labels)
-        if "training_confusion" in arrays and "training_window" in arrays:
-            of_training = arrays["training_confusion"], arrays["training_window"]
-            self.training = Tally.restored(*of_training, n_labels)
+        training = {"training_confusion", "training_window"} & arrays.keys()
+        if len(training) == 1:
+            raise CheckpointError(f"progress has {min(training)} alone")
+        if training:
+            self.training = Tally.restored(
+                arrays["training_confusion"], arrays["training_window"], n_labels
+            )
         self.curve = LearningCurve.restored(arrays["curve"], curve_bin)
         if "drift" in arrays:
             self.drift = Drift.restored(arrays["drift"])

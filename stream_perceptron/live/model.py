@@ -497,8 +497,8 @@ class LiveModel:
             result = build_result(self, batch, trained, rows, done)
             result.answers = answers
             n_repeated = len(trained) if options.is_repeated else 0
-            if here is not None:
-                n_known = here.count_repeated(len(done))
+            if here is not None and (n_known := here.count_repeated(len(done))):
+                # Only usable rows are counted.
                 n_repeated = int(np.searchsorted(done.rows[: len(trained)], n_known))
             ledger.count(done, trained, rows, n_repeated)
             self.knowledge.adopt(done.inferred)

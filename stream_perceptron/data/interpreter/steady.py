@@ -296,11 +296,15 @@ class _Reader:
             content = contents[code]
             try:
                 members = content if isinstance(content, list) else [content]
-                found = dict.fromkeys(convert(type(value).__name__, value) for value in members)
+                features_of_cell = dict.fromkeys(
+                    convert(type(value).__name__, value) for value in members
+                )
             except (SampleError, TypeError):  # a list within the list cannot be hashed
                 self.is_odd[row] = True
             else:
-                features[row] = tuple(feature for feature in found if feature is not None)
+                features[row] = tuple(
+                    feature for feature in features_of_cell if feature is not None
+                )
         return list(map(list, zip_longest(*features)))
 
     def one_hot_feature(self, name: str, content: Any) -> str | None:

@@ -148,12 +148,12 @@ def _fields_in(line: str, dialect: Dialect) -> list[str]:
 
 
 def _hints(
-    context: Context, texts: Mapping[str, Sequence[str]], known: Mapping[str, Sequence[str]]
+    context: Context, texts: Mapping[str, Sequence[str]], first_fields: Mapping[str, Sequence[str]]
 ) -> list[str]:
     """Return hints at options and commands.
 
-    `texts` are the fields of each column of texts in the records that decide, and `known` those
-    in the first records, too.
+    `texts` are the fields of each column of texts in the records that decide, and
+    `first_fields` those in the first records, too.
     """
     blanks, columns = context.selection.blanks, context.columns or ()
     first: dict[str, str] = {}
@@ -162,7 +162,7 @@ def _hints(
         first[name] = next((field for field in stripped if field not in blanks), "")
     number_formats = {
         name: number_format
-        for name, fields in known.items()
+        for name, fields in first_fields.items()
         if (number_format := find_number_format(f for f in fields if f.strip() not in blanks))
     }
     hints = missing_hints(first) + [
