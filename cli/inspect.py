@@ -229,6 +229,8 @@ def _reading(live: LiveModel) -> Iterator[tuple[str, str]]:
     yield "label", f"{label} ({schema.label_type})" if schema.label_type else label
     for name, shown in (
         ("one-hot", selection.one_hot),
+        ("dates", selection.dates),
+        ("words", selection.words),
         ("missing", selection.missing),
         ("ignored", selection.ignore),
         ("weight", selection.weight),
@@ -268,6 +270,8 @@ def _contents(live: LiveModel) -> dict[str, Any]:
         "scale": selection.scale,
         "standardize": selection.standardize,
         "one_hot": list(selection.one_hot),
+        "dates": list(selection.dates),
+        "words": list(selection.words),
         "missing_texts": list(selection.missing),
         "samples": model.n_seen,
         "updates": model.n_updates,

@@ -65,11 +65,12 @@ def warn_of_unseen_names(live: LiveModel) -> Iterator[str]:
     """Yield a warning for each name in the options that no row has had, if rows have own names."""
     from stream_perceptron.data.describe import warning
     from stream_perceptron.data.naming import meant
+    from stream_perceptron.data.schema import ENCODINGS
 
     if not live.schema.is_open:
         return
     known = list(map(str, [*live.model.features_, *(live.schema.texts or ())]))
-    for option in ("one_hot", "ignore", "weight", "position", "keep"):
+    for option in (*ENCODINGS, "ignore", "weight", "position", "keep"):
         names = getattr(live.selection, option) or ()
         for name in [names] if isinstance(names, str) else names:
             if name in live.knowledge.unseen:

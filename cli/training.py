@@ -45,6 +45,22 @@ class TrainingOptions(ReadingOptions, JsonOption):
         section="Input",
         is_common=True,
     )
+    dates: tuple[str, ...] = option(
+        "--dates NAMES",
+        "Columns of dates (ISO 8601) to encode: hour, weekday, month and days.",
+        NAMES,
+        (),
+        section="Input",
+        is_common=True,
+    )
+    words: tuple[str, ...] = option(
+        "--words NAMES",
+        "Text columns to encode: one feature for each word, at most 200 a row.",
+        NAMES,
+        (),
+        section="Input",
+        is_common=True,
+    )
     at_random: bool = option("--random", "Draw rows at random, with replacement.", section="Input")
     epochs: int | None = option(
         "--passes N",

@@ -21,6 +21,8 @@ def iter_source(
     ignore: Sequence[str] = (),
     scale: float | None = None,
     one_hot: Sequence[str] = (),
+    dates: Sequence[str] = (),
+    words: Sequence[str] = (),
     missing: Sequence[str] = (),
     file_format: str | None = None,
 ) -> Iterator[tuple[Any, ...]]:
@@ -32,7 +34,7 @@ def iter_source(
     ----------
     paths
         Paths, URIs for `pyarrow.fs`, or - for stdin, compressed or not.
-    label, weight, ignore, scale, one_hot, missing
+    label, weight, ignore, scale, one_hot, dates, words, missing
         As the options of the command `learn`.
     file_format
         parquet, arrow, csv, jsonl or libsvm; None detects it from the first bytes of a source.
@@ -61,7 +63,14 @@ def iter_source(
     from stream_perceptron.data.opening import open_source
 
     asked = Selection(
-        label, weight, tuple(ignore), scale, one_hot=tuple(one_hot), missing=tuple(missing)
+        label,
+        weight,
+        tuple(ignore),
+        scale,
+        one_hot=tuple(one_hot),
+        dates=tuple(dates),
+        words=tuple(words),
+        missing=tuple(missing),
     )
     return _samples([open_source(fspath(path), file_format) for path in paths], Request(asked))
 

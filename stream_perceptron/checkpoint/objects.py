@@ -20,8 +20,9 @@ import numpy as np
 from stream_perceptron.checkpoint.codec import Fields, decode_name, encode_name
 from stream_perceptron.errors import CheckpointError
 
-# The classes that can be saved, by their public module in River.
+# The classes that can be saved, by their public module in River, or here.
 _CLASSES = {
+    "encoders": "DateEncoder WordCounter",
     "compose": "Discard Pipeline Prefixer Renamer Select SelectType Suffixer TransformerProduct "
     "TransformerUnion",
     "feature_extraction": "BagOfWords PolynomialExtender TFIDF",
@@ -34,14 +35,14 @@ _CLASSES = {
     "Huber Log Poisson Quantile Squared",
     "optim.schedulers": "Constant InverseScaling Optimal",
 }
-_STEPS = ("compose", "feature_extraction", "feature_selection", "preprocessing")
+_STEPS = ("encoders", "compose", "feature_extraction", "feature_selection", "preprocessing")
 _TYPES = {kind.__name__: kind for kind in (bool, bytes, float, int, str)}
 _NUMBER = (bool, int, float, np.number, np.bool_)
 # Types of numbers with which River computes otherwise than with Python's.
 _NUMPY = {np.dtype(code).name: np.dtype(code).type for code in "efbhiBHIL"}
 _TABLES = {kind.__name__: kind for kind in (dict, float, int, list, set, str)}  # default factories
 _COMPOSED = {"steps", "transformers"}  # parameters *NAME that are stored as dicts
-_SEVERAL = {"imputers", "keys", "types"}  # other parameters *NAME
+_SEVERAL = {"columns", "imputers", "keys", "types"}  # other parameters *NAME
 # The bounds of parameters. Without them, hashing to no feature would end the process, and products
 # of many features or n-grams of many words would take minutes and all memory for a sample.
 _BOUNDS = {"n_features": (1, math.inf), "degree": (-math.inf, 10), "ngram_range": (-math.inf, 100)}
@@ -88,7 +89,7 @@ def encode(value: Any, learned: bool = True) -> Any:
     if name is not None:
         return {"class": name, "state": _state(value, learned)}
     steps = sorted(" ".join(_CLASSES[module] for module in _STEPS).split())
-    raise CheckpointError(f"{kind.__name__} cannot be saved: use {', '.join(steps)} of River")
+    raise CheckpointError(f"{kind.__name__} cannot be saved: use {', '.join(steps)}")
 
 
 def _require_short(value: Any) -> Any:
@@ -198,12 +199,17 @@ _TAGGED: dict[str, Callable[[Any], Any]] = {
 }
 
 
+def _path_of(module: str) -> str:
+    """Return the path of a module of `_CLASSES`."""
+    return f"{'stream_perceptron' if module == 'encoders' else 'river'}.{module}"
+
+
 @cache
 def _name_of(cls: type) -> str | None:
     """Return the name of a listed class with its River module, or None."""
     for module, names in _CLASSES.items():
-        of_river = getattr(sys.modules.get(f"river.{module}"), cls.__name__, None)
-        if cls is of_river and cls.__name__ in names.split():
+        listed = getattr(sys.modules.get(_path_of(module)), cls.__name__, None)
+        if cls is listed and cls.__name__ in names.split():
             return f"{module}.{cls.__name__}"
     return None
 
@@ -231,8 +237,8 @@ def _object(value: Any, where: str = "step") -> Any:
     fields.finish()
     module, _, short = name.rpartition(".")
     if short not in _CLASSES.get(module, "").split():
-        raise CheckpointError(f"{name[:50]!r} is no class of River that can be saved")
-    cls = getattr(import_module(f"river.{module}"), short)
+        raise CheckpointError(f"{name[:50]!r} is no class that can be saved")
+    cls = getattr(import_module(_path_of(module)), short)
     with _checking(short):
         state = {attribute: decode(part) for attribute, part in saved.items()}
         if _parameters(cls).keys() & _COMPOSED:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -57,17 +59,28 @@ def _decode_steps(state: Any) -> Steps:
     return steps
 
 
-def one_hot_of(run: Any) -> tuple[str, ...]:
-    """Return the one-hot columns of a saved run."""
+class Encoded(NamedTuple):
+    """The columns that a saved run encodes."""
+
+    one_hot: tuple[str, ...]
+    dates: tuple[str, ...]
+    words: tuple[str, ...]
+
+
+def encoded_by(run: Any) -> Encoded:
+    """Return the columns that a saved run encodes."""
     selection = run.get("selection") if isinstance(run, dict) else None
-    names = selection.get("one_hot", []) if isinstance(selection, dict) else []
-    return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
+    saved = selection if isinstance(selection, dict) else {}
+
+    lists = (saved.get(option) for option in Encoded._fields)
+    every = (
+        [n for n in names if isinstance(n, str)] if type(names) is list else [] for names in lists
+    )
+    return Encoded(*map(tuple, every))
 
 
-def pipeline(
-    steps: Steps, model: SGDPerceptron, one_hot: tuple[str, ...]
-) -> SGDPerceptron | Pipeline:
-    """Return a model for River: behind its steps, or behind its own scaler and encoder."""
+def pipeline(steps: Steps, model: SGDPerceptron, encoded: Encoded) -> SGDPerceptron | Pipeline:
+    """Return a model for River: behind its steps, or behind its own scaler and encoders."""
     from river.compose import Pipeline
 
     scaler = model.network.scaler
@@ -77,23 +90,36 @@ def pipeline(
         model.network.scaler = None
         steps = {"scaler": _of_river(scaler, model), "SGDPerceptron": None}
     named = [(name, model if step is None else step) for name, step in steps.items()]
-    if not one_hot:
+    if not any(encoded):
         return Pipeline(*named) if named else model
-    from river.compose import Discard, Select, TransformerUnion
+    from river.compose import Discard, TransformerUnion
+
+    from stream_perceptron.encoders import DateEncoder, WordCounter
+
+    others: Any = Discard(*chain.from_iterable(encoded))
+    for _, step in named[:-1]:
+        others = others | step
+    parts = [others]
+    if encoded.one_hot:
+        parts.append(_one_hot_encoder(encoded.one_hot, model))
+    if encoded.dates:
+        parts.append(DateEncoder(*encoded.dates))
+    if encoded.words:
+        parts.append(WordCounter(*encoded.words))
+    return Pipeline(("features", TransformerUnion(*parts)), ("SGDPerceptron", model))
+
+
+def _one_hot_encoder(columns: Sequence[str], model: SGDPerceptron) -> Any:
+    """Return a River encoder of columns that knows the values that the model has learned."""
+    from river.compose import Select
     from river.preprocessing import OneHotEncoder
 
     encoder: Any = OneHotEncoder()
     for feature in map(str, model.features_):
-        ends = [i for i, sign in enumerate(feature) if sign == "_" and feature[:i] in one_hot]
+        ends = [i for i, sign in enumerate(feature) if sign == "_" and feature[:i] in columns]
         if ends:  # the longest name of a column that it begins with
             encoder.learn_one({feature[: ends[-1]]: feature[ends[-1] + 1 :]})
-    others: Any = Discard(*one_hot)
-    for _, step in named[:-1]:
-        others = others | step
-    return Pipeline(
-        ("features", TransformerUnion(others, Select(*one_hot) | encoder)),
-        ("SGDPerceptron", model),
-    )
+    return Select(*columns) | encoder
 
 
 def absorb(steps: Any, model: SGDPerceptron) -> str | None:

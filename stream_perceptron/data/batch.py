@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from stream_perceptron.data.describe import Note
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.errors import SampleError
-from stream_perceptron.model.rows import Rows
+from stream_perceptron.model.rows import Rows, concatenate_rows
 
 # Enough rows to spread the cost of a batch, few enough for the processor's cache.
 BATCH_ROWS = 1000
@@ -119,6 +119,52 @@ class Redeliveries:
         return self.is_redelivered
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class MissingValues:
+    """The missing values of n rows."""
+
+    counts: NDArray[np.intp]  # in the columns in use, shape (n,)
+    # The null columns of each row that have had no value so far, with the value 1. They count once
+    # they turn out to be features.
+    untyped: Rows | None = None
+
+    def __getitem__(self, rows: slice | NDArray[np.intp]) -> MissingValues:
+        """Return the missing values of some of the rows."""
+        untyped = None if self.untyped is None else self.untyped[rows]
+        return MissingValues(self.counts[rows], untyped)
+
+    @property
+    def any(self) -> bool:
+        """Whether there are any."""
+        has_untyped = self.untyped is not None and len(self.untyped.values) > 0
+        return has_untyped or bool(self.counts.any())
+
+    def clear(self, rows: Sequence[int]) -> MissingValues:
+        """Return the missing values, but none in these rows."""
+        counts, untyped = self.counts.copy(), self.untyped
+        counts[rows] = 0
+        if untyped is not None and len(rows):
+            left = np.delete(np.arange(len(counts)), rows)
+            untyped = untyped[left].spread(left, len(counts))
+        return MissingValues(counts, untyped)
+
+    def count_untyped(self) -> dict[str, int]:
+        """Return the number of nulls in each column that has had no value so far."""
+        if self.untyped is None:
+            return {}
+        counts = np.bincount(self.untyped.value_name_ids).tolist()
+        return {str(name): n for name, n in zip(self.untyped.names, counts, strict=False) if n}
+
+
+def concatenate_missing(parts: Sequence[MissingValues]) -> MissingValues:
+    """Return the missing values of the rows of all parts in order."""
+    untyped = None
+    if any(part.untyped is not None for part in parts):
+        every = [Rows.empty(len(p.counts)) if p.untyped is None else p.untyped for p in parts]
+        untyped = concatenate_rows(every)
+    return MissingValues(np.concatenate([part.counts for part in parts]), untyped)
+
+
 @dataclass(frozen=True)
 class Inferred:
     """What the rows of a batch add to a model's knowledge of its sources."""
@@ -152,10 +198,9 @@ class Batch:
     numbers_redelivered: bool = True
     # Notes to users about the source; they come with its first usable rows.
     notes: tuple[Note, ...] = ()
-    # The number of missing features of each usable row, shape (n,); None for none.
-    missing: NDArray[np.intp] | None = None
-    # The features that stand for a text and are 1 if a row has it.
-    indicators: frozenset[str] = frozenset()
+    missing: MissingValues | None = None  # of the usable rows; None for none
+    # The features that stand for texts or dates, which a scaler leaves as they are.
+    unscaled: frozenset[str] = frozenset()
     kept: list[tuple[Any, ...]] = field(default_factory=list)  # kept columns of each usable row
     # The bytes of a text file up to the end of each row, shape (n_rows,); None for other sources.
     ends: NDArray[np.intp] | None = None

@@ -18,6 +18,7 @@ from stream_perceptron.data.naming import (
 )
 from stream_perceptron.data.number_texts import NumberFormat, find_number_format
 from stream_perceptron.data.schema import Schema, Selection
+from stream_perceptron.encoders import is_date
 
 # Texts that most likely mean a missing value.
 _LIKE_MISSING = frozenset(
@@ -28,6 +29,8 @@ _LIKE_MISSING = frozenset(
 # for words takes time quadratic in the length.
 _NO_CATEGORY = re.compile(r"(?s).{41}|[0-9]{4}|[0-9][-/:.,][0-9]|^[+-]?[0-9]+$|(\S+\s+){4}|@|://")
 
+_MIN_WORDS = 2.5  # on average in the texts of a column, for its words to be features
+_MOST_READ = 1000  # characters of a text whose words are counted
 _MAX_SHOWN = 50  # characters of a text
 UNKNOWN = "not in the model"  # why a column is not used
 
@@ -57,6 +60,7 @@ class Described(NamedTuple):
     ignored: Mapping[str, str] = {}  # by column: why it is not used
     # Ignored columns of texts, each with the texts of the first rows.
     texts: Mapping[str, Sequence[Any]] = {}
+    dates: Sequence[str] = ()  # ignored columns of a type of dates
     origins: Sequence[str] = ()  # columns that most likely identify rows
     hints: Sequence[str] = ()
 
@@ -79,6 +83,10 @@ def describe(selection: Selection, schema: Schema, found: Described) -> tuple[No
     lines: list[str] = [title]
     if selection.one_hot:
         lines.append(f"a feature for each value of {', '.join(selection.one_hot)}")
+    if selection.dates:
+        lines.append(f"features for hour, weekday, month and days of {', '.join(selection.dates)}")
+    if selection.words:
+        lines.append(f"a feature for each word of {', '.join(selection.words)}")
     if selection.join is not None:
         lines.append(f"labels may come later, in rows with the same {selection.join}")
     if found.label is None and selection.join is None:
@@ -96,13 +104,18 @@ def describe(selection: Selection, schema: Schema, found: Described) -> tuple[No
     unknown = [name for name, why in found.ignored.items() if why == UNKNOWN]
     ignored = [f"{name} ({why})" for name, why in found.ignored.items() if why != UNKNOWN]
     if ignored:
-        lines.append(f"ignored: {shortened(ignored)}")
+        how = f"; to use {names_in(found.dates)}: --dates {as_option(found.dates)}"
+        lines.append(f"ignored: {shortened(ignored)}{how if found.dates else ''}")
     if unknown:
         lines.append(warn_of_unknown(unknown))
     if found.texts:
-        few = [name for name, texts in found.texts.items() if _are_few(name, texts)]
-        which = "them" if len(few) == len(found.texts) else listed(few)
-        how = f"; to use {which}: --one-hot {as_option(few)}" if few else ""
+        suggested = {
+            name: option
+            for name, texts in found.texts.items()
+            if (option := suggest_encoding(name, texts)) is not None
+        }
+        which = "them" if len(suggested) == len(found.texts) else listed(list(suggested))
+        how = f"; to use {which}: {write_options(suggested)}" if suggested else ""
         lines.append(f"ignored (text): {listed(list(found.texts))}{how}")
     suspects = [name for name in features if tells_origin(name) or name in found.origins]
     if suspects:
@@ -115,12 +128,40 @@ def describe(selection: Selection, schema: Schema, found: Described) -> tuple[No
     return tuple(line if isinstance(line, Note) else Note(line) for line in (*lines, *found.hints))
 
 
-def _are_few(name: str, texts: Sequence[Any]) -> bool:
-    """Whether a column has categories most likely: not ids, dates, numbers or free text."""
-    known = [text for text in map(str, texts) if text]
-    is_odd = tells_origin(name) or any(map(_NO_CATEGORY.search, known))
-    is_odd = is_odd or find_number_format(known) is not None
-    return not is_odd and 0 < len(set(known)) <= max(5, len(known) // 4)
+def suggest_encoding(name: str, texts: Sequence[Any]) -> str | None:
+    """Return the option that most likely makes features of a column of texts, if any does.
+
+    Examples
+    --------
+    >>> suggest_encoding("plan", ["basic", "basic", "pro"]), suggest_encoding("at", ["2024-03-05"])
+    ('one_hot', 'dates')
+    >>> suggest_encoding("note", ["paid late", "asks for a refund"]), suggest_encoding("id", ["u7"])
+    ('words', None)
+
+    """
+    known = [text for text in map(str, texts) if text.strip()]
+    if not known or tells_origin(name) or find_number_format(known) is not None:
+        return None
+    if all(map(is_date, known)):
+        return "dates"
+    n_words, n_distinct = sum(len(text[:_MOST_READ].split()) for text in known), len(set(known))
+    are_sentences = n_words >= _MIN_WORDS * len(known)
+    are_few = n_distinct <= max(5, len(known) // 4)
+    if are_sentences and 2 * n_distinct > len(known):  # most are different
+        are_few = False
+    if are_few and not any(map(_NO_CATEGORY.search, known)):
+        return "one_hot"
+    return "words" if are_sentences else None
+
+
+def write_options(encodings: Mapping[str, str]) -> str:
+    """Return the options that encode columns, given by name, as text for a command line."""
+    columns: dict[str, list[str]] = {}
+    for name, option in encodings.items():
+        columns.setdefault(option, []).append(name)
+    return " ".join(
+        f"--{option.replace('_', '-')} {as_option(names)}" for option, names in columns.items()
+    )
 
 
 def warning(text: str) -> Note:

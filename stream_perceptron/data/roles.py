@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from stream_perceptron.data.labels import text_of
 from stream_perceptron.data.naming import LABEL_NAMES, column_called, meant, names_in
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.errors import SampleError, SourceError
@@ -36,6 +35,8 @@ def named(asked: Selection, schema: Schema) -> Selection:
         ignore=tuple(map(name_of, asked.ignore)),
         position=tuple(map(name_of, asked.position)),
         one_hot=tuple(map(name_of, asked.one_hot)),
+        dates=tuple(map(name_of, asked.dates)),
+        words=tuple(map(name_of, asked.words)),
     )
 
 
@@ -77,6 +78,8 @@ def among(asked: Selection, names: Sequence[str], where: str, to_learn: bool) ->
         position=find_all("position ", asked.position),
         ignore=find_all("", asked.ignore),
         one_hot=find_all("text ", asked.one_hot),
+        dates=find_all("date ", asked.dates),
+        words=find_all("text ", asked.words),
         keep=find_all("", asked.keep, to_keep=True),
     )
     if asked.label is not None:
@@ -157,7 +160,7 @@ def names_by_place(selection: Selection, schema: Schema, n: int, where: str) -> 
     """Return names for n columns without names."""
     places = [f"column {i + 1}" for i in range(n)]
     asked = among(selection, places, where, to_learn=False)
-    used = {*asked.roles, *asked.one_hot}
+    used = {*asked.roles, *asked.encoded}
     free = [name for name in places if name != asked.label and name not in used]
     known = schema.features or ()
     names = dict(zip(places, places, strict=True))
@@ -168,24 +171,6 @@ def names_by_place(selection: Selection, schema: Schema, n: int, where: str) -> 
     features = known if len(free) == len(known) else [f"x{i}" for i in range(len(free))]
     names |= zip(free, features, strict=True)
     return list(names.values())
-
-
-def indicator(name: str, value: Any, asked: Selection, is_text: bool) -> str | None:
-    """Return the feature that is 1 for a value of a --one-hot column; None for a missing value.
-
-    Examples
-    --------
-    >>> asked = Selection(one_hot=("status",), missing=("NA",))
-    >>> [indicator("status", value, asked, is_text=True) for value in ("200.0", " ok", "NA")]
-    ['status_200', 'status_ok', None]
-
-    """
-    if isinstance(value, list | dict):
-        raise SampleError(f"{name!r} is not a text, a number or a bool")
-    is_blank = isinstance(value, str) and value.strip() in asked.blanks
-    if value is None or value != value or is_blank:
-        return None
-    return f"{name}_{text_of(value, is_text)}"
 
 
 def present(value: Any, asked: Selection, is_text: bool) -> Any:

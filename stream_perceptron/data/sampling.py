@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.data.batch import BATCH_ROWS, Batch, Inferred, Redeliveries
+from stream_perceptron.data.batch import (
+    BATCH_ROWS,
+    Batch,
+    Inferred,
+    MissingValues,
+    Redeliveries,
+    concatenate_missing,
+)
 from stream_perceptron.data.describe import Note
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.source import (
@@ -185,12 +192,10 @@ def _concatenate(batches: Sequence[Batch], source: str, inferred: Inferred) -> B
             for i, why in batch.rejected.items()
         },
         notes=next((batch.notes for batch in batches if batch.notes), ()),
-        missing=None
-        if all(b.missing is None for b in batches)
-        else np.concatenate(
-            [np.zeros(len(b.rows), np.intp) if b.missing is None else b.missing for b in batches]
+        missing=concatenate_missing(
+            [b.missing or MissingValues(np.zeros(len(b.rows), np.intp)) for b in batches]
         ),
-        indicators=frozenset().union(*(batch.indicators for batch in batches)),
+        unscaled=frozenset().union(*(batch.unscaled for batch in batches)),
     )
 
 

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from stream_perceptron.data.labels import LABEL_TYPES, is_missing, label_type_of, typed_label
 from stream_perceptron.data.lazy import lazy_property
 from stream_perceptron.data.naming import is_pixel, names_in
+from stream_perceptron.data.values import DECIMAL_COMMA
 from stream_perceptron.errors import SampleError, SourceError
 
 MAX_PENDING = 10**12  # samples
+ENCODINGS = ("one_hot", "dates", "words")  # the fields with columns that are encoded as features
+
+
+class Encoding(NamedTuple):
+    """How the contents of a column become features."""
+
+    option: str  # one of `ENCODINGS`
+    column: str
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,9 @@ class Selection:
     standardize: bool = field(default=False, metadata={"optional": True})
     # Text columns to turn into a feature for each value, such as colour_red.
     one_hot: tuple[str, ...] = field(default=(), metadata={"optional": True})
+    # Columns of dates to turn into features, and of texts whose words are counted.
+    dates: tuple[str, ...] = field(default=(), metadata={"optional": True})
+    words: tuple[str, ...] = field(default=(), metadata={"optional": True})
     missing: tuple[str, ...] = field(default=(), metadata={"optional": True})  # missing values
     # The delimiter of CSV; None for the most frequent of comma, tab and semicolon.
     delimiter: str | None = field(default=None, metadata={"optional": True})
@@ -70,8 +82,28 @@ class Selection:
     def named(self) -> tuple[str, ...]:
         """The names that options other than that of the label give to columns."""
         weight = () if self.weight is None else (self.weight,)
-        names = *self.one_hot, *self.ignore, *weight, *self.position, *self.keep
+        encoded = (encoding.column for encoding in self.encodings)
+        names = *encoded, *self.ignore, *weight, *self.position, *self.keep
         return tuple(dict.fromkeys(names))
+
+    @lazy_property
+    def encodings(self) -> tuple[Encoding, ...]:
+        """The columns that are encoded as features."""
+        return tuple(
+            Encoding(option, column) for option in ENCODINGS for column in getattr(self, option)
+        )
+
+    @lazy_property
+    def encoded(self) -> frozenset[str]:
+        """The names of the columns that are encoded as features."""
+        return frozenset(encoding.column for encoding in self.encodings)
+
+    def with_point(self, content: Any, is_text: bool) -> Any:
+        """Return the content of a cell, a decimal comma in a text replaced by a point."""
+        is_comma = self.decimal == "," and is_text and isinstance(content, str)
+        if is_comma and DECIMAL_COMMA.fullmatch(content):
+            return content.replace(",", ".")
+        return content
 
     @property
     def joins(self) -> bool:

@@ -83,6 +83,10 @@ class Knowledge:
         self.names.extend(inferred.names)
         self.unseen -= inferred.seen
 
+    def is_feature(self, name: str) -> bool:
+        """Whether a column or name is a feature."""
+        return name in (self.schema.features or ()) or name in self.names.numbers
+
 
 class RawRows(ABC):
     """Consecutive rows of a source, before their interpretation."""

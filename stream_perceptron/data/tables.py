@@ -66,7 +66,7 @@ def build_table_context(
         unused -= {*vectors}
         if free or not options.joins:
             _require_features(schema.features, free, vectors, types, where)
-            _require_one_hot(request, columns, where)
+            _require_encoded(request, columns, where)
     elif not request.to_learn:
         known = [name for name in free if name in request.names.numbers]
         unused = set(free).difference(known or free)
@@ -95,11 +95,12 @@ def _require_features(
         raise SourceError(f"{where}: it lacks {names_in(lacking)} of the model's features{has}")
 
 
-def _require_one_hot(request: Request, columns: Sequence[str], where: str) -> None:
-    """Check that a table has the --one-hot columns of a model."""
-    lacking = [n for n in request.selection.one_hot if column_called(n, columns) is None]
-    if lacking:
-        raise SourceError(f"{where}: it lacks the --one-hot column {lacking[0]!r} of the model")
+def _require_encoded(request: Request, columns: Sequence[str], where: str) -> None:
+    """Check that a table has the columns that a model encodes."""
+    for option, name in request.selection.encodings:
+        if column_called(name, columns) is None:
+            flag = option.replace("_", "-")
+            raise SourceError(f"{where}: it lacks the --{flag} column {name!r} of the model")
 
 
 def refuse_features(columns: Mapping[str, str], where: str, hint: str = "") -> NoReturn:
@@ -114,5 +115,6 @@ def refuse_features(columns: Mapping[str, str], where: str, hint: str = "") -> N
     shown = ", ".join(f"{name!r} ({kind})" for name, kind in list(columns.items())[:5])
     raise SourceError(
         f"{where}: no usable features{f' among {shown}' if shown else ''}: use number or bool "
-        f"columns, one column of lists, bytes or images, or texts with --one-hot{hint}"
+        "columns, one column of lists, bytes or images, or texts with --one-hot, --dates or "
+        f"--words{hint}"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import fields
 from functools import reduce
@@ -101,12 +102,12 @@ def _unite(base: Network, networks: Sequence[Network]) -> Snapshot:
     initial = base.store.initialize(*shape, n_drawn)
     scaler = None
     if base.scaler is not None:
-        one_hot: set[Hashable] = set()
+        unscaled: set[Hashable] = set()
         for network in everyone:
             if network.scaler is not None:
-                one_hot |= network.scaler.one_hot_features(network.feature_names)
+                unscaled |= network.scaler.find_unscaled(network.feature_names)
         scaler = Scaler()
-        scaler.extend(0, np.array([name in one_hot for name in features], bool))
+        scaler.extend(0, np.array([name in unscaled for name in features], bool))
     return Snapshot(
         [*labels], [*features], initial[:, 1:], initial[:, 0], n_drawn,
         base.n_seen, base.n_updates, base.last_error, scaler,
@@ -356,7 +357,21 @@ def _sum(model: SGDPerceptron, before: Progress, lives: Sequence[LiveModel]) -> 
         total.training.add(progress.training, before.training, numbers)
         added_to_curve += progress.curve.sums.sum(axis=0) - curve_before
     total.curve.append(np.maximum(added_to_curve, 0.0))
+    _sum_untyped_nulls(total, before, lives)
     return total
+
+
+def _sum_untyped_nulls(total: Progress, before: Progress, lives: Sequence[LiveModel]) -> None:
+    """Add the nulls of columns without a value, before or up to now."""
+    first = before.untyped_nulls or {}
+    nulls = Counter(first)
+    for live in lives:
+        counts = live.progress.untyped_nulls or {}
+        nulls.update({name: n - first.get(name, 0) for name, n in counts.items()})
+        settled = (name for name in first if name not in counts)
+        # Each of these models has counted the nulls of `before` as missing, and so does `nulls`.
+        total.missing -= sum(first[name] for name in settled if live.knowledge.is_feature(name))
+    total.settle_nulls(nulls, [live.knowledge for live in lives])
 
 
 def _require_more(before: Progress, after: Progress) -> None:

@@ -21,6 +21,7 @@ from stream_perceptron.live.metrics import Progress
 from stream_perceptron.model.results import TrainResult
 
 if TYPE_CHECKING:
+    from stream_perceptron.data.source import Knowledge
     from stream_perceptron.perceptron import SGDPerceptron
 
 # The most results, and samples in them, to collect before counting them in one go, which is faster.
@@ -84,12 +85,17 @@ class Ledger:
             self._count()
 
     def count(
-        self, batch: Batch, result: TrainResult, rows: NDArray[np.intp], n_repeated: int
+        self,
+        batch: Batch,
+        result: TrainResult,
+        rows: NDArray[np.intp],
+        n_repeated: int,
+        knowledge: Knowledge,
     ) -> None:
         """Count a batch of done rows.
 
         `result` is that of its usable rows, and `rows` are their numbers in the run. The first
-        `n_repeated` of them were learned before.
+        `n_repeated` of them were learned before. `knowledge` is that after these rows.
         """
         n, progress = len(result), self._progress
         # The caller shares these arrays, and they are counted later.
@@ -102,8 +108,8 @@ class Ledger:
         progress.skipped += len(batch.rejected)
         if batch.redelivered is not None:
             self.n_redelivered += int(np.count_nonzero(batch.redelivered))
-        if batch.missing is not None:
-            progress.missing += int(batch.missing[:n].sum())
+        missing = None if batch.missing is None else batch.missing[:n]
+        progress.count_missing(missing, knowledge)
         probed = np.flatnonzero(~np.isnan(result.slopes))
         if len(probed):
             progress.look_at(batch.features[probed])

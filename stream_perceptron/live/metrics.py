@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,10 @@ from stream_perceptron.live.drift import Change, Drift
 from stream_perceptron.live.learning_curve import LARGEST, LearningCurve
 from stream_perceptron.model.results import TrainResult
 from stream_perceptron.model.rows import Rows
+
+if TYPE_CHECKING:
+    from stream_perceptron.data.batch import MissingValues
+    from stream_perceptron.data.source import Knowledge
 
 WINDOW = 1000
 
@@ -280,8 +285,10 @@ class Progress:
     reach: dict[str, float] | None = field(default=None, metadata={"optional": True})
     # The last value of each feature that has risen from each probed sample to the next.
     rising: dict[str, float] | None = field(default=None, metadata={"optional": True})
-    # The number of missing values in all samples, in columns of a table.
+    # The number of missing values in all samples, in columns that are features or are encoded.
     missing: int = field(default=0, metadata={"optional": True})
+    # The number of nulls by column, for columns that have had no value so far.
+    untyped_nulls: dict[str, int] | None = field(default=None, metadata={"optional": True})
     # The last falls and recoveries of accuracy.
     changes: list[Change] = field(default_factory=list, metadata={"optional": True})
     # The row where the last reported change was found.
@@ -384,10 +391,34 @@ class Progress:
             self.drift = Drift.restored(arrays["drift"])
         if (
             self.n_untested < 0
+            or min((self.untyped_nulls or {}).values(), default=1) < 1
             or self.last_target >= max(n_labels, 0)
             or any(not 0 <= x <= 1 for each in self.changes for x in (each.before, each.after))
         ):
             raise CheckpointError("progress has inconsistent counts")
+
+    def count_missing(self, values: MissingValues | None, knowledge: Knowledge) -> None:
+        """Count the missing values of rows, given what is known after them."""
+        nulls = Counter(self.untyped_nulls or {})
+        if values is not None:
+            self.missing += int(values.counts.sum())
+            nulls.update(values.count_untyped())
+        elif not nulls:
+            return
+        self.settle_nulls(nulls, [knowledge])
+
+    def settle_nulls(self, nulls: Counter[str], known: Sequence[Knowledge]) -> None:
+        """Set the nulls of columns that have had no value so far.
+
+        Those of columns that turn out to be features are missing values, and those of columns of
+        texts are left out.
+        """
+        for name in [*nulls]:
+            if any(each.is_feature(name) for each in known):
+                self.missing += nulls.pop(name)
+            elif any(name in (each.schema.texts or ()) for each in known):
+                del nulls[name]
+        self.untyped_nulls = dict(nulls) or None
 
     def look_at(self, rows: Rows) -> None:
         """Update the reach of the features of some samples, and those that only rise."""

@@ -500,8 +500,8 @@ class LiveModel:
             if here is not None and (n_known := here.count_repeated(len(done))):
                 # Only usable rows are counted.
                 n_repeated = int(np.searchsorted(done.rows[: len(trained)], n_known))
-            ledger.count(done, trained, rows, n_repeated)
             self.knowledge.adopt(done.inferred)
+            ledger.count(done, trained, rows, n_repeated, self.knowledge)
             if isinstance(done, JoinedBatch):
                 self.waiting.take(done, result.predicted)
             if here is not None and len(done):
@@ -573,7 +573,7 @@ class LiveModel:
                 yield batch
 
     def _train(self, batch: Batch, labels: Sequence[Any], options: StepOptions) -> TrainResult:
-        samples = Samples(batch.features, labels, batch.weights, batch.indicators)
+        samples = Samples(batch.features, labels, batch.weights, batch.unscaled)
         return self.model.train(
             samples, TrainOptions(options.stop, options.with_probabilities, options.with_every)
         )

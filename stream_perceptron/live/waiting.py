@@ -115,7 +115,7 @@ class Waiting:
                     removed.add(first)
         features = batch.features[np.array(used, np.intp)]
         # Beside texts, bytes become numbers unless all are null; a saved scale of 0 means numbers.
-        if asked.one_hot or not features.scale:
+        if asked.encodings or not features.scale:
             features = replace(features, values=features.numbers, scale=1.0)
         held = {
             place: partial(_held, batch, i, name)
@@ -159,7 +159,7 @@ class Waiting:
                 places = {name: place for place, name in enumerate(names_of_row)}
                 order = np.array([places[name] for name in names], np.intp)
             values = features.values[starts[row] : starts[row + 1]][order]
-            one = batch.indicators, weights[row], numbers[row]
+            one = batch.unscaled, weights[row], numbers[row]
             self._add(key, names, values, features.scale, *one)
 
     def feature_names(self) -> set[Any]:
@@ -262,8 +262,8 @@ def _join_features(
 ) -> Batch:
     """Return the usable rows of a batch, labels with the features of their samples."""
     order, missing = np.arange(len(used)), batch.missing
-    weights, indicators = batch.weights[used], batch.indicators
-    missing = None if missing is None else missing[used]
+    weights, unscaled = batch.weights[used], batch.unscaled
+    missing = None if missing is None else missing[np.array(used, np.intp)]
     if old or within:
         samples = list(old.values())
         order[list(within)] = list(within.values())
@@ -271,10 +271,10 @@ def _join_features(
         if samples:
             features = concatenate_rows([features, _rows_of(samples)])
             weights = np.concatenate([weights, [sample.weight for sample in samples]])
-            indicators = indicators.union(*(sample.indicators for sample in samples))
+            unscaled = unscaled.union(*(sample.indicators for sample in samples))
         features, weights = features[order], weights[order]
         if missing is not None:
-            missing[[*old, *within]] = 0
+            missing = missing.clear([*old, *within])
     return replace(
         batch,
         rows=batch.rows[used],
@@ -282,7 +282,7 @@ def _join_features(
         labels=[batch.labels[i] for i in used],
         weights=weights,
         missing=missing,
-        indicators=indicators,
+        unscaled=unscaled,
         kept=[batch.kept[i] for i in used],
     )
 

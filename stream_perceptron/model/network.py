@@ -301,7 +301,7 @@ class Network:
         try:
             features, labels = growth.names_in(start, end)
             self._warn_of_twins(labels)
-            self._add(features, labels, samples.one_hot)
+            self._add(features, labels, samples.unscaled)
             n_done = self._learn(
                 task.rule,
                 Part(rows, growth.feature_ids, targets, samples.weights[part], rates),
@@ -330,7 +330,7 @@ class Network:
         self,
         features: Sequence[Hashable],
         labels: Sequence[Hashable],
-        one_hot: AbstractSet[Hashable] = frozenset(),
+        unscaled: AbstractSet[Hashable] = frozenset(),
     ) -> None:
         if not features and not labels:
             return
@@ -339,7 +339,7 @@ class Network:
         draws = self.n_seen == 0
         weights = self.store.grow(k + len(labels), d + len(features), draws)
         if self.scaler is not None:
-            self.scaler.extend(d, np.array([name in one_hot for name in features], bool))
+            self.scaler.extend(d, np.array([name in unscaled for name in features], bool))
         self.labels.extend(labels)
         self.features.extend(features)
         self._label_types |= set(map(type, labels))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import chain, count, repeat
+from itertools import chain, compress, repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -83,10 +83,29 @@ class Rows:
             np.concatenate([np.empty(0), *values]),
         )
 
+    @classmethod
+    def empty(cls, n: int) -> Rows:
+        """Return n rows without features."""
+        return cls((), np.zeros(n + 1, np.intp), np.empty(0, np.int32), np.empty(0))
+
+    @classmethod
+    def from_dicts(cls, rows: Sequence[Mapping[str, float]]) -> Rows:
+        """Return rows made from dicts of features."""
+        numbers: dict[Hashable, int] = {}
+        ids = [numbers.setdefault(name, len(numbers)) for row in rows for name in row]
+        lengths = np.fromiter(map(len, rows), np.intp, len(rows))
+        values = chain.from_iterable(row.values() for row in rows)
+        return cls(
+            tuple(numbers),
+            _starts(lengths),
+            np.array(ids, np.int32),
+            np.fromiter(values, np.float64, len(ids)),
+        )
+
     def __len__(self) -> int:
         return len(self.starts) - 1
 
-    def __getitem__(self, rows: slice | NDArray[np.intp]) -> Rows:
+    def __getitem__(self, rows: slice | NDArray[np.intp] | NDArray[np.int32]) -> Rows:
         """Return a slice of the rows, or the rows of the given numbers."""
         if isinstance(rows, slice):
             first, end, _ = rows.indices(len(self))
@@ -183,55 +202,56 @@ class Rows:
         first[self.name_ids[cells[used]]] = rows[used]
         return first[name_ids]
 
-    def with_one_hot(self, rows: Any, names: Sequence[Hashable]) -> Rows:
-        """Return rows with a further feature names[i] = 1 in row rows[i]; None adds nothing.
+    def extended(self, others: Rows) -> Rows:
+        """Return rows with the features of other rows that they lack.
 
-        A row that has the feature keeps its value.
+        A row that has a feature keeps its value.
 
         Examples
         --------
         >>> rows = Rows.of_table(("a",), np.array([[2.0], [3.0]]))
-        >>> list(rows.with_one_hot([1, 0, 1, 0], ["red", "blue", "red", "a"]).dicts())
-        [{'a': 2.0, 'blue': 1.0}, {'a': 3.0, 'red': 1.0}]
+        >>> others = Rows.from_dicts([{"b": 1.0, "a": 1.0}, {"c": 4.0}])
+        >>> list(rows.extended(others).dicts())
+        [{'a': 2.0, 'b': 1.0}, {'a': 3.0, 'c': 4.0}]
 
         """
-        added = dict.fromkeys(names)
-        added.pop(None, None)
-        if not added:
+        if not len(others.values):
             return self
-        numbers = {name: i for i, name in enumerate(self.names) if name in added}
-        new_names = [name for name in added if name not in numbers]
-        old_ids = np.array(list(numbers.values()), np.int32)
-        numbers |= zip(new_names, count(len(self.names)), strict=False)
-        name_ids = np.fromiter(map(numbers.get, names, repeat(-1)), np.int32, len(names))
-        order = np.argsort(rows, kind="stable")
-        order = order[name_ids[order] >= 0]
-        order = order[self._are_absent(np.asarray(rows)[order], name_ids[order], old_ids)]
-        rows_with_one = np.asarray(rows)[order]
-        ends = self.starts[rows_with_one + 1]
+        rows = self.without_unused_names()
+        numbers = {name: i for i, name in enumerate(others.names)}
+        # The number among the names of others of each own name, or -1.
+        shared = np.fromiter(map(numbers.get, rows.names, repeat(-1)), np.int32, len(rows.names))
+        ids = np.empty(len(others.names), np.int32)
+        is_new = np.ones(len(ids), bool)
+        is_new[shared[shared >= 0]] = False
+        ids[shared[shared >= 0]] = np.flatnonzero(shared >= 0)
+        ids[is_new] = len(rows.names) + np.arange(np.count_nonzero(is_new))
+        name_ids, of_rows, values = ids[others.value_name_ids], others.value_rows, others.numbers
+        if not is_new.all():
+            n_names = len(rows.names) + len(ids)
+            is_shared = (shared >= 0)[rows.value_name_ids]
+            present = (rows.value_rows * n_names + rows.value_name_ids)[is_shared]
+            is_absent = ~np.isin(of_rows * n_names + name_ids, present)
+            name_ids, of_rows, values = name_ids[is_absent], of_rows[is_absent], values[is_absent]
+        ends = rows.starts[of_rows + 1]
         return Rows(
-            (*self.names, *new_names),
-            self.starts + np.searchsorted(rows_with_one, np.arange(len(self) + 1)),
-            np.insert(self.value_name_ids, ends, name_ids[order]),
-            np.insert(self.numbers, ends, 1.0),
+            (*rows.names, *compress(others.names, is_new)),
+            rows.starts + np.searchsorted(of_rows, np.arange(len(rows) + 1)),
+            np.insert(rows.value_name_ids, ends, name_ids),
+            np.insert(rows.numbers, ends, values),
         )
 
-    def _are_absent(
-        self, rows: NDArray[np.intp], name_ids: NDArray[np.int32], old_ids: NDArray[np.int32]
-    ) -> NDArray[np.bool_]:
-        """Return whether each row lacks a name, and it is the first such pair.
+    def used_names(self) -> list[Hashable]:
+        """Return the names that occur in a row, in order of their first occurrence.
 
-        Of the names in these rows, only those with `old_ids` may be present.
+        Examples
+        --------
+        >>> Rows.from_dicts([{"a": 1.0}, {"c": 4.0, "a": 1.0}])[1:].used_names()
+        ['c', 'a']
+
         """
-        n_names = int(name_ids.max(initial=0)) + 1
-        pairs = rows.astype(np.int64) * n_names + name_ids
-        are_absent = np.zeros(len(pairs), bool)
-        are_absent[np.unique(pairs, return_index=True)[1]] = True
-        if len(old_ids):
-            is_old = np.isin(self.value_name_ids, old_ids)
-            present = self.value_rows[is_old] * n_names + self.value_name_ids[is_old]
-            are_absent &= ~np.isin(pairs, present)
-        return are_absent
+        ids, first = np.unique(self.value_name_ids, return_index=True)
+        return [self.names[i] for i in ids[np.argsort(first)].tolist()]
 
     def spread(self, rows: NDArray[np.intp], n: int) -> Rows:
         """Return n rows: these in the given places, and rows without features elsewhere."""
@@ -258,8 +278,8 @@ class Samples(NamedTuple):
     rows: Rows
     labels: Sequence[Hashable]  # None: predict the row only
     weights: NDArray[np.float64]  # the sample weights, shape (n,)
-    # New features with these names are one-hot features, which a scaler leaves as they are.
-    one_hot: AbstractSet[Hashable] = frozenset()
+    # A scaler leaves new features with these names as they are.
+    unscaled: AbstractSet[Hashable] = frozenset()
 
 
 @lru_cache(maxsize=16)

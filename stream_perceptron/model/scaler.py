@@ -55,19 +55,19 @@ class Scaler:
         """Return a copy with the first d features."""
         return Scaler(self.table[:, :d])
 
-    def extend(self, d: int, is_one_hot: NDArray[np.bool_]) -> None:
+    def extend(self, d: int, is_unscaled: NDArray[np.bool_]) -> None:
         """Add new features after the first d, replacing any that followed these."""
-        end = d + len(is_one_hot)
+        end = d + len(is_unscaled)
         table = self.table
         if end > len(self):
             table = np.zeros((3, max(end, 2 * len(self))))
             table[:, :d] = self.table[:, :d]
         table[:, d:end] = 0.0
-        table[0, d:end][is_one_hot] = _LEFT_ALONE
+        table[0, d:end][is_unscaled] = _LEFT_ALONE
         self.table = table
 
-    def one_hot_features(self, names: Sequence[Hashable]) -> set[Hashable]:
-        """Return the one-hot features among those with these names."""
+    def find_unscaled(self, names: Sequence[Hashable]) -> set[Hashable]:
+        """Return which of the features with these names are left as they are."""
         return {
             name for name, count in zip(names, self.table[0].tolist(), strict=False) if count < 0
         }

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pyarrow import types
 
 from stream_perceptron.data.arrow.types import (
+    is_date,
     is_image,
     is_list,
     is_number,
@@ -81,7 +82,8 @@ class ArrowScanner:
                 members = _scan_vectors(name, column, errors)
                 contents[i] = _LazyContents(column)
             else:
-                make = _TextContents if is_text(column.type) else _ListContents
+                is_text_or_date = is_text(column.type) or is_date(column.type)
+                make = _TextContents if is_text_or_date else _ListContents
                 contents[i] = make(_to_list(name, column, errors))
         numbers = self._collect_numbers(batch, groups)
         for i, is_null in nulls.items() if numbers.dtype == np.float64 else ():

@@ -15,6 +15,7 @@ from stream_perceptron.data.arrow.types import (
     describe_type,
     find_index_columns,
     infer_label_type,
+    is_date,
     is_list,
     is_number,
     is_text,
@@ -78,6 +79,7 @@ class ArrowTable:
         options = roles.among(request.selection, names, where, request.to_learn)
         _require_types(columns, options, where)
         column_types = {field.name: describe_type(field.type) for field in columns}
+        column_types |= {n: column_types[n]._replace(kind=Kind.TEXT) for n in options.dates}
         context = build_table_context(
             request, options, names, where, are_named=True, types=column_types
         )
@@ -85,7 +87,7 @@ class ArrowTable:
         features = [*table.numbers, *([table.vector] if table.vector else [])]
         if table.vector is not None:
             require_pillow(columns.field(table.vector).type)
-        elif not features and not table.one_hot and not (options.joins and not table.free):
+        elif not features and not table.encodings and not (options.joins and not table.free):
             refuse_features({name: column_types[name].name for name in table.free}, where)
         else:
             schema = context.schema_of_known_columns
@@ -93,7 +95,8 @@ class ArrowTable:
             kind = columns.field(options.label).type
             if label_type := infer_label_type(kind, options.label, where):
                 schema = schema.with_label_type(label_type, where)
-        read = {options.label, *options.roles, *table.one_hot, *features, *table.untyped}
+        encoded = {encoding.column for encoding in table.encodings}
+        read = {options.label, *options.roles, *encoded, *features, *table.untyped}
         read = read.difference(options.ignore).union(options.kept)
         ignored_texts = [
             name for name in table.free if column_types[name].kind is Kind.TEXT and name not in read
@@ -125,7 +128,8 @@ class ArrowTable:
         columns = [table.vector] if table.vector else features
         of_type = {Kind.NUMBER, Kind.LIST}.__contains__
         unknown = [n for n in self.names if n in context.unused and of_type(column_types[n].kind)]
-        used = {*columns, *texts, *context.unused, *table.one_hot}
+        encoded = {encoding.column for encoding in table.encodings}
+        used = {*columns, *texts, *context.unused, *encoded}
         ignored = dict.fromkeys(unknown, UNKNOWN)
         ignored |= {name: column_types[name].name for name in table.free if name not in used}
         ignored |= dict.fromkeys(options.ignore, "as asked")
@@ -136,6 +140,7 @@ class ArrowTable:
             options.label,
             ignored,
             texts,
+            [name for name in ignored if is_date(self._columns.field(name).type)],
             find_index_columns(self._columns),
         )
         return describe(options, context.schema, found)
@@ -202,7 +207,7 @@ def split_batches(
     `names` are those of the batches' columns.
     """
     # If each row has its own text, a batch has as many features as rows.
-    max_rows = BATCH_ROWS if options.one_hot else MOST_BATCH_ROWS
+    max_rows = BATCH_ROWS if options.encodings else MOST_BATCH_ROWS
     for batch in batches:
         if batch.schema.names != list(names):
             batch = batch.rename_columns(list(names))
@@ -211,13 +216,21 @@ def split_batches(
 
 
 def _require_types(columns: pa.Schema, options: Selection, where: str) -> None:
-    """Check that weights are numbers, and the types of the columns of --one-hot."""
-    for name in options.one_hot:
+    """Check that weights are numbers, and the types of the columns that are encoded."""
+    for option, name in options.encodings:
         kind = columns.field(name).type
-        if types.is_nested(kind) and not (is_list(kind) and is_text(kind.value_type)):
+        are_texts = is_text(kind) or (is_list(kind) and is_text(kind.value_type))
+        if option == "dates":
+            fits, wanted = is_text(kind) or is_date(kind), "dates, timestamps and texts in ISO 8601"
+        elif option == "words":
+            fits, wanted = are_texts, "texts and lists of texts"
+        else:
+            fits = are_texts or not types.is_nested(kind)
+            wanted = "texts, lists of texts, numbers and bools"
+        if not (fits or types.is_null(kind)):
+            flag = option.replace("_", "-")
             raise SourceError(
-                f"{where}: text column {name!r} is of type {kind}: --one-hot is for "
-                "texts, lists of texts, numbers and bools"
+                f"{where}: column {name!r} is of type {kind}: --{flag} is for {wanted}"
             )
     if options.weight is not None and not is_number(columns.field(options.weight).type):
         kind = columns.field(options.weight).type

@@ -57,6 +57,11 @@ def is_text(kind: pa.DataType) -> bool:
     )
 
 
+def is_date(kind: pa.DataType) -> bool:
+    """Whether a column of this type has a date in each row, with or without a time."""
+    return bool(types.is_date(kind) or types.is_timestamp(kind))
+
+
 def is_list(kind: pa.DataType) -> bool:
     """Whether a column of this type has a list in each row."""
     return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.data.batch import Batch, Inferred, Offset
+from stream_perceptron.data.batch import Batch, Inferred, MissingValues, Offset, concatenate_missing
 from stream_perceptron.data.cells import Cells
 from stream_perceptron.data.interpreter.context import Context
 from stream_perceptron.data.interpreter.record import RejectedRecord, Sample, interpret_record
@@ -112,12 +112,9 @@ class Interpretation:
         new: dict[str, None] = {}
         if context.columns is None:
             new = dict.fromkeys(self._names.find_new(block.features[records], is_learned))
-        for names in () if joins else block.one_hot:
-            new |= dict.fromkeys(
-                name
-                for name in compress(names[records], is_learned)
-                if name is not None and not context.is_known(name)
-            )
+        if not joins and len(block.encoded.values):
+            encoded = block.encoded[records][np.flatnonzero(is_learned)].used_names()
+            new |= dict.fromkeys(name for name in map(str, encoded) if not context.is_known(name))
         self._add_names(new)
 
     def _add_offset(self, offset: Offset | None) -> bool:
@@ -192,8 +189,8 @@ class Interpretation:
             rejected=self._rejected,
             offsets=tuple(self._offsets),
             redelivered=self._redelivered if self._offsets and self._redelivered.any() else None,
-            missing=part.missing if part.missing.any() else None,
-            indicators=part.one_hot,
+            missing=part.missing if part.missing.any else None,
+            unscaled=part.unscaled,
             kept=list(part.kept) if self.context.selection.kept else [],
             **others,
         )
@@ -206,24 +203,21 @@ class _Usable(NamedTuple):
     features: Rows
     labels: list[Any]
     weights: NDArray[np.float64]
-    missing: NDArray[np.intp]
+    missing: MissingValues
     kept: Sequence[tuple[Any, ...]]
-    one_hot: frozenset[str]
+    unscaled: frozenset[str]
 
 
 def _take_usable(block: Block, first: int, is_taken: NDArray[np.bool_]) -> _Usable:
     """Return the records of a block that are taken; `first` is the number of its first record."""
     rows, features = np.flatnonzero(is_taken), block.features
-    names = list(chain.from_iterable(block.one_hot))
-    one_hot: frozenset[str] = frozenset()
-    if any(name is not None for name in names):
-        row_of_name = np.tile(np.arange(len(block)), len(block.one_hot))
-        features = features.with_one_hot(row_of_name, names)
-        taken = compress(names, is_taken[row_of_name].tolist())
-        one_hot = frozenset(name for name in taken if name is not None)
+    unscaled: frozenset[str] = frozenset()
+    if len(block.encoded.values):
+        features = features.extended(block.encoded)
+        unscaled = frozenset(map(str, block.encoded[rows].used_names()))
     if len(rows) == len(block):
         return _Usable(
-            first + rows, features, block.labels, block.weights, block.missing, block.kept, one_hot
+            first + rows, features, block.labels, block.weights, block.missing, block.kept, unscaled
         )
     taken_rows = rows.tolist()
     return _Usable(
@@ -233,7 +227,7 @@ def _take_usable(block: Block, first: int, is_taken: NDArray[np.bool_]) -> _Usab
         block.weights[rows],
         block.missing[rows],
         [block.kept[i] for i in taken_rows] if block.kept else (),
-        one_hot,
+        unscaled,
     )
 
 
@@ -245,9 +239,9 @@ def _collect(samples: dict[int, Sample]) -> _Usable:
         _rows_of(records),
         [record.label for record in records],
         np.array([record.weight for record in records], np.float64),
-        np.array([record.n_nulls + record.n_nan for record in records], np.intp),
+        _missing_of(records),
         [record.kept for record in records],
-        frozenset(chain.from_iterable(record.one_hot for record in records)),
+        frozenset(chain.from_iterable(record.encoded for record in records)),
     )
 
 
@@ -255,7 +249,8 @@ def _merge(parts: Sequence[_Usable]) -> _Usable:
     """Return the usable records of all parts in order."""
     none = np.array([], np.intp)
     if not parts:
-        return _Usable(none, Rows.from_rows([], []), [], np.array([]), none, (), frozenset())
+        missing = MissingValues(none)
+        return _Usable(none, Rows.empty(0), [], np.array([]), missing, (), frozenset())
     rows = np.concatenate([part.rows for part in parts])
     order = np.argsort(rows, kind="stable")
     labels = list(chain.from_iterable(part.labels for part in parts))
@@ -265,9 +260,9 @@ def _merge(parts: Sequence[_Usable]) -> _Usable:
         concatenate_rows([part.features for part in parts])[order],
         [labels[i] for i in order.tolist()],
         np.concatenate([part.weights for part in parts])[order],
-        np.concatenate([part.missing for part in parts])[order],
+        concatenate_missing([part.missing for part in parts])[order],
         [kept[i] for i in order.tolist()] if len(kept) == len(rows) else (),
-        frozenset().union(*(part.one_hot for part in parts)),
+        frozenset().union(*(part.unscaled for part in parts)),
     )
 
 
@@ -282,7 +277,7 @@ def interpret(context: Context, cells: Cells, names: NameRoles | None = None) ->
 def _rows_of(samples: Sequence[Sample]) -> Rows:
     """Return the features of samples as rows."""
     first, scale = samples[0], samples[0].scale
-    if len(samples) == 1 and scale == 1.0 and not (first.n_nan or first.one_hot):
+    if len(samples) == 1 and scale == 1.0 and not (first.n_nan or first.encoded):
         return Rows(first.names, np.array([0, len(first.values)]), None, first.values)
     are_bytes = all(s.values.dtype == np.uint8 and s.scale == scale for s in samples)
     numbers = [sample.values for sample in samples]
@@ -301,5 +296,13 @@ def _rows_of(samples: Sequence[Sample]) -> Rows:
         )
         if are_bytes:
             rows = replace(rows, values=np.concatenate(numbers), scale=scale)
-    ones = [(i, name) for i, sample in enumerate(samples) for name in sample.one_hot]
-    return rows.with_one_hot([i for i, _ in ones], [name for _, name in ones])
+    return rows.extended(Rows.from_dicts([sample.encoded for sample in samples]))
+
+
+def _missing_of(samples: Sequence[Sample]) -> MissingValues:
+    """Return the missing values of samples."""
+    counts = np.array([sample.n_nulls + sample.n_nan for sample in samples], np.intp)
+    if not any(sample.untyped for sample in samples):
+        return MissingValues(counts)
+    untyped = Rows.from_dicts([dict.fromkeys(sample.untyped, 1.0) for sample in samples])
+    return MissingValues(counts, untyped)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from stream_perceptron.data.batch import Redeliveries
 from stream_perceptron.data.cells import Kind
 from stream_perceptron.data.lazy import lazy_property
-from stream_perceptron.data.schema import Schema, Selection
+from stream_perceptron.data.schema import Encoding, Schema, Selection
 from stream_perceptron.model.vocabulary import Vocabulary, natural_order
 
 BYTE_SCALE = 1 / 255  # the default factor of 8-bit features
@@ -25,14 +25,14 @@ class ColumnType(NamedTuple):
 
 
 class TableColumns(NamedTuple):
-    """The columns of a table that may be features, and those of --one-hot."""
+    """The columns of a table that may be features, and those that are encoded as features."""
 
     free: list[str]  # the columns without another role
     # Those of numbers, those of texts, and those without a value so far.
     numbers: tuple[str, ...]
     texts: list[str]
     untyped: list[str]
-    one_hot: list[str]
+    encodings: list[Encoding]
     vector: str | None = None  # the column of lists with the features, beside which none is used
 
 
@@ -103,7 +103,7 @@ class Context:
             usable = [name for name in free if kinds[name] in (Kind.NUMBER, Kind.TEXT)]
             if schema.is_new:
                 texts.update(name for name in usable if kinds[name] is Kind.TEXT)
-                texts.update(options.one_hot)
+                texts.update(options.encoded)
         if vector is not None:
             usable = []
         known: Sequence[str] = schema.features or ()
@@ -111,16 +111,18 @@ class Context:
             known = natural_order(usable)
         elif not known and (schema.is_open or not self.learns):
             known = natural_order([name for name in usable if self.is_known(name)])
-        may_be_number = set(usable).difference(texts, options.one_hot)
+        may_be_number = set(usable).difference(texts, options.encoded)
         numbers = tuple(name for name in known if name in may_be_number)
         typed = {*texts, *numbers}
-        one_hot = set(options.one_hot).difference(used - self.unused)
+        free_to_encode = set(columns).difference(used - self.unused)
+        encodings = [each for each in options.encodings if each.column in free_to_encode]
+        encodings.sort(key=lambda encoding: columns.index(encoding.column))
         return TableColumns(
             free,
             numbers,
             [name for name in free if name in texts],
             [name for name in usable if name not in typed],
-            [name for name in columns if name in one_hot],
+            encodings,
             vector,
         )
 

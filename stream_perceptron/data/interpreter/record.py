@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain, compress
+from itertools import compress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 from stream_perceptron.data import roles
 from stream_perceptron.data.batch import Offset, offset_of
 from stream_perceptron.data.cells import BARE_LIST, Cells, Kind
-from stream_perceptron.data.describe import advise_on_text, offer_missing
+from stream_perceptron.data.describe import (
+    advise_on_text,
+    offer_missing,
+    suggest_encoding,
+    write_options,
+)
+from stream_perceptron.data.encodings import encode_content
 from stream_perceptron.data.interpreter.context import Context
 from stream_perceptron.data.naming import (
     LABEL_NAMES,
@@ -24,7 +30,7 @@ from stream_perceptron.data.naming import (
     names_in,
     vector_names,
 )
-from stream_perceptron.data.schema import Schema
+from stream_perceptron.data.schema import Encoding, Schema
 from stream_perceptron.data.values import DECIMAL_COMMA, is_number_or_bool, require_utf8
 from stream_perceptron.errors import SampleError
 from stream_perceptron.model.rows import Names
@@ -48,8 +54,9 @@ class Sample(NamedTuple):
     weight: float
     offset: Offset | None
     schema: Schema  # after this record, if it is learned
-    one_hot: tuple[str, ...] = ()  # its one-hot features, which are 1
+    encoded: Mapping[str, float] = {}  # its features that stand for texts and dates
     n_nulls: int = 0  # null features, which are not in `names`
+    untyped: tuple[str, ...] = ()  # null columns that have had no value so far
     n_nan: int = 0  # missing features among `values`
     kept: tuple[Any, ...] = ()  # the contents of the passthrough columns
     # The names of features that later records may not have as texts, if this one is learned.
@@ -190,11 +197,7 @@ class Record:
 
     def text(self, name: str) -> Any:
         """Return the content of a cell, a decimal comma replaced by a point."""
-        content = self.content(name)
-        is_comma = self.context.selection.decimal == "," and isinstance(content, str)
-        if is_comma and self.context.is_text and DECIMAL_COMMA.fullmatch(content):
-            return content.replace(",", ".")
-        return content
+        return self.context.selection.with_point(self.content(name), self.context.is_text)
 
     def passthrough(self, name: str) -> Any:
         """Return the content of a passthrough column."""
@@ -229,15 +232,17 @@ class Record:
         content = self.text(name)
         return isinstance(content, str) and content.strip() in self.context.selection.blanks
 
-    def one_hot(self, name: str, path: str) -> tuple[str, ...]:
-        """Return the one-hot features of a name for a cell: one for each member of a list."""
-        options, value = self.context.selection, self.text(path)
-        if self.context.is_text:
-            value = roles.present(value, options, is_text=True)
-            value = None if value is None else require_utf8(value)
-        values = value if isinstance(value, list) else [value]
-        features = (roles.indicator(name, v, options, self.context.is_text) for v in values)
-        return tuple(dict.fromkeys(feature for feature in features if feature is not None))
+    def encode(self, cells: Iterable[tuple[Encoding, str]]) -> tuple[dict[str, float], int]:
+        """Return the features for cells of columns that are encoded, and the number of nulls."""
+        features: dict[str, float] = {}
+        n_nulls = 0
+        for encoding, path in cells:
+            content, options = self.content(path), self.context.selection
+            found = encode_content(encoding, content, options, self.context.is_text)
+            n_nulls += found is None
+            for name, value in (found or {}).items():
+                features.setdefault(name, value)
+        return features, n_nulls
 
     def _name_bare_list(self) -> None:
         """Give the members of a list without a name the names of the known columns."""
@@ -293,8 +298,10 @@ def parse_offset(context: Context, values: Sequence[Any]) -> Offset:
     return offset_of(options, values)
 
 
-def infer_types(context: Context, record: Record) -> tuple[tuple[str, ...], list[str], int]:
-    """Return the columns of numbers and those of texts, and the number of untyped ones.
+def infer_types(
+    context: Context, record: Record
+) -> tuple[tuple[str, ...], list[str], tuple[str, ...]]:
+    """Return the columns of numbers, those of texts, and those without a value so far.
 
     The first value of a column of a table decides whether it has numbers or texts.
     """
@@ -307,13 +314,14 @@ def infer_types(context: Context, record: Record) -> tuple[tuple[str, ...], list
         is_number = record.kind(name) in _NUMERIC
         if context.is_text:
             is_number = is_number_or_bool(record.text(name).strip())
-        is_feature = is_number and name not in options.one_hot
+        is_feature = is_number and name not in options.encoded
         (new_numbers if is_feature else new_texts).append(name)
     numbers = columns.numbers
     if new_numbers or new_texts:
         numbers = tuple(natural_order([*numbers, *new_numbers]))
-    n_untyped = len(columns.untyped) - len(new_numbers) - len(new_texts)
-    return numbers, [*columns.texts, *new_texts], n_untyped
+    typed = {*new_numbers, *new_texts}
+    untyped = tuple(name for name in columns.untyped if name not in typed)
+    return numbers, [*columns.texts, *new_texts], untyped
 
 
 def _read_fields(
@@ -323,9 +331,10 @@ def _read_fields(
     options, columns = context.selection, context.table_columns
     if columns.vector is not None:
         after, features, values = _read_vector(context, record, columns.vector)
-        n_nulls = 0
+        untyped: tuple[str, ...] = ()
     else:
-        after, features, values, n_nulls = _read_columns(context, record)
+        after, features, values, untyped = _read_columns(context, record)
+    encoded, n_nulls = record.encode((each, each.column) for each in columns.encodings)
     n_nan, scale = int(np.isnan(values).sum()), context.byte_scale
     if scale is None:
         values = scale_features(context, features, values, columns.vector)
@@ -335,7 +344,6 @@ def _read_fields(
             features, values = tuple(compress(features, present)), values[present]
             n_nulls, n_nan = n_nulls + n_nan, 0
         values = values.astype(np.uint8)
-    ones = tuple(chain.from_iterable(record.one_hot(name, name) for name in columns.one_hot))
     weight = record.weight()
     label = None
     if options.label is not None:
@@ -346,26 +354,27 @@ def _read_fields(
     present_names: list[str] = []
     if after.is_open:
         present_names = [str(n) for n, v in zip(features, values.tolist(), strict=True) if v == v]
-        present_names += [] if options.joins else ones
+        present_names += [] if options.joins else encoded
     return Sample(
-        features, values, label, weight, offset, after, ones, n_nulls, n_nan, kept,
+        features, values, label, weight, offset, after, encoded, n_nulls,
+        tuple(name for name in untyped if name not in options.encoded), n_nan, kept,
         tuple(present_names), scale=1.0 if scale is None else scale,
     )  # fmt: skip
 
 
 def _read_columns(
     context: Context, record: Record
-) -> tuple[Schema, tuple[str, ...], NDArray[np.float64], int]:
+) -> tuple[Schema, tuple[str, ...], NDArray[np.float64], tuple[str, ...]]:
     """Return the features in columns of their own.
 
     Returns
     -------
     The schema after the record, the names and values of features, NaN for missing ones, and the
-    number of untyped columns.
+    columns without a value so far.
 
     """
     columns = context.table_columns
-    features, texts, n_untyped = infer_types(context, record)
+    features, texts, untyped = infer_types(context, record)
     if features is columns.numbers and len(texts) == len(columns.texts):
         after = context.schema_of_known_columns
     else:
@@ -376,7 +385,7 @@ def _read_columns(
     values = np.array(numbers, np.float64)
     if not np.isfinite(values).all():
         _require_finite(record, features, values)
-    return after, features, values, n_untyped
+    return after, features, values, untyped
 
 
 def _require_finite(record: Record, features: Names, values: NDArray[np.float64]) -> None:
@@ -476,10 +485,14 @@ def _read_members(
         features = _read_features(context, record)
     if label is not None and features.ignored_texts and context.learns and not context.has_features:
         texts = features.ignored_texts
+        options_of = {
+            name: suggest_encoding(name, [record.content(path)]) or "one_hot"
+            for name, path in texts.items()
+        }
         are = "is a text" if len(texts) == 1 else "are texts"
         raise SampleError(
-            f"it has no feature, because {names_in(texts)} {are}; to encode texts: "
-            f"--one-hot {as_option(texts)}"
+            f"it has no feature, because {names_in(list(texts))} {are}; to encode them: "
+            f"{write_options(options_of)}"
         )
     after, values = features.schema, features.values
     label, after = after.with_label(label, context.is_text)
@@ -489,12 +502,12 @@ def _read_members(
         after = _with_columns(context, after, names, label_key)
     number_names: tuple[str, ...] = ()
     if after.is_open and not is_label:
-        number_names = (*values, *(() if options.joins else features.one_hot))
+        number_names = (*values, *(() if options.joins else features.encoded))
     n_nan = sum(map(math.isnan, values.values()))
     return Sample(
         tuple(values), np.fromiter(values.values(), np.float64, len(values)), label, weight, offset,
-        after, features.one_hot, features.n_nulls, n_nan, kept, number_names, other_label,
-        unknown=features.unknown,
+        after, features.encoded, features.n_nulls, features.untyped, n_nan, kept, number_names,
+        other_label, unknown=features.unknown,
     )  # fmt: skip
 
 
@@ -541,10 +554,12 @@ class _Features(NamedTuple):
 
     schema: Schema  # with their place
     values: dict[str, float]  # NaN for a missing one
-    one_hot: tuple[str, ...] = ()
+    encoded: Mapping[str, float] = {}  # as in `Sample`
     n_nulls: int = 0  # features that are null, and not among the values
+    untyped: tuple[str, ...] = ()  # names with null that have had no value so far
     unknown: tuple[str, ...] = ()  # as in `Sample`
-    ignored_texts: tuple[str, ...] = ()  # the names of all cells, if all are texts without a role
+    # The paths of all cells by name, if all are texts without a role.
+    ignored_texts: Mapping[str, str] = {}
 
 
 def _read_features(context: Context, record: Record) -> _Features:
@@ -567,18 +582,20 @@ def _read_features(context: Context, record: Record) -> _Features:
             cells = {n.removeprefix(prefix): n for n in record.index if n.startswith(prefix)}
         features = _read_object(context, record, schema, cells)
     if key:
-        outside = [record.one_hot(name, name) for name in options.one_hot if name in record.index]
-        ones = *features.one_hot, *chain.from_iterable(outside)
-        features = features._replace(one_hot=ones)
+        outside = [each for each in options.encodings if each.column in record.index]
+        others, n_nulls = record.encode((each, each.column) for each in outside)
+        encoded = dict(features.encoded)
+        encoded |= {name: value for name, value in others.items() if name not in encoded}
+        features = features._replace(encoded=encoded, n_nulls=features.n_nulls + n_nulls)
     return features
 
 
 def _with_key(context: Context, record: Record) -> Schema:
     """Return the schema with the place of the features, found in the first record."""
     schema = context.schema
-    one_hot = context.selection.one_hot
+    encoded = context.selection.encoded
     lists = [
-        name for name in record.index if name not in one_hot and record.kind(name) is Kind.LIST
+        name for name in record.index if name not in encoded and record.kind(name) is Kind.LIST
     ]
     for name in lists:
         _require_no_texts(record, name)
@@ -628,17 +645,17 @@ def _read_object(
     """
     options, ignores_new = context.selection, context.is_vocabulary_fixed
     known, known_texts = set(schema.features or ()), set(schema.texts or ())
-    expected = {*known, *known_texts, *schema.undecided, *options.one_hot}
+    expected = {*known, *known_texts, *schema.undecided, *options.encoded}
     if not names:
         raise SampleError("it has no features")
     texts: dict[str, str] = {}
     cells: dict[str, str] = {}
     unknown: list[str] = []
-    n_nulls = 0
+    nulls: list[str] = []
     are_numbers = True
     kinds = record.kinds_at(list(map(record.all.__getitem__, names.values())))
     for (name, cell), kind in zip(names.items(), kinds, strict=True):
-        if name in known_texts or name in options.one_hot:
+        if name in known_texts or name in options.encoded:
             texts[name] = cell
         elif ignores_new and not context.is_known(name):
             continue
@@ -647,7 +664,7 @@ def _read_object(
         elif kind in _NUMERIC:
             cells[name] = cell
         elif record.is_blank(cell):
-            n_nulls += 1
+            nulls.append(name)
         elif kind is not Kind.TEXT:
             if kind is Kind.LIST:
                 _require_no_texts(record, cell)
@@ -661,10 +678,11 @@ def _read_object(
             )
         else:
             texts[name] = cell
-    if unknown and not (cells or texts or n_nulls):
+    if unknown and not (cells or texts or nulls):
         raise SampleError("it has none of the model's features")
     schema = _with_decided(schema, cells, texts)
-    one_hot = [record.one_hot(name, texts[name]) for name in options.one_hot if name in texts]
+    encodings = [(each, texts[each.column]) for each in options.encodings if each.column in texts]
+    encoded, n_encoded_nulls = record.encode(encodings)
     ids = list(map(record.all.__getitem__, cells.values()))
     numbers = record.numbers_at(ids) if are_numbers else []
     if are_numbers and math.isfinite(sum(numbers)):
@@ -676,10 +694,10 @@ def _read_object(
     if new or schema.is_new:
         schema = replace(schema, texts=(*(schema.texts or ()), *new))
     features = dict(zip(cells, values.tolist(), strict=True))
-    ones = tuple(chain.from_iterable(one_hot))
-    are_ignored = not (cells or n_nulls or unknown or set(texts).intersection(options.one_hot))
-    ignored_texts = tuple(texts) if are_ignored else ()
-    return _Features(schema, features, ones, n_nulls, tuple(unknown), ignored_texts)
+    ignored_texts = {} if cells or nulls or unknown or encodings else texts
+    untyped = tuple(name for name in nulls if not (context.is_known(name) or name in known))
+    n_nulls = len(nulls) - len(untyped) + n_encoded_nulls
+    return _Features(schema, features, encoded, n_nulls, untyped, tuple(unknown), ignored_texts)
 
 
 def _with_decided(schema: Schema, cells: dict[str, str], texts: dict[str, str]) -> Schema:

@@ -6,32 +6,34 @@ It gives the same samples as `interpret_record`, which takes the records that it
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache, partial
-from itertools import compress, count, zip_longest
+from itertools import compress, count
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.data import roles
-from stream_perceptron.data.batch import Offset
+from stream_perceptron.data.batch import MissingValues, Offset
 from stream_perceptron.data.cells import BARE_LIST, Cells, Kind, select_cells, take_records
+from stream_perceptron.data.encodings import encode_content
 from stream_perceptron.data.interpreter.context import Context
 from stream_perceptron.data.interpreter.record import parse_offset
 from stream_perceptron.data.naming import LABEL_NAMES, column_called, is_position
-from stream_perceptron.data.schema import Schema
-from stream_perceptron.data.values import DECIMAL_COMMA, require_utf8
+from stream_perceptron.data.schema import Encoding, Schema
+from stream_perceptron.data.values import require_utf8
 from stream_perceptron.errors import SampleError
 from stream_perceptron.model.rows import Rows
 from stream_perceptron.model.vocabulary import FirstNames, Vocabulary
 
 # The roles of names.
-_IGNORED, _FEATURE, _UNTYPED, _TEXT, _LABEL, _WEIGHT, _ONE_HOT, _ODD, _UNKNOWN = range(9)
+_IGNORED, _FEATURE, _UNTYPED, _TEXT, _LABEL, _WEIGHT, _ENCODED, _ODD, _UNKNOWN = range(9)
 
 Mask = NDArray[np.bool_]
+# How contents become features; the cells with them, and the row of each, ascending.
+EncodedCells = tuple[Encoding, NDArray[np.intp], NDArray[np.intp]]
 
 
 @dataclass(eq=False, repr=False)
@@ -43,9 +45,8 @@ class Block:
     labels: list[Any]
     is_labeled: Mask
     weights: NDArray[np.float64]
-    missing: NDArray[np.intp]  # the number of missing features of each record
-    # For each --one-hot column, the feature of each record.
-    one_hot: Sequence[list[str | None]] = ()
+    missing: MissingValues
+    encoded: Rows  # the features that stand for texts and dates
     kept: Sequence[tuple[Any, ...]] = ()  # the passthrough columns of each record
     offsets: Sequence[Offset | None] = ()  # of each record, if the user has named its columns
     other_labels: frozenset[str] = frozenset()  # usual names of labels that are not the label
@@ -151,8 +152,8 @@ class NameRoles:
         self.inside = np.concatenate([self.inside, np.array(is_inside, bool)])
         self.feature_ids = np.concatenate([self.feature_ids, feature_ids])
         examined = {*LABEL_NAMES, *options.kept, *options.position}
-        one_hot = [f"{prefix}{name}" for name in options.one_hot]
-        for name in {*special, *examined, schema.key, *one_hot}.intersection(paths):
+        encoded = [f"{prefix}{name}" for name in options.encoded]
+        for name in {*special, *examined, schema.key, *encoded}.intersection(paths):
             self._ids[name] = number = n_before + paths.index(name)
             # Names with another role than that of a feature are examined.
             if name in examined and not context.are_pairs:
@@ -268,7 +269,8 @@ class _Reader:
     def label(self, content: Any) -> Any:
         """Return the label for the content of a cell."""
         is_text = self.context.is_text
-        value = roles.present(self._with_point(content), self.options, is_text)
+        content = self.options.with_point(content, is_text)
+        value = roles.present(content, self.options, is_text)
         if is_text and value is not None:
             value = require_utf8(value)
         label, schema = self.schema.with_label(value, is_text)
@@ -276,51 +278,47 @@ class _Reader:
             raise SampleError("the record decides the type of labels")
         return label
 
-    def one_hot_features(
-        self, name: str, ids: NDArray[np.intp], rows: NDArray[np.intp]
-    ) -> list[list[str | None]]:
-        """Return the one-hot features of a name for cells, ids in ascending rows.
+    def _encode(
+        self, encoding: Encoding, ids: NDArray[np.intp], rows: NDArray[np.intp]
+    ) -> tuple[Rows, NDArray[np.intp]]:
+        """Return the features for the contents of cells, and the rows where these are missing.
 
-        Returns
-        -------
-        Lists with at most one feature for each record; several if a cell is a list.
+        Parameters
+        ----------
+        encoding
+            How contents become features.
+        ids
+            The cells.
+        rows
+            The row of each, ascending.
 
         """
-        meaning = partial(self.one_hot_feature, name)
         codes, contents = self.cells.contents.encode(ids)
-        if not any(isinstance(content, list) for content in contents):
-            return [self.convert(ids, rows, meaning)[0]]
-        convert = cache(lambda kind, value: meaning(value))  # 1 and True are equal
-        features: list[tuple[str | None, ...]] = [()] * self.n
-        for row, code in zip(rows.tolist(), codes.tolist(), strict=True):
-            content = contents[code]
+        encoded: list[dict[str, float]] = []
+        is_missing, has_failed = np.zeros((2, len(contents)), bool)
+        for code, content in enumerate(contents):
+            features = None
             try:
-                members = content if isinstance(content, list) else [content]
-                features_of_cell = dict.fromkeys(
-                    convert(type(value).__name__, value) for value in members
-                )
-            except (SampleError, TypeError):  # a list within the list cannot be hashed
-                self.is_odd[row] = True
+                features = encode_content(encoding, content, self.options, self.context.is_text)
+            except SampleError:
+                has_failed[code] = True
             else:
-                features[row] = tuple(
-                    feature for feature in features_of_cell if feature is not None
-                )
-        return list(map(list, zip_longest(*features)))
+                is_missing[code] = features is None
+            encoded.append(features or {})
+        self.is_odd[rows[has_failed[codes]]] = True
+        found = Rows.from_dicts(encoded)[codes]
+        if len(rows) < self.n:
+            found = found.spread(rows, self.n)
+        return found, rows[is_missing[codes]]
 
-    def one_hot_feature(self, name: str, content: Any) -> str | None:
-        """Return the one-hot feature for the content of a cell."""
-        is_text, content = self.context.is_text, self._with_point(content)
-        if is_text:
-            content = roles.present(content, self.options, is_text=True)
-            content = None if content is None else require_utf8(content)
-        return roles.indicator(name, content, self.options, is_text)
-
-    def _with_point(self, content: Any) -> Any:
-        """Return a content, a decimal comma replaced by a point."""
-        is_comma = self.options.decimal == "," and self.context.is_text and isinstance(content, str)
-        if is_comma and DECIMAL_COMMA.fullmatch(content):
-            return content.replace(",", ".")
-        return content
+    def encode_all(self, cells: Iterable[EncodedCells], missing: NDArray[np.intp]) -> Rows:
+        """Return the features for the contents of cells, and count the missing ones."""
+        encoded = Rows.empty(self.n)
+        for encoding, ids, rows in cells:
+            found, rows_without = self._encode(encoding, ids, rows)
+            encoded = encoded.extended(found)
+            missing[rows_without] += 1
+        return encoded
 
     def are_null(self, ids: NDArray[np.intp]) -> Mask:
         """Return which cells are texts that mean a missing value."""
@@ -522,10 +520,10 @@ class _Table(_Reader):
         context, options, columns = self.context, self.options, self.context.table_columns
         layout = names.layout_of(context)
         is_vector, changes_schema = columns.vector is not None, layout.changes_schema
-        if self.schema.is_new or not (columns.numbers or columns.one_hot or is_vector):
+        if self.schema.is_new or not (columns.numbers or columns.encodings or is_vector):
             return None
         self.positions, self.rows_of_block = layout.positions, np.arange(self.n)
-        missing = np.full(self.n, len(columns.untyped), np.intp)
+        missing = np.zeros(self.n, np.intp)
         if columns.vector is not None:
             if self.schema.features is None:
                 return None
@@ -539,15 +537,17 @@ class _Table(_Reader):
         is_labeled = np.zeros(self.n, bool)
         if options.label is not None:
             labels, is_labeled = self._convert(options.label, self.label)
-        one_hot = [
-            layer
-            for name in columns.one_hot
-            for layer in self.one_hot_features(name, self._ids(name), self.rows_of_block)
-        ]
+        cells = [(each, self._ids(each.column), self.rows_of_block) for each in columns.encodings]
+        encoded = self.encode_all(cells, missing)
+        untyped = None
+        if names_untyped := tuple(n for n in columns.untyped if n not in options.encoded):
+            ones = np.ones((self.n, len(names_untyped)), np.uint8)
+            untyped = Rows.of_table(names_untyped, ones)
         if changes_schema:  # by the first learned row
             self.is_odd |= is_labeled | options.joins
         return Block(
-            self.is_odd, features, labels, is_labeled, weights, missing, one_hot, self._kept(),
+            self.is_odd, features, labels, is_labeled, weights, MissingValues(missing, untyped),
+            encoded, self._kept(),
             self.offsets([self._contents(name) for name in options.position]),
         )  # fmt: skip
 
@@ -656,8 +656,8 @@ class _Pairs(_Reader):
         rows = np.flatnonzero(self.cells.kinds[::2] != Kind.NULL)
         labels, is_labeled = self.convert(2 * rows, rows, self.label)
         return Block(
-            self.is_odd, features, labels, is_labeled, np.ones(self.n), np.zeros(self.n, np.intp),
-            unknown=unknown,
+            self.is_odd, features, labels, is_labeled, np.ones(self.n),
+            MissingValues(np.zeros(self.n, np.intp)), Rows.empty(self.n), unknown=unknown,
         )  # fmt: skip
 
 
@@ -681,37 +681,43 @@ class _Members(_Reader):
         self.name_ids = cells.name_ids[self.outer]  # type: ignore[index]
         self.kinds = cells.kinds[self.outer]
         self.of = of = table.roles[self.name_ids]
-        # An object or a list with a role is odd, but a list may be one-hot.
+        # An object or a list with a role is odd, but a list may be encoded.
         are_lists, are_objects = self.kinds == Kind.LIST, self.kinds == Kind.OBJECT
         self._mark((are_lists | are_objects) & ((of == _LABEL) | (of == _WEIGHT)) | (of == _ODD))
-        self._mark(are_objects & (of == _ONE_HOT))
+        self._mark(are_objects & (of == _ENCODED))
         if schema.columns:  # the values of a list without a name are those of the columns
             self._mark((self.name_ids == self._id(BARE_LIST)) & (self.kinds == Kind.LIST))
         labels, is_labeled = self._convert(of == _LABEL, self.label)
         weights = self._weights()
+        encoded, untyped = self.encode_all(self._encoded_cells(), missing), None
         if features is None:
             features = self._list(schema.key or "", missing)
         else:
-            features = self._features(features, missing, is_labeled | options.joins)
-        one_hot: list[list[str | None]] = []
-        for name in options.one_hot:
-            # A column may stand among the features, or outside their object without another role.
-            paths = [] if name in options.roles else [name]
-            if schema.key and not schema.is_list:
-                paths = [f"{schema.key}.{name}", *paths]
-            for path in paths:
-                ids = np.flatnonzero(self.name_ids == self._id(path))
-                one_hot += self.one_hot_features(name, self.outer[ids], self.rows_of_outer[ids])
+            features, untyped = self._features(features, missing, is_labeled | options.joins)
         other_labels = self._find_other_labels(of == _LABEL)
         if not (schema.columns or schema.is_list) or schema.label is None:
             self.is_odd |= is_labeled | options.joins  # the first learned record has the columns
         if not self.context.has_features:
             self.is_odd |= is_labeled  # a record of texts alone is rejected
         return Block(
-            self.is_odd, features, labels, is_labeled, weights, missing, one_hot, self._kept(),
+            self.is_odd, features, labels, is_labeled, weights, MissingValues(missing, untyped),
+            encoded, self._kept(),
             self.offsets([self._contents(name) for name in options.position]), other_labels,
             _names_among(cells, self.outer[(of == _UNKNOWN) & (self.kinds == Kind.NUMBER)]),
         )  # fmt: skip
+
+    def _encoded_cells(self) -> Iterator[EncodedCells]:
+        """Yield the cells of the columns that are encoded."""
+        options, schema = self.options, self.schema
+        # A column may stand among the features, or outside their object without another role.
+        prefixes = [f"{schema.key}.", ""] if schema.key and not schema.is_list else [""]
+        for prefix in prefixes:
+            for encoding in options.encodings:
+                if not prefix and encoding.column in options.roles:
+                    continue
+                ids = np.flatnonzero(self.name_ids == self._id(f"{prefix}{encoding.column}"))
+                if len(ids):
+                    yield encoding, self.outer[ids], self.rows_of_outer[ids]
 
     def _select(self, table: NameRoles) -> Rows:
         """Set the outer cells, and return the other ones as features."""
@@ -748,8 +754,10 @@ class _Members(_Reader):
         self.outer, self.n_plain = outer, n_plain
         self.rows_of_outer = np.searchsorted(self.cells.starts, outer, side="right") - 1
 
-    def _features(self, features: Rows, missing: NDArray[np.intp], is_learned: Mask) -> Rows:
-        """Return the features, and count the missing ones."""
+    def _features(
+        self, features: Rows, missing: NDArray[np.intp], is_learned: Mask
+    ) -> tuple[Rows, Rows | None]:
+        """Return the features and the nulls of names without a type, and count other nulls."""
         schema, options, of, kinds = self.schema, self.options, self.of, self.kinds
         inside, key = self.names.inside[self.name_ids], schema.key
         lacks_object = np.zeros(self.n, bool)
@@ -766,11 +774,12 @@ class _Members(_Reader):
             null_texts = self.are_null(self.outer[texts])
             is_null[texts[null_texts]] = True
             self._mark_unexpected_texts(texts, texts[~null_texts], is_learned)
-        missing += self._count(is_null)
+        missing += self._count(is_null & (of == _FEATURE))
+        is_untyped = is_null & (of == _UNTYPED)
         is_number = is_feature & ((kinds == Kind.NUMBER) | (kinds == Kind.BOOL))
         if schema.features is not None:  # a table: the record decides, or may not add it
             self._mark(is_number & (of == _UNTYPED))
-        is_text = ((of == _TEXT) | (of == _ONE_HOT)) & inside
+        is_text = ((of == _TEXT) | (of == _ENCODED)) & inside
         if options.joins:  # a label comes in a record of its own
             is_other = (of != _LABEL) & (of != _WEIGHT) & (kinds != Kind.NULL)
             is_other &= ~np.isin(self.name_ids, [self._id(name) for name in options.roles])
@@ -778,18 +787,27 @@ class _Members(_Reader):
             has_no_number = self.n_plain + self._count(is_number) == 0
             self.is_odd |= has_others & (has_no_number | lacks_object)
             missing[~has_others] = 0
+            is_untyped &= has_others[self.rows_of_outer]
         else:
             has_none = self.n_plain + self._count(is_feature | is_text) == 0
             self.is_odd |= has_none | lacks_object
-        # The first learned value of a --one-hot column makes it a column of texts.
+        # The first learned value of an encoded column makes it a column of texts.
         prefix = f"{key}." if key else ""
-        new = [n for n in options.one_hot if n not in (schema.texts or ())]
+        new = [n for n in options.encoded if n not in (schema.texts or ())]
         if new:
             is_new = np.isin(self.name_ids, [self._id(prefix + name) for name in new])
             self._mark(is_text & is_new & is_learned[self.rows_of_outer])
         if is_number.any():
             features = self._with_outer(features, is_number)
-        return features
+        return features, self._rows_of_ones(is_untyped) if is_untyped.any() else None
+
+    def _rows_of_ones(self, some: Mask) -> Rows:
+        """Return rows with the value 1 for the names of some of the outer cells."""
+        starts = np.concatenate([[0], np.cumsum(self._count(some))])
+        name_ids = self.names.feature_ids[self.name_ids[some]]
+        return Rows(
+            FirstNames(self.names.features), starts, name_ids, np.ones(len(name_ids), np.uint8)
+        )
 
     def _mark_unexpected_texts(
         self, texts: NDArray[np.intp], filled: NDArray[np.intp], is_learned: Mask
@@ -930,7 +948,7 @@ def _special_names(context: Context) -> tuple[set[Any], tuple[str, ...]]:
     if context.are_pairs:
         return set(options.ignore), ()
     labels = LABEL_NAMES if options.label is None else (options.label,)
-    special = {BARE_LIST, schema.label, options.weight, *options.roles, *options.one_hot}
+    special = {BARE_LIST, schema.label, options.weight, *options.roles, *options.encoded}
     special.update(schema.texts or ())
     prefix = f"{schema.key}." if schema.key else ""
     whole = {f"{name}." for name in (*options.roles, *labels, schema.label) if name}
@@ -950,15 +968,15 @@ def _role_of(context: Context, path: str, whole: tuple[str, ...]) -> int:
         return _ODD
     if path in options.roles:
         return _IGNORED
-    if path in options.one_hot and (schema.is_list or schema.key):
-        return _ONE_HOT
+    if path in options.encoded and (schema.is_list or schema.key):
+        return _ENCODED
     if schema.is_list or (schema.key and not path.startswith(f"{schema.key}.")):
         return _IGNORED
     name = path.removeprefix(f"{schema.key}.") if schema.key else path
     if name in (schema.texts or ()):
         return _TEXT
-    if name in options.one_hot:
-        return _ONE_HOT
+    if name in options.encoded:
+        return _ENCODED
     if context.is_vocabulary_fixed and name not in context.vocabulary.numbers:
         return _TEXT
     return _UNTYPED

@@ -85,11 +85,11 @@ class CsvFormat:
         )
         cells = self.scanner().scan_records([first])
         columns = context.table_columns
-        if context.schema.is_new and not (cells.errors or columns.one_hot):
+        if context.schema.is_new and not (cells.errors or columns.encodings):
             record = Record(cells, 0, context)
-            features, texts, n_untyped = infer_types(context, record)
+            features, texts, untyped = infer_types(context, record)
             has_labels_alone = options.joins and not columns.free
-            if not (features or n_untyped or has_labels_alone):
+            if not (features or untyped or has_labels_alone):
                 fields = {name: record.text(name) for name in names}
                 types = dict.fromkeys(texts, "text")
                 refuse_features(types, where, _if_written_otherwise(fields))
@@ -130,7 +130,7 @@ class CsvFormat:
         ignored = dict.fromkeys(selection.ignore, "as asked")
         unused = (name for name in names if name in context.unused)
         ignored |= {n: UNKNOWN for n in unused if is_number_or_bool(fields_in(n, decisive[:1])[0])}
-        texts = [name for name in columns.texts if name not in selection.one_hot]
+        texts = [name for name in columns.texts if name not in selection.encoded]
         ignored |= dict.fromkeys(columns.untyped, "no value so far")
         first = [i for i in range(min(len(cells), _MAX_DESCRIBED)) if i not in cells.errors]
         fields = {name: fields_in(name, [*decisive, *first]) for name in texts}

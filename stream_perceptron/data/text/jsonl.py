@@ -70,7 +70,7 @@ class JsonFormat:
         used = {key, find_label_key(context, list(first.index)), *options.roles}
         outside = [name for name in first.index if name not in used and not name.startswith(prefix)]
         texts: dict[str, list[str]] = {}
-        known = set(schema.texts or ()).difference(options.one_hot)
+        known = set(schema.texts or ()).difference(options.encoded)
         first_rows = range(min(len(cells), _MAX_DESCRIBED)) if known and not schema.is_list else ()
         for i in (*(i for i, _ in deciding), *first_rows):
             with suppress(SampleError):

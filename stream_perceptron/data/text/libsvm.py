@@ -39,11 +39,11 @@ class LibsvmFormat:
     def open(self, request: Request, where: str, first: bytes) -> Context:
         """Return the context of the records."""
         options = request.selection
-        has_columns = options.position or options.weight or options.one_hot
+        has_columns = options.position or options.weight or options.encodings
         if options.kept or (request.to_learn and has_columns):
             raise SourceError(
                 f"{where}: lines of LIBSVM have no columns for --position, --weight, --one-hot, "
-                "--join or --keep"
+                "--dates, --words, --join or --keep"
             )
         return Context(options, request.schema, request.to_learn, is_text=True, are_pairs=True)
 

@@ -1,0 +1,77 @@
+"""The features that stand for the contents of columns: values, dates and words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stream_perceptron.data.describe import offer_missing
+from stream_perceptron.data.labels import text_of
+from stream_perceptron.data.schema import Encoding, Selection
+from stream_perceptron.data.values import require_utf8
+from stream_perceptron.encoders import count_words, encode_date
+from stream_perceptron.errors import SampleError
+
+
+def encode_content(
+    encoding: Encoding, content: Any, asked: Selection, is_text: bool
+) -> dict[str, float] | None:
+    """Return the features for the content of a cell; None if it is missing.
+
+    Parameters
+    ----------
+    encoding
+        The option and the column.
+    content
+        A text, number, bool, date or null, or a list of these.
+    asked
+        The texts that mean a missing value, and the decimal mark.
+    is_text
+        Whether numbers are written as texts, so that 200.0 and 200 are one value.
+
+    Raises
+    ------
+    SampleError
+        If the content has an object or a nested list, or is not a date but should be.
+
+    Examples
+    --------
+    >>> asked = Selection(missing=("NA",))
+    >>> status = Encoding("one_hot", "status")
+    >>> [encode_content(status, text, asked, is_text=True) for text in ("200.0", " ok", "NA")]
+    [{'status_200': 1.0}, {'status_ok': 1.0}, None]
+    >>> encode_content(Encoding("words", "tags"), ["new", "very new", None], asked, is_text=False)
+    {'tags=new': 2.0, 'tags=very': 1.0}
+
+    """
+    option, column = encoding
+    content = asked.with_point(content, is_text)
+    if _is_missing(content, asked):
+        return None
+    if option == "dates":
+        return _encode_date(column, content)
+    texts = []
+    for value in content if isinstance(content, list) else [content]:
+        if isinstance(value, list | dict):
+            raise SampleError(f"{column!r} is not a text, a number or a bool")
+        if not _is_missing(value, asked):
+            text = require_utf8(value) if is_text else value
+            is_words = option == "words" and isinstance(value, str)
+            texts.append(text if is_words else text_of(text, is_text))
+    if option == "words":
+        return count_words(column, " ".join(texts))
+    return {f"{column}_{text}": 1.0 for text in texts}
+
+
+def _is_missing(value: Any, asked: Selection) -> bool:
+    is_blank = isinstance(value, str) and value.strip() in asked.blanks
+    return value is None or value != value or is_blank
+
+
+def _encode_date(column: str, value: Any) -> dict[str, float]:
+    """Return the features of a date, a datetime, or a text in ISO 8601."""
+    if isinstance(value, bool | int | float | list | dict):
+        raise SampleError(f"{column!r} is {str(value)[:50]}, not a text with a date")
+    try:
+        return encode_date(column, value)
+    except ValueError as error:
+        raise SampleError(f"{column!r}: {error}{offer_missing(str(value))}") from None

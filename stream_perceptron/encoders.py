@@ -1,0 +1,175 @@
+"""Dates and words as features, for River's pipelines and for rows of sources."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Callable, Hashable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from river.base import Transformer
+
+from stream_perceptron.errors import SampleError
+
+MAX_WORDS = 200  # different words of a text that become features
+
+# ISO 8601. The time zone has no effect.
+_DATE = re.compile(
+    r"\s*(?P<date>\d{4}(?P<mark>-?)\d\d(?P=mark)\d\d)"
+    r"(?:[T ](?P<hour>[01]\d|2[0-3]):?[0-5]\d(?::?[0-5]\d(?:[.,]\d+)?)?"
+    r"\s?(?:Z|[+-]\d\d(?::?\d\d)?)?)?\s*",
+    re.ASCII,
+)
+_WORD = re.compile(r"[^\W_]+")
+_WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_FIRST_DAY = dt.date(2020, 1, 1)
+_DAYS_A_YEAR = 365
+
+
+def encode_date(column: str, value: dt.date | str) -> dict[str, float]:
+    """Return the features of a date: hour, weekday and month as one-hot features, and the days.
+
+    The hour is as written, and is left out for a date without a time. The days are those since 1
+    January 2020, divided by 365.
+
+    Raises
+    ------
+    ValueError
+        If a text is not a date in ISO 8601.
+
+    Examples
+    --------
+    >>> encode_date("at", "2021-01-01T09:30+02:00")
+    {'at_hour_9': 1.0, 'at_weekday_friday': 1.0, 'at_month_1': 1.0, 'at_days': 1.0027397260273974}
+    >>> encode_date("at", "20200301")
+    {'at_weekday_sunday': 1.0, 'at_month_3': 1.0, 'at_days': 0.1643835616438356}
+
+    """
+    if isinstance(value, str):
+        date, hour = _parse_date(value)
+    else:
+        date, hour = dt.date(value.year, value.month, value.day), getattr(value, "hour", None)
+    features = {} if hour is None else {f"{column}_hour_{hour}": 1.0}
+    return features | _features_of_day(column, date)
+
+
+def is_date(text: str) -> bool:
+    """Whether a text is a date in ISO 8601, with or without a time.
+
+    Examples
+    --------
+    >>> [is_date(text) for text in ("2024-03-05 13:45:10.5Z", "2024-02-30", "5 March 2024")]
+    [True, False, False]
+
+    """
+    try:
+        _parse_date(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _parse_date(text: str) -> tuple[dt.date, int | None]:
+    """Return the date in a text, and the hour if it has a time."""
+    match = _DATE.fullmatch(text)
+    date = None if match is None else _date_of(match["date"].replace("-", ""))
+    if match is None or date is None:
+        raise ValueError(f"{text[:50]!r} is not a date such as 2024-03-05 or 2024-03-05T13:45")
+    return date, int(match["hour"]) if match["hour"] else None
+
+
+@lru_cache(maxsize=4096)
+def _date_of(digits: str) -> dt.date | None:
+    """Return the date for the digits of year, month and day; None if there is no such day."""
+    try:
+        return dt.date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
+    except ValueError:
+        return None
+
+
+@lru_cache(maxsize=4096)
+def _features_of_day(column: str, date: dt.date) -> dict[str, float]:
+    return {
+        f"{column}_weekday_{_WEEKDAYS[date.weekday()]}": 1.0,
+        f"{column}_month_{date.month}": 1.0,
+        f"{column}_days": (date - _FIRST_DAY).days / _DAYS_A_YEAR,
+    }
+
+
+def count_words(column: str, text: str) -> dict[str, float]:
+    """Return a feature for each of the first 200 different words: how often it occurs.
+
+    Words are runs of Unicode letters and digits, in lower case.
+
+    Examples
+    --------
+    >>> count_words("note", "Late, late refund!")
+    {'note=late': 2.0, 'note=refund': 1.0}
+
+    """
+    counts: dict[str, float] = {}
+    for word in _WORD.findall(text.lower()):
+        if word in counts:
+            counts[word] += 1.0
+        elif len(counts) < MAX_WORDS:
+            counts[word] = 1.0
+    return {f"{column}={word}": count for word, count in counts.items()}
+
+
+class _Encoder(Transformer):
+    """A transformer that replaces texts by features."""
+
+    _encode: Callable[[str, Any], dict[str, float]]
+
+    def __init__(self, *columns: str) -> None:
+        self.columns = columns
+
+    def transform_one(self, x: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the features of the columns that a sample has; None and "" have none."""
+        features: dict[Hashable, Any] = {}
+        for column in self.columns:
+            value = x.get(column)
+            if value is not None and value != "":
+                try:
+                    features.update(type(self)._encode(column, value))
+                except ValueError as error:
+                    raise SampleError(f"{column!r}: {error}") from None
+        return features
+
+
+class DateEncoder(_Encoder):
+    """Encodes dates, as the option `--dates` does; see `encode_date` for the features.
+
+    Parameters
+    ----------
+    *columns
+        The names of the features that are dates: `datetime.date`, `datetime.datetime`, or texts in
+        ISO 8601. Others are dropped.
+
+    Examples
+    --------
+    >>> DateEncoder("at").transform_one({"at": "2020-03-01", "price": 3.0})
+    {'at_weekday_sunday': 1.0, 'at_month_3': 1.0, 'at_days': 0.1643835616438356}
+
+    """
+
+    _encode = staticmethod(encode_date)
+
+
+class WordCounter(_Encoder):
+    """Counts words, as the option `--words` does; see `count_words`.
+
+    Parameters
+    ----------
+    *columns
+        The names of the features that are texts. Others are dropped.
+
+    Examples
+    --------
+    >>> WordCounter("note").transform_one({"note": "Late, late refund!", "price": 3.0})
+    {'note=late': 2.0, 'note=refund': 1.0}
+
+    """
+
+    _encode = staticmethod(count_words)
