@@ -108,13 +108,18 @@ def count_words(column: str, text: str) -> dict[str, float]:
     {'note=late': 2.0, 'note=refund': 1.0}
 
     """
-    counts: dict[str, float] = {}
-    for word in _WORD.findall(text.lower()):
-        if word in counts:
-            counts[word] += 1.0
+    prefix = f"{column}="
+    features = [prefix + word for word in _WORD.findall(text.lower())]
+    counts = dict.fromkeys(features[:MAX_WORDS], 1.0)
+    if len(counts) == len(features):
+        return counts
+    counts = {}
+    for feature in features:
+        if feature in counts:
+            counts[feature] += 1.0
         elif len(counts) < MAX_WORDS:
-            counts[word] = 1.0
-    return {f"{column}={word}": count for word, count in counts.items()}
+            counts[feature] = 1.0
+    return counts
 
 
 class _Encoder(Transformer):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import gzip
 import io
 import json
@@ -24,8 +25,11 @@ from helpers import COMMAND, contents_of, kill_after_saves
 from stream_perceptron import LiveModel
 from stream_perceptron.checkpoint.codec import to_json
 
+NAMED = ("--weight", "--ignore", "--one-hot", "--dates", "--words")
 KINDS = ("together", "together", "one after another", "one after another", "pipe")
 WORDS = ["red", "blue", "a, b", 'a "b"', "two\nlines", "NA", "x"]
+DATES = ["2024-03-05", "2024-03-05T13:45:10.5Z", "1969-12-31 23:59", "20240229"]
+NOTES = ["late, late refund", "\u00c4RGER mit x1", "...", "paid late", "a b c d e f g"]
 MISSING = ["NA", "-9", "99", "0", "7"]
 TABLES = ("csv", "csv", "csv", "headerless", "parquet", "arrow", "objects", "lists")
 # Errors that an unsplit run may raise later or never, as a source does not fit earlier ones.
@@ -33,11 +37,14 @@ EARLIER = (
     "are not those read before",
     "of the model's features",
     "the --one-hot column",
+    "the --dates column",
+    "the --words column",
     "labels are of type",
     "to keep in its rows",
     "there is no label column",
     "values without names",
 )
+TEXTS = ("text", "mixed", "date", "note")
 LABELS = ("label", "y", "Class", "species")
 STREAMS = ("objects", "objects", "nested", "paths", "lists of numbers", "libsvm", "vectors")
 
@@ -68,8 +75,15 @@ class Table:
         self.kinds = {name: rng.choice(["whole", "bytes", "decimal", "late"]) for name in names}
         self.label = rng.choice(LABELS)
         self.labels = rng.choice([["x", "y", "z"], [0, 1, 2], ["7", "x"]])
-        others = {"t": "text", "m": "mixed", "id": "row", "w": "weight"}
-        for name in rng.sample(list(others), rng.randrange(4)):
+        others = {
+            "t": "text",
+            "m": "mixed",
+            "id": "row",
+            "w": "weight",
+            "when": "date",
+            "n": "note",
+        }
+        for name in rng.sample(list(others), rng.randrange(5)):
             self.kinds[name] = others[name]
         self.columns = [*self.kinds, self.label]
         rng.shuffle(self.columns)
@@ -80,7 +94,7 @@ class Table:
 
     def is_number(self, name: str) -> bool:
         """Whether a column has numbers that are features."""
-        return name != self.label and self.kinds[name] not in ("text", "mixed", "row", "weight")
+        return name != self.label and self.kinds[name] not in (*TEXTS, "row", "weight")
 
     def row(self) -> dict[str, object]:
         rng, row = self.rng, {}
@@ -93,6 +107,8 @@ class Table:
                 "late": lambda: rng.choice([1, 2.5]) if self.n_made > 9 else None,
                 "text": lambda: rng.choice(WORDS),
                 "mixed": lambda: rng.choice([200, 200.0, True, 404, "red"][: rng.choice([4, 5])]),
+                "date": lambda: rng.choice(DATES),
+                "note": lambda: rng.choice(NOTES),
                 "row": lambda: self.n_made,
                 "weight": lambda: rng.choice([1, 0, 2.5]),
             }[kind]()
@@ -202,7 +218,12 @@ def typed(rows, columns, table, odd):
     data = {}
     for name in columns:
         values = [row[name] for row in rows]
-        if name == table.label or table.kinds[name] in ("text", "mixed"):
+        kind = None if name == table.label else table.kinds[name]
+        if kind == "date" and table.rng.random() < 0.5:
+            times = [None if v is None else dt.datetime.fromisoformat(v[:10]) for v in values]
+            zone = table.rng.choice([None, "UTC", "+05:30"])
+            data[name] = pa.array(times, pa.timestamp(table.rng.choice(["s", "us", "ns"]), zone))
+        elif kind is None or kind in TEXTS:
             as_text = name != table.label or isinstance(table.labels[0], str)
             values = [None if v is None else str(v) if as_text else v for v in values]
             data[name] = (
@@ -271,6 +292,9 @@ def options_for(rng, table, formats, kind, missing):
         texts = [name for name in ("t", "m") if name in table.kinds]
         if texts:
             maybe += [["--one-hot", rng.choice(texts)]] * 2
+        if "when" in table.kinds:
+            maybe += [["--dates", "when"]] * 2
+        maybe += [["--words", name] for name in ("n", "t") if name in table.kinds]
         if "w" in table.kinds:
             maybe.append(["--weight", "w"])
         if len(table.kinds) > 2 and "vectors" not in formats:
@@ -283,7 +307,7 @@ def options_for(rng, table, formats, kind, missing):
             keep = rng.sample(table.columns, min(2, rng.randrange(1, 3)))
             maybe += [["--keep", ",".join(keep)]] * 2
     for each in maybe:
-        named = {each[1]} if each[0] in ("--weight", "--ignore", "--one-hot") else set()
+        named = {each[1]} if each[0] in NAMED else set()
         if rng.random() < 0.3 and not named.intersection(options):
             options += each
     if table.label == "species":
@@ -374,6 +398,8 @@ def make_late_labels(rng, table, folder, missing, odd, kind, most) -> Case:
         ["--skip-bad"],
     ]
     maybe += [["--one-hot", name] for name in ("t", "m") if name in table.kinds][:1]
+    maybe += [["--dates", "when"]] * ("when" in table.kinds)
+    maybe += [["--words", "n"]] * ("n" in table.kinds)
     maybe += [["--weight", "w"]] * ("w" in table.kinds)
     for each in maybe:
         options += each if rng.random() < 0.6 else []

@@ -69,7 +69,7 @@ def case(rng: np.random.Generator, folder: Path) -> str:
     if error is not None:
         assert "\n" not in error
         return f"{form} refused"
-    if form in _PLAIN and not (selection.one_hot or selection.missing or selection.kept):
+    if form in _PLAIN and not (selection.encodings or selection.missing or selection.kept):
         _compare_with_parser(path, file_format)
     return f"{form} learned"
 
@@ -90,6 +90,8 @@ def _selection(rng: np.random.Generator, table: Table, form: str, missing: str) 
         label=label if names else None,
         standardize=bool(rng.random() < 0.3),
         one_hot=some(0.3),
+        dates=some(0.2),
+        words=some(0.2),
         missing=(missing,) if rng.random() < 0.3 else (),
         keep=some(0.3),
         join=(some(0.2) or (None,))[0],

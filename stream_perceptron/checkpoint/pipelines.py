@@ -72,11 +72,11 @@ def encoded_by(run: Any) -> Encoded:
     selection = run.get("selection") if isinstance(run, dict) else None
     saved = selection if isinstance(selection, dict) else {}
 
-    lists = (saved.get(option) for option in Encoded._fields)
-    every = (
-        [n for n in names if isinstance(n, str)] if type(names) is list else [] for names in lists
-    )
-    return Encoded(*map(tuple, every))
+    def columns_of(option: str) -> tuple[str, ...]:
+        names = saved.get(option)
+        return tuple(n for n in names if isinstance(n, str)) if isinstance(names, list) else ()
+
+    return Encoded(*map(columns_of, Encoded._fields))
 
 
 def pipeline(steps: Steps, model: SGDPerceptron, encoded: Encoded) -> SGDPerceptron | Pipeline:

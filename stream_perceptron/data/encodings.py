@@ -44,8 +44,26 @@ def encode_content(
 
     """
     option, column = encoding
-    content = asked.with_point(content, is_text)
-    if _is_missing(content, asked):
+    if type(content) is not str:
+        return _encode_other(encoding, content, asked, is_text)
+    text: str = asked.with_point(content, is_text)
+    if text.strip() in asked.blanks:
+        return None
+    if is_text:
+        require_utf8(text)
+    if option == "words":
+        return count_words(column, text)
+    if option == "dates":
+        return _encode_date(column, text)
+    return {f"{column}_{text_of(text, is_text)}": 1.0}
+
+
+def _encode_other(
+    encoding: Encoding, content: Any, asked: Selection, is_text: bool
+) -> dict[str, float] | None:
+    """Return the features for a number, bool, date, null or list."""
+    option, column = encoding
+    if content is None or content != content:
         return None
     if option == "dates":
         return _encode_date(column, content)
@@ -53,23 +71,18 @@ def encode_content(
     for value in content if isinstance(content, list) else [content]:
         if isinstance(value, list | dict):
             raise SampleError(f"{column!r} is not a text, a number or a bool")
-        if not _is_missing(value, asked):
-            text = require_utf8(value) if is_text else value
+        is_blank = isinstance(value, str) and value.strip() in asked.blanks
+        if not (value is None or value != value or is_blank):
             is_words = option == "words" and isinstance(value, str)
-            texts.append(text if is_words else text_of(text, is_text))
+            texts.append(value if is_words else text_of(value, is_text))
     if option == "words":
         return count_words(column, " ".join(texts))
     return {f"{column}_{text}": 1.0 for text in texts}
 
 
-def _is_missing(value: Any, asked: Selection) -> bool:
-    is_blank = isinstance(value, str) and value.strip() in asked.blanks
-    return value is None or value != value or is_blank
-
-
 def _encode_date(column: str, value: Any) -> dict[str, float]:
     """Return the features of a date, a datetime, or a text in ISO 8601."""
-    if isinstance(value, bool | int | float | list | dict):
+    if isinstance(value, int | float | list | dict):
         raise SampleError(f"{column!r} is {str(value)[:50]}, not a text with a date")
     try:
         return encode_date(column, value)

@@ -100,10 +100,9 @@ class Selection:
 
     def with_point(self, content: Any, is_text: bool) -> Any:
         """Return the content of a cell, a decimal comma in a text replaced by a point."""
-        is_comma = self.decimal == "," and is_text and isinstance(content, str)
-        if is_comma and DECIMAL_COMMA.fullmatch(content):
-            return content.replace(",", ".")
-        return content
+        if self.decimal == "." or not (is_text and isinstance(content, str)):
+            return content
+        return content.replace(",", ".") if DECIMAL_COMMA.fullmatch(content) else content
 
     @property
     def joins(self) -> bool:

@@ -418,7 +418,7 @@ class Progress:
                 self.missing += nulls.pop(name)
             elif any(name in (each.schema.texts or ()) for each in known):
                 del nulls[name]
-        self.untyped_nulls = dict(nulls) or None
+        self.untyped_nulls = dict(sorted(nulls.items())) or None
 
     def look_at(self, rows: Rows) -> None:
         """Update the reach of the features of some samples, and those that only rise."""

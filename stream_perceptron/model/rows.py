@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import chain, compress, repeat
+from itertools import chain, compress, count, repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -91,15 +91,15 @@ class Rows:
     @classmethod
     def from_dicts(cls, rows: Sequence[Mapping[str, float]]) -> Rows:
         """Return rows made from dicts of features."""
-        numbers: dict[Hashable, int] = {}
-        ids = [numbers.setdefault(name, len(numbers)) for row in rows for name in row]
-        lengths = np.fromiter(map(len, rows), np.intp, len(rows))
-        values = chain.from_iterable(row.values() for row in rows)
+        every = list(chain.from_iterable(rows))
+        names = tuple(dict.fromkeys(every))
+        numbers = dict(zip(names, count(), strict=False))
+        values = chain.from_iterable([row.values() for row in rows])
         return cls(
-            tuple(numbers),
-            _starts(lengths),
-            np.array(ids, np.int32),
-            np.fromiter(values, np.float64, len(ids)),
+            names,
+            _starts(np.fromiter(map(len, rows), np.intp, len(rows))),
+            np.fromiter(map(numbers.__getitem__, every), np.int32, len(every)),
+            np.fromiter(values, np.float64, len(every)),
         )
 
     def __len__(self) -> int:

@@ -162,7 +162,7 @@ def run_shell(command, folder):
 
 
 def test_texts_of_a_few_kinds_are_worth_encoding(run, tmp_path):
-    """The suggestion omits ids, dates, free texts and numbers, and works as printed."""
+    """The suggestion omits ids and numbers, and works as printed."""
     rng = random.Random(0)
     lines = ["user id,day,city,the note,price,label"]
     for i in range(400):
@@ -176,7 +176,10 @@ def test_texts_of_a_few_kinds_are_worth_encoding(run, tmp_path):
     before = json.loads(run("learn", source, "--json", check=0).stdout)["accuracy"]
     after = json.loads(run("learn", source, "--one-hot", "city", "--json", check=0).stdout)
 
-    assert "ignored (text): user id, day, city, the note; to use city: --one-hot city\n" in told
+    assert (
+        "ignored (text): user id, day, city, the note; to use day, city, the note: --dates day "
+        "--one-hot city --words 'the note'\n" in told
+    )
     assert after["accuracy"] > before + 0.2
 
 
@@ -408,7 +411,7 @@ def test_rows_of_texts_alone_name_the_options_that_use_them(tmp_path, run):
     error = run("learn", texts, check=1).stderr.splitlines()[-1]
 
     assert error == (
-        f"Error: {texts}: row 1: it has no feature, because 't', 'u' are texts; to encode texts: "
+        f"Error: {texts}: row 1: it has no feature, because 't', 'u' are texts; to encode them: "
         "--one-hot t,u; --skip-bad skips such rows"
     )
     for source, options in ((texts, ["--one-hot", "t,u"]), (mixed, [])):

@@ -287,7 +287,10 @@ def test_a_messy_table_is_learned_as_its_first_message_suggests(tmp_path, run):
         path = tmp_path / f"{ord(delimiter)}.npz"
         live, told = learn(run, path, source)
         assert "--ignore 'Customer Id'" in told
-        assert "ignored (text): Joined on, Plan, Note; to use Plan: --one-hot Plan" in told
+        assert (
+            "ignored (text): Joined on, Plan, Note; to use Joined on, Plan: --dates 'Joined on' "
+            "--one-hot Plan\n" in told
+        )
         assert "3 features, standardized:" in told
         live, told = learn(
             run, path, source, "--overwrite", "--one-hot", "Plan",

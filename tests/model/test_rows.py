@@ -165,8 +165,10 @@ def test_parts_of_rows_and_what_they_hold(scale, rng):
         assert [*every, {"e": 1.0, "x": 2.0}] == list(concatenate_rows([rows, other]).dicts())
         largest = [max(map(abs, x.values()), default=0.0) for x in every]
         assert max(largest) == rows.max_abs()
-        ones = list(rows.with_one_hot(places, ["red"] * len(places)).dicts())
-        assert ones == [x | {"red": 1.0} if i in places else x for i, x in enumerate(every)]
+        added = [rng.choice(["a", "red", "blue"], 2).tolist() for _ in range(20)]
+        added = [dict.fromkeys(names, 5.0) if i in places else {} for i, names in enumerate(added)]
+        extended = list(rows.extended(Rows.from_dicts(added)).dicts())
+        assert extended == [others | x for others, x in zip(added, every, strict=True)]
         assert rows.reaches() == {
             a: max(x[a] for x in map(abs_of, every)) for a in names if all(a in x for x in every)
         }

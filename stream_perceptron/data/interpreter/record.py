@@ -489,9 +489,9 @@ def _read_members(
             name: suggest_encoding(name, [record.content(path)]) or "one_hot"
             for name, path in texts.items()
         }
-        are = "is a text" if len(texts) == 1 else "are texts"
+        are, them = ("is a text", "it") if len(texts) == 1 else ("are texts", "them")
         raise SampleError(
-            f"it has no feature, because {names_in(list(texts))} {are}; to encode them: "
+            f"it has no feature, because {names_in(list(texts))} {are}; to encode {them}: "
             f"{write_options(options_of)}"
         )
     after, values = features.schema, features.values

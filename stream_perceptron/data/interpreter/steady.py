@@ -294,21 +294,19 @@ class _Reader:
 
         """
         codes, contents = self.cells.contents.encode(ids)
-        encoded: list[dict[str, float]] = []
-        is_missing, has_failed = np.zeros((2, len(contents)), bool)
-        for code, content in enumerate(contents):
-            features = None
+        encoded: list[dict[str, float] | None] = []
+        has_failed = np.zeros(len(contents), bool)
+        for content in contents:
             try:
                 features = encode_content(encoding, content, self.options, self.context.is_text)
             except SampleError:
-                has_failed[code] = True
-            else:
-                is_missing[code] = features is None
-            encoded.append(features or {})
+                has_failed[len(encoded)], features = True, None
+            encoded.append(features)
         self.is_odd[rows[has_failed[codes]]] = True
-        found = Rows.from_dicts(encoded)[codes]
+        found = Rows.from_dicts([features or {} for features in encoded])[codes]
         if len(rows) < self.n:
             found = found.spread(rows, self.n)
+        is_missing = np.array([features is None for features in encoded], bool)
         return found, rows[is_missing[codes]]
 
     def encode_all(self, cells: Iterable[EncodedCells], missing: NDArray[np.intp]) -> Rows:

@@ -248,7 +248,7 @@ def test_columns_that_are_not_clear_are_refused(columns, options, reason, tmp_pa
 def test_nested_columns_are_no_texts(value, tmp_path):
     path = write_parquet(tmp_path / "f.parquet", {"x": [1.0], "y": [1], "t": [value]})
 
-    with pytest.raises(SourceError, match=f"{path}: text column 't' is of type "):
+    with pytest.raises(SourceError, match=f"{path}: column 't' is of type "):
         open_source(str(path)).open(Request(Selection(one_hot=("t",))))
 
 

@@ -65,7 +65,7 @@ def test_notes_name_texts_that_are_not_used_and_may_have_categories(tmp_path, ru
     result = run("learn", source, check=0)
 
     assert "1 feature, standardized: n\n" in result.stderr
-    assert "ignored (text): colour, a.b; to use colour: --one-hot colour" in result.stderr
+    assert "ignored (text): colour, a.b; to use them: --one-hot colour --words a.b" in result.stderr
 
 
 @pytest.mark.parametrize("groups", [1, 7])

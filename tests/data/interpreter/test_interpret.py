@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
 import json
 import random
@@ -18,11 +19,13 @@ from stream_perceptron.data.batch import Redeliveries
 from stream_perceptron.data.interpreter import Context, NameRoles, interpret
 from stream_perceptron.data.interpreter.steady import interpret_block
 from stream_perceptron.data.schema import Schema, Selection
+from stream_perceptron.data.source import Knowledge
 from stream_perceptron.data.text.records import RawLines
 from stream_perceptron.data.text.scanning import CsvScanner, JsonScanner, LibsvmScanner
+from stream_perceptron.live.metrics import Progress
 from stream_perceptron.model.vocabulary import Vocabulary
 
-COLUMNS = ("a", "b", "text", "w", "part", "off", "id", "label")
+COLUMNS = ("a", "b", "text", "when", "note", "w", "part", "off", "id", "label")
 NUMBERS = ["0", "1", "255", "7.5", "-3", "1e400", "", "NA", "-9", "true", "x"]
 
 
@@ -36,10 +39,14 @@ def csv_record(rng, i):
     weight = rng.choice(["1", "2", "1", "", "-1"]) if rng.random() < 0.1 else "1"
     offset = str(i) if rng.random() < 0.9 else rng.choice(["x", str(i - 2)])
     label = rng.choice(["up", "down"]) if rng.random() < 0.9 else rng.choice(["", "NA", "7"])
-    cells = [number(rng), number(rng), text, weight, "p", offset, f"k{i % 5}", label]
+    when = rng.choice(DATES) if rng.random() < 0.95 else rng.choice(["today", "NA", "2024-02-30"])
+    note = rng.choice([*NOTES, '"late, ""late"""', "5", "NA"])
+    cells = [number(rng), number(rng), text, when, note, weight, "p", offset, f"k{i % 5}", label]
     return ",".join(cells if rng.random() < 0.98 else cells[1:])
 
 
+DATES = ["2024-03-05", "2024-03-05 13:45:10.5", "20191231T235959Z", ""]
+NOTES = ["Late, late refund", "\u00c4RGER mit x1", " ", "...", "paid"]
 TAGS = [["vip", "new"], ["new"], [], ["vip", "vip", None], None]
 
 
@@ -70,6 +77,13 @@ def json_record(rng, i, form, has_tags=False):
         inside = record.get("features", record) if rng.random() < 0.9 else record
         if isinstance(inside, dict):
             inside["tags"] = rng.choice(TAGS if rng.random() < 0.9 else odd)
+    inside = record.get("features", record) if rng.random() < 0.9 else record
+    if isinstance(inside, dict) and form != "list":
+        if rng.random() < 0.9:
+            odd = ["NA", None, 5, "2024-02-30", ["2024-03-05"], {"u": 1}]
+            inside["when"] = rng.choice(DATES) if rng.random() < 0.95 else rng.choice(odd)
+        odd = [None, 5, True, "NA", ["a b", None, 7], [["x"]], {"u": 1}]
+        inside["note"] = rng.choice(NOTES) if rng.random() < 0.9 else rng.choice(odd)
     record |= {"w": 1, "part": "p", "off": i, "id": f"k{i % 5}"}
     if rng.random() < 0.05:
         record[rng.choice(["y", "w", "off"])] = rng.choice([None, "x", -1])
@@ -113,6 +127,8 @@ def arrow_batch(rng, form, n):
         columns["b"] = columns["b"].fill_null(0).cast(pa.uint8(), safe=False)
     columns |= {
         "text": column(["red", "blue"], [None, "", "NA"], pa.string()),
+        "when": column(*arrow_dates(rng)),
+        "note": column(NOTES, [None, "NA", ""], pa.string()),
         "tags": column(TAGS, [["NA"], [""]], pa.list_(pa.string())),
         "w": column([1.0, 2.0], [None, -1.0], pa.float64()),
         "part": column(["p"], [None], pa.string()),
@@ -123,6 +139,18 @@ def arrow_batch(rng, form, n):
     if rng.random() < 0.5:
         columns["label"] = column([0, 1, 300], [None], pa.int32())
     return pa.record_batch(columns)
+
+
+def arrow_dates(rng):
+    """Return usual dates, odd ones, and their type."""
+    if rng.random() < 0.3:
+        return DATES, [None, "NA", "today"], pa.string()
+    times = [dt.datetime(2024, 3, 5, 13, 45), dt.datetime(1969, 12, 31, 23, 59, 59, 999_999)]
+    odd = [None, dt.datetime(9999, 12, 31)]
+    if rng.random() < 0.3:
+        return [time.date() for time in times], odd[:1], rng.choice([pa.date32(), pa.date64()])
+    zone = rng.choice([None, "UTC", "+05:30"])
+    return times, odd[:1], pa.timestamp(rng.choice(["s", "ms", "us", "ns"]), zone)
 
 
 def selection_for(rng, form):
@@ -137,6 +165,8 @@ def selection_for(rng, form):
             "weight": rng.choice([None, "w"]),
             "ignore": rng.choice([(), ("id",), ("off", "id")]),
             "one_hot": rng.choice([(), ("text",), ("a",), ("tags",), ("tags", "text")]),
+            "dates": rng.choice([(), (), ("when",)]),
+            "words": rng.choice([(), (), ("note",), ("note", "text")]),
             "keep": rng.choice([(), ("id",)]),
             "join": "id" if rng.random() < 0.15 else None,
             "position": ("part", "off") if rng.random() < 0.1 else (),
@@ -152,7 +182,9 @@ def cells_of(rng, form, n):
     if form.startswith("arrow"):
         batch = arrow_batch(rng, form, n)
         if form == "arrow list":
-            context = replace(context, selection=replace(context.selection, one_hot=()))
+            context = replace(
+                context, selection=replace(context.selection, one_hot=(), dates=(), words=())
+            )
         request = Request(context.selection, to_learn=context.learns)
         table = ArrowTable.open(batch.schema, "rows", request)
         context = table.opening.context
@@ -199,12 +231,15 @@ FORMS = ["csv", "flat", "features", "list", "libsvm", "arrow", "arrow list"]
 
 def interpret_in_parts(context, cells, sizes, names=None):
     """Interpret consecutive records in parts of these sizes; return what the parts say together."""
+    progress, knowledge = Progress(), Knowledge(context.schema)
     parts, first, redeliveries = [], 0, context.redeliveries and context.redeliveries.copy()
     for n in sizes:
         batch = interpret(
             replace(context, redeliveries=redeliveries), cells[first : first + n], names
         )
         parts.append((first, batch))
+        knowledge.adopt(batch.inferred)
+        progress.count_missing(batch.missing, knowledge)
         context = adopt(context, batch.inferred)
         for offset in batch.offsets:
             redeliveries.update(offset)
@@ -217,8 +252,9 @@ def interpret_in_parts(context, cells, sizes, names=None):
         {first + i: reason for first, batch in parts for i, reason in batch.rejected.items()},
         [offset for _, batch in parts for offset in batch.offsets],
         sum(0 if b.redelivered is None else int(b.redelivered.sum()) for _, b in parts),
-        sum(0 if b.missing is None else int(b.missing.sum()) for _, b in parts),
-        frozenset().union(*(batch.indicators for _, batch in parts)),
+        progress.missing,
+        progress.untyped_nulls,
+        frozenset().union(*(batch.unscaled for _, batch in parts)),
         [content for _, batch in parts for content in batch.kept],
         context.schema,
         sorted(context.vocabulary.names),

@@ -12,8 +12,9 @@ from helpers import TIMES
 
 from stream_perceptron.data import open_source
 from stream_perceptron.data.schema import Schema, Selection
-from stream_perceptron.data.source import Request, read_batches
+from stream_perceptron.data.source import Knowledge, Request, read_batches
 from stream_perceptron.data.text import scanning
+from stream_perceptron.live.metrics import Progress
 
 pytestmark = pytest.mark.skipif(
     scanning.compiled is None, reason="there is no compiler: install gcc"
@@ -31,7 +32,8 @@ NUMBERS = [*PLAIN.split(), "", " ", " 2 ", "2 3", "9" * 200]
 def read(path, selection, compiled):
     """Return all samples, comparable to the bit, and the number of rows read in blocks."""
     kept, scanning.compiled = scanning.compiled, scanning.compiled if compiled else None
-    rows, rejected, labels, weights, missing, schema = [], {}, [], [], 0, None
+    rows, rejected, labels, weights, schema = [], {}, [], [], None
+    progress, knowledge = Progress(), Knowledge()
     told, kept_values = set(), []
     try:
         for batch in read_batches(open_source(str(path)), Request(selection)):
@@ -39,14 +41,15 @@ def read(path, selection, compiled):
                 rows.append({name: np.float64(v).tobytes() for name, v in x.items()})
             labels += batch.labels
             weights += batch.weights.tolist()
-            told |= {*batch.notes, *batch.indicators}
+            told |= {*batch.notes, *batch.unscaled}
             kept_values += batch.kept
             rejected |= {batch.first_row + i: why for i, why in batch.rejected.items()}
-            missing += 0 if batch.missing is None else int(batch.missing.sum())
+            knowledge.adopt(batch.inferred)
+            progress.count_missing(batch.missing, knowledge)
             schema = batch.inferred.schema
     finally:
         scanning.compiled = kept
-    return rows, labels, rejected, weights, missing, told, kept_values, schema
+    return rows, labels, rejected, weights, progress.missing, told, kept_values, schema
 
 
 def require_alike(path, selection=None):

@@ -1,0 +1,83 @@
+"""The number of missing values does not depend on the order of rows or on where they are cut."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+from itertools import permutations
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from helpers import TIMES
+
+from stream_perceptron import LiveModel
+from stream_perceptron.data import open_source
+from stream_perceptron.data.schema import Selection
+
+COLUMNS = ("a", "b", "plan", "at", "note", "text")
+VALUES = {"a": (1.5, -2.0), "b": (7, 8), "plan": ("p", "q"), "at": ("2024-03-05",),
+          "note": ("paid late",), "text": ("red", "blue")}  # fmt: skip
+TYPES = {"a": pa.float64(), "b": pa.int64()}
+SELECTION = Selection(one_hot=("plan",), dates=("at",), words=("note",))
+
+
+def write(path, rows):
+    if path.suffix == ".csv":
+        with path.open("w") as file:
+            writer = csv.DictWriter(file, [*COLUMNS, "label"])
+            writer.writeheader()
+            writer.writerows(rows)
+    elif path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        data = {c: pa.array([row[c] for row in rows], TYPES.get(c, pa.string())) for c in COLUMNS}
+        pq.write_table(pa.table(data | {"label": [row["label"] for row in rows]}), path)
+    return open_source(str(path))
+
+
+def count_missing(source, selection=SELECTION, limits=(None,)):
+    """Learn a source, up to each of some rows; return the number of missing values."""
+    live = LiveModel.start([source], selection, seed=0)
+    for limit in limits:
+        cursor = live.resume([source])
+        for _ in live.run([source], cursor, limit=limit):
+            pass
+    return live.progress.missing
+
+
+@pytest.mark.parametrize("rows", list(permutations(["1,,x", "2,p,y", "3,,x"])))
+def test_blank_one_hot_cells_count_in_any_order(rows, tmp_path):
+    path = tmp_path / "s.csv"
+    path.write_text("\n".join(["a,plan,label", *rows, ""]))
+
+    assert count_missing(open_source(str(path)), Selection(one_hot=("plan",))) == 2
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_nulls_of_columns_in_use_count_in_any_order_and_however_they_are_cut(form, tmp_path):
+    rng = random.Random(form)
+    for number in range(40 * TIMES):
+        share = rng.choice([0.1, 0.5, 0.9])
+        rows = [
+            {c: None if rng.random() < share else rng.choice(VALUES[c]) for c in COLUMNS}
+            | {"label": rng.choice("xy")}
+            for _ in range(rng.randrange(1, 30))
+        ]
+        # A row of nulls alone has no feature, and a column without values is not in use.
+        rows.append({c: VALUES[c][0] for c in COLUMNS} | {"label": "x"})
+        expected = sum(row[c] is None for row in rows for c in COLUMNS if c != "text")
+        rng.shuffle(rows)
+        source = write(tmp_path / f"{number}.{form}", rows)
+        limits = sorted(rng.sample(range(1, len(rows) + 1), min(3, len(rows))))
+
+        assert count_missing(source) == expected
+        assert count_missing(source, limits=(*limits, None)) == expected
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_nulls_of_a_column_without_values_do_not_count(form, tmp_path):
+    rows = [dict.fromkeys(COLUMNS) | {"a": 1.5, "label": "x"} for _ in range(3)]
+
+    assert count_missing(write(tmp_path / f"s.{form}", rows), Selection()) == 0
