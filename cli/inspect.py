@@ -72,8 +72,9 @@ def inspect(options: InspectOptions) -> None:
 
 def _groups(live: LiveModel, path: Path) -> Iterator[tuple[str, Iterable[str]]]:
     """Yield the sections of the output: titles with their lines."""
+    from stream_perceptron.checkpoint.codec import encode_class_weight
     from stream_perceptron.diagnostics.diagnosis import findings_in
-    from stream_perceptron.live.lineage import shown_lr
+    from stream_perceptron.live.lineage import shown_class_weight, shown_lr
 
     model, cursor = live.model, live.cursor
     yield str(path), _named(_reading(live))
@@ -103,6 +104,9 @@ def _groups(live: LiveModel, path: Path) -> Iterator[tuple[str, Iterable[str]]]:
         "seed": str(model.seed_),
         "kernel": live.kernel,
     }
+    if model.class_weight is not None:
+        saved = encode_class_weight(model.class_weight)
+        settings["class weights"] = shown_class_weight(saved)
     if live.python_step is not None:
         settings["step before it"] = f"{live.python_step}, which runs only in Python"
     yield "hyperparameters", _named(settings.items())
@@ -245,7 +249,7 @@ def _reading(live: LiveModel) -> Iterator[tuple[str, str]]:
 
 def _contents(live: LiveModel) -> dict[str, Any]:
     from stream_perceptron.checkpoint.archive import FORMAT_VERSION
-    from stream_perceptron.checkpoint.codec import to_json
+    from stream_perceptron.checkpoint.codec import encode_class_weight, to_json
     from stream_perceptron.diagnostics.diagnosis import findings_in
 
     model, schema, selection = live.model, live.schema, live.selection
@@ -259,6 +263,7 @@ def _contents(live: LiveModel) -> dict[str, Any]:
         "init_range": model.init_range,
         "seed": model.seed_,
         "classes": model.classes_,
+        "class_weight": encode_class_weight(model.class_weight),
         "n_features": len(features),
         "features": features,
         "label": selection.label,

@@ -6,7 +6,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import fields, replace
 from functools import partial
@@ -18,6 +18,7 @@ from stream_perceptron.data.naming import column_called, is_position
 from stream_perceptron.data.source import Source
 from stream_perceptron.live.cursor import Cursor, Shards
 from stream_perceptron.live.marks import may_repeat
+from stream_perceptron.model.class_weights import label_text
 
 from .command import bad_parameters_are_usage_errors
 from .files import require_different, require_regular
@@ -27,7 +28,9 @@ from .reading import describe_lost_bytes, require_runnable
 from .signals import InterruptedWaitError, Signals
 from .training import usual_lr
 
-_PARAMETERS = ("lr", "epsilon", "activation", "init_range", "seed", "max_weights")
+_PARAMETERS = (
+    "lr", "epsilon", "activation", "init_range", "seed", "max_weights", "class_weight"
+)  # fmt: skip
 _CHANGEABLE = {"lr", "epsilon", "max_weights"}
 
 
@@ -193,9 +196,17 @@ def _saved_settings(live: LiveModel) -> dict[str, Any]:
         "activation": model.activation,
         "init_range": model.init_range,
         "classes": model.classes,
+        "class_weight": _by_text(model.class_weight),
         "seed": model.seed_,
     }
     for each in fields(selection):
         if each.compare and (not live.is_of_python or each.name == "standardize"):
             settings[each.name] = getattr(selection, each.name)
     return settings
+
+
+def _by_text(class_weight: Any) -> Any:
+    """Return the weights of classes by the texts of labels, as the command line has them."""
+    if not isinstance(class_weight, Mapping):
+        return class_weight
+    return {label_text(label): float(weight) for label, weight in class_weight.items()}

@@ -71,10 +71,9 @@ class Definition:
             return []
         if " " not in self.flags:
             return [self.flag if value else f"--no-{self.flag[2:]}"]
-        return [
-            self.flag,
-            self.type.format(value) if isinstance(self.type, OptionType) else str(value),
-        ]
+        format_value = self.type.format if isinstance(self.type, OptionType) else str
+        values = list(value.items()) if isinstance(value, dict) else [value]
+        return [text for each in values for text in (self.flag, format_value(each))]
 
 
 def _require_one(ctx: click.Context, parameter: click.Parameter, values: tuple[Any, ...]) -> Any:

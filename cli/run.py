@@ -29,7 +29,13 @@ from .reading import describe_lost_bytes, hint_at_terminal, hinting_at_skips
 from .rejections import RejectedLines, Rejections
 from .saver import Saver
 from .signals import InterruptedWaitError, Signals
-from .summary import announce, nothing_new, summarise, warn_of_unseen_names
+from .summary import (
+    announce,
+    nothing_new,
+    summarise,
+    warn_of_unknown_classes,
+    warn_of_unseen_names,
+)
 from .watch import Watch
 
 if TYPE_CHECKING:
@@ -175,8 +181,9 @@ class Run:
                 f"{self._sources[0].name}: no row has a label: name its column with --label, or "
                 "ask for predictions with -p"
             )
-        for text in warn_of_unseen_names(live) if rows else ():
-            line.note(text)
+        if rows:
+            for text in (*warn_of_unseen_names(live), *warn_of_unknown_classes(live)):
+                line.note(text)
         if not (rows or live.is_blank):
             line.note(nothing_new(live, self._changed))
         ending = "model not saved; use -m MODEL to keep it"

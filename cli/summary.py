@@ -78,6 +78,19 @@ def warn_of_unseen_names(live: LiveModel) -> Iterator[str]:
                 yield warning(f"--{flag} {name}: no row had {name!r}{meant(name, known)}")
 
 
+def warn_of_unknown_classes(live: LiveModel) -> Iterator[str]:
+    """Yield a warning for each label with a class weight that no row has had."""
+    from stream_perceptron.data.describe import warning
+    from stream_perceptron.data.naming import meant
+    from stream_perceptron.model.class_weights import label_text
+
+    given = live.model.class_weight
+    known = list(map(label_text, live.model.classes_))
+    for label in given if isinstance(given, dict) else ():
+        if (text := label_text(label)) not in known:
+            yield warning(f"--class-weight: no label is {text!r}{meant(text, known)}")
+
+
 def baseline_of(live: LiveModel) -> dict[str, Any]:
     """Return the baselines of accuracy: the largest class, its share, and kappa."""
     labels = live.model.classes_

@@ -102,7 +102,7 @@ def _trials(options: SweepOptions, sources: Sequence[Source]) -> list[Trial]:
     from stream_perceptron import LiveModel, Trial
     from stream_perceptron.live.sweep import SWEPT, combinations
 
-    fixed = {name: getattr(options, name) for name in ("seed", "max_weights")}
+    fixed = {name: getattr(options, name) for name in ("seed", "max_weights", "class_weight")}
     asked, trials = options.select(sources, standardize=None), []
     for is_on in options.standardize or [asked.standardize]:
         selection = replace(asked, standardize=is_on)

@@ -7,15 +7,33 @@ from dataclasses import dataclass, fields, replace
 from itertools import repeat
 from typing import TYPE_CHECKING, ClassVar
 
+import click
+
 from .options import COUNT, JsonOption, ReadingOptions, Rule, option
 from .signals import Signals
-from .values import CLASSES, NAMES, SCALE
+from .values import CLASS_WEIGHT, CLASSES, NAMES, SCALE
 
 if TYPE_CHECKING:
     from stream_perceptron.data.identity import PipeHeader
     from stream_perceptron.data.schema import Selection
     from stream_perceptron.data.source import Source
     from stream_perceptron.live.marks import Marks
+
+
+def _merge_class_weights(
+    ctx: click.Context, parameter: click.Parameter, values: tuple[str | tuple[str, float], ...]
+) -> dict[str, float] | str | None:
+    """Return the weights by the text of the label, or "balanced"; None if there are none."""
+    flag = parameter.opts[-1]
+    pairs = [each for each in values if not isinstance(each, str)]
+    if len(pairs) < len(values):
+        if len(values) > 1:
+            raise click.UsageError(f"{flag} balanced cannot be combined with another {flag}")
+        return "balanced"
+    weights = dict(pairs)
+    if len(weights) < len(pairs):
+        raise click.UsageError(f"{flag} has two weights for one label")
+    return weights or None
 
 
 @dataclass(init=False, eq=False, repr=False)
@@ -74,6 +92,16 @@ class TrainingOptions(ReadingOptions, JsonOption):
     )
     classes: tuple[str, ...] | None = option(
         "--classes a,b,c|0-9", "Labels known from the start.", CLASSES, section="Model"
+    )
+    class_weight: dict[str, float] | str | None = option(
+        "--class-weight LABEL=NUMBER|balanced",
+        "Multiply the sample weights of a class by this; may be repeated. With balanced, rare "
+        "classes weigh more.",
+        CLASS_WEIGHT,
+        section="Model",
+        is_common=True,
+        multiple=True,
+        callback=_merge_class_weights,
     )
     seed: int = option(
         "--seed N", "Seed for the initial weights and random draws.", int, 0, section="Advanced"

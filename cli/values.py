@@ -108,6 +108,19 @@ def _classes(text: str) -> tuple[str, ...]:
     return tuple(map(str, range(first, last + 1)))
 
 
+def _class_weight(text: str) -> str | tuple[str, float]:
+    label, equals, weight = text.rpartition("=")
+    if text == "balanced":
+        return text
+    if not equals:
+        raise ValueError(f"{text!r} is not a label and its weight such as yes=50, or balanced.")
+    return label, _number(weight, positive=False)
+
+
+def _format_class_weight(value: str | tuple[str, float]) -> str:
+    return value if isinstance(value, str) else f"{value[0]}={_format_number(value[1])}"
+
+
 def _interval(text: str) -> int | float:
     match = re.fullmatch(r"(\d{1,12})(s|m|h)?", text)
     if match is None or int(match[1]) == 0:
@@ -159,6 +172,7 @@ NUMBER = OptionType("number", lambda text: _number(text, positive=False), _forma
 POSITIVE = OptionType("number", lambda text: _number(text, positive=True), _format_number)
 SCALE = OptionType("number|a/b", _scale, _format_scale)
 NAMES = OptionType("names", _names, _format_names)
+CLASS_WEIGHT = OptionType("label=number|balanced", _class_weight, _format_class_weight)
 CLASSES = OptionType("a,b,c|0-9", _classes, _format_names)
 INTERVAL = OptionType("n|time", _interval, _format_interval)  # rows, or seconds
 ACTIVATION = OptionType("|".join(_ACTIVATIONS), _activation, choices=_ACTIVATIONS)

@@ -12,6 +12,7 @@ from river import base
 from stream_perceptron.errors import DivergedError, SampleError
 from stream_perceptron.model import frames, kernel, validation
 from stream_perceptron.model.activations import get_activation
+from stream_perceptron.model.class_weights import ClassWeights, require_class_weight
 from stream_perceptron.model.network import Network
 from stream_perceptron.model.results import TrainOptions, TrainResult
 from stream_perceptron.model.rows import Rows, Samples
@@ -65,6 +66,10 @@ class SGDPerceptron(base.MiniBatchClassifier):
     max_weights
         The largest size of the model: its weights, with classes rounded up to 2, 4 or a multiple
         of 8, plus 32 for each label and each feature. A sample that would exceed it is refused.
+    class_weight
+        Factors of the sample weights: a dict by label, or by its text, where others have 1; or
+        "balanced" for n / (k * n_class), at most 100, where n is the number of labeled samples
+        learned so far, n_class that of the sample's class, and k that of the classes.
 
     Attributes
     ----------
@@ -119,6 +124,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         classes: Sequence[Hashable] | None = None,
         seed: int | None = None,
         max_weights: int = MAX_WEIGHTS,
+        class_weight: Mapping[Hashable, float] | str | None = None,
     ) -> None:
         self.lr = lr
         self.epsilon = epsilon
@@ -126,11 +132,14 @@ class SGDPerceptron(base.MiniBatchClassifier):
         self.init_range = init_range
         self.classes = classes
         self.seed = seed
+        self.class_weight = class_weight
 
         rule = get_activation(activation)
         validation.require_parameters(lr, epsilon, init_range, seed, max_weights)
         store = WeightStore(seed, init_range, max_weights)
-        self.network = Network(rule, store)
+        require_class_weight(class_weight)
+        class_weights = None if class_weight is None else ClassWeights(class_weight)
+        self.network = Network(rule, store, class_weights=class_weights)
         if classes is not None:
             self.network.add([], validation.declared_classes(classes))
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_perceptron.checkpoint.codec import encode_class_weight
 from stream_perceptron.checkpoint.objects import decode_lr
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.data.sampling import RandomDraws
@@ -109,6 +110,7 @@ def _begin(live: LiveModel) -> LiveModel:
         classes=was.classes,
         seed=was.seed_,
         max_weights=was.max_weights,
+        class_weight=was.class_weight,
     )
     if live.selection.standardize:
         model.network.scaler = Scaler()
@@ -168,7 +170,7 @@ class _Again:
                 branches = [self.learn(copy.deepcopy(live), part) for part in entry.models]
                 live = average_live(live, branches)
                 continue
-            _require_possible(entry)
+            _require_possible(entry, live.model)
             skipped = live.progress.skipped
             try:
                 live.model.mutate({"lr": decode_lr(entry.lr), "epsilon": entry.epsilon})
@@ -281,12 +283,13 @@ def _flat(entries: Sequence[Entry]) -> Iterator[Entry]:
             yield from _flat(part)
 
 
-def _require_possible(entry: Entry) -> None:
-    """Check that a run can have written an entry."""
+def _require_possible(entry: Entry, model: SGDPerceptron) -> None:
+    """Check that a run of this model can have written an entry."""
     deals = entry.unit == ROUNDS
     if (
         not entry.sources
         or entry.start >= entry.end
+        or entry.class_weight != encode_class_weight(model.class_weight)
         or (deals and not entry.shards * entry.round_rows)
     ):
         raise VerificationError("has an inconsistent lineage")

@@ -35,6 +35,7 @@ _ARRAYS: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "weights": ("<f8", ("labels", "features")),
     "biases": ("<f8", ("labels",)),
     "statistics": ("<f8", (3, "features")),
+    "class_counts": ("<i8", ("labels",)),
     "confusion": ("<i8", ("pairs of labels", 3)),
     "window": ("|b1", ("samples",)),
     "training_confusion": ("<i8", ("pairs of repeated labels", 3)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import fields as fields_of
 from dataclasses import is_dataclass
 from functools import cache
@@ -74,6 +74,24 @@ def decode_names(values: list[Any]) -> list[Hashable]:
     if doubled(names):
         raise CheckpointError("model has a name twice")
     return names
+
+
+def encode_class_weight(given: str | Mapping[Hashable, float] | None) -> Any:
+    """Return the parameter class_weight as JSON."""
+    if given is None or isinstance(given, str):
+        return given
+    return [[encode_name(label), float(weight)] for label, weight in given.items()]
+
+
+def decode_class_weight(saved: Any) -> Any:
+    """Return the parameter class_weight from the JSON of `encode_class_weight`."""
+    if saved is None or isinstance(saved, str):
+        return saved
+    pairs = saved if isinstance(saved, list) else [None]
+    if not all(type(pair) is list and len(pair) == 2 for pair in pairs):
+        raise CheckpointError("model has class weights that are not pairs")
+    labels = decode_names([label for label, _ in saved])
+    return dict(zip(labels, (weight for _, weight in saved), strict=True))
 
 
 class Fields:

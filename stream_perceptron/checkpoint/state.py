@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from stream_perceptron.checkpoint import archive, pipelines
 from stream_perceptron.checkpoint.codec import (
     Fields,
+    decode_class_weight,
     decode_name,
     decode_names,
+    encode_class_weight,
     encode_name,
     from_json,
 )
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 Arrays = dict[str, NDArray[Any]]
 
 # The arrays of a model and its scaler; other members belong to the run.
-_OF_MODEL = ("weights", "biases", "statistics")
+_OF_MODEL = ("weights", "biases", "statistics", "class_counts")
 
 
 class Loaded(NamedTuple):
@@ -193,7 +195,11 @@ def model_state(model: SGDPerceptron | Pipeline) -> tuple[dict[str, Any], Arrays
         "labels": list(map(encode_name, learned.labels)),
         "features": list(map(encode_name, learned.features)),
     }
+    if perceptron.class_weight is not None:
+        saved["class_weight"] = encode_class_weight(perceptron.class_weight)
     arrays = {"weights": learned.weights, "biases": learned.biases}
+    if learned.class_counts is not None:
+        arrays["class_counts"] = learned.class_counts
     if learned.scaler is not None:
         arrays["statistics"] = learned.scaler.table
     return {"kernel": KERNEL, "model": saved, "steps": steps}, arrays
@@ -218,6 +224,8 @@ class _State:
     last_error: float | None
     labels: list[Any]
     features: list[Any]
+    # "balanced", or pairs of an encoded label and its weight.
+    class_weight: Any = field(default=None, metadata={"optional": True})
 
 
 def _model_from_state(meta: dict[str, Any], members: Arrays) -> SGDPerceptron:
@@ -230,9 +238,9 @@ def _model_from_state(meta: dict[str, Any], members: Arrays) -> SGDPerceptron:
     state = from_json(_State, meta.get("model"), "model")
     names = ("epsilon", "activation", "init_range", "max_weights")
     parameters: dict[str, Any] = {name: getattr(state, name) for name in names}
-    lr = decode_lr(state.lr)
+    lr, class_weight = decode_lr(state.lr), decode_class_weight(state.class_weight)
     try:
-        model = SGDPerceptron(lr, seed=state.drawn_seed, **parameters)
+        model = SGDPerceptron(lr, seed=state.drawn_seed, class_weight=class_weight, **parameters)
     except ValueError as error:
         raise CheckpointError(f"model: {error}") from None
     model.seed = state.seed
@@ -253,6 +261,11 @@ def _model_from_state(meta: dict[str, Any], members: Arrays) -> SGDPerceptron:
     scaler = None if statistics is None else Scaler(statistics)
     if scaler is not None:
         pipelines.require_possible(scaler)
+    counts = members.get("class_counts")
+    if (counts is None) != (class_weight != "balanced"):
+        raise CheckpointError("model has class weights without counts, or counts without weights")
+    if counts is not None and (counts.min(initial=0) < 0 or counts.sum() != state.n_seen):
+        raise CheckpointError("model has impossible counts of classes")
     snapshot = Snapshot(
         labels=labels,
         features=features,
@@ -263,6 +276,7 @@ def _model_from_state(meta: dict[str, Any], members: Arrays) -> SGDPerceptron:
         n_updates=state.n_updates,
         last_error=math.nan if state.last_error is None else state.last_error,
         scaler=scaler,
+        class_counts=counts,
     )
     model.network.restore(snapshot)
     return model

@@ -193,12 +193,13 @@ def _no_better(live: LiveModel) -> Iterator[Finding]:
     is_no_better = best <= scores.baseline + 2 * noise and scores.cohen_kappa < _LOW_KAPPA
     if tally.tested + 1 >= _ENOUGH and is_no_better:
         always = repr(live.model.classes_[scores.largest])
+        is_weighted = live.model.class_weight is not None
+        weigh = "" if is_weighted else "weigh rare classes more (--class-weight balanced), "
         yield Finding(
             f"no better than always answering {always}",
             f"accuracy is {tally.accuracy:.1%}, {scores.baseline:.1%} of the samples are "
             f"{always}, and kappa is {format_percent(scores.cohen_kappa, 1)}",
-            "give the other samples a larger weight (--weight), read on, or look for better "
-            "features",
+            f"{weigh}read on, or look for better features",
         )
 
 
@@ -278,7 +279,7 @@ def _hardly_found(live: LiveModel) -> Iterator[Finding]:
         yield Finding(
             "class hardly ever found",
             shortened(missed),
-            "give such samples a larger weight (--weight), raise --lr, or read on",
+            "give the class a larger weight (--class-weight LABEL=NUMBER), raise --lr, or read on",
         )
 
 

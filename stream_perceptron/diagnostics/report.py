@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stream_perceptron.checkpoint.codec import encode_class_weight
 from stream_perceptron.diagnostics.curve import curve_of
 from stream_perceptron.diagnostics.diagnosis import findings_in
 from stream_perceptron.diagnostics.mistakes import misleading, mistakes_in, training_on
 from stream_perceptron.diagnostics.plots import AGAINST, FOR, ink_png, weights_png
-from stream_perceptron.live.lineage import shown_lr
+from stream_perceptron.live.lineage import shown_class_weight, shown_lr
 
 if TYPE_CHECKING:
     from stream_perceptron.data.source import Source
@@ -230,6 +231,8 @@ def _hyperparameters(live: LiveModel) -> Iterator[tuple[str, str]]:
     yield "initial weights", f"within {model.init_range:g}"
     yield "seed", str(model.seed_)
     yield "kernel", live.kernel
+    if model.class_weight is not None:
+        yield "class weights", shown_class_weight(encode_class_weight(model.class_weight))
     if live.python_step is not None:
         yield "step before it", f"{live.python_step}, which runs only in Python"
     yield "label column", selection.label or "found by name"

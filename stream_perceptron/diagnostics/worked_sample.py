@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +30,7 @@ class WorkedSample:
     d: Array  # the targets of y
     error: float  # half the sum of (d - y)^2
     delta: Array  # (d - y) f'(net)
-    rate: float  # the learning rate times the sample weight
+    rate: float  # the learning rate times the sample weight and that of the class
     updated: bool  # whether error >= epsilon, so that the weights grew by rate * delta * x
     bias_change: Array  # the change of each bias
     weight_change: Array  # the largest change of a weight of each output
@@ -41,12 +42,16 @@ class WorkedSample:
         if label is None:
             return None
         lr = after.lr if isinstance(after.lr, float) else after.lr.get(before.n_updates)
+        class_weights = copy.deepcopy(before.network.class_weights)
         # Train with lr=0 to add the row's names.
         before.mutate({"lr": 0.0})
         result = LiveModel(before).step(batch)
         net = before.network.nets(batch.features)[0]
         target = before.classes_.index(label)
         y, d, error, deltas = compute_deltas(before.network.activation, net, target)
+        weight = float(batch.weights[0])
+        if class_weights is not None:
+            weight *= class_weights.factor(target, label)
         changes = after.weights - before.weights
         most, least = changes.max(axis=1, initial=0.0), changes.min(axis=1, initial=0.0)
         return cls(
@@ -58,7 +63,7 @@ class WorkedSample:
             d=d,
             error=error,
             delta=deltas,
-            rate=float(lr) * float(batch.weights[0]),
+            rate=float(lr) * weight,
             updated=after.n_updates > before.n_updates - int(result.updated[0]),
             bias_change=after.biases - before.biases,
             weight_change=np.where(most >= -least, most, least),

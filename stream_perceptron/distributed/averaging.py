@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from functools import reduce
 from itertools import chain
@@ -33,7 +33,10 @@ Array = NDArray[Any]
 Floats = NDArray[np.float64]
 
 # Parameters that models must have in common, by their option.
-_ALIKE = {"activation": "activation", "init-range": "init_range", "seed": "seed_"}
+_ALIKE = {
+    "activation": "activation", "class-weight": "class_weight", "init-range": "init_range",
+    "seed": "seed_",
+}  # fmt: skip
 
 # Counts that are added up.
 _SUMS = ("samples", "unlabelled", "skipped", "updates", "repeats", "error_sum", "missing")
@@ -110,8 +113,27 @@ def _unite(base: Network, networks: Sequence[Network]) -> Snapshot:
         scaler.extend(0, np.array([name in unscaled for name in features], bool))
     return Snapshot(
         [*labels], [*features], initial[:, 1:], initial[:, 0], n_drawn,
-        base.n_seen, base.n_updates, base.last_error, scaler,
+        base.n_seen, base.n_updates, base.last_error, scaler, _sum_counts(base, networks, labels),
     )  # fmt: skip
+
+
+def _sum_counts(
+    base: Network, networks: Sequence[Network], labels: Mapping[Hashable, Any]
+) -> NDArray[np.int64] | None:
+    """Return the counts of classes of the base, with those that each network added."""
+    if base.class_counts is None:
+        return None
+    before = _counts_of(base)
+    totals = Counter(before)
+    for network in networks:
+        totals.update(_counts_of(network) - before)
+    return np.array([totals[label] for label in labels], np.int64)
+
+
+def _counts_of(network: Network) -> Counter[Hashable]:
+    """Return how often a network learned each label."""
+    assert network.class_counts is not None
+    return Counter(dict(zip(network.label_names, network.class_counts.tolist(), strict=True)))
 
 
 def _average(united: Network, base: Network, networks: Sequence[Network]) -> None:

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
+from stream_perceptron.checkpoint.codec import decode_name
 from stream_perceptron.checkpoint.objects import decode_lr, encode_lr
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.errors import CheckpointError
+from stream_perceptron.model.class_weights import label_text
 from stream_perceptron.model.kernel import NAME as KERNEL
 
 ROWS, DRAWS, ROUNDS = "rows", "draws", "rounds"
@@ -40,6 +42,8 @@ class Entry:
     # Whether rows were learned again on purpose, so that offsets of redelivered rows do not count.
     is_again: bool = field(default=False, metadata={"optional": True})
     n_repeated: int = field(default=0, metadata={"optional": True})  # rows learned before
+    # The weights of classes, as returned by `encode_class_weight`.
+    class_weight: Any = field(default=None, metadata={"is_json": True, "optional": True})
     # A mean has only this: the entries that each model added, in the order of averaging.
     models: tuple[tuple[Entry, ...], ...] = field(default=(), metadata={"optional": True})
 
@@ -67,6 +71,8 @@ class Entry:
             parts.append(f"{self.rejected:,} rejected")
         rate = "that was not saved" if self.lr is None else shown_lr(decode_lr(self.lr))
         parts += [f"lr {rate}", f"epsilon {self.epsilon:g}"]
+        if self.class_weight is not None:
+            parts.append(f"class weights {shown_class_weight(self.class_weight)}")
         yield f"{', '.join(map(str, self.sources))}: {', '.join(parts)}"
 
     @property
@@ -82,7 +88,8 @@ class Entry:
     def _circumstances(self) -> tuple[Any, ...]:
         return (
             self.lr, self.epsilon, self.unit, self.seed, self.shards, self.round_rows,
-            self.first_rows, self.kept_lr, self.keep, self.is_again, self.models,
+            self.first_rows, self.kept_lr, self.keep, self.is_again, self.class_weight,
+            self.models,
         )  # fmt: skip
 
 
@@ -195,6 +202,13 @@ class Lineage:
 def shown_lr(lr: Any) -> str:
     """Return a learning rate or its schedule as text."""
     return f"{lr:g}" if isinstance(lr, float | int) else repr(lr)
+
+
+def shown_class_weight(saved: Any) -> str:
+    """Return saved weights of classes as text."""
+    if isinstance(saved, str):
+        return saved
+    return ", ".join(f"{label_text(decode_name(label))}={weight:g}" for label, weight in saved)
 
 
 def saved_lr(lr: Any) -> Any:

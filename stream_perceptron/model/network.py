@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from stream_perceptron.errors import DivergedError, FullError, SampleError
 from stream_perceptron.model import kernel
 from stream_perceptron.model.activations import Activation, row_sums
+from stream_perceptron.model.class_weights import ClassWeights
 from stream_perceptron.model.growth import Growth
 from stream_perceptron.model.kernel.types import Counters, Part, Results, Rule
 from stream_perceptron.model.results import TrainOptions, TrainResult
@@ -69,6 +70,7 @@ class Snapshot(NamedTuple):
     n_updates: int
     last_error: float
     scaler: Scaler | None = None
+    class_counts: NDArray[np.int64] | None = None  # if these balance the classes, shape (k,)
 
 
 class _Task(NamedTuple):
@@ -99,13 +101,19 @@ class Network:
     """Weights with the names of their labels and features.
 
     Callers have checked the samples: values are finite, labels are hashable or None. Calls from
-    several threads run one after another. A scaler standardizes features first.
+    several threads run one after another. A scaler standardizes features first, and class weights
+    multiply the sample weights.
     """
 
     def __init__(
-        self, activation: Activation, store: WeightStore, scaler: Scaler | None = None
+        self,
+        activation: Activation,
+        store: WeightStore,
+        scaler: Scaler | None = None,
+        class_weights: ClassWeights | None = None,
     ) -> None:
         self.activation = activation
+        self.class_weights = class_weights
         self.scaler = scaler
         self.store = store
         self.labels = Vocabulary()
@@ -123,6 +131,7 @@ class Network:
                 self.label_names, self.feature_names, weights.copy(), biases.copy(), n_drawn,
                 self.n_seen, self.n_updates, self.last_error,
                 None if self.scaler is None else self.scaler.copy(self.store.shape[1]),
+                self.class_counts,
             )  # fmt: skip
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -131,6 +140,8 @@ class Network:
         self._label_types = set(map(type, snapshot.labels))
         self.store.restore(snapshot.weights, snapshot.biases, snapshot.n_drawn)
         self.scaler = snapshot.scaler
+        if self.class_weights is not None and snapshot.class_counts is not None:
+            self.class_weights.counts = snapshot.class_counts.copy()
         self.count(snapshot.n_seen, snapshot.n_updates, snapshot.last_error)
 
     def count(self, n_seen: int, n_updates: int, last_error: float) -> None:
@@ -140,12 +151,17 @@ class Network:
 
     def __getstate__(self) -> tuple[Any, ...]:
         store = self.store
-        return self.activation, store.seed, store.init_range, store.max_weights, self.snapshot()
+        given = None if self.class_weights is None else self.class_weights.given
+        return (
+            self.activation, store.seed, store.init_range, store.max_weights, given,
+            self.snapshot(),
+        )  # fmt: skip
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        activation, seed, init_range, max_weights, snapshot = state
+        activation, seed, init_range, max_weights, given, snapshot = state
         store = WeightStore(seed, init_range, max_weights)
-        Network.__init__(self, activation, store)
+        class_weights = None if given is None else ClassWeights(given)
+        Network.__init__(self, activation, store, class_weights=class_weights)
         self.restore(snapshot)
 
     @property
@@ -162,6 +178,13 @@ class Network:
     def last_error(self) -> float:
         """The error of the last labeled sample; NaN before the first."""
         return float(self.counters.last_error[0])
+
+    @property
+    def class_counts(self) -> NDArray[np.int64] | None:
+        """A copy of the counts that balance the classes, shape (k,); None if nothing does."""
+        if self.class_weights is None or not self.class_weights.is_balanced:
+            return None
+        return self.class_weights.counts_of(self.store.shape[0])
 
     @property
     def label_names(self) -> list[Hashable]:
@@ -197,6 +220,8 @@ class Network:
         target = self.labels.numbers.get(label)
         if target is None or self.scaler is not None:
             return False
+        if self.class_weights is not None:
+            weight *= self.class_weights.factor(target, label)
         rule = Rule(self.activation, epsilon)
         rate = lr if type(lr) is float else lambda: float(_rates(lr, self.n_updates, 1)[0])
         n_done = kernel.learn_one(
@@ -204,6 +229,8 @@ class Network:
         )
         if n_done == 0:
             raise DivergedError(self.n_seen + 1)
+        if n_done == 1 and self.class_weights is not None:
+            self.class_weights.count_one(target)
         return n_done == 1
 
     def net_one(self, x: Mapping[Hashable, Any]) -> Array | None:
@@ -302,15 +329,19 @@ class Network:
             features, labels = growth.names_in(start, end)
             self._warn_of_twins(labels)
             self._add(features, labels, samples.unscaled)
+            weights = samples.weights[part]
+            if self.class_weights is not None:
+                with np.errstate(over="ignore"):
+                    weights = weights * self.class_weights.factors(targets, self.labels.names)
             n_done = self._learn(
-                task.rule,
-                Part(rows, growth.feature_ids, targets, samples.weights[part], rates),
-                results,
+                task.rule, Part(rows, growth.feature_ids, targets, weights, rates), results
             )
         finally:
             # Remove the names of rows that were not learned.
             n_learned = self.n_seen - seen
             last = np.flatnonzero(is_labeled)[n_learned - 1] + 1 if n_learned else 0
+            if self.class_weights is not None:
+                self.class_weights.count(targets[: int(last)])
             self._shrink(*growth.shape_at(start + int(last)))
         nets = results.nets[:n_done]
         result.targets[start : start + n_done] = targets[:n_done]

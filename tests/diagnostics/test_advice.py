@@ -188,7 +188,7 @@ def test_a_rare_class(run, tmp_path):
     found = plain["diagnosis"]["no better than always answering 'ok'"]
 
     assert 0.02 < share < 0.035
-    assert "give the other samples a larger weight (--weight)" in found["suggestion"]
+    assert "weigh rare classes more (--class-weight balanced)" in found["suggestion"]
     assert ("ok", pytest.approx(1 - share, abs=1e-3)) == (
         plain["largest_class"], plain["largest_share"])  # fmt: skip
     assert weighted["cohen_kappa"] > plain["cohen_kappa"] + 0.1

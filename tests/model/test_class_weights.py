@@ -1,0 +1,136 @@
+"""Weights of classes, against their definition in plain Python."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+from collections import Counter
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_perceptron import CheckpointError, SGDPerceptron, load, save
+from stream_perceptron.distributed.averaging import average
+from stream_perceptron.errors import DivergedError
+from stream_perceptron.model.class_weights import ClassWeights
+
+GIVEN = ["balanced", {"b": 3.0, "2": 0.25, 3: 0}]
+LABELS = ["a", "b", 2, 3, True]
+LABEL_LISTS = st.lists(st.sampled_from(["a", "a", "a", *LABELS[:4]]), min_size=1, max_size=60)
+
+
+def define_factors(class_weight, labels):
+    """Return the factor of each label's class, by the definition."""
+    counts = Counter()
+    for label in labels:
+        if class_weight == "balanced":
+            counts[label] += 1
+            yield min(sum(counts.values()) / (len(counts) * counts[label]), 100.0)
+        else:
+            yield class_weight.get(label, class_weight.get(str(label), 1.0))
+
+
+def bits(model):
+    return model.weights.tobytes(), model.biases.tobytes(), model.classes_, model.n_updates
+
+
+def samples_of(labels, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(len(labels), 3)), rng.choice([0.0, 1.0, 2.5], len(labels))
+
+
+@pytest.mark.parametrize("class_weight", GIVEN, ids=["balanced", "given"])
+@given(labels=LABEL_LISTS)
+def test_a_class_weight_multiplies_the_sample_weight(class_weight, labels):
+    X, w = samples_of(labels)
+    plain = SGDPerceptron(lr=0.1, seed=0)
+    weighted = SGDPerceptron(lr=0.1, seed=0, class_weight=class_weight)
+    for x, y, one, factor in zip(
+        X.tolist(), labels, w, define_factors(class_weight, labels), strict=True
+    ):
+        plain.learn_one(dict(enumerate(x)), y, one * factor)
+        weighted.learn_one(dict(enumerate(x)), y, one)
+
+    assert bits(weighted) == bits(plain)
+
+
+@pytest.mark.parametrize("class_weight", GIVEN, ids=["balanced", "given"])
+@given(labels=LABEL_LISTS, cuts=st.lists(st.integers(0, 60), max_size=5), seed=st.integers(0, 9))
+def test_blocks_saves_and_copies_give_the_same_bits(class_weight, labels, cuts, seed):
+    X, w = samples_of(labels, seed)
+    whole = SGDPerceptron(lr=0.1, seed=0, epsilon=0.2, class_weight=class_weight)
+    for x, y, one in zip(X.tolist(), labels, w, strict=True):
+        whole.learn_one(dict(enumerate(x)), y, one)
+    parts = SGDPerceptron(lr=0.1, seed=0, epsilon=0.2, class_weight=class_weight)
+    ends = sorted({0, len(labels), *(min(cut, len(labels)) for cut in cuts)})
+    for number, (start, end) in enumerate(pairwise(ends)):
+        parts.test_then_train(X[start:end], labels[start:end], w=w[start:end])
+        file = io.BytesIO()
+        save(parts, file)
+        file.seek(0)
+        parts = [load(file).model, copy.deepcopy(parts), pickle.loads(pickle.dumps(parts))][
+            (number + seed) % 3
+        ]
+
+    assert bits(parts) == bits(whole)
+    assert repr(parts.network.class_counts) == repr(whole.network.class_counts)
+
+
+@given(labels=LABEL_LISTS)
+def test_factors_of_many_samples_are_those_of_single_ones(labels):
+    numbers = {label: i for i, label in enumerate(LABELS)}
+    targets = np.array([numbers[label] for label in labels])
+    one, many = ClassWeights("balanced"), ClassWeights("balanced")
+    factors = []
+    for target, label in zip(targets.tolist(), labels, strict=True):
+        factors.append(one.factor(target, label))
+        one.count_one(target)
+    found = many.factors(targets, LABELS).tolist()
+    many.count(targets)
+
+    assert found == factors == list(define_factors("balanced", labels))
+    assert many.counts_of(5).tolist() == one.counts_of(5).tolist()
+
+
+def test_samples_after_a_stop_and_those_that_diverge_are_not_counted():
+    stopped = SGDPerceptron(lr=1.0, epsilon=10.0, seed=0, class_weight="balanced")
+    stopped.test_then_train(np.ones((5, 1)), ["a"] * 5, stop=True)
+    diverged = SGDPerceptron(lr=1e308, seed=0, activation="identity", class_weight="balanced")
+    with pytest.raises(DivergedError):
+        diverged.test_then_train(np.full((9, 1), 1e3), ["a", "b"] * 4 + ["a"])
+
+    assert stopped.network.class_counts.tolist() == [1]
+    assert diverged.network.class_counts.sum() == diverged.n_seen < 9
+
+
+def test_a_mean_counts_what_each_model_added_to_the_base():
+    base = SGDPerceptron(seed=0, class_weight="balanced")
+    base.test_then_train(np.ones((3, 1)), ["a", "a", "b"])
+    models = [copy.deepcopy(base) for _ in range(2)]
+    models[0].test_then_train(np.ones((2, 1)), ["a", "c"])
+    models[1].test_then_train(np.ones((3, 1)), ["d", "b", "c"])
+    mean = average(base, models)
+
+    counts = dict(zip(mean.classes_, mean.network.class_counts.tolist(), strict=True))
+    assert counts == {"a": 3, "b": 2, "c": 2, "d": 1}
+    with pytest.raises(CheckpointError, match="its class-weight is None, but the base has 'bal"):
+        average(base, [SGDPerceptron(seed=0)])
+
+
+@pytest.mark.parametrize(
+    ("class_weight", "reason"),
+    [
+        ("even", "class_weight is 'even': pass \"balanced\" or a dict"),
+        (["a"], 'pass "balanced" or a dict'),
+        ({"a": -1.0}, "class_weight of 'a' is -1.0: choose a finite number of at least 0"),
+        ({"a": float("inf")}, "class_weight of 'a' is inf"),
+        ({"a": "2"}, "class_weight of 'a' is 2"),
+    ],
+)
+def test_other_values_are_refused(class_weight, reason):
+    with pytest.raises(ValueError, match=reason):
+        SGDPerceptron(class_weight=class_weight)
