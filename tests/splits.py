@@ -286,6 +286,7 @@ def options_for(rng, table, formats, kind, missing):
         [rng.choice(["--standardize", "--no-standardize"])],
         ["--classes", ",".join(map(str, table.labels))],
         ["--probabilities"],
+        ["--class-weight", rng.choice(["balanced", f"{table.labels[0]}=3"])],
     ]
     if not is_sparse:
         maybe.append([f"--missing={missing}"])
@@ -393,6 +394,7 @@ def make_late_labels(rng, table, folder, missing, odd, kind, most) -> Case:
     maybe = [
         ["--classes", ",".join(map(str, table.labels))],
         ["--max-pending", str(rng.randrange(1, 50))],
+        ["--class-weight", rng.choice(["balanced", f"{table.labels[0]}=3"])],
         [f"--missing={missing}"],
         ["--skip-bad"],
         ["--skip-bad"],
