@@ -6,18 +6,20 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .command import command
-from .options import JsonOption, ReadingOptions, SavedModelOption
+from .options import JsonOption, ReadingOptions, SavedModelOption, ThresholdOption
 from .printable import class_table, columns_of_stdout, counted, printable, table, width_of, wrapped
-from .reading import batches_of, hint_at_terminal, load_to_read
+from .reading import batches_of, hint_at_terminal, load_to_read, require_known_classes
 from .signals import ending_in_order
 
 if TYPE_CHECKING:
     from stream_perceptron.live.step_result import StepResult
+    from stream_perceptron.live.thresholds import Thresholds
 
 
 _MOST_IN_MATRIX = 1000  # classes, for a matrix in JSON
@@ -27,7 +29,7 @@ _SHORTEST = 5  # columns of a shortened name above it
 
 
 @dataclass(init=False, eq=False, repr=False)
-class EvaluateOptions(SavedModelOption, ReadingOptions, JsonOption):
+class EvaluateOptions(SavedModelOption, ReadingOptions, JsonOption, ThresholdOption):
     """The options of `evaluate`."""
 
 
@@ -50,11 +52,13 @@ def evaluate(options: EvaluateOptions) -> None:
     o = options
     hint_at_terminal(o.sources)
     live = load_to_read(o.path, o)
-    test = _Test(live.model.classes_)
+    require_known_classes(o.threshold or (), live)
+    test = _Test(live.model.classes_, o.thresholds)
     with ending_in_order() as signals:
         for name in o.sources:
             batches = batches_of(name, o.file_format, live, signals, joins_labels=True)
-            for result in drive(batches, live.predict, o.skip_rejected):
+            predict = partial(live.predict, with_every=True)
+            for result in drive(batches, predict, o.skip_rejected):
                 test.update(result)
             if signals.is_set:
                 break
@@ -87,10 +91,36 @@ def _show(test: _Test, figures: dict[str, Any]) -> None:
         told.insert(0, "interrupted: not all samples were tested")
     if figures["unlabelled"] or figures["skipped"]:
         told.append(f"{figures['unlabelled']:,} unlabelled, {figures['skipped']:,} skipped")
-    classes = [row.values() for row in figures["per_class"]]
+    names = ("class", "precision", "recall", "samples")
+    classes = [[row[name] for name in names] for row in figures["per_class"]]
     lines = [line for text in told for line in wrapped(text, columns)]
-    lines += ["", *class_table(classes, columns), "", *_confusion(test, figures, columns)]
+    lines += ["", *class_table(classes, columns), "", *_ranking(figures, columns)]
+    lines += _confusion(test, figures, columns)
     click.echo("\n".join(lines))
+
+
+def _ranking(figures: dict[str, Any], columns: int) -> Iterator[str]:
+    """Yield the lines of the figures that rank samples by the scores of each class."""
+    rows = [row for row in figures["per_class"] if row["roc_auc"] is not None]
+    if not rows:
+        return
+    how = "" if figures["ranking"] == "exact" else f", by {figures['ranking']}"
+    yield f"samples ranked by the score of each class{how}"
+    heads = [("class", "average", "", "recall at precision", "", "best", ""),
+             ("", "precision", "ROC AUC", "50%", "90%", "F1", "threshold")]  # fmt: skip
+    shown = [
+        (
+            printable(str(row["class"])), f"{row['average_precision']:.2%}",
+            f"{row['roc_auc']:.4f}", f"{row['recall_at_precision_50']:.2%}",
+            f"{row['recall_at_precision_90']:.2%}", f"{row['best_f1']:.2%}",
+            f"{row['best_threshold']:.4g}",
+        )
+        for row in rows[:_MOST_SHOWN]
+    ]  # fmt: skip
+    yield from table([*heads, *shown], columns)
+    if len(rows) > _MOST_SHOWN:
+        yield f"and {counted(len(rows) - _MOST_SHOWN, 'other class')}; --json has all"
+    yield ""
 
 
 def _confusion(test: _Test, figures: dict[str, Any], columns: int) -> Iterator[str]:
@@ -139,10 +169,12 @@ def _shortened(name: str, width: int) -> str:
 class _Test:
     """Counts of predictions by label; the model may not know all labels."""
 
-    def __init__(self, known: list[Any]) -> None:
+    def __init__(self, known: list[Any], thresholds: Thresholds | None) -> None:
         from stream_perceptron.live.metrics import Confusion
+        from stream_perceptron.live.ranking import Ranking
 
-        self.known = known
+        self.known, self._thresholds = known, thresholds
+        self._ranking = Ranking(len(known))
         self._numbers = {label: i for i, label in enumerate([*known, None])}
         self.confusion = Confusion()
         self._unlabelled = self._skipped = 0
@@ -157,17 +189,28 @@ class _Test:
         new = {result.labels[i] for i in labelled} - self._numbers.keys()
         for label in sorted(new, key=repr):  # so that ties for the largest class resolve alike
             self._numbers[label] = len(self._numbers)
-        targets = [self._numbers[result.labels[i]] for i in labelled]
+        targets = np.array([self._numbers[result.labels[i]] for i in labelled], np.intp)
+        if result.every_probability is not None:
+            self._ranking.update(targets, result.every_probability[labelled])
+        if self._thresholds is not None:
+            result = self._thresholds.apply(result, with_every=False)
         predicted = result.predicted[labelled]
         # A model without labels predicts None.
         predicted = np.where(predicted < 0, len(self.known), predicted)
-        self.confusion.update(np.array(targets, np.intp), predicted)
+        self.confusion.update(targets, predicted)
 
     @property
     def order(self) -> list[int]:
         """The numbers of all labels: known labels first, then the others by name."""
         others = sorted(self._numbers.keys() - set(self.known) - {None}, key=repr)
         return [self._numbers[label] for label in [*self.known, *others]]
+
+    def _rank(self, label: int) -> dict[str, float | None]:
+        """Return the figures that rank samples by the score of a class."""
+        from stream_perceptron.live.ranking import RankingFigures
+
+        figures = self._ranking.figures(label) if label < len(self.known) else None
+        return dict.fromkeys(RankingFigures._fields) if figures is None else figures._asdict()
 
     def figures(self) -> dict[str, Any]:
         """Return accuracy, macro F1, Cohen's kappa, and the precision and recall of each class."""
@@ -190,9 +233,11 @@ class _Test:
                     "precision": float(scores.precision[i]),
                     "recall": float(scores.recall[i]),
                     "samples": int(scores.seen[i]),
+                    **self._rank(i),
                 }
                 for label, i in zip(classes, order, strict=True)
             ],
+            "ranking": self._ranking.method,
             "unlabelled": self._unlabelled,
             "skipped": self._skipped,
         }

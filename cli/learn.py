@@ -178,7 +178,9 @@ class LearnOptions(TrainingOptions, PredictionOptions):
             "{} needs predictions: add -p FILE",
             lambda o: (
                 o.output is None
-                and o.first_given("keep", "output_format", "probabilities", "with_learned")
+                and o.first_given(
+                    "keep", "output_format", "probabilities", "threshold", "with_learned"
+                )
             ),
         ),
         Rule(

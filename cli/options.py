@@ -10,12 +10,14 @@ import click
 from click.core import ParameterSource
 
 from .files import LocalFile, OutputFile
-from .values import CLASSES, DELIMITER, NAMES, OptionType, several
+from .values import CLASSES, DELIMITER, NAMES, THRESHOLD, OptionType, several
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from click.shell_completion import CompletionItem
+
+    from stream_perceptron.live.thresholds import Thresholds
 
 _DEFINITION = "definition"  # the key of a definition in the metadata of a field
 COUNT = click.IntRange(1)
@@ -121,6 +123,16 @@ def several_of(options: type[Options], name: str) -> Any:
         f"{of_one.flag} A,B,...", of_one.help, several(of_one.type), default,
         section=of_one.section, is_common=True,
     )  # fmt: skip
+
+
+def merge_pairs(
+    ctx: click.Context, parameter: click.Parameter, values: tuple[tuple[str, float], ...]
+) -> dict[str, float] | None:
+    """Return the numbers of a repeated option by their labels; None if there are none."""
+    merged = dict(values)
+    if len(merged) < len(values):
+        raise click.UsageError(f"{parameter.opts[-1]} has two numbers for one label")
+    return merged or None
 
 
 class Rule(NamedTuple):
@@ -285,11 +297,33 @@ class ReadingOptions(FormatOptions):
     )
 
 
+@dataclass(init=False, eq=False, repr=False)
+class ThresholdOption(Options):
+    """The option of commands that predict."""
+
+    threshold: dict[str, float] | None = option(
+        "--threshold LABEL=NUMBER",
+        "Predict a class if its score reaches this; may be repeated. Other samples have the class "
+        "with the largest output among those without a threshold.",
+        THRESHOLD,
+        section="Output",
+        multiple=True,
+        callback=merge_pairs,
+    )
+
+    @property
+    def thresholds(self) -> Thresholds | None:
+        """The thresholds of classes; None if there are none."""
+        from stream_perceptron.live.thresholds import Thresholds
+
+        return Thresholds(self.threshold) if self.threshold else None
+
+
 _PREDICTION_FIELDS = ("row", "prediction", "probability", "probabilities", "label", "learned")
 
 
 @dataclass(init=False, eq=False, repr=False)
-class PredictionOptions(Options):
+class PredictionOptions(ThresholdOption):
     """The options of commands that write predictions."""
 
     output: str | None = option(

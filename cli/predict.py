@@ -20,7 +20,7 @@ from .options import (
 )
 from .predictions import lines_for, open_predictions
 from .printable import counted, tell
-from .reading import batches_of, hint_at_terminal, load_to_read
+from .reading import batches_of, hint_at_terminal, load_to_read, require_known_classes
 from .signals import Signals, ending_in_order
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ def _predict(options: PredictOptions, signals: Signals) -> None:
     output_path = o.output or "-"
     seen = os.stat(path)
     live = _load(o)
+    require_known_classes(o.threshold or (), live)
+    thresholds = o.thresholds
     classes = live.model.classes_ if o.probabilities else None
     lines = lines_for(output_path, o.output_format, live.selection, classes, o.with_learned)
 
@@ -94,7 +96,8 @@ def _predict(options: PredictOptions, signals: Signals) -> None:
         return batches_of(name, o.file_format, live, signals, reload if o.follow else None)
 
     def predict_batch(batch: Batch) -> StepResult:
-        return live.predict(batch, o.probabilities)
+        result = live.predict(batch, o.probabilities or thresholds is not None)
+        return result if thresholds is None else thresholds.apply(result, o.probabilities)
 
     # Check sources before the file of predictions is truncated.
     files = {i: read(name) for i, name in enumerate(o.sources) if not is_stream(name)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -122,6 +122,19 @@ def require_runnable(live: LiveModel, path: Path) -> None:
         live.require_runnable()
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
+
+
+def require_known_classes(labels: Collection[str], live: LiveModel) -> None:
+    """Check that a model with classes knows the labels of --threshold."""
+    from stream_perceptron.data.naming import meant
+    from stream_perceptron.model.class_weights import label_text
+
+    known = list(map(label_text, live.model.classes_))
+    for label in labels:
+        if known and label not in known:
+            raise click.UsageError(
+                f"--threshold: the model has no class {label!r}{meant(label, known)}"
+            )
 
 
 def hint_at_terminal(sources: tuple[str, ...]) -> None:

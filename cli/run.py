@@ -80,7 +80,7 @@ class Run:
         self._rows_before = live.progress.rows
         self._is_first_pass = here.epoch == 0
         self._epochs = None if o.is_endless else o.n_passes
-        self._rejected = Rejections()
+        self._rejected, self._thresholds = Rejections(), o.thresholds
         self._worked: WorkedSample | None = None
         self._to_explain = o.n_traced or 0
         self._predictions, self._rejected_rows = self._open_predictions(), None
@@ -247,7 +247,7 @@ class Run:
             stop=o.stop,
             skip_rejected=o.skips,
             with_probabilities=o.output is not None,
-            with_every=o.probabilities,
+            with_every=o.probabilities or self._thresholds is not None,
             every=self._saver.rows,
             one_by_one=self._to_explain,
             holds_rejected=o.rejected is not None,
@@ -287,6 +287,8 @@ class Run:
 
     def _write(self, result: StepResult) -> None:
         if self._predictions is not None:
+            if self._thresholds is not None:
+                result = self._thresholds.apply(result, self._options.probabilities)
             self._predictions.add(result)
             self._flush()
             self._predictions.require_room(result)

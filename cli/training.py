@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import click
 
-from .options import COUNT, JsonOption, ReadingOptions, Rule, option
+from .options import COUNT, JsonOption, ReadingOptions, Rule, merge_pairs, option
 from .signals import Signals
 from .values import CLASS_WEIGHT, CLASSES, NAMES, SCALE
 
@@ -30,10 +30,7 @@ def _merge_class_weights(
         if len(values) > 1:
             raise click.UsageError(f"{flag} balanced cannot be combined with another {flag}")
         return "balanced"
-    weights = dict(pairs)
-    if len(weights) < len(pairs):
-        raise click.UsageError(f"{flag} has two weights for one label")
-    return weights or None
+    return merge_pairs(ctx, parameter, tuple(pairs))
 
 
 @dataclass(init=False, eq=False, repr=False)

@@ -117,6 +117,16 @@ def _class_weight(text: str) -> str | tuple[str, float]:
     return label, _number(weight, positive=False)
 
 
+def _threshold(text: str) -> tuple[str, float]:
+    label, equals, number = text.rpartition("=")
+    if not equals:
+        raise ValueError(f"{text!r} is not a label and its threshold such as yes=0.2.")
+    threshold = _number(number, positive=True)
+    if threshold > 1:
+        raise ValueError(f"{number} is not a threshold above 0, of at most 1.")
+    return label, threshold
+
+
 def _format_class_weight(value: str | tuple[str, float]) -> str:
     return value if isinstance(value, str) else f"{value[0]}={_format_number(value[1])}"
 
@@ -173,6 +183,7 @@ POSITIVE = OptionType("number", lambda text: _number(text, positive=True), _form
 SCALE = OptionType("number|a/b", _scale, _format_scale)
 NAMES = OptionType("names", _names, _format_names)
 CLASS_WEIGHT = OptionType("label=number|balanced", _class_weight, _format_class_weight)
+THRESHOLD = OptionType("label=number", _threshold, _format_class_weight)
 CLASSES = OptionType("a,b,c|0-9", _classes, _format_names)
 INTERVAL = OptionType("n|time", _interval, _format_interval)  # rows, or seconds
 ACTIVATION = OptionType("|".join(_ACTIVATIONS), _activation, choices=_ACTIVATIONS)

@@ -131,7 +131,7 @@ def test_a_label_that_no_row_has_is_named_at_the_end(rows, tmp_path, run):
     [
         (["yes"], "'yes' is not a label and its weight such as yes=50, or balanced"),
         (["yes=-1"], "-1 is not a finite number of at least 0"),
-        (["yes=2", "yes=3"], "--class-weight has two weights for one label"),
+        (["yes=2", "yes=3"], "--class-weight has two numbers for one label"),
         (["yes=2", "balanced"], "balanced cannot be combined with another --class-weight"),
     ],
 )

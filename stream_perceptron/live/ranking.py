@@ -1,0 +1,187 @@
+"""Metrics that rank samples by the scores of classes: precision and recall at any threshold."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_SCORES = 40_000_000  # kept as they are: those of 20 classes for 2 million samples
+MAX_BINNED = 100  # classes whose scores are counted by bins
+
+_BINS = 2**16
+
+
+class PrecisionRecall(NamedTuple):
+    """How many samples of a class, and of the others, have a score of at least each threshold."""
+
+    thresholds: NDArray[np.float64]  # descending
+    hits: NDArray[np.int64]  # samples of the class
+    false_alarms: NDArray[np.int64]  # samples of other classes
+
+    @property
+    def precision(self) -> NDArray[np.float64]:
+        """The share of the class among the samples that reach each threshold."""
+        return np.asarray(self.hits / (self.hits + self.false_alarms))
+
+    @property
+    def recall(self) -> NDArray[np.float64]:
+        """The share of the class's samples that reach each threshold."""
+        return np.asarray(self.hits / self.hits[-1])
+
+    @property
+    def f1(self) -> NDArray[np.float64]:
+        """The harmonic mean of precision and recall at each threshold."""
+        return np.asarray(2 * self.hits / (self.hits + self.false_alarms + self.hits[-1]))
+
+
+class RankingFigures(NamedTuple):
+    """How well the scores of a class tell its samples from all others."""
+
+    average_precision: float
+    roc_auc: float
+    recall_at_precision_50: float  # the largest recall at a precision of at least 0.5
+    recall_at_precision_90: float  # likewise of at least 0.9
+    best_threshold: float  # that of the largest F1
+    best_f1: float
+
+
+class Ranking:
+    """The scores of classes for samples with known labels.
+
+    Up to `MAX_SCORES` scores, all figures are exact. Beyond, scores are counted in 65,536 bins, for
+    at most `MAX_BINNED` classes.
+
+    Parameters
+    ----------
+    n_classes
+        The number of classes that have scores.
+
+    Examples
+    --------
+    >>> ranking = Ranking(2)
+    >>> scores = np.array([0.9, 0.8, 0.3, 0.1])
+    >>> ranking.update(np.array([1, 0, 1, 0]), np.column_stack([1 - scores, scores]))
+    >>> figures = ranking.figures(1)
+    >>> round(figures.average_precision, 4), figures.roc_auc, figures.best_threshold
+    (0.8333, 0.75, 0.3)
+
+    """
+
+    def __init__(self, n_classes: int) -> None:
+        self._k = n_classes
+        self._targets: list[NDArray[np.intp]] = []
+        self._scores: list[NDArray[np.float64]] = []
+        self._n = 0
+        # The numbers of samples by class and bin: of the class, and of all others.
+        self._binned: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether all scores are kept."""
+        return self._n * self._k <= MAX_SCORES
+
+    @property
+    def has_figures(self) -> bool:
+        """Whether there are figures: not for many scores of many classes."""
+        return self.is_exact or self._k <= MAX_BINNED
+
+    @property
+    def method(self) -> str | None:
+        """How figures are computed: exactly, or by bins; None if there are none."""
+        if not self.has_figures:
+            return None
+        return "exact" if self.is_exact else f"{_BINS:,} bins"
+
+    def update(self, targets: NDArray[np.intp], scores: NDArray[np.float64]) -> None:
+        """Add samples.
+
+        Parameters
+        ----------
+        targets
+            The number of each label, shape (n,); one without a score may be k or more.
+        scores
+            The score of each class, from 0 to 1; shape (n, k).
+
+        """
+        self._n += len(targets)
+        self._targets.append(targets)
+        self._scores.append(scores)
+        if self.is_exact:
+            return
+        if self.has_figures:
+            if self._binned is None:
+                shape = self._k, _BINS
+                self._binned = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+            for some, of_some in zip(self._targets, self._scores, strict=True):
+                self._count(self._binned, some, of_some)
+        self._targets, self._scores = [], []
+
+    def _count(
+        self,
+        binned: tuple[NDArray[np.int64], NDArray[np.int64]],
+        targets: NDArray[np.intp],
+        scores: NDArray[np.float64],
+    ) -> None:
+        """Count samples by class and bin."""
+        bins = np.minimum((scores * _BINS).astype(np.intp), _BINS - 1)
+        for label in range(self._k):
+            is_hit = targets == label
+            for counts, some in zip(binned, (is_hit, ~is_hit), strict=True):
+                counts[label] += np.bincount(bins[some, label], minlength=_BINS)
+
+    def curve(self, label: int) -> PrecisionRecall | None:
+        """Return precision and recall of a class; None if it, or all others, have no sample."""
+        if not self.has_figures or not self._n:
+            return None
+        if self._binned is not None:
+            hits, others = (counts[label, ::-1] for counts in self._binned)
+            used = np.flatnonzero(hits + others)
+            thresholds = (_BINS - 1 - used) / _BINS
+            found = PrecisionRecall(thresholds, np.cumsum(hits)[used], np.cumsum(others)[used])
+        else:
+            scores = np.concatenate([block[:, label] for block in self._scores])
+            is_hit = np.concatenate(self._targets) == label
+            found = rank(scores, is_hit)
+        return found if found.hits[-1] and found.false_alarms[-1] else None
+
+    def figures(self, label: int) -> RankingFigures | None:
+        """Return the figures of a class; None if it, or all others, have no sample."""
+        curve = self.curve(label)
+        return None if curve is None else figures_of(curve)
+
+
+def rank(scores: NDArray[np.float64], is_hit: NDArray[np.bool_]) -> PrecisionRecall:
+    """Return precision and recall at each different score, given which samples are hits."""
+    order = np.argsort(-scores, kind="stable")
+    ordered, hits = scores[order], np.cumsum(is_hit[order], dtype=np.int64)
+    last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
+    return PrecisionRecall(ordered[last], hits[last], last + 1 - hits[last])
+
+
+def figures_of(curve: PrecisionRecall) -> RankingFigures:
+    """Return the figures of precision and recall at all thresholds.
+
+    Average precision is the sum of precisions, each times the step of recall. The area under the
+    ROC curve is the share of pairs of a hit and another sample in which the hit has the larger
+    score; ties count half[^1].
+
+    References
+    ----------
+    [^1]: James A. Hanley and Barbara J. McNeil. 1982. The meaning and use of the area under a
+    receiver operating characteristic (ROC) curve. Radiology 143(1).
+
+    """
+    precision, recall, f1 = curve.precision, curve.recall, curve.f1
+    before = np.concatenate([[0], curve.hits[:-1]])
+    pairs = (np.diff(curve.false_alarms, prepend=0) * (before + curve.hits)).sum()
+    best = int(f1.argmax())
+    return RankingFigures(
+        average_precision=float((np.diff(recall, prepend=0.0) * precision).sum()),
+        roc_auc=float(pairs / (2 * int(curve.hits[-1]) * int(curve.false_alarms[-1]))),
+        recall_at_precision_50=float(recall[precision >= 0.5].max(initial=0.0)),
+        recall_at_precision_90=float(recall[precision >= 0.9].max(initial=0.0)),
+        best_threshold=float(curve.thresholds[best]),
+        best_f1=float(f1[best]),
+    )
