@@ -37,10 +37,13 @@ class EvaluateOptions(SavedModelOption, ReadingOptions, JsonOption, ThresholdOpt
 def evaluate(options: EvaluateOptions) -> None:
     """Test a saved model on labelled samples, without learning.
 
-    SOURCE is as for `learn`. Macro F1 is the mean F1 over the classes, including classes that the
-    model does not know. --json has how often each label was predicted as each in "pairs", and up to
-    1,000 classes as a matrix in "confusion". After a signal, the figures are those of the samples
-    tested until then, marked as "interrupted".
+    SOURCE is as for `learn`. Balanced accuracy is the mean recall over the classes, and macro F1
+    the mean F1, including classes that the model does not know. Average precision, ROC AUC, the
+    recall at two precisions and the threshold with the best F1 follow from the scores of a class,
+    whatever class is predicted: exactly for up to 40 million scores, beyond by 65,536 bins. --json
+    has how often each label was predicted as each in "pairs", and up to 1,000 classes as a matrix
+    in "confusion". After a signal, the figures are those of the samples tested until then, marked
+    as "interrupted".
 
     \b
     stream-perceptron evaluate mnist-test.parquet -m mnist.npz
@@ -84,7 +87,8 @@ def _show(test: _Test, figures: dict[str, Any]) -> None:
     kappa = format_percent(figures["cohen_kappa"])
     told = [
         f"{counted(figures['samples'], 'sample')}: accuracy {figures['accuracy']:.2%}, "
-        f"macro F1 {figures['macro_f1']:.2%}, Cohen's kappa {kappa}",
+        f"balanced accuracy {figures['balanced_accuracy']:.2%}, macro F1 "
+        f"{figures['macro_f1']:.2%}, Cohen's kappa {kappa}",
         f"largest class: {largest}, {figures['largest_share']:.2%} of the samples",
     ]
     if figures["interrupted"]:
@@ -220,6 +224,7 @@ class _Test:
         return {
             "samples": confusion.tested,
             "accuracy": confusion.right / confusion.tested,
+            "balanced_accuracy": scores.balanced_accuracy,
             "macro_f1": scores.macro_f1,
             "cohen_kappa": scores.cohen_kappa,
             "largest_class": labels[scores.largest],

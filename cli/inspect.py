@@ -205,6 +205,8 @@ def _figures(live: LiveModel) -> Iterator[tuple[str, str]]:
         told = baseline_of(live)
         yield "largest class", f"{told['largest_class']}, {told['largest_share']:.2%}"
         yield "Cohen's kappa", format_percent(told["cohen_kappa"])
+        yield "balanced accuracy", f"{told['balanced_accuracy']:.2%}"
+        yield "macro F1", f"{told['macro_f1']:.2%}"
     elif progress.samples:
         yield "accuracy", UNTESTED
     if progress.samples:

@@ -235,7 +235,9 @@ def learn(options: LearnOptions) -> int:
     Accuracy is progressive: each sample is a test before it is learned. The error of a sample is
     half its squared error, summed over the outputs; a sample whose error is below the threshold,
     epsilon, changes nothing. "updated" is the share of samples that changed the weights. "largest
-    class" is what always answering the same would reach.
+    class" is what always answering the same would reach. "AUC" is the area under the ROC curve of
+    the last 1,000 scores: how often a sample of the rarest class has a higher score for it than a
+    sample of another class.
 
     Probabilities are the outputs, divided by their sum: scores that rank, and are not calibrated.
 

@@ -314,9 +314,11 @@ class ThresholdOption(Options):
     @property
     def thresholds(self) -> Thresholds | None:
         """The thresholds of classes; None if there are none."""
+        if not self.threshold:
+            return None
         from stream_perceptron.live.thresholds import Thresholds
 
-        return Thresholds(self.threshold) if self.threshold else None
+        return Thresholds(self.threshold)
 
 
 _PREDICTION_FIELDS = ("row", "prediction", "probability", "probabilities", "label", "learned")

@@ -21,6 +21,7 @@ _COLUMNS = {
     "accuracy": 8,
     "last 1,000": 10,
     "training": 8,
+    "AUC": 6,
     "mean error": 10,
     "updated": 7,
     "samples/s": 9,
@@ -137,6 +138,7 @@ class ProgressLine:
             "accuracy": progress.accuracy,
             "window_accuracy": progress.window_accuracy,
             "training_accuracy": progress.training_accuracy,
+            "roc_auc": self._live.recent_auc,
             "mean_error": progress.mean_error,
             "updates": progress.updates,
             "unlabelled": progress.unlabelled,
@@ -156,8 +158,9 @@ class ProgressLine:
             cells |= {"accuracy": UNTESTED, "last 1,000": ""}
         if progress.training_accuracy is not None:
             cells["training"] = f"{progress.training_accuracy:.2%}"
-        error = progress.mean_error
+        auc, error = self._live.recent_auc, progress.mean_error
         cells |= {
+            "AUC": "" if auc is None else f"{auc:.4f}",
             "mean error": f"{error:{'.4f' if error < 1000 else '.2g'}}",
             "updated": f"{progress.updated_share:.1%}",
             "samples/s": f"{self._rate():,.0f}",

@@ -92,13 +92,15 @@ def warn_of_unknown_classes(live: LiveModel) -> Iterator[str]:
 
 
 def baseline_of(live: LiveModel) -> dict[str, Any]:
-    """Return the baselines of accuracy: the largest class, its share, and kappa."""
+    """Return the largest class and its share, and figures that do not reward answering it."""
     labels = live.model.classes_
     scores = live.progress.scores(len(labels))
     return {
         "largest_class": labels[scores.largest] if scores.baseline else None,
         "largest_share": scores.baseline,
         "cohen_kappa": scores.cohen_kappa,
+        "balanced_accuracy": scores.balanced_accuracy,
+        "macro_f1": scores.macro_f1,
     }
 
 
@@ -157,7 +159,7 @@ def _ending(live: LiveModel) -> Iterator[str]:
     elif progress.unlabelled and progress.samples:
         yield f"unlabelled: {counted(progress.unlabelled, 'row')}, only predicted"
     if progress.missing:
-        yield f"missing: {progress.missing:,} feature values"
+        yield f"missing: {counted(progress.missing, 'value')}"
     if live.ledger.n_redelivered:
         yield f"skipped: {counted(live.ledger.n_redelivered, 'row')} already learned"
     if live.stopped:
@@ -167,10 +169,14 @@ def _ending(live: LiveModel) -> Iterator[str]:
         )
     if (told := baseline_of(live))["largest_share"]:
         yield _counts(live)
-        kappa = format_percent(told["cohen_kappa"])
-        kappa = f"; Cohen's kappa {kappa}" if progress.tally.tested else ""
+        figures = ""
+        if progress.tally.tested:
+            figures = (
+                f"; Cohen's kappa {format_percent(told['cohen_kappa'])}, balanced accuracy "
+                f"{told['balanced_accuracy']:.2%}, macro F1 {told['macro_f1']:.2%}"
+            )
         share = f"{told['largest_share']:.2%} of the samples"
-        yield f"largest class: {told['largest_class']}, {share}{kappa}"
+        yield f"largest class: {told['largest_class']}, {share}{figures}"
 
 
 def _counts(live: LiveModel) -> str:

@@ -7,7 +7,7 @@ import sys
 
 from common import BENCH, SECTIONS, machine
 
-for part in ("processes", "inside", "peers", "tables", "scale", "drift"):
+for part in ("processes", "inside", "peers", "tables", "rare", "scale", "drift"):
     importlib.import_module(part)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import sqrt
@@ -15,11 +16,14 @@ from stream_perceptron.live.drift import CAUSE, FELL
 from stream_perceptron.live.metrics import format_percent
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.step_result import unscaled
+from stream_perceptron.model.class_weights import label_text
 
 _LOW = 0.85  # accuracy
 _ENOUGH = 300  # samples to judge by
 _FEW = 20  # samples of one label
 _ENOUGH_OF_CLASS = 200  # samples of a class to judge its recall by
+_THRESHOLDS = "a threshold (evaluate shows the best ones; predict --threshold)"
+_MOST_OPTIONS = 3  # in a suggestion
 _LOW_RECALL = 0.05
 _LOW_SHARE = 0.05  # of samples that changed the weights
 _LOW_KAPPA = 0.2
@@ -193,13 +197,14 @@ def _no_better(live: LiveModel) -> Iterator[Finding]:
     is_no_better = best <= scores.baseline + 2 * noise and scores.cohen_kappa < _LOW_KAPPA
     if tally.tested + 1 >= _ENOUGH and is_no_better:
         always = repr(live.model.classes_[scores.largest])
-        is_weighted = live.model.class_weight is not None
-        weigh = "" if is_weighted else "weigh rare classes more (--class-weight balanced), "
+        remedy = "weigh rare classes more (--class-weight balanced)"
+        if live.model.class_weight is not None:
+            remedy = f"predict the others by {_THRESHOLDS}"
         yield Finding(
             f"no better than always answering {always}",
             f"accuracy is {tally.accuracy:.1%}, {scores.baseline:.1%} of the samples are "
             f"{always}, and kappa is {format_percent(scores.cohen_kappa, 1)}",
-            f"{weigh}read on, or look for better features",
+            f"{remedy}, read on, or look for better features",
         )
 
 
@@ -270,16 +275,22 @@ def _never_seen(live: LiveModel) -> Iterator[Finding]:
 def _hardly_found(live: LiveModel) -> Iterator[Finding]:
     names = live.model.classes_
     scores = live.progress.scores(len(names), live.progress.longer_tally)
+    is_missed = (scores.seen >= _ENOUGH_OF_CLASS) & (scores.recall < _LOW_RECALL)
+    numbers = np.flatnonzero(is_missed).tolist()
     missed = [
-        f"{name} (recall {recall:.1%} of {n:,} samples)"
-        for name, n, recall in zip(names, scores.seen, scores.recall, strict=True)
-        if n >= _ENOUGH_OF_CLASS and recall < _LOW_RECALL
+        f"{names[i]} (recall {scores.recall[i]:.1%} of {scores.seen[i]:,} samples)" for i in numbers
     ]
+    remedy = f"predict it by {_THRESHOLDS}"
+    if live.model.class_weight is None:
+        largest = scores.seen.max(initial=0)
+        weights = (f"{label_text(names[i])}={largest / scores.seen[i]:.2g}" for i in numbers)
+        options = [f"--class-weight {shlex.quote(weight)}" for weight in weights]
+        remedy = f"weigh it more ({' '.join(options[:_MOST_OPTIONS])})"
     if missed and live.progress.samples >= _ENOUGH and not any(_no_better(live)):
         yield Finding(
             "class hardly ever found",
             shortened(missed),
-            "give the class a larger weight (--class-weight LABEL=NUMBER), raise --lr, or read on",
+            f"{remedy}, raise --lr, or read on",
         )
 
 

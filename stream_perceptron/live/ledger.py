@@ -19,6 +19,7 @@ from stream_perceptron.live.cursor import Cursor, Turn
 from stream_perceptron.live.lineage import DRAWS, ROWS, Entry, Lineage, saved_lr
 from stream_perceptron.live.marks import LearnedFile, Mark, Marks, count_rows
 from stream_perceptron.live.metrics import Progress
+from stream_perceptron.live.recent_scores import RecentScores
 from stream_perceptron.model.results import TrainResult
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Ledger:
         # Results that the progress does not count yet, and the numbers of their rows.
         self._uncounted: list[tuple[TrainResult, NDArray[np.intp]]] = []
         self._n_uncounted = 0
+        self.recent = RecentScores()
         self._are_repeated = False  # whether these rows were learned before
         self.cursor = cursor
         self.lineage = lineage
@@ -109,6 +111,8 @@ class Ledger:
         progress.skipped += len(batch.rejected)
         if batch.redelivered is not None:
             self.n_redelivered += int(np.count_nonzero(batch.redelivered))
+        self.recent.add(result.outputs)
+        result.outputs = []  # results are collected, and these are large
         missing = None if batch.missing is None else batch.missing[:n]
         progress.count_missing(missing, knowledge)
         probed = np.flatnonzero(~np.isnan(result.slopes))

@@ -30,7 +30,8 @@ class Scores(NamedTuple):
     """Scores of k labels from confusion counts; arrays have shape (k,).
 
     `precision` is the share of correct predictions among the predictions of a label, `recall` that
-    among its samples; 0 without any. Macro F1 is the mean over the labels that occur. `counts` is
+    among its samples; 0 without any. Macro F1 is the mean over the labels that occur, and balanced
+    accuracy the mean recall over the labels that samples have. `counts` is
     `seen` with the untested samples; `largest` is the number of the label with most of these, and
     `baseline` its share: the accuracy of always predicting it.
     """
@@ -40,6 +41,7 @@ class Scores(NamedTuple):
     precision: NDArray[np.float64]
     recall: NDArray[np.float64]
     macro_f1: float
+    balanced_accuracy: float
     cohen_kappa: float
     largest: int
     baseline: float
@@ -180,6 +182,7 @@ class Confusion:
             precision,
             recall,
             float(f1.mean()) if len(f1) else 0.0,
+            float(recall[seen > 0].mean()) if seen.any() else 0.0,
             (accuracy - by_chance) / (1 - by_chance) if by_chance < 1 else 0.0,
             int(of_all.argmax()) if k else 0,
             float(_share(of_all).max(initial=0.0)),

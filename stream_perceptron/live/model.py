@@ -36,7 +36,7 @@ from stream_perceptron.live.driver import Step, StepOptions, Turns, cut, drive, 
 from stream_perceptron.live.ledger import Ledger
 from stream_perceptron.live.lineage import Lineage
 from stream_perceptron.live.marks import Marks
-from stream_perceptron.live.metrics import Progress
+from stream_perceptron.live.metrics import WINDOW, Progress
 from stream_perceptron.live.saved import read_live, write_live
 from stream_perceptron.live.step_result import StepResult, build_result, notes_about
 from stream_perceptron.live.waiting import JoinedBatch, Waiting
@@ -230,6 +230,20 @@ class LiveModel:
     def progress(self) -> Progress:
         """The metrics up to the last row."""
         return self.ledger.progress
+
+    @property
+    def recent_auc(self) -> float | None:
+        """The area under the ROC curve of the rarest class, over the last 1,000 samples.
+
+        None if they have one class only, or until 1,000 samples are learned after a resume.
+        """
+        progress, recent = self.progress, self.ledger.recent
+        n_tested = progress.progressive.tested + progress.training.tested
+        counts = progress.scores(len(self.model.classes_)).counts
+        if len(recent) < min(WINDOW, n_tested) or np.count_nonzero(counts) < 2:
+            return None
+        rarest = int(np.where(counts > 0, counts, counts.sum()).argmin())
+        return recent.compute_auc(rarest, self.model.network.activation)
 
     @property
     def cursor(self) -> Cursor:

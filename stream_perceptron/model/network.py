@@ -90,6 +90,7 @@ class _Task(NamedTuple):
         if not n or not k:
             return
         result.predicted[rows] = nets.argmax(axis=1)
+        result.outputs.append((result.targets[rows], nets))
         if self.options.with_probabilities or result.all_probabilities is not None:
             probabilities = kernel.probabilities(self.rule.activation, nets)
             result.probabilities[rows] = probabilities.max(axis=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,9 @@ class TrainResult:
     # The probability of each label, shape (n, k), NaN for labels that were unknown; None if not
     # asked for.
     all_probabilities: NDArray[np.float64] | None = None
+    # The targets and net inputs of consecutive samples, shapes (m,) and (m, k), in parts with the
+    # same k labels.
+    outputs: list[tuple[NDArray[np.intp], NDArray[np.float64]]] = field(default_factory=list)
     diverged: bool = False  # whether the next sample was rejected because it would diverge
     stopped: bool = False  # whether the last sample's error ended the training
     memory_error: Exception | None = None  # why the next sample does not fit in memory

@@ -51,7 +51,7 @@ TESTED_ELSEWHERE = {
 }
 
 # The samples per second of a row of progress.
-RATE = re.compile(r"(?m)^( +[\d,]+(?:(?: +[\d.]+%){2}| +untested) +[\d.]+ +[\d.]+%) +[\d,]+$")
+RATE = re.compile(r"(?m)^( +[\d,]+(?: +[\d.]+%| +untested| +[\d.]+)* +[\d.]+%) +[\d,]+$")
 
 
 def steps_of(text):

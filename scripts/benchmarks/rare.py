@@ -1,0 +1,261 @@
+"""Rare classes beside the peers, and what dates, lists and words cost."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import json
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from common import BENCH, LEARN, VW, compare, median, process, section, table, timed, to
+from forms import PIXELS, digits, prepared
+from numpy.typing import NDArray
+from river import compose, feature_extraction, imblearn, linear_model, preprocessing
+from sklearn.feature_extraction import DictVectorizer
+from sklearn.linear_model import SGDClassifier
+from sklearn.preprocessing import StandardScaler
+
+from stream_perceptron.live.ranking import figures_of, rank
+
+TABLES = ("clicks", "fraud", "defects")
+N_ROWS = 20_000
+N_MESSY = 200_000
+N_RIVER = 20_000
+RARE = "5"  # the digit against the rest
+
+Rows = list[tuple[dict[str, Any], int]]
+
+
+def rows_of(name: str) -> Rows:
+    """Return samples of which 1 to 3 % have the label 1."""
+    rng = np.random.default_rng(7)
+    draw = {"clicks": click, "fraud": payment, "defects": part}[name]
+    return [draw(rng) for _ in range(N_ROWS)]
+
+
+def _label(rng: np.random.Generator, logit: float) -> int:
+    return int(rng.random() < 1 / (1 + np.exp(-logit)))
+
+
+def click(rng: np.random.Generator) -> tuple[dict[str, Any], int]:
+    """Return the view of an advertisement, by ten standard normal features; 3 % are clicked."""
+    x = rng.normal(size=10)
+    return {f"f{i}": float(v) for i, v in enumerate(x)}, _label(
+        rng, 1.5 * x[0] - x[1] + 0.5 * x[2] - 5.1
+    )
+
+
+def payment(rng: np.random.Generator) -> tuple[dict[str, Any], int]:
+    """Return a payment; large ones at night from new customers are often fraud, 1 % of all."""
+    amount, hour = float(rng.lognormal(4, 1)), int(rng.integers(24))
+    years, country = float(rng.exponential(3)), str(rng.choice(["de", "fr", "it", "es"]))
+    logit = amount / 60 + 3 * (hour < 6) - 0.8 * years + 1.5 * (country == "es") - 6.7
+    x = {"amount": amount, "hour": str(hour), "years": years, "country": country}
+    return x, _label(rng, logit)
+
+
+def part(rng: np.random.Generator) -> tuple[dict[str, Any], int]:
+    """Return a part with measurements that go together; 2 % are defective."""
+    heat = rng.normal()
+    x = {f"sensor{i}": float(heat + 0.7 * rng.normal()) for i in range(8)}
+    x["pressure"] = float(100 + 15 * rng.normal())
+    logit = 2.5 * heat + (x["pressure"] - 100) / 10 - 7
+    return x, _label(rng, logit)
+
+
+def digit_rows() -> Rows:
+    """Return the pixels of the training digits, and whether each is the rare digit."""
+    pixels, labels = digits()
+    return [
+        (dict(zip(PIXELS, x, strict=True)), int(str(y) == RARE))
+        for x, y in zip((pixels / 255).tolist(), labels, strict=True)
+    ]
+
+
+@section("rare")
+def rare() -> str:
+    """Average precision, recall at a precision of 50 %, and best F1 of one progressive pass."""
+    found = []
+    for name in (*TABLES, "digit"):
+        rows = digit_rows() if name == "digit" else rows_of(name)
+        labels = np.array([y for _, y in rows])
+        ways: dict[str, Callable[[], NDArray[np.float64]]] = {
+            "ours": partial(by_ours, name, rows),
+            "ours, balanced": partial(by_ours, name, rows, "--class-weight", "balanced"),
+            "River": partial(by_river, rows, linear_model.LogisticRegression()),
+            "River, under-sampled": partial(by_river, rows, under_sampler()),
+            "scikit-learn, balanced": partial(by_sklearn, rows),
+            "vw, balanced": partial(by_vw, name, rows),
+        }
+        for way, score in ways.items():
+            figures = figures_of(rank(score(), labels == 1))
+            shown = figures.average_precision, figures.recall_at_precision_50, figures.best_f1
+            found.append([name, f"{labels.mean():.1%}", way, *(f"{each:.3f}" for each in shown)])
+    header = ["table", "rare class", "", "average precision", "recall at precision 50%", "best F1"]
+    return table(header, found)
+
+
+def by_ours(name: str, rows: Rows, *options: str) -> NDArray[np.float64]:
+    """Return the scores of the rare class, written while learning."""
+    if name == "digit":
+        source = prepared("rare-digit.parquet", write_digits)
+    else:
+        source = prepared(f"rare-{name}.csv", partial(write_csv, rows))
+    texts = [n for n, value in rows[0][0].items() if isinstance(value, str)]
+    encode = ["--one-hot", ",".join(texts)] if texts else []
+    output = BENCH / "rare-predictions.csv"
+    output.unlink(missing_ok=True)
+    process([*LEARN, source, "--classes", "0,1", *encode, *options, "-p", output,
+             "--probabilities"])  # fmt: skip
+    with output.open() as file:
+        return np.array([float(row["probability of 1"]) for row in csv.DictReader(file)])
+
+
+def under_sampler() -> Any:
+    return imblearn.RandomUnderSampler(
+        linear_model.LogisticRegression(), desired_dist={0: 0.5, 1: 0.5}, seed=0
+    )
+
+
+def by_river(rows: Rows, model: Any) -> NDArray[np.float64]:
+    """Return the scores of a River pipeline, each before its sample is learned."""
+    if PIXELS[0] not in rows[0][0]:
+        encode = compose.SelectType(str) | preprocessing.OneHotEncoder()
+        scale = compose.SelectType(float) | preprocessing.StandardScaler()
+        model = (scale + encode) | model
+    scores = []
+    for x, y in rows:
+        scores.append(model.predict_proba_one(x).get(1, 0.0))
+        model.learn_one(x, y)
+    return np.array(scores)
+
+
+def balanced_weights(rows: Rows) -> Iterator[float]:
+    """Yield n / (k * n_class) of each sample, at most 100."""
+    counts: Counter[int] = Counter()
+    for _, y in rows:
+        counts[y] += 1
+        yield min(counts.total() / (len(counts) * counts[y]), 100.0)
+
+
+def by_sklearn(rows: Rows) -> NDArray[np.float64]:
+    """Return the scores of SGDClassifier, each before its sample is learned."""
+    X = DictVectorizer(sparse=False).fit_transform([x for x, _ in rows])
+    model, scaler, scores = SGDClassifier(loss="log_loss", random_state=0), StandardScaler(), []
+    for i, ((_, y), weight) in enumerate(zip(rows, balanced_weights(rows), strict=True)):
+        x = X[i : i + 1]
+        if PIXELS[0] not in rows[0][0]:
+            x = scaler.partial_fit(x).transform(x)
+        scores.append(model.predict_proba(x)[0, 1] if i else 0.0)
+        model.partial_fit(x, [y], [0, 1], sample_weight=[weight])
+    return np.array(scores)
+
+
+def by_vw(name: str, rows: Rows) -> NDArray[np.float64]:
+    """Return the scores of vw with importance weights."""
+    text, scores = prepared(f"rare-{name}.vw", partial(write_vw, rows)), BENCH / "rare-scores"
+    options = ["--loss_function", "logistic", "--link", "logistic"]
+    process([*VW, "--quiet", *options, "-d", text, "-p", scores])
+    return np.array([float(line) for line in scores.read_text().split()])
+
+
+def write_csv(rows: Rows, file: Any) -> None:
+    lines = [",".join([*rows[0][0], "label"])]
+    lines += [",".join(map(str, [*x.values(), y])) for x, y in rows]
+    file.write(("\n".join(lines) + "\n").encode())
+
+
+def write_digits(file: Any) -> None:
+    pixels, labels = digits()
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(pixels.ravel()), pixels.shape[1])
+    is_rare = [int(str(y) == RARE) for y in labels]
+    pq.write_table(pa.table({"pixels": lists, "label": is_rare}), file)
+
+
+def write_vw(rows: Rows, file: Any) -> None:
+    for (x, y), weight in zip(rows, balanced_weights(rows), strict=True):
+        pairs = [
+            f"{name}={value}" if isinstance(value, str) else f"{name}:{value}"
+            for name, value in x.items()
+            if value
+        ]
+        file.write(f"{2 * y - 1} {weight} | {' '.join(pairs)}\n".encode())
+
+
+@section("messy")
+def messy() -> str:
+    """Microseconds a row of whole processes: five numbers, and with a date, a list and a note."""
+    plain = prepared("messy-plain.jsonl", partial(write_messy, False))
+    whole = prepared("messy.jsonl", partial(write_messy, True))
+    encode = ["--one-hot", "tags", "--dates", "when", "--words", "note"]
+    rows = [json.loads(line) for line in whole.read_text().splitlines()[:N_RIVER]]
+    tasks = {
+        "five numbers": partial(time_ours, plain),
+        "with a date": partial(time_ours, whole, "--dates", "when", "--ignore", "tags"),
+        "with a list": partial(time_ours, whole, "--one-hot", "tags"),
+        "with a note of 8 words": partial(time_ours, whole, "--words", "note", "--ignore", "tags"),
+        "with all three": partial(time_ours, whole, *encode),
+        "with all three, River": partial(time_river, rows),
+    }
+    return compare(["table", "us a row", "to five numbers"], 5, tasks, median(), to("five numbers"))
+
+
+def time_ours(source: Path, *options: str) -> float:
+    """Return the microseconds of a row."""
+    return 1e6 * process([*LEARN, source, "--standardize", *options])[0] / N_MESSY
+
+
+def time_river(rows: Sequence[dict[str, Any]]) -> float:
+    """Return the microseconds of a row of a River pipeline that does the same."""
+    model: Any = compose.TransformerUnion(
+        compose.SelectType(float) | preprocessing.StandardScaler(),
+        compose.Select("when") | compose.FuncTransformer(encode_when),
+        compose.Select("tags") | compose.FuncTransformer(encode_tags),
+        feature_extraction.BagOfWords("note", lowercase=True),
+    )
+    model |= linear_model.LogisticRegression()
+
+    def learn() -> None:
+        for row in rows:
+            x = {name: value for name, value in row.items() if name != "label"}
+            model.predict_one(x)
+            model.learn_one(x, row["label"])
+
+    return 1e6 * timed(learn)[0] / len(rows)
+
+
+def encode_when(x: dict[str, Any]) -> dict[str, float]:
+    when = dt.datetime.fromisoformat(x["when"])
+    return {
+        f"hour_{when.hour}": 1.0,
+        f"weekday_{when.weekday()}": 1.0,
+        f"month_{when.month}": 1.0,
+        "days": (when - dt.datetime(2020, 1, 1)).days / 365,
+    }
+
+
+def encode_tags(x: dict[str, Any]) -> dict[str, float]:
+    return {f"tags_{tag}": 1.0 for tag in x["tags"]}
+
+
+def write_messy(is_whole: bool, file: Any) -> None:
+    rng = random.Random(7)
+    words = [f"word{i}" for i in range(2000)]
+    shares = [1 / (i + 1) for i in range(2000)]
+    for _ in range(N_MESSY):
+        row: dict[str, Any] = {f"x{i}": round(rng.gauss(0, 1), 4) for i in range(5)}
+        if is_whole:
+            when = dt.datetime(2022, 1, 1) + dt.timedelta(seconds=rng.randrange(10**8))
+            tags = rng.sample(["new", "loyal", "abroad", "beta"], rng.randrange(4))
+            note = " ".join(rng.choices(words, shares, k=8))
+            row |= {"when": when.isoformat(), "tags": tags, "note": note}
+        row["label"] = row["x0"] + row["x1"] > 0
+        file.write(json.dumps(row).encode() + b"\n")

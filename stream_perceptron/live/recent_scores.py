@@ -1,0 +1,70 @@
+"""The outputs for the last samples, which rank them by the score of a class."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_perceptron.live.metrics import WINDOW
+from stream_perceptron.live.ranking import figures_of, rank
+from stream_perceptron.model import kernel
+from stream_perceptron.model.activations import Activation
+
+# The numbers of the labels of some samples, shape (n,), and their net inputs, shape (n, k).
+Outputs: TypeAlias = tuple[NDArray[np.intp], NDArray[np.float64]]
+
+_MOST_CLASSES = 1000  # of samples that are kept
+
+
+class RecentScores:
+    """The outputs for the last 1,000 labeled samples; they are not saved.
+
+    Examples
+    --------
+    >>> from stream_perceptron.model.activations import get_activation
+    >>> recent = RecentScores()
+    >>> recent.add([(np.array([0, 1, -1, 1]), np.array([[2.0, -2], [0, 0], [0, 0], [-1, 3]]))])
+    >>> len(recent), recent.compute_auc(1, get_activation("sigmoid"))
+    (3, 1.0)
+
+    """
+
+    def __init__(self) -> None:
+        self._parts: deque[Outputs] = deque()
+        self._n = 0
+
+    def __len__(self) -> int:
+        return min(self._n, WINDOW)
+
+    def add(self, parts: Iterable[Outputs]) -> None:
+        """Add the outputs for samples, in order."""
+        for targets, nets in parts:
+            if nets.shape[1] > _MOST_CLASSES:
+                continue
+            if (targets[-WINDOW:] < 0).any():
+                labeled = np.flatnonzero(targets >= 0)
+                targets, nets = targets[labeled], nets[labeled]
+            if len(targets):
+                self._parts.append((targets[-WINDOW:].copy(), nets[-WINDOW:].copy()))
+                self._n += len(self._parts[-1][0])
+            while self._n - len(self._parts[0][0] if self._parts else ()) >= WINDOW:
+                self._n -= len(self._parts.popleft()[0])
+
+    def compute_auc(self, label: int, activation: Activation) -> float | None:
+        """Return the area under the ROC curve of a class against all others.
+
+        It is None if the class, or all others, have none of these samples. Samples from before the
+        class was known are left out.
+        """
+        known = [(targets, nets) for targets, nets in self._parts if label < nets.shape[1]]
+        if not known:
+            return None
+        is_hit = np.concatenate([targets == label for targets, _ in known])[-WINDOW:]
+        if is_hit.all() or not is_hit.any():
+            return None
+        scores = [kernel.probabilities(activation, nets)[:, label] for _, nets in known]
+        return figures_of(rank(np.concatenate(scores)[-WINDOW:], is_hit)).roc_auc

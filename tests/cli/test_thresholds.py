@@ -1,0 +1,172 @@
+"""--threshold, and the figures that help to choose one."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+from helpers import contents_of, write_lines
+from sklearn import metrics
+
+from stream_perceptron import LiveModel
+
+
+@pytest.fixture
+def rows(rng):
+    x = rng.normal(size=(1200, 2))
+    y = np.where(x[:, 0] + rng.normal(size=1200) > 2.5, "yes", "no").tolist()
+    return [{"a": a, "b": b, "label": label} for (a, b), label in zip(x.tolist(), y, strict=True)]
+
+
+@pytest.fixture
+def learned(rows, tmp_path, run):
+    """A model of the rows, and their file."""
+    source, path = write_lines(tmp_path / "s.jsonl", rows), tmp_path / "m.npz"
+    run("learn", source, "--standardize", "-m", path, check=0)
+    return source, path
+
+
+def predictions_of(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_predict_chooses_a_class_whose_score_reaches_its_threshold(learned, run):
+    source, path = learned
+    plain = predictions_of(run("predict", source, "-m", path, "--probabilities", check=0).stdout)
+    found = predictions_of(run("predict", source, "-m", path, "--threshold", "yes=0.1").stdout)
+    chosen = [row["probabilities"]["yes"] >= 0.1 for row in plain]
+
+    assert 0 < sum(chosen) < len(chosen)
+    assert [row["prediction"] == "yes" for row in found] == chosen
+    assert [row["probability"] for row in found] == [
+        row["probabilities"]["yes" if is_yes else "no"]
+        for row, is_yes in zip(plain, chosen, strict=True)
+    ]
+    assert all("probabilities" not in row for row in found)
+
+
+def test_a_csv_of_predictions_has_all_scores_only_if_asked_for(learned, run):
+    source, path = learned
+    options = ("-m", path, "--output-format", "csv", "--threshold", "yes=0.1")
+    short = run("predict", source, *options, check=0).stdout
+    full = run("predict", source, *options, "--probabilities", check=0).stdout
+    rows = list(csv.DictReader(io.StringIO(full)))
+
+    assert short.splitlines()[0] == "row,prediction,probability,label"
+    assert [row["prediction"] for row in rows] == [
+        row["prediction"] for row in csv.DictReader(io.StringIO(short))
+    ]
+    assert all(
+        float(row["probability of yes"]) >= 0.1 for row in rows if row["prediction"] == "yes"
+    )
+
+
+def test_evaluate_counts_by_thresholds_and_ranks_without_them(learned, run):
+    source, path = learned
+    plain, found = (
+        json.loads(run("evaluate", source, "-m", path, "--json", *options, check=0).stdout)
+        for options in ([], ["--threshold", "yes=0.1"])
+    )
+    predicted = predictions_of(
+        run("predict", source, "-m", path, "--threshold", "yes=0.1", check=0).stdout
+    )
+    labels, answers = ([row[name] for row in predicted] for name in ("label", "prediction"))
+    ranked = ("average_precision", "roc_auc", "best_threshold", "recall_at_precision_50")
+    for one, other in zip(plain["per_class"], found["per_class"], strict=True):
+        assert [one[name] for name in ranked] == [other[name] for name in ranked]
+
+    assert found["accuracy"] == pytest.approx(metrics.accuracy_score(labels, answers))
+    assert found["macro_f1"] == pytest.approx(metrics.f1_score(labels, answers, average="macro"))
+    assert found["balanced_accuracy"] == pytest.approx(
+        metrics.balanced_accuracy_score(labels, answers)
+    )
+    assert found["balanced_accuracy"] > plain["balanced_accuracy"] + 0.1
+    assert found["ranking"] == "exact"
+
+
+def test_evaluate_ranks_as_scikit_learn_does(learned, run):
+    source, path = learned
+    told = json.loads(run("evaluate", source, "-m", path, "--json", check=0).stdout)
+    rows = predictions_of(run("predict", source, "-m", path, "--probabilities", check=0).stdout)
+    hits = [row["label"] == "yes" for row in rows]
+    scores = [row["probabilities"]["yes"] for row in rows]
+    (figures,) = (each for each in told["per_class"] if each["class"] == "yes")
+
+    assert figures["roc_auc"] == pytest.approx(metrics.roc_auc_score(hits, scores))
+    assert figures["average_precision"] == pytest.approx(
+        metrics.average_precision_score(hits, scores)
+    )
+    shown = run("evaluate", source, "-m", path, check=0).stdout
+    assert f"{figures['best_threshold']:.4g}" in shown
+
+
+def test_learn_writes_by_thresholds_and_learns_without_them(rows, tmp_path, run):
+    source = write_lines(tmp_path / "s.jsonl", rows)
+    for name, options in {"plain": [], "thresholds": ["--threshold", "yes=0.1"]}.items():
+        run("learn", source, "-m", tmp_path / f"{name}.npz", "-p", tmp_path / f"{name}.jsonl",
+            "--probabilities", *options, check=0)  # fmt: skip
+    plain, found = (
+        predictions_of((tmp_path / f"{name}.jsonl").read_text()) for name in ("plain", "thresholds")
+    )
+    models = [LiveModel.load(tmp_path / f"{name}.npz") for name in ("plain", "thresholds")]
+
+    assert [row["prediction"] for row in plain] != [row["prediction"] for row in found]
+    assert [row["probabilities"] for row in plain] == [row["probabilities"] for row in found]
+    assert models[0].model.weights.tobytes() == models[1].model.weights.tobytes()
+    assert models[0].progress.accuracy == models[1].progress.accuracy
+    # A resumed run may have other thresholds.
+    run("learn", source, "-m", tmp_path / "plain.npz", "-p", tmp_path / "plain.jsonl",
+        "--probabilities", "--threshold", "yes=0.9", check=0)  # fmt: skip
+
+
+def test_pending_predictions_do_not_depend_on_thresholds(rows, tmp_path, run):
+    late = [{"id": i, **{name: row[name] for name in "ab"}} for i, row in enumerate(rows)]
+    labels = [{"id": i, "label": row["label"]} for i, row in enumerate(rows)]
+    source = write_lines(tmp_path / "s.jsonl", [*labels[:0], *late[:900], *labels[:600]])
+    for name, options in {"a": [], "b": ["--threshold", "yes=0.1"]}.items():
+        run("learn", source, "--join", "id", "--classes", "no,yes", "-m", tmp_path / f"{name}.npz",
+            "-p", "-", *options, check=0)  # fmt: skip
+
+    assert contents_of(tmp_path / "a.npz") == contents_of(tmp_path / "b.npz")
+    assert len(LiveModel.load(tmp_path / "a.npz").waiting.samples) == 300
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+def test_a_class_that_the_model_lacks_is_an_error(command, learned, run):
+    source, path = learned
+    error = run(command, source, "-m", path, "--threshold", "yess=0.2", check=2).stderr
+
+    assert "--threshold: the model has no class 'yess'; did you mean 'yes'?" in error
+
+
+@pytest.mark.parametrize(
+    ("threshold", "reason"),
+    [
+        ("yes", "'yes' is not a label and its threshold such as yes=0.2"),
+        ("yes=0", "0 is not a finite number above 0"),
+        ("yes=1.5", "1.5 is not a threshold above 0, of at most 1"),
+    ],
+)
+def test_thresholds_that_make_no_sense_are_refused(threshold, reason, learned, run):
+    source, path = learned
+
+    assert reason in run("predict", source, "-m", path, "--threshold", threshold, check=2).stderr
+
+
+def test_learn_shows_the_auc_of_the_last_scores_until_a_resume(rows, tmp_path, run):
+    source, path = write_lines(tmp_path / "s.jsonl", rows), tmp_path / "m.npz"
+    told = run("learn", source, "-m", path, "--limit", 1100, "--json", "--standardize",
+               "-p", tmp_path / "p.jsonl", "--probabilities", check=0)  # fmt: skip
+    (event,) = (json.loads(li) for li in told.stderr.splitlines() if '"progress"' in li)
+    written = predictions_of((tmp_path / "p.jsonl").read_text())[1:1000]
+    scored = [row for row in written if "yes" in row["probabilities"]]
+    hits = [row["label"] == "yes" for row in scored]
+    expected = metrics.roc_auc_score(hits, [row["probabilities"]["yes"] for row in scored])
+    resumed = run("learn", source, "-m", path, check=0).stderr.splitlines()
+
+    assert event["roc_auc"] == pytest.approx(expected)
+    header, row = next((i, j) for i, j in zip(resumed, resumed[1:], strict=False) if "AUC" in i)
+    assert row[: header.index("AUC") + 3].rstrip().endswith("%")
