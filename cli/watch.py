@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stream_perceptron.live.drift import CAUSE, FELL
+from stream_perceptron.live.drift import FELL, explain_fall
 
 from .progress_line import ProgressLine
 
@@ -42,6 +42,7 @@ class Watch:
 
     def _print_changes(self) -> None:
         progress = self._live.progress
+        cause = explain_fall(self._live.model.class_weight is not None)
         for change in progress.changes:
             if change.found > progress.reported_row:
                 progress.reported_row = change.found
@@ -50,12 +51,12 @@ class Watch:
                 self._printed.update([FELL] * change.is_fall)
                 self._line.event(
                     "fall" if change.is_fall else "recovery",
-                    f"warning: {change}; {CAUSE}" if change.is_fall else str(change),
+                    f"warning: {change}; {cause}" if change.is_fall else str(change),
                     change.found,
                     near=change.row,
                     before=change.before,
                     after=change.after,
-                    suggestion=CAUSE if change.is_fall else None,
+                    suggestion=cause if change.is_fall else None,
                 )
 
     def _print_findings(self, diverged: bool = False) -> None:

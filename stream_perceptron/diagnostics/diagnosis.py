@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.data.naming import as_option, listed, shortened, tells_origin
-from stream_perceptron.live.drift import CAUSE, FELL
+from stream_perceptron.live.drift import FELL, explain_fall
 from stream_perceptron.live.metrics import format_percent
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.step_result import unscaled
@@ -314,7 +314,8 @@ def _sorted(live: LiveModel) -> Iterator[Finding]:
 def _fell(live: LiveModel) -> Iterator[Finding]:
     changes = live.progress.changes
     if changes and changes[-1].is_fall and not any(_quantity(live)):
-        yield Finding(FELL, changes[-1].figures, CAUSE)
+        cause = explain_fall(live.model.class_weight is not None)
+        yield Finding(FELL, changes[-1].figures, cause)
 
 
 def _row_number(live: LiveModel) -> Iterator[Finding]:

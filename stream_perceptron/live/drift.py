@@ -13,7 +13,12 @@ from stream_perceptron.errors import CheckpointError
 Array = NDArray[np.float64]
 
 FELL = "accuracy fell"
-CAUSE = "the stream has changed, or lr is too high: look at the rows from there on"
+
+_CAUSE = "the stream has changed, or lr is too high: look at the rows from there on"
+_CAUSE_IF_WEIGHTED = (
+    "class weights find more of the rare classes at the cost of others, the stream has changed, or "
+    "lr is too high: look at the recall of each class"
+)
 
 _BLOCK = 50  # tested samples that are examined together
 _BINS = 16  # labels are counted in bins, by their number modulo 16
@@ -48,6 +53,11 @@ def _log(x: Array) -> Array:
 
 
 _LOG_ODDS = _log(_ODDS)
+
+
+def explain_fall(has_class_weights: bool) -> str:
+    """Return what may have made accuracy fall, and where to look."""
+    return _CAUSE_IF_WEIGHTED if has_class_weights else _CAUSE
 
 
 @dataclass(frozen=True)

@@ -179,20 +179,20 @@ def fraud(n):
 
 
 def test_a_rare_class(run, tmp_path):
-    """Accuracy is no better than a constant; a larger sample weight finds the rare class."""
+    """Accuracy is no better than a constant; larger weights find the rare class."""
     rows = list(fraud(20_000))
     source = write(tmp_path / "s.csv", "a,b,w,label", rows)
     share = sum(row[3] == "fraud" for row in rows) / len(rows)
     plain = learned(run, source, "--ignore", "w")
-    weighted = learned(run, source, "--weight", "w")
+    weighted = learned(run, source, "--ignore", "w", "--class-weight", "balanced")
     found = plain["diagnosis"]["no better than always answering 'ok'"]
 
     assert 0.02 < share < 0.035
     assert "weigh rare classes more (--class-weight balanced)" in found["suggestion"]
     assert ("ok", pytest.approx(1 - share, abs=1e-3)) == (
         plain["largest_class"], plain["largest_share"])  # fmt: skip
-    assert weighted["cohen_kappa"] > plain["cohen_kappa"] + 0.1
-    assert "no better than always answering 'ok'" not in weighted["diagnosis"]
+    assert weighted["balanced_accuracy"] > plain["balanced_accuracy"] + 0.2
+    assert "balanced" not in str(weighted["diagnosis"])  # which is in use already
 
 
 def test_a_class_that_is_hardly_ever_found(run, tmp_path):
@@ -207,7 +207,25 @@ def test_a_class_that_is_hardly_ever_found(run, tmp_path):
     found = plain["diagnosis"]["class hardly ever found"]
 
     assert re.search(r"rare \(recall [\d.]+% of [\d,]+ samples\)", found["evidence"])
-    assert "--weight" in found["suggestion"]
+    (weight,) = re.findall(r"\(--class-weight (\S+)\)", found["suggestion"])
+    weighted = learned(run, source, "--ignore", "w", "--class-weight", weight)
+    assert weighted["balanced_accuracy"] > plain["balanced_accuracy"] + 0.05
+
+
+def test_a_threshold_once_weights_are_in_use(run, tmp_path):
+    source, path = write(tmp_path / "s.csv", "a,b,w,label", fraud(20_000)), tmp_path / "m.npz"
+    told = learned(run, source, "--ignore", "w", "--class-weight", "fraud=1.5", "-m", path)
+    found = told["diagnosis"]["no better than always answering 'ok'"]["suggestion"]
+    plain = json.loads(run("evaluate", source, "-m", path, "--json", check=0).stdout)
+    (figures,) = (each for each in plain["per_class"] if each["class"] == "fraud")
+    threshold = f"fraud={figures['best_threshold']}"
+    options = ("-m", path, "--threshold", threshold, "--json")
+    better = json.loads(run("evaluate", source, *options, check=0).stdout)
+
+    assert "--class-weight" not in found
+    assert "evaluate shows the best ones; predict --threshold" in found
+    assert better["macro_f1"] > plain["macro_f1"] + 0.1
+    assert better["balanced_accuracy"] > plain["balanced_accuracy"] + 0.05
 
 
 def test_one_label(run, tmp_path):
