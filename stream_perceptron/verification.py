@@ -348,6 +348,11 @@ def _compare(live: LiveModel, again: LiveModel) -> None:
         if place is not None:
             what = ("count", "mean", "variance")[place[0]]
             _require_same(f"the {what} of feature {features[place[1]]!r}", mine[place], its[place])
+    class_counts = (
+        None if counts is None else counts.tolist()
+        for counts in (model.network.class_counts, other.network.class_counts)
+    )
+    _require_same("its counts of classes", *class_counts)
     _require_same("its last error", model.last_error, other.last_error)
     _compare_fields("its schema", live.schema, again.schema)
     _require_same("the highest offset of each partition", *map(_offsets_of, (live, again)))

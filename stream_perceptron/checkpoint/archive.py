@@ -41,6 +41,7 @@ _ARRAYS: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "training_confusion": ("<i8", ("pairs of repeated labels", 3)),
     "training_window": ("|b1", ("repeated samples",)),
     "curve": ("<f8", ("bins", 7)),
+    "class_curve": ("<i8", ("bins", "counts of classes")),
     "drift": ("<f8", (14, 36)),
     "waiting_starts": ("<i8", ("ends",)),
     "waiting_places": ("<i4", ("names",)),

@@ -34,6 +34,7 @@ class LearningCurve:
 
     """
 
+    MOST_CLASSES = 20  # whose samples are counted by bin
     COLUMNS = ("samples", "right", "errors", "updates", "probes", "slope", "spread")
     MOST = 200
     _FIRST_BIN = 10
@@ -42,10 +43,16 @@ class LearningCurve:
         self.bin = self._FIRST_BIN  # the number of labelled samples that fill a bin
         # Shape (bins begun, COLUMNS).
         self.sums = np.zeros((0, len(self.COLUMNS)))
+        # For each bin and class, the samples and how many of them were predicted correctly; shape
+        # (bins begun, 2 * classes). None if there are more than `MOST_CLASSES`, or if they were not
+        # counted from the start.
+        self.class_counts: NDArray[np.int64] | None = np.zeros((0, 0), np.int64)
 
     @classmethod
-    def restored(cls, sums: NDArray[Any], bin_: int) -> LearningCurve:
-        """Return the curve from its saved sums and bin size."""
+    def restored(
+        cls, sums: NDArray[Any], bin_: int, class_counts: NDArray[np.int64] | None
+    ) -> LearningCurve:
+        """Return the curve from its saved sums, bin size and counts by class."""
         curve = cls()
         samples = sums[:, 0]
         counts = sums[:, [cls.COLUMNS.index(name) for name in ("right", "updates", "probes")]]
@@ -59,7 +66,18 @@ class LearningCurve:
             or (counts > samples[:, np.newaxis]).any()
         ):
             raise CheckpointError("progress has an inconsistent curve")
-        curve.bin, curve.sums = bin_, sums
+        if class_counts is not None:
+            seen, right = class_counts[:, ::2], class_counts[:, 1::2]
+            if (
+                seen.shape != right.shape
+                or seen.shape[1] > cls.MOST_CLASSES
+                or (right < 0).any()
+                or (right > seen).any()
+                or (seen >= 2**53).any()
+                or (seen.sum(axis=1) != samples).any()
+            ):
+                raise CheckpointError("progress has inconsistent counts of classes")
+        curve.bin, curve.sums, curve.class_counts = bin_, sums, class_counts
         return curve
 
     def column(self, name: str) -> NDArray[np.float64]:
@@ -71,16 +89,19 @@ class LearningCurve:
         labelled = result.targets >= 0
         slope = result.slopes[labelled]
         probed = ~np.isnan(slope)
+        is_right = (result.targets == result.predicted)[labelled]
         # In the order of COLUMNS: a mask of labelled samples, and numbers to add or None to count.
         columns: tuple[tuple[NDArray[np.bool_] | None, NDArray[np.float64] | None], ...] = (
             (None, None),
-            ((result.targets == result.predicted)[labelled], None),
+            (is_right, None),
             (None, result.errors[labelled]),
             (result.updated[labelled], None),
             (probed, None),
             (probed, slope),
             (probed, result.spreads[labelled]),
         )
+        targets = result.targets[labelled]
+        self._add_classes(int(targets.max(initial=-1)) + 1)
         n = len(slope)
         start = 0
         while start < n:
@@ -94,6 +115,7 @@ class LearningCurve:
             added = np.zeros((n_bins - len(self.sums), len(self.COLUMNS)))
             self.sums = np.vstack([self.sums, added])
             part = slice(start, end)
+            self._count_classes(len(added), first, begun, targets[part], is_right[part])
             places = np.arange(begun, begun + end - start) // self.bin
             for sums, (chosen, numbers) in zip(self.sums[first:].T, columns, strict=True):
                 some = places if chosen is None else places[chosen[part]]
@@ -108,11 +130,39 @@ class LearningCurve:
                 sums[:] = np.minimum(added_up, LARGEST)
             start = end
 
+    def _add_classes(self, k: int) -> None:
+        """Make room for the counts of the first k classes."""
+        counts = self.class_counts
+        if counts is None or 2 * k <= counts.shape[1]:
+            return
+        self.class_counts = None
+        if k <= self.MOST_CLASSES:
+            self.class_counts = np.pad(counts, ((0, 0), (0, 2 * k - counts.shape[1])))
+
+    def _count_classes(
+        self,
+        n_new: int,
+        first: int,
+        begun: int,
+        targets: NDArray[np.intp],
+        is_right: NDArray[np.bool_],
+    ) -> None:
+        """Count samples by class from a bin on that has begun, and in new bins."""
+        if self.class_counts is None:
+            return
+        self.class_counts = np.pad(self.class_counts, ((0, n_new), (0, 0)))
+        counts = self.class_counts[first:]
+        places = (begun + np.arange(len(targets))) // self.bin * counts.shape[1] + 2 * targets
+        for column, some in ((0, places), (1, 1 + places[is_right])):
+            added = np.bincount(some, minlength=counts.size).reshape(counts.shape)
+            counts[:, column::2] += added[:, column::2]
+
     def append(self, sums: NDArray[np.float64]) -> None:
         """Add a round as a new bin, or to the last bin if it fits."""
         n = int(sums[0])
         if not n:
             return
+        self.class_counts = None
         self.bin = max(self.bin, n)
         if len(self.sums) and self.sums[-1, 0] + n <= self.bin:
             self.sums = np.vstack([self.sums[:-1], self.sums[-1] + sums])
@@ -126,4 +176,7 @@ class LearningCurve:
             padded = np.pad(self.sums, ((0, len(self.sums) % 2), (0, 0)))
             with np.errstate(over="ignore"):
                 self.sums = np.minimum(padded[::2] + padded[1::2], LARGEST)
+            if self.class_counts is not None:
+                counts = np.pad(self.class_counts, ((0, len(self.class_counts) % 2), (0, 0)))
+                self.class_counts = counts[::2] + counts[1::2]
             self.bin *= 2

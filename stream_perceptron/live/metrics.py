@@ -372,6 +372,8 @@ class Progress:
             "confusion": self.progressive.confusion.pairs, "window": self.progressive.window,
             "curve": self.curve.sums, "drift": self.drift.table,
         }  # fmt: skip
+        if self.curve.class_counts is not None:
+            arrays["class_curve"] = self.curve.class_counts
         if self.training.tested:
             arrays["training_confusion"] = self.training.confusion.pairs
             arrays["training_window"] = self.training.window
@@ -389,7 +391,7 @@ class Progress:
             self.training = Tally.restored(
                 arrays["training_confusion"], arrays["training_window"], n_labels
             )
-        self.curve = LearningCurve.restored(arrays["curve"], curve_bin)
+        self.curve = LearningCurve.restored(arrays["curve"], curve_bin, arrays.get("class_curve"))
         if "drift" in arrays:
             self.drift = Drift.restored(arrays["drift"])
         if (

@@ -191,7 +191,7 @@ def test_a_rare_class(run, tmp_path):
     assert "weigh rare classes more (--class-weight balanced)" in found["suggestion"]
     assert ("ok", pytest.approx(1 - share, abs=1e-3)) == (
         plain["largest_class"], plain["largest_share"])  # fmt: skip
-    assert weighted["balanced_accuracy"] > plain["balanced_accuracy"] + 0.2
+    assert weighted["balanced_accuracy"] > plain["balanced_accuracy"] + 0.1
     assert "balanced" not in str(weighted["diagnosis"])  # which is in use already
 
 

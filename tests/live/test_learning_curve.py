@@ -31,11 +31,28 @@ def test_curve_does_not_depend_on_blocks_and_stays_small(step, rng):
     assert progress.updates == curve.column("updates").sum()
     assert pytest.approx(progress.error_sum) == curve.column("errors").sum()
     assert -(-5000 // 32) == curve.column("probes").sum()
+    assert whole.curve.class_counts.tobytes() == curve.class_counts.tobytes()
+    seen, right = curve.class_counts[:, ::2], curve.class_counts[:, 1::2]
+    assert seen.sum(axis=1).tolist() == curve.column("samples").tolist()
+    assert right.sum(axis=1).tolist() == curve.column("right").tolist()
+    assert seen.sum(axis=0).tolist() == [y.count(label) for label in range(3)]
+
+
+def test_more_than_20_classes_are_not_counted_by_bin(rng):
+    y = [*rng.integers(0, 20, 300).tolist(), *rng.integers(0, 25, 300).tolist()]
+    rows = Rows.of_table(("a",), rng.normal(size=(600, 1)))
+    for step in (7, 600):
+        model, curve = SGDPerceptron(classes=range(25), seed=0), LearningCurve()
+        for i in range(0, 600, step):
+            some = y[i : i + step]
+            curve.update(model.train(Samples(rows[i : i + step], some, np.ones(len(some)))))
+            assert (curve.class_counts is None) == (max(y[: i + step]) >= 20)
 
 
 def test_curve_is_restored_with_suspicion():
     sums = np.ones((3, len(LearningCurve.COLUMNS)))
-    assert sums is LearningCurve.restored(sums, 10).sums
+    counts = np.array([[1, 0, 0, 0], [0, 0, 1, 1], [1, 1, 0, 0]])
+    assert sums is LearningCurve.restored(sums, 10, counts).sums
     wrong_ones = [
         (sums - 1, 10),
         (sums * 2.0**53, 10),
@@ -45,4 +62,7 @@ def test_curve_is_restored_with_suspicion():
     ]
     for wrong, stretch in wrong_ones:
         with pytest.raises(ValueError, match="curve"):
-            LearningCurve.restored(wrong, stretch)
+            LearningCurve.restored(wrong, stretch, None)
+    for wrong in (counts[:, :3], counts + 1, -counts, counts * [1, 2, 1, 2], np.ones((3, 42))):
+        with pytest.raises(ValueError, match="counts of classes"):
+            LearningCurve.restored(sums, 10, wrong)
