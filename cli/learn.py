@@ -39,7 +39,8 @@ class LearnOptions(TrainingOptions, PredictionOptions):
     )
     lr: float | None = option(
         "--lr NUMBER",
-        "Learning rate. Default: 0.1 where features are standardized, else 0.01.",
+        "Learning rate. Default: 0.1 where features are standardized and no class has a weight, "
+        "else 0.01.",
         POSITIVE,
         section="Model",
         is_common=True,

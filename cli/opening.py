@@ -115,7 +115,8 @@ def _start(options: LearnOptions, sources: list[Source]) -> LiveModel:
     o = options
     selection = o.select(sources, o.standardize)
     parameters = {name: getattr(o, name) for name in _PARAMETERS}
-    parameters["lr"] = usual_lr(selection) if o.lr is None else o.lr
+    if o.lr is None:
+        parameters["lr"] = usual_lr(selection, o.class_weight is not None)
     needs_label = o.output is None and o.join is None
     with bad_parameters_are_usage_errors():
         try:

@@ -107,7 +107,7 @@ def _trials(options: SweepOptions, sources: Sequence[Source]) -> list[Trial]:
     for is_on in options.standardize or [asked.standardize]:
         selection = replace(asked, standardize=is_on)
         swept = {name: getattr(options, name) for name in SWEPT}
-        swept["lr"] = swept["lr"] or [usual_lr(selection)]
+        swept["lr"] = swept["lr"] or [usual_lr(selection, options.class_weight is not None)]
         for settings in combinations(swept):
             with bad_parameters_are_usage_errors():
                 live = LiveModel.start(

@@ -188,6 +188,9 @@ class TrainingOptions(ReadingOptions, JsonOption):
         return [RandomDraws(opened, seed)] if self.at_random else opened
 
 
-def usual_lr(selection: Selection) -> float:
-    """Return the default learning rate."""
-    return 0.1 if selection.standardize else 0.01
+def usual_lr(selection: Selection, has_class_weights: bool) -> float:
+    """Return the default learning rate.
+
+    With class weights, the steps for samples of rare classes are many times as large.
+    """
+    return 0.1 if selection.standardize and not has_class_weights else 0.01

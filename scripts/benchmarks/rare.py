@@ -54,10 +54,10 @@ def click(rng: np.random.Generator) -> tuple[dict[str, Any], int]:
 
 
 def payment(rng: np.random.Generator) -> tuple[dict[str, Any], int]:
-    """Return a payment; large ones at night from new customers are often fraud, 1 % of all."""
+    """Return a payment; large ones at night from new customers are often fraud, 2 % of all."""
     amount, hour = float(rng.lognormal(4, 1)), int(rng.integers(24))
     years, country = float(rng.exponential(3)), str(rng.choice(["de", "fr", "it", "es"]))
-    logit = amount / 60 + 3 * (hour < 6) - 0.8 * years + 1.5 * (country == "es") - 6.7
+    logit = amount / 60 + 3 * (hour < 6) - 0.8 * years + 1.5 * (country == "es") - 7.5
     x = {"amount": amount, "hour": str(hour), "years": years, "country": country}
     return x, _label(rng, logit)
 
