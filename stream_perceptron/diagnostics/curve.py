@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.diagnostics.plots import Line, Panel, lines_svg
+from stream_perceptron.diagnostics.plots import Line, Panel, lines_svg, shares_svg
 
 if TYPE_CHECKING:
     from stream_perceptron.live.model import LiveModel
@@ -16,6 +16,8 @@ Array = NDArray[Any]
 
 _WINDOW = 100  # the least samples of a window; the accuracy of fewer is mostly noise
 _LARGEST = 1e300  # the largest value drawn; errors of a diverging run can overflow
+_MOST_MARKS = 8  # falls of accuracy that are marked
+_MOST_POINTS = 25  # of the curves of a class
 _WIDTHS = {"broad": 600, "narrow": 340}  # of the drawings for desktops and for phones
 
 
@@ -40,13 +42,23 @@ def curve_of(live: LiveModel) -> dict[str, Any] | None:
     if moves:
         line = Line("samples that changed the weights", "window", at, updated)
         panels.append(Panel([line], 0.0, _reach(updated), is_share=True))
-    marks = [change.sample for change in progress.changes if change.is_fall]
+    falls = [change for change in progress.changes if change.is_fall]
+    marks = {float(change.sample): f"row {change.row:,}" for change in falls[-_MOST_MARKS:]}
+    unnamed = dict.fromkeys(marks, "")
     drawn = [
         {
             "keys": [(line.kind, line.name) for line in panel.lines[::-1]],
             "start": panel.ticks[0],
             "drawings": {
-                name: Markup(lines_svg(panel, last, width, marks, panel is panels[-1]))
+                name: Markup(
+                    lines_svg(
+                        panel,
+                        last,
+                        width,
+                        marks if panel is panels[0] else unnamed,
+                        panel is panels[-1],
+                    )
+                )
                 for name, width in _WIDTHS.items()
             },
         }
@@ -61,6 +73,33 @@ def curve_of(live: LiveModel) -> dict[str, Any] | None:
         each = f"From the first {int(n[0]):,} samples to the last {int(n[-1]):,}"
         summary.insert(0, f"{each}: {', '.join(parts)}.")
     return {"summary": " ".join(summary), "panels": drawn, "has_falls": bool(marks)}
+
+
+def classes_over_time(live: LiveModel) -> list[dict[str, Any]] | None:
+    """Return a drawing of the recall of each class and of its share of the samples.
+
+    None if classes were not counted over time, or for fewer than two bins.
+    """
+    from markupsafe import Markup
+
+    curve, names = live.progress.curve, live.model.classes_
+    counts = curve.class_counts
+    if counts is None or len(counts) < 2 or not counts.shape[1]:
+        return None
+    step = -(-len(counts) // _MOST_POINTS)
+    starts = np.arange(0, len(counts), step)
+    summed = np.add.reduceat(counts, starts)
+    samples = np.add.reduceat(curve.column("samples"), starts)
+    at = samples.cumsum()
+    drawn = []
+    for j, name in enumerate(names[: counts.shape[1] // 2]):
+        seen, right = summed[:, 2 * j], summed[:, 2 * j + 1]
+        some = seen > 0
+        lines = [Line("share", "base", at, seen / samples)]
+        if some.any():
+            lines.append(Line("recall", "window", at[some], right[some] / seen[some]))
+        drawn.append({"name": str(name), "drawing": Markup(shares_svg(lines, float(at[-1])))})
+    return drawn
 
 
 def _accuracy(live: LiveModel, begin: Array, end: Array) -> Panel:

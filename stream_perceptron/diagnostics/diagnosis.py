@@ -280,12 +280,13 @@ def _hardly_found(live: LiveModel) -> Iterator[Finding]:
     missed = [
         f"{names[i]} (recall {scores.recall[i]:.1%} of {scores.seen[i]:,} samples)" for i in numbers
     ]
-    remedy = f"predict it by {_THRESHOLDS}"
+    them = "it" if len(numbers) == 1 else "them"
+    remedy = f"predict {them} by {_THRESHOLDS}"
     if live.model.class_weight is None:
         largest = scores.seen.max(initial=0)
         weights = (f"{label_text(names[i])}={largest / scores.seen[i]:.2g}" for i in numbers)
         options = [f"--class-weight {shlex.quote(weight)}" for weight in weights]
-        remedy = f"weigh it more ({' '.join(options[:_MOST_OPTIONS])})"
+        remedy = f"weigh {them} more ({' '.join(options[:_MOST_OPTIONS])})"
     if missed and live.progress.samples >= _ENOUGH and not any(_no_better(live)):
         yield Finding(
             "class hardly ever found",

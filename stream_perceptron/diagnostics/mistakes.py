@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from stream_perceptron.data.naming import shortened
 from stream_perceptron.errors import SourceError
 from stream_perceptron.live.driver import drive
 from stream_perceptron.live.lineage import ROWS, Entry
+from stream_perceptron.live.ranking import Ranking
 
 if TYPE_CHECKING:
     from stream_perceptron.data.source import Source
@@ -39,15 +41,22 @@ class Examples(NamedTuple):
     rows: int  # rows read
     labelled: int
     right: int  # labelled rows predicted correctly
+    ranking: Ranking  # by the scores of the model's classes
 
 
 def mistakes_in(live: LiveModel, source: Source, most: int = 12) -> Examples:
     """Return the most confident mistakes on a labelled source."""
     worst: list[Mistake] = []
     rows = labelled = right = 0
+    numbers = {label: j for j, label in enumerate(live.model.classes_)}
+    ranking = Ranking(len(numbers))
     for batch in live.batches(source, joins_labels=True):
-        (result,) = drive([batch], live.predict)
+        (result,) = drive([batch], partial(live.predict, with_every=True))
         rows += len(batch)
+        known = [i for i, label in enumerate(batch.labels) if label is not None]
+        targets = [numbers.get(batch.labels[i], len(numbers)) for i in known]
+        if result.every_probability is not None:
+            ranking.update(np.array(targets, np.intp), result.every_probability[known])
         for i, prediction in enumerate(result.predictions):
             label = batch.labels[i]
             labelled += label is not None
@@ -63,7 +72,7 @@ def mistakes_in(live: LiveModel, source: Source, most: int = 12) -> Examples:
             (heapq.heappush if len(worst) < most else heapq.heapreplace)(worst, mistake)
     if not labelled:
         raise SourceError(f"{source.name}: no labels to compare predictions with")
-    return Examples(sorted(worst, reverse=True), rows, labelled, right)
+    return Examples(sorted(worst, reverse=True), rows, labelled, right, ranking)
 
 
 def misleading(live: LiveModel, mistake: Mistake) -> Sequence[tuple[str, float]]:

@@ -11,19 +11,33 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stream_perceptron.checkpoint.codec import encode_class_weight
-from stream_perceptron.diagnostics.curve import curve_of
+from stream_perceptron.diagnostics.curve import classes_over_time, curve_of
 from stream_perceptron.diagnostics.diagnosis import findings_in
 from stream_perceptron.diagnostics.mistakes import misleading, mistakes_in, training_on
-from stream_perceptron.diagnostics.plots import AGAINST, FOR, ink_png, weights_png
+from stream_perceptron.diagnostics.plots import (
+    AGAINST,
+    FOR,
+    Dot,
+    confusion_png,
+    ink_png,
+    precision_recall_svg,
+    weights_png,
+)
 from stream_perceptron.live.lineage import shown_class_weight, shown_lr
+from stream_perceptron.live.ranking import figures_of
+from stream_perceptron.model.vocabulary import natural_order
 
 if TYPE_CHECKING:
     from stream_perceptron.data.source import Source
     from stream_perceptron.live.model import LiveModel
+    from stream_perceptron.live.ranking import Ranking
 
 _MOST = 20  # classes in the matrix and in the drawings of weights
 _MOST_PAIRS = 15
 _MOST_CLASSES = 100  # in the table of classes
+_MIRRORED = 0.05  # of the largest weight: the most that two mirrored weights may differ by
+_THRESHOLDS = (0.2, 0.5, 0.8)  # shown in drawings of precision and recall
+_MOST_POINTS = 300  # of such a drawing
 _STRONGEST = 8  # weights of a class
 _CHARACTERS = 72  # the largest width of the matrix
 
@@ -73,10 +87,13 @@ def report(
         saved=saved,
         style=Markup(_COLOURS + (_FOLDER / "report.css").read_text()),
         curve=curve_of(live),
+        over_time=classes_over_time(live),
+        events=_events(live),
         findings=list(findings_in(live)),
         scores=live.progress.scores(n_classes) if is_tested else None,
         lineage=live.lineage.lines(),
         matrix=_matrix(live) if is_tested and n_classes <= _MOST else None,
+        heat=_heat(live) if is_tested and _MOST < n_classes <= _MOST_CLASSES else None,
         pairs=_pairs(live) if is_tested and n_classes > _MOST else None,
         classes=_classes(live) if is_tested else None,
         weights=_weights(live) if live.model.weights.size else None,
@@ -118,6 +135,23 @@ def _cell(prediction: str, n: int, share: float, is_hit: bool, is_wide: bool) ->
     }
 
 
+def _heat(live: LiveModel) -> dict[str, Any]:
+    """Return the confusion matrix as a picture with a pixel for each pair of classes."""
+    order = [live.model.classes_.index(name) for name in natural_order(live.model.classes_)]
+    names = [str(live.model.classes_[i]) for i in order]
+    counts = live.progress.tally.confusion.matrix(order)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    return {"data": confusion_png(shares), "n": len(names), "first": names[0], "last": names[-1]}
+
+
+def _events(live: LiveModel) -> list[str]:
+    """Return the falls of accuracy and the recoveries as text; a last fall is a finding."""
+    changes = live.progress.changes
+    if changes and changes[-1].is_fall:
+        changes = changes[:-1]
+    return [str(change).capitalize() for change in changes]
+
+
 def _pairs(live: LiveModel) -> list[dict[str, Any]]:
     """Return the most frequent pairs of label and wrong prediction."""
     names = _names(live)
@@ -144,7 +178,7 @@ def _classes(live: LiveModel) -> dict[str, Any]:
         for j, name in enumerate(names)
     ]
     rows.sort(key=lambda row: -1.0 if row["recall"] is None else row["recall"])
-    return {"rows": rows[:_MOST_CLASSES], "n": len(names)}
+    return {"rows": rows[:_MOST], "more": rows[_MOST:_MOST_CLASSES], "n": len(names)}
 
 
 def _side(live: LiveModel) -> int | None:
@@ -170,7 +204,13 @@ def _weights(live: LiveModel) -> dict[str, Any]:
     recall = live.progress.scores(len(names)).recall
     shown = np.sort(np.argsort(recall, kind="stable")[:_MOST])
     reach = float(np.abs(model.weights).max()) or 1.0
-    found = {"reach": reach, "shown": len(shown), "left_out": len(names) - len(shown)}
+    mirror = None
+    if len(names) == 2 and np.abs(model.weights.sum(axis=0)).max(initial=0.0) < _MIRRORED * reach:
+        # The weights of two classes differ by their initial values only: show the rarer class.
+        rarer = int(live.progress.scores(2).counts.argmin())
+        shown, mirror = np.array([rarer]), names[1 - rarer]
+    n_left_out = 0 if mirror is not None else len(names) - len(shown)
+    found = {"reach": reach, "shown": len(shown), "left_out": n_left_out, "mirror": mirror}
     each = [(names[j], model.weights[j], model.biases[j]) for j in shown.tolist()]
     if side is not None:
         pictures = [
@@ -216,11 +256,37 @@ def _examples(live: LiveModel, source: Source) -> dict[str, Any]:
     return {
         "source": source.name,
         "counts": examples,
+        "curves": _curves(live, examples.ranking),
         "training": training_on(live, source, examples.rows),
         "rows": rows,
         "as_pictures": as_pictures,
         "columns": _columns(len(rows)),
     }
+
+
+def _curves(live: LiveModel, ranking: Ranking) -> list[dict[str, Any]]:
+    """Return drawings of precision and recall for up to 20 classes."""
+    from markupsafe import Markup
+
+    drawn = []
+    names = _names(live) if len(live.model.classes_) <= _MOST else []
+    for j, name in enumerate(names):
+        curve = ranking.curve(j)
+        if curve is None:
+            continue
+        figures, recall, precision = figures_of(curve), curve.recall, curve.precision
+        some = np.unique(np.linspace(0, len(recall) - 1, _MOST_POINTS).astype(int))
+        dots: list[Dot] = []
+        for threshold in (figures.best_threshold, *_THRESHOLDS):
+            # The last different score that reaches the threshold.
+            i = int(np.searchsorted(-curve.thresholds, -threshold, side="right")) - 1
+            text = f"{threshold:.3g}{'' if dots else ' (best F1)'}"
+            dot = Dot(float(recall[i]), float(precision[i]), text)
+            if i >= 0 and all(dot.is_apart(other) for other in dots):
+                dots.append(dot)
+        drawing = precision_recall_svg(recall[some], precision[some], dots)
+        drawn.append({"name": name, "figures": figures, "drawing": Markup(drawing)})
+    return drawn
 
 
 def _hyperparameters(live: LiveModel) -> Iterator[tuple[str, str]]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 from stream_perceptron.checkpoint.codec import decode_name
 from stream_perceptron.checkpoint.objects import decode_lr, encode_lr
@@ -15,6 +14,10 @@ from stream_perceptron.model.class_weights import label_text
 from stream_perceptron.model.kernel import NAME as KERNEL
 
 ROWS, DRAWS, ROUNDS = "rows", "draws", "rounds"
+
+_LONGEST_PERIOD = 50  # entries of a pass that are shown once
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -156,10 +159,12 @@ class Lineage:
     def lines(self) -> list[str]:
         """Return the lines that describe the lineage to users."""
         lines = [] if self.is_complete else ["samples learned in Python, without a record"]
-        for of_entry, repeated in groupby(self.entries, lambda entry: tuple(entry.lines())):
-            n = len(list(repeated))
-            times = f", {n:,} times" if n > 1 else ""
-            lines += [*of_entry[:-1], f"{of_entry[-1]}{times}"]
+        for group, n in group_repeats([tuple(entry.lines()) for entry in self.entries]):
+            lines += [line for of_entry in group for line in of_entry]
+            if n > 1 and len(group) == 1:
+                lines[-1] += f", {n:,} times"
+            elif n > 1:
+                lines.append(f"the last {len(group):,} in turn, {n:,} times")
         return lines
 
     def since(self, before: Lineage) -> tuple[Entry, ...] | None:
@@ -197,6 +202,28 @@ class Lineage:
             is_complete,
             kernels,
         )
+
+
+def group_repeats(items: Sequence[T]) -> Iterator[tuple[Sequence[T], int]]:
+    """Yield groups of consecutive items with how often each group follows itself.
+
+    Examples
+    --------
+    >>> list(group_repeats("abcbcbcdd"))
+    [('a', 1), ('bc', 3), ('d', 2)]
+
+    """
+    start = 0
+    while start < len(items):
+        size, times = 1, 1
+        for period in range(1, min(_LONGEST_PERIOD, (len(items) - start) // 2) + 1):
+            group, n = items[start : start + period], 1
+            while items[start + n * period : start + (n + 1) * period] == group:
+                n += 1
+            if n > 1 and n * period > size * times:
+                size, times = period, n
+        yield items[start : start + size], times
+        start += size * times
 
 
 def shown_lr(lr: Any) -> str:

@@ -209,7 +209,7 @@ def test_a_class_that_is_hardly_ever_found(run, tmp_path):
     assert re.search(r"rare \(recall [\d.]+% of [\d,]+ samples\)", found["evidence"])
     (weight,) = re.findall(r"\(--class-weight (\S+)\)", found["suggestion"])
     weighted = learned(run, source, "--ignore", "w", "--class-weight", weight)
-    assert weighted["balanced_accuracy"] > plain["balanced_accuracy"] + 0.05
+    assert weighted["balanced_accuracy"] > plain["balanced_accuracy"] + 0.03
 
 
 def test_a_threshold_once_weights_are_in_use(run, tmp_path):

@@ -57,7 +57,7 @@ def test_axes_reach_over_what_they_show_at_few_numbers(share, high, height, end,
     low = share * high
     line = Line("y", "window", np.array([0, end]), np.array([low, high]))
     panel = Panel([line], low, high, height)
-    svg, ticks = lines_svg(panel, end, width, [end / 2], True), panel.ticks
+    svg, ticks = lines_svg(panel, end, width, {end / 2: "row 3"}, True), panel.ticks
     steps = np.diff(ticks)
 
     assert ticks[0] <= low * (1 + 1e-9)

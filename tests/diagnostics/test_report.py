@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections import Counter
 from html.parser import HTMLParser
 
 import numpy as np
@@ -112,14 +113,15 @@ def test_page_is_small_whole_and_can_be_read_aloud(page, tell):
     assert 22 == len(parsed.of("img"))
     assert all(attrs["alt"] and attrs["src"].startswith("data:") for attrs in parsed.of("img"))
     (drawing,) = [attrs for attrs in parsed.of("div") if attrs.get("role") == "img"]
-    # Two charts, each for desktops and for phones.
-    assert 4 == len(parsed.of("svg"))
+    # Two charts, each for desktops and for phones; and for each of ten classes recall over time
+    # and precision over recall.
+    assert 4 + 10 + 10 == len(parsed.of("svg"))
     assert "en" == parsed.of("html")[0]["lang"]
     assert re.match(r"From the first 320 samples to the last \d+: ", drawing["aria-label"])
     assert len(parsed.of("caption")) == len(parsed.of("table")) == 2
     assert all(attrs["scope"] in ("row", "col") for attrs in parsed.of("th"))
     assert 1 == len(parsed.of("h1"))
-    assert 8 == len(parsed.of("h2"))
+    assert 10 == len(parsed.of("h2"))
     assert not re.search(r"""(src|href)=["'](?!data:|#)""", text)
 
 
@@ -160,6 +162,7 @@ LOOK = """
 const seen = [];
 for (let i = 0; i < frames.length; i++) {
   const page = frames[i].document.documentElement, width = page.clientWidth;
+  page.querySelectorAll("details").forEach(each => { each.open = true; });
   for (const each of page.querySelectorAll("body *")) {
     const box = each.getBoundingClientRect();
     if (box.width && (box.left < -1 || box.right > width + 1 || each.scrollWidth > width))
@@ -167,7 +170,7 @@ for (let i = 0; i < frames.length; i++) {
   }
   const names = [...page.querySelectorAll(".classes tbody th")].map(each => each.innerText);
   if (new Set(names).size < names.length) seen.push("names that look alike");
-  const charts = [...page.querySelectorAll("svg")].filter(each => each.clientWidth);
+  const charts = [...page.querySelectorAll("[role=img] svg")].filter(each => each.clientWidth);
   if (new Set(charts.map(each => each.parentNode.className)).size > 1) seen.push("two charts");
 }
 document.title = "seen: " + seen.join(", ");
@@ -305,7 +308,7 @@ def test_models_with_little_in_them(run, tmp_path):
     assert not (tmp_path / "r").exists()
     assert "These are the 20 labels of lowest recall; 40 more are left out." in text
     assert "Classes confused most" in text
-    assert "Confusion matrix" not in text
+    assert "Confusion matrix of 60 classes" in text
     lost = tmp_path / "no" / "r.html"
     result = run("report", tmp_path / "many.npz", "-o", lost, check=1)
     assert f"Error: {lost}: No such file or directory\n" == result.stderr
@@ -323,10 +326,11 @@ def test_named_features_have_bars_and_mistakes_their_values(run, tmp_path, rng):
     weights = live.model.weights
     bars = [a for a in parsed.of("span") if a.get("class") in ("for", "against")]
 
-    # Each class lists its features, strongest first.
-    expected = [
-        "for" if w > 0 else "against" for row in weights for w in sorted(row, key=abs)[::-1]
-    ]
+    # The rarer class lists its features, strongest first, and the other mirrors them.
+    rarer, _ = Counter(label for _, _, label in rows).most_common()[1]
+    shown_weights = weights[live.model.classes_.index(rarer)]
+    expected = ["for" if w > 0 else "against" for w in sorted(shown_weights, key=abs)[::-1]]
+    assert "are their mirror image" in path.read_text()
     assert expected == [bar["class"] for bar in bars]
     # Each mistake lists the features that favoured the prediction over the label, strongest first.
     row = r'<th scope="row">(\d+)</th><td[^>]*>(up|down)</td>.*<td class="features">(.*)</td></tr>'
@@ -353,7 +357,9 @@ def test_many_classes_make_a_page_of_bounded_size(run, tmp_path, tell):
     tell(f"report on 2,000 classes: {len(text) / 1e3:.0f} kB")
 
     assert len(text) < 400_000
-    assert "1,900 more are left out" in text
+    assert "80 more classes; 1,900 are left out" in text
+    assert "Classes confused most" in text
+    assert "Confusion matrix" not in text
     assert "1,980 more are left out." in text
 
 
