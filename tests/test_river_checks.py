@@ -13,6 +13,7 @@ MODELS = [
     SGDPerceptron(activation="arctan"),
     # Raw ImageSegments, with features up to 1,500, diverges at larger steps.
     SGDPerceptron(activation="identity", lr=1e-5),
+    SGDPerceptron(class_weight="balanced"),
 ]
 MINI_BATCH_CHECKS = {
     "check_predict_many_matches_predict_one",
@@ -21,10 +22,15 @@ MINI_BATCH_CHECKS = {
 }
 
 
+def name_of(model):
+    return model.class_weight or model.activation
+
+
 def cases():
     for model in MODELS:
         for number, check in enumerate(checks.yield_checks(model)):
-            yield pytest.param(model, check, id=f"{model.activation}:{number}:{check.__name__}")
+            name = f"{name_of(model)}:{number}:{check.__name__}"
+            yield pytest.param(model, check, id=name)
 
 
 @pytest.mark.parametrize(("model", "check"), list(cases()))
@@ -32,7 +38,7 @@ def test_river_check(model, check):
     check(model.clone())
 
 
-@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.activation)
+@pytest.mark.parametrize("model", MODELS, ids=name_of)
 def test_mini_batch_checks_are_among_them(model):
     """River omits them silently if pandas is missing."""
     names = [check.__name__ for check in checks.yield_checks(model)]

@@ -97,10 +97,11 @@ def _golden() -> list[tuple[str, dict[str, bytes]]]:
     golden = [(name, members_of(_GOLDEN / f"{name}-1.npz")) for name in ("checkpoint", "run")]
     with tempfile.TemporaryDirectory() as folder:
         data, path = Path(folder, "s.jsonl"), Path(folder, "m.npz")
-        rows = [{"id": i, "a": i / 2, "b": 1.0, "c": "red"} for i in range(9)]
+        rows = [{"id": i, "a": i / 2, "c": "red", "d": "2024-03-05", "e": "new"} for i in range(9)]
         rows += [{"id": i, "label": "left"} for i in range(4)]
         data.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-        live = LiveModel.start([open_source(str(data))], Selection(join="id", one_hot=("c",)))
+        selection = Selection(join="id", one_hot=("c",), dates=("d",), words=("e",))
+        live = LiveModel.start([open_source(str(data))], selection, class_weight="balanced")
         for _ in live.run([open_source(str(data))]):
             pass
         live.save(path)

@@ -18,6 +18,7 @@ from river import compose, feature_extraction, feature_selection, preprocessing,
 
 from stream_perceptron import CheckpointError, LiveModel, SGDPerceptron, load, save
 from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoint
+from stream_perceptron.encoders import DateEncoder, WordCounter
 
 
 def rows(n, seed=0):
@@ -57,6 +58,7 @@ STEPS = {
     "BagOfWords": lambda: feature_extraction.BagOfWords(
         "text", stop_words={"one"}, ngram_range=(1, 2)
     ),
+    "WordCounter": lambda: WordCounter("text", "gone"),
     "TFIDF": lambda: feature_extraction.TFIDF(on="text", lowercase=False),
     "VarianceThreshold": lambda: NUMBERS | feature_selection.VarianceThreshold(20),
     "StatImputer": lambda: compose.Select("gap", "u")
@@ -156,6 +158,20 @@ ODD_VALUES = {
     "large numbers": (2**80, -(2**70), 1e308, -0.0),
     "tuples": ((1, "a"), ((), 2.5)),
 }
+
+
+def test_an_encoder_of_dates_is_saved():
+    model = (compose.Discard("at") + DateEncoder("at")) | SGDPerceptron(seed=0)
+    for day in range(1, 29):
+        model.learn_one({"a": 1.0, "at": f"2024-02-{day:02} 10:00"}, day % 7 < 2)
+    file = io.BytesIO()
+    save(model, file)
+    file.seek(0)
+    again = load(file).model
+    x = {"a": 1.0, "at": "2024-03-01"}
+
+    assert again.predict_proba_one(x) == model.predict_proba_one(x)
+    assert again["TransformerUnion"].transformers["DateEncoder"].columns == ("at",)
 
 
 @pytest.mark.parametrize("make", [preprocessing.OneHotEncoder, preprocessing.OrdinalEncoder])
