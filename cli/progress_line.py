@@ -27,6 +27,7 @@ _COLUMNS = {
     "samples/s": 9,
 }
 _GAP = "  "
+_WIDE = 84  # columns of a terminal that shows the AUC beside the time left
 UNTESTED = "untested"  # instead of accuracy, before a class is known
 _LOUD = ("warning", "fall")  # events that --quiet prints too
 
@@ -165,6 +166,8 @@ class ProgressLine:
             "updated": f"{progress.updated_share:.1%}",
             "samples/s": f"{self._rate():,.0f}",
         }
+        if self._is_live and self._line.width < _WIDE:
+            del cells["AUC"]
         columns = tuple(cells)
         if columns != self._header:
             self._header = columns

@@ -367,6 +367,8 @@ def _compare(live: LiveModel, again: LiveModel) -> None:
 
 
 def _compare_progress(mine: Progress, its: Progress) -> None:
+    # The test of an older version found falls of accuracy by other rules.
+    omitted = {"drift", "changes"} if mine.drift.is_of_older_version else set()
     for field in fields(mine):
         rules = field.metadata
         # A count is None if it was not kept when the model was saved.
@@ -374,13 +376,14 @@ def _compare_progress(mine: Progress, its: Progress) -> None:
             rules.get("saved", True)
             and rules.get("verified", True)
             and getattr(mine, field.name) is not None
+            and field.name not in omitted
         ):
             name = field.name.replace("_", " ")
             _require_same(
                 f"its count of {name}", getattr(mine, field.name), getattr(its, field.name)
             )
     for what, here in mine.arrays.items():
-        if here.tobytes() != its.arrays[what].tobytes():
+        if what not in omitted and here.tobytes() != its.arrays[what].tobytes():
             raise VerificationError(f"its {what} differs from that of the sources")
 
 

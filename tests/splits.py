@@ -13,6 +13,7 @@ import re
 import signal
 import subprocess
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -547,7 +548,8 @@ class Learner:
         reading, writing = os.pipe()
 
         def write():
-            with open(writing, "wb") as pipe:
+            # A run that ends with an error may leave rows in the pipe.
+            with suppress(BrokenPipeError), open(writing, "wb") as pipe:
                 pipe.write(self.case.header + b"".join(pieces))
 
         writer = threading.Thread(target=write)

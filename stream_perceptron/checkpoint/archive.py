@@ -42,7 +42,7 @@ _ARRAYS: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "training_window": ("|b1", ("repeated samples",)),
     "curve": ("<f8", ("bins", 7)),
     "class_curve": ("<i8", ("bins", "counts of classes")),
-    "drift": ("<f8", (14, 36)),
+    "drift": ("<f8", ("states of drift", "counts of drift")),
     "waiting_starts": ("<i8", ("ends",)),
     "waiting_places": ("<i4", ("names",)),
     "waiting_numbers": ("<f8", ("numbers",)),

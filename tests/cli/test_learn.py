@@ -124,9 +124,11 @@ def test_progress_for_people(run, points):
     assert "" == result.stdout
     assert "2 features, standardized: a, b" == lines[0]
     assert "label: class (str)" == lines[1]
-    assert "samples  accuracy  last 1,000  mean error  updated  samples/s" == lines[2].strip()
+    assert (
+        "samples  accuracy  last 1,000     AUC  mean error  updated  samples/s" == lines[2].strip()
+    )
     assert "second pass: rows learned before have a training accuracy of their own" in lines
-    head = "samples  accuracy  last 1,000  training  mean error  updated  samples/s"
+    head = "samples  accuracy  last 1,000  training     AUC  mean error  updated  samples/s"
     assert head in map(str.strip, lines)
     first_words = [line.split()[0] for line in lines]
     assert [word for word in first_words if "," in word] == [

@@ -215,7 +215,7 @@ def test_missing_values_are_absent_features_in_every_format(tmp_path, run):
         options = ["--missing", "NA"] if name == "NA" else []
         live, told = learn(run, tmp_path / f"{name}.npz", tmp_path / "s", *OPTIONS, *options)
         outcomes[name] = state_of(live.model), live.progress.missing
-        assert f"missing: {np.isnan(X).sum():,} feature values" in told
+        assert f"missing: {np.isnan(X).sum():,} values" in told
     (tmp_path / "s").write_bytes(json_lines(table))
     live, _ = learn(run, tmp_path / "objects.npz", tmp_path / "s", *OPTIONS)
 
