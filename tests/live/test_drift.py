@@ -42,6 +42,55 @@ def test_steady_streams_raise_no_alarm():
     assert alarms <= 1
 
 
+def in_sessions(rng, size, shares, n=100_000):
+    """Return wrong predictions in sessions, one in five of which has the larger share of them."""
+    levels = np.where(rng.random(n // size + 1) < 0.2, max(shares), min(shares))
+    return rng.random(n) < np.repeat(levels, size)[:n]
+
+
+def in_waves(rng, period, n=100_000):
+    """Return wrong predictions, whose share of 5 % rises and falls by 3 %."""
+    at = 2 * np.pi * (np.arange(n) / period + rng.random())
+    return rng.random(n) < 0.05 + 0.03 * np.sin(at)
+
+
+DEPENDENT = {
+    "sessions of 20": lambda rng: in_sessions(rng, 20, (0.05, 0.2)),
+    "sessions of 50": lambda rng: in_sessions(rng, 50, (0.05, 0.1)),
+    "sessions of 200": lambda rng: in_sessions(rng, 200, (0.05, 0.1)),
+    "rows delivered twice": lambda rng: np.repeat(rng.random(50_000) < 0.05, 2),
+    "rows delivered five times": lambda rng: np.repeat(rng.random(20_000) < 0.05, 5),
+    "waves of 1,000": lambda rng: in_waves(rng, 1000),
+    "waves of 2,000": lambda rng: in_waves(rng, 2000),
+}
+
+
+@pytest.mark.parametrize("name", DEPENDENT)
+def test_dependent_mistakes_raise_no_alarm(name):
+    """Of twelve streams one may, and each may before two waves have shown that they repeat."""
+    rng, alarms = np.random.default_rng(8), 0
+    for _ in range(12):
+        wrong = DEPENDENT[name](rng)
+        changes = found_in(wrong, np.zeros(len(wrong), np.intp))[1]
+        alarms += any(change.found > 4000 for change in falls_in(changes))
+    assert alarms <= 1
+
+
+@pytest.mark.parametrize("levels", [(0.98, 0.5, 0.9, 0.7), (0.99, 0.4, 0.2), (0.9, 0.6, 0.75, 0.4)])
+def test_a_further_fall_is_told(levels):
+    """Each fall counts from the level before it, whether or not accuracy had recovered."""
+    n = 10_000
+    for seed in range(10):
+        changes = found_in(*stream(np.random.default_rng(seed), levels, n, 5))[1]
+        for number, (before, after) in enumerate(pairwise(levels), 1):
+            begin = n * number
+            found = [c for c in falls_in(changes) if begin < c.found <= begin + 2000]
+            assert bool(found) == (after < before)
+            for fall in found:
+                assert abs(fall.row - begin) < 200
+                assert fall.before == pytest.approx(before, abs=0.05)
+
+
 def test_accuracy_that_rises_is_no_news():
     rng = np.random.default_rng(1)
     for _ in range(30):
