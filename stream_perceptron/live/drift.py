@@ -58,7 +58,8 @@ _AT, _LATER = slice(2, 2 + len(_ODDS)), slice(2 + len(_ODDS), 2 + 2 * len(_ODDS)
 # The window that is not full, and the one before: for each kind of window the number of blocks, the
 # excess of mistakes and its variance, and excess and variance of the one before (-1 without one).
 _WINDOW = _LATER.stop
-_BLOCKS, _EXCESS, _VARIANCE, _LAST_EXCESS, _LAST_VARIANCE = range(5)
+_BLOCKS, _SUMS, _LAST_SUMS = 0, slice(1, 3), slice(3, 5)
+_VARIANCE, _LAST_VARIANCE = 2, 4
 _IS_OLD = _WIDTH - 1  # in the row of windows: whether the test began without dispersion
 
 
@@ -90,34 +91,29 @@ def _fill_windows(windows: Array, excess: Array, variances: Array) -> Array:
     relative to their variance, and the numbers of these pairs; shape (n, 2 * kinds of windows).
 
     """
-    n, kinds = len(excess), len(_WINDOWS)
-    found = np.zeros((n, 2 * kinds))
+    kinds, blocks = len(_WINDOWS), np.array([excess, variances])
+    found = np.zeros((len(excess), 2 * kinds))
     for kind, (window, size) in enumerate(zip(windows, _WINDOWS, strict=True)):
-        # Sums are added up block by block, so they do not depend on the parts of a stream.
-        sums = []
-        for blocks, begun in ((excess, window[_EXCESS]), (variances, window[_VARIANCE])):
-            whole = np.concatenate([np.zeros(int(window[_BLOCKS])), blocks])
-            m = len(whole) // size
-            if not m:
-                sums.append((np.zeros(0), np.append(begun, blocks).cumsum()[-1]))
-                continue
-            by_window = whole[: m * size].reshape(m, size)
-            first = size - int(window[_BLOCKS])
-            totals = by_window.cumsum(axis=1)[:, -1]
-            totals[0] = np.append(begun, blocks[:first]).cumsum()[-1]
-            sums.append((totals, np.append(0.0, whole[m * size :]).cumsum()[-1]))
-        (totals, rest), (of_totals, of_rest) = sums
         n_begun = int(window[_BLOCKS])
-        if len(totals):
-            before = np.append(window[_LAST_EXCESS], totals[:-1])
-            of_before = np.append(window[_LAST_VARIANCE], of_totals[:-1])
-            is_pair = (of_before >= 0) & (of_before + of_totals > 0)
-            together = np.where(is_pair, of_before + of_totals, 1.0)
-            ends = size - n_begun - 1 + size * np.arange(len(totals))
-            found[ends, kind] = np.where(is_pair, (totals - before) ** 2 / together, 0.0)
-            found[ends, kinds + kind] = is_pair
-            window[[_LAST_EXCESS, _LAST_VARIANCE]] = totals[-1], of_totals[-1]
-        window[:_LAST_EXCESS] = (n_begun + n) % size, rest, of_rest
+        # Each window is added up block by block, however the stream is cut.
+        whole = np.zeros((2, n_begun + len(excess)))
+        whole[:, n_begun:] = blocks
+        if n_begun:
+            whole[:, n_begun - 1] = window[_SUMS]
+        n_full, n_left = divmod(whole.shape[1], size)
+        full = whole[:, : n_full * size].reshape(2, n_full, size).cumsum(axis=2)[..., -1]
+        window[_BLOCKS], window[_SUMS] = n_left, 0.0
+        if n_left:
+            window[_SUMS] = whole[:, n_full * size :].cumsum(axis=1)[:, -1]
+        if not n_full:
+            continue
+        before = np.concatenate([window[_LAST_SUMS, np.newaxis], full[:, :-1]], axis=1)
+        together = before[1] + full[1]
+        is_pair = (before[1] >= 0) & (together > 0)
+        squares = (full[0] - before[0]) ** 2 / np.where(is_pair, together, 1.0)
+        ends = slice(size - n_begun - 1, None, size)
+        found[ends, kind], found[ends, kinds + kind] = squares * is_pair, is_pair
+        window[_LAST_SUMS] = full[:, -1]
     return found
 
 
@@ -305,7 +301,8 @@ class Drift:
         # A change may fall within a block, so the next block must confirm it.
         excess = sums - least
         excess[1:] = np.minimum(excess[1:], excess[:-1])
-        excess /= _dispersion(until, at, lowest.astype(np.intp))
+        if excess.max() > _THRESHOLD:
+            excess /= _dispersion(until, at, lowest.astype(np.intp))
         is_found = excess.max(axis=1) > _THRESHOLD
         is_found[0] = False
         found = np.flatnonzero(is_found | self._recovered(until, changes))

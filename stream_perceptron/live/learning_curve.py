@@ -150,12 +150,15 @@ class LearningCurve:
         """Count samples by class from a bin on that has begun, and in new bins."""
         if self.class_counts is None:
             return
-        self.class_counts = np.pad(self.class_counts, ((0, n_new), (0, 0)))
+        if n_new:
+            new = np.zeros((n_new, self.class_counts.shape[1]), np.int64)
+            self.class_counts = np.concatenate([self.class_counts, new])
         counts = self.class_counts[first:]
         places = (begun + np.arange(len(targets))) // self.bin * counts.shape[1] + 2 * targets
-        for column, some in ((0, places), (1, 1 + places[is_right])):
-            added = np.bincount(some, minlength=counts.size).reshape(counts.shape)
-            counts[:, column::2] += added[:, column::2]
+        # Wrong predictions, then right ones.
+        added = np.bincount(places + is_right, minlength=counts.size).reshape(counts.shape)
+        counts[:, ::2] += added[:, ::2] + added[:, 1::2]
+        counts[:, 1::2] += added[:, 1::2]
 
     def append(self, sums: NDArray[np.float64]) -> None:
         """Add a round as a new bin, or to the last bin if it fits."""
