@@ -117,7 +117,7 @@ def _ranking(figures: dict[str, Any], columns: int) -> Iterator[str]:
             printable(str(row["class"])), f"{row['average_precision']:.2%}",
             f"{row['roc_auc']:.4f}", f"{row['recall_at_precision_50']:.2%}",
             f"{row['recall_at_precision_90']:.2%}", f"{row['best_f1']:.2%}",
-            f"{row['best_threshold']:.4g}",
+            str(row["best_threshold"]),
         )
         for row in rows[:_MOST_SHOWN]
     ]  # fmt: skip

@@ -6,7 +6,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import fields, replace
 from functools import partial
@@ -18,7 +18,7 @@ from stream_perceptron.data.naming import column_called, is_position
 from stream_perceptron.data.source import Source
 from stream_perceptron.live.cursor import Cursor, Shards
 from stream_perceptron.live.marks import may_repeat
-from stream_perceptron.model.class_weights import label_text
+from stream_perceptron.model.class_weights import texts_of
 
 from .command import bad_parameters_are_usage_errors
 from .files import require_different, require_regular
@@ -31,6 +31,7 @@ from .training import usual_lr
 _PARAMETERS = (
     "lr", "epsilon", "activation", "init_range", "seed", "max_weights", "class_weight"
 )  # fmt: skip
+_NAMES = {"label", "weight", "ignore", "position", "one_hot", "dates", "words"}  # of columns
 _CHANGEABLE = {"lr", "epsilon", "max_weights"}
 
 
@@ -180,6 +181,11 @@ def _require_same_settings(live: LiveModel, options: LearnOptions) -> None:
             if not columns and is_position(value):
                 continue  # which column that is shows when the source is opened
             value = column_called(value, columns) or value
+        elif name in _NAMES and live.schema.columns:
+            # A column may be given by its name in any case, or by its position.
+            value, settings[name] = (
+                _resolve(names, live.schema.columns) for names in (value, settings[name])
+            )
         if value != settings[name]:
             given = shlex.join(options.format_arguments(name, value))
             saved = shlex.join(options.format_arguments(name, settings[name]))
@@ -206,8 +212,17 @@ def _saved_settings(live: LiveModel) -> dict[str, Any]:
     return settings
 
 
+def _resolve(names: Any, columns: Sequence[str]) -> Any:
+    """Return the exact names of columns that an option gives."""
+    if names is None:
+        return None
+    if isinstance(names, str):
+        return column_called(names, columns) or names
+    return tuple(column_called(name, columns) or name for name in names)
+
+
 def _by_text(class_weight: Any) -> Any:
     """Return the weights of classes by the texts of labels, as the command line has them."""
     if not isinstance(class_weight, Mapping):
         return class_weight
-    return {label_text(label): float(weight) for label, weight in class_weight.items()}
+    return {texts_of(label)[0]: float(weight) for label, weight in class_weight.items()}

@@ -182,7 +182,7 @@ class Run:
                 "ask for predictions with -p"
             )
         if rows:
-            for text in (*warn_of_unseen_names(live), *warn_of_unknown_classes(live)):
+            for text in (*warn_of_unseen_names(live), *warn_of_unknown_classes(live, o.threshold)):
                 line.note(text)
         if not (rows or live.is_blank):
             line.note(nothing_new(live, self._changed))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,17 +78,20 @@ def warn_of_unseen_names(live: LiveModel) -> Iterator[str]:
                 yield warning(f"--{flag} {name}: no row had {name!r}{meant(name, known)}")
 
 
-def warn_of_unknown_classes(live: LiveModel) -> Iterator[str]:
-    """Yield a warning for each label with a class weight that no row has had."""
+def warn_of_unknown_classes(
+    live: LiveModel, thresholds: Mapping[str, float] | None = None
+) -> Iterator[str]:
+    """Yield a warning for each label with a class weight or a threshold that no row has had."""
     from stream_perceptron.data.describe import warning
     from stream_perceptron.data.naming import meant
-    from stream_perceptron.model.class_weights import label_text
+    from stream_perceptron.model.class_weights import texts_of
 
-    given = live.model.class_weight
-    known = list(map(label_text, live.model.classes_))
-    for label in given if isinstance(given, dict) else ():
-        if (text := label_text(label)) not in known:
-            yield warning(f"--class-weight: no label is {text!r}{meant(text, known)}")
+    weights, classes = live.model.class_weight, live.model.classes_
+    known = [text for label in classes for text in texts_of(label)]
+    for flag, given in (("--class-weight", weights), ("--threshold", thresholds)):
+        for label in given if isinstance(given, dict) else ():
+            if label not in classes and (text := texts_of(label)[0]) not in known:
+                yield warning(f"{flag}: no label is {text!r}{meant(text, known)}")
 
 
 def baseline_of(live: LiveModel) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from .printable import counted, printable, tell
 from .reading import hint_at_terminal, hinting_at_skips
 from .rejections import Rejections
 from .signals import Signals, ending_in_order
+from .summary import warn_of_unknown_classes, warn_of_unseen_names
 from .training import TrainingOptions, usual_lr
 from .values import SWITCH, several
 
@@ -86,6 +87,9 @@ def sweep(options: SweepOptions) -> None:
     with ending_in_order() as signals:
         sources, trials = signals.call(partial(_open, options, signals), options.sources)
         _learn(options, sources, trials, rejected)
+        live = trials[0].live
+        for text in (*warn_of_unseen_names(live), *warn_of_unknown_classes(live)):
+            tell(text, err=True)
         for text in [] if options.quiet else rejected.lines(trials[0].progress.rows):
             tell(text, err=True)
         measure = options.by.replace("-", "_")

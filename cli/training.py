@@ -70,7 +70,7 @@ class TrainingOptions(ReadingOptions, JsonOption):
     )
     words: tuple[str, ...] = option(
         "--words NAMES",
-        "Text columns to encode: one feature for each word, at most 200 a row.",
+        "Text columns to encode: a feature for each word, at most 200 for a column of a row.",
         NAMES,
         (),
         section="Input",

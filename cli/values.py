@@ -123,7 +123,7 @@ def _threshold(text: str) -> tuple[str, float]:
         raise ValueError(f"{text!r} is not a label and its threshold such as yes=0.2.")
     threshold = _number(number, positive=True)
     if threshold > 1:
-        raise ValueError(f"{number} is not a threshold above 0, of at most 1.")
+        raise ValueError(f"{number} is not a threshold: choose a number above 0, at most 1.")
     return label, threshold
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import re
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -17,11 +18,15 @@ MAX_WORDS = 200  # different words of a text that become features
 # ISO 8601. The time zone has no effect.
 _DATE = re.compile(
     r"\s*(?P<date>\d{4}(?P<mark>-?)\d\d(?P=mark)\d\d)"
-    r"(?:[T ](?P<hour>[01]\d|2[0-3]):?[0-5]\d(?::?[0-5]\d(?:[.,]\d+)?)?"
-    r"\s?(?:Z|[+-]\d\d(?::?\d\d)?)?)?\s*",
+    r"(?:[T ](?P<hour>[01]\d|2[0-3])(?:(?P<colon>:?)[0-5]\d(?:(?P=colon)[0-6]\d(?:[.,]\d+)?)?)?"
+    r"\s?(?:Z|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d)?)?)?\s*",
     re.ASCII,
 )
 _WORD = re.compile(r"[^\W_]+")
+_DECIMAL = re.compile(
+    r"[+-]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?",
+)
+_BOOLS = ("true", "false")
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _FIRST_DAY = dt.date(2020, 1, 1)
 _DAYS_A_YEAR = 365
@@ -122,24 +127,73 @@ def count_words(column: str, text: str) -> dict[str, float]:
     return counts
 
 
-class _Encoder(Transformer):
-    """A transformer that replaces texts by features."""
+def text_of(value: str | float | bool, is_text: bool) -> str:
+    """Return the shortest text for a value, to name its feature.
 
-    _encode: Callable[[str, Any], dict[str, float]]
+    Examples
+    --------
+    >>> [text_of(value, is_text=False) for value in (200, 200.0, 0.50, True, "007", "1.0")]
+    ['200', '200', '0.5', 'true', '007', '1.0']
+    >>> [text_of(value, is_text=True) for value in ("200", " 200.0", ".5", "TRUE", "007", "red")]
+    ['200', '200', '0.5', 'true', '007', 'red']
+
+    """
+    if isinstance(value, str):
+        value = value.strip()
+        if not is_text:
+            return value
+        if value.lower() in _BOOLS:
+            return value.lower()
+        if not _DECIMAL.fullmatch(value) or not math.isfinite(float(value)):
+            return value
+        value = int(value) if value.lstrip("+-").isdigit() else float(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    is_whole = isinstance(value, float) and value.is_integer()
+    return str(int(value) if is_whole else value)
+
+
+def is_missing(value: Any, blanks: Collection[str] = ("",)) -> bool:
+    """Whether a value is None, NaN, or one of some texts, with blanks around it."""
+    if isinstance(value, str):
+        return value.strip() in blanks
+    return value is None or (not isinstance(value, list) and bool(value != value))
+
+
+def join_texts(column: str, value: Any, blanks: Collection[str] = ("",)) -> str:
+    """Return the text in a value, or the texts in a list, whose words are counted.
+
+    Raises
+    ------
+    SampleError
+        If the value has an object or a nested list.
+
+    """
+    texts = []
+    for part in value if isinstance(value, list | tuple) else [value]:
+        if is_missing(part, blanks):
+            continue
+        if not isinstance(part, str | float | int):
+            raise SampleError(f"{column!r} is not a text, a number or a bool")
+        texts.append(part if isinstance(part, str) else text_of(part, is_text=False))
+    return " ".join(texts)
+
+
+class _Encoder(Transformer):
+    """A transformer that replaces the values of columns by features."""
 
     def __init__(self, *columns: str) -> None:
         self.columns = columns
 
+    def _encode(self, column: str, value: Any) -> dict[str, float]:
+        raise NotImplementedError
+
     def transform_one(self, x: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return the features of the columns that a sample has; None and "" have none."""
+        """Return the features of the columns that a sample has; missing values have none."""
         features: dict[Hashable, Any] = {}
         for column in self.columns:
-            value = x.get(column)
-            if value is not None and value != "":
-                try:
-                    features.update(type(self)._encode(column, value))
-                except ValueError as error:
-                    raise SampleError(f"{column!r}: {error}") from None
+            if not is_missing(value := x.get(column)):
+                features.update(self._encode(column, value))
         return features
 
 
@@ -150,7 +204,7 @@ class DateEncoder(_Encoder):
     ----------
     *columns
         The names of the features that are dates: `datetime.date`, `datetime.datetime`, or texts in
-        ISO 8601. Others are dropped.
+        ISO 8601. Other features are dropped.
 
     Examples
     --------
@@ -159,7 +213,13 @@ class DateEncoder(_Encoder):
 
     """
 
-    _encode = staticmethod(encode_date)
+    def _encode(self, column: str, value: Any) -> dict[str, float]:
+        if not isinstance(value, str | dt.date):
+            raise SampleError(f"{column!r} is {str(value)[:50]}, not a text with a date")
+        try:
+            return encode_date(column, value)
+        except ValueError as error:
+            raise SampleError(f"{column!r}: {error}") from None
 
 
 class WordCounter(_Encoder):
@@ -168,7 +228,8 @@ class WordCounter(_Encoder):
     Parameters
     ----------
     *columns
-        The names of the features that are texts. Others are dropped.
+        The names of the features that are texts, numbers, bools, or lists of these. Others are
+        dropped.
 
     Examples
     --------
@@ -177,4 +238,5 @@ class WordCounter(_Encoder):
 
     """
 
-    _encode = staticmethod(count_words)
+    def _encode(self, column: str, value: Any) -> dict[str, float]:
+        return count_words(column, join_texts(column, value))

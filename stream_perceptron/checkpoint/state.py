@@ -264,7 +264,7 @@ def _model_from_state(meta: dict[str, Any], members: Arrays) -> SGDPerceptron:
     counts = members.get("class_counts")
     if (counts is None) != (class_weight != "balanced"):
         raise CheckpointError("model has class weights without counts, or counts without weights")
-    if counts is not None and (counts.min(initial=0) < 0 or counts.sum() != state.n_seen):
+    if counts is not None and (counts.min(initial=0) < 0 or sum(counts.tolist()) != state.n_seen):
         raise CheckpointError("model has impossible counts of classes")
     snapshot = Snapshot(
         labels=labels,

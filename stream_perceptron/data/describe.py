@@ -60,7 +60,8 @@ class Described(NamedTuple):
     ignored: Mapping[str, str] = {}  # by column: why it is not used
     # Ignored columns of texts, each with the texts of the first rows.
     texts: Mapping[str, Sequence[Any]] = {}
-    dates: Sequence[str] = ()  # ignored columns of a type of dates
+    # Ignored columns of other types, each with the option that would encode it.
+    encodable: Mapping[str, str] = {}
     origins: Sequence[str] = ()  # columns that most likely identify rows
     hints: Sequence[str] = ()
 
@@ -104,8 +105,9 @@ def describe(selection: Selection, schema: Schema, found: Described) -> tuple[No
     unknown = [name for name, why in found.ignored.items() if why == UNKNOWN]
     ignored = [f"{name} ({why})" for name, why in found.ignored.items() if why != UNKNOWN]
     if ignored:
-        how = f"; to use {names_in(found.dates)}: --dates {as_option(found.dates)}"
-        lines.append(f"ignored: {shortened(ignored)}{how if found.dates else ''}")
+        which = listed(list(found.encodable))
+        how = f"; to use {which}: {write_options(found.encodable)}" if found.encodable else ""
+        lines.append(f"ignored: {shortened(ignored)}{how}")
     if unknown:
         lines.append(warn_of_unknown(unknown))
     if found.texts:
@@ -114,7 +116,9 @@ def describe(selection: Selection, schema: Schema, found: Described) -> tuple[No
             for name, texts in found.texts.items()
             if (option := suggest_encoding(name, texts)) is not None
         }
-        which = "them" if len(suggested) == len(found.texts) else listed(list(suggested))
+        which = listed(list(suggested))
+        if len(suggested) == len(found.texts):
+            which = "it" if len(suggested) == 1 else "them"
         how = f"; to use {which}: {write_options(suggested)}" if suggested else ""
         lines.append(f"ignored (text): {listed(list(found.texts))}{how}")
     suspects = [name for name in features if tells_origin(name) or name in found.origins]
@@ -140,7 +144,9 @@ def suggest_encoding(name: str, texts: Sequence[Any]) -> str | None:
 
     """
     known = [text for text in map(str, texts) if text.strip()]
-    if not known or tells_origin(name) or find_number_format(known) is not None:
+    is_expressible = "," not in name  # which separates names in an option
+    is_number = find_number_format(known) is not None
+    if not known or tells_origin(name) or is_number or not is_expressible:
         return None
     if all(map(is_date, known)):
         return "dates"

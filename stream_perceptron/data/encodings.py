@@ -5,10 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from stream_perceptron.data.describe import offer_missing
-from stream_perceptron.data.labels import text_of
 from stream_perceptron.data.schema import Encoding, Selection
 from stream_perceptron.data.values import require_utf8
-from stream_perceptron.encoders import count_words, encode_date
+from stream_perceptron.encoders import (
+    count_words,
+    encode_date,
+    is_missing,
+    join_texts,
+    text_of,
+)
 from stream_perceptron.errors import SampleError
 
 
@@ -45,7 +50,7 @@ def encode_content(
     """
     option, column = encoding
     if type(content) is not str:
-        return _encode_other(encoding, content, asked, is_text)
+        return _encode_other(encoding, content, asked)
     text: str = asked.with_point(content, is_text)
     if text.strip() in asked.blanks:
         return None
@@ -58,26 +63,22 @@ def encode_content(
     return {f"{column}_{text_of(text, is_text)}": 1.0}
 
 
-def _encode_other(
-    encoding: Encoding, content: Any, asked: Selection, is_text: bool
-) -> dict[str, float] | None:
+def _encode_other(encoding: Encoding, content: Any, asked: Selection) -> dict[str, float] | None:
     """Return the features for a number, bool, date, null or list."""
     option, column = encoding
-    if content is None or content != content:
+    if is_missing(content):
         return None
     if option == "dates":
         return _encode_date(column, content)
-    texts = []
+    if option == "words":
+        return count_words(column, join_texts(column, content, asked.blanks))
+    features = {}
     for value in content if isinstance(content, list) else [content]:
         if isinstance(value, list | dict):
             raise SampleError(f"{column!r} is not a text, a number or a bool")
-        is_blank = isinstance(value, str) and value.strip() in asked.blanks
-        if not (value is None or value != value or is_blank):
-            is_words = option == "words" and isinstance(value, str)
-            texts.append(value if is_words else text_of(value, is_text))
-    if option == "words":
-        return count_words(column, " ".join(texts))
-    return {f"{column}_{text}": 1.0 for text in texts}
+        if not is_missing(value, asked.blanks):
+            features[f"{column}_{text_of(value, is_text=False)}"] = 1.0
+    return features
 
 
 def _encode_date(column: str, value: Any) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Any
 
@@ -15,9 +14,6 @@ LABEL_TYPES = {
 
 # A number with leading zeros is a code: 007 is not 7.
 _WHOLE = re.compile(r"([+-]?(?:0|[1-9][0-9]*))(?:\.0*)?")
-_DECIMAL = re.compile(
-    r"[+-]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?",
-)
 _BOOLS = {"true": True, "false": False}
 
 
@@ -65,32 +61,6 @@ def typed_label(value: Any, label_type: str, is_text: bool) -> Any:
     shown = repr(value) if isinstance(value, str) else str(value)
     hint = ": put a quantity into bins" if isinstance(value, float) else ""
     raise ValueError(f"{shown[:50]} is not {called}, but the labels are{hint}")
-
-
-def text_of(value: str | float | bool, is_text: bool) -> str:
-    """Return the shortest text for a value, to name its feature.
-
-    Examples
-    --------
-    >>> [text_of(value, is_text=False) for value in (200, 200.0, 0.50, True, "007", "1.0")]
-    ['200', '200', '0.5', 'true', '007', '1.0']
-    >>> [text_of(value, is_text=True) for value in ("200", " 200.0", ".5", "TRUE", "007", "red")]
-    ['200', '200', '0.5', 'true', '007', 'red']
-
-    """
-    if isinstance(value, str):
-        value = value.strip()
-        if not is_text:
-            return value
-        if value.lower() in _BOOLS:
-            return value.lower()
-        if not _DECIMAL.fullmatch(value) or not math.isfinite(float(value)):
-            return value
-        value = int(value) if value.lstrip("+-").isdigit() else float(value)
-    if isinstance(value, bool):
-        return str(value).lower()
-    is_whole = isinstance(value, float) and value.is_integer()
-    return str(int(value) if is_whole else value)
 
 
 def is_missing(value: Any, is_text: bool) -> bool:

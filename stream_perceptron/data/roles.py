@@ -82,17 +82,42 @@ def among(asked: Selection, names: Sequence[str], where: str, to_learn: bool) ->
         words=find_all("text ", asked.words),
         keep=find_all("", asked.keep, to_keep=True),
     )
-    if asked.label is not None:
+    label = asked.label
+    if label is not None:
         if asked.joins and not asked.is_label_sure:
-            label = column_called(asked.label, names)
-            return replace(found, label=label)
-        label = find("label ", asked.label, is_sure=asked.is_label_sure)
-        if label is not None:
-            return replace(found, label=label)
+            return replace(found, label=column_called(label, names))
+        label = find("label ", label, is_sure=asked.is_label_sure)
+        found = replace(found, label=label or asked.label)
+    if to_learn:
+        require_one_role(found, where)
+    if label is not None:
+        return found
     try:
         return replace(found, label=label_among(found, names))
     except SampleError as error:
         raise SourceError(f"{where}: columns {error}") from None
+
+
+def require_one_role(asked: Selection, where: str) -> None:
+    """Check that no column is encoded that has another role.
+
+    Raises
+    ------
+    SourceError
+        If one is.
+
+    """
+    roles: dict[str, Sequence[str | None]] = {
+        "label": [asked.label], "weight": [asked.weight], "join": [asked.join],
+        "position": asked.position, "ignore": asked.ignore,
+    }  # fmt: skip
+    for option, column in asked.encodings:
+        for role, columns in roles.items():
+            if column in columns:
+                flag = option.replace("_", "-")
+                raise SourceError(
+                    f"{where}: column {column!r} cannot be in --{flag} and --{role}: choose one"
+                )
 
 
 def _has_labels_alone(asked: Selection, names: Sequence[str]) -> bool:
@@ -115,7 +140,8 @@ def label_among(asked: Selection, names: Iterable[str]) -> str | None:
         If there are several.
 
     """
-    called = {name: name.strip().lower() for name in names if name not in asked.roles}
+    others = asked.roles | asked.encoded
+    called = {name: name.strip().lower() for name in names if name not in others}
     found = [name for name, text in called.items() if text in LABEL_NAMES]
     if len(found) > 1:
         found.sort(key=lambda name: LABEL_NAMES.index(called[name]))

@@ -16,7 +16,7 @@ from stream_perceptron.live.drift import FELL, explain_fall
 from stream_perceptron.live.metrics import format_percent
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.step_result import unscaled
-from stream_perceptron.model.class_weights import label_text
+from stream_perceptron.model.class_weights import texts_of
 
 _LOW = 0.85  # accuracy
 _ENOUGH = 300  # samples to judge by
@@ -284,7 +284,7 @@ def _hardly_found(live: LiveModel) -> Iterator[Finding]:
     remedy = f"predict {them} by {_THRESHOLDS}"
     if live.model.class_weight is None:
         largest = scores.seen.max(initial=0)
-        weights = (f"{label_text(names[i])}={largest / scores.seen[i]:.2g}" for i in numbers)
+        weights = (f"{texts_of(names[i])[0]}={largest / scores.seen[i]:.2g}" for i in numbers)
         options = [f"--class-weight {shlex.quote(weight)}" for weight in weights]
         remedy = f"weigh {them} more ({' '.join(options[:_MOST_OPTIONS])})"
     if missed and live.progress.samples >= _ENOUGH and not any(_no_better(live)):
@@ -336,7 +336,9 @@ def _row_number(live: LiveModel) -> Iterator[Finding]:
 
 
 def _rising(live: LiveModel) -> Iterator[Finding]:
-    found = [name for name in live.progress.rising or () if not tells_origin(name)]
+    of_dates = {f"{column}_days" for column in live.selection.dates}  # which are meant to rise
+    rising = [name for name in live.progress.rising or () if name not in of_dates]
+    found = [name for name in rising if not tells_origin(name)]
     if live.progress.samples >= _ENOUGH and found:
         yield Finding(
             "columns that only rise",

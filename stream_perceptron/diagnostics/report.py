@@ -280,7 +280,7 @@ def _curves(live: LiveModel, ranking: Ranking) -> list[dict[str, Any]]:
         for threshold in (figures.best_threshold, *_THRESHOLDS):
             # The last different score that reaches the threshold.
             i = int(np.searchsorted(-curve.thresholds, -threshold, side="right")) - 1
-            text = f"{threshold:.3g}{'' if dots else ' (best F1)'}"
+            text = f"{threshold}{'' if dots else ' (best F1)'}"
             dot = Dot(float(recall[i]), float(precision[i]), text)
             if i >= 0 and all(dot.is_apart(other) for other in dots):
                 dots.append(dot)

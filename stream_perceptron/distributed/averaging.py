@@ -190,6 +190,10 @@ def _require_descent(base: SGDPerceptron, model: SGDPerceptron) -> None:
         known = getattr(base, name)
         if getattr(model, name)[: len(known)] != known:
             raise CheckpointError(f"its first {called} are not those of the base")
+    if base.network.class_counts is not None and not _counts_of(model.network) >= _counts_of(
+        base.network
+    ):
+        raise CheckpointError("it has seen fewer samples of a class than the base")
     if model.n_seen < base.n_seen:
         raise CheckpointError(
             f"it has seen {model.n_seen:,} samples, but the base {base.n_seen:,} already"
@@ -393,7 +397,7 @@ def _sum_untyped_nulls(total: Progress, before: Progress, lives: Sequence[LiveMo
         settled = (name for name in first if name not in counts)
         # Each of these models has counted the nulls of `before` as missing, and so does `nulls`.
         total.missing -= sum(first[name] for name in settled if live.knowledge.is_feature(name))
-    total.settle_nulls(nulls, [live.knowledge for live in lives])
+    total.settle_nulls(dict(nulls), [live.knowledge for live in lives])
 
 
 def _require_more(before: Progress, after: Progress) -> None:

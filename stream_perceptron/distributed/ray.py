@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
 
-from stream_perceptron.checkpoint.codec import encode_class_weight
 from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.batch import Rejection
 from stream_perceptron.data.byte_stream import first_line
@@ -27,7 +26,7 @@ from stream_perceptron.distributed.shards import (
 from stream_perceptron.errors import ClusterError
 from stream_perceptron.live.cursor import Cursor, Shards
 from stream_perceptron.live.ledger import Ledger
-from stream_perceptron.live.lineage import ROUNDS, Entry, saved_lr
+from stream_perceptron.live.lineage import ROUNDS, Entry, saved_class_weight, saved_lr
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.model.kernel import NAME as KERNEL
 
@@ -138,7 +137,7 @@ def run(
             saved_lr(live.model.lr), float(live.model.epsilon), tuple(here.sources), ROUNDS,
             done - 1, done, skipped, 0, shards.n, shards.rows, shards.first_rows,
             kept_lr=not scale_lr, is_again=here.is_again,
-            class_weight=encode_class_weight(live.model.class_weight),
+            class_weight=saved_class_weight(live.model.class_weight),
         )  # fmt: skip
         live.lineage.add(entry, here.sources)
         live.model, live.schema = mean.model, mean.schema

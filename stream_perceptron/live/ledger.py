@@ -10,13 +10,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.checkpoint.codec import encode_class_weight
 from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.identity import FileState, Identity, hash_bytes
 from stream_perceptron.data.sampling import RandomDraws
 from stream_perceptron.data.source import Source
 from stream_perceptron.live.cursor import Cursor, Turn
-from stream_perceptron.live.lineage import DRAWS, ROWS, Entry, Lineage, saved_lr
+from stream_perceptron.live.lineage import (
+    DRAWS,
+    ROWS,
+    Entry,
+    Lineage,
+    saved_class_weight,
+    saved_lr,
+)
 from stream_perceptron.live.marks import LearnedFile, Mark, Marks, count_rows
 from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.recent_scores import RecentScores
@@ -268,7 +274,7 @@ class Ledger:
                 start + rows, len(batch.rejected), seed, keep=keep,
                 is_again=cursor.is_repeating and unit == ROWS,
                 n_repeated=n_repeated if unit == ROWS else 0,
-                class_weight=encode_class_weight(model.class_weight),
+                class_weight=saved_class_weight(model.class_weight),
             )  # fmt: skip
             if not self.lineage.is_continued_by(entry, cursor.sources[here]):
                 self.update_mark()

@@ -6,11 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from stream_perceptron.checkpoint.codec import decode_name
+from stream_perceptron.checkpoint.codec import (
+    decode_class_weight,
+    decode_name,
+    encode_class_weight,
+)
 from stream_perceptron.checkpoint.objects import decode_lr, encode_lr
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.errors import CheckpointError
-from stream_perceptron.model.class_weights import label_text
+from stream_perceptron.model.class_weights import require_class_weight, texts_of
 from stream_perceptron.model.kernel import NAME as KERNEL
 
 ROWS, DRAWS, ROUNDS = "rows", "draws", "rounds"
@@ -147,14 +151,18 @@ class Lineage:
             sources = tuple(identity if source is before else source for source in entry.sources)
             self.entries[-1] = replace(entry, sources=sources)
 
-    def require_rates(self) -> None:
-        """Check that each learning rate can be decoded."""
+    def require_settings(self) -> None:
+        """Check that each learning rate, and the weights of classes, can be decoded."""
         parts = list(self.entries)
         while parts:
             entry = parts.pop()
             parts += [each for part in entry.models for each in part]
             if not entry.models and entry.lr is not None:
                 decode_lr(entry.lr)
+            try:
+                require_class_weight(decode_class_weight(entry.class_weight))
+            except ValueError as error:
+                raise CheckpointError(f"lineage: {error}") from None
 
     def lines(self) -> list[str]:
         """Return the lines that describe the lineage to users."""
@@ -235,7 +243,15 @@ def shown_class_weight(saved: Any) -> str:
     """Return saved weights of classes as text."""
     if isinstance(saved, str):
         return saved
-    return ", ".join(f"{label_text(decode_name(label))}={weight:g}" for label, weight in saved)
+    return ", ".join(f"{texts_of(decode_name(label))[0]}={weight:g}" for label, weight in saved)
+
+
+def saved_class_weight(class_weight: Any) -> Any:
+    """Return weights of classes for an entry; None for labels that cannot be saved."""
+    try:
+        return encode_class_weight(class_weight)
+    except CheckpointError:
+        return None
 
 
 def saved_lr(lr: Any) -> Any:

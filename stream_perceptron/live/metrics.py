@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -404,15 +403,15 @@ class Progress:
 
     def count_missing(self, values: MissingValues | None, knowledge: Knowledge) -> None:
         """Count the missing values of rows, given what is known after them."""
-        nulls = Counter(self.untyped_nulls or {})
+        nulls = self.untyped_nulls or {}
         if values is not None:
             self.missing += int(values.counts.sum())
-            nulls.update(values.count_untyped())
-        elif not nulls:
-            return
-        self.settle_nulls(nulls, [knowledge])
+            for name, n in values.count_untyped().items():
+                nulls[name] = nulls.get(name, 0) + n
+        if nulls:
+            self.settle_nulls(nulls, [knowledge])
 
-    def settle_nulls(self, nulls: Counter[str], known: Sequence[Knowledge]) -> None:
+    def settle_nulls(self, nulls: dict[str, int], known: Sequence[Knowledge]) -> None:
         """Set the nulls of columns that have had no value so far.
 
         Those of columns that turn out to be features are missing values, and those of columns of
@@ -423,7 +422,7 @@ class Progress:
                 self.missing += nulls.pop(name)
             elif any(name in (each.schema.texts or ()) for each in known):
                 del nulls[name]
-        self.untyped_nulls = dict(sorted(nulls.items())) or None
+        self.untyped_nulls = nulls or None
 
     def look_at(self, rows: Rows) -> None:
         """Update the reach of the features of some samples, and those that only rise."""

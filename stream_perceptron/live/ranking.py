@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import ROUND_FLOOR, Decimal
 from typing import NamedTuple
 
 import numpy as np
@@ -43,7 +44,7 @@ class RankingFigures(NamedTuple):
     roc_auc: float
     recall_at_precision_50: float  # the largest recall at a precision of at least 0.5
     recall_at_precision_90: float  # likewise of at least 0.9
-    best_threshold: float  # that of the largest F1
+    best_threshold: float  # that of the largest F1, with as few digits as possible
     best_f1: float
 
 
@@ -177,11 +178,29 @@ def figures_of(curve: PrecisionRecall) -> RankingFigures:
     before = np.concatenate([[0], curve.hits[:-1]])
     pairs = (np.diff(curve.false_alarms, prepend=0) * (before + curve.hits)).sum()
     best = int(f1.argmax())
+    below = float(curve.thresholds[best + 1]) if best + 1 < len(f1) else 0.0
     return RankingFigures(
         average_precision=float((np.diff(recall, prepend=0.0) * precision).sum()),
         roc_auc=float(pairs / (2 * int(curve.hits[-1]) * int(curve.false_alarms[-1]))),
         recall_at_precision_50=float(recall[precision >= 0.5].max(initial=0.0)),
         recall_at_precision_90=float(recall[precision >= 0.9].max(initial=0.0)),
-        best_threshold=float(curve.thresholds[best]),
+        best_threshold=_shorten(float(curve.thresholds[best]), below),
         best_f1=float(f1[best]),
     )
+
+
+def _shorten(threshold: float, below: float) -> float:
+    """Return the number with fewest decimals above `below` and up to a threshold.
+
+    Examples
+    --------
+    >>> _shorten(0.731298, 0.70), _shorten(0.731298, 0.7312), _shorten(1e-9, 0.0)
+    (0.73, 0.73129, 1e-09)
+
+    """
+    exact = Decimal(repr(threshold))
+    for decimals in range(1, 17):
+        short = float(exact.quantize(Decimal(1).scaleb(-decimals), ROUND_FLOOR))
+        if short > below:
+            return short
+    return threshold

@@ -44,6 +44,8 @@ class RecentScores:
         """Add the outputs for samples, in order."""
         for targets, nets in parts:
             if nets.shape[1] > _MOST_CLASSES:
+                self._parts.clear()
+                self._n = 0
                 continue
             if (targets[-WINDOW:] < 0).any():
                 labeled = np.flatnonzero(targets >= 0)

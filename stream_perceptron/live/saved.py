@@ -78,7 +78,7 @@ def read_live(path: Path) -> SavedModel:
             raise CheckpointError("has arrays of samples that wait for labels, without --join")
         saved.progress.restore(arrays, saved.curve_bin, len(model.classes_))
         saved.cursor.require_fit(saved.selection.position)
-        saved.lineage.require_rates()
+        saved.lineage.require_settings()
         if saved.selection.standardize != (model.network.scaler is not None):
             raise CheckpointError("has a scaler that was not asked for, or lacks it")
         marks = Marks(saved.marks)

@@ -174,7 +174,9 @@ def learn_sources(
 ) -> Generator[StepResult, None, None]:
     """Let every trial learn the rows of some sources; parameters are as for `LiveModel.run`."""
     at_random = any(source.is_random for source in sources)
-    here, knowledge = Cursor(at_random=at_random), Knowledge(trials[0].live.schema)
+    first = trials[0].live
+    here = Cursor(at_random=at_random)
+    knowledge = Knowledge(first.schema, unseen=first.knowledge.unseen)
 
     def interpret(parts: Iterable[tuple[Interpreter, RawRows]]) -> Iterator[Batch]:
         for interpreter, rows in parts:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.live.step_result import StepResult
-from stream_perceptron.model.class_weights import label_text
+from stream_perceptron.model.class_weights import texts_of
 
 
 class Thresholds:
@@ -22,7 +22,7 @@ class Thresholds:
     Parameters
     ----------
     given
-        The threshold of each class, above 0 and at most 1, by the text of the label.
+        The threshold of each class, above 0 and at most 1, by a text of the label.
 
     Examples
     --------
@@ -54,11 +54,10 @@ class Thresholds:
             The number of the class with the largest output, -1 if none was known; shape (n,).
 
         """
-        texts = list(map(label_text, classes))
-        has_threshold = np.array([text in self.given for text in texts], bool)
+        limits = np.array([self._find(label) for label in classes], np.float64)
+        has_threshold = limits < np.inf
         if not has_threshold.any() or not len(predicted):
             return predicted
-        limits = np.array([self.given.get(text, np.inf) for text in texts])
         ratios = np.where(scores >= limits, scores / limits, -1.0)
         chosen = predicted.copy()
         if not has_threshold.all():
@@ -69,6 +68,10 @@ class Thresholds:
         chosen[reaches] = ratios.argmax(axis=1)[reaches]
         return chosen
 
+    def _find(self, label: Hashable) -> float:
+        """Return the threshold of a label; infinite if it has none."""
+        return next((self.given[text] for text in texts_of(label) if text in self.given), np.inf)
+
     def apply(self, result: StepResult, with_every: bool) -> StepResult:
         """Return a result with the predictions by thresholds and their scores.
 
@@ -76,7 +79,7 @@ class Thresholds:
         """
         scores = result.every_probability
         if scores is None or not scores.shape[1]:
-            return result
+            return replace(result, every_probability=scores if with_every else None)
         predicted = self.choose(result.classes, scores, result.predicted)
         chosen = scores[np.arange(len(predicted)), predicted]
         return replace(

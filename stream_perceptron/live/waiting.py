@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.data.batch import Batch
-from stream_perceptron.data.labels import text_of
 from stream_perceptron.data.schema import Selection
+from stream_perceptron.encoders import text_of
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.model.results import TrainResult
 from stream_perceptron.model.rows import Names, Rows, concatenate_rows
@@ -31,7 +31,7 @@ class Sample(NamedTuple):
     names: Names  # of its features
     values: NDArray[Any]  # float64; or uint8, multiplied by `scale` when used
     scale: float  # 1 for float64
-    indicators: frozenset[Any]  # the features that stand for a text
+    indicators: frozenset[Any]  # the features that stand for texts and dates
     weight: float
     predicted: int  # the number of the predicted label, -1 for none
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ class ClassWeights:
         The factor of each class, by label or by the text of the label; others have 1. Or
         "balanced": n / (k * n_class), at most 100, as in scikit-learn[^1], where n is the number of
         labeled samples learned so far, with the present one; n_class that of its class; and k the
-        number of classes among them. Sample weights do not enter the counts.
+        number of classes that these samples have. Sample weights do not enter the counts.
     counts
         How often each class was learned, by the number of the label; only for "balanced".
 
@@ -109,19 +110,23 @@ class ClassWeights:
     def _find(self, label: Hashable) -> float:
         """Return the given factor of a label."""
         assert not isinstance(self.given, str)
-        return float(self.given.get(label, self.given.get(label_text(label), 1.0)))
+        return next(
+            (float(self.given[n]) for n in (label, *texts_of(label)) if n in self.given), 1.0
+        )
 
 
-def label_text(label: Hashable) -> str:
-    """Return the text of a label, as it is written in predictions.
+def texts_of(label: Hashable) -> tuple[str, ...]:
+    """Return the texts that mean a label, as in a file and as it is shown.
 
     Examples
     --------
-    >>> label_text("yes"), label_text(7), label_text(True)
-    ('yes', '7', 'true')
+    >>> texts_of("yes"), texts_of(7), texts_of(True)
+    (('yes',), ('7', '7.0'), ('true', 'True'))
 
     """
-    return str(label).lower() if isinstance(label, bool) else str(label)
+    if isinstance(label, bool):
+        return str(label).lower(), str(label)
+    return (str(label), f"{label}.0") if isinstance(label, int) else (str(label),)
 
 
 def require_class_weight(given: Any) -> None:
@@ -134,7 +139,7 @@ def require_class_weight(given: Any) -> None:
         )
     for label, weight in given.items():
         is_number = isinstance(weight, int | float | np.integer | np.floating)
-        if not is_number or not 0 <= weight < np.inf or isinstance(weight, bool):
+        if not is_number or isinstance(weight, bool) or not 0 <= weight <= sys.float_info.max:
             raise ValueError(
                 f"class_weight of {str(label)[:50]!r} is {str(weight)[:50]}: choose a finite "
                 "number of at least 0"

@@ -173,3 +173,98 @@ def test_python_reads_and_predicts_as_the_command_line_does(form, rows, tmp_path
     assert [dict(x) for x, _ in samples] == list(map(encode, rows))
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose([one[y] for y in "xy"], [other[y] for y in "xy"], rtol=1e-9)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_blank_cell_of_a_column_with_two_encodings_counts_once(form, rows, tmp_path, run):
+    source, path = write(tmp_path / f"s.{form}", rows), tmp_path / "m.npz"
+    run("learn", source, "--words", "note", "--one-hot", "note", "-m", path, check=0)
+
+    assert LiveModel.load(path).progress.missing == sum(row["note"] is None for row in rows)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("options", "role"),
+    [
+        (("--ignore", "note"), "ignore"),
+        (("--label", "note"), "label"),
+        (("--keep", "a", "--ignore", "when,note", "-p", "-"), "ignore"),
+    ],
+)
+def test_a_column_with_another_role_is_not_encoded(form, options, role, rows, tmp_path, run):
+    source = write(tmp_path / f"s.{form}", rows)
+    error = run("learn", source, "--words", "note", *options, check=1).stderr
+
+    assert (
+        error == f"Error: {source}: column 'note' cannot be in --words and --{role}: choose one\n"
+    )
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_encoded_column_is_not_taken_for_the_label(form, rows, tmp_path, run):
+    rows = [{"a": row["a"], "class": row["note"], "y": row["label"]} for row in rows]
+    if form == "parquet":
+        source = tmp_path / "s.parquet"
+        pq.write_table(pa.Table.from_pylist(rows), source)
+    else:
+        source = write(tmp_path / f"s.{form}", [row | {"when": None} for row in rows])
+    result = run("learn", source, "--words", "class", "-m", tmp_path / "m.npz", check=0)
+
+    assert "label: y" in result.stderr
+    assert "is not read as the label" not in result.stderr
+    assert "class=refund" in LiveModel.load(tmp_path / "m.npz").model.features_
+
+
+def test_a_model_in_python_takes_lists_numbers_and_missing_values(tmp_path, run):
+    rows = [
+        {"a": 1.0 * i, "tags": [["eu", "new eu"], 5, None, " ", True, "eu"][i % 6],
+         "at": ["2024-03-05", None, " "][i % 3], "label": "xy"[i % 2]}
+        for i in range(60)
+    ]  # fmt: skip
+    source, path = write_lines(tmp_path / "s.jsonl", rows), tmp_path / "m.npz"
+    run("learn", source, "--words", "tags", "--dates", "at", "-m", path, check=0)
+    printed = run("predict", source, "-m", path, "--probabilities", check=0).stdout.splitlines()
+    model = load(path).model
+    for row, line in zip(rows, printed, strict=True):
+        found = model.predict_proba_one({name: row[name] for name in ("a", "tags", "at")})
+        assert found == pytest.approx(json.loads(line)["probabilities"])
+
+
+def test_a_column_with_the_name_of_an_encoded_feature_counts_also_in_python(tmp_path, run):
+    rows = [{"at": f"2024-01-{i + 1:02}", "at_days": 1.0 * i, "label": "xy"[i % 2]}
+            for i in range(28)]  # fmt: skip
+    source, path = write_lines(tmp_path / "s.jsonl", rows), tmp_path / "m.npz"
+    run("learn", source, "--dates", "at", "-m", path, check=0)
+    row = {"at": "2024-01-01", "at_days": 50}
+    one = write_lines(tmp_path / "one.jsonl", [row])
+    (line,) = run("predict", one, "-m", path, "--probabilities", check=0).stdout.splitlines()
+    found = load(path).model.predict_proba_one(row)
+
+    assert found == pytest.approx(json.loads(line)["probabilities"])
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_resumed_run_may_write_names_otherwise(form, rows, tmp_path, run):
+    source, path = write(tmp_path / f"s.{form}", rows), tmp_path / "m.npz"
+    run("learn", source, "--dates", "WHEN", "--limit", 100, "-m", path, check=0)
+    run("learn", source, "--dates", "2", "--limit", 200, "-m", path, check=0)
+    run("learn", source, "--dates", "when", "-m", path, check=0)
+    run("verify", path, source, check=0)
+
+
+def test_the_days_of_a_date_that_rise_are_no_finding(tmp_path, run):
+    start = dt.datetime(2024, 1, 1)
+    rows = [{"v": i % 7, "at": (start + i * dt.timedelta(hours=25)).isoformat(),
+             "label": "xy"[i % 7 > 3]} for i in range(3000)]  # fmt: skip
+    told = run("learn", write_lines(tmp_path / "s.jsonl", rows), "--dates", "at", check=0).stderr
+
+    assert "only rise" not in told
+
+
+def test_sweep_warns_of_names_that_no_row_has(rows, tmp_path, run):
+    source = write(tmp_path / "s.jsonl", rows)
+    told = run("sweep", source, "--words", "notes", "--class-weight", "z=2", check=0).stderr
+
+    assert "warning: --words notes: no row had 'notes'; did you mean 'note'?" in told
+    assert "warning: --class-weight: no label is 'z'" in told

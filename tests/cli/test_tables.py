@@ -153,7 +153,7 @@ def test_texts_become_features(form, tmp_path, run):
     assert "a feature for each value of colour" in told
     others, told = learn(run, tmp_path / "o.npz", source, *OPTIONS)
     assert ["x"] == others.model.features_
-    assert "ignored (text): colour; to use them: --one-hot colour" in told
+    assert "ignored (text): colour; to use it: --one-hot colour" in told
     pipeline, _ = load(path)
     union = pipeline["features"]
     assert isinstance(union, compose.TransformerUnion)

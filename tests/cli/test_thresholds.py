@@ -100,7 +100,7 @@ def test_evaluate_ranks_as_scikit_learn_does(learned, run):
         metrics.average_precision_score(hits, scores)
     )
     shown = run("evaluate", source, "-m", path, check=0).stdout
-    assert f"{figures['best_threshold']:.4g}" in shown
+    assert f" {figures['best_threshold']}\n" in shown
 
 
 def test_learn_writes_by_thresholds_and_learns_without_them(rows, tmp_path, run):
@@ -147,7 +147,7 @@ def test_a_class_that_the_model_lacks_is_an_error(command, learned, run):
     [
         ("yes", "'yes' is not a label and its threshold such as yes=0.2"),
         ("yes=0", "0 is not a finite number above 0"),
-        ("yes=1.5", "1.5 is not a threshold above 0, of at most 1"),
+        ("yes=1.5", "1.5 is not a threshold: choose a number above 0, at most 1"),
     ],
 )
 def test_thresholds_that_make_no_sense_are_refused(threshold, reason, learned, run):
@@ -170,3 +170,40 @@ def test_learn_shows_the_auc_of_the_last_scores_until_a_resume(rows, tmp_path, r
     assert event["roc_auc"] == pytest.approx(expected)
     header, row = next((i, j) for i, j in pairwise(resumed) if "AUC" in i)
     assert row[: header.index("AUC") + 3].rstrip().endswith("%")
+
+
+def test_the_threshold_that_evaluate_shows_gives_its_f1(tmp_path, run, rng):
+    """Scores are few, so a threshold that is rounded up would lose samples."""
+    x, z = rng.integers(0, 3, 3000), rng.integers(0, 2, 3000)
+    is_rare = rng.random(3000) < 0.02 + 0.05 * x * z
+    rows = [{"x": int(a), "z": int(b), "label": ["no", "yes"][int(y)]}
+            for a, b, y in zip(x, z, is_rare, strict=True)]  # fmt: skip
+    source, path = write_lines(tmp_path / "s.jsonl", rows), tmp_path / "m.npz"
+    run("learn", source, "--class-weight", "balanced", "-m", path, check=0)
+    shown = run("evaluate", source, "-m", path, check=0).stdout
+    table = shown[shown.index("samples ranked") :]
+    f1, threshold = next(li.split()[-2:] for li in table.splitlines() if li.startswith("yes"))
+    rows = predictions_of(
+        run("predict", source, "-m", path, "--threshold", f"yes={threshold}", check=0).stdout
+    )
+    labels, answers = ([row[name] == "yes" for row in rows] for name in ("label", "prediction"))
+
+    assert f"{metrics.f1_score(labels, answers):.2%}" == f1
+
+
+@pytest.mark.parametrize("text", ["True", "true"])
+def test_a_bool_is_named_as_in_a_file_or_as_it_is_shown(text, rows, tmp_path, run):
+    for row in rows:
+        row["label"] = row["label"] == "yes"
+    source, path = write_lines(tmp_path / "s.jsonl", rows), tmp_path / "m.npz"
+    result = run("learn", source, "--class-weight", f"{text}=5", "-m", path, check=0)
+
+    assert "no label is" not in result.stderr
+    run("predict", source, "-m", path, "--threshold", f"{text}=0.2", check=0)
+
+
+def test_learn_warns_of_a_threshold_for_no_label(rows, tmp_path, run):
+    source = write_lines(tmp_path / "s.jsonl", rows)
+    told = run("learn", source, "-p", tmp_path / "p", "--threshold", "yess=0.2", check=0).stderr
+
+    assert "warning: --threshold: no label is 'yess'; did you mean 'yes'?" in told

@@ -129,8 +129,32 @@ def test_a_mean_counts_what_each_model_added_to_the_base():
         ({"a": -1.0}, "class_weight of 'a' is -1.0: choose a finite number of at least 0"),
         ({"a": float("inf")}, "class_weight of 'a' is inf"),
         ({"a": "2"}, "class_weight of 'a' is 2"),
+        ({"a": 10**400}, "class_weight of 'a' is 1000"),
     ],
 )
 def test_other_values_are_refused(class_weight, reason):
     with pytest.raises(ValueError, match=reason):
         SGDPerceptron(class_weight=class_weight)
+
+
+def test_models_that_do_not_continue_the_base_are_not_averaged():
+    base = SGDPerceptron(classes=["a", "b"], seed=0, class_weight="balanced")
+    other = copy.deepcopy(base)
+    base.test_then_train(np.ones((10, 1)), ["a"] * 10)
+    other.test_then_train(np.ones((12, 1)), ["b"] * 12)
+
+    with pytest.raises(CheckpointError, match="fewer samples of a class than the base"):
+        average(base, [other])
+
+
+@pytest.mark.parametrize("counts", [[2**63 - 1, 2**63 - 1, 4, 0], [-1, 3], [1, 2, 3]])
+def test_forged_counts_are_refused(counts):
+    model = SGDPerceptron(classes=range(len(counts)), seed=0, class_weight="balanced")
+    model.network.class_weights.counts = np.array(counts, np.int64)
+    model.network.count(2, 0, 0.1)
+    file = io.BytesIO()
+    save(model, file)
+    file.seek(0)
+
+    with pytest.raises(CheckpointError, match="impossible counts of classes"):
+        load(file)

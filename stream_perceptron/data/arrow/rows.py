@@ -140,10 +140,21 @@ class ArrowTable:
             options.label,
             ignored,
             texts,
-            [name for name in ignored if is_date(self._columns.field(name).type)],
+            {
+                name: option
+                for name in ignored
+                if name not in options.ignore and (option := self._find_encoding(name))
+            },
             find_index_columns(self._columns),
         )
         return describe(options, context.schema, found)
+
+    def _find_encoding(self, name: str) -> str | None:
+        """Return the option that encodes a column of dates or of lists of texts."""
+        kind = self._columns.field(name).type
+        if is_date(kind):
+            return "dates"
+        return "one_hot" if is_list(kind) and is_text(kind.value_type) else None
 
 
 class ArrowRows(CellRows):

@@ -235,14 +235,15 @@ class Record:
     def encode(self, cells: Iterable[tuple[Encoding, str]]) -> tuple[dict[str, float], int]:
         """Return the features for cells of columns that are encoded, and the number of nulls."""
         features: dict[str, float] = {}
-        n_nulls = 0
+        nulls: set[str] = set()  # a column with two encodings counts once
         for encoding, path in cells:
             content, options = self.content(path), self.context.selection
             found = encode_content(encoding, content, options, self.context.is_text)
-            n_nulls += found is None
+            if found is None:
+                nulls.add(path)
             for name, value in (found or {}).items():
                 features.setdefault(name, value)
-        return features, n_nulls
+        return features, len(nulls)
 
     def _name_bare_list(self) -> None:
         """Give the members of a list without a name the names of the known columns."""
@@ -531,7 +532,8 @@ def _other_label(context: Context, names: list[str]) -> str | None:
     label = context.schema.label
     if label is None or not context.learns:
         return None
-    return next((name for name in LABEL_NAMES if name in names and name != label), None)
+    known = {label, *context.selection.encoded}
+    return next((name for name in LABEL_NAMES if name in names and name not in known), None)
 
 
 def _with_columns(context: Context, schema: Schema, names: list[str], label: str | None) -> Schema:

@@ -311,11 +311,13 @@ class _Reader:
 
     def encode_all(self, cells: Iterable[EncodedCells], missing: NDArray[np.intp]) -> Rows:
         """Return the features for the contents of cells, and count the missing ones."""
-        encoded = Rows.empty(self.n)
+        encoded, counted = Rows.empty(self.n), set()
         for encoding, ids, rows in cells:
             found, rows_without = self._encode(encoding, ids, rows)
             encoded = encoded.extended(found)
-            missing[rows_without] += 1
+            if int(ids[0]) not in counted:  # a column with two encodings counts once
+                missing[rows_without] += 1
+            counted.add(int(ids[0]))
         return encoded
 
     def are_null(self, ids: NDArray[np.intp]) -> Mask:
@@ -896,7 +898,8 @@ class _Members(_Reader):
         if schema.label is not None:
             for name in LABEL_NAMES:
                 rows = self.rows_of_outer[self.name_ids == self._id(name)]
-                if name == schema.label or not len(rows):
+                is_encoded = name in self.options.encoded
+                if name == schema.label or is_encoded or not len(rows):
                     continue
                 if context.learns:
                     others.add(name)
@@ -908,7 +911,8 @@ class _Members(_Reader):
             label = self.options.label
             for number, name in enumerate(self.cells.names):
                 is_called = label is not None and column_called(label, [name])
-                if is_called or name.strip().lower() in LABEL_NAMES:
+                may_be_label = name.strip().lower() in LABEL_NAMES
+                if is_called or (may_be_label and name not in self.options.encoded):
                     self._mark(self.name_ids == number)
         return frozenset(others)
 

@@ -11,6 +11,7 @@ from stream_perceptron.data.describe import Described, Note, describe, json_hint
 from stream_perceptron.data.interpreter import Context
 from stream_perceptron.data.interpreter.record import Record, Sample, find_label_key
 from stream_perceptron.data.naming import column_called, is_position
+from stream_perceptron.data.roles import require_one_role
 from stream_perceptron.data.source import Request
 from stream_perceptron.data.text.records import RawLines
 from stream_perceptron.data.text.scanning import JsonScanner
@@ -55,6 +56,8 @@ class JsonFormat:
                 cells = self.scanner().scan_record(first)
                 keys = [cell.name for cell in cells if "." not in cell.name]
             options = replace(options, join=column_called(options.join, keys) or options.join)
+        if request.to_learn:
+            require_one_role(options, where)
         return Context(
             options, schema, request.to_learn, request.most_features, vocabulary=request.names
         )
@@ -67,7 +70,7 @@ class JsonFormat:
         deciding = [each for each in deciding if each[1].schema.key == key]
         prefix = f"{key}." if key else ""
         first = Record(cells, deciding[0][0], context)
-        used = {key, find_label_key(context, list(first.index)), *options.roles}
+        used = {key, find_label_key(context, list(first.index)), *options.roles, *options.encoded}
         outside = [name for name in first.index if name not in used and not name.startswith(prefix)]
         texts: dict[str, list[str]] = {}
         known = set(schema.texts or ()).difference(options.encoded)
