@@ -99,14 +99,13 @@ def pipeline(steps: Steps, model: SGDPerceptron, encoded: Encoded) -> SGDPercept
     others: Any = Discard(*chain.from_iterable(encoded))
     for _, step in named[:-1]:
         others = others | step
-    parts = []
+    parts = [others]  # the first one wins: a column, over an encoded feature of its name
     if encoded.one_hot:
         parts.append(_one_hot_encoder(encoded.one_hot, model))
     if encoded.dates:
         parts.append(DateEncoder(*encoded.dates))
     if encoded.words:
         parts.append(WordCounter(*encoded.words))
-    parts.append(others)  # the last one wins: a column, over an encoded feature of its name
     return Pipeline(("features", TransformerUnion(*parts)), ("SGDPerceptron", model))
 
 
