@@ -115,8 +115,8 @@ class LearningCurve:
             added = np.zeros((n_bins - len(self.sums), len(self.COLUMNS)))
             self.sums = np.vstack([self.sums, added])
             part = slice(start, end)
-            self._count_classes(len(added), first, begun, targets[part], is_right[part])
             places = np.arange(begun, begun + end - start) // self.bin
+            self._count_classes(len(added), first, places, targets[part], is_right[part])
             for sums, (chosen, numbers) in zip(self.sums[first:].T, columns, strict=True):
                 some = places if chosen is None else places[chosen[part]]
                 if numbers is None:
@@ -143,20 +143,20 @@ class LearningCurve:
         self,
         n_new: int,
         first: int,
-        begun: int,
+        places: NDArray[np.intp],
         targets: NDArray[np.intp],
         is_right: NDArray[np.bool_],
     ) -> None:
-        """Count samples by class from a bin on that has begun, and in new bins."""
+        """Count samples by class, given their bins from the first on, after adding new bins."""
         if self.class_counts is None:
             return
         if n_new:
             new = np.zeros((n_new, self.class_counts.shape[1]), np.int64)
             self.class_counts = np.concatenate([self.class_counts, new])
         counts = self.class_counts[first:]
-        places = (begun + np.arange(len(targets))) // self.bin * counts.shape[1] + 2 * targets
         # Wrong predictions, then right ones.
-        added = np.bincount(places + is_right, minlength=counts.size).reshape(counts.shape)
+        numbers = places * counts.shape[1] + 2 * targets + is_right
+        added = np.bincount(numbers, minlength=counts.size).reshape(counts.shape)
         counts[:, ::2] += added[:, ::2] + added[:, 1::2]
         counts[:, 1::2] += added[:, 1::2]
 

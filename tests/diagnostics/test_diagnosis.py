@@ -353,7 +353,7 @@ def test_check_update_lets_the_right_one_pass(seed):
 
 
 def test_bar_on_a_terminal_and_none_elsewhere(run, on_terminal, digits):
-    shown = on_terminal("learn", digits["train"], "--passes", "3", columns=100)
+    shown = on_terminal("learn", digits["train"], "--passes", "3", columns=120)
     assert re.search(r"\[#+ *\] +\d+%, +\d+:\d\d left", shown)
     plain = run("learn", digits["train"], check=0).stderr
     assert "left" not in plain
