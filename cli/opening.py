@@ -18,7 +18,7 @@ from stream_perceptron.data.naming import column_called, is_position
 from stream_perceptron.data.source import Source
 from stream_perceptron.live.cursor import Cursor, Shards
 from stream_perceptron.live.marks import may_repeat
-from stream_perceptron.model.class_weights import texts_of
+from stream_perceptron.model.class_weights import list_spellings
 
 from .command import bad_parameters_are_usage_errors
 from .files import require_different, require_regular
@@ -203,7 +203,7 @@ def _saved_settings(live: LiveModel) -> dict[str, Any]:
         "activation": model.activation,
         "init_range": model.init_range,
         "classes": model.classes,
-        "class_weight": _by_text(model.class_weight),
+        "class_weight": _key_by_text(model.class_weight),
         "seed": model.seed_,
     }
     for each in fields(selection):
@@ -221,8 +221,8 @@ def _resolve(names: Any, columns: Sequence[str]) -> Any:
     return tuple(column_called(name, columns) or name for name in names)
 
 
-def _by_text(class_weight: Any) -> Any:
+def _key_by_text(class_weight: Any) -> Any:
     """Return the weights of classes by the texts of labels, as the command line has them."""
     if not isinstance(class_weight, Mapping):
         return class_weight
-    return {texts_of(label)[0]: float(weight) for label, weight in class_weight.items()}
+    return {list_spellings(label)[0]: float(weight) for label, weight in class_weight.items()}

@@ -127,9 +127,9 @@ def require_runnable(live: LiveModel, path: Path) -> None:
 def require_known_classes(labels: Collection[str], live: LiveModel) -> None:
     """Check that a model with classes knows the labels of --threshold."""
     from stream_perceptron.data.naming import meant
-    from stream_perceptron.model.class_weights import texts_of
+    from stream_perceptron.model.class_weights import list_spellings
 
-    known = [text for label in live.model.classes_ for text in texts_of(label)]
+    known = [text for label in live.model.classes_ for text in list_spellings(label)]
     for label in labels:
         if known and label not in known:
             raise click.UsageError(

@@ -84,13 +84,13 @@ def warn_of_unknown_classes(
     """Yield a warning for each label with a class weight or a threshold that no row has had."""
     from stream_perceptron.data.describe import warning
     from stream_perceptron.data.naming import meant
-    from stream_perceptron.model.class_weights import texts_of
+    from stream_perceptron.model.class_weights import list_spellings
 
     weights, classes = live.model.class_weight, live.model.classes_
-    known = [text for label in classes for text in texts_of(label)]
+    known = [text for label in classes for text in list_spellings(label)]
     for flag, given in (("--class-weight", weights), ("--threshold", thresholds)):
         for label in given if isinstance(given, dict) else ():
-            if label not in classes and (text := texts_of(label)[0]) not in known:
+            if label not in classes and (text := list_spellings(label)[0]) not in known:
                 yield warning(f"{flag}: no label is {text!r}{meant(text, known)}")
 
 

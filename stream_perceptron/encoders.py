@@ -56,7 +56,7 @@ def encode_date(column: str, value: dt.date | str) -> dict[str, float]:
     else:
         date, hour = dt.date(value.year, value.month, value.day), getattr(value, "hour", None)
     features = {} if hour is None else {f"{column}_hour_{hour}": 1.0}
-    return features | _features_of_day(column, date)
+    return features | _encode_day(column, date)
 
 
 def is_date(text: str) -> bool:
@@ -78,14 +78,14 @@ def is_date(text: str) -> bool:
 def _parse_date(text: str) -> tuple[dt.date, int | None]:
     """Return the date in a text, and the hour if it has a time."""
     match = _DATE.fullmatch(text)
-    date = None if match is None else _date_of(match["date"].replace("-", ""))
+    date = None if match is None else _parse_day(match["date"].replace("-", ""))
     if match is None or date is None:
         raise ValueError(f"{text[:50]!r} is not a date such as 2024-03-05 or 2024-03-05T13:45")
     return date, int(match["hour"]) if match["hour"] else None
 
 
 @lru_cache(maxsize=4096)
-def _date_of(digits: str) -> dt.date | None:
+def _parse_day(digits: str) -> dt.date | None:
     """Return the date for the digits of year, month and day; None if there is no such day."""
     try:
         return dt.date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
@@ -94,7 +94,7 @@ def _date_of(digits: str) -> dt.date | None:
 
 
 @lru_cache(maxsize=4096)
-def _features_of_day(column: str, date: dt.date) -> dict[str, float]:
+def _encode_day(column: str, date: dt.date) -> dict[str, float]:
     return {
         f"{column}_weekday_{_WEEKDAYS[date.weekday()]}": 1.0,
         f"{column}_month_{date.month}": 1.0,
@@ -127,14 +127,15 @@ def count_words(column: str, text: str) -> dict[str, float]:
     return counts
 
 
-def text_of(value: str | float | bool, is_text: bool) -> str:
+def format_value(value: str | float | bool, is_text: bool) -> str:
     """Return the shortest text for a value, to name its feature.
 
     Examples
     --------
-    >>> [text_of(value, is_text=False) for value in (200, 200.0, 0.50, True, "007", "1.0")]
+    >>> [format_value(value, is_text=False) for value in (200, 200.0, 0.50, True, "007", "1.0")]
     ['200', '200', '0.5', 'true', '007', '1.0']
-    >>> [text_of(value, is_text=True) for value in ("200", " 200.0", ".5", "TRUE", "007", "red")]
+    >>> texts = ("200", " 200.0", ".5", "TRUE", "007", "red")
+    >>> [format_value(text, is_text=True) for text in texts]
     ['200', '200', '0.5', 'true', '007', 'red']
 
     """
@@ -175,7 +176,7 @@ def join_texts(column: str, value: Any, blanks: Collection[str] = ("",)) -> str:
             continue
         if not isinstance(part, str | float | int):
             raise SampleError(f"{column!r} is not a text, a number or a bool")
-        texts.append(part if isinstance(part, str) else text_of(part, is_text=False))
+        texts.append(part if isinstance(part, str) else format_value(part, is_text=False))
     return " ".join(texts)
 
 

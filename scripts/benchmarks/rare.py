@@ -23,7 +23,7 @@ from sklearn.feature_extraction import DictVectorizer
 from sklearn.linear_model import SGDClassifier
 from sklearn.preprocessing import StandardScaler
 
-from stream_perceptron.live.ranking import figures_of, rank
+from stream_perceptron.live.ranking import compute_figures, rank
 
 TABLES = ("clicks", "fraud", "defects")
 N_ROWS = 20_000
@@ -96,7 +96,7 @@ def rare() -> str:
             "vw, balanced": partial(by_vw, name, rows),
         }
         for way, score in ways.items():
-            figures = figures_of(rank(score(), labels == 1))
+            figures = compute_figures(rank(score(), labels == 1))
             shown = figures.average_precision, figures.recall_at_precision_50, figures.best_f1
             found.append([name, f"{labels.mean():.1%}", way, *(f"{each:.3f}" for each in shown)])
     header = ["table", "rare class", "", "average precision", "recall at precision 50%", "best F1"]

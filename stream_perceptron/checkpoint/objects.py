@@ -199,8 +199,8 @@ _TAGGED: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def _path_of(module: str) -> str:
-    """Return the path of a module of `_CLASSES`."""
+def _resolve_module(module: str) -> str:
+    """Return the full name of a module of `_CLASSES`."""
     return f"{'stream_perceptron' if module == 'encoders' else 'river'}.{module}"
 
 
@@ -208,7 +208,7 @@ def _path_of(module: str) -> str:
 def _name_of(cls: type) -> str | None:
     """Return the name of a listed class with its River module, or None."""
     for module, names in _CLASSES.items():
-        listed = getattr(sys.modules.get(_path_of(module)), cls.__name__, None)
+        listed = getattr(sys.modules.get(_resolve_module(module)), cls.__name__, None)
         if cls is listed and cls.__name__ in names.split():
             return f"{module}.{cls.__name__}"
     return None
@@ -238,7 +238,7 @@ def _object(value: Any, where: str = "step") -> Any:
     module, _, short = name.rpartition(".")
     if short not in _CLASSES.get(module, "").split():
         raise CheckpointError(f"{name[:50]!r} is no class that can be saved")
-    cls = getattr(import_module(_path_of(module)), short)
+    cls = getattr(import_module(_resolve_module(module)), short)
     with _checking(short):
         state = {attribute: decode(part) for attribute, part in saved.items()}
         if _parameters(cls).keys() & _COMPOSED:

@@ -59,7 +59,7 @@ def _decode_steps(state: Any) -> Steps:
     return steps
 
 
-class Encoded(NamedTuple):
+class EncodedColumns(NamedTuple):
     """The columns that a saved run encodes."""
 
     one_hot: tuple[str, ...]
@@ -67,7 +67,7 @@ class Encoded(NamedTuple):
     words: tuple[str, ...]
 
 
-def encoded_by(run: Any) -> Encoded:
+def find_encoded_columns(run: Any) -> EncodedColumns:
     """Return the columns that a saved run encodes."""
     selection = run.get("selection") if isinstance(run, dict) else None
     saved = selection if isinstance(selection, dict) else {}
@@ -76,10 +76,12 @@ def encoded_by(run: Any) -> Encoded:
         names = saved.get(option)
         return tuple(n for n in names if isinstance(n, str)) if isinstance(names, list) else ()
 
-    return Encoded(*map(columns_of, Encoded._fields))
+    return EncodedColumns(*map(columns_of, EncodedColumns._fields))
 
 
-def pipeline(steps: Steps, model: SGDPerceptron, encoded: Encoded) -> SGDPerceptron | Pipeline:
+def pipeline(
+    steps: Steps, model: SGDPerceptron, encoded: EncodedColumns
+) -> SGDPerceptron | Pipeline:
     """Return a model for River: behind its steps, or behind its own scaler and encoders."""
     from river.compose import Pipeline
 

@@ -162,7 +162,7 @@ def _loaded(meta: dict[str, Any], members: Arrays) -> Loaded:
     extra = Fields(meta, "checkpoint").take("extra", dict)
     model, run, _ = apart(meta, members)
     steps = pipelines.steps_from_state(meta.get("steps"))
-    return Loaded(pipelines.pipeline(steps, model, pipelines.encoded_by(run)), extra)
+    return Loaded(pipelines.pipeline(steps, model, pipelines.find_encoded_columns(run)), extra)
 
 
 def apart(meta: dict[str, Any], members: Arrays) -> tuple[SGDPerceptron, Any, Arrays]:

@@ -10,9 +10,9 @@ from stream_perceptron.data.values import require_utf8
 from stream_perceptron.encoders import (
     count_words,
     encode_date,
+    format_value,
     is_missing,
     join_texts,
-    text_of,
 )
 from stream_perceptron.errors import SampleError
 
@@ -60,7 +60,7 @@ def encode_content(
         return count_words(column, text)
     if option == "dates":
         return _encode_date(column, text)
-    return {f"{column}_{text_of(text, is_text)}": 1.0}
+    return {f"{column}_{format_value(text, is_text)}": 1.0}
 
 
 def _encode_other(encoding: Encoding, content: Any, asked: Selection) -> dict[str, float] | None:
@@ -77,7 +77,7 @@ def _encode_other(encoding: Encoding, content: Any, asked: Selection) -> dict[st
         if isinstance(value, list | dict):
             raise SampleError(f"{column!r} is not a text, a number or a bool")
         if not is_missing(value, asked.blanks):
-            features[f"{column}_{text_of(value, is_text=False)}"] = 1.0
+            features[f"{column}_{format_value(value, is_text=False)}"] = 1.0
     return features
 
 

@@ -16,7 +16,7 @@ from stream_perceptron.live.drift import FELL, explain_fall
 from stream_perceptron.live.metrics import format_percent
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.step_result import unscaled
-from stream_perceptron.model.class_weights import texts_of
+from stream_perceptron.model.class_weights import list_spellings
 
 _LOW = 0.85  # accuracy
 _ENOUGH = 300  # samples to judge by
@@ -284,7 +284,7 @@ def _hardly_found(live: LiveModel) -> Iterator[Finding]:
     remedy = f"predict {them} by {_THRESHOLDS}"
     if live.model.class_weight is None:
         largest = scores.seen.max(initial=0)
-        weights = (f"{texts_of(names[i])[0]}={largest / scores.seen[i]:.2g}" for i in numbers)
+        weights = (f"{list_spellings(names[i])[0]}={largest / scores.seen[i]:.2g}" for i in numbers)
         options = [f"--class-weight {shlex.quote(weight)}" for weight in weights]
         remedy = f"weigh {them} more ({' '.join(options[:_MOST_OPTIONS])})"
     if missed and live.progress.samples >= _ENOUGH and not any(_no_better(live)):

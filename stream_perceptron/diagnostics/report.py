@@ -24,7 +24,7 @@ from stream_perceptron.diagnostics.plots import (
     weights_png,
 )
 from stream_perceptron.live.lineage import shown_class_weight, shown_lr
-from stream_perceptron.live.ranking import figures_of
+from stream_perceptron.live.ranking import compute_figures
 from stream_perceptron.model.vocabulary import natural_order
 
 if TYPE_CHECKING:
@@ -274,7 +274,7 @@ def _curves(live: LiveModel, ranking: Ranking) -> list[dict[str, Any]]:
         curve = ranking.curve(j)
         if curve is None:
             continue
-        figures, recall, precision = figures_of(curve), curve.recall, curve.precision
+        figures, recall, precision = compute_figures(curve), curve.recall, curve.precision
         some = np.unique(np.linspace(0, len(recall) - 1, _MOST_POINTS).astype(int))
         dots: list[Dot] = []
         for threshold in (figures.best_threshold, *_THRESHOLDS):

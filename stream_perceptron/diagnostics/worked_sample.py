@@ -51,7 +51,7 @@ class WorkedSample:
         y, d, error, deltas = compute_deltas(before.network.activation, net, target)
         weight = float(batch.weights[0])
         if class_weights is not None:
-            weight *= class_weights.factor(target, label)
+            weight *= class_weights.compute_factor(target, label)
         changes = after.weights - before.weights
         most, least = changes.max(axis=1, initial=0.0), changes.min(axis=1, initial=0.0)
         return cls(

@@ -123,14 +123,14 @@ def _sum_counts(
     """Return the counts of classes of the base, with those that each network added."""
     if base.class_counts is None:
         return None
-    before = _counts_of(base)
+    before = _count_labels(base)
     totals = Counter(before)
     for network in networks:
-        totals.update(_counts_of(network) - before)
+        totals.update(_count_labels(network) - before)
     return np.array([totals[label] for label in labels], np.int64)
 
 
-def _counts_of(network: Network) -> Counter[Hashable]:
+def _count_labels(network: Network) -> Counter[Hashable]:
     """Return how often a network learned each label."""
     assert network.class_counts is not None
     return Counter(dict(zip(network.label_names, network.class_counts.tolist(), strict=True)))
@@ -190,7 +190,7 @@ def _require_descent(base: SGDPerceptron, model: SGDPerceptron) -> None:
         known = getattr(base, name)
         if getattr(model, name)[: len(known)] != known:
             raise CheckpointError(f"its first {called} are not those of the base")
-    if base.network.class_counts is not None and not _counts_of(model.network) >= _counts_of(
+    if base.network.class_counts is not None and not _count_labels(model.network) >= _count_labels(
         base.network
     ):
         raise CheckpointError("it has seen fewer samples of a class than the base")

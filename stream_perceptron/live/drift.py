@@ -117,7 +117,7 @@ def _fill_windows(windows: Array, excess: Array, variances: Array) -> Array:
     return found
 
 
-def _dispersion(until: Array, at: Array, lowest: NDArray[np.intp]) -> Array:
+def _estimate_dispersion(until: Array, at: Array, lowest: NDArray[np.intp]) -> Array:
     """Return the dispersion of mistakes up to a state for each sum, after each of n blocks.
 
     Parameters
@@ -302,7 +302,7 @@ class Drift:
         excess = sums - least
         excess[1:] = np.minimum(excess[1:], excess[:-1])
         if excess.max() > _THRESHOLD:
-            excess /= _dispersion(until, at, lowest.astype(np.intp))
+            excess /= _estimate_dispersion(until, at, lowest.astype(np.intp))
         is_found = excess.max(axis=1) > _THRESHOLD
         is_found[0] = False
         found = np.flatnonzero(is_found | self._recovered(until, changes))

@@ -14,7 +14,7 @@ from stream_perceptron.checkpoint.codec import (
 from stream_perceptron.checkpoint.objects import decode_lr, encode_lr
 from stream_perceptron.data.identity import Identity
 from stream_perceptron.errors import CheckpointError
-from stream_perceptron.model.class_weights import require_class_weight, texts_of
+from stream_perceptron.model.class_weights import list_spellings, require_class_weight
 from stream_perceptron.model.kernel import NAME as KERNEL
 
 ROWS, DRAWS, ROUNDS = "rows", "draws", "rounds"
@@ -243,7 +243,9 @@ def shown_class_weight(saved: Any) -> str:
     """Return saved weights of classes as text."""
     if isinstance(saved, str):
         return saved
-    return ", ".join(f"{texts_of(decode_name(label))[0]}={weight:g}" for label, weight in saved)
+    return ", ".join(
+        f"{list_spellings(decode_name(label))[0]}={weight:g}" for label, weight in saved
+    )
 
 
 def saved_class_weight(class_weight: Any) -> Any:

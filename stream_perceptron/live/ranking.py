@@ -150,7 +150,7 @@ class Ranking:
     def figures(self, label: int) -> RankingFigures | None:
         """Return the figures of a class; None if it, or all others, have no sample."""
         curve = self.curve(label)
-        return None if curve is None else figures_of(curve)
+        return None if curve is None else compute_figures(curve)
 
 
 def rank(scores: NDArray[np.float64], is_hit: NDArray[np.bool_]) -> PrecisionRecall:
@@ -161,7 +161,7 @@ def rank(scores: NDArray[np.float64], is_hit: NDArray[np.bool_]) -> PrecisionRec
     return PrecisionRecall(ordered[last], hits[last], last + 1 - hits[last])
 
 
-def figures_of(curve: PrecisionRecall) -> RankingFigures:
+def compute_figures(curve: PrecisionRecall) -> RankingFigures:
     """Return the figures of precision and recall at all thresholds.
 
     Average precision is the sum of precisions, each times the step of recall. The area under the

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.live.metrics import WINDOW
-from stream_perceptron.live.ranking import figures_of, rank
+from stream_perceptron.live.ranking import compute_figures, rank
 from stream_perceptron.model import kernel
 from stream_perceptron.model.activations import Activation
 
@@ -69,4 +69,4 @@ class RecentScores:
         if is_hit.all() or not is_hit.any():
             return None
         scores = [kernel.probabilities(activation, nets)[:, label] for _, nets in known]
-        return figures_of(rank(np.concatenate(scores)[-WINDOW:], is_hit)).roc_auc
+        return compute_figures(rank(np.concatenate(scores)[-WINDOW:], is_hit)).roc_auc

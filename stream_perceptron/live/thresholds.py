@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.live.step_result import StepResult
-from stream_perceptron.model.class_weights import texts_of
+from stream_perceptron.model.class_weights import list_spellings
 
 
 class Thresholds:
@@ -70,7 +70,9 @@ class Thresholds:
 
     def _find(self, label: Hashable) -> float:
         """Return the threshold of a label; infinite if it has none."""
-        return next((self.given[text] for text in texts_of(label) if text in self.given), np.inf)
+        return next(
+            (self.given[text] for text in list_spellings(label) if text in self.given), np.inf
+        )
 
     def apply(self, result: StepResult, with_every: bool) -> StepResult:
         """Return a result with the predictions by thresholds and their scores.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.schema import Selection
-from stream_perceptron.encoders import text_of
+from stream_perceptron.encoders import format_value
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.model.results import TrainResult
 from stream_perceptron.model.rows import Names, Rows, concatenate_rows
@@ -241,7 +241,7 @@ def _key(value: Any) -> Any:
     """Return the ID of a sample as text; None if it is missing."""
     if value is None or value != value or isinstance(value, list | dict):
         return None
-    return text_of(value, is_text=False) or None
+    return format_value(value, is_text=False) or None
 
 
 def _why_not(key: Any, name: str, waits: bool, has_features: bool, has_label: bool) -> str | None:

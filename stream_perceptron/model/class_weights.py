@@ -30,9 +30,10 @@ class ClassWeights:
     Examples
     --------
     >>> balanced = ClassWeights("balanced")
-    >>> balanced.factors(np.array([0, 0, 0, 1]), ["no", "yes"]).tolist()
+    >>> balanced.compute_factors(np.array([0, 0, 0, 1]), ["no", "yes"]).tolist()
     [1.0, 1.0, 1.0, 2.0]
-    >>> ClassWeights({"yes": 50, "1": 2}).factors(np.array([0, 1, 2]), ["no", "yes", 1]).tolist()
+    >>> given = ClassWeights({"yes": 50, "1": 2})
+    >>> given.compute_factors(np.array([0, 1, 2]), ["no", "yes", 1]).tolist()
     [1.0, 50.0, 2.0]
 
     References
@@ -53,7 +54,7 @@ class ClassWeights:
         """Whether the factors follow from the frequencies of the classes."""
         return self.given == "balanced"
 
-    def factor(self, target: int, label: Hashable) -> float:
+    def compute_factor(self, target: int, label: Hashable) -> float:
         """Return the factor of the next sample, given the number of its label and the label."""
         if not isinstance(self.given, str):
             return self._find(label)
@@ -62,7 +63,9 @@ class ClassWeights:
         n_classes = int(np.count_nonzero(counts)) + (count == 1)
         return min((1 + int(counts.sum())) / (n_classes * count), MAX_BALANCED)
 
-    def factors(self, targets: NDArray[np.intp], labels: Sequence[Hashable]) -> NDArray[np.float64]:
+    def compute_factors(
+        self, targets: NDArray[np.intp], labels: Sequence[Hashable]
+    ) -> NDArray[np.float64]:
         """Return the factors of consecutive samples, given the numbers of their labels.
 
         A sample without a label, whose number is -1, has 1 and is not counted.
@@ -75,7 +78,7 @@ class ClassWeights:
             by_number = [self._find(labels[number]) for number in numbers.tolist()]
             factors[is_labeled] = np.array(by_number, np.float64)[places]
             return factors
-        before = self.counts_of(len(labels))
+        before = self.copy_counts(len(labels))
         order = np.argsort(of_labeled, kind="stable")
         ordered = of_labeled[order]
         # The number of earlier samples of the same class among these.
@@ -91,16 +94,16 @@ class ClassWeights:
         """Count learned samples, given the numbers of their labels; -1 for none."""
         if self.is_balanced:
             added = np.bincount(targets[targets >= 0], minlength=len(self.counts)).astype(np.int64)
-            self.counts = self.counts_of(len(added)) + added
+            self.counts = self.copy_counts(len(added)) + added
 
     def count_one(self, target: int) -> None:
         """Count a learned sample, given the number of its label."""
         if self.is_balanced:
             if target >= len(self.counts):
-                self.counts = self.counts_of(target + 1)
+                self.counts = self.copy_counts(target + 1)
             self.counts[target] += 1
 
-    def counts_of(self, k: int) -> NDArray[np.int64]:
+    def copy_counts(self, k: int) -> NDArray[np.int64]:
         """Return a copy of the counts of the first k labels."""
         counts = np.zeros(k, np.int64)
         known = self.counts[:k]
@@ -111,16 +114,16 @@ class ClassWeights:
         """Return the given factor of a label."""
         assert not isinstance(self.given, str)
         return next(
-            (float(self.given[n]) for n in (label, *texts_of(label)) if n in self.given), 1.0
+            (float(self.given[n]) for n in (label, *list_spellings(label)) if n in self.given), 1.0
         )
 
 
-def texts_of(label: Hashable) -> tuple[str, ...]:
-    """Return the texts that mean a label, as in a file and as it is shown.
+def list_spellings(label: Hashable) -> tuple[str, ...]:
+    """Return the spellings of a label, first as in a file.
 
     Examples
     --------
-    >>> texts_of("yes"), texts_of(7), texts_of(True)
+    >>> list_spellings("yes"), list_spellings(7), list_spellings(True)
     (('yes',), ('7', '7.0'), ('true', 'True'))
 
     """

@@ -185,7 +185,7 @@ class Network:
         """A copy of the counts that balance the classes, shape (k,); None if nothing does."""
         if self.class_weights is None or not self.class_weights.is_balanced:
             return None
-        return self.class_weights.counts_of(self.store.shape[0])
+        return self.class_weights.copy_counts(self.store.shape[0])
 
     @property
     def label_names(self) -> list[Hashable]:
@@ -222,7 +222,7 @@ class Network:
         if target is None or self.scaler is not None:
             return False
         if self.class_weights is not None:
-            weight *= self.class_weights.factor(target, label)
+            weight *= self.class_weights.compute_factor(target, label)
         rule = Rule(self.activation, epsilon)
         rate = lr if type(lr) is float else lambda: float(_rates(lr, self.n_updates, 1)[0])
         n_done = kernel.learn_one(
@@ -333,7 +333,9 @@ class Network:
             weights = samples.weights[part]
             if self.class_weights is not None:
                 with np.errstate(over="ignore"):
-                    weights = weights * self.class_weights.factors(targets, self.labels.names)
+                    weights = weights * self.class_weights.compute_factors(
+                        targets, self.labels.names
+                    )
             n_done = self._learn(
                 task.rule, Part(rows, growth.feature_ids, targets, weights, rates), results
             )

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from stream_perceptron.live import ranking
-from stream_perceptron.live.ranking import Ranking, figures_of, rank
+from stream_perceptron.live.ranking import Ranking, compute_figures, rank
 from stream_perceptron.live.recent_scores import RecentScores
 from stream_perceptron.model import kernel
 from stream_perceptron.model.activations import get_activation
@@ -24,7 +24,7 @@ SAMPLES = st.lists(
 @given(SAMPLES)
 def test_figures_are_those_of_scikit_learn(samples):
     hits, scores = map(np.array, zip(*samples, strict=True))
-    figures = figures_of(rank(scores, hits))
+    figures = compute_figures(rank(scores, hits))
     precision, recall, thresholds = metrics.precision_recall_curve(hits, scores)
     f1 = [metrics.f1_score(hits, scores >= threshold) for threshold in thresholds]
 

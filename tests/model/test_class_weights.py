@@ -87,13 +87,13 @@ def test_factors_of_many_samples_are_those_of_single_ones(labels):
     one, many = ClassWeights("balanced"), ClassWeights("balanced")
     factors = []
     for target, label in zip(targets.tolist(), labels, strict=True):
-        factors.append(one.factor(target, label))
+        factors.append(one.compute_factor(target, label))
         one.count_one(target)
-    found = many.factors(targets, LABELS).tolist()
+    found = many.compute_factors(targets, LABELS).tolist()
     many.count(targets)
 
     assert found == factors == list(define_factors("balanced", labels))
-    assert many.counts_of(5).tolist() == one.counts_of(5).tolist()
+    assert many.copy_counts(5).tolist() == one.copy_counts(5).tolist()
 
 
 def test_samples_after_a_stop_and_those_that_diverge_are_not_counted():
