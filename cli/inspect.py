@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 _STRONGEST = 5  # features of a class
 _MOST = 40  # classes
 _MAX_LISTED = 20  # files, and entries of the lineage
-_LAST = 6  # falls of accuracy and recoveries
 # The fields of Progress in JSON.
 _PROGRESS = (
     "missing", "unlabelled", "skipped", "accuracy", "window_accuracy", "training_accuracy",
@@ -197,11 +196,9 @@ def _figures(live: LiveModel) -> Iterator[tuple[str, str]]:
     if progress.training_accuracy is not None:
         yield "training accuracy", f"{progress.training_accuracy:.2%}, on rows learned before"
     if progress.tally.tested:
-        changes = progress.changes[-_LAST:]
-        if changes and changes[-1].is_fall:
-            del changes[-1]  # a finding
-        for change in changes:
-            yield "fell" if change.is_fall else "recovered", change.figures
+        for event in progress.events:
+            name = event.kind.replace("_", " ")
+            yield name, f"{event.name_metric(model.classes_)} {event.figures}"
         told = baseline_of(live)
         yield "largest class", f"{told['largest_class']}, {told['largest_share']:.2%}"
         yield "Cohen's kappa", format_percent(told["cohen_kappa"])
@@ -286,7 +283,7 @@ def _contents(live: LiveModel) -> dict[str, Any]:
         **{name: getattr(live.progress, name) for name in _PROGRESS},
         **waiting_of(live),
         **baseline_of(live),
-        "changes": [vars(change) for change in live.progress.changes],
+        "events": [event.to_dict(model.classes_) for event in live.progress.events],
         "files": [_describe_file(mark, status) for mark, status in _statuses(live)],
         "lineage": to_json(live.lineage),
         **_place(live),

@@ -29,7 +29,7 @@ _COLUMNS = {
 _GAP = "  "
 _WIDE = 84  # columns of a terminal that shows the AUC beside the time left
 UNTESTED = "untested"  # instead of accuracy, before a class is known
-_LOUD = ("warning", "fall")  # events that --quiet prints too
+_LOUD = ("warning", "drop", "further_drop")  # events that --quiet prints too
 
 
 class ProgressLine:

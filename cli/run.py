@@ -122,10 +122,11 @@ class Run:
         return opened
 
     def _while_waiting(self) -> float | None:
-        """Save if due; return the seconds until the next save."""
-        self._live.ledger.count_while_waiting()
+        """Count results and save if due; return the seconds until either is due."""
+        until_count = self._live.ledger.count_if_due()
         self._watch.look()
-        return self._saver.save_if_due()
+        until_save = self._saver.save_if_due()
+        return min((left for left in (until_count, until_save) if left is not None), default=None)
 
     def _wait_to_write(self, descriptor: int) -> bool:
         """Wait until predictions can be written, and save meanwhile if due.

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import fields as fields_of
 from dataclasses import is_dataclass
+from enum import StrEnum
 from functools import cache
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -169,6 +170,8 @@ def _part(hint: Any, value: Any, where: str, numbers: range) -> Any:
         return None if value is None else _part(kinds[0], value, where, numbers)
     if is_dataclass(hint):
         return from_json(hint, value, where)  # type: ignore[arg-type]
+    if isinstance(hint, type) and issubclass(hint, StrEnum) and value in list(hint):
+        return hint(value)
     if kind in (list, tuple) and type(value) is list:
         if kinds[0] is Any or (kinds[0] is str and all(type(part) is str for part in value)):
             return kind(value)

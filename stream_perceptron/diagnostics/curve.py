@@ -16,7 +16,7 @@ Array = NDArray[Any]
 
 _WINDOW = 100  # the least samples of a window; the accuracy of fewer is mostly noise
 _LARGEST = 1e300  # the largest value drawn; errors of a diverging run can overflow
-_MOST_MARKS = 8  # falls of accuracy that are marked
+_MAX_MARKS = 8  # drops of accuracy that are marked
 _MOST_POINTS = 25  # of the curves of a class
 _WIDTHS = {"broad": 600, "narrow": 340}  # of the drawings for desktops and for phones
 
@@ -42,8 +42,8 @@ def curve_of(live: LiveModel) -> dict[str, Any] | None:
     if moves:
         line = Line("samples that changed the weights", "window", at, updated)
         panels.append(Panel([line], 0.0, _reach(updated), is_share=True))
-    falls = [change for change in progress.changes if change.is_fall]
-    marks = {float(change.sample): f"row {change.row:,}" for change in falls[-_MOST_MARKS:]}
+    drops = [event for event in progress.events if event.is_drop and event.is_overall]
+    marks = {float(event.sample): f"row {event.row:,}" for event in drops[-_MAX_MARKS:]}
     unnamed = dict.fromkeys(marks, "")
     drawn = [
         {
@@ -68,11 +68,12 @@ def curve_of(live: LiveModel) -> dict[str, Any] | None:
     went += [("the share of samples that changed the weights", updated, ".1%")] * moves
     parts = [f"{name} from {y[0]:{form}} to {y[-1]:{form}}" for name, y, form in went if len(y)]
     summary = ["Rows learned again count, too."] if progress.training.tested else []
-    summary += [f"{str(change).capitalize()}." for change in progress.changes]
+    texts = [event.describe(live.model.classes_) for event in progress.events]
+    summary += [f"{text[:1].upper()}{text[1:]}." for text in texts]
     if len(n) > 1:
         each = f"From the first {int(n[0]):,} samples to the last {int(n[-1]):,}"
         summary.insert(0, f"{each}: {', '.join(parts)}.")
-    return {"summary": " ".join(summary), "panels": drawn, "has_falls": bool(marks)}
+    return {"summary": " ".join(summary), "panels": drawn, "has_drops": bool(marks)}
 
 
 def classes_over_time(live: LiveModel) -> list[dict[str, Any]] | None:

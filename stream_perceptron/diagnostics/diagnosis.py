@@ -12,7 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.data.naming import as_option, listed, shortened, tells_origin
-from stream_perceptron.live.drift import FELL, explain_fall
+from stream_perceptron.live.drift import (
+    ACCURACY_DROPPED,
+    RECALL_DROPPED,
+    explain_drop,
+    find_lasting_drops,
+    name_class,
+)
 from stream_perceptron.live.metrics import format_percent
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.step_result import unscaled
@@ -25,6 +31,7 @@ _ENOUGH_OF_CLASS = 200  # samples of a class to judge its recall by
 _THRESHOLDS = "a threshold (evaluate shows the best ones; predict --threshold)"
 _MOST_OPTIONS = 3  # in a suggestion
 _LOW_RECALL = 0.05
+_MAX_DROPS = 3  # classes whose drop of recall is described
 _LOW_SHARE = 0.05  # of samples that changed the weights
 _LOW_KAPPA = 0.2
 _MANY_NUMBERS = 20  # the fewest distinct labels of a quantity
@@ -109,9 +116,9 @@ def _stopped_too_early(live: LiveModel) -> Iterator[Finding]:
 
 
 def _error_rising(live: LiveModel) -> Iterator[Finding]:
-    # A fall of accuracy is reported as such.
-    has_fallen = any(change.is_fall for change in live.progress.changes)
-    errors = [] if has_fallen or any(_quantity(live)) else _quarters(live, "errors")
+    # A drop of accuracy is reported as such.
+    has_dropped = any(event.is_drop and event.is_overall for event in live.progress.events)
+    errors = [] if has_dropped or any(_quantity(live)) else _quarters(live, "errors")
     if errors and errors[3] > 1.5 * min(errors[:3]) and errors[3] - min(errors[:3]) > 0.1:
         yield Finding(
             "error rising",
@@ -312,11 +319,22 @@ def _sorted(live: LiveModel) -> Iterator[Finding]:
         )
 
 
-def _fell(live: LiveModel) -> Iterator[Finding]:
-    changes = live.progress.changes
-    if changes and changes[-1].is_fall and not any(_quantity(live)):
-        cause = explain_fall(live.model.class_weight is not None)
-        yield Finding(FELL, changes[-1].figures, cause)
+def _dropped(live: LiveModel) -> Iterator[Finding]:
+    drops = find_lasting_drops(live.progress.events)
+    if not drops or any(_quantity(live)):
+        return
+    has_weights, classes = live.model.class_weight is not None, live.model.classes_
+    for name, is_overall in ((ACCURACY_DROPPED, True), (RECALL_DROPPED, False)):
+        texts = [
+            event.figures if event.label is None
+            else f"{name_class(event.label, classes)} {event.figures}"
+            for event in drops if event.is_overall == is_overall
+        ]  # fmt: skip
+        if texts:
+            n_more = len(texts) - _MAX_DROPS
+            more = [f"{n_more:,} more classes"] if n_more > 0 else []
+            evidence = "; ".join([*texts[:_MAX_DROPS], *more])
+            yield Finding(name, evidence, explain_drop(is_overall, has_weights))
 
 
 def _row_number(live: LiveModel) -> Iterator[Finding]:
@@ -388,7 +406,7 @@ _LOOKS: tuple[_Look, ...] = (
     _never_seen,
     _row_number,
     _rising,
-    _fell,
+    _dropped,
     _never_skips,
 )
 _WHY_LABELS_ARE_MISSED: tuple[_Look, ...] = (_saturated, _alike, _no_better, _hardly_found)
@@ -399,5 +417,5 @@ _EXPLAINED = {
     "only one label",
     "labels are a quantity",
     "outputs alike",
-    FELL,
+    ACCURACY_DROPPED,
 }

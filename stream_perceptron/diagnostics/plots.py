@@ -68,7 +68,7 @@ def lines_svg(
         parts.append(f'<path class="cut" d="M0 {height}l-4 -3 8 -4 -8 -4 4 -3"/>')
     for mark, text in marks.items():
         x = inner * mark / end
-        parts.append(f'<path class="fall" d="M{x:.1f} 0v{height}"/>')
+        parts.append(f'<path class="drop" d="M{x:.1f} 0v{height}"/>')
         anchor, step = ("end", -4) if x > inner / 2 else ("start", 4)
         place = f'x="{x + step:.1f}" y="{height - 6}" text-anchor="{anchor}"'
         parts.append(f'<text class="value" {place}>{text}</text>')

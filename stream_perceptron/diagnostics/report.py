@@ -145,11 +145,9 @@ def _heat(live: LiveModel) -> dict[str, Any]:
 
 
 def _events(live: LiveModel) -> list[str]:
-    """Return the falls of accuracy and the recoveries as text; a last fall is a finding."""
-    changes = live.progress.changes
-    if changes and changes[-1].is_fall:
-        changes = changes[:-1]
-    return [str(change).capitalize() for change in changes]
+    """Return the drift events as text."""
+    texts = [event.describe(live.model.classes_) for event in live.progress.events]
+    return [text[:1].upper() + text[1:] for text in texts]
 
 
 def _pairs(live: LiveModel) -> list[dict[str, Any]]:

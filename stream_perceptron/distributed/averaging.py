@@ -375,7 +375,7 @@ def _sum(model: SGDPerceptron, before: Progress, lives: Sequence[LiveModel]) -> 
         reaches = [each for each in (total.reach, progress.reach) if each is not None]
         total.rising = {}
         # Samples of parallel models have no order.
-        total.drift, total.changes = Drift(), []
+        total.drift, total.events = Drift(), []
         total.reach = reduce(shared_reach, reaches) if reaches else None
         if progress.samples > before.samples:
             total.last_target = int(numbers[progress.last_target])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from threading import RLock
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,10 +33,11 @@ if TYPE_CHECKING:
     from stream_perceptron.data.source import Knowledge
     from stream_perceptron.perceptron import SGDPerceptron
 
-# The most results, and samples in them, to collect before counting them in one go, which is faster.
-_MOST_RESULTS, _MOST_SAMPLES = 256, 2**14
+# Results are collected and counted together, which is faster: up to so many, so many samples in
+# them, and so many seconds.
+_MAX_RESULTS, _MAX_SAMPLES, _MAX_SECONDS = 256, 2**16, 0.25
 _MAX_UNMARKED = 2**26  # bytes of a text file
-_SOME = 50  # samples that are worth counting during a wait
+_MIN_SAMPLES = 50  # that are worth counting during a wait
 
 
 class Ledger:
@@ -48,6 +50,7 @@ class Ledger:
         # Results that the progress does not count yet, and the numbers of their rows.
         self._uncounted: list[tuple[TrainResult, NDArray[np.intp]]] = []
         self._n_uncounted = 0
+        self._collected_at = 0.0  # when the first of them was collected
         self.recent = RecentScores()
         self._are_repeated = False  # whether these rows were learned before
         self.cursor = cursor
@@ -83,15 +86,23 @@ class Ledger:
         return self._progress.rows + self._n_uncounted
 
     @property
-    def has_unreported_change(self) -> bool:
-        """Whether the counted rows have a change that was not yet reported."""
-        changes = self._progress.changes
-        return bool(changes) and changes[-1].found > self._progress.reported_row
+    def has_unreported_event(self) -> bool:
+        """Whether the counted rows have a drift event that was not yet reported."""
+        events = self._progress.events
+        return bool(events) and events[-1].found > self._progress.reported_row
 
-    def count_while_waiting(self) -> None:
-        """Count the collected results, unless they are few."""
-        if self._n_uncounted >= _SOME:
+    def count_if_due(self) -> float | None:
+        """Count the collected results if it is time.
+
+        Return the seconds until that time, or None if too few results are collected.
+        """
+        if self._n_uncounted < _MIN_SAMPLES:
+            return None
+        left = self._collected_at + _MAX_SECONDS - monotonic()
+        if left <= 0:
             self._count()
+            return None
+        return left
 
     def count(
         self,
@@ -130,9 +141,16 @@ class Ledger:
         if are_repeated != self._are_repeated:
             self._count()
             self._are_repeated = are_repeated
+        now = monotonic()
+        if not self._uncounted:
+            self._collected_at = now
         self._uncounted.append((result, rows))
         self._n_uncounted += len(result)
-        if len(self._uncounted) == _MOST_RESULTS or self._n_uncounted >= _MOST_SAMPLES:
+        if (
+            len(self._uncounted) == _MAX_RESULTS
+            or self._n_uncounted >= _MAX_SAMPLES
+            or now - self._collected_at > _MAX_SECONDS
+        ):
             self._count()
 
     def _count(self) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.errors import CheckpointError
-from stream_perceptron.live.drift import Change, Drift
+from stream_perceptron.live.drift import Drift, DriftEvent
 from stream_perceptron.live.learning_curve import LARGEST, LearningCurve
 from stream_perceptron.model.results import TrainResult
 from stream_perceptron.model.rows import Rows
@@ -291,9 +291,9 @@ class Progress:
     missing: int = field(default=0, metadata={"optional": True})
     # The number of nulls by column, for columns that have had no value so far.
     untyped_nulls: dict[str, int] | None = field(default=None, metadata={"optional": True})
-    # The last falls and recoveries of accuracy.
-    changes: list[Change] = field(default_factory=list, metadata={"optional": True})
-    # The row where the last reported change was found.
+    # The last drift events.
+    events: list[DriftEvent] = field(default_factory=list, metadata={"optional": True})
+    # The row where the last reported event was found.
     reported_row: int = field(default=0, metadata={"optional": True, "verified": False})
     # The predictions of samples of new rows, and of rows that were learned before. Labels have
     # their numbers in `classes_`. Samples seen before any label was known are left out.
@@ -369,7 +369,7 @@ class Progress:
         """The part that is saved as arrays."""
         arrays = {
             "confusion": self.progressive.confusion.pairs, "window": self.progressive.window,
-            "curve": self.curve.sums, "drift": self.drift.table,
+            "curve": self.curve.sums, "drift_tests": self.drift.numbers,
         }  # fmt: skip
         if self.curve.class_counts is not None:
             arrays["class_curve"] = self.curve.class_counts
@@ -391,13 +391,15 @@ class Progress:
                 arrays["training_confusion"], arrays["training_window"], n_labels
             )
         self.curve = LearningCurve.restored(arrays["curve"], curve_bin, arrays.get("class_curve"))
-        if "drift" in arrays:
-            self.drift = Drift.restored(arrays["drift"])
+        if "drift_tests" in arrays:
+            self.drift = Drift.restored(arrays["drift_tests"])
+        else:  # of an older version
+            self.drift = Drift(self.progressive.tested)
         if (
             self.n_untested < 0
             or min((self.untyped_nulls or {}).values(), default=1) < 1
             or self.last_target >= max(n_labels, 0)
-            or any(not 0 <= x <= 1 for each in self.changes for x in (each.before, each.after))
+            or any(not 0 <= x <= 1 for each in self.events for x in (each.before, each.after))
         ):
             raise CheckpointError("progress has inconsistent counts")
 
@@ -482,5 +484,5 @@ class Progress:
         if is_repeated:
             self.training.update(target, predicted)
             return
-        self.drift.update(target, target != predicted, rows, self.changes)
+        self.drift.update(target, target != predicted, rows, self.events)
         self.progressive.update(target, predicted)

@@ -68,6 +68,8 @@ def read_live(path: Path) -> SavedModel:
             label_type = types.pop() if len(types) == 1 and types < set(LABEL_TYPES) else None
             schema = Schema(names or None, label_type)
             return SavedModel(model, asked, schema, ledger, kernel, None, python_step)
+        if isinstance(run, dict) and isinstance(run.get("progress"), dict):
+            run["progress"].pop("changes", None)  # the drift events of an older version
         saved = from_json(_Run, run, "run")
         asked, waiting = saved.selection, saved.waiting
         if asked.joins == (waiting is None):

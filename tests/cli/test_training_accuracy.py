@@ -76,4 +76,4 @@ def test_ten_passes_report_no_drop_of_training_accuracy(tmp_path, run):
     once = run("learn", source, check=0).stderr
     often = run("learn", source, "--passes", 10, check=0).stderr
 
-    assert once.count("accuracy fell") == often.count("accuracy fell") == 1
+    assert once.count("accuracy dropped") == often.count("accuracy dropped") == 1

@@ -13,10 +13,10 @@ import time
 import pytest
 from helpers import COMMAND, TIMES, contents_of, kill_after_saves, write_lines
 
-from stream_perceptron import LiveModel
+from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoint
 
-CHANGES = ("fall", "recovery")
-KINDS = (*CHANGES, "finding")
+DRIFT = ("drop", "further_drop", "recovery", "label_mix")
+KINDS = (*DRIFT, "finding")
 
 
 def flipped(path, n=20_000, flips=(10_000,), seed=0):
@@ -36,57 +36,58 @@ def events_in(stderr, kinds=KINDS):
     return [event for event in events if event["kind"] in kinds]
 
 
-def test_a_fall_and_its_recovery(run, tmp_path):
+def test_a_drop_and_its_recovery(run, tmp_path):
     source, model = flipped(tmp_path / "s.csv"), tmp_path / "m.npz"
     shown = run("learn", source, "-m", model, check=0).stderr.splitlines()
-    (fall,) = (line for line in shown if line.startswith("warning: accuracy fell from 99."))
-    (back,) = (line for line in shown if line.startswith("accuracy recovered to 9"))
-    assert shown.index(fall) < shown.index(back)
-    assert "near row 10,00" in fall
+    (drop,) = (line for line in shown if line.startswith("warning: accuracy dropped from 99."))
+    (back,) = (line for line in shown if line.startswith("accuracy recovered from "))
+    assert shown.index(drop) < shown.index(back)
+    assert "near row 10,00" in drop
     assert not [line for line in shown if line.startswith("diagnosis")]
 
     inspected = run("inspect", model, check=0).stdout
-    assert re.search(r"(?m)^  fell +from 99\.", inspected)
-    assert re.search(r"(?m)^  recovered +to 9", inspected)
-    (first, last) = json.loads(run("inspect", model, "--json", check=0).stdout)["changes"]
-    assert [True, False] == [first["is_fall"], last["is_fall"]]
+    assert re.search(r"(?m)^  drop +accuracy from 99\.", inspected)
+    assert re.search(r"(?m)^  recovery +accuracy from ", inspected)
+    (first, last) = json.loads(run("inspect", model, "--json", check=0).stdout)["events"]
+    assert [first["kind"], last["kind"]] == ["drop", "recovery"]
+    assert f"warning: {first['text']}" == drop.partition(";")[0]
     assert 10_000 <= first["row"] < 10_050 < first["found"] <= 10_200 < last["row"]
 
     page = tmp_path / "r.html"
     run("report", model, "-o", page, check=0)
-    assert f"{fall.removeprefix('warning: a').split(';')[0]}." in page.read_text()
+    assert f"{drop.removeprefix('warning: a').split(';')[0]}." in page.read_text()
     assert "stroke-dasharray" in page.read_text()
 
 
-def test_a_fall_that_lasts_is_a_finding(run, tmp_path):
+def test_a_drop_that_lasts_is_a_finding(run, tmp_path):
     """Labels become random, so there is nothing left to learn."""
     source, rng = flipped(tmp_path / "s.csv", 8000, ()), random.Random(1)
     with source.open("a") as file:
         for _ in range(4000):
             file.write(f"{rng.choice(['left', 'right'])},{rng.random():.4f},0.5\n")
     result = run("learn", source, "--json", "-m", tmp_path / "m.npz", check=0)
-    (fall,) = events_in(result.stderr, ("fall", "recovery"))
+    drop = events_in(result.stderr, DRIFT)[0]
     found = {found["name"]: found for found in json.loads(result.stdout)["diagnosis"]}
-    assert "fall" == fall["kind"]
-    assert fall["near"] <= 8050 < fall["row"]
-    assert fall["before"] > 0.98 > 0.6 > fall["after"]
-    assert found["accuracy fell"]["suggestion"] == fall["suggestion"]
-    assert "accuracy fell: from 9" in run("inspect", tmp_path / "m.npz", check=0).stdout
+    assert "drop" == drop["kind"]
+    assert drop["near"] <= 8050 < drop["row"]
+    assert drop["before"] > 0.98 > 0.6 > drop["after"]
+    assert found["accuracy dropped"]["suggestion"] == drop["suggestion"]
+    assert "accuracy dropped: from 9" in run("inspect", tmp_path / "m.npz", check=0).stdout
     text = run("learn", source, check=0).stderr
-    assert text.count("accuracy fell") == 1
+    assert text.count("accuracy dropped") == 1
     resumed = run("learn", source, "-m", tmp_path / "m.npz", check=0).stderr
-    assert resumed.count("diagnosis: accuracy fell: from 9") == 1
+    assert resumed.count("diagnosis: accuracy dropped: from 9") == 1
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
-def test_quiet_runs_tell_of_falls_alone(options, run, tmp_path):
+def test_quiet_runs_report_drops_alone(options, run, tmp_path):
     result = run("learn", flipped(tmp_path / "s.csv"), "--quiet", *options, check=0)
     (line,) = result.stderr.splitlines()
     if not options:
-        assert line.startswith("warning: accuracy fell from 99.")
+        assert line.startswith("warning: accuracy dropped from 99.")
         return
     event = json.loads(line)
-    assert {"kind", "row", "text", "near", "before", "after", "suggestion"} == set(event)
+    assert set(event) == {"kind", "row", "text", "near", "before", "after", "class", "suggestion"}
     summary = json.loads(result.stdout.splitlines()[-1])
     assert 0.8 < summary["accuracy"] < 1
 
@@ -151,7 +152,7 @@ def test_events_do_not_depend_on_how_rows_come(run, tmp_path):
                 time.sleep(0.001)
 
     kinds = [event["kind"] for event in expected]
-    assert ["fall", "recovery", "fall"] == [kind for kind in kinds if kind != "finding"][:3]
+    assert ["drop", "recovery", "drop"] == [kind for kind in kinds if kind != "finding"][:3]
     for write in (shreds, lines):
         assert expected == sent(source, [], write)
     for options in (["-p", tmp_path / "p.jsonl"], ["--trace", "50"]):
@@ -165,7 +166,7 @@ def test_events_do_not_depend_on_how_rows_come(run, tmp_path):
     assert expected == events_in(run("learn", *parts, "--json", check=0).stderr)
 
 
-def test_a_fall_on_a_live_pipe_is_told_at_once(tmp_path):
+def test_a_drop_on_a_live_pipe_is_reported_at_once(tmp_path):
     """It is printed before the pipe closes, and before a full batch."""
     lines = flipped(tmp_path / "s.csv", 3000, (2000,)).read_bytes().splitlines(keepends=True)
     with subprocess.Popen(
@@ -176,7 +177,7 @@ def test_a_fall_on_a_live_pipe_is_told_at_once(tmp_path):
 
         def watch():
             for line in process.stderr:
-                if json.loads(line)["kind"] == "fall":
+                if json.loads(line)["kind"] == "drop":
                     told.set()
 
         threading.Thread(target=watch, daemon=True).start()
@@ -190,11 +191,11 @@ def test_a_fall_on_a_live_pipe_is_told_at_once(tmp_path):
 
 
 @pytest.mark.slow
-def test_killed_runs_tell_the_same(run, tmp_path):
+def test_killed_runs_report_the_same_events(run, tmp_path):
     """Drops after the last save are printed again, and no other one twice."""
     source = flipped(tmp_path / "s.csv", 60_000, (20_000, 40_000))
     args = ["learn", source, "--json", "-m", tmp_path / "m.npz", "--save-every", "500"]
-    expected = events_in(run(*args, check=0).stderr, CHANGES)
+    expected = events_in(run(*args, check=0).stderr, DRIFT)
     whole = contents_of(tmp_path / "m.npz")
     kills, rng = 0, random.Random(0)
     while kills < 4 * TIMES:
@@ -205,7 +206,7 @@ def test_killed_runs_tell_the_same(run, tmp_path):
                 [COMMAND, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE
             ) as process:
                 kills += kill_after_saves(process, tmp_path / "m.npz", rng.choice([1, 10, 40]), 0)
-                told += events_in(process.communicate()[1].decode(), CHANGES)
+                told += events_in(process.communicate()[1].decode(), DRIFT)
                 code = process.returncode
         assert expected == sorted(
             {json.dumps(event): event for event in told}.values(), key=told.index
@@ -213,21 +214,58 @@ def test_killed_runs_tell_the_same(run, tmp_path):
         assert whole == contents_of(tmp_path / "m.npz")
 
 
-def test_a_model_without_a_test_for_drift_begins_one(run, tmp_path):
-    """Older checkpoints have none."""
+def test_a_model_of_an_older_version_begins_its_drift_tests(run, tmp_path):
     source, model = flipped(tmp_path / "s.csv", 30_000, (20_000,)), tmp_path / "m.npz"
     run("learn", source, "-m", model, "--limit", "5000", check=0)
-    live = LiveModel.load(model)
-    live.progress.drift = type(live.progress.drift)()
-    live.save(model)
-    (fall, *_) = events_in(run("learn", source, "-m", model, "--json", check=0).stderr)
-    assert ("fall", 20_000) == (fall["kind"], fall["near"] // 100 * 100)
+    meta, arrays = read_checkpoint(model)
+    del arrays["drift_tests"]
+    meta["run"]["progress"]["changes"] = [{"is_fall": True, "row": 1}]
+    write_checkpoint(model, meta, arrays)
+    (drop, *_) = events_in(run("learn", source, "-m", model, "--json", check=0).stderr)
+
+    assert (drop["kind"], drop["near"] // 100) == ("drop", 200)
+    run("verify", model, source, check=0)
+
+
+def test_a_drop_of_recall_and_another_label_mix(run, tmp_path):
+    """One of three classes becomes noise, and later it becomes frequent."""
+    rng, lines = random.Random(0), ["label,a,b"]
+    for i in range(80_000):
+        is_rare = rng.random() < (0.01 if i < 60_000 else 0.3)
+        a, b = rng.uniform(-1, 1), 1 if is_rare and i < 40_000 else 0
+        lines.append(f"{'rare' if is_rare else 'left' if a < 0 else 'right'},{a:.3f},{b}")
+    source, model = tmp_path / "s.csv", tmp_path / "m.npz"
+    source.write_text("\n".join(lines) + "\n")
+    result = run("learn", source, "--json", "-m", model, check=0)
+    drop, mix = (
+        next(e for e in events_in(result.stderr, DRIFT) if (e["kind"], e["class"]) == key)
+        for key in (("drop", "rare"), ("label_mix", "rare"))
+    )
+    inspected = run("inspect", model, check=0).stdout
+    events = json.loads(run("inspect", model, "--json", check=0).stdout)["events"]
+    page = tmp_path / "r.html"
+    run("report", model, "-o", page, check=0)
+    report = page.read_text()
+
+    assert drop["text"].startswith("warning: recall of rare dropped from ")
+    assert drop["suggestion"] == "look at the rows of that class from there on"
+    assert abs(drop["near"] - 40_000) <= 1000
+    assert mix["text"].startswith("label mix changed near row 60,002: rare 0.9% -> ")
+    assert "recall dropped: rare from " in inspected
+    assert re.search(r"(?m)^  label mix +share of rare from 0\.9% to ", inspected)
+    texts = [event["text"] for event in events]
+    assert drop["text"].removeprefix("warning: ").startswith(texts[0])
+    assert mix["text"] in texts
+    assert all(f"{text[0].upper()}{text[1:]}." in report for text in texts)
+    quiet = run("learn", source, "--quiet", check=0).stderr
+    assert "recall of rare dropped" in quiet
+    assert "label mix" not in quiet
 
 
 @pytest.mark.slow
 def test_shards_do_not_look(digits, run):
     told = run("learn", digits["test"], "--ray", "--shards", "2", "--json", check=0).stderr
-    assert [] == events_in(told, ("fall", "recovery"))
+    assert [] == events_in(told, DRIFT)
 
 
 def test_a_run_over_another_source_looks_again(run, tmp_path):
@@ -246,7 +284,7 @@ def test_what_was_told_before_an_error_is_not_told_again(run, tmp_path):
     with source.open("a") as file:
         file.write("left,oops,1\n")
     shown = [run("learn", source, "-m", tmp_path / "m.npz", "-q", check=1) for _ in range(2)]
-    assert [1, 0] == [result.stderr.count("accuracy fell") for result in shown]
+    assert [1, 0] == [result.stderr.count("accuracy dropped") for result in shown]
 
 
 def test_rows_without_a_label_and_bad_ones_are_counted(run, tmp_path):
@@ -264,10 +302,10 @@ def test_rows_without_a_label_and_bad_ones_are_counted(run, tmp_path):
     source.write_text("\n".join(mixed) + "\n")
     options = ["--skip-bad", "-p", tmp_path / "p.jsonl"]
     expected = events_in(run("learn", source, "--json", *options, check=0).stderr)
-    (fall, *_) = (event for event in expected if event["kind"] == "fall")
+    (drop, *_) = (event for event in expected if event["kind"] == "drop")
     assert turned > 9000
-    assert abs(fall["near"] - turned) <= 80
-    assert fall["near"] < fall["row"] <= fall["near"] + 300
+    assert abs(drop["near"] - turned) <= 80
+    assert drop["near"] < drop["row"] <= drop["near"] + 300
     options[-1] = tmp_path / "q.jsonl"
     assert expected == sent(source, options, whole)
 

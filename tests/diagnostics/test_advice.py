@@ -132,7 +132,7 @@ def test_features_that_grow_until_steps_are_too_long(run, tmp_path):
         rows.append((round(a, 3), round(b, 3), "left" if a > b else "right"))
     source = write(tmp_path / "s.csv", "a,b,label", rows)
     given = ["--no-standardize", "--activation", "identity", "--lr"]
-    found = follows(run, source, "accuracy fell", [*given, "0.05"], [*given, "0.01"])
+    found = follows(run, source, "accuracy dropped", [*given, "0.05"], [*given, "0.01"])
     assert "lr is too high" in found["suggestion"]
 
 

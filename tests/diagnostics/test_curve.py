@@ -10,7 +10,7 @@ import pytest
 from stream_perceptron import LiveModel
 from stream_perceptron.data.opening import open_source
 from stream_perceptron.diagnostics.curve import curve_of
-from stream_perceptron.live.drift import Change
+from stream_perceptron.live.drift import DriftEvent, EventKind
 from stream_perceptron.live.metrics import Confusion
 
 
@@ -86,18 +86,21 @@ def test_an_axis_begins_at_0_or_says_where(learned):
     assert all('class="cut"' in drawing for drawing in panel["drawings"].values())
 
 
-def test_falls_are_marked_and_recoveries_told(learned):
+def test_drops_of_accuracy_are_marked_and_all_events_described(learned):
     live = learned(1000)
-    live.progress.changes += [
-        Change(True, 501, 500, 600, 0.8, 0.3), Change(False, 700, 699, 700, 0.3, 0.8)
-    ]  # fmt: skip
+    live.progress.events += [
+        DriftEvent(EventKind.DROP, 501, 500, 600, 0.8, 0.3),
+        DriftEvent(EventKind.RECOVERY, 700, 699, 700, 0.3, 0.8),
+        DriftEvent(EventKind.DROP, 901, 900, 950, 0.9, 0.1, label=0),
+    ]
     shown = curve_of(live)
 
-    assert "Accuracy fell from 80.0% to 30.0% near row 501." in shown["summary"]
-    assert "Accuracy recovered to 80.0% near row 700." in shown["summary"]
+    assert "Accuracy dropped from 80.0% to 30.0% near row 501." in shown["summary"]
+    assert "Accuracy recovered from 30.0% to 80.0% near row 700." in shown["summary"]
+    assert " dropped from 90.0% to 10.0% near row 901." in shown["summary"]
     for panel in shown["panels"]:
         for drawing in panel["drawings"].values():
-            assert 1 == drawing.count('class="fall"')
+            assert 1 == drawing.count('class="drop"')
 
 
 def test_errors_as_large_as_numbers_are(learned):

@@ -153,22 +153,22 @@ def test_stream_that_changes(run, tmp_path):
     changed = write(tmp_path / "changed.csv", steady + lines(turned))
     options = ["--lr", "0.02", "--epsilon", "0.01"]
 
-    assert "accuracy fell" in findings(run, changed, *options)
+    assert "accuracy dropped" in findings(run, changed, *options)
     assert {} == findings(run, write(tmp_path / "steady.csv", steady), *options)
 
 
 def test_one_event_has_one_finding(run, tmp_path):
-    """Outputs become alike and the error rises where accuracy falls: the fall says it all."""
+    """Outputs become alike and the error rises where accuracy drops: the drop explains both."""
     rows = lines(points(3000)) + lines(points(3000, 1, flip=0.5))
     path, model = write(tmp_path / "a.csv", rows), tmp_path / "m.npz"
     found = findings(run, path, "--lr", "0.5", "-m", model)
     shown = run("inspect", model, check=0).stdout
 
-    assert list(found) == ["accuracy fell"]
-    assert shown.count("near row") == 1
-    # Shards detect no falls, as their rows have no order.
+    assert list(found) == ["accuracy dropped"]
+    assert shown.count("accuracy dropped: from 9") == 1
+    # Shards detect no drops, as their rows have no order.
     live = LiveModel.load(model)
-    live.progress.changes.clear()
+    live.progress.events.clear()
     assert "error rising" in [finding.name for finding in findings_in(live)]
 
 

@@ -107,9 +107,9 @@ def after_pipes(folder):
     assert 300 == len(answers)
     assert {"up", "down"} == {json.loads(line)["prediction"] for line in answers}
     (alert,) = (folder / "alerts.txt").read_text().splitlines()
-    assert alert.startswith("warning: accuracy fell from ")
-    samples, _, falls = (folder / "perceptron.prom").read_text().splitlines()
-    assert ("perceptron_samples 900", "perceptron_falls 1") == (samples, falls)
+    assert alert.startswith("warning: accuracy dropped from ")
+    samples, _, drops = (folder / "perceptron.prom").read_text().splitlines()
+    assert ("perceptron_samples 900", "perceptron_drops 1") == (samples, drops)
 
 
 def after_distributed(folder):

@@ -1,0 +1,102 @@
+"""Blocks of tested samples, which the tests for drift examine one by one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+BLOCK = 50  # samples
+NUMBER = "<f8"  # the type of each number in the state of the tests
+MAX_CLASSES = 1000  # classes with counts of their own; the last one counts all further classes too
+
+_LOG_2 = 0.6931471805599453
+
+
+@dataclass
+class Blocks:
+    """The counts of n blocks of 50 samples, for k classes."""
+
+    rows: Array  # the row of the last sample; shape (n,)
+    samples: Array  # the number of tested samples up to its end; shape (n,)
+    seen: Array  # samples by class; shape (n, k)
+    wrong: Array  # samples predicted wrongly by class; shape (n, k)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, part: slice) -> Blocks:
+        return Blocks(self.rows[part], self.samples[part], self.seen[part], self.wrong[part])
+
+
+def define_group(n_classes: int) -> list[tuple[Any, ...]]:
+    """Return the fields of the state of `group_blocks`, for a structured array."""
+    return [
+        ("n_blocks", NUMBER),  # in the group that is not full, and their samples by class
+        ("seen", NUMBER, (n_classes,)),
+        ("wrong", NUMBER, (n_classes,)),
+    ]
+
+
+def group_blocks(state: np.void, blocks: Blocks, length: int) -> tuple[Blocks, slice]:
+    """Combine blocks to groups of `length` blocks.
+
+    Returns
+    -------
+    The groups that are full, and the places of their last blocks. `state` keeps the rest.
+
+    """
+    n_open, n_classes = int(state["n_blocks"]), blocks.seen.shape[1]
+    n_full, state["n_blocks"] = divmod(n_open + len(blocks), length)
+    first = length - 1 - n_open
+    ends = slice(first, first + n_full * length, length)
+    groups = []
+    for name, counts in (("seen", blocks.seen), ("wrong", blocks.wrong)):
+        padded = np.zeros(((n_full + 1) * length, n_classes))
+        padded[n_open : n_open + len(blocks)] = counts
+        sums = padded.reshape(n_full + 1, length, n_classes).sum(axis=1)
+        sums[0] += state[name]
+        state[name] = sums[n_full]
+        groups.append(sums[:n_full])
+    return Blocks(blocks.rows[ends], blocks.samples[ends], *groups), ends
+
+
+def accumulate(first: Array, added: Array) -> Array:
+    """Return running sums that begin at `first`, one more than `added` has rows."""
+    sums = np.empty((len(added) + 1, *added.shape[1:]))
+    sums[0], sums[1:] = first, added
+    return sums.cumsum(axis=0, out=sums)
+
+
+def sum_classes(counts: Array) -> Array:
+    """Return the sum of each row, added from left to right, so that more classes change no bit."""
+    return counts.cumsum(axis=1)[:, -1]
+
+
+def find_minima(
+    least_sums: Array, sums: Array, is_counted: NDArray[np.bool_] | bool = True
+) -> tuple[Array, NDArray[np.intp]]:
+    """Return the minima of running sums so far, and where each was last attained.
+
+    The place is that of a row with `is_counted`, or -1 if the minimum is from before these.
+    """
+    least = sums.copy()
+    least[0] = least_sums
+    np.minimum.accumulate(least, axis=0, out=least)
+    numbers = np.arange(len(sums)).reshape(-1, *[1] * (sums.ndim - 1))
+    places = np.where((sums <= least) & is_counted, numbers, -1)
+    return least, np.maximum.accumulate(places, axis=0)
+
+
+def log(x: Array) -> Array:
+    """Return logarithms to ten digits, bit-identical on every machine."""
+    part, power = np.frexp(x)
+    s = (part - sqrt(0.5)) / (part + sqrt(0.5))
+    t = s * s
+    series = ((((t / 11 + 1 / 9) * t + 1 / 7) * t + 1 / 5) * t + 1 / 3) * t + 1
+    return np.asarray((power - 0.5) * _LOG_2 + 2 * s * series)

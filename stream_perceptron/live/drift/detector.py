@@ -1,0 +1,241 @@
+"""The detection of drift, with a state of bounded size."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_perceptron.errors import CheckpointError
+from stream_perceptron.live.drift import accuracy, classes, label_mix
+from stream_perceptron.live.drift.accuracy import AccuracyTest
+from stream_perceptron.live.drift.blocks import BLOCK, MAX_CLASSES, NUMBER, Array, Blocks
+from stream_perceptron.live.drift.classes import ClassTests
+from stream_perceptron.live.drift.events import DriftEvent, EventKind
+from stream_perceptron.live.drift.label_mix import LabelMixTest
+
+_MAX_EVENTS = 50  # that are kept
+_MAX_CELLS = 2**17  # blocks times classes that are tested at once
+_MAX_NUMBER = 2**52  # up to which all counts are exact
+_PLACES = ("row", "sample")
+
+
+def define_state(n_classes: int) -> np.dtype[np.void]:
+    """Return the type of the state of the tests; all numbers are 64-bit floats."""
+    counts = (NUMBER, (n_classes,))
+    return np.dtype(
+        [
+            ("n_samples", NUMBER),  # tested samples
+            ("n_untested", NUMBER),  # samples of an older version, before the tests began
+            ("seen", *counts),  # of the block that is not full: samples by class, and mistakes
+            ("wrong", *counts),
+            ("accuracy", accuracy.define_state(n_classes)),
+            ("classes", classes.define_state(n_classes)),
+            ("label_mix", label_mix.define_state(n_classes)),
+        ]
+    )
+
+
+class Drift:
+    r"""Sequential tests for drops of accuracy and changes of the label mix.
+
+    **Accuracy.** After every 50 samples, $w$ of them predicted wrongly, the sum for each odds ratio
+    $\theta$ grows by $w \ln \theta - 50 \ln(1 + q (\theta - 1))$. $q$ is the mean over the 50
+    samples of the share of mistakes since the last change among samples of the same class. So the
+    sum is the log-likelihood ratio of odds $\theta$ times as large to the present odds. If a sum
+    exceeds its minimum by more than 12 in two consecutive blocks, accuracy changed at that minimum
+    (Page's CUSUM [^1]). $q$ includes the samples under test: if samples of a class are
+    exchangeable, the exponential of a block's gain has an expectation of at most 1 for any accuracy
+    (Hoeffding [^2], theorem 4). Another label mix is no drop. After a change the test begins again,
+    so that a further drop is judged by the level after the last one; a recovery regains 90 % of
+    the accuracy before the first of them.
+
+    **Classes.** The same test runs for the recall of each class with odds ratios of 4 and 1/4 and a
+    bound of 16. It begins again when overall accuracy has dropped. Classes from the 1,000th on are
+    tested as one.
+
+    **Dependence.** Mistakes often depend on each other, as within a session, or if rows are
+    delivered twice. So both bounds are multiplied by their dispersion [^3]: the variance of the
+    excess of mistakes over $q$ in windows of 50, 200, 500 or 1,000 samples, relative to that of
+    independent mistakes. It is estimated from the differences of neighbouring windows, in which a
+    trend cancels; the largest that exceeds 1 by two standard errors counts, else 1.
+
+    **Label mix.** See `LabelMixTest`.
+
+    The tests assume that mistakes depend on each other over at most 1,000 samples or so; slower
+    waves are drops and recoveries. `scripts/bench drift drift_dependent` measures false alarms and
+    delays for streams of many kinds.
+
+    References
+    ----------
+    [^1]: E. S. Page. 1954. Continuous inspection schemes. Biometrika 41, 100-115.
+    [^2]: Wassily Hoeffding. 1963. Probability inequalities for sums of bounded random variables.
+    Journal of the American Statistical Association 58, 13-30.
+    [^3]: R. W. M. Wedderburn. 1974. Quasi-likelihood functions, generalized linear models, and the
+    Gauss-Newton method. Biometrika 61, 439-447.
+
+    Examples
+    --------
+    >>> drift, events = Drift(), []
+    >>> labels, is_wrong = np.zeros(3000, np.intp), np.arange(3000) % 100 == 0
+    >>> is_wrong[2000:] ^= True
+    >>> drift.update(labels, is_wrong, np.arange(1, 3001), events)
+    >>> events[0].describe(["right"])
+    'accuracy dropped from 99.0% to 0.0% near row 2,001'
+
+    """
+
+    def __init__(self, n_untested: int = 0) -> None:
+        self._records = np.zeros(1, define_state(1))
+        self.state["n_untested"] = n_untested
+
+    @classmethod
+    def restored(cls, numbers: Array) -> Drift:
+        """Return the tests from their saved `numbers`.
+
+        Raises
+        ------
+        CheckpointError
+            If they are inconsistent.
+
+        """
+        drift = cls()
+        one, two = (define_state(n).itemsize // 8 for n in (1, 2))
+        n_classes, rest = divmod(len(numbers) - one, two - one)
+        if rest or not 0 <= n_classes < MAX_CLASSES:
+            raise CheckpointError("progress has drift tests of a wrong size")
+        drift._records = numbers.copy().view(define_state(n_classes + 1))
+        if not (np.abs(numbers) < _MAX_NUMBER).all() or not _is_consistent(drift.state):
+            raise CheckpointError("progress has inconsistent drift tests")
+        return drift
+
+    @property
+    def state(self) -> np.void:
+        """A view of the state, of the type of `define_state`."""
+        return self._records[0]  # type: ignore[no-any-return]
+
+    @property
+    def numbers(self) -> Array:
+        """The state as an array of numbers."""
+        return self._records.view(NUMBER)
+
+    @property
+    def n_untested(self) -> int:
+        """The number of samples that an older version learned before the tests began."""
+        return int(self.state["n_untested"])
+
+    def update(
+        self,
+        labels: NDArray[np.intp],
+        is_wrong: NDArray[np.bool_],
+        rows: NDArray[np.intp],
+        events: list[DriftEvent],
+    ) -> None:
+        """Test more samples, given the numbers of their labels and rows; append the events found.
+
+        At most 50 events are kept.
+        """
+        labels = np.minimum(labels, MAX_CLASSES - 1)
+        n_classes = max(int(labels.max(initial=0)) + 1, len(self.state["seen"]))
+        if n_classes > len(self.state["seen"]):
+            records = np.zeros(1, define_state(n_classes))
+            _copy_fields(self._records, records)
+            self._records = records
+        size = BLOCK * max(1, _MAX_CELLS // n_classes)
+        for start in range(0, len(labels), size):
+            part = slice(start, start + size)
+            blocks = self._fill_blocks(labels[part], is_wrong[part], rows[part])
+            events += self._test(blocks)
+            del events[:-_MAX_EVENTS]
+
+    def _fill_blocks(
+        self, labels: NDArray[np.intp], is_wrong: NDArray[np.bool_], rows: NDArray[np.intp]
+    ) -> Blocks:
+        """Add samples to the open block; return the blocks that are full."""
+        state = self.state
+        n_classes, n_open = len(state["seen"]), int(state["seen"].sum())
+        n = (n_open + len(labels)) // BLOCK
+        cells = np.repeat(np.arange(n + 1) * 2 * n_classes, BLOCK)[n_open : n_open + len(labels)]
+        cells += labels
+        cells += is_wrong * np.intp(n_classes)
+        counts = np.bincount(cells, minlength=(n + 1) * 2 * n_classes).astype(float)
+        right, wrong = counts.reshape(n + 1, 2, n_classes).transpose(1, 0, 2)
+        seen = right + wrong
+        seen[0] += state["seen"]
+        wrong[0] += state["wrong"]
+        state["seen"], state["wrong"] = seen[n], wrong[n]
+        samples = state["n_samples"] - n_open + BLOCK * np.arange(1.0, n + 1)
+        state["n_samples"] += len(labels)
+        ends = rows[BLOCK - 1 - n_open :: BLOCK].astype(float)
+        return Blocks(ends, samples, seen[:n], wrong[:n])
+
+    def _test(self, blocks: Blocks) -> list[DriftEvent]:
+        """Return the events found in full blocks, in order."""
+        state, events = self.state, list[DriftEvent]()
+        of_all, of_classes = AccuracyTest(state["accuracy"]), ClassTests(state["classes"])
+        begin = 0
+        while begin < len(blocks):
+            step = of_all.advance(blocks[begin:], events)
+            # The block in which accuracy drops says nothing of single classes.
+            n = step.n_blocks - step.is_general_drop
+            dispersion_sums = step.squares[:n], step.pairs[:n]
+            of_classes.advance(blocks[begin : begin + n], dispersion_sums, events)
+            if step.is_general_drop:
+                now = state["accuracy"]["now"]
+                of_classes.restart(now["row"], now["sample"])
+            begin += step.n_blocks
+        LabelMixTest(state["label_mix"]).advance(blocks, events)
+        return sorted(events, key=_get_order)
+
+
+def _get_order(event: DriftEvent) -> tuple[int, bool, int]:
+    """Return the key by which events are sorted, whatever order the tests ran in."""
+    label = -1 if event.label is None else event.label
+    return event.found, event.kind == EventKind.LABEL_MIX, label
+
+
+def _copy_fields(old: NDArray[np.void], new: NDArray[np.void]) -> None:
+    """Copy all fields to a state with more classes, which has zeros for the new ones."""
+    for name in old.dtype.names or ():
+        part, target = old[name], new[name]
+        corner = target[tuple(slice(length) for length in part.shape)]
+        if part.dtype.names:
+            _copy_fields(part, corner)
+        else:
+            corner[...] = part
+
+
+def _is_consistent(state: np.void) -> bool:
+    """Return whether the tests can go on from a state that may be forged."""
+    of_all, of_classes, mix = state["accuracy"], state["classes"], state["label_mix"]
+    now, at, later = (of_all[name] for name in ("now", "at_least", "after_least"))
+    tests = of_classes["classes"]
+    counts = [(state, None), (of_classes["open"], None), (at, None), (tests["at_least"], None)]
+    counts += [(later, at), (now, later), (tests[:, np.newaxis], tests["at_least"])]
+    shares = [of_all[name] for name in ("level", "before", "after")]
+    shares += [tests[name] for name in ("level", "after")]
+    shares += [mix["last"] / label_mix.WINDOW]
+    shares += [mix["sums"] / max(mix["n_windows"], 1) / label_mix.WINDOW]
+    places = [part[name] for part in (now, at, later, tests["at_least"]) for name in _PLACES]
+    places += [mix[f"{part}_{name}"] for part in ("last", "open") for name in _PLACES]
+    lengths = (
+        (state["seen"].sum(), BLOCK),
+        (of_classes["n_groups"], _MAX_NUMBER),
+        (of_classes["open"]["n_blocks"], classes.LENGTH),
+        (mix["open"]["n_blocks"], label_mix.LENGTH),
+    )
+    groups = of_classes["open"], mix["open"]
+    return (
+        all(group["seen"].sum() == BLOCK * group["n_blocks"] for group in groups)
+        and all(_are_counts(*pair) for pair in counts)
+        and all(((share >= 0) & (share <= 1)).all() for share in shares)
+        and all((place >= 0).all() for place in places)
+        and all(0 <= n < limit and n % 1 == 0 for n, limit in lengths)
+    )
+
+
+def _are_counts(after: np.void, before: np.void | None) -> bool:
+    """Return whether no count decreased, and there are no more mistakes than samples."""
+    seen, wrong = (
+        after[name] - (0 if before is None else before[name]) for name in ("seen", "wrong")
+    )
+    return bool(((wrong >= 0) & (wrong <= seen)).all())

@@ -1,0 +1,118 @@
+"""Drift events: what the tests report."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from stream_perceptron.live.drift.blocks import MAX_CLASSES
+
+ACCURACY_DROPPED = "accuracy dropped"
+RECALL_DROPPED = "recall dropped"
+
+_CAUSE = "the stream has changed, or lr is too high: look at the rows from there on"
+_CAUSE_IF_WEIGHTED = (
+    "class weights find more of the rare classes at the cost of others, the stream has changed, or "
+    "lr is too high: look at the recall of each class"
+)
+
+
+_CAUSE_OF_CLASS = "look at the rows of that class from there on"
+
+
+def explain_drop(is_overall: bool, has_class_weights: bool) -> str:
+    """Return what may have made accuracy, or the recall of a class, drop, and where to look."""
+    if not is_overall:
+        return _CAUSE_OF_CLASS
+    return _CAUSE_IF_WEIGHTED if has_class_weights else _CAUSE
+
+
+class EventKind(StrEnum):
+    """The kind of a drift event."""
+
+    DROP = "drop"
+    FURTHER_DROP = "further_drop"
+    RECOVERY = "recovery"
+    LABEL_MIX = "label_mix"
+
+
+_VERBS = {
+    EventKind.DROP: "dropped",
+    EventKind.FURTHER_DROP: "dropped further",
+    EventKind.RECOVERY: "recovered",
+}
+
+
+@dataclass(frozen=True)
+class DriftEvent:
+    """A drop or recovery of accuracy, overall or of a class, or a change of the label mix.
+
+    `before` and `after` are the accuracies, those of a class being its recall; or the shares of a
+    class among the labels.
+
+    Examples
+    --------
+    >>> event = DriftEvent(EventKind.DROP, 501, 500, 650, 0.95, 0.0, label=1)
+    >>> event.describe(["no", "yes"])
+    'recall of yes dropped from 95.0% to 0.0% near row 501'
+
+    """
+
+    kind: EventKind
+    row: int  # the row near which it began
+    sample: int  # the number of tested samples before that row
+    found: int  # the row at which it was found
+    before: float
+    after: float
+    label: int | None = None  # the number of the class; None for the overall accuracy
+
+    @property
+    def is_drop(self) -> bool:
+        """Whether accuracy dropped, overall or of a class."""
+        return self.kind in (EventKind.DROP, EventKind.FURTHER_DROP)
+
+    @property
+    def is_overall(self) -> bool:
+        """Whether it concerns the overall accuracy."""
+        return self.label is None
+
+    @property
+    def figures(self) -> str:
+        """The accuracies or shares and the row, as text."""
+        return f"from {self.before:.1%} to {self.after:.1%} near row {self.row:,}"
+
+    def name_metric(self, classes: Sequence[Hashable]) -> str:
+        """Return the name of the metric: accuracy, or the recall or share of a class."""
+        if self.label is None:
+            return "accuracy"
+        of = "share" if self.kind == EventKind.LABEL_MIX else "recall"
+        return f"{of} of {name_class(self.label, classes)}"
+
+    def describe(self, classes: Sequence[Hashable]) -> str:
+        """Return the event as text, given the names of the classes."""
+        if self.kind == EventKind.LABEL_MIX:
+            name = name_class(self.label or 0, classes)
+            shares = f"{name} {self.before:.1%} -> {self.after:.1%}"
+            return f"label mix changed near row {self.row:,}: {shares}"
+        return f"{self.name_metric(classes)} {_VERBS[self.kind]} {self.figures}"
+
+    def to_dict(self, classes: Sequence[Hashable]) -> dict[str, Any]:
+        """Return the event as a JSON object, with the name of the class."""
+        name = None if self.label is None else name_class(self.label, classes)
+        figures = {key: value for key, value in vars(self).items() if key != "label"}
+        return {**figures, "class": name, "text": self.describe(classes)}
+
+
+def find_lasting_drops(events: Sequence[DriftEvent]) -> list[DriftEvent]:
+    """Return the last drop of overall accuracy and of each class that has not recovered."""
+    last = {event.label: event for event in events if event.kind != EventKind.LABEL_MIX}
+    return [event for event in last.values() if event.is_drop]
+
+
+def name_class(label: int, classes: Sequence[Hashable]) -> str:
+    """Return the name of a class that the tests count; the last one may stand for several."""
+    if label == MAX_CLASSES - 1 and len(classes) > MAX_CLASSES:
+        return f"the {len(classes) - label:,} classes after the first {label:,}"
+    return str(classes[label])

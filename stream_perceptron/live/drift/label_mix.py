@@ -1,0 +1,130 @@
+"""The test for changes of the label mix: the shares of the classes among the labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_perceptron.live.drift.blocks import (
+    BLOCK,
+    NUMBER,
+    Array,
+    Blocks,
+    accumulate,
+    define_group,
+    group_blocks,
+    sum_classes,
+)
+from stream_perceptron.live.drift.events import DriftEvent, EventKind
+
+LENGTH = 20  # blocks in a window
+WINDOW = LENGTH * BLOCK  # samples
+_MIN_WINDOWS = 5  # before the two that are tested
+_BAR = 5.0  # standard deviations
+_MIN_ODDS = 1.5  # the least odds ratio of a share that is reported
+
+
+def define_state(n_classes: int) -> list[tuple[Any, ...]]:
+    """Return the fields of the state, for a structured array."""
+    counts = (NUMBER, (n_classes,))
+    return [
+        ("n_windows", NUMBER),  # windows since the last change, without the last window
+        ("sums", *counts),  # of their samples by class, and of the squares of these counts
+        ("squares", *counts),
+        ("last", *counts),  # the last window: samples by class, its begin, and whether it exists
+        ("last_row", NUMBER),
+        ("last_sample", NUMBER),
+        ("has_last", NUMBER),
+        ("open", define_group(n_classes)),  # the window that is not full, and its begin
+        ("open_row", NUMBER),
+        ("open_sample", NUMBER),
+    ]
+
+
+class LabelMixTest:
+    """Compares two windows of 1,000 labels with those before; `state` is changed in place.
+
+    The mix has changed if the counts of a class in both windows deviate in the same direction from
+    their mean in the n windows before, by five standard deviations, and the odds of the class by
+    half. The variance is estimated from the same windows, so it is larger for labels that depend on
+    each other, as within a session. With few windows the bar is higher, as the variance of
+    Student's t is: (n + 1) / (n - 3) of that of the normal distribution.
+    """
+
+    def __init__(self, state: np.void) -> None:
+        self._state = state
+
+    def advance(self, blocks: Blocks, events: list[DriftEvent]) -> None:
+        """Test blocks and append the events found."""
+        state = self._state
+        windows, _ = group_blocks(state["open"], blocks, LENGTH)
+        n_full = len(windows)
+        rows = np.append(state["open_row"], windows.rows)
+        samples = np.append(state["open_sample"], windows.samples)
+        state["open_row"], state["open_sample"] = rows[-1], samples[-1]
+        begin = 0
+        while begin < n_full:
+            part = slice(begin, None)
+            begin += self._test_windows(windows.seen[part], rows[begin:], samples[begin:], events)
+
+    def _test_windows(
+        self, counts: Array, rows: Array, samples: Array, events: list[DriftEvent]
+    ) -> int:
+        """Test m windows up to the first change; return how many were used.
+
+        `rows` and `samples` have the begin of each window and the end of the last; shape (m + 1,).
+        """
+        state = self._state
+        if not state["has_last"]:
+            state["has_last"] = 1.0
+            state["last"], state["last_row"], state["last_sample"] = counts[0], rows[0], samples[0]
+            return 1
+        before = np.concatenate([state["last"][np.newaxis], counts[:-1]])
+        sums = accumulate(state["sums"], before)
+        squares = accumulate(state["squares"], before**2)
+        n = (state["n_windows"] + np.arange(len(sums)))[:, np.newaxis]
+        found = _find_changes(n[:-1], sums[:-1], squares[:-1], before, counts)
+        changes = np.flatnonzero(found.any(axis=1))
+        at = int(changes[0]) if len(changes) else len(counts) - 1
+        if len(changes):
+            gaps = (before[at] + counts[at]) * n[at] - 2 * sums[at]
+            # Of the shares that changed most, a larger one has precedence over a smaller one.
+            label = int(np.where(found[at], 2 * np.abs(gaps) + (gaps > 0), -1).argmax())
+            row = state["last_row"] if at == 0 else rows[at - 1]
+            sample = state["last_sample"] if at == 0 else samples[at - 1]
+            old = float(sums[at, label] / n[at, 0] / WINDOW)
+            new = float((before[at] + counts[at])[label] / 2 / WINDOW)
+            place = int(row) + 1, int(sample) + 1, int(rows[at + 1])
+            events.append(DriftEvent(EventKind.LABEL_MIX, *place, old, new, label))
+            state["n_windows"], state["sums"], state["squares"] = 1, before[at], before[at] ** 2
+        else:
+            state["n_windows"], state["sums"], state["squares"] = n[-1, 0], sums[-1], squares[-1]
+        state["last"], state["last_row"] = counts[at], rows[at]
+        state["last_sample"] = samples[at]
+        return at + 1
+
+
+def _find_changes(
+    n: Array, sums: Array, squares: Array, before: Array, counts: Array
+) -> NDArray[np.bool_]:
+    """Return whether the share of each class has changed in two windows; shape (m, k).
+
+    `n`, `sums` and `squares` are of the windows before these two, with the counts `before` and
+    `counts`.
+    """
+    has_enough, n = n >= _MIN_WINDOWS, np.maximum(n, _MIN_WINDOWS)
+    mean = sums / n
+    variance, of_independent = (squares - mean * sums) / (n - 1), mean * (1 - mean / WINDOW)
+    # Rare classes may not have shown yet that labels come in sessions, but others have.
+    dispersion = sum_classes(variance) / np.maximum(sum_classes(of_independent), 1)
+    dispersion = np.maximum(dispersion, 1)[:, np.newaxis]
+    variance = np.maximum(variance, dispersion * np.maximum(of_independent, dispersion))
+    bar = _BAR**2 * (n + 1) / (n - 3) * (1 + 1 / n) * variance
+    gaps = before - mean, counts - mean
+    deviates = (gaps[0] * gaps[1] > 0) & (np.minimum(gaps[0] ** 2, gaps[1] ** 2) > bar)
+    old, new = mean / WINDOW, (before + counts) / 2 / WINDOW
+    odds = new * (1 - old), old * (1 - new)
+    is_large = (odds[0] >= _MIN_ODDS * odds[1]) | (odds[1] >= _MIN_ODDS * odds[0])
+    return np.asarray(has_enough & deviates & is_large)
