@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import random
@@ -245,7 +246,7 @@ def test_a_drop_of_recall_and_another_label_mix(run, tmp_path):
     events = json.loads(run("inspect", model, "--json", check=0).stdout)["events"]
     page = tmp_path / "r.html"
     run("report", model, "-o", page, check=0)
-    report = page.read_text()
+    report = html.unescape(page.read_text())
 
     assert drop["text"].startswith("warning: recall of rare dropped from ")
     assert drop["suggestion"] == "look at the rows of that class from there on"
