@@ -21,7 +21,6 @@ from stream_perceptron.live.drift.dispersion import (
     Windows,
     define_windows,
     estimate_dispersion,
-    restart_windows,
 )
 from stream_perceptron.live.drift.events import DriftEvent, EventKind
 
@@ -73,6 +72,10 @@ class Advance(NamedTuple):
     is_general_drop: bool  # whether accuracy has dropped, and not because of a single class
     squares: Array  # sums for `estimate_dispersion`, after each of these blocks
     pairs: Array
+
+    def estimate_dispersion(self, places: NDArray[np.intp]) -> Array:
+        """Return the dispersion of mistakes after some of these blocks."""
+        return estimate_dispersion(self.squares[places], self.pairs[places], _LENGTHS)
 
 
 class AccuracyTest:
@@ -140,7 +143,7 @@ class AccuracyTest:
             np.where(is_here, until[name][np.maximum(places, 0)], at[name])
             for name in ("squares", "pairs")
         )
-        return estimate_dispersion(squares, pairs)
+        return estimate_dispersion(squares, pairs, _LENGTHS)
 
     def _keep_minima(self, until: dict[str, Array], places: NDArray[np.intp], end: int) -> None:
         """Keep the counts at the new minima of the sums, and those of a block later."""
@@ -172,7 +175,7 @@ class AccuracyTest:
             state["dropped_at"] = now["sample"]
             # The windows since the drop say nothing about the dispersion.
             now["squares"], now["pairs"] = at["squares"], at["pairs"]
-            restart_windows(state["windows"])
+            state["windows"]["begin"] = now["sample"] // BLOCK
         for name in now.dtype.names:
             state["at_least"][name] = state["after_least"][name] = now[name]
         state["sums"] = state["least_sums"] = 0.0

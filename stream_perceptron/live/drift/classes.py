@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_perceptron.live.drift.accuracy import Advance
 from stream_perceptron.live.drift.blocks import (
     NUMBER,
     Array,
@@ -21,7 +22,6 @@ from stream_perceptron.live.drift.dispersion import (
     Windows,
     define_windows,
     estimate_dispersion,
-    restart_windows,
 )
 from stream_perceptron.live.drift.events import DriftEvent, EventKind
 
@@ -83,24 +83,18 @@ class ClassTests:
         for name in ("squares", "pairs"):
             at[name] = states[name][:, np.newaxis]
         at["row"], at["sample"] = row, sample
-        restart_windows(states["windows"])
+        states["windows"]["begin"] = self._state["n_groups"]
 
-    def advance(
-        self, blocks: Blocks, dispersion_sums: tuple[Array, Array], events: list[DriftEvent]
-    ) -> None:
-        """Test blocks and append the events found.
-
-        `dispersion_sums` are the arguments of `estimate_dispersion` for the overall accuracy after
-        each block.
-        """
+    def advance(self, blocks: Blocks, overall: Advance, events: list[DriftEvent]) -> None:
+        """Test blocks and append the events found; `overall` is the result of the overall test."""
         groups, ends = group_blocks(self._state["open"], blocks, LENGTH)
-        squares, pairs = (sums[ends] for sums in dispersion_sums)
+        places = np.arange(len(blocks))[ends]
         waiting = [(0, np.arange(len(self._state["classes"])))]
         while waiting:
             begin, labels = waiting.pop()
             batch = _Batch(
                 self._state["classes"][labels], groups[begin:], labels,
-                int(self._state["n_groups"]) + begin, (squares[begin:], pairs[begin:]),
+                int(self._state["n_groups"]) + begin, overall, places[begin:],
             )  # fmt: skip
             used = batch.advance(events)
             self._state["classes"][labels] = batch.states
@@ -125,9 +119,11 @@ class _Batch:
         groups: Blocks,
         labels: NDArray[np.intp],
         n_before: int,
-        dispersion_sums: tuple[Array, Array],
+        overall: Advance,
+        places: NDArray[np.intp],
     ) -> None:
-        self.states, self._labels, self._dispersion_sums = states, labels, dispersion_sums
+        self.states, self._labels, self._n_before = states, labels, n_before
+        self._overall, self._places_of_groups = overall, places
         new_seen, new_wrong = groups.seen[:, labels], groups.wrong[:, labels]
         seen, wrong = accumulate(states["seen"], new_seen), accumulate(states["wrong"], new_wrong)
         shares = wrong[1:] / np.maximum(seen[1:], 1)
@@ -170,6 +166,8 @@ class _Batch:
             here = int(until["row"][end, i]), int(until["sample"][end, i])
             if is_found[end, i].any():
                 _restart(state, int(excess[end, i].argmax()), label, here, events)
+                # The windows before a change say nothing about the dispersion after it.
+                state["windows"]["begin"] = self._n_before + end
             if _has_recovered(state, state["seen"], state["wrong"]):
                 _report_recovery(state, label, here, events)
         return ends
@@ -183,8 +181,9 @@ class _Batch:
         squares, pairs, seen = (
             self._get_at_minima(name, self._places) for name in ("squares", "pairs", "seen")
         )
-        of_all = estimate_dispersion(*self._dispersion_sums)[:, np.newaxis, np.newaxis]
-        excess[1:] /= np.maximum(estimate_dispersion(squares, pairs)[1:], of_all)
+        own = estimate_dispersion(squares, pairs, _LENGTHS)[1:]
+        of_all = self._overall.estimate_dispersion(self._places_of_groups)
+        excess[1:] /= np.maximum(own, of_all[:, np.newaxis, np.newaxis])
         n_since = self._until["seen"][..., np.newaxis] - seen
         return excess, (excess > _THRESHOLD) & (n_since >= _MIN_SAMPLES)
 
@@ -235,7 +234,6 @@ def _restart(
         state["is_dropped"], state["after"] = 1.0, after
         # The windows since the drop say nothing about the dispersion.
         state["squares"], state["pairs"] = at["squares"], at["pairs"]
-        restart_windows(state["windows"])
     state["seen"], state["wrong"] = seen, wrong
     state["sums"] = state["least_sums"] = 0.0
     state["has_risen"] = k == _RISE

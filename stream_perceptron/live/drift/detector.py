@@ -55,9 +55,10 @@ class Drift:
 
     **Dependence.** Mistakes often depend on each other, as within a session, or if rows are
     delivered twice. So both bounds are multiplied by their dispersion [^3]: the variance of the
-    excess of mistakes over $q$ in windows of 50, 200, 500 or 1,000 samples, relative to that of
-    independent mistakes. It is estimated from the differences of neighbouring windows, in which a
-    trend cancels; the largest that exceeds 1 by two standard errors counts, else 1.
+    excess of mistakes over $q$ in windows of 50, 200, 500 or 1,000 samples (200, 1,000 or 4,000 for
+    a class), relative to that of independent mistakes. It is estimated from the differences of
+    adjacent windows before the minimum of the sum, in which a trend cancels; the largest estimate
+    that exceeds 1 by three standard errors counts, raised by a quarter, else 1.
 
     **Label mix.** See `LabelMixTest`.
 
@@ -177,8 +178,7 @@ class Drift:
             step = of_all.advance(blocks[begin:], events)
             # The block in which accuracy drops says nothing of single classes.
             n = step.n_blocks - step.is_general_drop
-            dispersion_sums = step.squares[:n], step.pairs[:n]
-            of_classes.advance(blocks[begin : begin + n], dispersion_sums, events)
+            of_classes.advance(blocks[begin : begin + n], step, events)
             if step.is_general_drop:
                 now = state["accuracy"]["now"]
                 of_classes.restart(now["row"], now["sample"])

@@ -9,33 +9,22 @@ from numpy.typing import NDArray
 
 from stream_perceptron.live.drift.blocks import NUMBER, Array, accumulate
 
-_MIN_PAIRS = 3  # of windows, to estimate the dispersion
-_SIGNIFICANT = 2.5  # standard errors by which an estimate exceeds 1, or else counts as 1
-# After n pairs of the shortest windows the dispersion is at least 1 + 20 / n, and at most 2 by this
-# rule: dependence that the first samples cannot show is allowed for.
-_PRIOR_PAIRS = 20
+_MIN_WINDOWS = 4  # to estimate the dispersion, one after the other
+_SIGNIFICANT = 3.0  # standard errors by which an estimate exceeds 1, or else counts as 1
+_MARGIN = 1.25  # by which a significant estimate is raised, as mistakes in sessions are skewed
+# After n blocks the dispersion is at least 1 + 20 / n, and at most 2 by this rule: dependence that
+# the first samples cannot show is allowed for.
+_PRIOR_BLOCKS = 20
 
 
 def define_windows(lengths: tuple[int, ...]) -> list[tuple[Any, ...]]:
     """Return the fields of the state of a series of blocks for `Windows`."""
-    columns = (NUMBER, (len(lengths),))
+    last = (NUMBER, (2 * max(lengths),))
     return [
-        ("excess", NUMBER),  # running sums over all blocks
-        ("variance", NUMBER),
-        # The last complete window of each length: the running sums at its end, and its own excess
-        # and variance, which is 0 before the first window.
-        ("excess_at_end", *columns),
-        ("variance_at_end", *columns),
-        ("excess_of_window", *columns),
-        ("variance_of_window", *columns),
+        ("begin", NUMBER),  # the number of blocks before the first that is compared
+        ("excess", *last),  # running sums after each of the last blocks
+        ("variance", *last),
     ]
-
-
-def restart_windows(series: np.void | NDArray[np.void]) -> None:
-    """Forget the windows of series, so that the next ones have no predecessors."""
-    for name in ("excess", "variance"):
-        series[f"{name}_at_end"] = series[name][..., np.newaxis]
-    series["variance_of_window"] = 0.0
 
 
 class Windows:
@@ -45,7 +34,7 @@ class Windows:
     ----------
     squares, pairs
         For each block, series and length: the squared difference of the window that ends with the
-        block and its predecessor, relative to the variance, and the number of these pairs, 0 or 1;
+        block and the one before, relative to its variance, and the number of these pairs, 0 or 1;
         shape (n, m, lengths).
 
     """
@@ -72,57 +61,56 @@ class Windows:
             The excess of mistakes and its variance; shape (n, m).
 
         """
-        self._series, self._lengths, self._n_before = series, lengths, n_before
-        self._sums = (
-            accumulate(series["excess"], excess), accumulate(series["variance"], variance)
-        )  # fmt: skip
-        self._ended: list[tuple[Array, ...]] = []
+        self._series = series
+        self._sums = {
+            name: np.concatenate([series[name].T[:-1], accumulate(series[name][:, -1], values)])
+            for name, values in (("excess", excess), ("variance", variance))
+        }
+        n, last = len(excess), 2 * max(lengths)
         self.squares, self.pairs = np.zeros((2, *excess.shape, len(lengths)))
+        n_compared = n_before + np.arange(1, n + 1)[:, np.newaxis] - series["begin"]
         for kind, length in enumerate(lengths):
-            first = length - n_before % length  # blocks until a window is complete
-            at_end = [sums[first::length] for sums in self._sums]
-            own = [
-                np.diff(sums, axis=0, prepend=series[f"{name}_at_end"][np.newaxis, :, kind])
-                for name, sums in zip(("excess", "variance"), at_end, strict=True)
-            ]
-            before = [
-                np.concatenate([series[f"{name}_of_window"][np.newaxis, :, kind], sums])[:-1]
-                for name, sums in zip(("excess", "variance"), own, strict=True)
-            ]
-            together = before[1] + own[1]
-            is_pair = before[1] > 0
-            gaps = (own[0] - before[0]) ** 2 / np.where(is_pair, together, 1.0)
-            self.squares[first - 1 :: length, :, kind] = gaps * is_pair
-            self.pairs[first - 1 :: length, :, kind] = is_pair
-            self._ended.append((*at_end, *own))
+            ends, middles, begins = (
+                slice(last - back, last + n - back) for back in (0, length, 2 * length)
+            )
+            sums, variances = self._sums["excess"], self._sums["variance"]
+            gaps = sums[ends] - 2 * sums[middles] + sums[begins]
+            both = variances[ends] - variances[begins]
+            is_pair = (n_compared >= 2 * length) & (both > 0)
+            self.squares[..., kind] = is_pair * gaps**2 / np.where(is_pair, both, 1.0)
+            self.pairs[..., kind] = is_pair
 
     def advance(self, ends: NDArray[np.intp]) -> None:
         """Set the state of each series to that after `ends` blocks; shape (m,)."""
-        series, each = self._series, np.arange(len(ends))
-        series["excess"], series["variance"] = (sums[ends, each] for sums in self._sums)
-        names = [
-            f"{name}_{of}" for of in ("at_end", "of_window") for name in ("excess", "variance")
-        ]
-        for kind, (length, ended) in enumerate(zip(self._lengths, self._ended, strict=True)):
-            n_full = (self._n_before + ends) // length - self._n_before // length
-            some = np.flatnonzero(n_full)
-            for name, values in zip(names, ended, strict=True):
-                series[name][some, kind] = values[n_full[some] - 1, some]
+        for name, sums in self._sums.items():
+            n_last = self._series[name].shape[1]
+            places = ends[:, np.newaxis] + np.arange(n_last)
+            self._series[name] = sums[places, np.arange(len(ends))[:, np.newaxis]]
 
 
-def estimate_dispersion(squares: Array, pairs: Array) -> Array:
+def estimate_dispersion(squares: Array, pairs: Array, lengths: tuple[int, ...]) -> Array:
     """Return the dispersion of mistakes from sums over windows of each length.
 
     Parameters
     ----------
     squares, pairs
-        The sums of squared differences of neighbouring windows, and the numbers of these pairs;
-        shape (..., lengths).
+        The sums of `Windows.squares` and `Windows.pairs`; shape (..., lengths).
+
+    Notes
+    -----
+    The mean of squared differences of overlapping windows has the equivalent of 1.5 degrees of
+    freedom for each window [^1].
+
+    References
+    ----------
+    [^1]: W. J. Riley. 2008. Handbook of frequency stability analysis. NIST special publication
+    1065, section 5.4.
 
     """
     n = np.maximum(pairs, 1)
-    # The standard error of the mean square of differences of neighbours.
-    bar = 1 + _SIGNIFICANT * np.sqrt(3 / n)
-    ratios = np.where((pairs >= _MIN_PAIRS) & (squares / n > bar), squares / n, 1.0)
-    least = 1 + _PRIOR_PAIRS / np.maximum(pairs[..., 0], _PRIOR_PAIRS)
+    n_windows = n / np.array(lengths)
+    bar = 1 + _SIGNIFICANT * np.sqrt(2 / (1.5 * n_windows))
+    is_significant = (n_windows >= _MIN_WINDOWS) & (squares / n > bar)
+    ratios = np.where(is_significant, _MARGIN * squares / n, 1.0)
+    least = 1 + _PRIOR_BLOCKS / np.maximum(pairs[..., 0], _PRIOR_BLOCKS)
     return np.asarray(np.maximum(ratios.max(axis=-1), least))
