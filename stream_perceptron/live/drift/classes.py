@@ -30,7 +30,7 @@ _RISE = 2
 _LOG_ODDS = log(_ODDS)
 _THRESHOLD = 16.0  # a sum above it, times the dispersion, shows a change
 LENGTH = 4  # blocks in a group
-_LENGTHS = (1, 5, 20)  # of windows that show the dispersion of mistakes, in groups
+_LENGTHS = (1, 5, 10)  # of windows that show the dispersion of mistakes, in groups
 _MIN_SAMPLES = 30  # of the class since the change, as a session may have several that are alike
 _REGAINED = 0.9  # the share of the lost recall that a recovery regains
 

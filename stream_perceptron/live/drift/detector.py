@@ -55,7 +55,7 @@ class Drift:
 
     **Dependence.** Mistakes often depend on each other, as within a session, or if rows are
     delivered twice. So both bounds are multiplied by their dispersion [^3]: the variance of the
-    excess of mistakes over $q$ in windows of 50, 200, 500 or 1,000 samples (200, 1,000 or 4,000 for
+    excess of mistakes over $q$ in windows of 50, 200, 500 or 1,000 samples (200, 1,000 or 2,000 for
     a class), relative to that of independent mistakes. It is estimated from the differences of
     adjacent windows before the minimum of the sum, in which a trend cancels; the largest estimate
     that exceeds 1 by three standard errors counts, raised by a quarter, else 1.
