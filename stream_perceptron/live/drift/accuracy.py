@@ -128,10 +128,7 @@ class AccuracyTest:
         if is_found[end]:
             is_general = self._restart(int((excess[end] * _TRUST).argmax()), events)
         if self._has_recovered(now["seen"][np.newaxis], now["wrong"][np.newaxis])[0]:
-            row, sample, before = int(now["row"]), int(now["sample"]), float(state["after"])
-            after = 1 - float(now["wrong"].sum() / now["seen"].sum())
-            events.append(DriftEvent(EventKind.RECOVERY, row, sample, row, before, after))
-            state["is_dropped"] = 0.0
+            self._report_recovery(events)
         used = slice(1, end + 1)
         return Advance(end, is_general, until["squares"][used], until["pairs"][used])
 
@@ -161,6 +158,13 @@ class AccuracyTest:
         target = state["after"] + _REGAINED * (state["level"] - state["after"])
         n = seen.sum(axis=1)
         return np.asarray((n > 0) & (wrong.sum(axis=1) <= (1 - target) * n))
+
+    def _report_recovery(self, events: list[DriftEvent]) -> None:
+        state, now = self._state, self._state["now"]
+        row, sample, before = int(now["row"]), int(now["sample"]), float(state["after"])
+        after = 1 - float(now["wrong"].sum() / now["seen"].sum())
+        events.append(DriftEvent(EventKind.RECOVERY, row, sample, row, before, after))
+        state["is_dropped"] = 0.0
 
     def _restart(self, k: int, events: list[DriftEvent]) -> bool:
         """Begin again at the change that sum k shows; return whether it is a general drop."""
