@@ -30,7 +30,7 @@ _N_DROPS = 4
 # The smallest odds ratio finds small drops soonest, but locates them worst.
 _TRUST = np.array([0.5, 1.0, 1.0, 1.0, 1.0, 1.0])
 _LOG_ODDS = log(_ODDS)
-_THRESHOLD = 12.0  # a sum above it, times the dispersion, shows a change
+_THRESHOLD = 10.5  # a sum above it, times the dispersion, shows a change
 _REGAINED = 0.9  # the share of the lost accuracy that a recovery regains
 _LENGTHS = (1, 4, 10, 20)  # of windows that show the dispersion of mistakes, in blocks
 # A drop is that of one class if this has so much of the further mistakes, but not of the samples.

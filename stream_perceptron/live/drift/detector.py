@@ -42,8 +42,8 @@ class Drift:
     $\theta$ grows by $w \ln \theta - 50 \ln(1 + q (\theta - 1))$. $q$ is the mean over the 50
     samples of the share of mistakes since the last change among samples of the same class. So the
     sum is the log-likelihood ratio of odds $\theta$ times as large to the present odds. If a sum
-    exceeds its minimum by more than 12 in two consecutive blocks, accuracy changed at that minimum
-    (Page's CUSUM [^1]). $q$ includes the samples under test: if samples of a class are
+    exceeds its minimum by more than 10.5 in two consecutive blocks, accuracy changed at that
+    minimum (Page's CUSUM [^1]). $q$ includes the samples under test: if samples of a class are
     exchangeable, the exponential of a block's gain has an expectation of at most 1 for any accuracy
     (Hoeffding [^2], theorem 4). Another label mix is no drop. After a change the test begins again,
     so that a further drop is judged by the level after the last one; a recovery regains 90 % of
@@ -58,12 +58,14 @@ class Drift:
     excess of mistakes over $q$ in windows of 50, 200, 500 or 1,000 samples (200, 1,000 or 2,000 for
     a class), relative to that of independent mistakes. It is estimated from the differences of
     adjacent windows before the minimum of the sum, in which a trend cancels; the largest estimate
-    that exceeds 1 by three standard errors counts, raised by a quarter, else 1.
+    from at least 12 windows that exceeds 1 by three standard errors counts, raised by a half, else
+    1. For the first 4,000 samples the dispersion is at least 2, and after n samples at least
+    1 + 4,000 / n.
 
     **Label mix.** See `LabelMixTest`.
 
-    The tests assume that mistakes depend on each other over at most 1,000 samples or so; slower
-    waves are drops and recoveries. `scripts/bench drift drift_dependent` measures false alarms and
+    The tests assume that mistakes depend on each other over at most 1,000 samples; slower waves are
+    drops and recoveries. `scripts/bench drift drift_dependent` measures false alarms and
     delays for streams of many kinds.
 
     References

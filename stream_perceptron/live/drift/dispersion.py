@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from stream_perceptron.live.drift.blocks import NUMBER, Array, accumulate
 
-_MIN_WINDOWS = 4  # to estimate the dispersion, one after the other
+_MIN_WINDOWS = 12  # of a length, one after the other, to estimate the dispersion by them
 _SIGNIFICANT = 3.0  # standard errors by which an estimate exceeds 1, or else counts as 1
-_MARGIN = 1.25  # by which a significant estimate is raised, as mistakes in sessions are skewed
-# After n blocks the dispersion is at least 1 + 20 / n, and at most 2 by this rule: dependence that
+_MARGIN = 1.5  # by which a significant estimate is raised, as mistakes in sessions are skewed
+# After n blocks the dispersion is at least 1 + 80 / n, and at most 2 by this rule: dependence that
 # the first samples cannot show is allowed for.
-_PRIOR_BLOCKS = 20
+_PRIOR_BLOCKS = 80
 
 
 def define_windows(lengths: tuple[int, ...]) -> list[tuple[Any, ...]]:
