@@ -100,10 +100,12 @@ class PredictionFile:
         with self._named_errors():
             while self._done < len(data):
                 end = len(data)
+                # Writing to an empty pipe does not block.
+                is_empty = self._is_pipe and not self._in_pipe()
                 if not self._is_file:
-                    if not self.wait(self._descriptor):
+                    if not (is_empty or self.wait(self._descriptor)):
                         return
-                    end = self._line_end()
+                    end = self._line_end(is_empty)
                     if end == self._done:
                         return
                 n = os.write(self._descriptor, data[self._done : end])
@@ -113,13 +115,12 @@ class PredictionFile:
                         del self._written[: -self._in_pipe() - _MOST_WRITTEN // 2]
                 self._done += n
 
-    def _line_end(self) -> int:
+    def _line_end(self, is_empty: bool) -> int:
         """Return the end of the whole lines, or of a part of one, that can be written at once.
 
         A long line needs an empty pipe; if a signal ends the wait for it, nothing can be written.
         """
         # An empty pipe accepts its whole size without blocking; any writable one, PIPE_BUF bytes.
-        is_empty = self._is_pipe and not self._in_pipe()
         most = self._done + (self._capacity() if is_empty else select.PIPE_BUF)
         end = self._unwritten.rfind(b"\n", self._done, most) + 1
         if end or not self._is_pipe:
