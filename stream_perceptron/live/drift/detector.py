@@ -173,6 +173,8 @@ class Drift:
 
     def _test(self, blocks: Blocks) -> list[DriftEvent]:
         """Return the events found in full blocks, in order."""
+        if not len(blocks):
+            return []
         state, events = self.state, list[DriftEvent]()
         of_all, of_classes = AccuracyTest(state["accuracy"]), ClassTests(state["classes"])
         begin = 0
