@@ -121,9 +121,9 @@ def _threshold(text: str) -> tuple[str, float]:
     label, equals, number = text.rpartition("=")
     if not equals:
         raise ValueError(f"{text!r} is not a label and its threshold such as yes=0.2.")
-    threshold = _number(number, positive=True)
+    threshold = _number(number, positive=False)
     if threshold > 1:
-        raise ValueError(f"{number} is not a threshold: choose a number above 0, at most 1.")
+        raise ValueError(f"{number} is not a threshold: choose a number from 0 to 1.")
     return label, threshold
 
 

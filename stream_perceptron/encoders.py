@@ -9,6 +9,7 @@ from collections.abc import Collection, Hashable, Mapping
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 from river.base import Transformer
 
 from stream_perceptron.errors import SampleError
@@ -155,10 +156,15 @@ def format_value(value: str | float | bool, is_text: bool) -> str:
 
 
 def is_missing(value: Any, blanks: Collection[str] = ("",)) -> bool:
-    """Whether a value is None, NaN, or one of some texts, with blanks around it."""
+    """Whether a value is None, NaN, pandas.NA, or one of some texts, with blanks around it."""
     if isinstance(value, str):
         return value.strip() in blanks
-    return value is None or (not isinstance(value, list) and bool(value != value))
+    if value is None or isinstance(value, list | np.ndarray):
+        return value is None
+    try:
+        return bool(value != value)
+    except TypeError:  # pandas.NA compares to nothing
+        return True
 
 
 def join_texts(column: str, value: Any, blanks: Collection[str] = ("",)) -> str:
@@ -171,7 +177,8 @@ def join_texts(column: str, value: Any, blanks: Collection[str] = ("",)) -> str:
 
     """
     texts = []
-    for part in value if isinstance(value, list | tuple) else [value]:
+    for each in value if isinstance(value, list | tuple | np.ndarray) else [value]:
+        part = each.item() if isinstance(each, np.generic) else each
         if is_missing(part, blanks):
             continue
         if not isinstance(part, str | float | int):
@@ -204,8 +211,8 @@ class DateEncoder(_Encoder):
     Parameters
     ----------
     *columns
-        The names of the features that are dates: `datetime.date`, `datetime.datetime`, or texts in
-        ISO 8601. Other features are dropped.
+        The names of the features that are dates: `datetime.date`, `datetime.datetime`,
+        `numpy.datetime64`, or texts in ISO 8601. Other features are dropped.
 
     Examples
     --------
@@ -215,6 +222,10 @@ class DateEncoder(_Encoder):
     """
 
     def _encode(self, column: str, value: Any) -> dict[str, float]:
+        if isinstance(value, np.datetime64):
+            # Nanoseconds, which Python's times lack, would become an integer.
+            is_date = np.datetime_data(value.dtype)[0] == "D"
+            value = value.astype(f"datetime64[{'D' if is_date else 'us'}]").item()
         if not isinstance(value, str | dt.date):
             raise SampleError(f"{column!r} is {str(value)[:50]}, not a text with a date")
         try:
@@ -229,8 +240,8 @@ class WordCounter(_Encoder):
     Parameters
     ----------
     *columns
-        The names of the features that are texts, numbers, bools, or lists of these. Others are
-        dropped.
+        The names of the features that are texts, numbers, bools, or lists or arrays of these.
+        Others are dropped.
 
     Examples
     --------

@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import re
 
+import numpy as np
+import pandas
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -85,3 +87,28 @@ def test_a_sample_without_the_column_has_no_features(encoder, sample):
 def test_an_encoder_names_the_column_that_is_no_date():
     with pytest.raises(SampleError, match="'at': 'today' is not a date such as 2024-03-05"):
         DateEncoder("at").transform_one({"at": "today"})
+
+
+@pytest.mark.parametrize("value", [pandas.NA, pandas.NaT, np.float64("nan"), np.datetime64("NaT")])
+def test_missing_values_of_libraries_have_no_features(value):
+    for encoder in (DateEncoder("at"), WordCounter("at")):
+        assert encoder.transform_one({"at": value}) == {}
+
+
+def test_values_of_numpy_have_the_features_of_those_of_python():
+    counter, dates = WordCounter("at"), DateEncoder("at")
+
+    assert counter.transform_one({"at": np.array(["a b", "b"])}) == {"at=a": 1.0, "at=b": 2.0}
+    assert counter.transform_one({"at": np.int64(7)}) == counter.transform_one({"at": 7})
+    for text in ("2024-03-05", "2024-03-05T13:45"):
+        when = dt.datetime.fromisoformat(text)
+        expected = dates.transform_one({"at": when})
+        assert dates.transform_one({"at": np.datetime64(when, "ns")}) == expected
+    expected = dates.transform_one({"at": dt.date(2024, 3, 5)})
+    assert dates.transform_one({"at": np.datetime64("2024-03-05")}) == expected
+
+
+@pytest.mark.parametrize("value", [np.array([1, 2]), np.float32(3)])
+def test_an_encoder_names_the_column_that_has_no_text(value):
+    with pytest.raises(SampleError, match="'at' is .*, not a text with a date"):
+        DateEncoder("at").transform_one({"at": value})

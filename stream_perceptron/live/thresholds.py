@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from stream_perceptron.live.step_result import StepResult
 from stream_perceptron.model.class_weights import list_spellings
 
+_TINY = np.finfo(np.float64).tiny
+
 
 class Thresholds:
     """Predictions by thresholds.
@@ -22,7 +24,7 @@ class Thresholds:
     Parameters
     ----------
     given
-        The threshold of each class, above 0 and at most 1, by a text of the label.
+        The threshold of each class, from 0 to 1, by a text of the label.
 
     Examples
     --------
@@ -58,7 +60,8 @@ class Thresholds:
         has_threshold = limits < np.inf
         if not has_threshold.any() or not len(predicted):
             return predicted
-        ratios = np.where(scores >= limits, scores / limits, -1.0)
+        # Scores and thresholds of 0 have a ratio, too.
+        ratios = np.where(scores >= limits, (scores + _TINY) / (limits + _TINY), -1.0)
         chosen = predicted.copy()
         if not has_threshold.all():
             others = np.where(has_threshold | np.isnan(scores), -1.0, scores)

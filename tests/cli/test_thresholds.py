@@ -146,8 +146,8 @@ def test_a_class_that_the_model_lacks_is_an_error(command, learned, run):
     ("threshold", "reason"),
     [
         ("yes", "'yes' is not a label and its threshold such as yes=0.2"),
-        ("yes=0", "0 is not a finite number above 0"),
-        ("yes=1.5", "1.5 is not a threshold: choose a number above 0, at most 1"),
+        ("yes=-1", "-1 is not a finite number of at least 0"),
+        ("yes=1.5", "1.5 is not a threshold: choose a number from 0 to 1"),
     ],
 )
 def test_thresholds_that_make_no_sense_are_refused(threshold, reason, learned, run):

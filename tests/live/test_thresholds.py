@@ -10,13 +10,22 @@ from stream_perceptron.live.thresholds import Thresholds
 
 CLASSES = ["a", 7, True]
 SCORES = st.lists(st.sampled_from([0.0, 0.1, 0.2, 0.5, 0.9]), min_size=3, max_size=3)
-GIVEN = st.dictionaries(st.sampled_from(["a", "7", "true", "z"]), st.sampled_from([0.1, 0.4, 1.0]))
+GIVEN = st.dictionaries(
+    st.sampled_from(["a", "7", "true", "z"]), st.sampled_from([0.0, 0.1, 0.4, 1.0])
+)
+
+
+def find_rank(score, threshold):
+    """Return the key by which classes that reach their threshold are compared."""
+    if threshold:
+        return 0, score / threshold
+    return (1, score) if score else (0, 1.0)
 
 
 def define_choice(given, scores, predicted):
     texts = ["a", "7", "true"]
     ratios = {
-        i: score / given[text]
+        i: find_rank(score, given[text])
         for i, (text, score) in enumerate(zip(texts, scores, strict=True))
         if text in given and score >= given[text]
     }

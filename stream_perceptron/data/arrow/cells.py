@@ -312,10 +312,28 @@ def _to_list(name: str, column: pa.Array | pa.ChunkedArray, errors: dict[int, st
             values.append(scalar.as_py())
         except (ValueError, OverflowError) as error:
             values.append(None)
-            is_text_error = isinstance(error, UnicodeDecodeError)
-            problem = "is not UTF-8" if is_text_error else f"cannot be read: {first_line(error)}"
+            if isinstance(error, UnicodeDecodeError):
+                problem = "is not UTF-8"
+            elif zone := _find_unknown_zone(scalar.type):
+                problem = f"has the time zone {zone!r}, which is unknown here"
+            else:
+                problem = f"cannot be read: {first_line(error)}"
             errors.setdefault(i, f"column {name!r} {problem}")
     return values
+
+
+def _find_unknown_zone(column_type: pa.DataType) -> str | None:
+    """Return the time zone of a type, unless it has none or Python knows it."""
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError  # late, as only errors need it
+
+    zone = column_type.tz if types.is_timestamp(column_type) else None
+    if zone is None or zone.startswith(("+", "-")):
+        return None
+    try:
+        ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError):
+        return str(zone)
+    return None
 
 
 def list_texts(column: pa.Array | pa.ChunkedArray) -> list[str]:

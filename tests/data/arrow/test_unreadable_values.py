@@ -1,4 +1,4 @@
-"""Bytes that are not UTF-8 in Arrow and Parquet: such a row is rejected, as in text formats."""
+"""Values of Arrow that Python cannot read: such a row is rejected, as in text formats."""
 
 from __future__ import annotations
 
@@ -110,3 +110,13 @@ def test_passthrough_values_of_any_type_are_written(form, tmp_path, run):
         assert kept == [("1970-01-01 00:00:00", "nan"), ("1970-01-01 00:00:01", 1.5)]
     assert len(lines) == 2 + (form == "csv")
     assert "row 3: column 't' cannot be read: " in result.stderr
+
+
+@pytest.mark.parametrize("options", [["--dates", "t"], ["--keep", "t", "-p", "p.jsonl"]])
+def test_a_time_zone_that_is_unknown_is_named(options, tmp_path, run):
+    times = pa.array([0, 1, 2], pa.timestamp("us", "Mars/Olympus"))
+    table = pa.table({"a": [1.0, 2.0, 3.0], "label": ["x", "y", "x"], "t": times})
+    pq.write_table(table, tmp_path / "t.parquet")
+    error = run("learn", tmp_path / "t.parquet", *options, cwd=tmp_path, check=1).stderr
+
+    assert "row 1: column 't' has the time zone 'Mars/Olympus', which is unknown here" in error
