@@ -47,7 +47,7 @@ class RecentScores:
                 self._parts.clear()
                 self._n = 0
                 continue
-            if (targets[-WINDOW:] < 0).any():
+            if np.count_nonzero(targets[-WINDOW:] < 0):
                 labeled = np.flatnonzero(targets >= 0)
                 targets, nets = targets[labeled], nets[labeled]
             if len(targets):

@@ -309,7 +309,7 @@ class Network:
                 result.memory_error = error
         if result.all_probabilities is not None:
             result.all_probabilities = result.all_probabilities[:, : self.store.shape[0]]
-        return result[:done]
+        return result if done == len(result) else result[:done]
 
     def _train_part(self, task: _Task, start: int, end: int) -> int:
         """Predict and learn the rows of a part; return their number."""
@@ -351,7 +351,8 @@ class Network:
         self._record_outputs(result, start, nets, seen)
         # A new label is not predicted for the row that adds it.
         task.predict(start, nets[:1, :k] if first_nets is None else first_nets[:n_done])
-        task.predict(start + 1, nets[1:])
+        if n_done > 1:
+            task.predict(start + 1, nets[1:])
         return n_done
 
     @_alone

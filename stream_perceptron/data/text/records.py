@@ -80,8 +80,10 @@ class RawLines:
     @lazy_property
     def filled(self) -> NDArray[np.intp]:
         """The places of the lines that are not blank."""
-        lengths = self.lengths
         may_be_comments = self.has_comments and self.data.find(b"#", self.begin) >= 0
+        if len(self.ends) == 1 and self.ends[0] - self.begin > 2 and not may_be_comments:
+            return np.arange(1)
+        lengths = self.lengths
         if self.are_too_long or (lengths.min(initial=3) > 2 and not may_be_comments):
             return np.arange(len(self))
         text = np.frombuffer(self.data, np.uint8)
@@ -97,9 +99,10 @@ class RawLines:
 
     def without_blanks(self) -> RawLines:
         """Return the lines that are not blank."""
-        filled, lengths = self.filled, self.lengths
+        filled = self.filled
         if len(filled) == len(self):
             return self
+        lengths = self.lengths
         is_filled = np.zeros(len(self), bool)
         is_filled[filled] = True
         data = np.frombuffer(self.text, np.uint8)[np.repeat(is_filled, lengths)].tobytes()
