@@ -221,6 +221,26 @@ def test_the_label_mix_of_two_classes():
         assert share == pytest.approx(after, abs=0.03)
 
 
+def test_a_share_that_falls_is_reported():
+    """The shares of the other 19 classes rise by less than the odds that are reported."""
+    rng = np.random.default_rng(15)
+    is_large = rng.random(60_000) < np.where(np.arange(60_000) < 30_000, 0.3, 0.05)
+    labels = np.where(is_large, 19, rng.integers(0, 19, 60_000))
+    (event,) = detect(rng.random(60_000) < 0.1, labels)[1]
+
+    assert (event.kind, event.label, event.row) == (EventKind.LABEL_MIX, 19, 30_001)
+    assert (event.before, event.after) == pytest.approx((0.3, 0.05), abs=0.03)
+
+
+@pytest.mark.parametrize("n", [600, 1000])
+def test_a_label_mix_that_returns_at_once_is_no_event(n):
+    rng = np.random.default_rng(16)
+    labels = rng.integers(0, 5, 40_000)
+    labels[20_000 : 20_000 + n] = 3
+
+    assert not detect(rng.random(40_000) < 0.1, labels)[1]
+
+
 @pytest.mark.parametrize(("share", "n"), [(0.005, 100_000), (0.002, 200_000)])
 def test_a_drop_of_a_rare_class_is_reported_by_its_name(share, n):
     for seed in range(5):

@@ -1,0 +1,137 @@
+"""Draw small faults in modules, and run the tests of their packages against each."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import copy
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "stream_perceptron"
+# The tests of each package or module; the longest path counts.
+TESTS = {
+    "model": ["tests/model", "tests/test_perceptron.py"],
+    "data/interpreter": ["tests/data/interpreter", "tests/data/text", "tests/cli"],
+    "live": ["tests/live"],
+    "live/drift": ["tests/live/test_drift.py"],
+    "checkpoint": ["tests/checkpoint"],
+}
+TIMEOUT = 300  # seconds; a mutant that runs longer counts as killed
+SWAPS: dict[type, type] = {
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is,
+    ast.In: ast.NotIn, ast.NotIn: ast.In, ast.And: ast.Or, ast.Or: ast.And,
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult,
+    ast.FloorDiv: ast.Mult, ast.Mod: ast.Add, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd,
+}  # fmt: skip
+
+
+def mutate_node(node: ast.AST) -> bool:
+    """Change a node in place; return whether it could be changed."""
+    match node:
+        case ast.Compare(ops=[op, *_]) if type(op) in SWAPS:
+            node.ops[0] = SWAPS[type(op)]()
+        case ast.BinOp(op=op) | ast.BoolOp(op=op) | ast.AugAssign(op=op) if type(op) in SWAPS:
+            node.op = SWAPS[type(op)]()
+        case ast.UnaryOp(op=ast.Not()):
+            node.operand = ast.UnaryOp(ast.Not(), node.operand)
+        case ast.Constant(value=bool(value)):
+            node.value = not value
+        case ast.Constant(value=int(value)) | ast.Constant(value=float(value)):
+            node.value = value + 1
+        case ast.If() | ast.IfExp() | ast.While():
+            node.test = ast.UnaryOp(ast.Not(), node.test)
+        case _:
+            return False
+    return True
+
+
+def find_mutable_nodes(tree: ast.Module) -> Iterator[int]:
+    """Yield the numbers, in the order of `ast.walk`, of nodes that can be changed.
+
+    Annotations and the guard of imports for type checkers change nothing at run time.
+    """
+    skipped: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        for name in ("annotation", "returns"):
+            if (part := getattr(node, name, None)) is not None:
+                skipped.update(ast.walk(part))
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            skipped.update(ast.walk(node))
+    for number, node in enumerate(ast.walk(tree)):
+        if node not in skipped and mutate_node(copy.deepcopy(node)):
+            yield number
+
+
+def find_tests(path: Path) -> list[str]:
+    """Return the tests of a module."""
+    inside = path.relative_to(PACKAGE).as_posix()
+    packages = [each for each in TESTS if inside.startswith(f"{each}/")]
+    return TESTS[max(packages, key=len)]
+
+
+def is_killed(path: Path, source: str, folder: Path) -> bool:
+    """Return whether the tests of a module fail with another source of it."""
+    copied = folder / path.relative_to(ROOT)
+    original = copied.read_text()
+    copied.write_text(source)
+    try:
+        code = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-x", "-n", "2", *find_tests(path)],
+            cwd=folder, env={**os.environ, "PYTHONPATH": str(folder)}, timeout=TIMEOUT,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        ).returncode  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return True
+    finally:
+        copied.write_text(original)
+    return code != 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--mutants", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("paths", nargs="*", type=Path, help="modules or packages to change")
+    given = parser.parse_args()
+    paths = [path.resolve() for path in given.paths] or [PACKAGE / name for name in TESTS]
+    modules = sorted({file for path in paths for file in [path, *path.rglob("*.py")]
+                      if file.suffix == ".py"})  # fmt: skip
+    places = [
+        (module, number)
+        for module in modules
+        for number in find_mutable_nodes(ast.parse(module.read_text()))
+    ]
+    drawn = random.Random(given.seed).sample(places, min(given.mutants, len(places)))
+    killed = 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for part in ("stream_perceptron", "cli", "tests", "scripts", "docs"):
+            shutil.copytree(ROOT / part, folder / part)
+        for file in (file for file in ROOT.iterdir() if file.is_file()):
+            shutil.copy(file, folder)
+        for i, (module, number) in enumerate(drawn, 1):
+            tree = ast.parse(module.read_text())
+            node = list(ast.walk(tree))[number]
+            before = ast.unparse(node).splitlines()[0]
+            mutate_node(node)
+            after = ast.unparse(ast.fix_missing_locations(node)).splitlines()[0]
+            if is_killed(module, ast.unparse(tree), folder):
+                killed += 1
+            else:
+                where = f"{module.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
+                print(f"survived: {where}: {before} -> {after}", flush=True)
+            print(f"{i} mutants, {killed} killed", file=sys.stderr, flush=True)
+    print(f"{killed} of {len(drawn)} mutants killed: {killed / max(len(drawn), 1):.1%}")
+
+
+if __name__ == "__main__":
+    main()
