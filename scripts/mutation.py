@@ -105,10 +105,11 @@ def main() -> None:
     paths = [path.resolve() for path in given.paths] or [PACKAGE / name for name in TESTS]
     modules = sorted({file for path in paths for file in [path, *path.rglob("*.py")]
                       if file.suffix == ".py"})  # fmt: skip
+    sources = {module: module.read_text() for module in modules}
     places = [
         (module, number)
-        for module in modules
-        for number in find_mutable_nodes(ast.parse(module.read_text()))
+        for module, source in sources.items()
+        for number in find_mutable_nodes(ast.parse(source))
     ]
     drawn = random.Random(given.seed).sample(places, min(given.mutants, len(places)))
     killed = 0
@@ -119,7 +120,7 @@ def main() -> None:
         for file in (file for file in ROOT.iterdir() if file.is_file()):
             shutil.copy(file, folder)
         for i, (module, number) in enumerate(drawn, 1):
-            tree = ast.parse(module.read_text())
+            tree = ast.parse(sources[module])
             node = list(ast.walk(tree))[number]
             before = ast.unparse(node).splitlines()[0]
             mutate_node(node)

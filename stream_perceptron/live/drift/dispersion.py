@@ -98,8 +98,8 @@ def estimate_dispersion(squares: Array, pairs: Array, lengths: tuple[int, ...]) 
 
     Notes
     -----
-    The mean of squared differences of overlapping windows has the equivalent of 1.5 degrees of
-    freedom for each window [^1].
+    The mean of squared differences of many overlapping windows of length L has the equivalent of
+    about 1.5 * 4 L^2 / (4 L^2 + 5) degrees of freedom for each window [^1].
 
     References
     ----------
@@ -108,8 +108,10 @@ def estimate_dispersion(squares: Array, pairs: Array, lengths: tuple[int, ...]) 
 
     """
     n = np.maximum(pairs, 1)
+    squared_lengths = 4 * np.array(lengths, np.float64) ** 2
     n_windows = n / np.array(lengths)
-    bar = 1 + _SIGNIFICANT * np.sqrt(2 / (1.5 * n_windows))
+    freedom = 1.5 * squared_lengths / (squared_lengths + 5) * n_windows
+    bar = 1 + _SIGNIFICANT * np.sqrt(2 / freedom)
     is_significant = (n_windows >= _MIN_WINDOWS) & (squares / n > bar)
     ratios = np.where(is_significant, _MARGIN * squares / n, 1.0)
     least = 1 + _PRIOR_BLOCKS / np.maximum(pairs[..., 0], _PRIOR_BLOCKS)

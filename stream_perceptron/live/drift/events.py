@@ -54,7 +54,7 @@ class DriftEvent:
 
     Examples
     --------
-    >>> event = DriftEvent(EventKind.DROP, 501, 500, 650, 0.95, 0.0, label=1)
+    >>> event = DriftEvent(EventKind.DROP, 501, 501, 650, 0.95, 0.0, label=1)
     >>> event.describe(["no", "yes"])
     'recall of yes dropped from 95.0% to 0.0% near row 501'
 
@@ -62,7 +62,7 @@ class DriftEvent:
 
     kind: EventKind
     row: int  # the row near which it began
-    sample: int  # the number of tested samples before that row
+    sample: int  # the number of this row's sample among the tested ones, counted from 1
     found: int  # the row at which it was found
     before: float
     after: float
