@@ -7,7 +7,9 @@ import sys
 
 from common import BENCH, SECTIONS, machine
 
-for part in ("processes", "inside", "peers", "tables", "rare", "scale", "drift"):
+for part in (
+    "processes", "inside", "peers", "tables", "rare", "odd_rows", "scale", "drift",
+):  # fmt: skip
     importlib.import_module(part)
 
 
