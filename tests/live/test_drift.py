@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from stream_perceptron.errors import CheckpointError
-from stream_perceptron.live.drift import Drift, DriftEvent, EventKind
+from stream_perceptron.live.drift import Drift, DriftEvent, EventKind, find_lasting_drops
+from stream_perceptron.live.drift.blocks import log
 
 
 def detect(wrong, labels=None, cuts=(), rows=None):
@@ -232,6 +233,51 @@ def test_a_share_that_falls_is_reported():
     assert (event.kind, event.label) == (EventKind.LABEL_MIX, 19)
     assert event.row == event.sample == 30_001
     assert (event.before, event.after) == pytest.approx((0.3, 0.05), abs=0.03)
+
+
+def test_the_share_that_changed_most_is_named():
+    """Three shares change, two of them by less than the third, after very different numbers."""
+    for n_before in (6000, 50_000):
+        rng = np.random.default_rng(17)
+        labels = np.concatenate([
+            rng.choice(4, n_before, p=[0.6, 0.2, 0.15, 0.05]),
+            rng.choice(4, 20_000, p=[0.3, 0.35, 0.25, 0.1]),
+        ])  # fmt: skip
+        (event,) = detect(rng.random(len(labels)) < 0.1, labels)[1]
+        assert (event.label, event.row) == (0, n_before + 1)
+
+
+@pytest.mark.parametrize("times", [1, 2, 5])
+def test_the_dispersion_of_repeated_rows_is_their_number(times):
+    rng = np.random.default_rng(18)
+    drift, labels = Drift(), np.repeat(rng.integers(0, 2, 400_000 // times), times)
+    wrong = np.repeat(rng.random(len(labels) // times) < 0.1, times)
+    drift.update(labels, wrong, np.arange(1, len(labels) + 1), [])
+    now, classes = drift.state["accuracy"]["now"], drift.state["classes"]["classes"]
+
+    for counts, n in ((now, len(labels) // 50), (classes, len(labels) // 200)):
+        assert counts["squares"] / counts["pairs"] == pytest.approx(times, rel=0.2)
+        assert counts["pairs"] == pytest.approx(n, rel=0.02)
+
+
+def test_logarithms_have_ten_digits():
+    x = np.geomspace(1e-3, 1e3, 10_000)
+
+    np.testing.assert_allclose(log(x), np.log(x), rtol=1e-9, atol=1e-10)
+
+
+def test_a_drop_lasts_until_its_recovery():
+    """Those of the overall accuracy and of each class count by themselves."""
+    drop, again, mix = (
+        DriftEvent(kind, row, row, row, 0.9, 0.5, label)
+        for kind, row, label in (
+            (EventKind.DROP, 1, None), (EventKind.FURTHER_DROP, 2, 3), (EventKind.LABEL_MIX, 3, 3)
+        )
+    )  # fmt: skip
+    recovery = DriftEvent(EventKind.RECOVERY, 4, 4, 4, 0.5, 0.9)
+
+    assert find_lasting_drops([drop, again, mix]) == [drop, again]
+    assert find_lasting_drops([drop, again, mix, recovery]) == [again]
 
 
 @pytest.mark.parametrize("n", [600, 1000])
