@@ -256,7 +256,7 @@ def test_the_dispersion_of_repeated_rows_is_their_number(times):
     now, classes = drift.state["accuracy"]["now"], drift.state["classes"]["classes"]
 
     for counts, n in ((now, len(labels) // 50), (classes, len(labels) // 200)):
-        assert counts["squares"] / counts["pairs"] == pytest.approx(times, rel=0.2)
+        assert counts["squares"] / counts["pairs"] == pytest.approx(times, rel=0.3)
         assert counts["pairs"] == pytest.approx(n, rel=0.02)
 
 
