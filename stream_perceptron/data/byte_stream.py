@@ -183,12 +183,11 @@ class ByteStream:
         with source_errors(self.name):
             if not (self._ahead or self._ended or self._await()):
                 return 0
-            while size < len(buffer):
+            # A pipe returns a little at a time, even if more is ready.
+            while size < len(buffer) and (not size or self.n_ready()):
                 more = self._next_into(buffer[size:])
                 size += more
-                # A pipe returns a little at a time, even if more is ready, but less than a page
-                # only if no more was ready.
-                if more < select.PIPE_BUF or not self.n_ready():
+                if not more:
                     break
         return size
 

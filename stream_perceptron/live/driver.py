@@ -151,15 +151,12 @@ def _read_ahead(
     answer to each row, a thread would only delay it.
     """
     pipe = source.stream
-    is_flooded = pipe is not None and pipe.n_ready() >= _FLOOD
-    while pipe is not None and not is_flooded:
+    while pipe is not None and pipe.n_ready() < _FLOOD:
         pipe.idle = idle
         some = next(rows, None)
         if some is None:
             return
         yield some
-        # A sender that waits for each answer sends one row at a time.
-        is_flooded = len(some) > 1 and pipe.n_ready() >= _FLOOD
     if pipe is not None:
         pipe.idle = None
     yield from prefetch(rows, idle, None if source.is_stream else source.interrupt)
