@@ -399,7 +399,8 @@ class Progress:
             self.n_untested < 0
             or min((self.untyped_nulls or {}).values(), default=1) < 1
             or self.last_target >= max(n_labels, 0)
-            or any(not 0 <= x <= 1 for each in self.events for x in (each.before, each.after))
+            or self.drift.n_classes > max(n_labels, 1)
+            or not all(event.is_consistent(n_labels) for event in self.events)
         ):
             raise CheckpointError("progress has inconsistent counts")
 

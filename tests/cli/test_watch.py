@@ -11,10 +11,12 @@ import subprocess
 import threading
 import time
 
+import numpy as np
 import pytest
 from helpers import COMMAND, TIMES, contents_of, kill_after_saves, write_lines
 
 from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoint
+from stream_perceptron.live.drift import Drift
 
 DRIFT = ("drop", "further_drop", "recovery", "label_mix")
 KINDS = (*DRIFT, "finding")
@@ -226,6 +228,32 @@ def test_a_model_of_an_older_version_begins_its_drift_tests(run, tmp_path):
 
     assert (drop["kind"], drop["near"] // 100) == ("drop", 200)
     run("verify", model, source, check=0)
+
+
+@pytest.mark.parametrize("command", ["inspect", "report"])
+@pytest.mark.parametrize(
+    "forged",
+    [{"label": 2}, {"label": -1}, {"kind": "label_mix"}, {"kind": "rise"}, {"before": 1.5}],
+)
+def test_an_event_that_the_model_cannot_have_reported_is_refused(forged, command, run, tmp_path):
+    model = tmp_path / "m.npz"
+    run("learn", flipped(tmp_path / "s.csv", 12_000), "-m", model, "--quiet", check=0)
+    meta, arrays = read_checkpoint(model)
+    meta["run"]["progress"]["events"][0] |= forged
+    write_checkpoint(model, meta, arrays)
+
+    assert run(command, model, check=1).stderr.startswith(f"Error: {model}: ")
+
+
+def test_drift_tests_of_more_classes_than_the_model_has_are_refused(run, tmp_path):
+    model = tmp_path / "m.npz"
+    run("learn", flipped(tmp_path / "s.csv", 1000), "-m", model, "--quiet", check=0)
+    meta, arrays = read_checkpoint(model)
+    tests = Drift()
+    tests.update(np.arange(3), np.zeros(3, bool), np.arange(1, 4), [])
+    write_checkpoint(model, meta, arrays | {"drift_tests": tests.numbers})
+
+    assert "progress has inconsistent counts" in run("inspect", model, check=1).stderr
 
 
 def test_a_drop_of_recall_and_another_label_mix(run, tmp_path):

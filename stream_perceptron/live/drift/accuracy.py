@@ -206,8 +206,8 @@ class AccuracyTest:
         is_dropped, has_risen = bool(state["is_dropped"]), bool(state["has_risen"])
         # A drop that continues is reported again only after a further loss of half its size.
         continues = not has_risen and at["sample"] - state["dropped_at"] < _MIN_GAP
-        least = state["after"] - (state["before"] - state["after"]) / 2
-        if continues and is_dropped and after >= least:
+        limit = state["after"] - (state["before"] - state["after"]) / 2
+        if continues and is_dropped and after >= limit:
             return bool(is_general)
         kind = EventKind.FURTHER_DROP if is_dropped and not has_risen else EventKind.DROP
         row, sample = int(at["row"]) + 1, int(at["sample"]) + 1

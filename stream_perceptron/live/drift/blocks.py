@@ -37,18 +37,19 @@ class Blocks:
 def define_group(n_classes: int) -> list[tuple[Any, ...]]:
     """Return the fields of the state of `group_blocks`, for a structured array."""
     return [
-        ("n_blocks", NUMBER),  # in the group that is not full, and their samples by class
+        # The blocks in the group that is not full, and their samples and mistakes by class.
+        ("n_blocks", NUMBER),
         ("seen", NUMBER, (n_classes,)),
         ("wrong", NUMBER, (n_classes,)),
     ]
 
 
 def group_blocks(state: np.void, blocks: Blocks, length: int) -> tuple[Blocks, slice]:
-    """Combine blocks to groups of `length` blocks.
+    """Combine blocks into groups of `length` blocks.
 
     Returns
     -------
-    The groups that are full, and the places of their last blocks. `state` keeps the rest.
+    The full groups, and the indices of their last blocks. `state` keeps the rest.
 
     """
     n_open, n_classes = int(state["n_blocks"]), blocks.seen.shape[1]

@@ -150,26 +150,26 @@ class _Batch:
 
     def advance(self, events: list[DriftEvent]) -> NDArray[np.intp]:
         """Append the first event of each class; return the numbers of groups used, shape (m,)."""
-        states, until, each = self.states, self._until, np.arange(len(self._labels))
+        states, until, columns = self.states, self._until, np.arange(len(self._labels))
         excess, is_found = self._find_changes()
         has_change = is_found.any(axis=2) | _has_recovered(states, until["seen"], until["wrong"])
         changes = has_change.any(axis=0)
         ends = np.where(changes, has_change.argmax(axis=0), len(has_change) - 1)
         for name in self._until:
-            states["at_least"][name] = self._get_at_minima(name, self._places[ends, each])
+            states["at_least"][name] = self._get_at_minima(name, self._places[ends, columns])
         for name in ("seen", "wrong", "squares", "pairs"):
-            states[name] = until[name][ends, each]
-        states["sums"], states["least_sums"] = self._sums[ends, each], self._least[ends, each]
+            states[name] = until[name][ends, columns]
+        states["sums"], states["least_sums"] = self._sums[ends, columns], self._least[ends, columns]
         self._windows.advance(ends)
         for i in np.flatnonzero(changes).tolist():
             end, label, state = int(ends[i]), int(self._labels[i]), states[i]
-            here = int(until["row"][end, i]), int(until["sample"][end, i])
+            position = int(until["row"][end, i]), int(until["sample"][end, i])
             if is_found[end, i].any():
-                _restart(state, int(excess[end, i].argmax()), label, here, events)
+                _restart(state, int(excess[end, i].argmax()), label, position, events)
                 # The windows before a change say nothing about the dispersion after it.
                 state["windows"]["begin"] = self._n_before + end
             if _has_recovered(state, state["seen"], state["wrong"]):
-                _report_recovery(state, label, here, events)
+                _report_recovery(state, label, position, events)
         return ends
 
     def _find_changes(self) -> tuple[Array, NDArray[np.bool_]]:
@@ -209,16 +209,16 @@ def _has_recovered(states: Any, seen: Any, wrong: Any) -> Any:
 
 
 def _report_recovery(
-    state: np.void, label: int, here: tuple[int, int], events: list[DriftEvent]
+    state: np.void, label: int, position: tuple[int, int], events: list[DriftEvent]
 ) -> None:
-    row, sample = here
+    row, sample = position
     before, after = float(state["after"]), 1 - float(state["wrong"]) / float(state["seen"])
     events.append(DriftEvent(EventKind.RECOVERY, row, sample, row, before, after, label))
     state["is_dropped"] = 0.0
 
 
 def _restart(
-    state: np.void, k: int, label: int, here: tuple[int, int], events: list[DriftEvent]
+    state: np.void, k: int, label: int, position: tuple[int, int], events: list[DriftEvent]
 ) -> None:
     """Begin the test of a class again at the change that sum k shows; report a drop."""
     at = state["at_least"][k]
@@ -229,7 +229,7 @@ def _restart(
         is_dropped, has_risen = bool(state["is_dropped"]), bool(state["has_risen"])
         kind = EventKind.FURTHER_DROP if is_dropped and not has_risen else EventKind.DROP
         row, sample = int(at["row"]) + 1, int(at["sample"]) + 1
-        events.append(DriftEvent(kind, row, sample, here[0], before, after, label))
+        events.append(DriftEvent(kind, row, sample, position[0], before, after, label))
         state["level"] = max(before, state["level"]) if is_dropped else before
         state["is_dropped"], state["after"] = 1.0, after
         # The windows since the drop say nothing about the dispersion.
@@ -240,4 +240,4 @@ def _restart(
     at = state["at_least"]
     for name in ("seen", "wrong", "squares", "pairs"):
         at[name] = state[name]
-    at["row"], at["sample"] = here
+    at["row"], at["sample"] = position

@@ -17,8 +17,6 @@ _CAUSE_IF_WEIGHTED = (
     "class weights find more of the rare classes at the cost of others, the stream has changed, or "
     "lr is too high: look at the recall of each class"
 )
-
-
 _CAUSE_OF_CLASS = "look at the rows of that class from there on"
 
 
@@ -67,6 +65,12 @@ class DriftEvent:
     before: float
     after: float
     label: int | None = None  # the number of the class; None for the overall accuracy
+
+    def is_consistent(self, n_classes: int) -> bool:
+        """Return whether a model with some classes can have reported it."""
+        has_class = self.label is not None and self.label < n_classes
+        is_overall = self.label is None and self.kind != EventKind.LABEL_MIX
+        return (has_class or is_overall) and 0 <= self.before <= 1 and 0 <= self.after <= 1
 
     @property
     def is_drop(self) -> bool:

@@ -33,11 +33,11 @@ def define_state(n_classes: int) -> list[tuple[Any, ...]]:
         ("n_windows", NUMBER),  # windows since the last change, without the last window
         ("sums", *counts),  # of their samples by class, and of the squares of these counts
         ("squares", *counts),
-        ("last", *counts),  # the last window: samples by class, its begin, and whether it exists
+        ("last", *counts),  # the last window: samples by class, its start, and whether it exists
         ("last_row", NUMBER),
         ("last_sample", NUMBER),
         ("has_last", NUMBER),
-        ("open", define_group(n_classes)),  # the window that is not full, and its begin
+        ("open", define_group(n_classes)),  # the window that is not full, and its start
         ("open_row", NUMBER),
         ("open_sample", NUMBER),
     ]
@@ -74,7 +74,7 @@ class LabelMixTest:
     ) -> int:
         """Test m windows up to the first change; return how many were used.
 
-        `rows` and `samples` have the begin of each window and the end of the last; shape (m + 1,).
+        `rows` and `samples` have the start of each window and the end of the last; shape (m + 1,).
         """
         state = self._state
         if not state["has_last"]:
@@ -85,19 +85,21 @@ class LabelMixTest:
         sums = accumulate(state["sums"], before)
         squares = accumulate(state["squares"], before**2)
         n = (state["n_windows"] + np.arange(len(sums)))[:, np.newaxis]
-        found = _find_changes(n[:-1], sums[:-1], squares[:-1], before, counts)
-        changes = np.flatnonzero(found.any(axis=1))
+        is_changed = _find_changes(n[:-1], sums[:-1], squares[:-1], before, counts)
+        changes = np.flatnonzero(is_changed.any(axis=1))
         at = int(changes[0]) if len(changes) else len(counts) - 1
         if len(changes):
             gaps = (before[at] + counts[at]) * n[at] - 2 * sums[at]
             # Of the shares that changed most, a larger one has precedence over a smaller one.
-            label = int(np.where(found[at], 2 * np.abs(gaps) + (gaps > 0), -1).argmax())
+            label = int(np.where(is_changed[at], 2 * np.abs(gaps) + (gaps > 0), -1).argmax())
             row = state["last_row"] if at == 0 else rows[at - 1]
             sample = state["last_sample"] if at == 0 else samples[at - 1]
             old = float(sums[at, label] / n[at, 0] / WINDOW)
             new = float((before[at] + counts[at])[label] / 2 / WINDOW)
-            place = int(row) + 1, int(sample) + 1, int(rows[at + 1])
-            events.append(DriftEvent(EventKind.LABEL_MIX, *place, old, new, label))
+            first_row, first_sample, found = int(row) + 1, int(sample) + 1, int(rows[at + 1])
+            events.append(
+                DriftEvent(EventKind.LABEL_MIX, first_row, first_sample, found, old, new, label)
+            )
             state["n_windows"], state["sums"], state["squares"] = 1, before[at], before[at] ** 2
         else:
             state["n_windows"], state["sums"], state["squares"] = n[-1, 0], sums[-1], squares[-1]
