@@ -44,15 +44,13 @@ DROPS = (
 )
 
 
-def detect(
-    wrong: Wrong, labels: NDArray[np.intp] | None = None, at_once: int = AT_ONCE
-) -> list[DriftEvent]:
+def detect(wrong: Wrong, labels: NDArray[np.intp] | None = None) -> list[DriftEvent]:
     """Return the events of a stream, of one label by default."""
     events: list[DriftEvent] = []
     tests, rows = Drift(), np.arange(1, len(wrong) + 1)
     labels = np.zeros(len(wrong), np.intp) if labels is None else labels
-    for start in range(0, len(wrong), at_once):
-        part = slice(start, start + at_once)
+    for start in range(0, len(wrong), AT_ONCE):
+        part = slice(start, start + AT_ONCE)
         tests.update(labels[part], wrong[part], rows[part], events)
     return events
 
