@@ -15,6 +15,7 @@ KERNEL, TEXT = "stream_perceptron/model/kernel", "stream_perceptron/data/text"
 SOURCES = [
     f"{KERNEL}/_compiled.pyx",
     "stream_perceptron/model/_elementary.pyx",
+    "stream_perceptron/model/_natural.pyx",
     "stream_perceptron/data/_cells.pyx",
     f"{TEXT}/_scanner.pyx",
 ]

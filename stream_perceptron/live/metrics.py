@@ -436,8 +436,9 @@ class Progress:
             last = self.rising
             risen = {str(n): v for n, v in x.items() if last is None or v > last.get(str(n), v)}
             self.rising = dict(sorted(risen.items())) if len(x) <= _MOST_REACHES else {}
-        reach = rows.reaches() if rows.lengths.max() <= _MOST_REACHES else {}
-        self.reach = shared_reach(reach if self.reach is None else self.reach, reach)
+        if self.reach is None or self.reach:
+            reach = rows.reaches() if rows.lengths.max() <= _MOST_REACHES else {}
+            self.reach = shared_reach(reach if self.reach is None else self.reach, reach)
 
     def update(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import count, pairwise, repeat
 
@@ -14,8 +14,8 @@ from stream_perceptron.model.rows import Rows, Samples
 from stream_perceptron.model.vocabulary import (
     FirstNames,
     Vocabulary,
-    natural_key,
     require_short,
+    sort_names,
 )
 from stream_perceptron.model.weights import count_weights
 
@@ -132,14 +132,5 @@ def _order_features(
     name_ids, first_rows = name_ids[is_added], first_rows[is_added]
     all_names = rows.names.all if isinstance(rows.names, FirstNames) else rows.names
     names = [all_names[i] for i in name_ids.tolist()]
-    order = np.argsort(first_rows, kind="stable").tolist()
-    for first, end in _runs(first_rows[order]):
-        if end - first > 1:
-            order[first:end] = sorted(order[first:end], key=lambda i: natural_key(names[i]))
-    return name_ids[order], [names[i] for i in order], first_rows[order]
-
-
-def _runs(numbers: NDArray[np.intp]) -> Iterator[tuple[int, int]]:
-    """Yield the start and end of each run of equal numbers."""
-    bounds = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
-    return pairwise(bounds)
+    order = sort_names(names, first_rows)
+    return name_ids[order], [names[i] for i in order.tolist()], first_rows[order]

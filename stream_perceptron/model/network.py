@@ -309,7 +309,10 @@ class Network:
                 result.memory_error = error
         if result.all_probabilities is not None:
             result.all_probabilities = result.all_probabilities[:, : self.store.shape[0]]
-        return result if done == len(result) else result[:done]
+        if done == len(result):
+            self.features.expect(samples.rows.names, growth.feature_ids)
+            return result
+        return result[:done]
 
     def _train_part(self, task: _Task, start: int, end: int) -> int:
         """Predict and learn the rows of a part; return their number."""

@@ -6,6 +6,7 @@ import numbers
 import re
 import sys
 from collections.abc import Hashable, Iterable, Sequence
+from importlib import import_module
 from itertools import repeat
 from typing import Any, TypeVar
 
@@ -13,6 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.errors import SampleError
+
+try:
+    _sort_places: Any = import_module("stream_perceptron.model._natural").sort_places
+except ImportError:  # built without a compiler
+    _sort_places = None
 
 T = TypeVar("T", bound=Hashable)
 
@@ -30,7 +36,23 @@ def natural_order(names: Iterable[T]) -> list[T]:
 
     """
     names = list(names)
-    return sorted(names, key=natural_key) if len(names) > 1 else names
+    return [names[i] for i in sort_names(names, np.zeros(len(names), np.intp)).tolist()]
+
+
+def sort_names(names: list[T], groups: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return the places of names sorted by their groups, and in natural order within a group.
+
+    Examples
+    --------
+    >>> sort_names(["b", "a10", "a9"], np.array([0, 1, 1])).tolist()
+    [0, 2, 1]
+
+    """
+    places = None if _sort_places is None else _sort_places(names, groups)
+    if places is not None:
+        return places
+    keys = list(zip(groups.tolist(), map(natural_key, names), strict=True))
+    return np.array(sorted(range(len(names)), key=keys.__getitem__), np.intp)
 
 
 def natural_key(name: Hashable) -> tuple[str, Any, str]:
@@ -49,6 +71,9 @@ def natural_key(name: Hashable) -> tuple[str, Any, str]:
 
 def require_short(names: Iterable[Hashable]) -> None:
     """Check that names can be written: Python writes integers of at most 4,300 digits."""
+    names = list(names)
+    if int not in set(map(type, names)):
+        return
     if any(type(name) is int and name.bit_length() > _LONGEST for name in names):
         raise SampleError("a name that is a whole number has more than 3,900 digits: use a string")
 
@@ -157,6 +182,10 @@ class Vocabulary:
         found = map(self.numbers.get, names[n:], repeat(-1))
         new = np.fromiter(found, np.int32, len(names) - n)
         every = np.concatenate([numbers[:n], new])
-        n_known = int(np.argmin(new)) if new.min(initial=0) < 0 else len(new)
-        self._last = names, every[: n + n_known]
+        self.expect(names, every)
         return every
+
+    def expect(self, names: Sequence[Hashable], numbers: NDArray[np.int32]) -> None:
+        """Expect the next names to begin like these, given the number of each, -1 if unknown."""
+        n_known = int(np.argmin(numbers)) if numbers.min(initial=0) < 0 else len(numbers)
+        self._last = names, numbers[:n_known]

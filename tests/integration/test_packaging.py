@@ -54,6 +54,7 @@ def test_wheel_holds_the_two_packages_and_nothing_else(built):
 
     kernel, text = "stream_perceptron/model/kernel", "stream_perceptron/data/text"
     modules = {f"{kernel}/_compiled", "stream_perceptron/model/_elementary"}
+    modules |= {"stream_perceptron/model/_natural"}
     modules |= {"stream_perceptron/data/_cells", f"{text}/_scanner"}
     names_of_headers = ("elementary", "kernel", "learning", "rows", "weight_rows")
     headers = {f"{kernel}/{name}.h" for name in names_of_headers}

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import compress, count
+from itertools import compress, count, repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -104,13 +104,14 @@ class NameRoles:
         if n_before < len(names):
             self._add(context, names[n_before:])
         if n_known_before < len(vocabulary):
-            ids = map(self._numbers.get, vocabulary.names[n_known_before:])
-            self._is_known[[i for i in ids if i is not None]] = True
+            learned = vocabulary.names[n_known_before:]
+            numbers = np.fromiter(map(self._numbers.get, learned, repeat(-1)), np.intp)
+            self._is_known[numbers[numbers >= 0]] = True
             self._n_known = len(vocabulary)
         if n_before < len(names) or n_known_before < len(vocabulary) or not n_before:
             roles = self._roles_of_unknown
             is_feature = roles == _UNTYPED
-            is_known = np.append(self._is_known, False)[self.feature_ids]
+            is_known = np.append(self._is_known, False).take(self.feature_ids)
             self.roles = np.where(is_feature & is_known, np.int8(_FEATURE), roles)
             is_plain = is_feature if schema.features is None else self.roles == _FEATURE
             is_plain[self._has_other_role] = False
@@ -120,16 +121,18 @@ class NameRoles:
     def _add(self, context: Context, paths: Sequence[Any]) -> None:
         """Add names to those of the source."""
         options, schema, numbers = context.selection, context.schema, self._numbers
-        n_before = len(self._roles_of_unknown)
+        n_before, n = len(self._roles_of_unknown), len(paths)
         special, whole = _special_names(context)
-        expected = None if schema.features is None else {*schema.features, *schema.undecided}
         prefix = f"{schema.key}." if schema.key else ""
-        roles_of_paths = [_UNTYPED] * len(paths)
-        is_inside = [path.startswith(prefix) for path in paths] if prefix else [True] * len(paths)
-        names = [path[len(prefix) :] for path in paths] if prefix else paths
+        names, is_inside = paths, np.ones(n, bool)
+        if prefix:
+            names = [path[len(prefix) :] for path in paths]
+            is_inside = np.fromiter(map(str.startswith, paths, repeat(prefix)), bool, n)
         takes_any = not (schema.is_list or context.is_vocabulary_fixed)
         takes_any &= schema.features is None
-        if not (takes_any and all(is_inside) and special.isdisjoint(names) and not whole):
+        roles_of_paths = np.full(n, _UNTYPED, np.int8)
+        if not (takes_any and is_inside.all() and special.isdisjoint(names) and not whole):
+            expected = None if schema.features is None else {*schema.features, *schema.undecided}
             for i, (path, name) in enumerate(zip(paths, names, strict=True)):
                 if not (takes_any and is_inside[i]) or path in special or name in special:
                     role = _role_of(context, path, whole)
@@ -137,19 +140,24 @@ class NameRoles:
                     roles_of_paths[i] = _UNKNOWN if role == _UNTYPED and is_unknown else role
                 elif whole and path.startswith(whole):
                     roles_of_paths[i] = _ODD
-        is_feature = [role == _UNTYPED for role in roles_of_paths]
-        features = names if all(is_feature) else list(compress(names, is_feature))
+        is_feature = roles_of_paths == _UNTYPED
+        features = names if is_feature.all() else list(compress(names, is_feature.tolist()))
+        n_features = len(self.features)
         new = [name for name in features if name not in numbers]
-        numbers.update(zip(new, count(len(self.features)), strict=False))
+        numbers.update(zip(new, count(n_features), strict=False))
         self.features += new
-        feature_ids = np.full(len(paths), -1, np.int32)
-        feature_ids[is_feature] = list(map(numbers.__getitem__, features))
-        are_known = np.fromiter(map(context.vocabulary.numbers.__contains__, new), bool, len(new))
+        feature_ids = np.full(n, -1, np.int32)
+        if len(new) == len(features):
+            feature_ids[is_feature] = n_features + np.arange(len(new))
+        else:
+            feature_ids[is_feature] = list(map(numbers.__getitem__, features))
+        are_known = np.zeros(len(new), bool)
+        if schema.features is not None:
+            # The model may have features beyond those of the schema.
+            are_known[:] = list(map(context.vocabulary.numbers.__contains__, new))
         self._is_known = np.concatenate([self._is_known, are_known])
-        self._roles_of_unknown = np.concatenate(
-            [self._roles_of_unknown, np.array(roles_of_paths, np.int8)]
-        )
-        self.inside = np.concatenate([self.inside, np.array(is_inside, bool)])
+        self._roles_of_unknown = np.concatenate([self._roles_of_unknown, roles_of_paths])
+        self.inside = np.concatenate([self.inside, is_inside])
         self.feature_ids = np.concatenate([self.feature_ids, feature_ids])
         examined = {*LABEL_NAMES, *options.kept, *options.position}
         encoded = [f"{prefix}{name}" for name in options.encoded]
@@ -186,16 +194,18 @@ class NameRoles:
             else:
                 ids = np.array([self._numbers[str(name)] for name in features.names], np.int32)
             return [self.features[i] for i in ids[~self._is_known[ids]].tolist()]
-        ids = features.name_ids
-        if not is_learned.all():
-            ids = ids[np.repeat(is_learned, features.lengths)]
-        occurs = np.zeros(len(self._is_known), bool)
         if features.names is self._names:
-            occurs_as_name = np.zeros(len(self._names), bool)
-            occurs_as_name[ids] = True
-            ids = self.feature_ids[occurs_as_name]
-        occurs[ids] = True
-        return [self.features[i] for i in np.flatnonzero(occurs & ~self._is_known).tolist()]
+            numbers_of_names = self.feature_ids
+        else:
+            numbers_of_names = np.arange(len(self.features), dtype=np.int32)
+        is_new = ~self._is_known[numbers_of_names]
+        values = np.flatnonzero(is_new.take(features.name_ids))
+        if not is_learned.all():
+            rows = np.searchsorted(features.starts, values, side="right") - 1
+            values = values[is_learned[rows]]
+        occurs = np.zeros(len(self.features), bool)
+        occurs[numbers_of_names[features.name_ids[values]]] = True
+        return [self.features[i] for i in np.flatnonzero(occurs).tolist()]
 
 
 def interpret_block(context: Context, cells: Cells, names: NameRoles) -> Block | None:

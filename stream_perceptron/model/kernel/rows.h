@@ -4,7 +4,11 @@
 #include <immintrin.h>
 #endif
 
-/* m features in ascending order, and their values. */
+typedef int32_t Lanes __attribute__((vector_size(64)));
+
+enum { MOST_SHORT = 128 }; /* features that are sorted by comparing each with each */
+
+/* m features in ascending order, and their values; there is room for 16 more. */
 typedef struct {
     ptrdiff_t m;
     int32_t *feature_ids;
@@ -98,32 +102,54 @@ static void take_nonzero(const double *values, const uint8_t *bytes, const doubl
     for (ptrdiff_t r = 0; r < m; r++) append(sample, ids[r], x[r], WITHOUT_ZEROS);
 }
 
-/* Sort a sample by its features: up to 64 by counting smaller ones without branches; more by radix.
-   `spare` is exchanged for the sample's memory. */
+/* Move a short sample, sorted by its features, to another's memory: the place of a feature is the number
+   of smaller ones. Sixteen features are compared at a time, without branches; those after the last are
+   any memory. */
 FOR_EACH_PROCESSOR
-static void sort_sample(Sample *sample, Sample *spare) {
+static void sort_short_sample(const Sample *sample, Sample *sorted) {
     const ptrdiff_t m = sample->m;
-    const int is_short = m <= 64;
+    const int32_t *restrict ids = sample->feature_ids;
+    const double *restrict x = sample->x;
+    int32_t *restrict to_ids = sorted->feature_ids;
+    double *restrict to_x = sorted->x;
+    for (ptrdiff_t first = 0; first < m; first += 16) {
+        const ptrdiff_t n = m - first < 16 ? m - first : 16;
+        Lanes some, places = {0};
+        memcpy(&some, ids + first, sizeof(some));
+        for (ptrdiff_t r = 0; r < m; r++) places -= ids[r] < some; /* true is -1 */
+        for (ptrdiff_t l = 0; l < n; l++) {
+            to_ids[places[l]] = ids[first + l];
+            to_x[places[l]] = x[first + l];
+        }
+    }
+    sorted->m = m;
+}
+
+/* Move a sample, sorted by some bits of its features and in order where these are equal. */
+static void sort_by_byte(const Sample *sample, int shift, Sample *sorted) {
+    ptrdiff_t begins[257] = {0};
+    for (ptrdiff_t r = 0; r < sample->m; r++) begins[(sample->feature_ids[r] >> shift & 255) + 1]++;
+    for (int byte = 0; byte < 255; byte++) begins[byte + 1] += begins[byte];
+    for (ptrdiff_t r = 0; r < sample->m; r++) {
+        const ptrdiff_t place = begins[sample->feature_ids[r] >> shift & 255]++;
+        sorted->feature_ids[place] = sample->feature_ids[r];
+        sorted->x[place] = sample->x[r];
+    }
+    sorted->m = sample->m;
+}
+
+/* Sort a sample by its features; `spare` is exchanged for its memory. */
+static void sort_sample(Sample *sample, Sample *spare) {
     int32_t largest = 0;
-    for (ptrdiff_t r = 0; r < m; r++)
+    for (ptrdiff_t r = 0; r < sample->m; r++)
         largest = sample->feature_ids[r] > largest ? sample->feature_ids[r] : largest;
+    const int is_short = sample->m <= MOST_SHORT;
     for (int shift = 0; shift < 32 && largest >> shift; shift += is_short ? 32 : 8) {
-        ptrdiff_t begins[257] = {0};
-        if (!is_short) {
-            for (ptrdiff_t r = 0; r < m; r++) begins[(sample->feature_ids[r] >> shift & 255) + 1]++;
-            for (int byte = 0; byte < 255; byte++) begins[byte + 1] += begins[byte];
-        }
-        for (ptrdiff_t r = 0; r < m; r++) {
-            int32_t rank = 0;
-            if (is_short)
-                for (ptrdiff_t s = 0; s < m; s++)
-                    rank += sample->feature_ids[s] < sample->feature_ids[r];
-            else
-                rank = (int32_t)begins[sample->feature_ids[r] >> shift & 255]++;
-            spare->feature_ids[rank] = sample->feature_ids[r];
-            spare->x[rank] = sample->x[r];
-        }
-        const Sample sorted = {m, spare->feature_ids, spare->x};
+        if (is_short)
+            sort_short_sample(sample, spare);
+        else
+            sort_by_byte(sample, shift, spare);
+        const Sample sorted = *spare;
         *spare = *sample;
         *sample = sorted;
     }
