@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_perceptron.model.vocabulary import Vocabulary, natural_order
+from stream_perceptron.model._natural import sort_places
+from stream_perceptron.model.vocabulary import Vocabulary, natural_key, natural_order
 from stream_perceptron.model.weights import WeightStore, initial_weights
 
 NAMES = st.one_of(
@@ -28,6 +29,31 @@ def test_natural_order_counts_digits_as_numbers():
     expected = ["9" * 5000, "a", "pixel02", "pixel2", "pixel2b", "pixel10", "x²"]
 
     assert expected == natural_order(reversed(expected))
+
+
+@given(
+    st.lists(st.text(st.sampled_from("ab0129 .é\x00\ud800😀") | st.characters()), unique=True),
+    st.data(),
+)
+def test_compiled_sort_of_names_follows_their_keys(names, data):
+    groups = data.draw(st.lists(st.integers(0, 2), min_size=len(names), max_size=len(names)))
+
+    actual = sort_places(names, np.array(groups, np.intp)).tolist()
+
+    by_key = sorted(range(len(names)), key=lambda i: (groups[i], natural_key(names[i])))
+    assert actual == by_key
+
+
+@given(st.lists(NAMES, unique=True), st.data())
+def test_expected_names_get_the_same_numbers(names, data):
+    vocabulary = Vocabulary(names[::2])
+    some = tuple(data.draw(st.permutations(names)))
+    first = data.draw(st.integers(0, len(some)))
+    expected = [vocabulary.numbers.get(name, -1) for name in some]
+
+    vocabulary.expect(some[:first], np.array(expected[:first], np.int32))
+
+    assert vocabulary.numbers_of(some).tolist() == expected
 
 
 @given(st.lists(NAMES, unique=True, max_size=20), st.data())

@@ -245,6 +245,20 @@ static int scan_fields(Scanner *s, const uint8_t *p) {
             p = stop;
             continue;
         }
+        double number = NAN;
+        stop = c < d ? read_number(p, s->limit, 0, &number) : NULL;
+        if (stop != NULL && (stop == end || *stop == delimiter)) {
+            cells->m = start + c;
+            put_number(cells, NUMBER, number, p, data);
+            are_bytes = cells->are_bytes;
+            c++;
+            if (stop == end) {
+                cells->m = start + c;
+                return c == d;
+            }
+            p = stop;
+            continue;
+        }
         const uint8_t *const begin = p, *from = p, *to;
         int is_doubled = 0;
         if (p < end && *p == '"') {
@@ -263,7 +277,6 @@ static int scan_fields(Scanner *s, const uint8_t *p) {
             if (p < end && *p != delimiter) return 0;
         }
         if (c == d) return 0;
-        double number = NAN;
         const int kind = is_doubled ? TEXT : read_cell(s, from, to, &number);
         if (kind < 0) return 0;
         cells->m = start + c;
