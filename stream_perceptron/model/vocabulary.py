@@ -48,7 +48,9 @@ def sort_names(names: list[T], groups: NDArray[np.intp]) -> NDArray[np.intp]:
     [0, 2, 1]
 
     """
-    places = None if _sort_places is None else _sort_places(names, groups)
+    places: NDArray[np.intp] | None = None
+    if _sort_places is not None:
+        places = _sort_places(names, groups)
     if places is not None:
         return places
     keys = list(zip(groups.tolist(), map(natural_key, names), strict=True))
