@@ -35,11 +35,13 @@ class Signals:
 
     def __init__(self, saves: bool = False) -> None:
         self.caught: int | None = None
+        self._polls: dict[tuple[int | None, int], select.poll] = {}  # by what they wait for
         self._warns = saves
         hangs_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
         self._numbers = _NUMBERS if hangs_up else _NUMBERS[:2]
 
     def __enter__(self) -> Self:
+        self._polls.clear()
         self._wakes, self._woken = os.pipe()
         os.set_blocking(self._woken, False)
         signal.set_wakeup_fd(self._woken)
@@ -130,10 +132,12 @@ class Signals:
         raise value
 
     def _wait(self, descriptor: int | None, event: int, seconds: float | None) -> bool:
-        poll = select.poll()
-        poll.register(self._wakes, select.POLLIN)
-        if descriptor is not None:
-            poll.register(descriptor, event)
+        poll = self._polls.get((descriptor, event))
+        if poll is None:
+            poll = self._polls[descriptor, event] = select.poll()
+            poll.register(self._wakes, select.POLLIN)
+            if descriptor is not None:
+                poll.register(descriptor, event)
         ready = poll.poll(None if seconds is None else math.ceil(1000 * seconds))
         return any(number == descriptor for number, _ in ready)
 

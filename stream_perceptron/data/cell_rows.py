@@ -14,6 +14,7 @@ from stream_perceptron.data.batch import Batch, Held, Redeliveries
 from stream_perceptron.data.cells import Cells
 from stream_perceptron.data.describe import Note, warn_of_unknown, warning
 from stream_perceptron.data.interpreter import Context, Interpretation, NameRoles
+from stream_perceptron.data.interpreter.alike import AlikeRecords
 from stream_perceptron.data.interpreter.record import Sample
 from stream_perceptron.data.naming import meant
 from stream_perceptron.data.source import Interpreter, Knowledge, RawRows, Request
@@ -41,7 +42,7 @@ class CellInterpreter(Interpreter):
     def __init__(self, name: str, context: Context, request: Request) -> None:
         super().__init__(request)
         self._name, self._context = name, context
-        self._names = NameRoles()
+        self._names, self._alike = NameRoles(), AlikeRecords()
         self._other_labels: set[str] = set()  # usual names of labels that are not the label
         self._warned: set[str] = set()  # those among them that a warning has named
         self._unknown: list[str] = []  # ignored names that the model does not know
@@ -57,10 +58,17 @@ class CellInterpreter(Interpreter):
         redeliveries: Redeliveries | None,
         fields: dict[str, Any],
     ) -> Batch:
-        interpretation = self._interpret_cells(rows, knowledge, redeliveries)
+        self._update_context(knowledge, redeliveries)
+        cells, is_single = self.scan(rows), len(rows) == 1 and not knowledge.unseen
+        fields = {"source": self._name, "ends": rows.ends, **fields}
+        if is_single and (alike := self._alike.interpret(self._context, cells, fields)) is not None:
+            return alike
+        interpretation = Interpretation(self._context, cells, self._names)
         self._other_labels |= interpretation.other_labels
         self._unknown = self._unknown or [*interpretation.unknown]
-        batch = interpretation.batch(source=self._name, ends=rows.ends, **fields)
+        batch = interpretation.batch(**fields)
+        if is_single:
+            self._alike.remember(self._context, cells, batch)
         if knowledge.unseen and self._context.columns is None:
             key = batch.inferred.schema.key
             seen = self._find_names(knowledge.unseen, interpretation.cells, key)
@@ -68,9 +76,9 @@ class CellInterpreter(Interpreter):
         held = {i: hold for i in batch.rejected if (hold := rows.hold(i)) is not None}
         return replace(batch, held=held) if held else batch
 
-    def _interpret_cells(
-        self, rows: CellRows, knowledge: Knowledge, redeliveries: Redeliveries | None = None
-    ) -> Interpretation:
+    def _update_context(
+        self, knowledge: Knowledge, redeliveries: Redeliveries | None = None
+    ) -> None:
         schema, vocabulary, before = knowledge.schema, knowledge.names, self._context
         redeliveries = redeliveries if before.selection.position else None
         # A context caches the columns of a table, some of which may be known by now.
@@ -80,7 +88,6 @@ class CellInterpreter(Interpreter):
             self._context = replace(
                 before, schema=schema, vocabulary=vocabulary, redeliveries=redeliveries
             )
-        return Interpretation(self._context, self.scan(rows), self._names)
 
     def _find_names(self, unseen: frozenset[str], cells: Cells, key: str | None) -> frozenset[str]:
         """Return which names given in options these or earlier rows have.
@@ -109,7 +116,8 @@ class CellInterpreter(Interpreter):
     def _describe(self, rows: CellRows, knowledge: Knowledge) -> tuple[Note, ...]:
         # Notes describe all rows that arrived together, of which `rows` may be the first few.
         rows = rows.whole
-        interpretation = self._interpret_cells(rows, knowledge)
+        self._update_context(knowledge)
+        interpretation = Interpretation(self._context, self.scan(rows), self._names)
         deciding = interpretation.find_deciding()
         if not deciding:
             return ()

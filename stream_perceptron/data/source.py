@@ -80,7 +80,8 @@ class Knowledge:
     def adopt(self, inferred: Inferred) -> None:
         """Add what rows infer, once they are learned."""
         self.schema = inferred.schema
-        self.names.extend(inferred.names)
+        if inferred.names:
+            self.names.extend(inferred.names)
         self.unseen -= inferred.seen
 
     def is_feature(self, name: str) -> bool:
@@ -145,7 +146,8 @@ class Interpreter(ABC):
             If the rows do not fit the model.
 
         """
-        knowledge = replace(knowledge)  # as it is before these rows
+        # As it is before these rows.
+        knowledge = Knowledge(knowledge.schema, knowledge.names, knowledge.unseen)
         fields: dict[str, Any] = {
             "first_row": first_row,
             "numbers_redelivered": self._request.numbers_redelivered,

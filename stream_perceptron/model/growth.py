@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from itertools import count, pairwise, repeat
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,7 @@ _NEW = -2  # stands for the number of a new label
 _NO_ROWS = np.empty(0, np.intp)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Growth:
+class Growth(NamedTuple):
     """The new labels and features that rows add to a model, in order.
 
     A labeled row adds its label, and those of its features that no earlier row had, in natural
@@ -44,10 +43,10 @@ class Growth:
     targets: NDArray[np.intp]  # the number of each row's label, -1 without one; shape (n,)
     # The feature of each of the rows' names, -1 if none is added; shape (len(names),).
     feature_ids: NDArray[np.int32]
-    labels: list[Hashable]  # the new labels
-    label_rows: NDArray[np.intp]  # the row that adds each, ascending
-    features: list[Hashable]  # the new features
-    feature_rows: NDArray[np.intp]  # the row that adds each, ascending
+    labels: Sequence[Hashable] = ()  # the new labels
+    label_rows: NDArray[np.intp] = _NO_ROWS  # the row that adds each, ascending
+    features: Sequence[Hashable] = ()  # the new features
+    feature_rows: NDArray[np.intp] = _NO_ROWS  # the row that adds each, ascending
 
     @classmethod
     def plan(cls, samples: Samples, labels: Vocabulary, features: Vocabulary) -> Growth:
@@ -55,19 +54,21 @@ class Growth:
         rows = samples.rows
         targets, new_labels = _number_labels(samples.labels, labels)
         feature_ids = features.numbers_of(rows.names)
+        shape, are_all_known = (len(labels), len(features)), features.knows(rows.names)
+        if are_all_known and not new_labels:
+            return cls(shape, targets, feature_ids)
         new_features: list[Hashable] = []
         feature_rows = _NO_ROWS
-        unknown = np.flatnonzero(feature_ids < 0)
-        if len(unknown):
+        if not are_all_known:
+            unknown = np.flatnonzero(feature_ids < 0)
             name_ids, new_features, feature_rows = _order_features(rows, unknown, targets >= 0)
             feature_ids = feature_ids.copy()
             feature_ids[name_ids] = len(features) + np.arange(len(name_ids))
         require_short([*new_labels, *new_features])
+        label_rows = np.array([*new_labels.values()], np.intp)
         return cls(
-            (len(labels), len(features)), targets, feature_ids, list(new_labels),
-            np.array([*new_labels.values()], np.intp) if new_labels else _NO_ROWS,
-            new_features, feature_rows,
-        )  # fmt: skip
+            shape, targets, feature_ids, list(new_labels), label_rows, new_features, feature_rows
+        )
 
     def split(self, n: int, is_new: bool) -> list[tuple[int, int]]:
         """Return the first n rows as parts (start, end), each of which a kernel learns at once.
@@ -75,14 +76,18 @@ class Growth:
         A row with a new label begins a part. If the model `is_new`, so that the names of the first
         labeled row get other weights than later ones, this row is a part.
         """
+        if n and not (self.labels or is_new):
+            return [(0, n)]
         bounds = {0, *self.label_rows.tolist()}
         if is_new and len(labeled := np.flatnonzero(self.targets >= 0)):
             first = int(labeled[0])
             bounds |= {first, first + 1}
         return list(pairwise(sorted({bound for bound in bounds if bound < n} | {n})))
 
-    def names_in(self, start: int, end: int) -> tuple[list[Hashable], list[Hashable]]:
+    def names_in(self, start: int, end: int) -> tuple[Sequence[Hashable], Sequence[Hashable]]:
         """Return the features and the labels that the rows [start, end) add."""
+        if not (self.labels or self.features):
+            return (), ()
         (k, d), (first_k, first_d), (last_k, last_d) = map(self.shape_at, (0, start, end))
         return self.features[first_d - d : last_d - d], self.labels[first_k - k : last_k - k]
 

@@ -318,12 +318,12 @@ class Network:
         """Predict and learn the rows of a part; return their number."""
         growth, samples, part = task.growth, task.samples, slice(start, end)
         rows, targets, (k, _) = samples.rows[part], growth.targets[part], self.store.shape
-        is_labeled = targets >= 0
+        n_labeled = np.count_nonzero(targets >= 0)
         seen, first_nets = self.n_seen, None
-        if seen == 0 and is_labeled[0]:
+        if seen == 0 and targets[0] >= 0:
             # Predict from the biases alone, as the weights of its features are about to be drawn.
             first_nets, _ = self._compute_nets(rows, growth.feature_ids)
-        rates = _rates(task.lr if is_labeled.any() else 0.0, self.n_updates, len(rows))
+        rates = _rates(task.lr if n_labeled else 0.0, self.n_updates, len(rows))
         result = task.result
         results = Results(
             np.empty((len(rows), growth.shape_at(end)[0])), result.errors[part],
@@ -345,10 +345,12 @@ class Network:
         finally:
             # Remove the names of rows that were not learned.
             n_learned = self.n_seen - seen
-            last = np.flatnonzero(is_labeled)[n_learned - 1] + 1 if n_learned else 0
+            last = len(rows)
+            if n_learned < n_labeled:
+                last = int(np.flatnonzero(targets >= 0)[n_learned - 1]) + 1 if n_learned else 0
             if self.class_weights is not None:
-                self.class_weights.count(targets[: int(last)])
-            self._shrink(*growth.shape_at(start + int(last)))
+                self.class_weights.count(targets[:last])
+            self._shrink(*growth.shape_at(start + last))
         nets = results.nets[:n_done]
         result.targets[start : start + n_done] = targets[:n_done]
         self._record_outputs(result, start, nets, seen)
@@ -396,7 +398,7 @@ class Network:
             self.labels.truncate(k)
             self.features.truncate(d)
 
-    def _warn_of_twins(self, labels: list[Hashable]) -> None:
+    def _warn_of_twins(self, labels: Sequence[Hashable]) -> None:
         """Warn of a new label written like a known one of another type."""
         for label in labels:
             # Labels of one type, the usual case, have no twins.
@@ -435,7 +437,9 @@ class Network:
 def _rates(lr: float | Scheduler, n_updates: int, n: int) -> NDArray[np.float64]:
     """Return the learning rates of the next n updates."""
     if isinstance(lr, int | float):
-        return np.full(n, float(lr))
+        rates = np.empty(n)
+        rates.fill(lr)
+        return rates
     try:
         rates = np.array([float(lr.get(n_updates + t)) for t in range(n)])
     except ArithmeticError as error:

@@ -187,6 +187,10 @@ class Vocabulary:
         self.expect(names, every)
         return every
 
+    def knows(self, names: Sequence[Hashable]) -> bool:
+        """Return whether all of the names that were looked up last, which these are, are known."""
+        return names is self._last[0] and len(self._last[1]) == len(names)
+
     def expect(self, names: Sequence[Hashable], numbers: NDArray[np.int32]) -> None:
         """Expect the next names to begin like these, given the number of each, -1 if unknown."""
         n_known = int(np.argmin(numbers)) if numbers.min(initial=0) < 0 else len(numbers)

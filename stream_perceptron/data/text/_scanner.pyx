@@ -132,8 +132,8 @@ cdef class Scanner:
 
         Returns
         -------
-        starts, is_odd
-            Where the cells of each record start, and which records are odd.
+        starts, odd
+            Where the cells of each record start, and which records are odd, a mask; None for none.
         name_ids
             The names of the cells of JSON, or of the members of LIBSVM; None for CSV.
         cells
@@ -172,7 +172,10 @@ cdef class Scanner:
             name_ids = arrays[4][: s.cells.m if s.names_cells else s.members.m]
             list_starts = arrays[5][: s.n_lists + 1]
             members = _filled(&s.members, arrays[6:])
-        return np.asarray(starts), np.asarray(is_odd).astype(bool), name_ids, cells, list_starts, members
+        odd = None
+        if n and memchr(&is_odd[0], 1, n) != NULL:
+            odd = np.asarray(is_odd).view(bool)
+        return np.asarray(starts), odd, name_ids, cells, list_starts, members
 
     cdef list _take_arrays(self):
         """Take arrays from the pool that nothing else refers to, or make new ones."""

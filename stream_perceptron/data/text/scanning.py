@@ -171,7 +171,7 @@ class Scanner(ABC):
         if members is not None and len(list_starts) > 1:
             of_lists = self._cells_of(lines.data, list_starts, member_ids, None, *members)
         scanned = self._cells_of(lines.data, starts, ids, of_lists, *cells)
-        if not is_odd.any():
+        if is_odd is None:
             return scanned
         # The definition reads odd records, which the compiled scanner has left out.
         odd = np.flatnonzero(is_odd)

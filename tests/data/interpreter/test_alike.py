@@ -1,0 +1,131 @@
+"""A record like the one before has the meaning that the interpreter gives to it alone."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from stream_perceptron.data.interpreter import Context, interpret
+from stream_perceptron.data.interpreter.alike import AlikeRecords
+from stream_perceptron.data.schema import Selection
+from stream_perceptron.data.text.records import RawLines
+from stream_perceptron.data.text.scanning import CsvScanner, JsonScanner
+from stream_perceptron.model.vocabulary import Vocabulary
+
+COLUMNS = ("a", "b", "text", "id", "label")
+ODD = [None, True, "", "NA", "x", 1e400, 1e300, -0.0, 2**60, [1], {"u": 1}]
+
+
+def draw_record(rng, form, odd, n_odd):
+    """Return the members of a record: plain numbers and a label, but for some odd values."""
+
+    def draw(usual):
+        return rng.choice(usual) if rng.random() > n_odd / 100 else rng.choice(odd)
+
+    features = {"a": draw([0.5, -2.0, 3]), "b": draw([1, 255, 256])}
+    others = {"text": draw(["red", "blue"]), "id": draw([7, "k"]), "label": draw(["up", "7", 7])}
+    if form == "object":
+        return {"features": features, **others}
+    members = features | others
+    if form == "flat" and rng.random() < n_odd / 100:
+        members["c"] = 1
+    if form == "flat" and rng.random() < n_odd / 50:
+        members["a"], members["b"] = members.pop("b"), members.pop("a")
+    return members
+
+
+def draw_records(rng, form, n):
+    odd, n_odd = rng.sample(ODD, 2), rng.choice([3, 3, 30])
+    return [draw_record(rng, form, odd, n_odd) for _ in range(n)]
+
+
+def scan(form, records):
+    """Return a scanner's cells of each record."""
+    if form == "csv":
+        scanner = CsvScanner(COLUMNS)
+        texts = [
+            ",".join("" if value is None else str(value) for value in record.values())
+            for record in records
+        ]
+    else:
+        scanner, texts = JsonScanner(), list(map(json.dumps, records))
+    lines = [text.encode() + b"\n" for text in texts]
+    return [scanner.scan(RawLines(line, np.array([len(line)]))) for line in lines]
+
+
+def draw_context(rng, form):
+    selection = Selection(
+        label="label" if form == "csv" else rng.choice([None, "label"]),
+        scale=rng.choice([None, None, 0.5, 1e200]),
+        ignore=rng.choice([(), ("id",), ("text",), ("id", "text")]),
+        missing=rng.choice([(), (), (), ("NA", "3")]),
+        weight=rng.choice([None, None, None, "b"]),
+        keep=rng.choice([(), (), (), ("a",)]),
+        one_hot=rng.choice([(), (), (), ("text",)]),
+    )
+    is_csv = form == "csv"
+    return Context(
+        selection,
+        is_text=is_csv,
+        columns=COLUMNS if is_csv else None,
+        are_named=is_csv,
+    )
+
+
+def meaning_of(batch):
+    return (
+        [{name: np.float64(v).tobytes() for name, v in x.items()} for x in batch.features.dicts()],
+        list(map(repr, batch.labels)),
+        batch.weights.tolist(),
+        batch.rows.tolist(),
+        batch.inferred,
+        batch.rejected,
+        batch.missing,
+        batch.kept,
+    )
+
+
+def interpret_one_by_one(context, records, n_learned):
+    """Learn the first records, and predict the others; return how many were found alike."""
+    alike, n_alike = AlikeRecords(), 0
+    for i, cells in enumerate(records):
+        if i == n_learned:
+            context = replace(context, learns=False)
+        expected = interpret(context, cells)
+        actual = alike.interpret(context, cells, {"source": "rows", "first_row": 1})
+        if actual is None:
+            alike.remember(context, cells, expected)
+        else:
+            assert meaning_of(actual) == meaning_of(expected)
+            n_alike += 1
+        inferred = expected.inferred
+        if context.learns and (inferred.names or inferred.schema != context.schema):
+            vocabulary = Vocabulary([*context.vocabulary.names, *inferred.names])
+            context = replace(context, schema=inferred.schema, vocabulary=vocabulary)
+    return n_alike
+
+
+@pytest.mark.parametrize("form", ["csv", "flat", "object"])
+@pytest.mark.parametrize("seed", range(150))
+def test_alike_records_have_the_meaning_of_single_ones(form, seed):
+    rng = random.Random(seed)
+    context = draw_context(rng, form)
+
+    interpret_one_by_one(context, scan(form, draw_records(rng, form, 60)), rng.choice([10, 60]))
+
+
+@pytest.mark.parametrize("form", ["csv", "flat", "object"])
+def test_records_of_numbers_and_a_label_are_alike(form):
+    members = {"a": 0.5, "b": 256, "text": "red", "id": 7, "label": "up"}
+    if form == "object":
+        members = {"features": {"a": 0.5, "b": 256}, "id": 7, "label": "up"}
+    context = draw_context(random.Random(0), form)
+    context = replace(context, selection=Selection(label="label", ignore=("id",)))
+
+    n_alike = interpret_one_by_one(context, scan(form, [members] * 50), 25)
+
+    assert n_alike > 40
