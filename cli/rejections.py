@@ -17,7 +17,7 @@ _MOST_GROUPS = 10
 _MOST_LISTED = 10
 
 # The parts of a reason that differ from row to row.
-_VALUE = re.compile(r"(?<= is ).+?(?=, |$)|(?<=label )'.*?'|(?<=--missing ).*|\d[\d,]*")
+_VALUE = r"(?<= is ).+?(?=, |$)|(?<=label )'.*?'|(?<=--missing ).*|\d[\d,]*"
 
 
 class Rejections:
@@ -34,7 +34,7 @@ class Rejections:
             self.total += 1
             if len(self.first) < _MOST_LISTED:
                 self.first.append(str(rejection))
-            reason = _VALUE.sub("...", rejection.why)
+            reason = re.sub(_VALUE, "...", rejection.why)
             if reason in self._groups or len(self._groups) < _MOST_GROUPS:
                 group = self._groups.setdefault(reason, [str(rejection), 0])
                 group[1] = int(group[1]) + 1

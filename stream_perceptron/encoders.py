@@ -16,17 +16,16 @@ from stream_perceptron.errors import SampleError
 
 MAX_WORDS = 200  # different words of a text that become features
 
-# ISO 8601. The time zone has no effect.
-_DATE = re.compile(
+# Patterns are compiled by their first use, as few models encode texts.
+
+# ISO 8601, in ASCII. The time zone has no effect.
+_DATE = (
     r"\s*(?P<date>\d{4}(?P<mark>-?)\d\d(?P=mark)\d\d)"
     r"(?:[T ](?P<hour>[01]\d|2[0-3])(?:(?P<colon>:?)[0-5]\d(?:(?P=colon)[0-6]\d(?:[.,]\d+)?)?)?"
-    r"\s?(?:Z|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d)?)?)?\s*",
-    re.ASCII,
+    r"\s?(?:Z|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d)?)?)?\s*"
 )
-_WORD = re.compile(r"[^\W_]+")
-_DECIMAL = re.compile(
-    r"[+-]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?",
-)
+_WORD = r"[^\W_]+"
+_DECIMAL = r"[+-]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _BOOLS = ("true", "false")
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _FIRST_DAY = dt.date(2020, 1, 1)
@@ -78,7 +77,7 @@ def is_date(text: str) -> bool:
 
 def _parse_date(text: str) -> tuple[dt.date, int | None]:
     """Return the date in a text, and the hour if it has a time."""
-    match = _DATE.fullmatch(text)
+    match = re.fullmatch(_DATE, text, re.ASCII)
     date = None if match is None else _parse_day(match["date"].replace("-", ""))
     if match is None or date is None:
         raise ValueError(f"{text[:50]!r} is not a date such as 2024-03-05 or 2024-03-05T13:45")
@@ -115,7 +114,7 @@ def count_words(column: str, text: str) -> dict[str, float]:
 
     """
     prefix = f"{column}="
-    features = [prefix + word for word in _WORD.findall(text.lower())]
+    features = [prefix + word for word in re.findall(_WORD, text.lower())]
     counts = dict.fromkeys(features[:MAX_WORDS], 1.0)
     if len(counts) == len(features):
         return counts
@@ -146,7 +145,7 @@ def format_value(value: str | float | bool, is_text: bool) -> str:
             return value
         if value.lower() in _BOOLS:
             return value.lower()
-        if not _DECIMAL.fullmatch(value) or not math.isfinite(float(value)):
+        if not re.fullmatch(_DECIMAL, value) or not math.isfinite(float(value)):
             return value
         value = int(value) if value.lstrip("+-").isdigit() else float(value)
     if isinstance(value, bool):

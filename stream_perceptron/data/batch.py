@@ -165,8 +165,7 @@ def concatenate_missing(parts: Sequence[MissingValues]) -> MissingValues:
     return MissingValues(np.concatenate([part.counts for part in parts]), untyped)
 
 
-@dataclass(frozen=True)
-class Inferred:
+class Inferred(NamedTuple):
     """What the rows of a batch add to a model's knowledge of its sources."""
 
     schema: Schema  # after these rows

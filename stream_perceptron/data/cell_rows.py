@@ -72,7 +72,7 @@ class CellInterpreter(Interpreter):
         if knowledge.unseen and self._context.columns is None:
             key = batch.inferred.schema.key
             seen = self._find_names(knowledge.unseen, interpretation.cells, key)
-            batch = replace(batch, inferred=replace(batch.inferred, seen=seen))
+            batch = replace(batch, inferred=batch.inferred._replace(seen=seen))
         held = {i: hold for i in batch.rejected if (hold := rows.hold(i)) is not None}
         return replace(batch, held=held) if held else batch
 

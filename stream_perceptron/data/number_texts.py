@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 _SIGNS = "$€£¥₹"
 _SPACES = " \u00a0\u202f"  # also the no-break spaces between groups of digits
-_TEXT = re.compile(
+_TEXT = (  # compiled by its first use, as few columns are of texts
     rf"[+-]?(?P<before>[{_SIGNS}]?) ?"
     rf"(?P<whole>\d{{1,3}}(?:,\d{{3}})+|\d{{1,3}}(?:[{_SPACES}]\d{{3}})+|\d+)(?P<rest>[.,]\d+)?"
     rf" ?(?P<after>[{_SIGNS}]|%|[^\W\d_]{{1,4}})?"
@@ -78,7 +78,7 @@ def find_number_format(texts: Iterable[str]) -> NumberFormat | None:
     for text in texts:
         if not text.strip():
             continue
-        match = _TEXT.fullmatch(text.strip())
+        match = re.fullmatch(_TEXT, text.strip())
         if match is None:
             return None
         after = match["after"] or ""

@@ -6,7 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from stream_perceptron.data import roles
 from stream_perceptron.data.batch import Batch, Inferred, Redeliveries
@@ -189,8 +189,7 @@ class Interpreter(ABC):
         return ()
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Opening:
+class Opening(NamedTuple):
     """What a source shows before its rows are read."""
 
     context: Context  # of its rows

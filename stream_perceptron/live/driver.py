@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.byte_stream import Idle
@@ -24,8 +25,7 @@ _FIRST_TOLD = 1000  # rows before the first progress report
 _FLOOD = 2**16  # bytes ready in a pipe from which a thread reads ahead; most pipes hold as many
 
 
-@dataclass(frozen=True)
-class StepOptions:
+class StepOptions(NamedTuple):
     """The options of a step."""
 
     stop: bool = False  # whether the first sample with an error below epsilon ends the run
