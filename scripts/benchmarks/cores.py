@@ -1,0 +1,121 @@
+"""What each of two cores does while a file is learned, and what bounds the time."""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import forms
+import numpy as np
+from common import in_turns, section, table, timed
+
+from stream_perceptron import LiveModel
+from stream_perceptron.data import open_source, read_batches
+from stream_perceptron.data.schema import Selection
+from stream_perceptron.data.source import Source
+from stream_perceptron.model.results import TrainOptions
+from stream_perceptron.model.rows import Samples
+
+BUFFER = 2**21  # bytes of a read
+RUNS = 5
+CLASSES = [str(digit) for digit in range(10)]
+
+Options = dict[str, Any]  # of a model, and the scale of its features
+
+
+def start_model(path: Path, options: Options) -> tuple[LiveModel, Source]:
+    """Return a new model and the source that it is to learn."""
+    source = open_source(str(path))
+    selection = Selection(scale=options.get("scale"))
+    parameters = {name: value for name, value in options.items() if name != "scale"}
+    return LiveModel.start([source], selection, seed=0, **parameters), source
+
+
+def read_bytes(path: Path) -> float:
+    """Return the seconds to copy a cached file to memory: the limit of memory bandwidth."""
+    buffer = memoryview(bytearray(BUFFER))
+    descriptor = os.open(path, os.O_RDONLY)
+    before = time.perf_counter()
+    while os.readv(descriptor, [buffer]):
+        pass
+    taken = time.perf_counter() - before
+    os.close(descriptor)
+    return taken
+
+
+def scan(path: Path, options: Options) -> float:
+    """Return the seconds to read a file and to cut it into cells or columns, with one thread."""
+    live, source = start_model(path, options)
+    request = live.request()
+
+    def read_rows() -> None:
+        for _ in source.rows(request):
+            pass
+
+    return timed(read_rows)[0]
+
+
+def train(path: Path, options: Options) -> float:
+    """Return the seconds of the model alone, on the samples of a file in memory."""
+    live, source = start_model(path, options)
+    batches = list(read_batches(source, live.request()))
+    model = live.model
+
+    def learn() -> None:
+        for batch in batches:
+            samples = Samples(batch.features, batch.labels, batch.weights, batch.unscaled)
+            model.train(samples, TrainOptions())
+
+    return timed(learn)[0]
+
+
+def learn(path: Path, options: Options) -> tuple[float, tuple[float, float]]:
+    """Return the seconds to learn a file, and the CPU seconds of the learning and other threads."""
+    live, source = start_model(path, options)
+    gc.collect()
+    process, thread, wall = time.process_time(), time.thread_time(), time.perf_counter()
+    for _ in live.run([source]):
+        pass
+    wall, thread = time.perf_counter() - wall, time.thread_time() - thread
+    return wall, (thread, time.process_time() - process - thread)
+
+
+@section("cores")
+def cores() -> str:
+    """Seconds to learn a file in a running process, and of its parts alone."""
+    digits: Options = {"classes": CLASSES, "scale": 1 / 255}
+    texts = forms.texts()
+    files: dict[str, tuple[Path, Options]] = {
+        "60,000 digits, Parquet": (Path(forms.mnist_file()), {"classes": CLASSES}),
+        "60,000 digits, CSV": (texts["csv"], digits),
+        "60,000 digits, JSON": (texts["json, flat"], digits),
+        "60,000 digits, LIBSVM": (texts["libsvm"], digits),
+        "200,000 rows of 17 digits, CSV": (forms.long_numbers()["csv"], {}),
+        "200,000 bags of words, LIBSVM": (forms.bags()["libsvm"], {"lr": 0.1}),
+        "200,000 bags of words, JSON": (forms.bags()["json"], {"lr": 0.1}),
+    }
+    parts: dict[str, Callable[..., Any]] = {"scan": scan, "train": train, "learn": learn}
+    rows = []
+    for name, (path, options) in files.items():
+        tasks = {
+            part: lambda part=part, path=path, options=options: parts[part](path, options)
+            for part in parts
+        }
+        taken = in_turns(RUNS, {"bytes": lambda path=path: read_bytes(path)} | tasks)
+        whole, cpu = taken["learn"].median, np.array(taken["learn"].told)
+        figures = [taken[part].median for part in ("bytes", "scan", "train")]
+        is_learning = cpu[0] >= cpu[1]
+        rows.append([
+            name, f"{path.stat().st_size / 1e6:.0f}", *(f"{figure:.2f}" for figure in figures),
+            f"{whole:.2f}", f"{cpu[1]:.2f}", f"{cpu[0]:.2f}", f"{cpu.sum() / whole / 2:.0%}",
+            "learning thread" if is_learning else "reading thread",
+        ])  # fmt: skip
+    header = [
+        "file", "MB", "bytes alone", "read and scan alone", "train alone", "learn",
+        "CPU of the reading thread", "CPU of the learning thread", "two cores", "bound by",
+    ]  # fmt: skip
+    return table(header, rows)
