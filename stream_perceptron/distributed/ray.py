@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,7 @@ from typing import Any
 
 from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.batch import Rejection
-from stream_perceptron.data.byte_stream import first_line
+from stream_perceptron.data.byte_stream import first_line, reason_of
 from stream_perceptron.data.source import are_interrupted
 from stream_perceptron.distributed.shards import (
     Outcome,
@@ -32,6 +33,7 @@ from stream_perceptron.model.kernel import NAME as KERNEL
 
 _RETRIES = 10  # of a task whose worker was lost
 _PATIENCE = 0.1  # seconds between checks whether the run should end
+_CONNECT_SECONDS = 10.0  # for a cluster to accept a connection
 
 
 @dataclass
@@ -53,6 +55,8 @@ def cluster(address: str | None = None) -> Generator[None, None, None]:
         import ray
     except ImportError:
         raise ClusterError("Ray is missing: pip install 'stream-perceptron[ray]'") from None
+    if address is not None:
+        _require_reachable(address)
     try:
         try:
             ray.init(
@@ -70,6 +74,17 @@ def cluster(address: str | None = None) -> Generator[None, None, None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _require_reachable(address: str) -> None:
+    """Check that something listens at HOST:PORT, which takes Ray forty seconds to find out."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # Ray knows other addresses, such as auto
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:  # a port may be beyond 65,535
+        raise ClusterError(f"cannot use the Ray cluster at {address}: {reason_of(error)}") from None
 
 
 def require_alike() -> None:
