@@ -81,7 +81,7 @@ def run():
                 [COMMAND, *arguments], env=env, capture_output=True, text=True, timeout=300
             )
         if check is not None:
-            assert check == result.returncode, result.stderr
+            assert result.returncode == check, result.stderr
         return result
 
     return run_command
@@ -105,7 +105,7 @@ def on_terminal():
                 while data := os.read(master, 1024):
                     shown.append(data)
         os.close(master)
-        assert 0 == process.returncode
+        assert process.returncode == 0
         return b"".join(shown).decode()
 
     return run_on_terminal

@@ -733,4 +733,4 @@ def require_verified(learner: Learner) -> None:
         }
         sources = [path for path in sources if str(path) in learned]
     result = CliRunner().invoke(main, ["verify", str(learner.model), *map(str, sources)])
-    assert 0 == result.exit_code, (result.output, str(learner.case))
+    assert result.exit_code == 0, (result.output, str(learner.case))

@@ -39,7 +39,7 @@ def test_every_sample_agrees_with_the_rule_on_paper(activation, epsilon, rng):
         np.testing.assert_allclose(model.weights, w, atol=1e-12)
         np.testing.assert_allclose(model.biases, b, atol=1e-12)
         assert net[predicted] >= max(net) - 1e-12
-    assert (300, 300 - skipped) == (model.n_seen, model.n_updates)
+    assert (model.n_seen, model.n_updates) == (300, 300 - skipped)
     assert (skipped > 20) == (epsilon > 0)
 
 
@@ -85,23 +85,23 @@ def test_first_prediction_comes_from_the_biases_of_declared_classes():
     model = SGDPerceptron(classes=["a", "b", "c"], seed=5)
     expected = ["a", "b", "c"][model.biases.argmax()]
 
-    assert expected == model.predict_one({"new": 100.0})
-    assert [] == model.features_
+    assert model.predict_one({"new": 100.0}) == expected
+    assert model.features_ == []
 
 
 def test_nothing_is_predicted_before_the_first_label():
     model = SGDPerceptron()
 
     assert model.predict_one({"x": 1}) is None
-    assert {} == model.predict_proba_one({"x": 1})
-    assert [None] == model.test_then_train([[1.0]], ["a"])
-    assert ["a"] == model.test_then_train([[1.0]], ["a"])
+    assert model.predict_proba_one({"x": 1}) == {}
+    assert model.test_then_train([[1.0]], ["a"]) == [None]
+    assert model.test_then_train([[1.0]], ["a"]) == ["a"]
 
 
 def test_prediction_is_made_before_the_sample_adds_its_label():
     model = SGDPerceptron(seed=0)
 
-    assert [None, "a"] == model.test_then_train(np.ones((2, 1)), ["a", "b"])
+    assert model.test_then_train(np.ones((2, 1)), ["a", "b"]) == [None, "a"]
 
 
 def test_features_grow_in_natural_order_sample_by_sample():
@@ -109,7 +109,7 @@ def test_features_grow_in_natural_order_sample_by_sample():
     model.learn_one({"pixel10": 1, "pixel2": 0, 3: True}, "a")
     model.learn_one({"b": 1, "a": 1}, "a")
 
-    assert [3, "pixel2", "pixel10", "a", "b"] == model.features_
+    assert model.features_ == [3, "pixel2", "pixel10", "a", "b"]
 
 
 def test_weights_of_the_first_sample_are_drawn_and_later_ones_start_at_zero():
@@ -118,7 +118,7 @@ def test_weights_of_the_first_sample_are_drawn_and_later_ones_start_at_zero():
     model.learn_one({"y": 0.0, "x": 0.0, "z": 0.0}, "d", w=0)
     drawn = initial_weights(1, np.arange(3), np.arange(2), 0.5)
 
-    assert (["a", "b", "c", "d"], ["x", "y", "z"]) == (model.classes_, model.features_)
+    assert (model.classes_, model.features_) == (["a", "b", "c", "d"], ["x", "y", "z"])
     np.testing.assert_array_equal(np.vstack([drawn[:, :1], [[0.0]]])[:, 0], model.biases)
     np.testing.assert_array_equal(np.vstack([drawn[:, 1:], [[0.0]]])[:, 0], model.weights[:, 0])
     np.testing.assert_array_equal(np.zeros((4, 2)), model.weights[:, 1:])
@@ -133,7 +133,7 @@ def test_unknown_features_contribute_nothing_to_a_prediction(trained):
 def test_ties_go_to_the_earlier_label():
     model = SGDPerceptron(init_range=0, classes=["b", "a"], seed=0)
 
-    assert "b" == model.predict_one({"x": 1})
+    assert model.predict_one({"x": 1}) == "b"
 
 
 @pytest.mark.parametrize("activation", oracle.ACTIVATIONS)
@@ -198,7 +198,7 @@ def test_labels_that_differ_only_by_type_are_two_labels_with_a_warning():
     with pytest.warns(UserWarning, match=r"label '1' \(str\) is new beside 1 \(int\)") as caught:
         model.learn_one({"x": 1}, "1")
 
-    assert [1, "1"] == model.classes_
+    assert model.classes_ == [1, "1"]
     assert __file__ == caught[0].filename
 
 
@@ -208,7 +208,7 @@ def test_one_and_true_are_one_label_and_numpy_labels_are_plain():
         model.learn_one({"x": 1}, label)
     model.learn_one({"x": 1}, np.str_("a"))
 
-    assert [1, "a"] == model.classes_
+    assert model.classes_ == [1, "a"]
     assert [int, str] == [type(label) for label in model.classes_]
 
 
@@ -225,8 +225,8 @@ def test_empty_samples_train_the_biases():
     for _ in range(20):
         model.learn_one({}, "b")
 
-    assert "b" == model.predict_one({})
-    assert (2, 0) == model.weights.shape
+    assert model.predict_one({}) == "b"
+    assert model.weights.shape == (2, 0)
 
 
 def test_copies_learn_on_alike_and_apart(trained):
@@ -301,7 +301,7 @@ def test_a_schedule_that_uses_models_itself_learns_the_right_sample(trained):
 def test_clone_is_untrained_with_the_same_parameters(trained):
     clone = trained.clone({"classes": ("a", "b")})
 
-    assert (0.5, 0, ["a", "b"], 0) == (clone.lr, clone.seed_, clone.classes_, clone.n_seen)
+    assert (clone.lr, clone.seed_, clone.classes_, clone.n_seen) == (0.5, 0, ["a", "b"], 0)
 
 
 def test_seed_none_draws_a_seed_and_keeps_it():
@@ -333,7 +333,7 @@ def test_a_schedule_that_fails_is_an_error_of_the_sample_and_is_not_asked_to_pre
     result = trained.train(
         Samples(Rows.of_table(("x0",), np.ones((2, 1))), [None, None], np.ones(2))
     )
-    assert 2 == len(result)
+    assert len(result) == 2
 
 
 def test_none_is_an_absent_feature(trained):

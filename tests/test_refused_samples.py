@@ -101,7 +101,7 @@ def test_divergence_is_refused_and_leaves_the_model_as_it_was(
         model.learn_one({"x0": x, "x1": x, "new": x}, "c", w=w * largest if w < 1 else w)
     assert before == state_of(model)
     model.learn_one({"x0": 1.0}, "a")
-    assert 21 == model.n_seen
+    assert model.n_seen == 21
 
 
 def test_raw_pixels_with_identity_diverge_at_a_named_sample_and_stay_finite(rng):

@@ -64,7 +64,7 @@ def test_iter_progressive_val_score_reports_on_the_way():
         )
     )
 
-    assert [500, 1000, 1500, 2000, 2310] == [step["Step"] for step in steps]
+    assert [step["Step"] for step in steps] == [500, 1000, 1500, 2000, 2310]
 
 
 def test_labels_that_arrive_late_are_learned_late():
@@ -80,7 +80,7 @@ def test_labels_that_arrive_late_are_learned_late():
     )
 
     assert metric.get() > 0.85
-    assert 1250 == model["SGDPerceptron"].n_seen
+    assert model["SGDPerceptron"].n_seen == 1250
     assert metric.get() != plain_loop(datasets.Phishing(), metrics.Accuracy()).get()
 
 
@@ -89,7 +89,7 @@ def test_sample_weights_pass_through_the_loop():
     model = SGDPerceptron(classes=[False, True], init_range=0)
     evaluate.progressive_val_score(dataset, model, metrics.Accuracy())
 
-    assert 50 == model.n_seen
+    assert model.n_seen == 50
     assert not model.weights.any()
 
 
@@ -102,7 +102,7 @@ def test_pipeline_learns_frames():
     for start in range(0, 500, 100):
         model.learn_many(X[start : start + 100], y[start : start + 100])
 
-    assert 500 == model["SGDPerceptron"].n_seen
+    assert model["SGDPerceptron"].n_seen == 500
     assert (model.predict_many(X) == y).mean() > 0.6
 
 
@@ -111,7 +111,7 @@ def test_cloned_pipeline_starts_afresh():
     first = evaluate.progressive_val_score(datasets.Phishing(), model, metrics.Accuracy())
     again = evaluate.progressive_val_score(datasets.Phishing(), model.clone(), metrics.Accuracy())
 
-    assert first.get() == again.get()
+    assert again.get() == first.get()
 
 
 def test_rivers_array_stream_names_features_as_test_then_train_does(rng):
@@ -121,5 +121,5 @@ def test_rivers_array_stream_names_features_as_test_then_train_does(rng):
         one.learn_one(x, label)
     block.test_then_train(X, y)
 
-    assert [0, 1, 2, 3] == one.features_ == block.features_
+    assert one.features_ == block.features_ == [0, 1, 2, 3]
     assert one.weights.tobytes() == block.weights.tobytes()

@@ -85,9 +85,10 @@ def test_texts_weights_and_missing_values(tmp_path):
         path, weight="w", ignore=["id"], scale=10, one_hot=["colour"], missing=["?"]
     )
 
-    assert [({"colour_red": 1.0, "a": 20.0}, "x", {"w": 0.5}), ({}, "y", {"w": 2.0})] == list(
-        samples
-    )
+    assert list(samples) == [
+        ({"colour_red": 1.0, "a": 20.0}, "x", {"w": 0.5}),
+        ({}, "y", {"w": 2.0}),
+    ]
 
 
 def test_rows_before_one_that_cannot_be_used_are_yielded(tmp_path):
@@ -95,7 +96,7 @@ def test_rows_before_one_that_cannot_be_used_are_yielded(tmp_path):
     path.write_text("a,class\n1,x\n2,y\nz,x\n")
     samples = stream.iter_source(path)
 
-    assert [({"a": 1.0}, "x"), ({"a": 2.0}, "y")] == [next(samples), next(samples)]
+    assert [next(samples), next(samples)] == [({"a": 1.0}, "x"), ({"a": 2.0}, "y")]
     with pytest.raises(SampleError, match="row 3: column 'a' is 'z', not a number"):
         next(samples)
     with pytest.raises(SourceError, match="No such file"):

@@ -174,7 +174,7 @@ def test_unforged_forgery_is_read(small, tmp_path):
     path = tmp_path / "model.npz"
     path.write_bytes(forge(members_of(io.BytesIO(small)).items()))
 
-    assert 20 == load(path).model.n_seen
+    assert load(path).model.n_seen == 20
 
 
 RUNS = {
@@ -274,15 +274,15 @@ def test_refusal_points_to_the_checkpoint_before(small, tmp_path):
 
     with pytest.raises(CheckpointError, match=f"the previous save is {path}.prev"):
         load(path)
-    assert 0 == load(f"{path}.prev").model.n_seen
+    assert load(f"{path}.prev").model.n_seen == 0
 
 
 def test_numpy_and_unzip_can_open_it(small, tmp_path):
     path = tmp_path / "model.npz"
     path.write_bytes(small)
     with np.load(path, allow_pickle=False) as file:
-        assert (2, 2) == file["weights"].shape
-        assert ["left", 2] == json.loads(file["meta.json"])["model"]["labels"]
+        assert file["weights"].shape == (2, 2)
+        assert json.loads(file["meta.json"])["model"]["labels"] == ["left", 2]
     with zipfile.ZipFile(path) as archive:
         assert archive.testzip() is None
-    assert {"weights", "biases"} == set(read_checkpoint(path)[1])
+    assert set(read_checkpoint(path)[1]) == {"weights", "biases"}

@@ -74,7 +74,7 @@ def test_error_at_any_step_leaves_a_whole_file_and_no_other(step, at, number, sa
     assert before.keys() == after.keys()
     if at == 2 and step != "replace":
         # The new file is already in place, but perhaps not on disk.
-        assert 4 == load(path).model.n_seen
+        assert load(path).model.n_seen == 4
     else:
         assert before["model.npz"] == after["model.npz"]
     assert load(f"{path}.prev").model.n_seen in (2, 3)
@@ -119,7 +119,7 @@ def test_file_system_without_links_keeps_no_old_file_but_saves(saved, monkeypatc
     monkeypatch.setattr(files.os, "link", no_links)
     save(model, path)
 
-    assert 4 == load(path).model.n_seen
+    assert load(path).model.n_seen == 4
 
 
 def test_old_file_that_was_kept_already_leaves_nothing_behind(saved):
@@ -130,8 +130,8 @@ def test_old_file_that_was_kept_already_leaves_nothing_behind(saved):
     os.link(path, previous)
     save(model, path)
 
-    assert {"model.npz", "model.npz.prev", "model.npz.lock"} == folder_of(path).keys()
-    assert (4, 3) == (load(path).model.n_seen, load(previous).model.n_seen)
+    assert folder_of(path).keys() == {"model.npz", "model.npz.prev", "model.npz.lock"}
+    assert (load(path).model.n_seen, load(previous).model.n_seen) == (4, 3)
 
 
 def test_full_file_system(digits, tmp_path):
@@ -153,11 +153,11 @@ ls -A
     )
     first, code, second, *left = result.stdout.splitlines()
 
-    assert 0 == result.returncode, result.stderr
-    assert "exit 1" == code
+    assert result.returncode == 0, result.stderr
+    assert code == "exit 1"
     assert first == second
-    assert ["model.npz", "model.npz.lock"] == left
-    assert "Error: model.npz: No space left on device" == result.stderr.splitlines()[-1]
+    assert left == ["model.npz", "model.npz.lock"]
+    assert result.stderr.splitlines()[-1] == "Error: model.npz: No space left on device"
 
 
 def test_read_only_folder(tmp_path):
@@ -195,8 +195,8 @@ def test_link_to_a_checkpoint_stays_a_link(tmp_path):
         model.learn_one({"x": 1}, "a")
 
     assert (tmp_path / "model.npz").is_symlink()
-    assert {"model.npz", "model.npz.prev", "model.npz.lock"} == {p.name for p in real.iterdir()}
-    assert {"model.npz", "real"} == {p.name for p in tmp_path.iterdir()}
+    assert {p.name for p in real.iterdir()} == {"model.npz", "model.npz.prev", "model.npz.lock"}
+    assert {p.name for p in tmp_path.iterdir()} == {"model.npz", "real"}
 
 
 def test_planted_temporary_link_is_not_followed(tmp_path, monkeypatch):
@@ -210,7 +210,7 @@ def test_planted_temporary_link_is_not_followed(tmp_path, monkeypatch):
     with pytest.raises(FileExistsError):
         write_checkpoint(path, *model_state(SGDPerceptron(seed=0)))
 
-    assert "precious" == victim.read_text()
+    assert victim.read_text() == "precious"
     assert not path.exists()
 
 
@@ -234,8 +234,8 @@ def test_eight_writers_of_one_checkpoint(digits, tmp_path, tell):
     tell(f"writers: {len(processes)}, refused: {len(losers)}")
     for loser in losers:
         message = f"Error: {path}: another process is writing it\n"
-        assert (1, message) == (loser.returncode, loser.communicate()[1])
-    assert 143 == winner.returncode
+        assert (loser.returncode, loser.communicate()[1]) == (1, message)
+    assert winner.returncode == 143
     assert load(path).model.n_seen > 0
     assert {"model.npz", "model.npz.prev", "model.npz.lock"} >= {p.name for p in tmp_path.iterdir()}
 
@@ -248,8 +248,10 @@ def test_litter_of_a_killed_writer_is_cleared_and_nothing_else(name, tmp_path):
         path.touch()
     save(SGDPerceptron(seed=0), tmp_path / name)
 
-    assert {name, f"{name}.lock", *(path.name for path in others)} == {
-        path.name for path in tmp_path.iterdir()
+    assert {path.name for path in tmp_path.iterdir()} == {
+        name,
+        f"{name}.lock",
+        *(path.name for path in others),
     }
 
 

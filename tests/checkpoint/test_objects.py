@@ -39,9 +39,9 @@ def test_plain_data_comes_back_with_its_types(value):
     back = there_and_back(value)
 
     if isinstance(value, set):
-        assert value == back
+        assert back == value
     else:
-        assert encode(value) == encode(back)
+        assert encode(back) == encode(value)
         assert type(value) is type(back)
 
 
@@ -55,7 +55,7 @@ def test_a_statistic_goes_on_where_it_was(numbers, ddof):
     for number in (*numbers, 1.5):
         here.update(number)
         there.update(number)
-        assert here.get() == there.get()
+        assert there.get() == here.get()
 
 
 @pytest.mark.parametrize("value", [1j, frozenset(), dt.time(1), print, slice(3), dict], ids=repr)
@@ -76,9 +76,9 @@ def test_rates_come_back(lr):
     back = decode_lr(json.loads(json.dumps(encode_lr(lr))))
 
     if isinstance(lr, int | float):
-        assert (float(lr), float) == (back, type(back))
+        assert (back, type(back)) == (float(lr), float)
     else:
-        assert [lr.get(t) for t in range(1, 9)] == [back.get(t) for t in range(1, 9)]
+        assert [back.get(t) for t in range(1, 9)] == [lr.get(t) for t in range(1, 9)]
 
 
 def changed(value, path, new):

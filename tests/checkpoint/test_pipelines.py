@@ -93,8 +93,8 @@ def test_a_pipeline_goes_on_as_if_nothing_had_happened(name, tmp_path):
     save(here, tmp_path / "m.npz")
     there = load(tmp_path / "m.npz").model
 
-    assert str(here) == str(there)
-    assert go_on(here) == go_on(there)
+    assert str(there) == str(here)
+    assert go_on(there) == go_on(here)
     for path, model in (("a.npz", here), ("b.npz", there)):
         save(model, tmp_path / path)
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
@@ -120,7 +120,7 @@ def test_pipelines_go_on_in_another_process(tmp_path):
 
     for name in STEPS:
         here, there = (tmp_path / f"{name}{end}.npz" for end in (" here", ""))
-        assert here.read_bytes() == there.read_bytes(), name
+        assert there.read_bytes() == here.read_bytes(), name
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_pipelines_go_on_in_another_process(tmp_path):
 def test_another_step_is_refused_with_what_can_be_saved(make, reason, tmp_path):
     with pytest.raises(CheckpointError, match=reason):
         save(make() | SGDPerceptron(), tmp_path / "m.npz")
-    assert [] == list(tmp_path.iterdir())
+    assert list(tmp_path.iterdir()) == []
 
 
 def learned_encoder(encoder, *values):
@@ -203,7 +203,7 @@ def test_numbers_of_numpy_stay_what_they_are(tmp_path):
         save(here, tmp_path / "m.npz")
         there = load(tmp_path / "m.npz").model
         for x in rng.normal(size=(50, 3)):
-            assert here.predict_proba_one(dict(enumerate(x))) == there.predict_proba_one(
+            assert there.predict_proba_one(dict(enumerate(x))) == here.predict_proba_one(
                 dict(enumerate(x))
             )
             for model in (here, there):
@@ -261,7 +261,7 @@ def test_unions_in_unions_are_loaded_at_once(tmp_path):
         state = {"transformers": {"dict": [["u", step]]}}
         step = {"class": "compose.TransformerUnion", "state": state}
     path = forged(tmp_path, steps={"dict": [["u", step], ["SGDPerceptron", None]]})
-    assert 2 == len(load(path).model.steps)
+    assert len(load(path).model.steps) == 2
 
 
 def in_lists(value, depth):
@@ -360,10 +360,10 @@ def test_any_binary_file_will_do(tmp_path):
 
     assert whole == memory.getvalue()
     for model_there, extra in loaded:
-        assert {"offset": 29} == extra
+        assert extra == {"offset": 29}
         again = io.BytesIO()
         save(model_there, again, extra)
-        assert whole == again.getvalue()
+        assert again.getvalue() == whole
 
 
 def test_files_that_will_not_do(tmp_path):
@@ -393,10 +393,10 @@ def test_a_table_of_the_command_line_goes_on_in_python_and_is_saved_again(tmp_pa
 
     for x, y in rows(50, seed=2):
         x = {name: x[name] for name in ("colour", "u", "v")}
-        assert model.predict_proba_one(x) == there.predict_proba_one(x)
+        assert there.predict_proba_one(x) == model.predict_proba_one(x)
         model.learn_one(x, y)
         there.learn_one(x, y)
-    assert LiveModel.load(path).model.classes_ == there["SGDPerceptron"].classes_
+    assert there["SGDPerceptron"].classes_ == LiveModel.load(path).model.classes_
 
 
 def learned(rng, n=200):

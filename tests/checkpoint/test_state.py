@@ -52,24 +52,24 @@ def test_loaded_model_goes_on_to_the_same_bits(name, tmp_path):
     save(model, path, {"offset": 399})
     loaded, extra = load(path)
     save(loaded, again, extra)
-    assert path.read_bytes() == again.read_bytes()
+    assert again.read_bytes() == path.read_bytes()
 
     learn(model, ROWS[400:])
     learn(loaded, ROWS[400:])
     x = ROWS[0][0]
-    assert model.predict_proba_one(x) == loaded.predict_proba_one(x)
+    assert loaded.predict_proba_one(x) == model.predict_proba_one(x)
     save(model, path, extra)
     save(loaded, again, extra)
-    assert path.read_bytes() == again.read_bytes()
-    assert {"offset": 399} == extra
-    assert repr(model) == repr(loaded)
+    assert again.read_bytes() == path.read_bytes()
+    assert extra == {"offset": 399}
+    assert repr(loaded) == repr(model)
 
 
 def test_untrained_model_can_be_saved(tmp_path):
     save(SGDPerceptron(), tmp_path / "model.npz")
     model, extra = load(tmp_path / "model.npz")
 
-    assert (None, {}, 0) == (model.predict_one({"x": 1}), extra, model.n_seen)
+    assert (model.predict_one({"x": 1}), extra, model.n_seen) == (None, {}, 0)
 
 
 NAMES = ["", "\ud800", "é", True, 2, 2.5, -(10**30), b"\xff", ("a", (b"b", 1.5)),
@@ -84,8 +84,8 @@ def test_labels_and_features_of_all_kinds_survive(tmp_path):
     save(model, tmp_path / "model.npz")
     loaded = load(tmp_path / "model.npz").model
 
-    assert [(type(n), n) for n in model.classes_] == [(type(n), n) for n in loaded.classes_]
-    assert [(type(n), n) for n in model.features_] == [(type(n), n) for n in loaded.features_]
+    assert [(type(n), n) for n in loaded.classes_] == [(type(n), n) for n in model.classes_]
+    assert [(type(n), n) for n in loaded.features_] == [(type(n), n) for n in model.features_]
 
 
 class Colour(enum.IntEnum):
@@ -109,7 +109,7 @@ class Halving(schedulers.Constant):
 def test_what_cannot_be_saved_is_named_and_nothing_is_written(make, reason, tmp_path):
     with pytest.raises(CheckpointError, match=reason):
         save(make(), tmp_path / "model.npz")
-    assert [] == list(tmp_path.iterdir())
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("extra", [{"a": object()}, {"a": float("nan")}, [1], {"a": {1, 2}}])
@@ -144,8 +144,8 @@ def test_pickle_works_across_processes(tmp_path):
     returned = pickle.loads(path.read_bytes())
     learn(model, ROWS[400:500])
 
-    assert model.weights.tobytes() == returned.weights.tobytes()
-    assert model.n_updates == returned.n_updates
+    assert returned.weights.tobytes() == model.weights.tobytes()
+    assert returned.n_updates == model.n_updates
 
 
 def test_golden_checkpoint_of_version_1_is_read():
@@ -154,12 +154,12 @@ def test_golden_checkpoint_of_version_1_is_read():
     model, extra = load(GOLDEN / "checkpoint-1.npz")
     perceptron = model["SGDPerceptron"]
 
-    assert expected["extra"] == extra
-    assert (expected["n_seen"], expected["seed"]) == (perceptron.n_seen, perceptron.seed_)
-    assert [1, "one", b"1", dt.date(2024, 1, 1)] == perceptron.classes_
+    assert extra == expected["extra"]
+    assert (perceptron.n_seen, perceptron.seed_) == (expected["n_seen"], expected["seed"])
+    assert perceptron.classes_ == [1, "one", b"1", dt.date(2024, 1, 1)]
     for x, probabilities in expected["predictions"]:
         found = {str(label): p for label, p in model.predict_proba_one(x).items()}
-        assert probabilities == pytest.approx(found, rel=1e-12)
+        assert pytest.approx(found, rel=1e-12) == probabilities
 
 
 def test_three_lines_of_numpy_predict(sample, run, tmp_path):
@@ -179,7 +179,7 @@ def test_three_lines_of_numpy_predict(sample, run, tmp_path):
 def test_paths_may_be_text(tmp_path):
     save(SGDPerceptron(seed=0), str(tmp_path / "model.npz"))
 
-    assert 0 == load(str(tmp_path / "model.npz")).model.seed_
+    assert load(str(tmp_path / "model.npz")).model.seed_ == 0
     with pytest.raises(FileNotFoundError):
         load(Path("missing.npz"))
 

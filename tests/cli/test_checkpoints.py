@@ -19,7 +19,7 @@ def test_a_finished_source_may_be_followed_by_another(days, model, run, tmp_path
     """The next day's file continues a finished one; the same file again adds nothing."""
     for day, expected in ((0, 1500), (0, 1500), (1, 3000), (2, 4500), (2, 4500)):
         run("learn", days[day], "-m", model, "--quiet", check=0)
-        assert expected == samples_in(model)
+        assert samples_in(model) == expected
     whole = tmp_path / "whole.npz"
     run("learn", *days, "-m", whole, "--quiet", check=0)
 
@@ -50,22 +50,22 @@ def test_a_text_file_that_follows_another_is_learned_once(forms, tmp_path, model
     run("learn", files[1], "-m", model, "--limit", 500, "--quiet", check=0)
     for _ in range(2):
         result = run("learn", files[1], "-m", model, "--quiet", check=0)
-    assert "" == result.stderr
-    assert 4200 == samples_in(model)
+    assert result.stderr == ""
+    assert samples_in(model) == 4200
     run("verify", model, *files, check=0)
     for again in (files, files[:1]):
         run("learn", *again, "-m", model, "--quiet", check=0)
-    assert 4200 == samples_in(model)
+    assert samples_in(model) == 4200
 
 
 def test_sources_may_be_added_behind(days, model, run):
     run("learn", days[0], "-m", model, "--quiet", check=0)
     run("learn", *days[:2], "-m", model, "--quiet", check=0)
     run("learn", *days, "-m", model, "--limit", 4000, "--quiet", check=0)
-    assert 4000 == samples_in(model)
+    assert samples_in(model) == 4000
 
     run("learn", *days, "-m", model, "--quiet", check=0)
-    assert 4500 == samples_in(model)
+    assert samples_in(model) == 4500
 
 
 def test_passes_and_limit_count_what_was_done_before(days, model, run):
@@ -75,7 +75,7 @@ def test_passes_and_limit_count_what_was_done_before(days, model, run):
     ]  # fmt: skip
     for options, expected in steps:
         run("learn", days[0], "-m", model, "--quiet", *options, check=0)
-        assert expected == samples_in(model)
+        assert samples_in(model) == expected
 
 
 def test_moved_files_are_the_same_sources(days, model, run, tmp_path):
@@ -83,7 +83,7 @@ def test_moved_files_are_the_same_sources(days, model, run, tmp_path):
     moved = days[0].rename(tmp_path / "moved.parquet")
     run("learn", moved, "-m", model, "--quiet", check=0)
 
-    assert 1500 == samples_in(model)
+    assert samples_in(model) == 1500
 
 
 def test_other_files_may_be_read_before_one_is_finished(days, model, run):
@@ -91,7 +91,7 @@ def test_other_files_may_be_read_before_one_is_finished(days, model, run):
     run("learn", days[1], "-m", model, "--quiet", check=0)
     run("learn", *reversed(days), "-m", model, "--quiet", check=0)
 
-    assert 4500 == samples_in(model)
+    assert samples_in(model) == 4500
     run("verify", model, *days, check=0)
 
 
@@ -102,7 +102,7 @@ def test_lr_and_epsilon_may_change_and_it_is_said(days, model, run):
     assert "lr is 0.5 from now on" in result.stderr
     assert "epsilon is 0.1 from now on" in result.stderr
     changed = LiveModel.load(model).model
-    assert (0.5, 0.1) == (changed.lr, changed.epsilon)
+    assert (changed.lr, changed.epsilon) == (0.5, 0.1)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_overwrite_begins_anew_and_keeps_the_old_model(days, model, run):
     before = model.read_bytes()
     run("learn", days[1], "-m", model, "--overwrite", "--seed", 1, "--quiet", check=0)
 
-    assert (1500, 1) == (samples_in(model), LiveModel.load(model).model.seed_)
+    assert (samples_in(model), LiveModel.load(model).model.seed_) == (1500, 1)
     assert before == model.with_name("model.npz.prev").read_bytes()
 
 
@@ -148,7 +148,7 @@ def test_damaged_model_is_refused_and_nothing_is_lost(days, model, run):
     for command in (["learn", days[2], "-m"], ["predict", days[2], "-m"], ["inspect"]):
         result = run(*command, model, check=1)
 
-        assert 1 == len(result.stderr.splitlines())
+        assert len(result.stderr.splitlines()) == 1
         assert f"the previous save is {model}.prev" in result.stderr
         assert damaged == model.read_bytes()
 
@@ -175,8 +175,8 @@ def test_divergence_is_one_line_and_saved_up_to(tmp_path, model, run):
     result = run("learn", path, *options, check=1)
 
     line = "row 51: diverged at sample 51: lower lr or scale the features\n"
-    assert f"Error: {path}: {line}" == result.stderr
-    assert 50 == samples_in(model)
+    assert result.stderr == f"Error: {path}: {line}"
+    assert samples_in(model) == 50
 
 
 def test_bad_row_is_saved_up_to(tmp_path, model, run):
@@ -189,7 +189,7 @@ def test_bad_row_is_saved_up_to(tmp_path, model, run):
 
     assert result.stderr.splitlines()[-1] == again.stderr.splitlines()[-1]
     assert "row 1235: column 'x' is nan" in again.stderr
-    assert (1244, 1) == tuple(json.loads(skipping.stdout)[key] for key in ("samples", "skipped"))
+    assert tuple(json.loads(skipping.stdout)[key] for key in ("samples", "skipped")) == (1244, 1)
 
 
 def test_stop_is_not_passed_when_started_again(digits, model, run):
@@ -221,7 +221,7 @@ def test_stdin_goes_on_with_what_comes(days, model, run):
     for expected, day in ((1500, days[0]), (3000, days[1])):
         with day.open("rb") as file:
             run("learn", "-", "-m", model, "--quiet", stdin=file, check=0)
-        assert expected == samples_in(model)
+        assert samples_in(model) == expected
     usage = run("learn", "-", "--passes", 2, check=2)
 
     assert "can be read only once" in usage.stderr
@@ -237,8 +237,8 @@ def test_predictions_are_written_on_and_begun_anew_elsewhere(days, model, run, t
     run("learn", days[2], "-m", model, "-p", second, "--quiet", check=0)
     rows = [json.loads(line)["row"] for line in first.read_text().splitlines()]
 
-    assert list(range(1, 3001)) == rows
-    assert 3001 == json.loads(second.read_text().splitlines()[0])["row"]
+    assert rows == list(range(1, 3001))
+    assert json.loads(second.read_text().splitlines()[0])["row"] == 3001
     second.write_bytes(second.read_bytes()[:-1])
     result = run("learn", days[0], "-m", model, "-p", second, check=1)
     assert "were written when the model was saved" in result.stderr

@@ -62,11 +62,11 @@ def test_a_table_is_standardized_in_any_form(ending, run, tmp_path):
         told = run("learn", source, "-m", path, "--overwrite", check=0).stderr
         live = LiveModel.load(path)
         outcomes.add((live.model.weights.tobytes(), live.progress.accuracy))
-        assert (True, True, 0.1) == what_was_chosen(path)
+        assert what_was_chosen(path) == (True, True, 0.1)
         shown = [name for name in order if name != "label"]
         assert told.startswith(f"3 features, standardized: {', '.join(shown)}\n")
         assert live.progress.accuracy > 0.9
-    assert 1 == len(outcomes)
+    assert len(outcomes) == 1
     assert "StandardScaler" in repr(load(path).model)
 
 
@@ -84,7 +84,7 @@ def test_a_table_is_the_same_in_every_form(run, tmp_path):
             tuple(sorted(zip(features, map(tuple, model.weights.T.round(9).tolist()), strict=True)))
         )
 
-    assert 1 == len(found)
+    assert len(found) == 1
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_what_is_not_standardized(row, options, ending, run, tmp_path):
         pq.write_table(pa.Table.from_pylist([row], schema), source)
     told = run("learn", source, "-m", path, *options, check=0).stderr
 
-    assert (False, False, 0.01) == what_was_chosen(path)
+    assert what_was_chosen(path) == (False, False, 0.01)
     assert "features, standardized" not in told
     is_8_bit = ending == ".parquet" and not options
     assert is_8_bit == ("scaled by 1/255 (8-bit)" in told)
@@ -124,7 +124,7 @@ def test_columns_that_are_like_pixels_are_a_table(run, tmp_path):
         source, path = tmp_path / "s.csv", tmp_path / "m.npz"
         source.write_text(f"{name},label\n200,1\n3,0\n")
         run("learn", source, "-m", path, "--overwrite", check=0)
-        assert (True, True, 0.1) == what_was_chosen(path)
+        assert what_was_chosen(path) == (True, True, 0.1)
 
 
 @pytest.mark.parametrize("first", ["table", "json"])
@@ -146,7 +146,7 @@ def test_the_model_goes_on_as_it_began(first, run, tmp_path):
 
     assert contents_of(path) == contents_of(whole)
     is_on = first == "table"
-    assert (is_on, is_on, 0.1 if is_on else 0.01) == what_was_chosen(path)
+    assert what_was_chosen(path) == (is_on, is_on, 0.1 if is_on else 0.01)
     assert "every bit" in run("verify", path, table, other, check=0).stdout
     option = "--no-standardize" if is_on else "--standardize"
     assert "the model was made with" in run("learn", other, "-m", path, option, check=1).stderr
@@ -163,7 +163,7 @@ def test_draws_and_sweeps_have_the_same_defaults(run, tmp_path):
         for name, no in (("on", ""), ("off", "no-"))
     }
 
-    assert (True, True, 0.1) == what_was_chosen(path)
+    assert what_was_chosen(path) == (True, True, 0.1)
     assert found == {
         "on": (0.1, alone["on"]["accuracy"]),
         "off": (0.01, alone["off"]["accuracy"]),

@@ -61,9 +61,9 @@ def test_predictions_have_ids_and_labels_no_line(form, to, run, tmp_path):
     run("learn", source, *PLAIN, "-m", model, "-p", predictions, check=0)
     plain, live = plain_of(rows), LiveModel.load(model)
 
-    assert expected_lines(rows, plain) == lines_in(predictions)
-    assert state_of(plain.model) == state_of(live.model)
-    assert list(FEATURES) == live.model.features_
+    assert lines_in(predictions) == expected_lines(rows, plain)
+    assert state_of(live.model) == state_of(plain.model)
+    assert live.model.features_ == list(FEATURES)
     assert plain.accuracy == live.progress.accuracy > 0.5
     if form == "json" and to == "p.jsonl":
         kept = [json.loads(line)["id"] for line in predictions.read_text().splitlines()]
@@ -77,8 +77,8 @@ def test_columns_to_keep_stand_beside_ids(run, tmp_path):
     run("learn", source, *PLAIN, "-p", predictions, "--keep", "user", "--learned", check=0)
     records = [json.loads(line) for line in predictions.read_text().splitlines()]
 
-    assert [(i, f"u{i}", 0) for i in range(9)] == [
-        (record["id"], record["user"], record["learned"]) for record in records
+    assert [(record["id"], record["user"], record["learned"]) for record in records] == [
+        (i, f"u{i}", 0) for i in range(9)
     ]
 
 
@@ -95,7 +95,7 @@ def test_figures_have_the_numbers_of_pending_and_evicted_samples(run, tmp_path):
     assert (len(plain.samples), plain.forgotten) == (summary["pending"], summary["evicted"])
     assert plain.forgotten > 100
     assert (len(plain.tested), skipped) == (summary["samples"], summary["skipped"])
-    assert 3000 == summary["samples"] + summary["unlabelled"] + summary["skipped"]
+    assert summary["samples"] + summary["unlabelled"] + summary["skipped"] == 3000
     assert plain.accuracy == summary["accuracy"]
     assert progress
     assert all(each["pending"] <= 9 and each["evicted"] >= 0 for each in progress)
@@ -191,8 +191,8 @@ def test_bad_rows_are_listed_and_written_to_a_file(form, run, tmp_path):
 
     assert "skipped: 5 of 7 rows, 71.4%" in shown
     assert f"skipped: {source}: row 2: " in shown
-    assert (1, 1, 5) == tuple(summary[name] for name in ("samples", "unlabelled", "skipped"))
-    assert [2, 3, 4, 5, 6] == [row["row"] for row in found]
+    assert tuple(summary[name] for name in ("samples", "unlabelled", "skipped")) == (1, 1, 5)
+    assert [row["row"] for row in found] == [2, 3, 4, 5, 6]
     for row, (_, why), line in zip(found, BAD, summary["skipped_rows"], strict=True):
         assert why in row["reason"]
         assert line == f"{source}: row {row['row']}: {row['reason']}"
@@ -201,7 +201,7 @@ def test_bad_rows_are_listed_and_written_to_a_file(form, run, tmp_path):
     values = [
         there | {k: v for k, v in row["values"].items() if v not in (None, "")} for row in found
     ]
-    assert expected == [list(map(str, each.values())) for each in values]
+    assert [list(map(str, each.values())) for each in values] == expected
 
 
 def consume(folder, options):
@@ -241,9 +241,9 @@ def test_rows_that_come_again_are_left_out(tmp_path):
     assert replayed > 500
     assert outcome_in(whole) == outcome_in(parts)
     plain = plain_of(rows, 15)
-    assert expected_lines(rows, plain) == lines_in(parts / "predictions.jsonl")
-    assert list(plain.samples) == list(live.waiting.samples)
-    assert len(rows) == live.progress.rows
+    assert lines_in(parts / "predictions.jsonl") == expected_lines(rows, plain)
+    assert list(live.waiting.samples) == list(plain.samples)
+    assert live.progress.rows == len(rows)
 
 
 @pytest.mark.parametrize("form", ["json", "csv"])
@@ -265,16 +265,16 @@ def test_lines_on_a_pipe_are_answered_one_by_one(form, tmp_path):
             if number in plain.predicted:
                 found.append(json.loads(process.stdout.readline()))
         process.stdin.close()
-        assert b"" == process.stdout.read()
-        assert 0 == process.wait(60)
+        assert process.stdout.read() == b""
+        assert process.wait(60) == 0
 
-    assert expected_lines(rows, plain) == [
+    assert [
         tuple(text(record[name]) for name in ("row", "prediction", "label", "id"))
         for record in found
-    ]
+    ] == expected_lines(rows, plain)
     is_label = [row.get("label") is not None for row in rows]
-    assert [sum(is_label[: number - 1]) for number in plain.predicted] == [
-        record["learned"] for record in found
+    assert [record["learned"] for record in found] == [
+        sum(is_label[: number - 1]) for number in plain.predicted
     ]
 
 
@@ -286,11 +286,11 @@ def test_a_pipe_that_ends_and_another_that_goes_on(tmp_path):
         subprocess.run(consume(tmp_path, []), input=json_lines(part), check=True, timeout=60)
     live, plain = LiveModel.load(tmp_path / "model.npz"), plain_of([*rows, *labels, *rows[:2]])
 
-    assert state_of(plain.model) == state_of(live.model)
-    assert (10, 12) == (live.progress.samples, live.progress.unlabelled)
-    assert ["q0", "q1"] == list(live.waiting.samples)
-    assert expected_lines([*rows, *labels, *rows[:2]], plain) == lines_in(
-        tmp_path / "predictions.jsonl"
+    assert state_of(live.model) == state_of(plain.model)
+    assert (live.progress.samples, live.progress.unlabelled) == (10, 12)
+    assert list(live.waiting.samples) == ["q0", "q1"]
+    assert lines_in(tmp_path / "predictions.jsonl") == expected_lines(
+        [*rows, *labels, *rows[:2]], plain
     )
 
 
@@ -304,8 +304,8 @@ def test_a_label_is_found_in_the_first_row_that_has_it(labels, name, run, tmp_pa
     run("learn", source, "--join", "id", "-m", model, "-q", check=0)
 
     live = LiveModel.load(model)
-    assert (40, name) == (live.progress.samples, live.schema.label)
-    assert ["a", "b"] == list(live.model.features_)
+    assert (live.progress.samples, live.schema.label) == (40, name)
+    assert list(live.model.features_) == ["a", "b"]
 
 
 def test_the_model_predicts_rows_without_ids(run, tmp_path):
@@ -313,7 +313,7 @@ def test_the_model_predicts_rows_without_ids(run, tmp_path):
     run("learn", source, *PLAIN, "-m", model, check=0)
     for rows in ([{"a": 1.0, "b": 2.0, "c": 3.0}], [{"id": 7, "a": 1.0, "b": 2.0, "c": 3.0}]):
         result = run("predict", "-m", model, input=json_lines(rows).decode(), check=0)
-        assert "right" == json.loads(result.stdout)["prediction"]
+        assert json.loads(result.stdout)["prediction"] == "right"
 
 
 def test_the_whole_is_verified(run, tmp_path):
@@ -335,7 +335,7 @@ def test_fifty_kills(form, tmp_path, tell):
     run_once = consume(reference, [source, "--max-pending", "25", "--skip-bad"])
     subprocess.run(run_once, check=True, timeout=300)
     expected, plain = outcome_in(reference), plain_of(rows, 25)
-    assert expected_lines(rows, plain) == lines_in(reference / "predictions.jsonl")
+    assert lines_in(reference / "predictions.jsonl") == expected_lines(rows, plain)
     assert state_of(plain.model) == state_of(LiveModel.load(reference / "model.npz").model)
 
     args = [source, "--save-every", "100", "--max-pending", "25", "--skip-bad"]
@@ -367,7 +367,7 @@ def test_labels_in_a_file_of_their_own(first, second, run, tmp_path):
     run("learn", *sources, "-m", tmp_path / "cut.npz", "--join", "id", check=0)
     one, two, cut = (LiveModel.load(tmp_path / f"{n}.npz") for n in ("one", "two", "cut"))
 
-    assert 300 == one.progress.samples == two.progress.samples
+    assert one.progress.samples == two.progress.samples == 300
     assert one.model.weights.tobytes() == two.model.weights.tobytes()
     assert two.model.weights.tobytes() == cut.model.weights.tobytes()
 

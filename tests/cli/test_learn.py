@@ -40,7 +40,7 @@ def test_mnist_in_file_order(lr, least, most, run, digits, tell):
     steps = [json.loads(line) for line in result.stderr.splitlines()]
 
     tell(f"lr {lr}: {figures}")
-    assert 60000 == figures["samples"]
+    assert figures["samples"] == 60000
     assert least < figures["accuracy"] < most
     assert {
         "samples",
@@ -73,7 +73,7 @@ def test_accuracy_is_rivers_to_the_last_digit(run, digits):
         metrics.Accuracy(),
     )
 
-    assert metric.get() == summary(result)["accuracy"]
+    assert summary(result)["accuracy"] == metric.get()
 
 
 @pytest.fixture
@@ -121,11 +121,11 @@ def test_progress_for_people(run, points):
     result = run("learn", points, "--passes", 3, check=0)
     lines = result.stderr.splitlines()
 
-    assert "" == result.stdout
-    assert "2 features, standardized: a, b" == lines[0]
-    assert "label: class (str)" == lines[1]
+    assert result.stdout == ""
+    assert lines[0] == "2 features, standardized: a, b"
+    assert lines[1] == "label: class (str)"
     assert (
-        "samples  accuracy  last 1,000     AUC  mean error  updated  samples/s" == lines[2].strip()
+        lines[2].strip() == "samples  accuracy  last 1,000     AUC  mean error  updated  samples/s"
     )
     assert "second pass: rows learned before have a training accuracy of their own" in lines
     head = "samples  accuracy  last 1,000  training     AUC  mean error  updated  samples/s"
@@ -138,15 +138,15 @@ def test_progress_for_people(run, points):
         "8,000",
         "9,000",
     ]
-    assert "model not saved; use -m MODEL to keep it" == lines[-1]
+    assert lines[-1] == "model not saved; use -m MODEL to keep it"
 
 
 def test_quiet_says_nothing_but_the_summary_asked_for(run, points):
     result = run("learn", points, "--quiet", check=0)
-    assert ("", "") == (result.stdout, result.stderr)
+    assert (result.stdout, result.stderr) == ("", "")
 
     result = run("learn", points, "--quiet", "--json", check=0)
-    assert ("", 3000) == (result.stderr, summary(result)["samples"])
+    assert (result.stderr, summary(result)["samples"]) == ("", 3000)
 
 
 def lines_of(shown):
@@ -158,9 +158,9 @@ def test_a_terminal_gets_a_line_that_is_redrawn(on_terminal, points):
     seen = on_terminal("learn", points, "--passes", "20")
 
     assert seen.count("\r\x1b[K    ") >= 1
-    assert 2 == seen.count("samples  accuracy")  # the second one has training accuracy, too
+    assert seen.count("samples  accuracy") == 2  # the second one has training accuracy, too
     rows = re.findall(r"(?m)(?:^|\x1b\[K) +([\d,]+) [^\r]*\r\n", seen)
-    assert ["1,000", "2,000", "4,000", "8,000", "16,000", "32,000", "60,000"] == rows
+    assert rows == ["1,000", "2,000", "4,000", "8,000", "16,000", "32,000", "60,000"]
     assert seen.rstrip().endswith("model not saved; use -m MODEL to keep it")
 
 
@@ -168,7 +168,7 @@ def test_predictions_on_a_terminal_have_it_for_themselves(on_terminal, points):
     seen = on_terminal("learn", points, "--passes", "20", "-p", "-")
 
     assert "\x1b[K" not in seen
-    assert 60_000 == len(re.findall(r'(?m)^\{"row": .*\}\r$', seen))
+    assert len(re.findall(r'(?m)^\{"row": .*\}\r$', seen)) == 60_000
 
 
 @pytest.mark.parametrize("columns", [15, 30, 60, 80, 120])
@@ -212,14 +212,14 @@ def test_messages_break_between_words_and_json_does_not(on_terminal, tmp_path):
 def test_a_row_of_the_table_is_not_repeated_at_the_end(run, points):
     rows = re.findall(r"^ +[\d,]+ .*", run("learn", points, "--limit", 2000, check=0).stderr, re.M)
 
-    assert ["1,000", "2,000"] == [row.split()[0] for row in rows]
+    assert [row.split()[0] for row in rows] == ["1,000", "2,000"]
 
 
 def test_samples_without_labels_are_counted_in_one_line(run):
     result = run("learn", "-p", "-", input='{"a": 1}\n' * 3000, check=0)
     lines = [line for line in result.stderr.splitlines() if "3,000" in line]
 
-    assert 1 == len(lines)
+    assert len(lines) == 1
     assert lines[0].startswith("3,000 rows predicted, none labelled (")
     assert "accuracy" not in result.stderr
 
@@ -231,13 +231,13 @@ def test_predictions_are_lines_of_json(run, points, tmp_path):
     piped = run(*args, "-", "--quiet", check=0)
     model = SGDPerceptron(0.5, seed=0)
 
-    assert (tmp_path / "p.jsonl").read_text() == piped.stdout
-    assert {
+    assert piped.stdout == (tmp_path / "p.jsonl").read_text()
+    assert records[0] == {
         "row": 1,
         "prediction": None,
         "probability": None,
         "label": records[0]["label"],
-    } == records[0]
+    }
     for i, ((x, y), record) in enumerate(
         zip(stream.iter_parquet(points), records, strict=True), start=1
     ):
@@ -276,7 +276,7 @@ def test_options_of_the_model_reach_it(run, points):
 
     assert metric.get() == figures["accuracy"]
     assert model.n_updates == figures["updates"] < 3000
-    assert ["right", "left", "none"] == figures["classes"]
+    assert figures["classes"] == ["right", "left", "none"]
 
 
 def test_weight_column(run, tmp_path, rng):
@@ -289,7 +289,7 @@ def test_weight_column(run, tmp_path, rng):
     args = ["--weight", "w", "--lr", 0.5, "--no-standardize"]
     result = run("learn", path, *args, "--json", check=0)
 
-    assert expected.get() == summary(result)["accuracy"]
+    assert summary(result)["accuracy"] == expected.get()
 
 
 def test_skipped_rows_are_counted_and_listed(run, tmp_path):
@@ -303,10 +303,10 @@ def test_skipped_rows_are_counted_and_listed(run, tmp_path):
     lines = result.stderr.splitlines()
     assert f"skipped: {path}: row 1: column 'x' is nan, not finite (and 24 more like it)" in lines
     assert "skipped: 25 of 100 rows, 25.0%" in lines
-    assert (75, 25, 10) == (figures["samples"], figures["skipped"], len(figures["skipped_rows"]))
+    assert (figures["samples"], figures["skipped"], len(figures["skipped_rows"])) == (75, 25, 10)
     assert (
-        f"Error: {path}: row 1: column 'x' is nan, not finite; --skip-bad skips such rows"
-        == refused.stderr.splitlines()[-1]
+        refused.stderr.splitlines()[-1]
+        == f"Error: {path}: row 1: column 'x' is nan, not finite; --skip-bad skips such rows"
     )
 
 
@@ -316,7 +316,7 @@ def test_file_without_labels_is_only_predicted_and_says_so(run, tmp_path):
     result = run("learn", path, "-p", "-", check=0)
 
     assert "no label: rows are only predicted" in result.stderr
-    assert [None, None] == [json.loads(line)["label"] for line in result.stdout.splitlines()]
+    assert [json.loads(line)["label"] for line in result.stdout.splitlines()] == [None, None]
 
 
 def columns(**more):
@@ -355,7 +355,7 @@ def test_bad_input_is_one_line_and_exit_code_1(data, options, reason, run, tmp_p
 
     assert line.startswith(f"Error: {path}: ")
     assert reason in line
-    assert "" == result.stdout
+    assert result.stdout == ""
 
 
 def test_truncated_file_is_one_line_and_exit_code_1(run, digits, tmp_path):
@@ -363,7 +363,7 @@ def test_truncated_file_is_one_line_and_exit_code_1(run, digits, tmp_path):
     path.write_bytes(digits["test"].read_bytes()[:100_000])
     result = run("learn", path, check=1)
 
-    assert 1 == len(result.stderr.splitlines())
+    assert len(result.stderr.splitlines()) == 1
     assert "not a Parquet file, or truncated" in result.stderr
 
 
@@ -442,4 +442,4 @@ def test_runs_as_a_module():
         [sys.executable, "-m", "stream_perceptron_cli", "--version"], capture_output=True, text=True
     )
 
-    assert (0, f"stream-perceptron 0.1.0, kernel {NAME}\n") == (result.returncode, result.stdout)
+    assert (result.returncode, result.stdout) == (0, f"stream-perceptron 0.1.0, kernel {NAME}\n")

@@ -24,8 +24,8 @@ from helpers import COMMAND
 def test_what_is_mistyped_gets_one_line_with_a_suggestion(arguments, error, run):
     result = run(*arguments, check=2)
 
-    assert "" == result.stdout
-    assert 1 == result.stderr.count("\n")
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1
     assert error in result.stderr
     if arguments[-1].startswith("--") or arguments[-1] == "tanh":
         assert "Did you mean" in result.stderr  # Click's own words
@@ -81,7 +81,7 @@ def test_it_runs_as_a_module(package, run):
 def test_models_are_files_on_this_machine(arguments, run):
     result = run(*arguments, "s3://key:secret@bucket/m.npz", check=2)
 
-    assert 1 == result.stderr.count("\n")
+    assert result.stderr.count("\n") == 1
     assert "s3://bucket/m.npz: models and outputs must be files on this machine" in result.stderr
 
 

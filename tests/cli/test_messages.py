@@ -94,7 +94,7 @@ def test_only_what_changes_is_said_to_be_other_from_now_on(run, tmp_path):
 
 def test_short_options(run):
     assert run("-V", check=0).stdout == run("--version", check=0).stdout
-    assert "" == run("learn", "-q", input=HEADER + "1,2,x\n3,4,y\n", check=0).stderr
+    assert run("learn", "-q", input=HEADER + "1,2,x\n3,4,y\n", check=0).stderr == ""
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -108,7 +108,7 @@ def test_ctrl_c_says_that_it_saved(number, tmp_path):
     process.send_signal(number)
     last = process.communicate()[1].splitlines()[-1]
 
-    assert ("interrupted; " if number == signal.SIGINT else "") + f"saved {path}" == last
+    assert last == ("interrupted; " if number == signal.SIGINT else "") + f"saved {path}"
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
@@ -131,7 +131,7 @@ def test_rows_without_labels_are_counted_and_need_predictions(form, run, tmp_pat
         f"Error: {tmp_path / 'none'}.{form}: no row has a label: name its column with --label, or "
         "ask for predictions with -p"
     )
-    assert 4 == predicted.count("\n")
+    assert predicted.count("\n") == 4
 
 
 def test_files_of_other_kinds_are_answered_with_a_command(run, tmp_path):
@@ -148,7 +148,7 @@ def test_files_of_other_kinds_are_answered_with_a_command(run, tmp_path):
     for name, command in commands.items():
         error = run("learn", name, cwd=tmp_path, check=1).stderr
 
-        assert 1 == error.count("\n")
+        assert error.count("\n") == 1
         assert error.startswith(f"Error: {name}: ")
         assert f"{command} " in error
     for how in ("iconv -f UTF-16 -t UTF-8 u.csv", "tar -xOf t.tgz t.csv"):
@@ -189,7 +189,7 @@ def test_names_are_quoted_for_the_shell(run):
     how = next(line for line in told.splitlines() if "row number" in line)
 
     option = shlex.split(how[how.index("--ignore") :])
-    assert ["--ignore", "customer's id"] == option
+    assert option == ["--ignore", "customer's id"]
     assert "warning" not in run("learn", *option, input=text, check=0).stderr
 
 
@@ -209,10 +209,10 @@ def test_the_label_may_have_another_name_in_a_test(command, run, tmp_path):
         return [json.loads(line)["label"] for line in result.stdout.splitlines()]
 
     more = ["--json"] if command == "evaluate" else []
-    assert ["x", "y"] == labels("kind", *more)
-    assert ["x", "y"] == labels("class", *more)  # found by its usual name
-    assert ["x", "y"] == labels("verdict", "--label", "verdict", *more)
-    assert ["x", "y"] == labels("verdict", "--label", "2", *more)
+    assert labels("kind", *more) == ["x", "y"]
+    assert labels("class", *more) == ["x", "y"]  # found by its usual name
+    assert labels("verdict", "--label", "verdict", *more) == ["x", "y"]
+    assert labels("verdict", "--label", "2", *more) == ["x", "y"]
     error = labels("class", "--label", "klass", *more, check=1)
     assert "there is no label column 'klass'" in error
     assert "did you mean 'class'?" in error
@@ -246,7 +246,7 @@ def test_delimiters_and_decimals(text, options, run, tmp_path):
 
     assert f"the model was made with {options[0]} " in refused
     live, wanted = LiveModel.load(path), LiveModel.load(expected)
-    assert wanted.model.weights.tobytes() == live.model.weights.tobytes()
+    assert live.model.weights.tobytes() == wanted.model.weights.tobytes()
     assert predicted == run("predict", other, "-m", expected, check=0).stdout
     assert "every bit" in run("verify", path, source, check=0).stdout
 
@@ -265,8 +265,8 @@ def test_comments_in_libsvm_are_no_rows(run, tmp_path):
     assert "resuming" in told
     for each in (path, tmp_path / "p.npz"):
         live, wanted = LiveModel.load(each), LiveModel.load(expected)
-        assert (4, 0) == (live.progress.samples, live.progress.skipped)
-        assert wanted.model.weights.tobytes() == live.model.weights.tobytes()
+        assert (live.progress.samples, live.progress.skipped) == (4, 0)
+        assert live.model.weights.tobytes() == wanted.model.weights.tobytes()
     assert "every bit" in run("verify", path, source, check=0).stdout
     assert "2 features" in run("learn", input="#a,b,label\n1,2,x\n", check=0).stderr
 
@@ -320,8 +320,8 @@ def test_what_is_tested_may_be_written_in_another_way(text, options, run, tmp_pa
     run("evaluate", "-m", path, *options, input=text, check=0)
     predicted = run("predict", "-m", path, *options, input=text, check=0).stdout.splitlines()
 
-    assert 1 == error.count("\n")
-    assert ["x", "y"] == [json.loads(line)["label"] for line in predicted]
+    assert error.count("\n") == 1
+    assert [json.loads(line)["label"] for line in predicted] == ["x", "y"]
 
 
 @pytest.mark.parametrize(
@@ -355,7 +355,7 @@ def test_a_label_is_named_where_rows_have_no_names(label, run, tmp_path):
     shown = run("evaluate", "-m", path, "--label", label, "--json", input=rows, check=0).stdout
     predicted = run("predict", "-m", path, "--label", label, input="[0.1, 100]\n", check=0).stdout
 
-    assert 2 == json.loads(shown)["samples"]
+    assert json.loads(shown)["samples"] == 2
     assert json.loads(predicted)["label"] is None
 
 

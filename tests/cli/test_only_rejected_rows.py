@@ -39,7 +39,7 @@ def test_a_file_is_saved_only_if_lines_were_written(keeps_rejected, tmp_path, ru
     results = [run("learn", "bad.csv", *MODEL, *option, cwd=tmp_path, check=1) for _ in range(2)]
 
     assert all("no usable row among 3 rows" in result.stderr for result in results)
-    assert (tmp_path / "m.npz").exists() == keeps_rejected
+    assert keeps_rejected == (tmp_path / "m.npz").exists()
     if keeps_rejected:
         assert (tmp_path / "r.jsonl").read_text().count("\n") == 3
 

@@ -49,7 +49,7 @@ def test_memory_does_not_grow_with_the_pipe(name, tmp_path, rng, peak_memory_of_
                 for _ in range(n // len(X)):
                     file.write(lines)
         peak, result = peak_memory_of_pipe(source, "-m", tmp_path / f"{n}.npz", "--quiet")
-        assert 0 == result.returncode, result.stderr
+        assert result.returncode == 0, result.stderr
         assert n == LiveModel.load(tmp_path / f"{n}.npz").progress.samples
         peaks.append(peak)
         source.unlink()
@@ -74,8 +74,8 @@ def test_runs_into_head(layouts, tmp_path, tell):
         result = subprocess.run(
             ["bash", "-c", script, "bash", path], capture_output=True, text=True, timeout=60
         )
-        assert ("141\n", "") == (result.stdout, result.stderr)
-        assert 1 == json.loads(Path(f"{path}.out").read_text())["row"]
+        assert (result.stdout, result.stderr) == ("141\n", "")
+        assert json.loads(Path(f"{path}.out").read_text())["row"] == 1
         return LiveModel.load(path).progress.samples
 
     with ThreadPoolExecutor(2) as pool:
@@ -96,7 +96,7 @@ def test_a_terminal_on_stdin_gets_a_hint(tmp_path):
     os.close(theirs)
 
     assert errors.startswith(b"reading samples from the terminal, one per line; Ctrl-D ends\n")
-    assert 2 == LiveModel.load(tmp_path / "m.npz").progress.samples
+    assert LiveModel.load(tmp_path / "m.npz").progress.samples == 2
 
 
 @pytest.mark.parametrize("model_is_there", [False, True])
@@ -109,9 +109,9 @@ def test_nothing_on_stdin(model_is_there, tmp_path, sample, run):
     result = run("learn", "-m", path, "--quiet")
 
     error = "" if model_is_there else "Error: stdin: it has no rows\n"
-    assert (int(not model_is_there), error) == (result.returncode, result.stderr)
+    assert (result.returncode, result.stderr) == (int(not model_is_there), error)
     if model_is_there:
-        assert 5000 == LiveModel.load(path).progress.samples
+        assert LiveModel.load(path).progress.samples == 5000
         assert before is not None
 
 
@@ -127,4 +127,4 @@ def test_every_command_ends_quietly_when_nobody_reads(command, run, sample, tmp_
     )
     os.close(write)
 
-    assert (141, "") == (result.returncode, result.stderr)
+    assert (result.returncode, result.stderr) == (141, "")

@@ -41,8 +41,8 @@ def answers(path, options, lines, before=b""):
             process.stdin.flush()
             found.append(json.loads(process.stdout.readline()))
         process.stdin.close()
-        assert b"" == process.stdout.read()
-        assert 0 == process.wait(60)
+        assert process.stdout.read() == b""
+        assert process.wait(60) == 0
     return found
 
 
@@ -62,8 +62,8 @@ def test_the_same_digits_give_the_same_bits_by_path_and_by_pipe(
     run("learn", source, "-m", tmp_path / "path.npz", *options, check=0)
     learn_from_pipe(tmp_path / "pipe.npz", options, data)
 
-    assert expected == outcome_of(tmp_path / "path.npz")
-    assert expected == outcome_of(tmp_path / "pipe.npz")
+    assert outcome_of(tmp_path / "path.npz") == expected
+    assert outcome_of(tmp_path / "pipe.npz") == expected
 
 
 @pytest.mark.slow
@@ -77,8 +77,8 @@ def test_each_line_is_answered_before_the_next_is_sent(name, layouts, expected, 
         header = lines.pop(0)
     found = answers(tmp_path / "model.npz", options, lines, header)
 
-    assert [*range(1, 5001)] == [answer["row"] for answer in found]
-    assert expected == outcome_of(tmp_path / "model.npz")
+    assert [answer["row"] for answer in found] == [*range(1, 5001)]
+    assert outcome_of(tmp_path / "model.npz") == expected
 
 
 @pytest.mark.slow
@@ -90,8 +90,8 @@ def test_each_arrow_message_is_answered_before_the_next_is_sent(sample, expected
     schema = table.schema.serialize().to_pybytes()
     found = answers(tmp_path / "model.npz", DIGITS, messages, schema)
 
-    assert 5000 == len(found)
-    assert expected == outcome_of(tmp_path / "model.npz")
+    assert len(found) == 5000
+    assert outcome_of(tmp_path / "model.npz") == expected
 
 
 @pytest.mark.parametrize("first", [0, 1])
@@ -119,8 +119,8 @@ def test_libsvm_has_the_bits_of_a_river_loop(first, how, pixels, tmp_path, run):
             tmp_path / "m.npz", ["--lr", "1e-4", "--seed", "0"], source.read_bytes()
         )
 
-    assert state_of(model) == state_of(live.model)
-    assert sum(hits) / len(hits) == live.progress.accuracy
+    assert state_of(live.model) == state_of(model)
+    assert live.progress.accuracy == sum(hits) / len(hits)
 
 
 @pytest.mark.parametrize("how", ["at once", "line by line", "in shreds"])
@@ -148,9 +148,9 @@ def test_the_first_label_gives_all_their_type(labels, classes, kind, n_bad, how,
         figures = json.loads(process.communicate()[0])
     live = LiveModel.load(path)
 
-    assert classes == live.model.classes_
-    assert [type(label) for label in classes] == [type(label) for label in live.model.classes_]
-    assert kind == live.schema.label_type
+    assert live.model.classes_ == classes
+    assert [type(label) for label in live.model.classes_] == [type(label) for label in classes]
+    assert live.schema.label_type == kind
     assert n_bad == figures["skipped"]
     assert labels.count("") == figures["unlabelled"]
     assert len(labels) - n_bad - labels.count("") == figures["samples"]
@@ -160,19 +160,19 @@ def test_labels_of_json_keep_their_types(tmp_path):
     data = json_lines({"a": 1, "label": label} for label in ["3", "4", 3, True, None, "true"])
     live = learn_from_pipe(tmp_path / "model.npz", ["--skip-bad"], data)
 
-    assert ["3", "4", "true"] == live.model.classes_
-    assert (3, 1, 2) == (
+    assert live.model.classes_ == ["3", "4", "true"]
+    assert (
         live.progress.samples,
         live.progress.unlabelled,
         live.progress.skipped,
-    )
+    ) == (3, 1, 2)
 
 
 def test_classes_fix_the_type_of_labels_before_the_first(tmp_path):
     data = csv_lines([["7", 1], ["x", 2]], ["label", "a"])
     live = learn_from_pipe(tmp_path / "model.npz", ["--classes", "x,7"], data)
 
-    assert ["x", "7"] == live.model.classes_
+    assert live.model.classes_ == ["x", "7"]
 
 
 @pytest.mark.parametrize("how", ["at once", "line by line"])
@@ -222,7 +222,7 @@ def test_rows_without_label_are_predicted_and_not_learned(name, pixels, tmp_path
     live = learn_from_pipe(tmp_path / "model.npz", [*SCALED, "-p", predictions], data)
     records = [json.loads(line) for line in predictions.read_text().splitlines()]
 
-    assert model.weights.tobytes() == live.model.weights.tobytes()
+    assert live.model.weights.tobytes() == model.weights.tobytes()
     assert (len(there), 5000 - len(there)) == (live.progress.samples, live.progress.unlabelled)
     assert given == [record["label"] for record in records]
     assert all(record["prediction"] in range(10) for record in records)

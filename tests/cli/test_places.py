@@ -79,8 +79,8 @@ def test_rows_without_names_mean_the_columns_of_the_first_source(form, trained, 
     some = list(rows(100, seed=1))
     expected = predictions(run, trained, as_csv(some, COLUMNS))
 
-    assert expected == predictions(run, trained, in_form(form, some))
-    assert {"north", "south"} == set(expected)
+    assert predictions(run, trained, in_form(form, some)) == expected
+    assert set(expected) == {"north", "south"}
     assert sum(p == row[LABEL] for p, row in zip(expected, some, strict=True)) > 80
 
 
@@ -130,7 +130,7 @@ def test_named_columns_in_another_order_are_read_by_name(tmp_path, run):
     models = [LiveModel.load(tmp_path / f"{name}.npz").model for name in ("one", "many", "apart")]
 
     assert state_of(models[0]) == state_of(models[1]) == state_of(models[2])
-    assert ["area", "width"] == models[0].features_
+    assert models[0].features_ == ["area", "width"]
     run("verify", tmp_path / "many.npz", *many, check=0)
 
 
@@ -168,10 +168,10 @@ def test_two_columns_of_one_name_are_told_apart_by_place(form, tmp_path, run):
     )
 
     assert (
-        f"Error: {source}: columns 1 and 3 are both called 'a': drop one with --ignore 3\n"
-        == refused.stderr
+        refused.stderr
+        == f"Error: {source}: columns 1 and 3 are both called 'a': drop one with --ignore 3\n"
     )
-    assert ["a", "b"] == LiveModel.load(path).model.features_
+    assert LiveModel.load(path).model.features_ == ["a", "b"]
     assert "2 features, standardized: b, a" in other.stderr
 
 

@@ -51,9 +51,9 @@ def test_what_is_kept_is_no_feature_and_stands_beside_the_prediction(ending, run
     one, other = (LiveModel.load(tmp_path / name).model for name in ("a.npz", "b.npz"))
 
     assert one.weights.tobytes() == other.weights.tobytes()
-    assert ["a", "b"] == other.features_
+    assert other.features_ == ["a", "b"]
     for before, after, row in zip(lines_of(plain.stdout), lines_of(kept.stdout), ROWS, strict=True):
-        assert before | {"id": row["id"]} == after
+        assert after == before | {"id": row["id"]}
     predicted = run("predict", source, "-m", tmp_path / "b.npz", "--keep", "id,a", check=0)
     for line, row in zip(lines_of(predicted.stdout), ROWS, strict=True):
         assert row["id"] == line["id"]
@@ -72,7 +72,7 @@ def test_csv_says_what_json_says(ending, run, tmp_path):
     lines = lines_of(run(*args, check=0).stdout)
     piped = run(*args, "--output-format", "csv", check=0).stdout
 
-    assert (tmp_path / "p.csv").read_text() == piped
+    assert piped == (tmp_path / "p.csv").read_text()
     assert len(ROWS) == len(rows)
     for row, line in zip(rows, lines, strict=True):
         shares = {label: float(row.pop(f"probability of {label}")) for label in "LR"}
@@ -117,7 +117,7 @@ def test_labels_that_are_new_have_no_column_of_csv(run, tmp_path):
     # Learned samples have their predictions nevertheless.
     assert len(file.read_text().splitlines()) > 1
     run(*args, file, "--classes", "L,R", check=0)
-    assert len(ROWS) + 1 == len(file.read_text().splitlines())
+    assert len(file.read_text().splitlines()) == len(ROWS) + 1
 
 
 def test_a_file_with_other_columns_is_not_gone_on_with(run, tmp_path):
@@ -131,7 +131,7 @@ def test_a_file_with_other_columns_is_not_gone_on_with(run, tmp_path):
     assert f"{file}: has other columns than this run writes" in result.stderr
     assert before == (file.read_text(), model.read_bytes())
     run(*args, check=0)
-    assert len(ROWS) + 1 == len(file.read_text().splitlines())
+    assert len(file.read_text().splitlines()) == len(ROWS) + 1
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
@@ -151,7 +151,7 @@ def test_keep_only_copies(suffix, tmp_path, run):
         models.append(LiveModel.load(path).model)
 
     assert state_of(models[0]) == state_of(models[1])
-    assert ["a", "b"] == models[0].features_
+    assert models[0].features_ == ["a", "b"]
     for before, kept in zip(outputs[:2], outputs[2:], strict=True):
         assert [one | two for one, two in zip(kept, before, strict=True)] == kept
         copied = [{name: row[name] for name in ("a", "y", "w", "id")} for row in kept]
@@ -179,7 +179,7 @@ def test_what_cannot_be_kept(args, why, run, tmp_path):
     result = run("learn", source, "--label", "y", "-p", "-", *args)
 
     assert why in result.stderr
-    assert "" == result.stdout
+    assert result.stdout == ""
 
 
 def test_from_train_to_submission_without_jq(run, tmp_path, sample):
@@ -196,7 +196,7 @@ def test_from_train_to_submission_without_jq(run, tmp_path, sample):
     predicted = run("predict", test, "-m", tmp_path / "m.npz", "--output-format", "csv", check=0)
     lines = [line.split(",")[:2] for line in predicted.stdout.splitlines()]
 
-    assert ["row", "prediction"] == lines[0]
+    assert lines[0] == ["row", "prediction"]
     assert [str(i + 1) for i in range(1000)] == [row for row, _ in lines[1:]]
     assert np.mean(labels[4000:] == [int(digit) for _, digit in lines[1:]]) > 0.8
 
@@ -214,7 +214,7 @@ def test_a_line_says_how_many_samples_the_model_had_learned(ending, run, tmp_pat
     table = list(csv.DictReader(predicted.stdout.splitlines()))
     before = np.cumsum([0, *(row["y"] is not None for row in rows)]).tolist()
 
-    assert before[:-1] == [line["learned"] for line in found]
+    assert [line["learned"] for line in found] == before[:-1]
     assert {str(before[-1])} == {line["learned"] for line in table}
 
 

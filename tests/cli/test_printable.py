@@ -58,7 +58,7 @@ def test_figures_of_a_table_end_in_the_same_column(rows):
 
     require_fitting(lines)
     assert [[*row[1:]] for row in rows] == [line.split()[-3:] for line in figures]
-    assert 1 == len(set(map(width_of, figures)))
+    assert len(set(map(width_of, figures))) == 1
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -42,7 +42,7 @@ def test_learn_goes_on_whatever_its_label_is_called(saved, run):
     live = LiveModel.load(path)
     places = [last.features_.index(name) for name in live.model.features_]
 
-    assert (last.n_seen, last.classes_) == (live.model.n_seen, live.model.classes_)
+    assert (live.model.n_seen, live.model.classes_) == (last.n_seen, last.classes_)
     exact = 0 if live.model.network.scaler is None else 1e-12
     assert abs(live.model.weights - last.weights[:, places]).max() <= exact
     said = run("learn", rest, "-m", path, "--label", "other", check=1).stderr

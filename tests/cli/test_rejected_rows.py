@@ -126,10 +126,10 @@ def test_ten_thousand_bad_rows_among_good_ones(name, tmp_path, tell):
     live = LiveModel.load(tmp_path / "mixed.npz")
 
     tell(f"bad rows, {name}: {figures['skipped']:,} skipped, {figures['samples']:,} learned")
-    assert state_of(clean.model) == state_of(live.model)
-    assert (20_000, 10_000) == (figures["samples"], figures["skipped"])
-    assert clean.progress.confusion.pairs.tolist() == live.progress.confusion.pairs.tolist()
-    assert 10 == len(figures["skipped_rows"])
+    assert state_of(live.model) == state_of(clean.model)
+    assert (figures["samples"], figures["skipped"]) == (20_000, 10_000)
+    assert live.progress.confusion.pairs.tolist() == clean.progress.confusion.pairs.tolist()
+    assert len(figures["skipped_rows"]) == 10
 
 
 @pytest.fixture(scope="session")
@@ -166,9 +166,9 @@ def test_the_first_bad_row_is_named_and_ends_the_run(name, number, how, tmp_path
                 break
         errors = process.communicate()[1].decode()
 
-    assert 1 == process.returncode
+    assert process.returncode == 1
     assert errors.startswith("Error: stdin: row 26: ")
-    assert 1 == errors.count("\n")
+    assert errors.count("\n") == 1
     assert len(errors) < 500
     assert "--skip-bad skips such rows" in errors
     assert after_25[name] == outcome_of(path)
@@ -179,9 +179,9 @@ def test_what_was_learned_before_a_bad_row_is_said_to_be_saved(run, tmp_path):
     source.write_text("y,a\n0,1\n1,x\n")
     saved, error = run("learn", source, "-m", path, check=1).stderr.splitlines()[-2:]
 
-    assert f"saved {path}" == saved
+    assert saved == f"saved {path}"
     assert error.startswith(f"Error: {source}: row 2: ")
-    assert 1 == LiveModel.load(path).progress.samples
+    assert LiveModel.load(path).progress.samples == 1
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -193,9 +193,9 @@ def test_a_line_of_100_mb_is_a_bad_row(name, tmp_path, peak_memory_of_pipe):
     source.write_bytes(as_bytes([HEADER[name], *good[:5], long, *good[5:]]))
     peak, result = peak_memory_of_pipe(source, "-m", tmp_path / "m.npz", "--skip-bad", "--quiet")
 
-    assert 0 == result.returncode, result.stderr
+    assert result.returncode == 0, result.stderr
     progress = LiveModel.load(tmp_path / "m.npz").progress
-    assert (10, 1) == (progress.samples, progress.skipped)
+    assert (progress.samples, progress.skipped) == (10, 1)
     assert peak < 200
 
 
@@ -225,9 +225,9 @@ def test_rejected_rows_are_repaired_and_learned(name, run, tmp_path):
     expected = as_bytes([HEADER[name], *usable, *good[3::5]])
     learn_from_pipe(tmp_path / "expected.npz", [], expected)
 
-    assert list(range(4, 5001, 5)) == [row["row"] for row in found]
-    assert {str(source)} == {row["source"] for row in found}
-    assert mixed[3::5] == [row["line"] for row in found]
+    assert [row["row"] for row in found] == list(range(4, 5001, 5))
+    assert {row["source"] for row in found} == {str(source)}
+    assert [row["line"] for row in found] == mixed[3::5]
     assert outcome_of(tmp_path / "expected.npz") == outcome_of(path)
 
 
@@ -241,7 +241,7 @@ def test_a_rejected_line_is_what_was_read(name, run, tmp_path):
     run("learn", source, "--rejected", rejected, check=0)
     found = [json.loads(line) for line in rejected.read_text().splitlines()]
 
-    assert as_bytes(bad) == as_bytes(row["line"] for row in found)
+    assert as_bytes(row["line"] for row in found) == as_bytes(bad)
     assert all(row["reason"] for row in found)
 
 
@@ -254,7 +254,7 @@ def test_a_rejected_row_of_a_table_has_its_values(run, tmp_path):
     found = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
 
     expected = [rows[3] | {"a": "inf"}]  # JSON has no infinity
-    assert expected == [row["values"] for row in found]
+    assert [row["values"] for row in found] == expected
     assert "Infinity" not in (tmp_path / "r.jsonl").read_text()
 
 

@@ -25,7 +25,7 @@ def test_predict_says_what_the_model_says_and_learns_nothing(digits, model, run,
     records = [json.loads(line) for line in result.stdout.splitlines()]
     perceptron = load(model).model
 
-    assert 10_000 == len(records)
+    assert len(records) == 10_000
     assert before == model.read_bytes()
     for record, (x, y) in zip(records[:200], stream.iter_parquet(digits["test"]), strict=False):
         probabilities = perceptron.predict_proba_one(x)
@@ -43,13 +43,13 @@ def test_predict_needs_no_label_and_leaves_other_features_out(days, model, run, 
     pq.write_table(pa.table({"b": [0.0]}), less)
 
     result = run("predict", bare, "-m", model, check=0)
-    assert ("right", None) == tuple(json.loads(result.stdout)[k] for k in ("prediction", "label"))
+    assert tuple(json.loads(result.stdout)[k] for k in ("prediction", "label")) == ("right", None)
     extra = run("predict", more, "-m", model, check=0)
     assert ("warning: 'c' is not in the model and ignored\n", result.stdout) == (
         extra.stderr,
         extra.stdout,
     )
-    assert "" == run("predict", more, "-m", model, "--ignore", "c", check=0).stderr
+    assert run("predict", more, "-m", model, "--ignore", "c", check=0).stderr == ""
     assert "lacks 'a'" in run("predict", less, "-m", model, check=1).stderr
 
 
@@ -76,9 +76,9 @@ def test_predict_follows_a_learner(digits, model, run):
         errors = follower.stderr.read()
     hits = [json.loads(line)["prediction"] == json.loads(line)["label"] for line in lines]
 
-    assert f"reloaded {model}: 20,000 samples\n" == errors
-    assert 10_000 == len(hits)
-    assert [100, 20_000] == sorted({json.loads(line)["learned"] for line in lines})
+    assert errors == f"reloaded {model}: 20,000 samples\n"
+    assert len(hits) == 10_000
+    assert sorted({json.loads(line)["learned"] for line in lines}) == [100, 20_000]
     assert np.mean(hits[:100]) < 0.6
     assert np.mean(hits[5000:]) > 0.8
 
@@ -100,7 +100,7 @@ def test_evaluate_gives_rivers_metrics(digits, sample, model, run):
     assert [[confusion[a][b] for b in range(10)] for a in range(10)] == figures["confusion"]
     recalls = [row["recall"] for row in figures["per_class"]]
     assert recall.get() == pytest.approx(np.mean(recalls))
-    assert 980 == figures["per_class"][0]["samples"]
+    assert figures["per_class"][0]["samples"] == 980
     text = run("evaluate", digits["test"], "-m", model, check=0).stdout
     assert text.startswith(f"10,000 samples: accuracy {figures['accuracy']:.2%}")
 
@@ -111,7 +111,7 @@ def test_evaluate_counts_classes_that_the_model_does_not_know(days, model, run, 
     pq.write_table(pa.table({"a": [9.0, -9.0], "b": [0.0, 0.0], "class": ["right", "up"]}), path)
     figures = json.loads(run("evaluate", path, "-m", model, "--json", check=0).stdout)
 
-    assert 0.5 == figures["accuracy"]
+    assert figures["accuracy"] == 0.5
     assert "up" in figures["classes"]
     nothing = tmp_path / "nothing.parquet"
     pq.write_table(pa.table({"a": [9.0], "b": [0.0]}), nothing)
@@ -131,16 +131,16 @@ def test_inspect_says_what_is_in_a_model(digits, model, run):
         "updates": 2500, "row": 2500, "source": 0, "turn": 0, "rows_read": 2500,
         "accuracy": live.progress.accuracy, "features": live.model.features_,
     }  # fmt: skip
-    assert expected == {name: contents[name] for name in expected}
+    assert {name: contents[name] for name in expected} == expected
     assert digits["test"].stat().st_size == contents["files"][0]["bytes"]
     name, weight = contents["strongest_features"][3]["features"][0]
     column = live.model.features_.index(name)
     assert weight == live.model.weights[3, column] or -weight == live.model.weights[3, column]
-    assert abs(weight) == np.abs(live.model.weights[3]).max()
+    assert np.abs(live.model.weights[3]).max() == abs(weight)
     text = run("inspect", model, check=0).stdout
-    assert [
+    assert [line for line in text.splitlines() if not line.startswith(" ")][:6] == [
         str(model), "learned from", "files", "how well", "by class", "hyperparameters"
-    ] == [line for line in text.splitlines() if not line.startswith(" ")][:6]  # fmt: skip
+    ]  # fmt: skip
     assert re.search(r"  samples +2,500, 2,500 of them changed the weights\n", text)
     assert re.search(r"  largest class +1, 11\.\d+%\n", text)
 
@@ -158,7 +158,7 @@ def test_model_that_python_saved_serves_the_command_line(days, tmp_path, run):
         json.loads(run("evaluate", days[1], "-m", path, "--json", check=0).stdout)["accuracy"] > 0.9
     )
     run("learn", days[1], "-m", path, "--quiet", check=0)
-    assert 3000 == load(path).model.n_seen
+    assert load(path).model.n_seen == 3000
 
 
 def test_a_run_is_saved_after_so_much_time(digits, model):

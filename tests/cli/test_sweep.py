@@ -37,14 +37,14 @@ def test_twelve_combinations_over_mnist_are_twelve_runs(run, digits):
     )  # fmt: skip
     found = table(result)
 
-    assert set(grid) == set(found)
+    assert set(found) == set(grid)
     for lr, epsilon, _, activation in grid:
         alone = run(
             "learn", digits["train"], "--lr", lr, "--epsilon", epsilon, "--activation", activation,
             "--json", check=0,
         )  # fmt: skip
         figures = json.loads(alone.stdout)
-        assert {f: figures[f] for f in FIGURES} == found[lr, epsilon, 0.03, activation]
+        assert found[lr, epsilon, 0.03, activation] == {f: figures[f] for f in FIGURES}
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_reading_options_are_those_of_learn(options, n_threads, run, tmp_path, r
     args = [path, *options.split(), *extra, "--json"]
     found = table(run("sweep", *args, "--lr", "0.1,0.5", "--threads", n_threads, check=0))
 
-    assert 2 == len(found)
+    assert len(found) == 2
     for (lr, *_), figures in found.items():
         alone = json.loads(run("learn", *args, "--lr", lr, check=0).stdout)
         assert {f: alone[f] for f in FIGURES} == figures
@@ -86,13 +86,13 @@ def test_the_table_has_the_best_first_and_its_command_learns_as_well(run, tmp_pa
     shares = [float(row["accuracy"].rstrip("%")) for row in rows]
 
     assert sorted(shares, reverse=True) == shares
-    assert ["stream-perceptron", "learn"] == command[:2]
-    assert ["-m", "model.npz"] == command[-2:]
+    assert command[:2] == ["stream-perceptron", "learn"]
+    assert command[-2:] == ["-m", "model.npz"]
     best = json.loads(run(*command[1:], "--json", check=0, cwd=tmp_path).stdout)
-    assert f"{best['accuracy']:.2%}" == rows[0]["accuracy"]
+    assert rows[0]["accuracy"] == f"{best['accuracy']:.2%}"
     assert (tmp_path / "model.npz").exists()
     stopped = run(*command[1:-2], "--stop", "--json", check=0)
-    assert f"{json.loads(stopped.stdout)['samples']:,}" == rows[0]["would"]
+    assert rows[0]["would"] == f"{json.loads(stopped.stdout)['samples']:,}"
 
 
 def test_one_that_diverges_is_a_row_and_the_others_go_on(run, tmp_path):
@@ -101,8 +101,8 @@ def test_one_that_diverges_is_a_row_and_the_others_go_on(run, tmp_path):
     args = ["sweep", path, "--lr", "1,1e200", "--activation", "identity", "--json"]
     good, bad = json.loads(run(*args, check=0).stdout)["trials"]
 
-    assert (1.0, None, 1000) == (good["lr"], good["diverged_at"], good["samples"])
-    assert (1e200, bad["samples"] + 1) == (bad["lr"], bad["diverged_at"])
+    assert (good["lr"], good["diverged_at"], good["samples"]) == (1.0, None, 1000)
+    assert (bad["lr"], bad["diverged_at"]) == (1e200, bad["samples"] + 1)
     assert bad["samples"] < 10
     told = run(*args[:-1], check=0).stdout.splitlines()[2]
     assert told.endswith(f"diverged at sample {bad['diverged_at']}")
@@ -119,7 +119,7 @@ def test_a_row_that_cannot_be_used_ends_it(run, tmp_path):
         "t.csv: row 2: column 'x' is '?', not a number; to treat it as missing: --missing '?'; "
         in (result.stderr)
     )
-    assert "" == result.stdout
+    assert result.stdout == ""
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -135,7 +135,7 @@ def test_a_signal_ends_a_silent_pipe_with_the_table_so_far(number):
         process.send_signal(number)
         out, err = process.communicate(timeout=10, input="")
 
-    assert (128 + number, "") == (process.returncode, err)
+    assert (process.returncode, err) == (128 + number, "")
     lines = out.splitlines()
     assert lines[0] == "interrupted after 100 samples"
     assert [line.split()[0] for line in lines[1:4]] == ["lr", "1.0", "0.1"]

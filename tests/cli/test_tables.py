@@ -77,19 +77,19 @@ def test_standardized_tables_come_to_what_river_says(name, form, how, of_river, 
                 process.stdin.write(chunk)
                 process.stdin.flush()
             shown = process.communicate()[0]
-        assert 0 == process.returncode
+        assert process.returncode == 0
     accuracy, pipeline = of_river[name]
 
-    assert accuracy == json.loads(shown)["accuracy"]
+    assert json.loads(shown)["accuracy"] == accuracy
     loaded, _ = load(path)
-    assert ["scaler", "SGDPerceptron"] == list(loaded.steps)
+    assert list(loaded.steps) == ["scaler", "SGDPerceptron"]
     ours, theirs = loaded["SGDPerceptron"], pipeline["SGDPerceptron"]
     assert theirs.features_ == ours.features_
     np.testing.assert_allclose(ours.weights, theirs.weights, rtol=0, atol=1e-12)
     scaler = pipeline["StandardScaler"]
-    assert dict(scaler.counts) == dict(loaded["scaler"].counts)
-    assert dict(scaler.means) == dict(loaded["scaler"].means)
-    assert dict(scaler.vars) == dict(loaded["scaler"].vars)
+    assert dict(loaded["scaler"].counts) == dict(scaler.counts)
+    assert dict(loaded["scaler"].means) == dict(scaler.means)
+    assert dict(loaded["scaler"].vars) == dict(scaler.vars)
 
 
 def test_a_pipeline_of_python_goes_on_here_and_there(tmp_path, run):
@@ -120,8 +120,8 @@ def test_a_pipeline_of_python_goes_on_here_and_there(tmp_path, run):
     loaded, _ = load(path)
     weights = [model["SGDPerceptron"].weights for model in (pipeline, loaded)]
     np.testing.assert_allclose(*weights, rtol=0, atol=1e-12)
-    assert [pipeline.predict_one(x) for x, _ in samples] == [
-        loaded.predict_one(x) for x, _ in samples
+    assert [loaded.predict_one(x) for x, _ in samples] == [
+        pipeline.predict_one(x) for x, _ in samples
     ]
 
 
@@ -149,10 +149,10 @@ def test_texts_become_features(form, tmp_path, run):
     live, told = learn(run, path, source, "--one-hot", "colour", *OPTIONS)
 
     assert live.progress.accuracy > 0.95
-    assert {"x", *(f"colour_{name}" for name in COLOURS)} == set(live.model.features_)
+    assert set(live.model.features_) == {"x", *(f"colour_{name}" for name in COLOURS)}
     assert "a feature for each value of colour" in told
     others, told = learn(run, tmp_path / "o.npz", source, *OPTIONS)
-    assert ["x"] == others.model.features_
+    assert others.model.features_ == ["x"]
     assert "ignored (text): colour; to use it: --one-hot colour" in told
     pipeline, _ = load(path)
     union = pipeline["features"]
@@ -181,7 +181,7 @@ def test_texts_are_learned_as_by_river(tmp_path, run):
         right += pipeline.predict_one(x) == row["label"]
         pipeline.learn_one(x, row["label"])
 
-    assert right == live.progress.confusion.right
+    assert live.progress.confusion.right == right
     theirs = pipeline["SGDPerceptron"]
     places = [theirs.features_.index(name) for name in live.model.features_]
     np.testing.assert_allclose(live.model.weights, theirs.weights[:, places], rtol=0, atol=1e-12)
@@ -219,8 +219,8 @@ def test_missing_values_are_absent_features_in_every_format(tmp_path, run):
     (tmp_path / "s").write_bytes(json_lines(table))
     live, _ = learn(run, tmp_path / "objects.npz", tmp_path / "s", *OPTIONS)
 
-    assert 1 == len(set(map(repr, outcomes.values()))), outcomes.keys()
-    assert np.isnan(X).sum() == live.progress.missing
+    assert len(set(map(repr, outcomes.values()))) == 1, outcomes.keys()
+    assert live.progress.missing == np.isnan(X).sum()
     assert (
         live.progress.confusion.right
         == LiveModel.load(tmp_path / "csv.npz").progress.confusion.right
@@ -241,11 +241,11 @@ def test_the_first_value_decides_what_a_column_is(how, tmp_path):
         told = process.communicate()[1].decode()
     live = LiveModel.load(path)
 
-    assert ["b", "a"] == live.model.features_
-    assert (("a", "b"), ("c",), ()) == (
+    assert live.model.features_ == ["b", "a"]
+    assert (
         live.schema.features, live.schema.texts, live.schema.undecided,
-    )  # fmt: skip
-    assert (4, 1) == (live.progress.samples, live.progress.skipped)
+    ) == (("a", "b"), ("c",), ())  # fmt: skip
+    assert (live.progress.samples, live.progress.skipped) == (4, 1)
     assert "row 5: column 'a' is 'x', not a number" in told
 
 
@@ -254,7 +254,7 @@ def test_number_columns_are_numbered_at_the_first_learned_row(tmp_path, run):
     source.write_text("z,a,m,y\n1,2,3,\n,5,,u\n1,1,1,v\n")
     live, _ = learn(run, tmp_path / "m.npz", source)
 
-    assert ["a", "m", "z"] == live.model.features_
+    assert live.model.features_ == ["a", "m", "z"]
 
 
 def test_a_messy_table_is_learned_as_its_first_message_suggests(tmp_path, run):
@@ -297,8 +297,8 @@ def test_a_messy_table_is_learned_as_its_first_message_suggests(tmp_path, run):
             "--ignore", "Customer Id", "--ignore", "Joined on,Note",
         )  # fmt: skip
 
-        assert {"Age", "Spent", "Plan_basic", "Plan_extra"} == set(live.model.features_)
-        assert (600, 0) == (live.progress.samples, live.progress.skipped)
+        assert set(live.model.features_) == {"Age", "Spent", "Plan_basic", "Plan_extra"}
+        assert (live.progress.samples, live.progress.skipped) == (600, 0)
         assert live.progress.window_accuracy > 0.95
         assert live.progress.missing > 30
         assert "warning" not in told
@@ -310,7 +310,7 @@ def test_a_quote_that_does_not_close_rejects_its_line_alone(tmp_path, run):
     source.write_text(f'a,t,y\n{good}7,"open,1\n' + "8,plain,0\n" * 100 + '9,"a ""b""",1\n')
     live, told = learn(run, tmp_path / "m.npz", source, "--skip-bad")
 
-    assert (106, 1) == (live.progress.samples, live.progress.skipped)
+    assert (live.progress.samples, live.progress.skipped) == (106, 1)
     assert "row 6: it has an open quote" in told
 
 
@@ -334,8 +334,8 @@ def test_columns_by_name_or_place(option, features, tmp_path, run):
     if features is None:
         assert "no usable features" in told
     else:
-        assert features == live.model.features_
-        assert ["u", "v"] == live.model.classes_
+        assert live.model.features_ == features
+        assert live.model.classes_ == ["u", "v"]
 
 
 def test_a_column_of_that_very_name_wins(tmp_path, run):
@@ -343,7 +343,7 @@ def test_a_column_of_that_very_name_wins(tmp_path, run):
     source.write_text("1,2,y\n5,u,0\n6,v,1\n")
     live, _ = learn(run, tmp_path / "m.npz", source, "--label", "2")
 
-    assert ["u", "v"] == live.model.classes_
+    assert live.model.classes_ == ["u", "v"]
 
 
 def test_a_table_without_a_header(tmp_path, run):
@@ -353,7 +353,7 @@ def test_a_table_without_a_header(tmp_path, run):
     assert "column 3 is the only one of texts, and may be the label: --label -1" in told
     live, _ = learn(run, tmp_path / "m.npz", source, "--overwrite", "--label", "-1")
 
-    assert (["x0", "x1"], ["u", "v"]) == (live.model.features_, live.model.classes_)
+    assert (live.model.features_, live.model.classes_) == (["x0", "x1"], ["u", "v"])
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
@@ -424,7 +424,7 @@ def test_statistics_are_averaged(tmp_path, run):
 
     X = np.array([[row[name] for name in mean.model.features_] for row in rows])
     counts, means, variances = mean.model.network.snapshot().scaler.table
-    assert [178.0] * 13 == counts.tolist()
+    assert counts.tolist() == [178.0] * 13
     np.testing.assert_allclose(means, X.mean(axis=0))
     np.testing.assert_allclose(variances, X.var(axis=0), rtol=1e-9)
     one = LiveModel.load(paths[0]).model.network.scaler.table
@@ -452,9 +452,10 @@ def test_indicators_that_are_new_to_the_base_are_left_alone_in_the_mean(tmp_path
     model = average_files(paths, base).model
 
     counts = model.network.snapshot().scaler.table[0].tolist()
-    assert {"x": 60, **{f"colour_{name}": -1 for name in COLOURS}} == dict(
-        zip(model.features_, counts, strict=True)
-    )
+    assert dict(zip(model.features_, counts, strict=True)) == {
+        "x": 60,
+        **{f"colour_{name}": -1 for name in COLOURS},
+    }
 
 
 @pytest.mark.parametrize("form", ["csv", "json", "parquet", "float parquet", "bool parquet"])
@@ -481,4 +482,4 @@ def test_numbers_and_bools_are_encoded_by_their_shortest_text(form, tmp_path, ru
         "bool parquet": ["true", "false"],
     }.get(form, ["200", "true", "red", "404", "0.5"])
 
-    assert ["a", *(f"status_{text}" for text in expected)] == live.model.features_
+    assert live.model.features_ == ["a", *(f"status_{text}" for text in expected)]

@@ -114,7 +114,7 @@ def test_learn_writes_by_thresholds_and_learns_without_them(rows, tmp_path, run)
     models = [LiveModel.load(tmp_path / f"{name}.npz") for name in ("plain", "thresholds")]
 
     assert [row["prediction"] for row in plain] != [row["prediction"] for row in found]
-    assert [row["probabilities"] for row in plain] == [row["probabilities"] for row in found]
+    assert [row["probabilities"] for row in found] == [row["probabilities"] for row in plain]
     assert models[0].model.weights.tobytes() == models[1].model.weights.tobytes()
     assert models[0].progress.accuracy == models[1].progress.accuracy
     # A resumed run may have other thresholds.
@@ -188,7 +188,7 @@ def test_the_threshold_that_evaluate_shows_gives_its_f1(tmp_path, run, rng):
     )
     labels, answers = ([row[name] == "yes" for row in rows] for name in ("label", "prediction"))
 
-    assert f"{metrics.f1_score(labels, answers):.2%}" == f1
+    assert f1 == f"{metrics.f1_score(labels, answers):.2%}"
 
 
 @pytest.mark.parametrize("text", ["True", "true"])

@@ -32,8 +32,8 @@ def proven(run):
     def require(path, *sources):
         shape = LiveModel.load(path).model.weights.shape
         result = run("verify", path, *sources, check=0)
-        assert f"{path}: {FOLLOWS.format(*shape)}" == result.stdout
-        assert "" == result.stderr
+        assert result.stdout == f"{path}: {FOLLOWS.format(*shape)}"
+        assert result.stderr == ""
 
     return require
 
@@ -44,8 +44,8 @@ def refused(run):
 
     def require(path, *sources):
         result = run("verify", path, *sources, check=1)
-        assert "" == result.stdout
-        assert 1 == result.stderr.count("\n")
+        assert result.stdout == ""
+        assert result.stderr.count("\n") == 1
         return result.stderr.removeprefix(f"Error: {path}: ").rstrip()
 
     return require
@@ -112,15 +112,15 @@ def test_another_rate_two_files_and_pipes(days, run, tmp_path, proven, refused):
         sources[-1].write_bytes(day.read_bytes())
 
     proven(path, topic, *reversed(sources))
-    assert [
+    assert [(e.start, e.end, e.lr, e.epsilon) for e in entries_of(path)] == [
         (0, 700, 0.1, 3e-6), (700, 1500, 0.2, 3e-6), (0, 1500, 0.2, 0.01), (0, 1500, 0.2, 0.01),
         (0, 90, 0.2, 0.01),
-    ] == [(e.start, e.end, e.lr, e.epsilon) for e in entries_of(path)]  # fmt: skip
+    ]  # fmt: skip
     why = refused(path, *sources)
     assert "the files that stand for it lack the last 90 of these rows" in why
     topic.write_text(topic.read_text().replace('"bad"', "0"))
     why = refused(path, topic, *sources)
-    assert "stdin: rows 1 to 90: rejected rows: 0 now, 1 when learned" == why
+    assert why == "stdin: rows 1 to 90: rejected rows: 0 now, 1 when learned"
 
 
 def test_a_text_file_that_has_grown_is_found_by_its_first_rows(run, tmp_path, proven, refused):
@@ -151,7 +151,7 @@ def test_rows_that_came_again_are_left_out_again(run, tmp_path, proven):
     once.write_text("".join(lines))
     as_it_came.write_text("".join("".join(part) for part in deliveries))
 
-    assert [(0, 300)] == [(entry.start, entry.end) for entry in entries_of(path)]
+    assert [(entry.start, entry.end) for entry in entries_of(path)] == [(0, 300)]
     proven(path, once)
     proven(path, as_it_came)
 
@@ -167,15 +167,16 @@ def test_a_mean_is_proven_from_what_each_model_added(days, run, tmp_path, proven
         run("learn", day, "-m", models[-1], "--lr", "0.03", "--quiet", check=0)
     run("average", *models, "--base", base, "-o", mean, check=0)
     run("learn", *days, "-m", mean, "--limit", 4500, "--quiet", check=0)
-    assert 4500 == LiveModel.load(mean).progress.samples  # each day was learned by a model
+    assert LiveModel.load(mean).progress.samples == 4500  # each day was learned by a model
     run("learn", days[0], "-m", mean, "--again", "--limit", 10, "--quiet", check=0)
 
     proven(mean, *days)
     *_, average, last = entries_of(mean)
-    assert {(1000, 1500), (0, 1500)} == {
-        (entry.start, entry.end) for part in average.models for entry in part
+    assert {(entry.start, entry.end) for part in average.models for entry in part} == {
+        (1000, 1500),
+        (0, 1500),
     }
-    assert (0, 10) == (last.start, last.end)
+    assert (last.start, last.end) == (0, 10)
     assert f"{days[1]} " in refused(mean, days[0], days[2])
 
 
@@ -220,7 +221,7 @@ def test_a_pixel_changed_is_noticed(sample, run, tmp_path, refused):
 
     size = f"{sample.stat().st_size:,} bytes"
     why = f"({size}, SHA-256 {digest[:12]}...) is not among the given sources"
-    assert f"{source} {why}" == refused(path, source)
+    assert refused(path, source) == f"{source} {why}"
     assert f"mnist-sample.parquet {why}\n" in (ROOT / "docs" / "checkpoints.md").read_text()
 
 
@@ -283,7 +284,7 @@ def test_what_has_no_record_is_refused(sample, run, tmp_path, refused):
     )  # fmt: skip
 
     assert refused(in_python, sample).startswith("was partly learned in Python")
-    assert "the number of its samples is 5001, but the sources give 5000" == refused(path, sample)
+    assert refused(path, sample) == "the number of its samples is 5001, but the sources give 5000"
     assert refused(numpy, sample).startswith("was learned with the numpy kernel")
 
 
@@ -308,7 +309,7 @@ def test_inspect_shows_what_a_model_was_learned_from(days, run, tmp_path):
     assert shown.startswith(f"{days[0]} (")
     assert f"): rows 1 to 1,000, lr 0.1, epsilon 3e-06 {days[1]} (" in shown
     assert "): draws 1 to 500, lr 0.1, epsilon 3e-06 files" in shown
-    assert [(0, 1000), (0, 500)] == [(entry["start"], entry["end"]) for entry in entries]
+    assert [(entry["start"], entry["end"]) for entry in entries] == [(0, 1000), (0, 500)]
 
 
 @pytest.mark.parametrize("error", [MemoryError, FullError])

@@ -20,9 +20,9 @@ def test_a_fifo_is_waited_for_and_read_to_its_end(tmp_path):
     with subprocess.Popen([COMMAND, "learn", fifo, "-m", path, "--quiet"]) as process:
         with fifo.open("wb") as file:
             file.write(header + b"".join(lines))
-        assert 0 == process.wait(60)
+        assert process.wait(60) == 0
 
-    assert 100 == LiveModel.load(path).progress.rows
+    assert LiveModel.load(path).progress.rows == 100
 
 
 def test_sigterm_ends_the_wait_for_a_fifo(tmp_path):
@@ -31,7 +31,7 @@ def test_sigterm_ends_the_wait_for_a_fifo(tmp_path):
     with start(fifo, "-m", tmp_path / "m.npz", "--quiet") as process:
         process.send_signal(signal.SIGTERM)
 
-        assert 143 == process.wait(60)
+        assert process.wait(60) == 143
 
 
 def test_rows_are_saved_in_time_though_the_pipe_is_silent(tmp_path):
@@ -43,7 +43,7 @@ def test_rows_are_saved_in_time_though_the_pipe_is_silent(tmp_path):
         wait_for(path.exists)
         process.kill()
 
-    assert 2 == LiveModel.load(path).progress.samples
+    assert LiveModel.load(path).progress.samples == 2
 
 
 def test_two_processes_one_learns_and_one_predicts(tmp_path):
@@ -74,7 +74,7 @@ def test_two_processes_one_learns_and_one_predicts(tmp_path):
         wait_for(lambda label=label: predict() == label.decode())
     for process in (learner, predictor):
         process.stdin.close()
-        assert 0 == process.wait(60)
+        assert process.wait(60) == 0
 
     assert "reloaded" in predictor.stderr.read()
     predictor.stdout.close()
@@ -120,10 +120,10 @@ def test_what_a_model_of_columns_predicts(text, answer, columns_model, run):
     is_unknown = any(cell in text for cell in (",c", '"c"', " c:"))
     warning = "warning: 'c' is not in the model and ignored\n" if is_unknown else ""
     if answer == 0:
-        assert (0, warning) == (result.returncode, result.stderr)
+        assert (result.returncode, result.stderr) == (0, warning)
         assert json.loads(result.stdout)["prediction"] in ("left", "right")
     else:
-        assert 1 == result.returncode
+        assert result.returncode == 1
         assert answer in result.stderr
 
 
@@ -131,7 +131,7 @@ def test_evaluate_reads_pipes(columns_model, run):
     text = "label,a,b\nleft,1,2\nright,2,1\n,3,3\n"
     figures = json.loads(run("evaluate", "-m", columns_model, "--json", input=text, check=0).stdout)
 
-    assert (2, 1) == (figures["samples"], figures["unlabelled"])
+    assert (figures["samples"], figures["unlabelled"]) == (2, 1)
 
 
 def test_format_overrides_the_look_of_a_source(tmp_path, run):
@@ -142,7 +142,7 @@ def test_format_overrides_the_look_of_a_source(tmp_path, run):
     result = run("learn", source, "--format", "csv", check=1)
     unknown = run("learn", source, "--format", "xml", check=2)
 
-    assert f"Error: {source}: it has no rows\n" == result.stderr
+    assert result.stderr == f"Error: {source}: it has no rows\n"
     assert "parquet" in unknown.stderr
 
 
@@ -150,7 +150,7 @@ def test_limits_of_a_stream_are_of_one_run(tmp_path):
     command = [COMMAND, "learn", "-m", tmp_path / "m.npz", "--limit", "2", "--quiet"]
     for expected in (2, 4):
         subprocess.run(command, input=b"label,a\nleft,1\nright,2\nleft,3\n", check=True)
-        assert expected == LiveModel.load(tmp_path / "m.npz").progress.samples
+        assert LiveModel.load(tmp_path / "m.npz").progress.samples == expected
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
@@ -162,10 +162,10 @@ def test_evaluate_shows_what_it_has_tested_before_a_signal(options, columns_mode
         interrupt_after(process, "label,a,b\nleft,1,2\nright,2,1\nleft,")
         shown, errors = process.stdout.read(), process.stderr.read()
 
-    assert 143 == process.returncode
+    assert process.returncode == 143
     assert "stdin: 5 bytes were lost" in errors
     if options:
-        assert (2, True) == tuple(json.loads(shown)[name] for name in ("samples", "interrupted"))
+        assert tuple(json.loads(shown)[name] for name in ("samples", "interrupted")) == (2, True)
     else:
         assert "interrupted: not all samples were tested" in shown
         assert "2 samples" in shown
@@ -179,9 +179,9 @@ def test_rows_are_learned_though_no_reader_of_predictions_comes(tmp_path):
         errors = process.stderr.read()
     live = LiveModel.load(path)
 
-    assert (143, "") == (process.returncode, errors)
-    assert 2 == live.progress.samples
-    assert 2 == live.cursor.untaken.count("\n")
+    assert (process.returncode, errors) == (143, "")
+    assert live.progress.samples == 2
+    assert live.cursor.untaken.count("\n") == 2
 
 
 def interrupt_after(process, text):

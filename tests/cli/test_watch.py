@@ -53,7 +53,7 @@ def test_a_drop_and_its_recovery(run, tmp_path):
     assert re.search(r"(?m)^  recovery +accuracy from ", inspected)
     (first, last) = json.loads(run("inspect", model, "--json", check=0).stdout)["events"]
     assert [first["kind"], last["kind"]] == ["drop", "recovery"]
-    assert f"warning: {first['text']}" == drop.partition(";")[0]
+    assert drop.partition(";")[0] == f"warning: {first['text']}"
     assert 10_000 <= first["row"] < 10_050 < first["found"] <= 10_200 < last["row"]
 
     page = tmp_path / "r.html"
@@ -71,7 +71,7 @@ def test_a_drop_that_lasts_is_a_finding(run, tmp_path):
     result = run("learn", source, "--json", "-m", tmp_path / "m.npz", check=0)
     drop = events_in(result.stderr, DRIFT)[0]
     found = {found["name"]: found for found in json.loads(result.stdout)["diagnosis"]}
-    assert "drop" == drop["kind"]
+    assert drop["kind"] == "drop"
     assert drop["near"] <= 8050 < drop["row"]
     assert drop["before"] > 0.98 > 0.6 > drop["after"]
     assert found["accuracy dropped"]["suggestion"] == drop["suggestion"]
@@ -112,7 +112,7 @@ def test_findings_are_printed_once_in_a_run(run, tmp_path):
     assert len(names) == len(set(names))
     for event in events:
         if event["kind"] == "finding":
-            assert {"kind", "row", "text", "name", "evidence", "suggestion"} == set(event)
+            assert set(event) == {"kind", "row", "text", "name", "evidence", "suggestion"}
 
 
 def sent(source, options, write):
@@ -128,7 +128,7 @@ def sent(source, options, write):
         process.stdin.close()
         errors = process.stderr.read().decode()
         process.stdout.read()
-    assert 0 == process.returncode, errors
+    assert process.returncode == 0, errors
     return events_in(errors)
 
 
@@ -155,18 +155,18 @@ def test_events_do_not_depend_on_how_rows_come(run, tmp_path):
                 time.sleep(0.001)
 
     kinds = [event["kind"] for event in expected]
-    assert ["drop", "recovery", "drop"] == [kind for kind in kinds if kind != "finding"][:3]
+    assert [kind for kind in kinds if kind != "finding"][:3] == ["drop", "recovery", "drop"]
     for write in (shreds, lines):
-        assert expected == sent(source, [], write)
+        assert sent(source, [], write) == expected
     for options in (["-p", tmp_path / "p.jsonl"], ["--trace", "50"]):
         shown = run("learn", source, "--json", *options, check=0).stderr
-        assert expected == events_in(shown)
+        assert events_in(shown) == expected
     # Two files with the rows of one, in order.
     text = source.read_text().splitlines(keepends=True)
     parts = [tmp_path / "one.csv", tmp_path / "two.csv"]
     parts[0].write_text("".join(text[:5001]))
     parts[1].write_text("".join(text[:1] + text[5001:]))
-    assert expected == events_in(run("learn", *parts, "--json", check=0).stderr)
+    assert events_in(run("learn", *parts, "--json", check=0).stderr) == expected
 
 
 def test_a_drop_on_a_live_pipe_is_reported_at_once(tmp_path):
@@ -211,8 +211,9 @@ def test_killed_runs_report_the_same_events(run, tmp_path):
                 kills += kill_after_saves(process, tmp_path / "m.npz", rng.choice([1, 10, 40]), 0)
                 told += events_in(process.communicate()[1].decode(), DRIFT)
                 code = process.returncode
-        assert expected == sorted(
-            {json.dumps(event): event for event in told}.values(), key=told.index
+        assert (
+            sorted({json.dumps(event): event for event in told}.values(), key=told.index)
+            == expected
         )
         assert whole == contents_of(tmp_path / "m.npz")
 
@@ -294,7 +295,7 @@ def test_a_drop_of_recall_and_another_label_mix(run, tmp_path):
 @pytest.mark.slow
 def test_shards_do_not_look(digits, run):
     told = run("learn", digits["test"], "--ray", "--shards", "2", "--json", check=0).stderr
-    assert [] == events_in(told, DRIFT)
+    assert events_in(told, DRIFT) == []
 
 
 def test_a_run_over_another_source_looks_again(run, tmp_path):
@@ -313,7 +314,7 @@ def test_what_was_told_before_an_error_is_not_told_again(run, tmp_path):
     with source.open("a") as file:
         file.write("left,oops,1\n")
     shown = [run("learn", source, "-m", tmp_path / "m.npz", "-q", check=1) for _ in range(2)]
-    assert [1, 0] == [result.stderr.count("accuracy dropped") for result in shown]
+    assert [result.stderr.count("accuracy dropped") for result in shown] == [1, 0]
 
 
 def test_rows_without_a_label_and_bad_ones_are_counted(run, tmp_path):
@@ -336,7 +337,7 @@ def test_rows_without_a_label_and_bad_ones_are_counted(run, tmp_path):
     assert abs(drop["near"] - turned) <= 80
     assert drop["near"] < drop["row"] <= drop["near"] + 300
     options[-1] = tmp_path / "q.jsonl"
-    assert expected == sent(source, options, whole)
+    assert sent(source, options, whole) == expected
 
 
 def test_a_traceback_that_was_asked_for_is_shown(run, tmp_path):

@@ -17,7 +17,7 @@ def test_a_fifo_that_is_opened_before_its_writer_is_read_to_the_end(tmp_path):
         source = open_source(str(fifo))
         labels = [label for batch in read_batches(source, Request()) for label in batch.labels]
 
-    assert ["x"] == labels
+    assert labels == ["x"]
 
 
 def test_fifos_are_read_beyond_the_descriptors_that_select_knows_and_closed(tmp_path):
@@ -30,7 +30,7 @@ def test_fifos_are_read_beyond_the_descriptors_that_select_knows_and_closed(tmp_
         for _ in range(20):
             with subprocess.Popen(["sh", "-c", f"echo 'label,a\nx,1' > {fifo}"]):
                 batches = read_batches(open_source(str(fifo)), Request())
-                assert ["x"] == [label for batch in batches for label in batch.labels]
+                assert [label for batch in batches for label in batch.labels] == ["x"]
             del batches
         opened = os.open(os.devnull, os.O_RDONLY)
         assert opened < held[-1] + 20

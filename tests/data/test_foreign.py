@@ -53,7 +53,7 @@ def test_the_command_that_is_named_makes_samples(kind, tool, run, tmp_path):
     if tool is not None:
         require_tool(tool)
 
-    assert 1 == told.count("\n")
+    assert told.count("\n") == 1
     if kind == "json":
         command = re.search("as (jq .*) does", told)[1] + " | stream-perceptron ..."
     else:
@@ -90,7 +90,7 @@ def test_places_that_are_no_files(run, tmp_path):
     ]:
         result = run("learn", path, check=1)
         assert why in result.stderr
-        assert 1 == result.stderr.count("\n")
+        assert result.stderr.count("\n") == 1
 
 
 def test_passwords_are_not_shown_and_a_format_that_is_given_counts(run, tmp_path):

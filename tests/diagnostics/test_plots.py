@@ -44,7 +44,7 @@ def test_ink_is_what_is_larger(rng):
     values = rng.normal(size=(5, 5))
     order = pixels_of(ink_png(values))[..., 3].ravel()[values.ravel().argsort()].astype(int)
 
-    assert (0, 255) == (order[0], order[-1])
+    assert (order[0], order[-1]) == (0, 255)
     assert (np.diff(order) >= 0).all()
     assert not pixels_of(ink_png(np.ones((4, 4))))[..., 3].any()
 

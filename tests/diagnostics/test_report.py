@@ -80,7 +80,7 @@ def browser(tmp_path_factory):
         result = subprocess.run(
             [program, *flags, *options, address], capture_output=True, text=True, timeout=120
         )
-        assert 0 == result.returncode, result.stderr
+        assert result.returncode == 0, result.stderr
         return result
 
     return open_page
@@ -110,18 +110,18 @@ def test_page_is_small_whole_and_can_be_read_aloud(page, tell):
 
     assert len(text) < 200_000
     assert not parsed.of("script")
-    assert 22 == len(parsed.of("img"))
+    assert len(parsed.of("img")) == 22
     assert all(attrs["alt"] and attrs["src"].startswith("data:") for attrs in parsed.of("img"))
     (drawing,) = [attrs for attrs in parsed.of("div") if attrs.get("role") == "img"]
     # Two charts, each for desktops and for phones; and for each of ten classes recall over time
     # and precision over recall.
-    assert 4 + 10 + 10 == len(parsed.of("svg"))
-    assert "en" == parsed.of("html")[0]["lang"]
+    assert len(parsed.of("svg")) == 4 + 10 + 10
+    assert parsed.of("html")[0]["lang"] == "en"
     assert re.match(r"From the first 320 samples to the last \d+: ", drawing["aria-label"])
     assert len(parsed.of("caption")) == len(parsed.of("table")) == 2
     assert all(attrs["scope"] in ("row", "col") for attrs in parsed.of("th"))
-    assert 1 == len(parsed.of("h1"))
-    assert 10 == len(parsed.of("h2"))
+    assert len(parsed.of("h1")) == 1
+    assert len(parsed.of("h2")) == 10
     assert not re.search(r"""(src|href)=["'](?!data:|#)""", text)
 
 
@@ -151,7 +151,7 @@ def test_page_in_a_browser(page, browser, served, scheme, tmp_path):
     pixels = np.asarray(Image.open(picture).convert("RGB")) / 255
 
     assert "CONSOLE" not in result.stderr
-    assert [f"/{page.name}"] == asked
+    assert asked == [f"/{page.name}"]
     paper = pixels[5, 5].mean()
     assert paper > 0.9 if scheme == "light" else paper < 0.2
     # Lines, tables and images have more than one tone.
@@ -311,7 +311,7 @@ def test_models_with_little_in_them(run, tmp_path):
     assert "Confusion matrix of 60 classes" in text
     lost = tmp_path / "no" / "r.html"
     result = run("report", tmp_path / "many.npz", "-o", lost, check=1)
-    assert f"Error: {lost}: No such file or directory\n" == result.stderr
+    assert result.stderr == f"Error: {lost}: No such file or directory\n"
 
 
 def test_named_features_have_bars_and_mistakes_their_values(run, tmp_path, rng):
@@ -331,7 +331,7 @@ def test_named_features_have_bars_and_mistakes_their_values(run, tmp_path, rng):
     shown_weights = weights[live.model.classes_.index(rarer)]
     expected = ["for" if w > 0 else "against" for w in sorted(shown_weights, key=abs)[::-1]]
     assert "are their mirror image" in path.read_text()
-    assert expected == [bar["class"] for bar in bars]
+    assert [bar["class"] for bar in bars] == expected
     # Each mistake lists the features that favoured the prediction over the label, strongest first.
     row = r'<th scope="row">(\d+)</th><td[^>]*>(up|down)</td>.*<td class="features">(.*)</td></tr>'
     shown = re.findall(row, path.read_text())
@@ -388,5 +388,5 @@ def test_without_a_library_it_says_what_to_install(run, sample, tmp_path):
     )  # fmt: skip
 
     expected = "Error: the report needs jinja2: pip install 'stream-perceptron[report]'\n"
-    assert (1, expected) == (result.returncode, result.stderr)
+    assert (result.returncode, result.stderr) == (1, expected)
     assert not (tmp_path / "report.html").exists()

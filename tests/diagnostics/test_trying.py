@@ -33,7 +33,7 @@ def test_a_pipeline_that_learns_well_has_nothing_to_tell():
     model, rows = learned(pipeline, 2000)
     before = dict(model["StandardScaler"].means)
 
-    assert [] == names(diagnose(model, rows[-400:]))
+    assert names(diagnose(model, rows[-400:])) == []
     assert before == model["StandardScaler"].means
 
 

@@ -68,9 +68,9 @@ def test_known_weights_are_averaged_and_samples_added(base):
 
     assert np.array_equal((one.weights + two.weights) / 2, mean.weights)
     assert np.array_equal((one.biases + two.biases) / 2, mean.biases)
-    assert (5, 5) == (mean.n_seen, mean.n_updates)
+    assert (mean.n_seen, mean.n_updates) == (5, 5)
     assert two.last_error == mean.last_error
-    assert 2 == base.n_seen
+    assert base.n_seen == 2
 
 
 def initial_of(model):
@@ -96,7 +96,7 @@ def test_new_labels_and_features_are_united_by_name(has_learned, base):
     mean = average(base, [idle, one, two])
     old_labels, old_features = base.classes_, base.features_
 
-    assert [*old_labels, "left", "right"] == mean.classes_
+    assert mean.classes_ == [*old_labels, "left", "right"]
     assert [*old_features, *(["c", "e", "d"] if has_learned else ["a", "c", "e", "d", "b"])] == (
         mean.features_
     )
@@ -115,7 +115,7 @@ def test_new_labels_and_features_are_united_by_name(has_learned, base):
     ):
         steps = [learned(model, label, feature) for model in (idle, one, two)]
         expected = initial(label, feature) + sum(steps) / 3
-        assert expected == pytest.approx(mean.weights[j, i], abs=1e-15)
+        assert pytest.approx(mean.weights[j, i], abs=1e-15) == expected
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_average_counts_everything_once_in_any_order(partitions, run, tmp_path):
     live, lives = LiveModel.load(outputs[0]), [LiveModel.load(path) for path in learners]
     before = LiveModel.load(base)
 
-    assert 1 == len({str(contents_of(path)) for path in outputs})
+    assert len({str(contents_of(path)) for path in outputs}) == 1
     assert f"saved {outputs[-1]}: 2,330 samples" in result.stderr
     assert (
         2330 == live.progress.samples == live.model.n_seen == live.progress.curve.sums[:, 0].sum()
@@ -176,10 +176,10 @@ def test_average_counts_everything_once_in_any_order(partitions, run, tmp_path):
         == sum(each.progress.confusion.tested for each in lives)
         - 2 * before.progress.confusion.tested
     )
-    assert 1000 == len(live.progress.window)
-    assert {("p",): 1599, ("q",): 699, ("r",): 29} == live.cursor.offsets
-    assert (["a", "b", "c"], 0.01) == (live.model.features_, live.model.lr)
-    assert {"up", "down", "flat"} == set(live.model.classes_)
+    assert len(live.progress.window) == 1000
+    assert live.cursor.offsets == {("p",): 1599, ("q",): 699, ("r",): 29}
+    assert (live.model.features_, live.model.lr) == (["a", "b", "c"], 0.01)
+    assert set(live.model.classes_) == {"up", "down", "flat"}
     assert live.progress.accuracy > 0.8
 
 
@@ -192,8 +192,8 @@ def test_an_average_goes_on_and_leaves_out_what_was_learned(partitions, run, tmp
     result = run("learn", "-m", mean, "--json", input=topic, check=0)
 
     assert f"{tmp_path / 'q.jsonl'}: already learned (" in skipped.stderr
-    assert 700 == json.loads(result.stdout)["replayed"]
-    assert 2330 == LiveModel.load(mean).progress.samples
+    assert json.loads(result.stdout)["replayed"] == 700
+    assert LiveModel.load(mean).progress.samples == 2330
     assert "accuracy" in run("inspect", mean, check=0).stdout
 
 
@@ -209,7 +209,7 @@ def test_models_that_do_not_fit_are_refused_by_name(partitions, run, tmp_path):
     other = tmp_path / "other.npz"
     run("learn", tmp_path / "q.jsonl", "-m", other, "--ignore", "part,offset", check=0)
 
-    assert f"Error: {twin}: is the same as {one}, and would count twice\n" == refused(one, twin)
+    assert refused(one, twin) == f"Error: {twin}: is the same as {one}, and would count twice\n"
     assert f"Error: {other}: does not continue {base}: its" in refused(one, other)
     assert "has seen 100 samples, but the base 1,600 already" in refused(base, two, base=one)
     assert "does not continue" in refused(two, base=one)
@@ -230,8 +230,8 @@ def test_the_last_samples_of_a_mean_are_those_of_the_base_and_what_each_added(ru
     window = LiveModel.load(mean).progress.window
     windows = [LiveModel.load(path).progress.window for path in (base, *paths)]
 
-    assert 99 == len(windows[0])  # the first sample is untested, as no label was known
-    assert 149 == len(window)
+    assert len(windows[0]) == 99  # the first sample is untested, as no label was known
+    assert len(window) == 149
     assert windows[0].tolist() == window[:99].tolist()
     assert sum(each[99:].sum() for each in windows[1:]) == window[99:].sum()
 
@@ -249,8 +249,8 @@ def test_learners_that_met_other_columns_do_not_fit_together(run, tmp_path):
     result = run("average", *models, "--base", base, "-o", mean, check=1)
 
     assert (
-        "Error: one of the models does not fit: its features are not those of the others\n"
-        == result.stderr
+        result.stderr
+        == "Error: one of the models does not fit: its features are not those of the others\n"
     )
     assert not mean.exists()
 
@@ -261,8 +261,8 @@ def test_a_curve_takes_a_bin_a_round_and_joins_them_in_pairs(rounds, bins, round
     for _ in range(rounds):
         curve.append(np.array([400, 100, 0, 0, 0, 0, 0]))
 
-    assert [400 * rounds_in_a_bin] * bins == curve.column("samples").tolist()
-    assert [100 * rounds_in_a_bin] * bins == curve.column("right").tolist()
+    assert curve.column("samples").tolist() == [400 * rounds_in_a_bin] * bins
+    assert curve.column("right").tolist() == [100 * rounds_in_a_bin] * bins
 
 
 def test_the_window_of_a_mean_is_that_of_the_models_in_their_order(partitions):
@@ -272,7 +272,7 @@ def test_the_window_of_a_mean_is_that_of_the_models_in_their_order(partitions):
     expected = np.concatenate([begin.progress.window, *(each.progress.window for each in lives)])
 
     # The first model added 1,000 samples, the second 700 and the third 30.
-    assert 1000 == len(window)
+    assert len(window) == 1000
     assert lives[2].progress.window[-30:].tolist() == window[-30:].tolist()
     assert lives[1].progress.window[-700:].tolist() == window[-730:-30].tolist()
     assert lives[0].progress.window[-270:].tolist() == window[:270].tolist()
@@ -299,7 +299,7 @@ def test_shards_begin_with_the_weights_that_the_first_sample_draws(seed, tmp_pat
         source.interrupt = SimpleNamespace(is_set=True)
         assert learn_first_sample(begin, [source], identities) is None
         source.interrupt = SimpleNamespace(is_set=False)
-        assert 0 == begin.progress.rows
+        assert begin.progress.rows == 0
         first = learn_first_sample(begin, [source], identities)
         shards = Shards(n_shards, int(rng.integers(1, 9)), first_rows=first.live.cursor.read)
         live = first.live
@@ -310,11 +310,11 @@ def test_shards_begin_with_the_weights_that_the_first_sample_draws(seed, tmp_pat
             if outcomes:
                 live = average_live(live, [outcome.live for outcome in outcomes])
 
-        assert (n_unlabeled + 1, 1) == (shards.first_rows, first.live.model.n_seen)
-        assert plain.model.network.store.n_drawn == live.model.network.store.n_drawn
-        assert (n, n_unlabeled) == (live.progress.samples, live.progress.unlabelled)
+        assert (shards.first_rows, first.live.model.n_seen) == (n_unlabeled + 1, 1)
+        assert live.model.network.store.n_drawn == plain.model.network.store.n_drawn
+        assert (live.progress.samples, live.progress.unlabelled) == (n, n_unlabeled)
         if n_shards == 1:
-            assert state_of(plain.model) == state_of(live.model)
+            assert state_of(live.model) == state_of(plain.model)
 
 
 def test_shards_have_the_statistics_of_all_rows(tmp_path, rng):
@@ -333,8 +333,8 @@ def test_shards_have_the_statistics_of_all_rows(tmp_path, rng):
             outcomes = [learn_pieces(live, [source.path], pieces) for pieces in dealt if pieces]
             live = average_live(live, [outcome.live for outcome in outcomes])
         counts, means, variances = live.model.network.snapshot().scaler.table
-        assert [400, 400] == counts.tolist()
+        assert counts.tolist() == [400, 400]
         np.testing.assert_allclose(means, X.mean(axis=0))
         np.testing.assert_allclose(variances, X.var(axis=0))
         if n == 1:
-            assert state_of(plain.model) == state_of(live.model)
+            assert state_of(live.model) == state_of(plain.model)

@@ -98,7 +98,7 @@ class Cluster:
             self.learn(*sources, **options),
             env=self.env, capture_output=True, text=True, timeout=300,
         )  # fmt: skip
-        assert check == result.returncode, result.stderr
+        assert result.returncode == check, result.stderr
         return result
 
     def start(self, *sources, **options):
@@ -185,13 +185,13 @@ def test_bits_do_not_depend_on_the_order_in_which_shards_finish(cluster, sample,
         live = average_live(live, [outcome.live for outcome in reversed(outcomes)])
     shared = LiveModel.load(path)
 
-    assert 5000 == live.progress.samples == shared.progress.samples
+    assert live.progress.samples == shared.progress.samples == 5000
     assert live.model.weights.tobytes() == shared.model.weights.tobytes()
     assert live.progress.confusion.pairs.tolist() == shared.progress.confusion.pairs.tolist()
     assert live.progress.error_sum == shared.progress.error_sum
     assert live.progress.window.tolist() == shared.progress.window.tolist()
     assert live.progress.curve.sums.tolist() == shared.progress.curve.sums.tolist()
-    assert 5000 == shared.progress.confusion.tested == shared.progress.curve.column("samples").sum()
+    assert shared.progress.confusion.tested == shared.progress.curve.column("samples").sum() == 5000
 
 
 def test_what_shards_learn_with_is_said_and_can_be_kept(cluster, sample):
@@ -218,8 +218,8 @@ def test_row_groups_of_every_size_are_learned_as_a_whole(cluster, run, tmp_path)
     cluster.run(path, shards=8, rows=1, model=model)
     live = LiveModel.load(model)
 
-    assert (5, 5) == (live.progress.samples, live.cursor.read)
-    assert ["x", "y", "z"] == sorted(live.model.classes_)
+    assert (live.progress.samples, live.cursor.read) == (5, 5)
+    assert sorted(live.model.classes_) == ["x", "y", "z"]
     with pq.ParquetWriter(path, schema):
         pass
     cluster.run(path, shards=2, rows=1, model=tmp_path / "none.npz")
@@ -237,9 +237,9 @@ def test_unlabeled_and_rejected_rows_before_the_first_sample_are_read_once(clust
     first, rounds = live.lineage.entries
 
     # Row 8 has the first label but no number, so row 9 is the first sample.
-    assert ("rows", 0, 9, 3) == (first.unit, first.start, first.end, first.rejected)
-    assert ("rounds", 9) == (rounds.unit, rounds.first_rows)
-    assert (54, 18) == (live.cursor.read, live.progress.skipped)
+    assert (first.unit, first.start, first.end, first.rejected) == ("rows", 0, 9, 3)
+    assert (rounds.unit, rounds.first_rows) == ("rounds", 9)
+    assert (live.cursor.read, live.progress.skipped) == (54, 18)
     assert "follows from these sources" in run("verify", model, path, check=0).stdout
 
 
@@ -260,10 +260,10 @@ def test_files_that_do_not_fit_and_bad_rows_are_named(cluster, tmp_path):
     assert "other.parquet: it lacks 'a' of the model's features" in refused
     assert "wide.parquet: row 1: column 'v' has 3 values, not 2" in wide
     assert "bad.parquet: row 20: column 'a' is nan" in named
-    assert 30 == LiveModel.load(model).progress.samples  # as after the third round
+    assert LiveModel.load(model).progress.samples == 30  # as after the third round
     cluster.run(good, bad, shards=2, rows=5, model=model, options=["--skip-bad"])
     progress = LiveModel.load(model).progress
-    assert (39, 1) == (progress.samples, progress.skipped)
+    assert (progress.samples, progress.skipped) == (39, 1)
 
 
 def test_divergence_is_named_and_the_last_round_kept(cluster, tmp_path):
@@ -274,7 +274,7 @@ def test_divergence_is_named_and_the_last_round_kept(cluster, tmp_path):
     result = cluster.run(path, shards=2, rows=5, model=model, options=options, check=1)
 
     assert "wild.parquet: row 31: diverged" in result.stderr
-    assert 20 == LiveModel.load(model).progress.samples
+    assert LiveModel.load(model).progress.samples == 20
 
 
 @pytest.mark.parametrize(
@@ -304,7 +304,7 @@ def test_words_that_do_not_go_together_are_named(run, sample, tmp_path):
     piped = run("learn", "--shards", 2, "--ray", check=2, input="").stderr
     assert "stdin and pipes cannot be split into shards" in piped
     text = run("learn", csv, "--shards", 2, "--ray", check=1).stderr
-    assert f"Error: {csv}: only Parquet files can be split into shards\n" == text
+    assert text == f"Error: {csv}: only Parquet files can be split into shards\n"
 
 
 def test_without_ray_one_line_says_what_to_install(sample):
@@ -316,8 +316,8 @@ def test_without_ray_one_line_says_what_to_install(sample):
         capture_output=True, text=True,
     )  # fmt: skip
 
-    assert (1, "") == (result.returncode, result.stdout)
-    assert "Error: Ray is missing: pip install 'stream-perceptron[ray]'\n" == result.stderr
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == "Error: Ray is missing: pip install 'stream-perceptron[ray]'\n"
 
 
 def test_a_run_in_shards_goes_on_as_it_was_begun(cluster, run, sample, tmp_path):
@@ -329,7 +329,7 @@ def test_a_run_in_shards_goes_on_as_it_was_begun(cluster, run, sample, tmp_path)
     errors = process.communicate(timeout=60)[1]
     rounds = rounds_of(path)
 
-    assert (143, "") == (process.returncode, errors)
+    assert (process.returncode, errors) == (143, "")
     assert 3 <= rounds < 250
     refused = cluster.run(sample, shards=3, rows=5, model=path, check=1).stderr
     assert f"only up to round {rounds:,}, with rows read in 4 shards by rounds of 5 rows" in refused
@@ -348,7 +348,7 @@ def test_a_cluster_is_started_where_none_is_named(run, sample, tmp_path):
     path = tmp_path / "model.npz"
     result = run("learn", sample, "-m", path, "--shards", 2, "--json", "--ray", check=0)
 
-    assert 5000 == json.loads(result.stdout)["samples"] == LiveModel.load(path).progress.samples
+    assert json.loads(result.stdout)["samples"] == LiveModel.load(path).progress.samples == 5000
 
 
 def test_shards_are_inspected_and_forged_ones_refused(cluster, run, sample, tmp_path):
@@ -361,7 +361,7 @@ def test_shards_are_inspected_and_forged_ones_refused(cluster, run, sample, tmp_
     write_checkpoint(path, meta, arrays)
 
     assert "now in 4 shards by rounds of 1,000 rows, 2 done in this pass" in text
-    assert {"n": 4, "rows": 1000, "rounds": 2, "first_rows": 1} == contents["shards"]
+    assert contents["shards"] == {"n": 4, "rows": 1000, "rounds": 2, "first_rows": 1}
     assert "cursor.shards.n has an invalid value" in run("inspect", path, check=1).stderr
 
 
@@ -392,7 +392,7 @@ def test_a_wrong_token_is_one_line(change, cluster, sample):
         env=environment, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
 
-    assert (1, 1) == (result.returncode, result.stderr.count("\n"))
+    assert (result.returncode, result.stderr.count("\n")) == (1, 1)
     assert f"cannot use the Ray cluster at {cluster.address}: " in result.stderr
 
 
@@ -417,7 +417,7 @@ def test_another_version_is_named(cluster, sample):
     finally:
         tell(before)
 
-    assert 1 == error.count("\n")
+    assert error.count("\n") == 1
     assert error.startswith(f"Error: cannot use the Ray cluster at {cluster.address}: Version")
     assert "Ray: 2.1.0 Python: 3.9.0" in error
 
@@ -437,7 +437,7 @@ def test_eight_shards_learn_mnist_as_well_as_one_stream(cluster, run, digits, tm
         f"one stream {accuracy['plain']:.2%}, 8 shards {accuracy['shared']:.2%} on the test digits"
     )
     assert abs(accuracy["plain"] - accuracy["shared"]) <= 0.005
-    assert contents_of(shared) == contents_of(again)
+    assert contents_of(again) == contents_of(shared)
     # verify runs on one machine, without Ray.
     assert run("verify", shared, digits["train"], check=0).stdout.endswith(
         "every bit of 10 x 784 weights follows from these sources\n"
@@ -460,9 +460,9 @@ def test_lost_workers_cost_no_sample(cluster, digits, tmp_path, tell):
     errors = process.communicate(timeout=200)[1]
 
     tell(f"{kills} workers killed in 60,000 samples, ended alike")
-    assert (0, "") == (process.returncode, errors)
+    assert (process.returncode, errors) == (0, "")
     assert contents_of(reference) == contents_of(path)
-    assert 60_000 == LiveModel.load(path).progress.samples
+    assert LiveModel.load(path).progress.samples == 60_000
 
 
 @pytest.mark.slow
@@ -487,8 +487,8 @@ def test_a_killed_driver_goes_on_at_its_last_round(cluster, digits, tmp_path, te
     tell(f"the driver killed {kills} times, ended alike")
     assert contents_of(reference) == contents_of(path)
     first, rounds = LiveModel.load(path).lineage.entries
-    assert ("rows", 0, 1) == (first.unit, first.start, first.end)
-    assert ("rounds", 0, 60, 1) == (rounds.unit, rounds.start, rounds.end, rounds.first_rows)
+    assert (first.unit, first.start, first.end) == ("rows", 0, 1)
+    assert (rounds.unit, rounds.start, rounds.end, rounds.first_rows) == ("rounds", 0, 60, 1)
 
 
 @pytest.mark.slow
@@ -515,5 +515,5 @@ def test_a_node_that_dies_costs_no_sample(digits, tmp_path):
             node.wait()
         cluster.end()
 
-    assert (0, "") == (process.returncode, errors)
+    assert (process.returncode, errors) == (0, "")
     assert contents_of(reference) == contents_of(path)

@@ -54,7 +54,7 @@ def test_columns_without_end(names, reason, tmp_path):
     limited = ["bash", "-c", 'ulimit -v 2000000; exec "$0" learn "$1"', COMMAND, path]
     done = subprocess.run(limited, capture_output=True, text=True, timeout=120)
 
-    assert (1, 1) == (done.returncode, done.stderr.count("\n"))
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert reason in done.stderr
 
 

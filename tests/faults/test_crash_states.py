@@ -196,7 +196,7 @@ def record(root, scenario, log):
         )
         command = ["unshare", "-rm", "bash", "-c", script, "bash", *command]
     result = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=300)
-    assert bool(scenario.full) == result.returncode, result.stderr
+    assert result.returncode == bool(scenario.full), result.stderr
     return result.stderr, files_in(left)
 
 
@@ -259,19 +259,19 @@ def test_every_state_that_a_power_cut_may_leave(name, tmp_path, tell):
             assert files.get(PREVIOUS) in previous
             for each in {files.get(MODEL), files.get(PREVIOUS)} - {None}:
                 predictions = files.get(scenario.predictions, b"")
-                assert expected[1][: kept(each)] == predictions[: kept(each)]
+                assert predictions[: kept(each)] == expected[1][: kept(each)]
             states[files.get(MODEL)].add(state)
 
     assert left == disk.seen()
     assert left.keys() <= {MODEL, f"{MODEL}.lock", PREVIOUS, scenario.predictions}
     assert saves[-1] == left[MODEL]
     if scenario.full:
-        assert f"Error: {root / scenario.full}: No space left on device\n" == errors
+        assert errors == f"Error: {root / scenario.full}: No space left on device\n"
     resumed = 0
     for some in states.values():
         for state in rng.sample(sorted(some, key=sorted), min(RESUMED, len(some))):
             resumed += 1
-            assert expected == finished(made(tmp_path / str(resumed), state), scenario)
+            assert finished(made(tmp_path / str(resumed), state), scenario) == expected
     tell(
         f"power cuts, {name}: {sum(map(len, states.values())):,} states after {len(calls)} calls, "
         f"all fit one of {len(saves)} models; {resumed} resumed"

@@ -33,7 +33,7 @@ def test_a_signal_ends_a_run_whose_output_is_blocked(number, tmp_path):
         process.send_signal(number)
         process.wait(10)
 
-        assert (CODES[number], "") == (process.returncode, process.stderr.read())
+        assert (process.returncode, process.stderr.read()) == (CODES[number], "")
     assert before <= LiveModel.load(path).progress.rows < 400_000
 
 
@@ -57,7 +57,7 @@ def test_a_signal_ends_the_wait_for_a_reader_of_a_fifo(number, tmp_path):
     with start(source, "-p", fifo, "--quiet") as process:
         process.send_signal(number)
 
-        assert CODES[number] == process.wait(10)
+        assert process.wait(10) == CODES[number]
 
 
 def test_a_hangup_saves_unless_it_was_to_be_ignored(tmp_path):
@@ -71,7 +71,7 @@ def test_a_hangup_saves_unless_it_was_to_be_ignored(tmp_path):
             if code is None:
                 process.stdin.close()
                 code = 0
-            assert code == process.wait(60)
+            assert process.wait(60) == code
 
     assert LiveModel.load(path).progress.samples >= 2
 
@@ -91,8 +91,8 @@ def test_a_run_goes_on_though_nothing_can_be_told(where, tmp_path, sample):
         code = subprocess.run(command, stderr=writing).returncode
         os.close(writing)
 
-    assert 0 == code
-    assert 5000 == LiveModel.load(path).progress.samples
+    assert code == 0
+    assert LiveModel.load(path).progress.samples == 5000
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
@@ -137,7 +137,7 @@ def test_nothing_on_a_stdin_that_is_closed(tmp_path):
         ["bash", "-c", '"$@" <&-', "bash", COMMAND, "learn"], capture_output=True, text=True
     )
 
-    assert (1, "Error: stdin: it has no rows\n") == (result.returncode, result.stderr)
+    assert (result.returncode, result.stderr) == (1, "Error: stdin: it has no rows\n")
 
 
 def test_predictions_in_a_file_are_there_exactly_once_after_kills(tmp_path, sample):
@@ -150,4 +150,4 @@ def test_predictions_in_a_file_are_there_exactly_once_after_kills(tmp_path, samp
     subprocess.run(command, check=True)
 
     rows = [json.loads(line)["row"] for line in output.read_text().splitlines()]
-    assert list(range(1, 5001)) == rows
+    assert rows == list(range(1, 5001))

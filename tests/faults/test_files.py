@@ -39,7 +39,7 @@ def test_a_source_is_never_written_to(how, option, data, tmp_path, run):
         other = tmp_path / "." / ".." / tmp_path.name / data.name
     result = run("learn", data, option, other, check=2)
 
-    assert 1 == result.stderr.count("is both SOURCE and")
+    assert result.stderr.count("is both SOURCE and") == 1
     assert ROWS == data.read_text()
     assert not (tmp_path / "data.csv.lock").exists()
 
@@ -73,8 +73,8 @@ def test_what_is_not_there_does_not_empty_the_predictions(ending, place, data, t
     sources = [tmp_path / "gone.csv"] if place == "alone" else [data, tmp_path / "gone.csv"]
     result = run("predict", *sources, "-m", model, "-p", output, check=1)
 
-    assert f"Error: {tmp_path / 'gone.csv'}: No such file or directory\n" == result.stderr
-    assert "kept\n" == output.read_text()
+    assert result.stderr == f"Error: {tmp_path / 'gone.csv'}: No such file or directory\n"
+    assert output.read_text() == "kept\n"
 
 
 @pytest.mark.parametrize("which", ["model", "examples"])
@@ -111,7 +111,7 @@ def test_predictions_may_go_to_a_device(data, tmp_path, run):
     shown = run("learn", data, "-p", "/dev/stdout", "--quiet", check=0).stdout
     run("learn", data, "-p", "/dev/null", "-m", tmp_path / "m.npz", "--quiet", check=0)
 
-    assert 100 == shown.count("\n")
+    assert shown.count("\n") == 100
     assert LiveModel.load(tmp_path / "m.npz").cursor.outputs == {}
 
 
@@ -121,9 +121,9 @@ def test_predictions_may_go_to_a_fifo(data, tmp_path):
     os.mkfifo(fifo)
     with start(data, "-p", fifo, "--quiet") as process:
         shown = fifo.read_text()
-        assert 0 == process.wait(60), process.stderr.read()
+        assert process.wait(60) == 0, process.stderr.read()
 
-    assert 100 == shown.count("\n")
+    assert shown.count("\n") == 100
 
 
 def test_a_file_of_predictions_is_known_by_where_it_is(data, tmp_path, run):
@@ -135,7 +135,7 @@ def test_a_file_of_predictions_is_known_by_where_it_is(data, tmp_path, run):
     run("learn", data, "-m", model, "-p", folder / "p", "--limit", 40, "--quiet", check=0)
     run("learn", data, "-m", model, "-p", tmp_path / "link" / "p", "--quiet", check=0)
 
-    assert 100 == (folder / "p").read_text().count("\n")
+    assert (folder / "p").read_text().count("\n") == 100
 
 
 @pytest.mark.parametrize("what", ["predictions", "stdout"])
@@ -150,7 +150,7 @@ def test_a_full_disk_is_named(what, data, tmp_path):
         )  # fmt: skip
 
     name = output if what == "predictions" else "stdout"
-    assert (1, f"Error: {name}: No space left on device\n") == (result.returncode, result.stderr)
+    assert (result.returncode, result.stderr) == (1, f"Error: {name}: No space left on device\n")
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
@@ -159,10 +159,10 @@ def test_a_new_checkpoint_follows_the_umask_and_an_old_one_keeps_its_mode(umask,
     before = os.umask(umask)
     try:
         save(SGDPerceptron(seed=0), path)
-        assert 0o666 & ~umask == stat.S_IMODE(path.stat().st_mode)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~umask
         path.chmod(0o640)
         save(SGDPerceptron(seed=1), path)
-        assert 0o640 == stat.S_IMODE(path.stat().st_mode)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
     finally:
         os.umask(before)
 
@@ -203,7 +203,7 @@ def test_predict_waits_for_a_model_and_keeps_it_when_the_next_is_damaged(data, t
     wait_for(lambda: predict().partition("prediction")[2] == first.partition("prediction")[2])
     process.stdin.close()
 
-    assert 0 == process.wait(60)
+    assert process.wait(60) == 0
     assert "still predicting with the model loaded before" in process.stderr.read()
     process.stdout.close()
     process.stderr.close()
@@ -256,4 +256,4 @@ def test_predictions_go_to_a_folder_that_cannot_be_read(data, tmp_path, monkeypa
     output = tmp_path / "p.jsonl"
     result = CliRunner().invoke(main, ["learn", str(data), "-p", str(output), "--quiet"])
 
-    assert (0, True) == (result.exit_code, output.stat().st_size > 0)
+    assert (result.exit_code, output.stat().st_size > 0) == (0, True)

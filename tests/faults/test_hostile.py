@@ -42,7 +42,7 @@ def test_no_nan_leaves_the_program(command, form, run, steep, tmp_path):
     written = (tmp_path / f"p.{form}").read_text() if command == "learn" else result.stdout
 
     assert "row 3: its net input is not finite: scale the features\n" in result.stderr
-    assert 2 + (form == "csv") == len(written.splitlines())
+    assert len(written.splitlines()) == 2 + (form == "csv")
     assert "nan" not in written
 
 
@@ -131,8 +131,8 @@ def test_many_labels_are_tested_in_little_memory(tmp_path):
         command = [*limited, "evaluate", tmp_path / "b.csv", "-m", model, *more]
         shown.append(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     figures = json.loads(shown[1])
-    assert (32_000, None) == (figures["samples"], figures["confusion"])
-    assert 32_000 == sum(n for _, _, n in figures["pairs"])
+    assert (figures["samples"], figures["confusion"]) == (32_000, None)
+    assert sum(n for _, _, n in figures["pairs"]) == 32_000
     assert "other pairs; --json has all" in shown[0]
 
 
@@ -185,14 +185,14 @@ def test_progress_copies_and_saves_from_another_thread(digits, tmp_path):
         sys.setswitchinterval(interval)
     assert len(found) > 10
     assert all(found)
-    assert 50_000 == live.progress.samples
+    assert live.progress.samples == 50_000
 
 
 @pytest.mark.parametrize("args", [["--help"], ["learn", "--help"], ["--version"]], ids=str)
 def test_help_to_a_full_device(args):
     with open("/dev/full", "w") as full:
         result = subprocess.run([COMMAND, *args], stdout=full, stderr=subprocess.PIPE, text=True)
-    assert (1, "Error: No space left on device\n") == (result.returncode, result.stderr)
+    assert (result.returncode, result.stderr) == (1, "Error: No space left on device\n")
 
 
 def test_an_interrupt_while_the_command_is_imported(tmp_path):
@@ -247,8 +247,8 @@ def test_a_first_line_without_end_is_not_held():
         ' (ulimit -v 800000; exec "$0" learn --skip-bad --quiet --json)'
     )
     result = subprocess.run(["bash", "-c", script, COMMAND], capture_output=True, text=True)
-    assert 0 == result.returncode, result.stderr
-    assert (2, 1) == tuple(json.loads(result.stdout)[name] for name in ("samples", "skipped"))
+    assert result.returncode == 0, result.stderr
+    assert tuple(json.loads(result.stdout)[name] for name in ("samples", "skipped")) == (2, 1)
 
 
 @pytest.mark.parametrize("label", ["1e400", "inf", "nan"])
@@ -280,7 +280,7 @@ def test_memory_that_runs_out_while_a_source_is_opened(tmp_path):
     path.write_text(",".join(f"n{i}" for i in range(1_700_000)) + "\n")
     limited = ["bash", "-c", 'ulimit -v 300000; exec "$0" learn "$1"', COMMAND, path]
     result = subprocess.run(limited, capture_output=True, text=True)
-    assert (1, "Error: out of memory\n") == (result.returncode, result.stderr)
+    assert (result.returncode, result.stderr) == (1, "Error: out of memory\n")
 
 
 @pytest.mark.parametrize("line", ["", "#" * 100], ids=["blanks", "comments"])
@@ -288,4 +288,4 @@ def test_lines_without_end_that_are_no_rows(line):
     script = 'yes "$1" | (ulimit -v 2000000; exec "$0" learn)'
     result = subprocess.run(["bash", "-c", script, COMMAND, line], capture_output=True, text=True)
     told = "Error: stdin: there is no row in its first 16 MiB\n"
-    assert (1, told) == (result.returncode, result.stderr)
+    assert (result.returncode, result.stderr) == (1, told)

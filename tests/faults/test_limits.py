@@ -51,7 +51,7 @@ def test_a_sample_that_would_make_the_model_too_large_is_refused(how):
 
     model.mutate({"max_weights": 10_000})
     model.learn_one({"new": 1.0}, "c")
-    assert (3, 4) == model.weights.shape
+    assert model.weights.shape == (3, 4)
 
 
 def test_rows_before_the_one_that_is_refused_are_learned():
@@ -73,8 +73,8 @@ def test_the_limit_is_kept_with_the_model_and_may_be_raised(tmp_path, run):
     assert "row 28: 2 labels and 28 features would take 1,016 weights, more than 1,000" in (
         result.stderr
     )
-    assert 27 == LiveModel.load(path).progress.samples
-    assert 1000 == load(path).model.max_weights
+    assert LiveModel.load(path).progress.samples == 27
+    assert load(path).model.max_weights == 1000
     run("learn", source, "-m", path, "--quiet", check=1)
     run("learn", source, "-m", path, "--max-weights", 10_000, "--quiet", check=0)
     whole = tmp_path / "whole.npz"
@@ -89,9 +89,9 @@ def test_a_label_that_is_mostly_new_is_remarked_on(tmp_path, peak):
     source.write_text("\n".join(["a,b,label", *rows]) + "\n")
     result, megabytes = peak("learn", source, "-m", path, "--quiet")
 
-    assert 0 == result.returncode
-    assert 1 == result.stderr.count("looks like an id or a quantity")
-    assert 10_000 == len(LiveModel.load(path).model.classes_)
+    assert result.returncode == 0
+    assert result.stderr.count("looks like an id or a quantity") == 1
+    assert len(LiveModel.load(path).model.classes_) == 10_000
     assert megabytes < 500
 
 
@@ -102,7 +102,7 @@ def test_a_list_of_thirty_million_zeros_is_a_rejected_row(tmp_path, peak):
     result, megabytes = peak("learn", path)
 
     assert path.stat().st_size < 1000
-    assert 1 == result.returncode
+    assert result.returncode == 1
     assert "column 'x' has 30,000,000 values, more than a model may have" in result.stderr
     assert megabytes < 1000
 
@@ -112,7 +112,7 @@ def test_wide_lists_are_decoded_a_few_rows_at_a_time(tmp_path, peak):
     path = write_parquet(tmp_path / "f.parquet", {"x": column, "label": [0, 1] * 150})
     result, megabytes = peak("learn", path, "--quiet")
 
-    assert 0 == result.returncode, result.stderr
+    assert result.returncode == 0, result.stderr
     assert megabytes < 900  # all rows at once would take 480 MB as Arrow and as much as numbers
 
 
@@ -128,7 +128,7 @@ def test_a_text_of_its_own_in_each_row_is_encoded_a_few_rows_at_a_time(form, tmp
         write_parquet(source, columns)
     result, megabytes = peak("learn", source, "--one-hot", "name", "--quiet")
 
-    assert 0 == result.returncode, result.stderr
+    assert result.returncode == 0, result.stderr
     assert megabytes < 400  # 4,000 rows at once take 830 MB
 
 
@@ -162,8 +162,8 @@ def test_memory_that_runs_out_is_one_line_and_the_model_is_saved(tmp_path):
         capture_output=True, text=True,
     )  # fmt: skip
 
-    assert 1 == result.returncode
-    assert 1 == result.stderr.count("\n")
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
     assert result.stderr.startswith("Error: out of memory with 2 labels and ")
     live = LiveModel.load(path)
     assert live.progress.samples == live.model.n_seen == live.cursor.row > 1000
@@ -176,7 +176,7 @@ def test_a_checkpoint_is_not_read_if_it_is_larger_than_any(tmp_path):
         file.truncate(2**40)  # a sparse file, which needs no space
     result = subprocess.run([COMMAND, "inspect", path], capture_output=True, text=True)
 
-    assert (1, 1) == (result.returncode, result.stderr.count("\n"))
+    assert (result.returncode, result.stderr.count("\n")) == (1, 1)
     assert "larger than any model" in result.stderr
 
 
@@ -189,9 +189,9 @@ def test_what_a_small_file_decompresses_to_is_not_kept_in_memory(tmp_path, peak)
         file.write(b"\nleft,3\n")
     result, memory = peak("learn", source, "-m", path, "--skip-bad")
 
-    assert 0 == result.returncode, result.stderr
+    assert result.returncode == 0, result.stderr
     progress = LiveModel.load(path).progress
-    assert (3, 1) == (progress.samples, progress.skipped)
+    assert (progress.samples, progress.skipped) == (3, 1)
     assert memory < 250
 
 

@@ -87,11 +87,11 @@ def test_signals_in_a_random_mixture(name, sources, tmp_path, tell):
                     time.sleep(0.05)
                     process.send_signal(signal.SIGCONT)
             _, errors = process.communicate(timeout=120)
-            assert "" == errors
+            assert errors == ""
             counts[number] += process.returncode != 0 or number == signal.SIGSTOP
             if process.returncode == 0:
                 break
-            assert EXPECTED[number] == process.returncode
+            assert process.returncode == EXPECTED[number]
         # The previous save depends on the moments of signals.
         for path in (path for path in expected.iterdir() if path.suffix != ".prev"):
             assert contents_of(path) == contents_of(folder / path.name), path.name

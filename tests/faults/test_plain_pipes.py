@@ -70,7 +70,7 @@ def by_row(data):
     """Return lines by row; repeated lines must be equal."""
     found = {}
     for line in data.decode().splitlines():
-        assert line == found.setdefault(json.loads(line)["row"], line)
+        assert found.setdefault(json.loads(line)["row"], line) == line
     return found
 
 
@@ -113,7 +113,7 @@ def test_rows_of_a_pipe_add_up_after_each_end(form, output, tmp_path, tell):
             assert list(range(1, live.progress.rows + 1)) == sorted(by_row(found))
         writer.join()
         os.close(into)
-        assert by_row(answers.read_bytes()) == by_row(found)
+        assert by_row(found) == by_row(answers.read_bytes())
         assert outcome_of(expected) == outcome_of(model)
         assert LiveModel.load(model).cursor.header is None
     tell(f"{form} on a plain pipe, {output}: {ends} ends, each row is learned and answered once")
@@ -170,7 +170,7 @@ def test_a_row_is_read_to_its_end_if_its_writer_pauses_shortly(form, tmp_path):
         os.write(pipe.out, rest + following[:n_following] if place else b"")
         errors = process.communicate()[1]
 
-        assert (143, "") == (process.returncode, errors)
+        assert (process.returncode, errors) == (143, "")
         left = last + following if not place else following[n_following:]
         records = records[2:]
     os.write(pipe.out, left + b"".join(records))
@@ -195,9 +195,9 @@ def test_the_bytes_of_a_row_whose_writer_pauses_are_reported(form, tmp_path):
     errors = process.communicate()[1]
     os.write(pipe.out, records[-1][place:])
 
-    assert 143 == process.returncode
+    assert process.returncode == 143
     assert f"stdin: {place:,} byte{'s were' if place > 1 else ' was'} lost" in errors
-    assert len(records) - 1 - (form == "csv") == LiveModel.load(model).progress.samples
+    assert LiveModel.load(model).progress.samples == len(records) - 1 - (form == "csv")
     assert records[-1][place:] == os.read(pipe.into, 1000)
     pipe.close()
 
@@ -217,9 +217,9 @@ def test_a_record_with_a_newline_in_quotes_is_read_to_its_end(is_first, tmp_path
     os.write(pipe.out, b'lines",2,v\ny,3,u\n')
     errors = process.communicate()[1]
 
-    assert (143, "") == (process.returncode, errors)
-    assert ["u", "v"] == LiveModel.load(model).model.classes_
-    assert b"y,3,u\n" == os.read(pipe.into, 1000)
+    assert (process.returncode, errors) == (143, "")
+    assert LiveModel.load(model).model.classes_ == ["u", "v"]
+    assert os.read(pipe.into, 1000) == b"y,3,u\n"
     pipe.close()
 
 
@@ -254,7 +254,7 @@ def test_without_a_model_it_is_said_what_is_lost(tmp_path):
     errors = process.communicate()[1]
     pipe.close()
 
-    assert 143 == process.returncode
+    assert process.returncode == 143
     assert "stdin: 12 bytes were lost, as no model had begun yet" in errors
     assert not model.exists()
 
@@ -268,10 +268,10 @@ def test_the_order_of_columns_is_known_to_the_next_run_on_the_pipe(tmp_path):
         os.write(pipe.out, line)
         pipe.wait_until_read(process)
         process.send_signal(signal.SIGTERM)
-        assert (143, "") == (process.wait(60), process.communicate()[1])
+        assert (process.wait(60), process.communicate()[1]) == (143, "")
     pipe.close()
 
-    assert ["x", "y"] == LiveModel.load(model).model.classes_
+    assert LiveModel.load(model).model.classes_ == ["x", "y"]
 
 
 @pytest.mark.parametrize("n", [10, 8_000])
@@ -288,7 +288,7 @@ def test_what_a_limit_left_is_not_learned_again(options, n, tmp_path):
     code, errors = pipe.learn(model, *more, stdout=writing, saves=1, seconds=1)
     live = LiveModel.load(model)
 
-    assert (143, "") == (code, errors)
+    assert (code, errors) == (143, "")
     assert 0 < live.progress.rows <= 3
     assert live.progress.rows == live.cursor.untaken.count("\n")
     for descriptor in (reading, writing, pipe.into, pipe.out):
@@ -303,12 +303,12 @@ def test_a_line_that_is_too_long_does_not_shift_the_next_ones(place, tmp_path):
         b"a,b,label\n" + rows + long if place == "in the midst" else long + b"a,b,label\n" + rows
     )
     code, errors = pipe.learn(model, "--skip-bad", "--save-every", "1", saves=1, seconds=2)
-    assert (143, "") == (code, errors)
+    assert (code, errors) == (143, "")
     pipe.write(b"5,6,y\n7,8,x\n")
     pipe.learn(model, "--skip-bad", seconds=4)
     live = LiveModel.load(model)
 
-    assert (22, 1) == (live.progress.samples, live.progress.skipped)
+    assert (live.progress.samples, live.progress.skipped) == (22, 1)
 
 
 def test_a_line_that_is_too_long_is_lost_if_its_writer_pauses(tmp_path):
@@ -318,9 +318,9 @@ def test_a_line_that_is_too_long_is_lost_if_its_writer_pauses(tmp_path):
     code, errors = pipe.learn(model, "--skip-bad", "--save-every", "1", saves=1, seconds=2)
     live = LiveModel.load(model)
 
-    assert 143 == code
+    assert code == 143
     assert f"stdin: {len(long):,} bytes were lost" in errors
-    assert (2, 0) == (live.progress.samples, live.progress.skipped)
+    assert (live.progress.samples, live.progress.skipped) == (2, 0)
 
 
 @pytest.mark.parametrize("how", ["gzip", "bz2", "zstd", "arrow"])
@@ -345,9 +345,9 @@ def test_compressed_and_arrow_data_end_where_a_signal_comes(how, tmp_path):
         [COMMAND, "learn", "-m", model], input=text, capture_output=True, check=True
     )
 
-    assert (143, "") == (code, errors)
+    assert (code, errors) == (143, "")
     assert n / 3 < progress.samples < n
-    assert 0 == progress.skipped
+    assert progress.skipped == 0
     assert b"warning" not in run.stderr
 
 
@@ -362,6 +362,6 @@ def test_rows_that_were_read_of_a_further_pipe_are_learned(tmp_path):
     kill_after_saves(process, model, 1, 0.3, signal.SIGTERM)
     errors = process.communicate()[1]
 
-    assert 143 == process.returncode
+    assert process.returncode == 143
     assert f"{names[0]}: 2 bytes were lost" in errors
-    assert ["x", "y"] == LiveModel.load(model).model.classes_
+    assert LiveModel.load(model).model.classes_ == ["x", "y"]

@@ -116,7 +116,7 @@ def test_the_recipe_for_object_storage(server, sample, tmp_path):
         cwd=tmp_path, env=os.environ | keys | path, check=True, capture_output=True,
     )  # fmt: skip
 
-    assert 5000 == LiveModel.load(tmp_path / "s3.npz").progress.samples
+    assert LiveModel.load(tmp_path / "s3.npz").progress.samples == 5000
 
 
 @pytest.mark.parametrize("number", CODES)
@@ -157,7 +157,7 @@ def test_a_signal_ends_the_reading_of_what_stops_in_the_midst(number, server, st
         process.send_signal(number)
         process.wait(10)
 
-        assert CODES[number] == process.returncode, process.stderr.read()
+        assert process.returncode == CODES[number], process.stderr.read()
     assert 0 < LiveModel.load(path).progress.rows < 1_200_000
 
 
@@ -179,10 +179,10 @@ def test_a_run_goes_on_with_an_object_and_knows_another_by_its_tag(server, sampl
     name = without_password(uri(server))
     assert f"{name}: new content; 1,000 rows of the old one were learned\n" in result.stderr
     assert b"secret" not in path.read_bytes()
-    assert 6000 == LiveModel.load(path).progress.rows
+    assert LiveModel.load(path).progress.rows == 6000
     put(server, sample)
     run("learn", uri(server), "-m", path, check=0)
-    assert 10_000 == LiveModel.load(path).progress.rows
+    assert LiveModel.load(path).progress.rows == 10_000
 
 
 def test_a_digit_is_the_same_from_a_server(server, sample, tmp_path, run):
@@ -235,7 +235,7 @@ def test_shards_of_an_object_are_those_of_a_file(server, sample, tmp_path, run):
         run("learn", source, "-m", tmp_path / path, *options, check=0)
     models = [LiveModel.load(tmp_path / path).model for path in ("a.npz", "b.npz")]
 
-    assert 5000 == models[0].n_seen
+    assert models[0].n_seen == 5000
     assert state_of(models[0]) == state_of(models[1])
 
 

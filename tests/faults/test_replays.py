@@ -90,7 +90,7 @@ def test_a_topic_replayed_after_each_kill(tmp_path, tell):
                 assert process.returncode in (0, -9), errors
                 if process.returncode == 0:
                     break
-            assert expected == outcome_in(folder)
+            assert outcome_in(folder) == expected
         return kills, runs, replayed
 
     with ThreadPoolExecutor(LANES) as pool:
@@ -117,12 +117,12 @@ def test_next_offsets_are_shown_and_positions_echoed(tmp_path, run):
 
     messages = [json.loads(line) for line in lines]
     last = {m["partition"]: m["offset"] for m in messages}
-    assert ["partition", "offset"] == contents["position"]
-    assert [{"partition": str(part), "offset": last[part] + 1} for part in range(3)] == contents[
-        "next_offsets"
+    assert contents["position"] == ["partition", "offset"]
+    assert contents["next_offsets"] == [
+        {"partition": str(part), "offset": last[part] + 1} for part in range(3)
     ]
-    assert 300 == figures["replayed"]
-    assert 600 == figures["samples"] + figures["unlabelled"] + figures["skipped"]
+    assert figures["replayed"] == 300
+    assert figures["samples"] + figures["unlabelled"] + figures["skipped"] == 600
     good = [(m["partition"], m["offset"]) for m in messages if "bad" not in m["x"]]
     for output in (predictions, predicted.stdout.splitlines()):
         echoed = [(record["partition"], record["offset"]) for record in map(json.loads, output)]
@@ -151,7 +151,7 @@ def test_positions_in_columns(form, tmp_path, run):
     wrong = run("learn", source, "--position", "offset,topic", check=1)
     missing = run("learn", source, "--position", "nowhere", check=1)
 
-    assert (5, 1) == tuple(json.loads(by_topic.stdout)[k] for k in ("samples", "replayed"))
-    assert (4, 2) == tuple(json.loads(by_offset.stdout)[k] for k in ("samples", "replayed"))
+    assert tuple(json.loads(by_topic.stdout)[k] for k in ("samples", "replayed")) == (5, 1)
+    assert tuple(json.loads(by_offset.stdout)[k] for k in ("samples", "replayed")) == (4, 2)
     assert "whole number" in wrong.stderr
     assert "there is no position column 'nowhere'" in missing.stderr

@@ -29,11 +29,11 @@ def test_a_short_row_says_nothing_of_where_it_comes_from(tmp_path, run):
     run("learn", source, "-m", path, "--position", "part,offset", "--skip-bad", check=0)
 
     live = LiveModel.load(path)
-    assert (19, 1, {("p",): 19}) == (
+    assert (
         live.progress.samples,
         live.progress.skipped,
         live.cursor.offsets,
-    )
+    ) == (19, 1, {("p",): 19})
 
 
 def test_rejected_rows_are_grouped_by_reason_with_their_share(tmp_path, run):
@@ -44,12 +44,12 @@ def test_rejected_rows_are_grouped_by_reason_with_their_share(tmp_path, run):
     result = run("learn", source, "--skip-bad", check=0)
     told = [line for line in result.stderr.splitlines() if line.startswith("skipped")]
 
-    assert [
+    assert told == [
         f"skipped: {source}: row 3: column 'a' is 'x', not a number; to treat it as missing: "
         "--missing x (and 2 more like it)",
         f"skipped: {source}: row 5: it has 1 fields, not 2",
         "skipped: 4 of 20 rows, 20.0%",
-    ] == told
+    ]
 
 
 def test_a_run_in_which_every_row_was_rejected_fails(tmp_path, run):
@@ -74,7 +74,7 @@ def test_a_run_with_nothing_new_says_so(tmp_path, run):
 
     assert "nothing new: all requested rows were already learned" in again.stderr
     assert "nothing new: every row was already learned" in replayed.stderr
-    assert 3 == learned(path)
+    assert learned(path) == 3
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_a_first_line_that_is_too_long_is_a_rejected_row(form, how, tmp_path, ru
         result = run("learn", *options, input=source.read_text(), check=0)
 
     figures = json.loads(result.stdout)
-    assert (2, 1) == (figures["samples"], figures["skipped"])
+    assert (figures["samples"], figures["skipped"]) == (2, 1)
     assert figures["skipped_rows"][0].endswith("row 1: the line is longer than 16 MiB")
 
 
@@ -118,7 +118,7 @@ def test_columns_that_are_not_used_need_not_be_utf8(tmp_path, run):
     source, path = tmp_path / "latin.csv", tmp_path / "m.npz"
     source.write_bytes(b"a,name,label\n1,M\xfcller,x\n2,Bob,y\n3,\xe9,x\n")
     run("learn", source, "-m", path, "--quiet", check=0)
-    assert 3 == learned(path)
+    assert learned(path) == 3
 
     source.write_bytes(b"a,name,label\n1,Bob,x\n2,Bob,M\xfcller\n")
     result = run("learn", source, check=1)
@@ -130,7 +130,7 @@ def test_a_field_may_be_as_long_as_a_line(tmp_path, run):
     source.write_text('a,text,label\n1,x,0\n2,"' + "lorem, " * 50_000 + '",1\n')
     run("learn", source, "-m", path, "--quiet", check=0)
 
-    assert 2 == learned(path)
+    assert learned(path) == 2
 
 
 def test_offsets_may_be_times_in_nanoseconds_but_not_larger_than_a_checkpoint_holds(tmp_path, run):
@@ -143,7 +143,7 @@ def test_offsets_may_be_times_in_nanoseconds_but_not_larger_than_a_checkpoint_ho
             write_lines(source, [{"o": o, "a": 1, "label": "x"} for o in offsets])
         result = run("learn", source, "-m", path, "--position", "o", check=1)
         assert "row 3: position 'o' is 9223372036854775808" in result.stderr
-        assert 2 == learned(path)
+        assert learned(path) == 2
 
 
 def test_what_is_only_predicted_is_never_left_out_as_replayed(tmp_path, run):
@@ -152,9 +152,9 @@ def test_what_is_only_predicted_is_never_left_out_as_replayed(tmp_path, run):
     run("learn", source, "-m", path, "--position", "o", "--quiet", check=0)
     write_lines(source, [{"a": 1.0, "label": "x", "o": i} for i in (2, 1, 1)])
 
-    assert 3 == run("predict", source, "-m", path, check=0).stdout.count("\n")
+    assert run("predict", source, "-m", path, check=0).stdout.count("\n") == 3
     figures = json.loads(run("evaluate", source, "-m", path, "--json", check=0).stdout)
-    assert 3 == figures["samples"]
+    assert figures["samples"] == 3
 
 
 @pytest.mark.parametrize("line", [b"1,2\n", b"[1]\n"])
@@ -166,10 +166,10 @@ def test_a_short_line_is_answered_before_the_next_is_sent(line, tmp_path):
     ) as process:
         process.stdin.write(line)
         process.stdin.flush()
-        assert 1 == json.loads(process.stdout.readline())["row"]
+        assert json.loads(process.stdout.readline())["row"] == 1
         process.stdin.close()
         process.stdout.read()
-        assert 0 == process.wait(60)
+        assert process.wait(60) == 0
 
 
 def test_what_is_told_of_a_source_counts_its_later_rows(tmp_path, run):
@@ -202,7 +202,7 @@ def test_odd_text_is_learned_or_refused_in_one_line(data, tmp_path, run):
 def test_parquet_that_is_called_csv_is_refused_in_one_line(sample, run):
     result = run("learn", sample, "--format", "csv", "--quiet", check=1)
 
-    assert 1 == result.stderr.count("\n")
+    assert result.stderr.count("\n") == 1
 
 
 def test_texts_of_an_arrow_stream_that_lie_outside_of_it_are_refused(tmp_path, run):
@@ -216,7 +216,7 @@ def test_texts_of_an_arrow_stream_that_lie_outside_of_it_are_refused(tmp_path, r
     result = run("learn", source, "--quiet", check=1)
 
     assert result.stderr.startswith(f"Error: {source}: damaged after row 0: ")
-    assert 1 == result.stderr.count("\n")
+    assert result.stderr.count("\n") == 1
 
 
 def test_a_name_twice_is_refused():
@@ -224,7 +224,7 @@ def test_a_name_twice_is_refused():
     with pytest.raises(SampleError, match="two features are called 'a'"):
         model.test_then_train(np.ones((1, 2)), ["x"], ["a", "a"])
 
-    assert [] == model.features_
+    assert model.features_ == []
 
 
 def test_the_numpy_kernel_writes_nothing_that_is_not_finite_whatever_the_rate():
@@ -279,8 +279,8 @@ def test_a_limit_ends_the_run_though_the_pipe_stays_open(tmp_path):
         process.stdin.write("label,a\nleft,1\nright,2\nleft,3\n")
         process.stdin.flush()
 
-        assert 0 == process.wait(60)
-    assert 2 == learned(path)
+        assert process.wait(60) == 0
+    assert learned(path) == 2
 
 
 @pytest.mark.parametrize("first", ["nan", ".5", "-1e3", " 2"])
@@ -289,7 +289,7 @@ def test_a_number_in_the_first_row_makes_a_feature(first, tmp_path, run):
     source.write_text(f"label,a,b\nx,{first},1\ny,2,1\nx,3,1\n")
     run("learn", source, "-m", path, "--skip-bad", check=0)
 
-    assert ("a", "b") == LiveModel.load(path).schema.features
+    assert LiveModel.load(path).schema.features == ("a", "b")
 
 
 def test_a_weight_that_is_text_is_refused(tmp_path, run):
@@ -297,7 +297,7 @@ def test_a_weight_that_is_text_is_refused(tmp_path, run):
     source.write_text("label,a,w\nx,1,heavy\ny,2,light\n")
     errors = run("learn", source, "--weight", "w", check=1).stderr.splitlines()
 
-    assert 1 == len([line for line in errors if line.startswith("Error: ") and "'w'" in line])
+    assert len([line for line in errors if line.startswith("Error: ") and "'w'" in line]) == 1
 
 
 def test_classes_are_text_where_one_is_also_at_random(tmp_path, run):
@@ -305,4 +305,4 @@ def test_classes_are_text_where_one_is_also_at_random(tmp_path, run):
     source.write_text("label,a\n1,1\n2,2\nA,3\n")
     run("learn", source, "-m", path, "--random", "--classes", "1,2,A", check=0)
 
-    assert ["1", "2", "A"] == LiveModel.load(path).model.classes_
+    assert LiveModel.load(path).model.classes_ == ["1", "2", "A"]

@@ -31,7 +31,7 @@ def test_a_password_is_in_no_error(command, uri, tmp_path, run):
         run("learn", source, "-m", path, check=0)
     result = run(command, uri, "-m", path, check=1)
 
-    assert 1 == result.stderr.count("\n")
+    assert result.stderr.count("\n") == 1
     assert not [secret for secret in SECRETS if secret in result.stderr]
     assert result.stderr.startswith("Error: " + re.sub("AKIAKEY.*@", "", uri) + ": ")
 

@@ -43,7 +43,7 @@ def test_signals_at_random_moments_of_the_work(digits, tmp_path, tell):
             assert "Traceback" not in errors
             if process.returncode == 0:
                 break
-            assert CODES[number] == process.returncode, errors
+            assert process.returncode == CODES[number], errors
             if path.exists():
                 assert errors.rstrip().endswith(f"saved {path}")
                 LiveModel.load(path)
@@ -75,7 +75,7 @@ def test_signals_while_waiting_for_stdin(digits, sample, tmp_path, tell):
             # The pipe stays open, so only the signal can end the wait.
             errors = process.stderr.read()
 
-        assert (CODES[number], "") == (process.returncode, errors)
+        assert (process.returncode, errors) == (CODES[number], "")
         assert before == path.read_bytes()
         counts[number] += 1
     with sample.open("rb") as file:
@@ -85,7 +85,7 @@ def test_signals_while_waiting_for_stdin(digits, sample, tmp_path, tell):
         )  # fmt: skip
 
     tell(f"signals while waiting: {sum(counts.values())}: {counts}")
-    assert 15_000 == json.loads(done.stdout)["samples"]
+    assert json.loads(done.stdout)["samples"] == 15_000
     assert min(counts.values()) > 0
 
 
@@ -107,12 +107,12 @@ def test_what_was_read_of_a_pipe_is_learned_before_the_end(tmp_path, tell):
             writer.start()
             time.sleep(rng.uniform(0, 0.5))
             process.send_signal(signal.SIGTERM)
-            assert "" == process.stderr.read()
+            assert process.stderr.read() == ""
         with os.fdopen(reading, "rb") as file:
             left = file.read().count(b"\n")
         writer.join()
 
-        assert 143 == process.returncode
+        assert process.returncode == 143
         rows = LiveModel.load(path).progress.rows if path.exists() else 0
         assert rows + left == 3_000_000 + (not path.exists())
         learned.append(rows)
@@ -187,5 +187,5 @@ def test_interrupted_without_a_model(digits):
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
 
-    assert 130 == process.returncode
+    assert process.returncode == 130
     assert errors.rstrip().endswith("model not saved; use -m MODEL to keep it")

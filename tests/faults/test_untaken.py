@@ -46,7 +46,7 @@ def by_row(data):
     """Return lines by row; repeated lines must be equal."""
     found = {}
     for line in data.splitlines():
-        assert line == found.setdefault(json.loads(line)["row"], line)
+        assert found.setdefault(json.loads(line)["row"], line) == line
     return found
 
 
@@ -115,8 +115,8 @@ def test_every_prediction_of_a_file_is_taken_in_the_end(through, table, tmp_path
             got.append(whole)
         lines = b"".join(got)
         repeats += lines.count(b"\n") - ROWS
-        assert expected == by_row(lines)
-        assert "" == LiveModel.load(model).cursor.untaken
+        assert by_row(lines) == expected
+        assert LiveModel.load(model).cursor.untaken == ""
 
     tell(f"predictions on a {through}: {ends}, {repeats:,} lines came again, none was lost")
     assert repeats > 0
@@ -140,9 +140,9 @@ def test_lines_in_the_pipe_are_saved_and_come_first(table, tmp_path):
     subprocess.run([COMMAND, "learn", source, "-m", model, "--limit", "40", "--quiet"], check=True)
     again = subprocess.run(learn(source, model), capture_output=True, check=True)
 
-    assert 141 == process.returncode
+    assert process.returncode == 141
     assert kept.encode() == b"".join(expected[row + 1] + b"\n" for row in range(40))
-    assert expected == by_row(again.stdout)
+    assert by_row(again.stdout) == expected
 
 
 @pytest.mark.parametrize("output", ["predictions.csv", "-"])
@@ -156,8 +156,9 @@ def test_a_file_goes_on_after_another_one(output, table, tmp_path):
         subprocess.run(command, cwd=tmp_path, stdout=subprocess.DEVNULL, check=True)
     lines = first.read_text().splitlines()
 
-    assert ["row", *map(str, [*range(1, 11), *range(21, 31)])] == [
-        line.partition(",")[0] for line in lines
+    assert [line.partition(",")[0] for line in lines] == [
+        "row",
+        *map(str, [*range(1, 11), *range(21, 31)]),
     ]
 
 
@@ -176,7 +177,7 @@ def test_lines_longer_than_a_pipe_takes_at_once_are_whole(tmp_path):
 
     assert n == len(expected)
     assert min(map(len, expected.values())) > 2**16
-    assert expected == by_row(got)
+    assert by_row(got) == expected
 
 
 @pytest.mark.parametrize("form", ["json", "csv"])
@@ -202,8 +203,8 @@ def test_predictions_and_rejected_rows_of_two_files(form, tmp_path):
         got += data[: data.rfind(b"\n") + 1]
     found = {line.partition(b",")[0]: line for line in got.splitlines()}
 
-    assert 0 == code
-    assert sorted(whole.splitlines()) == sorted(found.values())
+    assert code == 0
+    assert sorted(found.values()) == sorted(whole.splitlines())
     assert set(got.splitlines()) == set(whole.splitlines())
     rejected = [(tmp_path / f"{name}.rejected").read_bytes() for name in ("whole", "split")]
     assert rejected[0] == rejected[1]

@@ -26,7 +26,7 @@ def kafka():
     (broker,) = producer.list_topics(timeout=30).brokers.values()
     for i, message in enumerate(MESSAGES):
         producer.produce("digits", json.dumps(message).encode(), partition=i % 3)
-    assert 0 == producer.flush(30)
+    assert producer.flush(30) == 0
     yield f"-b {broker.host}:{broker.port}"
     producer.purge()
 
@@ -53,8 +53,8 @@ def test_a_topic_with_kills_and_replays(kafka, shell, tmp_path, tell):
     live = LiveModel.load(path)
 
     tell(f"a topic of Kafka: {kills} kills, {runs + 1} runs ended, each message learned once")
-    assert 900 == live.progress.samples
-    assert {("0",): 299, ("1",): 299, ("2",): 299} == live.cursor.offsets
+    assert live.progress.samples == 900
+    assert live.cursor.offsets == {("0",): 299, ("1",): 299, ("2",): 299}
 
 
 def test_a_topic_by_many_learners(kafka, shell, tmp_path, run):
@@ -66,12 +66,12 @@ def test_a_topic_by_many_learners(kafka, shell, tmp_path, run):
     options = ["--position", "partition,offset"]
     run("learn", tmp_path / "begin.jsonl", "-m", base, *options, check=0)
     process = shell("kafka-many", "errors", ("-b broker", kafka))
-    assert 0 == process.wait(120), (tmp_path / "errors").read_text()
+    assert process.wait(120) == 0, (tmp_path / "errors").read_text()
     live = LiveModel.load(tmp_path / "mean.npz")
 
-    assert (300, 900) == (samples_in(base), live.progress.samples)
-    assert [500] * 3 == [samples_in(tmp_path / f"part-{part}.npz") for part in range(3)]
-    assert {("0",): 299, ("1",): 299, ("2",): 299} == live.cursor.offsets
+    assert (samples_in(base), live.progress.samples) == (300, 900)
+    assert [samples_in(tmp_path / f"part-{part}.npz") for part in range(3)] == [500] * 3
+    assert live.cursor.offsets == {("0",): 299, ("1",): 299, ("2",): 299}
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ def said_by(command, folder, *options):
         stderr=subprocess.STDOUT, text=True, timeout=300,
     )  # fmt: skip
     is_error = result.stdout.rpartition("\n")[0].rpartition("\n")[2].startswith("Error: ")
-    assert int(is_error) == result.returncode, result.stdout
+    assert result.returncode == int(is_error), result.stdout
     return result.stdout
 
 
@@ -78,7 +78,7 @@ def require_same(page, command, shown, said):
     assert RENEW, f"{page.name}: $ {command}\n{said}"
     written = page.read_text()
     old = "$ " + command.replace("\n", "\n> ") + "\n" + shown
-    assert 1 == written.count(old)
+    assert written.count(old) == 1
     page.write_text(written.replace(old, old.removesuffix(shown) + said))
 
 
@@ -94,36 +94,36 @@ def folder(tmp_path, monkeypatch):
 def after_pipes(folder):
     models = [LiveModel.load(folder / f"{name}.npz").model.weights.tobytes()
               for name in ("from-csv", "from-gzip", "from-parquet", "digits", "fifo")]  # fmt: skip
-    assert 1 == len(set(models))
+    assert len(set(models)) == 1
     lines = (folder / "submission.csv").read_text().splitlines()
-    assert "ImageId,Label" == lines[0]
+    assert lines[0] == "ImageId,Label"
     assert [str(i + 1) for i in range(5000)] == [line.split(",")[0] for line in lines[1:]]
     labels = pq.read_table(folder / "mnist-sample.parquet")["label"].to_pylist()
     found = [int(line.split(",")[1]) for line in lines[1:]]
     assert sum(one == other for one, other in zip(found, labels, strict=True)) > 4000
-    assert 300 == samples_in(folder / "many.npz")
-    assert 300 == len((folder / "many.jsonl").read_text().splitlines())
+    assert samples_in(folder / "many.npz") == 300
+    assert len((folder / "many.jsonl").read_text().splitlines()) == 300
     answers = (folder / "answers.jsonl").read_text().splitlines()
-    assert 300 == len(answers)
-    assert {"up", "down"} == {json.loads(line)["prediction"] for line in answers}
+    assert len(answers) == 300
+    assert {json.loads(line)["prediction"] for line in answers} == {"up", "down"}
     (alert,) = (folder / "alerts.txt").read_text().splitlines()
     assert alert.startswith("warning: accuracy dropped from ")
     samples, _, drops = (folder / "perceptron.prom").read_text().splitlines()
-    assert ("perceptron_samples 900", "perceptron_drops 1") == (samples, drops)
+    assert (samples, drops) == ("perceptron_samples 900", "perceptron_drops 1")
 
 
 def after_distributed(folder):
-    assert 60_000 == samples_in(folder / "eight.npz")
+    assert samples_in(folder / "eight.npz") == 60_000
 
 
 def after_services(folder):
     assert (folder / "alert.txt").read_text().startswith("look: Error: events.jsonl: row 3: ")
-    assert 2 == samples_in(folder / "events.npz")
+    assert samples_in(folder / "events.npz") == 2
 
 
 def after_checkpoints(folder):
     """Check that the run was killed at work, so that the next one had rows to learn."""
-    assert 600_000 == samples_in(folder / "mnist.npz")
+    assert samples_in(folder / "mnist.npz") == 600_000
     assert samples_in(folder / "mnist.npz.prev") < 600_000
 
 
@@ -160,7 +160,7 @@ def test_every_block_runs_as_printed(page, folder):
             [sys.executable, "-W", "error", "-c", script], cwd=folder, capture_output=True,
             text=True,
         )  # fmt: skip
-        assert 0 == result.returncode, result.stdout + result.stderr
+        assert result.returncode == 0, result.stdout + result.stderr
     AFTER.get(page.stem, lambda folder: None)(folder)
 
 
@@ -191,14 +191,14 @@ def test_a_growing_log(folder):
     os.kill(min(children_of(process)), signal.SIGTERM)  # the first of the pipeline, tail
     process.communicate(timeout=60)
 
-    assert "up" == json.loads(lines()[-1])["prediction"]
-    assert 300 == samples_in(folder / "events.npz")
+    assert json.loads(lines()[-1])["prediction"] == "up"
+    assert samples_in(folder / "events.npz") == 300
 
 
 def test_blocks_that_are_not_run_here_are_tested_elsewhere():
     found = {block.name for page in PAGES for block in blocks_of(page) if block.name}
 
-    assert set(TESTED_ELSEWHERE) == found
+    assert found == set(TESTED_ELSEWHERE)
     assert {"sh", "console", "python", "text"} >= {
         block.language for page in PAGES for block in blocks_of(page) if not block.name
     }
@@ -210,7 +210,7 @@ def test_every_command_has_its_help_in_the_docs():
         r"\$ stream-perceptron ([a-z]+) --help", (ROOT / "docs" / "command-line.md").read_text()
     )
 
-    assert sorted(COMMANDS) == sorted(shown)
+    assert sorted(shown) == sorted(COMMANDS)
 
 
 def test_the_front_page_is_short_and_its_links_lead_somewhere():

@@ -24,5 +24,5 @@ def test_random_inputs(kind, seed, cases, tell):
         [*command, "--seed", str(seed), "--cases", str(cases)], capture_output=True, text=True
     )
 
-    assert 0 == result.returncode, result.stderr
+    assert result.returncode == 0, result.stderr
     tell(result.stdout.strip())

@@ -37,7 +37,7 @@ def copy(tmp_path):
 def test_imports_run_one_way(copy):
     result = lint(copy)
 
-    assert 0 == result.returncode, result.stdout
+    assert result.returncode == 0, result.stdout
 
 
 @pytest.mark.parametrize(
@@ -56,5 +56,5 @@ def test_a_forbidden_import_is_noticed(module, line, copy):
     path.write_text(f"{path.read_text()}\n{line}\n")
     result = lint(copy)
 
-    assert 1 == result.returncode
+    assert result.returncode == 1
     assert "BROKEN" in result.stdout

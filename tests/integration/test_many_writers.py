@@ -50,8 +50,8 @@ def require_an_answer_for_each_line(answers):
     found = [json.loads(line)["id"] for line in answers]
     for writer in range(WRITERS):
         own = [name for name in found if name.startswith(f"{writer}-")]
-        assert [f"{writer}-{i}" for i in range(LINES)] == own
-    assert WRITERS * LINES == len(found)
+        assert own == [f"{writer}-{i}" for i in range(LINES)]
+    assert len(found) == WRITERS * LINES
 
 
 def test_connections_that_send_at_once(shell, tmp_path, tell):
@@ -97,8 +97,8 @@ def test_writers_that_share_a_fifo(tmp_path):
 
     in_threads(write)
     os.close(holder)
-    assert 0 == process.wait(60)
+    assert process.wait(60) == 0
 
     assert WRITERS * LINES == samples_in(model)
     found = (tmp_path / "answers").read_text().splitlines()
-    assert WRITERS * LINES == len({json.loads(line)["id"] for line in found})
+    assert len({json.loads(line)["id"] for line in found}) == WRITERS * LINES

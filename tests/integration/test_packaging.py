@@ -89,7 +89,7 @@ def test_sdist_holds_everything_and_its_tests_run(built, tmp_path):
     )  # fmt: skip
 
     assert known <= names
-    assert 0 == result.returncode, result.stdout
+    assert result.returncode == 0, result.stdout
 
 
 @pytest.mark.slow
@@ -109,8 +109,8 @@ def test_installed_wheel_works_away_from_the_source(built, sample, tmp_path):
         cwd=tmp_path, env=environment, capture_output=True, text=True,
     )  # fmt: skip
 
-    assert 2 == where.count(f"{tmp_path}/")
-    assert (0, "mnist-sample.parquet\n") == (run.returncode, run.stdout)
+    assert where.count(f"{tmp_path}/") == 2
+    assert (run.returncode, run.stdout) == (0, "mnist-sample.parquet\n")
     assert sample.read_bytes() == (tmp_path / "mnist-sample.parquet").read_bytes()
 
 
@@ -139,7 +139,7 @@ def test_without_a_compiler_it_installs_and_runs_on_numpy(sample, tmp_path):
 
     assert not list(tmp_path.glob("stream_perceptron/**/*.so"))
     assert "kernel numpy" in run("--version")
-    assert "numpy" == json.loads(run("learn", sample, "--json", "-m", "m.npz"))["kernel"]
+    assert json.loads(run("learn", sample, "--json", "-m", "m.npz"))["kernel"] == "numpy"
     assert re.search(r"(?m)^ *kernel +numpy$", run("inspect", "m.npz"))
 
 
@@ -157,7 +157,7 @@ def test_everything_that_is_imported_is_declared_and_nothing_else():
                 imported.add((node.module or "").partition(".")[0])
     third_party = imported - sys.stdlib_module_names - {"stream_perceptron"}
 
-    assert {"click", "numpy", "pyarrow", "river"} | {"narwhals"} == declared
+    assert declared == {"click", "numpy", "pyarrow", "river"} | {"narwhals"}
     assert declared == third_party - optional
 
 
@@ -175,7 +175,7 @@ def test_library_needs_neither_extras_nor_the_command_line():
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
 
-    assert ("5000\n", "") == (result.stdout, result.stderr)
+    assert (result.stdout, result.stderr) == ("5000\n", "")
 
 
 def test_pictures_without_pillow_say_what_to_install(tmp_path):
@@ -191,5 +191,5 @@ def test_pictures_without_pillow_say_what_to_install(tmp_path):
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
 
-    assert 1 == result.returncode
-    assert "Error: pictures need Pillow: pip install 'stream-perceptron[images]'\n" == result.stderr
+    assert result.returncode == 1
+    assert result.stderr == "Error: pictures need Pillow: pip install 'stream-perceptron[images]'\n"

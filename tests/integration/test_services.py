@@ -78,7 +78,7 @@ def test_a_service_that_is_asked_to_end_saves_and_ends_in_order(
     process.send_signal(number)
 
     assert end_of(process) in codes(service["SuccessExitStatus"])
-    assert 100 == samples_in(tmp_path / "events.npz")
+    assert samples_in(tmp_path / "events.npz") == 100
 
 
 def test_a_killed_service_starts_again_and_finds_what_was_written_meanwhile(
@@ -93,10 +93,10 @@ def test_a_killed_service_starts_again_and_finds_what_was_written_meanwhile(
     wait_for(learned(tmp_path, 300), process)
     process.terminate()
 
-    assert "on-failure" == service["Restart"]
+    assert service["Restart"] == "on-failure"
     assert 128 - killed not in codes(service["SuccessExitStatus"] + " 1 2")
     assert end_of(process) in codes(service["SuccessExitStatus"])
-    assert 300 == samples_in(tmp_path / "events.npz")
+    assert samples_in(tmp_path / "events.npz") == 300
 
 
 def test_a_service_is_not_restarted_where_somebody_must_look(service, run_unit, tmp_path):
@@ -119,7 +119,7 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path):
         cwd=tmp_path, capture_output=True, text=True,
     )  # fmt: skip
 
-    assert 0 == result.returncode, result.stderr
+    assert result.returncode == 0, result.stderr
     assert "perceptron" not in result.stderr
 
 
@@ -129,7 +129,7 @@ def run_cron(name, folder):
     result = subprocess.run(
         ["/bin/sh", "-c", command], env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True
     )
-    assert (0, "", "") == (result.returncode, result.stdout, result.stderr)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
 def test_cron_learns_what_is_new_and_sends_no_mail(tmp_path):
@@ -152,11 +152,11 @@ def test_cron_learns_a_growing_folder_and_old_files_are_deleted(tmp_path):
         ["bash", "-euo", "pipefail", "-c", recipe("retention")],
         cwd=tmp_path, env=environment, check=True,
     )  # fmt: skip
-    assert [new] == sorted(tmp_path.glob("*.jsonl"))
+    assert sorted(tmp_path.glob("*.jsonl")) == [new]
     write_lines(new, ROWS[100:300])
     run_cron("daily", tmp_path)
 
-    assert 300 == samples_in(tmp_path / "events.npz")
+    assert samples_in(tmp_path / "events.npz") == 300
 
 
 @pytest.mark.parametrize("mode", ["create", "copytruncate"])
@@ -221,4 +221,4 @@ def test_a_container_runs_the_program_itself_with_what_docker_run_adds(tmp_path)
             )  # fmt: skip
             learned.append(samples_in(tmp_path / "events.npz"))
 
-    assert [300, 600] == learned
+    assert learned == [300, 600]

@@ -54,7 +54,7 @@ class Broker:
             self.producer.produce("digits", json.dumps(message(self.n)).encode(), partition=0)
             self.producer.poll(0)
             self.n += 1
-        assert 0 == self.producer.flush(30)
+        assert self.producer.flush(30) == 0
 
     def end(self):
         """Return the number of delivered predictions."""
@@ -158,9 +158,9 @@ def test_predictions_of_a_topic_in_a_topic(broker, shell, tmp_path, tell):
         f"{delivered - broker.n:,} lines came again, {len({*expected} - {*found})} were lost, "
         f"{len({*found} - {*expected})} differed"
     )
-    assert expected == found
-    assert expected == kept_in(tmp_path)[:-1]
-    assert "" == LiveModel.load(path).cursor.untaken
+    assert found == expected
+    assert kept_in(tmp_path)[:-1] == expected
+    assert LiveModel.load(path).cursor.untaken == ""
 
 
 def start_consumer(shell, here, folder):
@@ -172,7 +172,7 @@ def start_consumer(shell, here, folder):
 def consumed(broker, folder):
     """Return the consumer's output after the last prediction."""
     broker.producer.produce("predictions", json.dumps(LAST).encode(), partition=0)
-    assert 0 == broker.producer.flush(30)
+    assert broker.producer.flush(30) == 0
     wait_for(lambda: (folder / "once").read_text().endswith(json.dumps(LAST) + "\n"))
     return (folder / "once").read_text().splitlines()[:-1]
 
@@ -212,7 +212,7 @@ def test_predictions_by_way_of_a_file(broker, shell, tmp_path, tell):
             kills[victim] += process.poll() is None
         end_group(process)
     process = shell("kafka-file", "errors", here, SAVING)
-    assert 0 == process.wait(120), errors.read_text()
+    assert process.wait(120) == 0, errors.read_text()
     delivered = broker.end()
     found, expected = consumed(broker, tmp_path), expected_lines(tmp_path, broker.n)
 
@@ -220,8 +220,8 @@ def test_predictions_by_way_of_a_file(broker, shell, tmp_path, tell):
         f"a topic to a topic by way of a file: {broker.n:,} messages, kills {kills}, "
         f"{delivered - broker.n:,} lines came again, {len({*expected} - {*found})} were lost"
     )
-    assert expected == (tmp_path / "predictions.jsonl").read_text().splitlines()
-    assert expected == found
+    assert (tmp_path / "predictions.jsonl").read_text().splitlines() == expected
+    assert found == expected
 
 
 def is_sending(shell):

@@ -156,7 +156,7 @@ def test_a_run_that_had_stopped_is_over_before_it_begins():
     for epsilon, stop, finished in ((0.1, True, True), (0.2, True, False), (0.1, False, False)):
         here = stopped.begun(epsilon, stop)
 
-        assert (finished, 0.1 if finished else None) == (here.finished, here.stopped_below)
+        assert (here.finished, here.stopped_below) == (finished, 0.1 if finished else None)
         here.sources.append(B)
         here.offsets[("p",)] = 1
     assert at(A, stopped_below=0.1) == stopped

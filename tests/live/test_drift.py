@@ -100,7 +100,7 @@ def test_accuracy_that_rises_is_no_news():
     rng = np.random.default_rng(1)
     for _ in range(30):
         rise = np.linspace(rng.uniform(0.1, 0.6), rng.uniform(0.6, 0.99), 40_000)
-        assert [] == detect(rng.random(40_000) >= rise, rng.integers(0, 10, 40_000))[1]
+        assert detect(rng.random(40_000) >= rise, rng.integers(0, 10, 40_000))[1] == []
 
 
 @pytest.mark.parametrize(
@@ -312,7 +312,7 @@ def test_recall_of_a_class_drops_further_and_recovers():
     events = [event for event in detect(wrong, labels)[1] if event.label == 1]
 
     assert kinds_of(events) == [EventKind.DROP, EventKind.FURTHER_DROP, EventKind.RECOVERY]
-    assert [event.row // 1000 for event in events[:2]] == pytest.approx([40, 80], abs=3)
+    assert pytest.approx([40, 80], abs=3) == [event.row // 1000 for event in events[:2]]
     assert 120_000 < events[2].found < 130_000
 
 

@@ -108,7 +108,7 @@ def test_rejected_rows_end_it_after_the_rows_before_them(skip_rejected, rng):
             places = [
                 f"{each.source}: row {each.row}" for result in results for each in result.rejected
             ]
-            assert [f"stream: row {i + 1}" for i in sorted(bad)] == places
+            assert places == [f"stream: row {i + 1}" for i in sorted(bad)]
         else:
             with pytest.raises(SampleError, match=f"^stream: row {min(bad) + 1}: it is bad"):
                 list(results)
@@ -137,7 +137,7 @@ def test_what_a_step_refuses_ends_it(rng):
         else:
             with pytest.raises(error):
                 list(results)
-        assert 1 == len(steps)
+        assert len(steps) == 1
 
 
 def test_one_call_of_train_outside_the_model():
@@ -149,7 +149,7 @@ def test_one_call_of_train_outside_the_model():
             calls += [str(path.relative_to(ROOT))] * len(re.findall(r"\.train\(", code))
 
     outside = [path for path in calls if "/model/" not in path and "/perceptron.py" not in path]
-    assert ["stream_perceptron/live/model.py"] == outside
+    assert outside == ["stream_perceptron/live/model.py"]
 
 
 def walks():
@@ -215,5 +215,5 @@ def test_rows_take_the_way_that_the_design_names(kind, tmp_path):
     named = [*parts["Before a row"], *parts[kind], first, *parts["In the model"], *others]
 
     assert len(named) > 20
-    assert [] == [name for name in named if name not in entered]
+    assert [name for name in named if name not in entered] == []
     assert sorted(named, key=entered.index) == named

@@ -24,13 +24,13 @@ def test_curve_does_not_depend_on_blocks_and_stays_small(step, rng):
     curve = progress.curve
 
     assert whole.curve.sums.tobytes() == curve.sums.tobytes()
-    assert (40, 125) == (curve.bin, len(curve.sums))
+    assert (curve.bin, len(curve.sums)) == (40, 125)
     assert LearningCurve.MOST >= len(curve.sums)
-    assert 5000 == curve.column("samples").sum()
+    assert curve.column("samples").sum() == 5000
     assert progress.confusion.right == curve.column("right").sum()
     assert progress.updates == curve.column("updates").sum()
     assert pytest.approx(progress.error_sum) == curve.column("errors").sum()
-    assert -(-5000 // 32) == curve.column("probes").sum()
+    assert curve.column("probes").sum() == -(-5000 // 32)
     assert whole.curve.class_counts.tobytes() == curve.class_counts.tobytes()
     seen, right = curve.class_counts[:, ::2], curve.class_counts[:, 1::2]
     assert seen.sum(axis=1).tolist() == curve.column("samples").tolist()

@@ -59,9 +59,9 @@ def test_what_is_learned_in_another_way_is_another_entry(change):
     entry = Entry(0.1, 0.0, (text(70),), start=60, end=70)
     lineage.add(replace(entry, **change), (text(60),))
 
-    assert [60, 70] == [entry.end for entry in lineage.entries]
+    assert [entry.end for entry in lineage.entries] == [60, 70]
     lineage.add(replace(entry, **change), (text(65),))  # another file
-    assert 3 == len(lineage.entries)
+    assert len(lineage.entries) == 3
 
 
 def test_what_was_learned_since():
@@ -71,8 +71,8 @@ def test_what_was_learned_since():
         after = learned(Lineage(), [(first, 1), (60 - first, 2)])
         (since,) = after.since(before)
 
-        assert (first, 60, 2) == (since.start, since.end, since.rejected)
-        assert () == before.since(before)
+        assert (since.start, since.end, since.rejected) == (first, 60, 2)
+        assert before.since(before) == ()
         assert after.since(learned(Lineage(), [(first, 4)])) is None
         assert before.since(after) is None
 
@@ -83,8 +83,8 @@ def test_a_mean_keeps_what_each_model_added():
     mean = base.mean_of([*grown, base])
     stranger = base.mean_of([learned(Lineage(), [(3, 0)])])
 
-    assert [[15], [17], []] == [[e.end for e in part] for part in mean.entries[-1].models]
-    assert (True, False) == (mean.is_complete, stranger.is_complete)
+    assert [[e.end for e in part] for part in mean.entries[-1].models] == [[15], [17], []]
+    assert (mean.is_complete, stranger.is_complete) == (True, False)
     assert base.mean_of([Lineage(is_complete=False)]).is_complete is False
     shown = "\n".join(mean.lines())
     assert "mean of 3 models:" in shown
@@ -94,8 +94,8 @@ def test_a_mean_keeps_what_each_model_added():
 def test_schedules_are_saved_and_shown():
     schedule = schedulers.InverseScaling(0.1)
 
-    assert (0.1, "0.1") == (saved_lr(0.1), shown_lr(0.1))
-    assert "optim.schedulers.InverseScaling" == saved_lr(schedule)["class"]
+    assert (saved_lr(0.1), shown_lr(0.1)) == (0.1, "0.1")
+    assert saved_lr(schedule)["class"] == "optim.schedulers.InverseScaling"
     assert saved_lr(object()) is None
     assert "InverseScaling" in shown_lr(schedule)
 

@@ -57,9 +57,9 @@ def test_accuracy_is_that_of_rivers_progressive_validation(digits, classes, limi
         itertools.islice(stream.iter_parquet(path), limit), model, metrics.Accuracy()
     )
 
-    assert metric.get() == live.progress.accuracy
-    assert model.weights.tobytes() == live.model.weights.tobytes()
-    assert (limit, limit) == (live.progress.samples, live.progress.rows)
+    assert live.progress.accuracy == metric.get()
+    assert live.model.weights.tobytes() == model.weights.tobytes()
+    assert (live.progress.samples, live.progress.rows) == (limit, limit)
 
 
 def test_progress_is_what_a_loop_over_samples_finds(points):
@@ -80,15 +80,15 @@ def test_progress_is_what_a_loop_over_samples_finds(points):
     progress = live.progress
     names = model.classes_
 
-    assert (2250, 250, 0) == (progress.samples, progress.unlabelled, progress.skipped)
+    assert (progress.samples, progress.unlabelled, progress.skipped) == (2250, 250, 0)
     assert sum(hits) / len(hits) == progress.accuracy
-    assert sum(hits[-1000:]) / 1000 == progress.window_accuracy
-    assert error_sum / 2250 == progress.mean_error
+    assert progress.window_accuracy == sum(hits[-1000:]) / 1000
+    assert progress.mean_error == error_sum / 2250
     assert model.n_updates / 2250 == progress.updated_share < 1
     assert [[confusion[a][b] for b in names] for a in names] == progress.confusion.matrix(
         range(3)
     ).tolist()
-    assert model.weights.tobytes() == live.model.weights.tobytes()
+    assert live.model.weights.tobytes() == model.weights.tobytes()
 
 
 def test_rows_without_label_are_predicted_in_place(points):
@@ -106,7 +106,7 @@ def test_rows_without_label_are_predicted_in_place(points):
         if y is not None:
             model.learn_one(x, y)
 
-    assert list(range(1, 2501)) == rows
+    assert rows == list(range(1, 2501))
     assert [label for label, _ in expected] == predictions
     np.testing.assert_allclose(
         probabilities, [np.nan if p is None else p for _, p in expected], rtol=1e-12
@@ -136,15 +136,15 @@ def test_several_files_and_passes_are_one_stream(points, tmp_path):
     live, sources = start(*parts)
     finish(live, sources, epochs=2)
 
-    assert 5000 == live.progress.rows
-    assert whole.model.weights.tobytes() == live.model.weights.tobytes()
+    assert live.progress.rows == 5000
+    assert live.model.weights.tobytes() == whole.model.weights.tobytes()
 
 
 def test_limit_counts_rows_over_files_and_passes(points):
     live, sources = start(points, points)
     finish(live, sources, epochs=3, limit=7001)
 
-    assert 7001 == live.progress.rows
+    assert live.progress.rows == 7001
 
 
 def test_random_draws_are_reproducible_rows_with_replacement(points):
@@ -154,7 +154,7 @@ def test_random_draws_are_reproducible_rows_with_replacement(points):
     whole = draws.draws(0, 7500)
 
     np.testing.assert_array_equal(whole[1234:5000], draws.draws(1234, 3766))
-    assert (0, 2499) == (whole.min(), whole.max())
+    assert (whole.min(), whole.max()) == (0, 2499)
     assert len(np.unique(whole[:2500])) == pytest.approx(2500 * (1 - np.exp(-1)), abs=80)
     table = pq.read_table(points)
     for epoch in (0, 2):
@@ -199,9 +199,9 @@ def test_bad_row_ends_the_run_as_after_the_row_before(bad, tmp_path, rng):
     expected, sources = start(write_parquet(tmp_path / "good.parquet", {"x": x, "y": y}))
     finish(expected, sources, limit=bad) if bad else None
 
-    assert expected.model.weights.tobytes() == live.model.weights.tobytes()
-    assert expected.progress.confusion.pairs.tolist() == live.progress.confusion.pairs.tolist()
-    assert bad == live.progress.rows
+    assert live.model.weights.tobytes() == expected.model.weights.tobytes()
+    assert live.progress.confusion.pairs.tolist() == expected.progress.confusion.pairs.tolist()
+    assert live.progress.rows == bad
 
 
 def test_skipped_rows_leave_the_weights_of_the_good_rows(tmp_path, rng):
@@ -218,12 +218,12 @@ def test_skipped_rows_leave_the_weights_of_the_good_rows(tmp_path, rng):
     finish(expected, sources)
     skipped = [str(rejection) for step in steps for rejection in step.rejected]
 
-    assert expected.model.weights.tobytes() == live.model.weights.tobytes()
-    assert (bad.sum(), 3000) == (live.progress.skipped, live.progress.rows)
-    assert [
+    assert live.model.weights.tobytes() == expected.model.weights.tobytes()
+    assert (live.progress.skipped, live.progress.rows) == (bad.sum(), 3000)
+    assert skipped == [
         f"{mixed}: row {i + 1}: column 'x' is nan, not finite" for i in np.flatnonzero(bad)
-    ] == skipped
-    assert (np.flatnonzero(~bad) + 1).tolist() == [r for step in steps for r in step.rows.tolist()]
+    ]
+    assert [r for step in steps for r in step.rows.tolist()] == (np.flatnonzero(~bad) + 1).tolist()
 
 
 def test_divergence_names_the_row_and_keeps_the_model_before_it(tmp_path):
@@ -233,7 +233,7 @@ def test_divergence_names_the_row_and_keeps_the_model_before_it(tmp_path):
     with pytest.raises(DivergedError, match="f.parquet: row 1501: diverged at sample 1,501"):
         finish(live, sources)
 
-    assert 1500 == live.progress.samples == live.model.n_seen
+    assert live.progress.samples == live.model.n_seen == 1500
     assert np.isfinite(live.model.weights).all()
 
 
@@ -280,11 +280,11 @@ def test_damage_in_the_middle_is_named_after_the_rows_before_it(digits, tmp_path
 
     with pytest.raises(SourceError, match="damaged.parquet: damaged after row 6,000"):
         finish(live, sources)
-    assert 6000 == live.progress.rows
+    assert live.progress.rows == 6000
 
 
 def test_uri_is_read_through_pyarrow(points):
-    assert 2500 == ParquetSource(points.as_uri()).n_rows
+    assert ParquetSource(points.as_uri()).n_rows == 2500
     with pytest.raises(SourceError, match="nowhere"):
         ParquetSource("nowhere://bucket/file.parquet")
 
@@ -312,7 +312,7 @@ def test_progress_is_the_same_however_often_it_is_asked_for(every, tmp_path, rng
     shallow = []
     for result, *_ in zip(*runs, strict=True):
         rows = [live.ledger.rows for live in (copied, left_alone, asked)]
-        assert [asked.progress.rows] * 3 == rows
+        assert rows == [asked.progress.rows] * 3
         assert len(result.rows) == 0 or int(result.rows[-1]) <= asked.ledger.rows
         if len(result.predicted):
             with pytest.raises(ValueError, match="read-only"):
@@ -325,11 +325,11 @@ def test_progress_is_the_same_however_often_it_is_asked_for(every, tmp_path, rng
     left_alone.save(tmp_path / "m.npz")
     saved = LiveModel.load(tmp_path / "m.npz")
 
-    assert [copied.progress] * 3 == [each.progress for each in shallow]
-    assert 7503 == asked.ledger.rows == copied.progress.rows == saved.ledger.rows
-    assert (150, 150, 150) == (
+    assert [each.progress for each in shallow] == [copied.progress] * 3
+    assert asked.ledger.rows == copied.progress.rows == saved.ledger.rows == 7503
+    assert (
         saved.progress.unlabelled, saved.progress.missing, saved.progress.skipped
-    )  # fmt: skip
+    ) == (150, 150, 150)  # fmt: skip
     for live in (copied, left_alone, saved):
         assert told(live.progress) == told(asked.progress)
 
@@ -337,29 +337,29 @@ def test_progress_is_the_same_however_often_it_is_asked_for(every, tmp_path, rng
 def test_progress_before_anything_is_all_zero():
     progress = Progress()
 
-    assert (0, 0, 0, 0) == (
+    assert (
         progress.accuracy,
         progress.window_accuracy,
         progress.mean_error,
         progress.updated_share,
-    )
+    ) == (0, 0, 0, 0)
 
 
 def test_golden_run_of_version_1_goes_on(tmp_path):
     """Format version 1 saved it at row 11 of 12 of a topic, one of them rejected."""
     live = LiveModel.load(ROOT / "tests" / "golden" / "run-1.npz")
 
-    assert (10, 1, 11) == (live.progress.samples, live.progress.skipped, live.cursor.row)
-    assert ("part", "offset") == live.selection.position
-    assert (("a", "b"), "str") == (live.schema.features, live.schema.label_type)
-    assert {("p",): 14, ("q",): 5} == live.cursor.offsets
-    assert [(0, 11, 1)] == [(e.start, e.end, e.rejected) for e in live.lineage.entries]
-    assert (1, 10) == (len(live.progress.curve.sums), live.progress.confusion.tested + 1)
+    assert (live.progress.samples, live.progress.skipped, live.cursor.row) == (10, 1, 11)
+    assert live.selection.position == ("part", "offset")
+    assert (live.schema.features, live.schema.label_type) == (("a", "b"), "str")
+    assert live.cursor.offsets == {("p",): 14, ("q",): 5}
+    assert [(e.start, e.end, e.rejected) for e in live.lineage.entries] == [(0, 11, 1)]
+    assert (len(live.progress.curve.sums), live.progress.confusion.tested + 1) == (1, 10)
     path = tmp_path / "rest.csv"
     path.write_text("label,a,b,part,offset\nleft,1,1,q,5\nright,1.5,1,q,6\n")
     sources = [open_source(str(path))]
     list(live.run(sources, live.resume(sources)))
-    assert (11, 1) == (live.progress.samples, live.ledger.n_redelivered)
+    assert (live.progress.samples, live.ledger.n_redelivered) == (11, 1)
 
 
 def test_sample_errors_of_libraries_keep_the_model(tmp_path):
@@ -371,4 +371,4 @@ def test_sample_errors_of_libraries_keep_the_model(tmp_path):
     with pytest.raises(SampleError, match="row 2: column 'a' is 'x', not a number"):
         list(live.run(sources))
 
-    assert 1 == live.progress.samples == live.cursor.row
+    assert live.progress.samples == live.cursor.row == 1

@@ -53,9 +53,9 @@ def test_a_model_of_python_is_loaded_with_what_it_does_not_know(tmp_path):
     save(model, path)
     live = LiveModel.load(path)
 
-    assert (("a", "b"), False, 0) == (
+    assert (
         live.schema.features, live.lineage.is_complete, live.progress.samples
-    )  # fmt: skip
+    ) == (("a", "b"), False, 0)  # fmt: skip
     save(SGDPerceptron(seed=0), path)
     assert LiveModel.load(path).lineage.is_complete
 

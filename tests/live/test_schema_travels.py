@@ -34,8 +34,8 @@ def test_each_checkpoint_knows_what_its_rows_told(every, late, tmp_path):
         assert (() if has_label else None) == then.schema.texts
         saved += 1
 
-    assert 1001 == then.progress.rows
-    assert 1001 == saved if every else saved <= 3
+    assert then.progress.rows == 1001
+    assert saved == 1001 if every else saved <= 3
 
 
 @pytest.mark.parametrize("options", [["--save-every", "1"], []])
@@ -44,7 +44,7 @@ def test_the_command_line_saves_what_was_learned(options, late, tmp_path, run):
     path, whole = tmp_path / "m.npz", tmp_path / "whole.npz"
     run("learn", late, "-m", path, "--limit", 1000, "--quiet", *options, check=0)
     live = LiveModel.load(path)
-    assert (None, [], 1000) == (live.schema.label_type, live.model.classes_, live.progress.rows)
+    assert (live.schema.label_type, live.model.classes_, live.progress.rows) == (None, [], 1000)
 
     run("learn", late, "-m", path, "--quiet", *options, check=0)
     run("learn", late, "-m", whole, "--quiet", check=0)
@@ -64,13 +64,13 @@ def test_rejected_and_replayed_rows_tell_nothing(tmp_path):
     live = LiveModel.start(sources, Selection(position=("p",)), seed=0)
     list(live.run(sources, skip_rejected=True))
 
-    assert ("str", ["x"]) == (live.schema.label_type, live.model.classes_)
-    assert (1, 1, 1, 1) == (
+    assert (live.schema.label_type, live.model.classes_) == ("str", ["x"])
+    assert (
         live.progress.samples,
         live.progress.unlabelled,
         live.progress.skipped,
         live.ledger.n_redelivered,
-    )
+    ) == (1, 1, 1, 1)
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "jsonl in a list", "libsvm"])
@@ -92,7 +92,7 @@ def test_a_source_that_does_not_fit_touches_nothing(form, tmp_path, run):
     before = path.read_bytes()
     refused = run("learn", wine, "-m", path, "--quiet", check=1)
 
-    assert 1 == refused.stderr.count("\n")
+    assert refused.stderr.count("\n") == 1
     assert before == path.read_bytes()
     run("learn", iris, "-m", path, "--quiet", check=0)
     assert before == path.read_bytes()

@@ -19,7 +19,7 @@ def test_large_features_are_remarked_on(tmp_path):
     path.write_text("x,y\n200,0\n-3,1\n")
     notes = [note for step in learned(path, lr=1e-6) for note in step.notes]
 
-    assert 1 == sum("unscaled features: 'x' reaches 200" in note for note in notes)
+    assert sum("unscaled features: 'x' reaches 200" in note for note in notes) == 1
 
 
 def test_a_label_of_its_own_for_each_row_is_warned_of(tmp_path):
@@ -29,7 +29,7 @@ def test_a_label_of_its_own_for_each_row_is_warned_of(tmp_path):
         path.write_text("\n".join(["x,label", *rows]) + "\n")
         notes = {note for step in learned(path, options={"every": 100}) for note in step.notes}
 
-        assert expected == any("brought a new label" in note for note in notes)
+        assert any("brought a new label" in note for note in notes) == expected
 
 
 def test_offsets_and_kept_columns_go_with_each_usable_row(tmp_path, rng):

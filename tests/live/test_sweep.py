@@ -12,7 +12,7 @@ from stream_perceptron.live.sweep import Trial, combinations, learn_sources
 def test_a_stream_of_rivers_is_learned_as_by_itself():
     trials = sweep(datasets.Phishing(), lr=[0.01, 0.1, 1.0], activation=["sigmoid", "tanh"], seed=0)
 
-    assert 6 == len(trials)
+    assert len(trials) == 6
     accuracies = [trial.progress.accuracy for trial in trials]
     assert sorted(accuracies, reverse=True) == accuracies
     for trial in trials:
@@ -27,7 +27,7 @@ def test_a_stream_of_rivers_is_learned_as_by_itself():
 
 
 def test_no_settings_are_no_trials():
-    assert [] == sweep([({"a": 1.0}, "x")], lr=[])
+    assert sweep([({"a": 1.0}, "x")], lr=[]) == []
 
 
 def test_one_reading_for_all_up_to_a_limit(tmp_path, rng):

@@ -83,9 +83,9 @@ def dataset_of(seed, n=300):
 def require_as_river(live, results, model, metric, expected, exact=0.0):
     """Check the results against River's: to the bit, or within a tolerance."""
     found, progress, names = predictions_in(results), live.progress, model.classes_
-    assert expected == {row: found[row] for row in expected}
-    assert names == live.model.classes_
-    assert sorted(model.features_) == sorted(live.model.features_)
+    assert {row: found[row] for row in expected} == expected
+    assert live.model.classes_ == names
+    assert sorted(live.model.features_) == sorted(model.features_)
     places = [live.model.features_.index(name) for name in model.features_]
     for ours, theirs in (
         (live.model.weights[:, places], model.weights),
@@ -99,10 +99,10 @@ def require_as_river(live, results, model, metric, expected, exact=0.0):
     matrix = [[metric.cm[a][b] for b in names] for a in names]
     assert matrix == progress.confusion.matrix(range(len(names))).tolist()
     n = len(expected)
-    assert (n, n, 0, 2 * n) == (
+    assert (
         progress.samples, progress.unlabelled, progress.skipped, progress.rows
-    )  # fmt: skip
-    assert ({}, 0) == (live.waiting.samples, live.waiting.forgotten)
+    ) == (n, n, 0, 2 * n)  # fmt: skip
+    assert (live.waiting.samples, live.waiting.forgotten) == ({}, 0)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -144,11 +144,11 @@ def test_as_a_plain_dict(most, tmp_path):
     found, progress = predictions_in(results), live.progress
 
     assert plain.rejected == [row for row, _ in rejected_in(results)]
-    assert plain.predicted == {row: found[row] for row in plain.predicted}
-    assert list(plain.samples) == list(live.waiting.samples)
-    assert plain.forgotten == live.waiting.forgotten
+    assert {row: found[row] for row in plain.predicted} == plain.predicted
+    assert list(live.waiting.samples) == list(plain.samples)
+    assert live.waiting.forgotten == plain.forgotten
     assert plain.forgotten > 0
-    assert state_of(plain.model) == state_of(live.model)
+    assert state_of(live.model) == state_of(plain.model)
     assert plain.accuracy == progress.accuracy
     n_asked = sum(1 for number in plain.predicted if rows[number - 1].get("label") is None)
     assert (len(plain.tested), n_asked, len(plain.rejected)) == (
@@ -250,16 +250,16 @@ def test_a_rejected_row_ends_the_run_and_changes_nothing(name, form, tmp_path):
     with pytest.raises(SampleError, match=f"^{path}: row 6: .*{why}") as caught:
         learn(live, path)
     assert "\n" not in str(caught.value)
-    assert story_of(before) == story_of(live)
-    assert ["1", "4"] == list(live.waiting.samples)
+    assert story_of(live) == story_of(before)
+    assert list(live.waiting.samples) == ["1", "4"]
 
     # It can be resumed.
     learn(live, path, skip_rejected=True)
     ((row, reason),) = rejected_in(learn(whole, path, skip_rejected=True))
     assert str(caught.value) == f"{path}: row {row}: {reason}"
-    assert bytes_of(whole, tmp_path) == bytes_of(live, tmp_path)
-    assert ["2"] == list(live.waiting.samples)
-    assert (4, 4, 1) == (whole.progress.samples, whole.progress.unlabelled, whole.progress.skipped)
+    assert bytes_of(live, tmp_path) == bytes_of(whole, tmp_path)
+    assert list(live.waiting.samples) == ["2"]
+    assert (whole.progress.samples, whole.progress.unlabelled, whole.progress.skipped) == (4, 4, 1)
 
 
 def test_a_blank_text_is_no_id(tmp_path):
@@ -277,8 +277,8 @@ def test_ids_are_compared_as_texts(tmp_path):
     live = LiveModel.start(sources, Selection(join="id"), seed=0)
     list(live.run(sources, live.resume(sources)))
 
-    assert (2, ["19"]) == (live.progress.samples, list(live.waiting.samples))
-    assert ["a", "b"] == live.model.features_
+    assert (live.progress.samples, list(live.waiting.samples)) == (2, ["19"])
+    assert live.model.features_ == ["a", "b"]
     assert all(isinstance(key, str) for key in live.waiting.samples)
 
 
@@ -291,7 +291,7 @@ def test_a_label_that_would_diverge_is_left_to_wait(tmp_path):
     with pytest.raises(DivergedError, match="row 13: diverged at sample 11"):
         list(live.run(sources))
 
-    assert (10, ["far"]) == (live.progress.samples, list(live.waiting.samples))
+    assert (live.progress.samples, list(live.waiting.samples)) == (10, ["far"])
     assert np.isfinite(live.model.weights).all()
 
 
@@ -304,7 +304,7 @@ def test_runs_that_cannot_join_are_refused(what, tmp_path):
         sources = [RandomDraws(sources, 0)]
     with pytest.raises(ValueError, match="join"):
         list(live.run(sources, **{"epochs": {"epochs": 2}, "stop": {"stop": True}}.get(what, {})))
-    assert before == story_of(live)
+    assert story_of(live) == before
 
 
 @pytest.mark.parametrize("change", ["forgotten", "one less", "one more"])

@@ -84,7 +84,7 @@ def test_a_block_is_its_rows(kernel, block, is_wide, is_scaled, lr, epsilon, sto
             if one.diverged or one.stopped or one.memory_error is not None:
                 break
 
-    assert ended == (result.diverged, result.stopped, type(result.memory_error))
+    assert (result.diverged, result.stopped, type(result.memory_error)) == ended
     for name in ("targets", "predicted", "errors", "updated", "probabilities"):
         expected = np.concatenate([getattr(one, name) for one in done])
         np.testing.assert_array_equal(expected, getattr(result, name), name)

@@ -100,7 +100,7 @@ def test_arrays_give_the_bits_and_predictions_of_samples(stream, wide, kind):
             X[start:end], labels[start:end], names, w=weights[start:end]
         )
 
-    assert expected == predicted
+    assert predicted == expected
     assert state_of(one) == state_of(block)
 
 
@@ -141,7 +141,7 @@ def test_mnist_in_blocks_of_any_size_and_one_by_one(digits):
             part = slice(start, start + size)
             predicted += block.test_then_train(X[part], labels[part], names)
 
-        assert expected == predicted
+        assert predicted == expected
         assert state_of(one) == state_of(block)
 
 
@@ -156,8 +156,8 @@ def test_stop_ends_with_the_first_sample_that_fits(rng):
     first = next(i for i, error in enumerate(errors) if error < epsilon)
     stopped = SGDPerceptron(0.5, epsilon, seed=0, classes=[0, 1])
 
-    assert first + 1 == len(stopped.test_then_train(X, labels, stop=True))
-    assert (first + 1, first) == (stopped.n_seen, stopped.n_updates)
+    assert len(stopped.test_then_train(X, labels, stop=True)) == first + 1
+    assert (stopped.n_seen, stopped.n_updates) == (first + 1, first)
     assert errors[first] == stopped.last_error
 
 
@@ -176,7 +176,7 @@ def test_array_that_cannot_be_used_is_refused_whole(X, labels, reason):
 
     with pytest.raises(SampleError, match=reason):
         model.test_then_train(np.array(X), labels)
-    assert ([], [], 0) == (model.classes_, model.features_, model.n_seen)
+    assert (model.classes_, model.features_, model.n_seen) == ([], [], 0)
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_frame_that_cannot_be_used_is_refused_whole(frame, reason):
 
     with pytest.raises(SampleError, match=reason):
         model.learn_many(frame, pd.Series(["u", "v"]))
-    assert ([], [], 0) == (model.classes_, model.features_, model.n_seen)
+    assert (model.classes_, model.features_, model.n_seen) == ([], [], 0)
 
 
 def test_bools_and_integers_are_numbers_in_frames():
@@ -229,15 +229,15 @@ def test_predictions_come_in_the_kind_of_frame_that_was_given(rng):
             expected = [model.predict_proba_one(x)[name] for x in rows]
             column = probabilities[name]
             np.testing.assert_allclose(np.asarray(column), expected)
-    assert [7, 8] == list(model.predict_many(pd.DataFrame(data, index=[7, 8])).index)
+    assert list(model.predict_many(pd.DataFrame(data, index=[7, 8])).index) == [7, 8]
 
 
 def test_untrained_model_predicts_nothing_for_a_frame():
     model = SGDPerceptron()
     frame = pd.DataFrame({"a": [1.0, 2.0]})
 
-    assert [None, None] == model.predict_many(frame).tolist()
-    assert (2, 0) == model.predict_proba_many(frame).shape
+    assert model.predict_many(frame).tolist() == [None, None]
+    assert model.predict_proba_many(frame).shape == (2, 0)
 
 
 def test_divergence_in_mid_block_leaves_the_rows_before(rng):
@@ -258,5 +258,5 @@ def test_a_missing_label_has_no_number_beside_known_and_new_ones():
     rows = Rows.of_table(("a",), np.arange(4.0)[:, np.newaxis])
     result = model.train(Samples(rows, ["x", None, "y", None], np.ones(4)))
 
-    assert [0, -1, 1, -1] == result.targets.tolist()
-    assert [0, 2] == np.flatnonzero(result.updated).tolist()
+    assert result.targets.tolist() == [0, -1, 1, -1]
+    assert np.flatnonzero(result.updated).tolist() == [0, 2]

@@ -208,7 +208,7 @@ def test_a_hundred_thousand_words_in_blocks(tell):
     tell(
         f"blocks of 200 texts, 100,000 words known: {peak / 2**20:.0f} MB at most beside the model"
     )
-    assert 100_000 == len(many["SGDPerceptron"].features_)
+    assert len(many["SGDPerceptron"].features_) == 100_000
     assert state_of(one["SGDPerceptron"]) == state_of(many["SGDPerceptron"])
     assert peak < 40 * 2**20  # dense blocks would take 160 MB
 
@@ -238,7 +238,7 @@ def test_test_then_train_takes_what_holds_numbers(form, matrix, labels):
         expected.append(one.predict_one(x))
         one.learn_one(x, y)
 
-    assert expected == predicted
+    assert predicted == expected
     assert state_of(one) == state_of(tested)
     renamed = model()
     renamed.test_then_train(X, labels, features=[f"n{i}" for i in range(6)])
@@ -294,7 +294,7 @@ def test_what_cannot_be_used_is_refused_in_one_sentence(use, why):
 def test_a_seed_of_numpy(tmp_path):
     here = SGDPerceptron(classes=["x"], seed=np.uint64(2**63 + 5))
     there = SGDPerceptron(classes=["x"], seed=2**63 + 5)
-    assert state_of(here) == state_of(there)
+    assert state_of(there) == state_of(here)
     files = [io.BytesIO(), io.BytesIO()]
     for file, each in zip(files, (here, there), strict=True):
         save(each, file)

@@ -211,7 +211,7 @@ def test_a_name_that_uses_the_model_that_learns_it(inner):
     odd.code = code
     if inner == "predict_one":
         model.learn_one(x, "left")
-        assert 2 == model.n_seen
+        assert model.n_seen == 2
     else:
         with pytest.raises(RuntimeError, match="learning a sample"):
             model.learn_one(x, "left")
@@ -239,7 +239,7 @@ def test_a_schedule_that_uses_the_model():
     assert before == state_of(model)
     model.mutate({"lr": 0.5})
     model.learn_one({"a": 1.0}, "left")
-    assert 4 == model.n_seen
+    assert model.n_seen == 4
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -272,9 +272,9 @@ def test_calls_from_several_threads_are_each_counted_once(seed):
     finally:
         sys.setswitchinterval(interval)
 
-    assert [] == errors
-    assert 4 * (60 + 6 * 5) == model.n_seen == model.n_updates
-    assert (2, len(model.features_)) == model.weights.shape
+    assert errors == []
+    assert model.n_seen == model.n_updates == 4 * (60 + 6 * 5)
+    assert model.weights.shape == (2, len(model.features_))
     assert len(set(model.features_)) == len(model.features_)
     assert np.isfinite(model.weights).all()
 

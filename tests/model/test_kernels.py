@@ -84,7 +84,7 @@ def test_kernels_agree_to_rounding(activation, epsilon, d, k, rng):
     results = []
     for kernel in KERNELS.values():
         store, block = stored(W, b), block_of(targets, k, 0.01)
-        assert 60 == learn(kernel, store, X, rule, block)
+        assert learn(kernel, store, X, rule, block) == 60
         results.append((store, block))
     (store1, one), (store2, two) = results
 
@@ -130,7 +130,7 @@ def test_bits_do_not_depend_on_how_a_sample_comes(k, d, rng):
             part = block_of(targets[i : i + size], k)
             learn(_kernel, store, X[i : i + size], rule, part)
             nets.append(part.nets)
-        assert expected[:3] == outcome(store, block._replace(nets=np.concatenate(nets)))[:3]
+        assert outcome(store, block._replace(nets=np.concatenate(nets)))[:3] == expected[:3]
     order = rng.permutation(d)
     feature_ids = np.concatenate([order, [-1, d]]).astype(np.int32)
     mixed = rng.permutation(d + 2)
@@ -139,7 +139,7 @@ def test_bits_do_not_depend_on_how_a_sample_comes(k, d, rng):
         store, again = stored(W, b), block_of(targets, k)
         rows = table(wide, is_present=there)
         learn(_kernel, store, rows, rule, again, feature_ids=feature_ids[mixed])
-        assert expected == outcome(store, again)
+        assert outcome(store, again) == expected
     known = Vocabulary(range(d))
     nets = block_of([-1] * len(X), k)
     store = stored(W, b)
@@ -148,7 +148,7 @@ def test_bits_do_not_depend_on_how_a_sample_comes(k, d, rng):
         full = {i: x[i] for i in order.tolist()}
         for features in (full, {i: value for i, value in full.items() if value}):
             found = _kernel.net_one(features, known, store.current)
-            assert net.tobytes() == found.tobytes()
+            assert found.tobytes() == net.tobytes()
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -229,8 +229,8 @@ def test_stop_ends_with_the_first_sample_that_fits(kernel):
     block = block_of([0, 0, 0, 0], 2, 1.0)
     rule = Rule(ACTIVATIONS["sigmoid"], 1e-6, stop=True)
 
-    assert 2 == learn(KERNELS[kernel], stored(W, b), X, rule, block)
-    assert [True, False, False, False] == block.updated.tolist()
+    assert learn(KERNELS[kernel], stored(W, b), X, rule, block) == 2
+    assert block.updated.tolist() == [True, False, False, False]
     assert np.isnan(block.errors[2:]).all()
 
 
@@ -243,7 +243,7 @@ def test_a_schedule_is_asked_by_the_number_of_updates(kernel):
     learn(KERNELS[kernel], store, np.zeros((4, 1)), rule, block._replace(rates=rates))
 
     # The bias goes from 0 to 1 at rate 1, and then meets the target 1.
-    assert 1.0 == store.biases[0]
+    assert store.biases[0] == 1.0
 
 
 @pytest.mark.parametrize("d", [16, 1100])

@@ -162,7 +162,7 @@ def test_parts_of_rows_and_what_they_hold(scale, rng):
         assert every[3:9] == list(rows[3:9].dicts())
         assert [every[i] for i in some.tolist()] == list(rows[some].dicts())
         assert every == list(concatenate_rows([rows[:4], rows[4:4], rows[4:]]).dicts())
-        assert [*every, {"e": 1.0, "x": 2.0}] == list(concatenate_rows([rows, other]).dicts())
+        assert list(concatenate_rows([rows, other]).dicts()) == [*every, {"e": 1.0, "x": 2.0}]
         largest = [max(map(abs, x.values()), default=0.0) for x in every]
         assert max(largest) == rows.max_abs()
         added = [rng.choice(["a", "red", "blue"], 2).tolist() for _ in range(20)]
@@ -177,7 +177,7 @@ def test_parts_of_rows_and_what_they_hold(scale, rng):
 def test_names_that_do_not_occur_are_left_out_of_few_rows():
     rows = Rows(range(9000), np.array([0, 2, 3]), np.array([7, 900, 7], np.int32), np.ones(3))
 
-    assert (7, 900) == rows.without_unused_names().names
+    assert rows.without_unused_names().names == (7, 900)
     assert list(rows.dicts()) == list(rows.without_unused_names().dicts())
 
 
@@ -189,4 +189,4 @@ def test_equal_names_are_refused_whether_they_occur_or_not():
     with pytest.raises(SampleError, match="two features are called 'a'"):
         model.test_then_train(matrix, ["x"], ["a", "a", *range(998)])
 
-    assert [] == model.features_
+    assert model.features_ == []

@@ -99,8 +99,8 @@ def test_indicators_are_left_alone_and_zeros_are_counted():
     statistics = dict(
         zip(model.features_, model.network.snapshot().scaler.table.T.tolist(), strict=True)
     )
-    assert [-1.0, 0.0, 0.0] == statistics["red"] == statistics["blue"]
-    assert 3.0 == statistics["a"][0]
+    assert statistics["red"] == statistics["blue"] == [-1.0, 0.0, 0.0]
+    assert statistics["a"][0] == 3.0
     np.testing.assert_allclose([4 / 3, np.var([0, 4, 0])], statistics["a"][1:])
 
 

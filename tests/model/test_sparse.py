@@ -108,7 +108,7 @@ def test_growth_by_few_features_copies_weights_seldom(rng):
         buffers.add(store.current.memory.shape)
 
     assert len(buffers) <= 2 + np.log2(20_000)
-    assert (N_CLASSES, 20_000) == model.weights.shape
+    assert model.weights.shape == (N_CLASSES, 20_000)
 
 
 def test_wide_and_narrow_models_agree(rng):

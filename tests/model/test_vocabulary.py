@@ -28,7 +28,7 @@ def test_natural_order_does_not_depend_on_the_order_given(names, random):
 def test_natural_order_counts_digits_as_numbers():
     expected = ["9" * 5000, "a", "pixel02", "pixel2", "pixel2b", "pixel10", "x²"]
 
-    assert expected == natural_order(reversed(expected))
+    assert natural_order(reversed(expected)) == expected
 
 
 @given(
@@ -64,7 +64,7 @@ def test_truncate_undoes_extend(names, data):
     vocabulary.truncate(cut)
 
     expected = [*range(cut)] + [-1] * (len(names) - cut)
-    assert expected == vocabulary.numbers_of(tuple(names)).tolist()
+    assert vocabulary.numbers_of(tuple(names)).tolist() == expected
     assert names[:cut] == vocabulary.names
 
 
@@ -84,7 +84,7 @@ def test_initial_weights_do_not_depend_on_how_the_store_grew(seed, growth):
     np.testing.assert_array_equal(store.weights, block[:, 1:])
     if k > 4 and d:
         assert store.weights.T.flags.aligned
-        assert 0 == store.weights.strides[1] % (8 * store.weights.itemsize)
+        assert store.weights.strides[1] % (8 * store.weights.itemsize) == 0
 
 
 def test_initial_weights_are_uniform_and_differ_with_the_seed():

@@ -111,9 +111,9 @@ def test_the_same_digits_in_any_layout_give_the_same_bits(name, pixels, expected
         write_parquet(tmp_path / "digits.parquet", {**LAYOUTS[name](X), "label": labels})
     )
 
-    assert expected.schema.features == live.schema.features
-    assert expected.model.weights.tobytes() == live.model.weights.tobytes()
-    assert expected.progress.confusion.pairs.tolist() == live.progress.confusion.pairs.tolist()
+    assert live.schema.features == expected.schema.features
+    assert live.model.weights.tobytes() == expected.model.weights.tobytes()
+    assert live.progress.confusion.pairs.tolist() == expected.progress.confusion.pairs.tolist()
 
 
 @pytest.mark.parametrize("name", SCALED)
@@ -122,8 +122,8 @@ def test_wider_types_give_the_same_bits_when_scaled(name, pixels, expected, tmp_
     path = write_parquet(tmp_path / "digits.parquet", {**SCALED[name](X), "label": labels})
 
     assert (
-        expected.model.weights.tobytes()
-        == trained(path, Selection(scale=1 / 255)).model.weights.tobytes()
+        trained(path, Selection(scale=1 / 255)).model.weights.tobytes()
+        == expected.model.weights.tobytes()
     )
 
 
@@ -131,7 +131,7 @@ def test_hugging_face_images_give_the_same_bits(pixels, expected, tmp_path):
     hugging_face(tmp_path / "digits.parquet", *pixels)
 
     live = trained(tmp_path / "digits.parquet")
-    assert expected.model.weights.tobytes() == live.model.weights.tobytes()
+    assert live.model.weights.tobytes() == expected.model.weights.tobytes()
 
 
 @pytest.mark.parametrize(
@@ -154,9 +154,9 @@ def test_openml_labels_are_strings_and_so_are_declared_classes(labels, pixels, e
     columns = {**plain(X, pa.float64(), first=1), "class": labels(y)}
     live = trained(write_parquet(tmp_path / "openml.parquet", columns), Selection(scale=1 / 255))
 
-    assert [str(i) for i in range(10)] == live.model.classes_
-    assert ("pixel1", "pixel784") == (live.schema.features[0], live.schema.features[-1])
-    assert expected.model.weights.tobytes() == live.model.weights.tobytes()
+    assert live.model.classes_ == [str(i) for i in range(10)]
+    assert (live.schema.features[0], live.schema.features[-1]) == ("pixel1", "pixel784")
+    assert live.model.weights.tobytes() == expected.model.weights.tobytes()
 
 
 def test_whole_floats_are_integer_labels_and_others_bad_rows(tmp_path):
@@ -167,23 +167,23 @@ def test_whole_floats_are_integer_labels_and_others_bad_rows(tmp_path):
 
     with pytest.raises(SampleError, match="row 3: label 2.5 is not a whole number"):
         list(samples)
-    assert [({"x": 1.0}, 1), ({"x": 2.0}, None)] == list(
+    assert list(
         stream.iter_parquet(
             write_parquet(tmp_path / "g.parquet", {"x": [1.0, 2.0], "y": [1.0, None]})
         )
-    )
+    ) == [({"x": 1.0}, 1), ({"x": 2.0}, None)]
 
 
 def test_bool_labels_and_features(tmp_path):
     path = write_parquet(tmp_path / "f.parquet", {"x": [True, False], "label": [False, True]})
 
-    assert [({"x": 1.0}, False), ({"x": 0.0}, True)] == list(stream.iter_parquet(path))
+    assert list(stream.iter_parquet(path)) == [({"x": 1.0}, False), ({"x": 0.0}, True)]
 
 
 def test_another_vector_column_gives_its_own_name_with_numbers(tmp_path):
     path = write_parquet(tmp_path / "f.parquet", {"embedding": [[0.5, 1.5]], "y": [1]})
 
-    assert [({"embedding0": 0.5, "embedding1": 1.5}, 1)] == list(stream.iter_parquet(path))
+    assert list(stream.iter_parquet(path)) == [({"embedding0": 0.5, "embedding1": 1.5}, 1)]
 
 
 def test_scale_goes_by_type_and_never_by_value(tmp_path):
@@ -195,7 +195,7 @@ def test_scale_goes_by_type_and_never_by_value(tmp_path):
     }
     path = write_parquet(tmp_path / "f.parquet", columns)
 
-    assert [({"a": 255 * (1 / 255), "b": 255.0, "c": 0.5}, 1)] == list(stream.iter_parquet(path))
+    assert list(stream.iter_parquet(path)) == [({"a": 255 * (1 / 255), "b": 255.0, "c": 0.5}, 1)]
 
 
 def test_coloured_pictures_have_three_values_a_pixel(tmp_path):
@@ -206,16 +206,17 @@ def test_coloured_pictures_have_three_values_a_pixel(tmp_path):
     path = write_parquet(tmp_path / "f.parquet", {"image": image, "label": [0]})
     ((x, _),) = stream.iter_parquet(path, scale=1)
 
-    assert list(range(12)) == list(x.values())
+    assert list(x.values()) == list(range(12))
 
 
 def test_ignored_columns_are_not_used_and_weights_are_handed_on(tmp_path):
     columns = {"a": [1.0, 2.0], "b": [3.0, 4.0], "w": [0.5, 2.0], "y": ["u", "v"]}
     path = write_parquet(tmp_path / "f.parquet", columns)
 
-    assert [({"a": 1.0}, "u", {"w": 0.5}), ({"a": 2.0}, "v", {"w": 2.0})] == list(
-        stream.iter_parquet(path, ignore=["b"], weight="w")
-    )
+    assert list(stream.iter_parquet(path, ignore=["b"], weight="w")) == [
+        ({"a": 1.0}, "u", {"w": 0.5}),
+        ({"a": 2.0}, "v", {"w": 2.0}),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -294,11 +295,11 @@ def test_bad_rows_leave_the_others_in_place(tmp_path):
         batches = list(read_batches(source, Request(Selection(scale=1.0))))
 
         assert good == [list(x.values()) for batch in batches for x in batch.features.dicts()]
-        assert [0, 2, 5] == [label for batch in batches for label in batch.labels]
+        assert [label for batch in batches for label in batch.labels] == [0, 2, 5]
         rows = [batch.first_row - 1 + i for batch in batches for i in batch.rows.tolist()]
-        assert [0, 2, 5] == rows
+        assert rows == [0, 2, 5]
         rejected = [batch.first_row - 1 + i for batch in batches for i in batch.rejected]
-        assert {1, 3, 4, 6, 7} == set(rejected)
+        assert set(rejected) == {1, 3, 4, 6, 7}
 
 
 def test_second_file_must_have_the_same_features(tmp_path):
@@ -308,7 +309,7 @@ def test_second_file_must_have_the_same_features(tmp_path):
 
     with pytest.raises(SourceError, match="b.parquet: it lacks 'pixel0'"):
         list(stream.iter_parquet(first, second))
-    assert 2 == len(list(stream.iter_parquet(first, third)))
+    assert len(list(stream.iter_parquet(first, third))) == 2
 
 
 def test_second_file_must_have_the_same_type_of_labels(tmp_path):
@@ -324,14 +325,14 @@ def test_description_says_what_is_used_and_warns_of_row_numbers(tmp_path):
     source = ParquetSource(str(write_parquet(tmp_path / "f.parquet", columns)))
     (batch,) = read_batches(source, Request(Selection(ignore=("skip",))))
 
-    assert (
+    assert batch.notes == (
         "2 features: user_id, a",
         "label: target (str)",
         "ignored: skip (as asked)",
         "ignored (text): note; to use it: --one-hot note",
         "warning: 'user_id' looks like a row number, which spoils learning: drop it with "
         "--ignore user_id",
-    ) == batch.notes
+    )
 
 
 @pytest.mark.parametrize("kind", ["parquet", "arrow"])
@@ -373,4 +374,4 @@ def test_arrow_files_as_libraries_write_them(library, is_pipe, compression, tmp_
         else:
             run("learn", path, "-m", model, "--quiet", "--limit", limit, check=0)
 
-    assert 300 == LiveModel.load(model).progress.samples
+    assert LiveModel.load(model).progress.samples == 300

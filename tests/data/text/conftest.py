@@ -31,8 +31,8 @@ def require_said(read):
     def require(text, features, labels):
         found = read(text)
 
-        assert (features, labels, {}) == found
-        assert [type(label) for label in labels] == [type(label) for label in found[1]]
+        assert found == (features, labels, {})
+        assert [type(label) for label in found[1]] == [type(label) for label in labels]
 
     return require
 
@@ -44,7 +44,7 @@ def require_wrong(read):
     def require(text, reason):
         bad = read(text)[2]
 
-        assert [1] == list(bad)
+        assert list(bad) == [1]
         assert bad[1].startswith(reason)
 
     return require

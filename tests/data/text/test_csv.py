@@ -64,17 +64,17 @@ def test_numbers_may_mean_a_missing_value(missing, tmp_path):
     for batch in batches:
         knowledge.adopt(batch.inferred)
         progress.count_missing(batch.missing, knowledge)
-    assert 80 * 5 == progress.missing
+    assert progress.missing == 80 * 5
 
 
 def test_a_header_that_leaves_a_quote_open_takes_the_line_that_closes_it(read):
-    assert ([], [], {}) == read('label,"a\nb"\n')
+    assert read('label,"a\nb"\n') == ([], [], {})
 
 
 def test_lines_between_quotes_are_one_record_only_if_it_has_all_its_fields(read):
     """Otherwise each line is a record."""
     features, labels, rejected = read('a,t,y\n1,"x,0\n5,6,y",1,0\n3,z,1\n4,"two\nlines",0\n')
 
-    assert ([{"a": 3}, {"a": 4}], [1, 0]) == (features, labels)
-    assert [0, 1] == sorted(rejected)
+    assert (features, labels) == ([{"a": 3}, {"a": 4}], [1, 0])
+    assert sorted(rejected) == [0, 1]
     assert rejected[0].startswith("it has an open quote")

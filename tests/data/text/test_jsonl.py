@@ -92,7 +92,7 @@ def test_only_learned_rows_tell_what_others_mean(rows, learned, why, are_split, 
         live.save(path)
         live = LiveModel.load(path)
 
-    assert learned == found
+    assert found == learned
     assert why.keys() == rejected.keys()
     assert all(rejected[i].startswith(start) for i, start in why.items())
 

@@ -79,7 +79,7 @@ def test_a_last_line_without_its_newline_is_learned_once(more, tmp_path, run):
     whole = tmp_path / "whole.npz"
     run("learn", source, "-m", whole, "--quiet", check=0)
 
-    assert "" == same.stderr
+    assert same.stderr == ""
     assert contents_of(whole) == contents_of(path)
 
 
@@ -112,8 +112,8 @@ def test_new_rows_of_all_files_are_learned(tmp_path, run):
             file.write("left,5\n")
     grown = run("learn", first, second, "-m", path, "--quiet", check=0)
 
-    assert ("", "") == (blanks.stderr, grown.stderr)
-    assert 6 == LiveModel.load(path).progress.samples
+    assert (blanks.stderr, grown.stderr) == ("", "")
+    assert LiveModel.load(path).progress.samples == 6
     run("verify", path, second, first, check=0)
 
 

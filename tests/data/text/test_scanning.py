@@ -159,7 +159,7 @@ def test_mutated_records_give_the_same_cells(form, tell):
                 for record in records
             ]
             expected = cells_of(definition, records)
-            assert expected == cells_of(compiled, records), records
+            assert cells_of(compiled, records) == expected, records
             n_records += len(records)
             n_read += len(records) - len(expected[3])
     tell(f"{form}: {n_records:,} records alike, {n_read:,} of them well-formed")
