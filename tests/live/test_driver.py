@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
-
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from helpers import ROOT
 
 from stream_perceptron import DivergedError, SampleError, SGDPerceptron
 from stream_perceptron.data.batch import Batch, Inferred
@@ -138,82 +131,3 @@ def test_what_a_step_refuses_ends_it(rng):
             with pytest.raises(error):
                 list(results)
         assert len(steps) == 1
-
-
-def test_one_call_of_train_outside_the_model():
-    """All learning, testing and prediction goes through one function."""
-    calls = []
-    for folder in ("stream_perceptron", "cli"):
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            code = re.sub(r'""".*?"""', "", path.read_text(), flags=re.DOTALL)
-            calls += [str(path.relative_to(ROOT))] * len(re.findall(r"\.train\(", code))
-
-    outside = [path for path in calls if "/model/" not in path and "/perceptron.py" not in path]
-    assert outside == ["stream_perceptron/live/model.py"]
-
-
-def walks():
-    """Return the functions in docs/design.md for each kind of row, in order."""
-    text = (ROOT / "docs" / "design.md").read_text()
-    section = text.partition("## The way of a row")[2].partition("\n## ")[0]
-    found = {}
-    for kind, steps in re.findall(r"^### (.+?)\n\n(.*?)(?=^### |\Z)", section, re.M | re.S):
-        found[kind] = re.findall(r"^\d+\. `([^`]+)`", steps, re.MULTILINE)
-    return found
-
-
-# Learns from a source, and prints each function at its first call.
-ENTERED = """
-import sys
-import threading
-
-from stream_perceptron import LiveModel
-from stream_perceptron.data import open_source
-
-entered: dict[str, None] = {}
-
-
-def note(frame, event, arg):
-    name = frame.f_code.co_filename.rpartition("stream_perceptron/")
-    if event == "call" and name[1]:
-        entered.setdefault(f"{name[2]}: {frame.f_code.co_qualname}")
-
-
-sources = [open_source(sys.argv[1])]
-live = LiveModel.start(sources, seed=0)
-sys.setprofile(note)
-threading.setprofile(note)
-for _ in live.run(sources):
-    pass
-sys.setprofile(None)
-print("\\n".join(entered))
-"""
-
-
-@pytest.mark.parametrize("kind", ["CSV from stdin", "Parquet", "JSON objects"])
-def test_rows_take_the_way_that_the_design_names(kind, tmp_path):
-    """The first calls of the named functions come in this order."""
-    path = tmp_path / "rows"
-    if kind == "Parquet":
-        pq.write_table(pa.table({"a": [0.5, 1.5, 2.5], "y": [0, 1, 0]}), path)
-    elif kind == "CSV from stdin":
-        path.write_text("a,y\n0.5,0\n1.5,1\n2.5,0\n")
-    else:
-        path.write_text('{"a": 0.5, "y": 0}\n{"a": 1.5, "y": 1}\n{"a": 2.5, "y": 0}\n')
-    stdin = path.open("rb") if kind == "CSV from stdin" else None
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", ENTERED, "-" if stdin else path],
-            stdin=stdin, capture_output=True, text=True, check=True,
-        )  # fmt: skip
-    finally:
-        if stdin:
-            stdin.close()
-    entered = done.stdout.splitlines()
-    parts = walks()
-    first, *others = parts["Then every row"]
-    named = [*parts["Before a row"], *parts[kind], first, *parts["In the model"], *others]
-
-    assert len(named) > 20
-    assert [name for name in named if name not in entered] == []
-    assert sorted(named, key=entered.index) == named
