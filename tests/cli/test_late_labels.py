@@ -326,11 +326,11 @@ def test_the_whole_is_verified(run, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["json", "csv"])
-def test_fifty_kills(form, tmp_path, tell):
-    """After kills at random moments no waiting sample is lost or learned twice."""
+def test_kills_lose_no_waiting_sample(form, tmp_path, tell):
+    """Nor is one learned twice."""
     rows = random_rows(5, 20_000, 60)
     source = write_rows(tmp_path / f"s.{form}", form, rows)
-    reference, wanted = tmp_path / "reference", 25 * TIMES
+    reference, wanted = tmp_path / "reference", 12 * TIMES
     reference.mkdir()
     run_once = consume(reference, [source, "--max-pending", "25", "--skip-bad"])
     subprocess.run(run_once, check=True, timeout=300)

@@ -444,12 +444,21 @@ def test_eight_shards_learn_mnist_as_well_as_one_stream(cluster, run, digits, tm
     )
 
 
+THIRTY_ROUNDS = {"shards": 8, "rows": 250}  # of the digits
+
+
+@pytest.fixture(scope="module")
+def thirty_rounds(cluster, digits, tmp_path_factory):
+    """The checkpoint after thirty rounds without a fault."""
+    path = tmp_path_factory.mktemp("rounds") / "model.npz"
+    cluster.run(digits["train"], model=path, **THIRTY_ROUNDS)
+    return contents_of(path)
+
+
 @pytest.mark.slow
-def test_lost_workers_cost_no_sample(cluster, digits, tmp_path, tell):
-    reference, path = tmp_path / "reference.npz", tmp_path / "model.npz"
-    options = {"shards": 8, "rows": 125}
-    cluster.run(digits["train"], model=reference, **options)
-    process = cluster.start(digits["train"], model=path, **options)
+def test_lost_workers_cost_no_sample(cluster, digits, thirty_rounds, tmp_path, tell):
+    path = tmp_path / "model.npz"
+    process = cluster.start(digits["train"], model=path, **THIRTY_ROUNDS)
     rng, kills, rounds = random.Random(0), 0, -1
     while kills < 3 * TIMES:
         rounds = wait_for_round(path, rounds, process)
@@ -461,18 +470,16 @@ def test_lost_workers_cost_no_sample(cluster, digits, tmp_path, tell):
 
     tell(f"{kills} workers killed in 60,000 samples, ended alike")
     assert (process.returncode, errors) == (0, "")
-    assert contents_of(reference) == contents_of(path)
+    assert contents_of(path) == thirty_rounds
     assert LiveModel.load(path).progress.samples == 60_000
 
 
 @pytest.mark.slow
-def test_a_killed_driver_goes_on_at_its_last_round(cluster, digits, tmp_path, tell):
-    reference, path = tmp_path / "reference.npz", tmp_path / "model.npz"
-    options = {"shards": 8, "rows": 125}
-    cluster.run(digits["train"], model=reference, **options)
+def test_a_killed_driver_goes_on_at_its_last_round(cluster, digits, thirty_rounds, tmp_path, tell):
+    path = tmp_path / "model.npz"
     rng, kills, rounds = random.Random(1), 0, -1
     while True:
-        process = cluster.start(digits["train"], model=path, **options)
+        process = cluster.start(digits["train"], model=path, **THIRTY_ROUNDS)
         if kills < 3 * TIMES:
             wait_for_round(path, rounds, process)
             time.sleep(rng.uniform(0, 0.05))
@@ -485,10 +492,10 @@ def test_a_killed_driver_goes_on_at_its_last_round(cluster, digits, tmp_path, te
         rounds = rounds_of(path)
 
     tell(f"the driver killed {kills} times, ended alike")
-    assert contents_of(reference) == contents_of(path)
+    assert contents_of(path) == thirty_rounds
     first, rounds = LiveModel.load(path).lineage.entries
     assert (first.unit, first.start, first.end) == ("rows", 0, 1)
-    assert (rounds.unit, rounds.start, rounds.end, rounds.first_rows) == ("rounds", 0, 60, 1)
+    assert (rounds.unit, rounds.start, rounds.end, rounds.first_rows) == ("rounds", 0, 30, 1)
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("signal_handlers")
 
 PARTS = 12  # run in parallel
 CASES = 300
-KILLED = 20
+KILLED = 8
 
 
 def try_cases(seeds, folder, monkeypatch, **how):

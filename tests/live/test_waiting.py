@@ -10,7 +10,16 @@ import random
 
 import numpy as np
 import pytest
-from helpers import contents_of, forge, members_of, npy, state_of, write_lines, write_parquet
+from helpers import (
+    TIMES,
+    contents_of,
+    forge,
+    members_of,
+    npy,
+    state_of,
+    write_lines,
+    write_parquet,
+)
 from late_labels import (
     Plain,
     by_river,
@@ -215,7 +224,7 @@ def test_however_rows_are_cut(form, seed, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_short_streams_that_are_cut_at_every_row(form, tmp_path):
-    for seed in range(10, 26):
+    for seed in range(10, 10 + 5 * TIMES):
         require_alike(form, seed, 40, tmp_path)
 
 
