@@ -233,11 +233,11 @@ def test_copies_learn_on_alike_and_apart(trained):
     twins = [copy.deepcopy(trained), pickle.loads(pickle.dumps(trained))]
     before = state_of(trained)
     for twin in twins:
-        assert before == state_of(twin)
+        assert state_of(twin) == before
         twin.learn_one({"x0": 2.0, "new": 1.0}, "new")
 
     assert state_of(twins[0]) == state_of(twins[1])
-    assert before == state_of(trained)
+    assert state_of(trained) == before
 
 
 def test_dicts_that_change_between_prediction_and_learning_are_learned_as_they_are(rng):
@@ -328,7 +328,7 @@ def test_a_schedule_that_fails_is_an_error_of_the_sample_and_is_not_asked_to_pre
     with pytest.raises(SampleError, match=r"no learning rate after \d+ updates: too large"):
         trained.learn_one({"x0": 1.0}, "high")
 
-    assert before == state_of(trained)
+    assert state_of(trained) == before
     assert trained.predict_one({"x0": 1.0}) in ("high", "low")
     result = trained.train(
         Samples(Rows.of_table(("x0",), np.ones((2, 1))), [None, None], np.ones(2))

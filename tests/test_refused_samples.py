@@ -21,7 +21,7 @@ def test_scheduler_that_gives_nonsense_is_refused(rate, trained):
 
     with pytest.raises(ValueError, match="learning rate"):
         trained.learn_one({"brand": 1, "new": 2}, "new")
-    assert before == state_of(trained)
+    assert state_of(trained) == before
 
 
 @pytest.mark.parametrize("y", [None, math.nan, np.nan, pd.NaT, pd.NA, np.datetime64("NaT", "s")])
@@ -30,7 +30,7 @@ def test_missing_label_is_refused(y, trained):
 
     with pytest.raises(SampleError, match="label is missing"):
         trained.learn_one({"x0": 1.0, "new": 1}, y)
-    assert before == state_of(trained)
+    assert state_of(trained) == before
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_unusable_feature_is_refused_by_name(value, reason, trained):
     assert trained.predict_proba_one({"x0": 1.0}) == trained.predict_proba_one(
         {"x0": 1.0, "x9": value}
     )
-    assert before == state_of(trained)
+    assert state_of(trained) == before
 
 
 @pytest.mark.parametrize("w", [-1, math.nan, math.inf, "1", None, 10**400], ids=repr)
@@ -65,7 +65,7 @@ def test_unusable_weight_is_refused(w, trained):
 
     with pytest.raises(SampleError, match="sample weight"):
         trained.learn_one({"new": 1.0}, "new", w=w)
-    assert before == state_of(trained)
+    assert state_of(trained) == before
 
 
 @pytest.mark.parametrize("y", [["a"], {"a": 1}, np.array([1, 2])], ids=repr)
@@ -74,7 +74,7 @@ def test_unhashable_label_is_refused(y, trained):
 
     with pytest.raises(SampleError, match="not hashable"):
         trained.learn_one({"x0": 1.0}, y)
-    assert before == state_of(trained)
+    assert state_of(trained) == before
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_divergence_is_refused_and_leaves_the_model_as_it_was(
 
     with pytest.raises(DivergedError, match="diverged at sample 21: lower lr or scale"):
         model.learn_one({"x0": x, "x1": x, "new": x}, "c", w=w * largest if w < 1 else w)
-    assert before == state_of(model)
+    assert state_of(model) == before
     model.learn_one({"x0": 1.0}, "a")
     assert model.n_seen == 21
 

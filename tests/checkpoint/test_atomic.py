@@ -71,12 +71,12 @@ def test_error_at_any_step_leaves_a_whole_file_and_no_other(step, at, number, sa
     after = folder_of(path)
 
     assert at == fail.calls
-    assert before.keys() == after.keys()
+    assert after.keys() == before.keys()
     if at == 2 and step != "replace":
         # The new file is already in place, but perhaps not on disk.
         assert load(path).model.n_seen == 4
     else:
-        assert before["model.npz"] == after["model.npz"]
+        assert after["model.npz"] == before["model.npz"]
     assert load(f"{path}.prev").model.n_seen in (2, 3)
 
 
@@ -107,7 +107,7 @@ def test_error_in_the_middle_of_the_writing(number, saved, monkeypatch):
     monkeypatch.setattr(files, "open", lambda *args: Failing(real_open(*args)), raising=False)
     with pytest.raises(OSError, match=os.strerror(number)):
         write_checkpoint(path, *model_state(model))
-    assert before == folder_of(path)
+    assert folder_of(path) == before
 
 
 def test_file_system_without_links_keeps_no_old_file_but_saves(saved, monkeypatch):
@@ -182,7 +182,7 @@ def test_read_only_folder(tmp_path):
 
     assert result.returncode != 0
     assert "Permission denied" in result.stderr
-    assert before == folder_of(path)
+    assert folder_of(path) == before
 
 
 def test_link_to_a_checkpoint_stays_a_link(tmp_path):

@@ -137,7 +137,7 @@ def test_overwrite_begins_anew_and_keeps_the_old_model(days, model, run):
     run("learn", days[1], "-m", model, "--overwrite", "--seed", 1, "--quiet", check=0)
 
     assert (samples_in(model), LiveModel.load(model).model.seed_) == (1500, 1)
-    assert before == model.with_name("model.npz.prev").read_bytes()
+    assert model.with_name("model.npz.prev").read_bytes() == before
 
 
 def test_damaged_model_is_refused_and_nothing_is_lost(days, model, run):

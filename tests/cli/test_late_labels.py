@@ -160,7 +160,7 @@ def test_another_join_or_number_is_refused_later(run, tmp_path):
         (line,) = run("learn", source, *options, "-m", model, check=1).stderr.splitlines()
         assert f"the model was made with {options[-2]} " in line
         assert f"not with {options[-2]} {options[-1]}: " in line
-    assert before == model.read_bytes()
+    assert model.read_bytes() == before
     # A resumed run needs no --join.
     run("learn", source, "-m", model, check=0)
     assert state_of(plain_of(rows).model) == state_of(LiveModel.load(model).model)

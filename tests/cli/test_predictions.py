@@ -129,7 +129,7 @@ def test_a_file_with_other_columns_is_not_gone_on_with(run, tmp_path):
     result = run(*args, "--probabilities", check=1)
 
     assert f"{file}: has other columns than this run writes" in result.stderr
-    assert before == (file.read_text(), model.read_bytes())
+    assert (file.read_text(), model.read_bytes()) == before
     run(*args, check=0)
     assert len(file.read_text().splitlines()) == len(ROWS) + 1
 
@@ -153,7 +153,7 @@ def test_keep_only_copies(suffix, tmp_path, run):
     assert state_of(models[0]) == state_of(models[1])
     assert models[0].features_ == ["a", "b"]
     for before, kept in zip(outputs[:2], outputs[2:], strict=True):
-        assert [one | two for one, two in zip(kept, before, strict=True)] == kept
+        assert kept == [one | two for one, two in zip(kept, before, strict=True)]
         copied = [{name: row[name] for name in ("a", "y", "w", "id")} for row in kept]
         asked = [{name: row[name] for name in ("a", "y", "w", "id")} for row in rows]
         texts = [{name: str(value) for name, value in row.items()} for row in asked]
@@ -215,7 +215,7 @@ def test_a_line_says_how_many_samples_the_model_had_learned(ending, run, tmp_pat
     before = np.cumsum([0, *(row["y"] is not None for row in rows)]).tolist()
 
     assert [line["learned"] for line in found] == before[:-1]
-    assert {str(before[-1])} == {line["learned"] for line in table}
+    assert {line["learned"] for line in table} == {str(before[-1])}
 
 
 @pytest.mark.parametrize("n_unlabeled", [0, 7, 60])

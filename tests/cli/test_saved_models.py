@@ -26,7 +26,7 @@ def test_predict_says_what_the_model_says_and_learns_nothing(digits, model, run,
     perceptron = load(model).model
 
     assert len(records) == 10_000
-    assert before == model.read_bytes()
+    assert model.read_bytes() == before
     for record, (x, y) in zip(records[:200], stream.iter_parquet(digits["test"]), strict=False):
         probabilities = perceptron.predict_proba_one(x)
         assert (y, next(iter(probabilities))) == (record["label"], record["prediction"])

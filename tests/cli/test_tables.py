@@ -108,7 +108,7 @@ def test_a_pipeline_of_python_goes_on_here_and_there(tmp_path, run):
     evaluated = json.loads(run("evaluate", source, "-m", path, "--json", check=0).stdout)
     run("inspect", path, check=0)
     run("report", path, "-o", tmp_path / "r.html", check=0)
-    assert before == path.read_bytes()
+    assert path.read_bytes() == before
     answers = [json.loads(line)["prediction"] for line in predicted.splitlines()]
     assert [pipeline.predict_one(x) for x, _ in samples[70:]] == answers
     right = [a == y for a, (_, y) in zip(answers, samples[70:], strict=True)]

@@ -343,4 +343,4 @@ def test_failed_write_leaves_the_old_file_and_no_other(run, tmp_path, rng):
     run("convert", images, images, "-o", tmp_path / "no" / "folder.parquet", check=1)
 
     assert out.read_text() == "old"
-    assert before == set(tmp_path.iterdir())
+    assert set(tmp_path.iterdir()) == before

@@ -25,7 +25,7 @@ def test_fifty_samples_tell_that_features_are_not_scaled():
     before = model.weights.tobytes()
 
     assert "unscaled features" in names(diagnose(model, rows[-50:]))
-    assert before == model.weights.tobytes()
+    assert model.weights.tobytes() == before
 
 
 def test_a_pipeline_that_learns_well_has_nothing_to_tell():
@@ -34,7 +34,7 @@ def test_a_pipeline_that_learns_well_has_nothing_to_tell():
     before = dict(model["StandardScaler"].means)
 
     assert names(diagnose(model, rows[-400:])) == []
-    assert before == model["StandardScaler"].means
+    assert model["StandardScaler"].means == before
 
 
 def test_labels_and_outputs():

@@ -523,4 +523,4 @@ def test_a_node_that_dies_costs_no_sample(digits, tmp_path):
         cluster.end()
 
     assert (process.returncode, errors) == (0, "")
-    assert contents_of(reference) == contents_of(path)
+    assert contents_of(path) == contents_of(reference)

@@ -86,7 +86,7 @@ def test_a_report_does_not_replace_what_it_is_about(which, data, tmp_path, run):
     result = run("report", path, "--examples", data, "-o", output, check=2)
 
     assert "name another file" in result.stderr
-    assert (before, ROWS) == (path.read_bytes(), data.read_text())
+    assert (path.read_bytes(), data.read_text()) == (before, ROWS)
 
 
 def test_an_average_does_not_replace_what_it_is_made_of(tmp_path, run):

@@ -47,7 +47,7 @@ def test_a_sample_that_would_make_the_model_too_large_is_refused(how):
             arguments = (np.ones((1, 1)), [label], list(x))
         with pytest.raises(FullError, match="labels and [34] features would take"):
             getattr(model, how)(*arguments)
-        assert before == state_of(model)
+        assert state_of(model) == before
 
     model.mutate({"max_weights": 10_000})
     model.learn_one({"new": 1.0}, "c")

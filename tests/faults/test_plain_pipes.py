@@ -18,7 +18,7 @@ from helpers import COMMAND, TIMES, ipc, kill_after_saves, n_unread, outcome_of,
 
 from stream_perceptron import LiveModel
 
-ROWS = 2000
+ROWS = 1000
 FORMS = ["csv", "csv without a header", "jsonl", "libsvm"]
 
 

@@ -144,7 +144,7 @@ def test_a_signal_ends_the_opening_of_what_does_not_answer(
         shown = process.stderr.read()
     is_reported = number == signal.SIGINT and command != "learn"
     assert (process.returncode, shown) == (CODES[number], "interrupted\n" * is_reported)
-    assert before == path.read_bytes()
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("number", CODES)

@@ -62,7 +62,7 @@ def test_a_run_in_which_every_row_was_rejected_fails(tmp_path, run):
     result = run("learn", source, "-m", path, "--skip-bad", check=1)
 
     assert f"no usable row among 2 rows; the first: {source}: row 1: column" in result.stderr
-    assert before == path.read_bytes()
+    assert path.read_bytes() == before
 
 
 def test_a_run_with_nothing_new_says_so(tmp_path, run):

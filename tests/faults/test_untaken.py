@@ -97,7 +97,7 @@ def test_every_prediction_of_a_file_is_taken_in_the_end(through, table, tmp_path
     rng = random.Random(through)
     ends = dict.fromkeys(ENDS, 0)
     repeats = 0
-    for run in range(4 * TIMES):
+    for run in range(2 * TIMES):
         model, fifo = tmp_path / f"{run}.npz", None
         command = learn(source, model)
         if through == "fifo":

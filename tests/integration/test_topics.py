@@ -198,7 +198,7 @@ def test_predictions_by_way_of_a_file(broker, shell, tmp_path, tell):
     here, errors = ("-b broker", f"-b {broker.address}"), tmp_path / "errors"
     kills = {"learner": 0, "sender": 0}
     start_consumer(shell, here, tmp_path)
-    while sum(kills.values()) < 8 * TIMES or 0 in kills.values():
+    while sum(kills.values()) < 4 * TIMES or 0 in kills.values():
         broker.grow(300)
         process = shell("kafka-file", "errors", here, SAVING)
         victim = rng.choice(list(kills))

@@ -93,9 +93,9 @@ def test_a_source_that_does_not_fit_touches_nothing(form, tmp_path, run):
     refused = run("learn", wine, "-m", path, "--quiet", check=1)
 
     assert refused.stderr.count("\n") == 1
-    assert before == path.read_bytes()
+    assert path.read_bytes() == before
     run("learn", iris, "-m", path, "--quiet", check=0)
-    assert before == path.read_bytes()
+    assert path.read_bytes() == before
 
 
 def test_a_second_source_that_does_not_fit_is_found_before_the_first_is_read(tmp_path):

@@ -288,7 +288,7 @@ def test_what_cannot_be_used_is_refused_in_one_sentence(use, why):
 
     with pytest.raises(SampleError, match=why):
         use(one)
-    assert before == state_of(one)
+    assert state_of(one) == before
 
 
 def test_a_seed_of_numpy(tmp_path):

@@ -76,7 +76,7 @@ def test_an_interrupt_at_any_moment_of_growing_leaves_a_model_that_works(d, tell
         finally:
             sys.settrace(None)
         if model.n_seen == 1:
-            assert before == state_of(model)
+            assert state_of(model) == before
             model.learn_one(x, "right")
             outcomes["as before"] += 1
         else:
@@ -135,7 +135,7 @@ def test_memory_that_runs_out_while_growing_changes_nothing(where, monkeypatch):
             patch.setattr(network.kernel, "learn", fail)
         with pytest.raises(MemoryError):
             model.learn_one({f"new{i}": 1.0 for i in range(100)}, "right")
-    assert before == state_of(model)
+    assert state_of(model) == before
 
     model.learn_one({"new5": 1.0}, "right")
     expected = fresh()
@@ -215,7 +215,7 @@ def test_a_name_that_uses_the_model_that_learns_it(inner):
     else:
         with pytest.raises(RuntimeError, match="learning a sample"):
             model.learn_one(x, "left")
-        assert before == state_of(model)
+        assert state_of(model) == before
     model.learn_one({"b": 1.0}, "right")
     assert (len(model.classes_), len(model.features_)) == model.weights.shape
 
@@ -236,7 +236,7 @@ def test_a_schedule_that_uses_the_model():
     with pytest.raises(RuntimeError, match="learning a sample"):
         model.learn_one({"a": 1.0}, "left")
 
-    assert before == state_of(model)
+    assert state_of(model) == before
     model.mutate({"lr": 0.5})
     model.learn_one({"a": 1.0}, "left")
     assert model.n_seen == 4

@@ -81,7 +81,7 @@ def test_rows_without_label_are_scaled_and_not_counted(rng):
     nets = model.network.nets(rows)
     learn(model, rows, [None] * 20)
 
-    assert before.tobytes() == model.network.snapshot().scaler.table.tobytes()
+    assert model.network.snapshot().scaler.table.tobytes() == before.tobytes()
     scaled = (rows.values.reshape(20, 2) - before[1]) / np.sqrt(before[2])
     np.testing.assert_allclose(nets, scaled @ model.weights.T + model.biases)
     assert model.predict_one({"a": 5.0, "b": 9.0}) in (0, 1)
@@ -122,7 +122,7 @@ def test_a_row_that_would_diverge_is_not_counted(value):
     result = model.train(Samples(Rows.of_table(("a",), np.array([[-value]])), [0], np.ones(1)))
 
     assert result.diverged
-    assert before == (state_of(model), model.network.snapshot().scaler.table.tobytes())
+    assert (state_of(model), model.network.snapshot().scaler.table.tobytes()) == before
 
 
 def test_a_copy_has_statistics_of_its_own(rng):

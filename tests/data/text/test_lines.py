@@ -62,7 +62,7 @@ def test_a_file_whose_read_part_has_changed_is_refused(tmp_path, run):
         "present file from its start: --again\n"
     )
     assert shorter.stderr == changed.stderr
-    assert before == path.read_bytes()
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("more", [b"\n", b"\r\n", b"\n\n\r\n"])
