@@ -58,11 +58,8 @@ def mutate_node(node: ast.AST) -> bool:
 
 
 def find_mutable_nodes(tree: ast.Module) -> Iterator[int]:
-    """Yield the numbers, in the order of `ast.walk`, of nodes that can be changed.
-
-    Annotations and the guard of imports for type checkers change nothing at run time.
-    """
-    skipped: set[ast.AST] = set()
+    """Yield the numbers, in the order of `ast.walk`, of nodes whose change matters at run time."""
+    skipped: set[ast.AST] = set()  # annotations, and imports for type checkers
     for node in ast.walk(tree):
         for name in ("annotation", "returns"):
             if (part := getattr(node, name, None)) is not None:
@@ -121,8 +118,8 @@ def main() -> None:
     parser.add_argument("paths", nargs="*", type=Path, help="modules or packages to change")
     given = parser.parse_args()
     paths = [path.resolve() for path in given.paths] or [PACKAGE / name for name in TESTS]
-    modules = sorted({file for path in paths for file in [path, *path.rglob("*.py")]
-                      if file.suffix == ".py"})  # fmt: skip
+    files = {file for path in paths for file in [path, *path.rglob("*.py")]}
+    modules = sorted(file for file in files if file.suffix == ".py")
     sources = {module: module.read_text() for module in modules}
     places = [
         (module, number)
@@ -133,21 +130,18 @@ def main() -> None:
     killed = 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for part in ("stream_perceptron", "cli", "tests", "scripts", "docs"):
-            shutil.copytree(ROOT / part, folder / part)
-        for file in (file for file in ROOT.iterdir() if file.is_file()):
-            shutil.copy(file, folder)
+        others = shutil.ignore_patterns(".*", "build", "data", "dist")
+        shutil.copytree(ROOT, folder, ignore=others, dirs_exist_ok=True)
         for i, (module, number) in enumerate(drawn, 1):
             tree = ast.parse(sources[module])
             node = list(ast.walk(tree))[number]
             before = ast.unparse(node).splitlines()[0]
             mutate_node(node)
             after = ast.unparse(ast.fix_missing_locations(node)).splitlines()[0]
-            if is_killed(module, ast.unparse(tree), folder):
-                killed += 1
-            else:
-                where = f"{module.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
+            where = f"{module.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
+            if not (is_noticed := is_killed(module, ast.unparse(tree), folder)):
                 print(f"survived: {where}: {before} -> {after}", flush=True)
+            killed += is_noticed
             print(f"{i} mutants, {killed} killed", file=sys.stderr, flush=True)
     print(f"{killed} of {len(drawn)} mutants killed: {killed / max(len(drawn), 1):.1%}")
 
