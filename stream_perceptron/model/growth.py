@@ -54,13 +54,14 @@ class Growth(NamedTuple):
         rows = samples.rows
         targets, new_labels = _number_labels(samples.labels, labels)
         feature_ids = features.numbers_of(rows.names)
-        shape, are_all_known = (len(labels), len(features)), features.knows(rows.names)
-        if are_all_known and not new_labels:
+        shape, unknown = (len(labels), len(features)), _NO_ROWS
+        if not features.knows(rows.names):
+            unknown = np.flatnonzero(feature_ids < 0)
+        if not (len(unknown) or new_labels):
             return cls(shape, targets, feature_ids)
         new_features: list[Hashable] = []
         feature_rows = _NO_ROWS
-        if not are_all_known:
-            unknown = np.flatnonzero(feature_ids < 0)
+        if len(unknown):
             name_ids, new_features, feature_rows = _order_features(rows, unknown, targets >= 0)
             feature_ids = feature_ids.copy()
             feature_ids[name_ids] = len(features) + np.arange(len(name_ids))

@@ -188,7 +188,7 @@ class Vocabulary:
         return every
 
     def knows(self, names: Sequence[Hashable]) -> bool:
-        """Return whether all of the names that were looked up last, which these are, are known."""
+        """Return whether these are the names last looked up, and all are known."""
         return names is self._last[0] and len(self._last[1]) == len(names)
 
     def expect(self, names: Sequence[Hashable], numbers: NDArray[np.int32]) -> None:
