@@ -71,11 +71,11 @@ def find_mutable_nodes(tree: ast.Module) -> Iterator[int]:
             yield number
 
 
-def find_tests(path: Path) -> list[str]:
-    """Return the tests of a module."""
+def find_tests(path: Path) -> tuple[str, ...]:
+    """Return the tests of a module, its own examples included."""
     inside = path.relative_to(PACKAGE).as_posix()
     packages = [each for each in TESTS if inside.startswith(f"{each}/")]
-    return TESTS[max(packages, key=len)]
+    return *TESTS[max(packages, key=len)], str(path.relative_to(ROOT))
 
 
 def do_tests_pass(tests: Sequence[str], folder: Path, seconds: float | None = None) -> bool:
@@ -100,7 +100,7 @@ def measure_tests(tests: tuple[str, ...], folder: Path) -> float:
 
 def is_killed(path: Path, source: str, folder: Path) -> bool:
     """Return whether the tests of a module fail with another source of it."""
-    tests = tuple(find_tests(path))
+    tests = find_tests(path)
     most = PATIENCE * measure_tests(tests, folder)
     copied = folder / path.relative_to(ROOT)
     original = copied.read_text()

@@ -16,21 +16,21 @@ from stream_perceptron.data.text.records import RawLines
 from stream_perceptron.data.text.scanning import CsvScanner, JsonScanner
 from stream_perceptron.model.vocabulary import Vocabulary
 
-COLUMNS = ("a", "b", "text", "id", "label")
-ODD = [None, True, "", "NA", "x", 1e400, 1e300, -0.0, 2**60, [1], {"u": 1}]
+COLUMNS = ("label", "a", "b", "text", "id")
+ODD = [None, True, "", "\u00a0", "NA", "x", 1e400, 1e300, -0.0, 2**60, [1], {"u": 1}]
 
 
-def draw_record(rng, form, odd, n_odd):
+def draw_record(rng, form, labels, odd, n_odd):
     """Return the members of a record: plain numbers and a label, but for some odd values."""
 
     def draw(usual):
         return rng.choice(usual) if rng.random() > n_odd / 100 else rng.choice(odd)
 
     features = {"a": draw([0.5, -2.0, 3]), "b": draw([1, 255, 256])}
-    others = {"text": draw(["red", "blue"]), "id": draw([7, "k"]), "label": draw(["up", "7", 7])}
+    others, label = {"text": draw(["red", "blue"]), "id": draw([7, "k"])}, draw(labels)
     if form == "object":
-        return {"features": features, **others}
-    members = features | others
+        return {"features": features, **others, "label": label}
+    members = {"label": label, **features, **others}
     if form == "flat" and rng.random() < n_odd / 100:
         members["c"] = 1
     if form == "flat" and rng.random() < n_odd / 50:
@@ -39,8 +39,9 @@ def draw_record(rng, form, odd, n_odd):
 
 
 def draw_records(rng, form, n):
-    odd, n_odd = rng.sample(ODD, 2), rng.choice([3, 3, 30])
-    return [draw_record(rng, form, odd, n_odd) for _ in range(n)]
+    labels, odd = rng.choice([["up", "down"], ["up", "7", 7]]), rng.sample(ODD, 2)
+    n_odd = rng.choice([3, 3, 30])
+    return [draw_record(rng, form, labels, odd, n_odd) for _ in range(n)]
 
 
 def scan(form, records):
