@@ -506,13 +506,13 @@ def test_a_node_that_dies_costs_no_sample(digits, tmp_path):
     node = None
     try:
         cluster.wait()
-        options = {"shards": 4, "rows": 500}
+        options = {"shards": 4, "rows": 1500}
         cluster.run(digits["train"], model=reference, **options)
         node = cluster.add_node()
         while cluster.processors() < 2:
             time.sleep(0.2)
         process = cluster.start(digits["train"], model=path, **options)
-        wait_for_round(path, 5, process)
+        wait_for_round(path, 3, process)
         os.killpg(node.pid, signal.SIGKILL)
         errors = process.communicate(timeout=200)[1]
     finally:

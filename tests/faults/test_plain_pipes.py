@@ -18,7 +18,7 @@ from helpers import COMMAND, TIMES, ipc, kill_after_saves, n_unread, outcome_of,
 
 from stream_perceptron import LiveModel
 
-ROWS = 1000
+ROWS = 600
 FORMS = ["csv", "csv without a header", "jsonl", "libsvm"]
 
 

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from helpers import TIMES
 
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.live.drift import Drift, DriftEvent, EventKind, find_lasting_drops
@@ -344,7 +345,7 @@ def test_classes_from_the_thousandth_on_are_tested_as_one():
 def test_state_and_events_do_not_depend_on_the_parts():
     rng = np.random.default_rng(6)
     kinds = set()
-    for stream_number in range(16):
+    for stream_number in range(12 * TIMES):
         levels = rng.choice([0.1, 0.3, 0.6, 0.9, 0.99], rng.integers(1, 6))
         k = int(rng.integers(1, 30))
         wrong, labels = stream(rng, levels, int(rng.integers(10, 6000)), k)
