@@ -8,7 +8,7 @@ import sys
 from common import BENCH, SECTIONS, machine
 
 for part in (
-    "processes", "inside", "cores", "peers", "tables", "rare", "odd_rows", "scale", "drift",
+    "processes", "inside", "threads", "peers", "tables", "rare", "odd_rows", "scale", "drift",
 ):  # fmt: skip
     importlib.import_module(part)
 

@@ -101,7 +101,6 @@ def _is_plain(context: Context, batch: Batch) -> bool:
         not (context.are_pairs or context.types or _has_other_roles(context.selection))
         and len(batch.rows) == batch.n_rows == 1
         and batch.missing is None
-        and batch.features.scale == 1.0
         and batch.inferred.schema is context.schema
         and not (batch.inferred.names or batch.inferred.seen)
     )

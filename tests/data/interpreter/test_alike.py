@@ -47,7 +47,7 @@ def draw_records(rng, form, n):
 def scan(form, records):
     """Return a scanner's cells of each record."""
     if form == "csv":
-        scanner = CsvScanner(COLUMNS)
+        scanner = CsvScanner(tuple(records[0]))
         texts = [
             ",".join("" if value is None else str(value) for value in record.values())
             for record in records
@@ -130,3 +130,17 @@ def test_records_of_numbers_and_a_label_are_alike(form):
     n_alike = interpret_one_by_one(context, scan(form, [members] * 50), 25)
 
     assert n_alike > 40
+
+
+@pytest.mark.parametrize("form", ["csv", "flat"])
+def test_records_of_pixels_are_alike(form):
+    rng = random.Random(0)
+    columns = ("label", *(f"pixel{i}" for i in range(60)))
+    pixels = [dict(zip(columns, ["up", *rng.choices(range(256), k=60)])) for _ in range(20)]
+    is_csv = form == "csv"
+    context = Context(
+        Selection(label="label", scale=1 / 255),
+        is_text=is_csv, columns=columns if is_csv else None, are_named=is_csv,
+    )  # fmt: skip
+
+    assert interpret_one_by_one(context, scan(form, pixels), 10) > 15

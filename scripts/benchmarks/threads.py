@@ -84,8 +84,8 @@ def learn(path: Path, options: Options) -> tuple[float, tuple[float, float]]:
     return wall, (thread, time.process_time() - process - thread)
 
 
-@section("cores")
-def cores() -> str:
+@section("threads")
+def threads() -> str:
     """Seconds to learn a file in a running process, and of its parts alone."""
     digits: Options = {"classes": CLASSES, "scale": 1 / 255}
     texts = forms.texts()
