@@ -136,7 +136,9 @@ def test_records_of_numbers_and_a_label_are_alike(form):
 def test_records_of_pixels_are_alike(form):
     rng = random.Random(0)
     columns = ("label", *(f"pixel{i}" for i in range(60)))
-    pixels = [dict(zip(columns, ["up", *rng.choices(range(256), k=60)])) for _ in range(20)]
+    pixels = [
+        dict(zip(columns, ["up", *rng.choices(range(256), k=60)], strict=True)) for _ in range(20)
+    ]
     is_csv = form == "csv"
     context = Context(
         Selection(label="label", scale=1 / 255),
