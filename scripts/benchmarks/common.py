@@ -37,7 +37,14 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 def section(name: str) -> Callable[[Callable[[], str]], Callable[[], str]]:
     """Register a function that returns a table under a name."""
-    return lambda function: SECTIONS.setdefault(name, function)
+
+    def register(function: Callable[[], str]) -> Callable[[], str]:
+        if name in SECTIONS:
+            raise ValueError(f"two sections are called {name!r}")
+        SECTIONS[name] = function
+        return function
+
+    return register
 
 
 @dataclass
