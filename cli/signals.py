@@ -35,7 +35,7 @@ class Signals:
 
     def __init__(self, saves: bool = False) -> None:
         self.caught: int | None = None
-        self._polls: dict[tuple[int | None, int], select.poll] = {}  # by what they wait for
+        self._polls: dict[tuple[int | None, int], select.poll] = {}  # idle ones, by their event
         self._warns = saves
         hangs_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
         self._numbers = _NUMBERS if hangs_up else _NUMBERS[:2]
@@ -132,13 +132,15 @@ class Signals:
         raise value
 
     def _wait(self, descriptor: int | None, event: int, seconds: float | None) -> bool:
-        poll = self._polls.get((descriptor, event))
+        # Only one thread at a time may use a poll object.
+        poll = self._polls.pop((descriptor, event), None)
         if poll is None:
-            poll = self._polls[descriptor, event] = select.poll()
+            poll = select.poll()
             poll.register(self._wakes, select.POLLIN)
             if descriptor is not None:
                 poll.register(descriptor, event)
         ready = poll.poll(None if seconds is None else math.ceil(1000 * seconds))
+        self._polls[descriptor, event] = poll
         return any(number == descriptor for number, _ in ready)
 
     def _note(self, number: int, frame: FrameType | None) -> None:

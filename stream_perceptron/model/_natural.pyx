@@ -21,7 +21,7 @@ cdef struct Name:
     int kind
     void* data
     Py_ssize_t length
-    Py_ssize_t place
+    Py_ssize_t index
 
 
 cdef inline int32_t _read(const Name* name, Py_ssize_t i) noexcept nogil:
@@ -84,10 +84,10 @@ cdef int _compare(const void* first, const void* second) noexcept nogil:
     return -1 if a.length < b.length else a.length > b.length
 
 
-def sort_places(list names, const intptr_t[::1] groups):
-    """Return the places of names in the order of `sort_names`; None if not all are strings."""
+def argsort_names(list names, const intptr_t[::1] groups):
+    """Return the indices that sort names, as vocabulary.py does; None if not all are strings."""
     cdef Py_ssize_t i, n = len(names)
-    cdef intptr_t[::1] places = np.empty(n, np.intp)
+    cdef intptr_t[::1] indices = np.empty(n, np.intp)
     cdef Name* items = <Name*>malloc(n * sizeof(Name) + 1)
     if items == NULL:
         raise MemoryError
@@ -96,12 +96,12 @@ def sort_places(list names, const intptr_t[::1] groups):
             name = names[i]
             if not PyUnicode_CheckExact(name):
                 return None
-            items[i].group, items[i].place = groups[i], i
+            items[i].group, items[i].index = groups[i], i
             items[i].kind, items[i].data = PyUnicode_KIND(name), PyUnicode_DATA(name)
             items[i].length = PyUnicode_GET_LENGTH(name)
         qsort(items, n, sizeof(Name), _compare)
         for i in range(n):
-            places[i] = items[i].place
-        return np.asarray(places)
+            indices[i] = items[i].index
+        return np.asarray(indices)
     finally:
         free(items)

@@ -14,8 +14,8 @@ from stream_perceptron.model.rows import Rows, Samples
 from stream_perceptron.model.vocabulary import (
     FirstNames,
     Vocabulary,
+    argsort_names,
     require_short,
-    sort_names,
 )
 from stream_perceptron.model.weights import count_weights
 
@@ -138,5 +138,5 @@ def _order_features(
     name_ids, first_rows = name_ids[is_added], first_rows[is_added]
     all_names = rows.names.all if isinstance(rows.names, FirstNames) else rows.names
     names = [all_names[i] for i in name_ids.tolist()]
-    order = sort_names(names, first_rows)
+    order = argsort_names(names, first_rows)
     return name_ids[order], [names[i] for i in order.tolist()], first_rows[order]

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from stream_perceptron.errors import SampleError
 
 try:
-    _sort_places: Any = import_module("stream_perceptron.model._natural").sort_places
+    _argsort_names: Any = import_module("stream_perceptron.model._natural").argsort_names
 except ImportError:  # built without a compiler
-    _sort_places = None
+    _argsort_names = None
 
 T = TypeVar("T", bound=Hashable)
 
@@ -36,23 +36,23 @@ def natural_order(names: Iterable[T]) -> list[T]:
 
     """
     names = list(names)
-    return [names[i] for i in sort_names(names, np.zeros(len(names), np.intp)).tolist()]
+    return [names[i] for i in argsort_names(names, np.zeros(len(names), np.intp)).tolist()]
 
 
-def sort_names(names: list[T], groups: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return the places of names sorted by their groups, and in natural order within a group.
+def argsort_names(names: list[T], groups: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return the indices that sort names by group, and in natural order within a group.
 
     Examples
     --------
-    >>> sort_names(["b", "a10", "a9"], np.array([0, 1, 1])).tolist()
+    >>> argsort_names(["b", "a10", "a9"], np.array([0, 1, 1])).tolist()
     [0, 2, 1]
 
     """
-    places: NDArray[np.intp] | None = None
-    if _sort_places is not None:
-        places = _sort_places(names, groups)
-    if places is not None:
-        return places
+    indices: NDArray[np.intp] | None = None
+    if _argsort_names is not None:
+        indices = _argsort_names(names, groups)
+    if indices is not None:
+        return indices
     keys = list(zip(groups.tolist(), map(natural_key, names), strict=True))
     return np.array(sorted(range(len(names)), key=keys.__getitem__), np.intp)
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_perceptron.model._natural import sort_places
+from stream_perceptron.model._natural import argsort_names
 from stream_perceptron.model.vocabulary import Vocabulary, natural_key, natural_order
 from stream_perceptron.model.weights import WeightStore, initial_weights
 
@@ -38,7 +38,7 @@ def test_natural_order_counts_digits_as_numbers():
 def test_compiled_sort_of_names_follows_their_keys(names, data):
     groups = data.draw(st.lists(st.integers(0, 2), min_size=len(names), max_size=len(names)))
 
-    actual = sort_places(names, np.array(groups, np.intp)).tolist()
+    actual = argsort_names(names, np.array(groups, np.intp)).tolist()
 
     by_key = sorted(range(len(names)), key=lambda i: (groups[i], natural_key(names[i])))
     assert actual == by_key

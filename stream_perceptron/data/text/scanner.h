@@ -245,40 +245,35 @@ static int scan_fields(Scanner *s, const uint8_t *p) {
             p = stop;
             continue;
         }
+        const uint8_t *const begin = p;
         double number = NAN;
+        int kind = NUMBER;
         stop = c < d ? read_number(p, s->limit, 0, &number) : NULL;
         if (stop != NULL && (stop == end || *stop == delimiter)) {
-            cells->m = start + c;
-            put_number(cells, NUMBER, number, p, data);
-            are_bytes = cells->are_bytes;
-            c++;
-            if (stop == end) {
-                cells->m = start + c;
-                return c == d;
-            }
             p = stop;
-            continue;
-        }
-        const uint8_t *const begin = p, *from = p, *to;
-        int is_doubled = 0;
-        if (p < end && *p == '"') {
-            for (from = ++p;; p++) {
-                p = memchr(p, '"', end - p);
-                if (p == NULL) return 0;
-                if (p + 1 == end || p[1] != '"') break;
-                is_doubled = 1;
-                p++;
-            }
-            to = p++;
-            if (p < end && *p != delimiter) return 0;
         } else {
-            while (p < end && *p != delimiter && *p != '\r' && *p != '\n') p++;
-            to = p;
-            if (p < end && *p != delimiter) return 0;
+            const uint8_t *from = p, *to;
+            int is_doubled = 0;
+            if (p < end && *p == '"') {
+                for (from = ++p;; p++) {
+                    p = memchr(p, '"', end - p);
+                    if (p == NULL) return 0;
+                    if (p + 1 == end || p[1] != '"') break;
+                    is_doubled = 1;
+                    p++;
+                }
+                to = p++;
+                if (p < end && *p != delimiter) return 0;
+            } else {
+                while (p < end && *p != delimiter && *p != '\r' && *p != '\n') p++;
+                to = p;
+                if (p < end && *p != delimiter) return 0;
+            }
+            if (c == d) return 0;
+            number = NAN;
+            kind = is_doubled ? TEXT : read_cell(s, from, to, &number);
+            if (kind < 0) return 0;
         }
-        if (c == d) return 0;
-        const int kind = is_doubled ? TEXT : read_cell(s, from, to, &number);
-        if (kind < 0) return 0;
         cells->m = start + c;
         put_number(cells, kind, number, begin, data);
         are_bytes = cells->are_bytes;

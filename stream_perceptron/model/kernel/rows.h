@@ -103,8 +103,8 @@ static void take_nonzero(const double *values, const uint8_t *bytes, const doubl
 }
 
 /* Move a short sample, sorted by its features, to another's memory: the place of a feature is the number
-   of smaller ones. Sixteen features are compared at a time, without branches; those after the last are
-   any memory. */
+   of smaller ones. Sixteen features are compared at a time, without branches; lanes after
+   the last feature hold any memory, and are not used. */
 FOR_EACH_PROCESSOR
 static void sort_short_sample(const Sample *sample, Sample *sorted) {
     const ptrdiff_t m = sample->m;
@@ -114,12 +114,12 @@ static void sort_short_sample(const Sample *sample, Sample *sorted) {
     double *restrict to_x = sorted->x;
     for (ptrdiff_t first = 0; first < m; first += 16) {
         const ptrdiff_t n = m - first < 16 ? m - first : 16;
-        Lanes some, places = {0};
-        memcpy(&some, ids + first, sizeof(some));
-        for (ptrdiff_t r = 0; r < m; r++) places -= ids[r] < some; /* true is -1 */
+        Lanes lanes, ranks = {0};
+        memcpy(&lanes, ids + first, sizeof(lanes));
+        for (ptrdiff_t r = 0; r < m; r++) ranks -= ids[r] < lanes; /* true is -1 */
         for (ptrdiff_t l = 0; l < n; l++) {
-            to_ids[places[l]] = ids[first + l];
-            to_x[places[l]] = x[first + l];
+            to_ids[ranks[l]] = ids[first + l];
+            to_x[ranks[l]] = x[first + l];
         }
     }
     sorted->m = m;
